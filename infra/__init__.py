@@ -1,0 +1,1 @@
+"""What a sweep runs on: ledger, coordinator, Ray lanes, checkpoints and MLflow."""

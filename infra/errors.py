@@ -1,0 +1,82 @@
+"""Every error that a person can meet, and the exit status that goes with it.
+
+VelodromeError
+├── WrongInput            2    a file, an option or a name, said before anything is spent
+├── Refused               3    a gate refused, or no trial succeeded
+├── Unavailable           4    the cluster, the ledger or the storage could not be had
+│   ├── LedgerUnavailable
+│   ├── ClusterUnavailable
+│   ├── StorageUnavailable
+│   └── OwnedElsewhere         another live process runs this sweep
+├── Fenced                4    this process is no longer the owner of its sweep
+└── Interrupted           130 / 143
+
+`trainers.errors.InputError` and `search_spaces.errors.SpaceError` are wrong input too; the command line
+shows them in the same block.
+"""
+
+from __future__ import annotations
+
+
+class VelodromeError(Exception):
+    """One block for a person: what must hold, what was found, what to do, where the log is."""
+
+    exit_code = 1
+
+    def __init__(self, must: str, found: str = "", do: str = "", log: str = "") -> None:
+        self.must = must
+        self.found = found
+        self.do = do
+        self.log = log
+        super().__init__("; ".join(part for part in (must, found and f"but got {found}", do) if part))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.must, self.found, self.do, self.log))
+
+
+class WrongInput(VelodromeError):
+    """A file, an option or a name that can't be used."""
+
+    exit_code = 2
+
+
+class Refused(VelodromeError):
+    """A gate refused, or no trial succeeded."""
+
+    exit_code = 3
+
+
+class Unavailable(VelodromeError):
+    """Something that the command needs could not be had."""
+
+    exit_code = 4
+
+
+class LedgerUnavailable(Unavailable):
+    """The ledger can't be opened, read or written."""
+
+
+class ClusterUnavailable(Unavailable):
+    """The Ray cluster can't be reached or can't place a lane."""
+
+
+class StorageUnavailable(Unavailable):
+    """Checkpoints and models can't be written or read."""
+
+
+class OwnedElsewhere(Unavailable):
+    """Another live process runs this sweep."""
+
+
+class Fenced(VelodromeError):
+    """This process is no longer the owner of its sweep and must not write."""
+
+    exit_code = 4
+
+
+class Interrupted(VelodromeError):
+    """A person or the system asked the command to stop; state is kept."""
+
+    def __init__(self, must: str, found: str = "", do: str = "", log: str = "", *, signal: int = 2) -> None:
+        super().__init__(must, found, do, log)
+        self.exit_code = 128 + signal

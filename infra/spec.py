@@ -1,0 +1,162 @@
+"""A sweep as the machinery sees it: resolved, checked, one value for every key, JSON and back.
+
+The sweep file's schema (`flows.sweep_file`) is what people write; this is what it comes to once defaults
+and per-family overrides are in place. It is stored in the ledger and sent to the lanes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What a trial is judged by: the metric's full name (`val/accuracy`), where it should go, and when."""
+
+    metric: str
+    direction: Direction
+    at: Literal["best", "last"] = "best"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """What one worker of a trial needs. `gpus=None` means: one where the cluster has GPUs, else none."""
+
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float | None = None
+    memory_bytes: int | None = None
+    accelerator: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How long one trial may train: in epochs, or in steps with a report every `report_every`.
+
+    With `steps` an "epoch" everywhere else means a report.
+    """
+
+    epochs: int | None = 10
+    steps: int | None = None
+    report_every: int | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+    trial_minutes: float | None = None
+
+    @property
+    def reports(self) -> int:
+        """How many reports a whole trial makes."""
+        if self.steps is not None:
+            return -(-self.steps // (self.report_every or self.steps))
+        return self.epochs or 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilySpec:
+    """One family of a sweep. `space` is the JSON form that `search_spaces.space.Space.from_json` reads."""
+
+    name: str
+    reference: str  # a built-in family's name, or package.module:name
+    options: dict[str, Any] = field(default_factory=dict)
+    space: dict[str, Any] = field(default_factory=dict)
+    start_with: tuple[dict[str, Any], ...] = ()
+    trials: int = 20
+    budget: Budget = field(default_factory=Budget)
+    sampler: dict[str, Any] = field(default_factory=lambda: {"name": "tpe"})
+    pruner: dict[str, Any] = field(default_factory=lambda: {"name": "asha"})
+    resources: Resources = field(default_factory=Resources)
+    checkpoint_every: str = "30s"  # "30s", "2m" or "5 epochs"
+    source_hash: str = ""  # of the family's own source, so that a change of code is seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Seconds: no step for so long; a lane that does not come up; a lane whose heartbeat is lost."""
+
+    stall_s: float = 600.0
+    start_s: float = 120.0
+    lease_s: float = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepSpec:
+    """One sweep, resolved. `tracking_uri`, `ledger` and `storage` keep `${VARIABLE}` as written, so that
+    no secret is stored; they are resolved where they are used."""
+
+    name: str
+    version: int = 1
+    seed: int = 0
+    data: dict[str, Any] = field(default_factory=dict)
+    objectives: tuple[Objective, ...] = ()
+    families: tuple[FamilySpec, ...] = ()
+    lanes: int | None = None  # None: as many as fit
+    minutes: float | None = None
+    gpu_hours: float | None = None
+    cost: float | None = None
+    prices: dict[str, float] = field(default_factory=dict)
+    warm_start: tuple[str, ...] = ()
+    keep_models: str = "best"  # "best", "top: K" or "all"
+    keep_checkpoints: int = 1
+    limits: Limits = field(default_factory=Limits)
+    tracking_uri: str | None = None
+    experiment: str | None = None
+    ledger: str | None = None
+    storage: str | None = None
+    model: str | None = None
+    gates: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """How this version is named to people: `digits`, and `digits@2` for the second one."""
+        return self.name if self.version == 1 else f"{self.name}@{self.version}"
+
+    def family(self, name: str) -> FamilySpec:
+        """The family of that name.
+
+        Raises:
+            KeyError: no family of this sweep has the name.
+        """
+        for family in self.families:
+            if family.name == name:
+                return family
+        raise KeyError(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return document
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> SweepSpec:
+        """The inverse of `to_json`."""
+        families = tuple(_family_from_json(entry) for entry in document["families"])
+        objectives = tuple(Objective(**entry) for entry in document["objectives"])
+        rest = {
+            "families": families,
+            "objectives": objectives,
+            "limits": Limits(**document["limits"]),
+            "warm_start": tuple(document["warm_start"]),
+        }
+        return cls(**{**document, **rest})
+
+
+def _family_from_json(document: dict[str, Any]) -> FamilySpec:
+    typed = {
+        "budget": Budget(**document["budget"]),
+        "resources": Resources(**document["resources"]),
+        "start_with": tuple(document["start_with"]),
+    }
+    return FamilySpec(**{**document, **typed})
+
+
+def derived_seed(*parts: object) -> int:
+    """A 31-bit seed that depends on all parts and on nothing else (SHA-256 of their JSON)."""
+    text = json.dumps([str(part) for part in parts])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

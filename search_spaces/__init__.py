@@ -1,0 +1,1 @@
+"""Search spaces: the YAML files and their reading into distributions."""

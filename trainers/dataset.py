@@ -1,0 +1,98 @@
+"""What a data source comes to once it is decoded: columns of rows, their split, and a fingerprint.
+
+Shape legend: N rows, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Kind = Literal["table", "image", "text", "pairs", "corpus", "none"]
+Task = Literal["classification", "regression", "language-model", "seq2seq", "reconstruction"]
+Part = Literal["train", "validation", "test"]
+ColumnKind = Literal["number", "category", "text", "image", "time"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column over all rows.
+
+    `values` by kind: `number` float64 [N] with NaN where missing; `category` and `text` a sequence of N
+    `str` or None where missing; `image` uint8 [N, H, W, C], memory-mapped, or, where sizes differ, a
+    sequence of N paths or encoded bytes that `trainers.data.images.decode` reads at the size a family asks
+    for; `time` float64 [N], seconds since 1970 in UTC.
+    """
+
+    name: str
+    kind: ColumnKind
+    values: npt.NDArray[Any] | Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A decoded source.
+
+    Attributes:
+        kind: the shape of a row: `table` (named columns), `image`, `text` (one text a row), `pairs`
+            (input and target texts), `corpus` (one long text for language models), `none` (own code reads).
+        task: inferred or given; `notes` says why.
+        columns: features, in order, by name; never holds the target. For `image` one column `image`, for
+            `text` and `corpus` one column `text`, for `pairs` one column `input`.
+        target: labels as `category`, numbers as `number`, target texts as `text`; None where there is none.
+        classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
+        splits: row indices of each part, int64, ascending, disjoint, covering all usable rows.
+        row_hashes: uint64 [N], content hash of each row (features and target), independent of row order.
+        fingerprint: 32 hex digits over all rows and the columns' names.
+        source: as written in the sweep file.
+        notes: what was inferred and why, for people (`plan` prints them).
+        files: where each row's image came from, where that has a meaning (else empty).
+    """
+
+    kind: Kind
+    task: Task | None
+    columns: Mapping[str, Column]
+    target: Column | None
+    classes: tuple[str, ...] = ()
+    splits: Mapping[Part, npt.NDArray[np.int64]] = field(default_factory=dict)
+    row_hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    fingerprint: str = ""
+    source: str = ""
+    notes: tuple[str, ...] = ()
+    prepare: Mapping[str, Any] = field(default_factory=dict)  # the sweep file's `data.prepare`, checked
+
+    @property
+    def rows(self) -> int:
+        """N, over all parts."""
+        return len(self.row_hashes)
+
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class index of each row, int64 [N]; -1 where the label is missing."""
+        assert self.target is not None
+        index = {name: i for i, name in enumerate(self.classes)}
+        return np.array([index.get(str(v), -1) for v in self.target.values], dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoded:
+    """A data set as one family trains on it: arrays of N rows, memory-mapped from a folder, and the state
+    that was fitted on the training split alone.
+
+    Attributes:
+        arrays: name → array whose first dimension is N (all rows, in the data set's order). By convention
+            `target` holds class indices (int64 [N]), numbers (float32 [N] or [N, K]) or token ids.
+        state: JSON-able: vocabulary, scaling, classes, sizes; everything that `Family.build` and
+            `Family.from_user` need. Kept in the model bundle.
+        splits: as in `Dataset`.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    state: dict[str, Any]
+    splits: Mapping[Part, npt.NDArray[np.int64]]
+    fingerprint: str = ""
+    folder: Path | None = None

@@ -1,0 +1,52 @@
+"""What can go wrong while reading data, configuring a family, or training.
+
+TrainerError
+├── InputError        options, hyper-parameters or data that can't be used: said before anything is spent
+└── TrialError        an attempt that can't go on
+    ├── NotFinite     a loss, gradient or metric that is not a finite number
+    └── OutOfMemory   the device has no room for this configuration
+"""
+
+from __future__ import annotations
+
+
+class TrainerError(Exception):
+    """A failure with its parts: what must hold, what was found, what to do."""
+
+    def __init__(self, must: str, found: str = "", do: str = "", *, key: tuple[str, ...] = ()) -> None:
+        self.must = must
+        self.found = found
+        self.do = do
+        self.key = key  # path of keys in the sweep file, where one is to blame
+        super().__init__("; ".join(part for part in (must, found and f"but got {found}", do) if part))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.must, self.found, self.do, self.key))
+
+
+def _rebuild(
+    cls: type[TrainerError], must: str, found: str, do: str, key: tuple[str, ...]
+) -> TrainerError:
+    return cls(must, found, do, key=key)
+
+
+class InputError(TrainerError):
+    """Options, hyper-parameters or data that can't be used."""
+
+
+class TrialError(TrainerError):
+    """An attempt that can't go on; `reason` is the class of failure that users see."""
+
+    reason = "error"
+
+
+class NotFinite(TrialError):
+    """A loss, gradient or metric that is not a finite number."""
+
+    reason = "not-finite"
+
+
+class OutOfMemory(TrialError):
+    """The device has no room for this configuration."""
+
+    reason = "out-of-memory"

@@ -1,0 +1,249 @@
+"""A family: one kind of model, from raw data to predictions. One class in one file.
+
+A family says what it reads and what can be tuned (known without importing torch), encodes a data set into
+arrays (fitted on the training split alone), builds a module, computes a loss, and answers people with
+predictions in their own terms. `trainers.loop` does everything in between.
+
+Shape legend: B examples of a batch, N rows of a data set.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from trainers.dataset import Dataset, Kind, Task
+from trainers.errors import InputError
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, complete
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from trainers.tasks import TaskRules
+
+State = dict[str, Any]
+Params = Mapping[str, Any]
+Batch = dict[str, "torch.Tensor"]
+Array = npt.NDArray[Any]
+
+
+class Options(BaseModel):
+    """A family's fixed structure: what is set once for a sweep and not searched."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ArrayWriter(Protocol):
+    """Where `Family.encode` puts its arrays; they end as memory-mapped files that lanes share."""
+
+    def put(self, name: str, values: Array) -> None:
+        """A whole array, first dimension N."""
+
+    def create(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+        """An array on disk to fill piece by piece, for data that does not fit in memory."""
+
+
+class Family(ABC):
+    """One kind of model.
+
+    Class attributes:
+        name: as written in a sweep file; empty for people's own classes.
+        summary: one line for `velodrome families`.
+        kinds: kinds of data set it reads, best first.
+        tasks: what it can learn.
+        Options: the pydantic model of its fixed structure.
+        uses: names of `trainers.hyperparameters.OPTIONAL` that have a meaning here.
+        hyperparameters: its own; may also give a training hyper-parameter another default.
+        presets: name → values for options and hyper-parameters alike (they share one namespace).
+        encoding: names of hyper-parameters that change what `encode` writes.
+        stackable: whether many configurations may be trained as one stacked program.
+    """
+
+    name: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    kinds: ClassVar[tuple[Kind, ...]] = ("table",)
+    tasks: ClassVar[tuple[Task, ...]] = ("classification",)
+    Options: ClassVar[type[Options]] = Options
+    uses: ClassVar[tuple[str, ...]] = ()
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    encoding: ClassVar[tuple[str, ...]] = ()
+    stackable: ClassVar[bool] = False
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """Checks the options.
+
+        Args:
+            options: as in the sweep file, `preset` among them.
+
+        Raises:
+            InputError: an unknown preset or option, or a value that does not fit.
+        """
+        given = dict(options or {})
+        self.preset = given.pop("preset", None)
+        preset = self._preset_values(self.preset)
+        fixed = {k: v for k, v in preset.items() if k in self.Options.model_fields}
+        self.options = read_options(self.Options, {**fixed, **given})
+        self._preset_params = {k: v for k, v in preset.items() if k not in fixed}
+
+    def _preset_values(self, preset: Any) -> Mapping[str, Any]:
+        if preset is None:
+            return {}
+        if preset not in self.presets:
+            known = ", ".join(self.presets) or "none"
+            raise InputError(
+                f"preset must be one of this family's ({known})", repr(preset), key=("options", "preset")
+            )
+        return self.presets[preset]
+
+    # -- what can be tuned -------------------------------------------------------------------------------
+
+    def known(self) -> dict[str, Hyperparameter]:
+        """Every hyper-parameter that this family reads, with its default here (presets applied)."""
+        from dataclasses import replace
+
+        entries = {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
+        if self._preset_params.keys() - entries.keys():
+            raise TypeError(f"preset {self.preset!r} sets {sorted(self._preset_params.keys() - entries.keys())}")
+        return {
+            name: replace(entry, default=self._preset_params[name]) if name in self._preset_params else entry
+            for name, entry in entries.items()
+        }
+
+    def complete(self, params: Params) -> dict[str, Any]:
+        """The sampled hyper-parameters with defaults for the rest; refuses what can't be used."""
+        return complete(self.known(), params)
+
+    def check(self, dataset: Dataset) -> None:
+        """Refuses a data set that this family can't learn from, before anything is spent.
+
+        Raises:
+            InputError: says what kinds and tasks the family takes and what the data set is.
+        """
+        if dataset.kind not in self.kinds:
+            raise InputError(
+                f"{self.name or type(self).__name__} reads data of kind {' or '.join(self.kinds)}",
+                f"kind {dataset.kind} from {dataset.source}",
+                "choose another family or name the columns under data.columns",
+            )
+        if dataset.task not in self.tasks:
+            raise InputError(
+                f"{self.name or type(self).__name__} learns {' or '.join(self.tasks)}",
+                f"task {dataset.task}",
+                "choose another family or set data.task",
+            )
+
+    # -- data ----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        """Writes the arrays that training reads and returns the fitted state.
+
+        Whatever is fitted (vocabulary, scaling) is fitted on `dataset.splits["train"]` alone. All N rows are
+        written, in the data set's order. The state is JSON-able and holds all that `build`, `from_user` and
+        `to_user` need, `task` and (for classification) `classes` among them.
+        """
+
+    # -- model (torch is imported inside) --------------------------------------------------------------------
+
+    @abstractmethod
+    def build(self, state: State, params: Params) -> torch.nn.Module:
+        """A module with freshly drawn weights (the loop has seeded torch's generator)."""
+
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+        """The module's raw outputs for a batch (for classification: logits [B, classes])."""
+        return module(batch["inputs"])
+
+    def loss(self, outputs: Any, batch: Batch, params: Params, state: State) -> torch.Tensor:
+        """The mean loss of a batch; by default the task's usual one."""
+        return self.rules(state).loss(outputs, batch, params)
+
+    def train_step(self, module: torch.nn.Module, batch: Batch, step: TrainStep) -> dict[str, float] | None:
+        """None: the loop does forward, loss, backward and one optimizer's step. A family that needs more
+        (two players, say) does it here through `step` and returns the numbers to show."""
+        return None
+
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        """The batch with random changes, in training only; by default what `params["augment"]` says for
+        arrays named `inputs` that are images."""
+        from trainers.augment import augment_batch
+
+        return augment_batch(batch, params.get("augment"), generator)
+
+    def rules(self, state: State) -> TaskRules:
+        """Loss, metrics and answers of the task that the state was made for."""
+        from trainers.tasks import rules_for
+
+        return rules_for(state)
+
+    # -- use -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
+        """What a person has (columns of a table, a column `text`, a column `image` of arrays or file paths)
+        as the arrays of a batch, without targets.
+
+        Raises:
+            InputError: a column is missing or holds what can't be read.
+        """
+
+    def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
+        """Predictions in a person's terms, one row an example; by default the task's usual columns."""
+        return self.rules(state).to_user(outputs)
+
+    def example(self, dataset: Dataset, rows: int = 2) -> pd.DataFrame:
+        """A few raw rows as `from_user` takes them, for the model's input example and signature."""
+        from trainers.examples import example_rows
+
+        return example_rows(dataset, rows)
+
+
+class TrainStep(Protocol):
+    """What a family's own `train_step` may use."""
+
+    params: Params
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    generator: torch.Generator
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Scaled and synchronised backward pass."""
+
+
+def read_options(model: type[Options], values: Mapping[str, Any]) -> Options:
+    """The options as their typed model.
+
+    Raises:
+        InputError: names the option, what it takes and, for an unknown one, the nearest that exists.
+    """
+    import difflib
+
+    from pydantic import ValidationError
+
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(name, model.model_fields, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields) or 'none'}"
+            raise InputError("an option must be one of the family's", repr(name), hint, key=("options", name))
+        raise InputError(
+            f"option {name} must be valid: {first['msg']}", repr(first.get("input")), key=("options", name)
+        )
+
+
+def first_missing(rows: Any, names: Iterable[str]) -> str | None:
+    """The first of the names that is not a column of the frame, or None."""
+    return next((name for name in names if name not in rows.columns), None)
+
+
+def as_float32(values: Any) -> Array:
+    """The values as float32 numbers."""
+    return np.asarray(values, dtype=np.float32)

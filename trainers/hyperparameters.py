@@ -1,0 +1,128 @@
+"""The hyper-parameters that training understands in every family, their defaults and their bounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from trainers.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hyperparameter:
+    """One name that can be searched or set: its default, what values it takes, and what it does.
+
+    Attributes:
+        default: what training uses when a space leaves the name out.
+        types: what a value may be; `float` also takes whole numbers.
+        low, high: inclusive bounds for numbers; `above` an exclusive lower bound.
+        choices: the only values, where there is a list of them.
+        words: strings taken beside numbers (`all` for `batch_size`).
+    """
+
+    default: Any
+    types: tuple[type, ...]
+    doc: str
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] | None = None
+    words: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any) -> None:
+        """Refuses a value that training could not use.
+
+        Raises:
+            InputError: with the name, what is allowed and what was found.
+        """
+        if isinstance(value, str) and value in self.words:
+            return
+        if self.choices is not None:
+            if not any(value == choice and type(value) is type(choice) for choice in self.choices):
+                raise InputError(f"{name} must be one of {_listed(self.choices)}", repr(value), key=(name,))
+            return
+        if not self._fits(value):
+            kinds = " or ".join([*(t.__name__ for t in self.types), *map(repr, self.words)])
+            raise InputError(f"{name} must be {kinds}", repr(value), key=(name,))
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            self._check_bounds(name, float(value))
+
+    def _fits(self, value: Any) -> bool:
+        if value is None:
+            return type(None) in self.types
+        if isinstance(value, bool):
+            return bool in self.types
+        if isinstance(value, int):
+            return int in self.types or float in self.types
+        return isinstance(value, self.types)
+
+    def _check_bounds(self, name: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise InputError(f"{name} must be a finite number", repr(value), key=(name,))
+        if self.low is not None and value < self.low:
+            raise InputError(f"{name} must be at least {self.low:g}", f"{value:g}", key=(name,))
+        if self.above is not None and value <= self.above:
+            raise InputError(f"{name} must be above {self.above:g}", f"{value:g}", key=(name,))
+        if self.high is not None and value > self.high:
+            raise InputError(f"{name} must be at most {self.high:g}", f"{value:g}", key=(name,))
+
+
+def _listed(choices: tuple[Any, ...]) -> str:
+    return ", ".join(str(choice) for choice in choices)
+
+
+FLOAT = (float,)
+INT = (int,)
+
+# Understood by the loop in every family.
+TRAINING: Mapping[str, Hyperparameter] = {
+    "learning_rate": Hyperparameter(default=1e-3, types=FLOAT, above=0.0, doc="step size at its peak"),
+    "optimizer": Hyperparameter(
+        default="adam", types=(str,), choices=("sgd", "adam", "adamw", "rmsprop"), doc="torch.optim's of that name"
+    ),
+    "momentum": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=1.0, doc="of sgd and rmsprop"),
+    "nesterov": Hyperparameter(default=False, types=(bool,), choices=(False, True), doc="sgd with momentum"),
+    "beta1": Hyperparameter(default=0.9, types=FLOAT, low=0.0, high=1.0, doc="adam's and adamw's first moment"),
+    "beta2": Hyperparameter(default=0.999, types=FLOAT, low=0.0, high=1.0, doc="second moment; rmsprop's alpha is 0.99 unless this is set"),
+    "weight_decay": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="L2; decoupled in adamw"),
+    "l1": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="times the sum of absolute weights, added to the loss"),
+    "batch_size": Hyperparameter(default=32, types=INT, low=1, words=("all",), doc="examples a step and worker; all: full-batch"),
+    "accumulate": Hyperparameter(default=1, types=INT, low=1, doc="batches whose gradients make one step"),
+    "gradient_clip": Hyperparameter(default=None, types=(float, type(None)), above=0.0, doc="largest norm of the gradient"),
+    "weight_clip": Hyperparameter(default=None, types=(float, type(None)), above=0.0, doc="largest absolute weight after a step"),
+    "schedule": Hyperparameter(
+        default="constant", types=(str,), choices=("constant", "step", "cosine", "warmup-cosine"), doc="of the learning rate"
+    ),
+    "warmup": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=1.0, doc="share of the steps in which the rate rises"),
+    "label_smoothing": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=0.999, doc="of cross-entropy"),
+    "precision": Hyperparameter(default="fp32", types=(str,), choices=("fp32", "bf16"), doc="bf16: autocast"),
+    "augment": Hyperparameter(default=None, types=(str, list, dict, type(None)), doc="see trainers.augment"),
+    "init": Hyperparameter(
+        default="default",
+        types=(str,),
+        choices=("default", "xavier", "kaiming", "normal", "orthogonal"),
+        doc="of weight matrices and kernels; default: as torch does it",
+    ),
+}
+
+# Understood by the families that name them (`Family.uses`).
+OPTIONAL: Mapping[str, Hyperparameter] = {
+    "activation": Hyperparameter(default="relu", types=(str,), choices=("relu", "sigmoid", "tanh", "gelu"), doc="between layers"),
+    "pooling": Hyperparameter(default="max", types=(str,), choices=("max", "average"), doc="of convolution blocks"),
+    "dropout": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=0.999, doc="share of units left out in training"),
+}
+
+
+def complete(known: Mapping[str, Hyperparameter], params: Mapping[str, Any]) -> dict[str, Any]:
+    """Every known name with the sampled value or its default.
+
+    Raises:
+        InputError: a name that nothing reads, or a value that can't be used.
+    """
+    for name, value in params.items():
+        if name not in known:
+            raise InputError("a hyper-parameter must be one that the family reads", repr(name), key=(name,))
+        known[name].check(name, value)
+    return {name: params.get(name, entry.default) for name, entry in known.items()}

@@ -1,0 +1,115 @@
+"""What the training loop is given and what it gives back. No Ray, no Optuna, no MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainers.family import Family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One metric to be judged by (`val/accuracy`) and whether larger is better."""
+
+    metric: str
+    maximize: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Length:
+    """How long to train: `epochs`, or `steps` with a report every `report_every` of them.
+
+    Attributes:
+        patience: reports without an improvement of the first goal by more than `min_delta` before stopping.
+        seconds: training stops after the report that finds this much time used; its value so far counts.
+    """
+
+    epochs: int | None = None
+    steps: int | None = None
+    report_every: int | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranks:
+    """This process among those that train one attempt together; the process group spans exactly them."""
+
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One attempt at one configuration.
+
+    Attributes:
+        family: an instance made with its options.
+        params: every hyper-parameter that training uses (`trainers.hyperparameters.complete`).
+        seed: decides initialisation, order and dropout; never the split.
+        goals: what the attempt is judged by; several for a multi-objective study.
+        at: keep value and weights of the `best` epoch by the first goal, or of the `last`.
+        parts: `test` is read only where it is named here (confirmation).
+        checkpoint_every: seconds between checkpoints, or None.
+        checkpoint_epochs: reports between checkpoints, or None.
+    """
+
+    family: Family
+    params: Mapping[str, Any]
+    seed: int
+    length: Length
+    goals: tuple[Goal, ...]
+    at: Literal["best", "last"] = "best"
+    device: str = "cpu"
+    ranks: Ranks = field(default_factory=Ranks)
+    read_test: bool = False
+    checkpoint_seconds: float | None = None
+    checkpoint_epochs: int | None = None
+
+
+class Hooks(Protocol):
+    """What the loop tells its surroundings, and asks them. Called on rank 0 unless said otherwise."""
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """One report (`epoch` counts from 1). False: stop here, the pruner said so."""
+
+    def alive(self, step: int) -> None:
+        """A training or evaluation step was made; `step` only grows. Called on every rank; cheap."""
+
+    def stopping(self) -> bool:
+        """True: write a checkpoint after this report and leave with status `stopped`."""
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        """Write a checkpoint, atomically; only the newest must stay loadable."""
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """The newest checkpoint that can be trusted, or None. Called on every rank."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended without an exception.
+
+    Attributes:
+        status: `complete` (ran its length, its patience or its time out), `pruned` (the report said so) or
+            `stopped` (asked to leave; a checkpoint was written).
+        values: one number a goal at the kept epoch; empty only if nothing was reported.
+        epoch: the kept epoch, from 1; `epochs`: how many reports were made over all attempts.
+        metrics: all metrics of the kept epoch (and `test/…` where asked for).
+        weights: the kept weights, CPU tensors by name (rank 0; empty elsewhere and for pruned attempts).
+        facts: `parameters`, `size_bytes`, `train_seconds`, `peak_memory_bytes`, where known.
+    """
+
+    status: Literal["complete", "pruned", "stopped"]
+    values: tuple[float, ...] = ()
+    epoch: int = 0
+    epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    facts: Mapping[str, float] = field(default_factory=dict)

@@ -24,9 +24,7 @@ class TrainerError(Exception):
         return (_rebuild, (type(self), self.must, self.found, self.do, self.key))
 
 
-def _rebuild(
-    cls: type[TrainerError], must: str, found: str, do: str, key: tuple[str, ...]
-) -> TrainerError:
+def _rebuild(cls: type[TrainerError], must: str, found: str, do: str, key: tuple[str, ...]) -> TrainerError:
     return cls(must, found, do, key=key)
 
 

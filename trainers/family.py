@@ -110,7 +110,9 @@ class Family(ABC):
 
         entries = {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
         if self._preset_params.keys() - entries.keys():
-            raise TypeError(f"preset {self.preset!r} sets {sorted(self._preset_params.keys() - entries.keys())}")
+            raise TypeError(
+                f"preset {self.preset!r} sets {sorted(self._preset_params.keys() - entries.keys())}"
+            )
         return {
             name: replace(entry, default=self._preset_params[name]) if name in self._preset_params else entry
             for name, entry in entries.items()
@@ -232,7 +234,11 @@ def read_options(model: type[Options], values: Mapping[str, Any]) -> Options:
         name = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, model.model_fields, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(model.model_fields) or 'none'}"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else f"known are {', '.join(model.model_fields) or 'none'}"
+            )
             raise InputError("an option must be one of the family's", repr(name), hint, key=("options", name))
         raise InputError(
             f"option {name} must be valid: {first['msg']}", repr(first.get("input")), key=("options", name)

@@ -80,22 +80,46 @@ INT = (int,)
 TRAINING: Mapping[str, Hyperparameter] = {
     "learning_rate": Hyperparameter(default=1e-3, types=FLOAT, above=0.0, doc="step size at its peak"),
     "optimizer": Hyperparameter(
-        default="adam", types=(str,), choices=("sgd", "adam", "adamw", "rmsprop"), doc="torch.optim's of that name"
+        default="adam",
+        types=(str,),
+        choices=("sgd", "adam", "adamw", "rmsprop"),
+        doc="torch.optim's of that name",
     ),
     "momentum": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=1.0, doc="of sgd and rmsprop"),
     "nesterov": Hyperparameter(default=False, types=(bool,), choices=(False, True), doc="sgd with momentum"),
-    "beta1": Hyperparameter(default=0.9, types=FLOAT, low=0.0, high=1.0, doc="adam's and adamw's first moment"),
-    "beta2": Hyperparameter(default=0.999, types=FLOAT, low=0.0, high=1.0, doc="second moment; rmsprop's alpha is 0.99 unless this is set"),
-    "weight_decay": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="L2; decoupled in adamw"),
-    "l1": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="times the sum of absolute weights, added to the loss"),
-    "batch_size": Hyperparameter(default=32, types=INT, low=1, words=("all",), doc="examples a step and worker; all: full-batch"),
-    "accumulate": Hyperparameter(default=1, types=INT, low=1, doc="batches whose gradients make one step"),
-    "gradient_clip": Hyperparameter(default=None, types=(float, type(None)), above=0.0, doc="largest norm of the gradient"),
-    "weight_clip": Hyperparameter(default=None, types=(float, type(None)), above=0.0, doc="largest absolute weight after a step"),
-    "schedule": Hyperparameter(
-        default="constant", types=(str,), choices=("constant", "step", "cosine", "warmup-cosine"), doc="of the learning rate"
+    "beta1": Hyperparameter(
+        default=0.9, types=FLOAT, low=0.0, high=1.0, doc="adam's and adamw's first moment"
     ),
-    "warmup": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=1.0, doc="share of the steps in which the rate rises"),
+    "beta2": Hyperparameter(
+        default=0.999,
+        types=FLOAT,
+        low=0.0,
+        high=1.0,
+        doc="second moment; rmsprop's alpha is 0.99 unless this is set",
+    ),
+    "weight_decay": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="L2; decoupled in adamw"),
+    "l1": Hyperparameter(
+        default=0.0, types=FLOAT, low=0.0, doc="times the sum of absolute weights, added to the loss"
+    ),
+    "batch_size": Hyperparameter(
+        default=32, types=INT, low=1, words=("all",), doc="examples a step and worker; all: full-batch"
+    ),
+    "accumulate": Hyperparameter(default=1, types=INT, low=1, doc="batches whose gradients make one step"),
+    "gradient_clip": Hyperparameter(
+        default=None, types=(float, type(None)), above=0.0, doc="largest norm of the gradient"
+    ),
+    "weight_clip": Hyperparameter(
+        default=None, types=(float, type(None)), above=0.0, doc="largest absolute weight after a step"
+    ),
+    "schedule": Hyperparameter(
+        default="constant",
+        types=(str,),
+        choices=("constant", "step", "cosine", "warmup-cosine"),
+        doc="of the learning rate",
+    ),
+    "warmup": Hyperparameter(
+        default=0.0, types=FLOAT, low=0.0, high=1.0, doc="share of the steps in which the rate rises"
+    ),
     "label_smoothing": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=0.999, doc="of cross-entropy"),
     "precision": Hyperparameter(default="fp32", types=(str,), choices=("fp32", "bf16"), doc="bf16: autocast"),
     "augment": Hyperparameter(default=None, types=(str, list, dict, type(None)), doc="see trainers.augment"),
@@ -109,9 +133,15 @@ TRAINING: Mapping[str, Hyperparameter] = {
 
 # Understood by the families that name them (`Family.uses`).
 OPTIONAL: Mapping[str, Hyperparameter] = {
-    "activation": Hyperparameter(default="relu", types=(str,), choices=("relu", "sigmoid", "tanh", "gelu"), doc="between layers"),
-    "pooling": Hyperparameter(default="max", types=(str,), choices=("max", "average"), doc="of convolution blocks"),
-    "dropout": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=0.999, doc="share of units left out in training"),
+    "activation": Hyperparameter(
+        default="relu", types=(str,), choices=("relu", "sigmoid", "tanh", "gelu"), doc="between layers"
+    ),
+    "pooling": Hyperparameter(
+        default="max", types=(str,), choices=("max", "average"), doc="of convolution blocks"
+    ),
+    "dropout": Hyperparameter(
+        default=0.0, types=FLOAT, low=0.0, high=0.999, doc="share of units left out in training"
+    ),
 }
 
 

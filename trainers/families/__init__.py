@@ -1,0 +1,1 @@
+"""The built-in families, one file each."""

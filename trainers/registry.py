@@ -1,0 +1,68 @@
+"""Which families there are, and how a reference in a sweep file becomes a class or a function.
+
+Importing this module imports no family and no torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainers.errors import InputError
+from trainers.family import Family
+
+BUILT_IN: Mapping[str, str] = {
+    "linear_regression": "trainers.families.linear_regression:LinearRegression",
+    "image_cnn": "trainers.families.image_cnn:ImageCNN",
+    "text_cnn": "trainers.families.text_cnn:TextCNN",
+}
+
+Reference = type[Family] | Callable[..., Any]
+
+
+def load(reference: str) -> Reference:
+    """The Family class, or the plain training function, that a sweep file names.
+
+    Args:
+        reference: a built-in family's name, or `package.module:name`.
+
+    Raises:
+        InputError: no such family, module or name; or the thing is neither a Family nor a function.
+    """
+    target = BUILT_IN.get(reference, reference)
+    module_name, _, attribute = target.partition(":")
+    if not attribute:
+        near = difflib.get_close_matches(reference, BUILT_IN, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(BUILT_IN)}"
+        raise InputError("a family must be built in or package.module:name", repr(reference), hint)
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{reference} must be importable",
+            f"{type(error).__name__}: {error}",
+            "run from the folder that holds it",
+        ) from error
+    if inspect.isclass(found) and issubclass(found, Family):
+        return found
+    if inspect.isfunction(found):
+        return found
+    raise InputError(f"{reference} must be a Family class or a function", type(found).__name__)
+
+
+def is_function(reference: Reference) -> bool:
+    """Whether the reference is a plain training function (contract 3a)."""
+    return inspect.isfunction(reference)
+
+
+def source_hash(reference: str) -> str:
+    """16 hex digits over the source file that holds the family, so that a change of code is noticed."""
+    found = load(reference)
+    path = inspect.getsourcefile(found)
+    text = Path(path).read_bytes() if path else repr(found).encode()
+    return hashlib.sha256(text).hexdigest()[:16]

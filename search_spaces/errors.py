@@ -27,10 +27,10 @@ class SearchSpaceInputError(ValueError):
         self.key = key
         self.file = file
         self.line = line
-        place = f"{file or 'line'}{', line' if file else ''} {line}: " if line else f"{file}: " if file else ""
-        super().__init__(
-            place + "; ".join(part for part in (must, found and f"but got {found}", do) if part)
+        place = (
+            f"{file or 'line'}{', line' if file else ''} {line}: " if line else f"{file}: " if file else ""
         )
+        super().__init__(place + "; ".join(part for part in (must, found and f"but got {found}", do) if part))
 
     def __reduce__(self) -> tuple[object, ...]:
         parts = (self.must, self.found, self.do, self.key, self.file, self.line)

@@ -91,9 +91,7 @@ def load(data: bytes, name: str) -> Document:
         value = builder.stream(events)
     except yaml.YAMLError as error:
         raise _syntax_error(error, name, builder.line) from error
-    return Document(
-        name=name, value=value, key_lines=document.key_lines, value_lines=document.value_lines
-    )
+    return Document(name=name, value=value, key_lines=document.key_lines, value_lines=document.value_lines)
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -108,7 +106,11 @@ def _decode(data: bytes, name: str) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise YamlError(
-            "the file must be UTF-8", f"byte {data[error.start]:#04x}", "save it as UTF-8", file=name, line=line
+            "the file must be UTF-8",
+            f"byte {data[error.start]:#04x}",
+            "save it as UTF-8",
+            file=name,
+            line=line,
         ) from error
     if found := _UNREADABLE.search(text):
         line = text.count("\n", 0, found.start()) + 1
@@ -153,7 +155,9 @@ class _Builder:
         if documents > 1:
             raise self._error("a file must hold one document", "a second one after '---'", "split the file")
         if event.version or event.tags:
-            raise self._error("a file must hold no YAML directives", "a line that begins with '%'", "delete it")
+            raise self._error(
+                "a file must hold no YAML directives", "a line that begins with '%'", "delete it"
+            )
 
     def _value(self, event: Any, events: Iterator[Any], path: Key, depth: int) -> Any:
         self.line = event.start_mark.line + 1
@@ -218,7 +222,10 @@ class _Builder:
         if key in items:
             first = self.document.key_lines[(*path, key)]
             raise self._error(
-                "a key must stand once", f"{key[:80]!r} again, first on line {first}", "delete one", (*path, key)
+                "a key must stand once",
+                f"{key[:80]!r} again, first on line {first}",
+                "delete one",
+                (*path, key),
             )
         return key
 

@@ -27,10 +27,9 @@ class SearchSpaceInputError(ValueError):
         self.key = key
         self.file = file
         self.line = line
-        place = (
-            f"{file or 'line'}{', line' if file else ''} {line}: " if line else f"{file}: " if file else ""
-        )
-        super().__init__(place + "; ".join(part for part in (must, found and f"but got {found}", do) if part))
+        place = ", ".join(part for part in (file, line and f"line {line}") if part)
+        text = "; ".join(part for part in (must, found and f"but got {found}", do) if part)
+        super().__init__(f"{place}: {text}" if place else text)
 
     def __reduce__(self) -> tuple[object, ...]:
         parts = (self.must, self.found, self.do, self.key, self.file, self.line)

@@ -1,4 +1,4 @@
-"""Where the definitions of a space are written: inline, in a file of this folder, or in a file of one's own."""
+"""Where the definitions of a space are written: inline, in a file of this folder, or in one's own file."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ def _listed(parameter: Parameter) -> str:
 
 
 def _sobol_points(dimensions: int, count: int, seed: int, start: int) -> list[list[float]]:
-    """Points by index; a first draw of one point keeps scipy from warning about counts that are no power of 2."""
+    """Points by index; a first draw of one keeps scipy from warning about counts that are no power of 2."""
     from scipy.stats import qmc
 
     engine = qmc.Sobol(d=dimensions, scramble=True, seed=seed)

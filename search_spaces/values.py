@@ -1,4 +1,4 @@
-"""Values as a space holds them: JSON, compared by type too, so that `true`, `1` and `1.0` are three values."""
+"""Values as a space holds them: JSON, compared by type too, so that `true`, `1` and `1.0` are three."""
 
 from __future__ import annotations
 

@@ -102,7 +102,6 @@ class Family(ABC):
             )
         return self.presets[preset]
 
-    # -- what can be tuned -------------------------------------------------------------------------------
 
     def known(self) -> dict[str, Hyperparameter]:
         """Every hyper-parameter that this family reads, with its default here (presets applied)."""
@@ -141,7 +140,6 @@ class Family(ABC):
                 "choose another family or set data.task",
             )
 
-    # -- data ----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
@@ -152,7 +150,6 @@ class Family(ABC):
         `to_user` need, `task` and (for classification) `classes` among them.
         """
 
-    # -- model (torch is imported inside) --------------------------------------------------------------------
 
     @abstractmethod
     def build(self, state: State, params: Params) -> torch.nn.Module:
@@ -184,7 +181,6 @@ class Family(ABC):
 
         return rules_for(state)
 
-    # -- use -----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:

@@ -79,8 +79,6 @@ class Coordinator:
         self._counted_until = self._saved_until = clock()
         self._take_over(same_driver)
 
-    # -- what lanes say ------------------------------------------------------------------------------------
-
     def enter(self, hello: LaneHello) -> None:
         """A lane's process is there. One that had the slot before it is gone, and its attempt with it."""
         self.settle()
@@ -143,8 +141,6 @@ class Coordinator:
             return False
         self._lanes[hello.lane] = Lane(hello, self._clock())
         return True
-
-    # -- time and other people -------------------------------------------------------------------------------
 
     def tick(self, alive: Callable[[LaneHello], bool] = lambda hello: True) -> None:
         """What passes with time: lost lanes, requests of other commands, budgets, the end.
@@ -219,8 +215,6 @@ class Coordinator:
         lost, self._lost_lanes = self._lost_lanes, []
         return lost
 
-    # -- handing out -----------------------------------------------------------------------------------------
-
     def settle(self) -> None:
         """Asks ahead, so that a lane never waits for a sampler. Done before anything else happens: the
         question is answered with what was finished when the trial before it started."""
@@ -277,8 +271,6 @@ class Coordinator:
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
             keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.of(trial.family)),
         )  # fmt: skip
-
-    # -- inside ------------------------------------------------------------------------------------------------
 
     def _take_over(self, same_driver: bool) -> None:
         open_trials = [trial for trial in self.book.every() if not trial.ended]

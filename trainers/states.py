@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 Document = Any  # JSON
 _KIND = "$"  # marks a JSON object that stands for something else
 _DEEPEST = 200
-_MAPPINGS = {dict: "dict", defaultdict: "dict", OrderedDict: "OrderedDict", Counter: "Counter"}
+_MAPPINGS: Mapping[type, str] = {
+    dict: "dict",
+    defaultdict: "dict",
+    OrderedDict: "OrderedDict",
+    Counter: "Counter",
+}
 
 
 def flatten(state: Any) -> tuple[dict[str, torch.Tensor], Document]:

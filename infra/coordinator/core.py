@@ -197,6 +197,11 @@ class Coordinator:
         return len(self._lanes)
 
     @property
+    def running(self) -> int:
+        """How many attempts are under way."""
+        return len(self._attempts.running)
+
+    @property
     def wanted(self) -> dict[str, int]:
         """For each shape, how many trials have not ended."""
         wanted: dict[str, int] = {}
@@ -286,7 +291,7 @@ class Coordinator:
                 self._remember_lane(last.lane, last.lane_facts)
             else:
                 self._attempts.to_waiting(self._attempts.running[last.id], "driver-ended", "")
-        if self.sweep.state != "running":
+        if self.sweep.state != "running" and self._role == "search":
             self._attempts.batch.sweep = {"state": "running"}
         payload = {"role": self._role, "same_driver": same_driver}
         self._attempts.batch.event("session", self._clock(), payload)

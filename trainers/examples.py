@@ -23,11 +23,9 @@ def example_rows(dataset: Dataset, rows: int = 2) -> pd.DataFrame:
     import pandas as pd
 
     chosen = [int(row) for row in dataset.splits["train"][:rows]]
-    return (
-        pd.DataFrame({name: _values(column, chosen) for name, column in dataset.columns.items()})
-        if (dataset.kind != "corpus")
-        else pd.DataFrame({"text": [_start(dataset.columns["text"].values[row]) for row in chosen]})
-    )
+    if dataset.kind == "corpus":
+        return pd.DataFrame({"text": [_start(dataset.columns["text"].values[row]) for row in chosen]})
+    return pd.DataFrame({name: _values(column, chosen) for name, column in dataset.columns.items()})
 
 
 def _start(text: Any) -> str:

@@ -168,7 +168,7 @@ def keep_rows(raw: Raw, keep: npt.NDArray[np.bool_]) -> Raw:
     if raw.folder is None:
         columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
         return replace(raw, columns=columns, part=part)
-    table = pa.table({name: column for name, column in raw.columns.items()})
+    table = pa.table(dict(raw.columns))
 
     def build(aside: Path) -> None:
         at = 0

@@ -187,4 +187,6 @@ def _joined(parts: list[Any]) -> Any:
 
 def _refuse(what: str, value: float) -> None:
     if not math.isfinite(value):
-        raise NotFinite(f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients")
+        raise NotFinite(
+            f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients"
+        )

@@ -3,8 +3,8 @@
 | file | what it holds |
 | --- | --- |
 | `weights.safetensors` | the module's state, by name |
-| `model.json` | what rebuilds it: family (or functions), options, hyper-parameters, fitted state; and facts: metrics, versions, the data's fingerprint |
-| `train_rows.bin` | the content hash of each row that it was trained on: uint64, little-endian, ascending |
+| `model.json` | what rebuilds it: family or functions, options, params, fitted state; facts, versions |
+| `train_rows.bin` | content hash of each row of training: uint64, little-endian, ascending |
 | `example.json` | a few raw rows as `predict` takes them |
 | `manifest.json` | size and SHA-256 of each |
 """

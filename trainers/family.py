@@ -129,7 +129,7 @@ class Family(ABC):
         return {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
 
     def known(self) -> dict[str, Hyperparameter]:
-        """Every hyper-parameter that this family reads, with its default here (preset and options applied)."""
+        """Every hyper-parameter that this family reads, with its default here (preset, options)."""
         entries = self._tunable()
         changed = {name: replace(entries[name], default=value) for name, value in self._defaults.items()}
         return {**entries, **changed}

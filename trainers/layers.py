@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 class Pixels(nn.Module):
     """Bytes of an image as numbers around zero: (x / 255 - mean) / std, channel by channel.
 
-    `forward` takes uint8 [B, C, H, W], or floats of the same scale (0 to 255) that augmentation made.
+    `forward` takes uint8 [B, H, W, C] and gives floats [B, C, H, W], channels last in memory.
     """
 
     mean: Tensor
@@ -40,9 +41,9 @@ class Pixels(nn.Module):
         self.register_buffer("mean", mean_C11 * 255.0, persistent=False)
         self.register_buffer("scale", 1.0 / (std_C11 * 255.0), persistent=False)
 
-    def forward(self, x_BCHW: Tensor) -> Tensor:
-        centred: Tensor = (x_BCHW.float() - self.mean) * self.scale
-        return centred.contiguous(memory_format=torch.channels_last)
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        centred: Tensor = (x_BHWC.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        return centred
 
 
 class Words(nn.Embedding):
@@ -164,7 +165,7 @@ def pooled_size(size: tuple[int, int], blocks: int, *, kernel: int, padding: str
 def dense(sizes: Sequence[int], *, activation: str, dropout: float) -> nn.Sequential:
     """Linear layers of the given sizes, in to out; an activation and dropout after each but the last."""
     layers = nn.Sequential()
-    for i, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for i, (before, after) in enumerate(pairwise(sizes), start=1):
         layers.add_module(f"linear{i}", nn.Linear(before, after))
         if i < len(sizes) - 1:
             layers.add_module(f"activation{i}", ACTIVATIONS[activation]())

@@ -1,4 +1,4 @@
-"""What a model learns to give back: a data set's target as the array `target`, and what undoes its scaling."""
+"""What a model learns to give back: a data set's target as an array, and what undoes its scaling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def write_target(dataset: Dataset, writer: ArrayWriter) -> State:
     """Writes `target` and returns the part of a family's state that `trainers.tasks.rules_for` reads.
 
     Classification: class indices, int64 [N], -1 where missing; `classes`. Regression: float32 [N], scaled to
-    mean 0 and deviation 1 on the training split; `target_mean`, `target_std` (population's; 1 for a constant).
+    mean 0 and deviation 1 on the training split; `target_mean`, `target_std` (1 for a constant).
 
     Raises:
         InputError: there is no target, or fewer than two classes.

@@ -171,6 +171,11 @@ class Family(ABC):
         (two players, say) does it here through `step` and returns the numbers to show."""
         return None
 
+    def players(self, module: torch.nn.Module) -> Mapping[str, torch.nn.Module]:
+        """The parts of the module that have an optimizer each, by the name that `TrainStep.optimizers` has;
+        more than one only beside a `train_step` of the family's own."""
+        return {"model": module}
+
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """The batch with random changes, in training only; by default what `params["augment"]` says for
         arrays named `inputs` that are images."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trainers.augment import check_augment
@@ -21,6 +21,7 @@ class Hyperparameter:
         low, high: inclusive bounds for numbers; `above` an exclusive lower bound.
         choices: the only values, where there is a list of them.
         words: strings taken beside numbers (`all` for `batch_size`).
+        of: for a list, the types of its items; the bounds then hold for each item.
         rule: a further check of the value, which raises `InputError`.
     """
 
@@ -32,6 +33,7 @@ class Hyperparameter:
     high: float | None = None
     choices: tuple[Any, ...] | None = None
     words: tuple[str, ...] = ()
+    of: tuple[type, ...] = ()
     rule: Callable[[Any], object] | None = None
 
     def check(self, name: str, value: Any) -> None:
@@ -49,6 +51,9 @@ class Hyperparameter:
         if not self._fits(value):
             kinds = " or ".join([*(t.__name__ for t in self.types), *map(repr, self.words)])
             raise InputError(f"{name} must be {kinds}", repr(value), key=(name,))
+        if isinstance(value, list) and self.of:
+            for item in value:
+                replace(self, types=self.of, of=(), rule=None).check(f"each item of {name}", item)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             self._check_bounds(name, float(value))
         if self.rule is not None:

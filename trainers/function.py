@@ -5,13 +5,14 @@ No Ray, no Optuna, no MLflow: a lane, a test and a notebook run the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from trainers.errors import InputError, OutOfMemory
+from trainers.errors import InputError
 from trainers.job import FunctionJob, Hooks, Length, Outcome
+from trainers.memory import room_on
 from trainers.randomness import seed_all, steady
 from trainers.reports import checked, require_goals
 from trainers.trial import Trial
@@ -20,14 +21,11 @@ if TYPE_CHECKING:
     import torch
 
 
-def run_function(job: FunctionJob, hooks: Hooks, *, threads: int | None = None) -> Outcome:
+def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
     """Runs one attempt at a function.
 
     The outcome's status is `pruned` or `stopped` where the trial was told to end; what the function does
     afterwards no longer counts. Its `weights` and `code` are there where `trial.model` was called.
-
-    Args:
-        threads: of torch on the CPU, see `trainers.randomness.steady`.
 
     Raises:
         TrialError: the function reported what can't be used, or never its objective.
@@ -35,22 +33,11 @@ def run_function(job: FunctionJob, hooks: Hooks, *, threads: int | None = None) 
         OutOfMemory: the device had no room.
         Exception: whatever else the function raised, as it was.
     """
-    with steady(threads), _memory_errors():
+    with steady(job.threads), room_on(job.device):
         seed_all(job.seed)
         trial = Trial(job, hooks)
         job.function(trial)
         return trial.outcome()
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    import torch
-
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        said = str(error).splitlines()[:1]
-        raise OutOfMemory("the device must have room for this configuration", *said) from error
 
 
 class _EnoughSeen(BaseException):
@@ -104,7 +91,7 @@ def check_function(job: FunctionJob) -> dict[str, float]:
         Exception: whatever the function raised, as it was.
     """
     look = replace(job, length=Length(epochs=2), checkpoint_seconds=None, checkpoint_epochs=1)
-    with steady(None), _memory_errors(), suppress(_EnoughSeen):
+    with steady(job.threads), room_on(job.device), suppress(_EnoughSeen):
         seed_all(job.seed)
         trial = _Look(look)
         job.function(trial)

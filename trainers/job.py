@@ -88,6 +88,7 @@ class FunctionJob:
         data: what `trial.data` is; None for `data: none`.
         directory: a folder of this attempt's own, which exists.
         checkpoint_seconds, checkpoint_epochs: between checkpoints, or None.
+        threads: as in `Job`.
     """
 
     function: Callable[[Trial], Any]
@@ -102,6 +103,7 @@ class FunctionJob:
     ranks: Ranks = field(default_factory=Ranks)
     checkpoint_seconds: float | None = None
     checkpoint_epochs: int | None = None
+    threads: int | None = None
 
     @property
     def reports(self) -> int:

@@ -153,7 +153,8 @@ def _usable(
     keep = np.ones(raw.rows, np.bool_)
     notes = []
     for name, what in needed.items():
-        column_kind = "text" if name == roles.target and roles.kind == "pairs" else kind(name)
+        pair = name == roles.target and roles.kind == "pairs"
+        column_kind: ColumnKind = "text" if pair else kind(name)
         missing = missing_of(raw.columns[name], column_kind) & keep
         if missing.any():
             notes.append(f"{int(missing.sum()):,} rows without {what} ({name}) are left out")
@@ -167,7 +168,7 @@ def keep_rows(raw: Raw, keep: npt.NDArray[np.bool_]) -> Raw:
     if raw.folder is None:
         columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
         return replace(raw, columns=columns, part=part)
-    table = pa.table({name: column for name, column in raw.columns.items()})
+    table = pa.table(dict(raw.columns))
 
     def build(aside: Path) -> None:
         at = 0

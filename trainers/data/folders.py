@@ -93,7 +93,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def write_manifest(folder: Path) -> None:
-    """Names, sizes and, for what is small, checksums of the folder's files; the files reach the disk first."""
+    """Names, sizes and, for what is small, checksums of the files, which reach the disk first."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
         _sync(path)

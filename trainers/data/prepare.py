@@ -183,7 +183,8 @@ def scaled_target(state: Mapping[str, Any], values: npt.NDArray[Any]) -> Numbers
     """A regression target as it is trained on: zero mean, unit deviation over the training split."""
     target = state["target"]
     scaled = (np.asarray(values, np.float64) - target["mean"]) / target["std"]
-    return scaled.astype(np.float32)
+    result: Numbers = scaled.astype(np.float32)
+    return result
 
 
 def unscaled_target(state: Mapping[str, Any], values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

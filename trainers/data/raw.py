@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class Pictures:
         return Pictures(values=values, hashes=self.hashes[kept])
 
 
-RawColumn = pa.ChunkedArray | Pictures
+RawColumn: TypeAlias = "pa.ChunkedArray | Pictures"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +65,9 @@ class Raw:
 
 def hashes_of(column: RawColumn) -> npt.NDArray[np.uint64]:
     """Content hash of each value, uint64 [N]."""
-    return column.hashes if isinstance(column, Pictures) else hashing.of_arrow(column)
+    if isinstance(column, Pictures):
+        return column.hashes
+    return hashing.of_arrow(column)
 
 
 def arrow(values: Iterable[Any] | npt.NDArray[Any]) -> pa.ChunkedArray:

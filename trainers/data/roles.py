@@ -204,7 +204,7 @@ def _text(named: Named, task: Task | None, left: list[str], kind_of: KindOf, not
         return texts[0]
     for name in texts:
         notes.append(
-            f"column {name!r} holds texts, which tables leave out; learn from it with data.columns.text: {name}"
+            f"column {name!r} holds texts, left out of tables; to learn from it: data.columns.text: {name}"
         )
     return None
 

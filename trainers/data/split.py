@@ -68,7 +68,7 @@ def _shares(given: Mapping[str, Any]) -> dict[str, float]:
             raise InputError(f"the share {part} must be a number from 0 to 1", repr(share), key=key)
     if not named:
         return {"train": 0.8, "validation": 0.1, "test": 0.1}
-    shares = {part: float(named.get(part, 0.0)) for part in PARTS}
+    shares: dict[str, float] = {part: float(named.get(part, 0.0)) for part in PARTS}
     left = [part for part in PARTS if part not in named]
     for part in left:
         shares[part] = max(0.0, 1.0 - sum(named.values())) / len(left)
@@ -179,7 +179,7 @@ def _cut(rule: SplitRule, facts: RowFacts, shares: Mapping[Part, float]) -> npt.
 
 
 def _cut_by_hash(keys: Hashes, shares: Mapping[Part, float], salt: int | str) -> npt.NDArray[np.int8]:
-    """Test takes the lowest hashes, validation those above: a new validation share never moves test's edge."""
+    """Test takes the lowest hashes, validation those above: test stays when validation's share changes."""
     place = salted(keys, salt).astype(np.float64) / 2.0**64
     test, validation = shares.get("test", 0.0), shares.get("validation", 0.0)
     part = np.zeros(len(keys), np.int8)

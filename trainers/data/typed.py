@@ -255,7 +255,7 @@ def _seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
         moments = pd.to_datetime(pd.Series(values.to_pylist(), dtype=object), utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
         raise InputError(
-            "a column of times must hold numbers or ISO 8601 dates, such as 2024-05-31 or 2024-05-31T12:00:00Z",
+            "a column of times must hold numbers or ISO 8601 dates, as 2024-05-31T12:00:00Z",
             f"column {name!r}: {error}",
             key=("data", "columns", "time"),
         ) from error

@@ -77,7 +77,10 @@ def _diabetes() -> Raw:
 
 def _cancer() -> Raw:
     """569 tumours, thirty measures of their cells, malignant or benign (Wolberg et al. 1995)."""
-    measures = "radius texture perimeter area smoothness compactness concavity concave_points symmetry fractal_dimension"
+    measures = (
+        "radius texture perimeter area smoothness compactness "
+        "concavity concave_points symmetry fractal_dimension"
+    )
     names = [f"{kind}_{measure}" for kind in ("mean", "error", "worst") for measure in measures.split()]
     values = _numbers(_file("data", "breast_cancer.csv"), skip=1)
     columns = {name: arrow(values[:, i].copy()) for i, name in enumerate(names)}

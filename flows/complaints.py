@@ -89,7 +89,9 @@ def _written(location: tuple[str | int, ...], document: Any) -> Path:
     skip = False
     for index, part in enumerate(location):
         last = index == len(location) - 1
-        inside = isinstance(here, dict) and part in here or isinstance(here, list) and isinstance(part, int)
+        inside = (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int)
+        )
         if skip or (not inside and not (last and isinstance(part, str))):
             skip = False
             continue
@@ -142,7 +144,9 @@ def known_keys(schema: Mapping[str, Any], path: Path) -> list[str]:
     nodes = [schema]
     for part in path:
         nodes = [below for node in nodes for below in _below(schema, node, part)]
-    return list(dict.fromkeys(k for node in nodes for m in _members(schema, node) for k in m.get("properties", ())))
+    return list(
+        dict.fromkeys(k for node in nodes for m in _members(schema, node) for k in m.get("properties", ()))
+    )
 
 
 def places_of(schema: Mapping[str, Any], key: str) -> list[Path]:
@@ -157,7 +161,9 @@ def places_of(schema: Mapping[str, Any], key: str) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _below(schema: Mapping[str, Any], node: Mapping[str, Any], part: str | int) -> Iterator[Mapping[str, Any]]:
+def _below(
+    schema: Mapping[str, Any], node: Mapping[str, Any], part: str | int
+) -> Iterator[Mapping[str, Any]]:
     for member in _members(schema, node):
         if isinstance(part, int):
             if "items" in member:

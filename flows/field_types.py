@@ -49,7 +49,11 @@ def _text(pattern: str, must: str, do: str) -> Callable[[Any], str]:
 
 def _source(value: Any) -> str:
     if not isinstance(value, str) or not value.startswith(SOURCES) or "\0" in value:
-        near = advice(value.partition(":")[0], [s.rstrip(":") for s in SOURCES]) if isinstance(value, str) else ""
+        near = (
+            advice(value.partition(":")[0], [s.rstrip(":") for s in SOURCES])
+            if isinstance(value, str)
+            else ""
+        )
         raise refuse(f"begin with one of {', '.join(SOURCES)}", near)
     prefix, colon, rest = value.partition(":")
     if prefix == "builtin" and rest not in BUILT_IN_DATA:

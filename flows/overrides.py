@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from infra.errors import WrongInput
 from flows.complaints import Path, dotted, shown
+from infra.errors import WrongInput
 from infra.secrets import redact
 from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import load
@@ -58,7 +58,12 @@ def _path(here: Any, segments: list[str]) -> Path:
     """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole."""
     if not segments:
         return ()
-    if isinstance(here, list) and segments[0].isascii() and segments[0].isdigit() and int(segments[0]) < len(here):
+    if (
+        isinstance(here, list)
+        and segments[0].isascii()
+        and segments[0].isdigit()
+        and int(segments[0]) < len(here)
+    ):
         return (int(segments[0]), *_path(here[int(segments[0])], segments[1:]))
     keys = here if isinstance(here, dict) else {}
     for end in range(len(segments), 1, -1):

@@ -55,7 +55,10 @@ SPACE_DEFINITIONS: dict[str, Any] = {
     "Space": {
         "type": "object",
         "properties": {
-            "extends": {"type": "string", "description": "A name in search_spaces/, or a path, to start from."}
+            "extends": {
+                "type": "string",
+                "description": "A name in search_spaces/, or a path, to start from.",
+            }
         },
         "additionalProperties": {"$ref": "#/$defs/Parameter"},
     },

@@ -139,7 +139,9 @@ def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepFile
     document = _read(FilePath(path))
     if not isinstance(document.value, dict):
         do = "begin with name: and data:, or let `velodrome new SOURCE` write a file"
-        raise WrongInput(f"{document.name}, line 1: a sweep file must be a mapping", shown(document.value), do)
+        raise WrongInput(
+            f"{document.name}, line 1: a sweep file must be a mapping", shown(document.value), do
+        )
     value, applied = apply(document.value, overrides)
     written = Written(document=document, overrides=applied, value=value)
     try:

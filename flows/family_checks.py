@@ -18,7 +18,7 @@ from search_spaces.reading import Parameter
 from search_spaces.space import Space
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.hyperparameters import Hyperparameter
+from trainers.hyperparameters import TRAINING, Hyperparameter
 from trainers.registry import Reference, is_function, load
 
 
@@ -43,7 +43,8 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     code = load_code(file, reference)
     options = dict(entry.options or {})
     family = _instance(file, code, options, path)
-    space = _space(file, code, entry.space, path)
+    fixed = {} if family is None else _fixed(file, family, options, entry.space, path)
+    space = _space(file, code, entry.space, path, fixed)
     if family is not None:
         _check_names(file, family, space, entry.space, path)
     starts = tuple(dict(params) for params in entry.start_with or ())
@@ -89,12 +90,28 @@ def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path
     return family
 
 
-def _space(file: SweepFile, code: Reference, given: Any, path: Path) -> Space:
+def _fixed(
+    file: SweepFile, family: Family, options: Mapping[str, Any], space: Any, path: Path
+) -> dict[str, Any]:
+    """What an inherited space does not search: hyper-parameters among the options, and a preset's structure.
+
+    The training hyper-parameters of a preset are only where its own authors began, so they stay searched.
+    """
+    known = family.known()
+    for name in options:
+        if name in known and isinstance(space, dict) and name in space:
+            do = "drop one: options are not searched"
+            raise file.written.wrong((*path, "space", name), "not stand in options too", repr(name), do)
+    structure = set(family.presets.get(family.preset or "", {})) - TRAINING.keys()
+    return {name: known[name].default for name in known if name in options or name in structure}
+
+
+def _space(file: SweepFile, code: Reference, given: Any, path: Path, fixed: Mapping[str, Any]) -> Space:
     if given is None and is_function(code):
         do = "write space: {learning_rate: {type: float, low: 1e-4, high: 1e-1, log: true}}"
         raise file.written.wrong((*path, "space"), "be given for a function", "nothing", do)
     try:
-        return Space.from_mapping(_own_space(code) if given is None else given, file.folder)
+        return Space.from_mapping(_own_space(code) if given is None else given, file.folder, fixed)
     except SearchSpaceInputError as error:
         raise file.blame(error, (*path, "space")) from error
 

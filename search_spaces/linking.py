@@ -12,6 +12,8 @@ from search_spaces.nearest import advice
 from search_spaces.reading import Condition, Parameter
 from search_spaces.values import index_of, shown
 
+MOST_PARAMETERS = 500
+
 
 def overlay(inherited: Iterable[Parameter], own: Mapping[str, Parameter]) -> list[Parameter]:
     """The inherited parameters, replaced and followed by one's own.
@@ -55,6 +57,9 @@ def link(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
         SpaceError: a condition names an unknown parameter, one without choices, a value that it never
             takes, or leads back to itself.
     """
+    if len(parameters) > MOST_PARAMETERS:
+        found = str(len(parameters))
+        raise SpaceError(f"a space must have at most {MOST_PARAMETERS} parameters", found, "make it smaller")
     by_name = {parameter.name: parameter for parameter in parameters}
     checked = {name: _checked(parameter, by_name) for name, parameter in by_name.items()}
     ordered: dict[str, Parameter] = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from search_spaces.domains import Constant
 from search_spaces.errors import SpaceError
 from search_spaces.files import open_space
 from search_spaces.linking import holds, link, overlay
@@ -30,18 +31,24 @@ class Space:
     # -- made from and into ------------------------------------------------------------------------------
 
     @classmethod
-    def from_mapping(cls, mapping: Mapping[str, Any] | str, base: Path | None = None) -> Space:
+    def from_mapping(
+        cls,
+        mapping: Mapping[str, Any] | str,
+        base: Path | None = None,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> Space:
         """The space that a sweep file or a file of `search_spaces/` describes.
 
         Args:
             mapping: definitions by name with `extends` among them, or just a name or path.
             base: the folder that relative paths start from.
+            fixed: values that make inherited parameters of these names constants.
 
         Raises:
             SpaceError: with the path of the key to blame, and file and line where that is another file.
             YamlError: an extended file is refused.
         """
-        return cls(parameters=_read(mapping, base, ()))
+        return cls(parameters=_read(mapping, base, (), fixed or {}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only; a list, so that no store can change the order."""
@@ -194,17 +201,30 @@ class Space:
         return chosen
 
 
-def _read(mapping: Any, base: Path | None, ancestors: tuple[Path, ...]) -> tuple[Parameter, ...]:
+def _read(
+    mapping: Any, base: Path | None, ancestors: tuple[Path, ...], fixed: Mapping[str, Any]
+) -> tuple[Parameter, ...]:
     if isinstance(mapping, str):
-        return _read_file(mapping, base, (), ancestors)
+        return _fix(_read_file(mapping, base, (), ancestors), fixed)
     if not isinstance(mapping, Mapping):
         raise SpaceError("a space must be a mapping, a name or a path", shown(mapping))
     parent = mapping.get("extends")
     if "extends" in mapping and not isinstance(parent, str):
         raise SpaceError("extends must be a name or a path", shown(parent), key=("extends",))
     inherited = _read_file(parent, base, ("extends",), ancestors) if parent is not None else ()
+    inherited = _fix(inherited, fixed)
     own = {str(name): read_parameter(str(name), mapping[name]) for name in mapping if name != "extends"}
     return link(overlay(inherited, own))
+
+
+def _fix(inherited: tuple[Parameter, ...], fixed: Mapping[str, Any]) -> tuple[Parameter, ...]:
+    names = {parameter.name for parameter in inherited}
+    constants = {
+        name: Parameter(name=name, domain=Constant(value=plain(value, (name,))))
+        for name, value in fixed.items()
+        if name in names
+    }
+    return link(overlay(inherited, constants)) if constants else inherited
 
 
 def _read_file(
@@ -216,7 +236,7 @@ def _read_file(
         chain = " → ".join(path.name for path in (*ancestors, resolved))
         raise SpaceError("extends must not lead back to itself", chain, "drop one", key=key)
     try:
-        return _read(file.mapping(), file.path.parent, (*ancestors, resolved))
+        return _read(file.mapping(), file.path.parent, (*ancestors, resolved), {})
     except SpaceError as error:
         if error.file is not None:
             raise

@@ -171,7 +171,7 @@ def _row(sweep: SweepRow, winner: TrialRow, trials: Sequence[TrialRow]) -> Row:
         tested=_spread([t.metrics[test_metric] for t in again if test_metric in t.metrics], goals[0]),
         trivial=trivial.get(goals[0].metric, trivial.get(goals[0].metric.rpartition("/")[2])),
         costs={name: _measured(winner, name) for name in COSTS},
-        data_fingerprint=sweep.facts.get("data_fingerprint"),
+        data_fingerprint=sweep.fingerprint or None,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,18 @@ class LogFile:
             return "driver"
         return f"{self.family} trial {self.number}, attempt {self.attempt}"
 
+    def pieces(self, start: int = 0) -> Iterator[str]:
+        """The text from a byte on; bytes that are not UTF-8 are shown as replacement characters."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while chunk := file.read(CHUNK_BYTES):
+                yield decoder.decode(chunk)
+        yield decoder.decode(b"", final=True)
+
     def text(self) -> str:
-        """All of it; bytes that are not UTF-8 are shown as replacement characters."""
-        return self.path.read_text(encoding="utf-8", errors="replace")
+        """All of it."""
+        return "".join(self.pieces())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +116,12 @@ def follow(
     """
     place = home or Home.here()
     ledger, row = find(name, place)
-    read_bytes: dict[Path, int] = {}
+    followed: dict[Path, _Follower] = {}
     try:
         while True:
             living = _runs(ledger, row)  # asked before reading, so that the last words are read too
             for file in present_files(ledger, row, place, trial, family):
-                for piece in _unread(file.path, read_bytes):
+                for piece in _unread(file.path, followed):
                     yield file, piece
             if not living:
                 return
@@ -159,9 +169,21 @@ def _runs(ledger: Ledger, row: SweepRow) -> bool:
     return honest_state(views.sweep_by_id(ledger, row.id), views.owner(ledger, row.id))[0] == "running"
 
 
-def _unread(path: Path, read_bytes: dict[Path, int]) -> Iterator[str]:
+def _unread(path: Path, followed: dict[Path, _Follower]) -> Iterator[str]:
+    follower = followed.setdefault(path, _Follower())
     with path.open("rb") as file:
-        file.seek(read_bytes.get(path, 0))
+        file.seek(follower.read_bytes)
         while chunk := file.read(CHUNK_BYTES):
-            read_bytes[path] = file.tell()
-            yield chunk.decode("utf-8", errors="replace")
+            follower.read_bytes += len(chunk)
+            if text := follower.decoder.decode(chunk):
+                yield text
+
+
+@dataclass(slots=True)
+class _Follower:
+    """How far a file has been read; a character that is written in two pieces waits for its second one."""
+
+    read_bytes: int = 0
+    decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
+    )

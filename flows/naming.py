@@ -12,7 +12,7 @@ from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.names import check_label, shown
-from infra.secrets import hide
+from infra.secrets import redact
 
 SQLITE = "sqlite:///"
 
@@ -57,8 +57,8 @@ def _label_and_ledger(name_or_file: str) -> tuple[str, str | None]:
         raise WrongInput("a sweep file must exist", shown(name_or_file), "give a sweep's name or the path of its file")
     from flows.sweep_file import load_sweep
 
-    spec = load_sweep(Path(name_or_file))
-    return spec.name, spec.ledger
+    file = load_sweep(Path(name_or_file))
+    return file.name, file.sweep.ledger
 
 
 def _absent(url: str) -> bool:
@@ -83,7 +83,7 @@ def _not_found(label: str, url: str, home: Home, near: list[str]) -> WrongInput:
 
 def _place(url: str) -> str:
     if not url.startswith(SQLITE):
-        return f"the ledger {hide(url)}"
+        return f"the ledger {redact(url)}"
     path = Path(url.removeprefix(SQLITE))
     return f"{path}" if path.exists() else f"{path}, which does not exist"
 

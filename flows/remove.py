@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from flows.naming import find
 from flows.ownership import living_owner, owned, taken
-from infra.errors import Refused, StorageUnavailable
-from infra.home import Home, storage_root
+from infra.errors import Refused, StorageUnavailable, Unavailable
+from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Batch
@@ -100,6 +101,29 @@ def _delete(folder: Path) -> None:
 
 
 def _forget_runs(row: SweepRow, home: Home) -> None:
-    from infra.tracking.removal import delete_runs
+    """Marks the sweep's runs as deleted in MLflow, its parent run among them.
 
-    delete_runs(home, row)
+    Raises:
+        Unavailable: tracking is away; nothing else was removed yet.
+    """
+    if not home.outbox.exists():
+        return
+    from infra.tracking.client import Missing, TrackingTrouble, connect
+    from infra.tracking.outbox import Outbox
+    from infra.tracking.shape import sweep_identity
+
+    uri = tracking_uri(home, row.spec)
+    outbox = Outbox(home.outbox, uri, sweep_identity(row))
+    try:
+        tracking = connect(uri)
+        for sent in outbox.runs().values():
+            with suppress(Missing):
+                if sent.run_id:
+                    tracking.call("delete_run", sent.run_id)
+        outbox.forget()
+    except TrackingTrouble as error:
+        raise Unavailable(
+            "MLflow must delete the sweep's runs", str(error), "try again, or leave --tracking out"
+        ) from error
+    finally:
+        outbox.close()

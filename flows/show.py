@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.naming import find
-from flows.status import honest_state, honest_trials, run_ids
+from flows.status import honest_state, honest_trials, run_id, run_ids
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -150,7 +150,7 @@ def _whole(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialW
         attempts=mine,
         checkpoint_epoch=checkpoints[-1].payload.get("epoch") if checkpoints else None,
         model=str(storage_root(home, row.spec) / trial.model) if trial.model else None,
-        mlflow_run_id=run_ids(home, row).get(trial.key),
+        mlflow_run_id=run_id(run_ids(home, row), row, trial),
         logs=tuple(str(path) for path in files if path.exists()),
     )
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.naming import find, open_ledger
-from infra.home import Home
+from infra.errors import WrongInput
+from infra.home import Home, tracking_uri
 from infra.ledger import views
 from infra.ledger.liveness import alive_here_and_now
 from infra.ledger.rows import OwnerRow, SweepRow, TrialRow
@@ -192,7 +193,7 @@ def overview(home: Home) -> Overview:
 
 
 def status_of(
-    ledger: Ledger, row: SweepRow, runs: Mapping[tuple[str, str, int], str] | None = None
+    ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None
 ) -> SweepStatus:
     """One sweep's status from its rows."""
     state, note = honest_state(row, views.owner(ledger, row.id))
@@ -204,7 +205,7 @@ def status_of(
         sweep=row.label,
         state=state,
         objectives=goals,
-        trials=tuple(_trial_status(trial, runs or {}) for trial in trials),
+        trials=tuple(_trial_status(trial, run_id(runs or {}, row, trial)) for trial in trials),
         best=_outstanding(found) if found else None,
         front=tuple(_outstanding(trial) for trial in front(trials, goals)) if several else (),
         test_reads=count_test_reads(ledger, row),
@@ -248,12 +249,34 @@ def count_test_reads(ledger: Ledger, row: SweepRow) -> int:
     return views.count_events(ledger, row.id, "test-read")
 
 
-def run_ids(home: Home, row: SweepRow) -> dict[tuple[str, str, int], str]:
-    """MLflow's run of each trial, where one was made, by (role, family, number)."""
-    return {}
+def run_ids(home: Home, row: SweepRow) -> dict[str, str]:
+    """MLflow's run of each trial, where one was made, by the trial's key in tracking."""
+    if not home.outbox.exists():
+        return {}
+    from infra.tracking.outbox import Outbox
+    from infra.tracking.shape import sweep_identity
+
+    try:
+        uri = tracking_uri(home, row.spec)
+    except WrongInput:  # a variable that only the driver's environment has must not hide the trials
+        return {}
+    outbox = Outbox(home.outbox, uri, sweep_identity(row))
+    try:
+        return {key: sent.run_id for key, sent in outbox.runs().items() if sent.run_id}
+    finally:
+        outbox.close()
 
 
-def _trial_status(trial: TrialRow, runs: Mapping[tuple[str, str, int], str]) -> TrialStatus:
+def run_id(runs: Mapping[str, str], row: SweepRow, trial: TrialRow) -> str | None:
+    """One trial's run among those."""
+    if not runs:
+        return None
+    from infra.tracking.shape import sweep_identity, trial_key
+
+    return runs.get(trial_key(sweep_identity(row), trial.role, trial.family, trial.number))
+
+
+def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:
     return TrialStatus(
         family=trial.family,
         number=trial.number,
@@ -264,7 +287,7 @@ def _trial_status(trial: TrialRow, runs: Mapping[tuple[str, str, int], str]) -> 
         attempts=trial.attempts,
         seconds=trial.seconds,
         reason=trial.reason,
-        mlflow_run_id=runs.get(trial.key),
+        mlflow_run_id=mlflow_run_id,
     )
 
 

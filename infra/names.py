@@ -16,6 +16,7 @@ _NAME = re.compile(RULE)
 _LABEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,199}")
 _REFERENCE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,5}")
+_SHOWN = 80
 _ADVICE = "begin with a small letter or digit, go on with small letters, digits, '.', '_' and '-', 63 at most"
 
 
@@ -68,6 +69,22 @@ def split_version(value: Any) -> tuple[str, int]:
     if at and not _VERSION.fullmatch(version):
         raise _refusal(value, "sweep", f"{RULE}@VERSION", "write a name, or name@2 for its second version")
     return check_name(name, "sweep"), int(version) if at else 1
+
+
+def check_sweep_label(label: str) -> str:
+    """What names one version of a sweep (`digits`, `digits@2`), if it follows the rule.
+
+    Raises:
+        WrongInput: it does not; nothing was looked up.
+    """
+    split_version(label)
+    return label
+
+
+def shown(text: str) -> str:
+    """What a person gave, quoted, with nothing in it that could move a terminal's cursor or its text."""
+    quoted = ascii(text)
+    return quoted if len(quoted) <= _SHOWN else f"{quoted[:_SHOWN]}… ({len(text)} characters)"
 
 
 def _refusal(value: Any, what: str, rule: str, do: str) -> WrongInput:

@@ -119,6 +119,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str) -> Drive:
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
         base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
         cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
+        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint,
     )  # fmt: skip
     url = ledger_url(home, sweep.spec.ledger)
     return Drive(ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role)

@@ -125,7 +125,15 @@ class AttemptRunner:
 
         if self._data is None:
             base, cache = Path(self._settings.base), Path(self._settings.cache)
-            self._data = open_dataset(self.spec.data, base=base, cache=cache)
+            found = open_dataset(self.spec.data, base=base, cache=cache)
+            expected = self._settings.fingerprint
+            if expected and found.fingerprint != expected:
+                raise InputError(
+                    "the data must be what the sweep began with",
+                    f"fingerprint {found.fingerprint[:12]} instead of {expected[:12]}",
+                    "bring the former data back, or start the next version with --new",
+                )
+            self._data = found
         return self._data
 
     def _family(self, spec: FamilySpec) -> Family:

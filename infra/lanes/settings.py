@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from infra.spec import Resources
@@ -19,6 +19,7 @@ class LaneSettings:
         base: the folder that relative paths of the sweep file start from.
         storage, cache, logs: folders; `storage` is shared where lanes are on several machines.
         sys_path: folders from which people's own code is imported.
+        fingerprint: what the data must be; empty where own code reads its own.
     """
 
     run: str
@@ -30,4 +31,4 @@ class LaneSettings:
     cache: str
     logs: str
     sys_path: tuple[str, ...] = ()
-    facts: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""

@@ -11,7 +11,7 @@ from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
-from infra.names import check_label, shown
+from infra.names import check_sweep_label, shown
 from infra.secrets import redact
 
 SQLITE = "sqlite:///"
@@ -52,7 +52,7 @@ def is_file(name_or_file: str) -> bool:
 
 def _label_and_ledger(name_or_file: str) -> tuple[str, str | None]:
     if not is_file(name_or_file):
-        return check_label(name_or_file), None
+        return check_sweep_label(name_or_file), None
     if "\0" in name_or_file or not Path(name_or_file).is_file():
         raise WrongInput("a sweep file must exist", shown(name_or_file), "give a sweep's name or the path of its file")
     from flows.sweep_file import load_sweep

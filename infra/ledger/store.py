@@ -89,8 +89,6 @@ class Ledger:
                 "look for a full disk, or for another process that holds the database locked",
             ) from error
 
-    # -- sweeps -----------------------------------------------------------------------------------------------
-
     def create_sweep(self, spec: SweepSpec, *, fingerprint: str, facts: dict[str, Any], at: float) -> int:
         """Adds a sweep and returns its id; where the name and version are there already, theirs."""
 
@@ -139,8 +137,6 @@ class Ledger:
     def add_events(self, sweep_id: int, batch: Batch) -> None:
         """Writes a batch of a sweep that nobody runs (a growth, a reading of the test split)."""
         self.write(lambda connection: _write_batch(connection, sweep_id, batch))
-
-    # -- owner ------------------------------------------------------------------------------------------------
 
     def claim(
         self, sweep_id: int, claimant: OwnerRow, may_take: Callable[[OwnerRow], bool]
@@ -203,8 +199,6 @@ class Ledger:
             .values(token="", epoch=schema.owners.c.epoch + 1)
         )
         self.write(lambda connection: connection.execute(change))
-
-    # -- what happened ----------------------------------------------------------------------------------------
 
     def commit(self, sweep_id: int, epoch: int, batch: Batch) -> None:
         """Writes a batch as the owner.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,6 +26,7 @@ from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
 
 PAGE = 5_000
+KEYS_AT_ONCE = 250
 
 
 def sweeps(ledger: Ledger) -> list[SweepRow]:
@@ -70,6 +71,19 @@ def trials(ledger: Ledger, sweep_id: int, *, role: str | None = "search") -> lis
         query = query.where(schema.trials.c.role == role)
     query = query.order_by(schema.trials.c.role.desc(), schema.trials.c.family, schema.trials.c.number)
     return [trial_from_columns(dict(row)) for row in _rows(ledger, query)]
+
+
+def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str, int]]) -> list[TrialRow]:
+    """The trials of those keys (`TrialRow.key`), in no order; a key that is not there is left out."""
+    columns = schema.trials.c
+    wanted = tuple_(columns.role, columns.family, columns.number)
+    ordered, found = list(keys), list[TrialRow]()
+    for start in range(0, len(ordered), KEYS_AT_ONCE):
+        query = select(schema.trials).where(
+            columns.sweep_id == sweep_id, wanted.in_(ordered[start : start + KEYS_AT_ONCE])
+        )
+        found += [trial_from_columns(dict(row)) for row in _rows(ledger, query)]
+    return found
 
 
 def attempts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -11,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 GAP = 3
+SHRUNK = 24
 ALWAYS = 0
 
 
@@ -39,14 +41,12 @@ class Column:
 def fitted(columns: Sequence[Column], width: int, *, bold_rows: frozenset[int] = frozenset()) -> Table:
     """The table of the columns that fit the width."""
     kept = fitting(columns, width)
+    widths = _widths(kept, width)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=True)
-    for column in kept:
+    for column, characters in zip(kept, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if column.right else "left"
         table.add_column(
-            Text(column.heading),
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=None if column.shrinks else column.width,
+            Text(column.heading), justify=justify, no_wrap=True, overflow="ellipsis", width=characters
         )
     for place in range(len(columns[0].cells)):
         cells = [_text(column.cells[place]) for column in kept]
@@ -65,8 +65,23 @@ def fitting(columns: Sequence[Column], width: int) -> list[Column]:
     return kept
 
 
+def _least(column: Column) -> int:
+    return min(column.width, SHRUNK) if column.shrinks else column.width
+
+
 def _width(columns: Sequence[Column]) -> int:
-    return sum(column.width + GAP for column in columns) - 1
+    return sum(_least(column) + GAP for column in columns) - 1
+
+
+def _widths(columns: Sequence[Column], width: int) -> list[int]:
+    """Characters of each column: what those that shrink can have beyond their least goes to the first first."""
+    spare = max(0, width - _width(columns))
+    widths = []
+    for column in columns:
+        more = min(spare, column.width - _least(column))
+        spare -= more
+        widths.append(_least(column) + more)
+    return widths
 
 
 def _text(cell: str | Text) -> Text:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group as Lines, RenderableType
+from rich.console import Console, RenderableType
+from rich.console import Group as Lines
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from flows.compare import Comparison, Group, Row, Spread
+from flows.tables import Column, fitted
 from flows.wording import count, number, seconds, size
-
-NARROW_COLUMNS = 100
 
 
 def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: bool = True) -> None:
@@ -30,12 +28,13 @@ def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: b
 
 def leaderboard(group: Group, width: int) -> RenderableType:
     """One group as a table that fits the width, with the rows' parameters below."""
+    several = len({row.sweep for row in group.rows}) > 1
     parts: list[RenderableType] = [_title(group), _table(group, width)]
     if any(row.on_front for row in group.rows) and len(group.rows) > 1:
         parts.append(Text(f"  * on the Pareto front of {', '.join(group.front_over)}", style="dim"))
     if group.note:
         parts.append(Text(f"  {group.note}", style="yellow"))
-    parts += [Text(""), *(_parameters(row) for row in group.rows), Text("")]
+    parts += [Text(""), *(_parameters(row, several) for row in group.rows), Text("")]
     return Lines(*parts)
 
 
@@ -48,45 +47,46 @@ def _title(group: Group) -> Text:
 
 
 def _table(group: Group, width: int) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=True, show_edge=False)
-    several = len({row.sweep for row in group.rows}) > 1
-    if several:
-        table.add_column("sweep", overflow="fold")
-    table.add_column("family", overflow="fold")
-    for heading, _ in (columns := _columns(group, width)):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for place, row in enumerate(group.rows):
-        names = [row.sweep, row.family] if several else [row.family]
-        cells = [Text(name) for name in names] + [Text(cell(row)) for _, cell in columns]
-        table.add_row(*cells, style="bold" if place == 0 else None)
-    return table
-
-
-def _columns(group: Group, width: int) -> list[tuple[str, Any]]:
-    """Headings and what stands under them; those that no row fills, or that don't fit, are left out."""
-    goals = group.objectives
-    columns: list[tuple[str, Any]] = [("trial", lambda row: f"{row.number}{'*' if row.on_front else ' '}")]
-    for place, goal in enumerate(goals):
-        columns.append((goal.metric.removeprefix("val/"), lambda row, place=place: number(row.values[place])))
-    rows = group.rows
-    optional: list[tuple[bool, str, Any]] = [
-        (any(row.trivial is not None for row in rows), "trivial", lambda row: number(row.trivial)),
-        (any(row.confirmed for row in rows), "confirmed", lambda row: _mean(row.confirmed)),
-        (any(row.tested for row in rows), "test", lambda row: _mean(row.tested)),
-        (len(goals) == 1, "median of", lambda row: f"{number(row.trials.median)} of {row.trials.count}"),
-        (_any(rows, "parameters"), "weights", lambda row: count(row.costs["parameters"])),
-        (_any(rows, "size_bytes"), "size", lambda row: size(row.costs["size_bytes"])),
-        (_any(rows, "latency_ms"), "latency", lambda row: _milliseconds(row.costs["latency_ms"])),
-        (_any(rows, "train_seconds"), "training", lambda row: seconds(row.costs["train_seconds"])),
+    """The winner's numbers in each row; columns that no row fills, or that don't fit, are left out."""
+    rows, goals = group.rows, group.objectives
+    several = len({row.sweep for row in rows}) > 1
+    columns = [Column(heading="sweep", cells=[row.sweep for row in rows], shrinks=True)] if several else []
+    columns += [
+        Column(heading="family", cells=[row.family for row in rows], shrinks=True),
+        Column(heading="trial", cells=[f"{row.number}{'*' if row.on_front else ' '}" for row in rows], right=True),
     ]
-    kept = [(heading, cell) for there, heading, cell in optional if there]
-    if width < NARROW_COLUMNS:
-        kept = [entry for entry in kept if entry[0] not in {"size"}]
-    return columns + kept
+    columns += [
+        _column(goal.metric.removeprefix("val/"), rows, lambda row, place=place: number(row.values[place]), 0)
+        for place, goal in enumerate(goals)
+    ]
+    if any(row.trivial is not None for row in rows):
+        columns.append(_column("trivial", rows, lambda row: number(row.trivial), 1))
+    if any(row.confirmed for row in rows):
+        columns.append(_column("confirmed", rows, lambda row: _mean(row.confirmed), 1))
+    if any(row.tested for row in rows):
+        columns.append(_column("test", rows, lambda row: _mean(row.tested), 1))
+    if len(goals) == 1:
+        columns.append(_column("median", rows, lambda row: f"{number(row.trials.median)} of {row.trials.count}", 3))
+    objectives = {goal.metric for goal in goals}
+    return fitted([*columns, *_cost_columns(rows, objectives)], width, bold_rows=frozenset({0}))
 
 
-def _any(rows: Sequence[Row], name: str) -> bool:
-    return any(row.costs.get(name) is not None for row in rows)
+def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[Column]:
+    costs: list[tuple[str, str, Callable[[float | None], str], int]] = [
+        ("parameters", "weights", count, 4),
+        ("size_bytes", "size", size, 5),
+        ("latency_ms", "latency", _milliseconds, 2),
+        ("train_seconds", "training", seconds, 2),
+    ]
+    return [
+        _column(heading, rows, lambda row, name=name, said=said: said(row.costs[name]), way)  # type: ignore[misc]
+        for name, heading, said, way in costs
+        if name not in objectives and any(row.costs.get(name) is not None for row in rows)
+    ]
+
+
+def _column(heading: str, rows: Sequence[Row], cell: Callable[[Row], str], gives_way: int) -> Column:
+    return Column(heading=heading, cells=[cell(row) for row in rows], right=True, gives_way=gives_way)
 
 
 def _mean(spread: Spread | None) -> str:
@@ -99,10 +99,10 @@ def _milliseconds(value: float | None) -> str:
     return "-" if value is None else f"{number(value, 3)} ms"
 
 
-def _parameters(row: Row) -> RenderableType:
+def _parameters(row: Row, several: bool) -> RenderableType:
     listed = "  ".join(f"{name}={number(value)}" for name, value in row.params.items())
-    text = Text.assemble((f"{row.family} {row.number}: ", "dim"), listed or "no parameters")
-    return Padding(text, (0, 0, 0, 2))
+    whose = f"{row.sweep} {row.family} #{row.number}: " if several else f"{row.family} #{row.number}: "
+    return Padding(Text.assemble((whose, "dim"), listed or "no parameters"), (0, 0, 0, 2), expand=False)
 
 
 def _next_steps(rows: Sequence[Row]) -> RenderableType:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.naming import find
-from flows.show import log_file_name
 from flows.status import honest_state
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.places import log_name
 
 DRIVER = "driver.log"
 POLL_S = 0.5
@@ -154,7 +154,7 @@ def present_files(
         )
     candidates = [
         LogFile(
-            path=folder / log_file_name(attempt.family, attempt.number, attempt.ordinal),
+            path=folder / log_name(attempt.family, attempt.role, attempt.number, attempt.ordinal),
             family=attempt.family,
             number=attempt.number,
             attempt=attempt.ordinal,

@@ -323,6 +323,11 @@ class Sweep(Strict):
 
 
 @cache
+def schema() -> dict[str, Any]:
+    """`velodrome schema`: the sweep file's JSON schema, by the command's name."""
+    return json_schema()
+
+
 def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of the sweep file, for editors."""
     from flows.space_schema import SPACE_DEFINITIONS, SPACE_REFERENCE

@@ -12,6 +12,7 @@ from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.places import log_name
 from infra.spec import Objective
 
 
@@ -117,18 +118,13 @@ def pick(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> Tria
     return matching[0]
 
 
-def log_file_name(family: str, number: int, ordinal: int) -> str:
-    """The file, in the sweep's folder of logs, that holds what one attempt printed."""
-    return f"{family}-{number}-{ordinal}.log"
-
-
 def _whole(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialWhole:
     attempts = views.attempts(ledger, row.id, trial.family, trial.number)
     mine = tuple(attempt for attempt in attempts if attempt.role == trial.role)
     reports = views.trial_events(ledger, row.id, trial, "reported")
     checkpoints = views.trial_events(ledger, row.id, trial, "checkpoint")
     folder = home.logs / row.label
-    files = [folder / log_file_name(trial.family, trial.number, attempt.ordinal) for attempt in mine]
+    files = [folder / log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
     return TrialWhole(
         sweep=row.label,
         family=trial.family,

@@ -71,12 +71,14 @@ def status_of(error: BaseException) -> int:
 
 def _as_wrong_input(error: BaseException) -> WrongInput | None:
     """Errors of the packages below that know no exit status of ours: a person's data, options or space."""
-    from search_spaces.errors import SpaceError
+    from search_spaces.errors import SearchSpaceInputError
     from trainers.errors import InputError
 
-    if not isinstance(error, (InputError, SpaceError)):
+    if not isinstance(error, (InputError, SearchSpaceInputError)):
         return None
-    where = ".".join(error.key)
+    where = ".".join(map(str, error.key))
+    if isinstance(error, SearchSpaceInputError) and error.file:
+        where = f"{error.file}, line {error.line or 1}{', ' if where else ''}{where}"
     found = f"{where}: {error.found}" if where and where not in f"{error.must} {error.found}" else error.found
     return WrongInput(error.must, found, error.do)
 

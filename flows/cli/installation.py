@@ -22,7 +22,7 @@ def families(
     if json:
         emit(result)
         return
-    from flows.screens import print_families
+    from flows.about import print_families
 
     print_families(stdout(), result, detailed=name is not None)
 
@@ -34,9 +34,9 @@ def schema(
     """The sweep file's JSON schema, for editors."""
     import json as encoding
 
-    from flows.sweep_file import json_schema
+    from flows.schema import schema as verb
 
-    sys.stdout.write(encoding.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(encoding.dumps(verb(), indent=2, ensure_ascii=False) + "\n")
 
 
 @example("velodrome doctor")
@@ -48,7 +48,7 @@ def doctor(json: Json = False) -> None:
     if json:
         emit(result)
     else:
-        from flows.screens import print_checkup
+        from flows.about import print_checkup
 
         print_checkup(stdout(), result)
     if result.failed:

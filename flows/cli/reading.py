@@ -23,15 +23,16 @@ def status(
     json: Json = False,
 ) -> None:
     """All sweeps, or one sweep's trials."""
-    from flows import status as verb
+    from flows.status import Overview
+    from flows.status import status as verb
 
-    result = verb.status(name)
+    result = verb(name)
     if json:
         emit(result)
         return
     from flows import screens
 
-    if isinstance(result, verb.Overview):
+    if isinstance(result, Overview):
         screens.print_overview(stdout(), result)
     else:
         screens.print_status(stdout(), result)

@@ -35,7 +35,7 @@ def new(
     if json:
         emit(result)
         return
-    from flows.screens import print_look
+    from flows.about import print_look
 
     print_look(stdout(), result)
 
@@ -49,7 +49,7 @@ def plan(file: File, set_: Set = None, address: Address = None, json: Json = Fal
     if json:
         emit(result)
         return
-    from flows.screens import print_plan
+    from flows.about import print_plan
 
     print_plan(stdout(), result)
 
@@ -100,6 +100,6 @@ def confirm(
     if json:
         emit(result)
         return
-    from flows.screens import print_confirmation
+    from flows.about import print_confirmation
 
     print_confirmation(stdout(), result)

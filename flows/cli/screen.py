@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from flows.results import Result
 
+WIDE_COLUMNS = 160  # of a file or a pipe
+
 Command = TypeVar("Command", bound="Callable[..., Any]")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name (digits, digits@2) or its file.")]
@@ -25,7 +28,7 @@ def example(text: str) -> Callable[[Command], Command]:
     """Gives a command the example that ends its `--help`."""
 
     def mark(command: Command) -> Command:
-        command.example = f"Example: [cyan]{text}[/]"  # type: ignore[attr-defined]
+        command.example = f"Example: {text}"  # type: ignore[attr-defined]
         return command
 
     return mark
@@ -44,7 +47,8 @@ def stderr() -> Console:
 def _console(stream: Any) -> Console:
     from rich.console import Console
 
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    wide = None if stream.isatty() or "COLUMNS" in os.environ else WIDE_COLUMNS
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=wide)
 
 
 def emit(result: Result) -> None:

@@ -1,0 +1,99 @@
+"""Families, checks, new files, plans and confirmations as people see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.families import swept_words
+from flows.tables import Column, fitted
+from flows.wording import number
+
+if TYPE_CHECKING:
+    from flows.doctor import Checkup
+    from flows.families import Families, FamilyInfo
+    from flows.new import NewFile
+
+VERDICTS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def print_families(console: Console, result: Families, *, detailed: bool) -> None:
+    """One line a family, or all of one."""
+    if detailed:
+        for family in result.families:
+            _print_family(console, family)
+        return
+    columns = [
+        Column(heading="family", cells=[family.name for family in result.families]),
+        Column(heading="reads", cells=[", ".join(family.kinds) for family in result.families]),
+        Column(heading="learns", cells=[", ".join(family.tasks) for family in result.families], gives_way=1),
+        Column(heading="", cells=[family.summary for family in result.families], shrinks=True),
+    ]
+    console.print(fitted(columns, console.width))
+    console.print(Text("  velodrome families NAME: what can be tuned in it", style="dim"))
+
+
+def _print_family(console: Console, family: FamilyInfo) -> None:
+    console.print(Text.assemble((family.name, "bold"), f": {family.summary}"))
+    grid = _grid()
+    grid.add_row("reads", ", ".join(family.kinds))
+    grid.add_row("learns", ", ".join(family.tasks))
+    for name, values in family.presets.items():
+        grid.add_row(f"preset {name}", Text(_listed(values)))
+    if family.options:
+        grid.add_row("options", Text(_listed(family.options)))
+    console.print(grid)
+    console.print(Text(""))
+    tunable = family.hyperparameters
+    columns = [
+        Column(heading="hyper-parameter", cells=[entry.name for entry in tunable]),
+        Column(heading="default", cells=[_value(entry.default) for entry in tunable], right=True),
+        Column(
+            heading="its own space",
+            cells=[Text(swept_words(entry.swept) if entry.swept else "", style="cyan") for entry in tunable],
+            shrinks=True,
+        ),
+        Column(heading="takes", cells=[entry.takes for entry in tunable], gives_way=1),
+        Column(heading="", cells=[Text(entry.doc, style="dim") for entry in tunable], gives_way=2),
+    ]
+    console.print(fitted(columns, console.width))
+
+
+def print_checkup(console: Console, checkup: Checkup) -> None:
+    """One line a check, and what to do below those that are not ok."""
+    width = max(len(finding.name) for finding in checkup.findings)
+    for finding in checkup.findings:
+        line = Text.assemble((f"{finding.verdict:<5}", VERDICTS[finding.verdict]), f"{finding.name:<{width + 2}}")
+        console.print(line.append(finding.found), soft_wrap=True)
+        if finding.do:
+            console.print(Text(f"{'':{width + 7}}{finding.do}", style="yellow"), soft_wrap=True)
+
+
+def print_look(console: Console, result: NewFile) -> None:
+    """What was seen, what was written, and what to type next."""
+    from flows.new import seen_lines
+
+    for line in seen_lines(result.look):
+        console.print(Text(f"  {line}"), soft_wrap=True)
+    console.print(Text(""))
+    console.print(Text(f"{result.path} is written, with {', '.join(result.families)}"), soft_wrap=True)
+    for command in ("plan", "sweep"):
+        console.print(Text(f"  velodrome {command} {result.path}", style="cyan"), soft_wrap=True)
+
+
+def _grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return "  ".join(f"{name}={_value(value)}" for name, value in values.items())
+
+
+def _value(value: Any) -> str:
+    return "none" if value is None else number(value)

@@ -1,0 +1,136 @@
+"""`velodrome families`: what can be swept, known without importing torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search_spaces.files import built_in
+from search_spaces.space import Space
+from trainers.errors import InputError
+from trainers.family import Family
+from trainers.hyperparameters import Hyperparameter
+from trainers.registry import BUILT_IN, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunable:
+    """One hyper-parameter of a family. `takes`: which values, in words; `swept`: how the family's own space
+    searches it, None where it leaves it at its default."""
+
+    name: str
+    default: Any
+    takes: str
+    doc: str
+    swept: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyInfo:
+    """One family: what it is for and what can be tuned. `options` by name with their defaults."""
+
+    name: str
+    summary: str
+    kinds: tuple[str, ...]
+    tasks: tuple[str, ...]
+    presets: dict[str, dict[str, Any]]
+    options: dict[str, Any]
+    hyperparameters: tuple[Tunable, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Families:
+    """Families, in the order of the registry."""
+
+    families: tuple[FamilyInfo, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {"families": [asdict(family) for family in self.families]}
+
+
+def families(name: str | None = None) -> Families:
+    """The built-in families, or one family, built in or `package.module:name`.
+
+    Raises:
+        InputError: no such family, or a plain function, whose parameters only its code knows.
+    """
+    names = list(BUILT_IN) if name is None else [name]
+    return Families(families=tuple(info_of(reference) for reference in names))
+
+
+def info_of(reference: str) -> FamilyInfo:
+    """What there is to know of one family.
+
+    Raises:
+        InputError: as `families`.
+    """
+    found = load(reference)
+    if not inspect.isclass(found):
+        raise InputError(f"{reference} must be a family", "a function", "its space in the sweep file says all")
+    family = found()
+    own = _own_space(reference)
+    return FamilyInfo(
+        name=reference,
+        summary=found.summary,
+        kinds=found.kinds,
+        tasks=found.tasks,
+        presets={preset: dict(values) for preset, values in found.presets.items()},
+        options=_options(found),
+        hyperparameters=tuple(_tunable(key, entry, own) for key, entry in family.known().items()),
+    )
+
+
+def _own_space(reference: str) -> dict[str, dict[str, Any]]:
+    if reference not in built_in():
+        return {}
+    document = Space.from_mapping(reference).to_json()
+    return {entry["name"]: entry for entry in document["parameters"]}
+
+
+def _options(family: type[Family]) -> dict[str, Any]:
+    return {name: entry.get_default(call_default_factory=True) for name, entry in family.Options.model_fields.items()}
+
+
+def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, dict[str, Any]]) -> Tunable:
+    swept = {key: value for key, value in own[name].items() if key != "name"} if name in own else None
+    return Tunable(name=name, default=entry.default, takes=takes(entry), doc=entry.doc, swept=swept)
+
+
+def takes(entry: Hyperparameter) -> str:
+    """Which values a hyper-parameter takes, in words."""
+    if entry.choices is not None:
+        return " | ".join(_written(choice) for choice in entry.choices)
+    kinds = {int: "whole number", float: "number", str: "text", bool: "true | false", list: "list", dict: "mapping"}
+    words = [kinds.get(kind, "none") for kind in entry.types]
+    bounds = [
+        f">= {entry.low:g}" if entry.low is not None else "",
+        f"> {entry.above:g}" if entry.above is not None else "",
+        f"<= {entry.high:g}" if entry.high is not None else "",
+    ]
+    return " ".join(part for part in (" | ".join([*words, *entry.words]), *bounds) if part)
+
+
+def swept_words(definition: Mapping[str, Any]) -> str:
+    """How a space searches a name, in words: `0.001 to 1, log`."""
+    if definition["type"] == "categorical":
+        text = " | ".join(_written(choice) for choice in definition["choices"])
+    elif definition["type"] in {"float", "int"}:
+        text = f"{definition['low']:g} to {definition['high']:g}{', log' if definition.get('log') else ''}"
+    else:
+        text = _written(definition.get("value"))
+    conditions = definition.get("when") or {}
+    when = " and ".join(f"{name} is {' or '.join(map(_written, _many(value)))}" for name, value in conditions.items())
+    return f"{text}  (when {when})" if when else text
+
+
+def _many(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)

@@ -360,9 +360,9 @@ BAD_FAMILIES = [
     ),
     ("  linear_regression:\n    space: {learning_rate: {type: float, low: .nan, high: 1}}", 5, "finite"),
     (
-        "  linear_regression:\n    space:\n      momentum:\n        type: float\n        low: 0\n        high: 2",
-        9,
-        "at most 1",
+        "  linear_regression:\n    space:\n      l1:\n        type: float\n        low: -1\n        high: 2",
+        8,
+        "at least 0",
     ),
     ("  linear_regression:\n    space: {batch_size: {type: float, low: 1, high: 9}}", 5, "int"),
     ("  linear_regression:\n    space: {optimizer: {type: categorical, choices: [sgd, adm]}}", 5, "'adm'"),

@@ -90,8 +90,8 @@ def try_out(
             same["goals"] = _goals(objective, direction, dataset)
             return _train(found, params or {}, dataset, folder, hooks, same)
         same["goals"] = _goals(objective, direction)
-        own = {"function": found, "params": params or {}, "directory": folder, "data": dataset}
-        return run_function(FunctionJob(**own, **same), hooks)
+        own: dict[str, Any] = {"function": found, "params": params or {}, "directory": folder}
+        return run_function(FunctionJob(**own, data=dataset, **same), hooks)
 
 
 def _dataset(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Dataset | None:

@@ -288,10 +288,12 @@ def _storage(path: Path) -> Iterator[None]:
 def _unavailable(error: OSError, path: Path) -> StorageUnavailable:
     code = errno.errorcode.get(error.errno or 0, type(error).__name__)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    room, access = (
+        "free some space there or name another storage",
+        "see that the path can be read and written",
+    )
     return StorageUnavailable(
         "the storage must take and give what training keeps",
         f"{code} ({error.strerror}) at {error.filename or path}",
-        "free some space there or name another storage"
-        if full
-        else "see that the path can be read and written",
+        room if full else access,
     )

@@ -129,7 +129,7 @@ def function(rank: int) -> dict[str, Any]:
 def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", 2)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=30))
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=90))
     try:
         result = {"lane": lane(rank), "merged": merged(rank), "function": function(rank)}
         Path(folder, f"{rank}.json").write_text(json.dumps(result))
@@ -148,7 +148,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     other.start()
     try:
         process(0, str(folder))
-        other.join(30)
+        other.join(90)
         assert other.exitcode == 0
     finally:
         other.kill()

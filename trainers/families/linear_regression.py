@@ -38,7 +38,7 @@ class LinearRegression(Family):
         "learning_rate": replace(TRAINING["learning_rate"], default=1e-2),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "line": {"optimizer": "sgd", "learning_rate": 0.01},
+        "line": {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 16},
     }
     stackable = True
 

@@ -39,6 +39,11 @@ CHUNK_ROWS = 10_000
 _OF_IMAGE, _OF_TIME = {"channels", "pooling"}, {"filter_widths", "filters"}
 
 
+def _check_widths(widths: Any) -> None:
+    if not widths:
+        raise InputError("filter_widths must name at least one width", "none", key=("filter_widths",))
+
+
 class TextOptions(Options):
     """Fixed structure of a text CNN.
 
@@ -68,7 +73,12 @@ class TextCNN(Family):
         "dropout": replace(OPTIONAL["dropout"], default=0.5),
         "embedding": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a word"),
         "filter_widths": Hyperparameter(
-            default=[3, 4, 5], types=(list,), of=(int,), low=1, doc="words in the windows of each convolution"
+            default=[3, 4, 5],
+            types=(list,),
+            of=(int,),
+            low=1,
+            rule=_check_widths,
+            doc="words in the windows of each convolution",
         ),
         "filters": Hyperparameter(default=100, types=(int,), low=1, doc="of each width"),
         "dense": Hyperparameter(

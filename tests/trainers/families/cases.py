@@ -71,7 +71,8 @@ def texts() -> Dataset:
     labels = [("bad", "good")[i % 2] for i in range(ROWS)]
     filler = ["the", "film", "is", "and", "it"]
     values = [
-        " ".join([*draw.choice(filler, int(draw.integers(0, 11))), draw.choice(tone[label])]) for label in labels
+        " ".join([*draw.choice(filler, int(draw.integers(0, 11))), draw.choice(tone[label])])
+        for label in labels
     ]
     values[2] = ""
     values[-1] = f"{RARE} film"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
 
     from trainers.family import Family
+    from trainers.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,42 @@ class Job:
     threads: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionJob:
+    """One attempt at one configuration of a function.
+
+    Attributes:
+        function: takes a `Trial`.
+        params: what was sampled; a function has no defaults that Velodrome knows.
+        seed: Python's, NumPy's and torch's generators are seeded with it on every rank.
+        data: what `trial.data` is; None for `data: none`.
+        directory: a folder of this attempt's own, which exists.
+        checkpoint_seconds, checkpoint_epochs: between checkpoints, or None.
+        threads: as in `Job`.
+    """
+
+    function: Callable[[Trial], Any]
+    params: Mapping[str, Any]
+    seed: int
+    length: Length
+    goals: tuple[Goal, ...]
+    directory: Path
+    data: Any = None
+    at: Literal["best", "last"] = "best"
+    device: str = "cpu"
+    ranks: Ranks = field(default_factory=Ranks)
+    checkpoint_seconds: float | None = None
+    checkpoint_epochs: int | None = None
+    threads: int | None = None
+
+    @property
+    def reports(self) -> int:
+        """How many epochs, or reports where the budget is in steps, a whole trial has."""
+        if self.length.steps is not None:
+            return -(-self.length.steps // (self.length.report_every or self.length.steps))
+        return self.length.epochs or 0
+
+
 class Hooks(Protocol):
     """What the loop tells its surroundings, and asks them. Called on rank 0 unless said otherwise."""
 
@@ -107,6 +145,8 @@ class Outcome:
         metrics: all metrics of the kept epoch (and `test/…` where asked for).
         weights: the kept weights, CPU tensors by name (rank 0; empty elsewhere and for pruned attempts).
         facts: `parameters`, `size_bytes`, `train_seconds`, `peak_memory_bytes`, where known.
+        code: for a training function that named its model: `build` and `predict` (`package.module:name`) and
+            the SHA-256 of their source files (`build_sha256`, `predict_sha256`).
     """
 
     status: Literal["complete", "pruned", "stopped"]
@@ -116,3 +156,4 @@ class Outcome:
     metrics: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,108 @@
+"""The application: its commands in the order of `--help`, and `main`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from flows.cli import changing, installation, reading, running
+from flows.cli.boundary import status_of, terminable
+from infra.errors import WrongInput
+
+# click's own tree of errors, wherever this version of typer keeps it
+_CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
+
+START = "Prepare and run"
+LOOK = "Look"
+CHANGE = "Change"
+AROUND = "This installation"
+
+
+class Commands(TyperGroup):
+    """The group of all commands; its exceptions end as blocks on stderr and an exit status."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was typed."""
+        try:
+            with terminable():
+                result = super().invoke(ctx)
+                sys.stdout.flush()
+                return result
+        except typer.Exit:
+            raise
+        except typer.Abort:
+            raise typer.Exit(status_of(KeyboardInterrupt())) from None
+        except _CLICK_ERROR as error:
+            raise typer.Exit(status_of(_as_wrong_input(error))) from None
+        except BaseException as error:  # the boundary: every exception becomes a block and a status here
+            raise typer.Exit(status_of(error)) from None
+
+
+app = typer.Typer(
+    name="velodrome",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    help="Hyper-parameter sweeps on warm Ray Train lanes, searched by Optuna, tracked in MLflow.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            typer.echo(f"velodrome {version('velodrome')}")
+        except PackageNotFoundError:
+            typer.echo("velodrome (a checkout, not installed)")
+        raise typer.Exit
+
+
+@app.callback(epilog="A first sweep: [cyan]velodrome new builtin:digits[/], then [cyan]velodrome sweep digits.yaml[/].")
+def _global(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")
+    ] = False,
+) -> None:
+    return
+
+
+for panel, functions in (
+    (START, (running.new, running.plan, running.sweep, running.confirm)),
+    (LOOK, (reading.status, reading.show, reading.logs, reading.compare)),
+    (CHANGE, (changing.extend, changing.retry, changing.stop, changing.remove)),
+    (AROUND, (installation.families, installation.schema, installation.doctor, installation.ui)),
+):
+    for function in functions:
+        app.command(function.__name__, rich_help_panel=panel, epilog=getattr(function, "example", None))(function)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Runs the command line and exits with its status.
+
+    Args:
+        arguments: by default the process's.
+    """
+    try:
+        status = app(list(arguments) if arguments is not None else None, standalone_mode=False)
+    except _CLICK_ERROR as error:
+        status = status_of(_as_wrong_input(error))
+    except BaseException as error:  # an interrupt before a command began
+        if isinstance(error, SystemExit):
+            raise
+        status = status_of(error)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _as_wrong_input(error: Any) -> WrongInput:
+    """What typer says of the arguments, in our words."""
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "velodrome"
+    return WrongInput("the arguments must be ones that the command takes", error.format_message(), f"see `{path} --help`")

@@ -1,0 +1,168 @@
+"""Where an exception becomes what a person reads and an exit status. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import textwrap
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from infra.errors import VelodromeError, WrongInput
+
+INTERRUPTED = 130
+TERMINATED = 143
+PIPE_CLOSED = 141  # as a shell reports it for `yes | head`
+DEFECT = 1
+LABEL_WIDTH = 11
+
+
+class Terminated(BaseException):
+    """SIGTERM: unwinds like Ctrl-C, and is told from it by its exit status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """What a person reads of an error."""
+
+    title: str
+    must: str
+    found: str = ""
+    do: str = ""
+    log: str = ""
+
+    def lines(self) -> list[str]:
+        """The block's lines, each part after its label."""
+        parts = (("must hold", self.must), ("found", self.found), ("do", self.do), ("log", self.log))
+        return [f"velodrome: {self.title}", *(line for label, text in parts if text for line in _part(label, text))]
+
+
+def _part(label: str, text: str) -> list[str]:
+    first, *rest = text.splitlines() or [""]
+    indent = " " * (LABEL_WIDTH + 2)
+    return [f"  {label:<{LABEL_WIDTH}}{first}", *(indent + line for line in rest)]
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of an exception, and what is printed for it on stderr."""
+    if isinstance(error, Terminated):
+        return _say("terminated; state is kept", TERMINATED)
+    if isinstance(error, KeyboardInterrupt):
+        return _say("interrupted; state is kept", INTERRUPTED)
+    if isinstance(error, BrokenPipeError):
+        _silence(sys.stdout)
+        return PIPE_CLOSED
+    if isinstance(error, VelodromeError):
+        _print(_of_ours(error))
+        return error.exit_code
+    if wrong := _as_wrong_input(error):
+        _print(_of_ours(wrong))
+        return wrong.exit_code
+    _print(_of_defect(error))
+    return DEFECT
+
+
+def _as_wrong_input(error: BaseException) -> WrongInput | None:
+    """Errors of the packages below that know no exit status of ours: a person's data, options or space."""
+    from search_spaces.errors import SpaceError
+    from trainers.errors import InputError
+
+    if not isinstance(error, (InputError, SpaceError)):
+        return None
+    where = ".".join(error.key)
+    found = f"{where}: {error.found}" if where and where not in f"{error.must} {error.found}" else error.found
+    return WrongInput(error.must, found, error.do)
+
+
+def _of_ours(error: VelodromeError) -> Block:
+    titles = {2: "wrong input", 3: "refused", 4: "not available", INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+    return Block(
+        title=titles.get(error.exit_code, "error"),
+        must=error.must,
+        found=error.found,
+        do=error.do,
+        log=error.log,
+    )
+
+
+def _of_defect(error: BaseException) -> Block:
+    text = "".join(traceback.format_exception(error))
+    sys.stderr.write(text)
+    return Block(
+        title="a defect of Velodrome's, not of yours",
+        must="no command may end like this",
+        found=f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}",
+        do="please report it with the traceback above",
+        log=_keep(text),
+    )
+
+
+def _keep(text: str) -> str:
+    """Writes a traceback under the home's logs; empty where that can't be done."""
+    from infra.home import Home
+
+    path: Path = Home.here().logs / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{' '.join(sys.argv)}\n\n{text}", encoding="utf-8")
+    except OSError:
+        return ""
+    return str(path)
+
+
+def _say(text: str, status: int) -> int:
+    _write(f"velodrome: {text}\n")
+    return status
+
+
+def _print(block: Block) -> None:
+    first, *rest = block.lines()
+    red, plain = ("\x1b[31m", "\x1b[0m") if _coloured() else ("", "")
+    _write("\n".join([f"{red}{first}{plain}", *rest]) + "\n")
+
+
+def _coloured() -> bool:
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        _silence(sys.stderr)
+
+
+def _silence(stream: TextIO) -> None:
+    """Points a closed stream at nothing, so that the interpreter's last flush has nothing to complain of."""
+    try:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)
+    except (OSError, ValueError):
+        return
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM unwinds the stack while this lasts. A command may set a handler of its own inside."""
+
+    def unwind(_number: int, _frame: FrameType | None) -> None:
+        raise Terminated
+
+    try:
+        before = signal.signal(signal.SIGTERM, unwind)
+    except ValueError:  # not in the main thread: signals are somebody else's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

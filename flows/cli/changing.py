@@ -1,0 +1,134 @@
+"""Commands that change a sweep: extend, retry, stop, remove."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.screen import Family, Json, Name, emit, example, note
+from infra.errors import WrongInput
+
+if TYPE_CHECKING:
+    from flows.remove import Removal
+
+
+@example("velodrome extend digits --trials +10")
+def extend(
+    name: Name,
+    trials: Annotated[str, typer.Option("--trials", metavar="+N", help="So many more for each family.")],
+    family: Family = None,
+    json: Json = False,
+) -> None:
+    """More trials for a sweep, running or finished."""
+    from flows.extend import extend as verb
+
+    result = verb(name, trials=more_trials(trials), family=family)
+    if json:
+        emit(result)
+        return
+    planned = ", ".join(f"{family}: {count}" for family, count in result.planned.items())
+    how = "its running driver goes on to" if result.asked_driver else "it went on to"
+    note(f"{result.sweep}: {how} {planned} trials")
+
+
+@example("velodrome retry digits --memory 8GiB")
+def retry(
+    name: Name,
+    gpus: Annotated[float | None, typer.Option("--gpus", metavar="G", help="GPUs a worker gets instead.")] = None,
+    cpus: Annotated[float | None, typer.Option("--cpus", metavar="C", help="CPUs a worker gets instead.")] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", metavar="M", help="Memory a worker gets instead: 8GiB.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Failed trials again, with other resources if asked."""
+    from flows.retry import retry as verb
+
+    size = None if memory is None else memory_bytes(memory)
+    result = verb(name, gpus=gpus, cpus=cpus, memory_bytes=size)
+    if json:
+        emit(result)
+    elif not result.trials:
+        note(f"{result.sweep}: no trial failed, so there is nothing to retry")
+    else:
+        listed = ", ".join(f"{count} of {family}" for family, count in result.trials.items())
+        how = "its running driver takes up" if result.asked_driver else "tried again:"
+        note(f"{result.sweep}: {how} {listed}")
+
+
+@example("velodrome stop digits")
+def stop(
+    name: Name,
+    timeout: Annotated[
+        float, typer.Option("--timeout", metavar="S", min=1, help="Seconds to wait for its end.")
+    ] = 60.0,
+    json: Json = False,
+) -> None:
+    """A clean stop of a sweep that runs in another terminal."""
+    from flows.stop import stop as verb
+
+    result = verb(name, limit_s=timeout)
+    if json:
+        emit(result)
+    elif result.was_running:
+        note(f"{result.sweep}: {result.state} after {result.seconds:g} s; `velodrome sweep` carries it on")
+    else:
+        note(f"{result.sweep}: nobody runs it (it is {result.state}), so there is nothing to stop")
+
+
+@example("velodrome remove digits --yes")
+def remove(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    tracking: Annotated[bool, typer.Option("--tracking", help="Delete its runs in MLflow too.")] = False,
+    json: Json = False,
+) -> None:
+    """A sweep and what only it holds, after a question."""
+    from flows.remove import remove as verb
+
+    result = verb(name, agree=(lambda removal: True) if yes else _ask, tracking=tracking)
+    if json:
+        emit(result)
+    else:
+        note(f"{result.sweep} is removed")
+
+
+def more_trials(text: str) -> int:
+    """How many more `+N` asks for; the sign may be left out.
+
+    Raises:
+        WrongInput: it is not a number of at least one.
+    """
+    if not re.fullmatch(r"\+?[1-9][0-9]{0,6}", text):
+        raise WrongInput("--trials must be how many more", ascii(text[:40]), "write --trials +10 for ten more")
+    return int(text)
+
+
+def memory_bytes(text: str) -> int:
+    """A size such as 8GiB, 500MB or 1000000 in bytes.
+
+    Raises:
+        WrongInput: it is not a size.
+    """
+    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
+    if not found or (found[3] and not found[2]):
+        raise WrongInput("--memory must be a size", ascii(text[:40]), "write --memory 8GiB")
+    base = 1024 if found[3] else 1000
+    return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
+
+
+def _ask(removal: Removal) -> bool:
+    from flows.wording import size, trials
+
+    note(f"{removal.sweep}: {trials(removal.trials)} in the ledger")
+    for folder in removal.folders:
+        note(f"  {folder}")
+    if removal.folders:
+        note(f"  {size(removal.size_bytes)} in these folders")
+    note("  its runs in MLflow go too" if removal.tracking else "  its runs in MLflow stay (--tracking deletes them)")
+    try:
+        return typer.confirm("Remove it?", default=False, err=True)
+    except typer.Abort:  # no terminal, and nobody to ask
+        return False

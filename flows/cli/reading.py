@@ -1,0 +1,112 @@
+"""Commands that look: status, show, logs, compare."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from flows.cli.screen import Family, Json, Name, emit, example, note, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flows.logs import LogFile
+
+Trial = Annotated[int, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")]
+
+
+@example("velodrome status digits --json")
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A sweep's name or its file.")] = None,
+    json: Json = False,
+) -> None:
+    """All sweeps, or one sweep's trials."""
+    from flows import status as verb
+
+    result = verb.status(name)
+    if json:
+        emit(result)
+        return
+    from flows import screens
+
+    if isinstance(result, verb.Overview):
+        screens.print_overview(stdout(), result)
+    else:
+        screens.print_status(stdout(), result)
+
+
+@example("velodrome show digits --family image_cnn --trial 7")
+def show(name: Name, trial: Trial, family: Family = None, json: Json = False) -> None:
+    """One trial whole: parameters, curve, attempts, reason, checkpoint, model."""
+    from flows.show import show as verb
+
+    result = verb(name, trial=trial, family=family)
+    if json:
+        emit(result)
+        return
+    from flows.screens import print_trial
+
+    print_trial(stdout(), result)
+
+
+@example("velodrome logs digits --trial 7 -f")
+def logs(
+    name: Name,
+    trial: Annotated[
+        int | None, typer.Option("--trial", metavar="N", min=0, help="A trial's number; without it the driver.")
+    ] = None,
+    family: Family = None,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Go on as it grows, until the sweep ends or Ctrl-C.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What a sweep's driver, or one trial, printed."""
+    from flows import logs as verb
+
+    if json and follow:
+        raise typer.BadParameter("one JSON document has an end: leave --json or --follow out")
+    if follow:
+        _print_pieces(verb.follow(name, trial=trial, family=family))
+        return
+    result = verb.logs(name, trial=trial, family=family)
+    if json:
+        emit(result)
+        return
+    _print_pieces((file, piece) for file in result.files for piece in file.pieces())
+
+
+@example("velodrome compare digits digits@2 --csv > leaderboard.csv")
+def compare(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sweeps' names or files.")],
+    json: Json = False,
+    csv: Annotated[bool, typer.Option("--csv", help="One line a row, with a header.")] = False,
+) -> None:
+    """A leaderboard over families and sweeps, beside the trivial guess."""
+    from flows.compare import compare as verb
+
+    if json and csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    result = verb(*names)
+    if json:
+        emit(result)
+    elif csv:
+        sys.stdout.write(result.to_csv())
+    else:
+        from flows.leaderboard import print_leaderboard
+
+        print_leaderboard(stdout(), result, next_steps=False)
+
+
+def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:
+    """Text as it is, with a title on stderr where it changes from one file to another."""
+    before: LogFile | None = None
+    for file, piece in pieces:
+        if file != before:
+            sys.stdout.flush()
+            note(f"== {file.title()} ({file.path})")
+            before = file
+        sys.stdout.write(piece)
+        sys.stdout.flush()

@@ -1,0 +1,105 @@
+"""Commands that prepare and run: new, plan, sweep, confirm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.screen import Json, Name, emit, example, note, stdout
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the file: search.pruner=none. Repeatable."),
+]
+Address = Annotated[
+    str | None, typer.Option("--address", metavar="A", help="An existing Ray cluster; without it a local one.")
+]
+
+
+@example("velodrome new csv:churn.csv --target churned")
+def new(
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="builtin:digits, csv:churn.csv, images:pets, …")],
+    target: Annotated[str | None, typer.Option("--target", metavar="C", help="The column to learn.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; by default NAME.yaml here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Looks at the data and writes a commented sweep file with the families that fit."""
+    from flows.new import new as verb
+
+    result = verb(source, target=target, output=output)
+    if json:
+        emit(result)
+        return
+    from flows.screens import print_look
+
+    print_look(stdout(), result)
+
+
+@example("velodrome plan digits.yaml --set budget.trials=50")
+def plan(file: File, set_: Set = None, address: Address = None, json: Json = False) -> None:
+    """Checks all that can fail before anything is spent, and says what the sweep will need."""
+    from flows.plan import plan as verb
+
+    result = verb(file, overrides=set_ or (), address=address)
+    if json:
+        emit(result)
+        return
+    from flows.screens import print_plan
+
+    print_plan(stdout(), result)
+
+
+@example("velodrome sweep digits.yaml")
+def sweep(
+    file: File,
+    set_: Set = None,
+    address: Address = None,
+    new_: Annotated[
+        bool, typer.Option("--new", help="Start the next version beside the old instead of carrying on.")
+    ] = False,
+    accept_code_change: Annotated[
+        bool, typer.Option("--accept-code-change", help="Carry on though a family's source changed; recorded.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Runs a sweep, or carries on where it stopped."""
+    from flows.sweep import sweep as verb
+
+    result = verb(
+        file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
+    )
+    if json:
+        emit(result)
+        return
+    from flows.compare import compare
+    from flows.leaderboard import print_leaderboard
+
+    print_leaderboard(stdout(), compare(result.sweep))
+
+
+@example("velodrome confirm digits --top 3 --seeds 5")
+def confirm(
+    name: Name,
+    top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="The best K trials.")] = None,
+    each_family: Annotated[bool, typer.Option("--each-family", help="Each family's best trial.")] = False,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="S", min=1, help="Fresh seeds, the same for all.")] = 5,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Trains the best again on fresh seeds, ranks them by validation, and tests them."""
+    from flows.confirm import confirm as verb
+
+    if top is not None and each_family:
+        raise typer.BadParameter("--top and --each-family exclude each other")
+    result = verb(name, top=top, each_family=each_family, seeds=seeds, address=address)
+    if json:
+        emit(result)
+        return
+    from flows.screens import print_confirmation
+
+    print_confirmation(stdout(), result)

@@ -1,0 +1,59 @@
+"""Where commands write: a document or tables on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+    from flows.results import Result
+
+Command = TypeVar("Command", bound="Callable[..., Any]")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name (digits, digits@2) or its file.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Family = Annotated[str | None, typer.Option("--family", metavar="F", help="One of the sweep's families.")]
+
+
+def example(text: str) -> Callable[[Command], Command]:
+    """Gives a command the example that ends its `--help`."""
+
+    def mark(command: Command) -> Command:
+        command.example = f"Example: [cyan]{text}[/]"  # type: ignore[attr-defined]
+        return command
+
+    return mark
+
+
+def stdout() -> Console:
+    """A console on stdout; without a terminal it neither colours nor cuts lines short."""
+    return _console(sys.stdout)
+
+
+def stderr() -> Console:
+    """A console on stderr."""
+    return _console(sys.stderr)
+
+
+def _console(stream: Any) -> Console:
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False, markup=False, emoji=False)
+
+
+def emit(result: Result) -> None:
+    """Prints the result's document on stdout."""
+    from flows.results import document
+
+    sys.stdout.write(document(result) + "\n")
+
+
+def note(text: str) -> None:
+    """A line on stderr."""
+    sys.stderr.write(f"{text}\n")

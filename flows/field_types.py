@@ -1,0 +1,187 @@
+"""The types of the sweep file's fields: what each takes, said once for the check and for the JSON schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from infra.durations import DURATION, EPOCHS
+from infra.errors import WrongInput
+from infra.names import RULE, check_name, split_version
+from search_spaces.nearest import advice
+
+T = TypeVar("T")
+
+BUILT_IN_DATA = ("digits", "diabetes", "cancer", "docstrings", "photos")
+SOURCES = ("builtin:", "csv:", "jsonl:", "parquet:", "images:", "npz:", "text:", "hf:", "none")
+_SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8}) ?(?P<unit>[KMGT])(?P<binary>i?)B")
+_POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
+_SIZE_PATTERN = r"^[1-9][0-9]{0,8} ?[KMGT]i?B$"
+
+
+def refuse(must: str, do: str = "") -> PydanticCustomError:
+    """An error of ours for pydantic to collect: what must hold and what to do."""
+    return PydanticCustomError("velodrome", "{must}", {"must": must, "do": do})
+
+
+def _checked(check: Callable[[Any], T]) -> Callable[[Any], T]:
+    def validate(value: Any) -> T:
+        try:
+            return check(value)
+        except WrongInput as error:
+            raise refuse(f"be valid: {error.must}", error.do) from error
+
+    return validate
+
+
+def _text(pattern: str, must: str, do: str) -> Callable[[Any], str]:
+    def validate(value: Any) -> str:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            return value
+        raise refuse(must, do)
+
+    return validate
+
+
+def _source(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith(SOURCES) or "\0" in value:
+        near = (
+            advice(value.partition(":")[0], [s.rstrip(":") for s in SOURCES])
+            if isinstance(value, str)
+            else ""
+        )
+        raise refuse(f"begin with one of {', '.join(SOURCES)}", near)
+    prefix, colon, rest = value.partition(":")
+    if prefix == "builtin" and rest not in BUILT_IN_DATA:
+        raise refuse(f"be builtin:{{{', '.join(BUILT_IN_DATA)}}}", advice(rest, BUILT_IN_DATA))
+    if (prefix == "none") == bool(colon) or (colon and not rest):
+        raise refuse("be none, or a kind and a name as in csv:churn.csv", "complete it")
+    return value
+
+
+def _gpus(value: Any) -> float | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= 1024 or (value > 1 and value != int(value)):
+        raise refuse("be auto, a whole number, or a fraction below 1", "write 0, 0.5, 1 or auto")
+    return float(value)
+
+
+def _lanes(value: Any) -> int | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100_000:
+        raise refuse("be auto or a whole number of at least 1", "write 1 or auto")
+    return value
+
+
+def _memory(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    size = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if size is None:
+        raise refuse("be a size such as 4GiB, or bytes", "write 4GiB")
+    base = 1024 if size["binary"] else 1000
+    return int(size["count"]) * int(base ** _POWERS[size["unit"]])
+
+
+def _keep(value: Any) -> str:
+    if value in ("best", "all"):
+        return str(value)
+    top = value.get("top") if isinstance(value, dict) and len(value) == 1 else None
+    if isinstance(value, str) and (found := re.fullmatch(r"top: ?([1-9][0-9]{0,5})", value)):
+        top = int(found[1])
+    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
+        raise refuse("be best, all or {top: K} with K at least 1", "write models: {top: 3}")
+    return f"top: {top}"
+
+
+def _named(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+SweepName = Annotated[
+    str,
+    PlainValidator(_checked(lambda value: check_name(value, "sweep"))),
+    WithJsonSchema({"type": "string", "pattern": f"^{RULE}$"}),
+]
+ModelName = Annotated[
+    str,
+    PlainValidator(_checked(lambda value: check_name(value, "model"))),
+    WithJsonSchema({"type": "string", "pattern": f"^{RULE}$"}),
+]
+SweepVersion = Annotated[
+    str,
+    AfterValidator(lambda value: (_checked(split_version)(value), value)[1]),
+    Field(examples=["digits", "digits@2"]),
+]
+Source = Annotated[
+    str,
+    PlainValidator(_source),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": [*(f"builtin:{name}" for name in BUILT_IN_DATA), "none"]},
+                {"type": "string", "pattern": "^(csv|jsonl|parquet|images|npz|text|hf):."},
+            ]
+        }
+    ),
+]
+Duration = Annotated[
+    str,
+    PlainValidator(_text(DURATION, "be a duration above 0 with its unit", "write 30s, 10m or 2h")),
+    WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$", "examples": ["30s", "10m", "2h"]}),
+]
+DurationOrEpochs = Annotated[
+    str,
+    PlainValidator(
+        _text(f"{DURATION}|{EPOCHS}", "be a duration (30s) or a number of epochs", "write 30s or 5 epochs")
+    ),
+    WithJsonSchema(
+        {"type": "string", "pattern": f"^(?:{DURATION}|{EPOCHS})$", "examples": ["30s", "5 epochs"]}
+    ),
+]
+Gpus = Annotated[
+    float | Literal["auto"],
+    PlainValidator(_gpus),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "number", "minimum": 0}]}),
+]
+Lanes = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_lanes),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
+Memory = Annotated[
+    int,
+    PlainValidator(_memory),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": _SIZE_PATTERN}]}
+    ),
+]
+KeptModels = Annotated[
+    str,
+    PlainValidator(_keep),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["best", "all"]},
+                {
+                    "type": "object",
+                    "properties": {"top": {"type": "integer", "minimum": 1}},
+                    "required": ["top"],
+                    "additionalProperties": False,
+                },
+            ]
+        }
+    ),
+]
+
+
+def by_name(names: tuple[str, ...], options: Any) -> BeforeValidator:
+    """Lets `tpe` stand for `{name: tpe}`, in the check and in the JSON schema."""
+    return BeforeValidator(_named, json_schema_input_type=Literal[names] | options)

@@ -1,0 +1,92 @@
+"""Acting on a sweep that somebody may be running: ask its driver, or take it for a moment and write."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from infra.errors import OwnedElsewhere
+from infra.ledger import views
+from infra.ledger.liveness import alive_here_and_now, this_process
+from infra.ledger.rows import OwnerRow, SweepRow
+from infra.ledger.store import Batch, Ledger
+
+POLL_S = 0.2
+ANSWER_LIMIT_S = 30.0
+
+
+def living_owner(ledger: Ledger, row: SweepRow) -> OwnerRow | None:
+    """Who runs the sweep now, or None."""
+    owner = views.owner(ledger, row.id)
+    return owner if owner is not None and alive_here_and_now(owner) else None
+
+
+@contextmanager
+def taken(ledger: Ledger, row: SweepRow) -> Iterator[Callable[[Batch], None]]:
+    """Owns the sweep for a moment, so that no driver starts in between; gives a function that commits.
+
+    Raises:
+        OwnedElsewhere: a living process runs it.
+    """
+    claimant = this_process()
+    epoch, other = ledger.claim(row.id, claimant, may_take=lambda present: not alive_here_and_now(present))
+    if other is not None:
+        raise owned(row, other)
+    try:
+        yield lambda batch: ledger.commit(row.id, epoch, batch)
+    finally:
+        ledger.release(row.id, claimant.token)
+
+
+def owned(row: SweepRow, owner: OwnerRow) -> OwnedElsewhere:
+    """The refusal that names who runs the sweep."""
+    return OwnedElsewhere(
+        f"nobody must run {row.label} meanwhile",
+        f"pid {owner.pid} on {owner.host}",
+        f"`velodrome stop {row.label}` ends it cleanly",
+    )
+
+
+def asked_driver(
+    ledger: Ledger,
+    row: SweepRow,
+    kind: str,
+    payload: dict[str, Any],
+    *,
+    limit_s: float = ANSWER_LIMIT_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> bool:
+    """Asks the sweep's driver for something and waits until it has taken it up.
+
+    Returns:
+        False where no living driver took it up; the request is then withdrawn, and the caller may do it.
+
+    Raises:
+        OwnedElsewhere: the driver lives and did not answer within the limit.
+    """
+    if living_owner(ledger, row) is None:
+        return False
+    request = ledger.request(row.id, kind, payload, time.time())
+    deadline = time.monotonic() + limit_s
+    while any(entry.id == request for entry in views.open_requests(ledger, row.id)):
+        owner = living_owner(ledger, row)
+        if owner is None:
+            return not _withdrawn(ledger, row, request)
+        if time.monotonic() > deadline:
+            raise OwnedElsewhere(
+                f"the driver of {row.label} must answer within {limit_s:g} s",
+                f"no answer of pid {owner.pid} on {owner.host}",
+                f"the request stays in the ledger; `velodrome logs {row.label}` shows what the driver does",
+            )
+        sleep(POLL_S)
+    return True
+
+
+def _withdrawn(ledger: Ledger, row: SweepRow, request: int) -> bool:
+    """Takes a request back; False where it was answered at the last moment."""
+    with taken(ledger, row) as commit:
+        still_open = any(entry.id == request for entry in views.open_requests(ledger, row.id))
+        commit(Batch(requests_done=[request]))
+    return still_open

@@ -1,0 +1,79 @@
+"""Numbers, sizes, times and values as people read them."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+MISSING = "-"
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """A number with so many significant digits; other values as they are written in a sweep file."""
+    if value is None:
+        return MISSING
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return _rounded(value, digits)
+    return str(value)
+
+
+def _rounded(value: float, digits: int) -> str:
+    if value != 0 and math.isfinite(value) and (abs(value) >= 10 ** max(6, digits) or abs(value) < 1e-3):
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.{digits}g}"
+
+
+def count(value: float | None) -> str:
+    """A count in thousands, millions or billions: 1.2 M."""
+    if value is None:
+        return MISSING
+    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if value >= limit:
+            return f"{value / (1e3 if unit == ' k' else limit):.3g}{unit}"
+    return f"{value:g}"
+
+
+def size(value_bytes: float | None) -> str:
+    """A size in KiB, MiB or GiB."""
+    if value_bytes is None:
+        return MISSING
+    for limit, unit in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if value_bytes >= limit:
+            return f"{value_bytes / limit:.3g} {unit}"
+    return f"{value_bytes:g} B"
+
+
+def seconds(value_s: float | None) -> str:
+    """A duration: 0.42 s, 12 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    if value_s is None:
+        return MISSING
+    if value_s < 10:
+        return f"{value_s:.2g} s"
+    whole = round(value_s)
+    if whole < 60:
+        return f"{whole} s"
+    for unit, name, smaller, small_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            rest = whole % unit // smaller
+            return f"{whole // unit} {name} {rest} {small_name}" if rest else f"{whole // unit} {name}"
+    return f"{whole} s"
+
+
+def ago(at: float, now: float) -> str:
+    """How long ago: 5 s ago."""
+    return f"{seconds(max(0.0, now - at))} ago"
+
+
+def clock(at: float) -> str:
+    """Local date and time, to the second."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def trials(n: int) -> str:
+    """1 trial, 2 trials."""
+    return f"{n} trial{'' if n == 1 else 's'}"

@@ -1,0 +1,195 @@
+"""Attempts under way and what comes of them: every change of a trial's state is made here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from infra.coordinator import policy
+from infra.coordinator.book import Book
+from infra.ledger.rows import TrialRow
+from infra.ledger.store import Batch
+from infra.protocol import Ended, LaneHello, Report
+from infra.spec import SweepSpec
+from infra.study import Studies
+
+
+@dataclass(slots=True)
+class Running:
+    """An attempt under way: its trial, its lane, and the reports of all the trial's attempts so far."""
+
+    attempt: str
+    trial: TrialRow
+    lane: str
+    began_at: float
+    reports: dict[int, dict[str, float]] = field(default_factory=dict)
+    counted_to: float = 0.0  # until when its time is in the trial's seconds
+
+
+class Attempts:
+    """The running attempts of one sweep. Changes go into `batch`, which its owner commits."""
+
+    def __init__(
+        self, spec: SweepSpec, book: Book, studies: Studies | None, clock: Callable[[], float]
+    ) -> None:
+        """Starts with nothing under way."""
+        self._spec, self._book, self._studies, self._clock = spec, book, studies, clock
+        self.batch = Batch()
+        self.running: dict[str, Running] = {}
+        self.reports: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}
+        self.dropped_models: list[str] = []
+        self._just_ended: dict[str, Running] = {}  # by lane: the attempt whose trial the pruner has ended
+
+    def start(self, trial: TrialRow, lane: LaneHello, attempt: str) -> None:
+        """A lane begins an attempt."""
+        now = self._clock()
+        trial.attempts += 1
+        trial.state = "running"
+        trial.started_at = trial.started_at or now
+        self.adopt(Running(attempt, trial, lane.lane, now, counted_to=now))
+        process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
+        facts = json.dumps({**lane.facts, **process, "shape": lane.shape})
+        self.batch.attempt(
+            attempt, role=trial.role, family=trial.family, number=trial.number, ordinal=trial.attempts,
+            lane=lane.lane, lane_facts=facts, started_at=now,
+        )  # fmt: skip
+        told = {"attempt": attempt, "ordinal": trial.attempts, "lane": lane.lane}
+        self.batch.event("started", now, told, trial)
+
+    def adopt(self, running: Running) -> None:
+        """Takes an attempt as under way, with what the trial's earlier attempts reported."""
+        running.reports = self.reports.pop(running.trial.key, {})
+        self.running[running.attempt] = running
+
+    def take(self, attempt: str, lane: str, reports: Sequence[Report]) -> set[int]:
+        """Takes reports of an attempt that runs on the lane; returns the epochs that were new."""
+        running = self.running.get(attempt)
+        if running is None or running.lane != lane:
+            return set()
+        fresh = [report for report in reports if report.epoch not in running.reports]
+        for report in fresh:
+            self._take_one(running, report)
+        return {report.epoch for report in fresh}
+
+    def _take_one(self, running: Running, report: Report) -> None:
+        trial, goal = running.trial, self._spec.objectives[0].metric
+        metrics = {name: value for name, value in report.metrics.items() if math.isfinite(value)}
+        running.reports[report.epoch] = metrics
+        trial.epochs = max(trial.epochs, report.epoch)
+        self.batch.event("reported", report.at, {"epoch": report.epoch, "metrics": metrics}, trial)
+        if self._studies is not None and goal in metrics and trial.study_number is not None:
+            self._studies.report(trial.family, trial.study_number, report.epoch, metrics[goal])
+
+    def pruner_ends(self, attempt: str, epoch: int) -> bool:
+        """Asks the pruner about the newest report, and ends the trial there if it says so."""
+        running = self.running[attempt]
+        trial, goal = running.trial, self._spec.objectives[0].metric
+        if self._studies is None or trial.study_number is None or goal not in running.reports[epoch]:
+            return False
+        if not self._studies.should_prune(trial.family, trial.study_number):
+            return False
+        self._just_ended[running.lane] = running
+        self._finish(running, "pruned", None)
+        return True
+
+    def end(self, ended: Ended, lane: str) -> None:
+        """What a lane says of its attempt's end; changes nothing when the attempt is no longer its own."""
+        running = self.running.get(ended.attempt)
+        if running is None or running.lane != lane:
+            self._late(ended, lane)
+            return
+        trial = running.trial
+        trial.facts.update(ended.facts)
+        if ended.outcome == "failed":
+            self.fail(running, ended.reason, ended.detail)
+        elif ended.outcome == "stopped":
+            self.to_waiting(running, "stopped", "")
+        elif ended.outcome == "complete" and not self._valid(ended.objective):
+            found = ", ".join(map(repr, ended.objective)) or "no value"
+            self.fail(running, "not-finite", f"the objective must be a finite number, but got {found}")
+        else:
+            trial.metrics, trial.epoch, trial.model = dict(ended.metrics), ended.epoch, ended.model
+            self._finish(running, ended.outcome, list(ended.objective) or None)
+
+    def _late(self, ended: Ended, lane: str) -> None:
+        """A pruned trial ended when the pruner said so; what its lane measured is known only now."""
+        running = self._just_ended.pop(lane, None)
+        if running is not None and running.attempt == ended.attempt:
+            running.trial.facts.update(ended.facts)
+            self.batch.trials[running.trial.key] = running.trial
+
+    def _valid(self, objective: Sequence[float]) -> bool:
+        return len(objective) == len(self._spec.objectives) and all(
+            isinstance(value, (int, float)) and math.isfinite(value) for value in objective
+        )
+
+    def _finish(self, running: Running, state: str, objective: list[float] | None) -> None:
+        trial = running.trial
+        so_far = policy.objective_so_far(self._spec.objectives, running.reports)
+        if objective is None and so_far is not None:
+            trial.epoch, objective = so_far
+        if not trial.metrics and trial.epoch:
+            trial.metrics = dict(running.reports.get(trial.epoch, {}))
+        trial.objective = objective
+        self._close(running, state, trial.reason or "")
+        self._conclude(trial, state)
+        if trial.model:
+            self._drop_beaten_models(trial)
+
+    def _drop_beaten_models(self, trial: TrialRow) -> None:
+        if trial.role != "search":
+            return
+        family = self._book.of(trial.family)
+        for beaten in policy.models_to_drop(self._spec.objectives[0], self._spec.keep_models, family):
+            self.dropped_models.append(str(beaten.model))
+            beaten.model = None
+            self.batch.trials[beaten.key] = beaten
+
+    def fail(self, running: Running, reason: str, detail: str) -> None:
+        """Charges a failure to the trial, which then ends or gets another attempt."""
+        trial = running.trial
+        trial.failures += 1
+        if policy.after_failure(reason, trial.failures) == "retry":
+            self.to_waiting(running, reason, detail)
+            return
+        first_line = detail.strip().splitlines()[0] if detail.strip() else ""
+        trial.reason = f"{reason}: {first_line}" if first_line else reason
+        so_far = policy.objective_so_far(self._spec.objectives, running.reports)
+        if so_far is not None:
+            trial.epoch, trial.objective = so_far
+        self._close(running, reason, detail)
+        self._conclude(trial, "failed")
+
+    def to_waiting(self, running: Running, outcome: str, detail: str) -> None:
+        """Ends the attempt but not the trial, which goes on from its checkpoint."""
+        trial = running.trial
+        self._close(running, outcome, detail)
+        trial.state = "waiting"
+        self.reports[trial.key] = running.reports
+        self._book.queue(trial)
+        self.batch.event("waiting", self._clock(), {"why": outcome}, trial)
+
+    def _close(self, running: Running, outcome: str, detail: str) -> None:
+        now = self._clock()
+        del self.running[running.attempt]
+        running.trial.seconds += max(0.0, now - running.counted_to)
+        self.batch.attempt(running.attempt, ended_at=now, outcome=outcome, detail=detail[:20_000])
+        payload = {"attempt": running.attempt, "outcome": outcome, "detail": detail[:2_000]}
+        self.batch.event("attempt-ended", now, payload, running.trial)
+
+    def _conclude(self, trial: TrialRow, state: str) -> None:
+        now = self._clock()
+        trial.state, trial.ended_at = state, now
+        if self._studies is not None:
+            self._tell_study(self._studies, trial)
+        payload = {"state": state, "objective": trial.objective, "reason": trial.reason}
+        self.batch.event("ended", now, payload, trial)
+
+    def _tell_study(self, studies: Studies, trial: TrialRow) -> None:
+        if trial.study_number is not None:
+            studies.tell(trial.family, trial.study_number, trial.state, trial.objective)
+        elif trial.state == "complete" and trial.objective:  # a failure that was tried again
+            family = self._spec.family(trial.family)
+            trial.study_number = studies.learn(family, trial.params, trial.objective)

@@ -1,0 +1,81 @@
+"""All trials of a sweep in memory: who waits, how many were asked for, what each family has."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+from infra.coordinator.policy import is_broken
+from infra.ledger.rows import TrialRow
+from infra.spec import SweepSpec
+
+Key = tuple[str, str, int]
+
+
+class Book:
+    """The trials of one role, by family, and the two queues of those that wait: trials that ran before and
+    go on first, and fresh ones in the order in which they were asked for."""
+
+    def __init__(self, spec: SweepSpec, trials: Iterable[TrialRow], *, asks: bool = True) -> None:
+        """Takes the ledger's trials; those that neither ended nor run are queued in order.
+
+        Args:
+            asks: whether more trials may be asked for, up to each family's number.
+        """
+        self._asks = asks
+        self._trials: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
+        self._quota = {family.name: family.trials for family in spec.families}
+        self._again: deque[TrialRow] = deque()
+        self._fresh: deque[TrialRow] = deque()
+        for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
+            self._trials.setdefault(trial.family, {})[trial.number] = trial
+            if trial.state == "waiting":
+                self.queue(trial)
+
+    def add(self, trial: TrialRow) -> None:
+        """A trial that was just asked for; it is not queued."""
+        self._trials[trial.family][trial.number] = trial
+
+    def queue(self, trial: TrialRow) -> None:
+        """Puts a trial in line: before all fresh ones if it ran before."""
+        (self._again if trial.attempts else self._fresh).append(trial)
+
+    def take_waiting(self, families: frozenset[str]) -> TrialRow | None:
+        """The next trial in line of those families."""
+        for line in (self._again, self._fresh):
+            for trial in line:
+                if trial.family in families:
+                    line.remove(trial)
+                    return trial
+        return None
+
+    def has_fresh(self, families: frozenset[str]) -> bool:
+        """Whether a fresh trial of those families is in line."""
+        return any(trial.family in families for trial in self._fresh)
+
+    def grow(self, family: str, quota: int) -> None:
+        """Sets how many trials a family gets in all."""
+        self._quota[family] = quota
+
+    @property
+    def asked(self) -> dict[str, int]:
+        """How many trials each family has."""
+        return {family: len(trials) for family, trials in self._trials.items()}
+
+    def of(self, family: str) -> Sequence[TrialRow]:
+        """A family's trials by number."""
+        return list(self._trials[family].values())
+
+    def every(self) -> list[TrialRow]:
+        """All trials."""
+        return [trial for trials in self._trials.values() for trial in trials.values()]
+
+    def broken(self, family: str) -> bool:
+        """Whether all of the family's first trials ended in an error of its code."""
+        return is_broken(trial for trial in self._trials[family].values() if trial.ended)
+
+    def open_trials(self, family: str) -> int:
+        """How many trials of the family are still to be run or running."""
+        trials = self._trials[family].values()
+        to_ask = 0 if not self._asks or self.broken(family) else max(0, self._quota[family] - len(trials))
+        return to_ask + sum(not trial.ended for trial in trials)

@@ -1,0 +1,418 @@
+"""The coordinator: which attempt runs on which lane, and what came of it. No Ray, and a clock from outside.
+
+Every public method is one event. It first settles what an earlier one left to do (asking ahead for the
+next trial), changes the state in memory and writes one batch; a method that returns has happened. When a
+write fails the object must be thrown away and made again from the ledger: memory may be ahead of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from infra.coordinator import policy
+from infra.coordinator.attempts import Attempts, Running
+from infra.coordinator.book import Book
+from infra.ledger import views
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.store import Ledger
+from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
+from infra.samplers import deciding_reports
+from infra.spec import derived_seed
+from infra.study import Studies
+
+IDLE_WAIT_S = 0.25
+
+
+@dataclass(slots=True)
+class Lane:
+    """A lane that has said hello, and when it was last heard."""
+
+    hello: LaneHello
+    heard_at: float
+
+
+class Coordinator:
+    """One sweep's coordinator. Not thread-safe: its shell serialises calls."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        sweep_id: int,
+        *,
+        epoch: int,
+        role: str = "search",
+        lanes: int = 1,
+        shapes: Mapping[str, str] | None = None,
+        same_driver: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Takes over from what the ledger says.
+
+        Args:
+            epoch: the owner epoch that was claimed for this object.
+            role: `search` asks Optuna for trials; `confirm` runs the confirmations that wait.
+            lanes: how many trials run at once, for the size of the first batch.
+            shapes: the resource shape of each family; families of one shape share lanes.
+            same_driver: an earlier coordinator of this driver died; its lanes live and their attempts go on.
+            clock: seconds since 1970.
+        """
+        self._ledger, self._epoch, self._role, self._lanes_planned = ledger, epoch, role, lanes
+        self._clock = clock
+        self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
+        self.spec = self.sweep.spec
+        self._shapes = dict(shapes or {})
+        self.state = "running"
+        records = views.journal_records(ledger, sweep_id) if role == "search" else ()
+        self._studies = Studies(self.spec, records) if role == "search" else None
+        self.book = Book(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
+        self._attempts = Attempts(self.spec, self.book, self._studies, clock)
+        self._lanes: dict[str, Lane] = {}
+        self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
+        self.stopping: str | None = None
+        self._lost_lanes: list[LaneHello] = []  # processes to end; the shell does
+        self._given_up: set[tuple[str, int, float]] = set()
+        self._spent: dict[str, float] = {"elapsed_s": 0.0, "gpu_s": 0.0, "cpu_s": 0.0}
+        self._spent.update(self.sweep.facts.get("spent", {}))
+        self._counted_until = self._saved_until = clock()
+        self._take_over(same_driver)
+
+    def enter(self, hello: LaneHello) -> None:
+        """A lane's process is there. One that had the slot before it is gone, and its attempt with it."""
+        self.settle()
+        known = self._lanes.get(hello.lane)
+        if known is None or _process(known.hello) != _process(hello):
+            self._lose(hello.lane, "its process ended")
+        self._lanes[hello.lane] = Lane(hello, self._clock())
+        self._commit()
+
+    def next_attempts(
+        self, hello: LaneHello, *, ended: Ended | None = None, reports: Sequence[Report] = (), limit: int = 1
+    ) -> Work:
+        """What the lane does next.
+
+        Args:
+            ended: how its last attempt went.
+            reports: of that attempt, those that may not have arrived.
+            limit: how many attempts the lane can take at once; today one is handed out.
+        """
+        self.settle()
+        if not self._admit(hello):
+            return Work(fenced=True)
+        if ended is not None:
+            self._attempts.take(ended.attempt, hello.lane, reports)
+            self._attempts.end(ended, hello.lane)
+        work = self._work_for(hello) if limit > 0 else Work(wait_s=IDLE_WAIT_S)
+        if work.leave:
+            self._lanes.pop(hello.lane, None)
+        self._commit()
+        return work
+
+    def pulse(self, hello: LaneHello, attempt: str | None, reports: Sequence[Report] = ()) -> Pulse:
+        """A heartbeat, with what has been reported since the last message."""
+        self.settle()
+        if not self._admit(hello):
+            return Pulse(void=True, fenced=True)
+        if attempt is not None:
+            self._attempts.take(attempt, hello.lane, reports)
+        self._commit()
+        return Pulse(void=attempt not in self._attempts.running, stop=self.stopping is not None)
+
+    def decide(self, hello: LaneHello, attempt: str, reports: Sequence[Report]) -> bool:
+        """Takes reports, the last of which the pruner judges. False: the trial ends here."""
+        self.settle()
+        if not self._admit(hello) or attempt not in self._attempts.running:
+            return False
+        fresh = self._attempts.take(attempt, hello.lane, reports)
+        newest = reports[-1].epoch
+        pruned = newest in fresh and self._attempts.pruner_ends(attempt, newest)
+        self._commit()
+        return not pruned
+
+    def _admit(self, hello: LaneHello) -> bool:
+        """Whether this process has the slot; if so, it was just heard. A coordinator that came after
+        another's death meets lanes that it does not know: they are let in where the slot is free."""
+        lane = self._lanes.get(hello.lane)
+        if _process(hello) in self._given_up or (
+            lane is not None and _process(lane.hello) != _process(hello)
+        ):
+            return False
+        self._lanes[hello.lane] = Lane(hello, self._clock())
+        return True
+
+    def tick(self, alive: Callable[[LaneHello], bool] = lambda hello: True) -> None:
+        """What passes with time: lost lanes, requests of other commands, budgets, the end.
+
+        Args:
+            alive: whether a lane's process is known to exist (True where that can't be seen from here).
+        """
+        self.settle()
+        now = self._clock()
+        for lane in list(self._lanes.values()):
+            silent_s = now - lane.heard_at
+            if not alive(lane.hello):
+                self._lose(lane.hello.lane, "its process ended")
+            elif silent_s > self.spec.limits.lease_s:
+                self._given_up.add(_process(lane.hello))
+                self._lost_lanes.append(lane.hello)
+                self._lose(lane.hello.lane, f"no heartbeat for {silent_s:.0f} s (limits.lease)")
+        self._answer_requests()
+        self._count_spending(now)
+        if self.state == "running" and self.done:
+            self._conclude()
+        self._commit()
+
+    def stop(self, why: str) -> None:
+        """Asks every lane to write a checkpoint and leave; running trials go back to waiting."""
+        self.stopping = self.stopping or why
+
+    def conclude_stop(self) -> None:
+        """After a stop: what still runs goes back to waiting, and the sweep's state says so."""
+        self.settle()
+        for running in list(self._attempts.running.values()):
+            self._attempts.to_waiting(running, "stopped", self.stopping or "")
+        if self.state == "running":
+            by_budget = bool(self.stopping and "is used up" in self.stopping)
+            self._set_state("finished" if by_budget else "stopped", self.stopping or "")
+        self._commit()
+
+    def give_back(self, lane: str, why: str) -> None:
+        """Takes a lane's attempt back uncharged: something else than its trial ended the lane."""
+        self.settle()
+        self._lanes.pop(lane, None)
+        for running in [r for r in self._attempts.running.values() if r.lane == lane]:
+            self._attempts.to_waiting(running, "collateral", why)
+        self._commit()
+
+    @property
+    def done(self) -> bool:
+        """Whether every trial that was asked for, and every one that may be, has ended."""
+        return not any(self.book.open_trials(family.name) for family in self.spec.families)
+
+    @property
+    def lanes(self) -> int:
+        """How many lanes are in."""
+        return len(self._lanes)
+
+    @property
+    def running(self) -> int:
+        """How many attempts are under way."""
+        return len(self._attempts.running)
+
+    @property
+    def wanted(self) -> dict[str, int]:
+        """For each shape, how many trials have not ended."""
+        wanted: dict[str, int] = {}
+        for family in self.spec.families:
+            shape = self._shape(family.name)
+            wanted[shape] = wanted.get(shape, 0) + self.book.open_trials(family.name)
+        return wanted
+
+    def take_dropped_models(self) -> list[str]:
+        """Folders of models that nobody needs any more, once."""
+        dropped, self._attempts.dropped_models = self._attempts.dropped_models, []
+        return dropped
+
+    def take_lost_lanes(self) -> list[LaneHello]:
+        """Processes that were given up and must end, once."""
+        lost, self._lost_lanes = self._lost_lanes, []
+        return lost
+
+    def settle(self) -> None:
+        """Asks ahead, so that a lane never waits for a sampler. Done before anything else happens: the
+        question is answered with what was finished when the trial before it started."""
+        due, self._ask_due = self._ask_due, []
+        for shape in due:
+            trial = self._ask(shape)
+            if trial is not None:
+                self.book.queue(trial)
+        if due:
+            self._commit()
+
+    def _work_for(self, hello: LaneHello) -> Work:
+        if self.stopping is not None or self.state != "running":
+            return Work(leave=True)
+        families = self._families_of(hello.shape)
+        for running in self._attempts.running.values():
+            if running.lane == hello.lane:  # the answer to an earlier call was lost on its way
+                return Work(attempts=(self._assignment(running.trial, running.attempt),))
+        trial = self.book.take_waiting(families) or self._ask(hello.shape)
+        if trial is None:
+            busy = any(running.trial.family in families for running in self._attempts.running.values())
+            return Work(wait_s=IDLE_WAIT_S) if busy else Work(leave=True)
+        attempt = f"{self.sweep.id}-{trial.role}-{trial.family}-{trial.number}-{trial.attempts + 1}"
+        self._attempts.start(trial, hello, attempt)
+        if not self.book.has_fresh(families):
+            self._ask_due.append(hello.shape)
+        return Work(attempts=(self._assignment(trial, attempt),))
+
+    def _ask(self, shape: str) -> TrialRow | None:
+        if self._studies is None:
+            return None
+        closed = frozenset(
+            f.name for f in self.spec.families if self._shape(f.name) != shape or self.book.broken(f.name)
+        )
+        family = policy.next_family(self.spec.families, self.book.asked, closed)
+        if family is None:
+            return None
+        number = self.book.asked[family.name]
+        study_number, params = self._studies.ask(family, number, self._lanes_planned)
+        trial = TrialRow(
+            role="search", family=family.name, number=number, study_number=study_number, params=params,
+            seed=derived_seed(self.spec.seed, family.name, number, "trial"), created_at=self._clock(),
+        )  # fmt: skip
+        self.book.add(trial)
+        self._attempts.batch.event("asked", self._clock(), {"params": params}, trial)
+        return trial
+
+    def _assignment(self, trial: TrialRow, attempt: str) -> Assignment:
+        family, confirming = self.spec.family(trial.family), trial.role == "confirm"
+        goal, keep = self.spec.objectives[0], self.spec.keep_models
+        return Assignment(
+            attempt=attempt, role=trial.role, family=trial.family, number=trial.number, ordinal=trial.attempts,
+            params=trial.params, seed=trial.seed, read_test=confirming, resumes=trial.attempts > 1,
+            deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
+            keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.of(trial.family)),
+        )  # fmt: skip
+
+    def _take_over(self, same_driver: bool) -> None:
+        open_trials = [trial for trial in self.book.every() if not trial.ended]
+        for trial in open_trials:
+            told = views.trial_events(self._ledger, self.sweep.id, trial, "reported") if trial.epochs else []
+            reports = {event.payload["epoch"]: event.payload["metrics"] for event in told}
+            self._attempts.reports[trial.key] = reports
+        for trial in (trial for trial in open_trials if trial.state == "running"):
+            last = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)[-1]
+            now = self._clock()
+            self._attempts.adopt(Running(last.id, trial, last.lane, last.started_at, counted_to=now))
+            if same_driver:
+                self._remember_lane(last.lane, last.lane_facts)
+            else:
+                self._attempts.to_waiting(self._attempts.running[last.id], "driver-ended", "")
+        if self.sweep.state != "running" and self._role == "search":
+            self._attempts.batch.sweep = {"state": "running"}
+        payload = {"role": self._role, "same_driver": same_driver}
+        self._attempts.batch.event("session", self._clock(), payload)
+        self._warm_start()
+        self._commit()
+
+    def _remember_lane(self, lane: str, facts: dict[str, Any]) -> None:
+        hello = LaneHello(
+            lane=lane, shape=facts.get("shape", ""), host=facts["host"], pid=facts["pid"],
+            pid_started_at=facts.get("pid_started_at", 0.0), facts=facts,
+        )  # fmt: skip
+        self._lanes[lane] = Lane(hello, self._clock())
+
+    def _warm_start(self) -> None:
+        """Earlier sweeps' trials, told to the sampler once, before the first question."""
+        if self._studies is None or self.book.every() or self.sweep.facts.get("warm_started"):
+            return
+        taught = 0
+        for label in self.spec.warm_start:
+            earlier = views.find_sweep(self._ledger, label)
+            for trial in views.trials(self._ledger, earlier.id) if earlier else ():
+                if trial.state != "complete" or not trial.objective or trial.family not in self.book.asked:
+                    continue
+                known = self._studies.learn(self.spec.family(trial.family), trial.params, trial.objective)
+                taught += known is not None
+        if self.spec.warm_start:
+            self._set_facts(warm_started=taught)
+
+    def _lose(self, lane: str, why: str) -> None:
+        self._lanes.pop(lane, None)
+        for running in [r for r in self._attempts.running.values() if r.lane == lane]:
+            self._attempts.fail(running, "worker-died", why)
+
+    def _answer_requests(self) -> None:
+        for request in views.open_requests(self._ledger, self.sweep.id):
+            if request.kind == "stop":
+                self.stop("asked to stop by another command")
+            elif request.kind == "extend":
+                self._grow(request.payload)
+            elif request.kind == "retry":
+                self._retry(request.payload)
+            self._attempts.batch.requests_done.append(request.id)
+
+    def _grow(self, payload: Mapping[str, Any]) -> None:
+        only = payload.get("family")
+        grown = tuple(
+            replace(family, trials=family.trials + int(payload["trials"]))
+            if only in (None, family.name)
+            else family
+            for family in self.spec.families
+        )
+        self.spec = replace(self.spec, families=grown)
+        for family in grown:
+            self.book.grow(family.name, family.trials)
+        self._attempts.batch.sweep["spec"] = self.spec
+        told = {"families": {family.name: family.trials for family in grown}}
+        self._attempts.batch.event("grown", self._clock(), told)
+
+    def _retry(self, payload: Mapping[str, Any]) -> None:
+        for trial in self.book.every():
+            if trial.state == "failed":
+                revive(trial, payload.get("resources"))
+                self.book.queue(trial)
+                self._attempts.batch.event("retry", self._clock(), dict(payload), trial)
+
+    def _count_spending(self, now: float) -> None:
+        passed, self._counted_until = now - self._counted_until, now
+        self._spent["elapsed_s"] += passed
+        for running in self._attempts.running.values():
+            resources = self.spec.family(running.trial.family).resources
+            self._spent["gpu_s"] += passed * resources.workers * (resources.gpus or 0.0)
+            self._spent["cpu_s"] += passed * resources.workers * resources.cpus
+        why = policy.used_up(self.spec, self._spent["elapsed_s"], self._spent["gpu_s"], self._spent["cpu_s"])
+        if why is not None and self.state == "running":
+            self.stop(why)
+        if now - self._saved_until > 5.0:
+            self._saved_until = now
+            self._set_facts(spent=self._spent)
+
+    def _conclude(self) -> None:
+        succeeded = any(trial.state in {"complete", "pruned"} for trial in self.book.every())
+        self._set_facts(spent=self._spent)
+        self._set_state("finished" if succeeded else "failed", "")
+
+    def _set_state(self, state: str, why: str) -> None:
+        self.state = state
+        if self._role == "search":
+            self._attempts.batch.sweep.update(state=state, updated_at=self._clock())
+        self._attempts.batch.event(
+            "concluded", self._clock(), {"state": state, "why": why, "role": self._role}
+        )
+
+    def _set_facts(self, **facts: Any) -> None:
+        self.sweep.facts.update(facts)
+        self._attempts.batch.sweep["facts"] = self.sweep.facts
+
+    def _shape(self, family: str) -> str:
+        return self._shapes.get(family, "")
+
+    def _families_of(self, shape: str) -> frozenset[str]:
+        return frozenset(family.name for family in self.spec.families if self._shape(family.name) == shape)
+
+    def _commit(self) -> None:
+        batch = self._attempts.batch
+        if self._studies is not None:
+            batch.journal = self._studies.journal.take()
+        if not batch.empty:
+            self._ledger.commit(self.sweep.id, self._epoch, batch)
+            self._attempts.batch = type(batch)()
+
+
+def revive(trial: TrialRow, resources: Mapping[str, Any] | None) -> None:
+    """A failed trial waits again, with other resources where they are given.
+
+    Its Optuna trial stays failed: the study's numbers are not ours to reuse, so a success is told to the
+    sampler as a new finished trial.
+    """
+    trial.state, trial.reason, trial.failures, trial.ended_at = "waiting", None, 0, None
+    trial.study_number, trial.objective, trial.epoch, trial.model = None, None, 0, None
+    trial.resources = dict(resources) if resources else trial.resources
+
+
+def _process(hello: LaneHello) -> tuple[str, int, float]:
+    return (hello.host, hello.pid, hello.pid_started_at)

@@ -1,0 +1,114 @@
+"""The coordinator's decisions as functions of what they depend on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from infra.ledger.rows import TrialRow
+from infra.spec import FamilySpec, Objective, SweepSpec
+
+MAX_FAILURES = 3
+BROKEN_AFTER = 5
+
+# What can't work the second time either is not tried again; what may be the machine's fault is.
+_HOPELESS = frozenset({"error", "not-finite", "out-of-memory"})
+
+
+def after_failure(reason: str, failures: int) -> Literal["retry", "fail"]:
+    """Whether a trial gets another attempt.
+
+    Args:
+        reason: class of the failure that just happened and is charged to the trial.
+        failures: how many are charged to it by now, this one among them.
+    """
+    if reason in _HOPELESS or failures >= MAX_FAILURES:
+        return "fail"
+    return "retry"
+
+
+def is_broken(ended: Iterable[TrialRow]) -> bool:
+    """Whether a family can't work at all: its first five trials all ended in an error of its code."""
+    trials = list(ended)
+    return len(trials) >= BROKEN_AFTER and all(
+        trial.state == "failed" and (trial.reason or "").startswith("error") for trial in trials
+    )
+
+
+def next_family(
+    families: Sequence[FamilySpec], asked: Mapping[str, int], closed: frozenset[str]
+) -> FamilySpec | None:
+    """Whose turn it is: the family with the fewest trials so far, in the order of the file; None when all
+    have what they were given."""
+    open_families = [f for f in families if f.name not in closed and asked[f.name] < f.trials]
+    return min(open_families, key=lambda family: asked[family.name], default=None)
+
+
+def signed(goal: Objective, value: float) -> float:
+    """The value with the sign that makes larger better."""
+    return value if goal.direction == "maximize" else -value
+
+
+def objective_so_far(
+    goals: Sequence[Objective], reports: Mapping[int, Mapping[str, float]]
+) -> tuple[int, list[float]] | None:
+    """The kept epoch and one value a goal, from what was reported; None when no report has them all.
+
+    The first goal decides which epoch is best; among equals the earlier one.
+    """
+    usable = {
+        epoch: [metrics[goal.metric] for goal in goals]
+        for epoch, metrics in reports.items()
+        if all(math.isfinite(metrics.get(goal.metric, math.nan)) for goal in goals)
+    }
+    if not usable:
+        return None
+    if goals[0].at == "last":
+        epoch = max(usable)
+    else:
+        epoch = min(usable, key=lambda e: (-signed(goals[0], usable[e][0]), e))
+    return epoch, usable[epoch]
+
+
+def kept_models(keep: str) -> int | None:
+    """How many models of each family are kept; None: all."""
+    if keep == "all":
+        return None
+    if keep == "best":
+        return 1
+    return int(keep.partition(":")[2])
+
+
+def models_to_drop(goal: Objective, keep: str, trials: Iterable[TrialRow]) -> list[TrialRow]:
+    """Trials of one family whose models no longer belong to the best."""
+    count = kept_models(keep)
+    if count is None:
+        return []
+    having = [trial for trial in trials if trial.model and trial.value is not None]
+    ranked = sorted(having, key=lambda trial: (-signed(goal, trial.value or 0.0), trial.number))
+    return ranked[count:]
+
+
+def keep_threshold(goal: Objective, keep: str, trials: Iterable[TrialRow]) -> float | None:
+    """What a new model must beat to be kept (larger is better); None: it is kept in any case."""
+    count = kept_models(keep)
+    if count is None:
+        return None
+    ranked = sorted(
+        (signed(goal, trial.value) for trial in trials if trial.model and trial.value is not None),
+        reverse=True,
+    )
+    return ranked[count - 1] if len(ranked) >= count else None
+
+
+def used_up(spec: SweepSpec, elapsed_s: float, gpu_s: float, cpu_s: float) -> str | None:
+    """Which budget of the whole sweep is spent, in words, or None."""
+    if spec.minutes is not None and elapsed_s >= spec.minutes * 60:
+        return f"the budget of {spec.minutes:g} minutes is used up"
+    if spec.gpu_hours is not None and gpu_s >= spec.gpu_hours * 3600:
+        return f"the budget of {spec.gpu_hours:g} GPU-hours is used up"
+    price = gpu_s / 3600 * spec.prices.get("gpu_hour", 0.0) + cpu_s / 3600 * spec.prices.get("cpu_hour", 0.0)
+    if spec.cost is not None and price >= spec.cost:
+        return f"the budget of {spec.cost:g} is used up"
+    return None

@@ -1,0 +1,79 @@
+"""Where things live: `VELODROME_HOME` and the places named by the sweep file or the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.spec import SweepSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """One folder with the embedded defaults: ledger, MLflow's database, artifacts, checkpoints, logs."""
+
+    path: Path
+
+    @classmethod
+    def here(cls, environ: Mapping[str, str] = os.environ) -> Home:
+        """`VELODROME_HOME`, or `.velodrome` in the current folder."""
+        return cls(Path(environ.get("VELODROME_HOME") or ".velodrome").expanduser().absolute())
+
+    @property
+    def ledger_url(self) -> str:
+        """The embedded ledger."""
+        return f"sqlite:///{self.path / 'ledger.db'}"
+
+    @property
+    def mlflow_uri(self) -> str:
+        """The embedded MLflow store."""
+        return f"sqlite:///{self.path / 'mlflow.db'}"
+
+    @property
+    def artifacts(self) -> Path:
+        """MLflow's artifacts of the embedded store."""
+        return self.path / "artifacts"
+
+    @property
+    def storage(self) -> Path:
+        """Checkpoints and kept models."""
+        return self.path / "storage"
+
+    @property
+    def cache(self) -> Path:
+        """Decoded and encoded data sets."""
+        return self.path / "cache"
+
+    @property
+    def logs(self) -> Path:
+        """What commands and lanes printed."""
+        return self.path / "logs"
+
+    @property
+    def outbox(self) -> Path:
+        """What has been sent to tracking so far."""
+        return self.path / "outbox.db"
+
+
+def ledger_url(home: Home, written: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """The ledger's URL: the sweep file's, `VELODROME_LEDGER`, or the embedded one."""
+    from infra.secrets import expand
+
+    return expand(written or environ.get("VELODROME_LEDGER") or home.ledger_url, environ)
+
+
+def storage_root(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> Path:
+    """Where checkpoints and models of a sweep live."""
+    from infra.secrets import expand
+
+    written = spec.storage or environ.get("VELODROME_STORAGE")
+    return Path(expand(written, environ)).expanduser().absolute() if written else home.storage
+
+
+def tracking_uri(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> str:
+    """MLflow's URI: the sweep file's, `MLFLOW_TRACKING_URI`, or the embedded store."""
+    from infra.secrets import expand
+
+    return expand(spec.tracking_uri or environ.get("MLFLOW_TRACKING_URI") or home.mlflow_uri, environ)

@@ -1,0 +1,1 @@
+"""Lanes: slots of long-lived Ray Train runs that pull attempt after attempt from a coordinator."""

@@ -1,0 +1,185 @@
+"""One attempt in a lane: from an assignment to how it ended. Knows nothing of Ray."""
+
+from __future__ import annotations
+
+import gc
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.coordinator.policy import signed
+from infra.durations import seconds_or_epochs
+from infra.lanes.settings import LaneSettings
+from infra.places import trial_folder
+from infra.protocol import Assignment, Ended
+from infra.spec import FamilySpec, SweepSpec
+from trainers.errors import InputError, TrialError
+from trainers.job import FunctionJob, Goal, Hooks, Job, Length, Outcome, Ranks
+from trainers.registry import is_function, load
+
+if TYPE_CHECKING:
+    from trainers.dataset import Dataset
+    from trainers.family import Family
+
+
+class AttemptRunner:
+    """Runs a sweep's attempts in this process, one after another; data sets and families are kept."""
+
+    def __init__(self, settings: LaneSettings, *, device: str, ranks: Ranks) -> None:
+        """Nothing is loaded yet."""
+        self._settings, self._device, self._ranks = settings, device, ranks
+        self.spec = SweepSpec.from_json(settings.spec)
+        self._families: dict[str, Family] = {}
+        self._data: Dataset | None = None
+
+    def folder(self, assignment: Assignment) -> Path:
+        """The trial's folder below the storage root."""
+        relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
+        return Path(self._settings.storage) / relative
+
+    def checkpoints(self, assignment: Assignment) -> Path:
+        """Where the trial's checkpoints are."""
+        return self.folder(assignment) / "checkpoints"
+
+    def run(self, assignment: Assignment, hooks: Hooks) -> Ended:
+        """Trains, and says how it went; an exception becomes a failure with its class and traceback."""
+        began = time.monotonic()
+        try:
+            ended = self._run(assignment, hooks)
+        except TrialError as error:
+            ended = _failed(assignment, error.reason, error)
+        except MemoryError as error:
+            ended = _failed(assignment, "out-of-memory", error)
+        except Exception as error:  # people's code may raise anything: it is the trial's failure, not ours
+            ended = _failed(assignment, "error", error)
+        finally:
+            self._give_back()
+        return replace(ended, seconds=time.monotonic() - began)
+
+    def _run(self, assignment: Assignment, hooks: Hooks) -> Ended:
+        spec = self.spec.family(assignment.family)
+        if is_function(load(spec.reference)):
+            outcome = self._run_function(spec, assignment, hooks)
+        else:
+            outcome = self._run_family(spec, assignment, hooks)
+        facts: dict[str, Any] = dict(outcome.facts)
+        model = None
+        if outcome.status == "complete" and self._keeps(assignment, outcome):
+            model, measured = self._save_model(spec, assignment, outcome)
+            facts.update(measured)
+        return Ended(
+            attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values), epoch=outcome.epoch,
+            epochs=outcome.epochs, metrics=dict(outcome.metrics), facts=facts, model=model,
+        )  # fmt: skip
+
+    def _run_family(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
+        from trainers.data.encode import encoded
+        from trainers.loop import train
+
+        family, dataset = self._family(spec), self.dataset()
+        params = family.complete(assignment.params)
+        arrays = encoded(family, dataset, params, Path(self._settings.cache))
+        job = Job(family=family, params=params, read_test=assignment.read_test, **self._common(spec, assignment))
+        return train(job, arrays, hooks)
+
+    def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
+        from trainers.function import run_function
+
+        directory = self.folder(assignment) / "files"
+        directory.mkdir(parents=True, exist_ok=True)
+        data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
+        function: Any = load(spec.reference)
+        job = FunctionJob(
+            function=function, params=dict(assignment.params), directory=directory, data=data,
+            **self._common(spec, assignment),
+        )  # fmt: skip
+        return run_function(job, hooks)
+
+    def _common(self, spec: FamilySpec, assignment: Assignment) -> dict[str, Any]:
+        budget = spec.budget
+        seconds, epochs = seconds_or_epochs(spec.checkpoint_every)
+        length = Length(
+            epochs=None if budget.steps is not None else budget.epochs, steps=budget.steps,
+            report_every=budget.report_every, patience=budget.patience, min_delta=budget.min_delta,
+            seconds=budget.trial_minutes * 60 if budget.trial_minutes is not None else None,
+        )  # fmt: skip
+        goals = tuple(
+            Goal(metric=goal.metric, maximize=goal.direction == "maximize") for goal in self.spec.objectives
+        )
+        return {
+            "seed": assignment.seed, "length": length, "goals": goals, "at": self.spec.objectives[0].at,
+            "device": self._device, "ranks": self._ranks, "checkpoint_seconds": seconds, "checkpoint_epochs": epochs, "threads": self._threads,
+        }  # fmt: skip
+
+    @property
+    def _threads(self) -> int:
+        return max(1, int(self._settings.resources.cpus))
+
+    def dataset(self) -> Dataset:
+        """The sweep's data, decoded once a node and kept in this process."""
+        from trainers.data.open import open_dataset
+
+        if self._data is None:
+            base, cache = Path(self._settings.base), Path(self._settings.cache)
+            self._data = open_dataset(self.spec.data, base=base, cache=cache)
+        return self._data
+
+    def _family(self, spec: FamilySpec) -> Family:
+        if spec.name not in self._families:
+            found: Any = load(spec.reference)
+            self._families[spec.name] = found(spec.options)
+        return self._families[spec.name]
+
+    def _keeps(self, assignment: Assignment, outcome: Outcome) -> bool:
+        if self._ranks.rank != 0 or not assignment.keep or not outcome.weights or not outcome.values:
+            return False
+        value = signed(self.spec.objectives[0], outcome.values[0])
+        return assignment.keep_above is None or value > assignment.keep_above
+
+    def _save_model(self, spec: FamilySpec, assignment: Assignment, outcome: Outcome) -> tuple[str, dict[str, float]]:
+        from infra.lanes.models import save_model
+
+        relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
+        relative = relative / f"model-{assignment.ordinal}"
+        about = {
+            "sweep": self.spec.label, "family": spec.name, "number": assignment.number, "role": assignment.role,
+            "seed": assignment.seed, "epoch": outcome.epoch, "metrics": dict(outcome.metrics),
+        }  # fmt: skip
+        folder = Path(self._settings.storage) / relative
+        dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()
+        family = self._families.get(spec.name)
+        cache = Path(self._settings.cache)
+        measured = save_model(folder, spec, family, dataset, assignment.params, outcome, about, cache)
+        return str(relative), measured
+
+    def _give_back(self) -> None:
+        gc.collect()
+        if self._device.startswith("cuda"):
+            import torch
+
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+
+
+def _failed(assignment: Assignment, reason: str, error: BaseException) -> Ended:
+    first = _first_line(error)
+    text = "".join(traceback.format_exception(error))
+    return Ended(attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    name = "" if isinstance(error, (TrialError, InputError)) else f"{type(error).__name__}: "
+    return f"{name}{text[0] if text else 'no message'}"
+
+
+@lru_cache(maxsize=1)
+def versions() -> Mapping[str, str]:
+    """Versions of the packages that decide a trial's numbers."""
+    from trainers.bundle import versions as found
+
+    return dict(found())

@@ -1,0 +1,114 @@
+"""A Ray to run on: one of our own on this machine, or one that runs elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+
+from infra.errors import ClusterUnavailable
+from infra.home import Home
+from infra.lanes.shapes import Node
+
+CONNECT_LIMIT_S = 60
+
+# Read when a run starts and passed on to its controller and workers.
+RAY_TRAIN_SETTINGS = {
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_CONTROLLER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_WORKER_STRUCTURED_LOGGING": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+@contextlib.contextmanager
+def connected(address: str | None, home: Home, *, working_dir: str | None = None) -> Iterator[list[Node]]:
+    """A connection to Ray for as long as the block lasts; yields the cluster's nodes.
+
+    Args:
+        address: of a cluster that runs; None starts one on this machine that ends with the block, with token
+            authentication and its own temporary folder.
+        working_dir: the folder of people's own code that travels to a cluster elsewhere.
+
+    Raises:
+        ClusterUnavailable: it can't be reached or started.
+    """
+    import ray
+
+    os.environ.update({name: os.environ.get(name, value) for name, value in RAY_TRAIN_SETTINGS.items()})
+    temp = None if address else tempfile.mkdtemp(prefix="velodrome-")
+    try:
+        if temp is not None:
+            _use_token(home)
+            _init(address="local", _temp_dir=temp, include_dashboard=False)
+        else:
+            env = {"working_dir": working_dir} if working_dir else {}
+            _init(address=address, runtime_env=env)
+        yield nodes()
+    finally:
+        ray.shutdown()
+        if temp is not None:
+            shutil.rmtree(temp, ignore_errors=True)
+
+
+def _init(**options: object) -> None:
+    import ray
+
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        where = options["address"]
+        raise ClusterUnavailable(
+            "a Ray cluster must be reachable" if where != "local" else "a local Ray must start",
+            f"{where}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}",
+            "start one with `ray start --head`, or leave --address out" if where != "local" else "see `velodrome doctor`",
+        ) from error
+
+
+def _use_token(home: Home) -> None:
+    """Ray's own ports can't be bound to loopback, so they ask for a token that only this user can read."""
+    path = home.path / "ray_token"
+    if not path.exists():
+        home.path.mkdir(parents=True, exist_ok=True)
+        aside = path.with_suffix(f".{os.getpid()}")
+        aside.touch(mode=0o600)
+        aside.write_text(secrets.token_hex(32))
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)  # two at once: the first one's token stays
+        aside.unlink()
+    # The mode is left to `ray.init`, which turns it on for a local cluster and tells its compiled half so;
+    # set here, that half would not hear of it.
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def nodes() -> list[Node]:
+    """The living nodes of the connected cluster, with what each has in all."""
+    import ray
+
+    return [_node(entry) for entry in ray.nodes() if entry.get("Alive")]
+
+
+def _node(entry: Mapping[str, object]) -> Node:
+    resources = dict(entry.get("Resources") or {})  # type: ignore[call-overload]
+    kinds = tuple(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
+    return Node(
+        name=str(entry["NodeID"]),
+        host=str(entry.get("NodeManagerHostname", "")),
+        cpus=float(resources.get("CPU", 0.0)),
+        gpus=float(resources.get("GPU", 0.0)),
+        memory_bytes=int(resources.get("memory", 0)),
+        accelerators=kinds,
+        labels=dict(entry.get("Labels") or {}),  # type: ignore[call-overload]
+    )

@@ -1,0 +1,251 @@
+"""Driving a sweep: the coordinator, the runs that its trials need, and the end, whatever it is."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.coordinator.actor import ActorSettings, CoordinatorActor, Standing
+from infra.errors import ClusterUnavailable, Fenced, LedgerUnavailable
+from infra.lanes.runs import LaneRun
+from infra.lanes.settings import LaneSettings
+from infra.lanes.shapes import Node, check_placeable, plan_runs, shape_of, shapes_of
+from infra.ledger.store import Ledger
+from infra.spec import SweepSpec
+
+POLL_S = 0.2
+BEAT_S = 2.0
+STOP_LIMIT_S = 25.0
+ANSWER_LIMIT_S = 120.0
+RUNS_END_S = 15.0
+MOST_RUN_DEATHS = 3
+MOST_START_FAILURES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drive:
+    """Everything that driving one sweep needs.
+
+    Attributes:
+        token: of the owner row that this process holds.
+        lanes: what the lanes are told; `run`, `shape` and `resources` are filled in.
+        role: `search` or `confirm`.
+    """
+
+    ledger_url: str
+    sweep_id: int
+    token: str
+    spec: SweepSpec
+    lanes: LaneSettings
+    role: str = "search"
+
+
+@dataclass(slots=True)
+class StopSignals:
+    """SIGINT and SIGTERM while a sweep is driven: the first asks for a clean stop, a second for a quick one."""
+
+    received: list[int] = field(default_factory=list)
+
+    @property
+    def first(self) -> int | None:
+        """The first signal's number."""
+        return self.received[0] if self.received else None
+
+    @property
+    def impatient(self) -> bool:
+        """Whether a second one came."""
+        return len(self.received) > 1
+
+    @contextmanager
+    def caught(self) -> Iterator[StopSignals]:
+        """Catches them within the block, where this is the main thread."""
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in former:
+            signal.signal(number, lambda number, frame: self.received.append(number))
+        try:
+            yield self
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+def drive(
+    job: Drive, nodes: Sequence[Node], signals: StopSignals, watch: Callable[[Standing], None] = lambda standing: None
+) -> Standing:
+    """Runs a sweep on the connected Ray until it ends or is stopped.
+
+    Args:
+        watch: called with each new standing, some times a second, from this thread.
+
+    Raises:
+        ClusterUnavailable: no lane can be placed, begin or be kept.
+        Fenced: another driver took the sweep over.
+    """
+    families = shapes_of(job.spec, nodes)
+    for family, resources in families.items():
+        check_placeable(family, resources, nodes)
+    driver = _Driver(job, nodes, signals, watch)
+    try:
+        return driver.run()
+    finally:
+        driver.close()
+
+
+class _Driver:
+    def __init__(
+        self, job: Drive, nodes: Sequence[Node], signals: StopSignals, watch: Callable[[Standing], None]
+    ) -> None:
+        self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
+        self._by_family = shapes_of(job.spec, nodes)
+        self._shapes = {shape_of(resources): resources for resources in self._by_family.values()}
+        self._runs: list[LaneRun] = []
+        self._deaths = 0
+        self._seen_lane_at = time.monotonic()
+        self._beaten_at = 0.0
+        self._ledger = Ledger(job.ledger_url)
+        self._actor = self._start_actor()
+
+    def run(self) -> Standing:
+        stopping_since: float | None = None
+        while True:
+            standing = self._standing()
+            self._watch(standing)
+            self._beat()
+            if standing.state != "running":
+                break
+            if self._signals.first is not None and standing.stopping is None:
+                self._ask("stop", f"signal {signal.Signals(self._signals.first).name}")
+            if standing.stopping is not None:
+                stopping_since = stopping_since or time.monotonic()
+                waited_s = time.monotonic() - stopping_since
+                if standing.lanes == 0 or waited_s > STOP_LIMIT_S or self._signals.impatient:
+                    break
+            else:
+                self._check_lanes(standing)
+                self._keep_runs(standing)
+            time.sleep(POLL_S)
+        return self._conclude()
+
+    def close(self) -> None:
+        """Lets go of what this process holds; Ray ends its processes with the connection."""
+        self._ledger.close()
+
+    def _start_actor(self) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        shapes = {family: shape_of(resources) for family, resources in self._by_family.items()}
+        plans = plan_runs(self._shapes, dict.fromkeys(self._shapes, 10_000), self._nodes, self._job.spec.lanes)
+        settings = ActorSettings(
+            ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
+            role=self._job.role, lanes=sum(plan.lanes for plan in plans), shapes=shapes,
+            storage=self._job.lanes.storage,
+        )  # fmt: skip
+        here = ray.get_runtime_context().get_node_id()
+        options = {
+            "num_cpus": 0,
+            "max_restarts": -1,
+            "max_task_retries": -1,
+            "name": f"velodrome-coordinator-{uuid.uuid4().hex[:8]}",
+            "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=here, soft=False),
+        }
+        return ray.remote(CoordinatorActor).options(**options).remote(settings)
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        import ray
+        from ray.exceptions import GetTimeoutError, RayActorError
+
+        try:
+            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ANSWER_LIMIT_S)
+        except GetTimeoutError as error:
+            raise ClusterUnavailable(
+                f"the coordinator must answer within {ANSWER_LIMIT_S:.0f} s", "no answer", "is the ledger reachable?"
+            ) from error
+        except RayActorError as error:
+            raise self._why_gone(error) from error
+
+    def _why_gone(self, error: Exception) -> Exception:
+        cause = str(error)
+        if "Fenced" in cause:
+            return Fenced("a driver must own its sweep", "another driver took it over")
+        if "LedgerUnavailable" in cause:
+            return LedgerUnavailable("the ledger must be reachable", "the coordinator gave up waiting for it")
+        first = cause.strip().splitlines()[0] if cause.strip() else type(error).__name__
+        return ClusterUnavailable("the coordinator must live", first)
+
+    def _standing(self) -> Standing:
+        standing: Standing = self._ask("standing")
+        return standing
+
+    def _beat(self) -> None:
+        if time.monotonic() - self._beaten_at < BEAT_S:
+            return
+        self._beaten_at = time.monotonic()
+        try:
+            owned = self._ledger.beat(self._job.sweep_id, self._job.token, time.time())
+        except LedgerUnavailable:
+            return  # the coordinator waits for the ledger's return, with a limit
+        if not owned:
+            raise Fenced("a driver must own its sweep", "another driver took it over")
+
+    def _check_lanes(self, standing: Standing) -> None:
+        now = time.monotonic()
+        if standing.lanes or not self._runs:
+            self._seen_lane_at = now
+        if len(standing.start_failures) >= MOST_START_FAILURES:
+            self._ask("stop", "lanes can't begin")
+            last = standing.start_failures[-1].strip().splitlines()[-1]
+            raise ClusterUnavailable("a lane must be able to begin", last, "see the traceback in the log")
+        limit_s = self._job.spec.limits.start_s
+        if now - self._seen_lane_at > limit_s:
+            raise ClusterUnavailable(
+                f"a lane must come up within {limit_s:.0f} s (limits.start)", "none did",
+                "is the cluster busy? `ray status` tells; raise limits.start if its nodes are slow",
+            )
+
+    def _keep_runs(self, standing: Standing) -> None:
+        for run in [run for run in self._runs if not run.alive]:
+            self._runs.remove(run)
+            self._judge(run)
+        busy = {run.plan.shape for run in self._runs}
+        wanted = {shape: count for shape, count in standing.wanted.items() if count and shape not in busy}
+        if not wanted:
+            return
+        shapes = {shape: self._shapes[shape] for shape in self._shapes if shape in wanted}
+        for plan in plan_runs(shapes, wanted, self._nodes, self._job.spec.lanes):
+            run = LaneRun(plan, self._job.lanes, self._actor, self._scratch())
+            self._runs.append(run)
+            run.start()
+
+    def _judge(self, run: LaneRun) -> None:
+        if run.error is None:
+            return
+        self._deaths += 1
+        if self._deaths >= MOST_RUN_DEATHS:
+            first = str(run.error).strip().splitlines()
+            raise ClusterUnavailable("Ray Train must keep lanes running", first[0] if first else repr(run.error))
+
+    def _scratch(self) -> Path:
+        import ray
+
+        return Path(self._job.lanes.storage) / ".ray" / ray.get_runtime_context().get_job_id()
+
+    def _conclude(self) -> Standing:
+        standing = self._standing()
+        limit = 1.0 if self._signals.impatient else RUNS_END_S
+        if standing.state == "running":
+            self._ask("conclude_stop")
+        deadline = time.monotonic() + limit
+        for run in self._runs:
+            run.join(max(0.0, deadline - time.monotonic()))
+        return self._standing()

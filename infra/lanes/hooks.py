@@ -1,0 +1,155 @@
+"""What the training loop of an attempt says and asks, carried to the coordinator and back.
+
+Reports are held and travel with the next message there is (a deciding report, a heartbeat, the end), so
+that a report costs no call. Before a checkpoint is written they are delivered: what a checkpoint lets an
+attempt skip must have been told.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from infra.checkpoints import CheckpointStore
+from infra.protocol import Assignment, Pulse, Report
+
+if TYPE_CHECKING:
+    import torch
+
+SYSTEM_SAMPLE_S = 1.0
+
+
+class Line(Protocol):
+    """The lane's line to its coordinator, for one attempt."""
+
+    def decide(self, attempt: str, reports: list[Report]) -> bool:
+        """See `Coordinator.decide`."""
+
+    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+        """See `Coordinator.pulse`."""
+
+
+class AttemptHooks:
+    """`trainers.job.Hooks` of one attempt on rank 0. Reports come from the training thread, heartbeats from
+    another: `held` is shared under a lock."""
+
+    def __init__(
+        self, assignment: Assignment, line: Line, checkpoints: CheckpointStore, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Nothing is read or sent yet."""
+        self.assignment, self._line, self._checkpoints, self._clock = assignment, line, checkpoints, clock
+        self._lock = threading.Lock()
+        self._held: list[Report] = []
+        self.steps = 0  # calls of `alive`: any change is progress
+        self.void = False
+        self.stop = False
+        self._process = SystemSample()
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Holds the report, or asks at once where the pruner can decide."""
+        self.steps += 1
+        report = Report(epoch=epoch, metrics={**metrics, **self._process.sample()}, at=self._clock())
+        with self._lock:
+            self._held.append(report)
+            deciding = self.assignment.deciding
+            if deciding != "every" and epoch not in deciding:
+                return not self.void
+            go = self._line.decide(self.assignment.attempt, list(self._held))
+            self._held.clear()
+        return go and not self.void
+
+    def alive(self, step: int) -> None:
+        """Notes progress."""
+        self.steps += 1
+
+    def stopping(self) -> bool:
+        """Whether to write a checkpoint and leave."""
+        return self.stop or self.void
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        """Delivers what is held, then writes the checkpoint."""
+        self.beat()
+        self._checkpoints.save(tensors, document)
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """The newest checkpoint of an earlier attempt that verifies."""
+        if not self.assignment.resumes:
+            return None
+        loaded = self._checkpoints.load()
+        return None if loaded is None else (loaded.tensors, loaded.document)
+
+    def beat(self) -> None:
+        """One heartbeat with all that is held; what could not be delivered stays held."""
+        with self._lock:
+            sent = list(self._held)
+            pulse = self._line.pulse(self.assignment.attempt, sent)
+            self._held.clear()
+        self.stop = self.stop or pulse.stop
+        self.void = self.void or pulse.void
+
+    def take_held(self) -> list[Report]:
+        """The reports that have not been told yet, to travel with the end."""
+        with self._lock:
+            held, self._held = self._held, []
+        return held
+
+
+class FollowerHooks:
+    """The hooks of ranks above 0: they read the same checkpoint and note progress, nothing else."""
+
+    def __init__(self, assignment: Assignment, checkpoints: CheckpointStore) -> None:
+        """Nothing is read yet."""
+        self.assignment, self._checkpoints = assignment, checkpoints
+        self.steps = 0
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Rank 0's numbers count."""
+        return True
+
+    def alive(self, step: int) -> None:
+        """Notes progress."""
+        self.steps += 1
+
+    def stopping(self) -> bool:
+        """Rank 0 is told."""
+        return False
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        """Rank 0 writes."""
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        """The newest checkpoint of an earlier attempt that verifies."""
+        if not self.assignment.resumes:
+            return None
+        loaded = self._checkpoints.load()
+        return None if loaded is None else (loaded.tensors, loaded.document)
+
+
+class SystemSample:
+    """This process's share of the machine, at most once a second: `system/cpu_percent` of one core since the
+    last sample, `system/memory_mb` resident, `system/gpu_memory_mb` allocated on its device."""
+
+    def __init__(self) -> None:
+        """The first sample is taken a second from now."""
+        import psutil
+
+        self._process = psutil.Process()
+        self._process.cpu_percent()
+        self._at = time.monotonic()
+
+    def sample(self) -> dict[str, float]:
+        """The numbers, or nothing when the last were taken just now."""
+        if time.monotonic() - self._at < SYSTEM_SAMPLE_S:
+            return {}
+        self._at = time.monotonic()
+        found = {
+            "system/cpu_percent": float(self._process.cpu_percent()),
+            "system/memory_mb": self._process.memory_info().rss / 2**20,
+        }
+        import torch
+
+        if torch.cuda.is_available() and torch.cuda.is_initialized():
+            found["system/gpu_memory_mb"] = torch.cuda.memory_allocated() / 2**20
+        return found

@@ -1,0 +1,87 @@
+"""Keeping an attempt's model: its bundle in the trial's folder, and what can be measured on it there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infra.spec import FamilySpec
+from trainers.job import Outcome
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.dataset import Dataset
+    from trainers.family import Family
+
+
+def save_model(
+    folder: Path,
+    spec: FamilySpec,
+    family: Family | None,
+    dataset: Dataset | None,
+    params: Mapping[str, Any],
+    outcome: Outcome,
+    about: Mapping[str, Any],
+    cache: Path,
+) -> dict[str, float]:
+    """Writes the bundle of a finished attempt and measures it.
+
+    Args:
+        family: None for a plain function, whose outcome then names `build` and `predict`.
+        about: sweep, trial, metrics of the kept epoch, for the bundle's document.
+
+    Returns:
+        `latency_ms`, `latency_p99_ms`, `parameters` and `size_bytes` of the model as it will be served.
+    """
+    from trainers.bundle import save_bundle, save_functions
+
+    shutil.rmtree(folder, ignore_errors=True)  # what an attempt that died while writing left behind
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fingerprint = dataset.fingerprint if dataset is not None else None
+    facts = {**about, "fingerprint": fingerprint}
+    rows = _train_rows(dataset)
+    if family is None:
+        save_functions(
+            folder, build=outcome.code["build"], predict=outcome.code["predict"], params=params,
+            weights=outcome.weights, facts=facts, example_rows=_example(None, dataset), row_hashes_of_train=rows,
+        )  # fmt: skip
+        return {}
+    from trainers.data.encode import encoded
+
+    assert dataset is not None
+    state = encoded(family, dataset, family.complete(params), cache).state
+    save_bundle(
+        folder, family_reference=spec.reference, options=spec.options, params=params, state=state,
+        weights=outcome.weights, facts=facts, example_rows=_example(family, dataset), row_hashes_of_train=rows,
+    )  # fmt: skip
+    return _measure(folder)
+
+
+def _measure(folder: Path) -> dict[str, float]:
+    from trainers.bundle import load_bundle, read_bundle
+    from trainers.latency import measure_latency
+
+    return dict(measure_latency(load_bundle(folder), read_bundle(folder).example))
+
+
+def _train_rows(dataset: Dataset | None) -> Any:
+    if dataset is None:
+        return np.zeros(0, np.uint64)
+    return dataset.row_hashes[dataset.splits["train"]]
+
+
+def _example(family: Family | None, dataset: Dataset | None) -> pd.DataFrame:
+    import pandas as pd
+
+    if dataset is None:
+        return pd.DataFrame()
+    if family is not None:
+        return family.example(dataset)
+    from trainers.examples import example_rows
+
+    return example_rows(dataset, 2)

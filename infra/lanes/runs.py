@@ -1,0 +1,94 @@
+"""Ray Train runs, each kept going by a thread of the driver."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from infra.lanes.settings import LaneSettings
+from infra.lanes.shapes import RunPlan
+
+_log = logging.getLogger(__name__)
+
+
+class LaneRun:
+    """One `fit()`: it lasts as long as its lanes have work, and Ray replaces lanes that die."""
+
+    def __init__(self, plan: RunPlan, settings: LaneSettings, coordinator: Any, scratch: Path) -> None:
+        """Nothing starts yet.
+
+        Args:
+            settings: of the lanes; `run` is replaced by this run's own name.
+            scratch: where Ray Train keeps its own files.
+        """
+        self.plan = plan
+        # A name that was used before would make Ray Train look for that run's checkpoints.
+        self.name = f"lanes-{uuid.uuid4().hex[:8]}"
+        self._settings = replace(settings, run=self.name, shape=plan.shape, resources=plan.resources)
+        self._coordinator, self._scratch = coordinator, scratch
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._fit, daemon=True, name=self.name)
+
+    def start(self) -> None:
+        """Begins in a thread of its own."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether `fit()` has not returned."""
+        return self._thread.is_alive()
+
+    def join(self, timeout_s: float) -> bool:
+        """Waits for the end; False when the limit passed first."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _fit(self) -> None:
+        try:
+            self._trainer().fit()
+        except SystemExit:
+            pass  # what `ray.shutdown` does to a thread that waits for a run
+        except Exception as error:  # whatever ended the run is for the driver's thread to judge
+            self.error = error
+
+    def _trainer(self) -> Any:
+        from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+
+        resources = self.plan.resources
+        per_worker: dict[str, float] = {"CPU": resources.cpus}
+        if resources.gpus:
+            per_worker["GPU"] = resources.gpus
+        if resources.memory_bytes:
+            per_worker["memory"] = resources.memory_bytes
+        alone = resources.workers == 1
+        scaling = ScalingConfig(
+            num_workers=self.plan.lanes if alone else resources.workers,
+            use_gpu=bool(resources.gpus),
+            resources_per_worker=per_worker,
+            placement_strategy="STRICT_PACK" if alone else "PACK",
+            accelerator_type=resources.accelerator,
+            label_selector=dict(resources.labels) or None,
+        )
+        run = RunConfig(
+            name=self.name,
+            storage_path=str(self._scratch),
+            failure_config=FailureConfig(max_failures=-1),
+            checkpoint_config=CheckpointConfig(num_to_keep=1),
+        )
+        from infra.lanes.backend import independent_workers
+        from infra.lanes.worker import lane
+
+        config = {"settings": self._settings, "coordinator": self._coordinator}
+        if alone:
+            return independent_workers(lane, config, scaling, run)
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        # One lane of several ranks is one run: its process group spans exactly that lane.
+        backend = TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.gpus else "gloo")
+        return TorchTrainer(
+            lane, train_loop_config=config, torch_config=backend, scaling_config=scaling, run_config=run
+        )

@@ -1,0 +1,33 @@
+"""What a lane is told when it starts; the same again after its process died."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.spec import Resources
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSettings:
+    """One run's lanes.
+
+    Attributes:
+        run: the Ray Train run's name; a lane is called `<run>-<rank>`.
+        shape, resources: what each of its workers has.
+        spec: the sweep (`SweepSpec.to_json`).
+        base: the folder that relative paths of the sweep file start from.
+        storage, cache, logs: folders; `storage` is shared where lanes are on several machines.
+        sys_path: folders from which people's own code is imported.
+    """
+
+    run: str
+    shape: str
+    resources: Resources
+    spec: dict[str, Any]
+    base: str
+    storage: str
+    cache: str
+    logs: str
+    sys_path: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict)

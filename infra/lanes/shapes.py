@@ -1,0 +1,178 @@
+"""Which Ray Train runs a sweep needs: pure decisions from what trials ask for and what a cluster has."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from infra.errors import ClusterUnavailable, WrongInput
+from infra.spec import Resources, SweepSpec
+
+LANES_A_RUN = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What one node of the cluster has in all."""
+
+    name: str
+    cpus: float
+    host: str = ""
+    gpus: float = 0.0
+    memory_bytes: int = 0
+    accelerators: tuple[str, ...] = ()
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPlan:
+    """One Ray Train run: `lanes` independent workers, or one lane of `resources.workers` ranks."""
+
+    shape: str
+    resources: Resources
+    lanes: int
+
+
+def settle_gpus(resources: Resources, nodes: Sequence[Node]) -> Resources:
+    """`gpus: auto` as a number: one where the cluster has GPUs, else none."""
+    if resources.gpus is not None:
+        return resources
+    return replace(resources, gpus=1.0 if any(node.gpus >= 1 for node in nodes) else 0.0)
+
+
+def shape_of(resources: Resources) -> str:
+    """A name that families with the same needs share."""
+    parts = [f"{resources.workers}x{resources.cpus:g}cpu"]
+    if resources.gpus:
+        parts.append(f"{resources.gpus:g}gpu")
+    if resources.memory_bytes:
+        parts.append(f"{resources.memory_bytes}b")
+    if resources.accelerator:
+        parts.append(resources.accelerator)
+    parts += [f"{key}={value}" for key, value in sorted(resources.labels.items())]
+    return "-".join(parts)
+
+
+def shapes_of(spec: SweepSpec, nodes: Sequence[Node]) -> dict[str, Resources]:
+    """Each family's settled resources."""
+    return {family.name: settle_gpus(family.resources, nodes) for family in spec.families}
+
+
+def fits(resources: Resources, node: Node) -> int:
+    """How many workers of that shape one empty node can hold."""
+    if resources.accelerator and resources.accelerator not in node.accelerators:
+        return 0
+    labels = node.labels or {}
+    if any(labels.get(key) != value for key, value in resources.labels.items()):
+        return 0
+    counts = [math.floor(have / need + 1e-9) for have, need in _needs(resources, node) if need > 0]
+    return min(counts, default=LANES_A_RUN)
+
+
+def _needs(resources: Resources, node: Node) -> list[tuple[float, float]]:
+    gpus = resources.gpus or 0.0
+    return [(node.cpus, resources.cpus), (node.gpus, gpus), (float(node.memory_bytes), float(resources.memory_bytes or 0))]
+
+
+def check_placeable(family: str, resources: Resources, nodes: Sequence[Node]) -> None:
+    """Refuses what the cluster can never place; Ray would retry for ever.
+
+    Raises:
+        ClusterUnavailable: with what one lane needs and what there is.
+    """
+    places = sum(fits(resources, node) for node in nodes)
+    if places >= resources.workers:
+        return
+    need = f"{resources.workers * resources.cpus:g} CPU"
+    if resources.gpus:
+        need += f", {resources.workers * resources.gpus:g} GPU"
+    if resources.memory_bytes:
+        need += f", {resources.memory_bytes / 2**30:.1f} GiB a worker"
+    if resources.accelerator or resources.labels:
+        need += f" on {resources.accelerator or ''} {dict(resources.labels) or ''}".rstrip()
+    has = f"{sum(n.cpus for n in nodes):g} CPU, {sum(n.gpus for n in nodes):g} GPU on {len(nodes)} node(s)"
+    raise ClusterUnavailable(
+        f"the cluster must have room for one lane of {family}",
+        f"a lane needs {need}; the cluster has {has}",
+        "lower resources.workers, cpus or gpus, or add nodes",
+    )
+
+
+def plan_runs(
+    shapes: Mapping[str, Resources], wanted: Mapping[str, int], nodes: Sequence[Node], lanes: int | None
+) -> list[RunPlan]:
+    """The runs to start.
+
+    Args:
+        shapes: resources by shape.
+        wanted: how many trials each shape still has; no more lanes than that are made.
+        nodes: the cluster's.
+        lanes: how many trials at once over all shapes; None: as many as fit.
+
+    Returns:
+        Runs of independent lanes of at most eight on one node, and one run for each lane of several workers.
+    """
+    plans: list[RunPlan] = []
+    room = {node.name: node for node in nodes}
+    left = lanes if lanes is not None else math.inf
+    active = [shape for shape in shapes if wanted.get(shape, 0) > 0]
+    for position, shape in enumerate(active):
+        resources = shapes[shape]
+        share = math.inf if lanes is None else max(1, math.ceil(left / (len(active) - position)))
+        count = int(min(share, wanted[shape], 10_000))
+        if resources.workers > 1:
+            made = _ranked_runs(shape, resources, room, count)
+        else:
+            made = _independent_runs(shape, resources, room, count, reserve=len(active) - position - 1)
+        plans += made
+        left -= sum(plan.lanes for plan in made)
+    return plans
+
+
+def _independent_runs(
+    shape: str, resources: Resources, room: dict[str, Node], count: int, reserve: int
+) -> list[RunPlan]:
+    plans = []
+    for name, node in list(room.items()):
+        here = min(fits(resources, node), count)
+        if reserve and here > 1:
+            here = max(1, here // (reserve + 1))  # other shapes are to begin too
+        while here > 0:
+            size = min(here, LANES_A_RUN)
+            plans.append(RunPlan(shape=shape, resources=resources, lanes=size))
+            room[name] = node = _less(node, resources, size)
+            here, count = here - size, count - size
+    return plans
+
+
+def _ranked_runs(shape: str, resources: Resources, room: dict[str, Node], count: int) -> list[RunPlan]:
+    plans = []
+    while len(plans) < count and sum(fits(resources, node) for node in room.values()) >= resources.workers:
+        missing = resources.workers
+        for name, node in list(room.items()):
+            taken = min(missing, fits(resources, node))
+            room[name] = _less(node, resources, taken)
+            missing -= taken
+        plans.append(RunPlan(shape=shape, resources=resources, lanes=1))
+    return plans
+
+
+def _less(node: Node, resources: Resources, workers: int) -> Node:
+    return replace(
+        node,
+        cpus=node.cpus - workers * resources.cpus,
+        gpus=node.gpus - workers * (resources.gpus or 0.0),
+        memory_bytes=node.memory_bytes - workers * (resources.memory_bytes or 0),
+    )
+
+
+def check_gpus(resources: Resources) -> None:
+    """A number of GPUs that Ray can place: a fraction below one, or a whole number.
+
+    Raises:
+        WrongInput: for instance 1.5.
+    """
+    gpus = resources.gpus
+    if gpus is not None and gpus > 1 and gpus != int(gpus):
+        raise WrongInput("resources.gpus must be a fraction below 1 or a whole number", f"{gpus:g}")

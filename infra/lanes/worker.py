@@ -1,0 +1,281 @@
+"""The function that Ray Train runs in each worker: a lane that pulls attempts until told to leave."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+import ray.train
+from ray.exceptions import GetTimeoutError, RayActorError
+
+from infra.checkpoints import CheckpointStore
+from infra.ledger.liveness import process_started_at
+from infra.lanes.attempt import AttemptRunner
+from infra.lanes.hooks import AttemptHooks, FollowerHooks
+from infra.lanes.settings import LaneSettings
+from infra.places import log_name
+from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
+from trainers.job import Ranks
+
+BEAT_S = 2.0
+CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up
+EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
+
+Answer = TypeVar("Answer")
+_log = logging.getLogger(__name__)
+
+
+def lane(config: dict[str, Any]) -> None:
+    """Runs one lane, or one rank of a lane of several, in this Ray Train worker.
+
+    Args:
+        config: `settings` (LaneSettings) and `coordinator` (an actor handle).
+    """
+    settings: LaneSettings = config["settings"]
+    for folder in settings.sys_path:
+        if folder not in sys.path:
+            sys.path.append(folder)
+    ranks = _ranks(settings)
+    line = CoordinatorLine(config["coordinator"], _hello(settings, ranks))
+    try:
+        made = Lane(settings, ranks, line)
+        line.enter()
+    except Exception:  # whatever it is would come again at each restart: the driver must hear of it
+        line.start_failed(traceback.format_exc())
+        raise
+    made.pull()
+
+
+def _ranks(settings: LaneSettings) -> Ranks:
+    if settings.resources.workers == 1:
+        # Lanes of one worker know nothing of their neighbours, whatever Ray says about the run.
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+            os.environ.pop(name, None)
+        return Ranks()
+    context = ray.train.get_context()
+    return Ranks(rank=context.get_world_rank(), world_size=context.get_world_size())
+
+
+def _hello(settings: LaneSettings, ranks: Ranks) -> LaneHello:
+    slot = ray.train.get_context().get_world_rank() if ranks.world_size == 1 else 0
+    pid = os.getpid()
+    resources = settings.resources
+    return LaneHello(
+        lane=f"{settings.run}-{slot}", shape=settings.shape, host=socket.gethostname(), pid=pid,
+        pid_started_at=process_started_at(pid) or 0.0,
+        facts={"workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0},
+    )  # fmt: skip
+
+
+@dataclass(slots=True)
+class CoordinatorLine:
+    """Calls to the coordinator, each with a limit. A coordinator that is gone for good ends the process:
+    whoever drives the sweep has ended too."""
+
+    actor: Any
+    hello: LaneHello
+
+    def enter(self) -> None:
+        """Says hello, with the handle by which this process can be ended."""
+        handle = ray.get_runtime_context().current_actor
+        self._call(lambda: self.actor.enter.remote(self.hello, handle))
+
+    def start_failed(self, text: str) -> None:
+        """Tells that the lane could not begin."""
+        self._call(lambda: self.actor.start_failed.remote(self.hello.lane, text))
+
+    def next_attempts(self, ended: Ended | None, reports: Sequence[Report]) -> Work:
+        """See `Coordinator.next_attempts`."""
+        return self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+
+    def decide(self, attempt: str, reports: list[Report]) -> bool:
+        """See `Coordinator.decide`."""
+        return self._call(lambda: self.actor.decide.remote(self.hello, attempt, reports))
+
+    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+        """See `Coordinator.pulse`. A fenced process ends here."""
+        pulse: Pulse = self._call(lambda: self.actor.pulse.remote(self.hello, attempt, reports))
+        if pulse.fenced:
+            end_process(EXIT_FENCED, "another process has this lane by now")
+        return pulse
+
+    def _call(self, send: Callable[[], Any]) -> Any:
+        try:
+            return ray.get(send(), timeout=CALL_TIMEOUT_S)
+        except (RayActorError, GetTimeoutError) as error:
+            end_process(EXIT_ALONE, f"the coordinator is gone: {error}")
+
+
+def end_process(status: int, why: str) -> Any:
+    """Ends this process at once, without clean-up that could wait."""
+    print(f"velodrome lane ends: {why}", file=sys.stderr, flush=True)
+    os._exit(status)
+
+
+class Lane:
+    """One lane's life: pull, train, tell, until there is nothing more."""
+
+    def __init__(self, settings: LaneSettings, ranks: Ranks, line: CoordinatorLine) -> None:
+        """Imports what training needs, so that the first attempt does not pay for it.
+
+        Raises:
+            ImportError: torch can't be loaded.
+        """
+        import torch
+
+        self._settings, self._ranks, self._line = settings, ranks, line
+        torch.set_num_threads(max(1, int(settings.resources.cpus)))
+        device = "cuda:0" if settings.resources.gpus and torch.cuda.is_available() else "cpu"
+        if ranks.world_size > 1 and device != "cpu":
+            import ray.train.torch
+
+            device = str(ray.train.torch.get_device())
+        self._runner = AttemptRunner(settings, device=device, ranks=ranks)
+        self._watch = Watch(self._runner.spec.limits.stall_s, line, heart=ranks.rank == 0)
+
+    def pull(self) -> None:
+        """Attempts, one after another; returns when told to leave."""
+        ended: Ended | None = None
+        reports: list[Report] = []
+        self._watch.start()
+        try:
+            while True:
+                work = self._next(ended, reports)
+                ended, reports = None, []
+                if work.fenced:
+                    end_process(EXIT_FENCED, "another process has this lane by now")
+                if work.leave:
+                    return
+                for assignment in work.attempts:
+                    ended, reports = self._attempt(assignment)
+                if not work.attempts:
+                    time.sleep(work.wait_s)
+        finally:
+            self._watch.stop()
+
+    def _next(self, ended: Ended | None, reports: Sequence[Report]) -> Work:
+        if self._ranks.world_size == 1:
+            return self._line.next_attempts(ended, reports)
+        import torch.distributed as dist
+
+        box: list[Any] = [self._line.next_attempts(ended, reports) if self._ranks.rank == 0 else None]
+        dist.broadcast_object_list(box, src=0, device=_cpu())
+        work: Work = box[0]
+        return work
+
+    def _attempt(self, assignment: Assignment) -> tuple[Ended, list[Report]]:
+        store = CheckpointStore(
+            self._runner.checkpoints(assignment), keep=self._runner.spec.keep_checkpoints
+        )
+        leader = self._ranks.rank == 0
+        hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
+        with self._watch.over(assignment, hooks), self._printing(assignment):
+            ended = self._runner.run(assignment, hooks)
+        held = hooks.take_held() if isinstance(hooks, AttemptHooks) else []
+        if ended.outcome == "failed" and self._ranks.world_size > 1 and ended.reason != "not-finite":
+            # The other ranks may wait for this one in a collective for ever: the whole lane starts anew.
+            self._tell_and_end(ended, held)
+        if leader and ended.outcome in {"complete", "pruned", "failed"}:
+            self._tidy(store, ended)
+        return ended, held
+
+    def _tidy(self, store: CheckpointStore, ended: Ended) -> None:
+        if ended.outcome != "failed":
+            with contextlib.suppress(OSError):
+                store.delete()
+
+    def _tell_and_end(self, ended: Ended, held: Sequence[Report]) -> None:
+        ray.get(self._line.actor.next_attempts.remote(self._line.hello, ended, list(held), 0), timeout=CALL_TIMEOUT_S)
+        end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
+
+    @contextlib.contextmanager
+    def _printing(self, assignment: Assignment) -> Iterator[None]:
+        name = log_name(assignment.family, assignment.role, assignment.number, assignment.ordinal)
+        folder = Path(self._settings.logs)
+        folder.mkdir(parents=True, exist_ok=True)
+        suffix = f".rank{self._ranks.rank}" if self._ranks.rank else ""
+        with (folder / f"{name}{suffix}").open("a", buffering=1, encoding="utf-8", errors="replace") as out:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+                yield
+
+
+class Watch:
+    """A thread beside training: a heartbeat every two seconds, and the end of an attempt that stands still."""
+
+    def __init__(self, stall_s: float, line: CoordinatorLine, *, heart: bool) -> None:
+        """Nothing runs yet.
+
+        Args:
+            stall_s: without a step for so long an attempt counts as hung.
+            heart: whether this rank is the one that the coordinator hears.
+        """
+        self._stall_s, self._line, self._heart = stall_s, line, heart
+        self._now: tuple[Assignment, AttemptHooks | FollowerHooks] | None = None
+        self._steps, self._moved_at = 0, time.monotonic()
+        self._end = threading.Event()
+
+    def start(self) -> None:
+        """Begins."""
+        threading.Thread(target=self._run, daemon=True, name="velodrome-watch").start()
+
+    def stop(self) -> None:
+        """Ends."""
+        self._end.set()
+
+    @contextlib.contextmanager
+    def over(self, assignment: Assignment, hooks: AttemptHooks | FollowerHooks) -> Iterator[None]:
+        """Watches over one attempt."""
+        self._steps, self._moved_at = hooks.steps, time.monotonic()
+        self._now = (assignment, hooks)
+        try:
+            yield
+        finally:
+            self._now = None
+
+    def _run(self) -> None:
+        while not self._end.wait(min(BEAT_S, self._stall_s / 2)):
+            now = self._now
+            self._check_progress(now)
+            if not self._heart:
+                continue
+            if now is not None and isinstance(now[1], AttemptHooks):
+                now[1].beat()
+            else:
+                self._line.pulse(None, [])
+
+    def _check_progress(self, now: tuple[Assignment, AttemptHooks | FollowerHooks] | None) -> None:
+        if now is None or now[1].steps != self._steps:
+            self._steps, self._moved_at = (0 if now is None else now[1].steps), time.monotonic()
+            return
+        silent_s = time.monotonic() - self._moved_at
+        if silent_s > self._stall_s:
+            self._give_up(now[0], silent_s)
+
+    def _give_up(self, assignment: Assignment, silent_s: float) -> None:
+        # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        detail = f"no step for {silent_s:.0f} s (limits.stall); the stacks of all threads are in the attempt's log"
+        ended = Ended(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
+        with contextlib.suppress(Exception):  # the process ends either way; its lease tells the rest
+            actor, hello = self._line.actor, self._line.hello
+            ray.get(actor.next_attempts.remote(hello, ended, [], 0), timeout=10)
+        end_process(EXIT_STALLED, detail)
+
+
+def _cpu() -> Any:
+    import torch
+
+    return torch.device("cpu")

@@ -1,0 +1,1 @@
+"""The durable, ordered record of sweeps: tables, who may write, and what can be read."""

@@ -1,0 +1,157 @@
+"""Opening the ledger's database: SQLite in WAL mode or PostgreSQL, checked before anything leans on it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, insert, inspect, select
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+from infra.errors import LedgerUnavailable, WrongInput
+from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
+
+BUSY_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 15
+
+
+def connect(url: str, *, create: bool) -> Engine:
+    """An engine on a ledger whose tables are there and whole.
+
+    Args:
+        url: `sqlite:////absolute/path` or `postgresql+psycopg://…`.
+        create: make the database's tables where there are none.
+
+    Raises:
+        WrongInput: the URL can't be read or names another kind of database.
+        LedgerUnavailable: damaged, of another schema version, absent, or not to be reached.
+    """
+    parsed = _parse(url)
+    if parsed.get_backend_name() == "sqlite":
+        _check_file(Path(parsed.database or ""), create=create)
+    engine = _engine(parsed)
+    try:
+        _ensure_tables(engine, create=create)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise LedgerUnavailable(
+            "the ledger must be reachable",
+            f"{parsed.render_as_string(hide_password=True)}: {_first_line(error)}",
+            "check the URL, the permissions and that the server runs",
+        ) from error
+    return engine
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise WrongInput(
+            "the ledger must be a database URL",
+            "one that can't be read",
+            "sqlite:////path or postgresql+psycopg://…",
+        ) from error
+    if parsed.get_backend_name() not in {"sqlite", "postgresql"}:
+        raise WrongInput("the ledger must be SQLite or PostgreSQL", parsed.drivername)
+    return parsed
+
+
+def _engine(parsed: URL) -> Engine:
+    if parsed.get_backend_name() == "postgresql":
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
+        try:
+            return create_engine(parsed, pool_pre_ping=True, pool_size=2, connect_args=arguments)
+        except ModuleNotFoundError as error:
+            raise LedgerUnavailable(
+                "PostgreSQL needs its driver", str(error), "pip install 'velodrome[postgres]'"
+            ) from error
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(
+        engine,
+        "begin",
+        lambda connection: connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get("writes") else "BEGIN"
+        ),
+    )
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # Transactions are ours to begin: the driver would begin them late, and let two writers meet half-way.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={int(BUSY_TIMEOUT_S * 1000)}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _check_file(path: Path, *, create: bool) -> None:
+    if not path.exists():
+        if not create:
+            raise LedgerUnavailable(
+                "the ledger must exist", f"no file {path}", "run `velodrome sweep FILE` first"
+            )
+        _make_parent(path)
+        return
+    restore = f"restore {path} from a copy, or move it away to start anew"
+    if _stays_empty(path):
+        raise LedgerUnavailable("the ledger must be whole", f"an empty file {path}", restore)
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
+        try:
+            found = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+        finally:
+            connection.close()
+    except sqlite3.OperationalError as error:
+        raise LedgerUnavailable(
+            "the ledger must be readable", f"{path}: {error}", "is another process holding it?"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise LedgerUnavailable("the ledger must be whole", f"{path}: {error}", restore) from error
+    if found != ["ok"]:
+        raise LedgerUnavailable("the ledger must be whole", f"{path}: {'; '.join(found)}", restore)
+
+
+def _stays_empty(path: Path) -> bool:
+    """Whether the file has no byte; SQLite makes it so for a moment while another process creates it."""
+    for _ in range(20):
+        if path.stat().st_size:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def _make_parent(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LedgerUnavailable("the ledger's folder must be writable", str(error)) from error
+
+
+def _ensure_tables(engine: Engine, *, create: bool) -> None:
+    names = set(inspect(engine).get_table_names())
+    if "velodrome_meta" not in names:
+        if names or not create:
+            raise LedgerUnavailable(
+                "the ledger must be one of Velodrome's",
+                f"a database with {', '.join(sorted(names)[:3]) or 'no tables'}",
+                "give the ledger a database of its own",
+            )
+        with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            metadata.create_all(connection)
+            if connection.execute(select(meta.c.value).where(meta.c.key == "schema")).first() is None:
+                connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))
+    with engine.connect() as connection:
+        found = connection.execute(select(meta.c.value).where(meta.c.key == "schema")).scalar()
+    if found != str(SCHEMA_VERSION):
+        raise LedgerUnavailable(
+            f"this version of Velodrome reads ledgers of schema {SCHEMA_VERSION}",
+            f"schema {found}",
+            "install the version of Velodrome that wrote it (pip install 'velodrome==…'), or use another ledger",
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "orig", error) or error).strip().splitlines()[0]

@@ -1,0 +1,152 @@
+"""What the ledger's rows are in memory, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.spec import SweepSpec
+
+TERMINAL = frozenset({"complete", "pruned", "failed"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepRow:
+    """One sweep as the ledger has it. `state`: running, finished, stopped or failed."""
+
+    id: int
+    state: str
+    spec: SweepSpec
+    fingerprint: str
+    facts: dict[str, Any]
+    created_at: float
+    updated_at: float
+
+    @property
+    def label(self) -> str:
+        """`digits`, or `digits@2` for a later version."""
+        return self.spec.label
+
+
+@dataclass(slots=True, kw_only=True)
+class TrialRow:
+    """One trial as it stands. The coordinator changes it and writes it whole.
+
+    `state`: waiting, running, complete, pruned or failed. `objective`: one value a goal at the kept epoch,
+    of what was reported so far for a pruned or failed trial.
+    """
+
+    role: str
+    family: str
+    number: int
+    params: dict[str, Any]
+    seed: int
+    study_number: int | None = None
+    state: str = "waiting"
+    attempts: int = 0
+    failures: int = 0
+    objective: list[float] | None = None
+    epoch: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    origin: dict[str, Any] | None = None
+    resources: dict[str, Any] | None = None
+    created_at: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What identifies it within its sweep."""
+        return (self.role, self.family, self.number)
+
+    @property
+    def value(self) -> float | None:
+        """The first goal's value."""
+        return self.objective[0] if self.objective else None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the trial has its final state."""
+        return self.state in TERMINAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One execution of a trial. `outcome` is None while it runs."""
+
+    id: str
+    role: str
+    family: str
+    number: int
+    ordinal: int
+    lane: str
+    lane_facts: dict[str, Any]
+    started_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """One thing that happened. Kinds and payloads:
+
+    `asked` {params} · `started` {attempt, ordinal, lane} · `reported` {epoch, metrics} ·
+    `attempt-ended` {attempt, outcome, detail} · `ended` {state, objective, reason} · `model` {path} ·
+    `checkpoint` {epoch} · `grown` {families: {name: trials}} · `retry` {} · `test-read` {why, count} ·
+    `session` {host, pid} · `stopped` {why} · `finished` {state} · `code-change` {families}
+    """
+
+    seq: int
+    at: float
+    kind: str
+    role: str | None
+    family: str | None
+    number: int | None
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerRow:
+    """Who may write: the newest epoch, and the driver process that holds it (empty token: nobody)."""
+
+    epoch: int
+    token: str
+    host: str
+    pid: int
+    pid_started_at: float
+    heartbeat_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """What another command asked of a running sweep."""
+
+    id: int
+    kind: str
+    payload: dict[str, Any]
+
+
+JSON_COLUMNS = ("params", "objective", "metrics", "facts", "origin", "resources")
+
+
+def trial_to_columns(sweep_id: int, trial: TrialRow) -> dict[str, Any]:
+    """The row as database values."""
+    columns: dict[str, Any] = {name: getattr(trial, name) for name in TrialRow.__dataclass_fields__}
+    for name in JSON_COLUMNS:
+        columns[name] = None if columns[name] is None else json.dumps(columns[name])
+    return {"sweep_id": sweep_id, **columns}
+
+
+def trial_from_columns(columns: dict[str, Any]) -> TrialRow:
+    """The inverse of `trial_to_columns`."""
+    values = {name: columns[name] for name in TrialRow.__dataclass_fields__}
+    for name in JSON_COLUMNS:
+        values[name] = None if values[name] is None else json.loads(values[name])
+    return TrialRow(**values)

@@ -1,0 +1,288 @@
+"""Writing the ledger: sweeps are created, owned and grown; their owner writes what happened in batches.
+
+A `Batch` gathers all that one event changes; `Ledger.commit` writes it in one transaction that first checks
+that the writer still owns the sweep.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra.errors import Fenced, LedgerUnavailable
+from infra.ledger import schema
+from infra.ledger.database import connect
+from infra.ledger.rows import OwnerRow, TrialRow, trial_to_columns
+from infra.spec import SweepSpec
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one event changes, written together or not at all."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    journal: list[str] = field(default_factory=list)
+    trials: dict[tuple[str, str, int], TrialRow] = field(default_factory=dict)
+    attempts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
+    requests_done: list[int] = field(default_factory=list)
+
+    def event(self, kind: str, at: float, payload: dict[str, Any], trial: TrialRow | None = None) -> None:
+        """Appends one event, about a trial or about the sweep."""
+        about = {"role": None, "family": None, "number": None}
+        if trial is not None:
+            about = {"role": trial.role, "family": trial.family, "number": trial.number}  # type: ignore[dict-item]
+            self.trials[trial.key] = trial
+        self.events.append({"kind": kind, "at": at, "payload": json.dumps(payload), **about})
+
+    def attempt(self, attempt_id: str, **columns: Any) -> None:
+        """Sets columns of one attempt's row."""
+        self.attempts.setdefault(attempt_id, {}).update(columns)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.events or self.journal or self.trials or self.attempts or self.sweep or self.requests_done
+        )
+
+
+class Ledger:
+    """One database of sweeps. Safe for one thread at a time per instance."""
+
+    def __init__(self, url: str, *, create: bool = False) -> None:
+        """Opens it.
+
+        Args:
+            url: `sqlite:////absolute/path` or `postgresql+psycopg://…`.
+            create: make it where it does not exist.
+
+        Raises:
+            LedgerUnavailable: absent, damaged, of another version, or not to be reached.
+            WrongInput: the URL can't be read.
+        """
+        self.engine: Engine = connect(url, create=create)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.engine.dispose()
+
+    def write(self, work: Callable[[Connection], Any]) -> Any:
+        """Runs `work` in one writing transaction and returns what it returns.
+
+        Raises:
+            LedgerUnavailable: the database refused or could not be reached; nothing was written.
+        """
+        try:
+            with self.engine.connect().execution_options(writes=True) as connection, connection.begin():
+                return work(connection)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(
+                "the ledger must take writes",
+                str(getattr(error, "orig", error)).splitlines()[0],
+                "look for a full disk, or for another process that holds the database locked",
+            ) from error
+
+    def create_sweep(self, spec: SweepSpec, *, fingerprint: str, facts: dict[str, Any], at: float) -> int:
+        """Adds a sweep and returns its id; where the name and version are there already, theirs."""
+
+        def work(connection: Connection) -> int:
+            known = select(schema.sweeps.c.id).where(
+                schema.sweeps.c.name == spec.name, schema.sweeps.c.version == spec.version
+            )
+            found = connection.execute(known).scalar()
+            if found is not None:
+                return int(found)
+            row = insert(schema.sweeps).values(
+                name=spec.name,
+                version=spec.version,
+                state="running",
+                spec=json.dumps(spec.to_json()),
+                fingerprint=fingerprint,
+                facts=json.dumps(facts),
+                created_at=at,
+                updated_at=at,
+            )
+            return int(connection.execute(row).inserted_primary_key[0])  # type: ignore[index]
+
+        return int(self.write(work))
+
+    def update_sweep(self, sweep_id: int, **columns: Any) -> None:
+        """Sets columns of a sweep that nobody runs; `spec` and `facts` as Python values."""
+        self.write(lambda connection: _update_sweep(connection, sweep_id, columns))
+
+    def remove_sweep(self, sweep_id: int) -> None:
+        """Deletes every row of a sweep."""
+
+        def work(connection: Connection) -> None:
+            for table in (
+                schema.journal,
+                schema.trials,
+                schema.attempts,
+                schema.events,
+                schema.requests,
+                schema.owners,
+            ):
+                connection.execute(delete(table).where(table.c.sweep_id == sweep_id))
+            connection.execute(delete(schema.sweeps).where(schema.sweeps.c.id == sweep_id))
+
+        self.write(work)
+
+    def add_events(self, sweep_id: int, batch: Batch) -> None:
+        """Writes a batch of a sweep that nobody runs (a growth, a reading of the test split)."""
+        self.write(lambda connection: _write_batch(connection, sweep_id, batch))
+
+    def claim(
+        self, sweep_id: int, claimant: OwnerRow, may_take: Callable[[OwnerRow], bool]
+    ) -> tuple[int, OwnerRow | None]:
+        """Becomes the owner if the present one may be replaced.
+
+        Args:
+            claimant: who asks; its `epoch` is ignored.
+            may_take: decides on the present owner (called for a live-looking one with another token too).
+
+        Returns:
+            The new epoch and None, or (0, the owner that stays).
+        """
+
+        def work(connection: Connection) -> tuple[int, OwnerRow | None]:
+            present = _owner(connection, sweep_id)
+            if present is not None and present.token and not may_take(present):
+                return 0, present
+            epoch = (present.epoch if present else 0) + 1
+            values = {name: getattr(claimant, name) for name in OwnerRow.__dataclass_fields__}
+            _upsert(
+                connection, schema.owners, [{"sweep_id": sweep_id, **values, "epoch": epoch}], ("sweep_id",)
+            )
+            return epoch, None
+
+        epoch, refused_by = self.write(work)
+        return epoch, refused_by
+
+    def raise_epoch(self, sweep_id: int, token: str) -> int:
+        """A new epoch for a coordinator that starts again under the same driver.
+
+        Raises:
+            Fenced: another driver owns the sweep by now.
+        """
+
+        def work(connection: Connection) -> int:
+            present = _owner(connection, sweep_id)
+            if present is None or present.token != token:
+                raise Fenced("a coordinator must be its sweep's owner", "another owner in the ledger")
+            change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
+            connection.execute(change.values(epoch=present.epoch + 1))
+            return present.epoch + 1
+
+        return int(self.write(work))
+
+    def beat(self, sweep_id: int, token: str, at: float) -> bool:
+        """Renews the owner's heartbeat; False when somebody else owns the sweep."""
+        change = (
+            update(schema.owners)
+            .where(schema.owners.c.sweep_id == sweep_id, schema.owners.c.token == token)
+            .values(heartbeat_at=at)
+        )
+        return bool(self.write(lambda connection: connection.execute(change).rowcount))
+
+    def release(self, sweep_id: int, token: str) -> None:
+        """Gives the sweep up, so that the next command need not wait for a lost heartbeat."""
+        change = (
+            update(schema.owners)
+            .where(schema.owners.c.sweep_id == sweep_id, schema.owners.c.token == token)
+            .values(token="", epoch=schema.owners.c.epoch + 1)
+        )
+        self.write(lambda connection: connection.execute(change))
+
+    def commit(self, sweep_id: int, epoch: int, batch: Batch) -> None:
+        """Writes a batch as the owner.
+
+        Raises:
+            Fenced: the sweep has another owner by now; nothing was written.
+            LedgerUnavailable: nothing was written.
+        """
+
+        def work(connection: Connection) -> None:
+            present = connection.execute(
+                select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == sweep_id)
+            ).scalar()
+            if present != epoch:
+                raise Fenced(
+                    "only a sweep's owner may write", f"epoch {present} in the ledger, ours is {epoch}"
+                )
+            _write_batch(connection, sweep_id, batch)
+
+        self.write(work)
+
+    def request(self, sweep_id: int, kind: str, payload: dict[str, Any], at: float) -> int:
+        """Asks something of the sweep's owner; answered within a second or two of its life."""
+        row = insert(schema.requests).values(
+            sweep_id=sweep_id, kind=kind, payload=json.dumps(payload), created_at=at
+        )
+        return int(self.write(lambda connection: connection.execute(row).inserted_primary_key[0]))  # type: ignore[index]
+
+
+def _owner(connection: Connection, sweep_id: int) -> OwnerRow | None:
+    row = (
+        connection.execute(select(schema.owners).where(schema.owners.c.sweep_id == sweep_id))
+        .mappings()
+        .first()
+    )
+    if row is None:
+        return None
+    return OwnerRow(**{name: row[name] for name in OwnerRow.__dataclass_fields__})
+
+
+def _write_batch(connection: Connection, sweep_id: int, batch: Batch) -> None:
+    if batch.journal:
+        _append_journal(connection, sweep_id, batch.journal)
+    if batch.trials:
+        rows = [trial_to_columns(sweep_id, trial) for trial in batch.trials.values()]
+        _upsert(connection, schema.trials, rows, ("sweep_id", "role", "family", "number"))
+    for attempt_id, columns in batch.attempts.items():
+        if "started_at" in columns:
+            connection.execute(insert(schema.attempts).values(id=attempt_id, sweep_id=sweep_id, **columns))
+        else:
+            connection.execute(
+                update(schema.attempts).where(schema.attempts.c.id == attempt_id).values(**columns)
+            )
+    if batch.events:
+        connection.execute(insert(schema.events), [{"sweep_id": sweep_id, **event} for event in batch.events])
+    if batch.sweep:
+        _update_sweep(connection, sweep_id, batch.sweep)
+    if batch.requests_done:
+        done = update(schema.requests).where(schema.requests.c.id.in_(batch.requests_done))
+        connection.execute(
+            done.values(done_at=func.coalesce(schema.requests.c.done_at, schema.requests.c.created_at))
+        )
+
+
+def _append_journal(connection: Connection, sweep_id: int, records: list[str]) -> None:
+    last = connection.execute(
+        select(func.max(schema.journal.c.position)).where(schema.journal.c.sweep_id == sweep_id)
+    ).scalar()
+    start = 0 if last is None else int(last) + 1
+    rows = [{"sweep_id": sweep_id, "position": start + i, "record": text} for i, text in enumerate(records)]
+    connection.execute(insert(schema.journal), rows)
+
+
+def _update_sweep(connection: Connection, sweep_id: int, columns: dict[str, Any]) -> None:
+    values = dict(columns)
+    if "spec" in values:
+        values["spec"] = json.dumps(values["spec"].to_json())
+    if "facts" in values:
+        values["facts"] = json.dumps(values["facts"])
+    connection.execute(update(schema.sweeps).where(schema.sweeps.c.id == sweep_id).values(**values))
+
+
+def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
+    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+    statement = dialect.insert(table)
+    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed), rows)

@@ -1,0 +1,182 @@
+"""Reading the ledger: what status, comparison, the sender and a new coordinator need. Nothing here writes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy.engine import RowMapping
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra.errors import LedgerUnavailable, WrongInput
+from infra.ledger import schema
+from infra.ledger.rows import (
+    AttemptRow,
+    EventRow,
+    OwnerRow,
+    RequestRow,
+    SweepRow,
+    TrialRow,
+    trial_from_columns,
+)
+from infra.ledger.store import Ledger
+from infra.spec import SweepSpec
+
+PAGE = 5_000
+KEYS_AT_ONCE = 250
+
+
+def sweeps(ledger: Ledger) -> list[SweepRow]:
+    """All sweeps, oldest first."""
+    return [_sweep(row) for row in _rows(ledger, select(schema.sweeps).order_by(schema.sweeps.c.id))]
+
+
+def sweep_by_id(ledger: Ledger, sweep_id: int) -> SweepRow:
+    """One sweep.
+
+    Raises:
+        LedgerUnavailable: there is none of that id any more.
+    """
+    for row in _rows(ledger, select(schema.sweeps).where(schema.sweeps.c.id == sweep_id)):
+        return _sweep(row)
+    raise LedgerUnavailable("a sweep must be in its ledger", f"none of id {sweep_id}", "was it removed?")
+
+
+def find_sweep(ledger: Ledger, label: str) -> SweepRow | None:
+    """The sweep that people call so: `digits` (its newest version) or `digits@1`; None where there is none."""
+    name, _, version = label.partition("@")
+    query = select(schema.sweeps).where(schema.sweeps.c.name == name)
+    if version:
+        if not version.isdecimal():
+            raise WrongInput("a sweep's version must be a number", repr(label), "write it as digits@2")
+        query = query.where(schema.sweeps.c.version == int(version))
+    for row in _rows(ledger, query.order_by(schema.sweeps.c.version.desc()).limit(1)):
+        return _sweep(row)
+    return None
+
+
+def nearest_names(ledger: Ledger, label: str) -> list[str]:
+    """Names that a mistyped one may have meant, nearest first."""
+    names = [row["name"] for row in _rows(ledger, select(schema.sweeps.c.name).distinct())]
+    return difflib.get_close_matches(label, names, n=3)
+
+
+def trials(ledger: Ledger, sweep_id: int, *, role: str | None = "search") -> list[TrialRow]:
+    """Trials in order of family (as first asked) and number; `role=None` gives confirmations too."""
+    query = select(schema.trials).where(schema.trials.c.sweep_id == sweep_id)
+    if role is not None:
+        query = query.where(schema.trials.c.role == role)
+    query = query.order_by(schema.trials.c.role.desc(), schema.trials.c.family, schema.trials.c.number)
+    return [trial_from_columns(dict(row)) for row in _rows(ledger, query)]
+
+
+def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str, int]]) -> list[TrialRow]:
+    """The trials of those keys (`TrialRow.key`), in no order; a key that is not there is left out."""
+    columns = schema.trials.c
+    wanted = tuple_(columns.role, columns.family, columns.number)
+    ordered, found = list(keys), list[TrialRow]()
+    for start in range(0, len(ordered), KEYS_AT_ONCE):
+        query = select(schema.trials).where(
+            columns.sweep_id == sweep_id, wanted.in_(ordered[start : start + KEYS_AT_ONCE])
+        )
+        found += [trial_from_columns(dict(row)) for row in _rows(ledger, query)]
+    return found
+
+
+def attempts(
+    ledger: Ledger, sweep_id: int, family: str | None = None, number: int | None = None
+) -> list[AttemptRow]:
+    """Attempts in the order in which they started, of one trial where it is named."""
+    query = select(schema.attempts).where(schema.attempts.c.sweep_id == sweep_id)
+    if family is not None:
+        query = query.where(schema.attempts.c.family == family, schema.attempts.c.number == number)
+    return [_attempt(row) for row in _rows(ledger, query.order_by(schema.attempts.c.started_at))]
+
+
+def events(ledger: Ledger, sweep_id: int, *, after: int = 0, limit: int = PAGE) -> list[EventRow]:
+    """Up to `limit` events after a position, in order."""
+    query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.seq > after)
+    return [_event(row) for row in _rows(ledger, query.order_by(schema.events.c.seq).limit(limit))]
+
+
+def trial_events(ledger: Ledger, sweep_id: int, trial: TrialRow, kind: str | None = None) -> list[EventRow]:
+    """All that happened to one trial, in order; of one kind where it is named."""
+    query = select(schema.events).where(
+        schema.events.c.sweep_id == sweep_id,
+        schema.events.c.family == trial.family,
+        schema.events.c.number == trial.number,
+        schema.events.c.role == trial.role,
+    )
+    if kind is not None:
+        query = query.where(schema.events.c.kind == kind)
+    return [_event(row) for row in _rows(ledger, query.order_by(schema.events.c.seq))]
+
+
+def count_events(ledger: Ledger, sweep_id: int, kind: str, *, after: int = 0) -> int:
+    """How many events of a kind (`*`: of any) there are after a position."""
+    query = select(func.count()).select_from(schema.events).where(schema.events.c.sweep_id == sweep_id)
+    if kind != "*":
+        query = query.where(schema.events.c.kind == kind)
+    return int(next(iter(_rows(ledger, query.where(schema.events.c.seq > after))))["count_1"])
+
+
+def owner(ledger: Ledger, sweep_id: int) -> OwnerRow | None:
+    """Who owns the sweep, or None where nobody does."""
+    for row in _rows(ledger, select(schema.owners).where(schema.owners.c.sweep_id == sweep_id)):
+        found = OwnerRow(**{name: row[name] for name in OwnerRow.__dataclass_fields__})
+        return found if found.token else None
+    return None
+
+
+def open_requests(ledger: Ledger, sweep_id: int) -> list[RequestRow]:
+    """Requests that the owner has not answered yet, oldest first."""
+    query = select(schema.requests).where(
+        schema.requests.c.sweep_id == sweep_id, schema.requests.c.done_at.is_(None)
+    )
+    return [
+        RequestRow(id=row["id"], kind=row["kind"], payload=json.loads(row["payload"]))
+        for row in _rows(ledger, query.order_by(schema.requests.c.id))
+    ]
+
+
+def journal_records(ledger: Ledger, sweep_id: int) -> list[str]:
+    """Optuna's operations of all studies of a sweep, in order."""
+    query = select(schema.journal.c.record).where(schema.journal.c.sweep_id == sweep_id)
+    return [row["record"] for row in _rows(ledger, query.order_by(schema.journal.c.position))]
+
+
+def _rows(ledger: Ledger, query: Select[Any]) -> Iterator[RowMapping]:
+    try:
+        with ledger.engine.connect() as connection:
+            yield from connection.execute(query).mappings().all()
+    except SQLAlchemyError as error:
+        raise LedgerUnavailable(
+            "the ledger must be readable",
+            str(getattr(error, "orig", error)).splitlines()[0],
+            "is its server up?",
+        ) from error
+
+
+def _sweep(row: RowMapping) -> SweepRow:
+    return SweepRow(
+        id=row["id"],
+        state=row["state"],
+        spec=SweepSpec.from_json(json.loads(row["spec"])),
+        fingerprint=row["fingerprint"],
+        facts=json.loads(row["facts"]),
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _attempt(row: RowMapping) -> AttemptRow:
+    values = {name: row[name] for name in AttemptRow.__dataclass_fields__}
+    return AttemptRow(**{**values, "lane_facts": json.loads(values["lane_facts"])})
+
+
+def _event(row: RowMapping) -> EventRow:
+    values = {name: row[name] for name in EventRow.__dataclass_fields__}
+    return EventRow(**{**values, "payload": json.loads(values["payload"])})

@@ -1,0 +1,96 @@
+"""What lanes and the coordinator say to each other. Every message may arrive twice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Deciding = tuple[int, ...] | Literal["every"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaneHello:
+    """A lane's process that asks to be let in. The lane's name is its slot; a new process in the same slot
+    means that the former one is gone."""
+
+    lane: str
+    shape: str
+    host: str
+    pid: int
+    pid_started_at: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """One attempt to make.
+
+    Attributes:
+        deciding: reports (from 1) at which the pruner can decide; there the lane waits for the answer.
+        keep_above: the value of the first goal that a model must beat to be kept, signed so that larger is
+            better; None: keep it in any case.
+        keep: whether a model is to be kept at all.
+        resumes: whether an earlier attempt may have left a checkpoint.
+    """
+
+    attempt: str
+    role: str
+    family: str
+    number: int
+    ordinal: int
+    params: Mapping[str, Any]
+    seed: int
+    deciding: Deciding = ()
+    keep: bool = True
+    keep_above: float | None = None
+    read_test: bool = False
+    resumes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One report of an attempt: `epoch` from 1, all metrics by full name, the lane's clock."""
+
+    epoch: int
+    metrics: Mapping[str, float]
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How an attempt ended. `outcome`: complete, pruned, stopped or failed (then `reason` is the class of
+    failure and `detail` says more, with the traceback where there is one)."""
+
+    attempt: str
+    outcome: Literal["complete", "pruned", "stopped", "failed"]
+    seconds: float = 0.0
+    objective: tuple[float, ...] = ()
+    epoch: int = 0
+    epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a lane is to do next: attempts, or wait so many seconds, or leave for good. `fenced`: this
+    process was given up for lost and another takes its slot; it must end without touching anything."""
+
+    attempts: tuple[Assignment, ...] = ()
+    wait_s: float = 0.0
+    leave: bool = False
+    fenced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulse:
+    """The answer to a heartbeat: `void`: the attempt is no longer this lane's, what it does is not counted;
+    `stop`: checkpoint and leave; `fenced`: as in `Work`."""
+
+    void: bool = False
+    stop: bool = False
+    fenced: bool = False

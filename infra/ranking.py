@@ -1,0 +1,54 @@
+"""Which trial is better: by one objective, or by several, where a front takes the place of a best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from infra.ledger.rows import TrialRow
+from infra.spec import Objective
+
+
+def finite(trial: TrialRow, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+    """The trial's values, one a goal; None where one is missing or not a finite number."""
+    values = trial.objective or []
+    if len(values) != len(objectives) or not all(math.isfinite(value) for value in values):
+        return None
+    return tuple(values)
+
+
+def costs(values: Sequence[float], objectives: Sequence[Objective]) -> tuple[float, ...]:
+    """The values with their signs turned so that less is better in each."""
+    return tuple(
+        -value if objective.direction == "maximize" else value
+        for value, objective in zip(values, objectives, strict=True)
+    )
+
+
+def ranked(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
+    """Complete trials, best first by the first objective; equal ones in the order given."""
+    usable = [(finite(trial, objectives), trial) for trial in trials if trial.state == "complete"]
+    keyed = [(costs(values, objectives)[0], trial) for values, trial in usable if values is not None]
+    return [trial for _, trial in sorted(keyed, key=lambda pair: pair[0])]
+
+
+def best(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> TrialRow | None:
+    """The best complete trial by the first objective, or None."""
+    return next(iter(ranked(trials, objectives)), None)
+
+
+def front(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
+    """Complete trials that no other one beats in every objective, best by the first of them first."""
+    candidates = ranked(trials, objectives)
+    kept = undominated([costs(finite(trial, objectives) or (), objectives) for trial in candidates])
+    return [trial for trial, keep in zip(candidates, kept, strict=True) if keep]
+
+
+def undominated(points: Sequence[Sequence[float]]) -> list[bool]:
+    """For each point (less is better in each coordinate) whether no other is at least as good in all
+    coordinates and better in one."""
+    return [not any(_dominates(other, point) for other in points) for point in points]
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)

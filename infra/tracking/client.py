@@ -1,0 +1,134 @@
+"""MLflow's client behind one door: every call by explicit ids, every failure sorted into four kinds."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from infra.errors import Unavailable
+from infra.home import Home
+from infra.tracking.environment import set_defaults
+from infra.tracking.redact import redact
+
+_REFUSED = {
+    "INVALID_PARAMETER_VALUE",
+    "RESOURCE_ALREADY_EXISTS",
+    "BAD_REQUEST",
+    "MALFORMED_REQUEST",
+    "INVALID_STATE",
+}
+
+
+class TrackingTrouble(Exception):
+    """A call to tracking did not do what it should. The text holds no secret."""
+
+
+class Away(TrackingTrouble):
+    """Not to be reached, broken for now, or answering nonsense: try again later."""
+
+
+class Missing(TrackingTrouble):
+    """The run, model or experiment is not there."""
+
+
+class Rejected(TrackingTrouble):
+    """Tracking is there and does not take this request: trying again will not help."""
+
+
+class Tracking:
+    """A tracking store. `client` is MLflow's, or anything with the same methods in a test."""
+
+    def __init__(self, uri: str, client: Any) -> None:
+        self.uri = uri
+        self._client = client
+
+    @property
+    def remote(self) -> bool:
+        """Whether a server stands between us and the store."""
+        return self.uri.startswith(("http://", "https://"))
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method of `MlflowClient`.
+
+        Raises:
+            Away, Missing, Rejected: without a cause, because MLflow's errors quote the URL.
+        """
+        try:
+            return getattr(self._client, method)(*args, **kwargs)
+        except Exception as error:  # whatever a client library raises, a sweep must not end of it
+            raise self._sorted(error, method) from None
+
+    def _sorted(self, error: Exception, method: str) -> TrackingTrouble:
+        from mlflow.exceptions import MlflowException, RestException
+
+        text = redact(f"{method}: {type(error).__name__}: {error}")[:500]
+        # An error page of a proxy is no word of MLflow's, even when its status is 404.
+        trusted = isinstance(error, RestException) or not self.remote
+        if isinstance(error, MlflowException) and trusted:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return Missing(text)
+            if error.error_code in _REFUSED:
+                return Rejected(text)
+        return Away(text)
+
+
+def connect(uri: str) -> Tracking:
+    """MLflow's client for a tracking URI; for the embedded store `prepare_tracking` comes first."""
+    set_defaults()
+    from mlflow import MlflowClient
+
+    return Tracking(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
+
+
+Connect = Callable[[str], Tracking]
+
+
+def prepare_tracking(uri: str, home: Home) -> None:
+    """Makes the embedded store, whole and in WAL mode, before anything else opens it.
+
+    Two processes that open a new file at once break each other's migrations in MLflow, hence the lock.
+
+    Raises:
+        Unavailable: the store's file can't be made or read.
+    """
+    set_defaults()
+    path = embedded_path(uri)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        home.artifacts.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_name(path.name + ".lock")), closing(sqlite3.connect(path, timeout=60)) as raw:
+            with closing(raw.execute("PRAGMA journal_mode=WAL")):
+                pass
+            fresh = not raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            if fresh:
+                connect(uri).call("get_experiment", "0")
+    except (OSError, sqlite3.Error, TrackingTrouble) as error:
+        raise Unavailable(
+            "the tracking store must be readable and writable",
+            f"{path}: {error}",
+            "check the folder, or move the file away to start an empty one",
+        ) from error
+
+
+def embedded_path(uri: str) -> Path | None:
+    """The file of an embedded store, or None for a server or another database."""
+    found = re.fullmatch(r"sqlite:///(.+)", uri)
+    return Path(found.group(1).partition("?")[0]).absolute() if found else None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,39 @@
+"""What training uses for a parameter that was not sampled, as the family itself says it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from infra.spec import FamilySpec
+from trainers.errors import TrainerError
+from trainers.family import Family
+from trainers.registry import load
+
+
+class TrainingDefaults:
+    """Callable: every parameter that training reads, for a family and a trial's sampled values."""
+
+    def __init__(self) -> None:
+        self._families: dict[str, Family | None] = {}
+
+    def __call__(self, spec: FamilySpec, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An empty mapping where the family is a plain function, or can't be loaded here."""
+        if spec.name not in self._families:
+            self._families[spec.name] = _family(spec)
+        family = self._families[spec.name]
+        if family is None:
+            return {}
+        try:
+            return family.complete(params)
+        except TrainerError:  # a value of an older version: training has judged it already
+            return {}
+
+
+def _family(spec: FamilySpec) -> Family | None:
+    try:
+        found = load(spec.reference)
+        return found(spec.options) if inspect.isclass(found) else None
+    except TrainerError:
+        return None

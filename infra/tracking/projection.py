@@ -1,0 +1,318 @@
+"""From the ledger's rows and events to MLflow's runs. Sending anything twice changes nothing: every point has
+the ledger's time, parameters never change, tags and states are those of the newest row.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from infra.ledger.rows import EventRow, SweepRow, TrialRow
+from infra.spec import FamilySpec
+from infra.tracking.client import Missing, Rejected, Tracking
+from infra.tracking.notes import note, run_link
+from infra.tracking.outbox import DROPPED
+from infra.tracking.redact import redact
+from infra.tracking.runs import Runs
+from infra.tracking.shape import (
+    ENDED,
+    KEY,
+    STATUS,
+    SWEEP_STATUS,
+    Point,
+    best_name,
+    final_points,
+    fitted,
+    milliseconds,
+    parameters,
+    parent_key,
+    report_points,
+    run_name,
+    state_tags,
+    sweep_tags,
+    trial_key,
+    trial_tags,
+)
+from infra.tracking.standing import standing
+
+log = logging.getLogger("velodrome.tracking")
+
+WAITING_S = 5.0  # a trial asked for ahead of its lane gets no run of its own before it has waited this long
+
+Defaults = Callable[[FamilySpec, Mapping[str, Any]], Mapping[str, Any]]
+
+
+class TrackingLost(Exception):
+    """The experiment or the parent run is gone: everything is to be sent again."""
+
+
+@dataclass(slots=True)
+class Write:
+    """What one `log_batch` of a run holds."""
+
+    points: list[Point] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+
+    def parts(self) -> tuple[Write, Write, Write]:
+        """Each kind of content alone."""
+        return Write(tags=self.tags), Write(params=self.params), Write(points=self.points)
+
+
+class Projection:
+    """Writes one sweep's runs."""
+
+    def __init__(self, runs: Runs, sweep: SweepRow, trials: Iterable[TrialRow], defaults: Defaults) -> None:
+        """Starts from what the ledger has.
+
+        Args:
+            runs: where they are written.
+            sweep: the newest row is set by `refresh`.
+            trials: all of the sweep, confirmations too.
+            defaults: what training uses for a family's parameters that were not sampled.
+        """
+        self._runs, self._defaults = runs, defaults
+        self.sweep = sweep
+        self.trials: dict[tuple[str, str, int], TrialRow] = {trial.key: trial for trial in trials}
+        self._asked: dict[tuple[str, str, int], float] = {}
+        self._shared = sweep_tags(sweep)
+        self._shown: tuple[str, str] | None = None  # the parent's note and state, as last sent
+
+    @property
+    def _tracking(self) -> Tracking:
+        return self._runs.tracking
+
+    def refresh(self, sweep: SweepRow, trials: Iterable[TrialRow]) -> None:
+        """Takes newer rows."""
+        self.sweep, self._shared = sweep, sweep_tags(sweep)
+        self.trials |= {trial.key: trial for trial in trials}
+
+    # -- trials --------------------------------------------------------------------------------------------
+
+    def send_events(self, events: Sequence[EventRow], now: float) -> None:
+        """Brings the runs of the trials that the events are about up to date, one after another."""
+        about: dict[tuple[str, str, int], list[EventRow]] = {}
+        for event in events:
+            if event.family is not None and event.role is not None and event.number is not None:
+                about.setdefault((event.role, event.family, event.number), []).append(event)
+        for key, own in about.items():
+            self._send_or_postpone(key, own)
+        for key in [key for key, since in self._asked.items() if now - since > WAITING_S]:
+            del self._asked[key]
+            self.send_trial(self.trials[key], ())
+
+    def _send_or_postpone(self, key: tuple[str, str, int], events: Sequence[EventRow]) -> None:
+        trial = self.trials.get(key)
+        if trial is None:  # removed since
+            return
+        if trial.state == "waiting" and not trial.attempts:
+            self._asked.setdefault(key, trial.created_at)
+            return
+        self._asked.pop(key, None)
+        self.send_trial(trial, events)
+
+    def send_trial(self, trial: TrialRow, events: Sequence[EventRow]) -> None:
+        """Brings one trial's run up to date with its row, and adds what its events report."""
+        key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
+        if self._runs.of(key).status == DROPPED:
+            return
+        try:
+            self._send_trial(key, trial, events)
+        except (Missing, Rejected) as error:
+            self._diagnose(key, error)
+
+    def _send_trial(self, key: str, trial: TrialRow, events: Sequence[EventRow]) -> None:
+        first, made, params = self._runs.of(key).status == "", False, dict[str, str]()
+        if first:
+            made, params = self._ensure_run(key, trial)
+        sent = self._runs.of(key)
+        reported = [e for e in events if e.seq > sent.seq and _epoch(e) > sent.epoch]
+        write = Write(params=params, points=[point for e in reported for point in report_points(e)])
+        status = STATUS[trial.state]
+        if not made and (status != sent.status or any(e.kind == "started" for e in events)):
+            write.tags = state_tags(trial)
+        if trial.ended and sent.status not in ENDED:
+            write.points += final_points(self.sweep, trial)
+        self._log(sent.run_id or "", write, key)
+        if first:
+            self._tracking.call("log_inputs", sent.run_id, datasets=[self._dataset(trial)])
+        self._set_status(sent.run_id or "", sent.status or "RUNNING", status, trial.ended_at)
+        seq, epoch = max([sent.seq, *(e.seq for e in events)]), max([sent.epoch, *map(_epoch, reported)])
+        self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
+
+    def _ensure_run(self, key: str, trial: TrialRow) -> tuple[bool, dict[str, str]]:
+        """Whether the run was made just now, and the parameters to write into it."""
+        family = self.sweep.spec.family(trial.family)
+        params, inactive = parameters(family, trial, self._defaults(family, trial.params))
+        tags = {
+            **self._shared,
+            **trial_tags(self.sweep, trial, inactive),
+            "mlflow.parentRunId": self.parent_id(),
+        }
+        start = milliseconds(trial.started_at or trial.created_at)
+        return self._runs.ensure(key, run_name(trial), start, tags), params
+
+    def _log(self, run_id: str, write: Write, key: str) -> None:
+        try:
+            self._log_batch(run_id, write)
+        except Rejected:
+            if self._runs.alive(key) is not True:
+                raise
+            for part in write.parts():  # what tracking will never take must not keep the rest from it
+                self._log_part(run_id, part, key)
+
+    def _log_part(self, run_id: str, part: Write, key: str) -> None:
+        try:
+            self._log_batch(run_id, part)
+        except Rejected as error:
+            log.warning("%s: tracking does not take something, which is left out: %s", key, error)
+
+    def _log_batch(self, run_id: str, write: Write) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        if not (write.points or write.params or write.tags):
+            return
+        self._tracking.call(
+            "log_batch",
+            run_id,
+            metrics=[Metric(*point) for point in write.points],
+            params=[Param(name, value) for name, value in write.params.items()],
+            tags=[RunTag(name, value) for name, value in write.tags.items()],
+        )
+
+    def _set_status(self, run_id: str, before: str, status: str, ended_at: float | None) -> None:
+        if status == before:
+            return
+        if status in ENDED:
+            self._tracking.call("set_terminated", run_id, status, milliseconds(ended_at or 0) or None)
+        else:
+            self._tracking.call("update_run", run_id, status)
+
+    def _dataset(self, trial: TrialRow) -> Any:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        data = {name: value for name, value in self.sweep.spec.data.items() if name != "source"}
+        source = redact(str(self.sweep.spec.data.get("source", "none")))
+        dataset = Dataset(
+            name=fitted(source, 500),
+            digest=self.sweep.fingerprint[:36],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=redact(json.dumps(data)),
+        )
+        context = "training" if trial.role == "search" else "confirmation"
+        return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
+
+    def _diagnose(self, key: str, error: Exception) -> None:
+        """After a refusal: is it this run alone, or all of them?"""
+        try:
+            experiment = self._tracking.call("get_experiment", self._runs.experiment_id)
+        except Missing:
+            raise TrackingLost from None
+        if (
+            experiment.lifecycle_stage != "active"
+            or self._runs.alive(parent_key(self._runs.identity)) is False
+        ):
+            raise TrackingLost
+        why = "was deleted in tracking" if self._runs.alive(key) is not True else f"is refused: {error}"
+        log.warning("%s %s; nothing more is sent to it", key, why)
+        self._runs.put(key, replace(self._runs.of(key), status=DROPPED))
+
+    # -- the sweep -----------------------------------------------------------------------------------------
+
+    def parent_id(self) -> str:
+        """The parent's run, or an empty text where it is not made."""
+        return self._runs.of(parent_key(self._runs.identity)).run_id or ""
+
+    def ensure_parent(self) -> None:
+        """Makes the parent run, before any child."""
+        key = parent_key(self._runs.identity)
+        tags = {**self._shared, KEY: key, "velodrome.state": self.sweep.state, "velodrome.role": "sweep"}
+        start = milliseconds(self.sweep.created_at)
+        self._runs.ensure(key, self.sweep.label, start, tags)
+
+    def send_sweep(self) -> None:
+        """The parent's state, note and best values, as the ledger has them now."""
+        key = parent_key(self._runs.identity)
+        if self._runs.of(key).status == DROPPED:
+            return
+        try:
+            self._send_sweep(key)
+        except (Missing, Rejected) as error:
+            self._diagnose(key, error)
+
+    def _send_sweep(self, key: str) -> None:
+        state = standing(self.sweep.spec.objectives, self.trials.values())
+        text = note(self.sweep, state, self._link)
+        shown = (text, self.sweep.state)
+        if shown == self._shown:
+            return
+        tags = {**self._shared, "mlflow.note.content": text, "velodrome.state": self.sweep.state}
+        self._log_batch(self.parent_id(), Write(points=self._best_points(state.winner), tags=tags))
+        status, sent = SWEEP_STATUS[self.sweep.state], self._runs.of(key)
+        self._set_status(self.parent_id(), sent.status or "RUNNING", status, self.sweep.updated_at)
+        self._runs.put(key, replace(sent, status=status))
+        if self._shown is None or self.sweep.state != "running":
+            self._tracking.call("set_experiment_tag", self._runs.experiment_id, "mlflow.note.content", text)
+        self._shown = shown
+
+    def _best_points(self, winner: TrialRow | None) -> list[Point]:
+        """The winner's values at step 0, so that the UI draws a bar beside those of the trials."""
+        if winner is None:
+            return []
+        at = milliseconds(winner.ended_at or winner.created_at)
+        values = zip(self.sweep.spec.objectives, winner.objective or (), strict=True)
+        return [(best_name(goal.metric), value, at, 0) for goal, value in values]
+
+    def _link(self, trial: TrialRow) -> str | None:
+        run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
+        return run_link(self._runs.experiment_id, run_id) if run_id else None
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def reconcile(self, *, abandoned: bool) -> None:
+        """Makes every run say what the ledger says, also those that an earlier process left RUNNING.
+
+        Args:
+            abandoned: nobody runs the sweep any more: what the ledger has as running waits.
+        """
+        if abandoned:
+            self._abandon()
+        for trial in self.trials.values():
+            key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
+            if self._runs.of(key).status != STATUS[trial.state]:
+                self.send_trial(trial, ())
+        self.send_sweep()
+        self._stop_strays()
+
+    def _abandon(self) -> None:
+        for key, trial in self.trials.items():
+            if trial.state == "running":
+                self.trials[key] = replace(trial, state="waiting")
+        if self.sweep.state == "running":
+            self.sweep = replace(self.sweep, state="stopped")
+
+    def _stop_strays(self) -> None:
+        wanted = {trial_key(self._runs.identity, *key): STATUS[t.state] for key, t in self.trials.items()}
+        wanted[parent_key(self._runs.identity)] = SWEEP_STATUS[self.sweep.state]
+        for key, run_id in self._runs.left_running():
+            status = wanted.get(key, "KILLED")
+            if run_id != self._runs.of(key).run_id:
+                status = "KILLED"  # a second run of one key: made by two processes at once
+            self._set_status(run_id, "RUNNING", status, self.sweep.updated_at)
+
+
+def _epoch(event: EventRow) -> int:
+    return int(event.payload["epoch"]) if event.kind == "reported" else 0
+
+
+def changed_trials(events: Collection[EventRow]) -> set[tuple[str, str, int]]:
+    """Keys of the trials that events are about."""
+    return {
+        (event.role, event.family, event.number)
+        for event in events
+        if event.role is not None and event.family is not None and event.number is not None
+    }

@@ -1,0 +1,262 @@
+"""Sends the ledger to tracking from one background thread of the driver. Training never waits for it.
+
+Tracking may be away, hang, lose its database or refuse; the ledger keeps everything, and what is not yet sent
+goes out, in order and once, as soon as tracking takes it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+
+from infra.errors import Unavailable
+from infra.home import Home
+from infra.ledger import views
+from infra.ledger.rows import EventRow, SweepRow
+from infra.ledger.store import Ledger
+from infra.tracking.client import Away, Connect, Rejected, Tracking, connect, prepare_tracking
+from infra.tracking.defaults import TrainingDefaults
+from infra.tracking.environment import set_defaults
+from infra.tracking.models import Models
+from infra.tracking.outbox import Outbox
+from infra.tracking.patience import Patience
+from infra.tracking.projection import Projection, TrackingLost, changed_trials
+from infra.tracking.redact import redact
+from infra.tracking.runs import Runs
+from infra.tracking.shape import sweep_identity
+
+log = logging.getLogger("velodrome.tracking")
+
+INTERVAL_S = 2.0  # between two looks at the ledger
+LONGEST_INTERVAL_S = 15.0
+IDLE_SHARE = 20  # the sender rests this many times as long as it worked
+LOSSES = 3  # how often one pass starts anew because tracking lost everything
+CONCLUDED = frozenset({"finished", "stopped", "failed"})
+
+
+class Sender:
+    """One sweep's way to MLflow. Either as a thread (`start`, `drain`, `stop`) or by `send_once`."""
+
+    def __init__(
+        self,
+        ledger_url: str,
+        sweep_id: int,
+        *,
+        uri: str,
+        home: Home,
+        storage: Path,
+        environ: MutableMapping[str, str] = os.environ,
+        connect: Connect = connect,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Opens the ledger; reaches for tracking only when something is sent.
+
+        Args:
+            ledger_url: read through a connection of the sender's own.
+            sweep_id: the sweep's id in the ledger.
+            uri: MLflow's, with `${VARIABLE}` resolved. Never logged.
+            home: where the outbox and the embedded store's artifacts are.
+            storage: kept models are below it.
+            environ: gets MLflow's settings before MLflow is imported.
+            connect: makes the client; another one in tests.
+            clock: seconds since 1970.
+
+        Raises:
+            LedgerUnavailable: the ledger can't be read, or the sweep is not in it.
+        """
+        set_defaults(environ)
+        self._ledger, self._sweep_id = Ledger(ledger_url), sweep_id
+        self._sweep: SweepRow = views.sweep_by_id(self._ledger, sweep_id)
+        self._uri, self._home, self._storage = uri, home, storage
+        self._connect, self._clock = connect, clock
+        self._outbox = Outbox(home.outbox, uri, sweep_identity(self._sweep))
+        self._tracking: Tracking | None = None
+        self._runs: Runs | None = None
+        self._projection: Projection | None = None
+        self._concluded = ""  # the sweep's state that tracking was brought up to, models included
+        self.patience = Patience(uri, clock=time.monotonic)
+        self._busy = threading.Lock()  # one pass at a time
+        self._turn = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._stopping = self._hurry = False
+        self._passes = self._failures = 0
+
+    # -- one pass --------------------------------------------------------------------------------------------
+
+    def send_once(self) -> int:
+        """Sends everything that is in the ledger now.
+
+        Returns:
+            How many events were sent.
+
+        Raises:
+            Away: tracking did not take it; what was sent is remembered.
+            LedgerUnavailable: the ledger could not be read.
+        """
+        with self._busy:
+            for _ in range(LOSSES):
+                try:
+                    return self._send_all()
+                except TrackingLost:
+                    self._start_over()
+            raise Away("tracking loses what it is sent, again and again")
+
+    def _send_all(self) -> int:
+        runs, projection = self._open()
+        count = 0
+        while page := views.events(self._ledger, self._sweep_id, after=runs.cursor):
+            self._send_page(runs, projection, page)
+            count += len(page)
+        if count == 0:
+            projection.send_events((), self._clock())  # trials that have waited long enough by now
+        self._conclude(runs, projection)
+        return count
+
+    def _send_page(self, runs: Runs, projection: Projection, page: list[EventRow]) -> None:
+        changed = views.trials_by_key(self._ledger, self._sweep_id, changed_trials(page))
+        projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), changed)
+        projection.send_events(page, self._clock())
+        projection.send_sweep()
+        runs.advance(page[-1].seq)
+
+    def _conclude(self, runs: Runs, projection: Projection) -> None:
+        """Once a sweep has ended: every run as the ledger has it, and the models that are kept."""
+        state = projection.sweep.state
+        if state == self._concluded or state not in CONCLUDED:
+            self._concluded = state
+            return
+        trials = views.trials(self._ledger, self._sweep_id, role=None)
+        projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
+        projection.reconcile(abandoned=False)
+        Models(runs, projection.sweep, self._storage, self._home).send(trials)
+        self._concluded = state
+
+    def reconcile(self, *, abandoned: bool = False) -> None:
+        """Makes MLflow's runs say what the ledger says, after a machine or a process died.
+
+        Args:
+            abandoned: nobody runs the sweep any more: running trials are shown as waiting.
+
+        Raises:
+            Away: tracking did not take it.
+        """
+        self.send_once()
+        with self._busy:
+            _, projection = self._open()
+            trials = views.trials(self._ledger, self._sweep_id, role=None)
+            projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
+            projection.reconcile(abandoned=abandoned)
+
+    def unsent(self) -> int:
+        """How many events tracking has not got."""
+        known = self._outbox.cursor()
+        return views.count_events(self._ledger, self._sweep_id, "*", after=known[0] if known else 0)
+
+    def run_ids(self) -> dict[str, str]:
+        """MLflow's run of each key (`infra.tracking.shape.trial_key`) that was sent from here."""
+        return {key: sent.run_id for key, sent in self._outbox.runs().items() if sent.run_id}
+
+    def _open(self) -> tuple[Runs, Projection]:
+        if self._runs is not None and self._projection is not None:
+            return self._runs, self._projection
+        if self._tracking is None:
+            prepare_tracking(self._uri, self._home)
+            self._tracking = self._connect(self._uri)
+        artifacts = self._home.artifacts
+        runs = Runs(self._tracking, self._outbox, self._sweep, artifacts)
+        if not runs.open():
+            log.warning(
+                "tracking has lost this sweep (an empty or another database?): all of it is sent again"
+            )
+        self._sweep = views.sweep_by_id(self._ledger, self._sweep_id)
+        trials = views.trials(self._ledger, self._sweep_id, role=None)
+        projection = Projection(runs, self._sweep, trials, TrainingDefaults())
+        projection.ensure_parent()
+        self._runs, self._projection = runs, projection
+        return runs, projection
+
+    def _start_over(self) -> None:
+        log.warning("tracking has lost this sweep (deleted, or another database): all of it is sent again")
+        self._outbox.forget()
+        self._runs = self._projection = None
+        self._concluded = ""
+
+    # -- the thread ------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begins to send, in a daemon thread."""
+        if self._thread is None:
+            self._stopping = False
+            self._thread = threading.Thread(target=self._run, name="velodrome-tracking", daemon=True)
+            self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Ends the thread after the pass it is in, and gives connections back."""
+        with self._turn:
+            self._stopping = True
+            self._turn.notify_all()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():  # it hangs in a call; the connections are its own until it returns
+                return
+        self._thread = None
+        self._outbox.close()
+        self._ledger.close()
+
+    def drain(self, timeout_s: float) -> int:
+        """Sends until all is sent, tracking turns out to be away, or the time is up.
+
+        Returns:
+            How many events are not sent.
+        """
+        self.start()
+        deadline = time.monotonic() + timeout_s
+        with self._turn:
+            self._hurry = True
+            passes, failures = self._passes, self._failures
+            self._turn.notify_all()
+            # The pass in progress may have read the ledger before the last event: wait for a whole one.
+            while self._failures == failures and self._passes < passes + 2:
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._turn.wait(left_s)
+            self._hurry = False
+        return self.unsent()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            began = time.monotonic()
+            ok = self._try_once()
+            spent_s = time.monotonic() - began
+            rest_s = min(max(INTERVAL_S, IDLE_SHARE * spent_s), LONGEST_INTERVAL_S)
+            with self._turn:
+                self._passes += ok
+                self._failures += not ok
+                self._turn.notify_all()
+                if not self._stopping and not (ok and self._hurry):
+                    self._turn.wait(rest_s if ok else self.patience.wait_s())
+
+    def _try_once(self) -> bool:
+        try:
+            self.patience.probe()
+            self.send_once()
+        except Exception as error:  # the boundary: nothing that tracking does may end a sweep
+            self.patience.failed()
+            self._warn(error)
+            return False
+        if self.patience.recovered():
+            log.warning("tracking answers again; what was not sent has been sent")
+        return True
+
+    def _warn(self, error: Exception) -> None:
+        if self.patience.first:
+            known = isinstance(error, (Away, Rejected, Unavailable))
+            what = "tracking is away" if known else "tracking failed unexpectedly"
+            log.warning(
+                "%s, the sweep goes on and sends later: %s", what, redact(str(error)) or type(error).__name__
+            )

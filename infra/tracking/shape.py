@@ -1,0 +1,197 @@
+"""How a sweep looks in MLflow: names, tags, parameters and points, as functions of the ledger's rows."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from infra.ledger.rows import EventRow, SweepRow, TrialRow
+from infra.spec import FamilySpec
+from infra.tracking.redact import redact
+
+FACTS = ("parameters", "size_bytes", "latency_ms", "train_seconds", "peak_memory_bytes")
+STATUS = {
+    "waiting": "SCHEDULED",
+    "running": "RUNNING",
+    "complete": "FINISHED",
+    "pruned": "KILLED",
+    "failed": "FAILED",
+}
+SWEEP_STATUS = {"running": "RUNNING", "finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
+ENDED = frozenset({"FINISHED", "KILLED", "FAILED"})
+
+KEY = "velodrome.key"
+SWEEP = "velodrome.sweep_id"
+PARENT = "sweep"  # the parent run's part of the key
+
+_PARAM_CHARACTERS = 6_000  # MLflow's limits
+_TAG_CHARACTERS = 8_000
+_KEY_CHARACTERS = 250
+_SAFE = re.compile(r"[\w.:-]{1,128}", re.ASCII)
+
+Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
+
+
+def sweep_identity(sweep: SweepRow) -> str:
+    """12 hex digits that no other sweep has, of the same name in another ledger neither."""
+    parts = [sweep.spec.name, sweep.spec.version, sweep.created_at, sweep.fingerprint]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def trial_key(identity: str, role: str, family: str, number: int) -> str:
+    """What identifies a trial's run in any tracking store; safe inside quotes of MLflow's filters."""
+    safe = family if _SAFE.fullmatch(family) else hashlib.sha256(family.encode()).hexdigest()[:16]
+    return f"{identity}/{role}/{safe}/{number}"
+
+
+def parent_key(identity: str) -> str:
+    """What identifies a sweep's parent run."""
+    return f"{identity}/{PARENT}"
+
+
+def run_name(trial: TrialRow) -> str:
+    """`image_cnn-0007`; a confirmation says that it is one."""
+    name = f"{trial.family}-{trial.number:04d}"
+    return name if trial.role == "search" else f"{trial.role}-{name}"
+
+
+def best_name(metric: str) -> str:
+    """The name of a metric at the kept epoch: `best/accuracy` for `val/accuracy`."""
+    return clean_name("best/" + metric.removeprefix("val/").replace("/", "_"))
+
+
+def clean_name(name: str) -> str:
+    """The name with characters that MLflow refuses replaced."""
+    plain = re.sub(r"[^\w.\-/ :]", "_", name)
+    parts = [part for part in plain.split("/") if part.strip(". ")]
+    return "/".join(parts)[:_KEY_CHARACTERS] or "_"
+
+
+def milliseconds(seconds: float) -> int:
+    """MLflow's clock."""
+    return int(seconds * 1000)
+
+
+# -- tags --------------------------------------------------------------------------------------------------
+
+
+def sweep_tags(sweep: SweepRow) -> dict[str, str]:
+    """What is so for the sweep as a whole; on its children too, so that they can be grouped by it."""
+    git = sweep.facts.get("git") or {}
+    versions = sweep.facts.get("versions") or {}
+    tags = {
+        SWEEP: sweep_identity(sweep),
+        "velodrome.sweep": sweep.label,
+        "velodrome.version": str(sweep.spec.version),
+        "velodrome.seed": str(sweep.spec.seed),
+        "velodrome.objective": ", ".join(f"{o.direction} {o.metric}" for o in sweep.spec.objectives),
+        "velodrome.data": str(sweep.spec.data.get("source", "")),
+        "velodrome.fingerprint": sweep.fingerprint,
+        "velodrome.git_commit": str(git.get("commit") or ""),
+        "velodrome.git_dirty": str(git.get("dirty", "")).lower(),
+        "velodrome.packages": ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+        "mlflow.source.git.commit": str(git.get("commit") or ""),
+        "mlflow.source.name": str(sweep.facts.get("command") or "velodrome"),
+        "mlflow.source.type": "LOCAL",
+        "mlflow.user": str(sweep.facts.get("user") or _user()),
+    }
+    return _fit(tags)
+
+
+def trial_tags(sweep: SweepRow, trial: TrialRow, inactive: Iterable[str]) -> dict[str, str]:
+    """What a trial's run is created with, beside `sweep_tags`."""
+    tags = {
+        KEY: trial_key(sweep_identity(sweep), trial.role, trial.family, trial.number),
+        "velodrome.family": trial.family,
+        "velodrome.trial": str(trial.number),
+        "velodrome.role": trial.role,
+        "velodrome.trial_seed": str(trial.seed),
+        "velodrome.inactive": ", ".join(inactive),
+        "velodrome.origin": json.dumps(trial.origin) if trial.origin else "",
+    }
+    return _fit({**tags, **state_tags(trial)})
+
+
+def state_tags(trial: TrialRow) -> dict[str, str]:
+    """What changes while a trial lives; an empty reason takes an earlier one back."""
+    tags = {"velodrome.state": trial.state, "velodrome.attempts": str(trial.attempts)}
+    return {**tags, "velodrome.reason": fitted(redact(trial.reason or ""), _TAG_CHARACTERS)}
+
+
+def _fit(tags: Mapping[str, str]) -> dict[str, str]:
+    return {name: fitted(redact(value), _TAG_CHARACTERS) for name, value in tags.items() if value != ""}
+
+
+def fitted(text: str, characters: int) -> str:
+    """The text, cut with an ellipsis where MLflow would refuse its length."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return "unknown"
+
+
+# -- parameters --------------------------------------------------------------------------------------------
+
+
+def parameters(
+    family: FamilySpec, trial: TrialRow, defaults: Mapping[str, Any]
+) -> tuple[dict[str, str], list[str]]:
+    """Every name of the family's space with what training uses, and the names that a `when` left out.
+
+    Args:
+        family: whose space says which names there are.
+        trial: whose sampled values come first.
+        defaults: what training uses for a name that was not sampled.
+    """
+    inactive = [name for name in space_names(family) if name not in trial.params]
+    values = {**trial.params, **{name: defaults[name] for name in inactive if name in defaults}}
+    return {clean_name(name): _written(value) for name, value in values.items()}, sorted(inactive)
+
+
+def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]:
+    """The names of a family's space, in order; constants too unless only what is searched is wanted."""
+    entries = family.space.get("parameters", ())
+    return [e["name"] for e in entries if not searched_only or e.get("type") != "constant"]
+
+
+def _written(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return fitted(redact(text), _PARAM_CHARACTERS)
+
+
+# -- points ------------------------------------------------------------------------------------------------
+
+
+def report_points(event: EventRow) -> list[Point]:
+    """One `reported` event's numbers at its epoch, with the ledger's time."""
+    at, epoch = milliseconds(event.at), int(event.payload["epoch"])
+    return _points(event.payload["metrics"], at, epoch)
+
+
+def final_points(sweep: SweepRow, trial: TrialRow) -> list[Point]:
+    """What is known at a trial's end: its numbers at the kept epoch, and its facts."""
+    at = milliseconds(trial.ended_at or trial.created_at)
+    best = {best_name(n): v for n, v in trial.metrics.items() if n.startswith("val/")}
+    named = zip(sweep.spec.objectives, trial.objective or (), strict=False)
+    best |= {best_name(goal.metric): value for goal, value in named}
+    test = {n: v for n, v in trial.metrics.items() if n.startswith("test/")}
+    facts = {n: v for n, v in trial.facts.items() if n in FACTS or n.startswith("system/")}
+    return _points({**best, **test, **facts}, at, trial.epoch)
+
+
+def _points(values: Mapping[str, Any], at: int, step: int) -> list[Point]:
+    return [(clean_name(n), float(v), at, step) for n, v in values.items() if _plottable(v)]
+
+
+def _plottable(value: Any) -> bool:
+    # MLflow stores infinity as 1.8e308, which flattens every axis, and NaN as 0 with a mark.
+    return isinstance(value, (int, float)) and math.isfinite(value)

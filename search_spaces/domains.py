@@ -1,0 +1,337 @@
+"""What one parameter may be: a range of numbers, a list of choices, or a constant.
+
+Every domain answers the same questions: its Optuna distribution, its value at a point of the unit interval,
+its points on a grid, and whether a value belongs to it. Values are those that training gets; `encode` and
+`decode` go to and from what Optuna's storage can hold.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from search_spaces.errors import SpaceError
+from search_spaces.values import canonical, index_of, is_number, is_whole, shown
+
+_EXACT = 2.0**53  # Optuna computes in floats: larger whole numbers would be rounded
+
+
+class Domain(Protocol):
+    """What a parameter may be."""
+
+    @property
+    def searched(self) -> bool:
+        """False for a constant."""
+
+    def distribution(self) -> Any:
+        """The Optuna distribution."""
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        """A value drawn by an Optuna trial."""
+
+    def at(self, u: float) -> Any:
+        """The value at `u` of the unit interval."""
+
+    def grid(self) -> Sequence[Any]:
+        """The values on a grid; `SpaceError` where there would be infinitely many."""
+
+    def read(self, value: Any) -> Any:
+        """The value as this domain holds it; `SpaceError` where it does not belong."""
+
+    def encode(self, value: Any) -> Any:
+        """What Optuna's storage holds for the value."""
+
+    def decode(self, stored: Any) -> Any:
+        """The inverse of `encode`."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatRange:
+    """Numbers from `low` to `high`, both included."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    points: int | None = None
+    values: tuple[float, ...] | None = None
+
+    @property
+    def searched(self) -> bool:
+        return True
+
+    def distribution(self) -> Any:
+        from optuna.distributions import FloatDistribution
+
+        return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def suggest(self, trial: Any, name: str) -> float:
+        value: float = trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+        return value
+
+    def at(self, u: float) -> float:
+        if self.step is not None:
+            return self._step(_slot(u, self._steps() + 1))
+        return _between(self.low, self.high, u, log=self.log)
+
+    def grid(self) -> Sequence[float]:
+        if self.values is not None:
+            return self.values
+        if self.points is not None:
+            return _unique(_between(self.low, self.high, u, log=self.log) for u in _spaced(self.points))
+        if self.step is not None:
+            return [self._step(index) for index in range(self._steps() + 1)]
+        if self.low == self.high:
+            return [self.low]
+        raise SpaceError(
+            "a grid needs points, values or a step for a float range",
+            f"low {self.low:g}, high {self.high:g} alone",
+            "add points: 5, or values: [...]",
+        )
+
+    def read(self, value: Any) -> float:
+        if not is_number(value):
+            raise SpaceError("it must be a number", shown(value), _unquote(value))
+        _check_inside(value, self.low, self.high)
+        if self.step is not None:
+            steps = (value - self.low) / self.step
+            if abs(steps - round(steps)) > 1e-6:
+                raise SpaceError(f"it must be {self.low:g} plus whole steps of {self.step:g}", shown(value))
+        return float(value)
+
+    def encode(self, value: Any) -> float:
+        return float(value)
+
+    def decode(self, stored: Any) -> float:
+        return float(stored)
+
+    def to_json(self) -> dict[str, Any]:
+        return _given("float", asdict(self))
+
+    def _steps(self) -> int:
+        return whole_steps(self.low, self.high, self.step or 1.0)
+
+    def _step(self, index: int) -> float:
+        return _plus_steps(self.low, index, self.step or 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntRange:
+    """Whole numbers from `low` to `high`, both included."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+    points: int | None = None
+    values: tuple[int, ...] | None = None
+
+    @property
+    def searched(self) -> bool:
+        return True
+
+    def distribution(self) -> Any:
+        from optuna.distributions import IntDistribution
+
+        return IntDistribution(self.low, self.high, log=self.log, step=self.step)
+
+    def suggest(self, trial: Any, name: str) -> int:
+        value: int = trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step)
+        return value
+
+    def at(self, u: float) -> int:
+        if self.log:  # half a number beyond each end, so that the ends are as likely as the rest
+            return self._rounded(_between(self.low - 0.5, self.high + 0.5, u, log=True))
+        return self.low + self.step * _slot(u, (self.high - self.low) // self.step + 1)
+
+    def grid(self) -> Sequence[int]:
+        if self.values is not None:
+            return self.values
+        if self.points is not None:
+            inside = (_between(self.low, self.high, u, log=self.log) for u in _spaced(self.points))
+            return _unique(self._rounded(value) for value in inside)
+        return range(self.low, self.high + 1, self.step)
+
+    def read(self, value: Any) -> int:
+        whole = int(value) if isinstance(value, float) and value.is_integer() else value
+        if not is_whole(whole):
+            raise SpaceError("it must be a whole number", shown(value), _unquote(value))
+        _check_inside(whole, self.low, self.high)
+        if (whole - self.low) % self.step:
+            raise SpaceError(f"it must be {self.low} plus whole steps of {self.step}", shown(value))
+        return int(whole)
+
+    def encode(self, value: Any) -> int:
+        return int(value)
+
+    def decode(self, stored: Any) -> int:
+        return int(stored)
+
+    def to_json(self) -> dict[str, Any]:
+        document = _given("int", asdict(self))
+        return document if self.step != 1 else {k: v for k, v in document.items() if k != "step"}
+
+    def _rounded(self, value: float) -> int:
+        return min(max(round(value), self.low), self.high)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """One of a list of values of any JSON type."""
+
+    choices: tuple[Any, ...]
+
+    @property
+    def searched(self) -> bool:
+        return True
+
+    @property
+    def stored(self) -> tuple[Any, ...]:
+        """What Optuna holds for each choice: the choices themselves where it can tell them apart, else texts.
+
+        Optuna keeps only numbers, booleans and text, and takes True, 1 and 1.0 for the same.
+        """
+        simple = all(isinstance(choice, (str, int, float)) for choice in self.choices)
+        if simple and len(set(self.choices)) == len(self.choices):
+            return self.choices
+        texts = tuple(c if isinstance(c, str) else canonical(c) for c in self.choices)
+        return texts if len(set(texts)) == len(texts) else tuple(canonical(c) for c in self.choices)
+
+    def distribution(self) -> Any:
+        from optuna.distributions import CategoricalDistribution
+
+        return CategoricalDistribution(self.stored)
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        return self.decode(trial.suggest_categorical(name, self.stored))
+
+    def at(self, u: float) -> Any:
+        return self.choices[_slot(u, len(self.choices))]
+
+    def grid(self) -> Sequence[Any]:
+        return self.choices
+
+    def read(self, value: Any) -> Any:
+        index = index_of(self.choices, value)
+        if index is None:
+            listed = ", ".join(shown(choice) for choice in self.choices[:12])
+            raise SpaceError("it must be one of its choices", shown(value), f"choices are {listed}")
+        return self.choices[index]
+
+    def encode(self, value: Any) -> Any:
+        index = index_of(self.choices, value)
+        if index is None:
+            raise SpaceError("it must be one of its choices", shown(value))
+        return self.stored[index]
+
+    def decode(self, stored: Any) -> Any:
+        index = index_of(self.stored, stored)
+        if index is None:
+            raise SpaceError("it must be one of its choices", shown(stored))
+        return json.loads(canonical(self.choices[index]))  # a copy: a list that training changes stays here
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "categorical", "choices": list(self.choices)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """One value, not searched."""
+
+    value: Any
+
+    @property
+    def searched(self) -> bool:
+        return False
+
+    def distribution(self) -> Any:
+        raise SpaceError("a constant has no distribution", shown(self.value))
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        return self.at(0.0)
+
+    def at(self, u: float) -> Any:
+        return json.loads(canonical(self.value))
+
+    def grid(self) -> Sequence[Any]:
+        return (self.value,)
+
+    def read(self, value: Any) -> Any:
+        if index_of((self.value,), value) is None:
+            raise SpaceError(f"it must be {shown(self.value)}, its constant", shown(value))
+        return self.value
+
+    def encode(self, value: Any) -> Any:
+        return value
+
+    def decode(self, stored: Any) -> Any:
+        return stored
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": "constant", "value": self.value}
+
+
+def whole_steps(low: float, high: float, step: float) -> int:
+    """How many whole steps fit between the bounds, without the noise of binary fractions."""
+    return int((Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step)))
+
+
+def last_step(low: float, high: float, step: float) -> float:
+    """The largest value that whole steps from `low` reach without passing `high`."""
+    return _plus_steps(low, whole_steps(low, high, step), step)
+
+
+def _plus_steps(low: float, count: int, step: float) -> float:
+    return float(Decimal(str(low)) + count * Decimal(str(step)))
+
+
+def is_exact(value: int) -> bool:
+    """Whether a float holds the whole number exactly."""
+    return abs(value) <= _EXACT
+
+
+def _given(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in fields.items() if value is not None and value is not False}
+    if "values" in kept:
+        kept["values"] = list(kept["values"])
+    return {"type": kind, **kept}
+
+
+def _between(low: float, high: float, u: float, *, log: bool) -> float:
+    if u <= 0.0 or low == high:
+        return low
+    if u >= 1.0:
+        return high
+    if log:
+        value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
+    else:
+        value = low + u * (high - low)
+    return min(max(float(f"{value:.12g}"), low), high)
+
+
+def _slot(u: float, count: int) -> int:
+    return min(int(u * count), count - 1)
+
+
+def _spaced(points: int) -> list[float]:
+    return [index / (points - 1) for index in range(points)]
+
+
+def _unique(values: Any) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _check_inside(value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise SpaceError(f"it must be from {low:g} to {high:g}", shown(value))
+
+
+def _unquote(value: Any) -> str:
+    return "write it without quotes" if isinstance(value, str) else ""

@@ -1,0 +1,286 @@
+"""A search space: what a trial may be, and the ways to walk through it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search_spaces.domains import Constant
+from search_spaces.errors import SpaceError
+from search_spaces.files import open_space
+from search_spaces.linking import holds, link, overlay
+from search_spaces.nearest import advice
+from search_spaces.reading import Parameter, read_parameter
+from search_spaces.values import plain, shown
+
+_MOST_ANCESTORS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Space:
+    """Parameters in a fixed order, every parent before the children that depend on it.
+
+    Parameter values are those that training gets: lists, None and all. A parameter whose `when` does not
+    hold is left out of a configuration; constants are part of it.
+    """
+
+    parameters: tuple[Parameter, ...] = ()
+
+    # -- made from and into ------------------------------------------------------------------------------
+
+    @classmethod
+    def from_mapping(
+        cls,
+        mapping: Mapping[str, Any] | str,
+        base: Path | None = None,
+        fixed: Mapping[str, Any] | None = None,
+    ) -> Space:
+        """The space that a sweep file or a file of `search_spaces/` describes.
+
+        Args:
+            mapping: definitions by name with `extends` among them, or just a name or path.
+            base: the folder that relative paths start from.
+            fixed: values that make inherited parameters of these names constants.
+
+        Raises:
+            SpaceError: with the path of the key to blame, and file and line where that is another file.
+            YamlError: an extended file is refused.
+        """
+        return cls(parameters=_read(mapping, base, (), fixed or {}))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only; a list, so that no store can change the order."""
+        return {"parameters": [parameter.to_json() for parameter in self.parameters]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Space:
+        """The inverse of `to_json`.
+
+        Raises:
+            SpaceError: the document does not come from `to_json`.
+        """
+        return cls(parameters=link([Parameter.from_json(entry) for entry in document["parameters"]]))
+
+    # -- what is in it -----------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names, constants among them."""
+        return tuple(parameter.name for parameter in self.parameters)
+
+    @property
+    def searched(self) -> tuple[Parameter, ...]:
+        """The parameters that are not constants."""
+        return tuple(parameter for parameter in self.parameters if parameter.domain.searched)
+
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The constants' values by name."""
+        return {p.name: p.domain.at(0.0) for p in self.parameters if not p.domain.searched}
+
+    def distributions(self) -> dict[str, Any]:
+        """Optuna's distribution of every searched parameter, conditional ones among them."""
+        return {parameter.name: parameter.domain.distribution() for parameter in self.searched}
+
+    # -- walking through it ------------------------------------------------------------------------------
+
+    def suggest(self, trial: Any) -> dict[str, Any]:
+        """A configuration drawn by an Optuna trial, define-by-run."""
+        return self._walk(lambda parameter: parameter.domain.suggest(trial, parameter.name))
+
+    def sobol(self, count: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
+        """Configurations `start` … `start + count - 1` of one scrambled Sobol sequence.
+
+        Every searched parameter has its own dimension whether its `when` holds or not, so that the
+        configuration at an index depends on the space, the seed and the index alone.
+        """
+        if not self.searched:
+            return [self._walk(lambda parameter: parameter.domain.at(0.0)) for _ in range(count)]
+        dimensions = {parameter.name: index for index, parameter in enumerate(self.searched)}
+
+        def configuration(point: list[float]) -> dict[str, Any]:
+            return self._walk(lambda p: p.domain.at(point[dimensions[p.name]] if p.domain.searched else 0.0))
+
+        return [configuration(point) for point in _sobol_points(len(dimensions), count, seed, start)]
+
+    def grid(self, limit: int) -> list[dict[str, Any]]:
+        """Every configuration of the grid, in order: the first parameter changes slowest.
+
+        Raises:
+            SpaceError: more than `limit` configurations, or a float range without points, values or step.
+        """
+        found: list[dict[str, Any]] = []
+        for configuration in self._grid(0, {}):
+            if len(found) == limit:
+                raise SpaceError(
+                    f"a grid must have at most {limit} configurations", "more", "give ranges fewer points"
+                )
+            found.append(plain(configuration, ()))
+        return found
+
+    def _grid(self, index: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        while index < len(self.parameters) and not holds(self.parameters[index], chosen):
+            index += 1
+        if index == len(self.parameters):
+            yield chosen
+            return
+        parameter = self.parameters[index]
+        for value in _grid_values(parameter):
+            yield from self._grid(index + 1, {**chosen, parameter.name: value})
+
+    def _walk(self, draw: Callable[[Parameter], Any]) -> dict[str, Any]:
+        chosen: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if holds(parameter, chosen):
+                chosen[parameter.name] = draw(parameter)
+        return chosen
+
+    # -- given configurations ----------------------------------------------------------------------------
+
+    def check_params(self, params: Mapping[str, Any]) -> None:
+        """Refuses a configuration, whole or in part, that this space could not draw.
+
+        Raises:
+            SpaceError: an unknown name, a value outside its range or choices, or a parameter whose `when`
+                does not hold; its key is the parameter's name.
+        """
+        self._check_names(params)
+        by_name = {parameter.name: parameter for parameter in self.parameters}
+        values = {name: _read_value(by_name[name], value) for name, value in params.items()}
+        for name in values:
+            self._check_condition(by_name[name], {**self.constants, **values})
+
+    def _check_names(self, params: Mapping[str, Any]) -> None:
+        for name in params:
+            if name not in self.names:
+                do = advice(str(name), self.names)
+                raise SpaceError("a name must be one of the space's", shown(name), do, key=(str(name),))
+
+    def _check_condition(self, parameter: Parameter, values: Mapping[str, Any]) -> None:
+        known = [condition for condition in parameter.when if condition.parent in values]
+        given = {condition.parent: values[condition.parent] for condition in known}
+        if known and not holds(Parameter(name="", domain=parameter.domain, when=tuple(known)), given):
+            raise SpaceError(
+                f"{parameter.name} is read only when {_listed(parameter)}",
+                ", ".join(f"{name} {shown(value)}" for name, value in given.items()),
+                "leave it out",
+                key=(parameter.name,),
+            )
+
+    def encode(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration, whole or in part, as `study.enqueue_trial` takes it.
+
+        Constants, and parameters whose `when` does not hold, are left out.
+
+        Raises:
+            SpaceError: as `check_params`, but for parameters whose `when` does not hold.
+        """
+        self._check_names(params)
+        encoded: dict[str, Any] = {}
+        chosen: dict[str, Any] = dict(self.constants)
+        for parameter in self.parameters:
+            if parameter.name not in params or not _may_hold(parameter, params, chosen):
+                continue
+            chosen[parameter.name] = _read_value(parameter, params[parameter.name])
+            if parameter.domain.searched:
+                encoded[parameter.name] = parameter.domain.encode(chosen[parameter.name])
+        return encoded
+
+    def decode(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration behind an Optuna trial's `params`, constants included."""
+        chosen: dict[str, Any] = {}
+        for parameter in self.parameters:
+            if not holds(parameter, chosen):
+                continue
+            if not parameter.domain.searched:
+                chosen[parameter.name] = parameter.domain.at(0.0)
+            elif parameter.name in stored:
+                chosen[parameter.name] = parameter.domain.decode(stored[parameter.name])
+        return chosen
+
+
+def _read(
+    mapping: Any, base: Path | None, ancestors: tuple[Path, ...], fixed: Mapping[str, Any]
+) -> tuple[Parameter, ...]:
+    if isinstance(mapping, str):
+        return _fix(_read_file(mapping, base, (), ancestors), fixed)
+    if not isinstance(mapping, Mapping):
+        raise SpaceError("a space must be a mapping, a name or a path", shown(mapping))
+    parent = mapping.get("extends")
+    if "extends" in mapping and not isinstance(parent, str):
+        raise SpaceError("extends must be a name or a path", shown(parent), key=("extends",))
+    inherited = _read_file(parent, base, ("extends",), ancestors) if parent is not None else ()
+    inherited = _fix(inherited, fixed)
+    own = {str(name): read_parameter(str(name), mapping[name]) for name in mapping if name != "extends"}
+    return link(overlay(inherited, own))
+
+
+def _fix(inherited: tuple[Parameter, ...], fixed: Mapping[str, Any]) -> tuple[Parameter, ...]:
+    names = {parameter.name for parameter in inherited}
+    constants = {
+        name: Parameter(name=name, domain=Constant(value=plain(value, (name,))))
+        for name, value in fixed.items()
+        if name in names
+    }
+    return link(overlay(inherited, constants)) if constants else inherited
+
+
+def _read_file(
+    reference: str, base: Path | None, key: tuple[str, ...], ancestors: tuple[Path, ...]
+) -> tuple[Parameter, ...]:
+    file = open_space(reference, base, key)
+    resolved = file.path.resolve()
+    if resolved in ancestors or len(ancestors) >= _MOST_ANCESTORS:
+        chain = " → ".join(path.name for path in (*ancestors, resolved))
+        raise SpaceError("extends must not lead back to itself", chain, "drop one", key=key)
+    try:
+        return _read(file.mapping(), file.path.parent, (*ancestors, resolved), {})
+    except SpaceError as error:
+        if error.file is not None:
+            raise
+        line = file.document.line(error.key)
+        path = str(file.path)
+        raise SpaceError(error.must, error.found, error.do, key=error.key, file=path, line=line) from error
+
+
+def _read_value(parameter: Parameter, value: Any) -> Any:
+    try:
+        return parameter.domain.read(value)
+    except SpaceError as error:
+        must = f"{parameter.name} must fit its space: {error.must}"
+        raise SpaceError(must, error.found, error.do, key=(parameter.name,)) from error
+
+
+def _grid_values(parameter: Parameter) -> Any:
+    try:
+        return parameter.domain.grid()
+    except SpaceError as error:
+        raise SpaceError(error.must, error.found, error.do, key=(parameter.name,)) from error
+
+
+def _may_hold(parameter: Parameter, given: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+    """True also where a parent is left to the sampler: then nobody can tell yet."""
+    unknown = any(c.parent not in given and c.parent not in chosen for c in parameter.when)
+    return unknown or holds(parameter, chosen)
+
+
+def _listed(parameter: Parameter) -> str:
+    parts = [f"{c.parent} is {' or '.join(shown(v) for v in c.values)}" for c in parameter.when]
+    return " and ".join(parts)
+
+
+def _sobol_points(dimensions: int, count: int, seed: int, start: int) -> list[list[float]]:
+    """Points by index; a first draw of one keeps scipy from warning about counts that are no power of 2."""
+    from scipy.stats import qmc
+
+    engine = qmc.Sobol(d=dimensions, scramble=True, seed=seed)
+    points: list[list[float]] = []
+    if start == 0:
+        points += engine.random(1).tolist()
+    else:
+        engine.fast_forward(start)
+    if count > len(points):
+        points += engine.random(count - len(points)).tolist()
+    return points[:count]

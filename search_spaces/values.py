@@ -1,0 +1,67 @@
+"""Values as a space holds them: JSON, compared by type too, so that `true`, `1` and `1.0` are three."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from search_spaces.errors import SpaceError
+
+
+def canonical(value: Any) -> str:
+    """A text that two values share only if they are equal in value and type."""
+    return json.dumps(value, sort_keys=True, allow_nan=False)
+
+
+def shown(value: Any) -> str:
+    """A value for an error text, cut short."""
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
+
+
+def is_number(value: Any) -> bool:
+    """Whether the value is a finite number; a boolean is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether the value is a whole number; a boolean is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def index_of(choices: Sequence[Any], value: Any) -> int | None:
+    """Which choice the value is: the same in value and type or, failing that, the one equal number."""
+    try:
+        text = canonical(value)
+    except (TypeError, ValueError):
+        return None
+    for index, choice in enumerate(choices):
+        if canonical(choice) == text:
+            return index
+    equal = [i for i, choice in enumerate(choices) if _equal_numbers(choice, value)]
+    return equal[0] if len(equal) == 1 else None
+
+
+def _equal_numbers(one: Any, other: Any) -> bool:
+    return is_number(one) and is_number(other) and bool(one == other)
+
+
+def plain(value: Any, key: tuple[str, ...], depth: int = 0) -> Any:
+    """The value as JSON knows it, tuples as lists.
+
+    Raises:
+        SpaceError: something that JSON does not have, or more than 32 levels.
+    """
+    if depth > 32:
+        raise SpaceError("a value must nest at most 32 deep", "more", "flatten it", key=key)
+    if value is None or isinstance(value, (str, bool)) or is_number(value):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [plain(item, key, depth + 1) for item in value]
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: plain(item, key, depth + 1) for name, item in value.items()}
+    raise SpaceError(
+        "a value must be text, a finite number, true, false, null, or a list of these", shown(value), key=key
+    )

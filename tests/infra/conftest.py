@@ -1,0 +1,143 @@
+"""A ledger in a folder, a clock by hand, and a coordinator on top of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from infra.coordinator.core import Coordinator
+from infra.ledger.rows import OwnerRow
+from infra.ledger.store import Ledger
+from infra.protocol import Ended, LaneHello, Report, Work
+from infra.spec import Budget, FamilySpec, Objective, SweepSpec
+from search_spaces.space import Space
+
+SPACE = {
+    "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+    "optimizer": {"type": "categorical", "choices": ["sgd", "adam", "rmsprop"]},
+    "momentum": {"type": "float", "low": 0.0, "high": 0.99, "when": {"optimizer": ["sgd", "rmsprop"]}},
+}
+GOAL = "val/accuracy"
+
+
+@dataclass
+class Clock:
+    """Seconds that pass when told to."""
+
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def family(name: str = "noop", **changes: object) -> FamilySpec:
+    """A family with a small space."""
+    space = Space.from_mapping(SPACE).to_json()
+    defaults = {"name": name, "reference": name, "space": space, "trials": 6, "budget": Budget(epochs=4)}
+    return FamilySpec(**{**defaults, **changes})  # type: ignore[arg-type]
+
+
+def sweep(*families: FamilySpec, **changes: object) -> SweepSpec:
+    """A sweep that maximises validation accuracy."""
+    goals = (Objective(metric=GOAL, direction="maximize"),)
+    defaults = {"name": "try", "objectives": goals, "families": families or (family(),)}
+    return SweepSpec(**{**defaults, **changes})  # type: ignore[arg-type]
+
+
+@dataclass
+class Bench:
+    """One ledger and whoever coordinates on it now."""
+
+    folder: Path
+    clock: Clock = field(default_factory=Clock)
+    token: str = "driver-1"
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}", create=True)
+        self.sweep_id = 0
+
+    def begin(self, spec: SweepSpec) -> Coordinator:
+        """Creates the sweep and coordinates it."""
+        self.sweep_id = self.ledger.create_sweep(spec, fingerprint="f", facts={}, at=self.clock())
+        return self.take_over()
+
+    def take_over(
+        self, *, same_driver: bool = False, role: str = "search", token: str | None = None
+    ) -> Coordinator:
+        """A new coordinator on the same ledger, as after a death of the former."""
+        self.token = token or self.token
+        me = OwnerRow(
+            epoch=0, token=self.token, host="h", pid=1, pid_started_at=0.0, heartbeat_at=self.clock()
+        )
+        epoch, _ = self.ledger.claim(self.sweep_id, me, lambda owner: True)
+        return Coordinator(
+            self.ledger, self.sweep_id, epoch=epoch, role=role, same_driver=same_driver, clock=self.clock
+        )
+
+
+def hello(lane: str = "lane-0", pid: int = 100) -> LaneHello:
+    """A lane's process."""
+    return LaneHello(lane=lane, shape="", host="h", pid=pid, pid_started_at=float(pid))
+
+
+def score(params: dict[str, object], epoch: int) -> float:
+    """A made-up accuracy that depends on the parameters and rises by epoch."""
+    import math
+
+    rate = float(params["learning_rate"])  # type: ignore[arg-type]
+    return 1.0 / (1.0 + abs(math.log10(rate) + 2.5)) * (1 - 0.5**epoch)
+
+
+def run_attempt(
+    coordinator: Coordinator,
+    work: Work,
+    me: LaneHello,
+    *,
+    epochs: int = 4,
+    value: Callable[..., float] = score,
+) -> Ended:
+    """Trains the assignment in no time, deciding where the pruner can."""
+    (assignment,) = work.attempts
+    held: list[Report] = []
+    reached, values = 0, {}
+    for epoch in range(1, epochs + 1):
+        reached = epoch
+        values[epoch] = value(dict(assignment.params), epoch)
+        held.append(Report(epoch=epoch, metrics={GOAL: values[epoch]}, at=coordinator._clock()))
+        deciding = assignment.deciding == "every" or epoch in assignment.deciding
+        if deciding and not coordinator.decide(me, assignment.attempt, held):
+            return Ended(attempt=assignment.attempt, outcome="pruned", epochs=reached)
+        if deciding:
+            held = []
+    coordinator.pulse(me, assignment.attempt, held)
+    best = max(values, key=lambda e: (values[e], -e))
+    return Ended(
+        attempt=assignment.attempt, outcome="complete", objective=(values[best],), epoch=best, epochs=reached,
+        metrics={GOAL: values[best]},
+    )  # fmt: skip
+
+
+def drive(coordinator: Coordinator, me: LaneHello, *, most: int = 1_000, **options: object) -> int:
+    """One lane pulls attempts until it may leave; returns how many it made."""
+    coordinator.enter(me)
+    ended, made = None, 0
+    while made < most:
+        work = coordinator.next_attempts(me, ended=ended)
+        ended = None
+        if work.leave:
+            break
+        if work.attempts:
+            ended = run_attempt(coordinator, work, me, **options)  # type: ignore[arg-type]
+            made += 1
+    return made
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    """A fresh ledger."""
+    made = Bench(tmp_path)
+    yield made
+    made.ledger.close()

@@ -1,0 +1,48 @@
+"""Names of people's own code (`package.module:name`): importable elsewhere, and known by their source."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from trainers.errors import InputError
+
+
+def importable(name: str) -> Callable[..., Any]:
+    """The function or class of that name.
+
+    Raises:
+        InputError: it can't be imported by that name in another process, and why.
+    """
+    module_name, _, attribute = str(name).partition(":")
+    if not attribute or module_name == "__main__":
+        raise InputError(
+            "a function that a model needs must be named as package.module:name",
+            repr(name),
+            "put it into a module, so that the model can be built again elsewhere",
+        )
+    try:
+        found: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"{name} must be importable", f"{type(error).__name__}: {error}") from error
+    if not callable(found):
+        raise InputError(f"{name} must be a function or a class", type(found).__name__)
+    function: Callable[..., Any] = found
+    return function
+
+
+def source_of(name: str) -> str:
+    """The SHA-256 of the file that holds it, in hex; of its repr where there is no Python source."""
+    found = importable(name)
+    try:
+        path = inspect.getsourcefile(found)
+    except TypeError:
+        path = None
+    text = Path(path).read_bytes() if path else repr(found).encode()
+    return hashlib.sha256(text).hexdigest()

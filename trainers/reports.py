@@ -1,0 +1,81 @@
+"""What people's own code may report: names and numbers, checked one by one."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import math
+import numbers
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from trainers.errors import NotFinite, TrialError
+from trainers.job import Goal
+from trainers.metric_names import full_name
+
+log = logging.getLogger(__name__)
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. /-]{0,199}")  # what MLflow stores under any back end
+_OURS = ("best/", "system/")
+
+
+def checked(metrics: Mapping[str, Any], goals: Iterable[Goal]) -> dict[str, float]:
+    """The metrics by their full names, as floats.
+
+    A number that is not finite and by which nothing is judged is left out, with a warning in the log.
+
+    Raises:
+        TrialError: a name that can't be stored, or a value that is not one real number.
+        NotFinite: the value of a goal is not a finite number.
+    """
+    judged = {full_name(goal.metric) for goal in goals}
+    values: dict[str, float] = {}
+    for given, value in metrics.items():
+        name = full_name(_checked_name(given))
+        number = _number(name, value)
+        if math.isfinite(number):
+            values[name] = number
+        elif name in judged:
+            raise NotFinite(f"{name} must be a finite number", str(value))
+        else:
+            log.warning("%s was %s and is left out of this report", name, number)
+    return values
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or "//" in name:
+        raise TrialError(
+            "a metric's name must be letters, digits, and _ . - / or blanks within, at most 200", repr(name)
+        )
+    if name.startswith(_OURS):
+        raise TrialError("a metric's name must not begin with best/ or system/, which are ours", repr(name))
+    return name
+
+
+def _number(name: str, value: Any) -> float:
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a tensor or array of no dimensions
+        value = value.item()
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        shape = getattr(value, "shape", None)
+        kind = type(value).__name__ + (f" of shape {tuple(shape)}" if shape is not None else "")
+        raise TrialError(f"the value reported for {name} must be one number", f"{kind}: {value!r:.80}")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf  # an integer beyond 1e308
+
+
+def require_goals(metrics: Mapping[str, float], goals: Iterable[Goal], error: type[TrialError | Any]) -> None:
+    """Refuses metrics that lack something to be judged by.
+
+    Args:
+        error: the class to raise: `InputError` before anything is spent, `TrialError` afterwards.
+    """
+    for goal in goals:
+        wanted = full_name(goal.metric)
+        if wanted not in metrics:
+            near = difflib.get_close_matches(wanted, metrics, n=1)
+            hint = f"did you mean {near[0]}?" if near else "report it, or choose another objective.metric"
+            found = f"only {', '.join(sorted(metrics))}" if metrics else "no report at all"
+            raise error(f"the objective {wanted} must be reported", found, hint, key=("objective", "metric"))

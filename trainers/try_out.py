@@ -1,0 +1,146 @@
+"""Trying a family or a training function in a test or a notebook: no Ray, no ledger, no tracking."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+from trainers.dataset import Dataset
+from trainers.errors import InputError
+from trainers.family import Family
+from trainers.job import FunctionJob, Goal, Job, Length, Outcome
+from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
+from trainers.registry import load
+
+if TYPE_CHECKING:
+    import torch
+
+Show = Callable[[str], object]
+
+
+class _Shown:
+    """Hooks that show every report and keep nothing."""
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
+        self._show(f"epoch {epoch}  {values}")
+        return True
+
+    def alive(self, step: int) -> None:
+        pass
+
+    def stopping(self) -> bool:
+        return False
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        pass
+
+    def load(self) -> None:
+        return None
+
+
+def try_out(
+    reference: str | type[Family] | Family | Callable[..., Any],
+    params: Mapping[str, Any] | None = None,
+    *,
+    epochs: int = 1,
+    data: Dataset | Mapping[str, Any] | str | None = None,
+    options: Mapping[str, Any] | None = None,
+    objective: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    directory: Path | str | None = None,
+    show: Show = print,
+) -> Outcome:
+    """Trains one configuration here and now.
+
+    Args:
+        reference: a training function, a Family class or instance, or what a sweep file would name.
+        params: hyper-parameters; a family has defaults for the rest, a function gets these alone.
+        epochs: how many at most.
+        data: a decoded data set, a source (`builtin:digits`) or the sweep file's `data` mapping.
+        options: of a family that is not made yet.
+        objective: what the best epoch is judged by; by default a family's task's usual metric, and for a
+            function nothing (its last report is what comes back).
+        direction: needed for a metric that Velodrome does not know.
+        directory: for caches and for what a function writes; by default a folder that is gone afterwards.
+        show: takes one line a report.
+
+    Raises:
+        InputError: the reference, parameters, options or data can't be used.
+        TrialError: the attempt can't go on.
+    """
+    found = load(reference) if isinstance(reference, str) else reference
+    with TemporaryDirectory() as made:
+        folder = Path(directory) if directory is not None else Path(made)
+        folder.mkdir(parents=True, exist_ok=True)
+        dataset = _dataset(data, folder)
+        job = FunctionJob(
+            function=found,  # a family's place is taken by it below: the rest is the same for both
+            params=params or {},
+            seed=seed,
+            length=Length(epochs=epochs),
+            goals=_goals(objective, direction, None if inspect.isfunction(found) else dataset),
+            directory=folder,
+            data=dataset,
+            device=device,
+        )
+        if isinstance(found, type) and issubclass(found, Family):
+            found = found(options)
+        return _train(found, job, _Shown(show)) if isinstance(found, Family) else _call(job, _Shown(show))
+
+
+def _dataset(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Dataset | None:
+    if data is None or isinstance(data, Dataset):
+        return data
+    from trainers.data.open import open_dataset
+
+    spec = {"source": data} if isinstance(data, str) else data
+    return open_dataset(spec, base=Path.cwd(), cache=folder)
+
+
+def _goals(objective: str | None, direction: str | None, dataset: Dataset | None = None) -> tuple[Goal, ...]:
+    if objective is None:
+        if dataset is None or dataset.task is None:
+            return ()
+        objective = USUAL[dataset.task]
+    known = direction or direction_of(objective)
+    if known is None:
+        raise InputError(
+            "an objective that Velodrome does not know must come with its direction",
+            repr(objective),
+            f"add direction='minimize' or 'maximize'; known are {', '.join(DIRECTIONS)}",
+        )
+    return (Goal(metric=full_name(objective), maximize=known == "maximize"),)
+
+
+def _train(family: Family, like: FunctionJob, hooks: _Shown) -> Outcome:
+    if like.data is None:
+        raise InputError("a family must be given data", "none", "add data='builtin:digits', say")
+    from trainers.data.encode import encoded
+    from trainers.loop import train
+
+    family.check(like.data)
+    params = family.complete(like.params)
+    job = Job(
+        family=family,
+        params=params,
+        seed=like.seed,
+        length=like.length,
+        goals=like.goals,
+        device=like.device,
+    )
+    return train(job, encoded(family, like.data, params, like.directory), hooks)
+
+
+def _call(job: FunctionJob, hooks: _Shown) -> Outcome:
+    from trainers.function import run_function
+
+    return run_function(job, hooks)

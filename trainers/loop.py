@@ -259,8 +259,9 @@ class _Attempt:
         self.kept = resume.under("kept", tensors)
         for name, optimizer in self.stepper.optimizers.items():
             resume.unpack_optimizer(name, optimizer, tensors, document["optimizers"][name])
-        states = resume.under("random", tensors)
-        randomness.restore({name: rows[self.crew.rank] for name, rows in states.items()}, self.generator)
+        # cloned: torch.set_rng_state crashes the process on a tensor that begins within another's storage
+        states = {n: rows[self.crew.rank].clone() for n, rows in resume.under("random", tensors).items()}
+        randomness.restore(states, self.generator)
 
     # -- the end -------------------------------------------------------------------------------------------
 

@@ -112,7 +112,7 @@ def test_l1_makes_weights_small_and_weight_clip_bounds_them() -> None:
     plain, sparse = _run(epochs=20)[0], _run(epochs=20, l1=0.05)[0]
     assert _absolute(sparse) < 0.8 * _absolute(plain)
     clipped, _ = _run(epochs=5, weight_clip=0.05)
-    assert max(float(t.abs().max()) for t in clipped.weights.values()) <= 0.05
+    assert max(float(t.abs().max()) for t in clipped.weights.values()) < 0.050001
 
 
 def test_frozen_parameters_stay() -> None:

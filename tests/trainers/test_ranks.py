@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import tempfile
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def _process(case: Case, rank: int, rendezvous: str, results: Any) -> None:
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
     try:
         results.put((rank, case(rank)))
+    except Exception:  # told to the test, which would else wait for its whole time
+        results.put((rank, traceback.format_exc()))
     finally:
         dist.destroy_process_group()
 
@@ -49,7 +52,9 @@ def _both(spawn: Any, case: Case) -> dict[int, Any]:
         for process in processes:
             process.start()
         try:
-            return dict(results.get(timeout=TIMEOUT_S) for _ in processes)
+            found = dict(results.get(timeout=TIMEOUT_S) for _ in processes)
+            assert not [error for error in found.values() if isinstance(error, str)], found
+            return found
         finally:
             for process in processes:
                 process.join(10)

@@ -77,6 +77,13 @@ def test_stop_words_come_from_a_file(tmp_path: Path) -> None:
     assert stop_words("english") == STOP_WORDS
 
 
+def test_capitals_are_kept_where_asked() -> None:
+    vocabulary = fit_vocabulary(["Bush AND bush, DON'T"], lowercase=False, leave_out=frozenset({"and"}))
+    ids = word_ids(vocabulary, ["Bush bush And DON'T"])[0]
+    assert len(set(ids)) == len(ids) == 4
+    assert UNKNOWN not in ids
+
+
 def test_padding_fills_up_and_cuts() -> None:
     rows = padded([[5, 6, 7], [8]], 2)
     np.testing.assert_array_equal(rows, [[5, 6], [8, PAD]])

@@ -11,7 +11,8 @@ Shapes (B texts, L words of the batch's longest, D numbers a word, F filters a w
 With `structure: image` the text is cut or filled to `max_words` and its vectors are an image of one channel,
 [B, 1, max_words, D]: blocks of 3x3 convolution and pooling by two, then dense layers.
 
-Words are lower-cased and cut as Kim's clean_str does; the vocabulary is the training split's.
+Words are cut as Kim's clean_str does, and lower-cased unless told otherwise (Kim kept the case of TREC); the
+vocabulary is the training split's.
 """
 
 from __future__ import annotations
@@ -90,11 +91,14 @@ class TextCNN(Family):
         "min_count": Hyperparameter(
             default=1, types=(int,), low=1, doc="words seen less often in training are unknown"
         ),
+        "lowercase": Hyperparameter(
+            default=True, types=(bool,), doc="false, as Kim did for TREC: capitals tell names from words"
+        ),
         "vocabulary": Hyperparameter(
             default=30_000, types=(int,), low=3, doc="most entries, the commonest words first"
         ),
     }
-    encoding = ("min_count", "vocabulary")
+    encoding = ("min_count", "vocabulary", "lowercase")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "kim": {
             "embedding": 300,
@@ -128,6 +132,7 @@ class TextCNN(Family):
             min_count=params["min_count"],
             size=params["vocabulary"],
             leave_out=stop_words(self.options.stop_words),
+            lowercase=params["lowercase"],
         )
         length = self._length(vocabulary, texts, train)
         ids = writer.create("inputs", (len(texts), length), np.int32)

@@ -10,7 +10,9 @@ Shape legend: B examples of a batch, N rows of a data set.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
@@ -34,9 +36,17 @@ Array = npt.NDArray[Any]
 
 
 class Options(BaseModel):
-    """A family's fixed structure: what is set once for a sweep and not searched."""
+    """A family's fixed structure: what is set once for a sweep and not searched.
+
+    Attributes:
+        pretrained: a safetensors file whose weights, by name and shape, the module starts from.
+        freeze: patterns of parameters' names (`encoder.*`) that training leaves as they are.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pretrained: str | None = None
+    freeze: tuple[str, ...] = ()
 
 
 class ArrayWriter(Protocol):
@@ -80,17 +90,28 @@ class Family(ABC):
         """Checks the options.
 
         Args:
-            options: as in the sweep file, `preset` among them.
+            options: as in the sweep file, `preset` among them. A hyper-parameter's name here sets its
+                default, as a preset does.
 
         Raises:
             InputError: an unknown preset or option, or a value that does not fit.
         """
         given = dict(options or {})
         self.preset = given.pop("preset", None)
-        preset = self._preset_values(self.preset)
-        fixed = {k: v for k, v in preset.items() if k in self.Options.model_fields}
-        self.options = read_options(self.Options, {**fixed, **given})
-        self._preset_params = {k: v for k, v in preset.items() if k not in fixed}
+        values = {**self._preset_values(self.preset), **given}
+        tunable = self._tunable().keys() - self.Options.model_fields.keys()
+        structure = {name: value for name, value in values.items() if name not in tunable}
+        self.options = read_options(self.Options, structure, beside=tunable)
+        self._defaults = {name: value for name, value in values.items() if name in tunable}
+        self._check_defaults()
+
+    def _check_defaults(self) -> None:
+        entries = self._tunable()
+        for name, value in self._defaults.items():
+            try:
+                entries[name].check(name, value)
+            except InputError as error:
+                raise InputError(error.must, error.found, error.do, key=("options", name))
 
     def _preset_values(self, preset: Any) -> Mapping[str, Any]:
         if preset is None:
@@ -104,19 +125,14 @@ class Family(ABC):
 
     # -- what can be tuned -------------------------------------------------------------------------------
 
-    def known(self) -> dict[str, Hyperparameter]:
-        """Every hyper-parameter that this family reads, with its default here (presets applied)."""
-        from dataclasses import replace
+    def _tunable(self) -> dict[str, Hyperparameter]:
+        return {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
 
-        entries = {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
-        if self._preset_params.keys() - entries.keys():
-            raise TypeError(
-                f"preset {self.preset!r} sets {sorted(self._preset_params.keys() - entries.keys())}"
-            )
-        return {
-            name: replace(entry, default=self._preset_params[name]) if name in self._preset_params else entry
-            for name, entry in entries.items()
-        }
+    def known(self) -> dict[str, Hyperparameter]:
+        """Every hyper-parameter that this family reads, with its default here (preset, options)."""
+        entries = self._tunable()
+        changed = {name: replace(entries[name], default=value) for name, value in self._defaults.items()}
+        return {**entries, **changed}
 
     def complete(self, params: Params) -> dict[str, Any]:
         """The sampled hyper-parameters with defaults for the rest; refuses what can't be used."""
@@ -158,6 +174,19 @@ class Family(ABC):
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """A module with freshly drawn weights (the loop has seeded torch's generator)."""
 
+    def start(self, module: torch.nn.Module) -> None:
+        """Called once on a fresh module, after `init` and before a checkpoint is loaded: takes pretrained
+        weights and freezes parts. Not called where a finished model is loaded for use.
+
+        Raises:
+            InputError: the file's names or shapes are not the module's, or a pattern matches nothing.
+        """
+        from trainers.pretrained import freeze, load_pretrained
+
+        if self.options.pretrained is not None:
+            load_pretrained(module, Path(self.options.pretrained))
+        freeze(module, self.options.freeze)
+
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
         """The module's raw outputs for a batch (for classification: logits [B, classes])."""
         return module(batch["inputs"])
@@ -170,6 +199,11 @@ class Family(ABC):
         """None: the loop does forward, loss, backward and one optimizer's step. A family that needs more
         (two players, say) does it here through `step` and returns the numbers to show."""
         return None
+
+    def players(self, module: torch.nn.Module) -> Mapping[str, torch.nn.Module]:
+        """The parts of the module that have an optimizer each, by the name that `TrainStep.optimizers` has;
+        more than one only beside a `train_step` of the family's own."""
+        return {"model": module}
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """The batch with random changes, in training only; by default what `params["augment"]` says for
@@ -217,8 +251,11 @@ class TrainStep(Protocol):
         """Scaled and synchronised backward pass."""
 
 
-def read_options(model: type[Options], values: Mapping[str, Any]) -> Options:
+def read_options(model: type[Options], values: Mapping[str, Any], *, beside: Collection[str] = ()) -> Options:
     """The options as their typed model.
+
+    Args:
+        beside: other names that may stand there, to suggest for an unknown one.
 
     Raises:
         InputError: names the option, what it takes and, for an unknown one, the nearest that exists.
@@ -233,12 +270,9 @@ def read_options(model: type[Options], values: Mapping[str, Any]) -> Options:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, model.model_fields, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?"
-                if near
-                else f"known are {', '.join(model.model_fields) or 'none'}"
-            )
+            names = [*model.model_fields, *sorted(beside)]
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are preset, {', '.join(names)}"
             raise InputError("an option must be one of the family's", repr(name), hint, key=("options", name))
         raise InputError(
             f"option {name} must be valid: {first['msg']}", repr(first.get("input")), key=("options", name)

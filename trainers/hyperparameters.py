@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from trainers.augment import check_augment
 from trainers.errors import InputError
 
 
@@ -20,6 +21,8 @@ class Hyperparameter:
         low, high: inclusive bounds for numbers; `above` an exclusive lower bound.
         choices: the only values, where there is a list of them.
         words: strings taken beside numbers (`all` for `batch_size`).
+        of: for a list, the types of its items; the bounds then hold for each item.
+        rule: a further check of the value, which raises `InputError`.
     """
 
     default: Any
@@ -30,6 +33,8 @@ class Hyperparameter:
     high: float | None = None
     choices: tuple[Any, ...] | None = None
     words: tuple[str, ...] = ()
+    of: tuple[type, ...] = ()
+    rule: Callable[[Any], object] | None = None
 
     def check(self, name: str, value: Any) -> None:
         """Refuses a value that training could not use.
@@ -46,8 +51,13 @@ class Hyperparameter:
         if not self._fits(value):
             kinds = " or ".join([*(t.__name__ for t in self.types), *map(repr, self.words)])
             raise InputError(f"{name} must be {kinds}", repr(value), key=(name,))
+        if isinstance(value, list) and self.of:
+            for item in value:
+                replace(self, types=self.of, of=(), rule=None).check(f"each item of {name}", item)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             self._check_bounds(name, float(value))
+        if self.rule is not None:
+            self.rule(value)
 
     def _fits(self, value: Any) -> bool:
         if value is None:
@@ -118,11 +128,16 @@ TRAINING: Mapping[str, Hyperparameter] = {
         doc="of the learning rate",
     ),
     "warmup": Hyperparameter(
-        default=0.0, types=FLOAT, low=0.0, high=1.0, doc="share of the steps in which the rate rises"
+        default=0.0, types=FLOAT, low=0.0, high=1.0, doc="share of the steps in which the rate rises, before any schedule; 0 with warmup-cosine: a tenth"
     ),
     "label_smoothing": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=0.999, doc="of cross-entropy"),
     "precision": Hyperparameter(default="fp32", types=(str,), choices=("fp32", "bf16"), doc="bf16: autocast"),
-    "augment": Hyperparameter(default=None, types=(str, list, dict, type(None)), doc="see trainers.augment"),
+    "augment": Hyperparameter(
+        default=None,
+        types=(str, list, dict, type(None)),
+        doc="random changes of a batch, by name or with strengths: see trainers.augment",
+        rule=check_augment,
+    ),
     "init": Hyperparameter(
         default="default",
         types=(str,),

@@ -58,6 +58,7 @@ class Job:
         parts: `test` is read only where it is named here (confirmation).
         checkpoint_every: seconds between checkpoints, or None.
         checkpoint_epochs: reports between checkpoints, or None.
+        threads: for torch on the CPU; another number may round sums otherwise. None: as the process has it.
     """
 
     family: Family
@@ -71,6 +72,7 @@ class Job:
     read_test: bool = False
     checkpoint_seconds: float | None = None
     checkpoint_epochs: int | None = None
+    threads: int | None = None
 
 
 class Hooks(Protocol):
@@ -83,7 +85,8 @@ class Hooks(Protocol):
         """A training or evaluation step was made; `step` only grows. Called on every rank; cheap."""
 
     def stopping(self) -> bool:
-        """True: write a checkpoint after this report and leave with status `stopped`."""
+        """True: write a checkpoint now, after a step or a report, and leave with status `stopped`. Asked
+        some times a second."""
 
     def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
         """Write a checkpoint, atomically; only the newest must stay loadable."""

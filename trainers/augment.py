@@ -1,0 +1,213 @@
+"""Random changes of a batch in training: of images on the device, and of token ids.
+
+The hyper-parameter `augment` is a name, a list of names, or a mapping from names to strengths:
+
+    augment: flip
+    augment: [flip, rotate]
+    augment: {flip: 0.5, rotate: 15, noise: 0.02}
+
+Shape legend: B examples, C channels, H height, W width, L tokens.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+UNKNOWN = 1  # the token id that stands for a word left out; 0 is padding and stays
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One kind of change: its usual strength, the largest that makes sense, and what the number means."""
+
+    usual: float
+    most: float
+    doc: str
+
+
+IMAGES: Mapping[str, Change] = {
+    "flip": Change(usual=0.5, most=1.0, doc="chance of a mirror image, left for right"),
+    "crop": Change(usual=0.125, most=0.5, doc="zeros added around, as a share of the side, then a cut-out"),
+    "rotate": Change(usual=15.0, most=180.0, doc="largest angle in degrees, either way"),
+    "scale": Change(usual=0.1, most=0.9, doc="largest relative change of size, either way"),
+    "shift": Change(usual=0.1, most=0.5, doc="largest move as a share of the side, any way"),
+    "noise": Change(usual=0.05, most=1.0, doc="standard deviation, 1 being white less black"),
+}
+TEXT: Mapping[str, Change] = {
+    "word_dropout": Change(usual=0.1, most=1.0, doc="chance that a token becomes the unknown one"),
+}
+CHANGES: Mapping[str, Change] = {**IMAGES, **TEXT}
+
+
+def check_augment(spec: Any) -> dict[str, float]:
+    """The changes to make and their strengths, in the order in which they are made.
+
+    Args:
+        spec: None or `none`, a name, a list of names, or a mapping from names to strengths.
+
+    Raises:
+        InputError: an unknown name (with the nearest known), or a strength out of its range.
+    """
+    given = _strengths(spec)
+    for name, strength in given.items():
+        _check_one(name, strength)
+    return {name: float(given[name]) for name in CHANGES if name in given}
+
+
+def _strengths(spec: Any) -> dict[Any, Any]:
+    if spec is None or spec == "none":
+        return {}
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    names = [spec] if isinstance(spec, str) else spec
+    if not isinstance(names, (list, tuple)):
+        raise InputError(
+            "augment must be a name, a list of names or a mapping to strengths", repr(spec), key=("augment",)
+        )
+    return {name: CHANGES[name].usual if name in CHANGES else 0.0 for name in map(_word, names)}
+
+
+def _word(name: Any) -> str:
+    if not isinstance(name, str):
+        raise InputError("a list under augment must hold names", repr(name), key=("augment",))
+    return name
+
+
+def _check_one(name: Any, strength: Any) -> None:
+    if name not in CHANGES:
+        near = difflib.get_close_matches(str(name), CHANGES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(CHANGES)}"
+        raise InputError("augment must name known changes", repr(name), hint, key=("augment", str(name)))
+    most = CHANGES[name].most
+    number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
+    if not number or not 0 <= strength <= most:
+        raise InputError(
+            f"augment's {name} must be a number from 0 to {most:g} ({CHANGES[name].doc})",
+            repr(strength),
+            key=("augment", str(name)),
+        )
+
+
+def augment_batch(
+    batch: dict[str, torch.Tensor], spec: Any, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """The batch with changed `inputs`; every example is changed on its own.
+
+    Args:
+        batch: `inputs` are images [B, C, H, W], uint8 or floating, or token ids [B, L].
+        spec: see `check_augment`.
+        generator: the only source of chance; on any device, the batch's own being the fastest.
+
+    Returns:
+        A new mapping with a tensor of the same shape and type; the batch itself if nothing is to be done.
+
+    Raises:
+        InputError: a change that has no meaning for these inputs.
+    """
+    changes = {name: strength for name, strength in check_augment(spec).items() if strength > 0}
+    if not changes:
+        return batch
+    inputs = batch["inputs"]
+    if inputs.ndim == 4 and (inputs.is_floating_point() or str(inputs.dtype) == "torch.uint8"):
+        _refuse_others(changes, IMAGES, "images")
+        return {**batch, "inputs": _images(inputs, changes, generator)}
+    if inputs.ndim == 2 and str(inputs.dtype) in ("torch.int64", "torch.int32"):
+        _refuse_others(changes, TEXT, "token ids")
+        return {**batch, "inputs": _word_dropout(inputs, changes["word_dropout"], generator)}
+    _refuse_others(changes, {}, f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype}")
+    return batch
+
+
+def _refuse_others(changes: Mapping[str, float], known: Mapping[str, Change], what: str) -> None:
+    for name in changes:
+        if name not in known:
+            raise InputError(
+                f"augment must name changes that have a meaning for {what}",
+                repr(name),
+                f"use {' or '.join(known)}" if known else "leave augment out",
+                key=("augment", name),
+            )
+
+
+def _uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> torch.Tensor:
+    import torch
+
+    return torch.rand(shape, generator=generator, device=generator.device).to(device)
+
+
+def _word_dropout(ids: torch.Tensor, chance: float, generator: torch.Generator) -> torch.Tensor:
+    dropped = (_uniform(tuple(ids.shape), generator, ids.device) < chance) & (ids != 0)
+    return ids.masked_fill(dropped, UNKNOWN)
+
+
+def _images(images: torch.Tensor, changes: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    was_bytes = images.dtype == torch.uint8
+    changed = images.float() / 255 if was_bytes else images
+    if "flip" in changes:
+        changed = _flip(changed, changes["flip"], generator)
+    if "crop" in changes:
+        changed = _crop(changed, changes["crop"], generator)
+    if changes.keys() & {"rotate", "scale", "shift"}:
+        changed = _affine(changed, changes, generator)
+    if "noise" in changes:
+        changed = _noise(changed, changes["noise"], generator)
+    return (changed * 255).round_().clamp_(0, 255).to(torch.uint8) if was_bytes else changed
+
+
+def _flip(images: torch.Tensor, chance: float, generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    mirrored = _uniform((len(images), 1, 1, 1), generator, images.device) < chance
+    return torch.where(mirrored, images.flip(-1), images)
+
+
+def _crop(images: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    count, _, height, width = images.shape
+    rows, columns = math.ceil(share * height), math.ceil(share * width)
+    chance = _uniform((count, 2), generator, images.device)
+    top = (chance[:, 0] * (2 * rows + 1)).long()
+    left = (chance[:, 1] * (2 * columns + 1)).long()
+    padded = torch.nn.functional.pad(images, (columns, columns, rows, rows))
+    at_row = top[:, None] + torch.arange(height, device=images.device)
+    at_column = left[:, None] + torch.arange(width, device=images.device)
+    which = torch.arange(count, device=images.device)[:, None, None]
+    # Indices on both sides of a slice put the slice's dimension last: [B, H, W, C].
+    return padded[which, :, at_row[:, :, None], at_column[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def _affine(images: torch.Tensor, changes: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
+    """One rotation, change of size and move for each image, read from where each pixel came from."""
+    import torch
+
+    count, _, height, width = images.shape
+    chance = _uniform((count, 4), generator, images.device) * 2 - 1  # [B, 4] in [-1, 1)
+    angle = chance[:, 0] * math.radians(changes.get("rotate", 0.0))
+    size = 1 + chance[:, 1] * changes.get("scale", 0.0)
+    cos, sin = angle.cos() / size, angle.sin() / size
+    move = 2 * changes.get("shift", 0.0) * chance[:, 2:]  # the image's side is 2 in grid_sample's units
+    across = torch.stack([cos, -sin * (height / width), move[:, 0]], dim=1)
+    down = torch.stack([sin * (width / height), cos, move[:, 1]], dim=1)
+    theta = torch.stack([across, down], dim=1).to(images.dtype)  # [B, 2, 3]
+    grid = torch.nn.functional.affine_grid(theta, list(images.shape), align_corners=False)
+    return torch.nn.functional.grid_sample(images, grid, align_corners=False)
+
+
+def _noise(images: torch.Tensor, deviation: float, generator: torch.Generator) -> torch.Tensor:
+    import torch
+
+    shape = tuple(images.shape)
+    noise = torch.randn(shape, generator=generator, device=generator.device, dtype=torch.float32)
+    return images + deviation * noise.to(images.device, images.dtype)

@@ -1,0 +1,231 @@
+"""A trained model on disk: tensors, JSON and a manifest; no code, and nothing that is unpickled.
+
+| file | what it holds |
+| --- | --- |
+| `weights.safetensors` | the module's state, by name |
+| `model.json` | what rebuilds it: family or functions, options, params, fitted state; facts, versions |
+| `train_rows.bin` | content hash of each row of training: uint64, little-endian, ascending |
+| `example.json` | a few raw rows as `predict` takes them |
+| `manifest.json` | size and SHA-256 of each |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.code import fingerprints
+from trainers.errors import InputError
+from trainers.folders import Damaged, as_json, read_folder, write_folder
+from trainers.registry import BUILT_IN, load
+from trainers.rows import frame_from_json, frame_to_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from trainers.predictor import Predictor
+
+FORMAT = 1
+WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
+_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
+_TRAINING_ONLY = {"pretrained", "freeze"}
+
+RowHashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle's content, verified.
+
+    Attributes:
+        document: `model.json`.
+        weights: CPU tensors by name.
+        example: raw rows as `predict` takes them.
+        train_rows: content hashes of the rows that it was trained on, ascending.
+    """
+
+    document: Mapping[str, Any]
+    weights: Mapping[str, torch.Tensor]
+    example: pd.DataFrame
+    train_rows: RowHashes
+
+
+def save_bundle(
+    folder: Path,
+    *,
+    family_reference: str,
+    options: Mapping[str, Any],
+    params: Mapping[str, Any],
+    state: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+    example_rows: pd.DataFrame,
+    row_hashes_of_train: RowHashes,
+) -> Path:
+    """Writes the bundle of a family's model; afterwards it is there whole, or not at all.
+
+    Args:
+        family_reference: as in the sweep file: a built-in name or `package.module:Class`.
+        options: as in the sweep file; they are stored as they came out, a preset's values among them.
+        params: the trial's hyper-parameters; defaults are filled in.
+        weights: the module's state by name.
+        facts: JSON-able: metrics of the kept epoch, `fingerprint` of the data, sweep, trial, and so on.
+
+    Raises:
+        InputError: the reference is no family, or options or params are not its own.
+        OSError: the folder exists, or the file system refused.
+    """
+    family = load(family_reference)
+    if not isinstance(family, type):
+        raise InputError("a family's bundle needs a Family class", family_reference, "use save_functions")
+    made = family(options)
+    document = {
+        "family": family_reference,
+        "options": made.options.model_dump(mode="json", exclude=_TRAINING_ONLY),
+        "params": made.complete(params),
+        "state": dict(state),
+        "code": {} if family_reference in BUILT_IN else fingerprints([family_reference]),
+    }
+    return _write(folder, document, weights, facts, example_rows, row_hashes_of_train)
+
+
+def save_functions(
+    folder: Path,
+    *,
+    build: str,
+    predict: str,
+    params: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+    example_rows: pd.DataFrame,
+    row_hashes_of_train: RowHashes,
+) -> Path:
+    """Writes the bundle of a plain function's model (contract 3a).
+
+    Args:
+        build: `package.module:name` of a function that makes the module of the params: `build(**params)`.
+        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row.
+
+    Raises:
+        InputError: a name can't be imported or is not a function of that module.
+        OSError: the folder exists, or the file system refused.
+    """
+    document = {
+        "build": build,
+        "predict": predict,
+        "params": dict(params),
+        "code": fingerprints([build, predict]),
+    }
+    return _write(folder, document, weights, facts, example_rows, row_hashes_of_train)
+
+
+def _write(
+    folder: Path,
+    document: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+    example_rows: pd.DataFrame,
+    row_hashes_of_train: RowHashes,
+) -> Path:
+    whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": versions()}
+    files = {
+        WEIGHTS: _weights_bytes(weights),
+        MODEL: as_json(whole),
+        TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
+        EXAMPLE: as_json(frame_to_json(example_rows)),
+    }
+    return write_folder(folder, files)
+
+
+def _weights_bytes(weights: Mapping[str, torch.Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    # A copy of each: safetensors refuses tensors that share memory (tied weights do).
+    content: bytes = save(
+        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+    )
+    return content
+
+
+def versions() -> dict[str, str]:
+    """The versions that a model's numbers may depend on, of what is installed."""
+    import platform
+    from importlib import metadata
+
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS_OF:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
+    """Everything in a bundle, once its manifest has verified.
+
+    Args:
+        manifest_sha256: what the manifest must hash to, where a registry knows it.
+
+    Raises:
+        Damaged: says which file and what is wrong with it.
+    """
+    files = read_folder(folder, manifest_sha256=manifest_sha256)
+    missing = {WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE} - files.keys()
+    if missing:
+        raise Damaged(f"{folder} must be a model's bundle", f"no {min(missing)}")
+    document = json.loads(files[MODEL])
+    if document.get("format") != FORMAT:
+        raise Damaged(
+            f"{folder} must be a bundle of format {FORMAT}",
+            f"format {document.get('format')!r}",
+            "load it with the version of Velodrome that its model.json names",
+        )
+    return Bundle(
+        document=document,
+        weights=_weights(folder, files[WEIGHTS]),
+        example=frame_from_json(json.loads(files[EXAMPLE])),
+        train_rows=np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64),
+    )
+
+
+def _weights(folder: Path, content: bytes) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load as load_tensors
+
+    try:
+        weights: dict[str, torch.Tensor] = load_tensors(content)
+    except SafetensorError as error:
+        raise Damaged(f"{folder} must hold weights in safetensors", str(error)) from error
+    return weights
+
+
+def load_bundle(
+    folder: Path | str,
+    *,
+    device: str = "cpu",
+    manifest_sha256: str | None = None,
+    accept_code_change: bool = False,
+) -> Predictor:
+    """A bundle's model, ready to predict.
+
+    Args:
+        device: where it computes.
+        manifest_sha256: what the manifest must hash to, where a registry knows it.
+        accept_code_change: also take people's own code that is not the same as when the model was saved.
+
+    Raises:
+        Damaged: the folder is not what was written.
+        InputError: the code that it needs is not installed, has changed, or does not fit the weights.
+    """
+    from trainers.predictor import make_predictor
+
+    bundle = read_bundle(Path(folder), manifest_sha256=manifest_sha256)
+    return make_predictor(bundle, device=device, accept_code_change=accept_code_change)

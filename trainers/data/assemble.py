@@ -1,0 +1,289 @@
+"""From a source's raw columns to a data set: kinds, roles, task, usable rows, split, fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from trainers.data import hashing
+from trainers.data.folders import shared_folder
+from trainers.data.prepare import read_prepare
+from trainers.data.raw import Pictures, Raw, RawColumn, hashes_of, nearest
+from trainers.data.roles import Named, Roles, roles_of
+from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
+from trainers.data.typed import kind_of, missing_of, typed
+from trainers.dataset import Column, ColumnKind, Dataset, Part, Task
+from trainers.errors import InputError
+
+TASKS: tuple[Task, ...] = get_args(Task)
+FEW_CLASSES = 20
+
+
+def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
+    """The data set that a sweep file's `data` makes of a source's rows.
+
+    Raises:
+        InputError: the file asks for what can't be made of them; says which key is to blame.
+    """
+    task = read_task(spec.get("task"))
+    prepare = read_prepare(spec.get("prepare") or {})
+    rule = SplitRule.read(_mapping(spec, "split"))
+    source = str(spec["source"])
+    if not raw.rows:
+        raise InputError("data must have rows", f"none in {source}", key=("data", "source"))
+    kind = cache(lambda name: kind_of(name, raw.columns[name]))
+    roles = roles_of(raw, Named.read(_mapping(spec, "columns"), raw), task or raw.task, kind)
+    task, why = decide_task(raw, roles, task, kind)
+    raw, dropped = _usable(raw, roles, task, kind, prepare["missing"] == "drop", rule.by == "time")
+    if not raw.rows:
+        raise InputError("data must have usable rows", "; ".join(dropped), key=("data", "source"))
+    columns, target = _typed(raw, roles, task, kind)
+    classes, notes = _classes(target, task)
+    hashes = _row_hashes(raw, roles)
+    splits, split_notes = split_rows(rule, _facts(raw, roles, rule, hashes))
+    _check_parts(splits, raw.rows)
+    return Dataset(
+        kind=roles.kind,
+        task=task,
+        columns=columns,
+        target=target,
+        classes=classes,
+        splits=splits,
+        row_hashes=hashes,
+        fingerprint=hashing.fingerprint(hashes, raw.part, sorted(roles.features), roles.target, task),
+        source=source,
+        notes=(
+            *raw.notes,
+            *roles.notes,
+            *why,
+            *dropped,
+            *notes,
+            *split_notes,
+            *_thin(splits, target, classes),
+        ),
+        prepare=prepare,
+    )
+
+
+def _mapping(spec: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = spec.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise InputError(f"data.{key} must be a mapping", repr(value), key=("data", key))
+    return value
+
+
+def read_task(task: Any) -> Task | None:
+    """The task as written, checked.
+
+    Raises:
+        InputError: it is not one that there is.
+    """
+    if task is not None and task not in TASKS:
+        raise InputError(
+            "task must be one that there is", repr(task), nearest(str(task), TASKS), key=("data", "task")
+        )
+    return task  # type: ignore[no-any-return]
+
+
+def decide_task(raw: Raw, roles: Roles, given: Task | None, kind: Any) -> tuple[Task | None, tuple[str, ...]]:
+    """The task and, where it was inferred, why.
+
+    Raises:
+        InputError: the task that was given does not fit the data.
+    """
+    if given is not None:
+        _check_task(given, roles, kind)
+        return given, ()
+    if raw.task is not None and (raw.target == roles.target or roles.kind in ("corpus", "pairs")):
+        return raw.task, ()
+    if roles.kind == "corpus":
+        return "language-model", ("task language-model: texts without a target",)
+    if roles.kind == "pairs":
+        return "seq2seq", ("task seq2seq: an input and a target text",)
+    if roles.target is None:
+        return "reconstruction", (
+            "task reconstruction: there is no target; name one under data.columns.target",
+        )
+    return _task_of_target(raw.columns[roles.target], roles.target, kind)
+
+
+def _check_task(task: Task, roles: Roles, kind: Any) -> None:
+    if task in ("classification", "regression") and roles.target is None:
+        do = "name one under data.columns.target"
+        raise InputError(f"{task} needs a target", "none", do, key=("data", "columns", "target"))
+    if task == "regression" and roles.target and kind(roles.target) != "number":
+        found = f"{kind(roles.target)} in column {roles.target!r}"
+        raise InputError("a regression's target must hold numbers", found, key=("data", "columns", "target"))
+
+
+def _task_of_target(column: RawColumn, name: str, kind: Any) -> tuple[Task, tuple[str, ...]]:
+    found: ColumnKind = kind(name)
+    if found != "number":
+        return "classification", (f"task classification: target {name!r} holds words",)
+    assert not isinstance(column, Pictures)
+    values = typed({name: column}, {name: "number"}, None)[name].values
+    numbers = np.asarray(values)[~np.isnan(values)]
+    distinct = np.unique(numbers)
+    whole = bool((distinct == np.round(distinct)).all())
+    if whole and len(distinct) <= FEW_CLASSES and len(distinct) * 3 <= max(len(numbers), 6):
+        return "classification", (f"task classification: target {name!r} has {len(distinct)} whole numbers",)
+    return "regression", (f"task regression: target {name!r} has {len(distinct):,} different numbers",)
+
+
+def _usable(
+    raw: Raw, roles: Roles, task: Task | None, kind: Any, drop_missing: bool, by_time: bool
+) -> tuple[Raw, tuple[str, ...]]:
+    """The rows that can be learned from, and what was left out."""
+    needed = {roles.target: "the target"} if roles.target and task != "reconstruction" else {}
+    if roles.kind in ("text", "pairs", "corpus", "image"):
+        needed |= dict.fromkeys(roles.features.values(), "what is learned from")
+    elif drop_missing:
+        needed |= dict.fromkeys(roles.features.values(), "a feature (prepare.missing: drop)")
+    if by_time and roles.time:
+        needed[roles.time] = "the time"
+    keep = np.ones(raw.rows, np.bool_)
+    notes = []
+    for name, what in needed.items():
+        pair = name == roles.target and roles.kind == "pairs"
+        column_kind: ColumnKind = "text" if pair else kind(name)
+        missing = missing_of(raw.columns[name], column_kind) & keep
+        if missing.any():
+            notes.append(f"{int(missing.sum()):,} rows without {what} ({name}) are left out")
+        keep &= ~missing
+    return (raw, ()) if keep.all() else (keep_rows(raw, keep), tuple(notes))
+
+
+def keep_rows(raw: Raw, keep: npt.NDArray[np.bool_]) -> Raw:
+    """Only the rows that the mask names; on disk where the source is."""
+    part = None if raw.part is None else raw.part[keep]
+    if raw.folder is None:
+        columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
+        return replace(raw, columns=columns, part=part)
+    table = pa.table(dict(raw.columns))
+
+    def build(aside: Path) -> None:
+        at = 0
+        with (
+            pa.OSFile(str(aside / "table.arrow"), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
+            for batch in table.to_batches(max_chunksize=hashing.CHUNK_ROWS):
+                writer.write_batch(batch.filter(pa.array(keep[at : at + len(batch)])))
+                at += len(batch)
+
+    digest = hashlib.sha256(np.packbits(keep).tobytes()).hexdigest()[:16]
+    folder = shared_folder(raw.folder.with_name(f"{raw.folder.name}-{digest}"), build)
+    kept = pa.ipc.open_file(pa.memory_map(str(folder / "table.arrow"))).read_all()
+    return replace(raw, columns={name: kept[name] for name in kept.column_names}, part=part, folder=folder)
+
+
+def _kept(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
+    return column.keep(keep) if isinstance(column, Pictures) else column.filter(pa.array(keep))
+
+
+def _typed(raw: Raw, roles: Roles, task: Task | None, kind: Any) -> tuple[dict[str, Column], Column | None]:
+    kinds: dict[str, ColumnKind] = {name: kind(name) for name in roles.features.values()}
+    if roles.kind in ("text", "pairs", "corpus"):
+        kinds = dict.fromkeys(kinds, "text")
+    folder = raw.folder.with_name(f"{raw.folder.name}-derived") if raw.folder else None
+    values = typed({name: raw.columns[name] for name in kinds}, kinds, folder)
+    columns = {name: replace(values[column], name=name) for name, column in roles.features.items()}
+    if roles.target is None:
+        return columns, None
+    target_kind = _target_kind(roles, task, kind)
+    target = typed({roles.target: raw.columns[roles.target]}, {roles.target: target_kind}, folder)
+    return columns, target[roles.target]
+
+
+def _target_kind(roles: Roles, task: Task | None, kind: Any) -> ColumnKind:
+    if roles.kind == "pairs":
+        return "text"
+    if task == "regression":
+        return "number"
+    found: ColumnKind = kind(roles.target)
+    return "category" if task == "classification" or found != "number" else found
+
+
+def _classes(target: Column | None, task: Task | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Sorted labels (numbers by their size), and notes.
+
+    Raises:
+        InputError: fewer than two classes, or no two rows of the same one.
+    """
+    if target is None or target.kind != "category":
+        return (), _constant(target)
+    labels = sorted({str(label) for label in target.values if label is not None}, key=_by_size)
+    key = ("data", "columns", "target")
+    if task == "classification" and len(labels) < 2:
+        found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
+        raise InputError("classification needs two classes at least", found, key=key)
+    if task == "classification" and len(labels) > 2 and len(labels) == len(target.values):
+        found = f"{len(labels)} classes in as many rows of column {target.name!r}"
+        do = "is it an identifier, or task: regression?"
+        raise InputError("classification needs classes of several rows", found, do, key=key)
+    return tuple(labels), ()
+
+
+def _by_size(label: str) -> tuple[int, float, str]:
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
+
+
+def _constant(target: Column | None) -> tuple[str, ...]:
+    if target is None or target.kind != "number":
+        return ()
+    values = np.asarray(target.values)
+    return ("every row has the same target",) if len(values) and np.ptp(values) == 0 else ()
+
+
+def _row_hashes(raw: Raw, roles: Roles) -> npt.NDArray[np.uint64]:
+    parts = {name: hashes_of(raw.columns[column]) for name, column in roles.features.items()}
+    if roles.target is not None:
+        parts["\0target"] = hashes_of(raw.columns[roles.target])
+    return hashing.of_rows(parts, raw.rows)
+
+
+def _facts(raw: Raw, roles: Roles, rule: SplitRule, hashes: npt.NDArray[np.uint64]) -> RowFacts:
+    group = time = None
+    if roles.group:
+        group = hashes_of(raw.columns[roles.group])
+        group = np.where(group == hashing.MISSING, hashes, group)  # rows without a group stand alone
+    if roles.time and rule.by == "time":
+        time = np.asarray(
+            typed({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[roles.time].values
+        )
+    return RowFacts(content=hashes, group=group, time=time, part=raw.part)
+
+
+def _check_parts(splits: Mapping[Part, Rows], rows: int) -> None:
+    for part in PARTS[:2]:
+        if not len(splits[part]):
+            do = f"give {part} a larger share in data.split, another salt, or more rows"
+            found = f"none of {rows:,} rows"
+            raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
+
+
+def _thin(splits: Mapping[Part, Rows], target: Column | None, classes: Sequence[str]) -> list[str]:
+    """Notes about parts without rows and classes that a part never sees."""
+    notes = [] if len(splits["test"]) else ["no rows in the test part: confirm and promote will refuse"]
+    if target is None or not classes:
+        return notes
+    labels = target.values
+    for part in PARTS:
+        seen = Counter(labels[int(row)] for row in splits[part])
+        absent = [label for label in classes if label not in seen]
+        if absent and len(splits[part]):
+            listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+            notes.append(f"{len(absent)} classes have no row in {part}: {listed}")
+    return notes

@@ -1,0 +1,199 @@
+"""Resident batches: a part's examples, gathered by index from arrays that are already encoded.
+
+The order of an epoch is a pure function of seed and epoch, so a resumed attempt goes on where it stopped, and
+several ranks together see what one rank with their joint batch would see, in the same order.
+
+Shape legend: N rows of the data set, n rows of the part, B examples of a batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from trainers.dataset import Encoded, Part
+from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+BatchSize = int | Literal["all"]
+SHARE_OF_FREE = 0.25  # of a GPU's free memory, when no budget is given
+
+
+class Batches:
+    """One part of an encoded data set, on one device.
+
+    On the CPU the arrays' memory map is used as it is: lanes share its pages, and what does not fit in memory
+    is read from disk as it is needed. A GPU holds a copy of the part where that fits in the budget; else
+    batches are gathered on the host and sent.
+
+    Attributes:
+        rows: int64 [n], the part's rows of the data set, ascending.
+        resident: whether the arrays are on the device as a whole.
+    """
+
+    def __init__(
+        self, encoded: Encoded, part: Part, device: str = "cpu", budget_bytes: int | None = None
+    ) -> None:
+        """Opens a part.
+
+        Args:
+            encoded: from `trainers.data.encode.encoded`.
+            part: train, validation or test.
+            device: as torch names it.
+            budget_bytes: how much of the device the copy may take; by default a quarter of what is free.
+
+        Raises:
+            InputError: the part has no rows.
+        """
+        import torch
+
+        rows = encoded.splits.get(part)
+        if rows is None or not len(rows):
+            raise InputError(f"the {part} part must have rows", "none", key=("data", "split"))
+        self.part = part
+        self.device = torch.device(device)
+        self.rows = torch.from_numpy(np.array(rows, np.int64))
+        self._arrays = {name: torch.from_numpy(values) for name, values in encoded.arrays.items()}
+        self._whole: dict[str, torch.Tensor] | None = None
+        self.resident = self.device.type == "cpu" or self._fits(budget_bytes)
+        if self.resident and self.device.type != "cpu":
+            self._arrays = {
+                name: self._host(values, self.rows).to(self.device) for name, values in self._arrays.items()
+            }
+
+    def __len__(self) -> int:
+        """n, the examples of the part."""
+        return len(self.rows)
+
+    def _fits(self, budget_bytes: int | None) -> bool:
+        import torch
+
+        if budget_bytes is None:
+            cuda = self.device.type == "cuda"
+            budget_bytes = int(torch.cuda.mem_get_info(self.device)[0] * SHARE_OF_FREE) if cuda else 0
+        return self.size_bytes <= budget_bytes
+
+    @property
+    def size_bytes(self) -> int:
+        """What the part's examples take, all arrays together."""
+        row = sum(values[:1].numel() * values.element_size() for values in self._arrays.values())
+        return row * len(self.rows)
+
+    # -- order ---------------------------------------------------------------------------------------------
+
+    def steps(self, batch_size: BatchSize, world_size: int = 1) -> int:
+        """Batches of an epoch, the same on every rank."""
+        return -(-len(self) // self._joint(batch_size, world_size))
+
+    def _joint(self, batch_size: BatchSize, world_size: int) -> int:
+        return len(self) if batch_size == "all" else batch_size * world_size
+
+    def epoch_order(self, epoch: int, seed: int, *, shuffle: bool = True) -> torch.Tensor:
+        """Positions in the part, int64 [n], in the order of this epoch; depends on nothing else."""
+        import torch
+
+        if not shuffle:
+            return torch.arange(len(self))
+        text = f"order {seed} {epoch}".encode()
+        derived = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+        return torch.randperm(len(self), generator=torch.Generator().manual_seed(derived))
+
+    def order(
+        self,
+        epoch: int,
+        seed: int,
+        batch_size: BatchSize,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        shuffle: bool = True,
+        start: int = 0,
+    ) -> Iterator[torch.Tensor]:
+        """The batches of an epoch as positions in the part, for `gather`.
+
+        Each rank gets its stretch of the joint batch of `batch_size * world_size` examples. The last joint
+        batch is dealt out evenly, so stretches differ by one example at most; where it has fewer examples
+        than there are ranks, the rest get its first one, with weight 0 (see `weight`).
+
+        Args:
+            epoch: from 0 or 1, as the caller counts.
+            seed: the attempt's.
+            batch_size: examples a rank, or `all` for the whole part in one batch.
+            rank: this process.
+            world_size: processes together.
+            shuffle: False goes through the part in its own order (evaluation).
+            start: batches to skip, where an attempt resumes within an epoch.
+        """
+        joint = self._joint(batch_size, world_size)
+        whole = batch_size == "all"  # order means nothing to a sum over all, and the part's own needs no copy
+        positions = self.epoch_order(epoch, seed, shuffle=shuffle and not whole)
+        if self.resident and self.device.type != "cpu":
+            positions = positions.to(self.device)
+        for at in range(start * joint, len(self), joint):
+            together = positions[at : at + joint]
+            first, last = _stretch(len(together), rank, world_size)
+            yield together[first:last] if last > first else together[:1]
+
+    def weight(self, step: int, batch_size: BatchSize, rank: int = 0, world_size: int = 1) -> float:
+        """What this rank's mean loss counts in the mean over ranks, so that gradients that are averaged over
+        ranks are those of the joint batch: 1 but for a last batch that can't be dealt out evenly."""
+        joint = self._joint(batch_size, world_size)
+        count = min(joint, len(self) - step * joint)
+        first, last = _stretch(count, rank, world_size)
+        return (last - first) * world_size / count
+
+    # -- examples ------------------------------------------------------------------------------------------
+
+    def gather(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The examples at these positions of the part, every array [B, …], on the device."""
+        if len(positions) == len(self) and self._is_whole(positions):
+            return self.whole()
+        if self.device.type == "cpu":
+            rows = self.rows[positions]
+            return {name: values.index_select(0, rows) for name, values in self._arrays.items()}
+        if self.resident:
+            at = positions.to(self.device)
+            return {name: values.index_select(0, at) for name, values in self._arrays.items()}
+        rows = self.rows[positions.cpu()]
+        return {name: self._sent(self._host(values, rows)) for name, values in self._arrays.items()}
+
+    def _is_whole(self, positions: torch.Tensor) -> bool:
+        import torch
+
+        return bool(torch.equal(positions, torch.arange(len(self), device=positions.device)))
+
+    def whole(self) -> dict[str, torch.Tensor]:
+        """All examples of the part; gathered once, and without a copy where its rows stand in one piece."""
+        if self._whole is None:
+            self._whole = self._gather_whole()
+        return dict(self._whole)
+
+    def _gather_whole(self) -> dict[str, torch.Tensor]:
+        if self.resident and self.device.type != "cpu":
+            return self._arrays
+        first, count = int(self.rows[0]), len(self)
+        if self.device.type == "cpu" and int(self.rows[-1]) - first + 1 == count:
+            return {name: values.narrow(0, first, count) for name, values in self._arrays.items()}
+        return {name: self._host(values, self.rows).to(self.device) for name, values in self._arrays.items()}
+
+    @staticmethod
+    def _host(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        return values.index_select(0, rows)
+
+    def _sent(self, values: torch.Tensor) -> torch.Tensor:
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
+
+
+def _stretch(count: int, rank: int, world_size: int) -> tuple[int, int]:
+    """First and last (exclusive) example of a rank in a joint batch of `count`; a full one is cut in equal
+    pieces, a shorter one as evenly as can be."""
+    base, more = divmod(count, world_size)
+    first = rank * base + min(rank, more)
+    return first, first + base + (1 if rank < more else 0)

@@ -1,0 +1,198 @@
+"""Images of any size and format as arrays of one size.
+
+Shape legend: N rows, B images of a person, H height, W width, C channels (1 or 3).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.dataset import Column
+from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    from trainers.family import ArrayWriter
+
+Fit = Literal["crop", "stretch"]
+Pixels = npt.NDArray[np.uint8]
+PIECE_ROWS = 256
+MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
+
+
+def natural_size(column: Column) -> tuple[int, int, int] | None:
+    """(H, W, C) where all images have one, else None."""
+    values = column.values
+    if isinstance(values, np.ndarray):
+        return int(values.shape[1]), int(values.shape[2]), int(values.shape[3])
+    return None
+
+
+def decode(
+    column: Column,
+    writer: ArrayWriter,
+    name: str = "inputs",
+    *,
+    size: tuple[int, int],
+    channels: int,
+    fit: Fit = "crop",
+) -> Pixels:
+    """Writes every image of a column, piece by piece, as the array `name`, uint8 [N, H, W, C].
+
+    Args:
+        column: of kind `image`.
+        writer: where the array goes.
+        name: the array's name.
+        size: (H, W).
+        channels: 1 for grey, 3 for colour.
+        fit: `crop` scales the shorter side and cuts the middle out; `stretch` scales both sides.
+
+    Raises:
+        InputError: an image can't be read; names its file or row.
+    """
+    rows = len(column.values)
+    target = writer.create(name, (rows, *size, channels), np.uint8)
+    workers = min(4, os.cpu_count() or 1)
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        for at in range(0, rows, PIECE_ROWS):
+            piece = column.values[at : at + PIECE_ROWS]
+            if isinstance(piece, np.ndarray) and piece.shape[1:] == (*size, channels):
+                target[at : at + len(piece)] = piece
+                continue
+            numbered = enumerate(piece, start=at)
+            images = pool.map(lambda each: _one(each[1], f"row {each[0]}", size, channels, fit), numbered)
+            for row, pixels in enumerate(images, start=at):
+                target[row] = pixels
+    return target
+
+
+def from_user(values: Iterable[Any], *, size: tuple[int, int], channels: int, fit: Fit = "crop") -> Pixels:
+    """A person's images as uint8 [B, H, W, C].
+
+    Args:
+        values: paths, encoded bytes, PIL images, or arrays and nested lists of any size: H x W, H x W x C
+            or C x H x W, whole numbers from 0 to 255 or fractions from 0 to 1.
+        size: (H, W).
+        channels: 1 for grey, 3 for colour.
+        fit: as in `decode`.
+
+    Raises:
+        InputError: one of them can't be read; names its file or row.
+    """
+    images = [_one(value, f"image {at}", size, channels, fit) for at, value in enumerate(values)]
+    return np.stack(images) if images else np.zeros((0, *size, channels), np.uint8)
+
+
+def _one(value: Any, where: str, size: tuple[int, int], channels: int, fit: Fit) -> Pixels:
+    """uint8 [H, W, C]."""
+    from PIL import Image
+
+    if isinstance(value, (str, Path)):
+        where = str(value)
+    mode = "L" if channels == 1 else "RGB"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            picture = value if isinstance(value, Image.Image) else _opened(value, size)
+            resized = _resized(_flat(picture, mode), size, fit)
+    except InputError:
+        raise
+    except Exception as error:  # decoders of two dozen formats raise what they like at damaged files
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        do = "replace the file or take it away"
+        raise InputError("every image must be readable", f"{where}: {text}", do) from error
+    return np.asarray(resized).reshape(*size, channels)
+
+
+def _opened(value: Any, size: tuple[int, int]) -> Any:
+    from PIL import Image
+
+    if isinstance(value, (str, Path, bytes)):
+        picture = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+        if picture.width * picture.height > MOST_PIXELS:
+            raise ValueError(f"{picture.width}x{picture.height} is more than {MOST_PIXELS:,} pixels")
+        picture.draft(None, (size[1] * 2, size[0] * 2))  # a JPEG is decoded at a fraction of its size
+        return picture
+    pixels = as_pixels(value)
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _flat(picture: Any, mode: str) -> Any:
+    """The picture in the mode, transparency on white."""
+    from PIL import Image
+
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    if picture.mode.startswith("I;16") or picture.mode == "I":
+        picture = Image.fromarray((np.asarray(picture, np.float64) / 257).astype(np.uint8))
+    return picture if picture.mode == mode else picture.convert(mode)
+
+
+def _resized(picture: Any, size: tuple[int, int], fit: Fit) -> Any:
+    from PIL import Image, ImageOps
+
+    width_height = (size[1], size[0])
+    if picture.size == width_height:
+        return picture
+    if fit == "stretch":
+        return picture.resize(width_height, Image.Resampling.BILINEAR)
+    return ImageOps.fit(picture, width_height, Image.Resampling.BILINEAR)
+
+
+def as_pixels(value: Any) -> Pixels:
+    """One image of numbers as uint8 [H, W, C].
+
+    Raises:
+        ValueError: the shape is not an image's, or the numbers are not a pixel's.
+    """
+    values = np.asarray(value.tolist() if hasattr(value, "tolist") and value.dtype == object else value)
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim == 3 and values.shape[-1] not in (1, 3, 4) and values.shape[0] in (1, 3):
+        values = np.moveaxis(values, 0, -1)
+    if values.ndim != 3 or values.shape[-1] not in (1, 3, 4) or 0 in values.shape:
+        raise ValueError(f"an image must be H x W, H x W x C or C x H x W, but got {values.shape}")
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise ValueError("an image must hold finite numbers")
+    low, high = float(values.min()), float(values.max())
+    if low < 0 or high > 255:
+        raise ValueError(f"pixels must be from 0 to 255, or 0 to 1, but got {low:g} to {high:g}")
+    scale = 255.0 if values.dtype.kind in "fb" and high <= 1.0 else 1.0
+    return np.round(values * scale).astype(np.uint8)
+
+
+def sizes_of(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int]]:
+    """(H, W, C) of some of the images, so that a family can choose a size; reads headers alone.
+
+    Raises:
+        InputError: one of them can't be read.
+    """
+    found = natural_size(column)
+    if found is not None:
+        return [found for _ in rows]
+    return [_size_of(column.values[int(row)], int(row)) for row in rows]
+
+
+def _size_of(value: Any, row: int) -> tuple[int, int, int]:
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+                channels = 1 if picture.mode in ("1", "L", "I", "F", "I;16") else 3
+                return picture.height, picture.width, channels
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        where = value if isinstance(value, str) else f"row {row}"
+        raise InputError("every image must be readable", f"{where}: {error}") from error

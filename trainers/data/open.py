@@ -1,0 +1,105 @@
+"""A data set from the `data` mapping of a sweep file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from trainers.data.raw import check_names, nearest
+from trainers.dataset import Dataset
+from trainers.errors import InputError
+
+KEYS = ("source", "task", "columns", "prepare", "split")
+BUILTIN = ("digits", "diabetes", "cancer", "docstrings", "photos")
+SOURCES = ("builtin", "csv", "jsonl", "parquet", "images", "npz", "text", "hf", "none")
+
+
+def open_dataset(spec: Mapping[str, Any], *, base: Path, cache: Path) -> Dataset:
+    """Reads a source and decides what its columns are, what is learned, and which row is in which part.
+
+    Nothing is unpickled, whatever the source holds. What is too large for memory is copied once into
+    `cache` as memory-mapped files, under a lock, so that several processes may ask at once.
+
+    Args:
+        spec: the sweep file's `data`: source, task, columns, prepare, split.
+        base: the folder that relative paths start from.
+        cache: a folder for what is worth keeping between calls; safe to delete at any time.
+
+    Raises:
+        InputError: the source can't be read, or can't be used as asked; says what, where and what to do.
+    """
+    check_names(spec, KEYS, "data")
+    scheme, _, rest = read_source(spec.get("source")).partition(":")
+    if scheme == "none":
+        return _nothing(spec)
+    from trainers.data.assemble import assemble, read_task
+
+    task = read_task(spec.get("task"))
+    if scheme == "builtin":
+        from trainers.data.sources.builtin import read_builtin
+
+        return assemble(read_builtin(rest, task, cache), spec)
+    if scheme == "hf":
+        from trainers.data.sources.hub import read_hub
+
+        return assemble(read_hub(rest, base), spec)
+    path = base / Path(rest).expanduser()
+    return assemble(_read_path(scheme, path, cache), spec)
+
+
+def _read_path(scheme: str, path: Path, cache: Path) -> Any:
+    if scheme == "npz":
+        from trainers.data.sources.arrays import read_npz
+
+        return read_npz(path, cache)
+    if scheme == "images":
+        from trainers.data.sources.pictures import read_pictures
+
+        return read_pictures(path, cache)
+    from trainers.data.sources.files import read_files
+
+    return read_files(scheme, path, cache)
+
+
+def read_source(source: Any) -> str:
+    """The source as written, checked as far as its text goes.
+
+    Raises:
+        InputError: no source, or one of an unknown kind.
+    """
+    key = ("data", "source")
+    if not isinstance(source, str) or not source:
+        do = "write for instance source: csv:churn.csv"
+        raise InputError("data needs a source", repr(source), do, key=key)
+    scheme, colon, rest = source.partition(":")
+    if scheme not in SOURCES:
+        raise InputError("a source must be of a known kind", repr(source), nearest(scheme, SOURCES), key=key)
+    if scheme == "none":
+        if colon:
+            raise InputError("the source none takes nothing", repr(source), key=key)
+        return source
+    if not rest.strip() or "\0" in rest:
+        raise InputError(f"{scheme}: must name what to read", repr(source), f"write {scheme}:NAME", key=key)
+    if scheme == "builtin" and rest not in BUILTIN:
+        raise InputError(
+            "a built-in source must be one that there is", repr(rest), nearest(rest, BUILTIN), key=key
+        )
+    return source
+
+
+def _nothing(spec: Mapping[str, Any]) -> Dataset:
+    import hashlib
+    import json
+
+    document = json.dumps(spec, sort_keys=True, default=str)
+    fingerprint = hashlib.sha256(document.encode()).hexdigest()[:32]
+    return Dataset(
+        kind="none",
+        task=spec.get("task"),
+        columns={},
+        target=None,
+        source="none",
+        fingerprint=fingerprint,
+        notes=("own code reads its own data: nothing is known of it here",),
+    )

@@ -1,0 +1,100 @@
+"""What a source hands over before anything is inferred: raw columns and the parts that it brings."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from trainers.data import hashing
+from trainers.dataset import Kind, Task
+from trainers.errors import InputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Images: an array uint8 [N, H, W, C], or N paths of files whose content hashes are known."""
+
+    values: npt.NDArray[np.uint8] | list[str]
+    hashes: npt.NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> Pictures:
+        """Only the rows that the mask names."""
+        kept = np.flatnonzero(mask)
+        values = self.values[kept] if isinstance(self.values, np.ndarray) else [self.values[i] for i in kept]
+        return Pictures(values=values, hashes=self.hashes[kept])
+
+
+RawColumn: TypeAlias = "pa.ChunkedArray | Pictures"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """A source's rows.
+
+    Attributes:
+        columns: Arrow columns (strings where the format has no types) and images.
+        part: int8 [N], index into `split.PARTS`, where the source brings parts.
+        kind, task, target: what the source itself knows.
+        folder: where a source that is too large for memory keeps what is derived from it; else None.
+        notes: for people.
+    """
+
+    columns: Mapping[str, RawColumn]
+    part: npt.NDArray[np.int8] | None = None
+    kind: Kind | None = None
+    task: Task | None = None
+    target: str | None = None
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """N, over all parts."""
+        return len(next(iter(self.columns.values()))) if self.columns else 0
+
+
+def hashes_of(column: RawColumn) -> npt.NDArray[np.uint64]:
+    """Content hash of each value, uint64 [N]."""
+    if isinstance(column, Pictures):
+        return column.hashes
+    return hashing.of_arrow(column)
+
+
+def arrow(values: Iterable[Any] | npt.NDArray[Any]) -> pa.ChunkedArray:
+    """The values as an Arrow column."""
+    return pa.chunked_array([pa.array(values)])
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say about a name that is not known: the nearest that is, or all."""
+    names = [str(entry) for entry in known]
+    folded = {entry.lower(): entry for entry in names}
+    near = difflib.get_close_matches(str(name).lower(), folded, n=1)
+    if near:
+        return f"did you mean {folded[near[0]]!r}?"
+    listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return f"known are {listed}" if names else "there are none"
+
+
+def check_names(given: Mapping[str, Any], known: Iterable[str], *key: str) -> None:
+    """Refuses a key that nothing reads.
+
+    Raises:
+        InputError: names the nearest key that is known.
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise InputError(
+                f"a key of {'.'.join(key)} must be known", repr(name), nearest(name, known), key=(*key, name)
+            )

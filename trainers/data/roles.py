@@ -1,0 +1,215 @@
+"""Which column is what: as the sweep file names them, or by obvious names, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from trainers.data.raw import Raw, check_names, nearest
+from trainers.dataset import ColumnKind, Kind, Task
+from trainers.errors import InputError
+
+TARGETS = ("target", "label", "labels", "y", "class")
+INPUTS = ("input", "source", "src", "question", "prompt", "summary")
+REFERENCES = ("reference", "target", "tgt", "output", "answer", "response")
+TEXTS = ("text", "sentence", "review", "comment", "document", "body", "content")
+SINGLE = ("target", "text", "input", "reference", "group", "time", "image")
+LISTS = ("features", "drop", "id")
+
+KindOf = Callable[[str], ColumnKind]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """The sweep file's `data.columns`, checked against the columns that there are."""
+
+    target: str | None = None
+    text: str | None = None
+    input: str | None = None
+    reference: str | None = None
+    group: str | None = None
+    time: str | None = None
+    image: str | None = None
+    features: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    id: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], raw: Raw) -> Named:
+        """The checked names.
+
+        Raises:
+            InputError: an unknown key, a value that names no column, or one column named twice.
+        """
+        check_names(given, (*SINGLE, *LISTS), "data", "columns")
+        single = {key: _column(given[key], raw, key) for key in SINGLE if given.get(key) is not None}
+        lists = {key: _columns(given[key], raw, key) for key in LISTS if given.get(key) is not None}
+        named = cls(**single, **lists)  # type: ignore[arg-type]
+        for key in ("text", "input", "image"):
+            if named.target is not None and getattr(named, key) == named.target:
+                found = f"{named.target!r} as both"
+                raise InputError(f"target and {key} must differ", found, key=("data", "columns", key))
+        if named.target in named.features:
+            key_path = ("data", "columns", "features")
+            raise InputError("features must not hold the target", repr(named.target), key=key_path)
+        return named
+
+
+def _column(name: Any, raw: Raw, *key: str) -> str:
+    path = ("data", "columns", *key)
+    if not isinstance(name, str):
+        raise InputError("a column's name must be text", repr(name), key=path)
+    if name not in raw.columns:
+        raise InputError("a column must be in the data", repr(name), nearest(name, raw.columns), key=path)
+    return name
+
+
+def _columns(names: Any, raw: Raw, key: str) -> tuple[str, ...]:
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, (list, tuple)):
+        raise InputError(f"{key} must be a list of columns", repr(names), key=("data", "columns", key))
+    return tuple(_column(name, raw, key) for name in listed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """What each column is for: `features` are the data set's columns by the names that they get there."""
+
+    kind: Kind
+    features: Mapping[str, str]  # name in the data set → column of the source
+    target: str | None
+    group: str | None = None
+    time: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+def roles_of(raw: Raw, named: Named, task: Task | None, kind_of: KindOf) -> Roles:
+    """Decides what each column is for.
+
+    Raises:
+        InputError: what is asked for can't be made of these columns.
+    """
+    notes: list[str] = []
+    target = _target(raw, named, task, notes)
+    aside = {target, named.group, named.time, *named.drop, *named.id, named.reference}
+    left = list(named.features) or [name for name in raw.columns if name not in aside]
+    shape = _pairs(named, task, left, target, kind_of, notes)
+    if shape is None:
+        shape = _single(raw, named, task, left, target, kind_of, notes)
+    kind, features, target = shape
+    if not features and kind != "none":
+        do = "leave fewer out with data.columns.drop"
+        raise InputError(
+            "data must have a column to learn from", "none but the target", do, key=("data", "columns")
+        )
+    for role in ("group", "time"):
+        column = getattr(named, role)
+        if column and column not in features.values():
+            notes.append(f"column {column!r} decides the split and is not learned from")
+    return Roles(
+        kind=kind, features=features, target=target, group=named.group, time=named.time, notes=tuple(notes)
+    )
+
+
+def _target(raw: Raw, named: Named, task: Task | None, notes: list[str]) -> str | None:
+    if named.target or raw.target:
+        return named.target or raw.target
+    if task in ("language-model", "reconstruction"):
+        return None
+    taken = {named.text, named.input, named.image, named.group, named.time, *named.drop, *named.id}
+    free = {name.lower(): name for name in raw.columns if name not in taken and name not in named.features}
+    found = next((free[name] for name in TARGETS if name in free), None)
+    if found is not None and named.reference is None:
+        notes.append(f"the target is column {found!r}, by its name")
+        return found
+    if found is None and task in ("classification", "regression"):
+        do = "name it under data.columns.target"
+        found_names = ", ".join(raw.columns)
+        raise InputError(
+            f"{task} needs a target", f"columns {found_names}", do, key=("data", "columns", "target")
+        )
+    return None
+
+
+Shape = tuple[Kind, dict[str, str], str | None]
+
+
+def _pairs(
+    named: Named, task: Task | None, left: list[str], target: str | None, kind_of: KindOf, notes: list[str]
+) -> Shape | None:
+    """Input and target texts, where the file names them or their names say so."""
+    given = named.input is not None or named.reference is not None
+    if not given and task not in (None, "seq2seq"):
+        return None
+    names = [*left, *([target] if target and target not in left else [])]
+    source = named.input or next((n for n in names if n.lower() in INPUTS and n != named.reference), None)
+    reference = named.reference or named.target or _second(names, source)
+    if given or task == "seq2seq":
+        if source is None or reference is None:
+            do = "name both under data.columns.input and data.columns.reference"
+            found = f"columns {', '.join(names)}"
+            raise InputError(
+                "pairs need a column of inputs and one of references", found, do, key=("data", "columns")
+            )
+        return "pairs", {"input": source}, reference
+    if source is None or reference is None or set(names) != {source, reference}:
+        return None
+    if kind_of(source) != "text" or kind_of(reference) != "text":
+        return None
+    notes.append(
+        f"pairs of texts: input is column {source!r}, target is column {reference!r}, by their names"
+    )
+    return "pairs", {"input": source}, reference
+
+
+def _second(names: list[str], source: str | None) -> str | None:
+    return next((name for name in names if name.lower() in REFERENCES and name != source), None)
+
+
+def _single(
+    raw: Raw,
+    named: Named,
+    task: Task | None,
+    left: list[str],
+    target: str | None,
+    kind_of: KindOf,
+    notes: list[str],
+) -> Shape:
+    image = named.image or next((name for name in left if kind_of(name) == "image"), None)
+    if image is not None:
+        _say_left_out(left, image, "images", notes)
+        return "image", {"image": image}, target
+    text = named.text or _text(named, task, left, kind_of, notes)
+    if text is None:
+        return "table", {name: name for name in left}, target
+    _say_left_out(left, text, "texts", notes)
+    if raw.kind == "corpus" or task == "language-model" or target is None:
+        if raw.kind != "corpus":
+            notes.append(f"a corpus: column {text!r} holds texts and there is no target")
+        return "corpus", {"text": text}, None
+    return "text", {"text": text}, target
+
+
+def _text(named: Named, task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]) -> str | None:
+    if task == "language-model":
+        found = next((name for name in left if name.lower() in TEXTS), None) or (left[0] if left else None)
+        if found is None:
+            raise InputError(
+                "a language model needs a column of texts", "none", key=("data", "columns", "text")
+            )
+        return found
+    texts = [name for name in left if kind_of(name) == "text" or (len(left) == 1 and name.lower() in TEXTS)]
+    if len(left) == 1 and texts:
+        return texts[0]
+    for name in texts:
+        notes.append(
+            f"column {name!r} holds texts, left out of tables; to learn from it: data.columns.text: {name}"
+        )
+    return None
+
+
+def _say_left_out(left: list[str], used: str, what: str, notes: list[str]) -> None:
+    others = [name for name in left if name != used]
+    if others:
+        notes.append(f"{what} are learned from column {used!r} alone, not from {', '.join(others)}")

@@ -1,0 +1,1 @@
+"""One file a kind of source: how its rows are read."""

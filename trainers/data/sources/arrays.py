@@ -1,0 +1,154 @@
+"""Arrays in one .npz file: images or rows of numbers, with labels, in one part or several."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.data import hashing
+from trainers.data.folders import shared_folder
+from trainers.data.raw import Pictures, Raw, RawColumn, arrow
+from trainers.data.sources.places import LARGE_BYTES, PART_NAMES, SOURCE_KEY, existing
+from trainers.data.split import PARTS
+from trainers.dataset import Part
+from trainers.errors import InputError
+
+INPUTS = ("images", "image", "x", "X", "data", "text", "texts")
+LABELS = ("labels", "label", "y", "target", "targets")
+Array = npt.NDArray[Any]
+
+
+def read_npz(path: Path, cache: Path) -> Raw:
+    """Arrays `images` or `x`, `labels` or `y`, or with parts `x_train`, `y_train`, `x_test` and so on.
+
+    Raises:
+        InputError: not an .npz file, arrays of Python objects (never unpickled), or arrays that don't fit.
+    """
+    arrays = _load(existing(path), cache)
+    inputs, labels = _by_part(arrays, INPUTS), _by_part(arrays, LABELS)
+    if not inputs:
+        found = ", ".join(arrays) or "no arrays"
+        raise InputError(f"{path.name} must hold an array named images or x", found, key=SOURCE_KEY)
+    if labels and inputs.keys() != labels.keys():
+        found = f"inputs for {sorted(map(str, inputs))}, labels for {sorted(map(str, labels))}"
+        raise InputError("every part of an npz file must have inputs and labels", found, key=SOURCE_KEY)
+    ordered = [part for part in (None, *PARTS) if part in inputs]
+    if None in ordered and len(ordered) > 1:
+        found = ", ".join(arrays)
+        raise InputError("arrays of an npz file must have parts or none", found, key=SOURCE_KEY)
+    part = None
+    if None not in ordered:
+        part = np.concatenate([np.full(len(inputs[p]), PARTS.index(p), np.int8) for p in ordered if p])
+    columns = _columns(_joined([inputs[p] for p in ordered]))
+    if labels:
+        target = _joined([labels[p] for p in ordered])
+        columns["target"] = arrow(_labels(target, len(next(iter(columns.values())))))
+    return Raw(columns=columns, part=part, target="target" if labels else None)
+
+
+def _joined(arrays: list[Array]) -> Array:
+    try:
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+    except ValueError as error:
+        raise InputError("arrays of all parts must have one shape", str(error), key=SOURCE_KEY) from error
+
+
+def _by_part(arrays: dict[str, Array], names: tuple[str, ...]) -> dict[Part | None, Array]:
+    found: dict[Part | None, Array] = {}
+    for name, values in arrays.items():
+        if name in names:
+            found[None] = values
+            continue
+        words = name.lower().split("_")
+        part = next((PART_NAMES[word] for word in words if word in PART_NAMES), None)
+        stem = "_".join(word for word in words if word not in PART_NAMES)
+        if part is not None and stem in names:
+            found[part] = values
+    return found
+
+
+def _load(path: Path, cache: Path) -> dict[str, Array]:
+    try:
+        if path.stat().st_size > LARGE_BYTES:
+            return _load_mapped(path, cache)
+        with np.load(path, allow_pickle=False) as archive:
+            if not hasattr(archive, "files"):
+                raise ValueError("one array without a name (.npy)")
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        do = "arrays of Python objects are never read: save numbers or fixed-width strings"
+        raise InputError(f"{path} must be an npz file of plain arrays", text, do, key=SOURCE_KEY) from error
+
+
+def _load_mapped(path: Path, cache: Path) -> dict[str, Array]:
+    """The arrays of a large file, unpacked once beside each other and memory-mapped."""
+    import hashlib
+    import shutil
+
+    def build(aside: Path) -> None:
+        with zipfile.ZipFile(path) as archive:
+            for number, name in enumerate(archive.namelist()):
+                with archive.open(name) as source, (aside / f"{number}.npy").open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+
+    stat = path.stat()
+    identity = hashlib.sha256(f"{path.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()).hexdigest()
+    folder = shared_folder(cache / "sources" / identity[:24], build)
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+    return {
+        name: np.load(folder / f"{number}.npy", mmap_mode="r", allow_pickle=False)
+        for number, name in enumerate(names)
+    }
+
+
+def _columns(inputs: Array) -> dict[str, RawColumn]:
+    if inputs.ndim == 1:
+        return {"text" if inputs.dtype.kind == "U" else "x0": arrow(inputs)}
+    if inputs.ndim == 2:
+        return {f"x{i}": arrow(np.ascontiguousarray(inputs[:, i])) for i in range(inputs.shape[1])}
+    images = as_images(inputs)
+    return {"image": Pictures(values=images, hashes=hashing.of_arrays(images))}
+
+
+def as_images(values: Array) -> npt.NDArray[np.uint8]:
+    """Images as uint8 [N, H, W, C], whatever order and type they came in.
+
+    Raises:
+        InputError: not images: wrong dimensions, channels or type.
+    """
+    shape = "x".join(map(str, values.shape))
+    if values.ndim == 3:
+        values = values[..., None]
+    if values.ndim == 4 and values.shape[-1] not in (1, 3) and values.shape[1] in (1, 3):
+        values = np.moveaxis(values, 1, -1)
+    if values.ndim != 4 or values.shape[-1] not in (1, 3):
+        must = "images must have the shape N x H x W, N x H x W x C or N x C x H x W with 1 or 3 channels"
+        raise InputError(must, shape, key=SOURCE_KEY)
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise InputError("images must hold finite numbers", str(values.dtype), key=SOURCE_KEY)
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low < 0 or high > 255:
+        raise InputError(
+            "images must hold numbers from 0 to 255, or 0 to 1", f"{low:g} to {high:g}", key=SOURCE_KEY
+        )
+    scale = 255.0 if values.dtype.kind in "fb" and high <= 1.0 else 1.0
+    return np.round(values * scale).astype(np.uint8)
+
+
+def _labels(labels: Array, rows: int) -> Array:
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or len(labels) != rows:
+        found = f"{'x'.join(map(str, labels.shape))} for {rows} rows"
+        raise InputError("labels must be one a row", found, key=SOURCE_KEY)
+    if labels.dtype.kind == "S":
+        return np.char.decode(labels, "utf-8")
+    return labels

@@ -1,0 +1,219 @@
+"""Which row goes to which part: a pure function of the rows' content, group or time, and the salt.
+
+Never of the sweep's seed: the same row is on the same side in a grown file and in another sweep.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.dataset import Part
+from trainers.errors import InputError
+
+By = Literal["content", "group", "time", "files"]
+PARTS: tuple[Part, ...] = get_args(Part)
+Hashes = npt.NDArray[np.uint64]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitRule:
+    """The sweep file's `data.split`: shares, what decides, and the salt."""
+
+    train: float = 0.8
+    validation: float = 0.1
+    test: float = 0.1
+    by: By = "content"
+    salt: int | str = 0
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> SplitRule:
+        """The checked rule.
+
+        Raises:
+            InputError: an unknown key, a share that is not one, or shares that do not come to 1.
+        """
+        known = ("train", "validation", "test", "by", "salt")
+        for key in given:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                raise InputError("a key of split must be known", repr(key), hint, key=("data", "split", key))
+        _check_by(given.get("by", "content"))
+        shares = _shares(given)
+        return cls(**shares, by=given.get("by", "content"), salt=given.get("salt", 0))
+
+
+def _check_by(by: Any) -> None:
+    if by not in get_args(By):
+        key = ("data", "split", "by")
+        raise InputError(f"split.by must be one of {', '.join(get_args(By))}", repr(by), key=key)
+
+
+def _shares(given: Mapping[str, Any]) -> dict[str, float]:
+    """All three shares; where one is left out it is what the others leave."""
+    named = {part: given[part] for part in PARTS if part in given}
+    for part, share in named.items():
+        number = isinstance(share, (int, float)) and not isinstance(share, bool)
+        if not number or not math.isfinite(share) or not 0.0 <= share < 1.0 + 1e-9:
+            key = ("data", "split", part)
+            raise InputError(f"the share {part} must be a number from 0 to 1", repr(share), key=key)
+    if not named:
+        return {"train": 0.8, "validation": 0.1, "test": 0.1}
+    shares: dict[str, float] = {part: float(named.get(part, 0.0)) for part in PARTS}
+    left = [part for part in PARTS if part not in named]
+    for part in left:
+        shares[part] = max(0.0, 1.0 - sum(named.values())) / len(left)
+    if abs(sum(shares.values()) - 1.0) > 1e-6:
+        found = ", ".join(f"{part} {share:g}" for part, share in shares.items())
+        raise InputError("the shares of split must come to 1", found, key=("data", "split"))
+    if shares["train"] <= 0 or shares["validation"] <= 0:
+        do = "give train and validation a share each"
+        raise InputError(
+            "the search needs rows in train and validation", str(shares), do, key=("data", "split")
+        )
+    return shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFacts:
+    """What a split may look at.
+
+    Attributes:
+        content: uint64 [N], hash of each row's content.
+        group: uint64 [N], hash of each row's group, where one is named.
+        time: float64 [N], where a column of times is named; no NaN.
+        part: int8 [N], index into `PARTS` of the part that the source brings for each row.
+    """
+
+    content: Hashes
+    group: Hashes | None = None
+    time: npt.NDArray[np.float64] | None = None
+    part: npt.NDArray[np.int8] | None = None
+
+
+def split_rows(rule: SplitRule, facts: RowFacts) -> tuple[dict[Part, Rows], tuple[str, ...]]:
+    """Row indices of each part, ascending, disjoint and covering all rows, and notes for people.
+
+    Raises:
+        InputError: the rule needs a group, a time or parts that the data does not have.
+    """
+    _check_facts(rule, facts)
+    if facts.part is None:
+        return _numbered(_cut(rule, facts, {"validation": rule.validation, "test": rule.test})), ()
+    return _brought(rule, facts, facts.part)
+
+
+def _check_facts(rule: SplitRule, facts: RowFacts) -> None:
+    key = ("data", "split", "by")
+    if rule.by == "group" and facts.group is None:
+        raise InputError("split by group needs data.columns.group", "no such key", key=key)
+    if rule.by == "time" and facts.time is None:
+        raise InputError("split by time needs data.columns.time", "no such key", key=key)
+    if rule.by == "files" and facts.part is None:
+        do = "give a folder with train, validation and test files, or split by content"
+        raise InputError(
+            "split by files needs a source that brings its own parts", "a single one", do, key=key
+        )
+
+
+def _brought(
+    rule: SplitRule, facts: RowFacts, part: npt.NDArray[np.int8]
+) -> tuple[dict[Part, Rows], tuple[str, ...]]:
+    """The source's own parts; those that it lacks are cut from its training rows."""
+    has = {name: bool((part == index).any()) for index, name in enumerate(PARTS)}
+    if not has["train"]:
+        raise InputError("a source that brings parts must bring train", "none", key=("data", "source"))
+    shares: dict[Part, float] = {"validation": rule.validation, "test": rule.test}
+    missing = {name: share for name, share in shares.items() if not has[name] and share > 0}
+    notes = [f"the source brings {', '.join(name for name in PARTS if has[name])}"]
+    assigned = part.copy()
+    if missing:
+        inside = np.flatnonzero(part == 0)
+        assigned[inside] = _cut(rule, _only(facts, inside), missing)
+        notes += [f"no {name} part: {share:.0%} of train by {_how(rule)}" for name, share in missing.items()]
+    notes += _overlaps(facts.content, assigned)
+    return _numbered(assigned), tuple(notes)
+
+
+def _how(rule: SplitRule) -> str:
+    return "content" if rule.by == "files" else rule.by
+
+
+def _only(facts: RowFacts, rows: Rows) -> RowFacts:
+    return RowFacts(
+        content=facts.content[rows],
+        group=None if facts.group is None else facts.group[rows],
+        time=None if facts.time is None else facts.time[rows],
+    )
+
+
+def _overlaps(content: Hashes, part: npt.NDArray[np.int8]) -> list[str]:
+    train = content[part == 0]
+    notes = []
+    for index, name in enumerate(PARTS[1:], start=1):
+        count = int(np.isin(content[part == index], train).sum())
+        if count:
+            notes.append(f"{count:,} rows of {name} stand in train too, with the same content")
+    return notes
+
+
+def _cut(rule: SplitRule, facts: RowFacts, shares: Mapping[Part, float]) -> npt.NDArray[np.int8]:
+    """Part index of each row; what no share claims is train."""
+    if rule.by == "time":
+        assert facts.time is not None
+        return _cut_by_time(facts.time, shares)
+    keys = facts.content
+    if rule.by == "group":
+        assert facts.group is not None
+        keys = facts.group
+    return _cut_by_hash(keys, shares, rule.salt)
+
+
+def _cut_by_hash(keys: Hashes, shares: Mapping[Part, float], salt: int | str) -> npt.NDArray[np.int8]:
+    """Test takes the lowest hashes, validation those above: test stays when validation's share changes."""
+    place = salted(keys, salt).astype(np.float64) / 2.0**64
+    test, validation = shares.get("test", 0.0), shares.get("validation", 0.0)
+    part = np.zeros(len(keys), np.int8)
+    part[place < test + validation] = PARTS.index("validation")
+    part[place < test] = PARTS.index("test")
+    return part
+
+
+def _cut_by_time(time: npt.NDArray[np.float64], shares: Mapping[Part, float]) -> npt.NDArray[np.int8]:
+    """The last rows are test, those before them validation; rows of one moment are never parted."""
+    ordered = np.sort(time)
+    test, validation = shares.get("test", 0.0), shares.get("validation", 0.0)
+    part = np.zeros(len(time), np.int8)
+    if validation > 0:
+        part[time >= _edge(ordered, test + validation)] = PARTS.index("validation")
+    if test > 0:
+        part[time >= _edge(ordered, test)] = PARTS.index("test")
+    return part
+
+
+def _edge(ordered: npt.NDArray[np.float64], share: float) -> float:
+    """The moment from which on the last `share` of the rows stand."""
+    at = min(round(len(ordered) * (1.0 - share)), len(ordered) - 1)
+    return float(ordered[at])
+
+
+def salted(keys: Hashes, salt: int | str) -> Hashes:
+    """The hashes mixed with the salt (the finaliser of SplitMix64, Steele et al. 2014)."""
+    grain = np.uint64(int.from_bytes(hashlib.sha256(str(salt).encode()).digest()[:8], "little"))
+    z = keys ^ grain
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _numbered(part: npt.NDArray[np.int8]) -> dict[Part, Rows]:
+    return {name: np.flatnonzero(part == index) for index, name in enumerate(PARTS)}

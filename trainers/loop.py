@@ -1,0 +1,336 @@
+"""The training loop of all families: from a job and encoded data to an outcome.
+
+Knows nothing of where it runs. It seeds, builds, trains, evaluates, reports, keeps the best weights, stops
+in time, and writes checkpoints from which an attempt goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+
+from trainers import randomness, resume
+from trainers.dataset import Encoded, Part
+from trainers.errors import InputError, NotFinite, OutOfMemory
+from trainers.evaluation import evaluate, latency_ms
+from trainers.feed import Feed, Source
+from trainers.initialisation import initialise
+from trainers.job import Hooks, Job, Outcome
+from trainers.progress import Progress, finite, value_of
+from trainers.ranks import Crew
+from trainers.schedules import schedule
+from trainers.stepper import Stepper
+
+Status = Literal["complete", "pruned", "stopped"]
+_LOOK_S = 0.25  # between two looks at the clock's and the surroundings' wishes within an epoch
+
+
+def train(job: Job, encoded: Encoded, hooks: Hooks) -> Outcome:
+    """Trains one attempt, from its newest checkpoint if there is one.
+
+    With `job.ranks.world_size` > 1 every rank calls this, and the default process group spans exactly them.
+    What the process had (flags, threads, states of random generators) is given back at the end.
+
+    Raises:
+        NotFinite: the loss, the gradient or a goal is not a finite number; before the optimizer's step.
+        OutOfMemory: the device has no room.
+        InputError: a hyper-parameter, the data or the checkpoint can't be used.
+    """
+    with randomness.steady(job.threads), _room(job):
+        return _Attempt(job, encoded, hooks).run()
+
+
+class _Attempt:
+    """One call of `train`: what it is made of, and the turns that it takes."""
+
+    def __init__(self, job: Job, encoded: Encoded, hooks: Hooks) -> None:
+        self.job, self.hooks, self.state = job, hooks, encoded.state
+        self.device = torch.device(job.device)
+        self.crew = Crew(job.ranks, self.device)
+        self.parts = _Parts(encoded, self.device)
+        self.feed = Feed(self.parts["train"], job.params, job.seed, job.ranks)
+        self.steps, self.report_every = _length(job, self.feed.steps_per_epoch)
+        self.module = self._module()
+        self.generator = torch.Generator(self.device)
+        self._seed_rank()
+        self.stepper = Stepper(job.family, self.module, job.params, self.state, self.crew, self.generator)
+        self.rate = schedule(job.params["schedule"], self.steps, job.params["warmup"])
+        self.progress = Progress()
+        self.kept: dict[str, torch.Tensor] = {}
+        self.identity = resume.identity(job, self.module, encoded.fingerprint, self.steps)
+        self.ticks = 0
+
+    def _module(self) -> torch.nn.Module:
+        job = self.job
+        randomness.seed_all(job.seed)
+        module = job.family.build(self.state, job.params)
+        initialise(module, job.params["init"])
+        getattr(job.family, "start", lambda m: None)(module)
+        return module.to(self.device).train()
+
+    def _seed_rank(self) -> None:
+        randomness.seed_all(randomness.derived(self.job.seed, 1, self.crew.rank))
+        self.generator.manual_seed(randomness.derived(self.job.seed, 2, self.crew.rank))
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        self._resume()
+        self._clock = self._saved_at = time.monotonic()
+        self._look_at, self._look_step = self._clock + _LOOK_S, self.progress.step + 1
+        groups = self.feed.groups(self.progress.step)
+        finished = self.progress.step >= self.steps
+        while not finished:
+            if self._train(groups):
+                return self._outcome("stopped")
+            go_on, finished, stop, save = self._report()
+            if not go_on:
+                return self._outcome("pruned")
+            if not finished and (stop or save):
+                self._save()
+            if not finished and stop:
+                return self._outcome("stopped")
+        return self._outcome("complete")
+
+    def _train(self, groups: Iterator[Any]) -> bool:
+        """Trains up to the next report. True: asked to leave, and a checkpoint is written."""
+        progress = self.progress
+        target = min((progress.step // self.report_every + 1) * self.report_every, self.steps)
+        started = time.monotonic()
+        self._window_started = started - progress.window.seconds
+        while progress.step < target:
+            self._step(next(groups))
+            if self._look_due() and progress.step < target and self._look():
+                return True
+        progress.window.seconds = time.monotonic() - self._window_started
+        return False
+
+    def _step(self, group: list[Any]) -> None:
+        progress, window = self.progress, self.progress.window
+        self.stepper.set_rate(self.rate(progress.step))
+        try:
+            losses, shown = self.stepper.step(group, self.feed.source)
+        except NotFinite as error:
+            where = f"{error.found} at epoch {progress.reports + 1}, step {progress.step + 1}"
+            raise NotFinite(error.must, where, error.do)
+        progress.step += 1
+        window.losses += losses
+        window.examples += sum(micro.examples for micro in group)
+        if shown:
+            window.show(shown)
+        self._alive()
+
+    def _look_due(self) -> bool:
+        if self.crew.alone:
+            return time.monotonic() >= self._look_at
+        return self.progress.step >= self._look_step
+
+    def _look(self) -> bool:
+        """Between reports: a checkpoint if one is due. True: asked to leave, after writing one."""
+        now = time.monotonic()
+        pace = (now - self._look_at + _LOOK_S) / max(1, self.progress.step + 1 - self._look_step)
+        ahead = max(1, min(1000, int(_LOOK_S / max(pace, 1e-6))))
+        wishes = (self.crew.first and self.hooks.stopping(), self._save_due(now), ahead)
+        stop, save, ahead = self.crew.agree(*wishes)
+        self._look_at, self._look_step = now + _LOOK_S, self.progress.step + ahead
+        if stop or save:
+            self.progress.window.seconds = now - self._window_started
+            self._save()
+        return bool(stop)
+
+    def _report(self) -> tuple[int, ...]:
+        """Evaluates, keeps what is better, reports. (go on, finished, stop, save), by rank 0."""
+        job, progress = self.job, self.progress
+        metrics = {**self._train_metrics(), **self._metrics("validation", "val")}
+        metrics |= self._facts_for_goals()
+        for goal in job.goals:
+            value_of(metrics, goal)
+        if progress.note(metrics, job.goals[0], job.length, job.at):
+            self.kept = _copied(self.module)
+        self._count_time()
+        go_on = not self.crew.first or self.hooks.report(progress.reports, finite(metrics))
+        finished = progress.finished(job.length, self.steps)
+        stop = self.crew.first and not finished and self.hooks.stopping()
+        return self.crew.agree(go_on, finished, stop, self._save_due(time.monotonic(), reported=True))
+
+    # -- figures -------------------------------------------------------------------------------------------
+
+    def _train_metrics(self) -> dict[str, float]:
+        window = self.progress.window
+        losses, examples = self.crew.total(window.losses, window.examples)
+        own = {f"train/{name}": value for name, value in window.means().items()}
+        loss = {} if self.stepper.own else {"train/loss": losses / examples}
+        figures = {
+            "train/learning_rate": self.stepper.rate,
+            "train/epoch_seconds": window.seconds,
+            "train/examples_per_second": examples / max(window.seconds, 1e-9),
+        }
+        self.progress.window = type(window)()
+        return {**loss, **own, **figures}
+
+    def _metrics(self, part: Part, prefix: str) -> dict[str, float]:
+        source = self.parts[part]
+        if len(source) == 0:
+            return {}
+        self.crew.share_buffers(self.module)
+        values = evaluate(
+            self.job.family,
+            self.module,
+            source,
+            self.state,
+            batch_size=max(32, 4 * self.feed.batch_size),
+            ranks=self.job.ranks,
+            alive=self._alive,
+        )
+        return {f"{prefix}/{name}": value for name, value in values.items()}
+
+    def _facts_for_goals(self) -> dict[str, float]:
+        asked = {goal.metric.removeprefix("val/") for goal in self.job.goals}
+        known = self._facts() if asked & _FACTS else {}
+        if "latency_ms" in asked:
+            known["latency_ms"] = latency_ms(self.job.family, self.module, self.parts["validation"])
+        return {name: value for name, value in known.items() if name in asked}
+
+    def _facts(self) -> dict[str, float]:
+        tensors = self.module.state_dict().values()
+        facts = {
+            "parameters": float(sum(p.numel() for p in self.module.parameters())),
+            "size_bytes": float(sum(t.numel() * t.element_size() for t in tensors)),
+            "train_seconds": self.progress.seconds,
+        }
+        if self.device.type == "cuda":
+            facts["peak_memory_bytes"] = float(torch.cuda.max_memory_allocated(self.device))
+        return facts
+
+    def _alive(self) -> None:
+        self.ticks += 1
+        self.hooks.alive(self.ticks)
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def _save_due(self, now: float, reported: bool = False) -> bool:
+        job = self.job
+        every = job.checkpoint_epochs
+        by_epochs = reported and every is not None and self.progress.reports % every == 0
+        seconds = job.checkpoint_seconds
+        return by_epochs or (seconds is not None and now - self._saved_at >= seconds)
+
+    def _save(self) -> None:
+        self._count_time()
+        states = randomness.capture(self.generator)
+        tensors = {f"random/{name}": self.crew.stack(state) for name, state in states.items()}
+        window = self.progress.window
+        counts = torch.tensor([window.losses, float(window.examples)], dtype=torch.float64)
+        tensors["window"] = self.crew.stack(counts)
+        if self.crew.first:
+            document = {"identity": self.identity, "progress": self.progress.to_json(), "optimizers": {}}
+            tensors |= {f"model/{name}": tensor for name, tensor in self.module.state_dict().items()}
+            tensors |= {f"kept/{name}": tensor for name, tensor in self.kept.items()}
+            for name, optimizer in self.stepper.optimizers.items():
+                packed, document["optimizers"][name] = resume.pack_optimizer(name, optimizer)
+                tensors |= packed
+            self.hooks.save(tensors, document)
+        self._saved_at = time.monotonic()
+
+    def _resume(self) -> None:
+        loaded = self.hooks.load()
+        at = -1 if loaded is None else int(loaded[1]["progress"]["step"])
+        (first,) = self.crew.agree(at)
+        (others,) = self.crew.total(float(first != at))
+        if others:
+            raise InputError("every rank must load the same checkpoint", f"step {at} here, {first} at rank 0")
+        if loaded is not None:
+            resume.refuse_other(self.identity, loaded[1].get("identity", {}))
+            self._restore(*loaded)
+
+    def _restore(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        self.progress = Progress.from_json(document["progress"])
+        losses, examples = tensors["window"][self.crew.rank].tolist()
+        self.progress.window.losses, self.progress.window.examples = losses, int(examples)
+        self.module.load_state_dict(resume.under("model", tensors))
+        self.kept = resume.under("kept", tensors)
+        for name, optimizer in self.stepper.optimizers.items():
+            resume.unpack_optimizer(name, optimizer, tensors, document["optimizers"][name])
+        states = resume.under("random", tensors)
+        randomness.restore({name: rows[self.crew.rank] for name, rows in states.items()}, self.generator)
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def _outcome(self, status: Status) -> Outcome:
+        self._count_time()
+        job, progress = self.job, self.progress
+        metrics, facts = dict(progress.kept), self._facts()
+        if status == "complete":
+            self.module.load_state_dict(self.kept)
+            metrics |= self._metrics("test", "test") if job.read_test else {}
+            facts["latency_ms"] = latency_ms(job.family, self.module, self.feed.source)
+        return Outcome(
+            status=status,
+            values=tuple(value_of(metrics, goal) for goal in job.goals) if metrics else (),
+            epoch=progress.kept_epoch,
+            epochs=progress.reports,
+            metrics=metrics,
+            weights=self.kept if self.crew.first and status != "pruned" else {},
+            facts=facts,
+        )
+
+
+_FACTS = {"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms"}
+
+
+class _Parts:
+    """Each part's examples, decoded when first asked for: `test` is not touched unless it is read."""
+
+    def __init__(self, encoded: Encoded, device: torch.device) -> None:
+        self._encoded, self._device = encoded, device
+        self._made: dict[Part, Source] = {}
+
+    def __getitem__(self, part: Part) -> Source:
+        from trainers.data.batches import Batches
+
+        if part not in self._made:
+            self._made[part] = Batches(self._encoded, part, self._device)
+        return self._made[part]
+
+
+def _length(job: Job, steps_per_epoch: int) -> tuple[int, int]:
+    """(all steps, steps between reports)."""
+    length = job.length
+    if length.steps is not None:
+        return length.steps, min(length.report_every or length.steps, length.steps)
+    if length.epochs is None:
+        raise InputError("a budget must have epochs or steps", "neither", key=("budget",))
+    return length.epochs * steps_per_epoch, steps_per_epoch
+
+
+def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
+
+
+@contextmanager
+def _room(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error):
+            raise
+        raise OutOfMemory(
+            f"{job.device} must have room for this configuration",
+            str(error).splitlines()[0] if str(error) else type(error).__name__,
+            "lower batch_size (accumulate makes up for it) or give the trial more memory",
+        ) from error
+
+
+def _is_memory(error: Exception) -> bool:
+    signs = ("DefaultCPUAllocator", "not enough memory", "out of memory")
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or any(sign in str(error) for sign in signs)

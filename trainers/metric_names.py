@@ -1,0 +1,57 @@
+"""Every metric that Velodrome knows by name: where it should go, and which is a task's usual objective.
+
+Names have no prefix here (`accuracy`, not `val/accuracy`). Importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from trainers.dataset import Task
+
+Direction = Literal["minimize", "maximize"]
+
+PER_TASK: Mapping[Task, tuple[str, ...]] = {
+    "classification": ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "loss"),
+    "regression": ("mse", "rmse", "mae", "r2", "loss"),
+    "language-model": ("loss", "perplexity", "bits_per_character"),
+    "seq2seq": ("loss", "exact_match", "bleu", "chrf"),
+    "reconstruction": ("mse", "loss"),
+}
+"""Names that a task's rules can report, the usual objective first."""
+
+FOR_ALL: tuple[str, ...] = ("parameters", "size_bytes", "latency_ms", "train_seconds", "peak_memory_bytes")
+"""Known for every model, whatever its task."""
+
+USUAL: Mapping[Task, str] = {task: names[0] for task, names in PER_TASK.items()}
+
+_LARGER_IS_BETTER = (
+    "accuracy",
+    "balanced_accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "auc",
+    "r2",
+    "exact_match",
+    "bleu",
+    "chrf",
+)
+_SMALLER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_character", "distance", *FOR_ALL)
+
+DIRECTIONS: Mapping[str, Direction] = {
+    **dict.fromkeys(_LARGER_IS_BETTER, "maximize"),
+    **dict.fromkeys(_SMALLER_IS_BETTER, "minimize"),
+}
+
+
+def full_name(name: str) -> str:
+    """The name with its prefix: `val/` where none is written."""
+    return name if "/" in name else f"val/{name}"
+
+
+def direction_of(name: str) -> Direction | None:
+    """Where a metric should go, with or without a prefix; None for a name that is not ours."""
+    prefix, _, rest = name.rpartition("/")
+    return DIRECTIONS.get(rest) if prefix in ("", "val", "train", "test") else None

@@ -1,0 +1,160 @@
+"""Raw rows as people give them: as a frame with the columns that a model knows, and as JSON.
+
+Shape legend: N rows, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BYTES = "base64:"
+
+
+def as_frame(given: Any, columns: Sequence[str], image_shape: Sequence[int] | None = None) -> pd.DataFrame:
+    """The rows as a frame that has the model's columns.
+
+    Args:
+        given: a frame; a mapping of columns or of one row's values; a list of such rows; for a model of one
+            column also a single value, a list or an array of values (texts, images [N, H, W] or
+            [N, H, W, C], paths); for a table of numbers an array [N, columns] or one row of it. A column may
+            be named in other letters' case, and a model's only column anyhow.
+        columns: the model's columns, in order.
+        image_shape: height, width and channels where the model reads images.
+
+    Raises:
+        InputError: nothing that can be read as rows, or columns are missing.
+    """
+    import pandas as pd
+
+    if isinstance(given, pd.Series):
+        given = given.to_frame()
+    if isinstance(given, pd.DataFrame):
+        return _named(given, columns)
+    if isinstance(given, Mapping):
+        return _named(pd.DataFrame(_columns_of(given)), columns)
+    if isinstance(given, (str, bytes)):
+        given = [given]
+    if isinstance(given, list) and given and all(isinstance(row, Mapping) for row in given):
+        return _named(pd.DataFrame(given), columns)
+    if len(columns) == 1:
+        return pd.DataFrame({columns[0]: pd.Series(_values(given, image_shape), dtype=object)})
+    return _table(given, columns)
+
+
+def _columns_of(given: Mapping[str, Any]) -> dict[str, Any]:
+    single = not any(isinstance(value, (list, tuple, np.ndarray)) for value in given.values())
+    return {name: [value] if single else list(value) for name, value in given.items()}
+
+
+def _named(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    missing = [name for name in columns if name not in rows.columns]
+    if not missing:
+        return rows
+    folded = {str(name).casefold(): name for name in rows.columns}
+    renamed = {folded[name.casefold()]: name for name in missing if name.casefold() in folded}
+    if len(columns) == 1 and len(rows.columns) == 1:
+        renamed = {rows.columns[0]: columns[0]}
+    left = [name for name in missing if name not in renamed.values()]
+    if left:
+        raise InputError(
+            f"rows must have the columns {', '.join(columns)}",
+            f"no {', '.join(left)} among {', '.join(map(str, rows.columns))}",
+        )
+    return rows.rename(columns=renamed)
+
+
+def _values(given: Any, image_shape: Sequence[int] | None) -> list[Any]:
+    if image_shape is None:
+        return (
+            list(np.asarray(given, dtype=object).reshape(-1))
+            if isinstance(given, np.ndarray)
+            else list(given)
+        )
+    array = given if isinstance(given, np.ndarray) else None
+    if array is None and isinstance(given, (list, tuple)) and _depth(given) >= 2:
+        array = np.asarray(given)
+    if array is None or array.dtype == object or array.dtype.kind in "US":
+        return list(given)
+    height, width, channels = image_shape
+    single = array.ndim == 2 or tuple(array.shape) in ((height, width, channels), (height, width))
+    return [array] if single else list(array)
+
+
+def _depth(value: Any) -> int:
+    depth = 0
+    while isinstance(value, (list, tuple)) and value:
+        value, depth = value[0], depth + 1
+    return depth if not isinstance(value, (str, bytes, np.ndarray)) and not hasattr(value, "size") else 0
+
+
+def _table(given: Any, columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise InputError("rows must be a frame, or all of one length", str(error))
+    if array.ndim == 1:
+        array = array[None]
+    if array.ndim != 2 or array.shape[1] != len(columns):
+        raise InputError(
+            f"rows without names must have {len(columns)} columns ({', '.join(columns[:5])}…)",
+            f"shape {array.shape}",
+        )
+    return pd.DataFrame(array, columns=list(columns))
+
+
+def frame_to_json(rows: pd.DataFrame) -> dict[str, Any]:
+    """Column names and rows as plain JSON values; arrays as nested lists, bytes in base64."""
+    data = [[_plain(value) for value in row] for row in rows.itertuples(index=False, name=None)]
+    return {"columns": [str(name) for name in rows.columns], "data": data}
+
+
+def frame_from_json(document: Mapping[str, Any]) -> pd.DataFrame:
+    """What `frame_to_json` wrote; nested lists stay lists."""
+    import pandas as pd
+
+    data = [[_unplain(value) for value in row] for row in document["data"]]
+    return pd.DataFrame(
+        {name: _series([row[i] for row in data]) for i, name in enumerate(document["columns"])}
+    )
+
+
+def _series(values: list[Any]) -> Any:
+    import pandas as pd
+
+    if all(
+        value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)) for value in values
+    ):
+        whole = all(isinstance(value, int) for value in values)
+        return pd.Series(values, dtype="int64" if whole else "float64")
+    return pd.Series(values, dtype=object)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, bytes):
+        return _BYTES + base64.b64encode(value).decode()
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (str, bool, int, list)):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return None if value != value else str(value)
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_BYTES):
+        return base64.b64decode(value.removeprefix(_BYTES))
+    return value

@@ -1,0 +1,63 @@
+"""What goes into a model and what comes out, as plain names and types; MLflow's schema is made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.predictor import Predictor
+
+ColumnType = Literal["double", "long", "boolean", "string", "any"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSpec:
+    """One column. `any` is for images: paths, encoded bytes or nested lists of numbers."""
+
+    name: str
+    type: ColumnType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Columns of the rows that a model takes and of the predictions that it gives."""
+
+    inputs: tuple[ColumnSpec, ...]
+    outputs: tuple[ColumnSpec, ...]
+
+
+def signature_of(predictor: Predictor) -> Signature:
+    """The signature, from the bundle's own example rows."""
+    answers = predictor.predict(predictor.example)
+    return Signature(inputs=column_specs(predictor.example, of_inputs=True), outputs=column_specs(answers))
+
+
+def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[ColumnSpec, ...]:
+    """Names and types of a frame's columns.
+
+    Args:
+        of_inputs: whole numbers count as `double`, because a later row may lack one or have a fraction, and
+            a column named `image` takes anything.
+    """
+    return tuple(
+        ColumnSpec(name=str(name), type=_type_of(str(name), rows[name], of_inputs)) for name in rows.columns
+    )
+
+
+def _type_of(name: str, values: pd.Series, of_inputs: bool) -> ColumnType:
+    if of_inputs and name == "image":
+        return "any"
+    kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else "O"
+    if kind == "b":
+        return "boolean"
+    if kind in "iu":
+        return "double" if of_inputs else "long"
+    if kind == "f":
+        return "double"
+    first = next((value for value in values if value is not None), "")
+    return "string" if isinstance(first, str) else "any"

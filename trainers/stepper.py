@@ -1,0 +1,190 @@
+"""One optimizer's step: forward, loss, backward, the check that all is finite, and the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from trainers.errors import NotFinite
+from trainers.family import Batch, Family
+from trainers.feed import Micro, Source
+from trainers.optimizers import add_l1, clip_gradients, clip_weights, gradient_norm, make_optimizer
+
+if TYPE_CHECKING:
+    from trainers.ranks import Crew
+
+Shown = Mapping[str, Any]
+
+
+class Stepper:
+    """Makes steps on one module; for a family with a `train_step` of its own it is that step's `TrainStep`.
+
+    A loss that is not finite on one rank makes the gradients not finite on every rank: backward starts from
+    weight + 0·loss, so the averaging carries it over and no message of its own is needed.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        module: nn.Module,
+        params: Mapping[str, Any],
+        state: dict[str, Any],
+        crew: Crew,
+        generator: torch.Generator,
+    ) -> None:
+        """Makes the optimizers and, for several ranks, wraps the forward pass in DDP."""
+        self.family, self.module, self.params, self.state = family, module, params, state
+        self.generator, self._crew = generator, crew
+        self.own = type(family).train_step is not Family.train_step
+        self.optimizers = {
+            name: make_optimizer(list(part.parameters()), params)
+            for name, part in family.players(module).items()
+        }
+        self._trained = {name: _trained(optimizer) for name, optimizer in self.optimizers.items()}
+        self._forward = _wrapped(_Forward(family, module), crew, self.own)
+        self._loss = _loss_of(family, params, state)
+        self._augments = params.get("augment") is not None or type(family).augment is not Family.augment
+        self._half = params["precision"] == "bf16"
+        self._losses: list[torch.Tensor] = []
+        self._values: list[float] = []
+        self._device = generator.device.type
+        self.rate = self._peak = float(params["learning_rate"])
+        for name, optimizer in self.optimizers.items():
+            self._guard(name, optimizer)
+
+    # -- one step ------------------------------------------------------------------------------------------
+
+    def set_rate(self, factor: float) -> None:
+        """Sets every optimizer's learning rate to `factor` times the peak; `rate` is what it then is."""
+        self.rate = self._peak * factor
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
+
+    def step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
+        """One step over the group's examples.
+
+        Returns:
+            This rank's Σ loss · examples (0 for a family's own step), and what that step wants shown.
+
+        Raises:
+            NotFinite: the loss or the gradient, before any weight has changed.
+        """
+        if self.own:
+            return self._own_step(group, source)
+        (optimizer,) = self.optimizers.values()
+        optimizer.zero_grad(set_to_none=True)
+        self._losses = []
+        for place, micro in enumerate(group):
+            with self._unsynchronised(place < len(group) - 1):
+                self._losses.append(self._backward(source, micro))
+        optimizer.step()
+        parts = zip(self._values, group, strict=True)
+        return sum(value * micro.examples for value, micro in parts), {}
+
+    def _backward(self, source: Source, micro: Micro) -> torch.Tensor:
+        batch = self._batch(source, micro.indices)
+        with self._precision():
+            loss = self._loss(self._forward(batch), batch)
+        self._start(loss, micro.weight)
+        return loss.detach()
+
+    def _start(self, loss: torch.Tensor, weight: float) -> None:
+        if self._crew.alone and weight == 1.0:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        else:
+            loss.backward(loss.detach() * 0.0 + weight)  # type: ignore[no-untyped-call]
+
+    def _own_step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
+        indices = _joined([micro.indices for micro in group])
+        with self._precision():
+            shown = self.family.train_step(self.module, self._batch(source, indices), self)
+        return 0.0, shown or {}
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """For a family's own step: gradients of the loss, averaged over ranks."""
+        with torch.autocast(self._device, enabled=False):
+            self._start(loss, 1.0)
+        self._losses = [loss.detach()]
+        for parameters in self._trained.values():
+            self._crew.average(parameters)
+
+    # -- around the update ---------------------------------------------------------------------------------
+
+    def _guard(self, name: str, optimizer: torch.optim.Optimizer) -> None:
+        trained = self._trained[name]
+        optimizer.register_step_pre_hook(lambda *_: self._before(trained))
+        if self.params["weight_clip"] is not None:
+            optimizer.register_step_post_hook(lambda *_: clip_weights(trained, self.params["weight_clip"]))
+
+    def _before(self, trained: list[nn.Parameter]) -> None:
+        moved = [parameter for parameter in trained if parameter.grad is not None]
+        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+        if self.params["l1"]:
+            add_l1(moved, gradients, self.params["l1"])
+        norm = gradient_norm(gradients)
+        # one look at the device for all: the losses and the norm
+        *self._values, size = torch.stack([*self._losses, norm]).tolist()
+        for value in self._values:
+            _refuse("the loss", value)
+        _refuse("the norm of the gradient", size)
+        if self.params["gradient_clip"] is not None:
+            clip_gradients(moved, norm, self.params["gradient_clip"])
+
+    # -- pieces --------------------------------------------------------------------------------------------
+
+    def _batch(self, source: Source, indices: Any) -> Batch:
+        batch = source.gather(indices)
+        return self.family.augment(batch, self.params, self.generator) if self._augments else batch
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._device, dtype=torch.bfloat16) if self._half else nullcontext()
+
+    def _unsynchronised(self, more: bool) -> AbstractContextManager[Any]:
+        if more and isinstance(self._forward, nn.parallel.DistributedDataParallel):
+            return self._forward.no_sync()
+        return nullcontext()
+
+
+class _Forward(nn.Module):
+    """The family's forward pass as one module, so that DDP sees it whatever the family calls inside."""
+
+    def __init__(self, family: Family, module: nn.Module) -> None:
+        super().__init__()
+        self.family, self.module = family, module
+
+    def forward(self, batch: Batch) -> Any:
+        return self.family.outputs(self.module, batch)
+
+
+def _wrapped(forward: _Forward, crew: Crew, own: bool) -> nn.Module:
+    """A family's own step calls its module itself, and its gradients are averaged after `backward`."""
+    return forward if crew.alone or own else nn.parallel.DistributedDataParallel(forward)
+
+
+def _loss_of(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
+    """The loss as a function of outputs and batch; the task's rules are looked up once, not every step."""
+    if type(family).loss is Family.loss:
+        rules = family.rules(state)
+        return lambda outputs, batch: rules.loss(outputs, batch, params)
+    return lambda outputs, batch: family.loss(outputs, batch, params, state)
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _joined(parts: list[Any]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
+    return torch.cat([torch.as_tensor(part) for part in parts])
+
+
+def _refuse(what: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise NotFinite(f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients")

@@ -1,0 +1,209 @@
+"""Classification: cross-entropy, counts of hits and misses, a label and a probability for each class.
+
+Shape legend: B examples of a batch, N examples of a part, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.errors import InputError, NotFinite
+from trainers.metric_names import PER_TASK
+from trainers.tasks.answers import tensor_of
+from trainers.tasks.scores import from_counts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+MOST_CLASSES_IN_PICTURE = 256  # a matrix of more cells is neither looked at nor cheap to keep
+MOST_CLASSES_FOR_AUC = 100  # beyond it the scores of all examples outgrow the model
+
+
+class Classification:
+    """The rules of one state with `classes` and, where errors cost unequally, `class_weights`."""
+
+    metrics = PER_TASK["classification"]
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self.classes = tuple(str(name) for name in state["classes"])
+        self.class_weights: Sequence[float] | None = state.get("class_weights")
+        if self.class_weights is not None and len(self.class_weights) != len(self.classes):
+            raise InputError(
+                f"class_weights must have one number for each of {len(self.classes)} classes",
+                str(len(self.class_weights)),
+            )
+
+    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+        """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights."""
+        import torch
+
+        logits = tensor_of(outputs, "logits")
+        weights = None
+        if self.class_weights is not None:
+            weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+        smoothing = float(params.get("label_smoothing") or 0.0)
+        return torch.nn.functional.cross_entropy(
+            logits, batch["target"], weight=weights, label_smoothing=smoothing
+        )
+
+    def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ClassificationMetrics:
+        """An empty set; `scores=False` leaves `auc` out."""
+        return ClassificationMetrics(len(self.classes), device, scores=scores)
+
+    def to_user(self, outputs: Any) -> pd.DataFrame:
+        """Columns `label` and `p_<class>`."""
+        import pandas as pd
+
+        chances = tensor_of(outputs, "logits").detach().float().softmax(-1).cpu().numpy()
+        labels = np.array(self.classes, dtype=object)[chances.argmax(-1)]
+        columns = {f"p_{name}": chances[:, i] for i, name in enumerate(self.classes)}
+        return pd.DataFrame({"label": labels, **columns})
+
+    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+        """Always the majority class of `train`; the loss is that of its class frequencies (plus one)."""
+        size = len(self.classes)
+        actual = np.bincount(validation[validation >= 0], minlength=size)
+        seen = np.bincount(train[train >= 0], minlength=size)
+        predicted = np.zeros(size, dtype=np.int64)
+        predicted[seen.argmax()] = actual.sum()
+        values = from_counts(np.minimum(actual, predicted), actual, predicted)
+        if not values:
+            return {}
+        if (actual > 0).sum() > 1 and size <= MOST_CLASSES_FOR_AUC:
+            values["auc"] = 0.5
+        frequency = (seen + 1) / (seen + 1).sum()
+        values["loss"] = float(-(np.log(frequency) * actual).sum() / actual.sum())
+        return values
+
+
+class ClassificationMetrics:
+    """Counts and summed cross-entropy on the device; every example's probabilities only for `auc`.
+
+    `loss` is the plain mean cross-entropy: neither smoothed nor weighted, so that trials which differ in
+    these are compared on the same ground.
+    """
+
+    def __init__(self, classes: int, device: torch.device | str, *, scores: bool = True) -> None:
+        import torch
+
+        self._size = classes
+        self._picture = classes <= MOST_CLASSES_IN_PICTURE
+        cells = classes * classes if self._picture else 3 * classes
+        self._cells = torch.zeros(cells, dtype=torch.int64, device=device)
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._keep = scores and classes <= MOST_CLASSES_FOR_AUC
+        self._chances: list[torch.Tensor] = []
+        self._targets: list[torch.Tensor] = []
+
+    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+        """Adds logits [B, C] and `batch["target"]` [B]; nothing waits for the device."""
+        import torch
+
+        logits = tensor_of(outputs, "logits").detach().float()
+        target = batch["target"]
+        self._loss += torch.nn.functional.cross_entropy(logits, target, reduction="sum")
+        self._count(logits.argmax(-1), target)
+        if self._keep:
+            self._chances.append(logits.softmax(-1))
+            self._targets.append(target)
+
+    def _count(self, guess: torch.Tensor, target: torch.Tensor) -> None:
+        # index_add_, for bincount makes the device wait until the largest index is known.
+        ones = target.new_ones(len(target))
+        if self._picture:
+            self._cells.index_add_(0, target * self._size + guess, ones)
+            return
+        self._cells.index_add_(0, target, (guess == target).long())
+        self._cells.index_add_(0, target + self._size, ones)
+        self._cells.index_add_(0, guess + 2 * self._size, ones)
+
+    def compute(self) -> dict[str, float]:
+        """As `MetricSet.compute`; without `auc` where fewer than two classes were seen."""
+        cells = self._cells.cpu().numpy()
+        if self._picture:
+            matrix = cells.reshape(self._size, self._size)
+            hits, actual, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+        else:
+            hits, actual, predicted = cells.reshape(3, self._size)
+        values = from_counts(hits, actual, predicted)
+        if not values:
+            return {}
+        area = self._auc(actual)
+        if area is not None:
+            values["auc"] = area
+        loss = float(self._loss) / int(actual.sum())
+        if not np.isfinite(loss):
+            raise NotFinite("outputs must be finite numbers", f"a cross-entropy of {loss}")
+        values["loss"] = loss
+        return values
+
+    def _auc(self, actual: npt.NDArray[np.int64]) -> float | None:
+        import torch
+
+        if not self._keep or (actual > 0).sum() < 2 or not self._chances:
+            return None
+        chances, target = torch.cat(self._chances), torch.cat(self._targets)
+        if self._size == 2:
+            return float(areas(chances[:, 1:], (target == 1).unsqueeze(1)))
+        present = torch.from_numpy(np.flatnonzero(actual)).to(target.device)
+        return float(areas(chances[:, present], target.unsqueeze(1) == present).mean())
+
+    def sums(self) -> list[torch.Tensor]:
+        """As `MetricSet.sums`."""
+        return [self._cells, self._loss]
+
+    def rows(self) -> list[torch.Tensor]:
+        """As `MetricSet.rows`: probabilities [N, C] and targets [N]; none without `auc`."""
+        import torch
+
+        if not self._keep:
+            return []
+        if not self._chances:
+            at = self._cells.device
+            empty = torch.zeros(0, self._size, device=at)
+            return [empty, torch.zeros(0, dtype=torch.int64, device=at)]
+        return [torch.cat(self._chances), torch.cat(self._targets)]
+
+    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
+        """As `MetricSet.set_rows`."""
+        if self._keep:
+            self._chances, self._targets = [rows[0]], [rows[1]]
+
+    def confusion(self) -> npt.NDArray[Any] | None:
+        """Counts [true class, predicted class]; None beyond 256 classes."""
+        if not self._picture:
+            return None
+        matrix: npt.NDArray[Any] = self._cells.cpu().numpy().reshape(self._size, self._size)
+        return matrix
+
+
+def areas(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+    """Area under the ROC curve of each column, from ranks, ties sharing theirs.
+
+    The Mann-Whitney form: Hanley and McNeil, "The meaning and use of the area under a receiver operating
+    characteristic (ROC) curve", Radiology 143 (1982).
+
+    Args:
+        scores: [N, K] finite numbers.
+        positive: [N, K] bool, with at least one of each kind in every column.
+
+    Returns:
+        [K] float64.
+    """
+    import torch
+
+    columns = scores.T.contiguous()
+    ordered = columns.sort(dim=1).values
+    below = torch.searchsorted(ordered, columns)
+    up_to = torch.searchsorted(ordered, columns, right=True)
+    ranks = (below + up_to + 1).double() / 2
+    hit = positive.T
+    positives = hit.sum(1).double()
+    negatives = hit.shape[1] - positives
+    rank_sum = (ranks * hit).sum(1)
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * negatives)

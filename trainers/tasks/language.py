@@ -1,0 +1,159 @@
+"""Language models: cross-entropy of the next token, perplexity, and bits for each character of the text.
+
+Shape legend: B texts of a batch, T tokens of a text, V tokens of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.errors import NotFinite
+from trainers.metric_names import PER_TASK
+from trainers.tasks.answers import IGNORED, Decoder, tensor_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+def token_loss(outputs: Any, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+    """Mean cross-entropy over the tokens of a batch that count.
+
+    Args:
+        outputs: logits [B, T, V], or a mapping that holds them.
+        target: token ids [B, T], -100 where nothing is to be learned.
+        smoothing: as in `torch.nn.functional.cross_entropy`.
+
+    Returns:
+        A scalar; 0 with a gradient of 0 where no token counts.
+    """
+    import torch
+
+    logits = tensor_of(outputs, "logits")
+    total = torch.nn.functional.cross_entropy(
+        logits.flatten(0, -2),
+        target.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+    return total / (target != IGNORED).sum().clamp(min=1)
+
+
+class LanguageModel:
+    """The rules of one state with a vocabulary; `token_characters` says how long each token's text is."""
+
+    metrics = PER_TASK["language-model"]
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._decoder = Decoder(state)
+        self._characters = _token_characters(state)
+
+    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+        """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
+        return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
+
+    def metric_set(self, device: torch.device | str, *, scores: bool = True) -> LanguageMetrics:
+        """An empty set; without `bits_per_character` where the tokens' lengths are not known."""
+        return LanguageMetrics(device, self._characters)
+
+    def to_user(self, outputs: Any) -> pd.DataFrame:
+        """A column `text` for generated ids (`tokens` of the outputs); else `next`, the likeliest next
+        token after the last one, and its `probability`."""
+        import pandas as pd
+
+        if isinstance(outputs, Mapping) and "tokens" in outputs:
+            return pd.DataFrame({"text": [self._decoder.text(row) for row in outputs["tokens"].tolist()]})
+        last = tensor_of(outputs, "logits").detach().float()[:, -1].softmax(-1)
+        best = last.max(-1)
+        tokens = [self._decoder.text([i]) for i in best.indices.tolist()]
+        return pd.DataFrame({"next": tokens, "probability": best.values.cpu().numpy()})
+
+    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+        """Every token as likely as it was in `train` (each counted once more), whatever came before."""
+        known, seen = _tokens(validation), _tokens(train)
+        if not len(known):
+            return {}
+        size = int(max(known.max(), seen.max(initial=0))) + 1
+        frequency = np.bincount(seen, minlength=size) + 1.0
+        losses = -np.log(frequency / frequency.sum())
+        characters = None
+        if self._characters is not None:
+            characters = int(np.asarray(self._characters)[known].sum())
+        return _from_loss(float(losses[known].sum()), len(known), characters)
+
+
+def _tokens(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    flat = np.asarray(ids).reshape(-1).astype(np.int64)
+    return flat[flat >= 0]
+
+
+def _token_characters(state: Mapping[str, Any]) -> list[int] | None:
+    if "token_characters" in state:
+        return list(state["token_characters"])
+    vocabulary = state.get("vocabulary")
+    if vocabulary is not None and state.get("joiner", " ") == "":
+        return [len(token) for token in vocabulary]
+    return None
+
+
+def _from_loss(total: float, tokens: int, characters: int | None) -> dict[str, float]:
+    loss = total / tokens
+    if not math.isfinite(loss):
+        raise NotFinite("outputs must be finite numbers", f"a cross-entropy of {loss}")
+    if loss > 700:
+        raise NotFinite("perplexity must be a finite number", f"a cross-entropy of {loss:g} nats a token")
+    values = {"loss": loss, "perplexity": math.exp(loss)}
+    if characters:
+        values["bits_per_character"] = total / math.log(2) / characters
+    return values
+
+
+class LanguageMetrics:
+    """Summed cross-entropy, tokens and characters, on the device."""
+
+    def __init__(self, device: torch.device | str, characters: Sequence[int] | None = None) -> None:
+        import torch
+
+        self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._counts = torch.zeros(2, dtype=torch.int64, device=device)  # tokens, characters
+        self._lengths = None
+        if characters is not None:
+            self._lengths = torch.tensor(characters, dtype=torch.int64, device=device)
+
+    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+        """Adds logits [B, T, V] and `batch["target"]` [B, T], -100 where nothing counts."""
+        import torch
+
+        target = batch["target"].flatten()
+        logits = tensor_of(outputs, "logits").detach().flatten(0, -2).float()
+        self._loss += torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum")
+        counted = target != IGNORED
+        self._counts[0] += counted.sum()
+        if self._lengths is not None:
+            self._counts[1] += (self._lengths[target.clamp(min=0)] * counted).sum()
+
+    def compute(self) -> dict[str, float]:
+        """As `MetricSet.compute`."""
+        tokens, characters = self._counts.tolist()
+        return _from_loss(float(self._loss), tokens, characters) if tokens else {}
+
+    def sums(self) -> list[torch.Tensor]:
+        """As `MetricSet.sums`."""
+        return [self._loss, self._counts]
+
+    def rows(self) -> list[torch.Tensor]:
+        """None: all of it adds up."""
+        return []
+
+    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
+        """Nothing to set."""
+
+    def confusion(self) -> npt.NDArray[Any] | None:
+        """None: a vocabulary is too many classes to look at."""
+        return None

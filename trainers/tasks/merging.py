@@ -1,0 +1,52 @@
+"""Putting the metrics of several passes together: two objects here, or one object on each rank.
+
+Metrics never do this by themselves: lanes that share a process but not a trial would mix their results, or
+wait for one another.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainers.tasks import MetricSet
+
+
+def merge(into: MetricSet, other: MetricSet) -> None:
+    """Adds what `other` saw to `into`; both made by the same rules."""
+    import torch
+
+    for mine, theirs in zip(into.sums(), other.sums(), strict=True):
+        mine += theirs.to(mine.device)
+    both = zip(into.rows(), other.rows(), strict=True)
+    into.set_rows([torch.cat([mine, theirs.to(mine.device)]) for mine, theirs in both])
+
+
+def over_ranks(metrics: MetricSet, group: Any = None) -> None:
+    """Makes `metrics` on every rank hold what all ranks of the process group saw.
+
+    To be called by every rank of the group, with as many different numbers of examples as they like.
+    """
+    import torch.distributed as dist
+
+    for tensor in metrics.sums():
+        dist.all_reduce(tensor, group=group)
+    metrics.set_rows([_gathered(rows, group) for rows in metrics.rows()])
+
+
+def _gathered(rows: torch.Tensor, group: Any) -> torch.Tensor:
+    import torch
+    import torch.distributed as dist
+
+    world = dist.get_world_size(group)
+    length = torch.tensor([len(rows)], device=rows.device)
+    lengths = [torch.zeros_like(length) for _ in range(world)]
+    dist.all_gather(lengths, length, group=group)
+    longest = max(int(n) for n in lengths)
+    padded = rows.new_zeros(longest, *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.zeros_like(padded) for _ in range(world)]
+    dist.all_gather(parts, padded, group=group)
+    return torch.cat([part[: int(n)] for part, n in zip(parts, lengths, strict=True)])

@@ -1,0 +1,102 @@
+"""Reconstruction: how far an output is from the input that it was made of.
+
+Shape legend: B examples of a batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.errors import NotFinite
+from trainers.metric_names import PER_TASK
+from trainers.tasks.answers import tensor_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+def _original(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return batch["target"] if "target" in batch else batch["inputs"]
+
+
+class Reconstruction:
+    """The rules of one state; `features` names the columns of a table's rows."""
+
+    metrics = PER_TASK["reconstruction"]
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self._features: Sequence[str] = state.get("features", ())
+
+    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+        """Mean squared error to `batch["target"]`, or to `batch["inputs"]` where there is no target."""
+        import torch
+
+        made = tensor_of(outputs, "reconstruction")
+        return torch.nn.functional.mse_loss(made, _original(batch).reshape(made.shape).to(made.dtype))
+
+    def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ReconstructionMetrics:
+        """An empty set."""
+        return ReconstructionMetrics(device)
+
+    def to_user(self, outputs: Any) -> pd.DataFrame:
+        """The table's columns again where the state names them, else `reconstruction`, nested lists."""
+        import pandas as pd
+
+        made = tensor_of(outputs, "reconstruction").detach().float().cpu().numpy()
+        if self._features and made.ndim == 2 and made.shape[1] == len(self._features):
+            return pd.DataFrame(made, columns=list(self._features))
+        return pd.DataFrame({"reconstruction": [row.tolist() for row in made]})
+
+    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+        """Always the mean of `train`."""
+        if not len(train) or not len(validation):
+            return {}
+        guess = np.asarray(train, dtype=np.float64).mean(axis=0)
+        mse = float(np.square(np.asarray(validation, dtype=np.float64) - guess).mean())
+        return {"mse": mse, "loss": mse}
+
+
+class ReconstructionMetrics:
+    """The summed squared error in float64, on the device."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        import torch
+
+        self._squares = torch.zeros((), dtype=torch.float64, device=device)
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
+
+    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+        """Adds outputs and their originals, [B, …]."""
+        made = tensor_of(outputs, "reconstruction").detach().double()
+        self._squares += (made - _original(batch).reshape(made.shape).double()).square().sum()
+        self._count += made.numel()
+
+    def compute(self) -> dict[str, float]:
+        """As `MetricSet.compute`."""
+        if not int(self._count):
+            return {}
+        mse = float(self._squares) / int(self._count)
+        if not math.isfinite(mse):
+            raise NotFinite("outputs must be finite numbers", f"a squared error of {mse}")
+        return {"mse": mse, "loss": mse}
+
+    def sums(self) -> list[torch.Tensor]:
+        """As `MetricSet.sums`."""
+        return [self._squares, self._count]
+
+    def rows(self) -> list[torch.Tensor]:
+        """None: all of it adds up."""
+        return []
+
+    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
+        """Nothing to set."""
+
+    def confusion(self) -> npt.NDArray[Any] | None:
+        """None: there are no classes."""
+        return None

@@ -1,0 +1,151 @@
+"""Regression: squared error in training, errors in the target's own units for people.
+
+Shape legend: B examples of a batch, K numbers a target.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.errors import NotFinite
+from trainers.metric_names import PER_TASK
+from trainers.tasks.answers import tensor_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+class Regression:
+    """The rules of one state; `target_mean` and `target_std` undo the target's scaling."""
+
+    metrics = PER_TASK["regression"]
+
+    def __init__(self, state: Mapping[str, Any]) -> None:
+        self.mean = np.atleast_1d(np.asarray(state.get("target_mean", 0.0), dtype=np.float64))
+        self.std = np.atleast_1d(np.asarray(state.get("target_std", 1.0), dtype=np.float64))
+        self.names: Sequence[str] = state.get("targets", ())
+        if self.names and len(self.std) == 1:
+            self.std = np.repeat(self.std, len(self.names))
+
+    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+        """Mean squared error of outputs [B], [B, 1] or [B, K], in the units that the target was scaled to."""
+        import torch
+
+        target = batch["target"]
+        guess = tensor_of(outputs, "prediction").reshape(target.shape)
+        return torch.nn.functional.mse_loss(guess, target.to(guess.dtype))
+
+    def metric_set(self, device: torch.device | str, *, scores: bool = True) -> RegressionMetrics:
+        """An empty set, for errors in the target's own units."""
+        return RegressionMetrics(self.std, device)
+
+    def to_user(self, outputs: Any) -> pd.DataFrame:
+        """A column `prediction`, or `prediction_<name>` for each number of a target with several."""
+        import pandas as pd
+
+        guess = tensor_of(outputs, "prediction").detach().double().cpu().numpy()
+        values = guess.reshape(len(guess), -1) * self.std + self.mean
+        if values.shape[1] == 1:
+            return pd.DataFrame({"prediction": values[:, 0]})
+        names = self.names or [str(i) for i in range(values.shape[1])]
+        return pd.DataFrame({f"prediction_{name}": values[:, i] for i, name in enumerate(names)})
+
+    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+        """Always the mean of `train`; targets in their own units, [N] or [N, K]."""
+        known = _two_dimensional(validation)
+        if not len(known):
+            return {}
+        guess = _two_dimensional(train).mean(axis=0)
+        error, spread = known - guess, known - known.mean(axis=0)
+        totals = [np.square(error).sum(0), np.abs(error).sum(0), np.square(spread).sum(0)]
+        return from_sums(len(known), *totals, scale=self.std)
+
+
+class RegressionMetrics:
+    """Sums of errors and of the target's moments, in float64 on the device; each output on its own.
+
+    The moments are about zero, not about a running mean, so that they add up over ranks; a target that was
+    not scaled loses no more than float64's 1e-16 of its square by it.
+    """
+
+    def __init__(self, std: npt.NDArray[np.float64], device: torch.device | str) -> None:
+        import torch
+
+        self._std = std
+        self._count = torch.zeros((), dtype=torch.int64, device=device)
+        self._totals = torch.zeros(4, len(std), dtype=torch.float64, device=device)
+
+    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+        """Adds outputs and `batch["target"]`, both [B], [B, 1] or [B, K]."""
+        import torch
+
+        target = batch["target"].detach().double()
+        target = target.reshape(len(target), -1)
+        error = tensor_of(outputs, "prediction").detach().double().reshape(target.shape) - target
+        batch_totals = [error.square().sum(0), error.abs().sum(0), target.sum(0), target.square().sum(0)]
+        if self._totals.shape[1] != target.shape[1]:  # the state did not say how many numbers a target has
+            self._totals = self._totals.expand(4, target.shape[1]).clone()
+        self._totals += torch.stack(batch_totals)
+        self._count += len(target)
+
+    def compute(self) -> dict[str, float]:
+        """As `MetricSet.compute`; several outputs are averaged; without `r2` where no target varies."""
+        count = int(self._count)
+        if count == 0:
+            return {}
+        squares, absolutes, first, second = self._totals.cpu().numpy()
+        if not np.isfinite(squares).all():
+            raise NotFinite("outputs must be finite numbers", f"a squared error of {squares.sum()}")
+        spread = np.maximum(second - np.square(first) / count, 0.0)
+        spread[spread <= 1e-14 * second] = 0.0  # rounding of targets that are all equal
+        scaled = (squares * self._std**2, absolutes * self._std, spread * self._std**2)
+        return from_sums(count, *scaled, scale=self._std)
+
+    def sums(self) -> list[torch.Tensor]:
+        """As `MetricSet.sums`."""
+        return [self._count, self._totals]
+
+    def rows(self) -> list[torch.Tensor]:
+        """None: all of it adds up."""
+        return []
+
+    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
+        """Nothing to set."""
+
+    def confusion(self) -> npt.NDArray[Any] | None:
+        """None: there are no classes."""
+        return None
+
+
+def from_sums(
+    count: int,
+    squares: npt.NDArray[np.float64],
+    absolutes: npt.NDArray[np.float64],
+    spread: npt.NDArray[np.float64],
+    *,
+    scale: npt.NDArray[np.float64],
+) -> dict[str, float]:
+    """The metrics of `count` examples, averaged over outputs; `loss` in units of `scale`.
+
+    `r2` is 1 - squares / spread (scikit-learn's, averaged uniformly), left out where no output varies.
+    """
+    mse = float(squares.mean() / count)
+    values = {"mse": mse, "rmse": math.sqrt(mse), "mae": float(absolutes.mean() / count)}
+    varies = spread > 0
+    if count > 1 and varies.any():
+        values["r2"] = float((1 - squares[varies] / spread[varies]).mean())
+    values["loss"] = float((squares / np.square(scale)).mean() / count)
+    return values
+
+
+def _two_dimensional(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    numbers = np.asarray(values, dtype=np.float64)
+    columns = numbers.reshape(len(numbers), -1)
+    kept: npt.NDArray[np.float64] = columns[~np.isnan(columns).any(axis=1)]
+    return kept

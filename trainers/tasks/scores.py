@@ -1,0 +1,50 @@
+"""Classification metrics from counts, in NumPy: the same numbers as scikit-learn and torchmetrics give.
+
+torchmetrics itself is left to the text metrics and to the tests: importing it costs 1.2 to 2 s of CPU (it
+takes matplotlib and scipy.signal along) and one epoch's set of these metrics 5 ms, where these take 0.3.
+
+Shape legend: C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+
+
+def from_counts(hits: Counts, actual: Counts, predicted: Counts) -> dict[str, float]:
+    """Accuracy and the macro averages.
+
+    `precision`, `recall` and `f1` average over the classes that occur among the targets or the predictions,
+    a division by zero counting as 0; `balanced_accuracy` averages recall over the classes that occur among
+    the targets (scikit-learn's definitions of all five).
+
+    Args:
+        hits: [C] examples of each class that were predicted so.
+        actual: [C] examples of each class.
+        predicted: [C] predictions of each class.
+
+    Returns:
+        By name; empty if there were no examples.
+    """
+    total = int(actual.sum())
+    if total == 0:
+        return {}
+    seen = (actual + predicted) > 0
+    recall = _ratio(hits, actual)
+    return {
+        "accuracy": float(hits.sum() / total),
+        "balanced_accuracy": float(recall[actual > 0].mean()),
+        "precision": float(_ratio(hits, predicted)[seen].mean()),
+        "recall": float(recall[seen].mean()),
+        "f1": float(_ratio(2 * hits, actual + predicted)[seen].mean()),
+    }
+
+
+def _ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    ratio: npt.NDArray[np.float64] = np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
+    return ratio

@@ -1,0 +1,93 @@
+"""Velodrome: hyper-parameter sweeps on warm Ray Train lanes, searched by Optuna, tracked in MLflow.
+
+Every command is a function here, with the command's options. Names are imported when they are first used,
+so that `import velodrome` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.compare import compare
+    from flows.confirm import confirm
+    from flows.doctor import doctor
+    from flows.extend import extend
+    from flows.families import families
+    from flows.logs import logs
+    from flows.new import new
+    from flows.plan import plan
+    from flows.remove import remove
+    from flows.retry import retry
+    from flows.schema import schema
+    from flows.show import show
+    from flows.status import status
+    from flows.stop import stop
+    from flows.sweep import sweep
+    from flows.ui import ui
+    from trainers.own_code import try_out
+
+    from trainers.family import Family, Options
+
+__version__ = "0.1.0"
+
+_COMMANDS = [
+    "compare",
+    "confirm",
+    "doctor",
+    "extend",
+    "families",
+    "logs",
+    "new",
+    "plan",
+    "remove",
+    "retry",
+    "schema",
+    "show",
+    "status",
+    "stop",
+    "sweep",
+    "ui",
+]
+_PLACES = {
+    "Family": "trainers.family",
+    "Options": "trainers.family",
+    "try_out": "trainers.own_code",
+    **{name: f"flows.{name}" for name in _COMMANDS},
+}
+
+__all__ = [
+    "Family",
+    "Options",
+    "__version__",
+    "compare",
+    "confirm",
+    "doctor",
+    "extend",
+    "families",
+    "logs",
+    "new",
+    "plan",
+    "remove",
+    "retry",
+    "schema",
+    "show",
+    "status",
+    "stop",
+    "sweep",
+    "try_out",
+    "ui",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'velodrome' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_PLACES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

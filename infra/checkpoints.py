@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from infra.errors import StorageUnavailable, WrongInput
 from infra.sealed import (
     Damaged,
     contents,
+    list_folder,
     read_tensors,
     remove_folder,
     seal_aside,
@@ -109,29 +109,25 @@ class CheckpointStore:
 
     def paths(self) -> list[Path]:
         """Committed checkpoints, oldest first; damaged ones among them."""
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return []
+        names = list_folder(self.folder)
         return [self.folder / name for name in sorted(names) if _NAME.fullmatch(name)]
 
     def delete(self) -> None:
         """Removes the whole folder, once its trial has ended. Gone already is fine."""
         remove_folder(self.folder)
-        if self.folder.parent.is_dir():
-            sweep_aside(self.folder.parent)
+        sweep_aside(self.folder.parent)
 
     def _next(self) -> int:
         paths = self.paths()
         return int(paths[-1].name[:8]) + 1 if paths else 1
 
     def _retain(self) -> None:
-        for path in self.paths()[: -self.keep]:
-            try:
+        try:
+            for path in self.paths()[: -self.keep]:
                 remove_folder(path)
-            except StorageUnavailable as error:  # the new one is committed: too many is no reason to stop
-                _log.warning("an old checkpoint could not be removed: %s", error)
-        sweep_aside(self.folder)
+            sweep_aside(self.folder)
+        except StorageUnavailable as error:  # the new one is committed: too many is no reason to stop
+            _log.warning("an old checkpoint could not be removed: %s", error)
 
     def _newest(self) -> Loaded | None:
         damaged: list[str] = []

@@ -115,8 +115,7 @@ def verify_folder(folder: Path, mark: str = "") -> dict[str, bytes]:
         FileNotFoundError: the folder itself is not there.
     """
     listed = _manifest(folder, mark)
-    with _storage(folder):
-        found = set(os.listdir(folder)) - {MANIFEST}
+    found = set(list_folder(folder)) - {MANIFEST}
     if found - listed.keys():
         raise _damaged(folder, f"{min(found - listed.keys())!r}, which the manifest does not name")
     return {name: _verified(folder, name, entry) for name, entry in listed.items()}
@@ -146,20 +145,35 @@ def remove_folder(folder: Path) -> None:
 
 
 def sweep_aside(parent: Path) -> None:
-    """Removes what dead writers left aside in `parent`; never what a live one is writing."""
-    with os.scandir(parent) as entries:
-        left = [entry for entry in entries if entry.name.startswith(ASIDE)]
-    for entry in left:
-        if _abandoned(entry):
-            shutil.rmtree(entry.path, ignore_errors=True)
+    """Removes what dead writers left aside in `parent`; never what a live one is writing.
+
+    Raises:
+        StorageUnavailable: the file system refused.
+    """
+    for name in list_folder(parent):
+        if name.startswith(ASIDE) and _abandoned(parent / name):
+            shutil.rmtree(parent / name, ignore_errors=True)
 
 
-def _abandoned(entry: os.DirEntry[str]) -> bool:
-    host, _, rest = entry.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
+def list_folder(folder: Path) -> list[str]:
+    """The names in a folder; none where it is not there.
+
+    Raises:
+        StorageUnavailable: the file system refused.
+    """
+    with _storage(folder):
+        try:
+            return os.listdir(folder)
+        except FileNotFoundError:
+            return []
+
+
+def _abandoned(aside: Path) -> bool:
+    host, _, rest = aside.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
     if host == socket.gethostname() and rest.isdigit():
         return not _alive(int(rest))
     try:
-        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_S
+        return time.time() - aside.stat(follow_symlinks=False).st_mtime > _STALE_S
     except FileNotFoundError:
         return False
 
@@ -245,8 +259,18 @@ def _document(value: Any) -> bytes:
 def _tensors(values: Tensors) -> bytes:
     from safetensors.torch import save
 
-    content: bytes = save({name: tensor.detach().cpu().contiguous() for name, tensor in values.items()})
+    content: bytes = save(_apart({name: tensor.detach().cpu() for name, tensor in values.items()}))
     return content
+
+
+def _apart(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous, no two on the same memory: safetensors refuses tied weights."""
+    seen: set[int] = set()
+    for name, tensor in values.items():
+        place = tensor.untyped_storage().data_ptr()
+        values[name] = tensor.clone() if place in seen else tensor.contiguous()
+        seen.add(place)
+    return values
 
 
 def _plain(name: object) -> bool:
@@ -264,8 +288,12 @@ def _storage(path: Path) -> Iterator[None]:
 def _unavailable(error: OSError, path: Path) -> StorageUnavailable:
     code = errno.errorcode.get(error.errno or 0, type(error).__name__)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    room, access = (
+        "free some space there or name another storage",
+        "see that the path can be read and written",
+    )
     return StorageUnavailable(
         "the storage must take and give what training keeps",
         f"{code} ({error.strerror}) at {error.filename or path}",
-        "free some space there or name another storage" if full else "see that the path can be read and written",
+        room if full else access,
     )

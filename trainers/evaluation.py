@@ -55,14 +55,15 @@ def latency_ms(family: Family, module: torch.nn.Module, source: Source) -> float
     batch = source.gather(torch.arange(1))
     module.eval()
     with torch.no_grad():
-        times = [_timed(lambda: family.outputs(module, batch)) for _ in range(_LATENCY_PASSES)]
+        on_cuda = any(tensor.is_cuda for tensor in batch.values())
+        times = [_timed(lambda: family.outputs(module, batch), on_cuda) for _ in range(_LATENCY_PASSES)]
     module.train()
     return 1000.0 * statistics.median(times)
 
 
-def _timed(forward: Callable[[], object]) -> float:
+def _timed(forward: Callable[[], object], on_cuda: bool) -> float:
     started = time.perf_counter()
     forward()
-    if torch.cuda.is_initialized():
+    if on_cuda:
         torch.cuda.synchronize()
     return time.perf_counter() - started

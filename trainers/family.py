@@ -244,8 +244,11 @@ class TrainStep(Protocol):
     """What a family's own `train_step` may use."""
 
     params: Params
-    optimizers: Mapping[str, torch.optim.Optimizer]
     generator: torch.Generator
+
+    @property
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """One for each of `Family.players`, by its name."""
 
     def backward(self, loss: torch.Tensor) -> None:
         """Scaled and synchronised backward pass."""

@@ -7,35 +7,39 @@ loss over all the step's examples, however they are cut up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainers.errors import InputError
 from trainers.job import Ranks
 
 if TYPE_CHECKING:
+    import torch
+
     from trainers.family import Batch
 
 
 class Source(Protocol):
-    """The examples of one part, as `trainers.data.batches.Batches` has them; indices count from 0 in it."""
+    """The examples of one part, as `trainers.data.batches.Batches` has them; positions count from 0 in it."""
 
     def __len__(self) -> int:
         """How many examples the part has."""
 
-    def order(self, epoch: int, seed: int, batch_size: int, rank: int, world_size: int) -> Sequence[Any]:
-        """This rank's indices for each batch of an epoch; rank r takes its share of the one global batch."""
+    def order(
+        self, epoch: int, seed: int, batch_size: Any, rank: int, world_size: int, *, start: int
+    ) -> Iterator[torch.Tensor]:
+        """This rank's positions for each batch of an epoch from batch `start` on. A short last batch is
+        dealt out evenly; a rank that gets none of it has one example, which must not count."""
 
-    def gather(self, indices: Any) -> Batch:
+    def gather(self, positions: torch.Tensor) -> Batch:
         """The batch of those examples, on the device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Micro:
-    """A micro-batch: its indices, how many of them count, and the weight of its mean loss."""
+    """A micro-batch: its positions, how many of them count, and the weight of its mean loss."""
 
-    indices: Any
+    positions: torch.Tensor
     examples: int
     weight: float
 
@@ -44,46 +48,41 @@ class Feed:
     """Groups of micro-batches, one group a step, from any step on."""
 
     def __init__(self, source: Source, params: Mapping[str, Any], seed: int, ranks: Ranks) -> None:
-        """Reads `batch_size` and `accumulate`.
-
-        Raises:
-            InputError: the part has no examples.
-        """
-        if len(source) == 0:
-            raise InputError("the training split must have examples", "none", "check data.split")
+        """Reads `batch_size` and `accumulate`; `batch_size` is then the examples of a rank's full batch."""
         self.source, self._seed, self._ranks = source, seed, ranks
-        whole = -(-len(source) // ranks.world_size)
-        self.batch_size = whole if params["batch_size"] == "all" else min(int(params["batch_size"]), whole)
-        self._global_batch = self.batch_size * ranks.world_size
-        self._batches = -(-len(source) // self._global_batch)
+        self._size = params["batch_size"]
+        whole = self._size == "all"
+        self._joint = len(source) if whole else int(self._size) * ranks.world_size
+        self._batches = -(-len(source) // self._joint)
         self._accumulate = min(int(params["accumulate"]), self._batches)
+        self.batch_size = -(-min(self._joint, len(source)) // ranks.world_size)
         self.steps_per_epoch = -(-self._batches // self._accumulate)
 
     def groups(self, step: int) -> Iterator[list[Micro]]:
         """The groups from that step on (0: the first of the first epoch), without an end."""
         while True:
             epoch, within = divmod(step, self.steps_per_epoch)
-            ranks = self._ranks
-            order = self.source.order(epoch, self._seed, self.batch_size, ranks.rank, ranks.world_size)
-            for place in range(within, self.steps_per_epoch):
-                yield self._group(order, place * self._accumulate)
+            first = within * self._accumulate
+            rank, world = self._ranks.rank, self._ranks.world_size
+            order = self.source.order(epoch, self._seed, self._size, rank, world, start=first)
+            for place in range(first, self._batches, self._accumulate):
+                yield self._group(order, place)
             step += self.steps_per_epoch - within
 
-    def _group(self, order: Sequence[Any], first: int) -> list[Micro]:
+    def _group(self, order: Iterator[torch.Tensor], first: int) -> list[Micro]:
         last = min(first + self._accumulate, self._batches)
-        examples = min(last * self._global_batch, len(self.source)) - first * self._global_batch
-        return [self._micro(order, place, examples) for place in range(first, last)]
+        examples = min(last * self._joint, len(self.source)) - first * self._joint
+        return [self._micro(next(order), place, examples) for place in range(first, last)]
 
-    def _micro(self, order: Sequence[Any], place: int, examples: int) -> Micro:
-        indices = order[place] if place < len(order) else ()
-        count = len(indices)
-        if count == 0:  # a rank without a share of the last batch takes part in it with a weight of nothing
-            return Micro(order[0][:1], 0, 0.0)
-        return Micro(indices, count, count * self._ranks.world_size / examples)
+    def _micro(self, positions: torch.Tensor, place: int, examples: int) -> Micro:
+        world = self._ranks.world_size
+        joint = min(self._joint, len(self.source) - place * self._joint)
+        dealt = joint // world + (self._ranks.rank < joint % world)
+        return Micro(positions, dealt, dealt * world / examples)
 
 
 def shares(length: int, batch_size: int, ranks: Ranks) -> Iterator[range]:
-    """This rank's consecutive indices of a part of `length` examples, in batches."""
+    """This rank's consecutive positions in a part of `length` examples, in batches."""
     first = length * ranks.rank // ranks.world_size
     last = length * (ranks.rank + 1) // ranks.world_size
     for start in range(first, last, batch_size):

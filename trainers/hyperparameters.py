@@ -128,7 +128,11 @@ TRAINING: Mapping[str, Hyperparameter] = {
         doc="of the learning rate",
     ),
     "warmup": Hyperparameter(
-        default=0.0, types=FLOAT, low=0.0, high=1.0, doc="share of the steps in which the rate rises, before any schedule; 0 with warmup-cosine: a tenth"
+        default=0.0,
+        types=FLOAT,
+        low=0.0,
+        high=1.0,
+        doc="share of the steps in which the rate rises; 0 with warmup-cosine: a tenth",
     ),
     "label_smoothing": Hyperparameter(default=0.0, types=FLOAT, low=0.0, high=0.999, doc="of cross-entropy"),
     "precision": Hyperparameter(default="fp32", types=(str,), choices=("fp32", "bf16"), doc="bf16: autocast"),

@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,12 +28,13 @@ def initialise(module: torch.nn.Module, name: str) -> None:
 
     if name == "default":
         return
-    fill = {
+    fillers: dict[str, Callable[[torch.Tensor], object]] = {
         "xavier": init.xavier_uniform_,
         "kaiming": lambda weight: init.kaiming_normal_(weight, nonlinearity="relu"),
         "normal": lambda weight: init.normal_(weight, std=0.02),
         "orthogonal": init.orthogonal_,
-    }[name]
+    }
+    fill = fillers[name]
     for weight in _matrices(module):
         fill(weight)
 

@@ -14,10 +14,11 @@ from typing import Any, Literal
 import torch
 
 from trainers import randomness, resume
+from trainers.data.batches import Batches
 from trainers.dataset import Encoded, Part
 from trainers.errors import InputError, NotFinite, OutOfMemory
 from trainers.evaluation import evaluate, latency_ms
-from trainers.feed import Feed, Source
+from trainers.feed import Feed, Micro
 from trainers.initialisation import initialise
 from trainers.job import Hooks, Job, Outcome
 from trainers.progress import Progress, finite, value_of
@@ -51,7 +52,7 @@ class _Attempt:
         self.job, self.hooks, self.state = job, hooks, encoded.state
         self.device = torch.device(job.device)
         self.crew = Crew(job.ranks, self.device)
-        self.parts = _Parts(encoded, self.device)
+        self.parts = _Parts(encoded, job.device)
         self.feed = Feed(self.parts["train"], job.params, job.seed, job.ranks)
         self.steps, self.report_every = _length(job, self.feed.steps_per_epoch)
         self.module = self._module()
@@ -81,13 +82,14 @@ class _Attempt:
     def run(self) -> Outcome:
         self._resume()
         self._clock = self._saved_at = time.monotonic()
-        self._look_at, self._look_step = self._clock + _LOOK_S, self.progress.step + 1
+        self._looked, self._look_step = (self._clock, self.progress.step), self.progress.step + 1
         groups = self.feed.groups(self.progress.step)
         finished = self.progress.step >= self.steps
         while not finished:
             if self._train(groups):
                 return self._outcome("stopped")
-            go_on, finished, stop, save = self._report()
+            go_on, ended, stop, save = self._report()
+            finished = bool(ended)
             if not go_on:
                 return self._outcome("pruned")
             if not finished and (stop or save):
@@ -96,7 +98,7 @@ class _Attempt:
                 return self._outcome("stopped")
         return self._outcome("complete")
 
-    def _train(self, groups: Iterator[Any]) -> bool:
+    def _train(self, groups: Iterator[list[Micro]]) -> bool:
         """Trains up to the next report. True: asked to leave, and a checkpoint is written."""
         progress = self.progress
         target = min((progress.step // self.report_every + 1) * self.report_every, self.steps)
@@ -109,7 +111,7 @@ class _Attempt:
         progress.window.seconds = time.monotonic() - self._window_started
         return False
 
-    def _step(self, group: list[Any]) -> None:
+    def _step(self, group: list[Micro]) -> None:
         progress, window = self.progress, self.progress.window
         self.stepper.set_rate(self.rate(progress.step))
         try:
@@ -126,17 +128,17 @@ class _Attempt:
 
     def _look_due(self) -> bool:
         if self.crew.alone:
-            return time.monotonic() >= self._look_at
+            return time.monotonic() >= self._looked[0] + _LOOK_S
         return self.progress.step >= self._look_step
 
     def _look(self) -> bool:
         """Between reports: a checkpoint if one is due. True: asked to leave, after writing one."""
-        now = time.monotonic()
-        pace = (now - self._look_at + _LOOK_S) / max(1, self.progress.step + 1 - self._look_step)
+        now, step = time.monotonic(), self.progress.step
+        pace = (now - self._looked[0]) / max(1, step - self._looked[1])
         ahead = max(1, min(1000, int(_LOOK_S / max(pace, 1e-6))))
         wishes = (self.crew.first and self.hooks.stopping(), self._save_due(now), ahead)
         stop, save, ahead = self.crew.agree(*wishes)
-        self._look_at, self._look_step = now + _LOOK_S, self.progress.step + ahead
+        self._looked, self._look_step = (now, step), step + ahead
         if stop or save:
             self.progress.window.seconds = now - self._window_started
             self._save()
@@ -173,14 +175,11 @@ class _Attempt:
         return {**loss, **own, **figures}
 
     def _metrics(self, part: Part, prefix: str) -> dict[str, float]:
-        source = self.parts[part]
-        if len(source) == 0:
-            return {}
         self.crew.share_buffers(self.module)
         values = evaluate(
             self.job.family,
             self.module,
-            source,
+            self.parts[part],
             self.state,
             batch_size=max(32, 4 * self.feed.batch_size),
             ranks=self.job.ranks,
@@ -288,15 +287,13 @@ _FACTS = {"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "lat
 
 
 class _Parts:
-    """Each part's examples, decoded when first asked for: `test` is not touched unless it is read."""
+    """Each part's examples, opened when first asked for: `test` is not touched unless it is read."""
 
-    def __init__(self, encoded: Encoded, device: torch.device) -> None:
+    def __init__(self, encoded: Encoded, device: str) -> None:
         self._encoded, self._device = encoded, device
-        self._made: dict[Part, Source] = {}
+        self._made: dict[Part, Batches] = {}
 
-    def __getitem__(self, part: Part) -> Source:
-        from trainers.data.batches import Batches
-
+    def __getitem__(self, part: Part) -> Batches:
         if part not in self._made:
             self._made[part] = Batches(self._encoded, part, self._device)
         return self._made[part]

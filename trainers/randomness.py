@@ -42,7 +42,7 @@ def steady(threads: int | None) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     before = (torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision())
     flags = (cudnn.benchmark, cudnn.deterministic)
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if _cuda() else []
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
         try:
             _set(threads or before[0], torch.float32, "highest", False, True)
@@ -62,6 +62,14 @@ def _set(threads: int, dtype: torch.dtype, precision: str, benchmark: bool, dete
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = benchmark, deterministic
 
 
+def _cuda() -> bool:
+    """Whether this process uses CUDA; asking for more would start it."""
+    import torch
+
+    started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return started
+
+
 def capture(augmentation: torch.Generator) -> dict[str, torch.Tensor]:
     """The state of every generator that training draws from, as vectors by name."""
     import torch
@@ -72,7 +80,7 @@ def capture(augmentation: torch.Generator) -> dict[str, torch.Tensor]:
         "torch": torch.get_rng_state(),
         "augmentation": augmentation.get_state(),
     }
-    if torch.cuda.is_initialized():
+    if _cuda():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
@@ -86,7 +94,7 @@ def restore(state: Mapping[str, torch.Tensor], augmentation: torch.Generator) ->
     torch.set_rng_state(state["torch"])
     if state["augmentation"].numel() == augmentation.get_state().numel():
         augmentation.set_state(state["augmentation"])
-    if "cuda" in state and torch.cuda.is_initialized():
+    if "cuda" in state and _cuda():
         torch.cuda.set_rng_state(state["cuda"])
 
 

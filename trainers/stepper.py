@@ -88,11 +88,12 @@ class Stepper:
         return sum(value * micro.examples for value, micro in parts), {}
 
     def _backward(self, source: Source, micro: Micro) -> torch.Tensor:
-        batch = self._batch(source, micro.indices)
+        batch = self._batch(source, micro.positions)
         with self._precision():
             loss = self._loss(self._forward(batch), batch)
         self._start(loss, micro.weight)
-        return loss.detach()
+        detached: torch.Tensor = loss.detach()
+        return detached
 
     def _start(self, loss: torch.Tensor, weight: float) -> None:
         if self._crew.alone and weight == 1.0:
@@ -101,9 +102,9 @@ class Stepper:
             loss.backward(loss.detach() * 0.0 + weight)  # type: ignore[no-untyped-call]
 
     def _own_step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
-        indices = _joined([micro.indices for micro in group])
+        positions = _joined([micro.positions for micro in group])
         with self._precision():
-            shown = self.family.train_step(self.module, self._batch(source, indices), self)
+            shown = self.family.train_step(self.module, self._batch(source, positions), self)
         return 0.0, shown or {}
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -138,8 +139,8 @@ class Stepper:
 
     # -- pieces --------------------------------------------------------------------------------------------
 
-    def _batch(self, source: Source, indices: Any) -> Batch:
-        batch = source.gather(indices)
+    def _batch(self, source: Source, positions: torch.Tensor) -> Batch:
+        batch = source.gather(positions)
         return self.family.augment(batch, self.params, self.generator) if self._augments else batch
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -179,12 +180,12 @@ def _trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _joined(parts: list[Any]) -> Any:
-    if len(parts) == 1:
-        return parts[0]
-    return torch.cat([torch.as_tensor(part) for part in parts])
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _refuse(what: str, value: float) -> None:
     if not math.isfinite(value):
-        raise NotFinite(f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients")
+        raise NotFinite(
+            f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients"
+        )

@@ -133,7 +133,9 @@ class Bad(MLP):
         if options.where == "gradient":
             loss.register_hook(lambda gradient: gradient * options.kind)
             return loss
-        return loss.detach() * options.kind + loss * 0.0 if options.where == "constant" else loss * options.kind
+        return (
+            loss.detach() * options.kind + loss * 0.0 if options.where == "constant" else loss * options.kind
+        )
 
 
 @dataclass

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK_ROWS = 10_000
+_OF_IMAGE, _OF_TIME = {"channels", "pooling"}, {"filter_widths", "filters"}
 
 
 class TextOptions(Options):
@@ -103,6 +104,11 @@ class TextCNN(Family):
 
     options: TextOptions
 
+    def known(self) -> dict[str, Hyperparameter]:
+        """Without the names that the other structure reads."""
+        unread = _OF_IMAGE if self.options.structure == "time" else _OF_TIME
+        return {name: entry for name, entry in super().known().items() if name not in unread}
+
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: word ids, int32 [N, L], 0 where a text has ended; `target`."""
         texts = dataset.columns["text"].values
@@ -162,24 +168,13 @@ def _time_module(words: int, outputs: int, params: Params) -> torch.nn.Module:
 def _image_module(words: int, length: int, outputs: int, params: Params) -> torch.nn.Module:
     from torch import nn
 
-    from trainers.layers import Words, conv_block, dense, pooled_size
+    from trainers.layers import BlockShape, Words, conv_blocks, dense
 
-    activation, channels, dims = params["activation"], params["channels"], params["embedding"]
-    blocks = nn.Sequential()
-    for i, (before, after) in enumerate(zip([1, *channels], channels, strict=False), start=1):
-        block = conv_block(
-            before, after, kernel=3, padding="same", activation=activation, pooling=params["pooling"]
-        )
-        blocks.add_module(f"block{i}", block)
-    height, width = pooled_size((length, dims), len(channels), kernel=3, padding="same")
-    sizes = [channels[-1] * height * width, *params["dense"], outputs]
-    head = dense(sizes, activation=activation, dropout=params["dropout"])
-    return nn.Sequential(
-        OrderedDict(
-            words=Words(words, dims),
-            image=nn.Unflatten(1, (1, length)),
-            blocks=blocks,
-            flat=nn.Flatten(),
-            head=head,
-        )
-    )
+    dims = params["embedding"]
+    shape = BlockShape(activation=params["activation"], pooling=params["pooling"])
+    blocks, numbers = conv_blocks([1, *params["channels"]], (length, dims), shape)
+    sizes = [numbers, *params["dense"], outputs]
+    head = dense(sizes, activation=params["activation"], dropout=params["dropout"])
+    image = nn.Unflatten(1, (1, length))
+    parts = OrderedDict(words=Words(words, dims), image=image, blocks=blocks, flat=nn.Flatten(), head=head)
+    return nn.Sequential(parts)

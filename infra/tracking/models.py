@@ -11,6 +11,7 @@ import logging
 import re
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,13 +94,18 @@ class Models:
 
     def _log(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> None:
         model = self._find(key) or self._create(trial, run_id, key, manifest)
-        if str(model.status) != "READY":
+        if str(model.status) == "READY":
+            return
+        try:
             with tempfile.TemporaryDirectory(prefix="velodrome-model-") as aside:
                 path = Path(aside) / "model"
                 save_model(path, folder, self._sweep, model=model, run_id=run_id)
                 self._runs.tracking.call("log_model_artifacts", model.model_id, str(path))
-            self._link(trial, run_id, model.model_id)
-            self._runs.tracking.call("finalize_logged_model", model.model_id, "READY")
+        except (TrainerError, Unavailable):
+            self._runs.tracking.call("finalize_logged_model", model.model_id, "FAILED")
+            raise
+        self._link(trial, run_id, model.model_id)
+        self._runs.tracking.call("finalize_logged_model", model.model_id, "READY")
 
     def _find(self, key: str) -> Any:
         query = f"tags.`{KEY}` = '{key}'"
@@ -131,8 +137,11 @@ class Models:
         """Shows the model on its run, with the numbers of the kept epoch."""
         from mlflow.entities import LoggedModelOutput, Metric
 
-        output = LoggedModelOutput(model_id, step=trial.epoch)
-        self._runs.tracking.call("log_outputs", run_id, models=[output])
+        run = self._runs.tracking.call("get_run", run_id)
+        # A second `log_outputs` of one model is an error in MLflow, unlike a second `log_inputs`.
+        if all(known.model_id != model_id for known in run.outputs.model_outputs):
+            output = LoggedModelOutput(model_id, step=trial.epoch)
+            self._runs.tracking.call("log_outputs", run_id, models=[output])
         points = [Metric(*point, model_id=model_id, run_id=run_id) for point in self._points_of(trial)]
         self._runs.tracking.call("log_batch", run_id, metrics=points)
 
@@ -161,6 +170,8 @@ def save_model(
         TrainerError: the bundle is damaged, or what it needs can't be imported.
         Unavailable: no wheel can be made of this installation.
     """
+    # MLflow warns of type hints of its own while it is imported.
+    warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
     import mlflow.pyfunc
     from mlflow.models import Model
 

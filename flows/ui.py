@@ -60,9 +60,12 @@ def ui(
     prepare_tracking(uri, place)
     server = _start(uri, place, host, port)
     try:
+        page = _path_of(uri, experiment)
         _wait_until_up(server, host, port, place)
-        say(f"http://{_bracketed(host)}:{port}{_path_of(uri, experiment)}   (Ctrl-C ends it)")
+        say(f"http://{_bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
         server.wait()
+    except KeyboardInterrupt:  # how a person ends it: nothing went wrong
+        say("the UI has ended")
     finally:
         end(server)
 

@@ -53,9 +53,9 @@ def _part(label: str, text: str) -> list[str]:
 def status_of(error: BaseException) -> int:
     """The exit status of an exception, and what is printed for it on stderr."""
     if isinstance(error, Terminated):
-        return _say("terminated; state is kept", TERMINATED)
+        return _say("terminated", TERMINATED)
     if isinstance(error, KeyboardInterrupt):
-        return _say("interrupted; state is kept", INTERRUPTED)
+        return _say("interrupted", INTERRUPTED)
     if isinstance(error, BrokenPipeError):
         _silence(sys.stdout)
         return PIPE_CLOSED

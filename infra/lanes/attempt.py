@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.coordinator.policy import signed
-from infra.lanes.settings import LaneSettings, checkpoint_rhythm
+from infra.durations import seconds_or_epochs
+from infra.lanes.settings import LaneSettings
 from infra.places import trial_folder
 from infra.protocol import Assignment, Ended
 from infra.spec import FamilySpec, SweepSpec
@@ -82,7 +83,7 @@ class AttemptRunner:
         family, dataset = self._family(spec), self.dataset()
         params = family.complete(assignment.params)
         arrays = encoded(family, dataset, params, Path(self._settings.cache))
-        job = Job(family=family, params=params, read_test=assignment.read_test, threads=self._threads, **self._common(spec, assignment))
+        job = Job(family=family, params=params, read_test=assignment.read_test, **self._common(spec, assignment))
         return train(job, arrays, hooks)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
@@ -96,11 +97,11 @@ class AttemptRunner:
             function=function, params=dict(assignment.params), directory=directory, data=data,
             **self._common(spec, assignment),
         )  # fmt: skip
-        return run_function(job, hooks, threads=self._threads)
+        return run_function(job, hooks)
 
     def _common(self, spec: FamilySpec, assignment: Assignment) -> dict[str, Any]:
         budget = spec.budget
-        seconds, epochs = checkpoint_rhythm(spec.checkpoint_every)
+        seconds, epochs = seconds_or_epochs(spec.checkpoint_every)
         length = Length(
             epochs=None if budget.steps is not None else budget.epochs, steps=budget.steps,
             report_every=budget.report_every, patience=budget.patience, min_delta=budget.min_delta,
@@ -111,7 +112,7 @@ class AttemptRunner:
         )
         return {
             "seed": assignment.seed, "length": length, "goals": goals, "at": self.spec.objectives[0].at,
-            "device": self._device, "ranks": self._ranks, "checkpoint_seconds": seconds, "checkpoint_epochs": epochs,
+            "device": self._device, "ranks": self._ranks, "checkpoint_seconds": seconds, "checkpoint_epochs": epochs, "threads": self._threads,
         }  # fmt: skip
 
     @property
@@ -124,7 +125,15 @@ class AttemptRunner:
 
         if self._data is None:
             base, cache = Path(self._settings.base), Path(self._settings.cache)
-            self._data = open_dataset(self.spec.data, base=base, cache=cache)
+            found = open_dataset(self.spec.data, base=base, cache=cache)
+            expected = self._settings.fingerprint
+            if expected and found.fingerprint != expected:
+                raise InputError(
+                    "the data must be what the sweep began with",
+                    f"fingerprint {found.fingerprint[:12]} instead of {expected[:12]}",
+                    "bring the former data back, or start the next version with --new",
+                )
+            self._data = found
         return self._data
 
     def _family(self, spec: FamilySpec) -> Family:

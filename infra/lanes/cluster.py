@@ -9,7 +9,6 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from infra.errors import ClusterUnavailable
 from infra.home import Home
@@ -89,7 +88,8 @@ def _use_token(home: Home) -> None:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)  # two at once: the first one's token stays
         aside.unlink()
-    os.environ["RAY_AUTH_MODE"] = "token"
+    # The mode is left to `ray.init`, which turns it on for a local cluster and tells its compiled half so;
+    # set here, that half would not hear of it.
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 
@@ -105,14 +105,10 @@ def _node(entry: Mapping[str, object]) -> Node:
     kinds = tuple(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
     return Node(
         name=str(entry["NodeID"]),
+        host=str(entry.get("NodeManagerHostname", "")),
         cpus=float(resources.get("CPU", 0.0)),
         gpus=float(resources.get("GPU", 0.0)),
         memory_bytes=int(resources.get("memory", 0)),
         accelerators=kinds,
         labels=dict(entry.get("Labels") or {}),  # type: ignore[call-overload]
     )
-
-
-def storage_is_shared(storage: Path, here: int, cluster: list[Node]) -> bool:
-    """Whether a folder of this machine can serve: true where the cluster is one node, this one."""
-    return len(cluster) == 1 and here == 1

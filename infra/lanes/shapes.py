@@ -18,6 +18,7 @@ class Node:
 
     name: str
     cpus: float
+    host: str = ""
     gpus: float = 0.0
     memory_bytes: int = 0
     accelerators: tuple[str, ...] = ()

@@ -1,0 +1,208 @@
+"""Running what a ledger says of a sweep: owner, Ray, lanes, tracking, progress, and a clean end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.ownership import owned
+from infra.errors import ClusterUnavailable, Interrupted
+from infra.home import Home, ledger_url, storage_root, tracking_uri
+from infra.ledger import views
+from infra.ledger.liveness import alive_here_and_now, this_process
+from infra.ledger.rows import SweepRow
+from infra.ledger.store import Ledger
+from infra.snapshot import snapshot_of
+
+if TYPE_CHECKING:
+    from infra.coordinator.actor import Standing
+    from infra.lanes.driver import Drive, StopSignals
+    from infra.lanes.shapes import Node
+    from infra.tracking.sender import Sender
+
+DRAIN_LIMIT_S = 60.0
+SHOW_EVERY_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a session of a sweep ended: the ledger's state, and how many things tracking has not got."""
+
+    state: str
+    unsent: int
+
+
+def run(ledger: Ledger, sweep: SweepRow, home: Home, *, address: str | None = None, role: str = "search") -> Ended:
+    """Runs a sweep from where its ledger stands.
+
+    Raises:
+        OwnedElsewhere: another living process runs it.
+        ClusterUnavailable: no Ray, or no room for a lane.
+        Interrupted: a signal asked to stop; state is kept.
+    """
+    with owning(ledger, sweep) as token, sending(ledger, sweep, home) as sender:
+        signal_number = _drive(ledger, sweep, home, token, sender, address, role)
+        unsent = sender.drain(DRAIN_LIMIT_S if signal_number is None else 5.0)
+    state = views.sweep_by_id(ledger, sweep.id).state
+    if signal_number is not None:
+        raise Interrupted(
+            "the sweep ran until it was told to stop", f"signal {signal_number}",
+            f"`velodrome sweep` carries {sweep.label} on where it stopped", signal=signal_number,
+        )
+    return Ended(state=state, unsent=unsent)
+
+
+@contextmanager
+def owning(ledger: Ledger, sweep: SweepRow) -> Iterator[str]:
+    """Owns the sweep within the block; yields the owner's token.
+
+    Raises:
+        OwnedElsewhere: another living process owns it.
+    """
+    claimant = this_process()
+    _, other = ledger.claim(sweep.id, claimant, may_take=lambda owner: not alive_here_and_now(owner))
+    if other is not None:
+        raise owned(sweep, other)
+    try:
+        yield claimant.token
+    finally:
+        ledger.release(sweep.id, claimant.token)
+
+
+@contextmanager
+def sending(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
+    """A sender that brings tracking up to date in the background."""
+    from infra.tracking.sender import Sender
+
+    sender = Sender(
+        ledger_url(home, sweep.spec.ledger), sweep.id, uri=tracking_uri(home, sweep.spec), home=home,
+        storage=storage_root(home, sweep.spec),
+    )  # fmt: skip
+    sender.start()
+    try:
+        yield sender
+    finally:
+        sender.stop()
+
+
+def _drive(
+    ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
+) -> int | None:
+    from infra.lanes.cluster import connected
+    from infra.lanes.driver import StopSignals, drive
+
+    signals = StopSignals()
+    with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"):
+        own_code = sweep.facts.get("own_code")
+        with connected(address, home, working_dir=own_code) as nodes, signals.caught():
+            _check_places(sweep, home, nodes)
+            with _showing(ledger, sweep, sender, role) as show:
+                drive(_job(sweep, home, token, role), nodes, signals, show)
+    return signals.first
+
+
+def _job(sweep: SweepRow, home: Home, token: str, role: str) -> Drive:
+    from infra.lanes.driver import Drive
+    from infra.lanes.settings import LaneSettings
+    from infra.spec import Resources
+
+    own_code = sweep.facts.get("own_code")
+    lanes = LaneSettings(
+        run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
+        base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
+        cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
+        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint,
+    )  # fmt: skip
+    url = ledger_url(home, sweep.spec.ledger)
+    return Drive(ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role)
+
+
+def _check_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
+    """Lanes on other machines need a ledger, a tracking server and a storage that they can reach.
+
+    Raises:
+        ClusterUnavailable: one of them is this machine's own.
+    """
+    here = socket.gethostname()
+    others = sorted({node.host for node in nodes if node.host != here})
+    if not others:
+        return
+    local = []
+    if storage_root(home, sweep.spec) == home.storage:
+        local.append("storage (set storage: or VELODROME_STORAGE to a folder that all nodes share)")
+    if ledger_url(home, sweep.spec.ledger).startswith("sqlite"):
+        local.append("ledger (set ledger: or VELODROME_LEDGER to postgresql+psycopg://…)")
+    if local:
+        raise ClusterUnavailable(
+            "lanes on other machines must reach what they share", f"on this machine alone: {'; '.join(local)}",
+            f"the cluster has nodes on {', '.join(others[:3])}",
+        )
+
+
+@contextmanager
+def _showing(ledger: Ledger, sweep: SweepRow, sender: Sender, role: str) -> Iterator[Callable[[Standing], None]]:
+    from flows.progress import Progress
+
+    began, shown_at = time.time(), 0.0
+    with Progress(sweep.spec) as progress:
+
+        def show(standing: Standing, *, force: bool = False) -> None:
+            nonlocal shown_at
+            if not force and time.monotonic() - shown_at < SHOW_EVERY_S:
+                return
+            shown_at = time.monotonic()
+            current = views.sweep_by_id(ledger, sweep.id)
+            rows = views.trials(ledger, sweep.id, role=role)
+            progress.update(
+                snapshot_of(
+                    current.spec, rows, state=standing.state, now=time.time(), started_at=began,
+                    lanes_up=standing.lanes, unsent=sender.unsent(), message=_message(standing),
+                )  # fmt: skip
+            )
+
+        yield show
+
+
+def _message(standing: Standing) -> str:
+    if standing.stopping:
+        return f"stopping: {standing.stopping}"
+    return "" if standing.lanes else "waiting for the first lane"
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Our own log lines, and Ray's about this driver, in a file of the sweep."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("velodrome", "infra", "ray")]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+        handler.close()
+
+
+def stderr_line(text: str) -> None:
+    """One line for the person who waits; stdout stays free for documents."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def reason_of(trials: list[Any]) -> str:
+    """The commonest reason of failed trials, for the one line that says why nothing succeeded."""
+    from collections import Counter
+
+    reasons = Counter(trial.reason for trial in trials if trial.state == "failed" and trial.reason)
+    return reasons.most_common(1)[0][0] if reasons else "no trial ended"

@@ -9,13 +9,16 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.families import swept_words
+from flows.screens import times
 from flows.tables import Column, fitted
-from flows.wording import number
+from flows.wording import MISSING, count, number, seconds, size
 
 if TYPE_CHECKING:
+    from flows.confirm import Confirmation, ConfirmedRow, Scores
     from flows.doctor import Checkup
     from flows.families import Families, FamilyInfo
     from flows.new import NewFile
+    from flows.plan import Plan
 
 VERDICTS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -66,7 +69,9 @@ def print_checkup(console: Console, checkup: Checkup) -> None:
     """One line a check, and what to do below those that are not ok."""
     width = max(len(finding.name) for finding in checkup.findings)
     for finding in checkup.findings:
-        line = Text.assemble((f"{finding.verdict:<5}", VERDICTS[finding.verdict]), f"{finding.name:<{width + 2}}")
+        line = Text.assemble(
+            (f"{finding.verdict:<5}", VERDICTS[finding.verdict]), f"{finding.name:<{width + 2}}"
+        )
         console.print(line.append(finding.found), soft_wrap=True)
         if finding.do:
             console.print(Text(f"{'':{width + 7}}{finding.do}", style="yellow"), soft_wrap=True)
@@ -82,6 +87,83 @@ def print_look(console: Console, result: NewFile) -> None:
     console.print(Text(f"{result.path} is written, with {', '.join(result.families)}"), soft_wrap=True)
     for command in ("plan", "sweep"):
         console.print(Text(f"  velodrome {command} {result.path}", style="cyan"), soft_wrap=True)
+
+
+def print_plan(console: Console, plan: Plan) -> None:
+    """What the sweep will need, and what is worth a thought."""
+    goals = ", ".join(f"{goal['direction']} {goal['metric']}" for goal in plan.objectives)
+    console.print(Text.assemble((plan.sweep, "bold"), f" can run: {goals}"), soft_wrap=True)
+    for line in plan.data:
+        console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
+    console.print(Text(""))
+    families = plan.families
+    columns = [
+        Column(heading="family", cells=[family.family for family in families], shrinks=True),
+        Column(heading="trials", cells=[str(family.trials) for family in families], right=True),
+        Column(heading="epochs", cells=[str(family.epochs) for family in families], right=True),
+        Column(heading="a trial", cells=[seconds(family.trial_seconds) for family in families], right=True),
+        Column(heading="a lane", cells=[family.lane for family in families]),
+        Column(
+            heading="weights",
+            cells=[count(family.parameters) for family in families],
+            right=True,
+            gives_way=1,
+        ),
+        Column(
+            heading="size", cells=[size(family.size_bytes) for family in families], right=True, gives_way=1
+        ),
+    ]
+    console.print(fitted(columns, console.width))
+    grid = _grid()
+    done = f", {plan.done} of them done" if plan.done else ""
+    grid.add_row("  trials", f"{plan.trials}{done}")
+    grid.add_row(
+        "  lanes", f"{plan.lanes} on {plan.cpus:g} CPUs and {plan.gpus_used:g} of {plan.gpus:g} GPUs"
+    )
+    grid.add_row("  time", f"about {seconds(plan.seconds)} if nothing is stopped early")
+    grid.add_row("  disk", size(plan.disk_bytes))
+    console.print(grid)
+    for warning in plan.warnings:
+        console.print(Text(f"  warning: {warning}", style="yellow"), soft_wrap=True)
+
+
+def print_confirmation(console: Console, result: Confirmation) -> None:
+    """Candidates by the mean of their validation values, the test score beside it."""
+    rows = result.rows
+    better = "higher" if result.direction == "maximize" else "lower"
+    name = result.metric.rpartition("/")[2]
+    console.print(Text.assemble("  ", (f"{name} over fresh seeds ({better} is better)", "bold")))
+    columns = [
+        Column(heading="family", cells=[row.family for row in rows], shrinks=True),
+        Column(heading="trial", cells=[str(row.number) for row in rows], right=True),
+        Column(heading="validation", cells=[_spread(row.validation) for row in rows], right=True),
+        Column(heading="test", cells=[_spread(row.test) for row in rows], right=True),
+        Column(
+            heading="seeds", cells=[str(len(row.validation.values)) for row in rows], right=True, gives_way=2
+        ),
+        Column(heading="against the first", cells=[_against(row, rows[0]) for row in rows], gives_way=1),
+    ]
+    console.print(fitted(columns, console.width, bold_rows=frozenset({0})))
+    for row in rows:
+        console.print(
+            Text.assemble((f"  {row.family} #{row.number}: ", "dim"), _listed(row.params)), soft_wrap=True
+        )
+    console.print(
+        Text(f"  ranked by validation; the test split of {result.sweep} was read {times(result.test_reads)}")
+    )
+
+
+def _spread(scores: Scores) -> str:
+    if scores.mean is None:
+        return MISSING
+    return number(scores.mean) if scores.std is None else f"{number(scores.mean)} ±{number(scores.std, 2)}"
+
+
+def _against(row: ConfirmedRow, first: ConfirmedRow) -> str:
+    if row is first:
+        return ""
+    told = {True: "can't be told apart", False: "worse", None: "too few seeds to tell"}[row.tied]
+    return f"{told}, {row.failed} failed" if row.failed else told
 
 
 def _grid() -> Table:

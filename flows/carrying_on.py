@@ -24,7 +24,7 @@ from infra.snapshot import snapshot_of
 
 if TYPE_CHECKING:
     from infra.coordinator.actor import Standing
-    from infra.lanes.driver import Drive, StopSignals
+    from infra.lanes.driver import Drive
     from infra.lanes.shapes import Node
     from infra.tracking.sender import Sender
 

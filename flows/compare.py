@@ -228,9 +228,7 @@ def _group(goals: tuple[Objective, ...], rows: list[Row]) -> Group:
 
 def _known_everywhere(rows: Sequence[Row]) -> list[str]:
     """Costs that the front of a single objective weighs up: those that every row has."""
-    return [
-        name for name in ("size_bytes", "latency_ms") if all(row.costs[name] is not None for row in rows)
-    ]
+    return [name for name in ("size_bytes", "latency_ms") if all(row.costs[name] is not None for row in rows)]
 
 
 def _csv(groups: Sequence[Group]) -> str:

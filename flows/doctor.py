@@ -21,11 +21,21 @@ from infra.secrets import redact
 from infra.spec import SweepSpec
 
 Verdict = Literal["ok", "warn", "fail"]
-PACKAGES = ("ray", "torch", "mlflow", "optuna", "pydantic", "SQLAlchemy", "typer", "rich", "safetensors", "numpy")
+PACKAGES = (
+    "ray",
+    "torch",
+    "mlflow",
+    "optuna",
+    "pydantic",
+    "SQLAlchemy",
+    "typer",
+    "rich",
+    "safetensors",
+    "numpy",
+)
 OURS = ("velodrome", "flows", "infra", "trainers", "search_spaces")
 LEAST_DISK_BYTES = 2 << 30
 LEAST_SHM_BYTES = 64 << 20
-RAY_PROGRAMS = ("raylet", "gcs_server", "ray::")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +89,9 @@ def _checked(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]
         return list(check())
     except VelodromeError as error:
         return [Finding(name=name, verdict="fail", found=f"{error.must}: {error.found}", do=error.do)]
-    except Exception as error:  # a broken installation breaks in ways that nobody foresaw: that is the finding
+    except (
+        Exception
+    ) as error:  # a broken installation breaks in ways that nobody foresaw: that is the finding
         found = redact(f"{type(error).__name__}: {error}".splitlines()[0])
         return [Finding(name=name, verdict="fail", found=found, do="reinstall with constraints.txt")]
 
@@ -102,7 +114,12 @@ def _packages() -> Iterator[Finding]:
         try:
             version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            yield Finding(name=name, verdict="fail", found="not installed", do=f"pip install '{name}{bounds.get(name.lower(), '')}'")
+            yield Finding(
+                name=name,
+                verdict="fail",
+                found="not installed",
+                do=f"pip install '{name}{bounds.get(name.lower(), '')}'",
+            )
             continue
         bound = bounds.get(name.lower(), "")
         good = satisfies(version, bound)
@@ -149,7 +166,9 @@ def _torch() -> Iterator[Finding]:
 
     gpus = torch.cuda.device_count()
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
-    yield Finding(name="torch build", verdict="ok", found=f"{build}, {torch.get_num_threads()} threads, {gpus} GPU(s)")
+    yield Finding(
+        name="torch build", verdict="ok", found=f"{build}, {torch.get_num_threads()} threads, {gpus} GPU(s)"
+    )
     if torch.version.cuda and not gpus:
         yield Finding(
             name="gpu",
@@ -211,7 +230,10 @@ def _tracking(home: Home) -> Iterator[Finding]:
         connect(uri).call("search_experiments", max_results=1)
     except TrackingTrouble as error:
         yield Finding(
-            name="tracking", verdict="warn", found=str(error), do="sweeps run without it and send later; is the server up?"
+            name="tracking",
+            verdict="warn",
+            found=str(error),
+            do="sweeps run without it and send later; is the server up?",
         )
         return
     yield Finding(name="tracking", verdict="ok", found=f"{redact(uri)} answers")
@@ -237,68 +259,41 @@ def _tokens(home: Home) -> Iterator[Finding]:
 
 
 def _ports() -> Iterator[Finding]:
-    """What this user's Ray, MLflow and Velodrome processes listen on. Ray binds to all addresses by itself
-    (2.60) and asks for the token there."""
-    listening = sorted(_listening(), key=lambda entry: (entry[2], entry[1]))
-    for program, port, address in listening:
-        loopback = address in {"127.0.0.1", "::1"}
-        ray = program.startswith(RAY_PROGRAMS)
+    """What is open. Ray binds to all addresses by itself (2.60) and asks for the token there."""
+    from flows.listening import listening_of_ours
+
+    servers = listening_of_ours()
+    for server in servers:
         yield Finding(
             name="port",
-            verdict="ok" if loopback else "warn",
-            found=f"{program} listens on {address}:{port}",
-            do="" if loopback else _port_advice(ray),
+            verdict="ok" if server.loopback else "warn",
+            found=f"{server.program} listens on {server.address}:{server.port}",
+            do="" if server.loopback else _port_advice(server.program),
         )
-    if not listening:
+    if not servers:
         yield Finding(name="ports", verdict="ok", found="no server of ours is open")
 
 
-def _port_advice(ray: bool) -> str:
-    if ray:
-        return "Ray can't bind it to loopback; it asks for a token (RAY_AUTH_MODE=token): keep others out by a firewall"
+def _port_advice(program: str) -> str:
+    if program.startswith("ray"):
+        return "Ray can't bind it to loopback: a firewall keeps others out, the token (RAY_AUTH_MODE) those inside"
     return "bind it to 127.0.0.1, or put it behind a token"
-
-
-def _listening() -> Iterator[tuple[str, int, str]]:
-    """(program, port, address) of this user's listening processes that belong to a sweep."""
-    import psutil
-
-    uid = os.getuid()
-    for process in psutil.process_iter():
-        try:
-            if process.uids().real != uid:
-                continue
-            program = _program(process.name(), process.cmdline())
-            if program is None:
-                continue
-            for connection in process.net_connections(kind="inet"):
-                if connection.status == psutil.CONN_LISTEN:
-                    yield program, connection.laddr.port, connection.laddr.ip
-        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-            continue
-
-
-def _program(name: str, command: Sequence[str]) -> str | None:
-    if name.startswith(RAY_PROGRAMS):
-        return name
-    words = [Path(word).name for word in command[:4]]
-    for known in ("mlflow", "velodrome", "flows.cli"):
-        if known in words or f"{known}.server" in " ".join(command):
-            return known
-    joined = " ".join(command)
-    return "ray:: " + Path(command[1]).name if "/ray/" in joined and "python" in name and len(command) > 1 else None
 
 
 def _shadows(folder: Path) -> Iterator[Finding]:
     """A folder of the user's that Python, or Ray on a cluster, would import in the place of ours."""
     home = Path(__file__).resolve().parent.parent
     found = [
-        name for name in OURS if folder.resolve() != home and ((folder / name).is_dir() or (folder / f"{name}.py").exists())
+        name
+        for name in OURS
+        if folder.resolve() != home and ((folder / name).is_dir() or (folder / f"{name}.py").exists())
     ]
     yield Finding(
         name="folders",
         verdict="fail" if found else "ok",
-        found=f"{folder} holds {', '.join(found)}" if found else f"nothing in {folder} has the name of a package of ours",
+        found=f"{folder} holds {', '.join(found)}"
+        if found
+        else f"nothing in {folder} has the name of a package of ours",
         do="rename it: it would be imported in the place of Velodrome's" if found else "",
     )
 
@@ -324,7 +319,10 @@ def _writable(name: str, folder: Path) -> Finding:
         probe.unlink()
     except OSError as error:
         return Finding(
-            name=name, verdict="fail", found=f"{folder}: {error.strerror}", do="change its permissions, or choose another"
+            name=name,
+            verdict="fail",
+            found=f"{folder}: {error.strerror}",
+            do="change its permissions, or choose another",
         )
     there = "" if place == folder else ", not made yet"
     return Finding(name=name, verdict="ok", found=f"{folder} is writable{there}")

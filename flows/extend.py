@@ -55,4 +55,3 @@ def extend(name: str, *, trials: int, family: str | None = None, home: Home | No
     carry_on(row.label, home=place)
     planned = {entry.name: entry.trials for entry in grown.families}
     return Extended(sweep=row.label, planned=planned, asked_driver=False)
-

@@ -68,8 +68,10 @@ def info_of(reference: str) -> FamilyInfo:
         InputError: as `families`.
     """
     found = load(reference)
-    if not inspect.isclass(found):
-        raise InputError(f"{reference} must be a family", "a function", "its space in the sweep file says all")
+    if not (inspect.isclass(found) and issubclass(found, Family)):
+        raise InputError(
+            f"{reference} must be a family", "a function", "its space in the sweep file says all"
+        )
     family = found()
     own = _own_space(reference)
     return FamilyInfo(
@@ -91,7 +93,10 @@ def _own_space(reference: str) -> dict[str, dict[str, Any]]:
 
 
 def _options(family: type[Family]) -> dict[str, Any]:
-    return {name: entry.get_default(call_default_factory=True) for name, entry in family.Options.model_fields.items()}
+    return {
+        name: entry.get_default(call_default_factory=True)
+        for name, entry in family.Options.model_fields.items()
+    }
 
 
 def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, dict[str, Any]]) -> Tunable:
@@ -103,7 +108,14 @@ def takes(entry: Hyperparameter) -> str:
     """Which values a hyper-parameter takes, in words."""
     if entry.choices is not None:
         return " | ".join(_written(choice) for choice in entry.choices)
-    kinds = {int: "whole number", float: "number", str: "text", bool: "true | false", list: "list", dict: "mapping"}
+    kinds = {
+        int: "whole number",
+        float: "number",
+        str: "text",
+        bool: "true | false",
+        list: "list",
+        dict: "mapping",
+    }
     words = [kinds.get(kind, "none") for kind in entry.types]
     bounds = [
         f">= {entry.low:g}" if entry.low is not None else "",
@@ -122,7 +134,9 @@ def swept_words(definition: Mapping[str, Any]) -> str:
     else:
         text = _written(definition.get("value"))
     conditions = definition.get("when") or {}
-    when = " and ".join(f"{name} is {' or '.join(map(_written, _many(value)))}" for name, value in conditions.items())
+    when = " and ".join(
+        f"{name} is {' or '.join(map(_written, _many(value)))}" for name, value in conditions.items()
+    )
     return f"{text}  (when {when})" if when else text
 
 

@@ -18,7 +18,9 @@ def grow(spec: SweepSpec, *, trials: int, family: str | None = None) -> SweepSpe
         WrongInput: not at least one more, more than a sweep can hold, or no such family.
     """
     if trials < 1:
-        raise WrongInput("a sweep must grow by at least one trial", str(trials), "write --trials +10 for ten more")
+        raise WrongInput(
+            "a sweep must grow by at least one trial", str(trials), "write --trials +10 for ten more"
+        )
     names = [entry.name for entry in spec.families]
     if family is not None and family not in names:
         raise WrongInput(

@@ -53,10 +53,16 @@ def _table(group: Group, width: int) -> Table:
     columns = [Column(heading="sweep", cells=[row.sweep for row in rows], shrinks=True)] if several else []
     columns += [
         Column(heading="family", cells=[row.family for row in rows], shrinks=True),
-        Column(heading="trial", cells=[f"{row.number}{'*' if row.on_front else ' '}" for row in rows], right=True),
+        Column(
+            heading="trial", cells=[f"{row.number}{'*' if row.on_front else ' '}" for row in rows], right=True
+        ),
     ]
     columns += [
-        _column(goal.metric.removeprefix("val/"), rows, lambda row, place=place: number(row.values[place]), 0)
+        Column(
+            heading=goal.metric.removeprefix("val/"),
+            cells=[number(row.values[place]) for row in rows],
+            right=True,
+        )
         for place, goal in enumerate(goals)
     ]
     if any(row.trivial is not None for row in rows):
@@ -66,7 +72,9 @@ def _table(group: Group, width: int) -> Table:
     if any(row.tested for row in rows):
         columns.append(_column("test", rows, lambda row: _mean(row.tested), 1))
     if len(goals) == 1:
-        columns.append(_column("median", rows, lambda row: f"{number(row.trials.median)} of {row.trials.count}", 3))
+        columns.append(
+            _column("median", rows, lambda row: f"{number(row.trials.median)} of {row.trials.count}", 3)
+        )
     objectives = {goal.metric for goal in goals}
     return fitted([*columns, *_cost_columns(rows, objectives)], width, bold_rows=frozenset({0}))
 
@@ -79,7 +87,7 @@ def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[Column]:
         ("train_seconds", "training", seconds, 2),
     ]
     return [
-        _column(heading, rows, lambda row, name=name, said=said: said(row.costs[name]), way)  # type: ignore[misc]
+        Column(heading=heading, cells=[said(row.costs[name]) for row in rows], right=True, gives_way=way)
         for name, heading, said, way in costs
         if name not in objectives and any(row.costs.get(name) is not None for row in rows)
     ]
@@ -108,7 +116,10 @@ def _parameters(row: Row, several: bool) -> RenderableType:
 def _next_steps(rows: Sequence[Row]) -> RenderableType:
     winner = rows[0]
     steps = (
-        (f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}", "the best trial whole"),
+        (
+            f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
+            "the best trial whole",
+        ),
         (f"velodrome confirm {winner.sweep}", "train the best again on fresh seeds, and test them"),
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )

@@ -76,9 +76,7 @@ class Logs:
         }
 
 
-def logs(
-    name: str, *, trial: int | None = None, family: str | None = None, home: Home | None = None
-) -> Logs:
+def logs(name: str, *, trial: int | None = None, family: str | None = None, home: Home | None = None) -> Logs:
     """What was printed so far: by the driver, or by one trial's attempts.
 
     Args:

@@ -54,7 +54,9 @@ def _label_and_ledger(name_or_file: str) -> tuple[str, str | None]:
     if not is_file(name_or_file):
         return check_sweep_label(name_or_file), None
     if "\0" in name_or_file or not Path(name_or_file).is_file():
-        raise WrongInput("a sweep file must exist", shown(name_or_file), "give a sweep's name or the path of its file")
+        raise WrongInput(
+            "a sweep file must exist", shown(name_or_file), "give a sweep's name or the path of its file"
+        )
     from flows.sweep_file import load_sweep
 
     file = load_sweep(Path(name_or_file))
@@ -96,5 +98,3 @@ def _home_above(home: Home) -> Path | None:
         if (folder / ".velodrome" / "ledger.db").exists():
             return folder / ".velodrome"
     return None
-
-

@@ -101,9 +101,9 @@ def families_for(dataset: Dataset) -> list[str]:
     """Built-in families that can learn from the data set."""
     fitting = []
     for name in BUILT_IN:
-        found = load(name)
+        found: Any = load(name)
         try:
-            found().check(dataset)  # type: ignore[union-attr,call-arg]
+            found().check(dataset)
         except InputError:
             continue
         fitting.append(name)
@@ -119,20 +119,26 @@ def rebased(data: Mapping[str, Any], before: Path, after: Path) -> dict[str, Any
     return {**data, "source": f"{scheme}:{os.path.relpath(before / path, after)}"}
 
 
-def sweep_text(name: str, data: Mapping[str, Any], seen: Look, families: Sequence[str], metric: str | None) -> str:
+def sweep_text(
+    name: str, data: Mapping[str, Any], seen: Look, families: Sequence[str], metric: str | None
+) -> str:
     """The sweep file: what was seen as comments, and the keys that people change first."""
-    lines = [f"# yaml-language-server: $schema={SCHEMA_FILE}", *(f"# {line}" for line in seen_lines(seen)), ""]
+    lines = [
+        f"# yaml-language-server: $schema={SCHEMA_FILE}",
+        *(f"# {line}" for line in seen_lines(seen)),
+        "",
+    ]
     lines += [f"name: {name}", "seed: 0", *_data_lines(data, seen)]
     if metric:
         lines.append(f"objective: {{metric: {metric}}}   # on the validation split")
     lines += [
-        f"budget: {{trials: {TRIALS}, epochs: {EPOCHS}}}   # trials of each family; add minutes: 30 for a limit",
+        f"budget: {{trials: {TRIALS}, epochs: {EPOCHS}}}   # trials a family; minutes: 30 sets a limit",
         "search: {sampler: tpe, pruner: asha}   # or random, qmc, gp, grid; median, hyperband, none",
         "families:   # `velodrome families NAME` shows what each one sweeps by itself",
     ]
     lines += [f"  {family}:" for family in families]
     lines += [
-        f"    # space: {{extends: {families[-1]}, learning_rate: {{type: float, low: 1e-4, high: 1e-1, log: true}}}}",
+        f"    # space: {{extends: {families[-1]}, batch_size: {{type: int, low: 16, high: 64}}}}",
         "    # resources: {gpus: 0.5}",
     ]
     return "\n".join(lines) + "\n"
@@ -147,7 +153,9 @@ def seen_lines(seen: Look) -> list[str]:
     if seen.missing:
         lines.append(f"missing values: {_counted(seen.missing)}")
     if seen.duplicates:
-        lines.append(f"duplicates: {seen.duplicates:,} rows repeat an earlier one; each stays with its copies")
+        lines.append(
+            f"duplicates: {seen.duplicates:,} rows repeat an earlier one; each stays with its copies"
+        )
     if seen.conflicts:
         lines.append(f"conflicts: {seen.conflicts:,} rows share their features with a row of another target")
     for giveaway in seen.giveaways:
@@ -155,7 +163,8 @@ def seen_lines(seen: Look) -> list[str]:
         lines.append(f"beware: {_one_line(giveaway.column)} alone gives the target away ({said}); drop it?")
     if seen.guess is not None:
         lines.append(
-            f"always answering {_one_line(seen.guess.answer)} scores {seen.guess.metric} {seen.guess.value:.4g}"
+            f"always answering {_one_line(seen.guess.answer)} scores "
+            f"{seen.guess.metric} {seen.guess.value:.4g}"
         )
     return lines + [_one_line(line) for line in seen.notes]
 
@@ -201,11 +210,13 @@ def _refuse_existing(path: Path) -> None:
     if "\0" in str(path) or path.is_dir():
         raise WrongInput("--output must be a file's name", shown(str(path)), "write --output digits.yaml")
     if path.exists() or path.is_symlink():
-        raise WrongInput("a new sweep file must not replace one", f"{path} is there", "choose another with --output")
+        raise WrongInput(
+            "a new sweep file must not replace one", f"{path} is there", "choose another with --output"
+        )
 
 
 def _write_schema(folder: Path) -> Path:
-    """The schema beside the file, so that editors complete it without a network; rewritten when it changed."""
+    """The schema beside the file, so that editors complete it without a network; kept up to date."""
     from flows.schema import json_schema
 
     path = folder / SCHEMA_FILE

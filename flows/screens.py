@@ -43,7 +43,11 @@ def print_overview(console: Console, overview: Overview) -> None:
     columns = [
         Column(heading="sweep", cells=[line.sweep for line in lines], shrinks=True),
         Column(heading="state", cells=[state_text(line.state) for line in lines]),
-        Column(heading="done", cells=[f"{n}/{line.planned}" for n, line in zip(ended, lines, strict=True)], right=True),
+        Column(
+            heading="done",
+            cells=[f"{n}/{line.planned}" for n, line in zip(ended, lines, strict=True)],
+            right=True,
+        ),
         Column(
             heading="failed",
             cells=[Text(str(line.counts["failed"] or ""), style="red") for line in lines],
@@ -149,7 +153,9 @@ def _print_outstanding(console: Console, status: SweepStatus) -> None:
 
 def print_trial(console: Console, trial: TrialWhole) -> None:
     """One trial whole."""
-    head = Text.assemble((f"{trial.sweep}: {trial.family} trial {trial.number}", "bold"), " is ", state_text(trial.state))
+    head = Text.assemble(
+        (f"{trial.sweep}: {trial.family} trial {trial.number}", "bold"), " is ", state_text(trial.state)
+    )
     console.print(head)
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
@@ -189,9 +195,7 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
         yield "log", path
 
 
-def _curve_table(
-    curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: int, width: int
-) -> Table:
+def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: int, width: int) -> Table:
     """The curve by epoch: the objectives first, then as many other metrics as fit; long curves thinned."""
     names = dict.fromkeys(name for point in curve for name in sorted(point.metrics))
     first = [goal.metric for goal in goals if goal.metric in names]
@@ -227,7 +231,9 @@ def _attempts_table(trial: TrialWhole, width: int) -> Table:
             Column(heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1),
             Column(heading="took", cells=[_took(attempt) for attempt in attempts], right=True),
             Column(heading="outcome", cells=[attempt.outcome or "running" for attempt in attempts]),
-            Column(heading="detail", cells=[_first_line(attempt.detail) for attempt in attempts], shrinks=True),
+            Column(
+                heading="detail", cells=[_first_line(attempt.detail) for attempt in attempts], shrinks=True
+            ),
         ],
         width,
     )

@@ -102,7 +102,9 @@ def pick(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> Tria
     """
     names = [entry.name for entry in row.spec.families]
     if family is not None and family not in names:
-        raise WrongInput(f"the family must be one of {row.label}'s", repr(family), f"it has {', '.join(names)}")
+        raise WrongInput(
+            f"the family must be one of {row.label}'s", repr(family), f"it has {', '.join(names)}"
+        )
     of_family = [t for t in views.trials(ledger, row.id) if family is None or t.family == family]
     matching = [trial for trial in of_family if trial.number == number]
     if not matching:

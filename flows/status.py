@@ -192,9 +192,7 @@ def overview(home: Home) -> Overview:
     return Overview(home=str(home.path), sweeps=lines)
 
 
-def status_of(
-    ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None
-) -> SweepStatus:
+def status_of(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None) -> SweepStatus:
     """One sweep's status from its rows."""
     state, note = honest_state(row, views.owner(ledger, row.id))
     trials = in_file_order(row.spec, honest_trials(views.trials(ledger, row.id), state))

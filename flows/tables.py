@@ -74,7 +74,7 @@ def _width(columns: Sequence[Column]) -> int:
 
 
 def _widths(columns: Sequence[Column], width: int) -> list[int]:
-    """Characters of each column: what those that shrink can have beyond their least goes to the first first."""
+    """Characters of each column; what is spare goes to those that shrink, the first of them first."""
     spare = max(0, width - _width(columns))
     widths = []
     for column in columns:

@@ -60,9 +60,12 @@ def ui(
     prepare_tracking(uri, place)
     server = _start(uri, place, host, port)
     try:
+        page = _path_of(uri, experiment)
         _wait_until_up(server, host, port, place)
-        say(f"http://{_bracketed(host)}:{port}{_path_of(uri, experiment)}   (Ctrl-C ends it)")
+        say(f"http://{_bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
         server.wait()
+    except KeyboardInterrupt:  # how a person ends it: nothing went wrong
+        say("the UI has ended")
     finally:
         end(server)
 
@@ -81,7 +84,7 @@ def check_loopback(host: str) -> None:
         raise WrongInput(
             "the UI must listen on loopback, for MLflow's server asks nobody for a token",
             f"--host {shown(host)}",
-            "leave --host out and use `ssh -L 5000:127.0.0.1:5000`, or run `mlflow server --app-name basic-auth`",
+            "leave --host out and use `ssh -L 5000:127.0.0.1:5000`, or `mlflow server --app-name basic-auth`",
         )
 
 
@@ -114,7 +117,9 @@ def _check_port(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise WrongInput("the UI's port must be free", f"{port}: {error.strerror}", "choose another with --port") from error
+            raise WrongInput(
+                "the UI's port must be free", f"{port}: {error.strerror}", "choose another with --port"
+            ) from error
 
 
 def _start(uri: str, home: Home, host: str, port: int) -> subprocess.Popen[bytes]:
@@ -140,7 +145,9 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, home: 
     deadline = time.monotonic() + START_LIMIT_S
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise Unavailable("MLflow's server must start", f"it ended with status {server.returncode}", log=str(_log(home)))
+            raise Unavailable(
+                "MLflow's server must start", f"it ended with status {server.returncode}", log=str(_log(home))
+            )
         try:
             with urlopen(f"http://{_bracketed(host)}:{port}/health", timeout=2):
                 return

@@ -57,7 +57,11 @@ def seconds(value_s: float | None) -> str:
     whole = round(value_s)
     if whole < 60:
         return f"{whole} s"
-    for unit, name, smaller, small_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+    for unit, name, smaller, small_name in (
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
         if whole >= unit:
             rest = whole % unit // smaller
             return f"{whole // unit} {name} {rest} {small_name}" if rest else f"{whole // unit} {name}"

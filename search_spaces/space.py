@@ -105,6 +105,10 @@ class Space:
 
         return [configuration(point) for point in _sobol_points(len(dimensions), count, seed, start)]
 
+    def middle(self) -> dict[str, Any]:
+        """The configuration whose every coordinate is in the middle of its range."""
+        return self._walk(lambda parameter: parameter.domain.at(0.5))
+
     def grid(self, limit: int) -> list[dict[str, Any]]:
         """Every configuration of the grid, in order: the first parameter changes slowest.
 

@@ -30,7 +30,9 @@ class Commands(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The commands by what they are for."""
         for section, functions in SECTIONS.items():
-            commands = [(function.__name__, self.get_command(ctx, function.__name__)) for function in functions]
+            commands = [
+                (function.__name__, self.get_command(ctx, function.__name__)) for function in functions
+            ]
             with formatter.section(section):
                 formatter.write_dl([(name, command.help or "") for name, command in commands if command])
 
@@ -95,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: by default the process's.
     """
     try:
-        status = app(list(sys.argv[1:] if arguments is None else arguments), "velodrome", standalone_mode=False)
+        status = app(
+            list(sys.argv[1:] if arguments is None else arguments), "velodrome", standalone_mode=False
+        )
     except _CLICK_ERROR as error:
         status = status_of(_as_wrong_input(error))
     except BaseException as error:  # an interrupt before a command began
@@ -109,4 +113,6 @@ def _as_wrong_input(error: Any) -> WrongInput:
     """What typer says of the arguments, in our words."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "velodrome"
-    return WrongInput("the arguments must be ones that the command takes", error.format_message(), f"see `{path} --help`")
+    return WrongInput(
+        "the arguments must be ones that the command takes", error.format_message(), f"see `{path} --help`"
+    )

@@ -41,7 +41,10 @@ class Block:
     def lines(self) -> list[str]:
         """The block's lines, each part after its label."""
         parts = (("must hold", self.must), ("found", self.found), ("do", self.do), ("log", self.log))
-        return [f"velodrome: {self.title}", *(line for label, text in parts if text for line in _part(label, text))]
+        return [
+            f"velodrome: {self.title}",
+            *(line for label, text in parts if text for line in _part(label, text)),
+        ]
 
 
 def _part(label: str, text: str) -> list[str]:
@@ -53,9 +56,9 @@ def _part(label: str, text: str) -> list[str]:
 def status_of(error: BaseException) -> int:
     """The exit status of an exception, and what is printed for it on stderr."""
     if isinstance(error, Terminated):
-        return _say("terminated; state is kept", TERMINATED)
+        return _say("terminated", TERMINATED)
     if isinstance(error, KeyboardInterrupt):
-        return _say("interrupted; state is kept", INTERRUPTED)
+        return _say("interrupted", INTERRUPTED)
     if isinstance(error, BrokenPipeError):
         _silence(sys.stdout)
         return PIPE_CLOSED
@@ -84,7 +87,13 @@ def _as_wrong_input(error: BaseException) -> WrongInput | None:
 
 
 def _of_ours(error: VelodromeError) -> Block:
-    titles = {2: "wrong input", 3: "refused", 4: "not available", INTERRUPTED: "interrupted", TERMINATED: "terminated"}
+    titles = {
+        2: "wrong input",
+        3: "refused",
+        4: "not available",
+        INTERRUPTED: "interrupted",
+        TERMINATED: "terminated",
+    }
     return Block(
         title=titles.get(error.exit_code, "error"),
         must=error.must,

@@ -36,8 +36,12 @@ def extend(
 @example("velodrome retry digits --memory 8GiB")
 def retry(
     name: Name,
-    gpus: Annotated[float | None, typer.Option("--gpus", metavar="G", help="GPUs a worker gets instead.")] = None,
-    cpus: Annotated[float | None, typer.Option("--cpus", metavar="C", help="CPUs a worker gets instead.")] = None,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus", metavar="G", help="GPUs a worker gets instead.")
+    ] = None,
+    cpus: Annotated[
+        float | None, typer.Option("--cpus", metavar="C", help="CPUs a worker gets instead.")
+    ] = None,
     memory: Annotated[
         str | None, typer.Option("--memory", metavar="M", help="Memory a worker gets instead: 8GiB.")
     ] = None,
@@ -102,7 +106,9 @@ def more_trials(text: str) -> int:
         WrongInput: it is not a number of at least one.
     """
     if not re.fullmatch(r"\+?[1-9][0-9]{0,6}", text):
-        raise WrongInput("--trials must be how many more", ascii(text[:40]), "write --trials +10 for ten more")
+        raise WrongInput(
+            "--trials must be how many more", ascii(text[:40]), "write --trials +10 for ten more"
+        )
     return int(text)
 
 
@@ -127,7 +133,11 @@ def _ask(removal: Removal) -> bool:
         note(f"  {folder}")
     if removal.folders:
         note(f"  {size(removal.size_bytes)} in these folders")
-    note("  its runs in MLflow go too" if removal.tracking else "  its runs in MLflow stay (--tracking deletes them)")
+    note(
+        "  its runs in MLflow go too"
+        if removal.tracking
+        else "  its runs in MLflow stay (--tracking deletes them)"
+    )
     try:
         return typer.confirm("Remove it?", default=False, err=True)
     except typer.Abort:  # no terminal, and nobody to ask

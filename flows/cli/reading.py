@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
     from flows.logs import LogFile
 
-Trial = Annotated[int, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")]
+Trial = Annotated[
+    int, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")
+]
 
 
 @example("velodrome status digits --json")
@@ -56,7 +58,8 @@ def show(name: Name, trial: Trial, family: Family = None, json: Json = False) ->
 def logs(
     name: Name,
     trial: Annotated[
-        int | None, typer.Option("--trial", metavar="N", min=0, help="A trial's number; without it the driver.")
+        int | None,
+        typer.Option("--trial", metavar="N", min=0, help="A trial's number; without it the driver."),
     ] = None,
     family: Family = None,
     follow: Annotated[

@@ -7,24 +7,30 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Json, Name, emit, example, note, stdout
+from flows.cli.screen import Json, Name, emit, example, stdout
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Overrides a key of the file: search.pruner=none. Repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Overrides a key of the file: search.pruner=none. Repeatable."
+    ),
 ]
 Address = Annotated[
-    str | None, typer.Option("--address", metavar="A", help="An existing Ray cluster; without it a local one.")
+    str | None,
+    typer.Option("--address", metavar="A", help="An existing Ray cluster; without it a local one."),
 ]
 
 
 @example("velodrome new csv:churn.csv --target churned")
 def new(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="builtin:digits, csv:churn.csv, images:pets, …")],
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="builtin:digits, csv:churn.csv, images:pets, …")
+    ],
     target: Annotated[str | None, typer.Option("--target", metavar="C", help="The column to learn.")] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where to write; by default NAME.yaml here.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to write; by default NAME.yaml here."),
     ] = None,
     json: Json = False,
 ) -> None:
@@ -63,7 +69,8 @@ def sweep(
         bool, typer.Option("--new", help="Start the next version beside the old instead of carrying on.")
     ] = False,
     accept_code_change: Annotated[
-        bool, typer.Option("--accept-code-change", help="Carry on though a family's source changed; recorded.")
+        bool,
+        typer.Option("--accept-code-change", help="Carry on though a family's source changed; recorded."),
     ] = False,
     json: Json = False,
 ) -> None:
@@ -87,7 +94,9 @@ def confirm(
     name: Name,
     top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="The best K trials.")] = None,
     each_family: Annotated[bool, typer.Option("--each-family", help="Each family's best trial.")] = False,
-    seeds: Annotated[int, typer.Option("--seeds", metavar="S", min=1, help="Fresh seeds, the same for all.")] = 5,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="S", min=1, help="Fresh seeds, the same for all.")
+    ] = 5,
     address: Address = None,
     json: Json = False,
 ) -> None:

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from infra.ledger.rows import OwnerRow
 
 EXPIRY_S = 60.0
-SAME_START_S = 2.0  # a process's start is known to a clock tick, and the boot time it is counted from is rounded
+SAME_START_S = (
+    2.0  # a process's start is known to a clock tick, and the boot time it is counted from is rounded
+)
 
 
 def alive(

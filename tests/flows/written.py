@@ -18,7 +18,11 @@ LATENCY = Objective(metric="latency_ms", direction="minimize")
 
 
 def spec_of(
-    name: str = "digits", *, version: int = 1, objectives: tuple[Objective, ...] = (ACCURACY,), trials: int = 4
+    name: str = "digits",
+    *,
+    version: int = 1,
+    objectives: tuple[Objective, ...] = (ACCURACY,),
+    trials: int = 4,
 ) -> SweepSpec:
     families = (
         FamilySpec(name="text_cnn", reference="text_cnn", trials=trials, budget=Budget(epochs=5)),

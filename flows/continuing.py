@@ -65,7 +65,9 @@ def _larger(before: SweepSpec, now: SweepSpec) -> dict[str, float | None]:
     def larger(one: float | None, other: float | None) -> float | None:
         return None if one is None or other is None else max(one, other)
 
-    return {name: larger(getattr(before, name), getattr(now, name)) for name in ("minutes", "gpu_hours", "cost")}
+    return {
+        name: larger(getattr(before, name), getattr(now, name)) for name in ("minutes", "gpu_hours", "cost")
+    }
 
 
 def _differences(before: SweepSpec, now: SweepSpec) -> list[str]:

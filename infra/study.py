@@ -13,10 +13,10 @@ from typing import Any
 import optuna
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
-from search_spaces.space import Space
 
 from infra.samplers import make_pruner, make_sampler, starting_point
 from infra.spec import FamilySpec, SweepSpec, derived_seed
+from search_spaces.space import Space
 
 
 class LedgerJournal(BaseJournalBackend):

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from flows.stop import stop
     from flows.sweep import sweep
     from flows.ui import ui
-    from trainers.try_out import try_out
-
     from trainers.family import Family, Options
+    from trainers.try_out import try_out
 
 __version__ = "0.1.0"
 

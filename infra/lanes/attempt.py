@@ -83,7 +83,9 @@ class AttemptRunner:
         family, dataset = self._family(spec), self.dataset()
         params = family.complete(assignment.params)
         arrays = encoded(family, dataset, params, Path(self._settings.cache))
-        job = Job(family=family, params=params, read_test=assignment.read_test, **self._common(spec, assignment))
+        job = Job(
+            family=family, params=params, read_test=assignment.read_test, **self._common(spec, assignment)
+        )
         return train(job, arrays, hooks)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
@@ -148,7 +150,9 @@ class AttemptRunner:
         value = signed(self.spec.objectives[0], outcome.values[0])
         return assignment.keep_above is None or value > assignment.keep_above
 
-    def _save_model(self, spec: FamilySpec, assignment: Assignment, outcome: Outcome) -> tuple[str, dict[str, float]]:
+    def _save_model(
+        self, spec: FamilySpec, assignment: Assignment, outcome: Outcome
+    ) -> tuple[str, dict[str, float]]:
         from infra.lanes.models import save_model
 
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)

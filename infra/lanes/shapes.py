@@ -72,7 +72,11 @@ def fits(resources: Resources, node: Node) -> int:
 
 def _needs(resources: Resources, node: Node) -> list[tuple[float, float]]:
     gpus = resources.gpus or 0.0
-    return [(node.cpus, resources.cpus), (node.gpus, gpus), (float(node.memory_bytes), float(resources.memory_bytes or 0))]
+    return [
+        (node.cpus, resources.cpus),
+        (node.gpus, gpus),
+        (float(node.memory_bytes), float(resources.memory_bytes or 0)),
+    ]
 
 
 def check_placeable(family: str, resources: Resources, nodes: Sequence[Node]) -> None:

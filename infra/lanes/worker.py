@@ -21,10 +21,10 @@ import ray.train
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from infra.checkpoints import CheckpointStore
-from infra.ledger.liveness import process_started_at
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneSettings
+from infra.ledger.liveness import process_started_at
 from infra.places import log_name
 from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
 from trainers.job import Ranks
@@ -176,9 +176,7 @@ class Lane:
         return work
 
     def _attempt(self, assignment: Assignment) -> tuple[Ended, list[Report]]:
-        store = CheckpointStore(
-            self._runner.checkpoints(assignment), keep=self._runner.spec.keep_checkpoints
-        )
+        store = CheckpointStore(self._runner.checkpoints(assignment), keep=self._runner.spec.keep_checkpoints)
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
         with self._watch.over(assignment, hooks), self._printing(assignment):
@@ -197,7 +195,10 @@ class Lane:
                 store.delete()
 
     def _tell_and_end(self, ended: Ended, held: Sequence[Report]) -> None:
-        ray.get(self._line.actor.next_attempts.remote(self._line.hello, ended, list(held), 0), timeout=CALL_TIMEOUT_S)
+        ray.get(
+            self._line.actor.next_attempts.remote(self._line.hello, ended, list(held), 0),
+            timeout=CALL_TIMEOUT_S,
+        )
         end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
 
     @contextlib.contextmanager
@@ -267,7 +268,9 @@ class Watch:
         # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-        detail = f"no step for {silent_s:.0f} s (limits.stall); the stacks of all threads are in the attempt's log"
+        detail = (
+            f"no step for {silent_s:.0f} s (limits.stall); the stacks of all threads are in the attempt's log"
+        )
         ended = Ended(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
         with contextlib.suppress(Exception):  # the process ends either way; its lease tells the rest
             actor, hello = self._line.actor, self._line.hello

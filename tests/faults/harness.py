@@ -94,7 +94,9 @@ class Stage:
         finally:
             ledger.close()
 
-    def wait_for(self, name: str, reached: Callable[[list[TrialRow]], bool], limit_s: float = LIMIT_S) -> None:
+    def wait_for(
+        self, name: str, reached: Callable[[list[TrialRow]], bool], limit_s: float = LIMIT_S
+    ) -> None:
         """Waits until the trials are as wanted."""
         until(lambda: self.home.path.joinpath("ledger.db").exists() and reached(self.trials(name)), limit_s)
 

@@ -59,7 +59,7 @@ def test_driver_lane_and_coordinator_die_and_nothing_shows(tmp_path: Path) -> No
     (lane,) = stage.lane_pids("survive")
     kill(lane)
     stage.wait_for("survive", ended(7))
-    (coordinator,) = children(driver, "CoordinatorActor")
+    (coordinator,) = children(driver, "ray::CoordinatorActor")
     kill(coordinator.pid)
     out, err = driver.communicate(timeout=180)
     assert driver.returncode == 0, err

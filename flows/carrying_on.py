@@ -178,7 +178,7 @@ def _showing(
                     lanes_up=standing.lanes,
                     unsent=sender.unsent(),
                     message=_message(standing),
-                )  # fmt: skip
+                )
             )
 
         yield show

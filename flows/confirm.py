@@ -185,9 +185,14 @@ def _enter(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int
             if (trial.family, trial.number, index) in there:
                 continue
             fresh = TrialRow(
-                role=ROLE, family=trial.family, number=count[trial.family], params=trial.params, seed=seed,
-                origin={"number": trial.number, "seed_index": index}, created_at=now + len(batch.events) * 1e-6,
-            )  # fmt: skip
+                role=ROLE,
+                family=trial.family,
+                number=count[trial.family],
+                params=trial.params,
+                seed=seed,
+                origin={"number": trial.number, "seed_index": index},
+                created_at=now + len(batch.events) * 1e-6,
+            )
             count[trial.family] += 1
             batch.event("asked", now, {"params": trial.params, "origin": fresh.origin}, fresh)
     if batch.empty:

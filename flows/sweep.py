@@ -79,9 +79,8 @@ def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> Swe
             unsent = sender.drain(DRAIN_LIMIT_S)
         _say_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
-        stderr_line(
-            f"{row.label} is finished: nothing to run{sent}. `velodrome extend {row.label} --trials +N` adds trials."
-        )
+        more = f"`velodrome extend {row.label} --trials +N` adds trials"
+        stderr_line(f"{row.label} is finished: nothing to run{sent}. {more}.")
         return _status(ledger, row, place)
     ended = run(ledger, row, place, address=address)
     _say_unsent(ended.unsent)
@@ -89,7 +88,7 @@ def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> Swe
         raise Refused(
             "at least one trial must succeed",
             reason_of(views.trials(ledger, row.id)),
-            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries them again",
+            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
             log=str(place.logs / row.label),
         )
     return _status(ledger, row, place)

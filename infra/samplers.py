@@ -71,7 +71,7 @@ def _percentile_options(given: Mapping[str, Any]) -> dict[str, int]:
 
 
 def deciding_reports(options: Mapping[str, Any], reports: int) -> Deciding:
-    """At which reports the pruner can stop a trial. The last one is never among them: by then all is spent."""
+    """At which reports the pruner can stop a trial. Never at the last one: by then all is spent."""
     match options["name"]:
         case "none":
             return ()

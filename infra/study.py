@@ -19,7 +19,7 @@ from infra.spec import FamilySpec, SweepSpec, derived_seed
 from search_spaces.space import Space
 
 
-class LedgerJournal(BaseJournalBackend):
+class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
     """Optuna's operations: replayed from the ledger, and gathered for the next transaction."""
 
     def __init__(self, records: Iterable[str]) -> None:

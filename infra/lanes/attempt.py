@@ -72,8 +72,9 @@ class AttemptRunner:
             model, measured = self._save_model(spec, assignment, outcome)
             facts.update(measured)
         return Ended(
-            attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values), epoch=outcome.epoch,
-            epochs=outcome.epochs, metrics=dict(outcome.metrics), facts=facts, model=model,
+            attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
+            epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
+            facts=facts, model=model,
         )  # fmt: skip
 
     def _run_family(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
@@ -114,7 +115,8 @@ class AttemptRunner:
         )
         return {
             "seed": assignment.seed, "length": length, "goals": goals, "at": self.spec.objectives[0].at,
-            "device": self._device, "ranks": self._ranks, "checkpoint_seconds": seconds, "checkpoint_epochs": epochs, "threads": self._threads,
+            "device": self._device, "ranks": self._ranks, "threads": self._threads,
+            "checkpoint_seconds": seconds, "checkpoint_epochs": epochs,
         }  # fmt: skip
 
     @property
@@ -158,8 +160,9 @@ class AttemptRunner:
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         relative = relative / f"model-{assignment.ordinal}"
         about = {
-            "sweep": self.spec.label, "family": spec.name, "number": assignment.number, "role": assignment.role,
-            "seed": assignment.seed, "epoch": outcome.epoch, "metrics": dict(outcome.metrics),
+            "sweep": self.spec.label, "family": spec.name, "number": assignment.number,
+            "role": assignment.role, "seed": assignment.seed, "epoch": outcome.epoch,
+            "metrics": dict(outcome.metrics),
         }  # fmt: skip
         folder = Path(self._settings.storage) / relative
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()

@@ -49,7 +49,7 @@ class Drive:
 
 @dataclass(slots=True)
 class StopSignals:
-    """SIGINT and SIGTERM while a sweep is driven: the first asks for a clean stop, a second for a quick one."""
+    """SIGINT and SIGTERM of a driven sweep: the first asks for a clean stop, a second for a quick one."""
 
     received: list[int] = field(default_factory=list)
 
@@ -248,7 +248,8 @@ class _Driver:
     def _scratch(self) -> Path:
         import ray
 
-        return Path(self._job.lanes.storage) / ".ray" / ray.get_runtime_context().get_job_id()
+        job_id: str = ray.get_runtime_context().get_job_id()
+        return Path(self._job.lanes.storage) / ".ray" / job_id
 
     def _conclude(self) -> Standing:
         standing = self._standing()

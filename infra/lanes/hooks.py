@@ -156,6 +156,6 @@ class SystemSample:
         }
         import torch
 
-        if torch.cuda.is_available() and torch.cuda.is_initialized():
+        if torch.cuda.is_available():
             found["system/gpu_memory_mb"] = torch.cuda.memory_allocated() / 2**20
         return found

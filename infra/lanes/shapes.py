@@ -137,7 +137,7 @@ def plan_runs(
 def _independent_runs(
     shape: str, resources: Resources, room: dict[str, Node], count: int, reserve: int
 ) -> list[RunPlan]:
-    plans = []
+    plans: list[RunPlan] = []
     for name, node in list(room.items()):
         here = min(fits(resources, node), count)
         if reserve and here > 1:
@@ -151,7 +151,7 @@ def _independent_runs(
 
 
 def _ranked_runs(shape: str, resources: Resources, room: dict[str, Node], count: int) -> list[RunPlan]:
-    plans = []
+    plans: list[RunPlan] = []
     while len(plans) < count and sum(fits(resources, node) for node in room.values()) >= resources.workers:
         missing = resources.workers
         for name, node in list(room.items()):

@@ -98,11 +98,12 @@ class CoordinatorLine:
 
     def next_attempts(self, ended: Ended | None, reports: Sequence[Report]) -> Work:
         """See `Coordinator.next_attempts`."""
-        return self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+        work: Work = self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+        return work
 
     def decide(self, attempt: str, reports: list[Report]) -> bool:
         """See `Coordinator.decide`."""
-        return self._call(lambda: self.actor.decide.remote(self.hello, attempt, reports))
+        return bool(self._call(lambda: self.actor.decide.remote(self.hello, attempt, reports)))
 
     def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
         """See `Coordinator.pulse`. A fenced process ends here."""
@@ -207,13 +208,17 @@ class Lane:
         folder = Path(self._settings.logs)
         folder.mkdir(parents=True, exist_ok=True)
         suffix = f".rank{self._ranks.rank}" if self._ranks.rank else ""
-        with (folder / f"{name}{suffix}").open("a", buffering=1, encoding="utf-8", errors="replace") as out:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                yield
+        path = folder / f"{name}{suffix}"
+        with (
+            path.open("a", buffering=1, encoding="utf-8", errors="replace") as out,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+        ):
+            yield
 
 
 class Watch:
-    """A thread beside training: a heartbeat every two seconds, and the end of an attempt that stands still."""
+    """A thread beside training: a heartbeat every two seconds, and an end to attempts that stand still."""
 
     def __init__(self, stall_s: float, line: CoordinatorLine, *, heart: bool) -> None:
         """Nothing runs yet.

@@ -150,7 +150,7 @@ def _ensure_tables(engine: Engine, *, create: bool) -> None:
         raise LedgerUnavailable(
             f"this version of Velodrome reads ledgers of schema {SCHEMA_VERSION}",
             f"schema {found}",
-            "install the version of Velodrome that wrote it (pip install 'velodrome==…'), or use another ledger",
+            "install the Velodrome that wrote it (pip install 'velodrome==…'), or use another ledger",
         )
 
 

@@ -147,8 +147,8 @@ def table(trials: list[TrialRow]) -> list[tuple[Any, ...]]:
     """What of each trial must not depend on how often things died."""
     return [
         (
-            trial.family, trial.number, trial.state, tuple(sorted(trial.params.items())), trial.seed, trial.epoch,
-            trial.epochs, tuple(trial.objective or ()), trial.metrics.get("val/total"),
+            trial.family, trial.number, trial.state, tuple(sorted(trial.params.items())), trial.seed,
+            trial.epoch, trial.epochs, tuple(trial.objective or ()), trial.metrics.get("val/total"),
         )
         for trial in trials
     ]  # fmt: skip

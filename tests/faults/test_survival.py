@@ -61,7 +61,7 @@ def test_driver_lane_and_coordinator_die_and_nothing_shows(tmp_path: Path) -> No
     stage.wait_for("survive", ended(7))
     (coordinator,) = children(driver, "ray::CoordinatorActor")
     kill(coordinator.pid)
-    out, err = driver.communicate(timeout=180)
+    _, err = driver.communicate(timeout=180)
     assert driver.returncode == 0, err
 
     trials = stage.trials("survive")

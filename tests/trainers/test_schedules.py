@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -35,7 +36,7 @@ def test_warmup_rises_to_the_peak_and_then_falls() -> None:
     assert values[:20] == pytest.approx([(step + 1) / 20 for step in range(20)])
     assert values[20] == 1.0
     assert values[60] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
-    assert all(a > b for a, b in zip(values[20:], values[21:], strict=False))
+    assert all(a > b for a, b in pairwise(values[20:]))
 
 
 def test_warmup_cosine_always_has_a_warmup() -> None:

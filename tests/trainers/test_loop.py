@@ -18,7 +18,9 @@ from trainers.job import Goal, Length, Outcome
 from trainers.loop import train
 
 
-def _run(family: Family | None = None, encoded: Encoded | None = None, **settings: Any) -> tuple[Outcome, Recorder]:
+def _run(
+    family: Family | None = None, encoded: Encoded | None = None, **settings: Any
+) -> tuple[Outcome, Recorder]:
     hooks = settings.pop("hooks", None) or Recorder()
     return train(tiny.job(family, **settings), encoded or tiny.data(), hooks), hooks
 
@@ -46,7 +48,13 @@ def test_it_learns_and_reports_every_epoch() -> None:
     assert outcome.epochs == 12
     assert outcome.values[0] > 0.85
     assert hooks.reports[-1]["train/loss"] < 0.5 * hooks.reports[0]["train/loss"]
-    names = {"train/loss", "train/learning_rate", "train/epoch_seconds", "train/examples_per_second", "val/loss"}
+    names = {
+        "train/loss",
+        "train/learning_rate",
+        "train/epoch_seconds",
+        "train/examples_per_second",
+        "val/loss",
+    }
     assert names <= hooks.reports[0].keys()
     assert hooks.ticks == list(range(1, len(hooks.ticks) + 1))
     assert len(hooks.ticks) == 12 * (4 + 1)
@@ -73,7 +81,9 @@ def test_the_schedule_reaches_the_optimizer() -> None:
 def test_it_equals_a_loop_written_by_hand() -> None:
     encoded = tiny.data(64)
     family = Normed()
-    job = tiny.job(family, epochs=3, batch_size=16, optimizer="sgd", momentum=0.9, learning_rate=0.1, at="last")
+    job = tiny.job(
+        family, epochs=3, batch_size=16, optimizer="sgd", momentum=0.9, learning_rate=0.1, at="last"
+    )
     outcome = train(job, encoded, Recorder())
 
     from trainers.data.batches import Batches

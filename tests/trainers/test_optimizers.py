@@ -49,7 +49,10 @@ def test_steps_are_those_of_torch_on_the_same_gradients(
     start = [torch.randn(5, 7, generator=draw), torch.randn(7, generator=draw)]
     ours = [nn.Parameter(tensor.clone()) for tensor in start]
     theirs = [nn.Parameter(tensor.clone()) for tensor in start]
-    mine, reference = make_optimizer(ours, _params(**params)), kind(theirs, lr=0.01, foreach=False, **settings)
+    mine, reference = (
+        make_optimizer(ours, _params(**params)),
+        kind(theirs, lr=0.01, foreach=False, **settings),
+    )
     for _ in range(10):
         for a, b in zip(ours, theirs, strict=True):
             a.grad = torch.randn(a.shape, generator=draw)

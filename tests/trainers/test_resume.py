@@ -50,7 +50,9 @@ CASES: list[tuple[type[Family], dict[str, Any]]] = [
 ]
 
 
-def _in_turns(folder: Path, family: type[Family], ticks: int, **settings: Any) -> tuple[Outcome, list[Recorder]]:
+def _in_turns(
+    folder: Path, family: type[Family], ticks: int, **settings: Any
+) -> tuple[Outcome, list[Recorder]]:
     """Runs an attempt that is stopped after every so many ticks, until it completes."""
     turns: list[Recorder] = []
     for _ in range(100):

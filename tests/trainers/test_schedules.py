@@ -52,7 +52,12 @@ def test_is_positive_and_at_most_one_everywhere(name: str, warmup: float, steps:
 
 @pytest.mark.parametrize(
     ("name", "spread"),
-    [("xavier", (2 / 300) ** 0.5), ("kaiming", (2 / 200) ** 0.5), ("normal", 0.02), ("orthogonal", 200**-0.5)],
+    [
+        ("xavier", (2 / 300) ** 0.5),
+        ("kaiming", (2 / 200) ** 0.5),
+        ("normal", 0.02),
+        ("orthogonal", 200**-0.5),
+    ],
 )
 def test_initialisation_has_the_spread_of_its_formula(name: str, spread: float) -> None:
     torch.manual_seed(0)

@@ -67,7 +67,7 @@ def gradient_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
 
 
 def any_bad(gradients: Sequence[torch.Tensor], ones: torch.Tensor) -> torch.Tensor:
-    """float32 [1]: 0 where every gradient is finite, else 1; a third of the norm's price.
+    """float32 [1]: 0 if every gradient is finite, else 1; a third of the norm's price.
 
     Args:
         ones: float32 [1] of 1 on the gradients' device (the operator of `torch.amp.GradScaler` multiplies

@@ -57,6 +57,7 @@ class Stepper:
         self._values: list[float] = []
         self._device = generator.device.type
         self.rate = self._peak = float(params["learning_rate"])
+        self._factor = 1.0
         for name, optimizer in self.optimizers.items():
             self._guard(name, optimizer)
 
@@ -64,7 +65,9 @@ class Stepper:
 
     def set_rate(self, factor: float) -> None:
         """Sets every optimizer's learning rate to `factor` times the peak; `rate` is what it then is."""
-        self.rate = self._peak * factor
+        if factor == self._factor:
+            return
+        self.rate, self._factor = self._peak * factor, factor
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = self.rate

@@ -35,7 +35,7 @@ def _process(case: Case, rank: int, rendezvous: str, results: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def _spawn() -> Any:
+def spawn() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.trainers.test_ranks"])  # torch is imported once, not per rank
     return context
@@ -88,8 +88,8 @@ def _many(rank: int | None) -> dict[str, Any]:
     }
 
 
-def test_two_ranks_equal_one_with_the_doubled_batch(_spawn: Any) -> None:
-    one, two = _many(None), _both(_spawn, _many)
+def test_two_ranks_equal_one_with_the_doubled_batch(spawn: Any) -> None:
+    one, two = _many(None), _both(spawn, _many)
     for name, alone in one.items():
         first, second = two[0][name], two[1][name]
         assert second["weights"] == {}, name
@@ -117,8 +117,8 @@ def _bad_on_rank_1(rank: int) -> dict[str, Any]:
     return found
 
 
-def test_a_bad_number_on_one_rank_stops_both_at_the_same_step(_spawn: Any) -> None:
-    both = _both(_spawn, _bad_on_rank_1)
+def test_a_bad_number_on_one_rank_stops_both_at_the_same_step(spawn: Any) -> None:
+    both = _both(spawn, _bad_on_rank_1)
     for rank in (0, 1):
         assert both[rank].keys() == {"loss", "gradient", "constant"}
         for found, ticks in both[rank].values():
@@ -147,8 +147,8 @@ def _decisions(rank: int) -> dict[str, Any]:
     }
 
 
-def test_rank_0_decides_for_all_and_a_resumed_pair_goes_on_exactly(_spawn: Any) -> None:
-    both = _both(_spawn, _decisions)
+def test_rank_0_decides_for_all_and_a_resumed_pair_goes_on_exactly(spawn: Any) -> None:
+    both = _both(spawn, _decisions)
     for rank in (0, 1):
         assert both[rank]["pruned"] == "pruned"
         assert both[rank]["stopped"][0] == "stopped"

@@ -223,7 +223,9 @@ def test_different_data_is_said(home, velodrome):
 
 def test_confirmations_stand_beside_the_search(home, velodrome):
     again = [
-        trial_of("image_cnn", n, "complete", v, origin={"number": 1, "seed_index": n}, metrics={"test/accuracy": t})
+        trial_of(
+            "image_cnn", n, "complete", v, origin={"number": 1, "seed_index": n}, metrics={"test/accuracy": t}
+        )
         for n, (v, t) in enumerate([(0.97, 0.95), (0.99, 0.97)])
     ]
     for trial in again:

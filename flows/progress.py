@@ -6,16 +6,18 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from flows.console import PatientConsole
 from flows.wording import MISSING, number, seconds
 from infra.snapshot import FamilySnapshot, Snapshot
 from infra.spec import SweepSpec
@@ -42,7 +44,7 @@ class Progress:
             every_s: without a terminal, at least so long between two lines.
         """
         self._spec = spec
-        self._console = Console(file=out or sys.stderr, highlight=False, soft_wrap=False)
+        self._console = PatientConsole(file=out or sys.stderr, highlight=False, soft_wrap=False)
         self._clock, self._every_s = clock, every_s
         self._live: Live | None = None
         self._said: tuple[object, ...] = ()
@@ -55,7 +57,7 @@ class Progress:
             self._live = Live(
                 Text(f"{self._spec.label}: starting"),
                 console=self._console,
-                refresh_per_second=4,
+                auto_refresh=False,  # a thread of its own could not be told that the screen is gone
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
@@ -66,9 +68,10 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leaves the last state on screen and gives the terminal back."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            with suppress(BrokenPipeError, ValueError):
+                live.stop()
 
     def update(self, snapshot: Snapshot) -> None:
         """Shows the snapshot: at once on a terminal, elsewhere when it says something new."""
@@ -76,7 +79,7 @@ class Progress:
             return
         try:
             if self._live is not None:
-                self._live.update(table_of(self._spec, snapshot))
+                self._live.update(table_of(self._spec, snapshot), refresh=True)
             elif self._is_due(snapshot):
                 self._console.print(Text(line_of(snapshot)), soft_wrap=True)
         except (BrokenPipeError, ValueError):  # who read it left, or closed it: the sweep goes on

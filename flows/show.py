@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.naming import find
-from flows.status import honest_state, honest_trials, run_id, run_ids
+from flows.status import honest_state, honest_trials, in_file_order, run_id, run_ids
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -105,7 +105,8 @@ def pick(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> Tria
         raise WrongInput(
             f"the family must be one of {row.label}'s", repr(family), f"it has {', '.join(names)}"
         )
-    of_family = [t for t in views.trials(ledger, row.id) if family is None or t.family == family]
+    ordered = in_file_order(row.spec, views.trials(ledger, row.id))
+    of_family = [t for t in ordered if family is None or t.family == family]
     matching = [trial for trial in of_family if trial.number == number]
     if not matching:
         highest = max((trial.number for trial in of_family), default=None)

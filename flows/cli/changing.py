@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -138,7 +139,10 @@ def _ask(removal: Removal) -> bool:
         if removal.tracking
         else "  its runs in MLflow stay (--tracking deletes them)"
     )
+    sys.stderr.write("Remove it? [y/N] ")
+    sys.stderr.flush()
     try:
-        return typer.confirm("Remove it?", default=False, err=True)
-    except typer.Abort:  # no terminal, and nobody to ask
-        return False
+        answer = sys.stdin.readline()
+    except OSError:  # a stdin that can't be read: nobody is there to ask
+        answer = ""
+    return answer.strip().lower() in {"y", "yes"}

@@ -45,10 +45,10 @@ def stderr() -> Console:
 
 
 def _console(stream: Any) -> Console:
-    from rich.console import Console
+    from flows.console import PatientConsole
 
     wide = None if stream.isatty() or "COLUMNS" in os.environ else WIDE_COLUMNS
-    return Console(file=stream, highlight=False, markup=False, emoji=False, width=wide)
+    return PatientConsole(file=stream, highlight=False, markup=False, emoji=False, width=wide)
 
 
 def emit(result: Result) -> None:

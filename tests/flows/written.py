@@ -116,5 +116,5 @@ def write_logs(home: Home, label: str = "digits") -> Path:
     folder = home.logs / label
     folder.mkdir(parents=True)
     (folder / "driver.log").write_text("lanes are up\n")
-    (folder / "image_cnn-1-1.log").write_text("epoch 1\nepoch 2 ✓\n")
+    (folder / "image_cnn-0001-1.log").write_text("epoch 1\nepoch 2 ✓\n")
     return folder

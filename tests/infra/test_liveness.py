@@ -1,0 +1,59 @@
+"""Owners: who lives, who does not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from infra.ledger.liveness import alive, alive_here_and_now, process_started_at, this_process
+from infra.ledger.rows import OwnerRow
+
+OWNER = OwnerRow(epoch=1, token="t", host="here", pid=42, pid_started_at=1000.0, heartbeat_at=5000.0)
+
+
+def started(at: float | None):
+    return lambda pid: at if pid == 42 else None
+
+
+@pytest.mark.parametrize(
+    ("started_at", "now", "lives"),
+    [
+        (1000.0, 5001.0, True),
+        (1001.9, 5001.0, True),  # clock ticks and a rounded boot time
+        (1003.0, 5001.0, False),  # the pid was given to another process
+        (None, 5001.0, False),  # no such process, whatever the heartbeat says
+        (1000.0, 99_999.0, True),  # stopped or starved, but there
+    ],
+)
+def test_on_the_same_host_the_process_table_decides(started_at, now, lives):
+    assert alive(OWNER, here="here", now=now, process_started_at=started(started_at)) is lives
+
+
+@pytest.mark.parametrize(("now", "lives"), [(5059.0, True), (5061.0, False)])
+def test_elsewhere_the_heartbeat_decides(now, lives):
+    assert alive(OWNER, here="there", now=now, process_started_at=started(None)) is lives
+
+
+def test_a_released_sweep_has_no_owner():
+    empty = replace(OWNER, token="")
+    assert not alive(empty, here="here", now=5000.0, process_started_at=started(1000.0))
+
+
+def test_this_process_lives_and_another_start_time_does_not():
+    mine = this_process()
+    assert alive_here_and_now(mine)
+    assert mine.pid == os.getpid()
+    assert this_process().token != mine.token
+    assert not alive_here_and_now(replace(mine, pid_started_at=mine.pid_started_at - 100))
+
+
+def test_a_process_that_ended_is_gone_even_as_a_zombie():
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and nobody has asked how
+    assert process_started_at(child.pid) is None
+    child.wait()
+    assert process_started_at(child.pid) is None

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from itertools import pairwise
 
 import pytest
 import torch
@@ -37,11 +36,7 @@ def test_warmup_rises_to_the_peak_and_then_falls() -> None:
     assert values[:20] == pytest.approx([(step + 1) / 20 for step in range(20)])
     assert values[20] == 1.0
     assert values[60] == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
-<<<<<<< HEAD
-    assert all(a > b for a, b in pairwise(values[20:]))
-=======
     assert all(a > b for a, b in itertools.pairwise(values[20:]))
->>>>>>> loop
 
 
 def test_warmup_cosine_always_has_a_warmup() -> None:
@@ -60,11 +55,7 @@ def test_is_positive_and_at_most_one_everywhere(name: str, warmup: float, steps:
     ("name", "spread"),
     [
         ("xavier", (2 / 300) ** 0.5),
-<<<<<<< HEAD
-        ("kaiming", (2 / 200) ** 0.5),
-=======
         ("kaiming", 0.1),
->>>>>>> loop
         ("normal", 0.02),
         ("orthogonal", 200**-0.5),
     ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from infra.coordinator.policy import is_broken
 from infra.ledger.rows import TrialRow
@@ -40,18 +40,18 @@ class Book:
         """Puts a trial in line: before all fresh ones if it ran before."""
         (self._again if trial.attempts else self._fresh).append(trial)
 
-    def take_waiting(self, families: frozenset[str]) -> TrialRow | None:
-        """The next trial in line of those families."""
+    def take_waiting(self, fits: Callable[[TrialRow], bool]) -> TrialRow | None:
+        """The next trial in line that fits."""
         for line in (self._again, self._fresh):
             for trial in line:
-                if trial.family in families:
+                if fits(trial):
                     line.remove(trial)
                     return trial
         return None
 
-    def has_fresh(self, families: frozenset[str]) -> bool:
-        """Whether a fresh trial of those families is in line."""
-        return any(trial.family in families for trial in self._fresh)
+    def has_fresh(self, fits: Callable[[TrialRow], bool]) -> bool:
+        """Whether a fresh trial that fits is in line."""
+        return any(fits(trial) for trial in self._fresh)
 
     def grow(self, family: str, quota: int) -> None:
         """Sets how many trials a family gets in all."""
@@ -74,8 +74,12 @@ class Book:
         """Whether all of the family's first trials ended in an error of its code."""
         return is_broken(trial for trial in self._trials[family].values() if trial.ended)
 
-    def open_trials(self, family: str) -> int:
-        """How many trials of the family are still to be run or running."""
-        trials = self._trials[family].values()
-        to_ask = 0 if not self._asks or self.broken(family) else max(0, self._quota[family] - len(trials))
-        return to_ask + sum(not trial.ended for trial in trials)
+    def to_ask(self, family: str) -> int:
+        """How many more trials of the family may be asked for."""
+        if not self._asks or self.broken(family):
+            return 0
+        return max(0, self._quota[family] - len(self._trials[family]))
+
+    def not_ended(self, family: str) -> list[TrialRow]:
+        """Trials of the family that wait or run."""
+        return [trial for trial in self._trials[family].values() if not trial.ended]

@@ -78,6 +78,7 @@ class CoordinatorActor:
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._core = self._build(same_driver=again)
         self._settle_due = threading.Event()
+        self._settle_due.set()
         for loop in (self._ticking, self._settling):
             threading.Thread(target=loop, daemon=True).start()
 

@@ -27,6 +27,7 @@ from infra.spec import Resources, derived_seed
 from infra.study import Studies
 
 IDLE_WAIT_S = 0.25
+DEAF_S = 5.0  # ten times as long as two ticks are apart
 
 
 @dataclass(slots=True)
@@ -80,7 +81,7 @@ class Coordinator:
         self._given_up: set[tuple[str, int, float]] = set()
         self._spent: dict[str, float] = {"elapsed_s": 0.0, "gpu_s": 0.0, "cpu_s": 0.0}
         self._spent.update(self.sweep.facts.get("spent", {}))
-        self._counted_until = self._saved_until = clock()
+        self._counted_until = self._saved_until = self._ticked_at = clock()
         self._take_over(same_driver)
 
     def enter(self, hello: LaneHello) -> None:
@@ -154,6 +155,7 @@ class Coordinator:
         """
         self.settle()
         now = self._clock()
+        self._forgive_own_deafness(now)
         for lane in list(self._lanes.values()):
             silent_s = now - lane.heard_at
             if not alive(lane.hello):
@@ -167,6 +169,14 @@ class Coordinator:
         if self.state == "running" and self.done:
             self._conclude()
         self._commit()
+
+    def _forgive_own_deafness(self, now: float) -> None:
+        """Lanes are not to blame for silence while this process itself could not listen: it was stopped,
+        starved, or asked a sampler for long."""
+        if now - self._ticked_at > DEAF_S:
+            for lane in self._lanes.values():
+                lane.heard_at = now
+        self._ticked_at = now
 
     def stop(self, why: str) -> None:
         """Asks every lane to write a checkpoint and leave; running trials go back to waiting."""
@@ -242,10 +252,7 @@ class Coordinator:
     def _work_for(self, hello: LaneHello) -> Work:
         if self.stopping is not None or self.state != "running":
             return Work(leave=True)
-
-        def fits(trial: TrialRow) -> bool:
-            return shape_of(self._needs(trial)) == hello.shape
-
+        fits = self._fitting(hello.shape)
         for running in self._attempts.running.values():
             if running.lane == hello.lane:  # the answer to an earlier call was lost on its way
                 return Work(attempts=(self._assignment(running.trial, running.attempt),))
@@ -310,6 +317,8 @@ class Coordinator:
         payload = {"role": self._role, "same_driver": same_driver}
         self._attempts.batch.event("session", self._clock(), payload)
         self._warm_start()
+        # The first questions are asked while lanes come up: they load Optuna's and SciPy's modules.
+        self._ask_due = [shape for shape in self.wanted if not self.book.has_fresh(self._fitting(shape))]
         self._commit()
 
     def _remember_lane(self, lane: str, facts: dict[str, Any]) -> None:
@@ -401,6 +410,9 @@ class Coordinator:
     def _set_facts(self, **facts: Any) -> None:
         self.sweep.facts.update(facts)
         self._attempts.batch.sweep["facts"] = self.sweep.facts
+
+    def _fitting(self, shape: str) -> Callable[[TrialRow], bool]:
+        return lambda trial: shape_of(self._needs(trial)) == shape
 
     def _needs(self, trial: TrialRow) -> Resources:
         """What a worker of the trial gets: its family's resources, or what `retry` gave it."""

@@ -244,3 +244,17 @@ def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
     assert made <= 6
     coordinator.tick()
     assert coordinator.state == "failed"
+
+
+def test_silence_while_the_coordinator_could_not_listen_is_forgiven(bench: Bench) -> None:
+    """A coordinator that was stopped for a minute finds every lane silent, and blames none."""
+    coordinator = bench.begin(sweep())
+    coordinator.enter(hello())
+    coordinator.next_attempts(hello())
+    bench.clock.now += 60
+    coordinator.tick()
+    assert coordinator.lanes == 1
+    for _ in range(4):
+        bench.clock.now += 4
+        coordinator.tick()
+    assert coordinator.lanes == 0

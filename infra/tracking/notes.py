@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.tracking.redact import redact
@@ -15,15 +16,16 @@ _FRONT_ROWS = 10
 Link = Callable[[TrialRow], str | None]
 
 
-def note(sweep: SweepRow, state: Standing, link: Link) -> str:
+def note(sweep: SweepRow, state: Standing, link: Link, trials: str) -> str:
     """What was swept, what came of it, and how to get it again.
 
     Args:
         sweep: as the ledger has it.
         state: how its trials stand.
         link: where a trial's run is in the UI, or None.
+        trials: where all of them are, in Markdown.
     """
-    parts = [_what(sweep), _outcome(sweep, state), _best(sweep, state, link), _reproduce(sweep)]
+    parts = [_outcome(sweep, state), trials, _best(sweep, state, link), _what(sweep), _reproduce(sweep)]
     return fitted(redact("\n\n".join(part for part in parts if part)), _NOTE_CHARACTERS)
 
 
@@ -31,7 +33,7 @@ def _what(sweep: SweepRow) -> str:
     spec = sweep.spec
     goals = " and ".join(f"{goal.direction} **{goal.metric}**" for goal in spec.objectives)
     lines = [
-        f"### Sweep {sweep.label}",
+        "### What was swept",
         f"{goals.capitalize()} on `{spec.data.get('source', 'own data')}`.",
         "",
     ]
@@ -46,9 +48,15 @@ def _what(sweep: SweepRow) -> str:
 
 
 def _outcome(sweep: SweepRow, state: Standing) -> str:
+    """One line: the UI shows no more of a note before a click."""
     order = ("complete", "pruned", "failed", "running", "waiting")
     counts = ", ".join(f"{state.states[name]} {name}" for name in order if state.states.get(name))
-    return f"**{sweep.state.capitalize()}**: {counts}." if counts else f"**{sweep.state.capitalize()}**."
+    parts = [f"Sweep **{sweep.label}** {sweep.state}"]
+    if state.winner is not None and state.winner.objective:
+        values = zip(sweep.spec.objectives, state.winner.objective, strict=True)
+        best = ", ".join(f"{goal.metric} {value:.5g}" for goal, value in values)
+        parts.append(f"best **{best}** by {run_name(state.winner)}")
+    return " · ".join([*parts, counts]) if counts else parts[0]
 
 
 def _best(sweep: SweepRow, state: Standing, link: Link) -> str:
@@ -83,6 +91,19 @@ def _reproduce(sweep: SweepRow) -> str:
     if versions:
         lines.append("- " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())))
     return "\n".join(lines)
+
+
+def trials_link(experiment_id: str, metric: str, *, maximize: bool) -> str:
+    """All runs of an experiment in the UI, best first and with their charts.
+
+    Sorted by a metric the UI lists trials flat; by time it hides them inside their parent.
+
+    Args:
+        metric: its name in MLflow, as `infra.tracking.shape.best_name` gives it.
+    """
+    key = quote(f"metrics.`{metric}`", safe="")
+    order = f"orderByKey={key}&orderByAsc={str(not maximize).lower()}"
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART&{order}"
 
 
 def run_link(experiment_id: str, run_id: str) -> str:

@@ -25,7 +25,7 @@ def note(sweep: SweepRow, state: Standing, link: Link, trials: str) -> str:
         link: where a trial's run is in the UI, or None.
         trials: where all of them are, in Markdown.
     """
-    parts = [_outcome(sweep, state), trials, _best(sweep, state, link), _what(sweep), _reproduce(sweep)]
+    parts = [_outcome(sweep, state, link), trials, _best(sweep, state, link), _what(sweep), _reproduce(sweep)]
     return fitted(redact("\n\n".join(part for part in parts if part)), _NOTE_CHARACTERS)
 
 
@@ -47,7 +47,7 @@ def _what(sweep: SweepRow) -> str:
     return "\n".join(lines)
 
 
-def _outcome(sweep: SweepRow, state: Standing) -> str:
+def _outcome(sweep: SweepRow, state: Standing, link: Link) -> str:
     """One line: the UI shows no more of a note before a click."""
     order = ("complete", "pruned", "failed", "running", "waiting")
     counts = ", ".join(f"{state.states[name]} {name}" for name in order if state.states.get(name))
@@ -55,7 +55,7 @@ def _outcome(sweep: SweepRow, state: Standing) -> str:
     if state.winner is not None and state.winner.objective:
         values = zip(sweep.spec.objectives, state.winner.objective, strict=True)
         best = ", ".join(f"{goal.metric} {value:.5g}" for goal, value in values)
-        parts.append(f"best **{best}** by {run_name(state.winner)}")
+        parts.append(f"best **{best}** by {_named(state.winner, link(state.winner))}")
     return " · ".join([*parts, counts]) if counts else parts[0]
 
 
@@ -71,10 +71,14 @@ def _best(sweep: SweepRow, state: Standing, link: Link) -> str:
 
 
 def _best_row(trial: TrialRow, link: str | None) -> str:
-    name = f"[{run_name(trial)}]({link})" if link else run_name(trial)
+    name = _named(trial, link)
     values = " | ".join(f"{value:.5g}" for value in trial.objective or ())
     params = ", ".join(f"{key} {_short(value)}" for key, value in trial.params.items())
     return f"| {name} | {values} | {trial.epoch} | {params} |"
+
+
+def _named(trial: TrialRow, link: str | None) -> str:
+    return f"[{run_name(trial)}]({link})" if link else run_name(trial)
 
 
 def _short(value: object) -> str:

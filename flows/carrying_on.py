@@ -40,7 +40,9 @@ class Ended:
     unsent: int
 
 
-def run(ledger: Ledger, sweep: SweepRow, home: Home, *, address: str | None = None, role: str = "search") -> Ended:
+def run(
+    ledger: Ledger, sweep: SweepRow, home: Home, *, address: str | None = None, role: str = "search"
+) -> Ended:
     """Runs a sweep from where its ledger stands.
 
     Raises:
@@ -54,8 +56,10 @@ def run(ledger: Ledger, sweep: SweepRow, home: Home, *, address: str | None = No
     state = views.sweep_by_id(ledger, sweep.id).state
     if signal_number is not None:
         raise Interrupted(
-            "the sweep ran until it was told to stop", f"signal {signal_number}",
-            f"`velodrome sweep` carries {sweep.label} on where it stopped", signal=signal_number,
+            "the sweep ran until it was told to stop",
+            f"signal {signal_number}",
+            f"`velodrome sweep` carries {sweep.label} on where it stopped",
+            signal=signal_number,
         )
     return Ended(state=state, unsent=unsent)
 
@@ -142,13 +146,16 @@ def _check_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
         local.append("ledger (set ledger: or VELODROME_LEDGER to postgresql+psycopg://…)")
     if local:
         raise ClusterUnavailable(
-            "lanes on other machines must reach what they share", f"on this machine alone: {'; '.join(local)}",
+            "lanes on other machines must reach what they share",
+            f"on this machine alone: {'; '.join(local)}",
             f"the cluster has nodes on {', '.join(others[:3])}",
         )
 
 
 @contextmanager
-def _showing(ledger: Ledger, sweep: SweepRow, sender: Sender, role: str) -> Iterator[Callable[[Standing], None]]:
+def _showing(
+    ledger: Ledger, sweep: SweepRow, sender: Sender, role: str
+) -> Iterator[Callable[[Standing], None]]:
     from flows.progress import Progress
 
     began, shown_at = time.time(), 0.0
@@ -163,9 +170,15 @@ def _showing(ledger: Ledger, sweep: SweepRow, sender: Sender, role: str) -> Iter
             rows = views.trials(ledger, sweep.id, role=role)
             progress.update(
                 snapshot_of(
-                    current.spec, rows, state=standing.state, now=time.time(), started_at=began,
-                    lanes_up=standing.lanes, unsent=sender.unsent(), message=_message(standing),
-                )  # fmt: skip
+                    current.spec,
+                    rows,
+                    state=standing.state,
+                    now=time.time(),
+                    started_at=began,
+                    lanes_up=standing.lanes,
+                    unsent=sender.unsent(),
+                    message=_message(standing),
+                )
             )
 
         yield show

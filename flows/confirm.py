@@ -152,7 +152,8 @@ def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow
     best = ranked(views.trials(ledger, row.id), row.spec.objectives)
     if not best:
         raise WrongInput(
-            "a sweep must have complete trials to be confirmed", f"none in {row.label}",
+            "a sweep must have complete trials to be confirmed",
+            f"none in {row.label}",
             f"`velodrome status {row.label}` tells how its trials ended",
         )
     if top is not None:
@@ -184,9 +185,14 @@ def _enter(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int
             if (trial.family, trial.number, index) in there:
                 continue
             fresh = TrialRow(
-                role=ROLE, family=trial.family, number=count[trial.family], params=trial.params, seed=seed,
-                origin={"number": trial.number, "seed_index": index}, created_at=now + len(batch.events) * 1e-6,
-            )  # fmt: skip
+                role=ROLE,
+                family=trial.family,
+                number=count[trial.family],
+                params=trial.params,
+                seed=seed,
+                origin={"number": trial.number, "seed_index": index},
+                created_at=now + len(batch.events) * 1e-6,
+            )
             count[trial.family] += 1
             batch.event("asked", now, {"params": trial.params, "origin": fresh.origin}, fresh)
     if batch.empty:
@@ -207,7 +213,9 @@ def _result(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: in
     rows = [entry for entry in rows if entry.validation.values]
     if not rows:
         reasons = sorted({str(trial.reason) for trial in runs.values() if trial.reason})
-        raise Refused("a confirmation must succeed", "; ".join(reasons) or "none ended", "see `velodrome logs`")
+        raise Refused(
+            "a confirmation must succeed", "; ".join(reasons) or "none ended", "see `velodrome logs`"
+        )
     rows.sort(key=lambda entry: _order(goal, entry))
     return Confirmation(
         sweep=row.label,
@@ -238,7 +246,9 @@ def _order(goal: Objective, entry: ConfirmedRow) -> tuple[float, str, int]:
 def _with_tie(entry: ConfirmedRow, first: ConfirmedRow) -> ConfirmedRow:
     from dataclasses import replace
 
-    return replace(entry, tied=None if entry is first else tied(first.validation.values, entry.validation.values))
+    return replace(
+        entry, tied=None if entry is first else tied(first.validation.values, entry.validation.values)
+    )
 
 
 def tied(one: Sequence[float], other: Sequence[float]) -> bool | None:

@@ -10,8 +10,8 @@ from infra.spec import FamilySpec, SweepSpec
 
 _MAY_CHANGE = {"trials", "source_hash"}  # of a family: growth, and code (which is asked about)
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.
-_FREE = {"families", "version", "minutes", "gpu_hours", "cost", "prices", "lanes", "limits", "gates", "model", "code",
-         "tracking_uri", "experiment", "ledger", "storage", "keep_checkpoints"}  # fmt: skip
+_FREE = {"families", "version", "minutes", "gpu_hours", "cost", "prices", "lanes", "limits", "gates", "model"}
+_FREE |= {"code", "tracking_uri", "experiment", "ledger", "storage", "keep_checkpoints"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +55,20 @@ def carry(before: SweepSpec, now: SweepSpec) -> Carried:
     )  # fmt: skip
     # Families keep the order in which they were first asked for: their turns depend on it.
     ordered = sorted(families, key=lambda f: list(old).index(f.name) if f.name in old else len(old))
-    spec = replace(now, version=before.version, families=tuple(ordered), **_larger(before, now))
+    spec = replace(
+        now,
+        version=before.version,
+        families=tuple(ordered),
+        minutes=_larger(before.minutes, now.minutes),
+        gpu_hours=_larger(before.gpu_hours, now.gpu_hours),
+        cost=_larger(before.cost, now.cost),
+    )
     return Carried(spec=spec, grown=grown, refused=tuple(refused), code_changed=changed)
 
 
-def _larger(before: SweepSpec, now: SweepSpec) -> dict[str, float | None]:
-    """Each whole budget as the larger of ledger and file; none is the largest."""
-
-    def larger(one: float | None, other: float | None) -> float | None:
-        return None if one is None or other is None else max(one, other)
-
-    return {name: larger(getattr(before, name), getattr(now, name)) for name in ("minutes", "gpu_hours", "cost")}
+def _larger(one: float | None, other: float | None) -> float | None:
+    """The larger of two budgets; None is none, and so the largest."""
+    return None if one is None or other is None else max(one, other)
 
 
 def _differences(before: SweepSpec, now: SweepSpec) -> list[str]:

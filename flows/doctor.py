@@ -236,7 +236,7 @@ def _ports() -> Iterator[Finding]:
 
 def _port_advice(program: str) -> str:
     if program.startswith("ray"):
-        return "Ray can't bind it to loopback: keep others out by a firewall, and RAY_AUTH_MODE=token set"
+        return "Ray can't bind it to loopback: a firewall keeps others out, Ray's token those inside"
     return "bind it to 127.0.0.1, or put it behind a token"
 
 

@@ -79,7 +79,8 @@ def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> Swe
             unsent = sender.drain(DRAIN_LIMIT_S)
         _say_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
-        stderr_line(f"{row.label} is finished: nothing to run{sent}. `velodrome extend {row.label} --trials +N` adds trials.")
+        more = f"`velodrome extend {row.label} --trials +N` adds trials"
+        stderr_line(f"{row.label} is finished: nothing to run{sent}. {more}.")
         return _status(ledger, row, place)
     ended = run(ledger, row, place, address=address)
     _say_unsent(ended.unsent)
@@ -87,7 +88,7 @@ def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> Swe
         raise Refused(
             "at least one trial must succeed",
             reason_of(views.trials(ledger, row.id)),
-            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries them again",
+            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
             log=str(place.logs / row.label),
         )
     return _status(ledger, row, place)
@@ -112,7 +113,9 @@ def _is_done(ledger: Ledger, row: SweepRow) -> bool:
 
 def _say_unsent(unsent: int) -> None:
     if unsent:
-        stderr_line(f"warning: tracking is away; {unsent} events are not sent yet. The next command sends them.")
+        stderr_line(
+            f"warning: tracking is away; {unsent} events are not sent yet. The next command sends them."
+        )
 
 
 def _register(ledger: Ledger, prepared: Prepared, *, new: bool, accept_code_change: bool) -> SweepRow:
@@ -138,7 +141,8 @@ def _check_warm_start(ledger: Ledger, prepared: Prepared) -> None:
         if views.find_sweep(ledger, label) is None:
             near = views.nearest_names(ledger, label)
             raise WrongInput(
-                "search.warm_start must name sweeps of this ledger", repr(label),
+                "search.warm_start must name sweeps of this ledger",
+                repr(label),
                 f"did you mean {near[0]!r}?" if near else "`velodrome status` lists them",
             )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import optuna
 
 FIRST_BATCH = 10
+LARGEST_GRID = 100_000
 
 
 def make_sampler(options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
@@ -53,21 +54,24 @@ def make_pruner(options: Mapping[str, Any], reports: int) -> optuna.pruners.Base
                 reduction_factor=given.get("reduction", 3),
             )
         case "median":
-            return pruners.MedianPruner(
-                n_startup_trials=given.get("startup", 5), n_warmup_steps=given.get("warmup_epochs", 0)
-            )
+            return pruners.MedianPruner(**_percentile_options(given))
         case "percentile":
-            return pruners.PercentilePruner(
-                given.get("percentile", 50.0),
-                n_startup_trials=given.get("startup", 5),
-                n_warmup_steps=given.get("warmup_epochs", 0),
-            )
+            return pruners.PercentilePruner(float(given["percentile"]), **_percentile_options(given))
         case _:
             return pruners.NopPruner()
 
 
+def _percentile_options(given: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        "n_startup_trials": given.get("startup", 5),
+        "n_warmup_steps": given.get("warmup_epochs", 0),
+        "interval_steps": given.get("interval_epochs", 1),
+        "n_min_trials": given.get("min_trials", 1),
+    }
+
+
 def deciding_reports(options: Mapping[str, Any], reports: int) -> Deciding:
-    """At which reports the pruner can stop a trial. The last one is never among them: by then all is spent."""
+    """At which reports the pruner can stop a trial. Never at the last one: by then all is spent."""
     match options["name"]:
         case "none":
             return ()
@@ -97,8 +101,7 @@ def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> di
     space = Space.from_json(family.space)
     name = family.sampler["name"]
     if name == "grid":
-        points = space.grid(limit=index + 1)
-        return points[index] if index < len(points) else None
+        return space.grid(limit=LARGEST_GRID)[index]
     batch = {"tpe": max(FIRST_BATCH, lanes), "gp": max(FIRST_BATCH, lanes), "random": FIRST_BATCH}.get(name)
     if batch is not None and index >= batch:
         return None

@@ -13,13 +13,13 @@ from typing import Any
 import optuna
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
-from search_spaces.space import Space
 
 from infra.samplers import make_pruner, make_sampler, starting_point
 from infra.spec import FamilySpec, SweepSpec, derived_seed
+from search_spaces.space import Space
 
 
-class LedgerJournal(BaseJournalBackend):
+class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
     """Optuna's operations: replayed from the ledger, and gathered for the next transaction."""
 
     def __init__(self, records: Iterable[str]) -> None:

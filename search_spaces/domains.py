@@ -213,7 +213,7 @@ class Choices:
         return self.decode(trial.suggest_categorical(name, self.stored))
 
     def at(self, u: float) -> Any:
-        return self.choices[_slot(u, len(self.choices))]
+        return _copy(self.choices[_slot(u, len(self.choices))])
 
     def grid(self) -> Sequence[Any]:
         return self.choices
@@ -235,7 +235,7 @@ class Choices:
         index = index_of(self.stored, stored)
         if index is None:
             raise SpaceError("it must be one of its choices", shown(stored))
-        return json.loads(canonical(self.choices[index]))  # a copy: a list that training changes stays here
+        return _copy(self.choices[index])
 
     def to_json(self) -> dict[str, Any]:
         return {"type": "categorical", "choices": list(self.choices)}
@@ -258,7 +258,7 @@ class Constant:
         return self.at(0.0)
 
     def at(self, u: float) -> Any:
-        return json.loads(canonical(self.value))
+        return _copy(self.value)
 
     def grid(self) -> Sequence[Any]:
         return (self.value,)
@@ -295,6 +295,11 @@ def _plus_steps(low: float, count: int, step: float) -> float:
 def is_exact(value: int) -> bool:
     """Whether a float holds the whole number exactly."""
     return abs(value) <= _EXACT
+
+
+def _copy(value: Any) -> Any:
+    """So that training may change a list that it was given."""
+    return json.loads(canonical(value)) if isinstance(value, (list, dict)) else value
 
 
 def _given(kind: str, fields: dict[str, Any]) -> dict[str, Any]:

@@ -79,7 +79,9 @@ def _place(start: str, among: Mapping[str, Parameter], ordered: dict[str, Parame
             waiting.pop()
         elif missing[0] in waiting:
             circle = " → ".join([*waiting[waiting.index(missing[0]) :], missing[0]])
-            raise SpaceError("when must not lead back to itself", circle, "drop one", key=(name, "when"))
+            raise SpaceError(
+                "when must not lead back to itself", circle, "drop one", key=(missing[0], "when")
+            )
         else:
             waiting.append(missing[0])
 

@@ -18,47 +18,10 @@ from typing import Any
 from trainers.errors import InputError
 
 # Packages that hold functions which run or unpickle what they are given, and that are always there.
-_NOT_PEOPLES_OWN = frozenset(
-    [
-        "torch",
-        "numpy",
-        "pandas",
-        "scipy",
-        "sklearn",
-        "joblib",
-        "ray",
-        "mlflow",
-        "optuna",
-        "datasets",
-        "tokenizers",
-        "transformers",
-        "safetensors",
-        "huggingface_hub",
-        "fsspec",
-        "pyarrow",
-        "PIL",
-        "yaml",
-        "cloudpickle",
-        "pickle",
-        "dill",
-        "setuptools",
-        "pip",
-        "pkg_resources",
-        "sqlalchemy",
-        "flask",
-        "starlette",
-        "uvicorn",
-        "fastapi",
-        "typer",
-        "rich",
-        "plotly",
-        "pydantic",
-        "psutil",
-        "requests",
-        "urllib3",
-        "torchmetrics",
-    ]
-)
+_ALWAYS_THERE = """torch numpy pandas scipy sklearn joblib ray mlflow optuna datasets tokenizers transformers
+safetensors huggingface_hub fsspec pyarrow PIL yaml cloudpickle pickle dill setuptools pip pkg_resources
+sqlalchemy flask starlette uvicorn fastapi typer rich plotly pydantic psutil requests urllib3 torchmetrics"""
+_NOT_PEOPLES_OWN = frozenset(_ALWAYS_THERE.split())
 
 
 def named(reference: str) -> Any:

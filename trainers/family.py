@@ -123,7 +123,6 @@ class Family(ABC):
             )
         return self.presets[preset]
 
-
     def _tunable(self) -> dict[str, Hyperparameter]:
         return {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
 
@@ -156,7 +155,6 @@ class Family(ABC):
                 "choose another family or set data.task",
             )
 
-
     @abstractmethod
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Writes the arrays that training reads and returns the fitted state.
@@ -165,7 +163,6 @@ class Family(ABC):
         written, in the data set's order. The state is JSON-able and holds all that `build`, `from_user` and
         `to_user` need, `task` and (for classification) `classes` among them.
         """
-
 
     @abstractmethod
     def build(self, state: State, params: Params) -> torch.nn.Module:
@@ -214,7 +211,6 @@ class Family(ABC):
         from trainers.tasks import rules_for
 
         return rules_for(state)
-
 
     @abstractmethod
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trainers.data.batches import Batches
+from trainers.dataset import Encoded, Part
 from trainers.job import Ranks
 
 if TYPE_CHECKING:
@@ -87,3 +89,17 @@ def shares(length: int, batch_size: int, ranks: Ranks) -> Iterator[range]:
     last = length * (ranks.rank + 1) // ranks.world_size
     for start in range(first, last, batch_size):
         yield range(start, min(start + batch_size, last))
+
+
+class Parts:
+    """Each part's examples, opened when first asked for: `test` is not touched unless it is read."""
+
+    def __init__(self, encoded: Encoded, device: str) -> None:
+        """Opens nothing yet."""
+        self._encoded, self._device = encoded, device
+        self._made: dict[Part, Batches] = {}
+
+    def __getitem__(self, part: Part) -> Batches:
+        if part not in self._made:
+            self._made[part] = Batches(self._encoded, part, self._device)
+        return self._made[part]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -22,6 +23,38 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
     "gelu": nn.GELU,
 }
+
+
+class TableLinear(nn.Module):
+    """One linear layer over numbers and categories: W x + b, plus one learned row a category's value.
+
+    That row is what one linear layer gives for a one-hot column; it begins at zero, and id 0 (a value that
+    training never saw) stays there. Takes floats [B, F] and ids [B, K]; gives [B, outputs].
+    """
+
+    def __init__(self, inputs: int, cardinalities: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inputs, outputs)
+        self.categories = nn.ModuleList(nn.Embedding(size, outputs, padding_idx=0) for size in cardinalities)
+        for rows in self.categories.parameters():
+            nn.init.zeros_(rows)
+
+    def forward(self, x_BF: Tensor, ids_BK: Tensor) -> Tensor:
+        answer: Tensor = self.linear(x_BF)
+        for k, rows in enumerate(self.categories):
+            answer = answer + rows(ids_BK[:, k])
+        return answer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockShape:
+    """What blocks of convolution have in common, named as the hyper-parameters are."""
+
+    kernel: int = 3
+    padding: str = "same"
+    activation: str = "relu"
+    pooling: str = "max"
+    batch_norm: bool = False
 
 
 class Pixels(nn.Module):
@@ -87,7 +120,9 @@ class WindowConvolutions(nn.Module):
         x_BDL = functional.pad(x_BLD.transpose(1, 2), (0, max(missing, 0)))
         pooled = [self._pooled(window, x_BDL, lengths_B) for window in self._convolutions()]
         features: Tensor = torch.cat(pooled, dim=1)
-        return features if self.activate_first else self.activation(features)
+        if not self.activate_first:
+            features = self.activation(features)
+        return features
 
     def _pooled(self, window: nn.Conv1d, x_BDL: Tensor, lengths_B: Tensor) -> Tensor:
         c_BFT = window(x_BDL)
@@ -96,7 +131,8 @@ class WindowConvolutions(nn.Module):
         last_B1 = (lengths_B - window.kernel_size[0]).clamp(min=0)[:, None]
         beyond_BT = torch.arange(c_BFT.shape[2], device=c_BFT.device)[None] > last_B1
         least = torch.finfo(c_BFT.dtype).min
-        return c_BFT.masked_fill(beyond_BT[:, None, :], least).amax(dim=2)
+        pooled_BF: Tensor = c_BFT.masked_fill(beyond_BT[:, None, :], least).amax(dim=2)
+        return pooled_BF
 
 
 class TextWindows(nn.Module):
@@ -117,49 +153,51 @@ class TextWindows(nn.Module):
         return features
 
 
-def conv_block(
-    before: int,
-    after: int,
-    *,
-    kernel: int,
-    padding: str,
-    activation: str,
-    pooling: str,
-    batch_norm: bool = False,
-) -> nn.Sequential:
-    """A convolution, batch norm if asked for, an activation, and pooling by two.
+def conv_blocks(
+    channels: Sequence[int], size: tuple[int, int], shape: BlockShape
+) -> tuple[nn.Sequential, int]:
+    """Blocks of a convolution, batch norm if asked for, an activation, and pooling by two.
 
-    [B, before, H, W] → [B, after, H', W'] with H' = floor(H / 2), or floor((H - kernel + 1) / 2) without
-    padding (`valid`).
-    """
-    block = nn.Sequential()
-    # batch norm takes the mean away, and a bias with it
-    block.add_module("convolution", nn.Conv2d(before, after, kernel, padding=padding, bias=not batch_norm))
-    if batch_norm:
-        block.add_module("norm", nn.BatchNorm2d(after))
-    block.add_module("activation", ACTIVATIONS[activation]())
-    block.add_module("pooling", nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2))
-    return block
+    Each takes [B, channels[i], H, W] to [B, channels[i + 1], H', W'] with H' = floor(H / 2), or
+    floor((H - kernel + 1) / 2) without padding (`valid`).
 
+    Args:
+        channels: of the input, then of each block.
+        size: height and width of the input.
 
-def pooled_size(size: tuple[int, int], blocks: int, *, kernel: int, padding: str) -> tuple[int, int]:
-    """Height and width after so many blocks of `conv_block`.
+    Returns:
+        The blocks, and how many numbers the last gives for an example.
 
     Raises:
-        InputError: the image is too small for them.
+        InputError: the input is too small for so many.
     """
+    blocks = nn.Sequential()
+    for i, (before, after) in enumerate(pairwise(channels), start=1):
+        blocks.add_module(f"block{i}", _conv_block(before, after, shape))
+    lost = shape.kernel - 1 if shape.padding == "valid" else 0
     height, width = size
-    lost = kernel - 1 if padding == "valid" else 0
-    for _ in range(blocks):
+    for _ in channels[1:]:
         height, width = (height - lost) // 2, (width - lost) // 2
-        if height < 1 or width < 1:
-            raise InputError(
-                f"an image must be large enough for {blocks} blocks of convolution and pooling by two",
-                f"{size[0]} x {size[1]}",
-                "use fewer channels (one block each), a smaller kernel, or a larger options.size",
-                key=("channels",),
-            )
-    return height, width
+    if height < 1 or width < 1:
+        raise InputError(
+            f"an image must be large enough for {len(channels) - 1} blocks of convolution and pooling by two",
+            f"{size[0]} x {size[1]}",
+            "use fewer channels (one block each), a smaller kernel, or a larger options.size",
+            key=("channels",),
+        )
+    return blocks, channels[-1] * height * width
+
+
+def _conv_block(before: int, after: int, shape: BlockShape) -> nn.Sequential:
+    block = nn.Sequential()
+    # batch norm takes the mean away, and a bias with it
+    conv = nn.Conv2d(before, after, shape.kernel, padding=shape.padding, bias=not shape.batch_norm)
+    block.add_module("convolution", conv)
+    if shape.batch_norm:
+        block.add_module("norm", nn.BatchNorm2d(after))
+    block.add_module("activation", ACTIVATIONS[shape.activation]())
+    block.add_module("pooling", nn.MaxPool2d(2) if shape.pooling == "max" else nn.AvgPool2d(2))
+    return block
 
 
 def dense(sizes: Sequence[int], *, activation: str, dropout: float) -> nn.Sequential:
@@ -176,3 +214,11 @@ def dense(sizes: Sequence[int], *, activation: str, dropout: float) -> nn.Sequen
 def weights_in(module: nn.Module) -> int:
     """How many numbers a module learns or holds frozen."""
     return sum(math.prod(parameter.shape) for parameter in module.parameters())
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """The module with its kernels laid out as images from `Pixels` are; a tenth faster on CPU."""
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return module

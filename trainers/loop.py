@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
 
 from trainers import randomness, resume
-from trainers.data.batches import Batches
 from trainers.dataset import Encoded, Part
-from trainers.errors import InputError, NotFinite, OutOfMemory
+from trainers.errors import InputError, NotFinite
 from trainers.evaluation import evaluate, latency_ms
-from trainers.feed import Feed, Micro
+from trainers.feed import Feed, Micro, Parts
 from trainers.initialisation import initialise
 from trainers.job import Hooks, Job, Outcome
-from trainers.progress import Progress, finite, value_of
+from trainers.memory import room_on
+from trainers.progress import Progress, finite, planned, value_of
 from trainers.ranks import Crew
 from trainers.schedules import schedule
 from trainers.stepper import Stepper
@@ -41,7 +40,7 @@ def train(job: Job, encoded: Encoded, hooks: Hooks) -> Outcome:
         OutOfMemory: the device has no room.
         InputError: a hyper-parameter, the data or the checkpoint can't be used.
     """
-    with randomness.steady(job.threads), _room(job):
+    with randomness.steady(job.threads), room_on(job.device):
         return _Attempt(job, encoded, hooks).run()
 
 
@@ -52,9 +51,9 @@ class _Attempt:
         self.job, self.hooks, self.state = job, hooks, encoded.state
         self.device = torch.device(job.device)
         self.crew = Crew(job.ranks, self.device)
-        self.parts = _Parts(encoded, job.device)
+        self.parts = Parts(encoded, job.device)
         self.feed = Feed(self.parts["train"], job.params, job.seed, job.ranks)
-        self.steps, self.report_every = _length(job, self.feed.steps_per_epoch)
+        self.steps, self.report_every = planned(job.length, self.feed.steps_per_epoch)
         self.module = self._module()
         self.generator = torch.Generator(self.device)
         self._seed_rank()
@@ -70,7 +69,7 @@ class _Attempt:
         randomness.seed_all(job.seed)
         module = job.family.build(self.state, job.params)
         initialise(module, job.params["init"])
-        getattr(job.family, "start", lambda m: None)(module)
+        job.family.start(module)
         return module.to(self.device).train()
 
     def _seed_rank(self) -> None:
@@ -259,8 +258,9 @@ class _Attempt:
         self.kept = resume.under("kept", tensors)
         for name, optimizer in self.stepper.optimizers.items():
             resume.unpack_optimizer(name, optimizer, tensors, document["optimizers"][name])
-        states = resume.under("random", tensors)
-        randomness.restore({name: rows[self.crew.rank] for name, rows in states.items()}, self.generator)
+        # cloned: torch.set_rng_state crashes the process on a tensor that begins within another's storage
+        states = {n: rows[self.crew.rank].clone() for n, rows in resume.under("random", tensors).items()}
+        randomness.restore(states, self.generator)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -286,48 +286,5 @@ class _Attempt:
 _FACTS = {"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms"}
 
 
-class _Parts:
-    """Each part's examples, opened when first asked for: `test` is not touched unless it is read."""
-
-    def __init__(self, encoded: Encoded, device: str) -> None:
-        self._encoded, self._device = encoded, device
-        self._made: dict[Part, Batches] = {}
-
-    def __getitem__(self, part: Part) -> Batches:
-        if part not in self._made:
-            self._made[part] = Batches(self._encoded, part, self._device)
-        return self._made[part]
-
-
-def _length(job: Job, steps_per_epoch: int) -> tuple[int, int]:
-    """(all steps, steps between reports)."""
-    length = job.length
-    if length.steps is not None:
-        return length.steps, min(length.report_every or length.steps, length.steps)
-    if length.epochs is None:
-        raise InputError("a budget must have epochs or steps", "neither", key=("budget",))
-    return length.epochs * steps_per_epoch, steps_per_epoch
-
-
 def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}
-
-
-@contextmanager
-def _room(job: Job) -> Iterator[None]:
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not _is_memory(error):
-            raise
-        raise OutOfMemory(
-            f"{job.device} must have room for this configuration",
-            str(error).splitlines()[0] if str(error) else type(error).__name__,
-            "lower batch_size (accumulate makes up for it) or give the trial more memory",
-        ) from error
-
-
-def _is_memory(error: Exception) -> bool:
-    signs = ("DefaultCPUAllocator", "not enough memory", "out of memory")
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or any(sign in str(error) for sign in signs)

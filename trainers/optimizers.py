@@ -66,6 +66,20 @@ def gradient_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     return norm
 
 
+def any_bad(gradients: Sequence[torch.Tensor], ones: torch.Tensor) -> torch.Tensor:
+    """float32 [1]: 0 if every gradient is finite, else 1; a third of the norm's price.
+
+    Args:
+        ones: float32 [1] of 1 on the gradients' device (the operator of `torch.amp.GradScaler` multiplies
+            by it).
+    """
+    import torch
+
+    bad = torch.zeros_like(ones)
+    torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), bad, ones)
+    return bad
+
+
 def clip_gradients(parameters: Sequence[torch.nn.Parameter], norm: torch.Tensor, largest: float) -> None:
     """Scales the gradients in place so that their norm, given as `norm`, is at most `largest`."""
     from torch.nn.utils import clip_grads_with_norm_

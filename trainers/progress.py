@@ -87,6 +87,19 @@ class Progress:
         return self.step >= steps or impatient or late
 
 
+def planned(length: Length, steps_per_epoch: int) -> tuple[int, int]:
+    """All steps of a trial, and the steps between reports.
+
+    Raises:
+        InputError: neither epochs nor steps are given.
+    """
+    if length.steps is not None:
+        return length.steps, min(length.report_every or length.steps, length.steps)
+    if length.epochs is None:
+        raise InputError("a budget must have epochs or steps", "neither", key=("budget",))
+    return length.epochs * steps_per_epoch, steps_per_epoch
+
+
 def finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """Without what is not defined for this data (r2 of equal targets): no reader takes a NaN."""
     return {name: number for name, number in metrics.items() if math.isfinite(number)}

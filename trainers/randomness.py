@@ -89,6 +89,8 @@ def restore(state: Mapping[str, torch.Tensor], augmentation: torch.Generator) ->
     """The inverse of `capture`. A state of a device that is not here is left aside."""
     import torch
 
+    # torch 2.13 reads a generator's state past its end where it is a row of a larger tensor (a crash).
+    state = {name: vector.clone() for name, vector in state.items()}
     _to_python(state["python"])
     _to_numpy(state["numpy"])
     torch.set_rng_state(state["torch"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from trainers.errors import NotFinite
 from trainers.family import Batch, Family
 from trainers.feed import Micro, Source
-from trainers.optimizers import add_l1, clip_gradients, clip_weights, gradient_norm, make_optimizer
+from trainers.optimizers import add_l1, any_bad, clip_gradients, clip_weights, gradient_norm, make_optimizer
 
 if TYPE_CHECKING:
     from trainers.ranks import Crew
@@ -46,14 +47,17 @@ class Stepper:
             for name, part in family.players(module).items()
         }
         self._trained = {name: _trained(optimizer) for name, optimizer in self.optimizers.items()}
-        self._forward = _wrapped(_Forward(family, module), crew, self.own)
+        self._parallel = None if crew.alone or self.own else _parallel(family, module)
+        self._forward = self._parallel or partial(family.outputs, module)
         self._loss = _loss_of(family, params, state)
         self._augments = params.get("augment") is not None or type(family).augment is not Family.augment
         self._half = params["precision"] == "bf16"
+        self._ones = torch.ones(1, device=generator.device)
         self._losses: list[torch.Tensor] = []
         self._values: list[float] = []
         self._device = generator.device.type
         self.rate = self._peak = float(params["learning_rate"])
+        self._factor = 1.0
         for name, optimizer in self.optimizers.items():
             self._guard(name, optimizer)
 
@@ -61,7 +65,9 @@ class Stepper:
 
     def set_rate(self, factor: float) -> None:
         """Sets every optimizer's learning rate to `factor` times the peak; `rate` is what it then is."""
-        self.rate = self._peak * factor
+        if factor == self._factor:
+            return
+        self.rate, self._factor = self._peak * factor, factor
         for optimizer in self.optimizers.values():
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
@@ -92,8 +98,7 @@ class Stepper:
         with self._precision():
             loss = self._loss(self._forward(batch), batch)
         self._start(loss, micro.weight)
-        detached: torch.Tensor = loss.detach()
-        return detached
+        return _noted(loss)
 
     def _start(self, loss: torch.Tensor, weight: float) -> None:
         if self._crew.alone and weight == 1.0:
@@ -111,7 +116,7 @@ class Stepper:
         """For a family's own step: gradients of the loss, averaged over ranks."""
         with torch.autocast(self._device, enabled=False):
             self._start(loss, 1.0)
-        self._losses = [loss.detach()]
+        self._losses = [_noted(loss)]
         for parameters in self._trained.values():
             self._crew.average(parameters)
 
@@ -128,14 +133,15 @@ class Stepper:
         gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
         if self.params["l1"]:
             add_l1(moved, gradients, self.params["l1"])
-        norm = gradient_norm(gradients)
-        # one look at the device for all: the losses and the norm
-        *self._values, size = torch.stack([*self._losses, norm]).tolist()
+        # one look at the device for all: the losses and the gradients
+        bad = any_bad(gradients, self._ones)
+        *self._values, found = torch.cat([*self._losses, bad]).tolist()
         for value in self._values:
             _refuse("the loss", value)
-        _refuse("the norm of the gradient", size)
+        if found:
+            _refuse("the norm of the gradient", float(gradient_norm(gradients)))
         if self.params["gradient_clip"] is not None:
-            clip_gradients(moved, norm, self.params["gradient_clip"])
+            clip_gradients(moved, gradient_norm(gradients), self.params["gradient_clip"])
 
     # -- pieces --------------------------------------------------------------------------------------------
 
@@ -147,8 +153,8 @@ class Stepper:
         return torch.autocast(self._device, dtype=torch.bfloat16) if self._half else nullcontext()
 
     def _unsynchronised(self, more: bool) -> AbstractContextManager[Any]:
-        if more and isinstance(self._forward, nn.parallel.DistributedDataParallel):
-            return self._forward.no_sync()
+        if more and self._parallel is not None:
+            return self._parallel.no_sync()
         return nullcontext()
 
 
@@ -163,9 +169,8 @@ class _Forward(nn.Module):
         return self.family.outputs(self.module, batch)
 
 
-def _wrapped(forward: _Forward, crew: Crew, own: bool) -> nn.Module:
-    """A family's own step calls its module itself, and its gradients are averaged after `backward`."""
-    return forward if crew.alone or own else nn.parallel.DistributedDataParallel(forward)
+def _parallel(family: Family, module: nn.Module) -> nn.parallel.DistributedDataParallel:
+    return nn.parallel.DistributedDataParallel(_Forward(family, module))
 
 
 def _loss_of(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
@@ -182,6 +187,11 @@ def _trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _noted(loss: torch.Tensor) -> torch.Tensor:
+    """The loss as float32 [1], without its graph."""
+    return loss.detach().float().reshape(1)
 
 
 def _refuse(what: str, value: float) -> None:

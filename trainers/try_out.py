@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from trainers.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.function import run_function
 from trainers.job import FunctionJob, Goal, Job, Length, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
 from trainers.registry import load
@@ -78,23 +78,20 @@ def try_out(
         TrialError: the attempt can't go on.
     """
     found = load(reference) if isinstance(reference, str) else reference
+    same: dict[str, Any] = {"seed": seed, "length": Length(epochs=epochs), "device": device}
+    hooks = _Shown(show)
     with TemporaryDirectory() as made:
         folder = Path(directory) if directory is not None else Path(made)
         folder.mkdir(parents=True, exist_ok=True)
         dataset = _dataset(data, folder)
-        job = FunctionJob(
-            function=found,  # a family's place is taken by it below: the rest is the same for both
-            params=params or {},
-            seed=seed,
-            length=Length(epochs=epochs),
-            goals=_goals(objective, direction, None if inspect.isfunction(found) else dataset),
-            directory=folder,
-            data=dataset,
-            device=device,
-        )
         if isinstance(found, type) and issubclass(found, Family):
             found = found(options)
-        return _train(found, job, _Shown(show)) if isinstance(found, Family) else _call(job, _Shown(show))
+        if isinstance(found, Family):
+            same["goals"] = _goals(objective, direction, dataset)
+            return _train(found, params or {}, dataset, folder, hooks, same)
+        same["goals"] = _goals(objective, direction)
+        own: dict[str, Any] = {"function": found, "params": params or {}, "directory": folder}
+        return run_function(FunctionJob(**own, data=dataset, **same), hooks)
 
 
 def _dataset(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Dataset | None:
@@ -121,26 +118,20 @@ def _goals(objective: str | None, direction: str | None, dataset: Dataset | None
     return (Goal(metric=full_name(objective), maximize=known == "maximize"),)
 
 
-def _train(family: Family, like: FunctionJob, hooks: _Shown) -> Outcome:
-    if like.data is None:
+def _train(
+    family: Family,
+    params: Mapping[str, Any],
+    dataset: Dataset | None,
+    folder: Path,
+    hooks: _Shown,
+    same: Mapping[str, Any],
+) -> Outcome:
+    if dataset is None:
         raise InputError("a family must be given data", "none", "add data='builtin:digits', say")
     from trainers.data.encode import encoded
     from trainers.loop import train
 
-    family.check(like.data)
-    params = family.complete(like.params)
-    job = Job(
-        family=family,
-        params=params,
-        seed=like.seed,
-        length=like.length,
-        goals=like.goals,
-        device=like.device,
-    )
-    return train(job, encoded(family, like.data, params, like.directory), hooks)
-
-
-def _call(job: FunctionJob, hooks: _Shown) -> Outcome:
-    from trainers.function import run_function
-
-    return run_function(job, hooks)
+    family.check(dataset)
+    complete = family.complete(params)
+    arrays = encoded(family, dataset, complete, folder)
+    return train(Job(family=family, params=complete, **same), arrays, hooks)

@@ -27,111 +27,16 @@ PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"
 
 # As Kim's clean_str cuts English: contractions on their own (do n't, it 's), and the marks that carry
 # meaning. Letters of any language and digits make a word; all else separates.
-WORD = r"n't\b|'(?:s|ve|re|d|ll|m)\b|[^\W_]+?(?=n't\b)|[^\W_]+|[(),!?]"
+WORD = r"(?i:n't|'(?:s|ve|re|d|ll|m))\b|[^\W_]+?(?=(?i:n't)\b)|[^\W_]+|[(),!?]"
 
 # Articles, prepositions, pronouns and auxiliaries. Without the words that turn or ask: NLTK's list takes
 # "not", "no", "what", "who" and "how" away, which is the answer itself in reviews and in questions.
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "this",
-        "that",
-        "these",
-        "those",
-        "of",
-        "to",
-        "in",
-        "on",
-        "at",
-        "by",
-        "for",
-        "from",
-        "with",
-        "into",
-        "onto",
-        "upon",
-        "as",
-        "about",
-        "between",
-        "through",
-        "during",
-        "before",
-        "after",
-        "above",
-        "below",
-        "and",
-        "or",
-        "if",
-        "then",
-        "than",
-        "so",
-        "such",
-        "i",
-        "me",
-        "my",
-        "mine",
-        "we",
-        "us",
-        "our",
-        "ours",
-        "you",
-        "your",
-        "yours",
-        "he",
-        "him",
-        "his",
-        "she",
-        "her",
-        "hers",
-        "it",
-        "its",
-        "they",
-        "them",
-        "their",
-        "theirs",
-        "am",
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "being",
-        "have",
-        "has",
-        "had",
-        "having",
-        "do",
-        "does",
-        "did",
-        "doing",
-        "will",
-        "would",
-        "shall",
-        "should",
-        "can",
-        "could",
-        "may",
-        "might",
-        "must",
-        "'s",
-        "'m",
-        "'ve",
-        "'re",
-        "'d",
-        "'ll",
-        "there",
-        "here",
-        "also",
-        "just",
-        "own",
-        "same",
-        "each",
-        "other",
-    ]
-)
+_ENGLISH = """a an the this that these those of to in on at by for from with into onto upon as about between
+through during before after above below and or if then than so such i me my mine we us our ours you your yours
+he him his she her hers it its they them their theirs am is are was were be been being have has had having do
+does did doing will would shall should can could may might must 's 'm 've 're 'd 'll there here also just own
+same each other"""
+STOP_WORDS = frozenset(_ENGLISH.split())
 
 
 def stop_words(given: str | None) -> frozenset[str]:
@@ -156,22 +61,29 @@ def stop_words(given: str | None) -> frozenset[str]:
 
 
 def fit_vocabulary(
-    texts: Iterable[str], *, min_count: int = 1, size: int = 30_000, leave_out: frozenset[str] = frozenset()
+    texts: Iterable[str],
+    *,
+    min_count: int = 1,
+    size: int = 30_000,
+    leave_out: frozenset[str] = frozenset(),
+    lowercase: bool = True,
 ) -> str:
-    """A vocabulary of lower-cased words, the most frequent first; ties by the word, so order has no part.
+    """A vocabulary of words, the most frequent first; ties by the word, so the texts' order has no part.
 
     Args:
         texts: the training split's, and no others.
         min_count: words seen less often are unknown.
         size: at most so many entries, the two special ones among them.
-        leave_out: stop words.
+        leave_out: stop words, in lower case; they are left out in any.
+        lowercase: whether `Bush` and `bush` are one word.
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(
         models.WordLevel(vocab={PAD_TOKEN: PAD, UNKNOWN_TOKEN: UNKNOWN}, unk_token=UNKNOWN_TOKEN)
     )
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
+    normal = [normalizers.NFC(), *([normalizers.Lowercase()] if lowercase else [])]
+    tokenizer.normalizer = normalizers.Sequence(normal)
     cut = [pre_tokenizers.Split(Regex(WORD), "removed", invert=True)]
     if leave_out:
         cut.append(pre_tokenizers.Split(Regex(_whole_words(leave_out)), "removed"))
@@ -189,7 +101,7 @@ def fit_vocabulary(
 def _whole_words(words: frozenset[str]) -> str:
     import re
 
-    return r"\A(?:" + "|".join(re.escape(word) for word in sorted(words)) + r")\z"
+    return r"\A(?i:" + "|".join(re.escape(word) for word in sorted(words)) + r")\z"
 
 
 def vocabulary_size(vocabulary: str) -> int:

@@ -26,35 +26,18 @@ if TYPE_CHECKING:
     from flows.stop import stop
     from flows.sweep import sweep
     from flows.ui import ui
-    from trainers.own_code import try_out
-
     from trainers.family import Family, Options
+    from trainers.try_out import try_out
 
 __version__ = "0.1.0"
 
-_COMMANDS = [
-    "compare",
-    "confirm",
-    "doctor",
-    "extend",
-    "families",
-    "logs",
-    "new",
-    "plan",
-    "remove",
-    "retry",
-    "schema",
-    "show",
-    "status",
-    "stop",
-    "sweep",
-    "ui",
-]
+_COMMANDS = """compare confirm doctor extend families logs new plan remove retry schema show status stop sweep
+ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
-    "try_out": "trainers.own_code",
-    **{name: f"flows.{name}" for name in _COMMANDS},
+    "try_out": "trainers.try_out",
+    **{name: f"flows.{name}" for name in _COMMANDS.split()},
 }
 
 __all__ = [

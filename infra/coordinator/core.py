@@ -271,8 +271,9 @@ class Coordinator:
         family, confirming = self.spec.family(trial.family), trial.role == "confirm"
         goal, keep = self.spec.objectives[0], self.spec.keep_models
         return Assignment(
-            attempt=attempt, role=trial.role, family=trial.family, number=trial.number, ordinal=trial.attempts,
-            params=trial.params, seed=trial.seed, read_test=confirming, resumes=trial.attempts > 1,
+            attempt=attempt, role=trial.role, family=trial.family, number=trial.number,
+            ordinal=trial.attempts, params=trial.params, seed=trial.seed, read_test=confirming,
+            resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
             keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.of(trial.family)),
         )  # fmt: skip

@@ -72,8 +72,9 @@ class AttemptRunner:
             model, measured = self._save_model(spec, assignment, outcome)
             facts.update(measured)
         return Ended(
-            attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values), epoch=outcome.epoch,
-            epochs=outcome.epochs, metrics=dict(outcome.metrics), facts=facts, model=model,
+            attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
+            epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
+            facts=facts, model=model,
         )  # fmt: skip
 
     def _run_family(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
@@ -83,7 +84,9 @@ class AttemptRunner:
         family, dataset = self._family(spec), self.dataset()
         params = family.complete(assignment.params)
         arrays = encoded(family, dataset, params, Path(self._settings.cache))
-        job = Job(family=family, params=params, read_test=assignment.read_test, **self._common(spec, assignment))
+        job = Job(
+            family=family, params=params, read_test=assignment.read_test, **self._common(spec, assignment)
+        )
         return train(job, arrays, hooks)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
@@ -112,7 +115,8 @@ class AttemptRunner:
         )
         return {
             "seed": assignment.seed, "length": length, "goals": goals, "at": self.spec.objectives[0].at,
-            "device": self._device, "ranks": self._ranks, "checkpoint_seconds": seconds, "checkpoint_epochs": epochs, "threads": self._threads,
+            "device": self._device, "ranks": self._ranks, "threads": self._threads,
+            "checkpoint_seconds": seconds, "checkpoint_epochs": epochs,
         }  # fmt: skip
 
     @property
@@ -148,14 +152,17 @@ class AttemptRunner:
         value = signed(self.spec.objectives[0], outcome.values[0])
         return assignment.keep_above is None or value > assignment.keep_above
 
-    def _save_model(self, spec: FamilySpec, assignment: Assignment, outcome: Outcome) -> tuple[str, dict[str, float]]:
+    def _save_model(
+        self, spec: FamilySpec, assignment: Assignment, outcome: Outcome
+    ) -> tuple[str, dict[str, float]]:
         from infra.lanes.models import save_model
 
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         relative = relative / f"model-{assignment.ordinal}"
         about = {
-            "sweep": self.spec.label, "family": spec.name, "number": assignment.number, "role": assignment.role,
-            "seed": assignment.seed, "epoch": outcome.epoch, "metrics": dict(outcome.metrics),
+            "sweep": self.spec.label, "family": spec.name, "number": assignment.number,
+            "role": assignment.role, "seed": assignment.seed, "epoch": outcome.epoch,
+            "metrics": dict(outcome.metrics),
         }  # fmt: skip
         folder = Path(self._settings.storage) / relative
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()

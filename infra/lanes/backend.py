@@ -50,7 +50,9 @@ def check_surface() -> None:
         and hasattr(WorkerGroup, "replace_replica_group")
     ):
         raise ClusterUnavailable(
-            "lanes need a Ray Train that replaces single workers", f"Ray {ray.__version__}", "install ray==2.60.0"
+            "lanes need a Ray Train that replaces single workers",
+            f"Ray {ray.__version__}",
+            "install ray==2.60.0",
         )
 
 

@@ -73,7 +73,9 @@ def _init(**options: object) -> None:
         raise ClusterUnavailable(
             "a Ray cluster must be reachable" if where != "local" else "a local Ray must start",
             f"{where}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}",
-            "start one with `ray start --head`, or leave --address out" if where != "local" else "see `velodrome doctor`",
+            "start one with `ray start --head`, or leave --address out"
+            if where != "local"
+            else "see `velodrome doctor`",
         ) from error
 
 

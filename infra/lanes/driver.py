@@ -49,7 +49,7 @@ class Drive:
 
 @dataclass(slots=True)
 class StopSignals:
-    """SIGINT and SIGTERM while a sweep is driven: the first asks for a clean stop, a second for a quick one."""
+    """SIGINT and SIGTERM of a driven sweep: the first asks for a clean stop, a second for a quick one."""
 
     received: list[int] = field(default_factory=list)
 
@@ -80,7 +80,10 @@ class StopSignals:
 
 
 def drive(
-    job: Drive, nodes: Sequence[Node], signals: StopSignals, watch: Callable[[Standing], None] = lambda standing: None
+    job: Drive,
+    nodes: Sequence[Node],
+    signals: StopSignals,
+    watch: Callable[[Standing], None] = lambda standing: None,
 ) -> Standing:
     """Runs a sweep on the connected Ray until it ends or is stopped.
 
@@ -145,7 +148,9 @@ class _Driver:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         shapes = {family: shape_of(resources) for family, resources in self._by_family.items()}
-        plans = plan_runs(self._shapes, dict.fromkeys(self._shapes, 10_000), self._nodes, self._job.spec.lanes)
+        plans = plan_runs(
+            self._shapes, dict.fromkeys(self._shapes, 10_000), self._nodes, self._job.spec.lanes
+        )
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=sum(plan.lanes for plan in plans), shapes=shapes,
@@ -169,7 +174,9 @@ class _Driver:
             return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ANSWER_LIMIT_S)
         except GetTimeoutError as error:
             raise ClusterUnavailable(
-                f"the coordinator must answer within {ANSWER_LIMIT_S:.0f} s", "no answer", "is the ledger reachable?"
+                f"the coordinator must answer within {ANSWER_LIMIT_S:.0f} s",
+                "no answer",
+                "is the ledger reachable?",
             ) from error
         except RayActorError as error:
             raise self._why_gone(error) from error
@@ -209,7 +216,8 @@ class _Driver:
         limit_s = self._job.spec.limits.start_s
         if now - self._seen_lane_at > limit_s:
             raise ClusterUnavailable(
-                f"a lane must come up within {limit_s:.0f} s (limits.start)", "none did",
+                f"a lane must come up within {limit_s:.0f} s (limits.start)",
+                "none did",
                 "is the cluster busy? `ray status` tells; raise limits.start if its nodes are slow",
             )
 
@@ -233,12 +241,15 @@ class _Driver:
         self._deaths += 1
         if self._deaths >= MOST_RUN_DEATHS:
             first = str(run.error).strip().splitlines()
-            raise ClusterUnavailable("Ray Train must keep lanes running", first[0] if first else repr(run.error))
+            raise ClusterUnavailable(
+                "Ray Train must keep lanes running", first[0] if first else repr(run.error)
+            )
 
     def _scratch(self) -> Path:
         import ray
 
-        return Path(self._job.lanes.storage) / ".ray" / ray.get_runtime_context().get_job_id()
+        job_id: str = ray.get_runtime_context().get_job_id()
+        return Path(self._job.lanes.storage) / ".ray" / job_id
 
     def _conclude(self) -> Standing:
         standing = self._standing()

@@ -48,7 +48,8 @@ def save_model(
     if family is None:
         save_functions(
             folder, build=outcome.code["build"], predict=outcome.code["predict"], params=params,
-            weights=outcome.weights, facts=facts, example_rows=_example(None, dataset), row_hashes_of_train=rows,
+            weights=outcome.weights, facts=facts, row_hashes_of_train=rows,
+            example_rows=_example(None, dataset),
         )  # fmt: skip
         return {}
     from trainers.data.encode import encoded
@@ -57,7 +58,8 @@ def save_model(
     state = encoded(family, dataset, family.complete(params), cache).state
     save_bundle(
         folder, family_reference=spec.reference, options=spec.options, params=params, state=state,
-        weights=outcome.weights, facts=facts, example_rows=_example(family, dataset), row_hashes_of_train=rows,
+        weights=outcome.weights, facts=facts, row_hashes_of_train=rows,
+        example_rows=_example(family, dataset),
     )  # fmt: skip
     return _measure(folder)
 

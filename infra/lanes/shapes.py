@@ -72,7 +72,11 @@ def fits(resources: Resources, node: Node) -> int:
 
 def _needs(resources: Resources, node: Node) -> list[tuple[float, float]]:
     gpus = resources.gpus or 0.0
-    return [(node.cpus, resources.cpus), (node.gpus, gpus), (float(node.memory_bytes), float(resources.memory_bytes or 0))]
+    return [
+        (node.cpus, resources.cpus),
+        (node.gpus, gpus),
+        (float(node.memory_bytes), float(resources.memory_bytes or 0)),
+    ]
 
 
 def check_placeable(family: str, resources: Resources, nodes: Sequence[Node]) -> None:
@@ -133,7 +137,7 @@ def plan_runs(
 def _independent_runs(
     shape: str, resources: Resources, room: dict[str, Node], count: int, reserve: int
 ) -> list[RunPlan]:
-    plans = []
+    plans: list[RunPlan] = []
     for name, node in list(room.items()):
         here = min(fits(resources, node), count)
         if reserve and here > 1:
@@ -147,7 +151,7 @@ def _independent_runs(
 
 
 def _ranked_runs(shape: str, resources: Resources, room: dict[str, Node], count: int) -> list[RunPlan]:
-    plans = []
+    plans: list[RunPlan] = []
     while len(plans) < count and sum(fits(resources, node) for node in room.values()) >= resources.workers:
         missing = resources.workers
         for name, node in list(room.items()):

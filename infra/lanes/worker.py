@@ -21,10 +21,10 @@ import ray.train
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from infra.checkpoints import CheckpointStore
-from infra.ledger.liveness import process_started_at
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneSettings
+from infra.ledger.liveness import process_started_at
 from infra.places import log_name
 from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
 from trainers.job import Ranks
@@ -98,11 +98,12 @@ class CoordinatorLine:
 
     def next_attempts(self, ended: Ended | None, reports: Sequence[Report]) -> Work:
         """See `Coordinator.next_attempts`."""
-        return self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+        work: Work = self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+        return work
 
     def decide(self, attempt: str, reports: list[Report]) -> bool:
         """See `Coordinator.decide`."""
-        return self._call(lambda: self.actor.decide.remote(self.hello, attempt, reports))
+        return bool(self._call(lambda: self.actor.decide.remote(self.hello, attempt, reports)))
 
     def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
         """See `Coordinator.pulse`. A fenced process ends here."""
@@ -176,9 +177,7 @@ class Lane:
         return work
 
     def _attempt(self, assignment: Assignment) -> tuple[Ended, list[Report]]:
-        store = CheckpointStore(
-            self._runner.checkpoints(assignment), keep=self._runner.spec.keep_checkpoints
-        )
+        store = CheckpointStore(self._runner.checkpoints(assignment), keep=self._runner.spec.keep_checkpoints)
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
         with self._watch.over(assignment, hooks), self._printing(assignment):
@@ -197,7 +196,10 @@ class Lane:
                 store.delete()
 
     def _tell_and_end(self, ended: Ended, held: Sequence[Report]) -> None:
-        ray.get(self._line.actor.next_attempts.remote(self._line.hello, ended, list(held), 0), timeout=CALL_TIMEOUT_S)
+        ray.get(
+            self._line.actor.next_attempts.remote(self._line.hello, ended, list(held), 0),
+            timeout=CALL_TIMEOUT_S,
+        )
         end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
 
     @contextlib.contextmanager
@@ -206,13 +208,17 @@ class Lane:
         folder = Path(self._settings.logs)
         folder.mkdir(parents=True, exist_ok=True)
         suffix = f".rank{self._ranks.rank}" if self._ranks.rank else ""
-        with (folder / f"{name}{suffix}").open("a", buffering=1, encoding="utf-8", errors="replace") as out:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-                yield
+        path = folder / f"{name}{suffix}"
+        with (
+            path.open("a", buffering=1, encoding="utf-8", errors="replace") as out,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(out),
+        ):
+            yield
 
 
 class Watch:
-    """A thread beside training: a heartbeat every two seconds, and the end of an attempt that stands still."""
+    """A thread beside training: a heartbeat every two seconds, and an end to attempts that stand still."""
 
     def __init__(self, stall_s: float, line: CoordinatorLine, *, heart: bool) -> None:
         """Nothing runs yet.
@@ -267,7 +273,9 @@ class Watch:
         # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
-        detail = f"no step for {silent_s:.0f} s (limits.stall); the stacks of all threads are in the attempt's log"
+        detail = (
+            f"no step for {silent_s:.0f} s (limits.stall); the stacks of all threads are in the attempt's log"
+        )
         ended = Ended(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
         with contextlib.suppress(Exception):  # the process ends either way; its lease tells the rest
             actor, hello = self._line.actor, self._line.hello

@@ -16,6 +16,7 @@ from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 15
+CREATION_LOOKS = 20
 
 
 def connect(url: str, *, create: bool) -> Engine:
@@ -116,7 +117,7 @@ def _check_file(path: Path, *, create: bool) -> None:
 
 def _stays_empty(path: Path) -> bool:
     """Whether the file has no byte; SQLite makes it so for a moment while another process creates it."""
-    for _ in range(20):
+    for _ in range(CREATION_LOOKS):
         if path.stat().st_size:
             return False
         time.sleep(0.1)
@@ -131,7 +132,7 @@ def _make_parent(path: Path) -> None:
 
 
 def _ensure_tables(engine: Engine, *, create: bool) -> None:
-    names = set(inspect(engine).get_table_names())
+    names = _table_names(engine, patient=not create)
     if "velodrome_meta" not in names:
         if names or not create:
             raise LedgerUnavailable(
@@ -149,8 +150,19 @@ def _ensure_tables(engine: Engine, *, create: bool) -> None:
         raise LedgerUnavailable(
             f"this version of Velodrome reads ledgers of schema {SCHEMA_VERSION}",
             f"schema {found}",
-            "install the version of Velodrome that wrote it (pip install 'velodrome==…'), or use another ledger",
+            "install the Velodrome that wrote it (pip install 'velodrome==…'), or use another ledger",
         )
+
+
+def _table_names(engine: Engine, *, patient: bool) -> set[str]:
+    """The tables; a reader waits a moment for a ledger that another process is just making."""
+    names = set(inspect(engine).get_table_names())
+    for _ in range(CREATION_LOOKS if patient else 0):
+        if names:
+            break
+        time.sleep(0.1)
+        names = set(inspect(engine).get_table_names())
+    return names
 
 
 def _first_line(error: Exception) -> str:

@@ -46,7 +46,7 @@ def sweep_by_id(ledger: Ledger, sweep_id: int) -> SweepRow:
 
 
 def find_sweep(ledger: Ledger, label: str) -> SweepRow | None:
-    """The sweep that people call so: `digits` (its newest version) or `digits@1`; None where there is none."""
+    """The sweep that people call so: `digits` (its newest version), `digits@1`; None where none is."""
     name, _, version = label.partition("@")
     query = select(schema.sweeps).where(schema.sweeps.c.name == name)
     if version:

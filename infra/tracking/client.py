@@ -67,7 +67,8 @@ class Tracking:
     def _sorted(self, error: Exception, method: str) -> TrackingTrouble:
         from mlflow.exceptions import MlflowException, RestException
 
-        text = redact(f"{method}: {type(error).__name__}: {error}")[:500]
+        first_line = str(error).partition("\n")[0]
+        text = redact(f"{method}: {type(error).__name__}: {first_line}")[:500]
         # An error page of a proxy is no word of MLflow's, even when its status is 404.
         trusted = isinstance(error, RestException) or not self.remote
         if isinstance(error, MlflowException) and trusted:

@@ -34,6 +34,6 @@ class TrainingDefaults:
 def _family(spec: FamilySpec) -> Family | None:
     try:
         found = load(spec.reference)
-        return found(spec.options) if inspect.isclass(found) else None
+        return found(spec.options) if inspect.isclass(found) and issubclass(found, Family) else None
     except TrainerError:
         return None

@@ -1,10 +1,215 @@
-"""placeholder"""
+"""Kept models as MLflow's logged models: bundles of safetensors and JSON, loaded by `velodrome.model` alone.
+
+A model is logged when its sweep has ended, so that a best that is beaten later is not logged again and again.
+`create_logged_model` is not idempotent: a model is looked for by its key first.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import logging
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+from infra.errors import Unavailable
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.tracking.client import Missing, Rejected
+from infra.tracking.outbox import Sent
+from infra.tracking.runs import Runs
+from infra.tracking.shape import KEY, SWEEP, Point, clean_name, fitted, run_name, trial_key
+from infra.tracking.standing import standing
+from infra.wheel import build_wheel, pinned_requirements, running_project
+from trainers.bundle import load_bundle
+from trainers.errors import TrainerError
+from trainers.folders import MANIFEST
+from trainers.signature import ColumnSpec, Signature, signature_of
+
+log = logging.getLogger("velodrome.tracking")
+
+LOADER = "velodrome.model"
+WHEELS = "wheels"
+
+PointsOf = Callable[[TrialRow], Sequence[Point]]
+
+
+def kept_models(sweep: SweepRow, trials: Iterable[TrialRow]) -> list[TrialRow]:
+    """The trials whose models are logged: the best of each family, or all that `keep.models` left."""
+    having = [t for t in trials if t.role == "search" and t.state == "complete" and t.model is not None]
+    if sweep.spec.keep_models != "best":
+        return having
+    return list(standing(sweep.spec.objectives, having).best.values())
 
 
 class Models:
-    def __init__(self, *a: Any) -> None: ...
-    def send(self, trials: Any) -> None: ...
+    """Logs the models of one sweep."""
+
+    def __init__(self, runs: Runs, sweep: SweepRow, storage: Path, points_of: PointsOf) -> None:
+        """Prepares; nothing is sent yet.
+
+        Args:
+            runs: where the trials' runs are.
+            sweep: whose models.
+            storage: the root that a trial's `model` is relative to.
+            points_of: a trial's numbers at its kept epoch, which are linked to its model.
+        """
+        self._runs, self._sweep, self._points_of = runs, sweep, points_of
+        self._storage = storage.resolve()
+
+    def send(self, trials: Iterable[TrialRow]) -> None:
+        """Logs what is kept and not logged yet.
+
+        Raises:
+            Away: tracking did not take it.
+        """
+        for trial in kept_models(self._sweep, trials):
+            folder = self._folder(trial)
+            if folder is not None:
+                self._send(trial, folder)
+
+    def _folder(self, trial: TrialRow) -> Path | None:
+        folder = (self._storage / str(trial.model)).resolve()
+        if folder.is_relative_to(self._storage) and (folder / MANIFEST).is_file():
+            return folder
+        log.warning("the model of %s is not where the ledger says, and is not logged", run_name(trial))
+        return None
+
+    def _send(self, trial: TrialRow, folder: Path) -> None:
+        manifest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        key = model_key(self._runs.identity, trial, manifest)
+        run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
+        if run_id is None or self._runs.of(key).status:
+            return
+        try:
+            self._log(trial, folder, run_id, key, manifest)
+        except (Missing, Rejected, TrainerError, Unavailable) as error:
+            log.warning("the model of %s is not logged: %s", run_name(trial), error)
+            self._runs.put(key, Sent(status="refused"))
+            return
+        self._runs.put(key, Sent(status="READY"))
+
+    def _log(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> None:
+        model = self._find(key) or self._create(trial, run_id, key, manifest)
+        if str(model.status) == "READY":
+            return
+        try:
+            with tempfile.TemporaryDirectory(prefix="velodrome-model-") as aside:
+                path = Path(aside) / "model"
+                save_model(path, folder, self._sweep, model=model, run_id=run_id)
+                self._runs.tracking.call("log_model_artifacts", model.model_id, str(path))
+        except (TrainerError, Unavailable):
+            self._runs.tracking.call("finalize_logged_model", model.model_id, "FAILED")
+            raise
+        self._link(trial, run_id, model.model_id)
+        self._runs.tracking.call("finalize_logged_model", model.model_id, "READY")
+
+    def _find(self, key: str) -> Any:
+        query = f"tags.`{KEY}` = '{key}'"
+        found = self._runs.tracking.call(
+            "search_logged_models", [self._runs.experiment_id], filter_string=query, max_results=1
+        )
+        return found[0] if found else None
+
+    def _create(self, trial: TrialRow, run_id: str, key: str, manifest: str) -> Any:
+        return self._runs.tracking.call(
+            "create_logged_model",
+            self._runs.experiment_id,
+            name=re.sub(r"[^\w-]", "_", run_name(trial)),
+            source_run_id=run_id,
+            tags={
+                KEY: key,
+                SWEEP: self._runs.identity,
+                "velodrome.sweep": self._sweep.label,
+                "velodrome.family": trial.family,
+                "velodrome.trial": str(trial.number),
+                "velodrome.manifest_sha256": manifest,
+                "velodrome.fingerprint": self._sweep.fingerprint,
+            },
+            params={clean_name(name): fitted(str(value), 500) for name, value in trial.params.items()},
+            model_type=trial.family,
+        )
+
+    def _link(self, trial: TrialRow, run_id: str, model_id: str) -> None:
+        """Shows the model on its run, with the numbers of the kept epoch."""
+        from mlflow.entities import LoggedModelOutput, Metric
+
+        run = self._runs.tracking.call("get_run", run_id)
+        # A second `log_outputs` of one model is an error in MLflow, unlike a second `log_inputs`.
+        if all(known.model_id != model_id for known in run.outputs.model_outputs):
+            output = LoggedModelOutput(model_id, step=trial.epoch)
+            self._runs.tracking.call("log_outputs", run_id, models=[output])
+        points = [Metric(*point, model_id=model_id, run_id=run_id) for point in self._points_of(trial)]
+        self._runs.tracking.call("log_batch", run_id, metrics=points)
+
+
+def model_key(identity: str, trial: TrialRow, manifest: str) -> str:
+    """What identifies a logged model: its trial and its content."""
+    return f"{trial_key(identity, *trial.key)}/model/{manifest[:16]}"
+
+
+def save_model(
+    path: Path, bundle: Path, sweep: SweepRow, *, model: Any = None, run_id: str | None = None
+) -> None:
+    """Writes MLflow's folder of a bundle, with the wheel that loads it.
+
+    The requirement `file:wheels/….whl#sha256=…` is relative to the folder that pip runs in, as MLflow runs it
+    inside the model's folder; pip checks the hash, and asks for none on the other lines (which `--hash` would
+    make it do). uv does not read that form: it installs `./wheels/….whl` itself.
+
+    Args:
+        path: must not exist.
+        bundle: a bundle's folder.
+        sweep: names people's own package (`code.package`), where there is one.
+        model: MLflow's logged model that the folder is to belong to.
+
+    Raises:
+        TrainerError: the bundle is damaged, or what it needs can't be imported.
+        Unavailable: no wheel can be made of this installation.
+    """
+    # MLflow warns of type hints of its own while it is imported.
+    warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
+    import mlflow.pyfunc
+    from mlflow.models import Model
+
+    predictor = load_bundle(bundle)
+    wheel = build_wheel(path.parent / WHEELS)
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    given = {"model_id": model.model_id, "model_uuid": model.model_id, "run_id": run_id} if model else {}
+    location = {"artifact_path": model.artifact_location} if model else {}
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        loader_module=LOADER,
+        data_path=str(bundle),
+        mlflow_model=Model(**given, **location),
+        signature=_signature(signature_of(predictor)),
+        input_example=predictor.example,
+        pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_packages(sweep)],
+        metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
+    )
+    shutil.copytree(wheel.parent, path / WHEELS)
+
+
+def _packages(sweep: SweepRow) -> list[str]:
+    own = sweep.spec.code.get("package")
+    return [*pinned_requirements(running_project()), *([str(own)] if own else [])]
+
+
+def _signature(plain: Signature) -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema
+
+    def schema(columns: tuple[ColumnSpec, ...]) -> Any:
+        return Schema([_column(column) for column in columns])
+
+    return ModelSignature(inputs=schema(plain.inputs), outputs=schema(plain.outputs))
+
+
+def _column(column: ColumnSpec) -> Any:
+    from mlflow.types import ColSpec
+    from mlflow.types.schema import AnyType
+
+    return ColSpec(AnyType() if column.type == "any" else column.type, column.name)

@@ -134,12 +134,14 @@ class Projection:
         status = STATUS[trial.state]
         if not made and (status != sent.status or any(e.kind == "started" for e in events)):
             write.tags = state_tags(trial)
-        if trial.ended and sent.status not in ENDED:
+        anew = any(e.kind == "ended" for e in events)
+        if trial.ended and (anew or sent.status not in ENDED):
             write.points += final_points(self.sweep, trial)
         self._log(sent.run_id or "", write, key)
         if first:
             self._tracking.call("log_inputs", sent.run_id, datasets=[self._dataset(trial)])
-        self._set_status(sent.run_id or "", sent.status or "RUNNING", status, trial.ended_at)
+        before = "RUNNING" if anew or not sent.status else sent.status
+        self._set_status(sent.run_id or "", before, status, trial.ended_at)
         seq, epoch = max([sent.seq, *(e.seq for e in events)]), max([sent.epoch, *map(_epoch, reported)])
         self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.ledger import views
-from infra.ledger.rows import EventRow, SweepRow
+from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.tracking.client import Away, Connect, Rejected, Tracking, connect, prepare_tracking
 from infra.tracking.defaults import TrainingDefaults
@@ -27,7 +27,7 @@ from infra.tracking.patience import Patience
 from infra.tracking.projection import Projection, TrackingLost, changed_trials
 from infra.tracking.redact import redact
 from infra.tracking.runs import Runs
-from infra.tracking.shape import sweep_identity
+from infra.tracking.shape import Point, final_points, report_points, sweep_identity
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -132,8 +132,14 @@ class Sender:
         trials = views.trials(self._ledger, self._sweep_id, role=None)
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
         projection.reconcile(abandoned=False)
-        Models(runs, projection.sweep, self._storage, self._home).send(trials)
+        Models(runs, projection.sweep, self._storage, self._points_of).send(trials)
         self._concluded = state
+
+    def _points_of(self, trial: TrialRow) -> list[Point]:
+        """A trial's numbers at its kept epoch, exactly as its run has them."""
+        events = views.trial_events(self._ledger, self._sweep_id, trial, "reported")
+        kept = next((event for event in events if event.payload["epoch"] == trial.epoch), None)
+        return [*(report_points(kept) if kept else ()), *final_points(self._sweep, trial)]
 
     def reconcile(self, *, abandoned: bool = False) -> None:
         """Makes MLflow's runs say what the ledger says, after a machine or a process died.

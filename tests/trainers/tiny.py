@@ -97,13 +97,13 @@ class TwoPlayers(MLP):
 
     def train_step(self, module: nn.Module, batch: Batch, step: TrainStep) -> dict[str, float]:
         logits = self.outputs(module, batch)
-        loss = nn.functional.cross_entropy(logits, batch["target"])
-        guess = module.get_submodule("critic")(logits.detach()).mean()
-        for name, part in (("classifier", loss), ("critic", (guess - loss.detach()) ** 2)):
+        losses = nn.functional.cross_entropy(logits, batch["target"], reduction="none")
+        miss = module.get_submodule("critic")(logits.detach()).squeeze(1) - losses.detach()
+        for name, part in (("classifier", losses.mean()), ("critic", (miss**2).mean())):
             step.optimizers[name].zero_grad()
             step.backward(part)
             step.optimizers[name].step()
-        return {"loss": float(loss.detach()), "miss": float((guess - loss).detach())}
+        return {"loss": float(losses.detach().mean()), "miss": float((miss.detach() ** 2).mean())}
 
 
 class BadOptions(Options):

@@ -50,7 +50,7 @@ def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
     classes, notes = _classes(target, task)
     hashes = _row_hashes(raw, roles)
     splits, split_notes = split_rows(rule, _facts(raw, roles, rule, hashes))
-    _check_parts(splits, raw.rows)
+    _check_parts(splits, hashes)
     return Dataset(
         kind=roles.kind,
         task=task,
@@ -266,11 +266,11 @@ def _facts(raw: Raw, roles: Roles, rule: SplitRule, hashes: npt.NDArray[np.uint6
     return RowFacts(content=hashes, group=group, time=time, part=raw.part)
 
 
-def _check_parts(splits: Mapping[Part, Rows], rows: int) -> None:
+def _check_parts(splits: Mapping[Part, Rows], hashes: npt.NDArray[np.uint64]) -> None:
     for part in PARTS[:2]:
         if not len(splits[part]):
             do = f"give {part} a larger share in data.split, another salt, or more rows"
-            found = f"none of {rows:,} rows"
+            found = f"none of {len(hashes):,} rows, {len(np.unique(hashes)):,} different"
             raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
 
 

@@ -101,8 +101,11 @@ def _one(value: Any, where: str, size: tuple[int, int], channels: int, fit: Fit)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            picture = value if isinstance(value, Image.Image) else _opened(value, size)
-            resized = _resized(_flat(picture, mode), size, fit)
+            if isinstance(value, Image.Image):
+                resized = _resized(_flat(value, mode), size, fit)
+            else:
+                with _opened(value, size) as picture:
+                    resized = np.asarray(_resized(_flat(picture, mode), size, fit))
     except InputError:
         raise
     except Exception as error:  # decoders of two dozen formats raise what they like at damaged files

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -68,7 +67,7 @@ class ImageCNN(Family):
             types=(list,),
             of=(int,),
             low=1,
-            doc="of each block; their number is the blocks'",
+            doc="of each block, one block each",
         ),
         "kernel": Hyperparameter(default=3, types=(int,), low=1, doc="side of the convolutions"),
         "padding": Hyperparameter(
@@ -111,20 +110,17 @@ class ImageCNN(Family):
         """The module; it takes uint8 [B, H, W, C] and gives [B, classes], or [B, 1] in regression."""
         from torch import nn
 
-        from trainers.layers import Pixels, conv_block, dense, pooled_size
+        from trainers.layers import BlockShape, Pixels, channels_last, conv_blocks, dense
 
         height, width, inputs = state["shape"]
-        shape = {"kernel": params["kernel"], "padding": params["padding"]}
-        look = {name: params[name] for name in ("activation", "pooling", "batch_norm")}
-        channels = [inputs, *params["channels"]]
-        blocks = nn.Sequential()
-        for i, (before, after) in enumerate(pairwise(channels), start=1):
-            blocks.add_module(f"block{i}", conv_block(before, after, **shape, **look))
-        height, width = pooled_size((height, width), len(params["channels"]), **shape)
-        sizes = [channels[-1] * height * width, *params["dense"], output_size(state)]
+        names = ("kernel", "padding", "activation", "pooling", "batch_norm")
+        shape = BlockShape(**{name: params[name] for name in names})
+        blocks, numbers = conv_blocks([inputs, *params["channels"]], (height, width), shape)
+        sizes = [numbers, *params["dense"], output_size(state)]
         head = dense(sizes, activation=params["activation"], dropout=params["dropout"])
         pixels_in = Pixels(state["mean"], state["std"])
-        return nn.Sequential(OrderedDict(pixels=pixels_in, blocks=blocks, flat=nn.Flatten(), head=head))
+        parts = OrderedDict(pixels=pixels_in, blocks=blocks, flat=nn.Flatten(), head=head)
+        return channels_last(nn.Sequential(parts))
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """As `trainers.augment` does it, which takes channels first."""

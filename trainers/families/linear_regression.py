@@ -38,7 +38,7 @@ class LinearRegression(Family):
         "learning_rate": replace(TRAINING["learning_rate"], default=1e-2),
     }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "line": {"optimizer": "sgd", "learning_rate": 0.01},
+        "line": {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 16},
     }
     stackable = True
 
@@ -54,7 +54,8 @@ class LinearRegression(Family):
         """The module; it takes numbers and ids and gives [B, 1]."""
         from trainers.layers import TableLinear
 
-        return TableLinear(state["table"]["inputs"], state["table"]["cardinalities"], 1)
+        table = state["table"]
+        return TableLinear(table["inputs"], table["cardinalities"], 1)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
         """Scaled predictions [B, 1]."""

@@ -11,7 +11,8 @@ Shapes (B texts, L words of the batch's longest, D numbers a word, F filters a w
 With `structure: image` the text is cut or filled to `max_words` and its vectors are an image of one channel,
 [B, 1, max_words, D]: blocks of 3x3 convolution and pooling by two, then dense layers.
 
-Words are lower-cased and cut as Kim's clean_str does; the vocabulary is the training split's.
+Words are cut as Kim's clean_str does, and lower-cased unless told otherwise (Kim kept the case of TREC); the
+vocabulary is the training split's.
 """
 
 from __future__ import annotations
@@ -36,6 +37,12 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK_ROWS = 10_000
+_OF_IMAGE, _OF_TIME = {"channels", "pooling"}, {"filter_widths", "filters"}
+
+
+def _check_widths(widths: Any) -> None:
+    if not widths:
+        raise InputError("filter_widths must name at least one width", "none", key=("filter_widths",))
 
 
 class TextOptions(Options):
@@ -67,7 +74,12 @@ class TextCNN(Family):
         "dropout": replace(OPTIONAL["dropout"], default=0.5),
         "embedding": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a word"),
         "filter_widths": Hyperparameter(
-            default=[3, 4, 5], types=(list,), of=(int,), low=1, doc="words in the windows of each convolution"
+            default=[3, 4, 5],
+            types=(list,),
+            of=(int,),
+            low=1,
+            rule=_check_widths,
+            doc="words in the windows of each convolution",
         ),
         "filters": Hyperparameter(default=100, types=(int,), low=1, doc="of each width"),
         "dense": Hyperparameter(
@@ -79,11 +91,14 @@ class TextCNN(Family):
         "min_count": Hyperparameter(
             default=1, types=(int,), low=1, doc="words seen less often in training are unknown"
         ),
+        "lowercase": Hyperparameter(
+            default=True, types=(bool,), doc="false, as Kim did for TREC: capitals tell names from words"
+        ),
         "vocabulary": Hyperparameter(
             default=30_000, types=(int,), low=3, doc="most entries, the commonest words first"
         ),
     }
-    encoding = ("min_count", "vocabulary")
+    encoding = ("min_count", "vocabulary", "lowercase")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "kim": {
             "embedding": 300,
@@ -103,6 +118,11 @@ class TextCNN(Family):
 
     options: TextOptions
 
+    def known(self) -> dict[str, Hyperparameter]:
+        """Without the names that the other structure reads."""
+        unread = _OF_IMAGE if self.options.structure == "time" else _OF_TIME
+        return {name: entry for name, entry in super().known().items() if name not in unread}
+
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: word ids, int32 [N, L], 0 where a text has ended; `target`."""
         texts = dataset.columns["text"].values
@@ -112,6 +132,7 @@ class TextCNN(Family):
             min_count=params["min_count"],
             size=params["vocabulary"],
             leave_out=stop_words(self.options.stop_words),
+            lowercase=params["lowercase"],
         )
         length = self._length(vocabulary, texts, train)
         ids = writer.create("inputs", (len(texts), length), np.int32)
@@ -162,24 +183,13 @@ def _time_module(words: int, outputs: int, params: Params) -> torch.nn.Module:
 def _image_module(words: int, length: int, outputs: int, params: Params) -> torch.nn.Module:
     from torch import nn
 
-    from trainers.layers import Words, conv_block, dense, pooled_size
+    from trainers.layers import BlockShape, Words, conv_blocks, dense
 
-    activation, channels, dims = params["activation"], params["channels"], params["embedding"]
-    blocks = nn.Sequential()
-    for i, (before, after) in enumerate(zip([1, *channels], channels, strict=False), start=1):
-        block = conv_block(
-            before, after, kernel=3, padding="same", activation=activation, pooling=params["pooling"]
-        )
-        blocks.add_module(f"block{i}", block)
-    height, width = pooled_size((length, dims), len(channels), kernel=3, padding="same")
-    sizes = [channels[-1] * height * width, *params["dense"], outputs]
-    head = dense(sizes, activation=activation, dropout=params["dropout"])
-    return nn.Sequential(
-        OrderedDict(
-            words=Words(words, dims),
-            image=nn.Unflatten(1, (1, length)),
-            blocks=blocks,
-            flat=nn.Flatten(),
-            head=head,
-        )
-    )
+    dims = params["embedding"]
+    shape = BlockShape(activation=params["activation"], pooling=params["pooling"])
+    blocks, numbers = conv_blocks([1, *params["channels"]], (length, dims), shape)
+    sizes = [numbers, *params["dense"], outputs]
+    head = dense(sizes, activation=params["activation"], dropout=params["dropout"])
+    image = nn.Unflatten(1, (1, length))
+    parts = OrderedDict(words=Words(words, dims), image=image, blocks=blocks, flat=nn.Flatten(), head=head)
+    return nn.Sequential(parts)

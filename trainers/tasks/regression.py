@@ -50,7 +50,7 @@ class Regression:
         import pandas as pd
 
         guess = tensor_of(outputs, "prediction").detach().double().cpu().numpy()
-        values = guess.reshape(len(guess), -1) * self.std + self.mean
+        values = guess.reshape(len(guess), math.prod(guess.shape[1:])) * self.std + self.mean
         if values.shape[1] == 1:
             return pd.DataFrame({"prediction": values[:, 0]})
         names = self.names or [str(i) for i in range(values.shape[1])]
@@ -86,7 +86,7 @@ class RegressionMetrics:
         import torch
 
         target = batch["target"].detach().double()
-        target = target.reshape(len(target), -1)
+        target = target.reshape(len(target), math.prod(target.shape[1:]))
         error = tensor_of(outputs, "prediction").detach().double().reshape(target.shape) - target
         batch_totals = [error.square().sum(0), error.abs().sum(0), target.sum(0), target.square().sum(0)]
         if self._totals.shape[1] != target.shape[1]:  # the state did not say how many numbers a target has
@@ -146,6 +146,6 @@ def from_sums(
 
 def _two_dimensional(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
-    columns = numbers.reshape(len(numbers), -1)
+    columns = numbers.reshape(len(numbers), math.prod(numbers.shape[1:]))
     kept: npt.NDArray[np.float64] = columns[~np.isnan(columns).any(axis=1)]
     return kept

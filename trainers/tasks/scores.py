@@ -1,7 +1,7 @@
 """Classification metrics from counts, in NumPy: the same numbers as scikit-learn and torchmetrics give.
 
 torchmetrics itself is left to the text metrics and to the tests: importing it costs 1.2 to 2 s of CPU (it
-takes matplotlib and scipy.signal along) and one epoch's set of these metrics 5 ms, where these take 0.3.
+takes matplotlib and scipy.signal along), and these metrics of 180 examples take it 2.4 to 4 ms, here 0.4.
 
 Shape legend: C classes.
 """

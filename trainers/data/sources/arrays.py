@@ -73,16 +73,27 @@ def _by_part(arrays: dict[str, Array], names: tuple[str, ...]) -> dict[Part | No
 
 def _load(path: Path, cache: Path) -> dict[str, Array]:
     try:
-        if path.stat().st_size > LARGE_BYTES:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > LARGE_BYTES:
+            _check_room(path, unpacked, cache)
             return _load_mapped(path, cache)
-        with np.load(path, allow_pickle=False) as archive:
-            if not hasattr(archive, "files"):
-                raise ValueError("one array without a name (.npy)")
-            return {name: archive[name] for name in archive.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "arrays of Python objects are never read: save numbers or fixed-width strings"
         raise InputError(f"{path} must be an npz file of plain arrays", text, do, key=SOURCE_KEY) from error
+
+
+def _check_room(path: Path, unpacked: int, cache: Path) -> None:
+    import shutil
+
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free
+    if unpacked > free:
+        found = f"{unpacked:,} bytes unpacked, {free:,} free in {cache}"
+        raise InputError(f"{path} must fit on the disk", found, key=SOURCE_KEY)
 
 
 def _load_mapped(path: Path, cache: Path) -> dict[str, Array]:

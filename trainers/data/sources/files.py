@@ -129,7 +129,7 @@ def _delimiter(path: Path) -> str:
 def _first_line(path: Path) -> str:
     with pa.input_stream(str(path), compression="detect") as stream:
         start = stream.read(1 << 20).decode("utf-8-sig", errors="replace")
-    return str(start.splitlines()[0]) if start.strip() else ""
+    return str(start.split("\n")[0]).rstrip("\r")
 
 
 def _header(path: Path, delimiter: str) -> list[str]:

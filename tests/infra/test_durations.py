@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from infra.durations import seconds, seconds_or_epochs
+from infra.errors import WrongInput
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("30s", 30.0),
+        ("10m", 600.0),
+        ("2h", 7200.0),
+        ("1.5h", 5400.0),
+        ("250ms", 0.25),
+        ("0.5s", 0.5),
+        ("1 d", 86400.0),
+    ],
+)
+def test_a_duration_is_a_number_with_a_unit(text: str, value: float) -> None:
+    assert seconds(text) == value
+    assert seconds_or_epochs(text) == (value, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "30", "s", "-1s", "0s", "0.0s", "1e3s", "1s ", "1 s s", "5 epochs", "inf s", "9" * 400 + "s"]
+)
+def test_anything_else_is_none(text: str) -> None:
+    with pytest.raises(WrongInput):
+        seconds(text)
+
+
+def test_epochs_are_counted() -> None:
+    assert seconds_or_epochs("5 epochs") == (None, 5)
+    assert seconds_or_epochs("1 epoch") == (None, 1)
+    for wrong in ("0 epochs", "1.5 epochs", "epochs", "5 reports"):
+        with pytest.raises(WrongInput):
+            seconds_or_epochs(wrong)

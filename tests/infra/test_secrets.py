@@ -1,0 +1,52 @@
+"""Variables in addresses, and what logs see of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.errors import WrongInput
+from infra.secrets import expand, redact
+
+ENVIRON = {"USER": "me", "PASSWORD": "p@ss:w/ord ${USER}", "EMPTY": ""}
+
+
+def test_variables_are_replaced_once() -> None:
+    assert expand("postgresql://${USER}:${PASSWORD}@h/db", ENVIRON) == (
+        "postgresql://me:p@ss:w/ord ${USER}@h/db"
+    )
+    assert expand("no $USER here, $${USER}", ENVIRON) == "no $USER here, $me"
+
+
+@pytest.mark.parametrize("text", ["${NOTHING}", "${EMPTY}", "${}", "${A-B}", "${1}", "${USER", "${${USER}}"])
+def test_what_is_not_set_is_an_error_that_holds_no_value(text: str) -> None:
+    with pytest.raises(WrongInput) as caught:
+        expand(f"postgresql://u:hidden@h/{text}", ENVIRON)
+    assert "hidden" not in str(caught.value)
+    assert "p@ss" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql+psycopg://me:SECRET@host:5432/db?sslmode=require",
+        "postgresql://me:SEC@RET/SECRET@host/db",
+        "postgresql://:SECRET@host/db",
+        "postgresql://host/db?user=me&password=SECRET",
+        "http://me:SECRET@host:5000",
+        "https://SECRET@host/path",
+        "s3://bucket/x?AWS_SECRET_ACCESS_KEY=SECRET&region=eu",
+        "could not connect to http://a:SECRET@h, nor to http://b:SECRET@h",
+        "https://host/x?api_key=SECRET#a",
+    ],
+)
+def test_passwords_and_tokens_are_hidden(address: str) -> None:
+    assert "SEC" not in redact(address).replace("AWS_SECRET_ACCESS_KEY", "")
+    assert "***" in redact(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["sqlite:///x.db", "http://host:5000/a?b=c", "postgresql://me@host/db", "s3://bucket/key", "a: b@c"],
+)
+def test_what_is_no_secret_stays(address: str) -> None:
+    assert redact(address) == address

@@ -1,0 +1,66 @@
+"""The wheel of the running version."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+from infra.wheel import PACKAGES, Project, build_wheel, pinned_requirements, running_project
+
+
+def test_the_same_version_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = build_wheel(tmp_path / "a"), build_wheel(tmp_path / "b")
+    assert first.read_bytes() == second.read_bytes()
+    assert first.name == f"velodrome-{running_project().version}-py3-none-any.whl"
+
+
+def test_every_file_is_recorded_with_its_hash(tmp_path: Path) -> None:
+    with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
+        names = set(wheel.namelist())
+        (record,) = (name for name in names if name.endswith("/RECORD"))
+        lines = [line.rsplit(",", 2) for line in wheel.read(record).decode().splitlines()]
+        assert {name for name, _, _ in lines} == names
+        for name, digest, size in lines:
+            if name != record:
+                expected = hashlib.sha256(wheel.read(name)).digest()
+                assert digest == "sha256=" + base64.urlsafe_b64encode(expected).rstrip(b"=").decode()
+                assert int(size) == len(wheel.read(name))
+        assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == set(PACKAGES)
+        assert not any("__pycache__" in name or name.startswith("tests") for name in names)
+
+
+def test_pip_installs_it_without_an_index_and_its_packages_import(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path / "wheels")
+    install(wheel, tmp_path / "site")
+    found = subprocess.run(
+        [sys.executable, "-c", "import velodrome, importlib.metadata as m; print(m.version('velodrome'))"],
+        env={"PYTHONPATH": str(tmp_path / "site")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert found.stdout.strip() == running_project().version
+
+
+def test_requirements_are_pinned_without_local_labels() -> None:
+    project = Project(
+        version="1",
+        metadata="",
+        entry_points="",
+        requirements=("torch>=2.10", "numpy>=1", "nowhere-to-be-found>=1", "pytest>=8; extra == 'dev'"),
+    )
+    pinned = dict(line.split("==") for line in pinned_requirements(project))
+    assert set(pinned) == {"torch", "numpy"}
+    assert "+" not in pinned["torch"]
+
+
+def install(wheel: Path, target: Path) -> None:
+    """As `pip install --no-deps --target` does it."""
+    command = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+    subprocess.run([*command, "--target", str(target), str(wheel)], timeout=100, check=True)

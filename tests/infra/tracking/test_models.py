@@ -1,0 +1,188 @@
+"""Kept models: logged once, whole, without pickle, and loadable where only the logged wheel is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.spec import FamilySpec
+from infra.tracking.client import Away
+from tests.infra.tracking import test_trouble
+from tests.infra.tracking.bundles import a_bundle
+from tests.infra.tracking.conftest import runs_of
+from tests.infra.tracking.story import SPACE, Story
+from tests.infra.tracking.test_trouble import Failing
+
+Tell = Callable[..., Story]
+
+MODEL_WRITES = {"create_logged_model", "log_model_artifacts", "log_outputs", "finalize_logged_model"}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text model."""
+    folder = tmp_path_factory.mktemp("bundle")
+    return a_bundle("text_cnn", folder / "text_cnn", folder / "cache")
+
+
+def with_models(tell: Tell, bundle: Path, **changes: Any) -> Story:
+    """Two trials of one family, both with a model in the storage."""
+    family = FamilySpec(name="text_cnn", reference="text_cnn", space=SPACE)
+    story = tell(families=(family,), **changes)
+    for number, value in enumerate([0.9, 0.8]):
+        folder = story.home.storage / "models" / str(number)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        copy(bundle, folder)
+        trial = story.whole("text_cnn", number, value=value, epochs=2)
+        trial.model = f"models/{number}"
+        story.tell("model", {"path": trial.model}, trial)
+    return story
+
+
+def copy(bundle: Path, folder: Path) -> None:
+    """The bundle's files in another folder."""
+    folder.mkdir()
+    for file in bundle.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
+def models_of(mlflow: Any, story: Story) -> list[Any]:
+    """The logged models of a story's experiment."""
+    experiment = mlflow.get_experiment_by_name(story.spec.name)
+    return list(mlflow.search_logged_models([experiment.experiment_id]))
+
+
+def test_the_best_of_a_family_is_logged_at_the_end_and_once(
+    store: str, mlflow: Any, tell: Tell, bundle: Path
+) -> None:
+    story = with_models(tell, bundle)
+    sender = story.sender(store)
+    sender.send_once()
+    assert models_of(mlflow, story) == []
+    story.concluded()
+    sender.send_once()
+    (model,) = models_of(mlflow, story)
+    run = runs_of(mlflow, story)["text_cnn-0000"]
+    assert (model.name, str(model.status), model.source_run_id) == (
+        "text_cnn-0000",
+        "READY",
+        run.info.run_id,
+    )
+    assert {m.key: m.value for m in model.metrics}["val/accuracy"] == 0.9
+    assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(model.model_id, 2)]
+    for leftover in story.home.path.glob("outbox.db*"):
+        leftover.unlink()
+    story.sender(store).send_once()
+    assert len(models_of(mlflow, story)) == 1
+
+
+def test_all_models_are_logged_where_all_are_kept(store: str, mlflow: Any, tell: Tell, bundle: Path) -> None:
+    story = with_models(tell, bundle, keep_models="all")
+    story.concluded()
+    story.sender(store).send_once()
+    assert {model.name for model in models_of(mlflow, story)} == {"text_cnn-0000", "text_cnn-0001"}
+
+
+def test_whichever_step_fails_there_is_one_model_and_it_is_ready(
+    store: str, mlflow: Any, tell: Tell, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(test_trouble, "WRITES", MODEL_WRITES)
+    for broken in range(1, len(MODEL_WRITES) + 1):
+        story = with_models(tell, bundle)
+        story.concluded()
+        client = Failing(mlflow, lambda count, broken=broken: "after" if count == broken else "")  # type: ignore[misc]
+        with pytest.raises(Away):
+            story.sender(store, connect=client.connect).send_once()
+        story.sender(store).send_once()
+        assert [str(model.status) for model in models_of(mlflow, story)] == ["READY"]
+
+
+def test_a_model_outside_the_storage_or_damaged_is_not_logged(
+    store: str, mlflow: Any, tell: Tell, bundle: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    story = with_models(tell, bundle, keep_models="all")
+    outside = story.whole("text_cnn", 2)
+    outside.model = str(bundle)
+    story.tell("model", {"path": outside.model}, outside)
+    weights = story.home.storage / "models" / "1" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    story.concluded()
+    story.sender(store).send_once()
+    assert {m.name: str(m.status) for m in models_of(mlflow, story)} == {
+        "text_cnn-0000": "READY",
+        "text_cnn-0001": "FAILED",
+    }
+    assert "text_cnn-0002 is not where the ledger says" in caplog.text
+
+
+CLEAN = """
+import json, sys
+import mlflow.pyfunc
+model = mlflow.pyfunc.load_model(sys.argv[1])
+import trainers
+answers = model.predict([{"text": "a fine film"}, {"text": "a dull film"}])
+print(json.dumps({"rows": len(answers), "columns": list(answers.columns), "from": trainers.__file__}))
+"""
+
+
+@pytest.mark.slow
+def test_it_loads_in_a_clean_process_that_has_only_the_logged_wheel(
+    store: str, mlflow: Any, tell: Tell, bundle: Path, tmp_path: Path
+) -> None:
+    story = with_models(tell, bundle)
+    story.concluded()
+    story.sender(store).send_once()
+    (model,) = models_of(mlflow, story)
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    ours = (folder / "requirements.txt").read_text().splitlines()[0]
+    assert ours.startswith("file:wheels/velodrome-")
+    (tmp_path / "ours.txt").write_text(ours)
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+    site = str(tmp_path / "site")
+    command = [*install, "--target", site, "-r", str(tmp_path / "ours.txt")]
+    subprocess.run(command, cwd=folder, timeout=100, check=True)
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": site, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    found = subprocess.run(
+        [sys.executable, "-c", CLEAN, str(folder)],
+        env=environ,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    answer = json.loads(found.stdout)
+    assert answer["rows"] == 2
+    assert answer["columns"][0] == "label"
+    assert answer["from"].startswith(site)
+
+
+def test_it_holds_no_code_and_no_pickle_and_pip_refuses_another_wheel(
+    store: str, mlflow: Any, tell: Tell, bundle: Path, tmp_path: Path
+) -> None:
+    story = with_models(tell, bundle)
+    story.concluded()
+    story.sender(store).send_once()
+    (model,) = models_of(mlflow, story)
+    folder = Path(model.artifact_location.removeprefix("file://"))
+    kinds = {path.suffix for path in folder.rglob("*") if path.is_file()}
+    assert kinds <= {"", ".yaml", ".txt", ".json", ".safetensors", ".bin", ".whl"}
+    assert "code: null" in (folder / "MLmodel").read_text()
+    assert "signature" in (folder / "MLmodel").read_text()
+    ours = (folder / "requirements.txt").read_text().splitlines()[0]
+    wheel = folder / ours.removeprefix("file:").partition("#")[0]
+    wheel.write_bytes(wheel.read_bytes() + b"\0")
+    (tmp_path / "ours.txt").write_text(ours)
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
+    command = [*install, "--target", str(tmp_path / "site"), "-r", str(tmp_path / "ours.txt")]
+    refused = subprocess.run(command, cwd=folder, timeout=100, check=False, capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in refused.stderr

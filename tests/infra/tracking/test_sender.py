@@ -1,0 +1,332 @@
+"""What a sweep looks like in a real MLflow."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.home import Home
+from infra.spec import FamilySpec, Objective
+from infra.tracking.client import prepare_tracking
+from tests.infra.tracking.conftest import points_of, runs_of
+from tests.infra.tracking.story import FACTS, SPACE, Story
+
+Tell = Callable[..., Story]
+
+
+def one_of_each(story: Story) -> None:
+    """Trials in every state, and a sweep that was stopped."""
+    story.whole("image_cnn", 0, value=0.8)
+    story.whole("image_cnn", 1, value=0.9, optimizer="sgd", momentum=0.5)
+    pruned = story.started(story.asked("rnn", 0))
+    story.reported(pruned, 1, 0.3)
+    story.ended(pruned, "pruned", 0.3)
+    failed = story.started(story.asked("rnn", 1))
+    story.reported(failed, 1, 0.2, **{"train/loss": float("nan"), "val/spread": float("inf")})
+    story.ended(failed, "failed", reason="not-finite: the loss was nan at step 31")
+    story.asked("rnn", 2)
+    story.concluded("stopped")
+
+
+def test_every_trial_is_a_child_with_its_state_its_points_and_its_parameters(
+    store: str, mlflow: Any, tell: Tell
+) -> None:
+    story = tell()
+    one_of_each(story)
+    sender = story.sender(store)
+    assert sender.send_once() > 0
+    assert sender.unsent() == 0
+    runs = runs_of(mlflow, story)
+    parent = runs.pop(story.spec.name)
+    assert {name: run.info.status for name, run in runs.items()} == {
+        "image_cnn-0000": "FINISHED",
+        "image_cnn-0001": "FINISHED",
+        "rnn-0000": "KILLED",
+        "rnn-0001": "FAILED",
+        "rnn-0002": "SCHEDULED",
+    }
+    assert parent.info.status == "KILLED"
+    assert parent.data.metrics == {"best/accuracy": 0.9}
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
+    accuracy = points_of(mlflow, runs["image_cnn-0001"], "val/accuracy")
+    assert accuracy == [(epoch, pytest.approx(0.9 * epoch / 5)) for epoch in range(1, 6)]
+    best = runs["image_cnn-0001"].data
+    assert best.metrics["best/accuracy"] == 0.9
+    assert best.metrics["parameters"] == 9000
+    assert best.params == {"learning_rate": "0.005", "optimizer": "sgd", "momentum": "0.5", "hidden": "64"}
+    assert runs["rnn-0000"].data.tags["velodrome.state"] == "pruned"
+    assert runs["rnn-0001"].data.tags["velodrome.reason"].startswith("not-finite")
+    assert "train/loss" not in runs["rnn-0001"].data.metrics
+    assert "val/spread" not in runs["rnn-0001"].data.metrics
+
+
+def test_the_ledgers_times_are_those_of_the_runs(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    trial = story.whole("rnn", 0)
+    story.sender(store).send_once()
+    run = runs_of(mlflow, story)["rnn-0000"]
+    assert run.info.start_time == int(trial.started_at * 1000)
+    assert run.info.end_time == int(trial.ended_at * 1000)
+
+
+def test_children_carry_what_is_so_for_the_sweep_and_the_data_set(
+    store: str, mlflow: Any, tell: Tell
+) -> None:
+    story = tell()
+    story.whole("rnn", 0)
+    story.sender(store).send_once()
+    run = runs_of(mlflow, story)["rnn-0000"]
+    tags = run.data.tags
+    assert tags["velodrome.sweep"] == story.spec.name
+    assert tags["velodrome.git_commit"] == FACTS["git"]["commit"]
+    assert tags["velodrome.git_dirty"] == "true"
+    assert tags["velodrome.fingerprint"] == "f" * 32
+    assert "torch 2.13.0" in tags["velodrome.packages"]
+    assert (tags["mlflow.user"], tags["mlflow.source.name"]) == ("ada", FACTS["command"])
+    assert tags["velodrome.inactive"] == "momentum"
+    (given,) = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("builtin:digits", "f" * 32)
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
+
+
+def test_a_parameter_that_was_left_out_has_the_value_that_training_uses(
+    store: str, mlflow: Any, tell: Tell
+) -> None:
+    family = FamilySpec(name="text_cnn", reference="text_cnn", space={"parameters": SPACE["parameters"][:3]})
+    story = tell(families=(family,))
+    trial = story.started(story.asked("text_cnn", 0))
+    trial.params.pop("hidden")
+    story.ended(trial, "complete", 0.5)
+    story.sender(store).send_once()
+    run = runs_of(mlflow, story)["text_cnn-0000"]
+    assert run.data.params == {"learning_rate": "0.01", "optimizer": "adam", "momentum": "0.0"}
+    assert run.data.tags["velodrome.inactive"] == "momentum"
+
+
+def test_experiment_and_parent_explain_the_sweep(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    story.whole("rnn", 3, value=0.75)
+    story.concluded()
+    story.sender(store).send_once()
+    runs = runs_of(mlflow, story)
+    experiment = mlflow.get_experiment_by_name(story.spec.name)
+    assert experiment.tags["mlflow.experiment.primaryMetric.name"] == "best/accuracy"
+    assert experiment.tags["mlflow.experiment.primaryMetric.greaterIsBetter"] == "True"
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    text = experiment.tags["mlflow.note.content"]
+    assert text == runs[story.spec.name].data.tags["mlflow.note.content"]
+    link = f"[rnn-0003](#/experiments/{experiment.experiment_id}/runs/{runs['rnn-0003'].info.run_id})"
+    for part in (link, "0.75", FACTS["command"], FACTS["git"]["commit"], "seed 0", "torch 2.13.0"):
+        assert part in text
+
+
+def test_several_objectives_give_a_front(store: str, mlflow: Any, tell: Tell) -> None:
+    goals = (
+        Objective(metric="val/accuracy", direction="maximize"),
+        Objective(metric="latency_ms", direction="minimize"),
+    )
+    story = tell(objectives=goals)
+    for number, values in enumerate([[0.9, 5.0], [0.8, 1.0], [0.7, 2.0]]):
+        trial = story.started(story.asked("rnn", number))
+        story.ended(trial, "complete", values[0])
+        trial.objective = values
+        story.tell("ended", {}, trial)
+    story.concluded()
+    story.sender(store).send_once()
+    runs = runs_of(mlflow, story)
+    text = runs[story.spec.name].data.tags["mlflow.note.content"]
+    assert "rnn-0000" in text
+    assert "rnn-0001" in text
+    assert "rnn-0002" not in text
+    assert runs["rnn-0001"].data.metrics["best/latency_ms"] == 1.0
+
+
+def test_a_confirmation_is_a_child_with_a_name_of_its_own(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    story.whole("rnn", 0, value=0.7)
+    again = story.started(story.asked("rnn", 0, role="confirm"))
+    again.origin = {"family": "rnn", "number": 0}
+    story.ended(again, "complete", 0.99)
+    again.metrics["test/accuracy"] = 0.97
+    story.tell("ended", {}, again)
+    story.concluded()
+    story.sender(store).send_once()
+    runs = runs_of(mlflow, story)
+    assert runs["confirm-rnn-0000"].data.metrics["test/accuracy"] == 0.97
+    assert runs[story.spec.name].data.metrics["best/accuracy"] == 0.7  # a confirmation is no better trial
+
+
+def test_a_trial_is_followed_live_and_each_point_is_sent_once(store: str, mlflow: Any, tell: Tell) -> None:
+    story, epochs = tell(), 4
+    sender = story.sender(store)
+    trial = story.started(story.asked("rnn", 0))
+    for epoch in range(1, epochs + 1):
+        story.reported(trial, epoch, epoch / 10)
+        sender.send_once()
+        run = runs_of(mlflow, story)["rnn-0000"]
+        assert run.info.status == "RUNNING"
+        assert len(points_of(mlflow, run, "val/accuracy")) == epoch
+    story.ended(trial, "complete", 0.4)
+    sender.send_once()
+    assert runs_of(mlflow, story)["rnn-0000"].info.status == "FINISHED"
+
+
+def test_a_second_attempt_adds_only_epochs_that_are_new(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    sender = story.sender(store)
+    trial = story.started(story.asked("rnn", 0))
+    story.reported(trial, 1, 0.1)
+    story.reported(trial, 2, 0.2)
+    trial.state = "waiting"
+    story.tell("attempt-ended", {"attempt": "a", "outcome": "worker-died", "detail": ""}, trial)
+    sender.send_once()
+    assert runs_of(mlflow, story)["rnn-0000"].info.status == "SCHEDULED"
+    story.started(trial)
+    story.reported(trial, 2, 0.25)
+    story.reported(trial, 3, 0.3)
+    story.ended(trial, "complete", 0.3)
+    sender.send_once()
+    run = runs_of(mlflow, story)["rnn-0000"]
+    assert points_of(mlflow, run, "val/accuracy") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+    assert (run.info.status, run.data.tags["velodrome.attempts"]) == ("FINISHED", "2")
+
+
+def test_a_trial_that_is_tried_again_loses_its_reason(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    sender = story.sender(store)
+    trial = story.started(story.asked("rnn", 0))
+    story.ended(trial, "failed", reason="out-of-memory: 3 GiB more")
+    sender.send_once()
+    trial.state, trial.reason = "waiting", None
+    story.tell("retry", {}, trial)
+    story.started(trial)
+    story.reported(trial, 1, 0.5)
+    story.ended(trial, "complete", 0.5)
+    sender.send_once()
+    run = runs_of(mlflow, story)["rnn-0000"]
+    assert (run.info.status, run.data.tags["velodrome.reason"]) == ("FINISHED", "")
+    assert run.data.metrics["best/accuracy"] == 0.5
+
+
+def test_a_trial_that_waits_long_is_shown(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    sender = story.sender(store)
+    story.asked("rnn", 0)
+    sender.send_once()
+    assert "rnn-0000" not in runs_of(mlflow, story)
+    story.now += 10
+    sender.send_once()
+    assert runs_of(mlflow, story)["rnn-0000"].info.status == "SCHEDULED"
+
+
+def test_a_sweep_that_goes_on_is_running_again(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    sender = story.sender(store)
+    story.concluded("stopped")
+    sender.send_once()
+    story.tell("session", {"host": "here", "pid": 2}, None, state="running")
+    sender.send_once()
+    assert runs_of(mlflow, story)[story.spec.name].info.status == "RUNNING"
+    story.concluded()
+    sender.send_once()
+    assert runs_of(mlflow, story)[story.spec.name].info.status == "FINISHED"
+
+
+def test_a_died_machine_leaves_nothing_running(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    trial = story.started(story.asked("rnn", 0))
+    story.reported(trial, 1, 0.5)
+    story.sender(store).send_once()
+    assert runs_of(mlflow, story)["rnn-0000"].info.status == "RUNNING"
+    story.sender(store).reconcile(abandoned=True)  # the next command, whatever it is
+    runs = runs_of(mlflow, story)
+    assert runs["rnn-0000"].info.status == "SCHEDULED"
+    assert runs[story.spec.name].info.status == "KILLED"
+
+
+def test_a_stray_run_of_two_processes_at_once_is_stopped(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    story.whole("rnn", 0)
+    sender = story.sender(store)
+    sender.send_once()
+    run = runs_of(mlflow, story)["rnn-0000"]
+    tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.runName"}
+    stray = mlflow.create_run(run.info.experiment_id, tags=tags, run_name="stray")
+    story.concluded()
+    sender.send_once()
+    assert mlflow.get_run(stray.info.run_id).info.status == "KILLED"
+
+
+def test_many_points_and_long_values_fit(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    trial = story.started(story.asked("rnn", 0, widths=list(range(5000))))
+    for epoch in range(1, 401):
+        trial.epochs = epoch
+        story.tell("reported", {"epoch": epoch, "metrics": {"a": 1.0, "b@10": 2.0, "../x": 3.0}}, trial)
+    story.ended(trial, "failed", reason="error: " + "x" * 20_000)
+    story.sender(store).send_once()
+    run = runs_of(mlflow, story)["rnn-0000"]
+    assert set(run.data.metrics) >= {"a", "b_10", "x"}
+    assert len(points_of(mlflow, run, "a")) == 400
+    assert len(run.data.params["widths"]) == 6000
+    assert len(run.data.tags["velodrome.reason"]) == 8000
+
+
+def test_secrets_stay_out_of_tracking(store: str, tell: Tell) -> None:
+    facts = {**FACTS, "command": "velodrome sweep d.yaml --set tracking.uri=https://ada:hunter2@host/"}
+    story = tell(facts=facts, data={"source": "csv:https://ada:hunter2@host/d.csv"})
+    trial = story.started(story.asked("rnn", 0))
+    story.ended(trial, "failed", reason="error: could not reach postgresql://ada:hunter2@host/db")
+    story.concluded()
+    story.sender(store).send_once()
+    with sqlite3.connect(store.removeprefix("sqlite:///")) as raw:
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        assert not any("hunter2" in line for line in raw.iterdump())
+    raw.close()
+
+
+def test_the_store_is_made_once_in_wal_mode_and_nothing_lands_elsewhere(
+    store: str, tell: Tell, tmp_path: Path
+) -> None:
+    story = tell()
+    story.whole("rnn", 0)
+    story.concluded()
+    story.sender(store).send_once()
+    connection = sqlite3.connect(store.removeprefix("sqlite:///"))
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+    assert list((tmp_path / "cwd").iterdir()) == []
+
+
+def test_a_damaged_store_is_said_so(tmp_path: Path) -> None:
+    from infra.errors import Unavailable
+
+    home = Home(tmp_path)
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(Unavailable, match=r"mlflow\.db"):
+        prepare_tracking(home.mlflow_uri, home)
+
+
+def test_two_ledgers_with_one_name_do_not_share_runs(store: str, mlflow: Any, tell: Tell) -> None:
+    first, second = tell(name="twice", experiment="one-a"), tell(name="twice", experiment="one-a")
+    second.ledger.close()
+    second = Story(second.folder.with_name("later"), spec=first.spec, now=first.now + 1000)
+    for story, value in ((first, 0.1), (second, 0.2)):
+        story.whole("rnn", 0, value=value)
+        story.sender(store).send_once()
+    found = mlflow.search_runs([mlflow.get_experiment_by_name("one-a").experiment_id])
+    values = {run.data.metrics["best/accuracy"] for run in found if run.info.run_name == "rnn-0000"}
+    assert values == {0.1, 0.2}
+
+
+def test_a_later_version_has_an_experiment_of_its_own(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    newer = Story(story.folder.with_name("newer"), spec=replace(story.spec, version=2))
+    newer.whole("rnn", 0)
+    newer.sender(store).send_once()
+    assert mlflow.get_experiment_by_name(f"{story.spec.name}@2") is not None

@@ -1,0 +1,412 @@
+"""Tracking that is away, hangs, lies, forgets or refuses (faults F27 to F31, F51)."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.home import Home
+from infra.tracking import patience, sender
+from infra.tracking.client import Away, Tracking, connect
+from infra.tracking.patience import Patience
+from tests.infra.tracking.conftest import points_of, runs_of
+from tests.infra.tracking.story import Story
+
+Tell = Callable[..., Story]
+WRITES = {"create_experiment", "create_run", "log_batch", "log_inputs", "set_terminated", "update_run"}
+
+
+class Failing:
+    """MLflow's client, which fails at chosen writes, before or after they are done."""
+
+    def __init__(self, client: Any, fails: Callable[[int], str]) -> None:
+        self._client, self._fails = client, fails
+        self.writes = 0
+        self.created: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self._client, name)
+        return self._write(name, real) if name in WRITES else real
+
+    def _write(self, name: str, real: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.writes += 1
+            when = self._fails(self.writes)
+            if when == "before":
+                raise ConnectionError("refused")
+            answer = real(*args, **kwargs)
+            if name == "create_run":
+                self.created.append(kwargs["run_name"])
+            if when == "after":
+                raise TimeoutError("no answer")
+            return answer
+
+        return call
+
+    def connect(self, uri: str) -> Tracking:
+        """As `infra.tracking.client.connect`."""
+        return Tracking(uri, self)
+
+
+def short_story(tell: Tell) -> Story:
+    """Two trials, one pruned."""
+    story = tell()
+    story.whole("rnn", 0, value=0.8, epochs=2)
+    pruned = story.started(story.asked("rnn", 1))
+    story.reported(pruned, 1, 0.1)
+    story.ended(pruned, "pruned", 0.1)
+    story.concluded()
+    return story
+
+
+def check_whole(mlflow: Any, story: Story) -> None:
+    """Every run and every point of `short_story` is there exactly once."""
+    runs = runs_of(mlflow, story)
+    statuses = {name: run.info.status for name, run in runs.items()}
+    assert statuses == {story.spec.name: "FINISHED", "rnn-0000": "FINISHED", "rnn-0001": "KILLED"}
+    assert points_of(mlflow, runs["rnn-0000"], "val/accuracy") == [(1, 0.4), (2, 0.8)]
+    assert points_of(mlflow, runs["rnn-0001"], "val/accuracy") == [(1, 0.1)]
+    assert points_of(mlflow, runs["rnn-0000"], "best/accuracy") == [(2, 0.8)]
+    assert runs["rnn-0000"].data.params["learning_rate"] == "0.01"
+    assert len(runs["rnn-0001"].inputs.dataset_inputs) == 1
+
+
+def send_until_sent(story: Story, connect: Any, store: str) -> int:
+    """Tries again and again, as the thread does; how often it failed."""
+    sending, failures = story.sender(store, connect=connect), 0
+    while True:
+        try:
+            sending.send_once()
+            return failures
+        except Away:
+            failures += 1
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_whichever_write_fails_everything_arrives_once(
+    store: str, mlflow: Any, tell: Tell, when: str
+) -> None:
+    smooth = Failing(mlflow, lambda count: "")
+    send_until_sent(short_story(tell), smooth.connect, store)
+    assert smooth.writes >= 10
+    step = 1 if when == "after" else 3
+    for broken in range(1, smooth.writes + 1, step):
+        story = short_story(tell)
+        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
+        assert send_until_sent(story, client.connect, store) == 1
+        check_whole(mlflow, story)
+
+
+def test_a_process_that_dies_after_any_write_leaves_no_second_run(
+    store: str, mlflow: Any, tell: Tell
+) -> None:
+    for broken in range(1, 8):  # the experiment, the parent, and all of one trial
+        story = short_story(tell)
+        client = Failing(mlflow, lambda count, broken=broken: "after" if count == broken else "")  # type: ignore[misc]
+        with pytest.raises(Away):
+            story.sender(store, connect=client.connect).send_once()
+        story.sender(store).send_once()
+        check_whole(mlflow, story)
+
+
+def test_a_lost_outbox_makes_no_second_run_and_no_second_point(store: str, mlflow: Any, tell: Tell) -> None:
+    story = short_story(tell)
+    story.sender(store).send_once()
+    for leftover in story.home.path.glob("outbox.db*"):
+        leftover.unlink()
+    client = Failing(mlflow, lambda count: "")
+    again = story.sender(store, connect=client.connect)
+    assert again.unsent() > 0
+    again.send_once()
+    assert client.created == []
+    check_whole(mlflow, story)
+
+
+def test_a_damaged_outbox_is_a_lost_one(store: str, mlflow: Any, tell: Tell) -> None:
+    story = short_story(tell)
+    story.sender(store).send_once()
+    for leftover in story.home.path.glob("outbox.db*"):
+        leftover.unlink()
+    story.home.outbox.write_bytes(b"garbage" * 1000)
+    story.sender(store).send_once()
+    check_whole(mlflow, story)
+
+
+def test_a_store_that_lost_everything_gets_everything_again(
+    store: str, tell: Tell, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mlflow import MlflowClient
+
+    uris = [f"sqlite:///{tmp_path}/{name}.db" for name in ("before", "after")]
+    story = short_story(tell)
+    for uri in uris:
+        _copy_empty(store, uri)
+        client = MlflowClient(uri, registry_uri=uri)
+        with caplog.at_level(logging.WARNING):
+            story.sender(store, connect=lambda _, client=client: Tracking(store, client)).send_once()  # type: ignore[misc]
+        check_whole(client, story)
+    assert "has lost this sweep" in caplog.text
+
+
+def test_a_store_that_loses_everything_meanwhile_gets_everything_again(
+    store: str, tell: Tell, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    clients = []
+    for name in ("former", "latter"):
+        uri = f"sqlite:///{tmp_path}/{name}.db"
+        _copy_empty(store, uri)
+        clients.append(MlflowClient(uri, registry_uri=uri))
+    story = tell()
+    tracking = Tracking(store, clients[0])
+    sending = story.sender(store, connect=lambda uri: tracking)
+    trial = story.started(story.asked("rnn", 0))
+    story.reported(trial, 1, 0.4)
+    sending.send_once()
+    tracking._client = clients[1]
+    story.reported(trial, 2, 0.8)
+    story.ended(trial, "complete", 0.8)
+    story.concluded()
+    sending.send_once()
+    runs = runs_of(clients[1], story)
+    assert points_of(clients[1], runs["rnn-0000"], "val/accuracy") == [(1, 0.4), (2, 0.8)]
+
+
+def _copy_empty(store: str, uri: str) -> None:
+    """A fresh store, migrated in a fraction of the time."""
+    import sqlite3
+
+    template = sqlite3.connect(store.removeprefix("sqlite:///"))
+    target = sqlite3.connect(uri.removeprefix("sqlite:///"))
+    template.backup(target)
+    for table in ("metrics", "latest_metrics", "params", "tags", "runs", "experiment_tags", "inputs"):
+        target.execute(f"DELETE FROM {table}")
+    target.execute("DELETE FROM experiments WHERE experiment_id != 0")
+    target.commit()
+    template.close()
+    target.close()
+
+
+def test_a_deleted_experiment_stays_deleted(store: str, mlflow: Any, tell: Tell) -> None:
+    story = short_story(tell)
+    sending = story.sender(store)
+    sending.send_once()
+    deleted = mlflow.get_experiment_by_name(story.spec.name)
+    mlflow.delete_experiment(deleted.experiment_id)
+    story.tell("session", {}, None, state="running")
+    story.whole("rnn", 2)
+    story.concluded()
+    sending.send_once()
+    assert mlflow.get_experiment(deleted.experiment_id).lifecycle_stage == "deleted"
+    found = mlflow.get_experiment_by_name(f"{story.spec.name}-2")
+    names = {run.info.run_name for run in mlflow.search_runs([found.experiment_id])}
+    assert names == {story.spec.name, "rnn-0000", "rnn-0001", "rnn-0002"}
+
+
+def test_a_deleted_run_is_let_alone(
+    store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
+    story = tell()
+    sending = story.sender(store)
+    trial = story.started(story.asked("rnn", 0))
+    story.reported(trial, 1, 0.5)
+    sending.send_once()
+    mlflow.delete_run(runs_of(mlflow, story)["rnn-0000"].info.run_id)
+    story.reported(trial, 2, 0.6)
+    story.ended(trial, "complete", 0.6)
+    story.whole("rnn", 1)
+    story.concluded()
+    sending.send_once()
+    assert set(runs_of(mlflow, story)) == {story.spec.name, "rnn-0001"}
+    assert sending.unsent() == 0
+    assert "was deleted in tracking" in caplog.text
+
+
+def test_what_tracking_never_takes_does_not_block_the_rest(
+    store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
+    story = tell()
+    sending = story.sender(store)
+    trial = story.started(story.asked("rnn", 0))
+    story.reported(trial, 1, 0.5)
+    sending.send_once()
+    run_id = runs_of(mlflow, story)["rnn-0000"].info.run_id
+    for leftover in story.home.path.glob("outbox.db*"):
+        leftover.unlink()
+    trial.params["learning_rate"] = 5.0  # parameters are write-once: another value is refused for ever
+    story.ended(trial, "complete", 0.5)
+    story.sender(store).send_once()
+    run = mlflow.get_run(run_id)
+    assert (run.info.status, run.data.metrics["best/accuracy"]) == ("FINISHED", 0.5)
+    assert "is left out" in caplog.text
+
+
+# -- the thread --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals a hundred times shorter."""
+    monkeypatch.setattr(sender, "INTERVAL_S", 0.02)
+    monkeypatch.setattr(sender, "IDLE_SHARE", 0)
+    monkeypatch.setattr(patience, "FIRST_S", 0.01)
+    monkeypatch.setattr(patience, "LONGEST_S", 0.05)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_outage_is_warned_of_once_and_caught_up_with(
+    store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
+    back = threading.Event()
+    client = Failing(mlflow, lambda count: "" if back.is_set() else "before")
+    story = short_story(tell)
+    sending = story.sender(store, connect=client.connect)
+    sending.start()
+    assert sending.drain(5.0) > 0
+    while client.writes < 5:
+        time.sleep(0.01)
+    back.set()
+    assert sending.drain(20.0) == 0
+    sending.stop()
+    check_whole(mlflow, story)
+    assert caplog.text.count("tracking is away") == 1
+    assert caplog.text.count("tracking answers again") == 1
+
+
+@pytest.mark.usefixtures("hasty")
+def test_nobody_waits_for_tracking_that_hangs(store: str, mlflow: Any, tell: Tell) -> None:
+    release = threading.Event()
+
+    def hang(count: int) -> str:
+        release.wait(20)
+        return "before"
+
+    story = short_story(tell)
+    sending = story.sender(store, connect=Failing(mlflow, hang).connect)
+    began = time.monotonic()
+    sending.start()
+    assert time.monotonic() - began < 0.5
+    assert sending.drain(0.3) > 0
+    assert time.monotonic() - began < 2.0
+    release.set()
+    sending.stop()
+
+
+@pytest.mark.usefixtures("hasty")
+def test_drain_sends_what_was_written_a_moment_ago(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    sending = story.sender(store)
+    sending.start()
+    for number in range(3):
+        story.whole("rnn", number, epochs=1)
+        assert sending.drain(20.0) == 0
+        assert f"rnn-000{number}" in runs_of(mlflow, story)
+    sending.stop()
+
+
+# -- HTTP --------------------------------------------------------------------------------------------------
+
+
+class Nonsense(BaseHTTPRequestHandler):
+    """A server that answers everything as its path's first part says."""
+
+    def do_GET(self) -> None:
+        mode = self.server.mode  # type: ignore[attr-defined]
+        self.server.asked += 1  # type: ignore[attr-defined]
+        if mode == "hang":
+            self.server.release.wait(20)  # type: ignore[attr-defined]
+            return
+        status = {"garbage": 200, "loop": 302}.get(mode) or int(mode)
+        self.send_response(status)
+        if mode == "loop":
+            self.send_header("Location", self.path)
+        if status in (429, 503):
+            self.send_header("Retry-After", "7")
+        body = b"<html>nothing here</html>"
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET
+
+    def log_message(self, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Any]:
+    serving: Any = ThreadingHTTPServer(("127.0.0.1", 0), Nonsense)
+    serving.mode, serving.asked, serving.release = "500", 0, threading.Event()
+    thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield serving
+    serving.release.set()
+    serving.shutdown()
+    thread.join()
+    serving.server_close()
+
+
+@pytest.mark.parametrize("mode", ["500", "503", "429", "404", "401", "garbage", "loop", "hang"])
+def test_an_answer_that_is_none_means_away(server: Any, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    server.mode = mode
+    tracking = connect(f"http://ada:hunter2@127.0.0.1:{server.server_port}")
+    began = time.monotonic()
+    with pytest.raises(Away) as found:
+        tracking.call("get_experiment", "1")
+    assert time.monotonic() - began < 3.0
+    assert "hunter2" not in str(found.value)
+    assert found.value.__cause__ is None
+
+
+def test_a_refused_connection_means_away_and_says_no_secret(
+    tell: Tell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    story = short_story(tell)
+    sending = story.sender("http://ada:hunter2@127.0.0.1:9/")
+    assert sending.drain(20.0) > 0
+    sending.stop()
+    assert "tracking is away" in caplog.text
+    assert "hunter2" not in caplog.text
+    assert b"hunter2" not in story.home.outbox.read_bytes()
+
+
+def test_retry_after_is_honoured_and_waits_double(server: Any) -> None:
+    now = [100.0]
+    waiting = Patience(f"http://127.0.0.1:{server.server_port}", clock=lambda: now[0])
+    waiting.probe()
+    assert server.asked == 0  # nothing has failed
+    waits = []
+    for _ in range(7):
+        waiting.failed()
+        waits.append(waiting.wait_s())
+    assert waits == [1, 2, 4, 8, 16, 30, 30]
+    waiting.recovered()
+    waiting.failed()
+    server.mode = "503"
+    with pytest.raises(Away):
+        waiting.probe()
+    assert waiting.wait_s() == 7
+    now[0] += 6.5
+    assert waiting.wait_s() == 1
+
+
+def test_training_starts_where_tracking_was_never_there(tmp_path: Path, tell: Tell) -> None:
+    story = short_story(tell)
+    gone = Home(tmp_path / "gone")
+    sending = story.sender(f"sqlite:///{gone.path}/mlflow.db")
+    gone.path.write_text("a file where the folder should be")
+    assert sending.drain(20.0) > 0
+    sending.stop()
+    shutil.rmtree(story.home.artifacts, ignore_errors=True)

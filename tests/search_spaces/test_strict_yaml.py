@@ -1,0 +1,262 @@
+"""Strict YAML: what is read, what is refused, with which line, how fast and in how little memory."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from search_spaces.errors import YamlError
+from search_spaces.strict_yaml import load, read_file
+
+
+def value_of(text: str) -> Any:
+    return load(f"x: {text}\n".encode(), "f.yaml").value["x"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 100000.0),
+        ("1.0e-3", 0.001),
+        ("+2", 2),
+        ("-7", -7),
+        (".5", 0.5),
+        ("5.", 5.0),
+        ("0", 0),
+        ("0.25", 0.25),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("no", "no"),
+        ("on", "on"),
+        ("yes", "yes"),
+        ("off", "off"),
+        ("y", "y"),
+        ("nan", "nan"),
+        ("1:30", "1:30"),
+        ("2020-01-01", "2020-01-01"),
+        ("10m", "10m"),
+        ("'1e-3'", "1e-3"),
+        ('"012"', "012"),
+        ("1.2.3", "1.2.3"),
+        ("e5", "e5"),
+    ],
+)
+def test_a_plain_scalar_means_one_thing(text: str, value: Any) -> None:
+    found = value_of(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *[
+            "012",
+            "-007",
+            "00.5",
+            "0x1F",
+            "0o17",
+            "0b1",
+            "1_000",
+            ".nan",
+            ".inf",
+            "-.inf",
+            "+.INF",
+            "1e400",
+            "1e-400",
+        ],
+        "9" * 30,
+        "1" * 100,
+    ],
+)
+def test_an_ambiguous_or_endless_number_is_refused_not_guessed(text: str) -> None:
+    with pytest.raises(YamlError) as caught:
+        load(f"a: 1\nb: {text}\n".encode(), "f.yaml")
+    assert caught.value.line == 2
+    assert caught.value.key == ("b",)
+    assert caught.value.do
+
+
+def test_every_key_and_value_has_its_line() -> None:
+    document = load(b"a: 1\nb:\n  - 2\n  - {c: 3,\n     d: 4}\n\ne: |\n  text\n", "f.yaml")
+    assert document.value == {"a": 1, "b": [2, {"c": 3, "d": 4}], "e": "text\n"}
+    assert document.key_lines[("b",)] == 2
+    assert document.value_lines[("b",)] == 3
+    assert document.key_lines[("b", 1)] == 4
+    assert document.line(("b", 1, "d")) == 5
+    assert document.line(("b", 1, "nothing", "there")) == 4
+    assert document.line(("e",)) == 7
+    assert document.line(("unknown",)) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("a: 1\nb: 2\na: 3\n", 3, "first on line 1"),
+        ("a:\n  b: 1\n  b: 2\n", 3, "'b' again"),
+        ("a: &x 1\n", 1, "anchor"),
+        ("a: 1\nb: *x\n", 2, "alias"),
+        ("a: 1\n<<: {b: 2}\n", 2, "merge"),
+        ("a: !!python/object/apply:os.system [echo]\n", 1, "tags"),
+        ("a: !!str 1\n", 1, "tags"),
+        ("a: ! x\n", 1, "tags"),
+        ("a: 1\n---\nb: 2\n", 2, "one document"),
+        ("%YAML 1.1\n---\na: 1\n", 1, "directives"),
+        ("a: 1\n? [x]\n: 2\n", 2, "key"),
+        ("a: 1\n: 2\n", 2, "key"),
+        ("a: b: c\n", 1, "YAML"),
+        ("a: 1\n\tb: 2\n", 2, "YAML"),
+        ("a: 'x\n", 2, "YAML"),
+        ("a: [1, 2\n", 2, "YAML"),
+    ],
+)
+def test_what_yaml_allows_and_people_do_not_mean_is_refused_with_its_line(
+    text: str, line: int, words: str
+) -> None:
+    with pytest.raises(YamlError) as caught:
+        load(text.encode(), "f.yaml")
+    assert caught.value.line == line
+    assert words in str(caught.value)
+    assert "f.yaml" in str(caught.value)
+
+
+def _bomb() -> bytes:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    return "\n".join(lines).encode()
+
+
+HOSTILE = {
+    "alias bomb": _bomb(),
+    "deep brackets": b"[" * 2000,
+    "deep brackets, much": b"[" * 999_999,
+    "deep mappings": b"{a: " * 100_000,
+    "deep blocks": b"- " * 400_000,
+    "deep indentation": b"\n".join(b" " * i + b"a:" for i in range(1200)),
+    "50 MB": b"a: 1\n" * 10_000_000,
+    "many values": b"[" + b"1," * 490_000 + b"]",
+    "object": b"!!python/object/apply:os.system ['true']",
+    "tag of our own": b"a: !x 1",
+    "NUL": b"a: \x00",
+    "NUL between": b"a: 1\x00\n",
+    "BOM": b"\xef\xbb\xbfa: 1",
+    "BOM inside": "a: \ufeffx".encode(),
+    "UTF-16": "a: 1".encode("utf-16"),
+    "UTF-16 without BOM": "a: 1".encode("utf-16-be"),
+    "invalid UTF-8": b"a: \xc3\x28",
+    "surrogates": b"a: \xed\xa0\x80",
+    "bell": b"a: \x07",
+    "line separator": "a: 1\u2028b: 2".encode(),
+    "long number": b"a: " + b"1" * 900_000,
+    "long number with underscores": b"a: " + b"1_" * 400_000 + b"x_1",
+    "open quote": b"a: '" + b"x" * 900_000,
+    "exclamation marks": b"!" * 900_000,
+    "question marks": b"? " * 400_000,
+    "percent": b"%" * 900_000,
+    "ampersands": b"&" * 900_000,
+}
+
+
+@pytest.mark.parametrize("name", [name for name in HOSTILE if name != "long number with underscores"])
+def test_a_hostile_file_is_refused_at_once(name: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(YamlError):
+        load(HOSTILE[name], "f.yaml")
+    assert time.perf_counter() - began < 1.0
+
+
+def test_long_text_that_looks_like_a_number_takes_linear_time() -> None:
+    began = time.perf_counter()
+    assert isinstance(load(HOSTILE["long number with underscores"], "f.yaml").value["a"], str)
+    assert time.perf_counter() - began < 1.0
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_hostile_files_take_little_memory() -> None:
+    code = """
+import re, sys
+sys.path.insert(0, {root!r})
+from search_spaces.errors import YamlError
+from search_spaces.strict_yaml import load
+for text in (b"[" * 999_999, b"[" + b"1," * 490_000 + b"]", b"{{a: " * 100_000, b"x" * 999_999):
+    try:
+        load(text, "f.yaml")
+    except YamlError:
+        pass
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])  # ru_maxrss counts the parent
+"""
+    root = str(Path(__file__).resolve().parents[2])
+    script = code.format(root=root)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert int(done.stdout) < 200 * 1024
+
+
+def test_a_file_is_never_read_beyond_its_limit(tmp_path: Path) -> None:
+    large = tmp_path / "large.yaml"
+    with large.open("wb") as file:
+        file.truncate(50_000_000)
+    with pytest.raises(YamlError, match="1 MB"):
+        read_file(large)
+
+
+@pytest.mark.parametrize("name", ["", "missing.yaml", "nul\0.yaml", "x" * 300])
+def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(YamlError, match="file must"):
+        read_file(tmp_path / name)
+
+
+def test_a_device_is_no_file() -> None:
+    with pytest.raises(YamlError, match="must exist"):
+        read_file(Path("/dev/zero"))
+
+
+def _plain(value: Any, depth: int = 0) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _plain(item, depth + 1) for key, item in value.items())
+    if isinstance(value, list):
+        return all(_plain(item, depth + 1) for item in value)
+    return value is None or isinstance(value, (str, bool, int)) or math.isfinite(value)
+
+
+yaml_like = st.text(alphabet=st.sampled_from("abc01 :-?[]{},&*!|>'\"%#\n\t.e+_~<"), max_size=80)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.text(max_size=100).map(lambda t: t.encode("utf-8", "replace")),
+        yaml_like.map(str.encode),
+    )
+)
+def test_any_input_ends_in_a_plain_value_or_the_one_error(data: bytes) -> None:
+    try:
+        document = load(data, "f.yaml")
+    except YamlError:
+        return
+    assert _plain(document.value)
+    assert all(line >= 1 for line in document.key_lines.values())
+
+
+def test_the_error_survives_a_pickle_between_processes() -> None:
+    import pickle
+
+    with pytest.raises(YamlError) as caught:
+        load(b"a: 012", "f.yaml")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert str(again) == str(caught.value)
+    assert again.line == 1

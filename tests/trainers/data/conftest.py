@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers.data.encode import forget
+from trainers.data.open import open_dataset
+from trainers.dataset import Dataset
+
+Open = Callable[..., Dataset]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Open:
+    """opened("csv:a.csv", task=…) reads from the test's own folder."""
+
+    def read(source: Any, **rest: Mapping[str, Any] | str) -> Dataset:
+        return open_dataset({"source": source, **rest}, base=tmp_path, cache=tmp_path / "cache")
+
+    return read
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    forget()

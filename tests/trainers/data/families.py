@@ -1,0 +1,60 @@
+"""Small families that encode what the tests need; none of them trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from trainers.data import images, prepare
+from trainers.dataset import Dataset, Kind, Task
+from trainers.family import ArrayWriter, Family, Options
+from trainers.hyperparameters import Hyperparameter
+
+
+class Recorder(Family):
+    """Appends a line to `options.log` each time that it encodes."""
+
+    kinds: ClassVar[tuple[Kind, ...]] = ("table", "image")
+    tasks: ClassVar[tuple[Task, ...]] = ("classification", "regression")
+    encoding: ClassVar[tuple[str, ...]] = ("width",)
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
+        "width": Hyperparameter(default=1, types=(int,), doc="of what is encoded")
+    }
+
+    class Options(Options):
+        """Where to write."""
+
+        log: str = ""
+
+    def encode(self, dataset: Dataset, params: Mapping[str, Any], writer: ArrayWriter) -> dict[str, Any]:
+        with Path(self.options.log).open("a") as log:  # type: ignore[attr-defined]
+            log.write("encoded\n")
+        state = prepare.fit_table(dataset)
+        prepare.write_table(dataset, state, writer)
+        assert dataset.target is not None
+        if dataset.task == "regression":
+            writer.put("target", prepare.scaled_target(state, np.asarray(dataset.target.values)))
+        else:
+            writer.put("target", dataset.labels())
+        return {**state, "task": dataset.task, "classes": list(dataset.classes)}
+
+    def build(self, state: dict[str, Any], params: Mapping[str, Any]) -> Any:
+        raise AssertionError("nothing is built here")
+
+    def from_user(self, rows: Any, state: dict[str, Any]) -> dict[str, Any]:
+        numbers, categories = prepare.apply_table(state, rows)
+        return {"numbers": numbers, "categories": categories}
+
+
+class Pixels(Recorder):
+    """Images at 16x16."""
+
+    def encode(self, dataset: Dataset, params: Mapping[str, Any], writer: ArrayWriter) -> dict[str, Any]:
+        images.decode(dataset.columns["image"], writer, size=(16, 16), channels=3)
+        return {"task": dataset.task}
+
+    def from_user(self, rows: Any, state: dict[str, Any]) -> dict[str, Any]:
+        return {"inputs": images.from_user(rows["image"], size=(16, 16), channels=3)}

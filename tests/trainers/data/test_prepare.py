@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainers.data.prepare import apply_table, fit_table, read_prepare, scaled_target, unscaled_target
+from trainers.dataset import Column, Dataset
+from trainers.errors import InputError
+
+NUMBERS = [1.0, 2.0, np.nan, 5.0, 1000.0, np.nan]
+WORDS = ["a", "b", "a", None, "z", "a"]
+
+
+def table(**prepare: Any) -> Dataset:
+    """Four training rows, one validation row, one test row."""
+    return Dataset(
+        kind="table",
+        task="regression",
+        columns={
+            "n": Column(name="n", kind="number", values=np.array(NUMBERS)),
+            "w": Column(name="w", kind="category", values=WORDS),
+            "c": Column(name="c", kind="number", values=np.array([7.0, 7, 7, 7, 8, 9])),
+            "t": Column(name="t", kind="text", values=["some words"] * 6),
+        },
+        target=Column(name="y", kind="number", values=np.array([1.0, 2, 3, 4, 500, 600])),
+        splits={
+            "train": np.arange(4),
+            "validation": np.array([4]),
+            "test": np.array([5]),
+        },
+        row_hashes=np.arange(6, dtype=np.uint64),
+        prepare=read_prepare(prepare),
+    )
+
+
+def test_everything_is_fitted_on_train_alone() -> None:
+    state = fit_table(table())
+    entry = state["numbers"][0]
+    filled = np.array([1, 2, 2, 5])
+    assert entry["fill"] == 2.0
+    assert entry["shift"] == filled.mean()
+    assert entry["factor"] == pytest.approx(1 / filled.std())
+    assert state["categories"][0]["values"] == ["a", "b"]
+    assert state["target"] == {"mean": 2.5, "std": pytest.approx(np.std([1, 2, 3, 4]))}
+    assert state["left_out"].keys() == {"c", "t"}
+    assert (state["inputs"], state["cardinalities"]) == (1, [3])
+    assert json.loads(json.dumps(state)) == state
+
+
+def test_rows_become_numbers_and_ids() -> None:
+    dataset = table()
+    numbers, ids = apply_table(fit_table(dataset), dataset.columns)
+    filled = np.array([1, 2, 2, 5, 1000, 2])
+    assert numbers[:, 0] == pytest.approx((filled - 2.5) / np.std([1, 2, 2, 5]))
+    assert ids[:, 0].tolist() == [1, 2, 1, 0, 0, 1]
+    assert (numbers.dtype, ids.dtype) == (np.float32, np.int64)
+
+
+@pytest.mark.parametrize(("missing", "fill"), [("median", 2.0), ("mean", 8 / 3), ("most_frequent", 1.0)])
+def test_missing_numbers_are_filled(missing: str, fill: float) -> None:
+    assert fit_table(table(missing=missing))["numbers"][0]["fill"] == pytest.approx(fill)
+
+
+def test_missing_none_refuses_a_missing_value() -> None:
+    with pytest.raises(InputError, match="2 missing in column 'n'"):
+        fit_table(table(missing="none"))
+
+
+def test_scales() -> None:
+    dataset = table(scale="minmax")
+    numbers, _ = apply_table(fit_table(dataset), dataset.columns)
+    assert numbers[:4, 0] == pytest.approx([0, 0.25, 0.25, 1])
+    dataset = table(scale="none")
+    numbers, _ = apply_table(fit_table(dataset), dataset.columns)
+    assert numbers[:, 0] == pytest.approx([1, 2, 2, 5, 1000, 2])
+
+
+def test_rare_categories_are_the_unknown_one() -> None:
+    assert fit_table(table(rare_below=2))["categories"][0]["values"] == ["a"]
+
+
+def test_onehot() -> None:
+    dataset = table(categories="onehot")
+    state = fit_table(dataset)
+    numbers, ids = apply_table(state, dataset.columns)
+    assert ids.shape == (6, 0)
+    assert numbers.shape == (6, state["inputs"]) == (6, 3)
+    assert numbers[:, 1:].tolist() == [[1, 0], [0, 1], [1, 0], [0, 0], [0, 0], [1, 0]]
+
+
+def test_a_persons_rows() -> None:
+    state = fit_table(table())
+    rows = pd.DataFrame({"w": ["b", "never seen", None, 3], "n": ["5", None, "?", 2], "extra": [1, 2, 3, 4]})
+    numbers, ids = apply_table(state, rows)
+    expected = (np.array([5, 2, 2, 2]) - 2.5) / np.std([1, 2, 2, 5])
+    assert numbers[:, 0] == pytest.approx(expected)
+    assert ids[:, 0].tolist() == [2, 0, 0, 0]
+
+
+def test_a_persons_faults_are_named() -> None:
+    state = fit_table(table())
+    with pytest.raises(InputError, match="'n'"):
+        apply_table(state, pd.DataFrame({"w": ["a"]}))
+    with pytest.raises(InputError, match="'many' in row 1"):
+        apply_table(state, pd.DataFrame({"w": ["a", "a"], "n": [1, "many"]}))
+    strict = fit_table(table(missing="drop"))
+    with pytest.raises(InputError, match="'n' must have a value"):
+        apply_table(strict, pd.DataFrame({"w": ["a"], "n": [None]}))
+
+
+def test_the_target_comes_back_in_its_own_unit() -> None:
+    dataset = table()
+    state = fit_table(dataset)
+    assert dataset.target is not None
+    values = np.asarray(dataset.target.values)
+    scaled = scaled_target(state, values)
+    assert scaled[:4].mean() == pytest.approx(0, abs=1e-6)
+    assert unscaled_target(state, scaled) == pytest.approx(values)
+
+
+def test_a_table_of_constants_is_refused() -> None:
+    dataset = table()
+    constant = Dataset(
+        kind="table",
+        task="regression",
+        columns={"c": dataset.columns["c"]},
+        target=dataset.target,
+        splits=dataset.splits,
+        row_hashes=dataset.row_hashes,
+    )
+    with pytest.raises(InputError, match="varies in training"):
+        fit_table(constant)

@@ -1,0 +1,158 @@
+"""Small data sets that each family can learn, and what its presets must weigh."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainers.dataset import Column, Dataset
+from trainers.words import fit_vocabulary
+
+ROWS = 90
+RARE = "onlyintest"
+
+
+def splits() -> dict[Any, Any]:
+    parts = np.split(np.arange(ROWS), [60, 75])
+    return dict(zip(("train", "validation", "test"), parts, strict=True))
+
+
+def made(kind: Any, task: Any, columns: Mapping[str, Column], target: Column, classes: Any = ()) -> Dataset:
+    return Dataset(
+        kind=kind,
+        task=task,
+        columns=columns,
+        target=target,
+        classes=tuple(classes),
+        splits=splits(),
+        row_hashes=np.arange(ROWS).astype(np.uint64) * 7919,
+        fingerprint="0" * 32,
+        source="made",
+    )
+
+
+def table() -> Dataset:
+    """y = 3a - 2b + 5 for blue, with a missing number and a category that training never saw."""
+    draw = np.random.default_rng(0)
+    a, b = draw.normal(4, 2, ROWS), draw.normal(size=ROWS)
+    colors = [("red", "blue")[i % 2] for i in range(ROWS)]
+    y = 3 * a - 2 * b + 5 * np.array([c == "blue" for c in colors]) + 0.01 * draw.normal(size=ROWS)
+    a[3] = np.nan
+    colors[-1] = RARE
+    columns = {
+        "a": Column(name="a", kind="number", values=a),
+        "b": Column(name="b", kind="number", values=b),
+        "color": Column(name="color", kind="category", values=colors),
+    }
+    return made("table", "regression", columns, Column(name="y", kind="number", values=y))
+
+
+def images(size: int = 12, channels: int = 1) -> Dataset:
+    """A bright square in one of three places."""
+    draw = np.random.default_rng(0)
+    values = draw.integers(0, 60, (ROWS, size, size, channels), dtype=np.uint8)
+    for i in range(ROWS):
+        at = (i % 3) * (size // 3)
+        values[i, at : at + size // 3, at : at + size // 3] += 150
+    values[-1] = 255  # in the test part: must not move what is fitted
+    labels = Column(name="label", kind="category", values=[str(i % 3) for i in range(ROWS)])
+    column = {"image": Column(name="image", kind="image", values=values)}
+    return made("image", "classification", column, labels, "012")
+
+
+def texts() -> Dataset:
+    """Praise and blame in texts of one to twelve words; one is empty, one has a word of its own."""
+    draw = np.random.default_rng(0)
+    tone = {"bad": ["dull", "awful", "worst"], "good": ["great", "lovely", "best"]}
+    labels = [("bad", "good")[i % 2] for i in range(ROWS)]
+    filler = ["the", "film", "is", "and", "it"]
+    values = [
+        " ".join([*draw.choice(filler, int(draw.integers(0, 11))), draw.choice(tone[label])])
+        for label in labels
+    ]
+    values[2] = ""
+    values[-1] = f"{RARE} film"
+    column = {"text": Column(name="text", kind="text", values=values)}
+    target = Column(name="label", kind="category", values=labels)
+    return made("text", "classification", column, target, ("bad", "good"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A family, data for it, small hyper-parameters, and its presets' numbers of weights."""
+
+    name: str
+    dataset: Callable[[], Dataset]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any]
+    presets: Mapping[str, tuple[Mapping[str, Any], int]]
+
+
+DIGITS = [str(i) for i in range(10)]
+_VOCABULARY = fit_vocabulary(["one two three four"])  # six entries
+_WORDS = {"tokenizer": _VOCABULARY, "length": 100, "classes": ["bad", "good"]}
+
+
+def _image_state(height: int, width: int, channels: int) -> dict[str, Any]:
+    moments = {"mean": [0.5] * channels, "std": [0.5] * channels}
+    return {"shape": [height, width, channels], "classes": DIGITS, **moments}
+
+
+CASES = (
+    Case(
+        name="linear_regression",
+        dataset=table,
+        params={"learning_rate": 0.1},
+        presets={"line": ({"table": {"inputs": 1, "cardinalities": []}}, 2)},
+    ),
+    Case(
+        name="image_cnn",
+        dataset=images,
+        params={"channels": [4, 8], "dense": [16], "learning_rate": 1e-2},
+        presets={"cifar": (_image_state(32, 32, 3), 545_098), "mnist": (_image_state(28, 28, 1), 693_962)},
+    ),
+    Case(
+        name="text_cnn",
+        dataset=texts,
+        params={"embedding": 12, "filters": 8, "learning_rate": 1e-2, "dropout": 0.2},
+        presets={
+            "kim": (_WORDS, 6 * 300 + (3 + 4 + 5) * 300 * 100 + 300 + 300 * 2 + 2),
+            "conv2d": (_WORDS, 40_075_998 + 100 * 6),
+        },
+    ),
+    Case(
+        name="text_cnn",
+        dataset=texts,
+        options={"structure": "image", "max_words": 12},
+        params={"embedding": 8, "channels": [4, 8], "dense": [16], "learning_rate": 3e-2, "dropout": 0.0},
+        presets={},
+    ),
+)
+
+
+class Memory:
+    """An array writer that keeps its arrays."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, Any] = {}
+
+    def put(self, name: str, values: Any) -> None:
+        assert name not in self.arrays
+        self.arrays[name] = values
+
+    def create(self, name: str, shape: tuple[int, ...], dtype: Any) -> Any:
+        self.put(name, np.zeros(shape, dtype))
+        return self.arrays[name]
+
+
+def shared_data() -> Path | None:
+    """Where real files to try things on lie, if they are there."""
+    import os
+
+    given = os.environ.get("VELODROME_TEST_DATA")
+    folder = Path(given) if given else Path(__file__).parents[3].parent / "shared" / "data"
+    return folder if folder.is_dir() else None

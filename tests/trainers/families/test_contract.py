@@ -1,0 +1,261 @@
+"""What holds for every family: one class, run over all of them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trainers.families.cases import CASES, RARE, Case, Memory
+from trainers.bundle import load_bundle, read_bundle, save_bundle
+from trainers.dataset import Dataset
+from trainers.errors import InputError
+from trainers.family import Family
+from trainers.folders import MANIFEST, Damaged
+from trainers.registry import BUILT_IN, load
+
+STEPS = 30
+
+
+class Fitted:
+    """A family with its encoded data, on which a few steps can be trained."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.dataset: Dataset = case.dataset()
+        self.family = family_of(case)
+        self.params = self.family.complete(case.params)
+        memory = Memory()
+        self.state = json.loads(json.dumps(self.family.encode(self.dataset, self.params, memory)))
+        self.arrays = {name: np.asarray(values) for name, values in memory.arrays.items()}
+
+    def batch(self, rows: Any) -> dict[str, torch.Tensor]:
+        return {name: torch.from_numpy(values[rows].copy()) for name, values in self.arrays.items()}
+
+    def train(self, seed: int = 0) -> tuple[torch.nn.Module, list[float]]:
+        torch.manual_seed(seed)
+        module = self.family.build(self.state, self.params)
+        batch = self.batch(self.dataset.splits["train"])
+        optimizer = torch.optim.Adam(module.parameters(), self.params["learning_rate"])
+        losses = []
+        for _ in range(STEPS):
+            outputs = self.family.outputs(module, batch)
+            loss = self.family.loss(outputs, batch, self.params, self.state)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        return module, losses
+
+    def save(self, folder: Path) -> torch.nn.Module:
+        module, _ = self.train()
+        save_bundle(
+            folder,
+            family_reference=self.case.name,
+            options=self.case.options,
+            params=self.case.params,
+            state=self.state,
+            weights=module.state_dict(),
+            facts={"metrics": {"val/loss": 0.5}, "fingerprint": self.dataset.fingerprint},
+            example_rows=self.family.example(self.dataset),
+            row_hashes_of_train=self.dataset.row_hashes[self.dataset.splits["train"]],
+        )
+        return module.eval()
+
+
+def family_of(case: Case, **options: Any) -> Family:
+    found = load(case.name)
+    assert isinstance(found, type)
+    made: Family = found({**case.options, **options})
+    return made
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.name + ("-" + "-".join(map(str, case.options.values()))))
+def case(request: pytest.FixtureRequest) -> Case:
+    found: Case = request.param
+    return found
+
+
+@pytest.fixture
+def fitted(case: Case) -> Fitted:
+    return Fitted(case)
+
+
+def raw_rows(dataset: Dataset, count: int) -> Any:
+    from trainers.examples import example_rows
+
+    everything = replace(dataset, splits={"train": np.arange(dataset.rows)})
+    return example_rows(everything, count)
+
+
+def test_every_family_has_a_case() -> None:
+    assert {case.name for case in CASES} == BUILT_IN.keys()
+
+
+class TestFamily:
+    def test_refuses_an_unknown_option_and_names_the_nearest(self, case: Case) -> None:
+        with pytest.raises(InputError, match=r"did you mean 'pretrained'") as error:
+            family_of(case, pretraind="x")
+        assert error.value.key == ("options", "pretraind")
+
+    def test_refuses_an_unknown_preset_and_lists_its_own(self, case: Case) -> None:
+        with pytest.raises(InputError, match="preset must be one of"):
+            family_of(case, preset="nothing")
+
+    def test_takes_a_hyperparameter_as_an_option_and_checks_it(self, case: Case) -> None:
+        assert family_of(case, learning_rate=0.5).complete({})["learning_rate"] == 0.5
+        with pytest.raises(InputError) as error:
+            family_of(case, learning_rate=-1.0)
+        assert error.value.key == ("options", "learning_rate")
+
+    def test_refuses_a_hyperparameter_that_nothing_reads(self, case: Case) -> None:
+        with pytest.raises(InputError, match="one that the family reads"):
+            family_of(case).complete({"learning_rat": 0.1})
+
+    def test_refuses_data_of_another_kind(self, case: Case) -> None:
+        other = replace(case.dataset(), kind="corpus")
+        with pytest.raises(InputError, match="reads data of kind"):
+            family_of(case).check(other)
+
+    def test_presets_have_exactly_their_number_of_weights(self, case: Case) -> None:
+        for name, (state, weights) in case.presets.items():
+            family = family_of(case, preset=name)
+            module = family.build(state, family.complete({}))
+            assert sum(p.numel() for p in module.parameters()) == weights, name
+
+    def test_fits_on_the_training_split_alone(self, case: Case, fitted: Fitted) -> None:
+        changed = _with_other_held_out_rows(fitted.dataset)
+        state = fitted.family.encode(changed, fitted.params, Memory())
+        assert json.loads(json.dumps(state)) == fitted.state
+        assert RARE not in json.dumps(fitted.state)
+
+    def test_writes_every_row_and_a_state_of_plain_json(self, fitted: Fitted) -> None:
+        assert {len(values) for values in fitted.arrays.values()} == {fitted.dataset.rows}
+        assert "target" in fitted.arrays
+        assert fitted.state["task"] == fitted.dataset.task
+        assert fitted.state.get("classes", []) == list(fitted.dataset.classes)
+
+    def test_outputs_one_row_an_example_whatever_the_batch(self, fitted: Fitted) -> None:
+        module = fitted.family.build(fitted.state, fitted.params).eval()
+        width = len(fitted.dataset.classes) or 1
+        for count in (1, 2, 7):
+            outputs = fitted.family.outputs(module, fitted.batch(np.arange(count)))
+            assert outputs.shape == (count, width)
+
+    def test_an_example_is_answered_alike_alone_and_in_company(self, fitted: Fitted) -> None:
+        module = fitted.family.build(fitted.state, fitted.params).eval()
+        together = fitted.family.outputs(module, fitted.batch(np.arange(20)))
+        alone = [fitted.family.outputs(module, fitted.batch(np.array([i]))) for i in range(20)]
+        torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-5)
+
+    def test_loss_is_finite_and_falls(self, fitted: Fitted) -> None:
+        _, losses = fitted.train()
+        assert np.isfinite(losses).all()
+        assert losses[-1] < 0.7 * losses[0]
+
+    def test_same_seed_same_losses_to_the_last_bit(self, fitted: Fitted) -> None:
+        assert fitted.train(seed=3)[1] == fitted.train(seed=3)[1]
+        assert fitted.train(seed=3)[1] != fitted.train(seed=4)[1]
+
+    def test_every_weight_gets_a_gradient(self, fitted: Fitted) -> None:
+        module = fitted.family.build(fitted.state, fitted.params).eval()
+        batch = fitted.batch(fitted.dataset.splits["train"])
+        outputs = fitted.family.outputs(module, batch)
+        fitted.family.loss(outputs, batch, fitted.params, fitted.state).backward()
+        without = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
+        assert without == []
+
+    def test_a_persons_rows_become_the_same_arrays(self, fitted: Fitted) -> None:
+        rows = raw_rows(fitted.dataset, fitted.dataset.rows)
+        made = fitted.family.from_user(rows, fitted.state)
+        assert made.keys() == fitted.arrays.keys() - {"target"}
+        for name, values in made.items():
+            assert values.dtype == fitted.arrays[name].dtype
+            np.testing.assert_array_equal(values, fitted.arrays[name], err_msg=name)
+
+    def test_a_missing_column_is_refused(self, fitted: Fitted) -> None:
+        import pandas as pd
+
+        with pytest.raises(InputError, match="column"):
+            fitted.family.from_user(pd.DataFrame({"other": [1]}), fitted.state)
+
+    def test_freezing_keeps_weights_out_of_training(self, case: Case, fitted: Fitted) -> None:
+        names = [name for name, _ in fitted.family.build(fitted.state, fitted.params).named_parameters()]
+        frozen = family_of(case, freeze=(names[0],))
+        module = frozen.build(fitted.state, fitted.params)
+        frozen.start(module)
+        assert [n for n, p in module.named_parameters() if not p.requires_grad] == [names[0]]
+
+    def test_pretrained_weights_are_taken(self, case: Case, fitted: Fitted, tmp_path: Path) -> None:
+        from safetensors.torch import save_file
+
+        trained, _ = fitted.train()
+        save_file(
+            {n: t.contiguous().clone() for n, t in trained.state_dict().items()}, tmp_path / "w.safetensors"
+        )
+        family = family_of(case, pretrained=str(tmp_path / "w.safetensors"))
+        module = family.build(fitted.state, fitted.params)
+        family.start(module)
+        for name, tensor in trained.state_dict().items():
+            assert torch.equal(module.state_dict()[name], tensor), name
+
+    def test_a_bundle_predicts_what_the_module_did(self, fitted: Fitted, tmp_path: Path) -> None:
+        module = fitted.save(tmp_path / "bundle")
+        rows = raw_rows(fitted.dataset, 20)
+        with torch.inference_mode():
+            outputs = fitted.family.outputs(module, fitted.batch(np.arange(20)))
+            expected = fitted.family.to_user(outputs, fitted.state)
+        found = load_bundle(tmp_path / "bundle").predict(rows)
+        assert list(found.columns) == list(expected.columns)
+        for name in expected.columns:
+            assert (found[name] == expected[name]).all(), name
+
+    def test_a_bundle_knows_its_rows_facts_and_code(self, fitted: Fitted, tmp_path: Path) -> None:
+        fitted.save(tmp_path / "bundle")
+        bundle = read_bundle(tmp_path / "bundle")
+        hashes = np.sort(fitted.dataset.row_hashes[fitted.dataset.splits["train"]])
+        np.testing.assert_array_equal(bundle.train_rows, hashes)
+        assert bundle.document["facts"]["metrics"] == {"val/loss": 0.5}
+        assert bundle.document["params"] == fitted.params
+        assert bundle.document["versions"]["torch"] == torch.__version__
+        assert {path.suffix for path in (tmp_path / "bundle").iterdir()} == {".json", ".safetensors", ".bin"}
+
+    def test_a_flipped_bit_is_found_in_every_file(self, fitted: Fitted, tmp_path: Path) -> None:
+        fitted.save(tmp_path / "bundle")
+        for path in sorted((tmp_path / "bundle").iterdir()):
+            whole = path.read_bytes()
+            at = len(whole) // 2
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+            with pytest.raises(Damaged) as error:
+                load_bundle(tmp_path / "bundle")
+            assert path.name in str(error.value) or path.name == MANIFEST
+            path.write_bytes(whole)
+        load_bundle(tmp_path / "bundle")
+
+    def test_augmentation_keeps_shape_and_type(self, case: Case, fitted: Fitted) -> None:
+        change = {"image_cnn": {"shift": 0.2, "noise": 0.1}, "text_cnn": "word_dropout"}.get(case.name)
+        batch = fitted.batch(np.arange(8))
+        generator = torch.Generator().manual_seed(0)
+        made = fitted.family.augment(batch, {**fitted.params, "augment": change}, generator)
+        for name, tensor in made.items():
+            assert (tensor.shape, tensor.dtype) == (batch[name].shape, batch[name].dtype)
+        if change is not None:
+            assert not torch.equal(made["inputs"], batch["inputs"])
+
+
+def _with_other_held_out_rows(dataset: Dataset) -> Dataset:
+    """The same training rows; other values everywhere else."""
+    train = set(dataset.splits["train"].tolist())
+    columns = {}
+    for name, column in dataset.columns.items():
+        values = column.values.copy() if isinstance(column.values, np.ndarray) else list(column.values)
+        for row in range(dataset.rows):
+            if row not in train:
+                values[row] = values[row] * 0 + 9 if column.kind in ("number", "image") else "elsewhere"
+        columns[name] = replace(column, values=values)
+    return replace(dataset, columns=columns)

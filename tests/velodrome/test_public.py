@@ -1,0 +1,54 @@
+"""The public names, and the loader that registered models name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import velodrome
+from tests.trainers.test_bundle import linear_bundle
+from trainers.errors import InputError
+from velodrome.model import _load_pyfunc
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_import_is_light() -> None:
+    heavy = ("torch", "ray", "mlflow", "optuna", "pandas", "pydantic")
+    code = f"import sys, velodrome; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_family_class_is_public() -> None:
+    from trainers.family import Family
+
+    assert velodrome.Family is Family
+    assert "Family" in dir(velodrome)
+    with pytest.raises(AttributeError, match="sweeep"):
+        _ = velodrome.sweeep
+
+
+def test_every_public_name_has_a_place() -> None:
+    assert {name for name in velodrome.__all__ if name != "__version__"} == velodrome._PLACES.keys()
+
+
+def test_the_version_is_the_projects() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert velodrome.__version__ == project["version"]
+
+
+def test_the_loader_gives_what_mlflow_wraps(tmp_path: Path) -> None:
+    linear_bundle(tmp_path / "b")
+    model = _load_pyfunc(str(tmp_path / "b"), {"device": "cpu", "of_mlflow": 1})
+    rows = pd.DataFrame({"a": [2.0], "b": [1.0]})
+    assert model.predict(rows)["prediction"].tolist() == [13.0]
+    assert model.predict(rows, params={"batch_size": 1})["prediction"].tolist() == [13.0]
+    with pytest.raises(InputError):
+        _load_pyfunc(str(tmp_path / "b"), {"manifest_sha256": "0" * 64})

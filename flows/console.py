@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 class PatientConsole(Console):
-    """Rich's console, which by itself ends the process when a pipe is closed: a sweep must not end of that."""
+    """Rich's console, which by itself ends the process when a pipe is closed; a sweep must go on."""
 
     def on_broken_pipe(self) -> NoReturn:
         """Leaves the decision to the caller."""

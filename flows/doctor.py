@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
+from flows.requirements import installed, required, satisfies
 from infra.errors import VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.secrets import redact
@@ -111,54 +110,15 @@ def _packages() -> Iterator[Finding]:
     """Versions against the bounds that the installed distribution, or the checkout's pyproject, states."""
     bounds = required()
     for name in PACKAGES:
-        try:
-            version = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            yield Finding(
-                name=name,
-                verdict="fail",
-                found="not installed",
-                do=f"pip install '{name}{bounds.get(name.lower(), '')}'",
-            )
-            continue
         bound = bounds.get(name.lower(), "")
-        good = satisfies(version, bound)
+        version = installed(name)
+        good = version is not None and satisfies(version, bound)
         yield Finding(
             name=name,
             verdict="ok" if good else "fail",
-            found=f"{version}{f' ({bound})' if bound else ''}",
+            found=f"{version or 'not installed'}{f' ({bound})' if bound else ''}",
             do="" if good else f"pip install '{name}{bound}'",
         )
-
-
-def required() -> dict[str, str]:
-    """Version bounds by lower-case package name; empty where neither distribution nor checkout says them."""
-    try:
-        lines = metadata.requires("velodrome") or []
-    except metadata.PackageNotFoundError:
-        lines = _checkout_requirements()
-    found = {}
-    for line in lines:
-        match = re.match(r"([A-Za-z0-9_.-]+)(?:\[[^\]]*\])?\s*([<>=!~][^;]*)?", line)
-        if match and "extra ==" not in line:
-            found[match[1].lower()] = (match[2] or "").strip()
-    return found
-
-
-def _checkout_requirements() -> list[str]:
-    import tomllib
-
-    path = Path(__file__).resolve().parent.parent / "pyproject.toml"
-    if not path.exists():
-        return []
-    return list(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"])
-
-
-def satisfies(version: str, bound: str) -> bool:
-    """Whether a version is within comma-separated bounds (`>=2.60,<2.61`)."""
-    from packaging.specifiers import SpecifierSet
-
-    return SpecifierSet(bound).contains(version, prereleases=True)
 
 
 def _torch() -> Iterator[Finding]:

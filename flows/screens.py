@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.tables import Column, fitted, fitting
-from flows.wording import MISSING, ago, clock, number, seconds, trials
+from flows.wording import MISSING, ago, clock, number, printable, seconds, trials
 
 if TYPE_CHECKING:
     from flows.show import CurvePoint, TrialWhole
@@ -126,7 +126,9 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
         console.print(Text(f"  not shown for want of room: {', '.join(hidden)}", style="dim"), soft_wrap=True)
     for trial in mine:
         if trial.reason:
-            console.print(Text(f"  trial {trial.number}: {trial.reason}", style="red"), soft_wrap=True)
+            console.print(
+                Text(f"  trial {trial.number}: {printable(trial.reason)}", style="red"), soft_wrap=True
+            )
 
 
 def differing(params: Sequence[dict[str, Any]]) -> list[str]:
@@ -177,7 +179,7 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
         kept = f" (epoch {trial.epoch})" if trial.epoch else ""
         yield "value", ", ".join(f"{goal.metric} {number(value, 6)}" for goal, value in goals) + kept
     if trial.reason:
-        yield "reason", trial.reason
+        yield "reason", printable(trial.reason)
     yield "parameters", listed(trial.params) or "none"
     yield "seed", str(trial.seed)
     yield "trained", f"{trial.epochs} epochs in {seconds(trial.seconds)}"

@@ -11,6 +11,8 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
+from flows.wording import printable
+
 GAP = 3
 SHRUNK = 24
 ALWAYS = 0
@@ -85,4 +87,4 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
 
 
 def _text(cell: str | Text) -> Text:
-    return cell if isinstance(cell, Text) else Text(cell)
+    return cell if isinstance(cell, Text) else Text(printable(cell))

@@ -17,7 +17,7 @@ def number(value: Any, digits: int = 4) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return _rounded(value, digits)
-    return str(value)
+    return printable(str(value))
 
 
 def _rounded(value: float, digits: int) -> str:
@@ -71,6 +71,11 @@ def seconds(value_s: float | None) -> str:
 def ago(at: float, now: float) -> str:
     """How long ago: 5 s ago."""
     return f"{seconds(max(0.0, now - at))} ago"
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that could move a terminal's cursor, colour it or turn it round."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def clock(at: float) -> str:

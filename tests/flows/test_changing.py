@@ -88,7 +88,7 @@ def test_stop_says_when_nobody_runs_it(home, velodrome):
 
 def test_stop_does_not_wait_for_ever(home):
     own(home, write_sweep(home, state="running"), living_owner())
-    with pytest.raises(OwnedElsewhere, match="within 0.3 s"):
+    with pytest.raises(OwnedElsewhere, match=r"within 0\.3 s"):
         stop("digits", limit_s=0.3)
 
 

@@ -43,7 +43,7 @@ def test_a_table_from_another_folder_keeps_its_path(home):
 
 def test_nothing_is_ever_replaced(home):
     Path("digits.yaml").write_text("mine")
-    with pytest.raises(WrongInput, match="digits.yaml is there"):
+    with pytest.raises(WrongInput, match=r"digits\.yaml is there"):
         new("builtin:digits")
     assert Path("digits.yaml").read_text() == "mine"
     Path("link.yaml").symlink_to("nowhere.yaml")

@@ -40,7 +40,8 @@ def test_status_json_is_the_contracts(home, velodrome):
     assert found["test_reads"] == 0
     trial = found["trials"][0]
     assert list(trial) == [
-        "family", "number", "state", "params", "value", "epochs", "attempts", "seconds", "reason", "mlflow_run_id",
+        "family", "number", "state", "params", "value", "epochs", "attempts", "seconds",
+        "reason", "mlflow_run_id",
     ]  # fmt: skip
     assert (trial["family"], trial["number"], trial["value"], trial["epochs"]) == ("text_cnn", 0, 0.91, 5)
     failed = found["trials"][1]
@@ -106,6 +107,15 @@ def test_tables_show_markup_as_text(home, velodrome):
     assert "[bold]asked[/bold]" in out
     assert "0.985" in out
     assert "velodrome show digits --family image_cnn --trial 1" in out
+
+
+def test_what_failed_code_printed_cannot_steer_the_terminal(home, velodrome):
+    evil = "error: \x1b[2J\x1b]0;title\x07 \u202egnp.exe"
+    write_sweep(home, trials=(trial_of("text_cnn", 0, "failed", reason=evil, params={"a": evil}),))
+    for command in (("status", "digits"), ("show", "digits", "--trial", "0")):
+        out = velodrome(*command).out
+        assert "error: \\x1b[2J" in out
+        assert not {"\x1b", "\x07", "\u202e"} & set(out)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.doctor import doctor, required, satisfies
+from flows.doctor import doctor
 from flows.listening import program_of
 from flows.progress import Progress, line_of, table_of
+from flows.requirements import required, satisfies
 from flows.screens import thinned
 from flows.show import CurvePoint
 from flows.tables import Column, fitted, fitting
@@ -120,7 +121,8 @@ def test_a_long_curve_is_thinned_but_keeps_its_ends_and_the_best():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.98765432, "0.9877"), (1e-5, "1e-5"), (3.2e-4, "3.2e-4"), (123456789.0, "1.235e8"), (0.0, "0"), (True, "true"),
+    [(0.98765432, "0.9877"), (1e-5, "1e-5"), (3.2e-4, "3.2e-4"), (123456789.0, "1.235e8"), (0.0, "0"),
+     (True, "true"),
      (None, "-"), ([3, 4], "[3, 4]"), ("adam", "adam"), (float("inf"), "inf"), (-0.00012345, "-1.234e-4")],
 )  # fmt: skip
 def test_numbers_are_short(value, text):
@@ -170,9 +172,11 @@ def test_bounds_of_packages():
 
 @pytest.mark.parametrize(
     ("name", "command", "program"),
-    [("raylet", [], "raylet"), ("ray::Lane.run", [], "ray"), ("python", ["python", "-m", "mlflow", "server"], "mlflow"),
+    [("raylet", [], "raylet"), ("ray::Lane.run", [], "ray"),
+     ("python", ["python", "-m", "mlflow", "server"], "mlflow"),
      ("python", ["python", "-m", "flows.cli", "ui"], "flows.cli"), ("sshd", ["sshd"], None),
-     ("python", ["python", "/v/lib/site-packages/ray/dashboard/agent.py"], "ray agent"), ("bash", ["bash", "x"], None)],
+     ("python", ["python", "/v/lib/site-packages/ray/dashboard/agent.py"], "ray agent"),
+     ("bash", ["bash", "x"], None)],
 )  # fmt: skip
 def test_whose_port_it_is(name, command, program):
     assert program_of(name, command) == program

@@ -292,13 +292,17 @@ class Coordinator:
 
     def _assignment(self, trial: TrialRow, attempt: str) -> Assignment:
         family, confirming = self.spec.family(trial.family), trial.role == "confirm"
-        goal, keep = self.spec.objectives[0], self.spec.keep_models
+        goal, keep, having = (
+            self.spec.objectives[0],
+            self.spec.keep_models,
+            self.book.with_model(trial.family),
+        )
         return Assignment(
             attempt=attempt, role=trial.role, family=trial.family, number=trial.number,
             ordinal=trial.attempts, params=trial.params, seed=trial.seed, read_test=confirming,
             resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
-            keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.with_model(trial.family)),
+            keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
         )  # fmt: skip
 
     def _take_over(self, same_driver: bool) -> None:

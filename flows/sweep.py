@@ -12,6 +12,7 @@ from flows.continuing import Carried, carry
 from flows.ownership import taken
 from flows.preparing import Prepared, facts_of, prepare
 from flows.status import SweepStatus, run_ids, status_of
+from infra.coordinator.policy import used_up
 from infra.errors import Refused, WrongInput
 from infra.home import Home, ledger_url
 from infra.ledger import views
@@ -73,14 +74,14 @@ def carry_on(label: str, *, home: Home | None = None, address: str | None = None
 
 
 def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
-    if _is_done(ledger, row):
+    nothing_left = _nothing_left(ledger, row)
+    if nothing_left is not None:
         with sending(ledger, row, place) as sender:
             waiting = sender.unsent()
             unsent = sender.drain(DRAIN_LIMIT_S)
         _say_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
-        more = f"`velodrome extend {row.label} --trials +N` adds trials"
-        stderr_line(f"{row.label} is finished: nothing to run{sent}. {more}.")
+        stderr_line(f"{row.label} is finished: {nothing_left}{sent}.")
         return _status(ledger, row, place)
     ended = run(ledger, row, place, address=address)
     _say_unsent(ended.unsent)
@@ -92,6 +93,15 @@ def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> Swe
             log=str(place.logs / row.label),
         )
     return _status(ledger, row, place)
+
+
+def _nothing_left(ledger: Ledger, row: SweepRow) -> str | None:
+    """Why there is nothing to run, and what would change that; None where there is something."""
+    if _is_done(ledger, row):
+        return f"nothing to run (`velodrome extend {row.label} --trials +N` adds trials)"
+    spent = row.facts.get("spent", {})
+    why = used_up(row.spec, *(spent.get(name, 0.0) for name in ("elapsed_s", "gpu_s", "cpu_s")))
+    return None if why is None else f"{why} (a larger one in its file carries it on)"
 
 
 def _status(ledger: Ledger, row: SweepRow, place: Home) -> SweepStatus:

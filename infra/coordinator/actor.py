@@ -22,8 +22,10 @@ import ray
 
 from infra.coordinator.core import Coordinator
 from infra.errors import Fenced, LedgerUnavailable
+from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from infra.protocol import Ended, LaneHello, Pulse, Report, Work
+from infra.spec import Resources
 
 TICK_S = 0.5
 LEDGER_WAIT_S = 600.0
@@ -43,7 +45,7 @@ class ActorSettings:
     token: str
     role: str
     lanes: int
-    shapes: Mapping[str, str]
+    resources: Mapping[str, Resources]  # of each family, settled on this cluster
     storage: str
 
 
@@ -55,7 +57,7 @@ class Standing:
     stopping: str | None
     lanes: int
     running: int
-    wanted: Mapping[str, int]
+    wanted: Mapping[str, tuple[Resources, int]]  # by shape: what its trials need, how many have not ended
     start_failures: tuple[str, ...]
 
 
@@ -76,6 +78,7 @@ class CoordinatorActor:
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._core = self._build(same_driver=again)
         self._settle_due = threading.Event()
+        self._settle_due.set()
         for loop in (self._ticking, self._settling):
             threading.Thread(target=loop, daemon=True).start()
 
@@ -149,7 +152,7 @@ class CoordinatorActor:
                     epoch=ledger.raise_epoch(settings.sweep_id, settings.token),
                     role=settings.role,
                     lanes=settings.lanes,
-                    shapes=settings.shapes,
+                    resources=settings.resources,
                     same_driver=same_driver,
                 )
             except LedgerUnavailable:
@@ -173,21 +176,10 @@ class CoordinatorActor:
                 shutil.rmtree(Path(self._settings.storage) / folder, ignore_errors=True)
 
     def _alive(self, hello: LaneHello) -> bool:
-        return hello.host != self._host or process_started_at(hello.pid) is not None
+        return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
 
     def _end_process(self, hello: LaneHello) -> None:
         if hello.host == self._host and process_started_at(hello.pid) == hello.pid_started_at:
             os.kill(hello.pid, signal.SIGKILL)
         elif (handle := self._handles.get(hello.lane)) is not None:
             ray.kill(handle)
-
-
-def process_started_at(pid: int) -> float | None:
-    """When the process of that id began, in seconds since 1970; None where there is none or it is dead."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.NoSuchProcess:
-        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from infra.coordinator.policy import is_broken
 from infra.ledger.rows import TrialRow
@@ -25,10 +25,12 @@ class Book:
         self._asks = asks
         self._trials: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._quota = {family.name: family.trials for family in spec.families}
+        self._with_model: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._again: deque[TrialRow] = deque()
         self._fresh: deque[TrialRow] = deque()
         for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
             self._trials.setdefault(trial.family, {})[trial.number] = trial
+            self.note_model(trial)
             if trial.state == "waiting":
                 self.queue(trial)
 
@@ -40,18 +42,18 @@ class Book:
         """Puts a trial in line: before all fresh ones if it ran before."""
         (self._again if trial.attempts else self._fresh).append(trial)
 
-    def take_waiting(self, families: frozenset[str]) -> TrialRow | None:
-        """The next trial in line of those families."""
+    def take_waiting(self, fits: Callable[[TrialRow], bool]) -> TrialRow | None:
+        """The next trial in line that fits."""
         for line in (self._again, self._fresh):
             for trial in line:
-                if trial.family in families:
+                if fits(trial):
                     line.remove(trial)
                     return trial
         return None
 
-    def has_fresh(self, families: frozenset[str]) -> bool:
-        """Whether a fresh trial of those families is in line."""
-        return any(trial.family in families for trial in self._fresh)
+    def has_fresh(self, fits: Callable[[TrialRow], bool]) -> bool:
+        """Whether a fresh trial that fits is in line."""
+        return any(fits(trial) for trial in self._fresh)
 
     def grow(self, family: str, quota: int) -> None:
         """Sets how many trials a family gets in all."""
@@ -62,9 +64,17 @@ class Book:
         """How many trials each family has."""
         return {family: len(trials) for family, trials in self._trials.items()}
 
-    def of(self, family: str) -> Sequence[TrialRow]:
-        """A family's trials by number."""
-        return list(self._trials[family].values())
+    def note_model(self, trial: TrialRow) -> None:
+        """Takes note that the trial has a kept model, or has none any more."""
+        having = self._with_model.setdefault(trial.family, {})
+        if trial.model:
+            having[trial.number] = trial
+        else:
+            having.pop(trial.number, None)
+
+    def with_model(self, family: str) -> Sequence[TrialRow]:
+        """The family's trials that have a kept model."""
+        return list(self._with_model[family].values())
 
     def every(self) -> list[TrialRow]:
         """All trials."""
@@ -74,8 +84,12 @@ class Book:
         """Whether all of the family's first trials ended in an error of its code."""
         return is_broken(trial for trial in self._trials[family].values() if trial.ended)
 
-    def open_trials(self, family: str) -> int:
-        """How many trials of the family are still to be run or running."""
-        trials = self._trials[family].values()
-        to_ask = 0 if not self._asks or self.broken(family) else max(0, self._quota[family] - len(trials))
-        return to_ask + sum(not trial.ended for trial in trials)
+    def to_ask(self, family: str) -> int:
+        """How many more trials of the family may be asked for."""
+        if not self._asks or self.broken(family):
+            return 0
+        return max(0, self._quota[family] - len(self._trials[family]))
+
+    def not_ended(self, family: str) -> list[TrialRow]:
+        """Trials of the family that wait or run."""
+        return [trial for trial in self._trials[family].values() if not trial.ended]

@@ -8,6 +8,7 @@ write fails the object must be thrown away and made again from the ledger: memor
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,15 +16,18 @@ from typing import Any
 from infra.coordinator import policy
 from infra.coordinator.attempts import Attempts, Running
 from infra.coordinator.book import Book
+from infra.lanes.shapes import shape_of
 from infra.ledger import views
+from infra.ledger.revival import revive
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
 from infra.samplers import deciding_reports
-from infra.spec import derived_seed
+from infra.spec import Resources, derived_seed
 from infra.study import Studies
 
 IDLE_WAIT_S = 0.25
+DEAF_S = 5.0  # ten times as long as two ticks are apart
 
 
 @dataclass(slots=True)
@@ -45,7 +49,7 @@ class Coordinator:
         epoch: int,
         role: str = "search",
         lanes: int = 1,
-        shapes: Mapping[str, str] | None = None,
+        resources: Mapping[str, Resources] | None = None,
         same_driver: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -55,7 +59,8 @@ class Coordinator:
             epoch: the owner epoch that was claimed for this object.
             role: `search` asks Optuna for trials; `confirm` runs the confirmations that wait.
             lanes: how many trials run at once, for the size of the first batch.
-            shapes: the resource shape of each family; families of one shape share lanes.
+            resources: what a worker of each family gets, settled on this cluster; families of one shape
+                share lanes.
             same_driver: an earlier coordinator of this driver died; its lanes live and their attempts go on.
             clock: seconds since 1970.
         """
@@ -63,7 +68,7 @@ class Coordinator:
         self._clock = clock
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
         self.spec = self.sweep.spec
-        self._shapes = dict(shapes or {})
+        self._resources = dict(resources or {family.name: family.resources for family in self.spec.families})
         self.state = "running"
         records = views.journal_records(ledger, sweep_id) if role == "search" else ()
         self._studies = Studies(self.spec, records) if role == "search" else None
@@ -76,7 +81,7 @@ class Coordinator:
         self._given_up: set[tuple[str, int, float]] = set()
         self._spent: dict[str, float] = {"elapsed_s": 0.0, "gpu_s": 0.0, "cpu_s": 0.0}
         self._spent.update(self.sweep.facts.get("spent", {}))
-        self._counted_until = self._saved_until = clock()
+        self._counted_until = self._saved_until = self._ticked_at = clock()
         self._take_over(same_driver)
 
     def enter(self, hello: LaneHello) -> None:
@@ -150,6 +155,7 @@ class Coordinator:
         """
         self.settle()
         now = self._clock()
+        self._forgive_own_deafness(now)
         for lane in list(self._lanes.values()):
             silent_s = now - lane.heard_at
             if not alive(lane.hello):
@@ -163,6 +169,14 @@ class Coordinator:
         if self.state == "running" and self.done:
             self._conclude()
         self._commit()
+
+    def _forgive_own_deafness(self, now: float) -> None:
+        """Lanes are not to blame for silence while this process itself could not listen: it was stopped,
+        starved, or asked a sampler for long."""
+        if now - self._ticked_at > DEAF_S:
+            for lane in self._lanes.values():
+                lane.heard_at = now
+        self._ticked_at = now
 
     def stop(self, why: str) -> None:
         """Asks every lane to write a checkpoint and leave; running trials go back to waiting."""
@@ -189,7 +203,9 @@ class Coordinator:
     @property
     def done(self) -> bool:
         """Whether every trial that was asked for, and every one that may be, has ended."""
-        return not any(self.book.open_trials(family.name) for family in self.spec.families)
+        return not any(
+            self.book.to_ask(family.name) or self.book.not_ended(family.name) for family in self.spec.families
+        )
 
     @property
     def lanes(self) -> int:
@@ -202,13 +218,18 @@ class Coordinator:
         return len(self._attempts.running)
 
     @property
-    def wanted(self) -> dict[str, int]:
-        """For each shape, how many trials have not ended."""
-        wanted: dict[str, int] = {}
+    def wanted(self) -> dict[str, tuple[Resources, int]]:
+        """For each shape that trials need, its resources and how many of them have not ended."""
+        counts: Counter[str] = Counter()
+        by_shape: dict[str, Resources] = {}
         for family in self.spec.families:
-            shape = self._shape(family.name)
-            wanted[shape] = wanted.get(shape, 0) + self.book.open_trials(family.name)
-        return wanted
+            usual = self._resources[family.name]
+            needs = [(usual, self.book.to_ask(family.name))]
+            needs += [(self._needs(trial), 1) for trial in self.book.not_ended(family.name)]
+            for resources, count in needs:
+                by_shape[shape_of(resources)] = resources
+                counts[shape_of(resources)] += count
+        return {shape: (by_shape[shape], count) for shape, count in counts.items() if count}
 
     def take_dropped_models(self) -> list[str]:
         """Folders of models that nobody needs any more, once."""
@@ -234,17 +255,17 @@ class Coordinator:
     def _work_for(self, hello: LaneHello) -> Work:
         if self.stopping is not None or self.state != "running":
             return Work(leave=True)
-        families = self._families_of(hello.shape)
+        fits = self._fitting(hello.shape)
         for running in self._attempts.running.values():
             if running.lane == hello.lane:  # the answer to an earlier call was lost on its way
                 return Work(attempts=(self._assignment(running.trial, running.attempt),))
-        trial = self.book.take_waiting(families) or self._ask(hello.shape)
+        trial = self.book.take_waiting(fits) or self._ask(hello.shape)
         if trial is None:
-            busy = any(running.trial.family in families for running in self._attempts.running.values())
+            busy = any(fits(running.trial) for running in self._attempts.running.values())
             return Work(wait_s=IDLE_WAIT_S) if busy else Work(leave=True)
         attempt = f"{self.sweep.id}-{trial.role}-{trial.family}-{trial.number}-{trial.attempts + 1}"
         self._attempts.start(trial, hello, attempt)
-        if not self.book.has_fresh(families):
+        if not self.book.has_fresh(fits):
             self._ask_due.append(hello.shape)
         return Work(attempts=(self._assignment(trial, attempt),))
 
@@ -252,7 +273,9 @@ class Coordinator:
         if self._studies is None:
             return None
         closed = frozenset(
-            f.name for f in self.spec.families if self._shape(f.name) != shape or self.book.broken(f.name)
+            f.name
+            for f in self.spec.families
+            if shape_of(self._resources[f.name]) != shape or self.book.broken(f.name)
         )
         family = policy.next_family(self.spec.families, self.book.asked, closed)
         if family is None:
@@ -275,7 +298,7 @@ class Coordinator:
             ordinal=trial.attempts, params=trial.params, seed=trial.seed, read_test=confirming,
             resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
-            keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.of(trial.family)),
+            keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.with_model(trial.family)),
         )  # fmt: skip
 
     def _take_over(self, same_driver: bool) -> None:
@@ -297,6 +320,8 @@ class Coordinator:
         payload = {"role": self._role, "same_driver": same_driver}
         self._attempts.batch.event("session", self._clock(), payload)
         self._warm_start()
+        # The first questions are asked while lanes come up: they load Optuna's and SciPy's modules.
+        self._ask_due = [shape for shape in self.wanted if not self.book.has_fresh(self._fitting(shape))]
         self._commit()
 
     def _remember_lane(self, lane: str, facts: dict[str, Any]) -> None:
@@ -362,7 +387,7 @@ class Coordinator:
         passed, self._counted_until = now - self._counted_until, now
         self._spent["elapsed_s"] += passed
         for running in self._attempts.running.values():
-            resources = self.spec.family(running.trial.family).resources
+            resources = self._needs(running.trial)
             self._spent["gpu_s"] += passed * resources.workers * (resources.gpus or 0.0)
             self._spent["cpu_s"] += passed * resources.workers * resources.cpus
         why = policy.used_up(self.spec, self._spent["elapsed_s"], self._spent["gpu_s"], self._spent["cpu_s"])
@@ -389,11 +414,12 @@ class Coordinator:
         self.sweep.facts.update(facts)
         self._attempts.batch.sweep["facts"] = self.sweep.facts
 
-    def _shape(self, family: str) -> str:
-        return self._shapes.get(family, "")
+    def _fitting(self, shape: str) -> Callable[[TrialRow], bool]:
+        return lambda trial: shape_of(self._needs(trial)) == shape
 
-    def _families_of(self, shape: str) -> frozenset[str]:
-        return frozenset(family.name for family in self.spec.families if self._shape(family.name) == shape)
+    def _needs(self, trial: TrialRow) -> Resources:
+        """What a worker of the trial gets: its family's resources, or what `retry` gave it."""
+        return replace(self._resources[trial.family], **(trial.resources or {}))
 
     def _commit(self) -> None:
         batch = self._attempts.batch
@@ -402,17 +428,6 @@ class Coordinator:
         if not batch.empty:
             self._ledger.commit(self.sweep.id, self._epoch, batch)
             self._attempts.batch = type(batch)()
-
-
-def revive(trial: TrialRow, resources: Mapping[str, Any] | None) -> None:
-    """A failed trial waits again, with other resources where they are given.
-
-    Its Optuna trial stays failed: the study's numbers are not ours to reuse, so a success is told to the
-    sampler as a new finished trial.
-    """
-    trial.state, trial.reason, trial.failures, trial.ended_at = "waiting", None, 0, None
-    trial.study_number, trial.objective, trial.epoch, trial.model = None, None, 0, None
-    trial.resources = dict(resources) if resources else trial.resources
 
 
 def _process(hello: LaneHello) -> tuple[str, int, float]:

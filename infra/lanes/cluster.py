@@ -9,12 +9,14 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from infra.errors import ClusterUnavailable
 from infra.home import Home
 from infra.lanes.shapes import Node
+from infra.ledger.liveness import process_started_at
 
-CONNECT_LIMIT_S = 60
+SCRATCH = "velodrome"
 
 # Read when a run starts and passed on to its controller and workers.
 RAY_TRAIN_SETTINGS = {
@@ -48,7 +50,7 @@ def connected(address: str | None, home: Home, *, working_dir: str | None = None
     import ray
 
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_TRAIN_SETTINGS.items()})
-    temp = None if address else tempfile.mkdtemp(prefix="velodrome-")
+    temp = None if address else _scratch()
     try:
         if temp is not None:
             _use_token(home)
@@ -77,6 +79,15 @@ def _init(**options: object) -> None:
             if where != "local"
             else "see `velodrome doctor`",
         ) from error
+
+
+def _scratch() -> str:
+    """A folder for Ray's sockets and logs, short enough for a socket's path; those of dead processes go."""
+    for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*-*"):
+        pid = left.name.split("-")[1]
+        if pid.isdecimal() and process_started_at(int(pid)) is None:
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"{SCRATCH}-{os.getpid()}-")
 
 
 def _use_token(home: Home) -> None:

@@ -21,6 +21,7 @@ from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
 
 POLL_S = 0.2
+MANY = 10_000
 BEAT_S = 2.0
 STOP_LIMIT_S = 25.0
 ANSWER_LIMIT_S = 120.0
@@ -110,7 +111,6 @@ class _Driver:
     ) -> None:
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
         self._by_family = shapes_of(job.spec, nodes)
-        self._shapes = {shape_of(resources): resources for resources in self._by_family.values()}
         self._runs: list[LaneRun] = []
         self._deaths = 0
         self._seen_lane_at = time.monotonic()
@@ -147,13 +147,11 @@ class _Driver:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        shapes = {family: shape_of(resources) for family, resources in self._by_family.items()}
-        plans = plan_runs(
-            self._shapes, dict.fromkeys(self._shapes, 10_000), self._nodes, self._job.spec.lanes
-        )
+        shapes = {shape_of(resources): resources for resources in self._by_family.values()}
+        plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), self._nodes, self._job.spec.lanes)
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
-            role=self._job.role, lanes=sum(plan.lanes for plan in plans), shapes=shapes,
+            role=self._job.role, lanes=sum(plan.lanes for plan in plans), resources=self._by_family,
             storage=self._job.lanes.storage,
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
@@ -226,11 +224,12 @@ class _Driver:
             self._runs.remove(run)
             self._judge(run)
         busy = {run.plan.shape for run in self._runs}
-        wanted = {shape: count for shape, count in standing.wanted.items() if count and shape not in busy}
-        if not wanted:
-            return
-        shapes = {shape: self._shapes[shape] for shape in self._shapes if shape in wanted}
-        for plan in plan_runs(shapes, wanted, self._nodes, self._job.spec.lanes):
+        wanted = {shape: need for shape, need in standing.wanted.items() if shape not in busy}
+        shapes = {shape: resources for shape, (resources, _) in wanted.items()}
+        for shape, resources in shapes.items():
+            check_placeable(shape, resources, self._nodes)  # `retry` may have asked for what is not there
+        counts = {shape: count for shape, (_, count) in wanted.items()}
+        for plan in plan_runs(shapes, counts, self._nodes, self._job.spec.lanes):
             run = LaneRun(plan, self._job.lanes, self._actor, self._scratch())
             self._runs.append(run)
             run.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import logging
 import os
 import socket
@@ -151,6 +152,7 @@ class Lane:
         ended: Ended | None = None
         reports: list[Report] = []
         self._watch.start()
+        gc.freeze()  # what was imported stays; the collection after each attempt need not look at it
         try:
             while True:
                 work = self._next(ended, reports)
@@ -194,6 +196,7 @@ class Lane:
         if ended.outcome != "failed":
             with contextlib.suppress(OSError):
                 store.delete()
+                store.folder.parent.rmdir()  # where nothing else, no kept model, is in it
 
     def _tell_and_end(self, ended: Ended, held: Sequence[Report]) -> None:
         ray.get(

@@ -34,6 +34,6 @@ class TrainingDefaults:
 def _family(spec: FamilySpec) -> Family | None:
     try:
         found = load(spec.reference)
-        return found(spec.options) if inspect.isclass(found) and issubclass(found, Family) else None
+        return None if inspect.isfunction(found) else found(spec.options)
     except TrainerError:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from urllib.parse import quote
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.tracking.redact import redact
@@ -15,15 +16,16 @@ _FRONT_ROWS = 10
 Link = Callable[[TrialRow], str | None]
 
 
-def note(sweep: SweepRow, state: Standing, link: Link) -> str:
+def note(sweep: SweepRow, state: Standing, link: Link, trials: str) -> str:
     """What was swept, what came of it, and how to get it again.
 
     Args:
         sweep: as the ledger has it.
         state: how its trials stand.
         link: where a trial's run is in the UI, or None.
+        trials: where all of them are, in Markdown.
     """
-    parts = [_what(sweep), _outcome(sweep, state), _best(sweep, state, link), _reproduce(sweep)]
+    parts = [_outcome(sweep, state, link), trials, _best(sweep, state, link), _what(sweep), _reproduce(sweep)]
     return fitted(redact("\n\n".join(part for part in parts if part)), _NOTE_CHARACTERS)
 
 
@@ -31,7 +33,7 @@ def _what(sweep: SweepRow) -> str:
     spec = sweep.spec
     goals = " and ".join(f"{goal.direction} **{goal.metric}**" for goal in spec.objectives)
     lines = [
-        f"### Sweep {sweep.label}",
+        "### What was swept",
         f"{goals.capitalize()} on `{spec.data.get('source', 'own data')}`.",
         "",
     ]
@@ -45,10 +47,16 @@ def _what(sweep: SweepRow) -> str:
     return "\n".join(lines)
 
 
-def _outcome(sweep: SweepRow, state: Standing) -> str:
+def _outcome(sweep: SweepRow, state: Standing, link: Link) -> str:
+    """One line: the UI shows no more of a note before a click."""
     order = ("complete", "pruned", "failed", "running", "waiting")
     counts = ", ".join(f"{state.states[name]} {name}" for name in order if state.states.get(name))
-    return f"**{sweep.state.capitalize()}**: {counts}." if counts else f"**{sweep.state.capitalize()}**."
+    parts = [f"Sweep **{sweep.label}** {sweep.state}"]
+    if state.winner is not None and state.winner.objective:
+        values = zip(sweep.spec.objectives, state.winner.objective, strict=True)
+        best = ", ".join(f"{goal.metric} {value:.5g}" for goal, value in values)
+        parts.append(f"best **{best}** by {_named(state.winner, link(state.winner))}")
+    return " · ".join([*parts, counts]) if counts else parts[0]
 
 
 def _best(sweep: SweepRow, state: Standing, link: Link) -> str:
@@ -63,10 +71,14 @@ def _best(sweep: SweepRow, state: Standing, link: Link) -> str:
 
 
 def _best_row(trial: TrialRow, link: str | None) -> str:
-    name = f"[{run_name(trial)}]({link})" if link else run_name(trial)
+    name = _named(trial, link)
     values = " | ".join(f"{value:.5g}" for value in trial.objective or ())
     params = ", ".join(f"{key} {_short(value)}" for key, value in trial.params.items())
     return f"| {name} | {values} | {trial.epoch} | {params} |"
+
+
+def _named(trial: TrialRow, link: str | None) -> str:
+    return f"[{run_name(trial)}]({link})" if link else run_name(trial)
 
 
 def _short(value: object) -> str:
@@ -83,6 +95,19 @@ def _reproduce(sweep: SweepRow) -> str:
     if versions:
         lines.append("- " + ", ".join(f"{name} {version}" for name, version in sorted(versions.items())))
     return "\n".join(lines)
+
+
+def trials_link(experiment_id: str, metric: str, *, maximize: bool) -> str:
+    """All runs of an experiment in the UI, best first and with their charts.
+
+    Sorted by a metric the UI lists trials flat; by time it hides them inside their parent.
+
+    Args:
+        metric: its name in MLflow, as `infra.tracking.shape.best_name` gives it.
+    """
+    key = quote(f"metrics.`{metric}`", safe="")
+    order = f"orderByKey={key}&orderByAsc={str(not maximize).lower()}"
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART&{order}"
 
 
 def run_link(experiment_id: str, run_id: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.spec import FamilySpec
 from infra.tracking.client import Missing, Rejected, Tracking
-from infra.tracking.notes import note, run_link
+from infra.tracking.notes import note, run_link, trials_link
 from infra.tracking.outbox import DROPPED
 from infra.tracking.redact import redact
 from infra.tracking.runs import Runs
@@ -248,7 +248,7 @@ class Projection:
 
     def _send_sweep(self, key: str) -> None:
         state = standing(self.sweep.spec.objectives, self.trials.values())
-        text = note(self.sweep, state, self._link)
+        text = note(self.sweep, state, self._link, self._trials_link())
         shown = (text, self.sweep.state)
         if shown == self._shown:
             return
@@ -268,6 +268,13 @@ class Projection:
         at = milliseconds(winner.ended_at or winner.created_at)
         values = zip(self.sweep.spec.objectives, winner.objective or (), strict=True)
         return [(best_name(goal.metric), value, at, 0) for goal, value in values]
+
+    def _trials_link(self) -> str:
+        goal = self.sweep.spec.objectives[0]
+        link = trials_link(
+            self._runs.experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize"
+        )
+        return f"[All trials, best first]({link})"
 
     def _link(self, trial: TrialRow) -> str | None:
         run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id

@@ -231,8 +231,9 @@ class Sender:
                 if left_s <= 0:
                     break
                 self._turn.wait(left_s)
-            self._hurry = False
-        return self.unsent()
+            self._hurry, failed = False, self._failures > failures
+        # All events may be there, and a state or a model of the end not yet.
+        return max(self.unsent(), int(failed))
 
     def _run(self) -> None:
         while not self._stopping:

@@ -178,14 +178,18 @@ def report_points(event: EventRow) -> list[Point]:
 
 
 def final_points(sweep: SweepRow, trial: TrialRow) -> list[Point]:
-    """What is known at a trial's end: its numbers at the kept epoch, and its facts."""
+    """What is known at a trial's end: its numbers at the kept epoch, and its facts.
+
+    All at step 0: the UI draws bars, one a trial, where no run has a later step.
+    """
     at = milliseconds(trial.ended_at or trial.created_at)
     best = {best_name(n): v for n, v in trial.metrics.items() if n.startswith("val/")}
     named = zip(sweep.spec.objectives, trial.objective or (), strict=False)
     best |= {best_name(goal.metric): value for goal, value in named}
     test = {n: v for n, v in trial.metrics.items() if n.startswith("test/")}
     facts = {n: v for n, v in trial.facts.items() if n in FACTS or n.startswith("system/")}
-    return _points({**best, **test, **facts}, at, trial.epoch)
+    kept = {"best/epoch": trial.epoch} if best else {}
+    return _points({**best, **kept, **test, **facts}, at, 0)
 
 
 def _points(values: Mapping[str, Any], at: int, step: int) -> list[Point]:

@@ -80,7 +80,7 @@ class Bench:
 
 def hello(lane: str = "lane-0", pid: int = 100) -> LaneHello:
     """A lane's process."""
-    return LaneHello(lane=lane, shape="", host="h", pid=pid, pid_started_at=float(pid))
+    return LaneHello(lane=lane, shape="1x1cpu", host="h", pid=pid, pid_started_at=float(pid))
 
 
 def score(params: dict[str, object], epoch: int) -> float:

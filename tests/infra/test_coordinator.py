@@ -70,10 +70,10 @@ def test_an_attempt_of_a_dead_lane_goes_on_elsewhere(bench: Bench) -> None:
     coordinator.enter(first)
     coordinator.enter(second)
     (lost,) = coordinator.next_attempts(first).attempts
-    bench.clock.now += 10
-    coordinator.pulse(second, None)
-    bench.clock.now += 10
-    coordinator.tick()
+    for _ in range(5):
+        bench.clock.now += 4
+        coordinator.pulse(second, None)
+        coordinator.tick()
     (again,) = coordinator.next_attempts(second).attempts
     assert (again.number, again.ordinal) == (lost.number, 2)
     late = [Report(epoch=1, metrics={GOAL: 0.99}, at=bench.clock())]
@@ -244,3 +244,17 @@ def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
     assert made <= 6
     coordinator.tick()
     assert coordinator.state == "failed"
+
+
+def test_silence_while_the_coordinator_could_not_listen_is_forgiven(bench: Bench) -> None:
+    """A coordinator that was stopped for a minute finds every lane silent, and blames none."""
+    coordinator = bench.begin(sweep())
+    coordinator.enter(hello())
+    coordinator.next_attempts(hello())
+    bench.clock.now += 60
+    coordinator.tick()
+    assert coordinator.lanes == 1
+    for _ in range(4):
+        bench.clock.now += 4
+        coordinator.tick()
+    assert coordinator.lanes == 0

@@ -171,16 +171,16 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "long number with underscores"])
 def test_a_hostile_file_is_refused_at_once(name: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(YamlError):
         load(HOSTILE[name], "f.yaml")
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_long_text_that_looks_like_a_number_takes_linear_time() -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     assert isinstance(load(HOSTILE["long number with underscores"], "f.yaml").value["a"], str)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")

@@ -57,6 +57,7 @@ def test_every_trial_is_a_child_with_its_state_its_points_and_its_parameters(
     assert accuracy == [(epoch, pytest.approx(0.9 * epoch / 5)) for epoch in range(1, 6)]
     best = runs["image_cnn-0001"].data
     assert best.metrics["best/accuracy"] == 0.9
+    assert best.metrics["best/epoch"] == 5
     assert best.metrics["parameters"] == 9000
     assert best.params == {"learning_rate": "0.005", "optimizer": "sgd", "momentum": "0.5", "hidden": "64"}
     assert runs["rnn-0000"].data.tags["velodrome.state"] == "pruned"

@@ -74,7 +74,7 @@ def check_whole(mlflow: Any, story: Story) -> None:
     assert statuses == {story.spec.name: "FINISHED", "rnn-0000": "FINISHED", "rnn-0001": "KILLED"}
     assert points_of(mlflow, runs["rnn-0000"], "val/accuracy") == [(1, 0.4), (2, 0.8)]
     assert points_of(mlflow, runs["rnn-0001"], "val/accuracy") == [(1, 0.1)]
-    assert points_of(mlflow, runs["rnn-0000"], "best/accuracy") == [(2, 0.8)]
+    assert points_of(mlflow, runs["rnn-0000"], "best/accuracy") == [(0, 0.8)]
     assert runs["rnn-0000"].data.params["learning_rate"] == "0.01"
     assert len(runs["rnn-0001"].inputs.dataset_inputs) == 1
 

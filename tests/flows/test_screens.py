@@ -71,9 +71,10 @@ def test_a_line_says_all_that_a_person_waits_for():
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_live_table_fits_the_terminal(width):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    console.print(table_of(spec_of(), snapshot()))
+    console.print(table_of(spec_of(), snapshot(), width))
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
+    assert "…" not in console.file.getvalue()
     assert any("image_cnn" in line and "3/4" in line and "0.985" in line for line in lines)
 
 

@@ -53,9 +53,7 @@ def _table(group: Group, width: int) -> Table:
     columns = [Column(heading="sweep", cells=[row.sweep for row in rows], shrinks=True)] if several else []
     columns += [
         Column(heading="family", cells=[row.family for row in rows], shrinks=True),
-        Column(
-            heading="trial", cells=[f"{row.number}{'*' if row.on_front else ' '}" for row in rows], right=True
-        ),
+        Column(heading="trial", cells=[_number(row, len(rows)) for row in rows], right=True),
     ]
     columns += [
         Column(
@@ -77,6 +75,10 @@ def _table(group: Group, width: int) -> Table:
         )
     objectives = {goal.metric for goal in goals}
     return fitted([*columns, *_cost_columns(rows, objectives)], width, bold_rows=frozenset({0}))
+
+
+def _number(row: Row, of: int) -> str:
+    return f"{row.number}{'*' if row.on_front and of > 1 else ' '}"
 
 
 def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[Column]:

@@ -210,10 +210,17 @@ def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: 
             right=True,
             gives_way=0 if name in first else 1,
         )
-        for name in [*first, *(name for name in names if name not in first)]
+        for name in [*first, *sorted(set(names) - set(first), key=_by_section)]
     ]
     bold = frozenset(place for place, point in enumerate(points) if point.epoch == kept)
     return fitted(columns, width, bold_rows=bold)
+
+
+def _by_section(metric: str) -> tuple[int, str]:
+    """What says how good a model is comes before how it was trained, and that before the machine."""
+    sections = ("val", "train")
+    section = metric.partition("/")[0]
+    return (sections.index(section) if section in sections else len(sections), metric)
 
 
 def thinned(curve: Sequence[CurvePoint], kept: int, rows: int = CURVE_ROWS) -> list[CurvePoint]:

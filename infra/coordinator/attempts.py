@@ -141,10 +141,12 @@ class Attempts:
     def _drop_beaten_models(self, trial: TrialRow) -> None:
         if trial.role != "search":
             return
-        family = self._book.of(trial.family)
+        self._book.note_model(trial)
+        family = self._book.with_model(trial.family)
         for beaten in policy.models_to_drop(self._spec.objectives[0], self._spec.keep_models, family):
             self.dropped_models.append(str(beaten.model))
             beaten.model = None
+            self._book.note_model(beaten)
             self.batch.trials[beaten.key] = beaten
 
     def fail(self, running: Running, reason: str, detail: str) -> None:

@@ -25,10 +25,12 @@ class Book:
         self._asks = asks
         self._trials: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._quota = {family.name: family.trials for family in spec.families}
+        self._with_model: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._again: deque[TrialRow] = deque()
         self._fresh: deque[TrialRow] = deque()
         for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
             self._trials.setdefault(trial.family, {})[trial.number] = trial
+            self.note_model(trial)
             if trial.state == "waiting":
                 self.queue(trial)
 
@@ -62,9 +64,17 @@ class Book:
         """How many trials each family has."""
         return {family: len(trials) for family, trials in self._trials.items()}
 
-    def of(self, family: str) -> Sequence[TrialRow]:
-        """A family's trials by number."""
-        return list(self._trials[family].values())
+    def note_model(self, trial: TrialRow) -> None:
+        """Takes note that the trial has a kept model, or has none any more."""
+        having = self._with_model.setdefault(trial.family, {})
+        if trial.model:
+            having[trial.number] = trial
+        else:
+            having.pop(trial.number, None)
+
+    def with_model(self, family: str) -> Sequence[TrialRow]:
+        """The family's trials that have a kept model."""
+        return list(self._with_model[family].values())
 
     def every(self) -> list[TrialRow]:
         """All trials."""

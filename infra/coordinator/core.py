@@ -220,13 +220,16 @@ class Coordinator:
     @property
     def wanted(self) -> dict[str, tuple[Resources, int]]:
         """For each shape that trials need, its resources and how many of them have not ended."""
-        needs: list[Resources] = []
+        counts: Counter[str] = Counter()
+        by_shape: dict[str, Resources] = {}
         for family in self.spec.families:
-            needs += [self._resources[family.name]] * self.book.to_ask(family.name)
-            needs += [self._needs(trial) for trial in self.book.not_ended(family.name)]
-        by_shape = {shape_of(entry): entry for entry in needs}
-        counts = Counter(shape_of(entry) for entry in needs)
-        return {shape: (by_shape[shape], count) for shape, count in counts.items()}
+            usual = self._resources[family.name]
+            needs = [(usual, self.book.to_ask(family.name))]
+            needs += [(self._needs(trial), 1) for trial in self.book.not_ended(family.name)]
+            for resources, count in needs:
+                by_shape[shape_of(resources)] = resources
+                counts[shape_of(resources)] += count
+        return {shape: (by_shape[shape], count) for shape, count in counts.items() if count}
 
     def take_dropped_models(self) -> list[str]:
         """Folders of models that nobody needs any more, once."""
@@ -289,13 +292,17 @@ class Coordinator:
 
     def _assignment(self, trial: TrialRow, attempt: str) -> Assignment:
         family, confirming = self.spec.family(trial.family), trial.role == "confirm"
-        goal, keep = self.spec.objectives[0], self.spec.keep_models
+        goal, keep, having = (
+            self.spec.objectives[0],
+            self.spec.keep_models,
+            self.book.with_model(trial.family),
+        )
         return Assignment(
             attempt=attempt, role=trial.role, family=trial.family, number=trial.number,
             ordinal=trial.attempts, params=trial.params, seed=trial.seed, read_test=confirming,
             resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
-            keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.of(trial.family)),
+            keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
         )  # fmt: skip
 
     def _take_over(self, same_driver: bool) -> None:

@@ -30,10 +30,12 @@ def after_failure(reason: str, failures: int) -> Literal["retry", "fail"]:
 
 def is_broken(ended: Iterable[TrialRow]) -> bool:
     """Whether a family can't work at all: its first five trials all ended in an error of its code."""
-    trials = list(ended)
-    return len(trials) >= BROKEN_AFTER and all(
-        trial.state == "failed" and (trial.reason or "").startswith("error") for trial in trials
-    )
+    errors = 0
+    for trial in ended:
+        if trial.state != "failed" or not (trial.reason or "").startswith("error"):
+            return False
+        errors += 1
+    return errors >= BROKEN_AFTER
 
 
 def next_family(

@@ -68,6 +68,8 @@ def connected(address: str | None, home: Home, *, working_dir: str | None = None
 def _init(**options: object) -> None:
     import ray
 
+    # It announces the token that we chose; `doctor` tells of it.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -56,13 +56,15 @@ class AttemptHooks:
         self.steps += 1
         report = Report(epoch=epoch, metrics={**metrics, **self._process.sample()}, at=self._clock())
         with self._lock:
-            self._held.append(report)
             passed, self._last = range(self._last + 1, epoch + 1), epoch
             deciding = self.assignment.deciding
             if deciding != "every" and not any(number in passed for number in deciding):
+                self._held.append(report)
                 return not self.void
-            go = self._line.decide(self.assignment.attempt, list(self._held))
-            self._held.clear()
+            sent = list(self._held)
+        # Only here, never by a heartbeat: the pruner is asked about a report when it is new.
+        go = self._line.decide(self.assignment.attempt, [*sent, report])
+        self._delivered(sent)
         return go and not self.void
 
     def alive(self, step: int) -> None:
@@ -86,13 +88,18 @@ class AttemptHooks:
         return None if loaded is None else (loaded.tensors, loaded.document)
 
     def beat(self) -> None:
-        """One heartbeat with all that is held; what could not be delivered stays held."""
+        """One heartbeat with all that is held; what could not be delivered stays held. Training goes on
+        meanwhile: a call may wait for a coordinator that is just starting anew."""
         with self._lock:
             sent = list(self._held)
-            pulse = self._line.pulse(self.assignment.attempt, sent)
-            self._held.clear()
+        pulse = self._line.pulse(self.assignment.attempt, sent)
+        self._delivered(sent)
         self.stop = self.stop or pulse.stop
         self.void = self.void or pulse.void
+
+    def _delivered(self, sent: list[Report]) -> None:
+        with self._lock:
+            self._held = self._held[len(sent) :] if self._held[: len(sent)] == sent else self._held
 
     def take_held(self) -> list[Report]:
         """The reports that have not been told yet, to travel with the end."""

@@ -71,9 +71,10 @@ def test_a_line_says_all_that_a_person_waits_for():
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_live_table_fits_the_terminal(width):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    console.print(table_of(spec_of(), snapshot()))
+    console.print(table_of(spec_of(), snapshot(), width))
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
+    assert "…" not in console.file.getvalue()
     assert any("image_cnn" in line and "3/4" in line and "0.985" in line for line in lines)
 
 
@@ -121,7 +122,8 @@ def test_a_long_curve_is_thinned_but_keeps_its_ends_and_the_best():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.98765432, "0.9877"), (1e-5, "1e-5"), (3.2e-4, "3.2e-4"), (123456789.0, "1.235e8"), (0.0, "0"),
+    [(0.98765432, "0.9877"), (1e-5, "1e-5"), (3.2e-4, "3.2e-4"), (123456789.0, "1.235e8"),
+     (87180.0, "87180"), (0.0, "0"),
      (True, "true"),
      (None, "-"), ([3, 4], "[3, 4]"), ("adam", "adam"), (float("inf"), "inf"), (-0.00012345, "-1.234e-4")],
 )  # fmt: skip
@@ -167,7 +169,7 @@ def test_bounds_of_packages():
     assert satisfies("2.60.0", ">=2.60,<2.61")
     assert not satisfies("2.61.0", ">=2.60,<2.61")
     assert satisfies("2.13.0+cpu", ">=2.10")
-    assert required()["ray"].startswith(">=2.60")
+    assert set(required()["ray"].split(",")) == {">=2.60", "<2.61"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from trainers import tensors
 from trainers.code import fingerprints
 from trainers.errors import InputError
 from trainers.folders import Damaged, as_json, read_folder, write_folder
@@ -136,22 +137,12 @@ def _write(
 ) -> Path:
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": versions()}
     files = {
-        WEIGHTS: _weights_bytes(weights),
+        WEIGHTS: tensors.to_bytes(weights),
         MODEL: as_json(whole),
         TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
         EXAMPLE: as_json(frame_to_json(example_rows)),
     }
     return write_folder(folder, files)
-
-
-def _weights_bytes(weights: Mapping[str, torch.Tensor]) -> bytes:
-    from safetensors.torch import save
-
-    # A copy of each: safetensors refuses tensors that share memory (tied weights do).
-    content: bytes = save(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    )
-    return content
 
 
 def versions() -> dict[str, str]:
@@ -198,13 +189,11 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
 
 def _weights(folder: Path, content: bytes) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load as load_tensors
 
     try:
-        weights: dict[str, torch.Tensor] = load_tensors(content)
+        return tensors.from_bytes(content)
     except SafetensorError as error:
         raise Damaged(f"{folder} must hold weights in safetensors", str(error)) from error
-    return weights
 
 
 def load_bundle(

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.checkpoints import CheckpointStore
+from infra.lanes.system import ProcessSampler
 from infra.protocol import Assignment, Pulse, Report
 
 if TYPE_CHECKING:
     import torch
-
-SYSTEM_SAMPLE_S = 1.0
 
 
 class Line(Protocol):
@@ -50,7 +49,7 @@ class AttemptHooks:
         self.steps = 0  # calls of `alive`: any change is progress
         self.void = False
         self.stop = False
-        self._process = SystemSample()
+        self._process = ProcessSampler()
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Holds the report, or asks at once where the pruner can decide."""
@@ -138,31 +137,3 @@ class FollowerHooks:
             return None
         loaded = self._checkpoints.load()
         return None if loaded is None else (loaded.tensors, loaded.document)
-
-
-class SystemSample:
-    """This process's share of the machine, at most once a second: `system/cpu_percent` of one core since the
-    last sample, `system/memory_mb` resident, `system/gpu_memory_mb` allocated on its device."""
-
-    def __init__(self) -> None:
-        """The first sample is taken a second from now."""
-        import psutil
-
-        self._process = psutil.Process()
-        self._process.cpu_percent()
-        self._at = time.monotonic()
-
-    def sample(self) -> dict[str, float]:
-        """The numbers, or nothing when the last were taken just now."""
-        if time.monotonic() - self._at < SYSTEM_SAMPLE_S:
-            return {}
-        self._at = time.monotonic()
-        found = {
-            "system/cpu_percent": float(self._process.cpu_percent()),
-            "system/memory_mb": self._process.memory_info().rss / 2**20,
-        }
-        import torch
-
-        if torch.cuda.is_available():
-            found["system/gpu_memory_mb"] = torch.cuda.memory_allocated() / 2**20
-        return found

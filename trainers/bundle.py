@@ -26,6 +26,7 @@ from trainers.errors import InputError
 from trainers.folders import Damaged, as_json, read_folder, write_folder
 from trainers.registry import BUILT_IN, load
 from trainers.rows import frame_from_json, frame_to_json
+from trainers.versions import installed_versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,16 +148,7 @@ def _write(
 
 def versions() -> dict[str, str]:
     """The versions that a model's numbers may depend on, of what is installed."""
-    import platform
-    from importlib import metadata
-
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(_VERSIONS_OF)
 
 
 def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:

@@ -115,6 +115,18 @@ class Coordinator:
         self._commit()
         return work
 
+    def attempt_failed(self, ended: Ended, reports: Sequence[Report] = ()) -> None:
+        """A process of the lane, whichever rank it is, says that the attempt failed and that it ends itself.
+
+        Only the lane's first process is known here; that the attempt is under way is proof enough.
+        """
+        self.settle()
+        running = self._attempts.running.get(ended.attempt)
+        if running is not None:
+            self._attempts.take(ended.attempt, running.lane, reports)
+            self._attempts.end(ended, running.lane)
+        self._commit()
+
     def pulse(self, hello: LaneHello, attempt: str | None, reports: Sequence[Report] = ()) -> Pulse:
         """A heartbeat, with what has been reported since the last message."""
         self.settle()

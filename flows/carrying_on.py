@@ -104,6 +104,7 @@ def _drive(
     from infra.lanes.driver import StopSignals, drive
 
     signals = StopSignals()
+    stderr_line(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
     with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"):
         own_code = sweep.facts.get("own_code")
         with connected(address, home, working_dir=own_code) as nodes, signals.caught():
@@ -196,7 +197,9 @@ def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("velodrome", "infra", "ray")]
+    # `ray.init(configure_logging=False)` empties the logger `ray`, and what nobody handles goes to stderr.
+    names = ("velodrome", "infra", "ray", "ray._private", "ray.train")
+    loggers = [logging.getLogger(name) for name in names]
     before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False

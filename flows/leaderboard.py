@@ -23,7 +23,9 @@ def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: b
         console.print(Text(f"  no complete trial: {', '.join(comparison.without)}", style="yellow"))
     rows = [row for group in comparison.groups for row in group.rows]
     if next_steps and rows:
-        console.print(_next_steps(rows))
+        only_family = len(rows) + len(comparison.without) == 1
+        for line in _next_steps(rows[0], only_family, console.width):
+            console.print(line, soft_wrap=True)
 
 
 def leaderboard(group: Group, width: int) -> RenderableType:
@@ -53,9 +55,7 @@ def _table(group: Group, width: int) -> Table:
     columns = [Column(heading="sweep", cells=[row.sweep for row in rows], shrinks=True)] if several else []
     columns += [
         Column(heading="family", cells=[row.family for row in rows], shrinks=True),
-        Column(
-            heading="trial", cells=[f"{row.number}{'*' if row.on_front else ' '}" for row in rows], right=True
-        ),
+        Column(heading="trial", cells=[f"{row.number}{_star(row, rows)}" for row in rows], right=True),
     ]
     columns += [
         Column(
@@ -77,6 +77,13 @@ def _table(group: Group, width: int) -> Table:
         )
     objectives = {goal.metric for goal in goals}
     return fitted([*columns, *_cost_columns(rows, objectives)], width, bold_rows=frozenset({0}))
+
+
+def _star(row: Row, rows: Sequence[Row]) -> str:
+    """What marks a row on the front, where there are others beside it."""
+    if len(rows) == 1:
+        return ""
+    return "*" if row.on_front else " "
 
 
 def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[Column]:
@@ -113,17 +120,24 @@ def _parameters(row: Row, several: bool) -> RenderableType:
     return Padding(Text.assemble((whose, "dim"), listed or "no parameters"), (0, 0, 0, 2), expand=False)
 
 
-def _next_steps(rows: Sequence[Row]) -> RenderableType:
-    winner = rows[0]
-    steps = (
-        (
-            f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
-            "the best trial whole",
+def _next_steps(winner: Row, only_family: bool, width: int) -> list[Text]:
+    """Commands to go on with, what they are for beside them where there is room, else below."""
+    which = f"--trial {winner.number}" if only_family else f"--family {winner.family} --trial {winner.number}"
+    steps = {
+        f"velodrome show {winner.sweep} {which}": "the best trial whole",
+        f"velodrome confirm {winner.sweep}": "train the best again on fresh seeds, and test them",
+        f"velodrome ui {winner.sweep}": "curves and comparisons in MLflow",
+    }
+    longest = max(map(len, steps))
+    beside = 2 + longest + 2 + max(map(len, steps.values())) <= width
+    return [
+        Text("  next:"),
+        *(
+            Text.assemble(
+                (f"  {command}", "cyan"),
+                " " * (longest - len(command) + 2) if beside else "\n      ",
+                (what, "dim"),
+            )
+            for command, what in steps.items()
         ),
-        (f"velodrome confirm {winner.sweep}", "train the best again on fresh seeds, and test them"),
-        (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
-    )
-    table = Table.grid(padding=(0, 2))
-    for command, what in steps:
-        table.add_row(Text(f"  {command}", style="cyan"), Text(what, style="dim"))
-    return Lines(Text("  next:"), table)
+    ]

@@ -10,14 +10,13 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TextIO
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from flows.console import PatientConsole
+from flows.tables import Column, fitted
 from flows.wording import MISSING, number, seconds
 from infra.snapshot import FamilySnapshot, Snapshot
 from infra.spec import SweepSpec
@@ -79,7 +78,7 @@ class Progress:
             return
         try:
             if self._live is not None:
-                self._live.update(table_of(self._spec, snapshot), refresh=True)
+                self._live.update(table_of(self._spec, snapshot, self._console.width), refresh=True)
             elif self._is_due(snapshot):
                 self._console.print(Text(line_of(snapshot)), soft_wrap=True)
         except (BrokenPipeError, ValueError):  # who read it left, or closed it: the sweep goes on
@@ -129,28 +128,30 @@ def line_of(snapshot: Snapshot) -> str:
     return f"{snapshot.sweep}: {' · '.join(parts)}"
 
 
-def table_of(spec: SweepSpec, snapshot: Snapshot) -> RenderableType:
-    """The snapshot as a table, one line a family, and a line on what is around it."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=True)
-    table.add_column("family", overflow="ellipsis", no_wrap=True, max_width=28)
-    table.add_column("", no_wrap=True)
-    for heading in ("done", "running", "pruned", "failed"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column(_goal_name(spec), justify="right", no_wrap=True)
-    table.add_column("best", justify="right", no_wrap=True)
-    for family in snapshot.families:
-        table.add_row(
-            Text(family.family),
-            _bar(family),
-            f"{family.ended}/{family.total}",
-            str(family.running or ""),
-            str(family.pruned or ""),
-            Text(str(family.failed or ""), style="red"),
-            _best_value(family),
-            "" if family.best is None else f"#{family.best.number}",
-        )
+def table_of(spec: SweepSpec, snapshot: Snapshot, width: int) -> RenderableType:
+    """The snapshot as a table of at most that width, one line a family, and a line on what is around it."""
+    families = snapshot.families
+    columns = [
+        Column(heading="family", cells=[family.family for family in families], shrinks=True),
+        Column(heading="", cells=[_bar(family) for family in families], gives_way=2),
+        Column(heading="done", cells=[f"{family.ended}/{family.total}" for family in families], right=True),
+        Column(heading="running", cells=[str(family.running or "") for family in families], right=True),
+        Column(heading="pruned", cells=[str(family.pruned or "") for family in families], right=True),
+        *(
+            [
+                Column(
+                    heading="failed",
+                    cells=[Text(str(family.failed or ""), style="red") for family in families],
+                    right=True,
+                )
+            ]
+            if any(family.failed for family in families)
+            else []
+        ),
+        Column(heading=f"best {_goal_name(spec)}", cells=[_best(family) for family in families], right=True),
+    ]
     around = Text("  " + " · ".join([snapshot.sweep, *_around(snapshot)]), style="dim")
-    return Group(Padding(table, (1, 0, 0, 0)), around)
+    return Group(Padding(fitted(columns, width), (1, 0, 0, 0)), around)
 
 
 def _bar(family: FamilySnapshot) -> Text:
@@ -171,7 +172,8 @@ def _around(snapshot: Snapshot) -> list[str]:
     if snapshot.state != "running":
         parts.append(snapshot.state)
     if snapshot.unsent:
-        parts.append(f"{snapshot.unsent} not yet sent to MLflow")
+        coming = "not yet sent" if snapshot.state == "running" else "being sent"
+        parts.append(f"{snapshot.unsent} {coming} to MLflow")
     if snapshot.message:
         parts.append(snapshot.message)
     return parts

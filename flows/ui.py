@@ -12,13 +12,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from flows.naming import find
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
 from infra.names import shown
-from infra.spec import SweepSpec
+from infra.spec import Objective, SweepSpec
 
 START_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
@@ -48,7 +49,7 @@ def ui(
     """
     check_loopback(host)
     place = home or Home.here()
-    uri, experiment = _store(name, place)
+    uri, experiment, goal = _store(name, place)
     if uri.startswith(("http://", "https://")):
         from infra.secrets import redact
 
@@ -60,7 +61,7 @@ def ui(
     prepare_tracking(uri, place)
     server = _start(uri, place, host, port)
     try:
-        page = _path_of(uri, experiment)
+        page = _path_of(uri, experiment, goal)
         _wait_until_up(server, host, port, place)
         say(f"http://{_bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
         server.wait()
@@ -102,12 +103,12 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _store(name: str | None, home: Home) -> tuple[str, str | None]:
+def _store(name: str | None, home: Home) -> tuple[str, str | None, Objective | None]:
     if name is None:
-        return tracking_uri(home, SweepSpec(name="none")), None
+        return tracking_uri(home, SweepSpec(name="none")), None, None
     ledger, row = find(name, home)
     ledger.close()
-    return tracking_uri(home, row.spec), row.spec.experiment or row.spec.name
+    return tracking_uri(home, row.spec), row.spec.experiment or row.label, row.spec.objectives[0]
 
 
 def _check_port(host: str, port: int) -> None:
@@ -156,9 +157,9 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, home: 
     raise Unavailable("MLflow's server must answer", f"nothing for {START_LIMIT_S:g} s", log=str(_log(home)))
 
 
-def _path_of(uri: str, experiment: str | None) -> str:
+def _path_of(uri: str, experiment: str | None, goal: Objective | None) -> str:
     """The page of the sweep's experiment, where it is known."""
-    if experiment is None:
+    if experiment is None or goal is None:
         return ""
     from infra.tracking.client import TrackingTrouble, connect
 
@@ -166,7 +167,23 @@ def _path_of(uri: str, experiment: str | None) -> str:
         found = connect(uri).call("get_experiment_by_name", experiment)
     except TrackingTrouble:
         return ""
-    return f"/#/experiments/{found.experiment_id}" if found is not None else ""
+    return page_of(found.experiment_id, goal) if found is not None else ""
+
+
+def page_of(experiment_id: str, goal: Objective) -> str:
+    """The experiment's charts beside its trials, best first.
+
+    In any other order than by a metric the UI folds the trials away under the sweep's run.
+    """
+    from infra.tracking.shape import best_name
+
+    query = {
+        "compareRunsMode": "CHART",
+        "orderByKey": f"metrics.`{best_name(goal.metric)}`",
+        "orderByAsc": str(goal.direction == "minimize").lower(),
+        "workflowType": "machine_learning",
+    }
+    return f"/#/experiments/{experiment_id}/runs?{urlencode(query)}"
 
 
 def _bracketed(host: str) -> str:

@@ -162,9 +162,10 @@ def _showing(
     began, shown_at = time.time(), 0.0
     with Progress(sweep.spec) as progress:
 
-        def show(standing: Standing, *, force: bool = False) -> None:
+        def show(standing: Standing) -> None:
             nonlocal shown_at
-            if not force and time.monotonic() - shown_at < SHOW_EVERY_S:
+            ended = standing.state != "running"
+            if not ended and time.monotonic() - shown_at < SHOW_EVERY_S:
                 return
             shown_at = time.monotonic()
             current = views.sweep_by_id(ledger, sweep.id)
@@ -188,7 +189,7 @@ def _showing(
 def _message(standing: Standing) -> str:
     if standing.stopping:
         return f"stopping: {standing.stopping}"
-    return "" if standing.lanes else "waiting for the first lane"
+    return "" if standing.lanes or standing.state != "running" else "waiting for a lane"
 
 
 @contextmanager

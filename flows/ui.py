@@ -18,7 +18,7 @@ from flows.naming import find
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
 from infra.names import shown
-from infra.spec import SweepSpec
+from infra.spec import Objective, SweepSpec
 
 START_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
@@ -164,19 +164,20 @@ def _path_of(uri: str, spec: SweepSpec | None) -> str:
     if spec is None:
         return ""
     from infra.tracking.client import TrackingTrouble, connect
-    from infra.tracking.notes import trials_link
-    from infra.tracking.shape import best_name
 
     try:
         found = connect(uri).call("get_experiment_by_name", spec.experiment or spec.label)
     except TrackingTrouble:
         return ""
-    if found is None:
-        return ""
-    goal = spec.objectives[0]
-    return "/" + trials_link(
-        found.experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize"
-    )
+    return page_of(found.experiment_id, spec.objectives[0]) if found is not None else ""
+
+
+def page_of(experiment_id: str, goal: Objective) -> str:
+    """The experiment's charts beside its trials, best first."""
+    from infra.tracking.notes import trials_link
+    from infra.tracking.shape import best_name
+
+    return "/" + trials_link(experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize")
 
 
 def _bracketed(host: str) -> str:

@@ -24,7 +24,7 @@ from infra.tracking.runs import Runs
 from infra.tracking.shape import KEY, SWEEP, Point, clean_name, fitted, run_name, trial_key
 from infra.tracking.standing import standing
 from infra.wheel import build_wheel, pinned_requirements, running_project
-from trainers.bundle import load_bundle
+from trainers.bundle import load_bundle, read_description
 from trainers.errors import TrainerError
 from trainers.folders import MANIFEST
 from trainers.signature import ColumnSpec, Signature, signature_of
@@ -175,7 +175,8 @@ def save_model(
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    predictor = load_bundle(bundle)
+    known = read_description(bundle)
+    signature = known.signature or signature_of(load_bundle(bundle))  # imports torch, and people's own code
     wheel = build_wheel(path.parent / WHEELS)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     given = {"model_id": model.model_id, "model_uuid": model.model_id, "run_id": run_id} if model else {}
@@ -185,8 +186,8 @@ def save_model(
         loader_module=LOADER,
         data_path=str(bundle),
         mlflow_model=Model(**given, **location),
-        signature=_signature(signature_of(predictor)),
-        input_example=predictor.example,
+        signature=_signature(signature),
+        input_example=known.example,
         pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_packages(sweep)],
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )

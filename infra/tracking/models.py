@@ -26,7 +26,7 @@ from infra.tracking.standing import standing
 from infra.wheel import build_wheel, pinned_requirements, running_project
 from trainers.bundle import load_bundle, read_description
 from trainers.errors import TrainerError
-from trainers.folders import MANIFEST
+from trainers.folders import MANIFEST, manifest_hash
 from trainers.signature import ColumnSpec, Signature, signature_of
 
 log = logging.getLogger("velodrome.tracking")
@@ -79,7 +79,7 @@ class Models:
         return None
 
     def _send(self, trial: TrialRow, folder: Path) -> None:
-        manifest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        manifest = manifest_hash(folder)
         key = model_key(self._runs.identity, trial, manifest)
         run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
         if run_id is None or self._runs.of(key).status:

@@ -104,6 +104,7 @@ def _drive(
     from infra.lanes.driver import StopSignals, drive
 
     signals = StopSignals()
+    stderr_line(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
     with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"):
         own_code = sweep.facts.get("own_code")
         with connected(address, home, working_dir=own_code) as nodes, signals.caught():
@@ -161,9 +162,10 @@ def _showing(
     began, shown_at = time.time(), 0.0
     with Progress(sweep.spec) as progress:
 
-        def show(standing: Standing, *, force: bool = False) -> None:
+        def show(standing: Standing) -> None:
             nonlocal shown_at
-            if not force and time.monotonic() - shown_at < SHOW_EVERY_S:
+            ended = standing.state != "running"
+            if not ended and time.monotonic() - shown_at < SHOW_EVERY_S:
                 return
             shown_at = time.monotonic()
             current = views.sweep_by_id(ledger, sweep.id)
@@ -188,7 +190,7 @@ def _showing(
 def _message(standing: Standing) -> str:
     if standing.stopping:
         return f"stopping: {standing.stopping}"
-    return "" if standing.lanes else "waiting for the first lane"
+    return "" if standing.lanes or standing.state != "running" else "waiting for a lane"
 
 
 @contextmanager
@@ -197,7 +199,9 @@ def _logging_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("velodrome", "infra", "ray")]
+    # `ray.init(configure_logging=False)` empties the logger `ray`, and what nobody handles goes to stderr.
+    names = ("velodrome", "infra", "ray", "ray._private", "ray.train")
+    loggers = [logging.getLogger(name) for name in names]
     before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False

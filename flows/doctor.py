@@ -33,6 +33,7 @@ PACKAGES = (
     "numpy",
 )
 OURS = ("velodrome", "flows", "infra", "trainers", "search_spaces")
+OPENED_BY_RAY = ("ray", "gcs_server", "velodrome", "flows.cli")  # Ray listens in a sweep's driver too
 LEAST_DISK_BYTES = 2 << 30
 LEAST_SHM_BYTES = 64 << 20
 
@@ -223,20 +224,30 @@ def _ports() -> Iterator[Finding]:
     from flows.listening import listening_of_ours
 
     servers = listening_of_ours()
+    groups: dict[tuple[bool, str], list[str]] = {}
     for server in servers:
+        advice = "" if server.loopback else _port_advice(server.program)
+        groups.setdefault((server.loopback, advice), []).append(
+            f"{server.program} {_bracketed(server.address)}:{server.port}"
+        )
+    for (loopback, advice), listed in groups.items():
         yield Finding(
-            name="port",
-            verdict="ok" if server.loopback else "warn",
-            found=f"{server.program} listens on {server.address}:{server.port}",
-            do="" if server.loopback else _port_advice(server.program),
+            name="ports",
+            verdict="ok" if loopback else "warn",
+            found=f"{'loopback' if loopback else 'others can reach'}: {', '.join(listed)}",
+            do=advice,
         )
     if not servers:
         yield Finding(name="ports", verdict="ok", found="no server of ours is open")
 
 
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
 def _port_advice(program: str) -> str:
-    if program.startswith("ray"):
-        return "Ray can't bind it to loopback: a firewall keeps others out, Ray's token those inside"
+    if program.startswith(OPENED_BY_RAY):
+        return "Ray can't bind these to loopback: they ask for its token; a firewall keeps others out"
     return "bind it to 127.0.0.1, or put it behind a token"
 
 

@@ -79,7 +79,8 @@ def new(
     fitting = families_for(dataset)
     if not fitting:
         kind = f"{seen.kind} for {seen.task or 'no task'}"
-        raise InputError("a family must fit the data", kind, "`velodrome families` lists what each one reads")
+        do = "`velodrome families` lists what each one reads; a family or a function of your own may read it"
+        raise InputError("a built-in family must fit the data", kind, do)
     data = rebased(data, relative_to, path.absolute().parent)
     metric = _usual_metric(seen.task)
     text = sweep_text(name, data, seen, fitting, metric)

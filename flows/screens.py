@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.tables import Column, fitted, fitting
-from flows.wording import MISSING, ago, clock, number, printable, seconds, trials
+from flows.wording import MISSING, ago, clock, measured, number, printable, seconds, trials
 
 if TYPE_CHECKING:
     from flows.show import CurvePoint, TrialWhole
@@ -40,6 +40,12 @@ def print_overview(console: Console, overview: Overview) -> None:
         return
     now, lines = time.time(), overview.sweeps
     ended = [sum(line.counts[state] for state in ENDED) for line in lines]
+    failed = Column(
+        heading="failed",
+        cells=[Text(str(line.counts["failed"] or ""), style="red") for line in lines],
+        right=True,
+        gives_way=2,
+    )
     columns = [
         Column(heading="sweep", cells=[line.sweep for line in lines], shrinks=True),
         Column(heading="state", cells=[state_text(line.state) for line in lines]),
@@ -48,12 +54,7 @@ def print_overview(console: Console, overview: Overview) -> None:
             cells=[f"{n}/{line.planned}" for n, line in zip(ended, lines, strict=True)],
             right=True,
         ),
-        Column(
-            heading="failed",
-            cells=[Text(str(line.counts["failed"] or ""), style="red") for line in lines],
-            right=True,
-            gives_way=2,
-        ),
+        *([failed] if any(line.counts["failed"] for line in lines) else []),
         Column(heading="best", cells=[_best_of(line) for line in lines], shrinks=True),
         Column(heading="changed", cells=[ago(line.updated_at, now) for line in lines], gives_way=1),
     ]
@@ -187,7 +188,7 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
         if value:
             yield label, listed(value)
     if trial.facts:
-        yield "measured", listed(trial.facts)
+        yield "measured", "  ".join(f"{name}={measured(name, value)}" for name, value in trial.facts.items())
     if trial.checkpoint_epoch is not None:
         yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
     for label, name in (("model", trial.model), ("MLflow run", trial.mlflow_run_id)):
@@ -199,7 +200,7 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
 
 def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: int, width: int) -> Table:
     """The curve by epoch: the objectives first, then as many other metrics as fit; long curves thinned."""
-    names = dict.fromkeys(name for point in curve for name in sorted(point.metrics))
+    names = sorted({name for point in curve for name in point.metrics}, key=_by_section)
     first = [goal.metric for goal in goals if goal.metric in names]
     points = thinned(curve, kept)
     columns = [Column(heading="epoch", cells=[str(point.epoch) for point in points], right=True)]

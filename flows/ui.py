@@ -18,7 +18,7 @@ from flows.naming import find
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
 from infra.names import shown
-from infra.spec import SweepSpec
+from infra.spec import Objective, SweepSpec
 
 START_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
@@ -48,7 +48,7 @@ def ui(
     """
     check_loopback(host)
     place = home or Home.here()
-    uri, experiment = _store(name, place)
+    uri, spec = _store(name, place)
     if uri.startswith(("http://", "https://")):
         from infra.secrets import redact
 
@@ -60,7 +60,7 @@ def ui(
     prepare_tracking(uri, place)
     server = _start(uri, place, host, port)
     try:
-        page = _path_of(uri, experiment)
+        page = _path_of(uri, spec)
         _wait_until_up(server, host, port, place)
         say(f"http://{_bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
         server.wait()
@@ -102,12 +102,12 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _store(name: str | None, home: Home) -> tuple[str, str | None]:
+def _store(name: str | None, home: Home) -> tuple[str, SweepSpec | None]:
     if name is None:
         return tracking_uri(home, SweepSpec(name="none")), None
     ledger, row = find(name, home)
     ledger.close()
-    return tracking_uri(home, row.spec), row.spec.experiment or row.spec.name
+    return tracking_uri(home, row.spec), row.spec
 
 
 def _check_port(host: str, port: int) -> None:
@@ -156,17 +156,28 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, home: 
     raise Unavailable("MLflow's server must answer", f"nothing for {START_LIMIT_S:g} s", log=str(_log(home)))
 
 
-def _path_of(uri: str, experiment: str | None) -> str:
-    """The page of the sweep's experiment, where it is known."""
-    if experiment is None:
+def _path_of(uri: str, spec: SweepSpec | None) -> str:
+    """The page with all trials of the sweep, best first and with their charts, where it is known.
+
+    An experiment's plain address opens MLflow's pages for language models, whatever its tags say.
+    """
+    if spec is None:
         return ""
     from infra.tracking.client import TrackingTrouble, connect
 
     try:
-        found = connect(uri).call("get_experiment_by_name", experiment)
+        found = connect(uri).call("get_experiment_by_name", spec.experiment or spec.label)
     except TrackingTrouble:
         return ""
-    return f"/#/experiments/{found.experiment_id}" if found is not None else ""
+    return page_of(found.experiment_id, spec.objectives[0]) if found is not None else ""
+
+
+def page_of(experiment_id: str, goal: Objective) -> str:
+    """The experiment's charts beside its trials, best first."""
+    from infra.tracking.notes import trials_link
+    from infra.tracking.shape import best_name
+
+    return "/" + trials_link(experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize")
 
 
 def _bracketed(host: str) -> str:

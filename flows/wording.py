@@ -18,7 +18,16 @@ def number(value: Any, digits: int = 4) -> str:
         return str(value).lower()
     if isinstance(value, float):
         return _rounded(value, digits)
-    return printable(str(value))
+    return printable(_written(value))
+
+
+def _written(value: Any) -> str:
+    """A list or a mapping as a sweep file has it: [16, 32], {shift: 0.07}."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(number(item) for item in value)}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {number(item)}' for key, item in value.items())}}}"
+    return str(value)
 
 
 def _rounded(value: float, digits: int) -> str:
@@ -28,7 +37,14 @@ def _rounded(value: float, digits: int) -> str:
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}"
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    if abs(value) >= 10**digits and math.isfinite(value):
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
+
+
+def measured(name: str, value: float) -> str:
+    """A trial's fact: counts and bytes whole, other numbers rounded."""
+    return f"{value:,.0f}" if name == "parameters" or name.endswith("_bytes") else number(value)
 
 
 def count(value: float | None) -> str:
@@ -72,8 +88,9 @@ def seconds(value_s: float | None) -> str:
 
 
 def ago(at: float, now: float) -> str:
-    """How long ago: 5 s ago."""
-    return f"{seconds(max(0.0, now - at))} ago"
+    """How long ago, in one unit: 5 s ago, 3 min ago, 2 d ago."""
+    number_and_unit = seconds(max(0.0, now - at)).split(" ")[:2]
+    return f"{' '.join(number_and_unit)} ago"
 
 
 def printable(text: str) -> str:

@@ -146,7 +146,8 @@ def _time_left(
     ended = [trial for trial in trials if trial.ended and (trial.ended_at or 0.0) >= started_at]
     if not ended or now <= started_at:
         return None
-    at_this_pace = (now - started_at) / len(ended) * left
+    first_began = min((trial.ended_at or now) - trial.seconds for trial in ended)
+    at_this_pace = (now - max(started_at, first_began)) / len(ended) * left  # lanes took time to come up
     if spec.minutes is None:
         return at_this_pace
     return min(at_this_pace, max(0.0, spec.minutes * 60.0 - (now - started_at)))

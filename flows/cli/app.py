@@ -56,7 +56,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     name="velodrome",
     cls=Commands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # typer's rich help imports a Markdown parser: 0.15 s before the first letter
     pretty_exceptions_enable=False,
@@ -78,11 +78,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback(epilog="A first sweep: `velodrome new builtin:digits`, then `velodrome sweep digits.yaml`.")
 def _global(
+    ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")
     ] = False,
 ) -> None:
-    return
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
 
 for _functions in SECTIONS.values():

@@ -191,6 +191,8 @@ class Lane:
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
         with self._watch.over(assignment, hooks), self._printing(assignment):
             ended = self._runner.run(assignment, hooks)
+            if ended.detail:
+                print(ended.detail, file=sys.stderr)  # with its traceback, below what the attempt printed
         held = hooks.take_held() if isinstance(hooks, AttemptHooks) else []
         together = self._ranks.world_size == 1 or self._runner.failed_together(ended, assignment)
         if ended.outcome == "failed" and not together:

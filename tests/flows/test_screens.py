@@ -17,10 +17,11 @@ from flows.requirements import required, satisfies
 from flows.screens import thinned
 from flows.show import CurvePoint
 from flows.tables import Column, fitted, fitting
-from flows.ui import ui
-from flows.wording import count, number, seconds, size
+from flows.ui import page_of, ui
+from flows.wording import ago, count, number, seconds, size
 from infra.errors import WrongInput
 from infra.snapshot import snapshot_of
+from infra.spec import Objective
 from tests.flows.written import TRIALS, spec_of, trial_of
 
 
@@ -63,7 +64,7 @@ def test_a_line_says_all_that_a_person_waits_for():
     line = line_of(snapshot(unsent=3, message="waiting for a lane"))
     for part in (
         "digits: 5/8 done", "1 running", "1 pruned", "1 failed", "image_cnn 0.985 (#1)",
-        "2 lanes (+1 starting)", "18 s left", "3 not yet sent", "waiting for a lane",
+        "2 lanes (+1 starting)", "7.1 s left", "3 not yet sent", "waiting for a lane",
     ):  # fmt: skip
         assert part in line
 
@@ -129,7 +130,8 @@ def test_a_long_curve_is_thinned_but_keeps_its_ends_and_the_best():
     [(0.98765432, "0.9877"), (1e-5, "1e-5"), (3.2e-4, "3.2e-4"), (123456789.0, "1.235e8"),
      (87180.0, "87180"), (0.0, "0"),
      (True, "true"),
-     (None, "-"), ([3, 4], "[3, 4]"), ("adam", "adam"), (float("inf"), "inf"), (-0.00012345, "-1.234e-4")],
+     (None, "-"), ([3, 4], "[3, 4]"), ("adam", "adam"), (float("inf"), "inf"), (-0.00012345, "-1.234e-4"),
+     (40_394.0, "40394"), ({"shift": 0.07, "rotate": 10}, "{shift: 0.07, rotate: 10}"), (["a", None], "[a, -]")],
 )  # fmt: skip
 def test_numbers_are_short(value, text):
     assert number(value) == text
@@ -201,3 +203,13 @@ def test_a_store_that_is_a_server_is_named_without_its_password(home, monkeypatc
     ui(say=said.append)
     assert "mlflow.example" in said[0]
     assert "hunter2" not in said[0]
+
+
+def test_the_page_of_an_experiment_lists_its_trials_best_first():
+    page = page_of("7", Objective(metric="val/mse", direction="minimize"))
+    assert page.startswith("/#/experiments/7/runs?")
+    assert "orderByKey=metrics.%60best%2Fmse%60&orderByAsc=true" in page
+
+
+def test_when_something_happened_is_said_in_one_unit():
+    assert [ago(0.0, now) for now in (5.0, 98.0, 7_500.0)] == ["5 s ago", "1 min ago", "2 h ago"]

@@ -63,9 +63,9 @@ def test_a_snapshot_counts_states_by_family_in_file_order():
 
 def test_time_left_goes_by_the_pace_of_this_run_alone():
     before = [trial_of("text_cnn", n, "complete", 0.5, ended_at=50.0) for n in range(4)]
-    now = [trial_of("image_cnn", n, "complete", 0.5, ended_at=120.0) for n in range(2)]
+    now = [trial_of("image_cnn", n, "complete", 0.5, ended_at=120.0, seconds=10.0) for n in range(2)]
     snapshot = snapshot_of(spec_of(), before + now, state="running", now=140.0, started_at=100.0)
-    assert snapshot.eta_s == pytest.approx(40.0)  # two in 40 s, two left
+    assert snapshot.eta_s == pytest.approx(30.0)  # two in the 30 s since lanes were up, two left
     assert snapshot_of(spec_of(), before, state="running", now=140.0, started_at=100.0).eta_s is None
 
 

@@ -37,7 +37,10 @@ def existing(path: Path) -> Path:
 
     parent = path.parent
     near = [entry.name for entry in sorted(parent.iterdir())[:500]] if parent.is_dir() else []
-    do = nearest(path.name, near) if near else f"the folder {parent.absolute()} is not there either"
+    folder = parent.absolute()
+    do = nearest(path.name, near).replace("known are", f"{folder} holds", 1)
+    if not near:
+        do = f"{folder} is empty, or not there either"
     raise InputError(
         "data must be at the path that source names", f"nothing at {path.absolute()}", do, key=SOURCE_KEY
     )

@@ -177,6 +177,7 @@ def _showing(
                     state=standing.state,
                     now=time.time(),
                     started_at=began,
+                    role=role,
                     lanes_up=standing.lanes,
                     unsent=sender.unsent(),
                     message=_message(standing),

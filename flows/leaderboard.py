@@ -55,7 +55,7 @@ def _table(group: Group, width: int) -> Table:
     columns = [Column(heading="sweep", cells=[row.sweep for row in rows], shrinks=True)] if several else []
     columns += [
         Column(heading="family", cells=[row.family for row in rows], shrinks=True),
-        Column(heading="trial", cells=[f"{row.number}{_star(row, rows)}" for row in rows], right=True),
+        Column(heading="trial", cells=[_number(row, len(rows)) for row in rows], right=True),
     ]
     columns += [
         Column(
@@ -79,11 +79,8 @@ def _table(group: Group, width: int) -> Table:
     return fitted([*columns, *_cost_columns(rows, objectives)], width, bold_rows=frozenset({0}))
 
 
-def _star(row: Row, rows: Sequence[Row]) -> str:
-    """What marks a row on the front, where there are others beside it."""
-    if len(rows) == 1:
-        return ""
-    return "*" if row.on_front else " "
+def _number(row: Row, of: int) -> str:
+    return f"{row.number}{'*' if row.on_front and of > 1 else ' '}"
 
 
 def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[Column]:

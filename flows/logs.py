@@ -83,7 +83,7 @@ def logs(name: str, *, trial: int | None = None, family: str | None = None, home
         trial: a trial's number; without `family` those of all families with that number.
 
     Raises:
-        WrongInput: no such sweep or trial, or it printed nothing that is kept.
+        WrongInput: no such sweep or trial, or what the trial printed is not here.
     """
     place = home or Home.here()
     ledger, row = find(name, place)
@@ -91,10 +91,10 @@ def logs(name: str, *, trial: int | None = None, family: str | None = None, home
         files = present_files(ledger, row, place, trial, family)
     finally:
         ledger.close()
-    if not files:
+    if not files and trial is not None:
         raise WrongInput(
             "a log must be there to be read",
-            f"none of {row.label}{'' if trial is None else f' trial {trial}'} in {place.logs / row.label}",
+            f"none of {row.label} trial {trial} in {place.logs / row.label}",
             "logs are kept on the machine that ran the driver, until `velodrome remove`",
         )
     return Logs(sweep=row.label, files=files)

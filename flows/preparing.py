@@ -5,13 +5,11 @@ Whatever can be wrong is found here, before a ledger is written or Ray is starte
 
 from __future__ import annotations
 
-import platform
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +18,7 @@ from flows.sweep_file import SweepFile, load_sweep
 from infra.home import Home
 from infra.spec import SweepSpec
 from trainers.errors import InputError
+from trainers.versions import installed_versions
 
 if TYPE_CHECKING:
     from trainers.data.inspect import Look
@@ -111,7 +110,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
     """What a ledger keeps of a sweep beside its specification."""
     facts: dict[str, Any] = {
         "git": git_facts(prepared.base),
-        "versions": installed_versions(),
+        "versions": installed_versions(_VERSIONS_OF),
         "command": shlex.join(["velodrome", *sys.argv[1:]]),
         "file": str(prepared.file.path),
         "base": str(prepared.base),
@@ -121,19 +120,8 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
     if look is not None:
         facts["data"] = {"rows": look.rows, "parts": dict(look.parts), "kind": look.kind, "task": look.task}
         if look.guess is not None:
-            facts["trivial"] = {look.guess.metric: look.guess.value}
+            facts["trivial"] = dict(look.guess.scores)
     return facts
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that a result may depend on."""
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def git_facts(folder: Path) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from infra.snapshot import FamilySnapshot, Snapshot
 from infra.spec import SweepSpec
 
 LINE_EVERY_S = 5.0
-BAR_WIDTH = 16
+BAR_WIDTH = 12
 
 
 class Progress:
@@ -129,29 +129,31 @@ def line_of(snapshot: Snapshot) -> str:
 
 
 def table_of(spec: SweepSpec, snapshot: Snapshot, width: int) -> RenderableType:
-    """The snapshot as a table of at most that width, one line a family, and a line on what is around it."""
+    """The snapshot as a table that fits, one line a family, and a line on what is around it."""
     families = snapshot.families
     columns = [
         Column(heading="family", cells=[family.family for family in families], shrinks=True),
-        Column(heading="", cells=[_bar(family) for family in families], gives_way=2),
+        Column(heading="", cells=[_bar(family) for family in families], gives_way=3),
         Column(heading="done", cells=[f"{family.ended}/{family.total}" for family in families], right=True),
         Column(heading="running", cells=[str(family.running or "") for family in families], right=True),
-        Column(heading="pruned", cells=[str(family.pruned or "") for family in families], right=True),
-        *(
-            [
-                Column(
-                    heading="failed",
-                    cells=[Text(str(family.failed or ""), style="red") for family in families],
-                    right=True,
-                )
-            ]
-            if any(family.failed for family in families)
-            else []
+        Column(
+            heading="pruned", cells=[str(family.pruned or "") for family in families], right=True, gives_way=1
         ),
-        Column(heading=f"best {_goal_name(spec)}", cells=[_best(family) for family in families], right=True),
+        Column(
+            heading="failed",
+            cells=[Text(str(family.failed or ""), style="red") for family in families],
+            right=True,
+            gives_way=1,
+        ),
+        Column(heading=_goal_name(spec), cells=[_best_value(family) for family in families], right=True),
+        Column(heading="best", cells=[_best_number(family) for family in families], right=True, gives_way=2),
     ]
     around = Text("  " + " · ".join([snapshot.sweep, *_around(snapshot)]), style="dim")
-    return Group(Padding(fitted(columns, width), (1, 0, 0, 0)), around)
+    return Group(Padding(fitted(columns, width), (1, 0, 0, 0), expand=False), around)
+
+
+def _best_number(family: FamilySnapshot) -> str:
+    return "" if family.best is None else f"#{family.best.number}"
 
 
 def _bar(family: FamilySnapshot) -> Text:

@@ -200,7 +200,7 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
 
 def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: int, width: int) -> Table:
     """The curve by epoch: the objectives first, then as many other metrics as fit; long curves thinned."""
-    names = sorted({name for point in curve for name in point.metrics}, key=_curve_place)
+    names = sorted({name for point in curve for name in point.metrics}, key=_by_section)
     first = [goal.metric for goal in goals if goal.metric in names]
     points = thinned(curve, kept)
     columns = [Column(heading="epoch", cells=[str(point.epoch) for point in points], right=True)]
@@ -217,10 +217,11 @@ def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: 
     return fitted(columns, width, bold_rows=bold)
 
 
-def _curve_place(metric: str) -> tuple[int, str]:
-    """What training is judged by comes first, what the machine did last."""
-    places = ("val/", "test/", "train/")
-    return next((place for place, prefix in enumerate(places) if metric.startswith(prefix)), 9), metric
+def _by_section(metric: str) -> tuple[int, str]:
+    """What says how good a model is comes before how it was trained, and that before the machine."""
+    sections = ("val", "train")
+    section = metric.partition("/")[0]
+    return (sections.index(section) if section in sections else len(sections), metric)
 
 
 def thinned(curve: Sequence[CurvePoint], kept: int, rows: int = CURVE_ROWS) -> list[CurvePoint]:

@@ -178,7 +178,10 @@ def _refuse_other(known: SweepRow, prepared: Prepared, carried: Carried, accept_
 def _store_growth(ledger: Ledger, known: SweepRow, carried: Carried) -> None:
     with taken(ledger, known) as commit:
         now = time.time()
-        batch = Batch(sweep={"spec": carried.spec, "updated_at": now})
+        facts = dict(known.facts)
+        if carried.code_changed:  # said on every run from here on
+            facts["code_changed"] = sorted({*facts.get("code_changed", ()), *carried.code_changed})
+        batch = Batch(sweep={"spec": carried.spec, "facts": facts, "updated_at": now})
         if carried.grown:
             batch.event("grown", now, {"families": dict(carried.grown)})
         if carried.code_changed:

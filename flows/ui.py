@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from flows.naming import find
@@ -49,7 +48,7 @@ def ui(
     """
     check_loopback(host)
     place = home or Home.here()
-    uri, experiment, goal = _store(name, place)
+    uri, spec = _store(name, place)
     if uri.startswith(("http://", "https://")):
         from infra.secrets import redact
 
@@ -61,7 +60,7 @@ def ui(
     prepare_tracking(uri, place)
     server = _start(uri, place, host, port)
     try:
-        page = _path_of(uri, experiment, goal)
+        page = _path_of(uri, spec)
         _wait_until_up(server, host, port, place)
         say(f"http://{_bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
         server.wait()
@@ -103,12 +102,12 @@ def _signal_group(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _store(name: str | None, home: Home) -> tuple[str, str | None, Objective | None]:
+def _store(name: str | None, home: Home) -> tuple[str, SweepSpec | None]:
     if name is None:
-        return tracking_uri(home, SweepSpec(name="none")), None, None
+        return tracking_uri(home, SweepSpec(name="none")), None
     ledger, row = find(name, home)
     ledger.close()
-    return tracking_uri(home, row.spec), row.spec.experiment or row.label, row.spec.objectives[0]
+    return tracking_uri(home, row.spec), row.spec
 
 
 def _check_port(host: str, port: int) -> None:
@@ -157,33 +156,28 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, home: 
     raise Unavailable("MLflow's server must answer", f"nothing for {START_LIMIT_S:g} s", log=str(_log(home)))
 
 
-def _path_of(uri: str, experiment: str | None, goal: Objective | None) -> str:
-    """The page of the sweep's experiment, where it is known."""
-    if experiment is None or goal is None:
+def _path_of(uri: str, spec: SweepSpec | None) -> str:
+    """The page with all trials of the sweep, best first and with their charts, where it is known.
+
+    An experiment's plain address opens MLflow's pages for language models, whatever its tags say.
+    """
+    if spec is None:
         return ""
     from infra.tracking.client import TrackingTrouble, connect
 
     try:
-        found = connect(uri).call("get_experiment_by_name", experiment)
+        found = connect(uri).call("get_experiment_by_name", spec.experiment or spec.label)
     except TrackingTrouble:
         return ""
-    return page_of(found.experiment_id, goal) if found is not None else ""
+    return page_of(found.experiment_id, spec.objectives[0]) if found is not None else ""
 
 
 def page_of(experiment_id: str, goal: Objective) -> str:
-    """The experiment's charts beside its trials, best first.
-
-    In any other order than by a metric the UI folds the trials away under the sweep's run.
-    """
+    """The experiment's charts beside its trials, best first."""
+    from infra.tracking.notes import trials_link
     from infra.tracking.shape import best_name
 
-    query = {
-        "compareRunsMode": "CHART",
-        "orderByKey": f"metrics.`{best_name(goal.metric)}`",
-        "orderByAsc": str(goal.direction == "minimize").lower(),
-        "workflowType": "machine_learning",
-    }
-    return f"/#/experiments/{experiment_id}/runs?{urlencode(query)}"
+    return "/" + trials_link(experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize")
 
 
 def _bracketed(host: str) -> str:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 MISSING = "-"
+WRITTEN_OUT = 1e7  # numbers from here on are shown with an exponent
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -30,13 +31,13 @@ def _written(value: Any) -> str:
 
 
 def _rounded(value: float, digits: int) -> str:
-    if value != 0 and math.isfinite(value) and (abs(value) >= 10 ** max(6, digits) or abs(value) < 1e-3):
+    if not math.isfinite(value) or value == 0:
+        return f"{value:g}"
+    if abs(value) < 1e-3 or abs(value) >= WRITTEN_OUT:
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}"
-    if abs(value) >= 10**digits and math.isfinite(value):
-        return f"{value:.0f}"
-    return f"{value:.{digits}g}"
+    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
 
 
 def measured(name: str, value: float) -> str:

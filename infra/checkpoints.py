@@ -18,7 +18,7 @@ from infra.sealed import (
     list_folder,
     read_tensors,
     remove_folder,
-    seal_aside,
+    seal,
     sweep_aside,
     verify_folder,
     write_folder,
@@ -81,7 +81,7 @@ class CheckpointStore:
             StorageUnavailable: the file system refused; former checkpoints are as they were.
         """
         parts = contents({_WEIGHTS: tensors}, {_DOCUMENT: document}, None)
-        committed = seal_aside(self.folder, parts, lambda manifest: f"{self._next():08d}-{_mark(manifest)}")
+        committed = seal(self.folder, parts, lambda manifest: f"{self._next():08d}-{_mark(manifest)}")
         self._retain()
         return committed
 

@@ -1,33 +1,26 @@
-"""Folders that are whole or not there: written aside, fsynced, renamed, and checked by SHA-256 when read.
-
-A sealed folder holds safetensors, JSON and plain files, and `manifest.json` with the size and the SHA-256 of
-each. Nothing in it is ever unpickled, and a file that the manifest does not name makes the folder damaged.
-"""
+"""Sealed folders (`trainers.folders`) on a storage that may fail: every refusal is `StorageUnavailable`."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
-import json
-import os
-import shutil
-import socket
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import StorageUnavailable
+from trainers import folders
+from trainers.folders import ASIDE, as_json
+from trainers.tensors import from_bytes as read_tensors
+from trainers.tensors import to_bytes
 
 if TYPE_CHECKING:
     import torch
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-ASIDE = ".aside-"
-_STALE_S = 86_400.0  # what another host left aside is taken for dead after a day
+__all__ = [
+    "ASIDE", "Damaged", "contents", "list_folder", "read_tensors", "remove_folder", "seal", "sweep_aside",
+    "verify_folder", "write_folder",
+]  # fmt: skip
 
 Tensors = Mapping[str, "torch.Tensor"]
 
@@ -46,15 +39,17 @@ def write_folder(
 
     Args:
         folder: where it shall stand; must not exist.
-        tensors: file name (`….safetensors`) → tensors by name; moved to the CPU, none may share memory.
+        tensors: file name (`….safetensors`) → tensors by name.
         documents: file name (`….json`) → plain JSON values.
         files: file name → bytes.
 
     Raises:
+        ValueError: a name that is not a plain file name, or that comes twice.
         StorageUnavailable: the file system refused (full, read-only, gone, an I/O error), or the folder
             exists; what was written is removed again.
     """
-    return seal_aside(folder.parent, contents(tensors, documents, files), lambda _: folder.name)
+    with _storage(folder.parent):
+        return folders.write_folder(folder, contents(tensors, documents, files))
 
 
 def contents(
@@ -65,68 +60,50 @@ def contents(
     """The files of a sealed folder, as bytes by name, without the manifest.
 
     Raises:
-        ValueError: a name that is not a plain file name, or that comes twice.
+        ValueError: a name that comes twice.
     """
     parts: list[tuple[str, bytes]] = list((files or {}).items())
-    parts += [(name, _document(value)) for name, value in (documents or {}).items()]
-    parts += [(name, _tensors(values)) for name, values in (tensors or {}).items()]
-    names = [name for name, _ in parts]
-    for name in names:
-        if not _plain(name) or names.count(name) > 1:
-            raise ValueError(f"a file of a sealed folder must have a plain name of its own, but got {name!r}")
-    return dict(parts)
+    parts += [(name, as_json(value)) for name, value in (documents or {}).items()]
+    parts += [(name, to_bytes(values)) for name, values in (tensors or {}).items()]
+    named = dict(parts)
+    if len(named) < len(parts):
+        raise ValueError(
+            f"a file of a sealed folder must have a name of its own, but got {list(named)} twice"
+        )
+    return named
 
 
-def seal_aside(parent: Path, parts: Mapping[str, bytes], name_of: Callable[[bytes], str]) -> Path:
-    """Writes `parts` and their manifest aside in `parent`, then renames to `name_of(manifest's bytes)`.
+def seal(parent: Path, files: Mapping[str, bytes], name_of: Callable[[bytes], str]) -> Path:
+    """`trainers.folders.seal`.
 
     Raises:
         StorageUnavailable: the file system refused; what was written is removed again.
     """
-    aside = parent / f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     with _storage(parent):
-        parent.mkdir(parents=True, exist_ok=True)
-        try:
-            aside.mkdir()
-            manifest = _document({"format": FORMAT, "files": {n: _entry(b) for n, b in parts.items()}})
-            for name, content in (*parts.items(), (MANIFEST, manifest)):
-                _write(aside / name, content)
-            _sync(aside)
-            target = parent / name_of(manifest)
-            os.rename(aside, target)
-            _sync(parent)
-        except BaseException:  # whatever stopped it, a half-written folder must not stay
-            shutil.rmtree(aside, ignore_errors=True)
-            raise
-    return target
+        return folders.seal(parent, files, name_of)
 
 
-def verify_folder(folder: Path, mark: str = "") -> dict[str, bytes]:
+def verify_folder(folder: Path, mark: str | None = None) -> dict[str, bytes]:
     """The files of a sealed folder by name, exactly as they were written.
 
     Callers use the returned bytes, so what was checked is what is used.
 
     Args:
-        mark: what the manifest's own SHA-256 (64 hex digits) must begin with, where it is known.
+        mark: what the manifest's own SHA-256 (64 hex digits) must begin with, where it is known; 16 digits
+            at least.
 
     Raises:
         Damaged: names the file and what is wrong with it.
         StorageUnavailable: the file system refused.
         FileNotFoundError: the folder itself is not there.
     """
-    listed = _manifest(folder, mark)
-    found = set(list_folder(folder)) - {MANIFEST}
-    if found - listed.keys():
-        raise _damaged(folder, f"{min(found - listed.keys())!r}, which the manifest does not name")
-    return {name: _verified(folder, name, entry) for name, entry in listed.items()}
-
-
-def read_tensors(content: bytes) -> dict[str, torch.Tensor]:
-    """Tensors by name from the bytes of a safetensors file."""
-    from safetensors.torch import load
-
-    tensors: dict[str, torch.Tensor] = load(content)
-    return tensors
+    try:
+        with _storage(folder):
+            return folders.read_folder(folder, manifest_sha256=mark)
+    except folders.Gone as error:
+        raise FileNotFoundError(errno.ENOENT, error.found, str(folder)) from error
+    except folders.Damaged as error:
+        raise Damaged(error.must, error.found) from error
 
 
 def remove_folder(folder: Path) -> None:
@@ -135,13 +112,8 @@ def remove_folder(folder: Path) -> None:
     Raises:
         StorageUnavailable: the file system refused.
     """
-    aside = folder.parent / f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
     with _storage(folder):
-        try:
-            os.rename(folder, aside)
-        except FileNotFoundError:
-            return
-        shutil.rmtree(aside, ignore_errors=True)
+        folders.remove_folder(folder)
 
 
 def sweep_aside(parent: Path) -> None:
@@ -150,9 +122,8 @@ def sweep_aside(parent: Path) -> None:
     Raises:
         StorageUnavailable: the file system refused.
     """
-    for name in list_folder(parent):
-        if name.startswith(ASIDE) and _abandoned(parent / name):
-            shutil.rmtree(parent / name, ignore_errors=True)
+    with _storage(parent):
+        folders.sweep_aside(parent)
 
 
 def list_folder(folder: Path) -> list[str]:
@@ -162,119 +133,7 @@ def list_folder(folder: Path) -> list[str]:
         StorageUnavailable: the file system refused.
     """
     with _storage(folder):
-        try:
-            return os.listdir(folder)
-        except FileNotFoundError:
-            return []
-
-
-def _abandoned(aside: Path) -> bool:
-    host, _, rest = aside.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
-    if host == socket.gethostname() and rest.isdigit():
-        return not _alive(int(rest))
-    try:
-        return time.time() - aside.stat(follow_symlinks=False).st_mtime > _STALE_S
-    except FileNotFoundError:
-        return False
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _manifest(folder: Path, mark: str) -> dict[str, dict[str, Any]]:
-    raw = _read(folder, MANIFEST)
-    if not hashlib.sha256(raw).hexdigest().startswith(mark):
-        raise _damaged(folder, "a manifest.json with other bytes than were written (SHA-256 differs)")
-    try:
-        document = json.loads(raw)
-        listed: dict[str, dict[str, Any]] = document["files"]
-        formed = all(_plain(n) and {"sha256", "size"} <= entry.keys() for n, entry in listed.items())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise _damaged(folder, "a manifest.json that can't be read")
-    if document.get("format") != FORMAT:
-        raise _damaged(folder, f"format {document.get('format')!r}, where this version reads {FORMAT}")
-    if not formed:
-        raise _damaged(folder, "a manifest.json with an entry that can't be used")
-    return listed
-
-
-def _verified(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
-    content = _read(folder, name)
-    if len(content) != entry["size"]:
-        raise _damaged(folder, f"{name} of {len(content)} bytes, where {entry['size']} were written")
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise _damaged(folder, f"{name} with other bytes than were written (SHA-256 differs)")
-    return content
-
-
-def _read(folder: Path, name: str) -> bytes:
-    try:
-        descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        if not folder.is_dir():
-            raise
-        raise _damaged(folder, f"no {name}")
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise _damaged(folder, f"{name}, a link")
-        raise _unavailable(error, folder / name) from error
-    with _storage(folder / name), os.fdopen(descriptor, "rb") as file:
-        return file.read()
-
-
-def _damaged(folder: Path, found: str) -> Damaged:
-    return Damaged(f"{folder} must hold what was written to it", found)
-
-
-def _entry(content: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _document(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def _tensors(values: Tensors) -> bytes:
-    from safetensors.torch import save
-
-    content: bytes = save(_apart({name: tensor.detach().cpu() for name, tensor in values.items()}))
-    return content
-
-
-def _apart(values: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous, no two on the same memory: safetensors refuses tied weights."""
-    seen: set[int] = set()
-    for name, tensor in values.items():
-        place = tensor.untyped_storage().data_ptr()
-        values[name] = tensor.clone() if place in seen else tensor.contiguous()
-        seen.add(place)
-    return values
-
-
-def _plain(name: object) -> bool:
-    return isinstance(name, str) and name not in ("", ".", "..", MANIFEST) and not set(name) & set("/\\\0")
+        return folders.list_folder(folder)
 
 
 @contextmanager

@@ -86,6 +86,7 @@ def snapshot_of(
     state: str,
     now: float,
     started_at: float,
+    role: str = "search",
     lanes_up: int = 0,
     lanes_starting: int = 0,
     unsent: int = 0,
@@ -94,14 +95,17 @@ def snapshot_of(
     """The snapshot that these rows amount to.
 
     Args:
-        trials: of the search; others are left out.
+        trials: those of another role are left out.
+        role: `search`, whose trials are made as it goes on, or `confirm`, whose trials are all there.
         started_at: when this run of the sweep began; trials that ended before it say nothing about pace.
     """
-    search = [trial for trial in trials if trial.role == "search"]
+    own = [trial for trial in trials if trial.role == role]
     families = tuple(
-        _family_of(family, [trial for trial in search if trial.family == family.name], spec)
+        _family_of(family, [trial for trial in own if trial.family == family.name], spec, role)
         for family in spec.families
     )
+    if role != "search":
+        families = tuple(family for family in families if family.total)
     left = sum(family.total - family.ended for family in families)
     return Snapshot(
         sweep=spec.label,
@@ -111,13 +115,13 @@ def snapshot_of(
         lanes_starting=lanes_starting,
         started_at=started_at,
         elapsed_s=max(0.0, now - started_at),
-        eta_s=_time_left(spec, search, left, now, started_at),
+        eta_s=_time_left(spec, own, left, now, started_at),
         unsent=unsent,
         message=message,
     )
 
 
-def _family_of(family: FamilySpec, trials: list[TrialRow], spec: SweepSpec) -> FamilySnapshot:
+def _family_of(family: FamilySpec, trials: list[TrialRow], spec: SweepSpec, role: str) -> FamilySnapshot:
     counts = Counter(trial.state for trial in trials)
     found = best(trials, spec.objectives)
     return FamilySnapshot(
@@ -127,7 +131,7 @@ def _family_of(family: FamilySpec, trials: list[TrialRow], spec: SweepSpec) -> F
         complete=counts["complete"],
         pruned=counts["pruned"],
         failed=counts["failed"],
-        total=max(family.trials, len(trials)),
+        total=max(family.trials, len(trials)) if role == "search" else len(trials),
         best=None
         if found is None
         else BestSoFar(number=found.number, values=tuple(found.objective or ()), params=found.params),

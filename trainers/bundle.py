@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from trainers import tensors
 from trainers.code import fingerprints
 from trainers.errors import InputError
 from trainers.folders import Damaged, as_json, read_folder, write_folder
 from trainers.registry import BUILT_IN, load
 from trainers.rows import frame_from_json, frame_to_json
+from trainers.versions import installed_versions
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +102,7 @@ def save_functions(
     folder: Path,
     *,
     build: str,
-    predict: str,
+    predict: str | None,
     params: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
@@ -111,7 +113,8 @@ def save_functions(
 
     Args:
         build: `package.module:name` of a function that makes the module of the params: `build(**params)`.
-        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row.
+        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row; where
+            there is none, the module itself answers the rows' numbers, float32 [B, F].
 
     Raises:
         InputError: a name can't be imported or is not a function of that module.
@@ -121,7 +124,7 @@ def save_functions(
         "build": build,
         "predict": predict,
         "params": dict(params),
-        "code": fingerprints([build, predict]),
+        "code": fingerprints([build] if predict is None else [build, predict]),
     }
     return _write(folder, document, weights, facts, example_rows, row_hashes_of_train)
 
@@ -136,7 +139,7 @@ def _write(
 ) -> Path:
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": versions()}
     files = {
-        WEIGHTS: _weights_bytes(weights),
+        WEIGHTS: tensors.to_bytes(weights),
         MODEL: as_json(whole),
         TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
         EXAMPLE: as_json(frame_to_json(example_rows)),
@@ -144,28 +147,9 @@ def _write(
     return write_folder(folder, files)
 
 
-def _weights_bytes(weights: Mapping[str, torch.Tensor]) -> bytes:
-    from safetensors.torch import save
-
-    # A copy of each: safetensors refuses tensors that share memory (tied weights do).
-    content: bytes = save(
-        {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    )
-    return content
-
-
 def versions() -> dict[str, str]:
     """The versions that a model's numbers may depend on, of what is installed."""
-    import platform
-    from importlib import metadata
-
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS_OF:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    return installed_versions(_VERSIONS_OF)
 
 
 def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
@@ -198,13 +182,11 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
 
 def _weights(folder: Path, content: bytes) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load as load_tensors
 
     try:
-        weights: dict[str, torch.Tensor] = load_tensors(content)
+        return tensors.from_bytes(content)
     except SafetensorError as error:
         raise Damaged(f"{folder} must hold weights in safetensors", str(error)) from error
-    return weights
 
 
 def load_bundle(

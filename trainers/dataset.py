@@ -51,7 +51,7 @@ class Dataset:
         fingerprint: 32 hex digits over all rows and the columns' names.
         source: as written in the sweep file.
         notes: what was inferred and why, for people (`plan` prints them).
-        files: where each row's image came from, where that has a meaning (else empty).
+        prepare: the sweep file's `data.prepare`, checked.
     """
 
     kind: Kind
@@ -64,7 +64,7 @@ class Dataset:
     fingerprint: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
-    prepare: Mapping[str, Any] = field(default_factory=dict)  # the sweep file's `data.prepare`, checked
+    prepare: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

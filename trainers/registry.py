@@ -6,15 +6,14 @@ Importing this module imports no family and no torch.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.sources import source_digest
 
 BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
@@ -61,8 +60,9 @@ def is_function(reference: Reference) -> bool:
 
 
 def source_hash(reference: str) -> str:
-    """16 hex digits over the source file that holds the family, so that a change of code is noticed."""
-    found = load(reference)
-    path = inspect.getsourcefile(found)
-    text = Path(path).read_bytes() if path else repr(found).encode()
-    return hashlib.sha256(text).hexdigest()[:16]
+    """16 hex digits over the sources that decide how the family trains, so that a change of code is noticed.
+
+    See `trainers.sources.source_digest`: the family's file, what it imports from its own folder, and, for a
+    Family class, the training that all families share.
+    """
+    return source_digest(load(reference))[:16]

@@ -79,6 +79,8 @@ def logs(
     if json:
         emit(result)
         return
+    if not result.files:
+        note(f"{result.sweep}: its driver had nothing to say; --trial N shows what a trial printed")
     _print_pieces((file, piece) for file in result.files for piece in file.pieces())
 
 

@@ -99,6 +99,10 @@ class CoordinatorActor:
         self._settle_due.set()
         return work
 
+    def attempt_failed(self, ended: Ended, reports: Sequence[Report]) -> None:
+        """See `Coordinator.attempt_failed`."""
+        self._call(lambda core: core.attempt_failed(ended, reports))
+
     def pulse(self, hello: LaneHello, attempt: str | None, reports: Sequence[Report] = ()) -> Pulse:
         """See `Coordinator.pulse`."""
         return self._call(lambda core: core.pulse(hello, attempt, reports))

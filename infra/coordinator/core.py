@@ -115,6 +115,18 @@ class Coordinator:
         self._commit()
         return work
 
+    def attempt_failed(self, ended: Ended, reports: Sequence[Report] = ()) -> None:
+        """A process of the lane, whichever rank it is, says that the attempt failed and that it ends itself.
+
+        Only the lane's first process is known here; that the attempt is under way is proof enough.
+        """
+        self.settle()
+        running = self._attempts.running.get(ended.attempt)
+        if running is not None:
+            self._attempts.take(ended.attempt, running.lane, reports)
+            self._attempts.end(ended, running.lane)
+        self._commit()
+
     def pulse(self, hello: LaneHello, attempt: str | None, reports: Sequence[Report] = ()) -> Pulse:
         """A heartbeat, with what has been reported since the last message."""
         self.settle()
@@ -292,13 +304,17 @@ class Coordinator:
 
     def _assignment(self, trial: TrialRow, attempt: str) -> Assignment:
         family, confirming = self.spec.family(trial.family), trial.role == "confirm"
-        goal, keep = self.spec.objectives[0], self.spec.keep_models
+        goal, keep, having = (
+            self.spec.objectives[0],
+            self.spec.keep_models,
+            self.book.with_model(trial.family),
+        )
         return Assignment(
             attempt=attempt, role=trial.role, family=trial.family, number=trial.number,
             ordinal=trial.attempts, params=trial.params, seed=trial.seed, read_test=confirming,
             resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
-            keep_above=None if confirming else policy.keep_threshold(goal, keep, self.book.with_model(trial.family)),
+            keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
         )  # fmt: skip
 
     def _take_over(self, same_driver: bool) -> None:

@@ -54,11 +54,30 @@ class AttemptRunner:
             ended = _failed(assignment, error.reason, error)
         except MemoryError as error:
             ended = _failed(assignment, "out-of-memory", error)
-        except Exception as error:  # people's code may raise anything: it is the trial's failure, not ours
-            ended = _failed(assignment, "error", error)
+        except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
+            ended = _failed(assignment, "worker-died" if self._lost_peer(error) else "error", error)
         finally:
             self._give_back()
         return replace(ended, seconds=time.monotonic() - began)
+
+    def failed_together(self, ended: Ended, assignment: Assignment) -> bool:
+        """Whether every rank failed at the same place: our loop agrees on what is not finite."""
+        reference = self.spec.family(assignment.family).reference
+        return ended.reason == "not-finite" and not is_function(load(reference))
+
+    def _lost_peer(self, error: BaseException) -> bool:
+        """Whether a collective failed, as it does when another rank's process is gone."""
+        if self._ranks.world_size == 1:
+            return False
+        from torch.distributed import DistError
+
+        while True:
+            if isinstance(error, DistError) or "gloo/transport" in str(error):
+                return True
+            former = error.__cause__ or error.__context__
+            if former is None:
+                return False
+            error = former
 
     def _run(self, assignment: Assignment, hooks: Hooks) -> Ended:
         spec = self.spec.family(assignment.family)

@@ -11,8 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ray
+from ray.exceptions import RayActorError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2._internal.execution.controller.controller import TrainController
+from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from infra.errors import ClusterUnavailable
@@ -34,19 +39,47 @@ class LaneBackendConfig(BackendConfig):  # type: ignore[misc]
         return LaneBackend
 
 
+class LaneGroup(WorkerGroup):  # type: ignore[misc]
+    """A worker group in which several workers may die at once.
+
+    Before it replaces one, Ray asks all others to clear their results, and takes a second dead one among
+    them for an error of the run, which then ends with every healthy lane in it.
+    """
+
+    def replace_replica_group(self, replica_group_index: int) -> None:
+        """Replaces one worker; others that are dead too are given up first, and replaced in their turn."""
+        for group in self._replica_groups:
+            if group.is_active() and not _answers(group):
+                group.shutdown()
+        super().replace_replica_group(replica_group_index)
+
+
+def _answers(group: Any) -> bool:
+    try:
+        ray.get([worker.actor.clear_result_queue.remote() for worker in group.get_workers()])
+    except RayActorError:
+        return False
+    return True
+
+
+class UseLaneGroup(ControllerCallback):  # type: ignore[misc]
+    """Runs in a run's controller process, before it starts workers."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Makes the controller use `LaneGroup`."""
+        TrainController.worker_group_cls = LaneGroup
+
+
 def check_surface() -> None:
     """Refuses a Ray whose surface has changed, before a sweep leans on it.
 
     Raises:
         ClusterUnavailable: the installed Ray has no replica groups.
     """
-    import ray
-    from ray.train.v2._internal.execution.controller.controller import TrainController
-    from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
-
     if not (
         hasattr(Backend, "has_replica_groups")
         and hasattr(TrainController, "_replace_bad_workers")
+        and hasattr(TrainController, "worker_group_cls")
         and hasattr(WorkerGroup, "replace_replica_group")
     ):
         raise ClusterUnavailable(

@@ -32,6 +32,10 @@ RAY_TRAIN_SETTINGS = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    # Workers started ahead could not be used, since Ray Train's have an environment of their own: a second
+    # of processor time each, just when lanes come up.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_worker_prestart": "0",
 }
 
 
@@ -68,6 +72,8 @@ def connected(address: str | None, home: Home, *, working_dir: str | None = None
 def _init(**options: object) -> None:
     import ray
 
+    # It announces the token that we chose; `doctor` tells of it.
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -18,7 +19,7 @@ from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.lanes.shapes import Node, check_placeable, plan_runs, shape_of, shapes_of
 from infra.ledger.store import Ledger
-from infra.spec import SweepSpec
+from infra.spec import Limits, SweepSpec
 
 POLL_S = 0.2
 MANY = 10_000
@@ -116,6 +117,7 @@ class _Driver:
         self._seen_lane_at = time.monotonic()
         self._beaten_at = 0.0
         self._ledger = Ledger(job.ledger_url)
+        _limit_ray(job.spec.limits)
         self._actor = self._start_actor()
 
     def run(self) -> Standing:
@@ -207,6 +209,8 @@ class _Driver:
         now = time.monotonic()
         if standing.lanes or not self._runs:
             self._seen_lane_at = now
+        if standing.lanes:
+            self._deaths = 0  # it works; what ends a run now and then is not what would end each
         if len(standing.start_failures) >= MOST_START_FAILURES:
             self._ask("stop", "lanes can't begin")
             last = standing.start_failures[-1].strip().splitlines()[-1]
@@ -259,3 +263,10 @@ class _Driver:
         for run in self._runs:
             run.join(max(0.0, deadline - time.monotonic()))
         return self._standing()
+
+
+def _limit_ray(limits: Limits) -> None:
+    """Ray Train's own waits, which it reads when a run starts, follow the sweep's limits. A lane that is
+    silent is ended by the coordinator; Ray's look at it comes after that."""
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(limits.start_s)
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(max(2 * limits.lease_s, 30.0))

@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.checkpoints import CheckpointStore
+from infra.lanes.system import ProcessSampler
 from infra.protocol import Assignment, Pulse, Report
 
 if TYPE_CHECKING:
     import torch
-
-SYSTEM_SAMPLE_S = 1.0
 
 
 class Line(Protocol):
@@ -50,20 +49,22 @@ class AttemptHooks:
         self.steps = 0  # calls of `alive`: any change is progress
         self.void = False
         self.stop = False
-        self._process = SystemSample()
+        self._process = ProcessSampler()
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Holds the report, or asks at once where the pruner can decide."""
         self.steps += 1
         report = Report(epoch=epoch, metrics={**metrics, **self._process.sample()}, at=self._clock())
         with self._lock:
-            self._held.append(report)
             passed, self._last = range(self._last + 1, epoch + 1), epoch
             deciding = self.assignment.deciding
             if deciding != "every" and not any(number in passed for number in deciding):
+                self._held.append(report)
                 return not self.void
-            go = self._line.decide(self.assignment.attempt, list(self._held))
-            self._held.clear()
+            sent = list(self._held)
+        # Only here, never by a heartbeat: the pruner is asked about a report when it is new.
+        go = self._line.decide(self.assignment.attempt, [*sent, report])
+        self._delivered(sent)
         return go and not self.void
 
     def alive(self, step: int) -> None:
@@ -87,13 +88,18 @@ class AttemptHooks:
         return None if loaded is None else (loaded.tensors, loaded.document)
 
     def beat(self) -> None:
-        """One heartbeat with all that is held; what could not be delivered stays held."""
+        """One heartbeat with all that is held; what could not be delivered stays held. Training goes on
+        meanwhile: a call may wait for a coordinator that is just starting anew."""
         with self._lock:
             sent = list(self._held)
-            pulse = self._line.pulse(self.assignment.attempt, sent)
-            self._held.clear()
+        pulse = self._line.pulse(self.assignment.attempt, sent)
+        self._delivered(sent)
         self.stop = self.stop or pulse.stop
         self.void = self.void or pulse.void
+
+    def _delivered(self, sent: list[Report]) -> None:
+        with self._lock:
+            self._held = self._held[len(sent) :] if self._held[: len(sent)] == sent else self._held
 
     def take_held(self) -> list[Report]:
         """The reports that have not been told yet, to travel with the end."""
@@ -131,31 +137,3 @@ class FollowerHooks:
             return None
         loaded = self._checkpoints.load()
         return None if loaded is None else (loaded.tensors, loaded.document)
-
-
-class SystemSample:
-    """This process's share of the machine, at most once a second: `system/cpu_percent` of one core since the
-    last sample, `system/memory_mb` resident, `system/gpu_memory_mb` allocated on its device."""
-
-    def __init__(self) -> None:
-        """The first sample is taken a second from now."""
-        import psutil
-
-        self._process = psutil.Process()
-        self._process.cpu_percent()
-        self._at = time.monotonic()
-
-    def sample(self) -> dict[str, float]:
-        """The numbers, or nothing when the last were taken just now."""
-        if time.monotonic() - self._at < SYSTEM_SAMPLE_S:
-            return {}
-        self._at = time.monotonic()
-        found = {
-            "system/cpu_percent": float(self._process.cpu_percent()),
-            "system/memory_mb": self._process.memory_info().rss / 2**20,
-        }
-        import torch
-
-        if torch.cuda.is_available():
-            found["system/gpu_memory_mb"] = torch.cuda.memory_allocated() / 2**20
-        return found

@@ -58,6 +58,8 @@ class LaneRun:
     def _trainer(self) -> Any:
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
+        from infra.lanes.backend import UseLaneGroup, independent_workers
+
         resources = self.plan.resources
         per_worker: dict[str, float] = {"CPU": resources.cpus}
         if resources.gpus:
@@ -78,8 +80,8 @@ class LaneRun:
             storage_path=str(self._scratch),
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
+            callbacks=[UseLaneGroup()] if alone else None,
         )
-        from infra.lanes.backend import independent_workers
         from infra.lanes.worker import lane
 
         config = {"settings": self._settings, "coordinator": self._coordinator}

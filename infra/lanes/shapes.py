@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from infra.errors import ClusterUnavailable, WrongInput
+from infra.errors import ClusterUnavailable
 from infra.spec import Resources, SweepSpec
 
 LANES_A_RUN = 8
@@ -169,14 +169,3 @@ def _less(node: Node, resources: Resources, workers: int) -> Node:
         gpus=node.gpus - workers * (resources.gpus or 0.0),
         memory_bytes=node.memory_bytes - workers * (resources.memory_bytes or 0),
     )
-
-
-def check_gpus(resources: Resources) -> None:
-    """A number of GPUs that Ray can place: a fraction below one, or a whole number.
-
-    Raises:
-        WrongInput: for instance 1.5.
-    """
-    gpus = resources.gpus
-    if gpus is not None and gpus > 1 and gpus != int(gpus):
-        raise WrongInput("resources.gpus must be a fraction below 1 or a whole number", f"{gpus:g}")

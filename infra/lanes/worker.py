@@ -32,6 +32,7 @@ from trainers.job import Ranks
 
 BEAT_S = 2.0
 CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up
+LAST_WORD_S = 10.0
 EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
 
 Answer = TypeVar("Answer")
@@ -52,7 +53,8 @@ def lane(config: dict[str, Any]) -> None:
     line = CoordinatorLine(config["coordinator"], _hello(settings, ranks))
     try:
         made = Lane(settings, ranks, line)
-        line.enter()
+        if ranks.rank == 0:  # the others are not heard: one process stands for the lane
+            line.enter()
     except Exception:  # whatever it is would come again at each restart: the driver must hear of it
         line.start_failed(traceback.format_exc())
         raise
@@ -96,6 +98,11 @@ class CoordinatorLine:
     def start_failed(self, text: str) -> None:
         """Tells that the lane could not begin."""
         self._call(lambda: self.actor.start_failed.remote(self.hello.lane, text))
+
+    def attempt_failed(self, ended: Ended, reports: Sequence[Report], limit_s: float) -> None:
+        """See `Coordinator.attempt_failed`; said before this process ends, whatever comes of it."""
+        with contextlib.suppress(Exception):  # the process ends either way; its death tells the rest
+            ray.get(self.actor.attempt_failed.remote(ended, list(reports)), timeout=limit_s)
 
     def next_attempts(self, ended: Ended | None, reports: Sequence[Report]) -> Work:
         """See `Coordinator.next_attempts`."""
@@ -184,10 +191,14 @@ class Lane:
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
         with self._watch.over(assignment, hooks), self._printing(assignment):
             ended = self._runner.run(assignment, hooks)
+            if ended.detail:
+                print(ended.detail, file=sys.stderr)  # with its traceback, below what the attempt printed
         held = hooks.take_held() if isinstance(hooks, AttemptHooks) else []
-        if ended.outcome == "failed" and self._ranks.world_size > 1 and ended.reason != "not-finite":
+        together = self._ranks.world_size == 1 or self._runner.failed_together(ended, assignment)
+        if ended.outcome == "failed" and not together:
             # The other ranks may wait for this one in a collective for ever: the whole lane starts anew.
-            self._tell_and_end(ended, held)
+            self._line.attempt_failed(ended, held, CALL_TIMEOUT_S)
+            end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
         if leader and ended.outcome in {"complete", "pruned", "failed"}:
             self._tidy(store, ended)
         return ended, held
@@ -197,13 +208,6 @@ class Lane:
             with contextlib.suppress(OSError):
                 store.delete()
                 store.folder.parent.rmdir()  # where nothing else, no kept model, is in it
-
-    def _tell_and_end(self, ended: Ended, held: Sequence[Report]) -> None:
-        ray.get(
-            self._line.actor.next_attempts.remote(self._line.hello, ended, list(held), 0),
-            timeout=CALL_TIMEOUT_S,
-        )
-        end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
 
     @contextlib.contextmanager
     def _printing(self, assignment: Assignment) -> Iterator[None]:
@@ -280,9 +284,7 @@ class Watch:
             f"no step for {silent_s:.0f} s (limits.stall); the stacks of all threads are in the attempt's log"
         )
         ended = Ended(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
-        with contextlib.suppress(Exception):  # the process ends either way; its lease tells the rest
-            actor, hello = self._line.actor, self._line.hello
-            ray.get(actor.next_attempts.remote(hello, ended, [], 0), timeout=10)
+        self._line.attempt_failed(ended, [], LAST_WORD_S)
         end_process(EXIT_STALLED, detail)
 
 

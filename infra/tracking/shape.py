@@ -94,6 +94,7 @@ def sweep_tags(sweep: SweepRow) -> dict[str, str]:
         "velodrome.fingerprint": sweep.fingerprint,
         "velodrome.git_commit": str(git.get("commit") or ""),
         "velodrome.git_dirty": str(git.get("dirty", "")).lower(),
+        "velodrome.code_changed": ", ".join(sweep.facts.get("code_changed", ())),
         "velodrome.packages": ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
         "mlflow.source.git.commit": str(git.get("commit") or ""),
         "mlflow.source.name": str(sweep.facts.get("command") or "velodrome"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +52,7 @@ class Stage:
         return subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *words],
             cwd=self.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            start_new_session=True,
         )  # fmt: skip
 
     def run(self, *words: str, limit_s: float = LIMIT_S) -> subprocess.CompletedProcess[str]:
@@ -100,9 +104,61 @@ class Stage:
         """Waits until the trials are as wanted."""
         until(lambda: self.home.path.joinpath("ledger.db").exists() and reached(self.trials(name)), limit_s)
 
+    def tracked(self, name: str) -> list[TrackedRun]:
+        """MLflow's runs of the sweep, read from its store."""
+        uri = f"file:{self.home.path / 'mlflow.db'}?mode=ro"
+        query = """
+            SELECT runs.run_uuid, runs.name, runs.status, tags.value FROM runs
+            JOIN experiments ON experiments.experiment_id = runs.experiment_id AND experiments.name = ?
+            LEFT JOIN tags ON tags.run_uuid = runs.run_uuid AND tags.key = 'mlflow.parentRunId'
+        """
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+            return [TrackedRun(*row) for row in connection.execute(query, (name,))]
+
+    def trained(self, name: str, number: int) -> list[int]:
+        """The epochs that all attempts of a scripted trial trained, in order."""
+        (notes,) = self.home.storage.glob(f"{name}/*/search-{number:04d}/files/epochs.txt")
+        return [int(line) for line in notes.read_text().split()]
+
+    def logs(self, name: str, number: int) -> str:
+        """What all attempts of a trial of a sweep of one family printed."""
+        found = sorted((self.home.logs / name).glob(f"*-{number:04d}-*.log*"))
+        return "".join(path.read_text(errors="replace") for path in found)
+
     def lane_pids(self, name: str) -> list[int]:
         """Processes of lanes that train now."""
         return [attempt.lane_facts["pid"] for attempt in self.attempts(name) if attempt.ended_at is None]
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """One of MLflow's runs; `parent` is a run's id, or None."""
+
+    id: str
+    name: str
+    status: str
+    parent: str | None
+
+
+def check_tracking(stage: Stage, name: str, parent: str = "FINISHED") -> None:
+    """MLflow has one run a trial below one parent, each with the state that the ledger says."""
+    runs = stage.tracked(name)
+    (top,) = [run for run in runs if run.parent is None]
+    assert top.status == parent
+    trials = stage.trials(name)
+    meant = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "waiting": "SCHEDULED"}
+    children = Counter(run.status for run in runs if run.parent == top.id)
+    assert children == Counter(meant[trial.state] for trial in trials)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes that run for a home below the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "environ"]):
+        environ = process.info["environ"] or {}
+        if str(folder) in environ.get("VELODROME_HOME", "") and process.pid != os.getpid():
+            found.append(" ".join(process.info["cmdline"] or [])[:200])
+    return found
 
 
 def until(reached: Callable[[], bool], limit_s: float) -> None:

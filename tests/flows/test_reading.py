@@ -173,9 +173,11 @@ def test_logs_of_the_driver_and_of_a_trial(home, velodrome):
 
 def test_no_logs_is_said_with_the_place(home, velodrome):
     write_sweep(home)
-    ended = velodrome("logs", "digits")
+    ended = velodrome("logs", "digits", "--trial", "0")
     assert ended.status == 2
     assert str(home.logs / "digits") in ended.err
+    assert "--trial N" in velodrome("logs", "digits").err
+    assert document(velodrome("logs", "digits", "--json")) == {"sweep": "digits", "files": []}
 
 
 def test_following_reads_what_is_written_meanwhile_and_ends_with_the_sweep(home):

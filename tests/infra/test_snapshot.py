@@ -74,6 +74,10 @@ def test_confirmations_are_no_trials_of_the_search():
     confirmations[0].role = "confirm"
     snapshot = snapshot_of(spec_of(), confirmations, state="running", now=1.0, started_at=0.0)
     assert snapshot.ended == 0
+    snapshot = snapshot_of(spec_of(), confirmations, state="running", now=1.0, started_at=0.0, role="confirm")
+    assert [(family.family, family.ended, family.total) for family in snapshot.families] == [
+        ("image_cnn", 1, 1)
+    ]
 
 
 def test_ranked_is_best_first():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache as kept
 from pathlib import Path
 from threading import Lock
@@ -19,6 +18,7 @@ from trainers.data.folders import MANIFEST, WAIT_S, shared_folder
 from trainers.dataset import Dataset, Encoded
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.sources import source_digest
 
 LAYOUT = 1  # of the folder; a new number makes every folder anew
 MOST_KEPT = 8
@@ -176,24 +176,5 @@ def _digest(values: npt.NDArray[Any]) -> str:
 
 @kept
 def code_digest(family: type[Family]) -> str:
-    """A digest over the source of a family, of the classes that it extends, and of `trainers`."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parents[1].rglob("*.py")):
-        digest.update(source.read_bytes())
-    for ancestor in family.__mro__:
-        if not ancestor.__module__.startswith(("trainers.", "builtins", "abc", "typing")):
-            digest.update(_source(ancestor))
-    return digest.hexdigest()[:24]
-
-
-def _source(cls: type) -> bytes:
-    try:
-        path = inspect.getsourcefile(cls)
-        return Path(path).read_bytes() if path else b""
-    except (OSError, TypeError):  # made in a notebook or at run time: its compiled code must do
-        methods: list[Callable[..., Any]] = [
-            value for value in vars(cls).values() if inspect.isfunction(value)
-        ]
-        return b"".join(
-            method.__code__.co_code + repr(method.__code__.co_consts).encode() for method in methods
-        )
+    """A digest over the source of a family, of what it imports from its own folder, and of `trainers`."""
+    return source_digest(family)[:24]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.dataset import Column, Dataset, Part
+from trainers.tasks import rules_for
 
 SAMPLE_ROWS = 20_000
 GIVEN_AWAY = 0.99  # a lone column that does as well as this gives the target away
@@ -25,6 +26,7 @@ class Guess:
     metric: str  # accuracy or mse
     value: float
     answer: str | float  # the majority class or the mean, of the training part
+    scores: Mapping[str, float]  # every metric of the task but its loss, whose unit is a family's own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,13 +101,19 @@ def trivial_guess(dataset: Dataset, part: Part = "validation") -> Guess | None:
     if dataset.task == "classification":
         labels = dataset.labels()
         majority = int(np.bincount(labels[train], minlength=len(dataset.classes)).argmax())
-        accuracy = float((labels[rows] == majority).mean())
-        return Guess(metric="accuracy", value=accuracy, answer=dataset.classes[majority])
+        return _scored(dataset, "accuracy", dataset.classes[majority], labels[train], labels[rows])
     if dataset.task == "regression":
         values = np.asarray(dataset.target.values, np.float64)
-        mean = float(values[train].mean())
-        return Guess(metric="mse", value=float(((values[rows] - mean) ** 2).mean()), answer=mean)
+        return _scored(dataset, "mse", float(values[train].mean()), values[train], values[rows])
     return None
+
+
+def _scored(
+    dataset: Dataset, metric: str, answer: str | float, train: npt.NDArray[Any], validation: npt.NDArray[Any]
+) -> Guess | None:
+    rules = rules_for({"task": dataset.task, "classes": list(dataset.classes)})
+    scores = {name: value for name, value in rules.trivial(train, validation).items() if name != "loss"}
+    return Guess(metric=metric, value=scores[metric], answer=answer, scores=scores) if scores else None
 
 
 def _class_counts(dataset: Dataset) -> dict[str, int]:

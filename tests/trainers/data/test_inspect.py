@@ -35,6 +35,8 @@ def test_the_trivial_guess_is_what_the_majority_or_the_mean_scores(opened: Open)
     assert guess is not None
     benign = labels[cancer.splits["validation"]] == cancer.classes.index("benign")
     assert (guess.metric, guess.answer, guess.value) == ("accuracy", "benign", benign.mean())
+    assert guess.scores["balanced_accuracy"] == 0.5
+    assert "loss" not in guess.scores
     diabetes = opened("builtin:diabetes")
     assert diabetes.target is not None
     values = np.asarray(diabetes.target.values)

@@ -4,34 +4,43 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
+EVERY_S = 1.0
 MEBIBYTE = 2**20
 
 
 class ProcessSampler:
-    """CPU, memory and GPU memory of one process. A sample costs some 0.1 ms.
+    """CPU, memory and GPU memory of one process, at most once in `EVERY_S`. A sample costs some 0.1 ms.
 
     MLflow's own monitor reads the whole host for every run, and all of its GPUs.
     """
 
-    def __init__(self, pid: int | None = None) -> None:
-        """Begins to count.
+    def __init__(self, pid: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begins to count; the first sample is to be had `EVERY_S` from now.
 
         Args:
             pid: whose; this process's where it is left out.
+            clock: seconds, from anywhere.
         """
         import psutil
 
         self._process = psutil.Process(pid or os.getpid())
         self._own = pid in (None, os.getpid())
         self._process.cpu_percent()  # the first call only starts the interval
+        self._clock, self._at = clock, clock()
 
     def sample(self) -> dict[str, float]:
         """`system/cpu_percent` since the last sample (100 is one core), `system/memory_mb`, and, where this
-        process uses a GPU, `system/gpu_memory_mb`. Empty when the process is gone."""
+        process uses a GPU, `system/gpu_memory_mb`. Empty when the last was taken just now, and when the
+        process is gone."""
         import psutil
 
+        if self._clock() - self._at < EVERY_S:
+            return {}
+        self._at = self._clock()
         try:
             with self._process.oneshot():
                 used = {
@@ -50,5 +59,5 @@ def _gpu() -> dict[str, float]:
     used = {"system/gpu_memory_mb": torch.cuda.memory_allocated() / MEBIBYTE}
     try:
         return used | {"system/gpu_percent": float(torch.cuda.utilization())}
-    except (ImportError, RuntimeError):  # no NVML here
+    except Exception:  # no NVML, or one of its own errors (MIG has no such number): not worth a trial
         return used

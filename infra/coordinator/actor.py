@@ -84,6 +84,7 @@ class CoordinatorActor:
         self._lock = threading.RLock()
         self._host = socket.gethostname()
         self._handles: dict[str, Any] = {}
+        self._controllers: dict[str, Any] = {}
         self._start_failures: list[str] = []
         self._away = ""
         self._failure: Exception | None = None
@@ -99,6 +100,16 @@ class CoordinatorActor:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
         self._handles[hello.lane] = handle
         self._call(lambda core: core.enter(hello))
+
+    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
+    def run_began(self, run: str, controller: Any) -> None:
+        """A Ray Train run's controller is there."""
+        self._controllers[run] = controller
+
+    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
+    def controllers(self) -> dict[str, Any]:
+        """The controllers of the runs that began since this process did."""
+        return dict(self._controllers)
 
     def start_failed(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
@@ -132,7 +143,8 @@ class CoordinatorActor:
         """See `Coordinator.conclude_stop`."""
         self._call(lambda core: core.conclude_stop())
 
-    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]  # answered while another call waits for the ledger
+    # Answered while another call waits for the ledger.
+    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
     def standing(self) -> Standing:
         """How the sweep stands; while the ledger is away, how it stood."""
         if self._lock.acquire(timeout=STANDING_WAIT_S):

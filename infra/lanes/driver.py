@@ -301,19 +301,32 @@ class _Driver:
             # What runs is found by the next command and goes on from its checkpoint then.
             with contextlib.suppress(VelodromeError):
                 self._ask("conclude_stop", limit_s=HURRIED_ANSWER_S)
-            return self._last
-        if self._standing().state == "running":
+        elif self._standing().state == "running":
             self._ask("conclude_stop")
-        if not self._job.own_ray:  # one of our own ends with its processes
-            self._wait_for_runs()
-        return self._standing()
+        self._end_runs()
+        return self._last if self._signals.impatient else self._standing()
 
-    def _wait_for_runs(self) -> None:
-        deadline = time.monotonic() + RUNS_END_S
+    def _end_runs(self) -> None:
+        """Ends what the runs' threads wait for: a connection that closes under them takes this process along.
+
+        Runs on a cluster that stays are given the time to take down what they put up.
+        """
+        import ray
+
+        if not self._job.own_ray:
+            self._join(RUNS_END_S)
+        with contextlib.suppress(VelodromeError):
+            for run, controller in self._ask("controllers", limit_s=HURRIED_ANSWER_S).items():
+                if any(mine.name == run and mine.alive for mine in self._runs):
+                    ray.kill(controller)
+        self._join(HURRIED_ANSWER_S)
+
+    def _join(self, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        hurry = self._signals.impatient
         for run in self._runs:
-            while time.monotonic() < deadline and not self._signals.impatient:
-                if run.join(POLL_S):
-                    break
+            while time.monotonic() < deadline and self._signals.impatient == hurry and not run.join(POLL_S):
+                pass
 
 
 def _limit_ray(limits: Limits) -> None:

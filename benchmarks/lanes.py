@@ -89,7 +89,8 @@ def main() -> None:
     plain = (before + after) / 2
     print(
         f"{options.trials} trials of {options.seconds:g} s on {options.lanes} lanes: "
-        f"bare {before:.2f} and {after:.2f} s, lanes {steady:.2f} s, efficiency {plain / steady:.3f}; whole command {whole:.1f} s"
+        f"bare {before:.2f} and {after:.2f} s, lanes {steady:.2f} s, "
+        f"efficiency {plain / steady:.3f}; whole command {whole:.1f} s"
     )
 
 

@@ -23,9 +23,7 @@ def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: b
         console.print(Text(f"  no complete trial: {', '.join(comparison.without)}", style="yellow"))
     rows = [row for group in comparison.groups for row in group.rows]
     if next_steps and rows:
-        only_family = len(rows) + len(comparison.without) == 1
-        for line in _next_steps(rows[0], only_family, console.width):
-            console.print(line, soft_wrap=True)
+        console.print(_next_steps(rows))
 
 
 def leaderboard(group: Group, width: int) -> RenderableType:
@@ -117,24 +115,17 @@ def _parameters(row: Row, several: bool) -> RenderableType:
     return Padding(Text.assemble((whose, "dim"), listed or "no parameters"), (0, 0, 0, 2), expand=False)
 
 
-def _next_steps(winner: Row, only_family: bool, width: int) -> list[Text]:
-    """Commands to go on with, what they are for beside them where there is room, else below."""
-    which = f"--trial {winner.number}" if only_family else f"--family {winner.family} --trial {winner.number}"
-    steps = {
-        f"velodrome show {winner.sweep} {which}": "the best trial whole",
-        f"velodrome confirm {winner.sweep}": "train the best again on fresh seeds, and test them",
-        f"velodrome ui {winner.sweep}": "curves and comparisons in MLflow",
-    }
-    longest = max(map(len, steps))
-    beside = 2 + longest + 2 + max(map(len, steps.values())) <= width
-    return [
-        Text("  next:"),
-        *(
-            Text.assemble(
-                (f"  {command}", "cyan"),
-                " " * (longest - len(command) + 2) if beside else "\n      ",
-                (what, "dim"),
-            )
-            for command, what in steps.items()
+def _next_steps(rows: Sequence[Row]) -> RenderableType:
+    winner = rows[0]
+    steps = (
+        (
+            f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
+            "the best trial whole",
         ),
-    ]
+        (f"velodrome confirm {winner.sweep}", "train the best again on fresh seeds, and test them"),
+        (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
+    )
+    table = Table.grid(padding=(0, 2))
+    for command, what in steps:
+        table.add_row(Text(f"  {command}", style="cyan"), Text(what, style="dim"))
+    return Lines(Text("  next:"), table)

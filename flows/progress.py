@@ -174,8 +174,7 @@ def _around(snapshot: Snapshot) -> list[str]:
     if snapshot.state != "running":
         parts.append(snapshot.state)
     if snapshot.unsent:
-        coming = "not yet sent" if snapshot.state == "running" else "being sent"
-        parts.append(f"{snapshot.unsent} {coming} to MLflow")
+        parts.append(f"{snapshot.unsent} not yet sent to MLflow")
     if snapshot.message:
         parts.append(snapshot.message)
     return parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from infra.errors import Refused, StorageUnavailable, Unavailable
 from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
-from infra.ledger.store import Batch
+from infra.ledger.store import Batch, Ledger
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +57,7 @@ def remove(
     ledger, row = find(name, place)
     try:
         folders = _folders(row, place)
-        removal = Removal(
-            sweep=row.label,
-            trials=len(views.trials(ledger, row.id, role=None)),
-            folders=tuple(str(folder) for folder in folders),
-            size_bytes=sum(_size_bytes(folder) for folder in folders),
-            tracking=tracking,
-        )
+        removal = _what_goes(ledger, row, folders, tracking)
         if (owner := living_owner(ledger, row)) is not None:
             raise owned(row, owner)
         if not agree(removal):
@@ -78,6 +72,16 @@ def remove(
     finally:
         ledger.close()
     return removal
+
+
+def _what_goes(ledger: Ledger, row: SweepRow, folders: Sequence[Path], tracking: bool) -> Removal:
+    return Removal(
+        sweep=row.label,
+        trials=len(views.trials(ledger, row.id, role=None)),
+        folders=tuple(str(folder) for folder in folders),
+        size_bytes=sum(_size_bytes(folder) for folder in folders),
+        tracking=tracking,
+    )
 
 
 def _folders(row: SweepRow, home: Home) -> list[Path]:

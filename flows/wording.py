@@ -37,7 +37,9 @@ def _rounded(value: float, digits: int) -> str:
         mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(exponent)}"
-    return f"{value:.0f}" if abs(value) >= 10**digits else f"{value:.{digits}g}"
+    if abs(value) >= 10**digits and math.isfinite(value):
+        return f"{value:.0f}"
+    return f"{value:.{digits}g}"
 
 
 def measured(name: str, value: float) -> str:

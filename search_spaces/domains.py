@@ -8,16 +8,13 @@ its points on a grid, and whether a value belongs to it. Values are those that t
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from decimal import Decimal
 from typing import Any, Protocol
 
 from search_spaces.errors import SpaceError
+from search_spaces.number_line import between, plus_steps, slot, spaced, unique, whole_steps
 from search_spaces.values import canonical, index_of, is_number, is_whole, shown
-
-_EXACT = 2.0**53  # Optuna computes in floats: larger whole numbers would be rounded
 
 
 class Domain(Protocol):
@@ -78,14 +75,15 @@ class FloatRange:
 
     def at(self, u: float) -> float:
         if self.step is not None:
-            return self._step(_slot(u, self._steps() + 1))
-        return _between(self.low, self.high, u, log=self.log)
+            return self._step(slot(u, self._steps() + 1))
+        return between(self.low, self.high, u, log=self.log)
 
     def grid(self) -> Sequence[float]:
+        """As `Domain`: the values as written, or so many points from end to end, or every step."""
         if self.values is not None:
             return self.values
         if self.points is not None:
-            return _unique(_between(self.low, self.high, u, log=self.log) for u in _spaced(self.points))
+            return unique(between(self.low, self.high, u, log=self.log) for u in spaced(self.points))
         if self.step is not None:
             return [self._step(index) for index in range(self._steps() + 1)]
         if self.low == self.high:
@@ -97,6 +95,7 @@ class FloatRange:
         )
 
     def read(self, value: Any) -> float:
+        """As `Domain`: a number within the bounds and, where there are steps, on one of them."""
         if not is_number(value):
             raise SpaceError("it must be a number", shown(value), _unquote(value))
         _check_inside(value, self.low, self.high)
@@ -119,7 +118,7 @@ class FloatRange:
         return whole_steps(self.low, self.high, self.step or 1.0)
 
     def _step(self, index: int) -> float:
-        return _plus_steps(self.low, index, self.step or 1.0)
+        return plus_steps(self.low, index, self.step or 1.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,18 +147,20 @@ class IntRange:
 
     def at(self, u: float) -> int:
         if self.log:  # half a number beyond each end, so that the ends are as likely as the rest
-            return self._rounded(_between(self.low - 0.5, self.high + 0.5, u, log=True))
-        return self.low + self.step * _slot(u, (self.high - self.low) // self.step + 1)
+            return self._rounded(between(self.low - 0.5, self.high + 0.5, u, log=True))
+        return self.low + self.step * slot(u, (self.high - self.low) // self.step + 1)
 
     def grid(self) -> Sequence[int]:
+        """As `Domain`: the values as written, or so many points from end to end, or every step."""
         if self.values is not None:
             return self.values
         if self.points is not None:
-            inside = (_between(self.low, self.high, u, log=self.log) for u in _spaced(self.points))
-            return _unique(self._rounded(value) for value in inside)
+            inside = (between(self.low, self.high, u, log=self.log) for u in spaced(self.points))
+            return unique(self._rounded(value) for value in inside)
         return range(self.low, self.high + 1, self.step)
 
     def read(self, value: Any) -> int:
+        """As `Domain`: a whole number (3.0 is one) within the bounds and on a step."""
         whole = int(value) if isinstance(value, float) and value.is_integer() else value
         if not is_whole(whole):
             raise SpaceError("it must be a whole number", shown(value), _unquote(value))
@@ -213,7 +214,7 @@ class Choices:
         return self.decode(trial.suggest_categorical(name, self.stored))
 
     def at(self, u: float) -> Any:
-        return _copy(self.choices[_slot(u, len(self.choices))])
+        return _copy(self.choices[slot(u, len(self.choices))])
 
     def grid(self) -> Sequence[Any]:
         return self.choices
@@ -278,25 +279,6 @@ class Constant:
         return {"type": "constant", "value": self.value}
 
 
-def whole_steps(low: float, high: float, step: float) -> int:
-    """How many whole steps fit between the bounds, without the noise of binary fractions."""
-    return int((Decimal(str(high)) - Decimal(str(low))) // Decimal(str(step)))
-
-
-def last_step(low: float, high: float, step: float) -> float:
-    """The largest value that whole steps from `low` reach without passing `high`."""
-    return _plus_steps(low, whole_steps(low, high, step), step)
-
-
-def _plus_steps(low: float, count: int, step: float) -> float:
-    return float(Decimal(str(low)) + count * Decimal(str(step)))
-
-
-def is_exact(value: int) -> bool:
-    """Whether a float holds the whole number exactly."""
-    return abs(value) <= _EXACT
-
-
 def _copy(value: Any) -> Any:
     """So that training may change a list that it was given."""
     return json.loads(canonical(value)) if isinstance(value, (list, dict)) else value
@@ -307,30 +289,6 @@ def _given(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
     if "values" in kept:
         kept["values"] = list(kept["values"])
     return {"type": kind, **kept}
-
-
-def _between(low: float, high: float, u: float, *, log: bool) -> float:
-    if u <= 0.0 or low == high:
-        return low
-    if u >= 1.0:
-        return high
-    if log:
-        value = math.exp(math.log(low) + u * (math.log(high) - math.log(low)))
-    else:
-        value = low + u * (high - low)
-    return min(max(float(f"{value:.12g}"), low), high)
-
-
-def _slot(u: float, count: int) -> int:
-    return min(int(u * count), count - 1)
-
-
-def _spaced(points: int) -> list[float]:
-    return [index / (points - 1) for index in range(points)]
-
-
-def _unique(values: Any) -> list[Any]:
-    return list(dict.fromkeys(values))
 
 
 def _check_inside(value: float, low: float, high: float) -> None:

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces.domains import Choices, Constant, Domain, FloatRange, IntRange, is_exact, last_step
+from search_spaces.domains import Choices, Constant, Domain, FloatRange, IntRange
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
+from search_spaces.number_line import is_exact, last_step
 from search_spaces.values import canonical, is_number, is_whole, plain, shown
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")

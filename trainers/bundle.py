@@ -3,7 +3,7 @@
 | file | what it holds |
 | --- | --- |
 | `weights.safetensors` | the module's state, by name |
-| `model.json` | what rebuilds it: family or functions, options, params, fitted state; facts, versions |
+| `model.json` | what rebuilds it: its family, options, params, fitted state; signature, facts, versions |
 | `train_rows.bin` | content hash of each row of training: uint64, little-endian, ascending |
 | `example.json` | a few raw rows as `predict` takes them |
 | `manifest.json` | size and SHA-256 of each |
@@ -26,6 +26,7 @@ from trainers.errors import InputError
 from trainers.folders import Damaged, as_json, read_folder, write_folder
 from trainers.registry import BUILT_IN, load
 from trainers.rows import frame_from_json, frame_to_json
+from trainers.signature import Signature, signature_of
 from trainers.versions import installed_versions
 
 if TYPE_CHECKING:
@@ -57,6 +58,19 @@ class Bundle:
     weights: Mapping[str, torch.Tensor]
     example: pd.DataFrame
     train_rows: RowHashes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What is known of a bundle's model without building it.
+
+    Attributes:
+        example: raw rows as `predict` takes them.
+        signature: names and types of what goes in and out; None for people's own functions.
+    """
+
+    example: pd.DataFrame
+    signature: Signature | None
 
 
 def save_bundle(
@@ -95,7 +109,11 @@ def save_bundle(
         "state": dict(state),
         "code": {} if family_reference in BUILT_IN else fingerprints([family_reference]),
     }
-    return _write(folder, document, weights, facts, example_rows, row_hashes_of_train)
+    files = _files(document, weights, facts, example_rows, row_hashes_of_train)
+    signature = _signature(folder, files)
+    if signature is not None:
+        files[MODEL] = as_json({**json.loads(files[MODEL]), "signature": signature.to_json()})
+    return write_folder(folder, files)
 
 
 def save_functions(
@@ -126,25 +144,33 @@ def save_functions(
         "params": dict(params),
         "code": fingerprints([build] if predict is None else [build, predict]),
     }
-    return _write(folder, document, weights, facts, example_rows, row_hashes_of_train)
+    return write_folder(folder, _files(document, weights, facts, example_rows, row_hashes_of_train))
 
 
-def _write(
-    folder: Path,
+def _files(
     document: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
-) -> Path:
+) -> dict[str, bytes]:
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": versions()}
-    files = {
+    return {
         WEIGHTS: tensors.to_bytes(weights),
         MODEL: as_json(whole),
         TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
         EXAMPLE: as_json(frame_to_json(example_rows)),
     }
-    return write_folder(folder, files)
+
+
+def _signature(folder: Path, files: Mapping[str, bytes]) -> Signature | None:
+    """What the model takes and gives; None where it can't be used here, as whoever loads it will be told."""
+    from trainers.predictor import make_predictor
+
+    try:
+        return signature_of(make_predictor(_parsed(folder, files), device="cpu", accept_code_change=True))
+    except InputError:
+        return None
 
 
 def versions() -> dict[str, str]:
@@ -161,23 +187,45 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
     Raises:
         Damaged: says which file and what is wrong with it.
     """
-    files = read_folder(folder, manifest_sha256=manifest_sha256)
-    missing = {WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE} - files.keys()
-    if missing:
-        raise Damaged(f"{folder} must be a model's bundle", f"no {min(missing)}")
-    document = json.loads(files[MODEL])
-    if document.get("format") != FORMAT:
-        raise Damaged(
-            f"{folder} must be a bundle of format {FORMAT}",
-            f"format {document.get('format')!r}",
-            "load it with the version of Velodrome that its model.json names",
-        )
+    return _parsed(folder, read_folder(folder, manifest_sha256=manifest_sha256))
+
+
+def read_description(folder: Path) -> Description:
+    """What a bundle says of its model, once its manifest has verified; needs neither torch nor its code.
+
+    Raises:
+        Damaged: says which file and what is wrong with it.
+    """
+    files = read_folder(folder)
+    signature = _document(folder, files).get("signature")
+    return Description(
+        example=frame_from_json(json.loads(files[EXAMPLE])),
+        signature=None if signature is None else Signature.from_json(signature),
+    )
+
+
+def _parsed(folder: Path, files: Mapping[str, bytes]) -> Bundle:
+    document = _document(folder, files)
     return Bundle(
         document=document,
         weights=_weights(folder, files[WEIGHTS]),
         example=frame_from_json(json.loads(files[EXAMPLE])),
         train_rows=np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64),
     )
+
+
+def _document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+    missing = {WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE} - files.keys()
+    if missing:
+        raise Damaged(f"{folder} must be a model's bundle", f"no {min(missing)}")
+    document: dict[str, Any] = json.loads(files[MODEL])
+    if document.get("format") != FORMAT:
+        raise Damaged(
+            f"{folder} must be a bundle of format {FORMAT}",
+            f"format {document.get('format')!r}",
+            "load it with the version of Velodrome that its model.json names",
+        )
+    return document
 
 
 def _weights(folder: Path, content: bytes) -> dict[str, torch.Tensor]:

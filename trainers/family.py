@@ -15,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
@@ -277,8 +276,3 @@ def read_options(model: type[Options], values: Mapping[str, Any], *, beside: Col
 def first_missing(rows: Any, names: Iterable[str]) -> str | None:
     """The first of the names that is not a column of the frame, or None."""
     return next((name for name in names if name not in rows.columns), None)
-
-
-def as_float32(values: Any) -> Array:
-    """The values as float32 numbers."""
-    return np.asarray(values, dtype=np.float32)

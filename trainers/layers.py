@@ -5,7 +5,6 @@ Shape legend: B examples, C channels, H height, W width, L words of a text, D nu
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -209,11 +208,6 @@ def dense(sizes: Sequence[int], *, activation: str, dropout: float) -> nn.Sequen
             layers.add_module(f"activation{i}", ACTIVATIONS[activation]())
             layers.add_module(f"dropout{i}", nn.Dropout(dropout))
     return layers
-
-
-def weights_in(module: nn.Module) -> int:
-    """How many numbers a module learns or holds frozen."""
-    return sum(math.prod(parameter.shape) for parameter in module.parameters())
 
 
 def channels_last(module: nn.Module) -> nn.Module:

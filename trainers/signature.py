@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -29,6 +30,18 @@ class Signature:
 
     inputs: tuple[ColumnSpec, ...]
     outputs: tuple[ColumnSpec, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Signature:
+        """What `to_json` gave."""
+        return cls(
+            inputs=tuple(ColumnSpec(**column) for column in document["inputs"]),
+            outputs=tuple(ColumnSpec(**column) for column in document["outputs"]),
+        )
 
 
 def signature_of(predictor: Predictor) -> Signature:

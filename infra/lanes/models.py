@@ -65,10 +65,11 @@ def save_model(
 
 
 def _measure(folder: Path) -> dict[str, float]:
-    from trainers.bundle import load_bundle, read_bundle
+    from trainers.bundle import load_bundle
     from trainers.latency import measure_latency
 
-    return dict(measure_latency(load_bundle(folder), read_bundle(folder).example))
+    predictor = load_bundle(folder)
+    return dict(measure_latency(predictor, predictor.example))
 
 
 def _train_rows(dataset: Dataset | None) -> Any:

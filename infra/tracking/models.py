@@ -24,9 +24,9 @@ from infra.tracking.runs import Runs
 from infra.tracking.shape import KEY, SWEEP, Point, clean_name, fitted, run_name, trial_key
 from infra.tracking.standing import standing
 from infra.wheel import build_wheel, pinned_requirements, running_project
-from trainers.bundle import load_bundle
+from trainers.bundle import load_bundle, read_description
 from trainers.errors import TrainerError
-from trainers.folders import MANIFEST
+from trainers.folders import MANIFEST, manifest_hash
 from trainers.signature import ColumnSpec, Signature, signature_of
 
 log = logging.getLogger("velodrome.tracking")
@@ -79,7 +79,7 @@ class Models:
         return None
 
     def _send(self, trial: TrialRow, folder: Path) -> None:
-        manifest = hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+        manifest = manifest_hash(folder)
         key = model_key(self._runs.identity, trial, manifest)
         run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
         if run_id is None or self._runs.of(key).status:
@@ -175,7 +175,8 @@ def save_model(
     import mlflow.pyfunc
     from mlflow.models import Model
 
-    predictor = load_bundle(bundle)
+    known = read_description(bundle)
+    signature = known.signature or signature_of(load_bundle(bundle))  # imports torch, and people's own code
     wheel = build_wheel(path.parent / WHEELS)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     given = {"model_id": model.model_id, "model_uuid": model.model_id, "run_id": run_id} if model else {}
@@ -185,8 +186,8 @@ def save_model(
         loader_module=LOADER,
         data_path=str(bundle),
         mlflow_model=Model(**given, **location),
-        signature=_signature(signature_of(predictor)),
-        input_example=None if predictor.example.empty else predictor.example,
+        signature=_signature(signature),
+        input_example=None if known.example.empty else known.example,
         pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_packages(sweep)],
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )

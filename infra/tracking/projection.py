@@ -4,10 +4,9 @@ the ledger's time, parameters never change, tags and states are those of the new
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
@@ -15,7 +14,6 @@ from infra.spec import FamilySpec
 from infra.tracking.client import Missing, Rejected, Tracking
 from infra.tracking.notes import note, run_link, trials_link
 from infra.tracking.outbox import DROPPED
-from infra.tracking.redact import redact
 from infra.tracking.runs import Runs
 from infra.tracking.shape import (
     ENDED,
@@ -25,7 +23,6 @@ from infra.tracking.shape import (
     Point,
     best_name,
     final_points,
-    fitted,
     milliseconds,
     parameters,
     parent_key,
@@ -37,6 +34,7 @@ from infra.tracking.shape import (
     trial_tags,
 )
 from infra.tracking.standing import standing
+from infra.tracking.writing import Write, dataset_input, log_batch, log_what_it_takes, set_status
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -47,19 +45,6 @@ Defaults = Callable[[FamilySpec, Mapping[str, Any]], Mapping[str, Any]]
 
 class TrackingLost(Exception):
     """The experiment or the parent run is gone: everything is to be sent again."""
-
-
-@dataclass(slots=True)
-class Write:
-    """What one `log_batch` of a run holds."""
-
-    points: list[Point] = field(default_factory=list)
-    tags: dict[str, str] = field(default_factory=dict)
-    params: dict[str, str] = field(default_factory=dict)
-
-    def parts(self) -> tuple[Write, Write, Write]:
-        """Each kind of content alone."""
-        return Write(tags=self.tags), Write(params=self.params), Write(points=self.points)
 
 
 class Projection:
@@ -137,11 +122,11 @@ class Projection:
         anew = any(e.kind == "ended" for e in events)
         if trial.ended and (anew or sent.status not in ENDED):
             write.points += final_points(self.sweep, trial)
-        self._log(sent.run_id or "", write, key)
+        log_what_it_takes(self._runs, key, write)
         if first:
-            self._tracking.call("log_inputs", sent.run_id, datasets=[self._dataset(trial)])
+            self._tracking.call("log_inputs", sent.run_id, datasets=[dataset_input(self.sweep, trial)])
         before = "RUNNING" if anew or not sent.status else sent.status
-        self._set_status(sent.run_id or "", before, status, trial.ended_at)
+        set_status(self._tracking, sent.run_id or "", before, status, trial.ended_at)
         seq, epoch = max([sent.seq, *(e.seq for e in events)]), max([sent.epoch, *map(_epoch, reported)])
         self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
 
@@ -156,57 +141,6 @@ class Projection:
         }
         start = milliseconds(trial.started_at or trial.created_at)
         return self._runs.ensure(key, run_name(trial), start, tags), params
-
-    def _log(self, run_id: str, write: Write, key: str) -> None:
-        try:
-            self._log_batch(run_id, write)
-        except Rejected:
-            if self._runs.alive(key) is not True:
-                raise
-            for part in write.parts():  # what tracking will never take must not keep the rest from it
-                self._log_part(run_id, part, key)
-
-    def _log_part(self, run_id: str, part: Write, key: str) -> None:
-        try:
-            self._log_batch(run_id, part)
-        except Rejected as error:
-            log.warning("%s: tracking does not take something, which is left out: %s", key, error)
-
-    def _log_batch(self, run_id: str, write: Write) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-
-        if not (write.points or write.params or write.tags):
-            return
-        self._tracking.call(
-            "log_batch",
-            run_id,
-            metrics=[Metric(*point) for point in write.points],
-            params=[Param(name, value) for name, value in write.params.items()],
-            tags=[RunTag(name, value) for name, value in write.tags.items()],
-        )
-
-    def _set_status(self, run_id: str, before: str, status: str, ended_at: float | None) -> None:
-        if status == before:
-            return
-        if status in ENDED:
-            self._tracking.call("set_terminated", run_id, status, milliseconds(ended_at or 0) or None)
-        else:
-            self._tracking.call("update_run", run_id, status)
-
-    def _dataset(self, trial: TrialRow) -> Any:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        data = {name: value for name, value in self.sweep.spec.data.items() if name != "source"}
-        source = redact(str(self.sweep.spec.data.get("source", "none")))
-        dataset = Dataset(
-            name=fitted(source, 500),
-            digest=self.sweep.fingerprint[:36],
-            source_type="local",
-            source=json.dumps({"uri": source}),
-            profile=redact(json.dumps(data)),
-        )
-        context = "training" if trial.role == "search" else "confirmation"
-        return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
 
     def _diagnose(self, key: str, error: Exception) -> None:
         """After a refusal: is it this run alone, or all of them?"""
@@ -253,9 +187,9 @@ class Projection:
         if shown == self._shown:
             return
         tags = {**self._shared, "mlflow.note.content": text, "velodrome.state": self.sweep.state}
-        self._log_batch(self.parent_id(), Write(points=self._best_points(state.winner), tags=tags))
+        log_batch(self._tracking, self.parent_id(), Write(points=self._best_points(state.winner), tags=tags))
         status, sent = SWEEP_STATUS[self.sweep.state], self._runs.of(key)
-        self._set_status(self.parent_id(), sent.status or "RUNNING", status, self.sweep.updated_at)
+        set_status(self._tracking, self.parent_id(), sent.status or "RUNNING", status, self.sweep.updated_at)
         self._runs.put(key, replace(sent, status=status))
         if self._shown is None or self.sweep.state != "running":
             self._tracking.call("set_experiment_tag", self._runs.experiment_id, "mlflow.note.content", text)
@@ -311,7 +245,7 @@ class Projection:
             status = wanted.get(key, "KILLED")
             if run_id != self._runs.of(key).run_id:
                 status = "KILLED"  # a second run of one key: made by two processes at once
-            self._set_status(run_id, "RUNNING", status, self.sweep.updated_at)
+            set_status(self._tracking, run_id, "RUNNING", status, self.sweep.updated_at)
 
 
 def _epoch(event: EventRow) -> int:

@@ -51,7 +51,7 @@ def test_every_key_is_documented() -> None:
     ],
 )
 def test_good_files_pass(text: str) -> None:
-    VALIDATOR.validate({**SMALL, **load(text.encode(), "x").value})
+    assert list(VALIDATOR.iter_errors({**SMALL, **load(text.encode(), "x").value})) == []
 
 
 @pytest.mark.parametrize(

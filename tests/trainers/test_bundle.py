@@ -13,7 +13,15 @@ import pandas as pd
 import pytest
 import torch
 
-from trainers.bundle import MODEL, WEIGHTS, load_bundle, read_bundle, save_bundle, save_functions
+from trainers.bundle import (
+    MODEL,
+    WEIGHTS,
+    load_bundle,
+    read_bundle,
+    read_description,
+    save_bundle,
+    save_functions,
+)
 from trainers.errors import InputError
 from trainers.folders import MANIFEST, Damaged, manifest_hash, read_folder, write_folder
 from trainers.latency import measure_latency
@@ -162,6 +170,7 @@ def test_a_bundle_replaced_as_a_whole_is_found_by_the_manifests_hash(tmp_path: P
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     weights = {"linear.weight": torch.zeros(1, 3), "linear.bias": torch.zeros(1)}
     folder = linear_bundle(tmp_path / "b", weights=weights)
+    assert read_description(folder).signature is None
     with pytest.raises(InputError, match="must fit the module"):
         load_bundle(folder)
 
@@ -249,6 +258,7 @@ def test_signature_and_latency(tmp_path: Path) -> None:
     signature = signature_of(predictor)
     assert [(c.name, c.type) for c in signature.inputs] == [("a", "double"), ("b", "double")]
     assert [(c.name, c.type) for c in signature.outputs] == [("prediction", "double")]
+    assert read_description(tmp_path / "b").signature == signature
     figures = measure_latency(predictor, predictor.example, budget_s=0.05)
     assert figures.keys() == {"latency_ms", "latency_p99_ms", "parameters", "size_bytes"}
     assert 0 < figures["latency_ms"] <= figures["latency_p99_ms"]

@@ -62,16 +62,10 @@ def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
         fingerprint=hashing.fingerprint(hashes, raw.part, sorted(roles.features), roles.target, task),
         source=source,
         notes=(
-            *raw.notes,
-            *roles.notes,
-            *why,
-            *dropped,
-            *notes,
-            *split_notes,
-            *_thin(splits, target, classes),
+            *raw.notes, *roles.notes, *why, *dropped, *notes, *split_notes, *_thin(splits, target, classes)
         ),
         prepare=prepare,
-    )
+    )  # fmt: skip
 
 
 def _mapping(spec: Mapping[str, Any], key: str) -> Mapping[str, Any]:

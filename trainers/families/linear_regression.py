@@ -44,7 +44,8 @@ class LinearRegression(Family):
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`numbers` float32 [N, F], `categories` int64 [N, K], `target` float32 [N]."""
-        from trainers.data.prepare import fit_table, write_table
+        from trainers.data.prepare import fit_table
+        from trainers.data.tables import write_table
 
         table = fit_table(dataset)
         write_table(dataset, table, writer)
@@ -63,7 +64,7 @@ class LinearRegression(Family):
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
         """Rows of the table, by the columns' names; missing values and new categories are allowed."""
-        from trainers.data.prepare import apply_table
+        from trainers.data.tables import apply_table
 
         numbers, categories = apply_table(state["table"], rows)
         return {"numbers": numbers, "categories": categories}

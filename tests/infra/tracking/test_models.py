@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,14 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow.models import Model
 
+from infra.ledger.views import sweep_by_id
 from infra.spec import FamilySpec
+from infra.tracking import models
 from infra.tracking.client import Away
 from tests.infra.tracking import test_trouble
 from tests.infra.tracking.bundles import a_bundle
 from tests.infra.tracking.conftest import runs_of
 from tests.infra.tracking.story import SPACE, Story
 from tests.infra.tracking.test_trouble import Failing
+from trainers.bundle import MODEL, load_bundle
+from trainers.folders import MANIFEST, write_folder
 
 Tell = Callable[..., Story]
 
@@ -120,6 +126,39 @@ def test_a_model_outside_the_storage_or_damaged_is_not_logged(
         "text_cnn-0001": "FAILED",
     }
     assert "text_cnn-0002 is not where the ledger says" in caplog.text
+
+
+def test_the_signature_is_read_or_else_found_by_predicting(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads((bundle / MODEL).read_text())
+    del document["signature"]
+    files = {path.name: path.read_bytes() for path in bundle.iterdir() if path.name != MANIFEST}
+    older = write_folder(tmp_path / "older", {**files, MODEL: json.dumps(document).encode()})
+    wheel = tmp_path / "velodrome.whl"
+    wheel.write_bytes(b"")
+    monkeypatch.setattr(models, "build_wheel", lambda folder: _copied(wheel, folder))
+    story = Story(tmp_path / "home")
+    sweep = sweep_by_id(story.ledger, story.sweep_id)
+    loaded: list[Path] = []
+
+    def load(folder: Path) -> Any:
+        loaded.append(folder)
+        return load_bundle(folder)
+
+    monkeypatch.setattr(models, "load_bundle", load)
+    signatures = []
+    for number, folder in enumerate([bundle, older]):
+        models.save_model(tmp_path / str(number) / "model", folder, sweep)
+        signatures.append(Model.load(str(tmp_path / str(number) / "model")).signature.to_dict())
+    assert signatures[0] == signatures[1]
+    assert "text" in str(signatures[0])
+    assert loaded == [older]
+
+
+def _copied(wheel: Path, folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    return Path(shutil.copy(wheel, folder))
 
 
 CLEAN = """

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
-from trainers.data import images, prepare
+from trainers.data import images
+from trainers.data.prepare import fit_table
+from trainers.data.tables import apply_table, write_table
 from trainers.dataset import Dataset, Kind, Task
 from trainers.family import ArrayWriter, Family, Options
 from trainers.hyperparameters import Hyperparameter
+from trainers.targets import write_target
 
 
 class Recorder(Family):
@@ -32,20 +33,15 @@ class Recorder(Family):
     def encode(self, dataset: Dataset, params: Mapping[str, Any], writer: ArrayWriter) -> dict[str, Any]:
         with Path(self.options.log).open("a") as log:  # type: ignore[attr-defined]
             log.write("encoded\n")
-        state = prepare.fit_table(dataset)
-        prepare.write_table(dataset, state, writer)
-        assert dataset.target is not None
-        if dataset.task == "regression":
-            writer.put("target", prepare.scaled_target(state, np.asarray(dataset.target.values)))
-        else:
-            writer.put("target", dataset.labels())
-        return {**state, "task": dataset.task, "classes": list(dataset.classes)}
+        state = fit_table(dataset)
+        write_table(dataset, state, writer)
+        return {**state, **write_target(dataset, writer)}
 
     def build(self, state: dict[str, Any], params: Mapping[str, Any]) -> Any:
         raise AssertionError("nothing is built here")
 
     def from_user(self, rows: Any, state: dict[str, Any]) -> dict[str, Any]:
-        numbers, categories = prepare.apply_table(state, rows)
+        numbers, categories = apply_table(state, rows)
         return {"numbers": numbers, "categories": categories}
 
 

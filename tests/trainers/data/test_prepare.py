@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from trainers.data.prepare import apply_table, fit_table, read_prepare, scaled_target, unscaled_target
+from trainers.data.encode import FolderWriter
+from trainers.data.prepare import fit_table, read_prepare
+from trainers.data.tables import apply_table
 from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
+from trainers.targets import write_target
 
 NUMBERS = [1.0, 2.0, np.nan, 5.0, 1000.0, np.nan]
 WORDS = ["a", "b", "a", None, "z", "a"]
@@ -45,7 +49,6 @@ def test_everything_is_fitted_on_train_alone() -> None:
     assert entry["shift"] == filled.mean()
     assert entry["factor"] == pytest.approx(1 / filled.std())
     assert state["categories"][0]["values"] == ["a", "b"]
-    assert state["target"] == {"mean": 2.5, "std": pytest.approx(np.std([1, 2, 3, 4]))}
     assert state["left_out"].keys() == {"c", "t"}
     assert (state["inputs"], state["cardinalities"]) == (1, [3])
     assert json.loads(json.dumps(state)) == state
@@ -112,14 +115,11 @@ def test_a_persons_faults_are_named() -> None:
         apply_table(strict, pd.DataFrame({"w": ["a"], "n": [None]}))
 
 
-def test_the_target_comes_back_in_its_own_unit() -> None:
-    dataset = table()
-    state = fit_table(dataset)
-    assert dataset.target is not None
-    values = np.asarray(dataset.target.values)
-    scaled = scaled_target(state, values)
-    assert scaled[:4].mean() == pytest.approx(0, abs=1e-6)
-    assert unscaled_target(state, scaled) == pytest.approx(values)
+def test_a_target_is_scaled_by_train_alone(tmp_path: Path) -> None:
+    state = write_target(table(), FolderWriter(tmp_path, 6))
+    assert state["target_mean"] == 2.5
+    assert state["target_std"] == pytest.approx(np.std([1, 2, 3, 4]))
+    assert np.load(tmp_path / "target.npy")[:4].mean() == pytest.approx(0, abs=1e-6)
 
 
 def test_a_table_of_constants_is_refused() -> None:

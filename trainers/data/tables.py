@@ -1,0 +1,157 @@
+"""Tables as numbers, by what `trainers.data.prepare` fitted on the training split.
+
+Shape legend: N rows, F numbers, K categories a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.data.raw import nearest
+from trainers.dataset import Column, Dataset
+from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.family import ArrayWriter
+
+PIECE_ROWS = 65_536
+MISSING_WORDS = {"", "na", "n/a", "nan", "null", "#n/a", "none", "<na>", "nat"}
+Numbers = npt.NDArray[np.float32]
+Categories = npt.NDArray[np.int64]
+
+
+def apply_table(
+    state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, Column], part: slice = slice(None)
+) -> tuple[Numbers, Categories]:
+    """Rows as a model takes them: numbers float32 [N, F] and category ids int64 [N, K].
+
+    Args:
+        state: from `fit_table`.
+        rows: a data set's columns, or a frame with a person's raw rows (strings for numbers are read;
+            what is missing is filled; a category that training never saw gets id 0).
+        part: which of the rows.
+
+    Raises:
+        InputError: a column is missing, or holds what can't be read as a number.
+    """
+    read = _reader(state, rows)
+    numbers = [_numbers(entry, read(entry["name"], part), state) for entry in state["numbers"]]
+    ids = [_ids(entry, read(entry["name"], part)) for entry in state["categories"]]
+    count = len((numbers or ids)[0])
+    if not state["cardinalities"] and ids:
+        numbers += [
+            column
+            for entry, own in zip(state["categories"], ids, strict=True)
+            for column in _onehot(entry, own)
+        ]
+        ids = []
+    return (
+        np.stack(numbers, axis=1).astype(np.float32) if numbers else np.zeros((count, 0), np.float32),
+        np.stack(ids, axis=1) if ids else np.zeros((count, 0), np.int64),
+    )
+
+
+def write_table(dataset: Dataset, state: Mapping[str, Any], writer: ArrayWriter) -> None:
+    """All rows of the data set, piece by piece, as the arrays `numbers` [N, F] and `categories` [N, K]."""
+    numbers = writer.create("numbers", (dataset.rows, state["inputs"]), np.float32)
+    categories = writer.create("categories", (dataset.rows, len(state["cardinalities"])), np.int64)
+    for at in range(0, dataset.rows, PIECE_ROWS):
+        piece = slice(at, min(at + PIECE_ROWS, dataset.rows))
+        numbers[piece], categories[piece] = apply_table(state, dataset.columns, piece)
+
+
+def _reader(state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, Column]) -> Any:
+    """(name, part) → the values of one column."""
+    needed = [entry["name"] for entry in (*state["numbers"], *state["categories"])]
+    present = list(rows) if isinstance(rows, Mapping) else [str(name) for name in rows.columns]
+    absent = [name for name in needed if name not in present]
+    if absent:
+        found = f"none named {', '.join(map(repr, absent))}"
+        raise InputError(
+            "rows must have every column that the model was trained on", found, nearest(absent[0], present)
+        )
+    if isinstance(rows, Mapping):
+        return lambda name, part: rows[name].values[part]
+    return lambda name, part: rows[name].to_numpy(dtype=object)[part]
+
+
+def _numbers(entry: Mapping[str, Any], values: Any, state: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+    read = (
+        values
+        if isinstance(values, np.ndarray) and values.dtype == np.float64
+        else _read_numbers(entry, values)
+    )
+    missing = ~np.isfinite(read)
+    if missing.any():
+        if state["prepare"]["missing"] in ("none", "drop"):
+            must = f"column {entry['name']!r} must have a value in every row"
+            raise InputError(
+                must, f"{int(missing.sum())} missing", "fill them, or train with missing: median"
+            )
+        read = np.where(missing, entry["fill"], read)
+    scaled: npt.NDArray[np.float64] = (read - entry["shift"]) * entry["factor"]
+    return scaled
+
+
+def _read_numbers(entry: Mapping[str, Any], values: Any) -> npt.NDArray[np.float64]:
+    if entry["kind"] == "time":
+        return _seconds(entry["name"], values)
+    numbers = np.empty(len(values), np.float64)
+    for at, value in enumerate(values):
+        try:
+            numbers[at] = np.nan if _is_missing(value) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            raise InputError(f"column {entry['name']!r} must hold numbers", f"{value!r} in row {at}")
+    return numbers
+
+
+def _seconds(name: str, values: Any) -> npt.NDArray[np.float64]:
+    import pandas as pd
+
+    if all(isinstance(value, (int, float)) for value in values):
+        return np.array(values, np.float64)
+    try:
+        moments = pd.to_datetime(pd.Series(list(values), dtype=object), utc=True, format="ISO8601")
+    except (ValueError, TypeError) as error:
+        raise InputError(f"column {name!r} must hold ISO 8601 dates", str(error)) from error
+    seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
+    return np.where(moments.isna().to_numpy(), np.nan, seconds)
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or (isinstance(value, str) and value.strip().lower() in {*MISSING_WORDS, "?", "-", "."}):
+        return True
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return True
+    return bool(value != value)
+
+
+def _ids(entry: Mapping[str, Any], values: Sequence[Any]) -> Categories:
+    ids = {value: number for number, value in enumerate(entry["values"], start=1)}
+    fill = ids.get(entry["fill"], 0)
+    found = (fill if _no_category(value) else ids.get(_label(value), 0) for value in values)
+    return np.fromiter(found, np.int64, len(values))
+
+
+def _no_category(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and value != value) or str(value) in ("", "<NA>", "NaT")
+
+
+def _label(value: Any) -> str:
+    """A category as training saw it: 3.0 in a frame is the category 3."""
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        return str(int(value))
+    if isinstance(value, (bool, np.bool_)):
+        return str(value).lower()
+    return str(value)
+
+
+def _onehot(entry: Mapping[str, Any], ids: Categories) -> list[npt.NDArray[np.float64]]:
+    """One column a known value; what training never saw is all zeros."""
+    return [(ids == number).astype(np.float64) for number in range(1, len(entry["values"]) + 1)]

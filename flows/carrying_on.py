@@ -234,4 +234,6 @@ def reason_of(trials: list[Any]) -> str:
     from collections import Counter
 
     reasons = Counter(trial.reason for trial in trials if trial.state == "failed" and trial.reason)
-    return reasons.most_common(1)[0][0] if reasons else "no trial ended"
+    if reasons:
+        return reasons.most_common(1)[0][0]
+    return "every trial was pruned" if any(trial.state == "pruned" for trial in trials) else "no trial ended"

@@ -197,7 +197,8 @@ def _enter(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int
             batch.event("asked", now, {"params": trial.params, "origin": fresh.origin}, fresh)
     if batch.empty:
         return
-    batch.event("test-read", now, {"why": "confirm", "count": len(batch.trials)})
+    if row.fingerprint != "none":  # own code that reads its own data has no test split of ours
+        batch.event("test-read", now, {"why": "confirm", "count": len(batch.trials)})
     with taken(ledger, row) as commit:
         commit(batch)
 

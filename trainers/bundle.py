@@ -131,8 +131,8 @@ def save_functions(
 
     Args:
         build: `package.module:name` of a function that makes the module of the params: `build(**params)`.
-        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row; where
-            there is none, the module itself answers the rows' numbers, float32 [B, F].
+        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row;
+            None: the module itself answers the rows' numbers, float32 [B, F].
 
     Raises:
         InputError: a name can't be imported or is not a function of that module.

@@ -425,7 +425,7 @@ class Coordinator:
             self._set_facts(spent=self._spent)
 
     def _conclude(self) -> None:
-        succeeded = any(trial.state in {"complete", "pruned"} for trial in self.book.every())
+        succeeded = any(trial.state == "complete" for trial in self.book.every())
         self._set_facts(spent=self._spent)
         self._set_state("finished" if succeeded else "failed", "")
 

@@ -25,7 +25,6 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from infra.errors import ClusterUnavailable
 
-
 ANSWER_LIMIT_S = 60.0
 
 

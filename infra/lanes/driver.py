@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import threading
@@ -24,6 +25,7 @@ from infra.lanes.shapes import Node, check_placeable, plan_runs, shape_of, shape
 from infra.ledger.store import Ledger
 from infra.spec import Limits, SweepSpec
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 POLL_S = 0.2
 MANY = 10_000
 BEAT_S = 2.0
@@ -228,8 +230,13 @@ class _Driver:
             return Fenced("a driver must own its sweep", "another driver took it over")
         if "LedgerUnavailable" in cause:
             return LedgerUnavailable("the ledger must be reachable", "the coordinator gave up waiting for it")
-        first = cause.strip().splitlines()[0] if cause.strip() else type(error).__name__
-        return ClusterUnavailable("the coordinator must live", first)
+        if "No module named" in cause:
+            return ClusterUnavailable(
+                "Velodrome must be installed on every node of the cluster",
+                last_line(cause),
+                "install this version of it in the environment that `ray start` runs in",
+            )
+        return ClusterUnavailable("the coordinator must live", last_line(cause) or type(error).__name__)
 
     def _standing(self) -> Standing:
         standing: Standing = self._ask("standing")
@@ -327,6 +334,12 @@ class _Driver:
         for run in self._runs:
             while time.monotonic() < deadline and self._signals.impatient == hurry and not run.join(POLL_S):
                 pass
+
+
+def last_line(text: str) -> str:
+    """The last line of a traceback of Ray's, without a terminal's colours; empty where there is none."""
+    lines = _COLOUR.sub("", text).strip().splitlines()
+    return lines[-1].strip() if lines else ""
 
 
 def _limit_ray(limits: Limits) -> None:

@@ -258,3 +258,16 @@ def test_silence_while_the_coordinator_could_not_listen_is_forgiven(bench: Bench
         bench.clock.now += 4
         coordinator.tick()
     assert coordinator.lanes == 0
+
+
+def test_a_sweep_in_which_nothing_completed_has_failed(bench: Bench) -> None:
+    """Pruned trials were stopped; none of them is a model that anybody could use."""
+    coordinator = bench.begin(sweep(family(trials=1, pruner={"name": "percentile", "percentile": 0.0})))
+    me = hello()
+    coordinator.enter(me)
+    (assignment,) = coordinator.next_attempts(me).attempts
+    told = Ended(attempt=assignment.attempt, outcome="pruned", epochs=1)
+    coordinator.next_attempts(me, ended=told)
+    coordinator.tick()
+    assert views.trials(bench.ledger, bench.sweep_id)[0].state == "pruned"
+    assert coordinator.state == "failed"

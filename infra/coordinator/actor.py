@@ -107,9 +107,10 @@ class CoordinatorActor:
         self._controllers[run] = controller
 
     @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
-    def controllers(self) -> dict[str, Any]:
-        """The controllers of the runs that began since this process did."""
-        return dict(self._controllers)
+    def end_runs(self) -> None:
+        """Ends the runs that began since this process did, and with each its lanes."""
+        for controller in self._controllers.values():
+            ray.kill(controller)
 
     def start_failed(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import secrets
@@ -67,7 +68,8 @@ def connected(
         with starting():
             if temp is not None:
                 _use_token(home)
-                _init(address="local", _temp_dir=temp, include_dashboard=False)
+                with _groups_of_their_own():
+                    _init(address="local", _temp_dir=temp, include_dashboard=False)
             else:
                 env = {"working_dir": working_dir} if working_dir else {}
                 _init(address=address, runtime_env=env)
@@ -94,6 +96,23 @@ def _init(**options: object) -> None:
             if where != "local"
             else "see `velodrome doctor`",
         ) from error
+
+
+@contextlib.contextmanager
+def _groups_of_their_own() -> Iterator[None]:
+    """Within the block Ray starts its processes in process groups of their own.
+
+    A signal to this process's whole group (`timeout`, systemd, a batch system) would end them before the
+    lanes have written their checkpoints, and then Ray ends this process too.
+    """
+    from ray._private import services
+
+    former = services.ConsolePopen
+    services.ConsolePopen = functools.partial(former, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = former
 
 
 def _scratch() -> str:

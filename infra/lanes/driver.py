@@ -318,15 +318,12 @@ class _Driver:
 
         Runs on a cluster that stays are given the time to take down what they put up.
         """
-        import ray
-
         if not self._job.own_ray:
             self._join(RUNS_END_S)
-        with contextlib.suppress(VelodromeError):
-            for run, controller in self._ask("controllers", limit_s=HURRIED_ANSWER_S).items():
-                if any(mine.name == run and mine.alive for mine in self._runs):
-                    ray.kill(controller)
-        self._join(HURRIED_ANSWER_S)
+        if any(run.alive for run in self._runs):
+            with contextlib.suppress(VelodromeError):
+                self._ask("end_runs", limit_s=HURRIED_ANSWER_S)
+            self._join(HURRIED_ANSWER_S)
 
     def _join(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s

@@ -170,6 +170,11 @@ def left_behind(folder: Path) -> list[str]:
     return found
 
 
+def patient(limit_s: float) -> float:
+    """A limit that holds where nothing else runs, stretched by how busy the machine is now."""
+    return limit_s * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+
+
 def until(reached: Callable[[], bool], limit_s: float) -> None:
     """Polls until something holds.
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.ledger.rows import TrialRow
-from tests.faults.harness import ROOT, Stage, check_tracking, kill
+from tests.faults.harness import ROOT, Stage, check_tracking, kill, patient
 
 FILE = f"""
 name: apart
@@ -63,7 +63,7 @@ def test_two_are_right_two_are_wrong_and_the_wrong_ones_die(tmp_path: Path) -> N
             assert (trial.objective, trial.attempts) == ([1.0], 1)
             assert [step["epoch"] for step in noted] == list(range(140))
             gaps = [after["at"] - before["at"] for before, after in pairwise(noted)]
-            assert max(gaps) < 5, "a neighbour waited"
+            assert max(gaps) < patient(3), "a neighbour waited"
     check_tracking(stage, "apart")
 
 
@@ -76,6 +76,6 @@ def check_killed(stage: Stage, trial: TrialRow, noted: list[dict[str, Any]], kil
     after = [step for step in noted if step["pid"] != first.lane_facts["pid"]]
     detected_s, restored_s = first.ended_at - killed_at, after[0]["at"] - killed_at
     print(f"trial {trial.number}: detected after {detected_s:.2f} s, next step after {restored_s:.2f} s")
-    assert detected_s < 5
-    assert restored_s < 60  # 9 s each, one after the other, where nothing else runs
+    assert detected_s < patient(5)
+    assert restored_s < patient(30)
     assert before[-1]["epoch"] - 1 <= after[0]["epoch"] <= before[-1]["epoch"] + 1

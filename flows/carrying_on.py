@@ -8,13 +8,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.ownership import owned
-from infra.errors import ClusterUnavailable, Interrupted
+from infra.errors import ClusterUnavailable, Interrupted, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.liveness import alive_here_and_now, this_process
@@ -24,11 +24,12 @@ from infra.snapshot import snapshot_of
 
 if TYPE_CHECKING:
     from infra.coordinator.actor import Standing
-    from infra.lanes.driver import Drive
+    from infra.lanes.driver import Drive, StopSignals
     from infra.lanes.shapes import Node
     from infra.tracking.sender import Sender
 
 DRAIN_LIMIT_S = 60.0
+STOPPED_DRAIN_LIMIT_S = 5.0
 SHOW_EVERY_S = 0.5
 
 
@@ -51,8 +52,9 @@ def run(
         Interrupted: a signal asked to stop; state is kept.
     """
     with owning(ledger, sweep) as token, sending(ledger, sweep, home) as sender:
-        signal_number = _drive(ledger, sweep, home, token, sender, address, role)
-        unsent = sender.drain(DRAIN_LIMIT_S if signal_number is None else 5.0)
+        signals = _drive(ledger, sweep, home, token, sender, address, role)
+        signal_number = signals.first
+        unsent = sender.drain(_drain_limit_s(signals))
     state = views.sweep_by_id(ledger, sweep.id).state
     if signal_number is not None:
         raise Interrupted(
@@ -62,6 +64,12 @@ def run(
             signal=signal_number,
         )
     return Ended(state=state, unsent=unsent)
+
+
+def _drain_limit_s(signals: StopSignals) -> float:
+    if signals.impatient:
+        return 0.0
+    return DRAIN_LIMIT_S if signals.first is None else STOPPED_DRAIN_LIMIT_S
 
 
 @contextmanager
@@ -99,22 +107,24 @@ def sending(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
 
 def _drive(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
-) -> int | None:
+) -> StopSignals:
     from infra.lanes.cluster import connected
-    from infra.lanes.driver import StopSignals, drive
+    from infra.lanes.driver import Hurried, StopSignals, drive
 
     signals = StopSignals()
     stderr_line(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
-    with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"):
-        own_code = sweep.facts.get("own_code")
-        with connected(address, home, working_dir=own_code) as nodes, signals.caught():
+    own_code = sweep.facts.get("own_code")
+    with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"), suppress(Hurried):
+        ray = connected(address, home, working_dir=own_code, starting=signals.hurrying)
+        # Ray takes SIGTERM for itself when it starts.
+        with ray as nodes, signals.caught():
             _check_places(sweep, home, nodes)
             with _showing(ledger, sweep, sender, role) as show:
-                drive(_job(sweep, home, token, role), nodes, signals, show)
-    return signals.first
+                drive(_job(sweep, home, token, address, role), nodes, signals, show)
+    return signals
 
 
-def _job(sweep: SweepRow, home: Home, token: str, role: str) -> Drive:
+def _job(sweep: SweepRow, home: Home, token: str, address: str | None, role: str) -> Drive:
     from infra.lanes.driver import Drive
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
@@ -127,7 +137,10 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str) -> Drive:
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint,
     )  # fmt: skip
     url = ledger_url(home, sweep.spec.ledger)
-    return Drive(ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role)
+    return Drive(
+        ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
+        own_ray=address is None,
+    )  # fmt: skip
 
 
 def _check_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
@@ -168,21 +181,20 @@ def _showing(
             if not ended and time.monotonic() - shown_at < SHOW_EVERY_S:
                 return
             shown_at = time.monotonic()
-            current = views.sweep_by_id(ledger, sweep.id)
-            rows = views.trials(ledger, sweep.id, role=role)
-            progress.update(
-                snapshot_of(
-                    current.spec,
-                    rows,
-                    state=standing.state,
-                    now=time.time(),
-                    started_at=began,
-                    role=role,
-                    lanes_up=standing.lanes,
-                    unsent=sender.unsent(),
-                    message=_message(standing),
+            with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
+                progress.update(
+                    snapshot_of(
+                        views.sweep_by_id(ledger, sweep.id).spec,
+                        views.trials(ledger, sweep.id, role=role),
+                        state=standing.state,
+                        now=time.time(),
+                        started_at=began,
+                        role=role,
+                        lanes_up=standing.lanes,
+                        unsent=sender.unsent(),
+                        message=_message(standing),
+                    )
                 )
-            )
 
         yield show
 

@@ -211,7 +211,7 @@ def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: 
             right=True,
             gives_way=0 if name in first else 1,
         )
-        for name in [*first, *sorted(set(names) - set(first), key=_by_section)]
+        for name in [*first, *(name for name in names if name not in first)]
     ]
     bold = frozenset(place for place, point in enumerate(points) if point.epoch == kept)
     return fitted(columns, width, bold_rows=bold)

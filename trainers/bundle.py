@@ -120,7 +120,7 @@ def save_functions(
     folder: Path,
     *,
     build: str,
-    predict: str,
+    predict: str | None,
     params: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
@@ -131,7 +131,8 @@ def save_functions(
 
     Args:
         build: `package.module:name` of a function that makes the module of the params: `build(**params)`.
-        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row.
+        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row;
+            None: the module itself answers the rows' numbers, float32 [B, F].
 
     Raises:
         InputError: a name can't be imported or is not a function of that module.
@@ -141,7 +142,7 @@ def save_functions(
         "build": build,
         "predict": predict,
         "params": dict(params),
-        "code": fingerprints([build, predict]),
+        "code": fingerprints([build] if predict is None else [build, predict]),
     }
     return write_folder(folder, _files(document, weights, facts, example_rows, row_hashes_of_train))
 

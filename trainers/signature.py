@@ -45,7 +45,9 @@ class Signature:
 
 
 def signature_of(predictor: Predictor) -> Signature:
-    """The signature, from the bundle's own example rows."""
+    """The signature, from the bundle's own example rows; empty where own code reads its own data."""
+    if predictor.example.empty:
+        return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
     return Signature(inputs=column_specs(predictor.example, of_inputs=True), outputs=column_specs(answers))
 

@@ -34,7 +34,8 @@ class TableMLP(Family):
 
     def encode(self, dataset: Dataset, params: Mapping[str, Any], writer: ArrayWriter) -> dict[str, Any]:
         """Writes `numbers` [N, F], `categories` [N, K] and `target` [N]; all is fitted on train alone."""
-        from trainers.data.prepare import fit_table, write_table
+        from trainers.data.prepare import fit_table
+        from trainers.data.tables import write_table
         from trainers.targets import write_target
 
         table = fit_table(dataset)
@@ -68,7 +69,7 @@ class TableMLP(Family):
 
     def from_user(self, rows: pd.DataFrame, state: dict[str, Any]) -> dict[str, Any]:
         """Rows of the table as they are in a file, as arrays."""
-        from trainers.data.prepare import apply_table
+        from trainers.data.tables import apply_table
 
         numbers, categories = apply_table(state["table"], rows)
         return {"numbers": numbers, "categories": categories}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Json, Name, emit, example, stdout
+from flows.cli.screen import Json, Name, emit, example, note, stdout
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
 Set = Annotated[
@@ -86,6 +86,8 @@ def sweep(
     from flows.compare import compare
     from flows.leaderboard import print_leaderboard
 
+    if result.state == "stopped":
+        note(f"{result.sweep} is stopped: `velodrome sweep {file}` carries it on")
     print_leaderboard(stdout(), compare(result.sweep))
 
 

@@ -13,15 +13,16 @@ import signal
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 
 from infra.coordinator.core import Coordinator
-from infra.errors import Fenced, LedgerUnavailable
+from infra.errors import Fenced, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from infra.protocol import Ended, LaneHello, Pulse, Report, Work
@@ -29,8 +30,9 @@ from infra.spec import Resources
 
 TICK_S = 0.5
 LEDGER_WAIT_S = 600.0
+LEDGER_RETRY_S = 0.2
+STANDING_WAIT_S = 0.5
 EXIT_FENCED = 70
-MOST_START_FAILURES = 3
 
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
@@ -51,14 +53,22 @@ class ActorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """How a sweep stands, for the driver: cheap, read from memory."""
+    """How a sweep stands, for the driver: cheap, read from memory.
 
-    state: str
-    stopping: str | None
-    lanes: int
-    running: int
-    wanted: Mapping[str, tuple[Resources, int]]  # by shape: what its trials need, how many have not ended
-    start_failures: tuple[str, ...]
+    Attributes:
+        wanted: by shape, what its trials need and how many have not ended.
+        away: why the ledger can't be written now; empty where it can.
+        failure: what ended the coordinator's work for good.
+    """
+
+    state: str = "running"
+    stopping: str | None = None
+    lanes: int = 0
+    running: int = 0
+    wanted: Mapping[str, tuple[Resources, int]] = field(default_factory=dict)
+    start_failures: tuple[str, ...] = ()
+    away: str = ""
+    failure: Exception | None = None
 
 
 class CoordinatorActor:
@@ -74,7 +84,11 @@ class CoordinatorActor:
         self._lock = threading.RLock()
         self._host = socket.gethostname()
         self._handles: dict[str, Any] = {}
+        self._controllers: dict[str, Any] = {}
         self._start_failures: list[str] = []
+        self._away = ""
+        self._failure: Exception | None = None
+        self._stood = Standing()
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._core = self._build(same_driver=again)
         self._settle_due = threading.Event()
@@ -86,6 +100,16 @@ class CoordinatorActor:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
         self._handles[hello.lane] = handle
         self._call(lambda core: core.enter(hello))
+
+    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
+    def run_began(self, run: str, controller: Any) -> None:
+        """A Ray Train run's controller is there."""
+        self._controllers[run] = controller
+
+    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
+    def controllers(self) -> dict[str, Any]:
+        """The controllers of the runs that began since this process did."""
+        return dict(self._controllers)
 
     def start_failed(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
@@ -119,31 +143,54 @@ class CoordinatorActor:
         """See `Coordinator.conclude_stop`."""
         self._call(lambda core: core.conclude_stop())
 
+    # Answered while another call waits for the ledger.
+    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
     def standing(self) -> Standing:
-        """How the sweep stands."""
-        core = self._core
-        return Standing(
-            state=core.state,
-            stopping=core.stopping,
-            lanes=core.lanes,
-            running=core.running,
-            wanted=core.wanted,
-            start_failures=tuple(self._start_failures),
+        """How the sweep stands; while the ledger is away, how it stood."""
+        if self._lock.acquire(timeout=STANDING_WAIT_S):
+            try:
+                core = self._core
+                self._stood = Standing(
+                    state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
+                    wanted=core.wanted,
+                )  # fmt: skip
+            finally:
+                self._lock.release()
+        return replace(
+            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure
         )
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:
         with self._lock:
-            while True:
-                try:
-                    return event(self._core)
-                except LedgerUnavailable as error:
-                    # Memory may be ahead of the ledger now: begin again from what is durable. Every event
-                    # is idempotent, so it is simply tried on the new core.
+            try:
+                return self._tried(event)
+            except Fenced:
+                _log.warning("another driver owns this sweep by now")
+                os._exit(EXIT_FENCED)
+            except VelodromeError as error:
+                self._failure = error
+                raise
+            except Exception as error:  # a defect of ours: the driver must hear of it, whoever called
+                self._failure = RuntimeError(f"the coordinator failed\n{traceback.format_exc()}")
+                raise error
+
+    def _tried(self, event: Callable[[Coordinator], Answer]) -> Answer:
+        deadline = time.monotonic() + LEDGER_WAIT_S
+        while True:
+            try:
+                answer = event(self._core)
+                self._away = ""
+                return answer
+            except LedgerUnavailable as error:
+                # Memory may be ahead of the ledger now: begin again from what is durable. Every event
+                # is idempotent, so it is simply tried on the new core.
+                if time.monotonic() > deadline:
+                    raise
+                if not self._away:
                     _log.warning("%s", error)
-                    self._core = self._build(same_driver=True)
-                except Fenced:
-                    _log.warning("another driver owns this sweep by now")
-                    os._exit(EXIT_FENCED)
+                self._away = str(error)
+                time.sleep(LEDGER_RETRY_S)
+                self._core = self._build(same_driver=True)
 
     def _build(self, *, same_driver: bool) -> Coordinator:
         settings, deadline = self._settings, time.monotonic() + LEDGER_WAIT_S
@@ -165,13 +212,13 @@ class CoordinatorActor:
                 time.sleep(1.0)
 
     def _settling(self) -> None:
-        while True:
+        while self._failure is None:
             self._settle_due.wait()
             self._settle_due.clear()
             self._call(lambda core: core.settle())
 
     def _ticking(self) -> None:
-        while True:
+        while self._failure is None:
             time.sleep(TICK_S)
             self._call(lambda core: core.tick(self._alive))
             for hello in self._core.take_lost_lanes():

@@ -151,7 +151,7 @@ class Attempts:
 
     def fail(self, running: Running, reason: str, detail: str) -> None:
         """Charges a failure to the trial, which then ends or gets another attempt."""
-        trial = running.trial
+        trial, detail = running.trial, storable(detail)
         trial.failures += 1
         if policy.after_failure(reason, trial.failures) == "retry":
             self.to_waiting(running, reason, detail)
@@ -195,3 +195,11 @@ class Attempts:
         elif trial.state == "complete" and trial.objective:  # a failure that was tried again
             family = self._spec.family(trial.family)
             trial.study_number = studies.learn(family, trial.params, trial.objective)
+
+
+def storable(text: str) -> str:
+    """The text without what a database refuses: PostgreSQL takes no NUL, and nobody half a surrogate pair.
+
+    An error's message may hold anything, and one that can't be written would never be over.
+    """
+    return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

@@ -192,7 +192,14 @@ class Coordinator:
 
     def stop(self, why: str) -> None:
         """Asks every lane to write a checkpoint and leave; running trials go back to waiting."""
-        self.stopping = self.stopping or why
+        self.settle()
+        self._stop(why)
+        self._commit()
+
+    def _stop(self, why: str) -> None:
+        if self.stopping is None:
+            self.stopping = why
+            self._set_facts(stopping=why)  # for a coordinator that follows this one under the same driver
 
     def conclude_stop(self) -> None:
         """After a stop: what still runs goes back to waiting, and the sweep's state says so."""
@@ -333,6 +340,10 @@ class Coordinator:
                 self._attempts.to_waiting(self._attempts.running[last.id], "driver-ended", "")
         if self.sweep.state != "running" and self._role == "search":
             self._attempts.batch.sweep = {"state": "running"}
+        if same_driver:
+            self.stopping = self.sweep.facts.get("stopping")
+        elif self.sweep.facts.pop("stopping", None) is not None:
+            self._set_facts()
         payload = {"role": self._role, "same_driver": same_driver}
         self._attempts.batch.event("session", self._clock(), payload)
         self._warm_start()
@@ -370,7 +381,7 @@ class Coordinator:
     def _answer_requests(self) -> None:
         for request in views.open_requests(self._ledger, self.sweep.id):
             if request.kind == "stop":
-                self.stop("asked to stop by another command")
+                self._stop("asked to stop by another command")
             elif request.kind == "extend":
                 self._grow(request.payload)
             elif request.kind == "retry":
@@ -408,7 +419,7 @@ class Coordinator:
             self._spent["cpu_s"] += passed * resources.workers * resources.cpus
         why = policy.used_up(self.spec, self._spent["elapsed_s"], self._spent["gpu_s"], self._spent["cpu_s"])
         if why is not None and self.state == "running":
-            self.stop(why)
+            self._stop(why)
         if now - self._saved_until > 5.0:
             self._saved_until = now
             self._set_facts(spent=self._spent)

@@ -23,6 +23,9 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from infra.errors import ClusterUnavailable
 
 
+ANSWER_LIMIT_S = 60.0
+
+
 class LaneBackend(Backend):  # type: ignore[misc]
     """Starts nothing; each worker is a replica group of its own."""
 
@@ -62,12 +65,25 @@ def _answers(group: Any) -> bool:
     return True
 
 
-class UseLaneGroup(ControllerCallback):  # type: ignore[misc]
+class RunBegins(ControllerCallback):  # type: ignore[misc]
     """Runs in a run's controller process, before it starts workers."""
 
+    def __init__(self, name: str, coordinator: Any, *, independent: bool) -> None:
+        """Nothing happens yet.
+
+        Args:
+            name: the run's.
+            coordinator: an actor handle; it is told the controller's, by which the run can be ended.
+            independent: whether the run's workers are lanes of their own.
+        """
+        self._name, self._coordinator, self._independent = name, coordinator, independent
+
     def after_controller_start(self, train_run_context: Any) -> None:
-        """Makes the controller use `LaneGroup`."""
-        TrainController.worker_group_cls = LaneGroup
+        """Makes the controller known, and makes it use `LaneGroup`."""
+        if self._independent:
+            TrainController.worker_group_cls = LaneGroup
+        controller = ray.get_runtime_context().current_actor
+        ray.get(self._coordinator.run_began.remote(self._name, controller), timeout=ANSWER_LIMIT_S)
 
 
 def check_surface() -> None:

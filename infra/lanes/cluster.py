@@ -8,7 +8,8 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from infra.errors import ClusterUnavailable
@@ -40,13 +41,20 @@ RAY_TRAIN_SETTINGS = {
 
 
 @contextlib.contextmanager
-def connected(address: str | None, home: Home, *, working_dir: str | None = None) -> Iterator[list[Node]]:
+def connected(
+    address: str | None,
+    home: Home,
+    *,
+    working_dir: str | None = None,
+    starting: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+) -> Iterator[list[Node]]:
     """A connection to Ray for as long as the block lasts; yields the cluster's nodes.
 
     Args:
         address: of a cluster that runs; None starts one on this machine that ends with the block, with token
             authentication and its own temporary folder.
         working_dir: the folder of people's own code that travels to a cluster elsewhere.
+        starting: entered while Ray starts, which takes seconds.
 
     Raises:
         ClusterUnavailable: it can't be reached or started.
@@ -56,12 +64,13 @@ def connected(address: str | None, home: Home, *, working_dir: str | None = None
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_TRAIN_SETTINGS.items()})
     temp = None if address else _scratch()
     try:
-        if temp is not None:
-            _use_token(home)
-            _init(address="local", _temp_dir=temp, include_dashboard=False)
-        else:
-            env = {"working_dir": working_dir} if working_dir else {}
-            _init(address=address, runtime_env=env)
+        with starting():
+            if temp is not None:
+                _use_token(home)
+                _init(address="local", _temp_dir=temp, include_dashboard=False)
+            else:
+                env = {"working_dir": working_dir} if working_dir else {}
+                _init(address=address, runtime_env=env)
         yield nodes()
     finally:
         ray.shutdown()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import threading
 import time
@@ -11,10 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from infra.coordinator.actor import ActorSettings, CoordinatorActor, Standing
-from infra.errors import ClusterUnavailable, Fenced, LedgerUnavailable
+from infra.errors import ClusterUnavailable, Fenced, LedgerUnavailable, VelodromeError
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.lanes.shapes import Node, check_placeable, plan_runs, shape_of, shapes_of
@@ -27,6 +30,7 @@ BEAT_S = 2.0
 STOP_LIMIT_S = 25.0
 ANSWER_LIMIT_S = 120.0
 RUNS_END_S = 15.0
+HURRIED_ANSWER_S = 1.0
 MOST_RUN_DEATHS = 3
 MOST_START_FAILURES = 3
 
@@ -39,6 +43,7 @@ class Drive:
         token: of the owner row that this process holds.
         lanes: what the lanes are told; `run`, `shape` and `resources` are filled in.
         role: `search` or `confirm`.
+        own_ray: whether Ray is this process's own and ends with it.
     """
 
     ledger_url: str
@@ -47,6 +52,11 @@ class Drive:
     spec: SweepSpec
     lanes: LaneSettings
     role: str = "search"
+    own_ray: bool = True
+
+
+class Hurried(BaseException):
+    """A second signal: leave at once."""
 
 
 @dataclass(slots=True)
@@ -54,6 +64,7 @@ class StopSignals:
     """SIGINT and SIGTERM of a driven sweep: the first asks for a clean stop, a second for a quick one."""
 
     received: list[int] = field(default_factory=list)
+    _hurries: bool = False
 
     @property
     def first(self) -> int | None:
@@ -73,12 +84,33 @@ class StopSignals:
             return
         former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in former:
-            signal.signal(number, lambda number, frame: self.received.append(number))
+            signal.signal(number, self._take)
         try:
             yield self
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
+
+    @contextmanager
+    def hurrying(self) -> Iterator[None]:
+        """Within the block, whatever it waits for, a second signal ends it.
+
+        Raises:
+            Hurried: a second signal came.
+        """
+        self._hurries = True
+        try:
+            if self.impatient:
+                raise Hurried
+            yield
+        finally:
+            self._hurries = False
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        self.received.append(number)
+        if self._hurries and self.impatient:
+            self._hurries = False
+            raise Hurried
 
 
 def drive(
@@ -119,31 +151,39 @@ class _Driver:
         self._ledger = Ledger(job.ledger_url)
         _limit_ray(job.spec.limits)
         self._actor = self._start_actor()
+        self._last = Standing()
 
     def run(self) -> Standing:
+        with contextlib.suppress(Hurried), self._signals.hurrying():
+            self._run()
+        return self._conclude()
+
+    def _run(self) -> None:
         stopping_since: float | None = None
         while True:
             standing = self._standing()
+            if standing.failure is not None:
+                raise standing.failure
             self._watch(standing)
             self._beat()
             if standing.state != "running":
-                break
+                return
             if self._signals.first is not None and standing.stopping is None:
                 self._ask("stop", f"signal {signal.Signals(self._signals.first).name}")
             if standing.stopping is not None:
                 stopping_since = stopping_since or time.monotonic()
                 waited_s = time.monotonic() - stopping_since
-                if standing.lanes == 0 or waited_s > STOP_LIMIT_S or self._signals.impatient:
-                    break
+                if standing.lanes == 0 or waited_s > STOP_LIMIT_S:
+                    return
             else:
                 self._check_lanes(standing)
                 self._keep_runs(standing)
             time.sleep(POLL_S)
-        return self._conclude()
 
     def close(self) -> None:
         """Lets go of what this process holds; Ray ends its processes with the connection."""
         self._ledger.close()
+        shutil.rmtree(self._scratch(), ignore_errors=True)
 
     def _start_actor(self) -> Any:
         import ray
@@ -164,22 +204,23 @@ class _Driver:
             "name": f"velodrome-coordinator-{uuid.uuid4().hex[:8]}",
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=here, soft=False),
         }
-        return ray.remote(CoordinatorActor).options(**options).remote(settings)
+        actor = ray.remote(concurrency_groups={"quick": 1})(CoordinatorActor)
+        return actor.options(**options).remote(settings)
 
-    def _ask(self, method: str, *arguments: Any) -> Any:
+    def _ask(self, method: str, *arguments: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
         import ray
-        from ray.exceptions import GetTimeoutError, RayActorError
+        from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
         try:
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=ANSWER_LIMIT_S)
+            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=limit_s)
         except GetTimeoutError as error:
             raise ClusterUnavailable(
-                f"the coordinator must answer within {ANSWER_LIMIT_S:.0f} s",
-                "no answer",
-                "is the ledger reachable?",
+                f"the coordinator must answer within {limit_s:.0f} s", "no answer", "is the ledger reachable?"
             ) from error
         except RayActorError as error:
             raise self._why_gone(error) from error
+        except RayTaskError as error:
+            raise (error.cause if isinstance(error.cause, VelodromeError) else error) from None
 
     def _why_gone(self, error: Exception) -> Exception:
         cause = str(error)
@@ -192,6 +233,7 @@ class _Driver:
 
     def _standing(self) -> Standing:
         standing: Standing = self._ask("standing")
+        self._last = standing
         return standing
 
     def _beat(self) -> None:
@@ -255,14 +297,36 @@ class _Driver:
         return Path(self._job.lanes.storage) / ".ray" / job_id
 
     def _conclude(self) -> Standing:
-        standing = self._standing()
-        limit = 1.0 if self._signals.impatient else RUNS_END_S
-        if standing.state == "running":
+        if self._signals.impatient:
+            # What runs is found by the next command and goes on from its checkpoint then.
+            with contextlib.suppress(VelodromeError):
+                self._ask("conclude_stop", limit_s=HURRIED_ANSWER_S)
+        elif self._standing().state == "running":
             self._ask("conclude_stop")
-        deadline = time.monotonic() + limit
+        self._end_runs()
+        return self._last if self._signals.impatient else self._standing()
+
+    def _end_runs(self) -> None:
+        """Ends what the runs' threads wait for: a connection that closes under them takes this process along.
+
+        Runs on a cluster that stays are given the time to take down what they put up.
+        """
+        import ray
+
+        if not self._job.own_ray:
+            self._join(RUNS_END_S)
+        with contextlib.suppress(VelodromeError):
+            for run, controller in self._ask("controllers", limit_s=HURRIED_ANSWER_S).items():
+                if any(mine.name == run and mine.alive for mine in self._runs):
+                    ray.kill(controller)
+        self._join(HURRIED_ANSWER_S)
+
+    def _join(self, limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        hurry = self._signals.impatient
         for run in self._runs:
-            run.join(max(0.0, deadline - time.monotonic()))
-        return self._standing()
+            while time.monotonic() < deadline and self._signals.impatient == hurry and not run.join(POLL_S):
+                pass
 
 
 def _limit_ray(limits: Limits) -> None:

@@ -32,7 +32,7 @@ def save_model(
     """Writes the bundle of a finished attempt and measures it.
 
     Args:
-        family: None for a plain function, whose outcome then names `build` and `predict`.
+        family: None for a plain function, whose outcome then names `build`, and may name `predict`.
         about: sweep, trial, metrics of the kept epoch, for the bundle's document.
 
     Returns:
@@ -47,7 +47,7 @@ def save_model(
     rows = _train_rows(dataset)
     if family is None:
         save_functions(
-            folder, build=outcome.code["build"], predict=outcome.code["predict"], params=params,
+            folder, build=outcome.code["build"], predict=outcome.code.get("predict"), params=params,
             weights=outcome.weights, facts=facts, row_hashes_of_train=rows,
             example_rows=_example(None, dataset),
         )  # fmt: skip

@@ -58,7 +58,7 @@ class LaneRun:
     def _trainer(self) -> Any:
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
-        from infra.lanes.backend import UseLaneGroup, independent_workers
+        from infra.lanes.backend import RunBegins, independent_workers
 
         resources = self.plan.resources
         per_worker: dict[str, float] = {"CPU": resources.cpus}
@@ -80,7 +80,7 @@ class LaneRun:
             storage_path=str(self._scratch),
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            callbacks=[UseLaneGroup()] if alone else None,
+            callbacks=[RunBegins(self.name, self._coordinator, independent=alone)],
         )
         from infra.lanes.worker import lane
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import ray
 import ray.train
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from infra.checkpoints import CheckpointStore
 from infra.lanes.attempt import AttemptRunner
@@ -123,7 +123,7 @@ class CoordinatorLine:
     def _call(self, send: Callable[[], Any]) -> Any:
         try:
             return ray.get(send(), timeout=CALL_TIMEOUT_S)
-        except (RayActorError, GetTimeoutError) as error:
+        except (RayActorError, RayTaskError, GetTimeoutError) as error:
             end_process(EXIT_ALONE, f"the coordinator is gone: {error}")
 
 

@@ -187,7 +187,7 @@ def save_model(
         data_path=str(bundle),
         mlflow_model=Model(**given, **location),
         signature=_signature(signature),
-        input_example=known.example,
+        input_example=None if known.example.empty else known.example,
         pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_packages(sweep)],
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )
@@ -200,6 +200,8 @@ def _packages(sweep: SweepRow) -> list[str]:
 
 
 def _signature(plain: Signature) -> Any:
+    if not plain.inputs:
+        return None
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 

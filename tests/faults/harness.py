@@ -102,7 +102,16 @@ class Stage:
         self, name: str, reached: Callable[[list[TrialRow]], bool], limit_s: float = LIMIT_S
     ) -> None:
         """Waits until the trials are as wanted."""
-        until(lambda: self.home.path.joinpath("ledger.db").exists() and reached(self.trials(name)), limit_s)
+        deadline = time.monotonic() + limit_s
+        until(self.home.path.joinpath("ledger.db").exists, limit_s)
+        ledger = self.ledger()
+        try:
+            until(lambda: views.find_sweep(ledger, name) is not None, deadline - time.monotonic())
+            row = views.find_sweep(ledger, name)
+            assert row is not None
+            until(lambda: reached(views.trials(ledger, row.id)), deadline - time.monotonic())
+        finally:
+            ledger.close()
 
     def tracked(self, name: str) -> list[TrackedRun]:
         """MLflow's runs of the sweep, read from its store."""
@@ -171,7 +180,7 @@ def until(reached: Callable[[], bool], limit_s: float) -> None:
     while not reached():
         if time.monotonic() > deadline:
             raise TimeoutError(f"not reached within {limit_s:g} s")
-        time.sleep(0.05)
+        time.sleep(0.1)
 
 
 def ended(count: int) -> Callable[[list[TrialRow]], bool]:

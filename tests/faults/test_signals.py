@@ -54,7 +54,7 @@ def test_sigint_sigterm_and_two_in_a_row(tmp_path: Path) -> None:
     reached = {trial.number: trial.epochs for trial in trials if trial.attempts}
     assert len(reached) == 2
     until(lambda: not left_behind(tmp_path), 10)
-    check_tracking(stage, "told", parent="SCHEDULED")
+    check_tracking(stage, "told", parent="KILLED")
 
     driver = stage.start("sweep", "told.yaml")
     stage.wait_for("told", ended(2))

@@ -197,6 +197,13 @@ def test_own_functions_are_loaded_by_name(tmp_path: Path, package: Path) -> None
     assert not any(path.suffix == ".py" for path in folder.iterdir())
 
 
+def test_without_a_predict_the_module_itself_answers(tmp_path: Path, package: Path) -> None:
+    predictor = load_bundle(own_bundle(tmp_path / "b", predict=None))
+    assert list(predictor.predict(EXAMPLE).columns) == ["prediction_0", "prediction_1", "prediction_2"]
+    empty = load_bundle(own_bundle(tmp_path / "none", predict=None, example_rows=pd.DataFrame()))
+    assert signature_of(empty).inputs == ()
+
+
 def test_own_code_that_is_not_installed_is_named(tmp_path: Path, package: Path) -> None:
     folder = own_bundle(tmp_path / "b")
     sys.path.remove(str(package.parent))

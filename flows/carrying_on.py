@@ -54,7 +54,7 @@ def run(
     with owning(ledger, sweep) as token, sending(ledger, sweep, home) as sender:
         signals = _drive(ledger, sweep, home, token, sender, address, role)
         signal_number = signals.first
-        unsent = sender.drain(_drain_limit_s(signals))
+        unsent = sender.unsent() if signals.impatient else sender.drain(_drain_limit_s(signals))
     state = views.sweep_by_id(ledger, sweep.id).state
     if signal_number is not None:
         raise Interrupted(
@@ -67,8 +67,6 @@ def run(
 
 
 def _drain_limit_s(signals: StopSignals) -> float:
-    if signals.impatient:
-        return 0.0
     return DRAIN_LIMIT_S if signals.first is None else STOPPED_DRAIN_LIMIT_S
 
 
@@ -91,14 +89,13 @@ def owning(ledger: Ledger, sweep: SweepRow) -> Iterator[str]:
 
 @contextmanager
 def sending(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
-    """A sender that brings tracking up to date in the background."""
+    """A sender that brings tracking up to date in the background, once it is started or drained."""
     from infra.tracking.sender import Sender
 
     sender = Sender(
         ledger_url(home, sweep.spec.ledger), sweep.id, uri=tracking_uri(home, sweep.spec), home=home,
         storage=storage_root(home, sweep.spec),
     )  # fmt: skip
-    sender.start()
     try:
         yield sender
     finally:
@@ -181,6 +178,8 @@ def _showing(
             if not ended and time.monotonic() - shown_at < SHOW_EVERY_S:
                 return
             shown_at = time.monotonic()
+            if standing.lanes:  # MLflow takes seconds to load, which the first lanes need more
+                sender.start()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
                 progress.update(
                     snapshot_of(

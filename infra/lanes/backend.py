@@ -15,8 +15,11 @@ import ray
 from ray.exceptions import RayActorError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -96,6 +99,8 @@ def check_surface() -> None:
         and hasattr(TrainController, "_replace_bad_workers")
         and hasattr(TrainController, "worker_group_cls")
         and hasattr(WorkerGroup, "replace_replica_group")
+        and hasattr(DataParallelTrainer, "_create_default_callbacks")
+        and hasattr(DataParallelTrainer, "_initialize_and_run_controller")
     ):
         raise ClusterUnavailable(
             "lanes need a Ray Train that replaces single workers",
@@ -104,11 +109,50 @@ def check_surface() -> None:
         )
 
 
+class AloneScaling(FixedScalingPolicy):  # type: ignore[misc]
+    """Asks no autoscaler for nodes."""
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Makes no request."""
+
+    def _maybe_send_resource_request(self) -> None:
+        return
+
+
+class Light:
+    """A run on a Ray of our own, without the actors that it does not need there.
+
+    One would hand out shards of Ray data sets, one clean up after runs of a cluster that stays, one speak to
+    an autoscaler. Each is a process that imports half of Ray: together a third of a run's start.
+    """
+
+    scaling_config: ScalingConfig
+
+    def _create_default_callbacks(self) -> list[Any]:
+        needless = (DatasetsCallback, PlacementGroupCleanerCallback)
+        made: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        return [callback for callback in made if not isinstance(callback, needless)]
+
+    def _initialize_and_run_controller(self, **settings: Any) -> Any:
+        settings["scaling_policy"] = AloneScaling(self.scaling_config)
+        return super()._initialize_and_run_controller(**settings)  # type: ignore[misc]
+
+
+class LightLanes(Light, DataParallelTrainer):  # type: ignore[misc]
+    """Independent workers on a Ray of our own."""
+
+
 def independent_workers(
-    function: Callable[[dict[str, Any]], Any], config: dict[str, Any], scaling: ScalingConfig, run: RunConfig
+    function: Callable[[dict[str, Any]], Any],
+    config: dict[str, Any],
+    scaling: ScalingConfig,
+    run: RunConfig,
+    *,
+    own_ray: bool,
 ) -> DataParallelTrainer:
     """A Ray Train run whose workers know nothing of each other."""
-    return DataParallelTrainer(
+    kind = LightLanes if own_ray else DataParallelTrainer
+    return kind(
         function,
         train_loop_config=config,
         backend_config=LaneBackendConfig(),

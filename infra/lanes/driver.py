@@ -283,7 +283,7 @@ class _Driver:
             check_placeable(shape, resources, self._nodes)  # `retry` may have asked for what is not there
         counts = {shape: count for shape, (_, count) in wanted.items()}
         for plan in plan_runs(shapes, counts, self._nodes, self._job.spec.lanes):
-            run = LaneRun(plan, self._job.lanes, self._actor, self._scratch())
+            run = LaneRun(plan, self._job.lanes, self._actor, self._scratch(), own_ray=self._job.own_ray)
             self._runs.append(run)
             run.start()
 

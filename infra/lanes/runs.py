@@ -18,18 +18,21 @@ _log = logging.getLogger(__name__)
 class LaneRun:
     """One `fit()`: it lasts as long as its lanes have work, and Ray replaces lanes that die."""
 
-    def __init__(self, plan: RunPlan, settings: LaneSettings, coordinator: Any, scratch: Path) -> None:
+    def __init__(
+        self, plan: RunPlan, settings: LaneSettings, coordinator: Any, scratch: Path, *, own_ray: bool
+    ) -> None:
         """Nothing starts yet.
 
         Args:
             settings: of the lanes; `run` is replaced by this run's own name.
             scratch: where Ray Train keeps its own files.
+            own_ray: whether Ray is this process's own and ends with it.
         """
         self.plan = plan
         # A name that was used before would make Ray Train look for that run's checkpoints.
         self.name = f"lanes-{uuid.uuid4().hex[:8]}"
         self._settings = replace(settings, run=self.name, shape=plan.shape, resources=plan.resources)
-        self._coordinator, self._scratch = coordinator, scratch
+        self._coordinator, self._scratch, self._own_ray = coordinator, scratch, own_ray
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._fit, daemon=True, name=self.name)
 
@@ -86,11 +89,7 @@ class LaneRun:
 
         config = {"settings": self._settings, "coordinator": self._coordinator}
         if alone:
-            return independent_workers(lane, config, scaling, run)
-        from ray.train.torch import TorchConfig, TorchTrainer
+            return independent_workers(lane, config, scaling, run, own_ray=self._own_ray)
+        from infra.lanes.ranks import group_of_workers
 
-        # One lane of several ranks is one run: its process group spans exactly that lane.
-        backend = TorchConfig(backend="cpu:gloo,cuda:nccl" if resources.gpus else "gloo")
-        return TorchTrainer(
-            lane, train_loop_config=config, torch_config=backend, scaling_config=scaling, run_config=run
-        )
+        return group_of_workers(lane, config, scaling, run, own_ray=self._own_ray)

@@ -1,0 +1,35 @@
+"""One lane of several ranks: a run of its own, whose process group spans exactly that lane.
+
+Apart from `infra.lanes.backend`, which every run's controller imports: torch takes two seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from infra.lanes.backend import Light
+
+
+class LightRanks(Light, TorchTrainer):  # type: ignore[misc]
+    """Workers of one process group on a Ray of our own."""
+
+
+def group_of_workers(
+    function: Callable[[dict[str, Any]], Any],
+    config: dict[str, Any],
+    scaling: ScalingConfig,
+    run: RunConfig,
+    *,
+    own_ray: bool,
+) -> DataParallelTrainer:
+    """A Ray Train run of one lane of several ranks: its process group spans exactly that lane."""
+    backend = TorchConfig(backend="cpu:gloo,cuda:nccl" if scaling.use_gpu else "gloo")
+    kind = LightRanks if own_ray else TorchTrainer
+    return kind(
+        function, train_loop_config=config, torch_config=backend, scaling_config=scaling, run_config=run
+    )

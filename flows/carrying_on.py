@@ -235,5 +235,5 @@ def reason_of(trials: list[Any]) -> str:
 
     reasons = Counter(trial.reason for trial in trials if trial.state == "failed" and trial.reason)
     if reasons:
-        return reasons.most_common(1)[0][0]
+        return str(reasons.most_common(1)[0][0])
     return "every trial was pruned" if any(trial.state == "pruned" for trial in trials) else "no trial ended"

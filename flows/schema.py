@@ -252,12 +252,12 @@ class Sweep(Strict):
     """People's own code."""
 
 
-@cache
 def schema() -> dict[str, Any]:
     """`velodrome schema`: the sweep file's JSON schema, by the command's name."""
     return json_schema()
 
 
+@cache
 def json_schema() -> dict[str, Any]:
     """The JSON schema (draft 2020-12) of the sweep file, for editors."""
     from flows.space_schema import SPACE_DEFINITIONS, SPACE_REFERENCE

@@ -78,8 +78,7 @@ def _imported(module: str, own: str) -> dict[str, bytes]:
     found, waiting = {module: path.read_bytes()}, [(module, path)]
     while waiting:
         for name in _names(*waiting.pop()):
-            at = _located(root, name)
-            if at is not None and name not in found and _belongs(name, module, root):
+            if name not in found and _belongs(name, module, root) and (at := _located(root, name)):
                 found[name] = at.read_bytes()
                 waiting.append((name, at))
     return found
@@ -92,6 +91,7 @@ def _belongs(name: str, module: str, root: Path) -> bool:
     return top == module.partition(".")[0] or (not _installed(root) and top not in _OURS)
 
 
+@lru_cache
 def _installed(root: Path) -> bool:
     return root in {Path(path) for path in sysconfig.get_paths().values()}
 

@@ -23,7 +23,6 @@ class Running:
     attempt: str
     trial: TrialRow
     lane: str
-    began_at: float
     reports: dict[int, dict[str, float]] = field(default_factory=dict)
     counted_to: float = 0.0  # until when its time is in the trial's seconds
 
@@ -48,7 +47,7 @@ class Attempts:
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
-        self.adopt(Running(attempt, trial, lane.lane, now, counted_to=now))
+        self.adopt(Running(attempt, trial, lane.lane, counted_to=now))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
         facts = json.dumps({**lane.facts, **process, "shape": lane.shape})
         self.batch.attempt(

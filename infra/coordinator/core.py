@@ -10,12 +10,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from infra.coordinator import policy
 from infra.coordinator.attempts import Attempts, Running
 from infra.coordinator.book import Book
+from infra.coordinator.roster import Roster
+from infra.coordinator.spending import Spending
 from infra.lanes.shapes import shape_of
 from infra.ledger import views
 from infra.ledger.revival import revive
@@ -27,15 +29,6 @@ from infra.spec import Resources, derived_seed
 from infra.study import Studies
 
 IDLE_WAIT_S = 0.25
-DEAF_S = 5.0  # ten times as long as two ticks are apart
-
-
-@dataclass(slots=True)
-class Lane:
-    """A lane that has said hello, and when it was last heard."""
-
-    hello: LaneHello
-    heard_at: float
 
 
 class Coordinator:
@@ -74,23 +67,17 @@ class Coordinator:
         self._studies = Studies(self.spec, records) if role == "search" else None
         self.book = Book(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
         self._attempts = Attempts(self.spec, self.book, self._studies, clock)
-        self._lanes: dict[str, Lane] = {}
+        self._roster = Roster(clock)
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
         self.stopping: str | None = None
-        self._lost_lanes: list[LaneHello] = []  # processes to end; the shell does
-        self._given_up: set[tuple[str, int, float]] = set()
-        self._spent: dict[str, float] = {"elapsed_s": 0.0, "gpu_s": 0.0, "cpu_s": 0.0}
-        self._spent.update(self.sweep.facts.get("spent", {}))
-        self._counted_until = self._saved_until = self._ticked_at = clock()
+        self._spending = Spending(self.sweep.facts.get("spent", {}), clock())
         self._take_over(same_driver)
 
     def enter(self, hello: LaneHello) -> None:
         """A lane's process is there. One that had the slot before it is gone, and its attempt with it."""
         self.settle()
-        known = self._lanes.get(hello.lane)
-        if known is None or _process(known.hello) != _process(hello):
+        if self._roster.enter(hello):
             self._lose(hello.lane, "its process ended")
-        self._lanes[hello.lane] = Lane(hello, self._clock())
         self._commit()
 
     def next_attempts(
@@ -104,14 +91,14 @@ class Coordinator:
             limit: how many attempts the lane can take at once; today one is handed out.
         """
         self.settle()
-        if not self._admit(hello):
+        if not self._roster.admit(hello):
             return Work(fenced=True)
         if ended is not None:
             self._attempts.take(ended.attempt, hello.lane, reports)
             self._attempts.end(ended, hello.lane)
         work = self._work_for(hello) if limit > 0 else Work(wait_s=IDLE_WAIT_S)
         if work.leave:
-            self._lanes.pop(hello.lane, None)
+            self._roster.leave(hello.lane)
         self._commit()
         return work
 
@@ -130,7 +117,7 @@ class Coordinator:
     def pulse(self, hello: LaneHello, attempt: str | None, reports: Sequence[Report] = ()) -> Pulse:
         """A heartbeat, with what has been reported since the last message."""
         self.settle()
-        if not self._admit(hello):
+        if not self._roster.admit(hello):
             return Pulse(void=True, fenced=True)
         if attempt is not None:
             self._attempts.take(attempt, hello.lane, reports)
@@ -140,24 +127,13 @@ class Coordinator:
     def decide(self, hello: LaneHello, attempt: str, reports: Sequence[Report]) -> bool:
         """Takes reports, the last of which the pruner judges. False: the trial ends here."""
         self.settle()
-        if not self._admit(hello) or attempt not in self._attempts.running:
+        if not self._roster.admit(hello) or attempt not in self._attempts.running:
             return False
         fresh = self._attempts.take(attempt, hello.lane, reports)
         newest = reports[-1].epoch
         pruned = newest in fresh and self._attempts.pruner_ends(attempt, newest)
         self._commit()
         return not pruned
-
-    def _admit(self, hello: LaneHello) -> bool:
-        """Whether this process has the slot; if so, it was just heard. A coordinator that came after
-        another's death meets lanes that it does not know: they are let in where the slot is free."""
-        lane = self._lanes.get(hello.lane)
-        if _process(hello) in self._given_up or (
-            lane is not None and _process(lane.hello) != _process(hello)
-        ):
-            return False
-        self._lanes[hello.lane] = Lane(hello, self._clock())
-        return True
 
     def tick(self, alive: Callable[[LaneHello], bool] = lambda hello: True) -> None:
         """What passes with time: lost lanes, requests of other commands, budgets, the end.
@@ -166,29 +142,13 @@ class Coordinator:
             alive: whether a lane's process is known to exist (True where that can't be seen from here).
         """
         self.settle()
-        now = self._clock()
-        self._forgive_own_deafness(now)
-        for lane in list(self._lanes.values()):
-            silent_s = now - lane.heard_at
-            if not alive(lane.hello):
-                self._lose(lane.hello.lane, "its process ended")
-            elif silent_s > self.spec.limits.lease_s:
-                self._given_up.add(_process(lane.hello))
-                self._lost_lanes.append(lane.hello)
-                self._lose(lane.hello.lane, f"no heartbeat for {silent_s:.0f} s (limits.lease)")
+        for lane, why in self._roster.look(self.spec.limits.lease_s, alive):
+            self._lose(lane, why)
         self._answer_requests()
-        self._count_spending(now)
+        self._count_spending(self._clock())
         if self.state == "running" and self.done:
             self._conclude()
         self._commit()
-
-    def _forgive_own_deafness(self, now: float) -> None:
-        """Lanes are not to blame for silence while this process itself could not listen: it was stopped,
-        starved, or asked a sampler for long."""
-        if now - self._ticked_at > DEAF_S:
-            for lane in self._lanes.values():
-                lane.heard_at = now
-        self._ticked_at = now
 
     def stop(self, why: str) -> None:
         """Asks every lane to write a checkpoint and leave; running trials go back to waiting."""
@@ -211,14 +171,6 @@ class Coordinator:
             self._set_state("finished" if by_budget else "stopped", self.stopping or "")
         self._commit()
 
-    def give_back(self, lane: str, why: str) -> None:
-        """Takes a lane's attempt back uncharged: something else than its trial ended the lane."""
-        self.settle()
-        self._lanes.pop(lane, None)
-        for running in [r for r in self._attempts.running.values() if r.lane == lane]:
-            self._attempts.to_waiting(running, "collateral", why)
-        self._commit()
-
     @property
     def done(self) -> bool:
         """Whether every trial that was asked for, and every one that may be, has ended."""
@@ -229,7 +181,7 @@ class Coordinator:
     @property
     def lanes(self) -> int:
         """How many lanes are in."""
-        return len(self._lanes)
+        return len(self._roster)
 
     @property
     def running(self) -> int:
@@ -257,8 +209,7 @@ class Coordinator:
 
     def take_lost_lanes(self) -> list[LaneHello]:
         """Processes that were given up and must end, once."""
-        lost, self._lost_lanes = self._lost_lanes, []
-        return lost
+        return self._roster.take_lost()
 
     def settle(self) -> None:
         """Asks ahead, so that a lane never waits for a sampler. Done before anything else happens: the
@@ -331,9 +282,9 @@ class Coordinator:
             reports = {event.payload["epoch"]: event.payload["metrics"] for event in told}
             self._attempts.reports[trial.key] = reports
         for trial in (trial for trial in open_trials if trial.state == "running"):
-            last = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)[-1]
-            now = self._clock()
-            self._attempts.adopt(Running(last.id, trial, last.lane, last.started_at, counted_to=now))
+            known = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)
+            last = [attempt for attempt in known if attempt.role == trial.role][-1]
+            self._attempts.adopt(Running(last.id, trial, last.lane, counted_to=self._clock()))
             if same_driver:
                 self._remember_lane(last.lane, last.lane_facts)
             else:
@@ -356,7 +307,7 @@ class Coordinator:
             lane=lane, shape=facts.get("shape", ""), host=facts["host"], pid=facts["pid"],
             pid_started_at=facts.get("pid_started_at", 0.0), facts=facts,
         )  # fmt: skip
-        self._lanes[lane] = Lane(hello, self._clock())
+        self._roster.enter(hello)
 
     def _warm_start(self) -> None:
         """Earlier sweeps' trials, told to the sampler once, before the first question."""
@@ -374,7 +325,6 @@ class Coordinator:
             self._set_facts(warm_started=taught)
 
     def _lose(self, lane: str, why: str) -> None:
-        self._lanes.pop(lane, None)
         for running in [r for r in self._attempts.running.values() if r.lane == lane]:
             self._attempts.fail(running, "worker-died", why)
 
@@ -411,22 +361,16 @@ class Coordinator:
                 self._attempts.batch.event("retry", self._clock(), dict(payload), trial)
 
     def _count_spending(self, now: float) -> None:
-        passed, self._counted_until = now - self._counted_until, now
-        self._spent["elapsed_s"] += passed
-        for running in self._attempts.running.values():
-            resources = self._needs(running.trial)
-            self._spent["gpu_s"] += passed * resources.workers * (resources.gpus or 0.0)
-            self._spent["cpu_s"] += passed * resources.workers * resources.cpus
-        why = policy.used_up(self.spec, self._spent["elapsed_s"], self._spent["gpu_s"], self._spent["cpu_s"])
+        self._spending.count(now, [self._needs(running.trial) for running in self._attempts.running.values()])
+        why = self._spending.over(self.spec)
         if why is not None and self.state == "running":
             self._stop(why)
-        if now - self._saved_until > 5.0:
-            self._saved_until = now
-            self._set_facts(spent=self._spent)
+        if self._spending.save_due(now):
+            self._set_facts(spent=self._spending.used)
 
     def _conclude(self) -> None:
         succeeded = any(trial.state == "complete" for trial in self.book.every())
-        self._set_facts(spent=self._spent)
+        self._set_facts(spent=self._spending.used)
         self._set_state("finished" if succeeded else "failed", "")
 
     def _set_state(self, state: str, why: str) -> None:
@@ -455,7 +399,3 @@ class Coordinator:
         if not batch.empty:
             self._ledger.commit(self.sweep.id, self._epoch, batch)
             self._attempts.batch = type(batch)()
-
-
-def _process(hello: LaneHello) -> tuple[str, int, float]:
-    return (hello.host, hello.pid, hello.pid_started_at)

@@ -113,10 +113,6 @@ class Ledger:
 
         return int(self.write(work))
 
-    def update_sweep(self, sweep_id: int, **columns: Any) -> None:
-        """Sets columns of a sweep that nobody runs; `spec` and `facts` as Python values."""
-        self.write(lambda connection: _update_sweep(connection, sweep_id, columns))
-
     def remove_sweep(self, sweep_id: int) -> None:
         """Deletes every row of a sweep."""
 

@@ -1,0 +1,176 @@
+"""The ledger's database: who may own a sweep, what is refused at opening, and what a failed write leaves."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+
+from infra.errors import LedgerUnavailable, WrongInput
+from infra.ledger import views
+from infra.ledger.liveness import alive_here_and_now, this_process
+from infra.ledger.store import Batch, Ledger
+from tests.infra.conftest import Bench, drive, family, hello, sweep
+
+ROUNDS = 20
+
+
+def _claim(url: str, sweep_id: int, ready: object, answers: object) -> None:
+    ledger = Ledger(url)
+    ready.wait(30)  # type: ignore[attr-defined]
+    epoch, other = ledger.claim(sweep_id, this_process(), lambda owner: not alive_here_and_now(owner))
+    answers.put((os.getpid(), epoch, other.pid if other else None))  # type: ignore[attr-defined]
+    ready.wait(30)  # type: ignore[attr-defined]  # the winner lives until all have asked
+    ledger.close()
+
+
+def test_two_drivers_at_once_and_one_owns_the_sweep(tmp_path: Path) -> None:
+    """Twenty times: one gets it, the other is told who has it."""
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ledger = Ledger(url, create=True)
+    context = multiprocessing.get_context("fork")
+    for round_ in range(ROUNDS):
+        sweep_id = ledger.create_sweep(sweep(name=f"s{round_}"), fingerprint="f", facts={}, at=1.0)
+        ledger.close()
+        ready, answers = context.Barrier(2), context.Queue()
+        drivers = [context.Process(target=_claim, args=(url, sweep_id, ready, answers)) for _ in range(2)]
+        for driver in drivers:
+            driver.start()
+        told = [answers.get(timeout=60) for _ in drivers]
+        for driver in drivers:
+            driver.join(60)
+        (winner,) = [answer for answer in told if answer[1]]
+        (loser,) = [answer for answer in told if not answer[1]]
+        assert loser[2] == winner[0]
+
+
+def _create(url: str, ready: object, answers: object) -> None:
+    ready.wait(30)  # type: ignore[attr-defined]
+    ledger = Ledger(url, create=True)
+    answers.put(ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0))  # type: ignore[attr-defined]
+
+
+def test_two_that_make_the_ledger_at_once_find_one_sweep(tmp_path: Path) -> None:
+    """Tables are made once, and a name and version stand for one sweep."""
+    context = multiprocessing.get_context("fork")
+    for round_ in range(5):
+        url = f"sqlite:///{tmp_path / f'{round_}.db'}"
+        ready, answers = context.Barrier(2), context.Queue()
+        makers = [context.Process(target=_create, args=(url, ready, answers)) for _ in range(2)]
+        for maker in makers:
+            maker.start()
+        assert {answers.get(timeout=60) for _ in makers} == {1}
+        for maker in makers:
+            maker.join(60)
+
+
+@pytest.mark.parametrize("damage", ["empty", "random", "torn", "zeroed"])
+def test_a_damaged_file_is_named_and_left_as_it_is(bench: Bench, damage: str) -> None:
+    """Never a fresh ledger in its place."""
+    drive(bench.begin(sweep(family(trials=40))), hello())
+    bench.ledger.close()
+    path = bench.folder / "ledger.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes({
+        "empty": b"",
+        "random": os.urandom(len(content)),
+        "torn": content[: middle + 100],
+        "zeroed": content[:4096] + bytes(16_384) + content[4096 + 16_384 :],
+    }[damage])  # fmt: skip
+    before = path.read_bytes()
+    with pytest.raises(LedgerUnavailable, match=r"ledger\.db"):
+        Ledger(f"sqlite:///{path}", create=True)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("version", ["0", "2"])
+def test_another_schema_is_refused_without_a_write(bench: Bench, version: str) -> None:
+    """Older or newer: what to do is said, nothing is changed."""
+    bench.begin(sweep())
+    bench.ledger.close()
+    path = bench.folder / "ledger.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE velodrome_meta SET value = ?", (version,))
+    connection.close()
+    with pytest.raises(LedgerUnavailable, match=f"schema {version}"):
+        Ledger(f"sqlite:///{path}", create=True)
+
+
+def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    """Optuna's or MLflow's, say."""
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE alembic_version (version_num TEXT)")
+    connection.close()
+    with pytest.raises(LedgerUnavailable, match="alembic_version"):
+        Ledger(f"sqlite:///{path}", create=True)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://u:hunter2@h/d"])
+def test_a_url_of_another_kind_is_wrong_input_and_shows_no_password(url: str) -> None:
+    """Before anything is opened."""
+    with pytest.raises(WrongInput) as caught:
+        Ledger(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_whichever_write_fails_the_end_is_that_of_a_quiet_run(bench: Bench, tmp_path_factory) -> None:
+    """Fail the first, second, … statement that writes, until the sweep goes through; each time the
+    coordinator is made again from the ledger, as its shell does."""
+    spec = sweep(family(trials=4, sampler={"name": "tpe"}))
+    quiet = Bench(tmp_path_factory.mktemp("quiet"))
+    drive(quiet.begin(spec), hello())
+    expected = [
+        (t.params, t.state, t.objective, t.epochs) for t in views.trials(quiet.ledger, quiet.sweep_id)
+    ]
+    coordinator = bench.begin(spec)
+    left = {"calls": 0}
+
+    def fail(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if statement.startswith(("INSERT", "UPDATE")):
+            left["calls"] -= 1
+            if left["calls"] == 0:
+                raise sqlite3.OperationalError("disk I/O error, told to")
+
+    event.listen(bench.ledger.engine, "before_cursor_execute", fail)
+    failures, nth = 0, 0
+    while not coordinator.done:
+        nth += 1
+        left["calls"] = nth
+        try:
+            drive(coordinator, hello(pid=nth))
+        except (LedgerUnavailable, sqlite3.OperationalError):
+            failures += 1
+        left["calls"] = 0
+        coordinator = bench.take_over(token=f"driver-{nth}")
+    assert failures > 5
+    assert _outcomes(bench) == expected
+    quiet.ledger.close()
+
+
+def _outcomes(bench: Bench) -> list[tuple[object, ...]]:
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    return [(trial.params, trial.state, trial.objective, trial.epochs) for trial in trials]
+
+
+def test_a_batch_is_written_whole_or_not_at_all(bench: Bench) -> None:
+    """A second attempt of the same id can't be inserted: nothing of its batch is there."""
+    bench.begin(sweep())
+    batch = Batch()
+    columns = {"role": "search", "family": "noop", "number": 0, "ordinal": 1, "lane": "l", "lane_facts": "{}"}
+    batch.attempt("a", **columns, started_at=1.0)
+    epoch = views.owner(bench.ledger, bench.sweep_id)
+    assert epoch is not None
+    bench.ledger.commit(bench.sweep_id, epoch.epoch, batch)
+    batch.event("told-twice", 1.0, {})
+    with pytest.raises(LedgerUnavailable):
+        bench.ledger.commit(bench.sweep_id, epoch.epoch, batch)
+    assert views.count_events(bench.ledger, bench.sweep_id, "told-twice") == 0

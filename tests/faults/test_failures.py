@@ -1,4 +1,4 @@
-"""Every kind of failure in one sweep: each has its class, its attempts and its traces; the others are unharmed."""
+"""Every kind of failure in one sweep: each has its class, its attempts and its traces; others are unharmed."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def test_each_failure_has_its_class(tmp_path: Path) -> None:
     assert trials["none"]["value"] == trials["exit-once"]["value"] == document["best"]["value"]
     assert trials["raise"]["epochs"] == 1
     assert set(trials["none"]) == {
-        "family", "number", "state", "params", "value", "epochs", "attempts", "seconds", "reason", "mlflow_run_id",
+        "family", "number", "state", "params", "value", "epochs", "attempts", "seconds", "reason",
+        "mlflow_run_id",
     }  # fmt: skip
     assert all(trial["mlflow_run_id"] for trial in document["trials"])
 

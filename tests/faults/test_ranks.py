@@ -1,4 +1,4 @@
-"""A lane of two ranks: one that fails ends its trial, one that dies restarts the lane, and the sweep goes on."""
+"""A lane of two ranks: one that fails ends its trial, one that dies restarts the lane; the sweep goes on."""
 
 from __future__ import annotations
 

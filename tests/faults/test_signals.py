@@ -38,7 +38,7 @@ def stop_by(driver: subprocess.Popen[str], number: signal.Signals) -> float:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_sigint_sigterm_and_two_in_a_row(tmp_path: Path) -> None:
-    """130 and 143 within 30 s, with what ran kept as waiting; a second signal ends at once; nothing is lost."""
+    """130 and 143 within 30 s, what ran is kept as waiting; a second signal ends at once; nothing is lost."""
     stage = Stage(tmp_path, {"SCRIPTED_SLEEP": "0.25"})
     stage.write("told.yaml", FILE)
 

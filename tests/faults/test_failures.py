@@ -1,4 +1,4 @@
-"""Every kind of failure in one sweep: each has its class, its attempts and its traces; others are unharmed."""
+"""Every kind of failure in one sweep: each has its class, its attempts and its traces; others unharmed."""
 
 from __future__ import annotations
 

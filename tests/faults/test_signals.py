@@ -39,7 +39,8 @@ def stop_by(driver: subprocess.Popen[str], number: signal.Signals) -> float:
 @pytest.mark.slow
 def test_sigint_sigterm_and_two_in_a_row(tmp_path: Path) -> None:
     """130 and 143 within 30 s, what ran is kept as waiting; a second signal ends at once; nothing is lost."""
-    stage = Stage(tmp_path, {"SCRIPTED_SLEEP": "0.25"})
+    # A trial of ten seconds: that it runs is known, and that it shall stop is told, within two seconds each.
+    stage = Stage(tmp_path, {"SCRIPTED_SLEEP": "0.5"})
     stage.write("told.yaml", FILE)
 
     driver = stage.start("sweep", "told.yaml")

@@ -17,7 +17,7 @@ name: told
 seed: 3
 data: {{source: none}}
 objective: {{metric: accuracy, direction: maximize}}
-budget: {{trials: 6, epochs: 10}}
+budget: {{trials: 6, epochs: 20}}
 search: {{sampler: random, pruner: none}}
 resources: {{lanes: 2}}
 families:
@@ -86,5 +86,5 @@ def test_sigint_sigterm_and_two_in_a_row(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     trials = stage.trials("told")
     assert [trial.state for trial in trials] == ["complete"] * 6
-    assert all(trial.epochs == 10 and trial.failures == 0 for trial in trials)
+    assert all(trial.epochs == 20 and trial.failures == 0 for trial in trials)
     check_tracking(stage, "told")

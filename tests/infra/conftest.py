@@ -56,6 +56,7 @@ class Bench:
     token: str = "driver-1"
 
     def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}", create=True)
         self.sweep_id = 0
 

@@ -1,4 +1,4 @@
-"""A ledger that refuses, an answer that is lost, a driver that dies: at each write there is, one after the other.
+"""A ledger that refuses, an answer that is lost, a driver that dies: at each write in turn.
 
 One lane, TPE and ASHA. Whatever happens at whichever write, the end is that of a quiet run in every trial.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +122,10 @@ def test_each_write_in_turn_goes_wrong(how: str, tmp_path: Path, monkeypatch: py
         bench = Bench(tmp_path / f"at-{at}")
         monkeypatch.setattr(Ledger, "commit", Saboteur(how, at).over(commit))
         try:
-            run(bench, lambda: bench.begin(spec()), pid=1)
+            run(bench, partial(bench.begin, spec()), pid=1)
         except Killed:
             over = {t.number: t.attempts for t in views.trials(bench.ledger, bench.sweep_id) if t.ended}
-            run(bench, lambda: bench.take_over(token="driver-2"), pid=2)
+            run(bench, partial(bench.take_over, token="driver-2"), pid=2)
             again = {t.number: t.attempts for t in views.trials(bench.ledger, bench.sweep_id)}
             assert {number: again[number] for number in over} == over, f"write {at}: a trial ran again"
         check(bench, expected, f"write {at} {how}")

@@ -88,7 +88,8 @@ def sweep(
 
     if result.state == "stopped":
         note(f"{result.sweep} is stopped: `velodrome sweep {file}` carries it on")
-    print_leaderboard(stdout(), compare(result.sweep))
+    # By its file, which may name another ledger than the usual one.
+    print_leaderboard(stdout(), compare(str(file.absolute())))
 
 
 @example("velodrome confirm digits --top 3 --seeds 5")

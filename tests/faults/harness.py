@@ -32,6 +32,7 @@ class Stage:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    ledger_url: str = ""  # where it is not the home's own
 
     @property
     def home(self) -> Home:
@@ -68,7 +69,7 @@ class Stage:
 
     def ledger(self) -> Ledger:
         """The ledger, once it exists."""
-        return Ledger(self.home.ledger_url)
+        return Ledger(self.ledger_url or self.home.ledger_url)
 
     def sweep(self, name: str) -> SweepRow:
         """The sweep's row."""
@@ -103,7 +104,7 @@ class Stage:
     ) -> None:
         """Waits until the trials are as wanted."""
         deadline = time.monotonic() + limit_s
-        until(self.home.path.joinpath("ledger.db").exists, limit_s)
+        until(lambda: bool(self.ledger_url) or (self.home.path / "ledger.db").exists(), limit_s)
         ledger = self.ledger()
         try:
             until(lambda: views.find_sweep(ledger, name) is not None, deadline - time.monotonic())

@@ -14,6 +14,7 @@ from infra.ledger.store import Ledger
 from infra.protocol import Ended, LaneHello, Report, Work
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from search_spaces.space import Space
+from tests.postgres import Postgres, running
 
 SPACE = {
     "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
@@ -54,10 +55,12 @@ class Bench:
     folder: Path
     clock: Clock = field(default_factory=Clock)
     token: str = "driver-1"
+    url: str = ""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.ledger = Ledger(f"sqlite:///{self.folder / 'ledger.db'}", create=True)
+        self.url = self.url or f"sqlite:///{self.folder / 'ledger.db'}"
+        self.ledger = Ledger(self.url, create=True)
         self.sweep_id = 0
 
     def begin(self, spec: SweepSpec) -> Coordinator:
@@ -140,5 +143,21 @@ def drive(coordinator: Coordinator, me: LaneHello, *, most: int = 1_000, **optio
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A fresh ledger."""
     made = Bench(tmp_path)
+    yield made
+    made.ledger.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server; the test is skipped where none is installed."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    """A fresh ledger of each kind."""
+    url = request.getfixturevalue("postgres").database() if request.param == "postgresql" else ""
+    made = Bench(tmp_path, url=url)
     yield made
     made.ledger.close()

@@ -10,6 +10,12 @@ from infra.protocol import Ended, Report
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep
 
 
+@pytest.fixture
+def bench(any_bench: Bench) -> Bench:
+    """The contract holds over SQLite and over PostgreSQL."""
+    return any_bench
+
+
 def table(bench: Bench) -> list[tuple[object, ...]]:
     """What of each trial must not depend on how often things died."""
     return [
@@ -113,6 +119,18 @@ def test_what_cannot_work_is_not_tried_again(bench: Bench, reason: str) -> None:
     assert (trial.state, trial.attempts, trial.reason) == ("failed", 1, f"{reason}: boom")
     coordinator.tick()
     assert coordinator.state == "failed"
+
+
+def test_an_error_may_say_anything(bench: Bench) -> None:
+    """PostgreSQL takes no NUL, and nobody half a surrogate pair: it is written so that it can be read."""
+    coordinator = bench.begin(sweep(family(trials=1)))
+    me = hello()
+    coordinator.enter(me)
+    (assignment,) = coordinator.next_attempts(me).attempts
+    ended = Ended(attempt=assignment.attempt, outcome="failed", reason="error", detail="a\0b\udcffc ü\nmore")
+    assert coordinator.next_attempts(me, ended=ended).leave
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert trial.reason == "error: a\\0b\\udcffc ü"
 
 
 @pytest.mark.parametrize("objective", [(), (float("inf"),), (float("nan"),), ("0.9",), (None,), (0.5, 0.5)])

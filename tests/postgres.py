@@ -1,0 +1,103 @@
+"""A PostgreSQL server of a test's own, from the system's packages: `initdb` and `pg_ctl` in a temporary folder."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_LIMIT_S = 60
+SETTINGS = "fsync=off\nlisten_addresses='127.0.0.1'\nunix_socket_directories=''\nmax_connections=40\n"
+
+
+def binaries() -> Path | None:
+    """The folder of the newest installed server's programs, or None."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    path = shutil.which("initdb")
+    return found[-1].parent if found else Path(path).parent if path else None
+
+
+@dataclass
+class Postgres:
+    """One server on a port of the loopback interface; it refuses to run as root, and runs as somebody else."""
+
+    folder: Path
+    programs: Path
+    port: int
+    databases: int = 0
+
+    def url(self, database: str = "postgres") -> str:
+        """For SQLAlchemy."""
+        return f"postgresql+psycopg://velodrome@127.0.0.1:{self.port}/{database}"
+
+    def make(self) -> None:
+        """A cluster of databases that trusts whoever connects from here."""
+        if (user := self._user()) is not None:
+            os.chown(self.folder, user.pw_uid, user.pw_gid)
+        self._run("initdb", "-D", str(self.data), "-U", "velodrome", "-A", "trust", "-E", "UTF8", "-N")
+        with (self.data / "postgresql.conf").open("a") as out:
+            out.write(f"{SETTINGS}port={self.port}\n")
+
+    @property
+    def data(self) -> Path:
+        """The server's files."""
+        return self.folder / "data"
+
+    def start(self) -> None:
+        """Starts it and waits until it answers."""
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "-D", str(self.data), "-l", log, "-w", "-t", str(START_LIMIT_S), "start")
+
+    def stop(self, how: str = "immediate") -> None:
+        """`immediate` is a crash."""
+        self._run("pg_ctl", "-D", str(self.data), "-m", how, "-w", "-t", str(START_LIMIT_S), "stop")
+
+    def database(self) -> str:
+        """The URL of a fresh, empty database."""
+        self.databases += 1
+        name = f"test{self.databases}"
+        self._run("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "velodrome", name)
+        return self.url(name)
+
+    def _user(self) -> pwd.struct_passwd | None:
+        return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+
+    def _run(self, program: str, *words: str) -> None:
+        user = self._user()
+        who = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+        done = subprocess.run(
+            [str(self.programs / program), *words],
+            cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            timeout=2 * START_LIMIT_S, **who,
+        )  # type: ignore[call-overload]  # fmt: skip
+        assert done.returncode == 0, f"{program}: {done.stderr}"
+
+
+@contextmanager
+def running() -> Iterator[Postgres]:
+    """A server for as long as the block lasts; the test is skipped where none is installed."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("PostgreSQL's server programs are not installed")
+    pytest.importorskip("psycopg")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Not below pytest's own folder, which nobody but its user may enter.
+    with tempfile.TemporaryDirectory(prefix="velodrome-pg-") as folder:
+        server = Postgres(Path(folder), programs, port)
+        server.make()
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

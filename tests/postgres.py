@@ -1,4 +1,4 @@
-"""A PostgreSQL server of a test's own, from the system's packages: `initdb` and `pg_ctl` in a temporary folder."""
+"""A test's own PostgreSQL server, from the system's packages: `initdb` and `pg_ctl` in a temporary folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def binaries() -> Path | None:
 
 @dataclass
 class Postgres:
-    """One server on a port of the loopback interface; it refuses to run as root, and runs as somebody else."""
+    """One server on a port of the loopback interface; it refuses to run as root, so somebody else runs it."""
 
     folder: Path
     programs: Path

@@ -105,10 +105,12 @@ def sending(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
 def _drive(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import connected
+    from infra.lanes.cluster import check_this_machine, connected
     from infra.lanes.driver import Hurried, StopSignals, drive
 
     signals = StopSignals()
+    if address is None:
+        check_this_machine(sweep.spec)
     stderr_line(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
     own_code = sweep.facts.get("own_code")
     with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"), suppress(Hurried):

@@ -139,10 +139,24 @@ def _register(ledger: Ledger, prepared: Prepared, *, new: bool, accept_code_chan
             spec, fingerprint=prepared.fingerprint, facts=facts_of(prepared), at=time.time()
         )
         return views.sweep_by_id(ledger, created)
+    if not views.journal_records(ledger, known.id):
+        return _rewritten(ledger, known, prepared)
     carried = carry(known.spec, prepared.spec)
     _refuse_other(known, prepared, carried, accept_code_change)
     if carried.spec != known.spec:
         _store_growth(ledger, known, carried)
+    return views.sweep_by_id(ledger, known.id)
+
+
+def _rewritten(ledger: Ledger, known: SweepRow, prepared: Prepared) -> SweepRow:
+    """A sweep that was refused before its search began is what its corrected file says."""
+    _check_warm_start(ledger, prepared)
+    with taken(ledger, known) as commit:
+        written = {
+            "spec": replace(prepared.spec, version=known.spec.version), "fingerprint": prepared.fingerprint,
+            "facts": facts_of(prepared), "updated_at": time.time(),
+        }  # fmt: skip
+        commit(Batch(sweep=written))
     return views.sweep_by_id(ledger, known.id)
 
 

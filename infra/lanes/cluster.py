@@ -11,12 +11,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 from infra.errors import ClusterUnavailable
 from infra.home import Home
-from infra.lanes.shapes import Node
+from infra.lanes.shapes import Node, check_placeable, shapes_of
 from infra.ledger.liveness import process_started_at
+from infra.spec import SweepSpec
 
 SCRATCH = "velodrome"
 
@@ -138,6 +140,27 @@ def _use_token(home: Home) -> None:
     # The mode is left to `ray.init`, which turns it on for a local cluster and tells its compiled half so;
     # set here, that half would not hear of it.
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def check_this_machine(spec: SweepSpec) -> None:
+    """Refuses before Ray is started what a Ray of our own could never place here.
+
+    Raises:
+        ClusterUnavailable: a lane needs more than this machine has.
+    """
+    import psutil
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+    from ray._private.utils import get_num_cpus
+
+    here = Node(
+        name="local",
+        cpus=float(get_num_cpus()),
+        gpus=float(get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()),
+        memory_bytes=psutil.virtual_memory().total,
+    )
+    for family, resources in shapes_of(spec, [here]).items():
+        # Kinds of accelerators and labels are known to a running Ray alone.
+        check_placeable(family, replace(resources, accelerator=None, labels={}), [here])
 
 
 def nodes() -> list[Node]:

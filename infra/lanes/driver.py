@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from typing import Any
 
 from infra.coordinator.actor import ActorSettings, CoordinatorActor, Standing
 from infra.errors import ClusterUnavailable, Fenced, LedgerUnavailable, VelodromeError
+from infra.lanes.cluster import nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.lanes.shapes import Node, check_placeable, plan_runs, shape_of, shapes_of
@@ -27,6 +29,7 @@ from infra.spec import Limits, SweepSpec
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 POLL_S = 0.2
+NODES_EVERY_S = 10.0
 MANY = 10_000
 BEAT_S = 2.0
 STOP_LIMIT_S = 25.0
@@ -150,6 +153,7 @@ class _Driver:
         self._deaths = 0
         self._seen_lane_at = time.monotonic()
         self._beaten_at = 0.0
+        self._looked_at = time.monotonic()
         self._ledger = Ledger(job.ledger_url)
         _limit_ray(job.spec.limits)
         self._actor = self._start_actor()
@@ -276,16 +280,26 @@ class _Driver:
         for run in [run for run in self._runs if not run.alive]:
             self._runs.remove(run)
             self._judge(run)
-        busy = {run.plan.shape for run in self._runs}
-        wanted = {shape: need for shape, need in standing.wanted.items() if shape not in busy}
-        shapes = {shape: resources for shape, (resources, _) in wanted.items()}
-        for shape, resources in shapes.items():
-            check_placeable(shape, resources, self._nodes)  # `retry` may have asked for what is not there
-        counts = {shape: count for shape, (_, count) in wanted.items()}
-        for plan in plan_runs(shapes, counts, self._nodes, self._job.spec.lanes):
+        self._look_for_nodes()
+        running = [run.plan for run in self._runs]
+        lanes = Counter[str]()
+        for plan in running:
+            lanes[plan.shape] += plan.lanes
+        shapes = {shape: resources for shape, (resources, _) in standing.wanted.items()}
+        for shape in shapes.keys() - lanes.keys():
+            check_placeable(shape, shapes[shape], self._nodes)  # `retry` may have asked for what is not there
+        counts = {shape: count - lanes[shape] for shape, (_, count) in standing.wanted.items()}
+        for plan in plan_runs(shapes, counts, self._nodes, self._job.spec.lanes, running=running):
             run = LaneRun(plan, self._job.lanes, self._actor, self._scratch(), own_ray=self._job.own_ray)
             self._runs.append(run)
             run.start()
+
+    def _look_for_nodes(self) -> None:
+        """On a cluster that stays, nodes come and go."""
+        if self._job.own_ray or time.monotonic() - self._looked_at < NODES_EVERY_S:
+            return
+        self._looked_at = time.monotonic()
+        self._nodes = nodes() or self._nodes
 
     def _judge(self, run: LaneRun) -> None:
         if run.error is None:

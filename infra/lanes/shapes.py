@@ -10,6 +10,7 @@ from infra.errors import ClusterUnavailable
 from infra.spec import Resources, SweepSpec
 
 LANES_A_RUN = 8
+MANY = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +105,12 @@ def check_placeable(family: str, resources: Resources, nodes: Sequence[Node]) ->
 
 
 def plan_runs(
-    shapes: Mapping[str, Resources], wanted: Mapping[str, int], nodes: Sequence[Node], lanes: int | None
+    shapes: Mapping[str, Resources],
+    wanted: Mapping[str, int],
+    nodes: Sequence[Node],
+    lanes: int | None,
+    *,
+    running: Sequence[RunPlan] = (),
 ) -> list[RunPlan]:
     """The runs to start.
 
@@ -113,25 +119,48 @@ def plan_runs(
         wanted: how many trials each shape still has; no more lanes than that are made.
         nodes: the cluster's.
         lanes: how many trials at once over all shapes; None: as many as fit.
+        running: runs that there are; they keep what they hold.
 
     Returns:
         Runs of independent lanes of at most eight on one node, and one run for each lane of several workers.
+        A shape that finds no room now is left for later.
     """
-    plans: list[RunPlan] = []
-    room = {node.name: node for node in nodes}
-    left = lanes if lanes is not None else math.inf
+    room = _room(nodes, running)
+    left = math.inf if lanes is None else lanes - sum(plan.lanes for plan in running)
     active = [shape for shape in shapes if wanted.get(shape, 0) > 0]
-    for position, shape in enumerate(active):
-        resources = shapes[shape]
-        share = math.inf if lanes is None else max(1, math.ceil(left / (len(active) - position)))
-        count = int(min(share, wanted[shape], 10_000))
+    plans = _shared_out([(shape, shapes[shape], wanted[shape]) for shape in active], room, left)
+    placed = {plan.shape for plan in plans}
+    if plans and len(placed) < len(active):  # what was held back for the others would stand idle
+        plans = _shared_out([(s, shapes[s], wanted[s]) for s in active if s in placed], room, left)
+    return plans
+
+
+def _shared_out(
+    needs: Sequence[tuple[str, Resources, int]], nodes: Mapping[str, Node], left: float
+) -> list[RunPlan]:
+    room, plans = dict(nodes), list[RunPlan]()
+    for position, (shape, resources, wanted) in enumerate(needs):
+        others = len(needs) - position - 1
+        count = int(min(math.ceil(left / (others + 1)) if left < math.inf else MANY, wanted))
         if resources.workers > 1:
             made = _ranked_runs(shape, resources, room, count)
         else:
-            made = _independent_runs(shape, resources, room, count, reserve=len(active) - position - 1)
+            made = _independent_runs(shape, resources, room, count, reserve=others)
         plans += made
         left -= sum(plan.lanes for plan in made)
     return plans
+
+
+def _room(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
+    """What the running plans leave of each node, if they were placed in the nodes' order."""
+    room = {node.name: node for node in nodes}
+    for plan in running:
+        missing = plan.lanes * plan.resources.workers
+        for name, node in list(room.items()):
+            taken = min(missing, fits(plan.resources, node))
+            room[name] = _less(node, plan.resources, taken)
+            missing -= taken
+    return room
 
 
 def _independent_runs(

@@ -41,6 +41,7 @@ class Stage:
 
     def write(self, name: str, text: str) -> Path:
         """A file in the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / name
         path.write_text(text)
         return path

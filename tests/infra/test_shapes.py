@@ -65,6 +65,26 @@ def test_every_shape_begins() -> None:
     assert {run.shape for run in runs} == {"a", "b"}
 
 
+def test_a_shape_that_finds_no_room_waits_and_holds_nothing_back() -> None:
+    """Half a laptop would stand idle while the first shape's trials are run."""
+    small, large = Resources(gpus=0.0), Resources(cpus=2.0, gpus=0.0)
+    shapes, wanted = {"a": small, "b": large}, {"a": 50, "b": 50}
+    first = plan_runs(shapes, wanted, LAPTOP, None)
+    assert [(run.shape, run.lanes) for run in first] == [("a", 2)]
+    assert plan_runs({"b": large}, wanted, LAPTOP, None, running=first) == []
+    assert [run.shape for run in plan_runs({"b": large}, wanted, LAPTOP, None)] == ["b"]
+
+
+def test_lanes_are_counted_over_all_shapes() -> None:
+    """One lane means one trial at a time, whatever the families need."""
+    small, large = Resources(cpus=0.5, gpus=0.0), Resources(gpus=0.0)
+    shapes, wanted = {"a": small, "b": large}, {"a": 5, "b": 5}
+    first = plan_runs(shapes, wanted, LAPTOP, 1)
+    assert [(run.shape, run.lanes) for run in first] == [("a", 1)]
+    assert plan_runs({"b": large}, wanted, LAPTOP, 1, running=first) == []
+    assert sum(run.lanes for run in plan_runs(shapes, wanted, CLUSTER, 5)) == 5
+
+
 def test_a_lane_of_several_workers_is_a_run_of_its_own() -> None:
     """As many such lanes as the cluster holds."""
     pair = Resources(workers=2, gpus=1.0)

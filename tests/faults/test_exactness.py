@@ -1,0 +1,81 @@
+"""Real training: a resumed trial, and one in a fresh lane, has the bits of one that nothing disturbed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.ledger.rows import TrialRow
+from tests.faults.harness import Stage, check_tracking, ended, kill
+
+EPOCHS = 20
+FILE = f"""
+name: exact
+seed: 5
+data: {{source: "builtin:digits"}}
+objective: {{metric: accuracy}}
+budget: {{trials: 6, epochs: {EPOCHS}}}
+search: {{sampler: tpe, pruner: {{name: asha, min_epochs: 2, reduction: 3}}}}
+resources: {{lanes: 1}}
+checkpoint: {{every: 1 epoch}}
+families:
+  image_cnn:
+    options: {{preset: mnist}}
+    start_with:
+      - {{learning_rate: 3.0e-3, optimizer: adam}}
+      - {{learning_rate: 1.0e-9, optimizer: sgd}}
+    space:
+      extends: image_cnn
+      learning_rate: {{type: float, low: 1.0e-9, high: 1.0e-2, log: true}}
+"""
+CLOCKS = ("seconds", "per_second", "latency_ms", "system/", "memory")
+
+
+def exact(trials: list[TrialRow]) -> list[dict[str, Any]]:
+    """All that must be the same to the bit: everything but what a clock or the system measured."""
+    return [
+        {
+            "params": trial.params, "state": trial.state, "objective": trial.objective, "epoch": trial.epoch,
+            "epochs": trial.epochs, "seed": trial.seed,
+            "metrics": {n: v for n, v in trial.metrics.items() if not any(clock in n for clock in CLOCKS)},
+        }
+        for trial in trials
+    ]  # fmt: skip
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_killed_in_between_or_not_the_bits_are_the_same(tmp_path: Path) -> None:
+    """One lane is killed in the midst of its first trial, the next one later: no number differs."""
+    quiet = Stage(tmp_path / "quiet")
+    quiet.write("exact.yaml", FILE)
+    done = quiet.run("sweep", "exact.yaml")
+    assert done.returncode == 0, done.stderr
+    trials = quiet.trials("exact")
+    expected = exact(trials)
+    assert {metric.partition("/")[0] for metric in expected[0]["metrics"]} >= {"train", "val"}
+
+    good, frozen = trials[0], trials[1]
+    assert good.state == "complete"
+    assert good.value is not None
+    assert good.value > 0.9
+    assert (frozen.state, frozen.epochs) == ("pruned", 2), "the pruner does not end what learns nothing"
+    assert frozen.value is not None
+    assert frozen.value < 0.4, "the learning rate did not reach the optimizer"
+    assert sum(trial.epochs for trial in trials) < EPOCHS * len(trials) * 0.8, "no epoch was saved"
+
+    stage = Stage(tmp_path / "killed")
+    stage.write("exact.yaml", FILE)
+    driver = stage.start("sweep", "exact.yaml")
+    for reached in (lambda trials: trials and trials[0].epochs >= 5, ended(3)):
+        stage.wait_for("exact", reached)
+        for pid in stage.lane_pids("exact"):
+            kill(pid)
+    _, err = driver.communicate(timeout=180)
+    assert driver.returncode == 0, err
+    trials = stage.trials("exact")
+    assert trials[0].attempts == 2
+    assert exact(trials) == expected
+    check_tracking(stage, "exact")

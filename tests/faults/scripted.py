@@ -42,10 +42,15 @@ def train(trial: Any) -> None:
     for epoch in trial.epochs(counter=counter):
         time.sleep(pause)
         _misbehave(trial, epoch)
-        with (Path(trial.directory) / "epochs.txt").open("a") as notes:
-            notes.write(f"{epoch + 1}\n")
+        note(trial, epoch)
         counter.total += score(trial.params, epoch + 1)
         trial.report(accuracy=score(trial.params, epoch + 1), total=counter.total)
+
+
+def note(trial: Any, epoch: int) -> None:
+    """Writes down that this process trained an epoch, and when."""
+    with (Path(trial.directory) / "epochs.txt").open("a") as notes:
+        notes.write(f"{epoch + 1} {os.getpid()} {time.time():.3f}\n")
 
 
 def _misbehave(trial: Any, epoch: int) -> None:

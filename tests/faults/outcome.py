@@ -67,6 +67,7 @@ class Case:
         run: injects it in an empty folder and counts; raises AssertionError where a promise did not hold.
         fast: whether it belongs to those that run on each change.
         ray: whether it starts Ray.
+        slow: whether it takes more than ten seconds on each change, as all that start Ray do.
         limit_s: what takes longer is ended, and has failed.
     """
 
@@ -75,6 +76,7 @@ class Case:
     run: Run
     fast: bool
     ray: bool
+    slow: bool = False
     limit_s: float = LIMIT_S
 
 
@@ -82,14 +84,20 @@ CASES: dict[str, Case] = {}
 
 
 def case(
-    id: str, title: str, *, fast: bool = False, ray: bool = False, limit_s: float = LIMIT_S
+    id: str,
+    title: str,
+    *,
+    fast: bool = False,
+    ray: bool = False,
+    slow: bool = False,
+    limit_s: float = LIMIT_S,
 ) -> Callable[[Run], Run]:
     """Puts a function into the catalogue; ids are unique."""
 
     def enter(run: Run) -> Run:
         if id in CASES:
             raise ValueError(f"{id} stands in the catalogue twice")
-        CASES[id] = Case(id=id, title=title, run=run, fast=fast, ray=ray, limit_s=limit_s)
+        CASES[id] = Case(id=id, title=title, run=run, fast=fast, ray=ray, slow=slow or ray, limit_s=limit_s)
         return run
 
     return enter

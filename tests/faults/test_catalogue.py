@@ -11,15 +11,14 @@ from tests.faults.outcome import Case, Outcome, Pace
 from tests.faults.rendering import BEGIN, END, as_text, into_page
 
 
-def _fast() -> list[object]:
-    return [
-        pytest.param(case, id=case.id, marks=[pytest.mark.ray, pytest.mark.slow] if case.ray else [])
-        for case in catalogue().values()
-        if case.fast
-    ]
+def _marks(case: Case) -> list[pytest.MarkDecorator]:
+    return [mark for mark, so in ((pytest.mark.ray, case.ray), (pytest.mark.slow, case.slow)) if so]
 
 
-@pytest.mark.parametrize("case", _fast())
+FAST = [pytest.param(case, id=case.id, marks=_marks(case)) for case in catalogue().values() if case.fast]
+
+
+@pytest.mark.parametrize("case", FAST)
 def test_case(case: Case, tmp_path: Path) -> None:
     """Nothing is lost, duplicated, orphaned or silently wrong, and what else the case promises holds."""
     outcome = case.run(tmp_path, Pace(fast=True))

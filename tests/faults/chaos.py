@@ -10,6 +10,7 @@ status is 1 where something of this does not hold.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import signal
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.faults import tally
-from tests.faults.harness import ROOT, Stage, check_tracking, children, kill, table, until
+from tests.faults.harness import ROOT, Stage, check_tracking, children, kill, table
 
 NAME = "chaos"
 FILE = """
@@ -73,7 +74,6 @@ class Chaos:
         while not self._over():
             now = time.monotonic()
             if now > began + minutes * 60 + QUIET_END_S:
-                self._end()
                 raise TimeoutError(f"{QUIET_END_S:.0f} s after the last kill the sweep still runs")
             if due < now < began + minutes * 60:
                 due = now + self.every_s
@@ -98,10 +98,11 @@ class Chaos:
             return False
         return True
 
-    def _end(self) -> None:
-        assert self.driver is not None
-        self.driver.terminate()
-        self.driver.wait(60)
+    def end(self) -> None:
+        """Ends the command, where it still runs."""
+        if self.driver is not None and self.driver.poll() is None:
+            self.driver.kill()
+            self.driver.wait(60)
 
     def _last_words(self) -> str:
         return " / ".join((self.stage.folder / "driver.txt").read_text().strip().splitlines()[-5:])
@@ -154,6 +155,15 @@ def staged(folder: Path, asked: argparse.Namespace) -> Stage:
     return stage
 
 
+@contextlib.contextmanager
+def _folder(asked: Path | None) -> Iterator[Path]:
+    if asked is not None:
+        yield asked.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
+
+
 def quiet_table(folder: Path, asked: argparse.Namespace) -> list[tuple[Any, ...]]:
     """The table of the same sweep when nothing is killed."""
     stage = staged(folder, asked)
@@ -166,8 +176,8 @@ def quiet_table(folder: Path, asked: argparse.Namespace) -> list[tuple[Any, ...]
 def main(words: Sequence[str] | None = None) -> int:
     """The command."""
     asked = _parser().parse_args(words)
-    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    with _folder(asked.folder) as folder:
         quiet = quiet_table(folder / "quiet", asked) if asked.lanes == 1 else None
         stage = staged(folder / "killed", asked)
         chaos = Chaos(stage, asked.every, random.Random(asked.seed))
@@ -177,7 +187,8 @@ def main(words: Sequence[str] | None = None) -> int:
             said = complaints(stage, asked.trials, quiet)
         except (AssertionError, TimeoutError) as error:
             said = [str(error)]
-            until(lambda: not tally.processes(folder), 1.0)
+        finally:
+            chaos.end()
         _print(stage, chaos, asked, time.monotonic() - began)
     print("held" if not said else "FAILED: " + "; ".join(said))
     return 1 if said else 0
@@ -200,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--every", type=float, default=15.0, metavar="SECONDS", help="between two kills")
     parser.add_argument("--sleep", type=float, default=0.5, metavar="SECONDS", help="an epoch's length")
+    parser.add_argument("--folder", type=Path, help="a folder to stay; chaos that began there goes on")
     parser.add_argument("--seed", type=int, default=0, help="of the sweep and of the kills")
     return parser
 

@@ -7,21 +7,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+COLLECTIVES = {"distributed", "autograd"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Place:
     """Where a thread is.
 
     Attributes:
-        place: the innermost function that is not torch's own, with its file and line.
-        waits: whether it waits in a collective for other ranks.
+        text: the innermost function that is not torch's own, with its file and line.
+        waits: whether it may wait for other ranks: in a collective, or in a backward pass, which averages
+            gradients.
     """
 
-    place: str
+    text: str
     waits: bool
 
 
-def standing(thread: int) -> Standing:
+def place_of(thread: int) -> Place:
     """Where the thread of that identity is now.
 
     Of ranks that all stand still, those that wait in a collective are not what holds the others up.
@@ -29,9 +32,9 @@ def standing(thread: int) -> Standing:
     innermost = frame = sys._current_frames().get(thread)
     waits = False
     while frame is not None and _is_torch(frame):
-        waits = waits or "distributed" in Path(frame.f_code.co_filename).parts
+        waits = waits or not COLLECTIVES.isdisjoint(Path(frame.f_code.co_filename).parts)
         frame = frame.f_back
-    return Standing(place=_named(frame or innermost), waits=waits)
+    return Place(text=_named(frame or innermost), waits=waits)
 
 
 def _is_torch(frame: FrameType) -> bool:

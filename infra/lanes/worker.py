@@ -25,7 +25,7 @@ from infra.checkpoints import CheckpointStore
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneSettings
-from infra.lanes.stacks import Standing, standing
+from infra.lanes.stacks import Place, place_of
 from infra.ledger.liveness import process_started_at
 from infra.places import log_name
 from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
@@ -279,18 +279,18 @@ class Watch:
         silent_s = time.monotonic() - self._moved_at
         if silent_s <= self._stall_s:
             return
-        stands = standing(self._training)
+        stands = place_of(self._training)
         if not stands.waits or silent_s > self._stall_s + COLLECTIVE_GRACE_S:
             self._give_up(now[0], silent_s, stands)
 
-    def _give_up(self, assignment: Assignment, silent_s: float, stands: Standing) -> None:
+    def _give_up(self, assignment: Assignment, silent_s: float, stands: Place) -> None:
         # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         on = f" on rank {self._ranks.rank} of {self._ranks.world_size}" if self._ranks.world_size > 1 else ""
         what = "waits for other ranks in" if stands.waits else "is in"
         detail = (
-            f"no step for {silent_s:.0f} s{on} (limits.stall): it {what} {stands.place}; "
+            f"no step for {silent_s:.0f} s{on} (limits.stall): it {what} {stands.text}; "
             "the stacks of all threads are in the attempt's log"
         )
         ended = Ended(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)

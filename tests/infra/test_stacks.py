@@ -8,15 +8,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from infra.lanes.stacks import Standing, standing
+from infra.lanes.stacks import Place, place_of
 
 
-def found_in(work: Callable[[], object], holds: Callable[[Standing], bool]) -> Standing:
+def found_in(work: Callable[[], object], holds: Callable[[Place], bool]) -> Place:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     assert thread.ident is not None
     deadline = time.monotonic() + 5
-    while not holds(found := standing(thread.ident)) and time.monotonic() < deadline:
+    while not holds(found := place_of(thread.ident)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
 
@@ -25,8 +25,8 @@ def test_a_thread_that_sleeps_is_named_by_its_function() -> None:
     def stuck() -> None:
         time.sleep(6)
 
-    found = found_in(stuck, lambda standing: standing.place.startswith("stuck"))
-    assert found.place.startswith("stuck (test_stacks.py:")
+    found = found_in(stuck, lambda place: place.text.startswith("stuck"))
+    assert found.text.startswith("stuck (test_stacks.py:")
     assert not found.waits
 
 
@@ -41,10 +41,10 @@ def test_a_thread_that_waits_for_another_rank_is_told_apart(tmp_path: Path) -> N
         except RuntimeError:
             return
 
-    found = found_in(waiting, lambda standing: standing.waits)
+    found = found_in(waiting, lambda place: place.waits)
     assert found.waits
-    assert found.place.startswith("waiting (test_stacks.py:")
+    assert found.text.startswith("waiting (test_stacks.py:")
 
 
 def test_a_thread_that_has_ended() -> None:
-    assert standing(1).place == "a thread that has ended"
+    assert place_of(1).text == "a thread that has ended"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
@@ -62,7 +62,7 @@ class LaneGroup(WorkerGroup):  # type: ignore[misc]
 def _answers(group: Any) -> bool:
     try:
         ray.get([worker.actor.clear_result_queue.remote() for worker in group.get_workers()])
-    except RayActorError:
+    except (RayActorError, OutOfMemoryError):  # ended for memory, an actor's death is no RayActorError
         return False
     return True
 

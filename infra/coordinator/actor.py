@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import ray
 
 from infra.coordinator.core import Coordinator
-from infra.errors import Fenced, LedgerUnavailable, VelodromeError
+from infra.errors import Fenced, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from infra.protocol import Ended, LaneHello, Pulse, Report, Work
@@ -182,6 +182,8 @@ class CoordinatorActor:
                 answer = event(self._core)
                 self._away = ""
                 return answer
+            except LedgerDamaged:  # that no waiting mends
+                raise
             except LedgerUnavailable as error:
                 # Memory may be ahead of the ledger now: begin again from what is durable. Every event
                 # is idempotent, so it is simply tried on the new core.
@@ -207,6 +209,8 @@ class CoordinatorActor:
                     resources=settings.resources,
                     same_driver=same_driver,
                 )
+            except LedgerDamaged:
+                raise
             except LedgerUnavailable:
                 if time.monotonic() > deadline:
                     raise

@@ -18,11 +18,11 @@ from infra.ledger.views import sweep_by_id
 from infra.spec import FamilySpec
 from infra.tracking import models
 from infra.tracking.client import Away
-from tests.infra.tracking import test_trouble
+from tests.infra.tracking import failing
 from tests.infra.tracking.bundles import a_bundle
 from tests.infra.tracking.conftest import runs_of
+from tests.infra.tracking.failing import Failing
 from tests.infra.tracking.story import SPACE, Story
-from tests.infra.tracking.test_trouble import Failing
 from trainers.bundle import MODEL, load_bundle
 from trainers.folders import MANIFEST, write_folder
 
@@ -99,7 +99,7 @@ def test_all_models_are_logged_where_all_are_kept(store: str, mlflow: Any, tell:
 def test_whichever_step_fails_there_is_one_model_and_it_is_ready(
     store: str, mlflow: Any, tell: Tell, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(test_trouble, "WRITES", MODEL_WRITES)
+    monkeypatch.setattr(failing, "WRITES", MODEL_WRITES)
     for broken in range(1, len(MODEL_WRITES) + 1):
         story = with_models(tell, bundle)
         story.concluded()

@@ -23,6 +23,7 @@ import ray
 
 from infra.coordinator.core import Coordinator
 from infra.errors import Fenced, LedgerDamaged, LedgerUnavailable, VelodromeError
+from infra.lanes.memory_kills import KernelKills, ended_by_ray_for_memory
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from infra.protocol import Ended, LaneHello, Pulse, Report, Work
@@ -84,6 +85,7 @@ class CoordinatorActor:
         self._lock = threading.RLock()
         self._host = socket.gethostname()
         self._handles: dict[str, Any] = {}
+        self._kernel_kills = KernelKills()
         self._controllers: dict[str, Any] = {}
         self._start_failures: list[str] = []
         self._away = ""
@@ -98,8 +100,8 @@ class CoordinatorActor:
 
     def enter(self, hello: LaneHello, handle: Any = None) -> None:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
+        self._call(lambda core: core.enter(hello))  # first: it may ask what became of the former process
         self._handles[hello.lane] = handle
-        self._call(lambda core: core.enter(hello))
 
     @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
     def run_began(self, run: str, controller: Any) -> None:
@@ -208,6 +210,7 @@ class CoordinatorActor:
                     lanes=settings.lanes,
                     resources=settings.resources,
                     same_driver=same_driver,
+                    starved=self._starved,
                 )
             except LedgerDamaged:
                 raise
@@ -225,6 +228,7 @@ class CoordinatorActor:
     def _ticking(self) -> None:
         while self._failure is None:
             time.sleep(TICK_S)
+            self._kernel_kills.recent()
             self._call(lambda core: core.tick(self._alive))
             for hello in self._core.take_lost_lanes():
                 self._end_process(hello)
@@ -233,6 +237,10 @@ class CoordinatorActor:
 
     def _alive(self, hello: LaneHello) -> bool:
         return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
+
+    def _starved(self, lane: str) -> bool:
+        handle = self._handles.get(lane)
+        return self._kernel_kills.recent() or (handle is not None and ended_by_ray_for_memory(handle))
 
     def _end_process(self, hello: LaneHello) -> None:
         if hello.host == self._host and process_started_at(hello.pid) == hello.pid_started_at:

@@ -147,11 +147,15 @@ class Attempts:
             self._book.note_model(beaten)
             self.batch.trials[beaten.key] = beaten
 
-    def fail(self, running: Running, reason: str, detail: str) -> None:
-        """Charges a failure to the trial, which then ends or gets another attempt."""
+    def fail(self, running: Running, reason: str, detail: str, *, killed: bool = False) -> None:
+        """Charges a failure to the trial, which then ends or gets another attempt.
+
+        Args:
+            killed: whether its process was ended from outside.
+        """
         trial, detail = running.trial, redact(storable(detail))
         trial.failures += 1
-        if policy.after_failure(reason, trial.failures) == "retry":
+        if policy.after_failure(reason, trial.failures, killed=killed) == "retry":
             self.to_waiting(running, reason, detail)
             return
         first_line = detail.strip().splitlines()[0] if detail.strip() else ""

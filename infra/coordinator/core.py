@@ -45,6 +45,7 @@ class Coordinator:
         resources: Mapping[str, Resources] | None = None,
         same_driver: bool = False,
         clock: Callable[[], float] = time.time,
+        starved: Callable[[str], bool] = lambda lane: False,
     ) -> None:
         """Takes over from what the ledger says.
 
@@ -56,7 +57,9 @@ class Coordinator:
                 share lanes.
             same_driver: an earlier coordinator of this driver died; its lanes live and their attempts go on.
             clock: seconds since 1970.
+            starved: whether the process that a lane had was ended because memory ran out.
         """
+        self._starved = starved
         self._ledger, self._epoch, self._role, self._lanes_planned = ledger, epoch, role, lanes
         self._clock = clock
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
@@ -326,7 +329,11 @@ class Coordinator:
 
     def _lose(self, lane: str, why: str) -> None:
         for running in [r for r in self._attempts.running.values() if r.lane == lane]:
-            self._attempts.fail(running, "worker-died", why)
+            if self._starved(lane):
+                why = "its process was ended since memory ran out"
+                self._attempts.fail(running, "out-of-memory", why, killed=True)
+            else:
+                self._attempts.fail(running, "worker-died", why)
 
     def _answer_requests(self) -> None:
         for request in views.open_requests(self._ledger, self.sweep.id):

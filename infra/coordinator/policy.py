@@ -10,19 +10,24 @@ from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, Objective, SweepSpec
 
 MAX_FAILURES = 3
+MOST_MEMORY_KILLS = 2
 BROKEN_AFTER = 5
 
 # What can't work the second time either is not tried again; what may be the machine's fault is.
 _HOPELESS = frozenset({"error", "not-finite", "out-of-memory"})
 
 
-def after_failure(reason: str, failures: int) -> Literal["retry", "fail"]:
+def after_failure(reason: str, failures: int, *, killed: bool = False) -> Literal["retry", "fail"]:
     """Whether a trial gets another attempt.
 
     Args:
         reason: class of the failure that just happened and is charged to the trial.
         failures: how many are charged to it by now, this one among them.
+        killed: whether its process was ended from outside. Where memory runs out, the one that is ended for
+            it is not always the one that took it: once more, then.
     """
+    if killed and reason == "out-of-memory":
+        return "retry" if failures < MOST_MEMORY_KILLS else "fail"
     if reason in _HOPELESS or failures >= MAX_FAILURES:
         return "fail"
     return "retry"

@@ -25,6 +25,7 @@ from infra.checkpoints import CheckpointStore
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneSettings
+from infra.lanes.stacks import Place, place_of
 from infra.ledger.liveness import process_started_at
 from infra.places import log_name
 from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
@@ -33,6 +34,7 @@ from trainers.job import Ranks
 BEAT_S = 2.0
 CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up
 LAST_WORD_S = 10.0
+COLLECTIVE_GRACE_S = 5.0  # a rank that waits for others lets the one that holds them up speak first
 EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
 
 Answer = TypeVar("Answer")
@@ -152,7 +154,7 @@ class Lane:
 
             device = str(ray.train.torch.get_device())
         self._runner = AttemptRunner(settings, device=device, ranks=ranks)
-        self._watch = Watch(self._runner.spec.limits.stall_s, line, heart=ranks.rank == 0)
+        self._watch = Watch(self._runner.spec.limits.stall_s, line, ranks)
 
     def pull(self) -> None:
         """Attempts, one after another; returns when told to leave."""
@@ -227,20 +229,22 @@ class Lane:
 class Watch:
     """A thread beside training: a heartbeat every two seconds, and an end to attempts that stand still."""
 
-    def __init__(self, stall_s: float, line: CoordinatorLine, *, heart: bool) -> None:
+    def __init__(self, stall_s: float, line: CoordinatorLine, ranks: Ranks) -> None:
         """Nothing runs yet.
 
         Args:
             stall_s: without a step for so long an attempt counts as hung.
-            heart: whether this rank is the one that the coordinator hears.
+            ranks: which one this is; the coordinator hears the heartbeat of the first.
         """
-        self._stall_s, self._line, self._heart = stall_s, line, heart
+        self._stall_s, self._line, self._ranks = stall_s, line, ranks
+        self._training = threading.get_ident()
         self._now: tuple[Assignment, AttemptHooks | FollowerHooks] | None = None
         self._steps, self._moved_at = 0, time.monotonic()
         self._end = threading.Event()
 
     def start(self) -> None:
-        """Begins."""
+        """Begins to watch over the thread that calls it."""
+        self._training = threading.get_ident()
         threading.Thread(target=self._run, daemon=True, name="velodrome-watch").start()
 
     def stop(self) -> None:
@@ -261,7 +265,7 @@ class Watch:
         while not self._end.wait(min(BEAT_S, self._stall_s / 2)):
             now = self._now
             self._check_progress(now)
-            if not self._heart:
+            if self._ranks.rank != 0:
                 continue
             if now is not None and isinstance(now[1], AttemptHooks):
                 now[1].beat()
@@ -273,15 +277,21 @@ class Watch:
             self._steps, self._moved_at = (0 if now is None else now[1].steps), time.monotonic()
             return
         silent_s = time.monotonic() - self._moved_at
-        if silent_s > self._stall_s:
-            self._give_up(now[0], silent_s)
+        if silent_s <= self._stall_s:
+            return
+        stands = place_of(self._training)
+        if not stands.waits or silent_s > self._stall_s + COLLECTIVE_GRACE_S:
+            self._give_up(now[0], silent_s, stands)
 
-    def _give_up(self, assignment: Assignment, silent_s: float) -> None:
+    def _give_up(self, assignment: Assignment, silent_s: float, stands: Place) -> None:
         # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        on = f" on rank {self._ranks.rank} of {self._ranks.world_size}" if self._ranks.world_size > 1 else ""
+        what = "waits for other ranks in" if stands.waits else "is in"
         detail = (
-            f"no step for {silent_s:.0f} s (limits.stall); the stacks of all threads are in the attempt's log"
+            f"no step for {silent_s:.0f} s{on} (limits.stall): it {what} {stands.text}; "
+            "the stacks of all threads are in the attempt's log"
         )
         ended = Ended(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
         self._line.attempt_failed(ended, [], LAST_WORD_S)

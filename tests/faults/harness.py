@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -46,14 +46,14 @@ class Stage:
         path.write_text(text)
         return path
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        """A command, without waiting for it."""
+    def start(self, *words: str, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+        """A command, without waiting for it; what it says goes to pipes, or all to one file."""
         environ = {**os.environ, "VELODROME_HOME": str(self.home.path), **self.environment}
         environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         environ.pop("RAY_AUTH_TOKEN_PATH", None)
         return subprocess.Popen(
             [sys.executable, "-m", "flows.cli", *words],
-            cwd=self.folder, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=self.folder, env=environ, text=True, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
 
@@ -88,6 +88,17 @@ class Stage:
         try:
             row = views.find_sweep(ledger, name)
             return views.trials(ledger, row.id, role=role) if row else []
+        finally:
+            ledger.close()
+
+    def ends(self, name: str) -> Counter[tuple[str | None, int | None]]:
+        """How often each trial ended, by family and number."""
+        ledger = self.ledger()
+        try:
+            row = views.find_sweep(ledger, name)
+            assert row is not None
+            told = views.events(ledger, row.id, limit=1_000_000)
+            return Counter((event.family, event.number) for event in told if event.kind == "ended")
         finally:
             ledger.close()
 
@@ -128,8 +139,13 @@ class Stage:
 
     def trained(self, name: str, number: int) -> list[int]:
         """The epochs that all attempts of a scripted trial trained, in order."""
-        (notes,) = self.home.storage.glob(f"{name}/*/search-{number:04d}/files/epochs.txt")
-        return [int(line) for line in notes.read_text().split()]
+        return [step.epoch for step in self.steps(name, number)]
+
+    def steps(self, name: str, number: int) -> list[Step]:
+        """The same with process and time; empty where the trial came to none."""
+        found = list(self.home.storage.glob(f"{name}/*/search-{number:04d}/files/epochs.txt"))
+        lines = found[0].read_text().splitlines() if found else []
+        return [Step(int(epoch), int(pid), float(at)) for epoch, pid, at in map(str.split, lines)]
 
     def logs(self, name: str, number: int) -> str:
         """What all attempts of a trial of a sweep of one family printed."""
@@ -139,6 +155,15 @@ class Stage:
     def lane_pids(self, name: str) -> list[int]:
         """Processes of lanes that train now."""
         return [attempt.lane_facts["pid"] for attempt in self.attempts(name) if attempt.ended_at is None]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One epoch that a process trained; `at` in seconds since 1970."""
+
+    epoch: int
+    pid: int
+    at: float
 
 
 @dataclass(frozen=True)

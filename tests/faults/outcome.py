@@ -54,6 +54,7 @@ class Pace:
 
 
 Run = Callable[[Path, Pace], Outcome]
+LIMIT_S = 280.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,8 @@ class Case:
         run: injects it in an empty folder and counts; raises AssertionError where a promise did not hold.
         fast: whether it belongs to those that run on each change.
         ray: whether it starts Ray.
+        slow: whether it takes more than ten seconds on each change, as all that start Ray do.
+        limit_s: what takes longer is ended, and has failed.
     """
 
     id: str
@@ -73,18 +76,28 @@ class Case:
     run: Run
     fast: bool
     ray: bool
+    slow: bool = False
+    limit_s: float = LIMIT_S
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(id: str, title: str, *, fast: bool = False, ray: bool = False) -> Callable[[Run], Run]:
+def case(
+    id: str,
+    title: str,
+    *,
+    fast: bool = False,
+    ray: bool = False,
+    slow: bool = False,
+    limit_s: float = LIMIT_S,
+) -> Callable[[Run], Run]:
     """Puts a function into the catalogue; ids are unique."""
 
     def enter(run: Run) -> Run:
         if id in CASES:
             raise ValueError(f"{id} stands in the catalogue twice")
-        CASES[id] = Case(id=id, title=title, run=run, fast=fast, ray=ray)
+        CASES[id] = Case(id=id, title=title, run=run, fast=fast, ray=ray, slow=slow or ray, limit_s=limit_s)
         return run
 
     return enter

@@ -35,3 +35,5 @@ def _misbehave(trial: Any, fault: str) -> None:
         if not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+    if fault == "hang":
+        time.sleep(3_600)

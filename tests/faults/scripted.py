@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+STEP_BYTES = 64 * 2**20
+
 
 class Counter:
     """State that only survives in checkpoints: the sum of what was trained so far."""
@@ -42,10 +44,15 @@ def train(trial: Any) -> None:
     for epoch in trial.epochs(counter=counter):
         time.sleep(pause)
         _misbehave(trial, epoch)
-        with (Path(trial.directory) / "epochs.txt").open("a") as notes:
-            notes.write(f"{epoch + 1}\n")
+        note(trial, epoch)
         counter.total += score(trial.params, epoch + 1)
         trial.report(accuracy=score(trial.params, epoch + 1), total=counter.total)
+
+
+def note(trial: Any, epoch: int) -> None:
+    """Writes down that this process trained an epoch, and when."""
+    with (Path(trial.directory) / "epochs.txt").open("a") as notes:
+        notes.write(f"{epoch + 1} {os.getpid()} {time.time():.3f}\n")
 
 
 def _misbehave(trial: Any, epoch: int) -> None:
@@ -66,6 +73,17 @@ def _misbehave(trial: Any, epoch: int) -> None:
         time.sleep(3_600)
     if what == "memory":
         raise MemoryError("told to run out")
+    if what == "allocate":
+        allocate(int(os.environ["SCRIPTED_BYTES"]))
+
+
+def allocate(size_bytes: int) -> None:
+    """Takes memory and touches it, in steps that a watcher can see."""
+    held = []
+    for _ in range(size_bytes // STEP_BYTES):
+        held.append(bytearray(os.urandom(4096)) * (STEP_BYTES // 4096))
+        time.sleep(0.02)
+    raise RuntimeError(f"{len(held)} pieces were all to be had")
 
 
 def _first_time(trial: Any) -> bool:

@@ -106,6 +106,20 @@ def test_poison_ends_after_three_deaths(bench: Bench) -> None:
     assert drive(coordinator, hello(pid=4)) == 1
 
 
+def test_a_lane_that_was_ended_for_memory_costs_one_more_attempt(bench: Bench) -> None:
+    """The one that is ended is not always the one that took the memory; at the second time it is said."""
+    coordinator = bench.begin(sweep(family(trials=1)))
+    coordinator._starved = lambda lane: lane == "lane-0"
+    for pid in (1, 2):
+        me = hello(pid=pid)
+        coordinator.enter(me)
+        assert coordinator.next_attempts(me).attempts
+        coordinator.tick(alive=lambda lane: False)
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert (trial.state, trial.attempts) == ("failed", 2)
+    assert trial.reason == "out-of-memory: its process was ended since memory ran out"
+
+
 @pytest.mark.parametrize("reason", ["error", "not-finite", "out-of-memory"])
 def test_what_cannot_work_is_not_tried_again(bench: Bench, reason: str) -> None:
     """One attempt, one reason."""

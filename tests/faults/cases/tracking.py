@@ -100,7 +100,7 @@ def _never_there(folder: Path) -> None:
     story.ledger.close()
 
 
-@case("F28", "MLflow goes down while trials run, and comes back", fast=True)
+@case("F28", "MLflow goes down while trials run, and comes back", fast=True, limit_s=1200)
 def down_for_a_while(folder: Path, pace: Pace) -> Outcome:
     """Steps go on as before; then every point is there once and in order."""
     if pace.fast:
@@ -108,7 +108,7 @@ def down_for_a_while(folder: Path, pace: Pace) -> Outcome:
     return _beside_a_server(folder, 300.0, Server.kill, Server.start)
 
 
-@case("F29", "MLflow's server is stopped: it takes calls and never answers", fast=True)
+@case("F29", "MLflow's server is stopped: it takes calls and never answers", fast=True, limit_s=1200)
 def hangs(folder: Path, pace: Pace) -> Outcome:
     """As when it is down: no step waits for an answer."""
     if pace.fast:
@@ -157,9 +157,8 @@ def _beside_a_failing_client(folder: Path, how: str) -> Outcome:
     assert len([text for text in said if "tracking is away" in text]) <= 1
     run = runs_of(mlflow, story)["rnn-0000"]
     assert run.info.status == "FINISHED"
-    return _compared(
-        story, {trial.number: points_of(mlflow, run, "val/accuracy")}, f"{slowest:.2f} s a step at most"
-    )
+    note = f"{slowest:.2f} s a step at most"
+    return _compared(story, {trial.number: points_of(mlflow, run, "val/accuracy")}, note)
 
 
 def _report(story: Story, trial: Any, epochs: range) -> float:

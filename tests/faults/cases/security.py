@@ -8,6 +8,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ def _in_bundle(folder: Path, payload: bytes) -> None:
 
 def _in_mlflow(folder: Path, payload: bytes) -> None:
     set_defaults()
+    # MLflow warns of type hints of its own while it is imported.
+    warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import load_model
 

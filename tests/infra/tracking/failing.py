@@ -14,16 +14,17 @@ WRITES = {"create_experiment", "create_run", "log_batch", "log_inputs", "set_ter
 
 
 class Failing:
-    """MLflow's client, which fails at chosen writes, before or after they are done."""
+    """MLflow's client, which fails at chosen writes (at any calls, with `reads`), before or after they are
+    done."""
 
-    def __init__(self, client: Any, fails: Callable[[int], str]) -> None:
-        self._client, self._fails = client, fails
+    def __init__(self, client: Any, fails: Callable[[int], str], *, reads: bool = False) -> None:
+        self._client, self._fails, self._reads = client, fails, reads
         self.writes = 0
         self.created: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(self._client, name)
-        return self._write(name, real) if name in WRITES else real
+        return self._write(name, real) if self._reads or name in WRITES else real
 
     def _write(self, name: str, real: Any) -> Any:
         def call(*args: Any, **kwargs: Any) -> Any:

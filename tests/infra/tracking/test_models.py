@@ -96,14 +96,15 @@ def test_all_models_are_logged_where_all_are_kept(store: str, mlflow: Any, tell:
     assert {model.name for model in models_of(mlflow, story)} == {"text_cnn-0000", "text_cnn-0001"}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_whichever_step_fails_there_is_one_model_and_it_is_ready(
-    store: str, mlflow: Any, tell: Tell, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    store: str, mlflow: Any, tell: Tell, bundle: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     monkeypatch.setattr(failing, "WRITES", MODEL_WRITES)
     for broken in range(1, len(MODEL_WRITES) + 1):
         story = with_models(tell, bundle)
         story.concluded()
-        client = Failing(mlflow, lambda count, broken=broken: "after" if count == broken else "")  # type: ignore[misc]
+        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
         with pytest.raises(Away):
             story.sender(store, connect=client.connect).send_once()
         story.sender(store).send_once()

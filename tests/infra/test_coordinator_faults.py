@@ -118,8 +118,8 @@ class Patient:
 
 
 def spec() -> SweepSpec:
-    """Eight trials, so that TPE decides some of them and ASHA ends some."""
-    return sweep(family(trials=8, sampler={"name": "tpe", "n_startup_trials": 2}))
+    """Five trials, and one more on request: TPE decides some of them, and ASHA ends some."""
+    return sweep(family(trials=5, sampler={"name": "tpe", "n_startup_trials": 2}))
 
 
 def table(trials: list[TrialRow]) -> list[tuple[Any, ...]]:
@@ -137,7 +137,7 @@ def run(bench: Bench, begin: Callable[[], Coordinator], pid: int) -> None:
         _drive(bench, coordinator, hello(pid=pid))
         if coordinator.stopping:
             coordinator.conclude_stop()
-        while not coordinator.stopping and _requested(bench, coordinator, "extend", {"trials": 2}, "grown"):
+        while not coordinator.stopping and _requested(bench, coordinator, "extend", {"trials": 1}, "grown"):
             _drive(bench, coordinator, hello(pid=pid))
         while not coordinator.stopping and _requested(bench, coordinator, "retry", {}, "retry"):
             _drive(bench, coordinator, hello(pid=pid))
@@ -202,7 +202,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[Any, ...
         run(bench, lambda: bench.begin(spec()), pid=1)
     expected = table(views.trials(bench.ledger, bench.sweep_id))
     assert {row[1] for row in expected} == {"complete", "pruned"}
-    assert len(expected) == 10
+    assert len(expected) == 6
     assert {e.kind for e in views.events(bench.ledger, bench.sweep_id)} == COVERED
     bench.ledger.close()
     return expected, counting.writes, statements.writes

@@ -19,8 +19,12 @@ import torch
 from infra import sealed
 from infra.checkpoints import CheckpointStore
 from infra.errors import StorageUnavailable, WrongInput
+from infra.lanes.hooks import AttemptHooks
+from infra.protocol import Assignment, Pulse, Report
 from tests.faults.outcome import Outcome, Pace, case
 from tests.faults.shims import at_call
+from tests.trainers import tiny
+from trainers.loop import train
 
 FILES = ("tensors.safetensors", "document.json", "manifest.json")
 FORK = multiprocessing.get_context("fork")  # no threads of torch yet that would be worth sparing
@@ -234,13 +238,39 @@ def _failed_save(store: CheckpointStore, nth: int, code: int) -> StorageUnavaila
         nth, failed = nth + 1, []  # it went through without it, as removing what is old may
 
 
+class Nobody:
+    """A lane's line to no coordinator."""
+
+    def decide(self, attempt: str, reports: list[Report]) -> bool:
+        """Goes on."""
+        return True
+
+    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+        """Nothing is wanted."""
+        return Pulse()
+
+
+def _weights(store: CheckpointStore) -> dict[str, torch.Tensor]:
+    """What a trial that saves after each epoch comes to."""
+    assignment = Assignment(attempt="a", role="search", family="f", number=0, ordinal=1, params={}, seed=1)
+    job = tiny.job(epochs=4, checkpoint_epochs=1)
+    outcome = train(job, tiny.data(), AttemptHooks(assignment, Nobody(), store))
+    assert (outcome.status, outcome.epochs) == ("complete", 4)
+    return dict(outcome.weights)
+
+
 @case("F35", "the disk is full at any call of a save", fast=True)
 def full(folder: Path, pace: Pace) -> Outcome:
-    """A clean error with errno and path at once; the former checkpoint stays, and no part is listed."""
+    """A clean error with errno and path at once; the former checkpoint stays, no part is listed, and training
+    goes on to the same weights."""
+    (folder / "file").write_text("x")
+    quiet = _weights(CheckpointStore(folder / "quiet"))
+    blocked = _weights(CheckpointStore(folder / "file" / "trial"))
+    assert all(torch.equal(blocked[name], weight) for name, weight in quiet.items())
     began = time.monotonic()
-    calls, lost = each_call_fails(folder, errno.ENOSPC)
+    calls, lost = each_call_fails(folder / "calls", errno.ENOSPC)
     assert calls >= 10
-    assert time.monotonic() - began < 10
+    assert (time.monotonic() - began) / calls < 10
     return Outcome(lost=lost, note=f"{calls} calls")
 
 

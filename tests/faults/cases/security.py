@@ -23,11 +23,11 @@ from infra.lanes.hooks import AttemptHooks
 from infra.lanes.settings import LaneSettings
 from infra.ledger import views
 from infra.ledger.store import Batch
-from infra.protocol import Assignment, Ended, Pulse, Report
+from infra.protocol import Assignment, Ended
 from infra.sealed import read_tensors
 from infra.spec import Budget, Objective, Resources
 from infra.tracking.environment import set_defaults
-from tests.faults.cases.checkpoints import save, step_of
+from tests.faults.cases.checkpoints import Nobody, save, step_of
 from tests.faults.harness import ROOT
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.conftest import Bench, family, hello, sweep
@@ -286,13 +286,3 @@ def _in_training(folder: Path) -> str:
     coordinator.next_attempts(hello(), ended=failed)
     bench.ledger.close()
     return repr(ended)
-
-
-class Nobody:
-    """A line to no coordinator."""
-
-    def decide(self, attempt: str, reports: list[Report]) -> bool:
-        return True
-
-    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
-        return Pulse()

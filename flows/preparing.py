@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flows.code_root import code_root
 from flows.sweep_file import SweepFile, load_sweep
 from infra.home import Home
+from infra.secrets import redact
 from infra.spec import SweepSpec
 from trainers.errors import InputError
 from trainers.versions import installed_versions
@@ -111,7 +112,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "git": git_facts(prepared.base),
         "versions": installed_versions(_VERSIONS_OF),
-        "command": shlex.join(["velodrome", *sys.argv[1:]]),
+        "command": redact(shlex.join(["velodrome", *sys.argv[1:]])),
         "file": str(prepared.file.path),
         "base": str(prepared.base),
         "own_code": str(prepared.own_code) if prepared.own_code else None,

@@ -5,6 +5,7 @@ VelodromeError
 ├── Refused               3    a gate refused, or no trial succeeded
 ├── Unavailable           4    the cluster, the ledger or the storage could not be had
 │   ├── LedgerUnavailable
+│   │   └── LedgerDamaged      waiting does not help
 │   ├── ClusterUnavailable
 │   ├── StorageUnavailable
 │   └── OwnedElsewhere         another live process runs this sweep
@@ -54,6 +55,10 @@ class Unavailable(VelodromeError):
 
 class LedgerUnavailable(Unavailable):
     """The ledger can't be opened, read or written."""
+
+
+class LedgerDamaged(LedgerUnavailable):
+    """The ledger is there and is not what was written."""
 
 
 class ClusterUnavailable(Unavailable):

@@ -14,6 +14,7 @@ import optuna
 from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
+from infra.errors import LedgerDamaged
 from infra.samplers import make_pruner, make_sampler, starting_point
 from infra.spec import FamilySpec, SweepSpec, derived_seed
 from search_spaces.space import Space
@@ -23,8 +24,19 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
     """Optuna's operations: replayed from the ledger, and gathered for the next transaction."""
 
     def __init__(self, records: Iterable[str]) -> None:
-        """Takes the records in their order."""
-        self._unread = [json.loads(record) for record in records]
+        """Takes the records in their order.
+
+        Raises:
+            LedgerDamaged: one can't be read.
+        """
+        try:
+            self._unread = [json.loads(record) for record in records]
+        except ValueError as error:
+            raise LedgerDamaged(
+                "every operation of Optuna's in the ledger must be what was written",
+                str(error),
+                "restore the ledger from a copy",
+            ) from error
         self._position = 0  # of the first of `_unread`; Optuna asks for what it has not read yet
         self._pending: list[str] = []
 

@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -198,31 +199,46 @@ def read_description(folder: Path) -> Description:
     """
     files = read_folder(folder)
     signature = _document(folder, files).get("signature")
-    return Description(
-        example=frame_from_json(json.loads(files[EXAMPLE])),
-        signature=None if signature is None else Signature.from_json(signature),
-    )
+    with _forged(folder):
+        return Description(
+            example=frame_from_json(json.loads(files[EXAMPLE])),
+            signature=None if signature is None else Signature.from_json(signature),
+        )
 
 
 def _parsed(folder: Path, files: Mapping[str, bytes]) -> Bundle:
     document = _document(folder, files)
-    return Bundle(
-        document=document,
-        weights=_weights(folder, files[WEIGHTS]),
-        example=frame_from_json(json.loads(files[EXAMPLE])),
-        train_rows=np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64),
-    )
+    with _forged(folder):
+        return Bundle(
+            document=document,
+            weights=_weights(folder, files[WEIGHTS]),
+            example=frame_from_json(json.loads(files[EXAMPLE])),
+            train_rows=np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64),
+        )
+
+
+@contextmanager
+def _forged(folder: Path) -> Iterator[None]:
+    """Files whose manifest is true and whose content was never ours."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(
+            f"{folder} must hold what a bundle holds", f"{type(error).__name__}: {error}"[:300]
+        ) from error
 
 
 def _document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
     missing = {WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE} - files.keys()
     if missing:
         raise Damaged(f"{folder} must be a model's bundle", f"no {min(missing)}")
-    document: dict[str, Any] = json.loads(files[MODEL])
-    if document.get("format") != FORMAT:
+    with _forged(folder):
+        document: dict[str, Any] = json.loads(files[MODEL])
+        found = document.get("format")
+    if found != FORMAT:
         raise Damaged(
             f"{folder} must be a bundle of format {FORMAT}",
-            f"format {document.get('format')!r}",
+            f"format {found!r}",
             "load it with the version of Velodrome that its model.json names",
         )
     return document

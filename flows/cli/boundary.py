@@ -104,12 +104,14 @@ def _of_ours(error: VelodromeError) -> Block:
 
 
 def _of_defect(error: BaseException) -> Block:
-    text = "".join(traceback.format_exception(error))
+    from infra.secrets import redact
+
+    text = redact("".join(traceback.format_exception(error)))
     sys.stderr.write(text)
     return Block(
         title="a defect of Velodrome's, not of yours",
         must="no command may end like this",
-        found=f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}",
+        found=redact(f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"),
         do="please report it with the traceback above",
         log=_keep(text),
     )
@@ -118,11 +120,12 @@ def _of_defect(error: BaseException) -> Block:
 def _keep(text: str) -> str:
     """Writes a traceback under the home's logs; empty where that can't be done."""
     from infra.home import Home
+    from infra.secrets import redact
 
     path: Path = Home.here().logs / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{' '.join(sys.argv)}\n\n{text}", encoding="utf-8")
+        path.write_text(f"{redact(' '.join(sys.argv))}\n\n{text}", encoding="utf-8")
     except OSError:
         return ""
     return str(path)

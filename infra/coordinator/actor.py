@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import ray
 
 from infra.coordinator.core import Coordinator
-from infra.errors import Fenced, LedgerUnavailable, VelodromeError
+from infra.errors import Fenced, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.lanes.memory_kills import KernelKills, ended_by_ray_for_memory
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
@@ -184,6 +184,8 @@ class CoordinatorActor:
                 answer = event(self._core)
                 self._away = ""
                 return answer
+            except LedgerDamaged:  # that no waiting mends
+                raise
             except LedgerUnavailable as error:
                 # Memory may be ahead of the ledger now: begin again from what is durable. Every event
                 # is idempotent, so it is simply tried on the new core.
@@ -210,6 +212,8 @@ class CoordinatorActor:
                     same_driver=same_driver,
                     starved=self._starved,
                 )
+            except LedgerDamaged:
+                raise
             except LedgerUnavailable:
                 if time.monotonic() > deadline:
                     raise

@@ -12,6 +12,7 @@ from infra.coordinator.book import Book
 from infra.ledger.rows import TrialRow
 from infra.ledger.store import Batch
 from infra.protocol import Ended, LaneHello, Report
+from infra.secrets import redact
 from infra.spec import SweepSpec
 from infra.study import Studies
 
@@ -120,9 +121,7 @@ class Attempts:
             self.batch.trials[running.trial.key] = running.trial
 
     def _valid(self, objective: Sequence[float]) -> bool:
-        return len(objective) == len(self._spec.objectives) and all(
-            isinstance(value, (int, float)) and math.isfinite(value) for value in objective
-        )
+        return len(objective) == len(self._spec.objectives) and all(map(_finite, objective))
 
     def _finish(self, running: Running, state: str, objective: list[float] | None) -> None:
         trial = running.trial
@@ -154,7 +153,7 @@ class Attempts:
         Args:
             killed: whether its process was ended from outside.
         """
-        trial, detail = running.trial, storable(detail)
+        trial, detail = running.trial, redact(storable(detail))
         trial.failures += 1
         if policy.after_failure(reason, trial.failures, killed=killed) == "retry":
             self.to_waiting(running, reason, detail)
@@ -198,6 +197,14 @@ class Attempts:
         elif trial.state == "complete" and trial.objective:  # a failure that was tried again
             family = self._spec.family(trial.family)
             trial.study_number = studies.learn(family, trial.params, trial.objective)
+
+
+def _finite(value: object) -> bool:
+    """Whether it is one real number that a database can hold; True is none, and 10**400 is too large."""
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def storable(text: str) -> str:

@@ -7,17 +7,22 @@ attempt skip must have been told.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.checkpoints import CheckpointStore
+from infra.errors import StorageUnavailable
 from infra.lanes.system import ProcessSampler
 from infra.protocol import Assignment, Pulse, Report
 
 if TYPE_CHECKING:
     import torch
+
+
+_log = logging.getLogger(__name__)
 
 
 class Line(Protocol):
@@ -76,9 +81,13 @@ class AttemptHooks:
         return self.stop or self.void
 
     def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
-        """Delivers what is held, then writes the checkpoint."""
+        """Delivers what is held, then writes the checkpoint. Where the storage takes none training goes on:
+        the former one stays, and the next is tried when it is due."""
         self.beat()
-        self._checkpoints.save(tensors, document)
+        try:
+            self._checkpoints.save(tensors, document)
+        except StorageUnavailable as error:
+            _log.warning("no checkpoint was written, training goes on: %s", error)
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         """The newest checkpoint of an earlier attempt that verifies."""

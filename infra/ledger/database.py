@@ -11,12 +11,13 @@ from sqlalchemy import Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from infra.errors import LedgerUnavailable, WrongInput
+from infra.errors import LedgerDamaged, LedgerUnavailable, WrongInput
 from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 15
 CREATION_LOOKS = 20
+SMALLEST_PAGE = 512  # bytes
 
 
 def connect(url: str, *, create: bool) -> Engine:
@@ -111,8 +112,10 @@ def _check_file(path: Path, *, create: bool) -> None:
         _make_parent(path)
         return
     restore = f"restore {path} from a copy, or move it away to start anew"
-    if _stays_empty(path):
-        raise LedgerUnavailable("the ledger must be whole", f"an empty file {path}", restore)
+    size = _settled_size(path)
+    if size < SMALLEST_PAGE:
+        found = f"an empty file {path}" if size == 0 else f"{path} of {size} bytes"
+        raise LedgerDamaged("the ledger must be whole", found, restore)
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         try:
@@ -124,18 +127,19 @@ def _check_file(path: Path, *, create: bool) -> None:
             "the ledger must be readable", f"{path}: {error}", "is another process holding it?"
         ) from error
     except sqlite3.DatabaseError as error:
-        raise LedgerUnavailable("the ledger must be whole", f"{path}: {error}", restore) from error
+        raise LedgerDamaged("the ledger must be whole", f"{path}: {error}", restore) from error
     if found != ["ok"]:
-        raise LedgerUnavailable("the ledger must be whole", f"{path}: {'; '.join(found)}", restore)
+        raise LedgerDamaged("the ledger must be whole", f"{path}: {'; '.join(found)}", restore)
 
 
-def _stays_empty(path: Path) -> bool:
-    """Whether the file has no byte; SQLite makes it so for a moment while another process creates it."""
+def _settled_size(path: Path) -> int:
+    """The file's size in bytes; a file without a whole page is looked at again for a moment, since SQLite
+    makes one so while another process creates it. It takes what stays so for a new and empty database."""
     for _ in range(CREATION_LOOKS):
-        if path.stat().st_size:
-            return False
+        if path.stat().st_size >= SMALLEST_PAGE:
+            break
         time.sleep(0.1)
-    return True
+    return path.stat().st_size
 
 
 def _make_parent(path: Path) -> None:

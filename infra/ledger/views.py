@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, TypeVar
 
 from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.errors import LedgerUnavailable, WrongInput
+from infra.errors import LedgerDamaged, LedgerUnavailable, WrongInput
 from infra.ledger import schema
 from infra.ledger.rows import (
     AttemptRow,
@@ -28,10 +28,12 @@ from infra.spec import SweepSpec
 PAGE = 5_000
 KEYS_AT_ONCE = 250
 
+Row = TypeVar("Row")
+
 
 def sweeps(ledger: Ledger) -> list[SweepRow]:
     """All sweeps, oldest first."""
-    return [_sweep(row) for row in _rows(ledger, select(schema.sweeps).order_by(schema.sweeps.c.id))]
+    return _read(_sweep, _rows(ledger, select(schema.sweeps).order_by(schema.sweeps.c.id)))
 
 
 def sweep_by_id(ledger: Ledger, sweep_id: int) -> SweepRow:
@@ -40,8 +42,8 @@ def sweep_by_id(ledger: Ledger, sweep_id: int) -> SweepRow:
     Raises:
         LedgerUnavailable: there is none of that id any more.
     """
-    for row in _rows(ledger, select(schema.sweeps).where(schema.sweeps.c.id == sweep_id)):
-        return _sweep(row)
+    for row in _read(_sweep, _rows(ledger, select(schema.sweeps).where(schema.sweeps.c.id == sweep_id))):
+        return row
     raise LedgerUnavailable("a sweep must be in its ledger", f"none of id {sweep_id}", "was it removed?")
 
 
@@ -53,8 +55,8 @@ def find_sweep(ledger: Ledger, label: str) -> SweepRow | None:
         if not version.isdecimal():
             raise WrongInput("a sweep's version must be a number", repr(label), "write it as digits@2")
         query = query.where(schema.sweeps.c.version == int(version))
-    for row in _rows(ledger, query.order_by(schema.sweeps.c.version.desc()).limit(1)):
-        return _sweep(row)
+    for row in _read(_sweep, _rows(ledger, query.order_by(schema.sweeps.c.version.desc()).limit(1))):
+        return row
     return None
 
 
@@ -70,7 +72,7 @@ def trials(ledger: Ledger, sweep_id: int, *, role: str | None = "search") -> lis
     if role is not None:
         query = query.where(schema.trials.c.role == role)
     query = query.order_by(schema.trials.c.role.desc(), schema.trials.c.family, schema.trials.c.number)
-    return [trial_from_columns(dict(row)) for row in _rows(ledger, query)]
+    return _read(_trial, _rows(ledger, query))
 
 
 def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str, int]]) -> list[TrialRow]:
@@ -82,7 +84,7 @@ def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str
         query = select(schema.trials).where(
             columns.sweep_id == sweep_id, wanted.in_(ordered[start : start + KEYS_AT_ONCE])
         )
-        found += [trial_from_columns(dict(row)) for row in _rows(ledger, query)]
+        found += _read(_trial, _rows(ledger, query))
     return found
 
 
@@ -93,13 +95,13 @@ def attempts(
     query = select(schema.attempts).where(schema.attempts.c.sweep_id == sweep_id)
     if family is not None:
         query = query.where(schema.attempts.c.family == family, schema.attempts.c.number == number)
-    return [_attempt(row) for row in _rows(ledger, query.order_by(schema.attempts.c.started_at))]
+    return _read(_attempt, _rows(ledger, query.order_by(schema.attempts.c.started_at)))
 
 
 def events(ledger: Ledger, sweep_id: int, *, after: int = 0, limit: int = PAGE) -> list[EventRow]:
     """Up to `limit` events after a position, in order."""
     query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.seq > after)
-    return [_event(row) for row in _rows(ledger, query.order_by(schema.events.c.seq).limit(limit))]
+    return _read(_event, _rows(ledger, query.order_by(schema.events.c.seq).limit(limit)))
 
 
 def trial_events(ledger: Ledger, sweep_id: int, trial: TrialRow, kind: str | None = None) -> list[EventRow]:
@@ -112,7 +114,7 @@ def trial_events(ledger: Ledger, sweep_id: int, trial: TrialRow, kind: str | Non
     )
     if kind is not None:
         query = query.where(schema.events.c.kind == kind)
-    return [_event(row) for row in _rows(ledger, query.order_by(schema.events.c.seq))]
+    return _read(_event, _rows(ledger, query.order_by(schema.events.c.seq)))
 
 
 def count_events(ledger: Ledger, sweep_id: int, kind: str, *, after: int = 0) -> int:
@@ -136,10 +138,7 @@ def open_requests(ledger: Ledger, sweep_id: int) -> list[RequestRow]:
     query = select(schema.requests).where(
         schema.requests.c.sweep_id == sweep_id, schema.requests.c.done_at.is_(None)
     )
-    return [
-        RequestRow(id=row["id"], kind=row["kind"], payload=json.loads(row["payload"]))
-        for row in _rows(ledger, query.order_by(schema.requests.c.id))
-    ]
+    return _read(_request, _rows(ledger, query.order_by(schema.requests.c.id)))
 
 
 def journal_records(ledger: Ledger, sweep_id: int) -> list[str]:
@@ -158,6 +157,26 @@ def _rows(ledger: Ledger, query: Select[Any]) -> Iterator[RowMapping]:
             str(getattr(error, "orig", error)).splitlines()[0],
             "is its server up?",
         ) from error
+
+
+def _read(make: Callable[[RowMapping], Row], rows: Iterable[RowMapping]) -> list[Row]:
+    """Rows as what they are; a database finds damaged pages, and only we find damaged documents."""
+    try:
+        return [make(row) for row in rows]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LedgerDamaged(
+            "every row of the ledger must be what was written",
+            f"{type(error).__name__}: {error}"[:300],
+            "restore the ledger from a copy",
+        ) from error
+
+
+def _trial(row: RowMapping) -> TrialRow:
+    return trial_from_columns(dict(row))
+
+
+def _request(row: RowMapping) -> RequestRow:
+    return RequestRow(id=row["id"], kind=row["kind"], payload=json.loads(row["payload"]))
 
 
 def _sweep(row: RowMapping) -> SweepRow:

@@ -147,21 +147,6 @@ def test_an_error_may_say_anything(bench: Bench) -> None:
     assert trial.reason == "error: a\\0b\\udcffc ü"
 
 
-@pytest.mark.parametrize("objective", [(), (float("inf"),), (float("nan"),), ("0.9",), (None,), (0.5, 0.5)])
-def test_a_value_that_is_no_number_is_never_best(bench: Bench, objective: tuple[object, ...]) -> None:
-    """Optuna would take infinity as complete."""
-    coordinator = bench.begin(sweep(family(trials=1)))
-    me = hello()
-    coordinator.enter(me)
-    (assignment,) = coordinator.next_attempts(me).attempts
-    coordinator.next_attempts(
-        me, ended=Ended(attempt=assignment.attempt, outcome="complete", objective=objective)
-    )  # type: ignore[arg-type]
-    (trial,) = views.trials(bench.ledger, bench.sweep_id)
-    assert trial.state == "failed"
-    assert (trial.reason or "").startswith("not-finite")
-
-
 def test_an_old_coordinator_is_fenced(bench: Bench) -> None:
     """Two coordinators on one sweep: the older one's next write is refused."""
     old = bench.begin(sweep())

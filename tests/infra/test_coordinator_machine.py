@@ -1,7 +1,12 @@
-"""The coordinator under any order of events: lanes, deaths, late messages, takeovers, passing time."""
+"""The coordinator under any order of events: lanes, deaths, late messages, takeovers, passing time, and what
+other commands ask of it: more trials, failed ones again, a stop.
+
+Two families, one with ASHA and one without a pruner. `MACHINE_EXAMPLES` runs it for longer.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -18,8 +23,11 @@ from infra.protocol import Assignment, Ended, LaneHello, Report
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, score, sweep
 
 SLOTS = st.sampled_from(["lane-0", "lane-1", "lane-2"])
-TRIALS = 5
 EPOCHS = 4
+ENDS = ["complete", "error", "not-finite", "out-of-memory", "stopped", "lost"]
+FAILURES = {"error", "not-finite", "out-of-memory"}
+
+Key = tuple[str, int]
 
 
 @dataclass
@@ -33,18 +41,23 @@ class LaneModel:
 
 
 class Coordinated(RuleBasedStateMachine):
-    """One sweep of five trials, ASHA."""
+    """One sweep that begins with three trials of one family and two of another."""
 
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
         self.bench = Bench(Path(self._folder.name))
-        spec = sweep(family(trials=TRIALS, sampler={"name": "random"}))
+        self.quota = {"pruned": 3, "whole": 2}
+        spec = sweep(
+            family("pruned", trials=3, sampler={"name": "random"}),
+            family("whole", trials=2, sampler={"name": "random"}, pruner={"name": "none"}),
+        )
         self.coordinator: Coordinator = self.bench.begin(spec)
         self.lanes: dict[str, LaneModel] = {}
         self.zombies: list[LaneModel] = []
         self.pids = iter(range(100, 100_000))
-        self.over: dict[int, tuple[object, ...]] = {}
+        self.over: dict[Key, tuple[object, ...]] = {}
+        self.retried: Counter[Key] = Counter()
 
     def teardown(self) -> None:
         """From wherever it stands the sweep comes to its end, and nothing of it is left running."""
@@ -53,11 +66,13 @@ class Coordinated(RuleBasedStateMachine):
             drive(self.coordinator, hello("last", next(self.pids)))
             self.coordinator.tick()
         trials = views.trials(self.bench.ledger, self.bench.sweep_id)
-        assert len(trials) == TRIALS
+        asked = Counter(trial.family for trial in trials)
+        for name, quota in self.quota.items():
+            assert asked[name] == quota or self.coordinator.book.broken(name)
         assert all(trial.ended for trial in trials)
         assert self.coordinator.state in {"finished", "failed"}
-        study = self.coordinator._studies._studies["noop"]  # type: ignore[union-attr]
-        assert all(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
+        for study in self.coordinator._studies._studies.values():  # type: ignore[union-attr]
+            assert all(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
         self.each_trial_ends_once()
         self.bench.ledger.close()
         self._folder.cleanup()
@@ -73,7 +88,7 @@ class Coordinated(RuleBasedStateMachine):
         self.lanes[slot] = LaneModel(hello(slot, next(self.pids)))
         self.coordinator.enter(self.lanes[slot].hello)
 
-    @rule(slot=SLOTS, outcome=st.sampled_from(["complete", "error", "not-finite", "stopped", "lost"]))
+    @rule(slot=SLOTS, outcome=st.sampled_from(ENDS))
     def next(self, slot: str, outcome: str) -> None:
         """A lane tells how its attempt ended, if it has one, and pulls the next; maybe the answer is lost."""
         lane = self.lanes.get(slot)
@@ -91,7 +106,7 @@ class Coordinated(RuleBasedStateMachine):
     def _ended(self, lane: LaneModel, outcome: str) -> Ended:
         assert lane.work is not None
         attempt = lane.work.attempt
-        if outcome in {"error", "not-finite"}:
+        if outcome in FAILURES:
             return Ended(attempt=attempt, outcome="failed", reason=outcome, detail="told to")
         if outcome == "stopped":
             return Ended(attempt=attempt, outcome="stopped", epochs=lane.epoch)
@@ -141,7 +156,7 @@ class Coordinated(RuleBasedStateMachine):
             ended = self._ended(zombie, "complete")
             assert self.coordinator.next_attempts(zombie.hello, ended=ended).fenced
         assert self.coordinator.pulse(zombie.hello, None).fenced or zombie.hello.lane not in self.lanes
-        assert self._rows()[: len(before)] == before  # one more may have been asked ahead
+        assert before.items() <= self._rows().items()  # one more may have been asked ahead
 
     # -- around them ---------------------------------------------------------------------------------------
 
@@ -169,41 +184,87 @@ class Coordinated(RuleBasedStateMachine):
         self.coordinator = self.bench.take_over(token=f"driver-{next(self.pids)}")
         self.lanes, self.zombies = {}, []
 
+    # -- other commands ------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.coordinator.state == "running")
+    @rule(more=st.integers(1, 2), only=st.sampled_from([None, "pruned", "whole"]))
+    def extend(self, more: int, only: str | None) -> None:
+        """More trials, of one family or of each."""
+        payload = {"trials": more} | ({"family": only} if only else {})
+        self.bench.ledger.request(self.bench.sweep_id, "extend", payload, at=self.bench.clock())
+        self.coordinator.tick()
+        for name in [only] if only else list(self.quota):
+            self.quota[name] += more
+
+    @precondition(lambda self: self.coordinator.state == "running")
+    @rule()
+    def retry(self) -> None:
+        """Failed trials again; nothing else changes."""
+        self.bench.ledger.request(self.bench.sweep_id, "retry", {}, at=self.bench.clock())
+        failed = [key for key, row in self.over.items() if row[0] == "failed"]
+        before = self._rows()
+        self.coordinator.tick()
+        for key in failed:
+            del self.over[key]
+            self.retried[key] += 1
+        assert all(self._rows()[key] == row for key, row in before.items() if key not in failed)
+
+    @precondition(lambda self: self.coordinator.state == "running")
+    @rule(checkpoints=st.booleans())
+    def stop(self, checkpoints: bool) -> None:
+        """Another command asks to stop: lanes leave, perhaps with a checkpoint; the same command goes on."""
+        self.bench.ledger.request(self.bench.sweep_id, "stop", {}, at=self.bench.clock())
+        self.coordinator.tick()
+        assert self.coordinator.stopping
+        for lane in self.lanes.values() if checkpoints else ():
+            ended = self._ended(lane, "stopped") if lane.work is not None else None
+            work = self.coordinator.next_attempts(lane.hello, ended=ended)
+            assert work.leave or work.fenced
+        self.coordinator.conclude_stop()
+        assert self.coordinator.running == 0
+        assert all(row[0] != "running" for row in self._rows().values())
+        self.driver_dies()
+
     # -- what always holds ---------------------------------------------------------------------------------
 
-    def _rows(self) -> list[object]:
+    def _rows(self) -> dict[Key, tuple[object, ...]]:
         trials = views.trials(self.bench.ledger, self.bench.sweep_id)
-        return [(t.number, t.state, t.attempts, t.epochs, t.objective) for t in trials]
+        return {(t.family, t.number): (t.state, t.attempts, t.epochs, t.objective) for t in trials}
 
     @invariant()
     def each_trial_ends_once(self) -> None:
         """And stays as it ended; it has one running attempt at most, and not more failures than allowed."""
         ledger, sweep_id = self.bench.ledger, self.bench.sweep_id
-        trials = {trial.number: trial for trial in views.trials(ledger, sweep_id)}
+        trials = {(trial.family, trial.number): trial for trial in views.trials(ledger, sweep_id)}
         attempts = views.attempts(ledger, sweep_id)
         events = views.events(ledger, sweep_id)
-        assert len(trials) <= TRIALS
-        running = Counter(attempt.number for attempt in attempts if attempt.ended_at is None)
-        assert running == Counter(number for number, trial in trials.items() if trial.state == "running")
-        assert Counter(attempt.number for attempt in attempts) == {
-            number: trial.attempts for number, trial in trials.items() if trial.attempts
+        for name, quota in self.quota.items():
+            numbers = sorted(number for family, number in trials if family == name)
+            assert numbers == list(range(len(numbers)))
+            assert len(numbers) <= quota
+        running = Counter((a.family, a.number) for a in attempts if a.ended_at is None)
+        assert running == Counter(key for key, trial in trials.items() if trial.state == "running")
+        assert all(count == 1 for count in Counter(a.lane for a in attempts if a.ended_at is None).values())
+        assert Counter((a.family, a.number) for a in attempts) == {
+            key: trial.attempts for key, trial in trials.items() if trial.attempts
         }
-        ends = Counter(event.number for event in events if event.kind == "ended")
-        assert ends == Counter(number for number, trial in trials.items() if trial.ended)
-        told = Counter((e.number, e.payload["epoch"]) for e in events if e.kind == "reported")
-        assert all(count == 1 for count in told.values())
-        for number, trial in trials.items():
+        ends = Counter((event.family, event.number) for event in events if event.kind == "ended")
+        assert ends == Counter(key for key, trial in trials.items() if trial.ended) + self.retried
+        told = Counter((e.family, e.number, e.payload["epoch"]) for e in events if e.kind == "reported")
+        assert all(count <= 1 + self.retried[key[:2]] for key, count in told.items())
+        for key, trial in trials.items():
             assert trial.failures <= MAX_FAILURES
+            assert (trial.state == "failed") == bool(trial.reason)
             if trial.ended:
                 row = (trial.state, trial.attempts, trial.epochs, tuple(trial.objective or ()), trial.reason)
-                assert self.over.setdefault(number, row) == row
+                assert self.over.setdefault(key, row) == row
 
 
 TestCoordinated = Coordinated.TestCase
 TestCoordinated.settings = settings(
-    max_examples=30,
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "40")),
     stateful_step_count=30,
     deadline=None,
-    derandomize=True,
+    derandomize="MACHINE_EXAMPLES" not in os.environ,
     suppress_health_check=list(HealthCheck),
 )

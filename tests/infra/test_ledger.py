@@ -68,42 +68,6 @@ def test_two_that_make_the_ledger_at_once_find_one_sweep(tmp_path: Path) -> None
             maker.join(60)
 
 
-@pytest.mark.parametrize("damage", ["empty", "random", "torn", "zeroed"])
-def test_a_damaged_file_is_named_and_left_as_it_is(bench: Bench, damage: str) -> None:
-    """Never a fresh ledger in its place."""
-    drive(bench.begin(sweep(family(trials=40))), hello())
-    bench.ledger.close()
-    path = bench.folder / "ledger.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    content = path.read_bytes()
-    middle = len(content) // 2
-    path.write_bytes({
-        "empty": b"",
-        "random": os.urandom(len(content)),
-        "torn": content[: middle + 100],
-        "zeroed": content[:4096] + bytes(16_384) + content[4096 + 16_384 :],
-    }[damage])  # fmt: skip
-    before = path.read_bytes()
-    with pytest.raises(LedgerUnavailable, match=r"ledger\.db"):
-        Ledger(f"sqlite:///{path}", create=True)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize("version", ["0", "2"])
-def test_another_schema_is_refused_without_a_write(bench: Bench, version: str) -> None:
-    """Older or newer: what to do is said, nothing is changed."""
-    bench.begin(sweep())
-    bench.ledger.close()
-    path = bench.folder / "ledger.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE velodrome_meta SET value = ?", (version,))
-    connection.close()
-    with pytest.raises(LedgerUnavailable, match=f"schema {version}"):
-        Ledger(f"sqlite:///{path}", create=True)
-
-
 def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     """Optuna's or MLflow's, say."""
     path = tmp_path / "other.db"

@@ -2,29 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from infra.errors import WrongInput
 from infra.names import check_label, check_name, family_label, split_version
-
-sys.path.insert(0, str(Path(__file__).parent))
-from hostile_names import HOSTILE_NAMES
-
-
-@pytest.mark.parametrize("name", HOSTILE_NAMES, ids=ascii)
-def test_a_hostile_name_is_refused_identically_for_everything(name: str) -> None:
-    refusals = []
-    for what in ("sweep", "study", "run", "model", "alias", "artifact"):
-        with pytest.raises(WrongInput) as caught:
-            check_name(name, what)
-        refusals.append((caught.value.must.replace(what, "…"), caught.value.found, caught.value.do))
-    assert len(set(refusals)) == 1
-    assert str(caught.value).isascii()
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 400
+from tests.faults.hostile_names import HOSTILE_NAMES
 
 
 @pytest.mark.parametrize("name", [n for n in HOSTILE_NAMES if n not in ("a:b", "x" * 64)], ids=ascii)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.trainers import tiny
-from tests.trainers.tiny import MLP, Bad, Frozen, Noisy, Normed, Recorder, TwoPlayers
+from tests.trainers.tiny import MLP, Frozen, Noisy, Normed, Recorder, TwoPlayers
 from trainers.dataset import Encoded
 from trainers.errors import InputError, NotFinite, OutOfMemory, TrialError
 from trainers.family import Batch, Family, Params, State
@@ -288,30 +288,6 @@ def test_test_is_read_only_when_asked_and_at_the_kept_weights() -> None:
 
 
 # -- not finite -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("where", ["loss", "gradient", "constant"])
-@pytest.mark.parametrize("kind", [float("nan"), float("inf")])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_bad_number_stops_before_the_step(where: str, kind: float, accumulate: int) -> None:
-    family = Bad({"at": 2 * accumulate, "where": where, "kind": kind})
-    modules: list[torch.nn.Module] = []
-    before: list[dict[str, torch.Tensor]] = []
-
-    def build(state: State, params: Params) -> torch.nn.Module:
-        modules.append(MLP.build(family, state, params))
-        return modules[-1]
-
-    class Watch(Recorder):
-        def alive(self, step: int) -> None:
-            before.append({name: t.clone() for name, t in modules[0].state_dict().items()})
-
-    family.build = build  # type: ignore[method-assign]
-    with pytest.raises(NotFinite, match="at epoch 1, step 2") as caught:
-        _run(family, hooks=Watch(), accumulate=accumulate, batch_size=16)
-    assert caught.value.reason == "not-finite"
-    assert len(before) == 1
-    assert _same(before[0], modules[0].state_dict())
 
 
 def test_a_diverging_trial_fails_by_name() -> None:

@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import tempfile
-import traceback
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import torch.distributed as dist
 
 from tests.trainers import tiny
-from tests.trainers.tiny import MLP, Bad, Noisy, Recorder, TwoPlayers
-from trainers.errors import NotFinite
+from tests.trainers.pairs import both
+from tests.trainers.tiny import MLP, Noisy, Recorder, TwoPlayers
 from trainers.job import Length, Ranks
 from trainers.loop import train
-
-TIMEOUT_S = 100.0
-Case = Callable[[int], Any]
-
-
-def _process(case: Case, rank: int, rendezvous: str, results: Any) -> None:
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    try:
-        results.put((rank, case(rank)))
-    except Exception:  # told to the test, which would else wait for its whole time
-        results.put((rank, traceback.format_exc()))
-    finally:
-        dist.destroy_process_group()
-
-
-@pytest.fixture(scope="module")
-def spawn() -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.trainers.test_ranks"])  # torch is imported once, not per rank
-    return context
-
-
-def _both(spawn: Any, case: Case) -> dict[int, Any]:
-    """The case's result on each of two ranks; no process is left behind."""
-    with tempfile.TemporaryDirectory() as folder:
-        results = spawn.Queue()
-        processes = [
-            spawn.Process(target=_process, args=(case, rank, str(Path(folder) / "meet"), results))
-            for rank in range(2)
-        ]
-        for process in processes:
-            process.start()
-        try:
-            found = dict(results.get(timeout=TIMEOUT_S) for _ in processes)
-            assert not [error for error in found.values() if isinstance(error, str)], found
-            return found
-        finally:
-            for process in processes:
-                process.join(10)
-                process.kill()
 
 
 def _plain(outcome: Any, hooks: Recorder) -> dict[str, Any]:
@@ -88,8 +41,8 @@ def _many(rank: int | None) -> dict[str, Any]:
     }
 
 
-def test_two_ranks_equal_one_with_the_doubled_batch(spawn: Any) -> None:
-    one, two = _many(None), _both(spawn, _many)
+def test_two_ranks_equal_one_with_the_doubled_batch() -> None:
+    one, two = _many(None), both(_many)
     for name, alone in one.items():
         first, second = two[0][name], two[1][name]
         assert second["weights"] == {}, name
@@ -101,29 +54,6 @@ def test_two_ranks_equal_one_with_the_doubled_batch(spawn: Any) -> None:
             for key in ("train/loss", "val/loss", "val/accuracy", "val/auc", "val/f1"):
                 if not (name == "own" and key == "train/loss"):  # shown by rank 0 for its own half
                     assert ours[key] == pytest.approx(theirs[key], abs=1e-5), (name, key)
-
-
-def _bad_on_rank_1(rank: int) -> dict[str, Any]:
-    found = {}
-    for where in ("loss", "gradient", "constant"):
-        Bad.rank = rank
-        family = Bad({"at": 3, "rank": 1, "where": where})
-        hooks = Recorder()
-        job = tiny.job(family, ranks=Ranks(rank=rank, world_size=2), batch_size=8)
-        try:
-            train(job, tiny.data(), hooks)
-        except NotFinite as error:
-            found[where] = (error.found, len(hooks.ticks))
-    return found
-
-
-def test_a_bad_number_on_one_rank_stops_both_at_the_same_step(spawn: Any) -> None:
-    both = _both(spawn, _bad_on_rank_1)
-    for rank in (0, 1):
-        assert both[rank].keys() == {"loss", "gradient", "constant"}
-        for found, ticks in both[rank].values():
-            assert found == "nan at epoch 1, step 3"
-            assert ticks == 2
 
 
 def _decisions(rank: int) -> dict[str, Any]:
@@ -147,13 +77,13 @@ def _decisions(rank: int) -> dict[str, Any]:
     }
 
 
-def test_rank_0_decides_for_all_and_a_resumed_pair_goes_on_exactly(spawn: Any) -> None:
-    both = _both(spawn, _decisions)
+def test_rank_0_decides_for_all_and_a_resumed_pair_goes_on_exactly() -> None:
+    found = both(_decisions)
     for rank in (0, 1):
-        assert both[rank]["pruned"] == "pruned"
-        assert both[rank]["stopped"][0] == "stopped"
-        assert both[rank]["losses"]
-    assert both[0]["stopped"][2] == 1
-    assert both[1]["stopped"][2] == 0
-    for name, weight in both[0]["whole"].items():
-        assert (both[0]["resumed"][name] == weight).all()
+        assert found[rank]["pruned"] == "pruned"
+        assert found[rank]["stopped"][0] == "stopped"
+        assert found[rank]["losses"]
+    assert found[0]["stopped"][2] == 1
+    assert found[1]["stopped"][2] == 0
+    for name, weight in found[0]["whole"].items():
+        assert (found[0]["resumed"][name] == weight).all()

@@ -8,94 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from infra.checkpoints import CheckpointStore
+from tests.faults.cases.numerics import stored
 from tests.trainers import tiny
-from tests.trainers.tiny import MLP, Noisy, Normed, Recorder, TwoPlayers
+from tests.trainers.tiny import MLP, Noisy, Normed, Recorder
 from trainers.errors import InputError
-from trainers.family import Family
-from trainers.job import Length, Outcome
 from trainers.loop import train
 from trainers.resume import differences
-
-
-class Stored(Recorder):
-    """Keeps its checkpoints in real files."""
-
-    store: CheckpointStore
-
-    def save(self, tensors: Any, document: Any) -> None:
-        super().save(tensors, document)
-        self.store.save(tensors, document)
-
-    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        loaded = self.store.load()
-        return loaded and (loaded.tensors, loaded.document)
-
-
-def _stored(folder: Path, **settings: Any) -> Stored:
-    hooks = Stored(**settings)
-    hooks.store = CheckpointStore(folder)
-    return hooks
-
-
-CASES: list[tuple[type[Family], dict[str, Any]]] = [
-    (MLP, {"optimizer": "adam", "dropout": 0.4, "schedule": "cosine"}),
-    (MLP, {"optimizer": "sgd", "momentum": 0.9, "nesterov": True, "accumulate": 2, "dropout": 0.2}),
-    (MLP, {"optimizer": "sgd"}),
-    (MLP, {"optimizer": "rmsprop", "momentum": 0.5, "schedule": "warmup-cosine", "warmup": 0.3}),
-    (Noisy, {"optimizer": "adamw", "dropout": 0.3, "weight_decay": 0.1, "l1": 0.01}),
-    (Normed, {"optimizer": "adam", "batch_size": 16}),
-    (TwoPlayers, {"optimizer": "adam"}),
-    (MLP, {"batch_size": "all", "dropout": 0.4}),
-]
-
-
-def _in_turns(
-    folder: Path, family: type[Family], ticks: int, **settings: Any
-) -> tuple[Outcome, list[Recorder]]:
-    """Runs an attempt that is stopped after every so many ticks, until it completes."""
-    turns: list[Recorder] = []
-    for _ in range(100):
-        turns.append(_stored(folder, stop_at_tick=ticks))
-        outcome = train(tiny.job(family(), **settings), tiny.data(), turns[-1])
-        if outcome.status == "complete":
-            return outcome, turns
-        assert outcome.status == "stopped"
-        torch.rand(3)  # the process does other things in between
-    raise AssertionError("never completed")
-
-
-@pytest.mark.parametrize(("family", "params"), CASES)
-@pytest.mark.parametrize(
-    ("length", "ticks"),
-    [(Length(epochs=4), 3), (Length(steps=14, report_every=3), 5), (Length(epochs=3, patience=1), 1)],
-)
-def test_resumed_is_uninterrupted_bit_for_bit(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    family: type[Family],
-    params: dict[str, Any],
-    length: Length,
-    ticks: int,
-) -> None:
-    monkeypatch.setattr("trainers.loop._LOOK_S", 0.0)  # so that it is also stopped between reports
-    settings: dict[str, Any] = {"length": length, "learning_rate": 0.02, **params}
-    whole_hooks = Recorder()
-    whole = train(tiny.job(family(), **settings), tiny.data(), whole_hooks)
-    outcome, turns = _in_turns(tmp_path, family, ticks, **settings)
-    assert len(turns) >= 2
-    assert [epoch for turn in turns for epoch in turn.epochs] == whole_hooks.epochs
-    assert [loss for turn in turns for loss in turn.losses()] == whole_hooks.losses()
-    assert (outcome.values, outcome.epoch, outcome.epochs) == (whole.values, whole.epoch, whole.epochs)
-    assert outcome.weights.keys() == whole.weights.keys()
-    assert all(torch.equal(outcome.weights[name], whole.weights[name]) for name in whole.weights)
 
 
 def test_a_checkpoint_is_written_between_reports_and_resumed_within_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainers.loop._LOOK_S", 0.0)
-    hooks = _stored(tmp_path)
+    hooks = stored(tmp_path)
     whole = train(tiny.job(Noisy(), epochs=3, dropout=0.3, checkpoint_seconds=0.0), tiny.data(), hooks)
     steps = [document["progress"]["step"] for _, document in hooks.saved]
     assert steps == list(range(1, 12))  # after every step but the last, 4 an epoch

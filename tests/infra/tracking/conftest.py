@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,20 @@ from tests.infra.tracking.story import Story, a_spec
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URI of an MLflow store."""
-    home = Home(tmp_path_factory.mktemp("mlflow"))
+@cache
+def shared_store() -> str:
+    """The URI of an MLflow store that this process has made once: its migrations take seconds."""
+    folder = tempfile.mkdtemp(prefix="mlflow-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    home = Home(Path(folder))
     prepare_tracking(home.mlflow_uri, home)
     return home.mlflow_uri
+
+
+@pytest.fixture(scope="session")
+def store() -> str:
+    """The URI of an MLflow store."""
+    return shared_store()
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,11 @@ from infra.ledger.views import sweep_by_id
 from infra.spec import FamilySpec
 from infra.tracking import models
 from infra.tracking.client import Away
-from tests.infra.tracking import test_trouble
+from tests.infra.tracking import failing
 from tests.infra.tracking.bundles import a_bundle
 from tests.infra.tracking.conftest import runs_of
+from tests.infra.tracking.failing import Failing
 from tests.infra.tracking.story import SPACE, Story
-from tests.infra.tracking.test_trouble import Failing
 from trainers.bundle import MODEL, load_bundle
 from trainers.folders import MANIFEST, write_folder
 
@@ -96,14 +96,15 @@ def test_all_models_are_logged_where_all_are_kept(store: str, mlflow: Any, tell:
     assert {model.name for model in models_of(mlflow, story)} == {"text_cnn-0000", "text_cnn-0001"}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_whichever_step_fails_there_is_one_model_and_it_is_ready(
-    store: str, mlflow: Any, tell: Tell, bundle: Path, monkeypatch: pytest.MonkeyPatch
+    store: str, mlflow: Any, tell: Tell, bundle: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    monkeypatch.setattr(test_trouble, "WRITES", MODEL_WRITES)
+    monkeypatch.setattr(failing, "WRITES", MODEL_WRITES)
     for broken in range(1, len(MODEL_WRITES) + 1):
         story = with_models(tell, bundle)
         story.concluded()
-        client = Failing(mlflow, lambda count, broken=broken: "after" if count == broken else "")  # type: ignore[misc]
+        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
         with pytest.raises(Away):
             story.sender(store, connect=client.connect).send_once()
         story.sender(store).send_once()

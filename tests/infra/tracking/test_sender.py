@@ -278,19 +278,6 @@ def test_many_points_and_long_values_fit(store: str, mlflow: Any, tell: Tell) ->
     assert len(run.data.tags["velodrome.reason"]) == 8000
 
 
-def test_secrets_stay_out_of_tracking(store: str, tell: Tell) -> None:
-    facts = {**FACTS, "command": "velodrome sweep d.yaml --set tracking.uri=https://ada:hunter2@host/"}
-    story = tell(facts=facts, data={"source": "csv:https://ada:hunter2@host/d.csv"})
-    trial = story.started(story.asked("rnn", 0))
-    story.ended(trial, "failed", reason="error: could not reach postgresql://ada:hunter2@host/db")
-    story.concluded()
-    story.sender(store).send_once()
-    with sqlite3.connect(store.removeprefix("sqlite:///")) as raw:
-        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-        assert not any("hunter2" in line for line in raw.iterdump())
-    raw.close()
-
-
 def test_the_store_is_made_once_in_wal_mode_and_nothing_lands_elsewhere(
     store: str, tell: Tell, tmp_path: Path
 ) -> None:

@@ -2,62 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.infra.tracking.bundles import a_bundle
+from tests.infra.tracking.failing import check_whole, short_story
+from tests.infra.tracking.servers import Server
 from tests.infra.tracking.story import Story
-from tests.infra.tracking.test_trouble import check_whole, short_story
-
-START_S = 90.0
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[str]:
-    """The URL of a server of this test's own, ended by its process group."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db"]
-    place = ["--artifacts-destination", str(tmp_path / "kept"), "--host", "127.0.0.1", "--port", str(port)]
-    command = [sys.executable, "-m", "mlflow", "server", *store, *place, "--workers", "1"]
-    environ = {
-        **os.environ,
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-        "MLFLOW_ENABLE_AI_GATEWAY": "false",
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    with (tmp_path / "server.log").open("w") as printed:
-        process = subprocess.Popen(
-            command, env=environ, cwd=tmp_path, stdout=printed, stderr=printed, start_new_session=True
-        )
+    """The URL of a server of this test's own."""
+    serving = Server(tmp_path)
     try:
-        _wait_for(f"http://127.0.0.1:{port}/health")
-        yield f"http://127.0.0.1:{port}"
+        yield serving.url
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(30)
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + START_S
-    while True:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except (urllib.error.URLError, OSError):
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
+        serving.end()
 
 
 @pytest.mark.slow

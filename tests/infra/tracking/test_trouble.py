@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,104 +11,37 @@ from typing import Any
 
 import pytest
 
-from infra.home import Home
 from infra.tracking import patience, sender
 from infra.tracking.client import Away, Tracking, connect
 from infra.tracking.patience import Patience
 from tests.infra.tracking.conftest import points_of, runs_of
+from tests.infra.tracking.failing import Failing, check_whole, copy_empty, send_until_sent, short_story
 from tests.infra.tracking.story import Story
 
 Tell = Callable[..., Story]
-WRITES = {"create_experiment", "create_run", "log_batch", "log_inputs", "set_terminated", "update_run"}
-
-
-class Failing:
-    """MLflow's client, which fails at chosen writes, before or after they are done."""
-
-    def __init__(self, client: Any, fails: Callable[[int], str]) -> None:
-        self._client, self._fails = client, fails
-        self.writes = 0
-        self.created: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._client, name)
-        return self._write(name, real) if name in WRITES else real
-
-    def _write(self, name: str, real: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.writes += 1
-            when = self._fails(self.writes)
-            if when == "before":
-                raise ConnectionError("refused")
-            answer = real(*args, **kwargs)
-            if name == "create_run":
-                self.created.append(kwargs["run_name"])
-            if when == "after":
-                raise TimeoutError("no answer")
-            return answer
-
-        return call
-
-    def connect(self, uri: str) -> Tracking:
-        """As `infra.tracking.client.connect`."""
-        return Tracking(uri, self)
-
-
-def short_story(tell: Tell) -> Story:
-    """Two trials, one pruned."""
-    story = tell()
-    story.whole("rnn", 0, value=0.8, epochs=2)
-    pruned = story.started(story.asked("rnn", 1))
-    story.reported(pruned, 1, 0.1)
-    story.ended(pruned, "pruned", 0.1)
-    story.concluded()
-    return story
-
-
-def check_whole(mlflow: Any, story: Story) -> None:
-    """Every run and every point of `short_story` is there exactly once."""
-    runs = runs_of(mlflow, story)
-    statuses = {name: run.info.status for name, run in runs.items()}
-    assert statuses == {story.spec.name: "FINISHED", "rnn-0000": "FINISHED", "rnn-0001": "KILLED"}
-    assert points_of(mlflow, runs["rnn-0000"], "val/accuracy") == [(1, 0.4), (2, 0.8)]
-    assert points_of(mlflow, runs["rnn-0001"], "val/accuracy") == [(1, 0.1)]
-    assert points_of(mlflow, runs["rnn-0000"], "best/accuracy") == [(0, 0.8)]
-    assert runs["rnn-0000"].data.params["learning_rate"] == "0.01"
-    assert len(runs["rnn-0001"].inputs.dataset_inputs) == 1
-
-
-def send_until_sent(story: Story, connect: Any, store: str) -> int:
-    """Tries again and again, as the thread does; how often it failed."""
-    sending, failures = story.sender(store, connect=connect), 0
-    while True:
-        try:
-            sending.send_once()
-            return failures
-        except Away:
-            failures += 1
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_whichever_write_fails_everything_arrives_once(
-    store: str, mlflow: Any, tell: Tell, when: str
-) -> None:
-    smooth = Failing(mlflow, lambda count: "")
+def test_whichever_call_fails_everything_arrives_once(store: str, mlflow: Any, tell: Tell, when: str) -> None:
+    """Each call of the client in turn: what asks, and what makes the experiment, runs, points, inputs, tags
+    and states. The same process tries again."""
+    smooth = Failing(mlflow, lambda count: "", reads=True)
     send_until_sent(short_story(tell), smooth.connect, store)
-    assert smooth.writes >= 10
-    step = 1 if when == "after" else 3
-    for broken in range(1, smooth.writes + 1, step):
+    assert smooth.writes >= 14
+    for broken in range(1, smooth.writes + 1):
         story = short_story(tell)
-        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
+        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "", reads=True)  # type: ignore[misc]
         assert send_until_sent(story, client.connect, store) == 1
         check_whole(mlflow, story)
 
 
-def test_a_process_that_dies_after_any_write_leaves_no_second_run(
-    store: str, mlflow: Any, tell: Tell
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_process_that_dies_at_any_write_leaves_no_second_run(
+    store: str, mlflow: Any, tell: Tell, when: str
 ) -> None:
     for broken in range(1, 8):  # the experiment, the parent, and all of one trial
         story = short_story(tell)
-        client = Failing(mlflow, lambda count, broken=broken: "after" if count == broken else "")  # type: ignore[misc]
+        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
         with pytest.raises(Away):
             story.sender(store, connect=client.connect).send_once()
         story.sender(store).send_once()
@@ -140,22 +71,6 @@ def test_a_damaged_outbox_is_a_lost_one(store: str, mlflow: Any, tell: Tell) -> 
     check_whole(mlflow, story)
 
 
-def test_a_store_that_lost_everything_gets_everything_again(
-    store: str, tell: Tell, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    from mlflow import MlflowClient
-
-    uris = [f"sqlite:///{tmp_path}/{name}.db" for name in ("before", "after")]
-    story = short_story(tell)
-    for uri in uris:
-        _copy_empty(store, uri)
-        client = MlflowClient(uri, registry_uri=uri)
-        with caplog.at_level(logging.WARNING):
-            story.sender(store, connect=lambda _, client=client: Tracking(store, client)).send_once()  # type: ignore[misc]
-        check_whole(client, story)
-    assert "has lost this sweep" in caplog.text
-
-
 def test_a_store_that_loses_everything_meanwhile_gets_everything_again(
     store: str, tell: Tell, tmp_path: Path
 ) -> None:
@@ -164,7 +79,7 @@ def test_a_store_that_loses_everything_meanwhile_gets_everything_again(
     clients = []
     for name in ("former", "latter"):
         uri = f"sqlite:///{tmp_path}/{name}.db"
-        _copy_empty(store, uri)
+        copy_empty(store, uri)
         clients.append(MlflowClient(uri, registry_uri=uri))
     story = tell()
     tracking = Tracking(store, clients[0])
@@ -179,21 +94,6 @@ def test_a_store_that_loses_everything_meanwhile_gets_everything_again(
     sending.send_once()
     runs = runs_of(clients[1], story)
     assert points_of(clients[1], runs["rnn-0000"], "val/accuracy") == [(1, 0.4), (2, 0.8)]
-
-
-def _copy_empty(store: str, uri: str) -> None:
-    """A fresh store, migrated in a fraction of the time."""
-    import sqlite3
-
-    template = sqlite3.connect(store.removeprefix("sqlite:///"))
-    target = sqlite3.connect(uri.removeprefix("sqlite:///"))
-    template.backup(target)
-    for table in ("metrics", "latest_metrics", "params", "tags", "runs", "experiment_tags", "inputs"):
-        target.execute(f"DELETE FROM {table}")
-    target.execute("DELETE FROM experiments WHERE experiment_id != 0")
-    target.commit()
-    template.close()
-    target.close()
 
 
 def test_a_deleted_experiment_stays_deleted(store: str, mlflow: Any, tell: Tell) -> None:
@@ -260,45 +160,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "IDLE_SHARE", 0)
     monkeypatch.setattr(patience, "FIRST_S", 0.01)
     monkeypatch.setattr(patience, "LONGEST_S", 0.05)
-
-
-@pytest.mark.usefixtures("hasty")
-def test_an_outage_is_warned_of_once_and_caught_up_with(
-    store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
-) -> None:
-    back = threading.Event()
-    client = Failing(mlflow, lambda count: "" if back.is_set() else "before")
-    story = short_story(tell)
-    sending = story.sender(store, connect=client.connect)
-    sending.start()
-    assert sending.drain(5.0) > 0
-    while client.writes < 5:
-        time.sleep(0.01)
-    back.set()
-    assert sending.drain(20.0) == 0
-    sending.stop()
-    check_whole(mlflow, story)
-    assert caplog.text.count("tracking is away") == 1
-    assert caplog.text.count("tracking answers again") == 1
-
-
-@pytest.mark.usefixtures("hasty")
-def test_nobody_waits_for_tracking_that_hangs(store: str, mlflow: Any, tell: Tell) -> None:
-    release = threading.Event()
-
-    def hang(count: int) -> str:
-        release.wait(20)
-        return "before"
-
-    story = short_story(tell)
-    sending = story.sender(store, connect=Failing(mlflow, hang).connect)
-    began = time.monotonic()
-    sending.start()
-    assert time.monotonic() - began < 0.5
-    assert sending.drain(0.3) > 0
-    assert time.monotonic() - began < 2.0
-    release.set()
-    sending.stop()
 
 
 @pytest.mark.usefixtures("hasty")
@@ -400,13 +261,3 @@ def test_retry_after_is_honoured_and_waits_double(server: Any) -> None:
     assert waiting.wait_s() == 7
     now[0] += 6.5
     assert waiting.wait_s() == 1
-
-
-def test_training_starts_where_tracking_was_never_there(tmp_path: Path, tell: Tell) -> None:
-    story = short_story(tell)
-    gone = Home(tmp_path / "gone")
-    sending = story.sender(f"sqlite:///{gone.path}/mlflow.db")
-    gone.path.write_text("a file where the folder should be")
-    assert sending.drain(20.0) > 0
-    sending.stop()
-    shutil.rmtree(story.home.artifacts, ignore_errors=True)

@@ -79,11 +79,17 @@ def _load(path: Path, cache: Path) -> dict[str, Array]:
             _check_room(path, unpacked, cache)
             return _load_mapped(path, cache)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: _array(name, arrays[name]) for name in arrays.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "arrays of Python objects are never read: save numbers or fixed-width strings"
         raise InputError(f"{path} must be an npz file of plain arrays", text, do, key=SOURCE_KEY) from error
+
+
+def _array(name: str, found: Array | bytes) -> Array:
+    if isinstance(found, bytes):  # what NumPy gives of a member that is no array
+        raise ValueError(f"{name} is no array")
+    return found
 
 
 def _check_room(path: Path, unpacked: int, cache: Path) -> None:

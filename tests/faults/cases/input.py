@@ -1,0 +1,165 @@
+"""Wrong and hostile input: said with exit status 2, before anything is spent."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import WrongInput
+from infra.names import check_name, check_sweep_label
+from tests.faults.commands import Said, standing_in, tree, velodrome
+from tests.faults.harness import ROOT, patient
+from tests.faults.hostile_names import HOSTILE_NAMES
+from tests.faults.outcome import Outcome, Pace, case
+
+# -- wrong files -------------------------------------------------------------------------------------------
+
+SPACE = "families: {linear_regression: {space: {learning_rate: {type: float, low: 0.01, high: 0.1}}}}"
+WRONG = {  # what is put in, the line of the file, and what is said of it
+    "unknown key": ("budgett: {trials: 3}", 4, "did you mean 'budget'"),
+    "typo within": ("budget: {trails: 3}", 4, "did you mean 'trials'"),
+    "wrong type": ("budget: {trials: many}", 4, "whole number"),
+    "duplicate key": ("budget: {trials: 3}\nbudget: {trials: 4}", 5, "stand once"),
+    "no trials": ("budget: {trials: 0}", 4, "greater than or equal to 1"),
+    "negative workers": ("resources: {workers: -1}", 4, "greater than or equal to 1"),
+    "rate as text": (SPACE.replace("low: 0.01", "low: '1e-3'"), 4, "low"),
+    "low above high": (SPACE.replace("low: 0.01", "low: 1"), 4, "exchange"),
+    "log with 0": (SPACE.replace("low: 0.01", "low: 0, log: true"), 4, "above 0"),
+    "NaN bound": (SPACE.replace("low: 0.01", "low: .nan"), 4, "finite"),
+    "unknown family": ("families: {linear_regresion: {}}", 4, "did you mean 'linear_regression'"),
+}
+PROGRAM = """
+import contextlib, io, json, re, resource, sys, time
+from flows.cli import main
+said = []
+for path in sys.argv[1:]:
+    err, began = io.StringIO(), time.process_time()
+    with contextlib.redirect_stderr(err):
+        try:
+            main(["plan", path])
+        except SystemExit as ended:
+            status = ended.code
+    said.append([status, time.process_time() - began, err.getvalue()])
+heavy = sorted({"ray", "torch", "mlflow", "optuna"} & sys.modules.keys())
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())  # ru_maxrss counts the parent
+print(json.dumps({"said": said, "heavy": heavy, "peak_kib": int(peak[1])}))
+"""
+
+
+def planned(
+    folder: Path, files: dict[str, bytes]
+) -> tuple[dict[str, tuple[int, float, str]], dict[str, Any]]:
+    """What `plan` says of each file, in one process: status, processor seconds, text; and its other facts."""
+    paths = {name: folder / f"{number}.yaml" for number, name in enumerate(files)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, path in paths.items():
+        path.write_bytes(files[name])
+    ended = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *map(str, paths.values())],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(folder / "home")},
+        cwd=folder, capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert not (folder / "home").exists()
+    return dict(zip(files, map(tuple, found["said"]), strict=True)), found
+
+
+@case("F43", "a wrong key, type, bound or number in a sweep file", fast=True)
+def wrong_files(folder: Path, pace: Pace) -> Outcome:
+    """Exit 2 in 2 s, before torch or Ray are loaded, with file, line, key and the nearest valid one."""
+    head = "name: wrong\ndata: {source: builtin:diabetes}\nobjective: {metric: mse}\n"
+    rest = "families: {linear_regression: {}}\n"
+    files = {
+        name: f"{head}{text}\n{'' if 'families' in text else rest}".encode()
+        for name, (text, *_) in WRONG.items()
+    }
+    said, facts = planned(folder, files)
+    for name, (_, line, words) in WRONG.items():
+        status, seconds, text = said[name]
+        assert status == 2, (name, text)
+        assert seconds < 2.0, name  # the first one imports what all need
+        plain = " ".join(text.split())
+        assert f".yaml, line {line}: " in plain, text
+        assert words in plain, text
+        assert "Traceback" not in text
+    assert facts["heavy"] == []
+    return Outcome(note=f"{len(files)} files")
+
+
+@case(
+    "F44", "an alias bomb, 2,000 brackets, 50 MB, tags, NUL, BOM, UTF-16 in place of a sweep file", fast=True
+)
+def hostile_files(folder: Path, pace: Pace) -> Outcome:
+    """Exit 2 within 1 s each, in less than 200 MiB for all of them."""
+    from tests.search_spaces.hostile_files import HOSTILE
+
+    said, facts = planned(folder, HOSTILE)
+    for name, (status, seconds, text) in said.items():
+        assert status == 2, (name, text)
+        assert seconds < patient(1.0), name
+        assert "Traceback" not in text, name
+        assert text.isprintable() or "\x1b" not in text, name
+    assert facts["peak_kib"] < 200 * 1024
+    assert facts["heavy"] == []
+    return Outcome(note=f"{len(said)} files, {facts['peak_kib'] // 1024} MiB")
+
+
+# -- hostile names -----------------------------------------------------------------------------------------
+
+KINDS = ("sweep", "study", "run", "model", "alias", "artifact")
+COMMANDS = {  # those that take a sweep's or a model's name; others' may come
+    "status": (), "show": ("--trial", "0"), "logs": (), "compare": (), "extend": ("--trials", "1"),
+    "retry": (), "stop": (), "remove": ("--yes",), "confirm": (), "report": (), "promote": (),
+    "rollback": (), "history": (),
+}  # fmt: skip
+
+
+@case("F45", "hostile names for sweep, study, run, model, alias and artifact", fast=True)
+def hostile_names(folder: Path, pace: Pace) -> Outcome:
+    """One rule, refused alike everywhere; nothing is created anywhere."""
+    from flows.cli.app import SECTIONS
+
+    known = {function.__name__ for functions in SECTIONS.values() for function in functions}
+    with standing_in(folder / "here"):
+        for number, name in enumerate(HOSTILE_NAMES):
+            _refused_alike(name)
+            if name != "a@1":  # a sweep's name with its version
+                words = sorted(known & COMMANDS.keys())
+                for command in words[number % 3 :: 3] if pace.fast else words:
+                    _refused_by(velodrome(command, *COMMANDS[command], "--", name), command, name)
+    assert tree(folder) == {"here"}
+    return Outcome(note=f"{len(HOSTILE_NAMES)} names")
+
+
+def _refused_alike(name: str) -> None:
+    from flows.schema import Sweep
+
+    refusals = set()
+    for what in KINDS:
+        with pytest.raises(WrongInput) as caught:
+            check_name(name, what)
+        refusals.add((caught.value.must.replace(what, "…"), caught.value.found, caught.value.do))
+        assert str(caught.value).isascii()
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 400
+    assert len(refusals) == 1
+    if name != "a@1":
+        with pytest.raises(WrongInput):
+            check_sweep_label(name)
+    for keys in ({"name": name}, {"name": "good", "model": name}):
+        with pytest.raises(ValueError, match="name"):
+            Sweep.model_validate({"data": {"source": "none"}, "families": {"rnn": {}}, **keys})
+
+
+def _refused_by(said: Said, command: str, name: str) -> None:
+    assert said.status == 2, (command, name, said.err)
+    assert said.out == ""
+    assert said.err.isascii() or "…" in said.err
+    assert "\x1b" not in said.err
+    assert "Traceback" not in said.err

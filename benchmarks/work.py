@@ -62,10 +62,15 @@ def paced(trial: Any) -> None:
 
 def stamp(what: str) -> None:
     """Notes the time in a file of this process's own, in the folder that the environment names."""
+    line(f"{what} {time.time()!r}")
+
+
+def line(text: str) -> None:
+    """Writes a line into that file."""
     folder = os.environ.get(STAMPS)
     if folder:
         with Path(folder, str(os.getpid())).open("a") as out:
-            out.write(f"{what} {time.time()!r}\n")
+            out.write(f"{text}\n")
 
 
 def gaps(folder: Path, *, skip: int = 0) -> list[float]:
@@ -81,3 +86,23 @@ def gaps(folder: Path, *, skip: int = 0) -> list[float]:
         pairs = [b[1] - a[1] for a, b in zip(times[1::2], times[2::2], strict=False)]
         found += pairs[skip:]
     return found
+
+
+def timed(trial: Any) -> None:
+    """As `train`, and notes what each report took its lane."""
+    hooks = trial._hooks
+    report, deciding = hooks.report, hooks.assignment.deciding
+
+    def noting(epoch: int, metrics: Any) -> bool:
+        began = time.perf_counter()
+        go_on: bool = report(epoch, metrics)
+        took = time.perf_counter() - began
+        line(f"{'decide' if epoch in deciding else 'report'} {took!r}")
+        return go_on
+
+    hooks.report = noting
+    epochs = 20
+    for _ in trial.epochs():
+        burn(trial.params["steps"] // epochs)
+        trial.alive()
+        trial.report(score=trial.params["x"])

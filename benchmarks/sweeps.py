@@ -82,7 +82,7 @@ def sweep(
     limit_s: float,
     look_every_s: float = 0.0,
     stamps: Path | None = None,
-    environ: dict[str, str] | None = None,
+    program: str = "flows.cli",
     until: Callable[[Seen], bool] = lambda seen: False,
 ) -> Swept:
     """`velodrome sweep` on that text in a process of its own.
@@ -92,6 +92,7 @@ def sweep(
         limit_s: it is ended when it takes longer.
         look_every_s: between two looks at it; 0: none.
         stamps: where training functions note their times.
+        program: the module that takes the command line.
         until: ends it (SIGINT) when it says so of a look.
 
     Raises:
@@ -104,12 +105,10 @@ def sweep(
     if stamps is not None:
         stamps.mkdir(exist_ok=True)
         env[STAMPS] = str(stamps)
-    command = [sys.executable, "-m", "flows.cli", "sweep", str(file), "--json"]
+    command = [sys.executable, "-m", program, "sweep", str(file), "--json"]
     found = Swept(folder, time.time())
     with (folder / "stderr.txt").open("a") as errors:
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={**env, **(environ or {})}, stdout=subprocess.DEVNULL, stderr=errors
-        )
+        process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=errors)
         watch = threading.Thread(target=_watch, args=(process, found, look_every_s, until), daemon=True)
         if look_every_s:
             watch.start()

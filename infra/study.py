@@ -57,6 +57,9 @@ class Studies:
         self._storage = optuna.storages.JournalStorage(self.journal)
         self._spec = spec
         self._studies = {family.name: self._study(family) for family in spec.families}
+        self._pruned = {family.name for family in spec.families if family.pruner["name"] != "none"}
+        if len(spec.objectives) > 1:
+            self._pruned = set()
         self._spaces = {family.name: Space.from_json(family.space) for family in spec.families}
         self._running: dict[tuple[str, int], tuple[int, optuna.trial.Trial]] = {}
 
@@ -92,8 +95,8 @@ class Studies:
         return trial.number, params
 
     def report(self, family: str, study_number: int, epoch: int, value: float) -> None:
-        """One epoch's value of the first goal, for the pruner."""
-        if len(self._spec.objectives) == 1:
+        """One epoch's value of the first goal, for the pruner; kept out of the study where none reads it."""
+        if family in self._pruned:
             self._trial(family, study_number)[1].report(value, epoch)
 
     def should_prune(self, family: str, study_number: int) -> bool:

@@ -7,7 +7,8 @@ coordinator's transaction takes them: what Optuna knows and what the ledger says
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -24,15 +25,24 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
 
     def __init__(self, records: Iterable[str]) -> None:
         """Takes the records in their order."""
-        self._unread = [json.loads(record) for record in records]
+        self._replayed: Iterable[str] | None = records  # decoded one by one, while Optuna reads them
+        self._unread: list[dict[str, Any]] = []
         self._position = 0  # of the first of `_unread`; Optuna asks for what it has not read yet
         self._pending: list[str] = []
 
-    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Records from a position on; what lies before it will not be asked for again."""
+        if self._replayed is not None:
+            replayed, self._replayed = self._replayed, None
+            return self._counted(replayed)
         self._unread = self._unread[log_number_from - self._position :]
         self._position = log_number_from
         return self._unread
+
+    def _counted(self, records: Iterable[str]) -> Iterator[dict[str, Any]]:
+        for record in records:
+            self._position += 1
+            yield json.loads(record)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Takes records; they are durable once the transaction that takes them is."""
@@ -62,6 +72,10 @@ class Studies:
             self._pruned = set()
         self._spaces = {family.name: Space.from_json(family.space) for family in spec.families}
         self._running: dict[tuple[str, int], tuple[int, optuna.trial.Trial]] = {}
+        self._seen: dict[Any, Any] = {}  # distributions, each once
+        for study in self._studies.values():
+            for frozen in study.get_trials(deepcopy=False):
+                self._share(frozen)
 
     def _study(self, family: FamilySpec) -> optuna.Study:
         # Hyperband draws a trial's bracket from the study's name: it must not depend on where the ledger is.
@@ -112,7 +126,17 @@ class Studies:
             reported = self._storage.get_trial(trial_id).intermediate_values
             values = [reported[max(reported)]] if reported else None
         self._storage.set_trial_state_values(trial_id, states[state], values)
+        self._share(self._storage.get_trial(trial_id))
         del self._running[family, study_number]
+
+    def _share(self, frozen: FrozenTrial) -> None:
+        """Lets a trial point to the distributions and names that others have too: Optuna decodes a copy of
+        each for every trial, the larger part of what thousands of them take in memory."""
+        frozen.distributions = {
+            sys.intern(name): self._seen.setdefault(found, found)
+            for name, found in frozen.distributions.items()
+        }
+        frozen.params = {sys.intern(name): value for name, value in frozen.params.items()}
 
     def learn(self, family: FamilySpec, params: dict[str, Any], objective: Sequence[float]) -> int | None:
         """Adds a finished trial of elsewhere (an earlier sweep, a retried failure); None where it does not

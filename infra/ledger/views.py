@@ -158,10 +158,17 @@ def open_requests(ledger: Ledger, sweep_id: int) -> list[RequestRow]:
     ]
 
 
-def journal_records(ledger: Ledger, sweep_id: int) -> list[str]:
-    """Optuna's operations of all studies of a sweep, in order."""
+def journal_records(ledger: Ledger, sweep_id: int) -> Iterator[str]:
+    """Optuna's operations of all studies of a sweep, in order; read as they are asked for."""
     query = select(schema.journal.c.record).where(schema.journal.c.sweep_id == sweep_id)
-    return [row["record"] for row in _rows(ledger, query.order_by(schema.journal.c.position), streamed=True)]
+    for row in _rows(ledger, query.order_by(schema.journal.c.position), streamed=True):
+        yield row["record"]
+
+
+def has_journal(ledger: Ledger, sweep_id: int) -> bool:
+    """Whether the search of a sweep has begun."""
+    query = select(schema.journal.c.position).where(schema.journal.c.sweep_id == sweep_id).limit(1)
+    return any(True for _ in _rows(ledger, query))
 
 
 def _rows(ledger: Ledger, query: Select[Any], *, streamed: bool = False) -> Iterator[RowMapping]:

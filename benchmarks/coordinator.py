@@ -1,23 +1,35 @@
-"""What a trial costs beside its training: ask, start, report and finish, in a ledger on disk, without Ray.
+"""What the coordinator costs: its core without Ray, its actor under 64 lanes, and its lanes while they train.
 
-    python benchmarks/coordinator.py [--trials 2000] [--sampler random] [--pruner none] [--reports 5]
+    python benchmarks/coordinator.py [--parts core rate actor lanes] [--trials 2000] [--json coordinator.json]
 
-Prints milliseconds a trial over windows of the sweep (process CPU time and wall time), so that growth with
-the number of trials is seen, and how long a fresh coordinator needs to take the whole ledger over.
+`core`: a trial that trains nothing (ask, start, reports, finish, in a ledger on disk), at the beginning and
+at the end, with `random` and with ASHA. `rate`: reports committed a second, as heartbeats bring them.
+`actor`: 64 simulated lanes that report 2,000 times a second. `lanes`: a report and a deciding report in two
+real lanes that train, and a whole trial that does nothing in one real lane.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
+import statistics
 import tempfile
+import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from benchmarks.figures import Figures, parser, say
+from benchmarks.sweeps import home, sweep
+from benchmarks.work import calibrate
+from infra.checkpoints import CheckpointStore
+from infra.coordinator.actor import ActorSettings, CoordinatorActor
 from infra.coordinator.core import Coordinator
+from infra.lanes.hooks import AttemptHooks
 from infra.ledger.liveness import this_process
 from infra.ledger.store import Ledger
-from infra.protocol import Assignment, Ended, LaneHello, Report
+from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from search_spaces.space import Space
 
@@ -28,9 +40,23 @@ SPACE = {
     "momentum": {"type": "float", "low": 0.0, "high": 0.99, "when": {"optimizer": ["sgd", "rmsprop"]}},
     "batch_size": {"type": "int", "low": 16, "high": 128, "log": True},
 }
+REPORTS = 5
+LANES, A_SECOND, LONG = 64, 2_000, 25
+CALL_LIMIT_S = 60.0
+FILE = """
+name: lanes
+data: {{source: none}}
+objective: {{metric: score, direction: maximize}}
+budget: {{trials: {trials}, epochs: {epochs}}}
+search: {{sampler: random, pruner: {pruner}}}
+resources: {{lanes: {lanes}}}
+families:
+  benchmarks.work:{function}:
+    space: {{x: {{type: float, low: 0, high: 1}}, steps: {steps}}}
+"""
 
 
-def sweep(trials: int, sampler: str, pruner: str, reports: int) -> SweepSpec:
+def sweep_of(trials: int, pruner: str, reports: int, sampler: str = "random") -> SweepSpec:
     """A sweep of one family that trains nothing."""
     family = FamilySpec(
         name="noop",
@@ -45,55 +71,280 @@ def sweep(trials: int, sampler: str, pruner: str, reports: int) -> SweepSpec:
     return SweepSpec(name="bench", objectives=goals, families=(family,))
 
 
-def attempt(
-    coordinator: Coordinator, lane: LaneHello, work: Assignment, reports: int
-) -> tuple[Ended, list[Report]]:
+def hello(number: int) -> LaneHello:
+    """A lane that is only a name."""
+    return LaneHello(lane=f"lane-{number}", shape="1x1cpu", host="elsewhere", pid=number, pid_started_at=0.0)
+
+
+@dataclass
+class Scene:
+    """A ledger on disk with one sweep in it, and who coordinates it."""
+
+    folder: Path
+    spec: SweepSpec
+    token: str = ""
+
+    def __post_init__(self) -> None:
+        self.url = f"sqlite:///{self.folder / f'ledger-{time.time_ns()}.db'}"
+        self.ledger = Ledger(self.url, create=True)
+        self.sweep_id = self.ledger.create_sweep(self.spec, fingerprint="none", facts={}, at=time.time())
+
+    def coordinator(self) -> Coordinator:
+        """One that takes the sweep over."""
+        claimant = this_process()
+        self.token = claimant.token
+        epoch, _ = self.ledger.claim(self.sweep_id, claimant, lambda owner: True)
+        return Coordinator(self.ledger, self.sweep_id, epoch=epoch)
+
+
+# -- the core ----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Told:
+    """Processor seconds of deciding reports."""
+
+    decisions: list[float] = field(default_factory=list)
+
+
+def attempt(core: Coordinator, lane: LaneHello, work: Assignment, told: Told) -> tuple[Ended, list[Report]]:
     """Makes up a learning curve and tells it as a lane would."""
     quality = 1.0 / (1.0 + abs(math.log10(work.params["learning_rate"]) + 2.5))
     held: list[Report] = []
-    for epoch in range(1, reports + 1):
+    for epoch in range(1, REPORTS + 1):
         held.append(Report(epoch=epoch, metrics={GOAL: quality * (1 - 0.5**epoch)}, at=time.time()))
-        if epoch in work.deciding and not coordinator.decide(lane, work.attempt, held):
-            return Ended(attempt=work.attempt, outcome="pruned"), []
-    value = held[-1].metrics[GOAL]
-    return Ended(attempt=work.attempt, outcome="complete", objective=(value,), epoch=reports), held
+        if epoch in (work.deciding if work.deciding != "every" else range(1, REPORTS)):
+            began = time.process_time()
+            go_on = core.decide(lane, work.attempt, held)
+            told.decisions.append(time.process_time() - began)
+            held = []
+            if not go_on:
+                return Ended(attempt=work.attempt, outcome="pruned"), []
+    value = (quality * (1 - 0.5**REPORTS),)
+    return Ended(attempt=work.attempt, outcome="complete", objective=value, epoch=REPORTS), held
+
+
+def through(core: Coordinator, told: Told) -> list[float]:
+    """The whole sweep on one lane; processor seconds since the beginning at each trial's end."""
+    lane, marks = hello(0), [time.process_time()]
+    core.enter(lane)
+    ended, held = None, list[Report]()
+    while (answer := core.next_attempts(lane, ended=ended, reports=held)).attempts:
+        ended, held = attempt(core, lane, answer.attempts[0], told)
+        marks.append(time.process_time())
+    return marks
+
+
+def measure_core(figures: Figures, folder: Path, trials: int) -> None:
+    """A trial at the beginning and at the end, by pruner."""
+    window, start = max(50, trials // 10), min(100, trials // 10)
+    for pruner in ("none", "asha"):
+        scene, told = Scene(folder, sweep_of(trials, pruner, REPORTS)), Told()
+        marks = through(scene.coordinator(), told)
+        early = (marks[start + window] - marks[start]) / window * 1e3
+        late = (marks[-1] - marks[-1 - window]) / window * 1e3
+        figures.add(f"core, pruner {pruner}: a trial at {start}", early, "ms CPU", at_most=20)
+        figures.add(f"core, pruner {pruner}: a trial at {trials}", late, "ms CPU", at_most=20)
+        if told.decisions:
+            last = statistics.mean(told.decisions[-window:]) * 1e3
+            figures.add(f"core, asha: a deciding report at {trials} trials", last, "ms CPU", at_most=3)
+        else:
+            figures.add("core: the last trials beside the first", late / early, at_most=1.2)
+        began = time.perf_counter()
+        scene.coordinator()
+        figures.add(f"core, pruner {pruner}: replaying {trials} trials", time.perf_counter() - began, "s")
+        scene.ledger.close()
+
+
+def measure_rate(figures: Figures, folder: Path, seconds: float) -> None:
+    """Reports a second that the core commits, five a heartbeat, from 64 lanes in turn."""
+    scene = Scene(folder, sweep_of(LANES, "none", 10_000_000))
+    core = scene.coordinator()
+    lanes = [hello(number) for number in range(LANES)]
+    running = []
+    for lane in lanes:
+        core.enter(lane)
+        running.append(core.next_attempts(lane).attempts[0])
+    for together in (1, 5):
+        epoch, began, calls = 1_000_000 * together, time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            lane, work = lanes[calls % LANES], running[calls % LANES]
+            epochs = range(epoch, epoch + together)
+            core.pulse(lane, work.attempt, [_report(number) for number in epochs])
+            calls, epoch = calls + 1, epoch + (together if calls % LANES == LANES - 1 else 0)
+        rate = calls * together / (time.perf_counter() - began)
+        bar = 5_000 if together == 5 else None
+        figures.add(f"core: reports committed a second, {together} a call", rate, "/s", at_least=bar)
+    scene.ledger.close()
+
+
+def _report(epoch: int) -> Report:
+    metrics = {GOAL: 0.5, "val/loss": 0.7, "train/loss": 0.6, "train/epoch_seconds": 0.1}
+    return Report(epoch=epoch, metrics=metrics, at=time.time())
+
+
+# -- the actor ---------------------------------------------------------------------------------------------
+
+
+class CountingLine:
+    """A lane's line to the actor, with the time that each call took."""
+
+    def __init__(self, actor: Any, lane: LaneHello) -> None:
+        """Calls nothing."""
+        self._actor, self._lane = actor, lane
+        self.took: dict[str, list[float]] = {"decide": [], "pulse": [], "next": []}
+
+    def _timed(self, kind: str, send: Callable[[], Any]) -> Any:
+        import ray
+
+        began = time.perf_counter()
+        answer = ray.get(send(), timeout=CALL_LIMIT_S)
+        self.took[kind].append(time.perf_counter() - began)
+        return answer
+
+    def decide(self, attempt: str, reports: list[Report]) -> bool:
+        """A deciding report."""
+        return bool(self._timed("decide", lambda: self._actor.decide.remote(self._lane, attempt, reports)))
+
+    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+        """A heartbeat."""
+        pulse: Pulse = self._timed("pulse", lambda: self._actor.pulse.remote(self._lane, attempt, reports))
+        return pulse
+
+    def next(self, ended: Ended | None, reports: list[Report]) -> Any:
+        """The next attempt."""
+        return self._timed("next", lambda: self._actor.next_attempts.remote(self._lane, ended, reports))
+
+
+@dataclass
+class SimulatedLane:
+    """A thread that reports at a pace, by the hooks that real lanes use."""
+
+    line: CountingLine
+    number: int
+    until: float
+    folder: Path
+    reports: int = 0
+
+    def run(self) -> None:
+        """Trials of 25 reports; each is a little better than those before, so that none is pruned."""
+        pause = LANES / A_SECOND
+        ended, held = None, list[Report]()
+        due = time.perf_counter() + pause * self.number / LANES
+        while time.perf_counter() < self.until:
+            work = self.line.next(ended, held).attempts[0]
+            hooks = AttemptHooks(work, self.line, CheckpointStore(self.folder / work.attempt))
+            beaten = time.perf_counter()
+            for epoch in range(1, LONG + 1):
+                due = max(due + pause, time.perf_counter() - 1.0)
+                time.sleep(max(0.0, due - time.perf_counter()))
+                hooks.report(epoch, {GOAL: time.time(), "val/loss": 0.5, "train/loss": 0.5})
+                self.reports += 1
+                if time.perf_counter() - beaten > 2.0:
+                    hooks.beat()
+                    beaten = time.perf_counter()
+            held = hooks.take_held()
+            ended = Ended(attempt=work.attempt, outcome="complete", objective=(0.5,), epoch=LONG)
+
+
+def measure_actor(figures: Figures, folder: Path, seconds: float) -> None:
+    """64 lanes at 2,000 reports a second."""
+    import ray
+
+    scene = Scene(folder, sweep_of(1_000_000, "asha", LONG))
+    scene.coordinator()
+    ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
+    try:
+        settings = ActorSettings(
+            ledger_url=scene.url, sweep_id=scene.sweep_id, token=scene.token, role="search", lanes=LANES,
+            resources={"noop": scene.spec.families[0].resources}, storage=str(folder),
+        )  # fmt: skip
+        actor = ray.remote(concurrency_groups={"quick": 1})(CoordinatorActor).options(num_cpus=0)
+        handle = actor.remote(settings)
+        for number in range(LANES):
+            ray.get(handle.enter.remote(hello(number)), timeout=CALL_LIMIT_S)
+        _simulate(figures, handle, folder, seconds)
+    finally:
+        ray.shutdown()
+        scene.ledger.close()
+
+
+def _simulate(figures: Figures, handle: Any, folder: Path, seconds: float) -> None:
+    warm = time.perf_counter() + 3.0
+    until = warm + seconds
+    lanes = [
+        SimulatedLane(CountingLine(handle, hello(number)), number, until, folder) for number in range(LANES)
+    ]
+    threads = [threading.Thread(target=lane.run, daemon=True) for lane in lanes]
+    for thread in threads:
+        thread.start()
+    time.sleep(max(0.0, warm - time.perf_counter()))
+    for lane in lanes:
+        lane.reports = 0
+        for took in lane.line.took.values():
+            took.clear()
+    began = time.perf_counter()
+    for thread in threads:
+        thread.join(seconds + CALL_LIMIT_S)
+    lasted = time.perf_counter() - began
+    calls = [took for lane in lanes for kind in lane.line.took.values() for took in kind]
+    deciding = sorted(took for lane in lanes for took in lane.line.took["decide"])
+    reports = sum(lane.reports for lane in lanes)
+    figures.add("actor, 64 lanes: reports a second", reports / lasted, "/s", at_least=0.97 * A_SECOND)
+    figures.add("actor, 64 lanes: calls a second", len(calls) / lasted, "/s", at_most=400)
+    figures.add("actor, 64 lanes: a deciding call, median", 1e3 * statistics.median(deciding), "ms")
+    p99 = deciding[int(0.99 * len(deciding))]
+    figures.add("actor, 64 lanes: a deciding call, p99", 1e3 * p99, "ms", at_most=50)
+
+
+# -- real lanes --------------------------------------------------------------------------------------------
+
+
+def measure_lanes(figures: Figures, trials: int, limit_s: float) -> None:
+    """Reports of two lanes that train, and trials of one that does nothing."""
+    with home() as folder:
+        stamps = folder / "stamps"
+        written = FILE.format(
+            trials=trials, epochs=20, pruner="{name: asha, min_epochs: 1, reduction: 2}", lanes=2,
+            function="timed", steps=calibrate(1.0),
+        )  # fmt: skip
+        sweep(folder, written, limit_s=limit_s, stamps=stamps)
+        told = [line.split() for file in stamps.iterdir() for line in file.read_text().splitlines()]
+        for kind, bar in (("report", 0.5), ("decide", 5.0)):
+            took = [float(words[1]) * 1e3 for words in told if words[0] == kind]
+            note = f"of {len(took)}; p99 {sorted(took)[int(0.99 * len(took))]:.1f} ms"
+            figures.add(
+                f"two lanes that train: a {kind}, median", statistics.median(took), "ms", at_most=bar,
+                note=note,
+            )  # fmt: skip
+    with home() as folder:
+        written = FILE.format(trials=300, epochs=1, pruner="none", lanes=1, function="noop", steps=5)
+        ended = sweep(folder, written, limit_s=limit_s).ended_at()
+        each = (ended[-1] - ended[100]) / (len(ended) - 101) * 1e3
+        figures.add("one lane: a trial that does nothing", each, "ms", at_most=20, note="5 wanted")
 
 
 def main() -> None:
-    """Runs the sweep and prints a line a window."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--trials", type=int, default=2_000)
-    parser.add_argument("--sampler", default="random")
-    parser.add_argument("--pruner", default="none")
-    parser.add_argument("--reports", type=int, default=5)
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        ledger = Ledger(f"sqlite:///{Path(folder) / 'ledger.db'}", create=True)
-        spec = sweep(options.trials, options.sampler, options.pruner, options.reports)
-        sweep_id = ledger.create_sweep(spec, fingerprint="none", facts={}, at=time.time())
-        epoch, _ = ledger.claim(sweep_id, this_process(), lambda owner: True)
-        coordinator = Coordinator(ledger, sweep_id, epoch=epoch)
-        lane = LaneHello(lane="lane-0", shape="1x1cpu", host="here", pid=1, pid_started_at=0.0)
-        coordinator.enter(lane)
-        ended, held, made = None, [], 0
-        wall, cpu = time.perf_counter(), time.process_time()
-        window = max(100, options.trials // 10)
-        while (answer := coordinator.next_attempts(lane, ended=ended, reports=held)).attempts:
-            ended, held = attempt(coordinator, lane, answer.attempts[0], options.reports)
-            made += 1
-            if made % window == 0:
-                now, used = time.perf_counter(), time.process_time()
-                print(
-                    f"trials {made - window:>6} to {made:>6}: {(used - cpu) / window * 1e3:6.2f} ms CPU, "
-                    f"{(now - wall) / window * 1e3:6.2f} ms wall a trial"
-                )
-                wall, cpu = now, used
-        began = time.process_time()
-        epoch, _ = ledger.claim(sweep_id, this_process(), lambda owner: True)
-        Coordinator(ledger, sweep_id, epoch=epoch)
-        print(f"taking over {made} trials: {time.process_time() - began:.2f} s CPU")
+    """The parts asked for."""
+    made = parser(__doc__ or "")
+    made.add_argument("--parts", nargs="+", default=["core", "rate", "actor", "lanes"])
+    made.add_argument("--trials", type=int, default=2_000)
+    made.add_argument("--seconds", type=float, default=10.0, help="how long rates are measured")
+    made.add_argument("--limit", type=float, default=600, help="seconds that one sweep may take")
+    options = made.parse_args()
+    figures = Figures("coordinator", options.json)
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        for part in options.parts:
+            say(part)
+            if part == "core":
+                measure_core(figures, Path(folder), options.trials)
+            elif part == "rate":
+                measure_rate(figures, Path(folder), options.seconds)
+            elif part == "actor":
+                measure_actor(figures, Path(folder), options.seconds)
+            else:
+                measure_lanes(figures, 40, options.limit)
+    figures.conclude()
 
 
 if __name__ == "__main__":

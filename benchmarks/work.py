@@ -1,10 +1,17 @@
-"""Work that takes a given number of steps and learns nothing: what a trial costs is then what lanes add."""
+"""Work that learns nothing: what a trial costs beside it is then what lanes add.
+
+Training functions for sweep files (`benchmarks.work:train`, `:noop`, `:paced`), and the same work bare.
+"""
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
 from typing import Any
 
 EPOCHS = 5
+STAMPS = "BENCHMARK_STAMPS"
 
 
 def burn(steps: int) -> float:
@@ -18,9 +25,84 @@ def burn(steps: int) -> float:
     return float(a.sum())
 
 
+def calibrate(seconds: float) -> int:
+    """How many steps take so long here, now, in one process."""
+    burn(2_000)
+    paces = []
+    for _ in range(3):
+        began = time.perf_counter()
+        burn(4_000)
+        paces.append((time.perf_counter() - began) / 4_000)
+    return max(EPOCHS, int(seconds / min(paces)))
+
+
 def train(trial: Any) -> None:
     """Five epochs of equal length."""
+    stamp("begin")
     for _ in trial.epochs():
         burn(trial.params["steps"] // EPOCHS)
+        trial.alive()
+        trial.report(score=trial.params["x"])
+    stamp("end")
+
+
+def noop(trial: Any) -> None:
+    """Reports without training."""
+    stamp("begin")
+    for epoch in trial.epochs():
+        trial.report(score=trial.params["x"] * (1 - 0.5 ** (epoch + 1)))
+    stamp("end")
+
+
+def paced(trial: Any) -> None:
+    """Nothing in the first `fast` trials, work after that: a search that has many finished trials soon."""
+    number = int(Path(trial.directory).parent.name.rpartition("-")[2])
+    (train if number >= trial.params["fast"] else noop)(trial)
+
+
+def stamp(what: str) -> None:
+    """Notes the time in a file of this process's own, in the folder that the environment names."""
+    line(f"{what} {time.time()!r}")
+
+
+def line(text: str) -> None:
+    """Writes a line into that file."""
+    folder = os.environ.get(STAMPS)
+    if folder:
+        with Path(folder, str(os.getpid())).open("a") as out:
+            out.write(f"{text}\n")
+
+
+def gaps(folder: Path, *, skip: int = 0) -> list[float]:
+    """Seconds between the end of a trial's function and the next one's beginning, over all processes.
+
+    Args:
+        skip: how many trials of each process do not count.
+    """
+    found = []
+    for file in folder.iterdir():
+        lines = [line.split() for line in file.read_text().splitlines()]
+        times = [(what, float(at)) for what, at in lines]
+        pairs = [b[1] - a[1] for a, b in zip(times[1::2], times[2::2], strict=False)]
+        found += pairs[skip:]
+    return found
+
+
+def timed(trial: Any) -> None:
+    """As `train`, and notes what each report took its lane."""
+    hooks = trial._hooks
+    report, deciding = hooks.report, hooks.assignment.deciding
+
+    def noting(epoch: int, metrics: Any) -> bool:
+        began = time.perf_counter()
+        go_on: bool = report(epoch, metrics)
+        took = time.perf_counter() - began
+        line(f"{'decide' if epoch in deciding else 'report'} {took!r}")
+        return go_on
+
+    hooks.report = noting
+    epochs = 20
+    for _ in trial.epochs():
+        burn(trial.params["steps"] // epochs)
         trial.alive()
         trial.report(score=trial.params["x"])

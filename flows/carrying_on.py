@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.ownership import owned
 from infra.errors import ClusterUnavailable, Interrupted, LedgerUnavailable
+from infra.following import Follower
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.liveness import alive_here_and_now, this_process
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 DRAIN_LIMIT_S = 60.0
 STOPPED_DRAIN_LIMIT_S = 5.0
 SHOW_EVERY_S = 0.5
+SHOW_REST = 20  # showing rests this many times as long as it took: with thousands of trials it takes a while
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,22 +173,23 @@ def _showing(
 ) -> Iterator[Callable[[Standing], None]]:
     from flows.progress import Progress
 
-    began, shown_at = time.time(), 0.0
+    began, show_next_at = time.time(), 0.0
+    follower = Follower(ledger, sweep.id, role)
     with Progress(sweep.spec) as progress:
 
         def show(standing: Standing) -> None:
-            nonlocal shown_at
+            nonlocal show_next_at
             ended = standing.state != "running"
-            if not ended and time.monotonic() - shown_at < SHOW_EVERY_S:
+            began_at = time.monotonic()
+            if not ended and began_at < show_next_at:
                 return
-            shown_at = time.monotonic()
             if standing.lanes:  # MLflow takes seconds to load, which the first lanes need more
                 sender.start()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
                 progress.update(
                     snapshot_of(
                         views.sweep_by_id(ledger, sweep.id).spec,
-                        views.trials(ledger, sweep.id, role=role),
+                        follower.trials(),
                         state=standing.state,
                         now=time.time(),
                         started_at=began,
@@ -196,6 +199,8 @@ def _showing(
                         message=_message(standing),
                     )
                 )
+            took_s = time.monotonic() - began_at
+            show_next_at = began_at + max(SHOW_EVERY_S, SHOW_REST * took_s)
 
         yield show
 

@@ -30,6 +30,8 @@ STYLES = {
 }
 ENDED = ("complete", "pruned", "failed")
 CURVE_ROWS = 20
+MANY_TRIALS = 200  # of a family; of more than that the best and the newest are listed
+LISTED_OF_MANY = 50
 
 
 def print_overview(console: Console, overview: Overview) -> None:
@@ -93,6 +95,11 @@ def print_status(console: Console, status: SweepStatus) -> None:
 
 def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialStatus]) -> None:
     """One family's trials, with as many of the parameters that differ as fit, and why trials failed."""
+    listed, left_out = worth_listing(mine, maximize=status.objectives[0].direction == "maximize")
+    if left_out:
+        told = f"  the best and the newest of them; {left_out} others: velodrome status {status.sweep} --json"
+        console.print(Text(told, style="dim"), soft_wrap=True)
+    mine = listed
     goals = [goal.metric.removeprefix("val/") for goal in status.objectives]
     names = differing([trial.params for trial in mine])
     columns = [
@@ -130,6 +137,18 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
             console.print(
                 Text(f"  trial {trial.number}: {printable(trial.reason)}", style="red"), soft_wrap=True
             )
+
+
+def worth_listing(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Sequence[TrialStatus], int]:
+    """The trials that a person looks for among thousands, by number, and how many others there are."""
+    if len(mine) <= MANY_TRIALS:
+        return mine, 0
+    sign = -1.0 if maximize else 1.0
+    complete = [trial for trial in mine if trial.state == "complete" and trial.values]
+    best = sorted(complete, key=lambda trial: sign * (trial.values or (0.0,))[0])[:LISTED_OF_MANY]
+    unended = [trial for trial in mine if trial.state in ("running", "waiting")]
+    kept = {trial.number: trial for trial in (*best, *unended[:LISTED_OF_MANY], *mine[-LISTED_OF_MANY:])}
+    return [kept[number] for number in sorted(kept)], len(mine) - len(kept)
 
 
 def differing(params: Sequence[dict[str, Any]]) -> list[str]:

@@ -139,7 +139,7 @@ def _register(ledger: Ledger, prepared: Prepared, *, new: bool, accept_code_chan
             spec, fingerprint=prepared.fingerprint, facts=facts_of(prepared), at=time.time()
         )
         return views.sweep_by_id(ledger, created)
-    if not views.journal_records(ledger, known.id):
+    if not views.has_journal(ledger, known.id):
         return _rewritten(ledger, known, prepared)
     carried = carry(known.spec, prepared.spec)
     _refuse_other(known, prepared, carried, accept_code_change)

@@ -41,12 +41,12 @@ def make_pruner(options: Mapping[str, Any], reports: int) -> optuna.pruners.Base
     """
     from optuna import pruners
 
+    from infra.halving import IndexedHalving
+
     given = {key: value for key, value in options.items() if key != "name"}
     match options["name"]:
         case "asha":
-            return pruners.SuccessiveHalvingPruner(
-                min_resource=given.get("min_epochs", 1), reduction_factor=given.get("reduction", 3)
-            )
+            return IndexedHalving(min_epochs=given.get("min_epochs", 1), reduction=given.get("reduction", 3))
         case "hyperband":
             return pruners.HyperbandPruner(
                 min_resource=given.get("min_epochs", 1),

@@ -7,7 +7,8 @@ coordinator's transaction takes them: what Optuna knows and what the ledger says
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -24,27 +25,28 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
     """Optuna's operations: replayed from the ledger, and gathered for the next transaction."""
 
     def __init__(self, records: Iterable[str]) -> None:
-        """Takes the records in their order.
-
-        Raises:
-            LedgerDamaged: one can't be read.
-        """
-        try:
-            self._unread = [json.loads(record) for record in records]
-        except ValueError as error:
-            raise LedgerDamaged(
-                "every operation of Optuna's in the ledger must be what was written",
-                str(error),
-                "restore the ledger from a copy",
-            ) from error
+        """Takes the records in their order."""
+        self._replayed: Iterable[str] | None = records  # decoded one by one, while Optuna reads them
+        self._unread: list[dict[str, Any]] = []
         self._position = 0  # of the first of `_unread`; Optuna asks for what it has not read yet
         self._pending: list[str] = []
 
-    def read_logs(self, log_number_from: int) -> list[dict[str, Any]]:
+    def read_logs(self, log_number_from: int) -> Iterable[dict[str, Any]]:
         """Records from a position on; what lies before it will not be asked for again."""
+        if self._replayed is not None:
+            replayed, self._replayed = self._replayed, None
+            return self._counted(replayed)
         self._unread = self._unread[log_number_from - self._position :]
         self._position = log_number_from
         return self._unread
+
+    def _counted(self, records: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Raises:
+        LedgerDamaged: a record can't be read.
+        """
+        for record in records:
+            self._position += 1
+            yield _decoded(record)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Takes records; they are durable once the transaction that takes them is."""
@@ -59,6 +61,18 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
         return pending
 
 
+def _decoded(record: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(record)
+    except ValueError as error:
+        raise LedgerDamaged(
+            "every operation of Optuna's in the ledger must be what was written",
+            str(error),
+            "restore the ledger from a copy",
+        ) from error
+    return found
+
+
 class Studies:
     """One Optuna study a family, in one journal."""
 
@@ -69,8 +83,15 @@ class Studies:
         self._storage = optuna.storages.JournalStorage(self.journal)
         self._spec = spec
         self._studies = {family.name: self._study(family) for family in spec.families}
+        self._pruned = {family.name for family in spec.families if family.pruner["name"] != "none"}
+        if len(spec.objectives) > 1:
+            self._pruned = set()
         self._spaces = {family.name: Space.from_json(family.space) for family in spec.families}
         self._running: dict[tuple[str, int], tuple[int, optuna.trial.Trial]] = {}
+        self._seen: dict[Any, Any] = {}  # distributions, each once
+        for study in self._studies.values():
+            for frozen in study.get_trials(deepcopy=False):
+                self._share(frozen)
 
     def _study(self, family: FamilySpec) -> optuna.Study:
         # Hyperband draws a trial's bracket from the study's name: it must not depend on where the ledger is.
@@ -104,8 +125,8 @@ class Studies:
         return trial.number, params
 
     def report(self, family: str, study_number: int, epoch: int, value: float) -> None:
-        """One epoch's value of the first goal, for the pruner."""
-        if len(self._spec.objectives) == 1:
+        """One epoch's value of the first goal, for the pruner; kept out of the study where none reads it."""
+        if family in self._pruned:
             self._trial(family, study_number)[1].report(value, epoch)
 
     def should_prune(self, family: str, study_number: int) -> bool:
@@ -121,7 +142,17 @@ class Studies:
             reported = self._storage.get_trial(trial_id).intermediate_values
             values = [reported[max(reported)]] if reported else None
         self._storage.set_trial_state_values(trial_id, states[state], values)
+        self._share(self._storage.get_trial(trial_id))
         del self._running[family, study_number]
+
+    def _share(self, frozen: FrozenTrial) -> None:
+        """Lets a trial point to the distributions and names that others have too: Optuna decodes a copy of
+        each for every trial, the larger part of what thousands of them take in memory."""
+        frozen.distributions = {
+            sys.intern(name): self._seen.setdefault(found, found)
+            for name, found in frozen.distributions.items()
+        }
+        frozen.params = {sys.intern(name): value for name, value in frozen.params.items()}
 
     def learn(self, family: FamilySpec, params: dict[str, Any], objective: Sequence[float]) -> int | None:
         """Adds a finished trial of elsewhere (an earlier sweep, a retried failure); None where it does not

@@ -26,20 +26,23 @@ class Book:
         self._trials: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._quota = {family.name: family.trials for family in spec.families}
         self._with_model: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
+        self._open: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._again: deque[TrialRow] = deque()
         self._fresh: deque[TrialRow] = deque()
         for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
             self._trials.setdefault(trial.family, {})[trial.number] = trial
+            self._open.setdefault(trial.family, {})[trial.number] = trial
             self.note_model(trial)
             if trial.state == "waiting":
                 self.queue(trial)
 
     def add(self, trial: TrialRow) -> None:
         """A trial that was just asked for; it is not queued."""
-        self._trials[trial.family][trial.number] = trial
+        self._trials[trial.family][trial.number] = self._open[trial.family][trial.number] = trial
 
     def queue(self, trial: TrialRow) -> None:
         """Puts a trial in line: before all fresh ones if it ran before."""
+        self._open[trial.family][trial.number] = trial  # a failed one that is tried again was closed
         (self._again if trial.attempts else self._fresh).append(trial)
 
     def take_waiting(self, fits: Callable[[TrialRow], bool]) -> TrialRow | None:
@@ -91,5 +94,8 @@ class Book:
         return max(0, self._quota[family] - len(self._trials[family]))
 
     def not_ended(self, family: str) -> list[TrialRow]:
-        """Trials of the family that wait or run."""
-        return [trial for trial in self._trials[family].values() if not trial.ended]
+        """Trials of the family that wait or run. Asked some times a second: those that have ended are looked
+        at once more and never again."""
+        still = {number: trial for number, trial in self._open[family].items() if not trial.ended}
+        self._open[family] = still
+        return list(still.values())

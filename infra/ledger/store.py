@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.errors import Fenced, LedgerUnavailable
 from infra.ledger import schema
 from infra.ledger.database import connect
-from infra.ledger.rows import OwnerRow, TrialRow, trial_to_columns
+from infra.ledger.rows import OwnerRow, TrialRow
+from infra.ledger.writing import owner_epoch, upsert, write_batch
 from infra.spec import SweepSpec
 
 
@@ -132,7 +132,7 @@ class Ledger:
 
     def add_events(self, sweep_id: int, batch: Batch) -> None:
         """Writes a batch of a sweep that nobody runs (a growth, a reading of the test split)."""
-        self.write(lambda connection: _write_batch(connection, sweep_id, batch))
+        self.write(lambda connection: write_batch(connection, sweep_id, batch))
 
     def claim(
         self, sweep_id: int, claimant: OwnerRow, may_take: Callable[[OwnerRow], bool]
@@ -153,9 +153,8 @@ class Ledger:
                 return 0, present
             epoch = (present.epoch if present else 0) + 1
             values = {name: getattr(claimant, name) for name in OwnerRow.__dataclass_fields__}
-            _upsert(
-                connection, schema.owners, [{"sweep_id": sweep_id, **values, "epoch": epoch}], ("sweep_id",)
-            )
+            row = {"sweep_id": sweep_id, **values, "epoch": epoch}
+            connection.execute(upsert(connection.dialect, schema.owners, list(row), ("sweep_id",)), row)
             return epoch, None
 
         epoch, refused_by = self.write(work)
@@ -205,14 +204,12 @@ class Ledger:
         """
 
         def work(connection: Connection) -> None:
-            present = connection.execute(
-                select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == sweep_id)
-            ).scalar()
+            present = owner_epoch(connection, sweep_id)
             if present != epoch:
                 raise Fenced(
                     "only a sweep's owner may write", f"epoch {present} in the ledger, ours is {epoch}"
                 )
-            _write_batch(connection, sweep_id, batch)
+            write_batch(connection, sweep_id, batch)
 
         self.write(work)
 
@@ -233,52 +230,3 @@ def _owner(connection: Connection, sweep_id: int) -> OwnerRow | None:
     if row is None:
         return None
     return OwnerRow(**{name: row[name] for name in OwnerRow.__dataclass_fields__})
-
-
-def _write_batch(connection: Connection, sweep_id: int, batch: Batch) -> None:
-    if batch.journal:
-        _append_journal(connection, sweep_id, batch.journal)
-    if batch.trials:
-        rows = [trial_to_columns(sweep_id, trial) for trial in batch.trials.values()]
-        _upsert(connection, schema.trials, rows, ("sweep_id", "role", "family", "number"))
-    for attempt_id, columns in batch.attempts.items():
-        if "started_at" in columns:
-            connection.execute(insert(schema.attempts).values(id=attempt_id, sweep_id=sweep_id, **columns))
-        else:
-            connection.execute(
-                update(schema.attempts).where(schema.attempts.c.id == attempt_id).values(**columns)
-            )
-    if batch.events:
-        connection.execute(insert(schema.events), [{"sweep_id": sweep_id, **event} for event in batch.events])
-    if batch.sweep:
-        _update_sweep(connection, sweep_id, batch.sweep)
-    if batch.requests_done:
-        done = update(schema.requests).where(schema.requests.c.id.in_(batch.requests_done))
-        connection.execute(
-            done.values(done_at=func.coalesce(schema.requests.c.done_at, schema.requests.c.created_at))
-        )
-
-
-def _append_journal(connection: Connection, sweep_id: int, records: list[str]) -> None:
-    last = connection.execute(
-        select(func.max(schema.journal.c.position)).where(schema.journal.c.sweep_id == sweep_id)
-    ).scalar()
-    start = 0 if last is None else int(last) + 1
-    rows = [{"sweep_id": sweep_id, "position": start + i, "record": text} for i, text in enumerate(records)]
-    connection.execute(insert(schema.journal), rows)
-
-
-def _update_sweep(connection: Connection, sweep_id: int, columns: dict[str, Any]) -> None:
-    values = dict(columns)
-    if "spec" in values:
-        values["spec"] = json.dumps(values["spec"].to_json())
-    if "facts" in values:
-        values["facts"] = json.dumps(values["facts"])
-    connection.execute(update(schema.sweeps).where(schema.sweeps.c.id == sweep_id).values(**values))
-
-
-def _upsert(connection: Connection, table: Any, rows: list[dict[str, Any]], keys: tuple[str, ...]) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(table)
-    changed = {name: statement.excluded[name] for name in rows[0] if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed), rows)

@@ -27,6 +27,7 @@ from infra.spec import SweepSpec
 
 PAGE = 5_000
 KEYS_AT_ONCE = 250
+ROWS_AT_ONCE = 500
 
 Row = TypeVar("Row")
 
@@ -72,7 +73,7 @@ def trials(ledger: Ledger, sweep_id: int, *, role: str | None = "search") -> lis
     if role is not None:
         query = query.where(schema.trials.c.role == role)
     query = query.order_by(schema.trials.c.role.desc(), schema.trials.c.family, schema.trials.c.number)
-    return _read(_trial, _rows(ledger, query))
+    return _read(_trial, _rows(ledger, query, streamed=True))
 
 
 def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str, int]]) -> list[TrialRow]:
@@ -102,6 +103,21 @@ def events(ledger: Ledger, sweep_id: int, *, after: int = 0, limit: int = PAGE) 
     """Up to `limit` events after a position, in order."""
     query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.seq > after)
     return _read(_event, _rows(ledger, query.order_by(schema.events.c.seq).limit(limit)))
+
+
+def changed_trials(
+    ledger: Ledger, sweep_id: int, *, after: int, role: str
+) -> tuple[int, list[tuple[str, str, int]]]:
+    """The last event there is after a position (else the position), and the keys of the role's trials that
+    events after it are about."""
+    columns = schema.events.c
+    newer = (columns.sweep_id == sweep_id, columns.seq > after)
+    (last,) = _rows(ledger, select(func.max(columns.seq).label("seq")).where(*newer))
+    if last["seq"] is None:
+        return after, []
+    query = select(columns.role, columns.family, columns.number).where(*newer, columns.seq <= last["seq"])
+    rows = _rows(ledger, query.where(columns.role == role).distinct(), streamed=True)
+    return int(last["seq"]), [(row["role"], row["family"], row["number"]) for row in rows]
 
 
 def trial_events(ledger: Ledger, sweep_id: int, trial: TrialRow, kind: str | None = None) -> list[EventRow]:
@@ -141,16 +157,25 @@ def open_requests(ledger: Ledger, sweep_id: int) -> list[RequestRow]:
     return _read(_request, _rows(ledger, query.order_by(schema.requests.c.id)))
 
 
-def journal_records(ledger: Ledger, sweep_id: int) -> list[str]:
-    """Optuna's operations of all studies of a sweep, in order."""
+def journal_records(ledger: Ledger, sweep_id: int) -> Iterator[str]:
+    """Optuna's operations of all studies of a sweep, in order; read as they are asked for."""
     query = select(schema.journal.c.record).where(schema.journal.c.sweep_id == sweep_id)
-    return [row["record"] for row in _rows(ledger, query.order_by(schema.journal.c.position))]
+    for row in _rows(ledger, query.order_by(schema.journal.c.position), streamed=True):
+        yield row["record"]
 
 
-def _rows(ledger: Ledger, query: Select[Any]) -> Iterator[RowMapping]:
+def has_journal(ledger: Ledger, sweep_id: int) -> bool:
+    """Whether the search of a sweep has begun."""
+    query = select(schema.journal.c.position).where(schema.journal.c.sweep_id == sweep_id).limit(1)
+    return any(True for _ in _rows(ledger, query))
+
+
+def _rows(ledger: Ledger, query: Select[Any], *, streamed: bool = False) -> Iterator[RowMapping]:
+    """The rows; `streamed` where there may be many: a page of them is in memory at a time."""
+    options = {"yield_per": ROWS_AT_ONCE} if streamed else {}
     try:
         with ledger.engine.connect() as connection:
-            yield from connection.execute(query).mappings().all()
+            yield from connection.execute(query, execution_options=options).mappings()
     except SQLAlchemyError as error:
         raise LedgerUnavailable(
             "the ledger must be readable",

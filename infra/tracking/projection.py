@@ -129,6 +129,8 @@ class Projection:
         set_status(self._tracking, sent.run_id or "", before, status, trial.ended_at)
         seq, epoch = max([sent.seq, *(e.seq for e in events)]), max([sent.epoch, *map(_epoch, reported)])
         self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
+        if trial.ended and trial.key in self.trials:  # what was measured is sent: thousands of trials stay
+            self.trials[trial.key] = replace(trial, metrics={}, facts={})
 
     def _ensure_run(self, key: str, trial: TrialRow) -> tuple[bool, dict[str, str]]:
         """Whether the run was made just now, and the parameters to write into it."""

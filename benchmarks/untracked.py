@@ -1,0 +1,34 @@
+"""`velodrome` without tracking, one side of a comparison: `python -m benchmarks.untracked sweep …`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import infra.tracking.sender
+from flows.cli import main
+
+
+class NoSender:
+    """A sender that sends nothing, and is done at once."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Opens nothing."""
+
+    def start(self) -> None:
+        """Starts nothing."""
+
+    def drain(self, timeout_s: float) -> int:
+        """All is sent."""
+        return 0
+
+    def unsent(self) -> int:
+        """Nothing waits."""
+        return 0
+
+    def stop(self) -> None:
+        """Nothing to end."""
+
+
+if __name__ == "__main__":
+    infra.tracking.sender.Sender = NoSender  # type: ignore[assignment, misc]
+    main()

@@ -1,0 +1,34 @@
+"""A sweep's trials as they stand, kept up to date by reading only what has changed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from infra.ledger import views
+from infra.ledger.rows import TrialRow
+from infra.ledger.store import Ledger
+
+
+class Follower:
+    """The trials of one role of a sweep, for who looks at them again and again.
+
+    They are kept without what was measured (`metrics`, `facts`): thousands of them stay in the driver.
+    """
+
+    def __init__(self, ledger: Ledger, sweep_id: int, role: str) -> None:
+        """Reads nothing yet."""
+        self._ledger, self._sweep_id, self._role = ledger, sweep_id, role
+        self._seq = 0
+        self._trials: dict[tuple[str, str, int], TrialRow] = {}
+
+    def trials(self) -> list[TrialRow]:
+        """All of them, by what the ledger says now; by family and number.
+
+        Raises:
+            LedgerUnavailable: it can't be read now; the next call catches up.
+        """
+        seq, keys = views.changed_trials(self._ledger, self._sweep_id, after=self._seq, role=self._role)
+        for trial in views.trials_by_key(self._ledger, self._sweep_id, keys):
+            self._trials[trial.key] = replace(trial, metrics={}, facts={})
+        self._seq = seq
+        return [self._trials[key] for key in sorted(self._trials)]

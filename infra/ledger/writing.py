@@ -1,0 +1,150 @@
+"""Writing one batch: the statements are put together and compiled once, since a sweep runs each of them
+some times a trial and SQLAlchemy takes longer to build one than SQLite to run it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql import ClauseElement
+
+from infra.ledger import schema
+from infra.ledger.rows import trial_to_columns
+
+if TYPE_CHECKING:
+    from infra.ledger.store import Batch
+
+TRIAL_KEY = ("sweep_id", "role", "family", "number")
+_STARTED = (
+    "id", "sweep_id", "role", "family", "number", "ordinal", "lane", "lane_facts", "started_at", "ended_at",
+    "outcome", "detail",
+)  # fmt: skip
+_ENDED = ("ended_at", "outcome", "detail")
+_EVENT = ("sweep_id", "at", "kind", "role", "family", "number", "payload")
+_JOURNAL = ("sweep_id", "position", "record")
+
+
+class Statement:
+    """SQL text for one driver, and the order in which it takes its parameters."""
+
+    def __init__(self, clause: ClauseElement, dialect: Dialect, names: Sequence[str]) -> None:
+        """Compiles it.
+
+        Args:
+            names: of the parameters, where the clause itself does not have them all (an insert's columns).
+        """
+        compiled: Any = clause.compile(dialect=dialect, column_keys=list(names) or None)
+        self._text, self._order = str(compiled), compiled.positiontup
+
+    def run(self, connection: Connection, *rows: Mapping[str, Any]) -> Any:
+        """Executes it once for each row of parameters."""
+        taken = [self._taken(row) for row in rows]
+        return connection.exec_driver_sql(self._text, taken if len(taken) > 1 else taken[0])
+
+    def _taken(self, row: Mapping[str, Any]) -> Any:
+        return dict(row) if self._order is None else tuple(row[name] for name in self._order)
+
+
+class Statements:
+    """What commits consist of, for one kind of database."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        """Compiles them all."""
+
+        def made(clause: ClauseElement, *names: str) -> Statement:
+            return Statement(clause, dialect, names)
+
+        by_sweep = bindparam("of_sweep")
+        self.owner_epoch = made(
+            select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep), "of_sweep"
+        )
+        self.last_position = made(
+            select(func.max(schema.journal.c.position)).where(schema.journal.c.sweep_id == by_sweep),
+            "of_sweep",
+        )
+        self.journal = made(insert(schema.journal).inline(), *_JOURNAL)
+        self.event = made(insert(schema.events).inline(), *_EVENT)
+        trial_columns = [column.name for column in schema.trials.columns]
+        self.trial = made(upsert(dialect, schema.trials, trial_columns, TRIAL_KEY), *trial_columns)
+        self.attempt_started = made(insert(schema.attempts).inline(), *_STARTED)
+        self.attempt_ended = made(
+            update(schema.attempts).where(schema.attempts.c.id == bindparam("of_attempt")),
+            *_ENDED, "of_attempt",
+        )  # fmt: skip
+
+
+def upsert(dialect: Dialect, table: Table, columns: Sequence[str], keys: Sequence[str]) -> Any:
+    """An insert of these columns that overwrites the row of the same key."""
+    statement = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+    changed = {name: statement.excluded[name] for name in columns if name not in keys}
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+
+
+def write_batch(connection: Connection, sweep_id: int, batch: Batch) -> None:
+    """Writes all of a batch within the connection's transaction."""
+    use = statements(connection)
+    if batch.journal:
+        _append_journal(connection, sweep_id, batch.journal)
+    if batch.trials:
+        use.trial.run(connection, *(trial_to_columns(sweep_id, trial) for trial in batch.trials.values()))
+    for attempt_id, columns in batch.attempts.items():
+        _write_attempt(connection, sweep_id, attempt_id, columns)
+    if batch.events:
+        use.event.run(connection, *({"sweep_id": sweep_id, **event} for event in batch.events))
+    if batch.sweep:
+        _update_sweep(connection, sweep_id, batch.sweep)
+    if batch.requests_done:
+        done = update(schema.requests).where(schema.requests.c.id.in_(batch.requests_done))
+        connection.execute(
+            done.values(done_at=func.coalesce(schema.requests.c.done_at, schema.requests.c.created_at))
+        )
+
+
+def owner_epoch(connection: Connection, sweep_id: int) -> int | None:
+    """The epoch of the sweep's owner row; None where there is none."""
+    found: int | None = statements(connection).owner_epoch.run(connection, {"of_sweep": sweep_id}).scalar()
+    return found
+
+
+def _write_attempt(
+    connection: Connection, sweep_id: int, attempt_id: str, columns: Mapping[str, Any]
+) -> None:
+    use = statements(connection)
+    if "started_at" in columns:
+        whole = {**dict.fromkeys(_ENDED), **columns, "id": attempt_id, "sweep_id": sweep_id}
+        use.attempt_started.run(connection, whole)
+    else:
+        use.attempt_ended.run(connection, {**columns, "of_attempt": attempt_id})
+
+
+def _append_journal(connection: Connection, sweep_id: int, records: Sequence[str]) -> None:
+    use = statements(connection)
+    last = use.last_position.run(connection, {"of_sweep": sweep_id}).scalar()
+    start = 0 if last is None else int(last) + 1
+    rows = ({"sweep_id": sweep_id, "position": start + i, "record": text} for i, text in enumerate(records))
+    use.journal.run(connection, *rows)
+
+
+def _update_sweep(connection: Connection, sweep_id: int, columns: Mapping[str, Any]) -> None:
+    values = dict(columns)
+    if "spec" in values:
+        values["spec"] = json.dumps(values["spec"].to_json())
+    if "facts" in values:
+        values["facts"] = json.dumps(values["facts"])
+    connection.execute(update(schema.sweeps).where(schema.sweeps.c.id == sweep_id).values(**values))
+
+
+def statements(connection: Connection) -> Statements:
+    """Those of the connection's kind of database."""
+    dialect = connection.dialect
+    kind = f"{dialect.name}+{dialect.driver}"
+    if kind not in _known:
+        _known[kind] = Statements(dialect)
+    return _known[kind]
+
+
+_known: dict[str, Statements] = {}

@@ -15,6 +15,7 @@ from flows.confirmation import Confirmation
 from flows.confirmed import ROLE, origin_of
 from flows.naming import find
 from flows.ownership import taken
+from flows.recorded import refuse_other_code
 from infra.errors import Refused, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -46,8 +47,8 @@ def confirm(
         seeds: how many, the same for all candidates.
 
     Raises:
-        WrongInput: no such sweep, nothing or too little to confirm, no test part, or the options exclude
-            each other.
+        WrongInput: no such sweep, nothing or too little to confirm, no test part, another code than the
+            search had, or the options exclude each other.
         Refused: no confirmation succeeded.
         OwnedElsewhere, ClusterUnavailable, Interrupted: as `sweep`.
     """
@@ -57,6 +58,7 @@ def confirm(
     try:
         _check_test_part(row)
         chosen = _candidates(ledger, row, top)
+        refuse_other_code(row, sorted({trial.family for trial in chosen}))
         _enter(ledger, row, chosen, seeds)
         if any(not trial.ended for trial in views.trials(ledger, row.id, role=ROLE)):
             run(ledger, row, place, address=address, role=ROLE)

@@ -13,6 +13,7 @@ from flows.evidence.verdicts import CONFIDENCE, Interval, PairedComparison
 
 RESAMPLES = 10_000
 _CHUNK = 4_000_000  # drawn numbers held at once: 32 MB
+_DEARER = 6  # a kind's share of a multinomial draw costs so much more than an example drawn by itself
 
 
 def two_level_bootstrap(
@@ -149,17 +150,28 @@ def paired_bootstrap(
 def _resampled_means(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     """Means over resampled columns: (rows, columns) to (resamples, rows).
 
-    Equal columns are drawn together by their frequency, which is the same distribution: of right or wrong
-    there are few different columns, however many examples.
+    Equal columns are drawn together by their frequency where that is quicker, which is the same distribution:
+    of right or wrong there are few different columns, however many examples.
     """
     kinds, frequency = np.unique(table, axis=1, return_counts=True)
     columns = table.shape[1]
+    if kinds.shape[1] * _DEARER > columns:
+        return _one_by_one(table, rng, resamples)
     means = np.empty((resamples, table.shape[0]))
     step = max(1, _CHUNK // kinds.shape[1])
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         weights = rng.multinomial(columns, frequency / columns, size=size)
         means[start : start + size] = weights @ kinds.T / columns
+    return means
+
+
+def _one_by_one(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:
+    columns = table.shape[1]
+    means = np.empty((resamples, table.shape[0]))
+    for index in range(resamples):
+        weights = np.bincount(rng.integers(columns, size=columns, dtype=np.int32), minlength=columns)
+        means[index] = table @ weights / columns
     return means
 
 

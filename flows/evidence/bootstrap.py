@@ -117,34 +117,41 @@ def paired_bootstrap(
         ValueError: no score, or different numbers of them.
     """
     differences = differences_of(challenger, champion)
-    count = differences.size
-    mean = float(differences.mean())
-    deviation = float(differences.std(ddof=1)) if count > 1 else 0.0
-    if deviation <= 1e-12 * max(1.0, abs(mean)):  # nothing to resample: the sign test decides
-        low = high = mean
-        p_value = max(0.5**count, 1 / (resamples + 1)) if mean > margin else 1.0
-    else:
-        error = deviation / math.sqrt(count)
-        ratios = _studentised(differences, np.random.default_rng(seed), resamples)
-        above = int((ratios >= (mean - margin) / error - 1e-12).sum())
-        p_value = (1 + above) / (1 + resamples)
-        tail = (1 - confidence) / 2
-        lowest, highest = np.quantile(ratios, [tail, 1 - tail], method="closest_observation")
-        low = max(mean - float(highest) * error, float(differences.min()))
-        high = min(mean - float(lowest) * error, float(differences.max()))
+    low, high, p_value = _studentised_test(differences, margin, confidence, seed, resamples)
     return PairedComparison(
-        difference=mean,
+        difference=float(differences.mean()),
         low=low,
         high=high,
         confidence=confidence,
         p_value=p_value,
         margin=margin,
-        examples=count,
-        deviation=deviation,
+        examples=differences.size,
+        deviation=_deviation(differences),
         method="paired bootstrap, studentised",
         won=int((differences > 0).sum()),
         lost=int((differences < 0).sum()),
     )
+
+
+def _studentised_test(
+    differences: Floats, margin: float, confidence: float, seed: int, resamples: int
+) -> tuple[float, float, float]:
+    """Both ends of the interval, and the one-sided p-value."""
+    mean, deviation, count = float(differences.mean()), _deviation(differences), differences.size
+    if deviation <= 1e-12 * max(1.0, abs(mean)):  # nothing to resample: the sign test decides
+        return mean, mean, max(0.5**count, 1 / (resamples + 1)) if mean > margin else 1.0
+    error = deviation / math.sqrt(count)
+    ratios = _studentised(differences, np.random.default_rng(seed), resamples)
+    above = int((ratios >= (mean - margin) / error - 1e-12).sum())
+    tail = (1 - confidence) / 2
+    lowest, highest = np.quantile(ratios, [tail, 1 - tail], method="closest_observation")
+    low = max(mean - float(highest) * error, float(differences.min()))
+    high = min(mean - float(lowest) * error, float(differences.max()))
+    return low, high, (1 + above) / (1 + resamples)
+
+
+def _deviation(differences: Floats) -> float:
+    return math.sqrt(_variance(differences))
 
 
 def _resampled_means(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:

@@ -226,11 +226,11 @@ def _compared(
         compared=len(every),
         deviations=tuple(deviations),
         weights=weights,
-        circumstances=tuple(_circumstances(row, lane)),
+        circumstances=tuple(_circumstances(row, trial.family, lane)),
     )
 
 
-def _circumstances(row: SweepRow, lane: Mapping[str, Any]) -> list[Circumstance]:
+def _circumstances(row: SweepRow, family: str, lane: Mapping[str, Any]) -> list[Circumstance]:
     before: dict[str, str] = dict(row.facts.get("versions") or {})
     after = installed_versions([name for name in before if name != "python"])
     git = row.facts.get("git") or {}
@@ -238,6 +238,8 @@ def _circumstances(row: SweepRow, lane: Mapping[str, Any]) -> list[Circumstance]
         now = git_facts(Path(row.facts.get("base", ".")))
         before["commit"] = _commit(git)
         after["commit"] = _commit(now)
+    if family in row.facts.get("code_changed", ()):
+        before["code"], after["code"] = "maybe from before a change that was accepted", "from after it"
     before["device"] = "cuda" if lane.get("gpus") else "cpu"
     after["device"] = _device(lane).partition(":")[0]
     return [

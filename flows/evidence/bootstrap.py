@@ -69,14 +69,14 @@ def interval_over_seeds(values: Numbers, *, confidence: float = CONFIDENCE) -> I
     if numbers.size < 2:
         return None
     mean, error = float(numbers.mean()), math.sqrt(_variance(numbers) / numbers.size)
-    if error == 0:
-        return _exact(mean, confidence)
     return _t_interval(mean, error, numbers.size - 1.0, confidence)
 
 
 def _t_interval(estimate: float, error: float, freedom: float, confidence: float) -> Interval:
     from scipy import stats
 
+    if error == 0:
+        return _exact(estimate, confidence)
     reach = error * float(stats.t.ppf(0.5 + confidence / 2, freedom))
     p_value = float(2 * stats.t.sf(abs(estimate) / error, freedom))
     return Interval(

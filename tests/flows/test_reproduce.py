@@ -106,10 +106,11 @@ def test_versions_and_device_that_differ_are_named(home, linear, velodrome):
     ledger, row = find("sugar", home)
     ledger.close()
     change_facts(home, "sugar", versions={**row.facts["versions"], "torch": "1.0"}, git={"commit": "c0ffee"})
+    change_facts(home, "sugar", code_changed=["linear_regression"])
     found = public.reproduce("sugar", trial=0)
     assert found.verdict == "identical"
     named = {one.name: one for one in found.circumstances}
-    assert set(named) == {"torch", "commit"}
+    assert set(named) == {"torch", "commit", "code"}
     assert named["torch"].recorded == "1.0"
     assert "was 1.0, is" in velodrome("reproduce", "sugar", "--trial", "0").out
 

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from flows.compare import compare
     from flows.confirm import confirm
     from flows.doctor import doctor
+    from flows.export import export
     from flows.extend import extend
     from flows.families import families
     from flows.logs import logs
     from flows.new import new
     from flows.plan import plan
     from flows.remove import remove
+    from flows.reproduce import reproduce
     from flows.retry import retry
     from flows.schema import schema
     from flows.show import show
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor extend families logs new plan remove retry schema show status stop sweep
-ui"""
+_COMMANDS = """compare confirm doctor export extend families logs new plan remove reproduce retry schema show
+status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -47,12 +49,14 @@ __all__ = [
     "compare",
     "confirm",
     "doctor",
+    "export",
     "extend",
     "families",
     "logs",
     "new",
     "plan",
     "remove",
+    "reproduce",
     "retry",
     "schema",
     "show",

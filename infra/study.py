@@ -71,6 +71,14 @@ class Studies:
             load_if_exists=True,
         )
 
+    def study(self, family: str) -> optuna.Study:
+        """A family's study, to be read.
+
+        Raises:
+            KeyError: no family of the sweep has the name.
+        """
+        return self._studies[family]
+
     def ask(self, family: FamilySpec, number: int, lanes: int) -> tuple[int, dict[str, Any]]:
         """A new trial: Optuna's number and the parameters."""
         study = self._studies[family.name]

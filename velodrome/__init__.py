@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from flows.new import new
     from flows.plan import plan
     from flows.remove import remove
+    from flows.report import report
     from flows.retry import retry
     from flows.schema import schema
     from flows.show import show
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor extend families logs new plan remove retry schema show status stop sweep
-ui"""
+_COMMANDS = """compare confirm doctor extend families logs new plan remove report retry schema show status stop
+sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -53,6 +54,7 @@ __all__ = [
     "new",
     "plan",
     "remove",
+    "report",
     "retry",
     "schema",
     "show",

@@ -1,8 +1,9 @@
-"""Commands that look: status, show, logs, compare."""
+"""Commands that look: status, show, logs, compare, report."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -124,6 +125,32 @@ def compare(
         from flows.leaderboard import print_leaderboard
 
         print_leaderboard(stdout(), result, next_steps=False)
+
+
+@example("velodrome report digits --out digits.html")
+def report(
+    name: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Where to write; by default NAME-report.html here."),
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency/--no-latency", help="Measure models that were not measured here yet.")
+    ] = True,
+    json: Json = False,
+) -> None:
+    """One self-contained HTML page with plots, also kept in MLflow."""
+    from flows.report import report as verb
+
+    result = verb(name, out=out, latency=latency, say=note)
+    if result.note:
+        note(f"warning: {result.note}")
+    if json:
+        emit(result)
+        return
+    sys.stdout.write(f"{result.path}\n")
+    if result.run_id:
+        note(f"kept as report.html with MLflow's run {result.run_id}")
 
 
 def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:

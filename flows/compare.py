@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flows.compare_columns import RowColumn, columns_of, in_order, pick, read_condition
 from flows.compare_rows import rows_of
@@ -193,7 +194,7 @@ def _warnings(kinds: Sequence[Judged], groups: Groups, sweeps: Sequence[SweepRow
     """Why groups can't be put in one order, one line for each kind of difference."""
     if len(kinds) < 2:
         return ()
-    differ = {
+    differ: dict[str, set[Any]] = {
         "were judged by different objectives": {judged.objectives for judged in kinds},
         "saw different data": {judged.fingerprint for judged in kinds},
         "split the data differently": {judged.split for judged in kinds},

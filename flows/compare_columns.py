@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from flows.compared import COSTS, Row
+from flows.compared import COSTS, Row, Spread
 from flows.wording import number
 from infra.errors import WrongInput
 from infra.names import shown
@@ -52,8 +52,8 @@ def columns_of(rows: Sequence[Row], goals: Sequence[Objective]) -> dict[str, Row
         *_of_objectives(goals),
         RowColumn(name="error", direction="minimize", of=lambda row: row.error.std if row.error else None),
         RowColumn(name="median", direction=goal, of=lambda row: row.trials.median if row.trials else None),
-        RowColumn(name="confirmed", direction=goal, of=lambda row: row.confirmed and row.confirmed.mean),
-        RowColumn(name="test", direction=goal, of=lambda row: row.tested and row.tested.mean),
+        RowColumn(name="confirmed", direction=goal, of=lambda row: _mean(row.confirmed)),
+        RowColumn(name="test", direction=goal, of=lambda row: _mean(row.tested)),
         RowColumn(name="trivial", direction=goal, of=lambda row: row.trivial),
         *(RowColumn(name=name, direction="minimize", of=_cost(name)) for name in COSTS),
     ]
@@ -74,6 +74,10 @@ def _of_objectives(goals: Sequence[Objective]) -> list[RowColumn]:
         for name in dict.fromkeys((goal.metric, goal.metric.removeprefix("val/"))):
             made.append(RowColumn(name=name, direction=goal.direction, of=_value(place)))
     return made
+
+
+def _mean(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.mean
 
 
 def _value(place: int) -> Callable[[Row], Value]:

@@ -85,8 +85,9 @@ def _row(
     return Row(
         sweep=sweep.label, family=trial.family, number=trial.number,
         goals=tuple(entry.metric for entry in sweep.spec.objectives), values=values, params=trial.params,
-        error=_error(confirmed, by_examples, rows), example_error=by_examples, trials=spread_of(complete, goal.direction), confirmed=confirmed,
-        confirmed_values=by_seed, tested=spread_of(tested, goal.direction),
+        error=_error(confirmed, by_examples, rows), example_error=by_examples,
+        trials=spread_of(complete, goal.direction), confirmed=confirmed, confirmed_values=by_seed,
+        tested=spread_of(tested, goal.direction),
         trivial=trivial.get(goal.metric, trivial.get(short)), costs=costs,
         latency_from="lane" if costs["latency_ms"] is not None else None, metrics=dict(trial.metrics),
         data_fingerprint=sweep.fingerprint or None, validation_rows=rows, model=folder, manifest=manifest,

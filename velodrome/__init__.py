@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor extend families logs new plan remove report retry schema show status stop
-sweep ui"""
+_COMMANDS = """compare confirm doctor extend families logs new plan remove report retry schema show status
+stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",

@@ -31,7 +31,7 @@ class Axis:
 
 
 def axes_of(family: FamilySpec, trials: Sequence[TrialRow]) -> list[Axis]:
-    """An axis for every searched parameter that has at least two values (a `when` that left it out is one)."""
+    """An axis for every searched parameter with at least two values (left out by a `when` is one)."""
     axes = []
     for entry in family.space.get("parameters", ()):
         if entry.get("type") == "constant":
@@ -49,13 +49,18 @@ def is_log(entry: Mapping[str, Any]) -> bool:
 
 def axis_of(name: str, params: Sequence[Mapping[str, Any]], *, log: bool) -> Axis | None:
     """The axis of one parameter; None where no trial has it."""
-    found = [entry.get(name) for entry in params]
+    found = [_given(entry[name]) if name in entry else None for entry in params]
     there = [value for value in found if value is not None]
     if not there:
         return None
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in there):
         return _numeric(name, found, log=log and min(there) > 0)
     return _listed(name, found)
+
+
+def _given(value: Any) -> Any:
+    """A value that is null in the sweep file is a choice of its own, unlike a parameter that is not there."""
+    return "none" if value is None else value
 
 
 def _numeric(name: str, found: Sequence[float | None], *, log: bool) -> Axis:

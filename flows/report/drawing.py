@@ -31,7 +31,7 @@ class Figure:
 
     def to_json(self) -> dict[str, Any]:
         """What the page's script draws."""
-        return {"id": self.id, "data": self.data, "layout": self.layout, "height": self.height_px}
+        return {"id": f"plot-{self.id}", "data": self.data, "layout": self.layout, "height": self.height_px}
 
 
 def label(text: object, most: int = 80) -> str:

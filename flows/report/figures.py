@@ -54,7 +54,7 @@ def history_figure(material: Material, place: int = 0) -> Figure | None:
             y=rounded(e.best for e in points),
             line={"shape": "hv", "width": 2, "color": faded(BAD, 0.8)},
             hoverinfo="skip",
-        )  # fmt: skip
+        )
     )
     return Figure(
         id=f"history-{place}", data=traces, alt=f"{goal.metric} of each trial in the order of their ends",
@@ -103,7 +103,7 @@ def expected_figure(material: Material) -> Figure | None:
                 hoverinfo="skip",
                 showlegend=False,
                 **group,
-            )  # fmt: skip
+            )
         )
         traces.append(
             scatter(
@@ -113,25 +113,31 @@ def expected_figure(material: Material) -> Figure | None:
                 line={"width": 2.5, "color": colour(index)},
                 hovertext=[f"best of {n}: {m:.5g} ± {o:.2g}" for n, m, o in zip(x, mean, off, strict=True)],
                 **group,
-            )  # fmt: skip
+            )
         )
     if not traces:
         return None
     return Figure(
         id="expected", data=traces, alt="expected best value against the number of trials",
-        layout=layout("trials", f"expected best {_name(goal)}", yaxis={"range": view_of(means, 0.15)}),
+        layout=layout("trials", f"expected best {_name(goal)}", yaxis={"range": _padded(means)}),
     )  # fmt: skip
 
 
+def _padded(values: Sequence[float]) -> list[float] | None:
+    """All of them and some air: the deviations of the first few trials may leave the view."""
+    more = 0.12 * (max(values) - min(values))
+    return [min(values) - more, max(values) + more] if more else None
+
+
 def values_for_expectation(trials: Sequence[TrialRow], goal: Objective) -> list[float]:
-    """Of every trial that ended: its value, for a pruned one what it had reached, for a failed one the worst."""
+    """Of every trial that ended: its value, of a pruned one what it reached, of a failed one the worst."""
     values = [value for trial in trials if (value := value_of(trial)) is not None]
     failed = sum(trial.state == "failed" for trial in trials)
     return [*values, *([worst_of(values, goal.direction)] * failed if values else [])]
 
 
 def curves_figure(material: Material) -> Figure | None:
-    """Learning curves: pruned ones grey below, complete ones in their family's colour, the best one strong."""
+    """Learning curves: pruned ones grey, complete ones in their family's colour, the best one strong."""
     if not material.curves:
         return None
     metric = material.curve_metric
@@ -216,7 +222,7 @@ def front_figure(material: Material) -> Figure | None:
                 x=rounded((t.objective or [])[1] for t in kept),
                 y=rounded((t.objective or [])[0] for t in kept),
                 hovertext=[said(t, (t.objective or [])[0], goals[0].metric) for t in kept],
-            )  # fmt: skip
+            )
         )
     traces.insert(0, _front_line([t for t in complete if t.key in ahead], goals))
     return Figure(
@@ -226,7 +232,7 @@ def front_figure(material: Material) -> Figure | None:
 
 
 def _front_line(trials: Sequence[TrialRow], goals: Sequence[Objective]) -> dict[str, object]:
-    """Steps along the front of the first two objectives alone (with a third, the front's points lie off it)."""
+    """Along the front of the first two objectives alone (with a third, the front's points lie off it)."""
     signs = [-1.0 if goal.direction == "maximize" else 1.0 for goal in goals[:2]]
     pairs = [(trial.objective or [])[:2] for trial in trials]
     keep = undominated([[s * v for s, v in zip(signs, pair, strict=True)] for pair in pairs])

@@ -66,6 +66,9 @@ def _ped_anova(study: Study, target: Callable[[FrozenTrial], float]) -> tuple[di
     evaluator: Any = PedAnovaImportanceEvaluator()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings(
+            "ignore", message="PedAnovaImportanceEvaluator computes", category=UserWarning
+        )
         try:
             found = get_param_importances(study, evaluator=evaluator, target=target)
         except (ValueError, RuntimeError) as error:  # a space without a parameter that all trials have, …

@@ -13,6 +13,7 @@
     layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
     layout.font = { color: soft, size: 12, family: getComputedStyle(document.body).fontFamily };
     layout.hoverlabel = { bgcolor: card, bordercolor: line, align: "left", font: { color: ink, size: 12 } };
+    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: line, activecolor: soft };
     layout.height = figure.height;
     layout.autosize = true;
     for (const name of ["xaxis", "yaxis"]) {
@@ -28,7 +29,7 @@
     }
     return [data, layout];
   };
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const config = { responsive: true, displayModeBar: matchMedia("(max-width: 640px)").matches ? false : "hover", displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
   const draw = () => figures.forEach((figure) => Plotly.react(figure.id, ...themed(figure), config));
   draw();
   dark.addEventListener("change", draw);

@@ -1,4 +1,4 @@
-"""The page's sections, each with its tables, figures and words; those without anything to say are left out."""
+"""The page's sections, each with its tables, figures and words; those with nothing to say are left out."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Section:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to show."""
-        return not (self.tables or self.figures or self.blocks or self.warnings)
+        return not (self.tables or self.figures or self.blocks or self.warnings or self.remarks)
 
 
 def sections_of(material: Material) -> list[Section]:
@@ -87,7 +87,7 @@ def _leaderboard(material: Material) -> Section:
     missing = material.comparison.without
     return Section(
         id="leaderboard", short="Leaderboard", title="Leaderboard",
-        about="The best trials of each family by validation, what they cost, and what always guessing scores.",
+        about="The best trials of each family by validation, what they cost, and what guessing scores.",
         tables=tuple(_board(group) for group in groups),
         remarks=tuple(line for group in groups for line in [*remarks(group), group.note] if line),
         warnings=(f"no complete trial: {', '.join(missing)}",) if missing else (),
@@ -130,8 +130,8 @@ def _history(material: Material) -> Section:
     goals = material.sweep.spec.objectives
     return Section(
         id="history", short="History", title="Optimisation history",
-        about="Every trial in the order in which they ended; crosses are pruned ones with what they had reached. "
-        "Far-off values may lie outside the view: double-click shows all.",
+        about="Every trial in the order in which they ended; crosses are pruned ones with what they had "
+        "reached. Far-off values may lie outside the view: double-click shows all.",
         figures=_there(*(figures.history_figure(material, place) for place in range(min(3, len(goals))))),
     )  # fmt: skip
 
@@ -139,8 +139,8 @@ def _history(material: Material) -> Section:
 def _expected(material: Material) -> Section:
     return Section(
         id="expected-best", short="Budget", title="Expected best against budget",
-        about="How good the best of n trials is to be expected, ± one deviation (Dodge et al. 2019, Show Your "
-        "Work): where a curve is flat, more trials bring little; where two cross, the ranking depends on "
+        about="How good the best of n trials is to be expected, ± one deviation (Dodge et al. 2019, Show "
+        "Your Work): where a curve is flat, more trials bring little; where two cross, the order depends on "
         "the budget. It takes trials as drawn independently, as random search draws them; pruned ones "
         "count with what they had reached, failed ones as the worst.",
         figures=_there(figures.expected_figure(material)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from flows.compared import Row
 from flows.report.axes import Axis, axes_of, is_log
@@ -16,8 +17,8 @@ from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, Objective
 
 MOST_LINES = 1_000
-MOST_AXES = 12
-AXIS_PX = 96
+MOST_AXES = 11
+AXIS_PX = 82
 RATE, OPTIMIZER = "learning_rate", "optimizer"
 
 
@@ -101,7 +102,7 @@ def slice_figure(material: Material, index: int) -> Figure | None:
         _slice(name, [t for t in trials if str(t.params.get(OPTIMIZER, "")) == name], colour(place), goal)
         for place, name in enumerate(names)
     ]
-    entry = next((e for e in family.space.get("parameters", ()) if e["name"] == RATE), {})
+    entry: dict[str, Any] = next((e for e in family.space.get("parameters", ()) if e["name"] == RATE), {})
     log = is_log(entry) and all(t.params[RATE] > 0 for t in trials)
     axis = {"type": "log", "dtick": 1, "exponentformat": "power"} if log else {}
     values = [value_of(t) or 0.0 for t in trials]
@@ -120,8 +121,8 @@ def _slice(name: str, trials: Sequence[TrialRow], its_colour: str, goal: Objecti
         x=rounded(float(t.params[RATE]) for t in trials), y=rounded(value_of(t) or 0.0 for t in trials),
         hovertext=[said(t, value_of(t) or math.nan, goal.metric) for t in trials],
         marker={
-            "color": its_colour, "size": [9 if done else 5 for done in complete],
-            "opacity": [0.95 if done else 0.4 for done in complete],
+            "color": its_colour, "size": [9 if done else 6 for done in complete],
+            "opacity": [0.95 if done else 0.5 for done in complete],
         },
     )  # fmt: skip
 

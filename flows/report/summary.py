@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flows.compared import Row
 from flows.report.material import Material
 from flows.report.savings import savings_of
 from flows.screens import times
@@ -62,16 +64,17 @@ def _best(material: Material) -> list[Tile]:
     trivial = f"; always guessing scores {number(row.trivial)}" if row and row.trivial is not None else ""
     about = f"{winner.family} #{winner.number}{trivial}"
     tiles = [Tile(title=f"best {goals[0].metric}", value=number(winner.value), about=about)]
-    confirmed = [row for row in material.comparison.rows if row.confirmed and row.tested]
-    if confirmed and confirmed[0].tested is not None and confirmed[0].confirmed is not None:
-        first = confirmed[0]
-        off = f" ± {number(first.tested.std, 2)}" if first.tested and first.tested.std is not None else ""
-        on = (
-            f"{first.family} #{first.number} on {first.confirmed.count if first.confirmed else 0} fresh seeds"
-        )
-        value = number(first.tested.mean) if first.tested else "-"
-        tiles.append(Tile(title="test score, confirmed", value=value, about=f"{on}{off}"))
-    return tiles
+    return [*tiles, *_confirmed(material.comparison.rows)]
+
+
+def _confirmed(rows: Sequence[Row]) -> list[Tile]:
+    """The test score of the configuration that validation ranks first among the confirmed ones."""
+    for row in rows:
+        if row.confirmed is not None and row.tested is not None:
+            off = f" ± {number(row.tested.std, 2)}" if row.tested.std is not None else ""
+            about = f"{row.family} #{row.number} on {row.tested.count} fresh seeds{off}"
+            return [Tile(title="test score, confirmed", value=number(row.tested.mean), about=about)]
+    return []
 
 
 def _trials(material: Material) -> Tile:

@@ -106,7 +106,9 @@ def _split(row: SweepRow) -> str:
 
     given = row.spec.data.get("split") or {}
     try:
-        rule = str(SplitRule.read(given))
+        read = SplitRule.read(given)
+        shares = [f"{share:.6g}" for share in (read.train, read.validation, read.test)]
+        rule = f"{' '.join(shares)} by {read.by}, salt {read.salt!r}"
     except InputError:  # written by another version: what can't be read is equal only to itself
         rule = json.dumps(given, sort_keys=True, default=str)
     columns = row.spec.data.get("columns")

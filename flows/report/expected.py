@@ -22,8 +22,8 @@ def expected_best(values: Sequence[float], direction: Direction) -> ExpectedBest
 
     With V the values, E[max of n] = Σ v (P(V ≤ v)^n - P(V < v)^n) over the distinct values v: Dodge,
     Gururangan, Card, Schwartz and Smith (2019), "Show Your Work: Improved Reporting of Experimental
-    Results", EMNLP, https://aclanthology.org/D19-1224, with the variance of the same distribution. A minimum is
-    the maximum of the negatives.
+    Results", EMNLP, https://aclanthology.org/D19-1224, with the variance of that distribution. A
+    minimum is the maximum of the negatives.
 
     Args:
         values: one number a trial, all finite.

@@ -32,21 +32,21 @@ def importances_of(spec: SweepSpec, journal: Sequence[str]) -> list[Importances]
     Args:
         journal: Optuna's records, as `infra.ledger.views.journal_records` gives them.
     """
-    from infra.study import Studies
+    from infra.study import read_studies
 
-    studies = Studies(spec, journal)
+    studies = read_studies(spec, journal)
     return [
-        _of_one(studies.study(family.name), family.name, place, goal)
+        _of_one(studies.get(family.name), family.name, place, goal)
         for family in spec.families
         for place, goal in enumerate(spec.objectives)
     ]
 
 
-def _of_one(study: Study, family: str, place: int, goal: Objective) -> Importances:
+def _of_one(study: Study | None, family: str, place: int, goal: Objective) -> Importances:
     from optuna.trial import TrialState
 
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(complete) < LEAST_TRIALS:
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if study else []
+    if study is None or len(complete) < LEAST_TRIALS:
         why = f"it takes {LEAST_TRIALS} complete trials, and there are {len(complete)}"
         return Importances(family=family, metric=goal.metric, shares={}, why=why)
     found, why = _ped_anova(study, _target(place, goal))

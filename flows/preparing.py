@@ -129,8 +129,8 @@ def written_in(prepared: Prepared) -> dict[str, Any]:
     """The sweep file as it is now, kept so that an export has what was run."""
     return {
         "file": str(prepared.file.path),
-        "file_text": prepared.file.path.read_text(encoding="utf-8"),
-        "overrides": [override.written for override in prepared.file.written.overrides],
+        "file_text": redact(prepared.file.path.read_text(encoding="utf-8")),
+        "overrides": [redact(override.written) for override in prepared.file.written.overrides],
     }
 
 

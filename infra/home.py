@@ -47,6 +47,11 @@ class Home:
         return self.path / "cache"
 
     @property
+    def latencies(self) -> Path:
+        """How fast kept models were, by machine and model."""
+        return self.path / "latencies"
+
+    @property
     def logs(self) -> Path:
         """What commands and lanes printed."""
         return self.path / "logs"

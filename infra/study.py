@@ -97,7 +97,7 @@ class Studies:
         # Hyperband draws a trial's bracket from the study's name: it must not depend on where the ledger is.
         return optuna.create_study(
             storage=self._storage,
-            study_name=f"{self._spec.label}/{family.name}",
+            study_name=study_name(self._spec, family),
             directions=[goal.direction for goal in self._spec.objectives],
             pruner=make_pruner(family.pruner, family.budget.reports),
             sampler=make_sampler({"name": "random"}, 0),
@@ -180,3 +180,20 @@ class Studies:
             trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, study_number)
             found = self._running[family, study_number] = (trial_id, optuna.trial.Trial(study, trial_id))
         return found
+
+
+def study_name(spec: SweepSpec, family: FamilySpec) -> str:
+    """What a family's study is called."""
+    return f"{spec.label}/{family.name}"
+
+
+def read_studies(spec: SweepSpec, records: Iterable[str]) -> dict[str, optuna.Study]:
+    """Each family's study, to be read only; a family that was never asked has none."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.JournalStorage(LedgerJournal(records))
+    there = {study.study_name for study in storage.get_all_studies()}
+    return {
+        family.name: optuna.load_study(study_name=study_name(spec, family), storage=storage)
+        for family in spec.families
+        if study_name(spec, family) in there
+    }

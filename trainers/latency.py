@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,20 +30,34 @@ def measure_latency(
     Returns:
         `latency_ms` (median) and `latency_p99_ms`; `parameters`; `size_bytes`.
     """
-    deadline = time.perf_counter() + budget_s
     singles = [rows.iloc[i : i + 1] for i in range(len(rows))]
-    seconds: list[float] = []
-    for i in range(WARM_UP + MOST):
-        started = time.perf_counter()
-        if started > deadline and seconds:
-            break
-        predictor.predict(singles[i % len(singles)])
-        seconds.append(time.perf_counter() - started)
-    timed = seconds[WARM_UP:] or seconds[-1:]
-    median, p99 = np.percentile(timed, [50, 99])
+    median, p99 = percentiles_ms(predictor.predict, singles, budget_s=budget_s)
     return {
-        "latency_ms": float(median) * 1e3,
-        "latency_p99_ms": float(p99) * 1e3,
+        "latency_ms": median,
+        "latency_p99_ms": p99,
         "parameters": float(predictor.parameters),
         "size_bytes": float(predictor.size_bytes),
     }
+
+
+def percentiles_ms(
+    predict: Callable[[Any], Any], inputs: Sequence[Any], *, budget_s: float, most: int = MOST
+) -> tuple[float, float]:
+    """Median and 99th percentile of a call, in milliseconds, after a few to warm up.
+
+    Args:
+        inputs: taken in turn; at least one.
+        budget_s: no call is begun after this long; at least one is timed.
+        most: calls that are timed at most.
+    """
+    deadline = time.perf_counter() + budget_s
+    seconds: list[float] = []
+    for i in range(WARM_UP + most):
+        started = time.perf_counter()
+        if started > deadline and seconds:
+            break
+        predict(inputs[i % len(inputs)])
+        seconds.append(time.perf_counter() - started)
+    timed = seconds[WARM_UP:] or seconds[-1:]
+    median, p99 = np.percentile(timed, [50, 99])
+    return float(median) * 1e3, float(p99) * 1e3

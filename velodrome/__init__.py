@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flows.new import new
     from flows.plan import plan
     from flows.remove import remove
+    from flows.report import report
     from flows.reproduce import reproduce
     from flows.retry import retry
     from flows.schema import schema
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor export extend families logs new plan remove reproduce retry schema show
-status stop sweep ui"""
+_COMMANDS = """compare confirm doctor export extend families logs new plan remove report reproduce retry schema
+show status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -56,6 +57,7 @@ __all__ = [
     "new",
     "plan",
     "remove",
+    "report",
     "reproduce",
     "retry",
     "schema",

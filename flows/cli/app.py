@@ -18,7 +18,7 @@ _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
     "Prepare and run": (running.new, running.plan, running.sweep, running.confirm, running.reproduce),
-    "Look": (reading.status, reading.show, reading.logs, reading.compare, reading.export),
+    "Look": (reading.status, reading.show, reading.logs, reading.compare, reading.report, reading.export),
     "Change": (changing.extend, changing.retry, changing.stop, changing.remove),
     "This installation": (installation.families, installation.schema, installation.doctor, installation.ui),
 }

@@ -1,4 +1,4 @@
-"""Commands that look: status, show, logs, compare, export."""
+"""Commands that look: status, show, logs, compare, report, export."""
 
 from __future__ import annotations
 
@@ -85,22 +85,42 @@ def logs(
     _print_pieces((file, piece) for file in result.files for piece in file.pieces())
 
 
-@example("velodrome compare digits digits@2 --csv > leaderboard.csv")
+@example("velodrome compare digits digits@2 --where 'accuracy>=0.9' --pareto accuracy,latency_ms")
 def compare(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Sweeps' names or files.")],
+    top: Annotated[
+        int, typer.Option("--top", metavar="K", min=1, max=1000, help="The best K trials of each family.")
+    ] = 1,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="COLUMN", help="Order by this column, best first.")
+    ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option("--where", metavar="FILTER", help="family=image_cnn, 'accuracy>=0.9'. Repeatable."),
+    ] = None,
+    pareto: Annotated[
+        str | None,
+        typer.Option("--pareto", metavar="A,B", help="Mark the Pareto front of these columns."),
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency/--no-latency", help="Measure models that were not measured here yet.")
+    ] = True,
     json: Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="One line a row, with a header.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="A booktabs table.")] = False,
 ) -> None:
     """A leaderboard over families and sweeps, beside the trivial guess."""
     from flows.compare import compare as verb
 
-    if json and csv:
-        raise typer.BadParameter("--json and --csv exclude each other")
-    result = verb(*names)
+    if json + csv + latex > 1:
+        raise typer.BadParameter("--json, --csv and --latex exclude each other")
+    result = verb(*names, top=top, sort=sort, where=where or (), pareto=pareto, latency=latency, say=note)
     if json:
         emit(result)
-    elif csv:
-        sys.stdout.write(result.to_csv())
+    elif csv or latex:
+        for warning in result.warnings:
+            note(warning)
+        sys.stdout.write(result.to_csv() if csv else result.to_latex())
     else:
         from flows.leaderboard import print_leaderboard
 
@@ -127,6 +147,32 @@ def export(
     from flows.evidence_screens import print_export
 
     print_export(stdout(), result)
+
+
+@example("velodrome report digits --out digits.html")
+def report(
+    name: Name,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Where to write; by default NAME-report.html here."),
+    ] = None,
+    latency: Annotated[
+        bool, typer.Option("--latency/--no-latency", help="Measure models that were not measured here yet.")
+    ] = True,
+    json: Json = False,
+) -> None:
+    """One self-contained HTML page with plots, also kept in MLflow."""
+    from flows.report import report as verb
+
+    result = verb(name, out=out, latency=latency, say=note)
+    if result.note:
+        note(f"warning: {result.note}")
+    if json:
+        emit(result)
+        return
+    sys.stdout.write(f"{result.path}\n")
+    if result.run_id:
+        note(f"kept as report.html with MLflow's run {result.run_id}")
 
 
 def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:

@@ -89,7 +89,7 @@ def sweep(
     if result.state == "stopped":
         note(f"{result.sweep} is stopped: `velodrome sweep {file}` carries it on")
     # By its file, which may name another ledger than the usual one.
-    print_leaderboard(stdout(), compare(str(file.absolute())))
+    print_leaderboard(stdout(), compare(str(file.absolute()), latency=False))
 
 
 @example("velodrome confirm digits --top 3 --seeds 5")

@@ -133,6 +133,12 @@ def trial_events(ledger: Ledger, sweep_id: int, trial: TrialRow, kind: str | Non
     return _read(_event, _rows(ledger, query.order_by(schema.events.c.seq)))
 
 
+def events_of_kind(ledger: Ledger, sweep_id: int, kind: str) -> list[EventRow]:
+    """All events of one kind, in order; meant for kinds of which there are few."""
+    query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.kind == kind)
+    return [_event(row) for row in _rows(ledger, query.order_by(schema.events.c.seq))]
+
+
 def count_events(ledger: Ledger, sweep_id: int, kind: str, *, after: int = 0) -> int:
     """How many events of a kind (`*`: of any) there are after a position."""
     query = select(func.count()).select_from(schema.events).where(schema.events.c.sweep_id == sweep_id)

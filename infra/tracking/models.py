@@ -148,7 +148,12 @@ class Models:
 
 def model_key(identity: str, trial: TrialRow, manifest: str) -> str:
     """What identifies a logged model: its trial and its content."""
-    return f"{trial_key(identity, *trial.key)}/model/{manifest[:16]}"
+    return model_key_of(identity, trial.family, trial.number, manifest, role=trial.role)
+
+
+def model_key_of(identity: str, family: str, number: int, manifest: str, *, role: str = "search") -> str:
+    """The same, by the trial's name."""
+    return f"{trial_key(identity, role, family, number)}/model/{manifest[:16]}"
 
 
 def save_model(

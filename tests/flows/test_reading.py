@@ -210,9 +210,8 @@ def test_compare_ranks_by_direction_beside_the_trivial_guess(home, velodrome):
     assert row["trivial"] == 0.11
     assert row["trials"]["count"] == 2
     assert row["trials"]["median"] == pytest.approx(0.9775)
-    assert row["costs"] == {
-        "parameters": 52_138, "size_bytes": 210_944, "latency_ms": 1.25, "train_seconds": 1.7
-    }  # fmt: skip
+    known = {"parameters": 52_138, "size_bytes": 210_944, "latency_ms": 1.25, "train_seconds": 1.7}
+    assert {name: cost for name, cost in row["costs"].items() if cost is not None} == known
     assert [entry["on_front"] for entry in group["rows"]] == [True, False, False]
 
 

@@ -1,0 +1,5 @@
+"""`velodrome report`: one page on a sweep that needs nothing but a browser."""
+
+from flows.report.verb import Report, report
+
+__all__ = ["Report", "report"]

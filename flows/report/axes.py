@@ -1,0 +1,90 @@
+"""Parameters as axes: numbers, logarithms or places in a list, with a place for "not used"."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.wording import number
+from infra.ledger.rows import TrialRow
+from infra.spec import FamilySpec
+
+MISSING = "not used"
+MOST_CHOICES = 40
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axis:
+    """One parameter over a family's trials.
+
+    Attributes:
+        values: a coordinate a trial; for a logarithmic axis the logarithm to base 10.
+        ticks: coordinates that have a label, ascending, and `labels`: theirs.
+    """
+
+    name: str
+    values: tuple[float, ...]
+    ticks: tuple[float, ...]
+    labels: tuple[str, ...]
+
+
+def axes_of(family: FamilySpec, trials: Sequence[TrialRow]) -> list[Axis]:
+    """An axis for every searched parameter with at least two values (left out by a `when` is one)."""
+    axes = []
+    for entry in family.space.get("parameters", ()):
+        if entry.get("type") == "constant":
+            continue
+        axis = axis_of(entry["name"], [trial.params for trial in trials], log=is_log(entry))
+        if axis is not None and len(set(axis.values)) > 1:
+            axes.append(axis)
+    return axes
+
+
+def is_log(entry: Mapping[str, Any]) -> bool:
+    """Whether a parameter of a space is searched by its logarithm."""
+    return bool(entry.get("log"))
+
+
+def axis_of(name: str, params: Sequence[Mapping[str, Any]], *, log: bool) -> Axis | None:
+    """The axis of one parameter; None where no trial has it."""
+    found = [_given(entry[name]) if name in entry else None for entry in params]
+    there = [value for value in found if value is not None]
+    if not there:
+        return None
+    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in there):
+        return _numeric(name, found, log=log and min(there) > 0)
+    return _listed(name, found)
+
+
+def _given(value: Any) -> Any:
+    """A value that is null in the sweep file is a choice of its own, unlike a parameter that is not there."""
+    return "none" if value is None else value
+
+
+def _numeric(name: str, found: Sequence[float | None], *, log: bool) -> Axis:
+    numbers = [None if v is None else (math.log10(v) if log else float(v)) for v in found]
+    there = [value for value in numbers if value is not None]
+    low, high = min(there), max(there)
+    ticks = [low + (high - low) * part / 4 for part in range(5)] if high > low else [low]
+    labels = [number(10**tick if log else tick, 3) for tick in ticks]
+    if len(there) < len(numbers):  # below the least value, so that no line of a real value passes through
+        below = low - 0.15 * ((high - low) or 1.0)
+        ticks, labels = [below, *ticks], [MISSING, *labels]
+        numbers = [below if value is None else value for value in numbers]
+    coordinates = tuple(value for value in numbers if value is not None)
+    return Axis(name=name, values=coordinates, ticks=tuple(ticks), labels=tuple(labels))
+
+
+def _listed(name: str, found: Sequence[Any]) -> Axis:
+    written = [MISSING if value is None else number(value) for value in found]
+    choices = sorted(set(written), key=lambda text: (text != MISSING, text))
+    place = {text: float(index) for index, text in enumerate(choices)}
+    shown = choices if len(choices) <= MOST_CHOICES else []
+    return Axis(
+        name=name,
+        values=tuple(place[text] for text in written),
+        ticks=tuple(place[text] for text in shown),
+        labels=tuple(text if len(text) <= 18 else text[:17] + "…" for text in shown),
+    )

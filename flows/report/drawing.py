@@ -1,0 +1,98 @@
+"""Plotly figures as plain documents. Colours of text and grids are the page's: it knows light from dark."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.wording import number, printable
+from infra.ledger.rows import TrialRow
+
+PALETTE = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ec4899", "#06b6d4", "#eab308", "#84cc16")
+GREY = "#94a3b8"
+BAD = "#ef4444"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One plot. `min_width_px`: it scrolls sideways on a screen that is narrower. `alt`: in a sentence."""
+
+    id: str
+    data: list[dict[str, Any]]
+    layout: dict[str, Any]
+    alt: str
+    title: str = ""
+    height_px: int = 380
+    min_width_px: int = 0
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the page's script draws."""
+        return {"id": f"plot-{self.id}", "data": self.data, "layout": self.layout, "height": self.height_px}
+
+
+def label(text: object, most: int = 80) -> str:
+    """A text of somebody's for plotly, which takes some HTML in its labels: nothing of it has an effect."""
+    plain = printable(str(text))
+    return html.escape(plain if len(plain) <= most else plain[: most - 1] + "…")
+
+
+def colour(place: int) -> str:
+    """The colour of the so-many-eth family."""
+    return PALETTE[place % len(PALETTE)]
+
+
+def faded(hexadecimal: str, opacity: float) -> str:
+    """The colour, seen through."""
+    red, green, blue = (int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def said(trial: TrialRow, value: float, metric: str) -> str:
+    """What a pointer over a trial shows."""
+    params = [
+        f"{label(name)} = {label(number(entry), 40)}" for name, entry in list(trial.params.items())[:14]
+    ]
+    head = f"<b>{label(trial.family)} #{trial.number}</b>, {trial.state}"
+    return "<br>".join([head, f"{label(metric)} {number(value)}", *params])
+
+
+def rounded(values: Iterable[float], digits: int = 5) -> list[float | None]:
+    """Numbers with so many significant digits; a gap where one is not finite."""
+    return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
+
+
+def scatter(**more: Any) -> dict[str, Any]:
+    """A trace of points or lines."""
+    return {"type": "scatter", "mode": "lines", "hoverinfo": "text", **more}
+
+
+def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
+    """Titles of the axes (escaped here) and what all figures share."""
+    made: dict[str, Any] = {
+        "xaxis": {"title": {"text": label(x)}, "automargin": True, "zeroline": False},
+        "yaxis": {"title": {"text": label(y)}, "automargin": True, "zeroline": False},
+        "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
+        "hovermode": "closest",
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+    }
+    for axis in ("xaxis", "yaxis"):
+        made[axis] |= more.pop(axis, {})
+    return {**made, **more}
+
+
+def view_of(values: Sequence[float], spare: float = 0.06) -> list[float] | None:
+    """A range without the few far-off values that would press all others against the edge; None: all."""
+    finite = sorted(value for value in values if math.isfinite(value))
+    if len(finite) < 8:
+        return None
+    low, middle, high = finite[0], finite[len(finite) // 2], finite[-1]
+    quarter = finite[(3 * len(finite)) // 4] - finite[len(finite) // 4]
+    start, end = max(low, middle - 6 * quarter), min(high, middle + 6 * quarter)
+    if quarter == 0 or (start == low and end == high):
+        return None
+    more = spare * (end - start)
+    return [start - more, end + more]

@@ -1,0 +1,113 @@
+"""Everything that a report says, gathered from the ledger in one go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.compare import compare
+from flows.compared import Comparison
+from flows.naming import find
+from flows.report.history import sampled
+from flows.report.importance import Importances, importances_of
+from flows.show import curve_of
+from flows.status import honest_state, honest_trials, in_file_order
+from infra.home import Home
+from infra.ledger import views
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.store import Ledger
+
+MOST_CURVES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """One trial's metric by epoch."""
+
+    trial: TrialRow
+    epochs: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """One sweep, ready to be told of.
+
+    Attributes:
+        state: as it is; `note`: what a person should know of that.
+        trials: of the search, in the order of the file; `confirmations`: of `confirm`.
+        curve_metric: what `curves` are of; empty where nothing was reported by epoch.
+        test_reads: why, and for how many trainings, the test split was read; in order.
+    """
+
+    sweep: SweepRow
+    state: str
+    note: str
+    trials: tuple[TrialRow, ...]
+    confirmations: tuple[TrialRow, ...]
+    comparison: Comparison
+    curve_metric: str
+    curves: tuple[Curve, ...]
+    importances: tuple[Importances, ...]
+    test_reads: tuple[dict[str, Any], ...]
+
+    def of(self, family: str) -> list[TrialRow]:
+        """One family's trials."""
+        return [trial for trial in self.trials if trial.family == family]
+
+
+def gather(name: str, home: Home, *, latency: bool, say: Callable[[str], None] | None = None) -> Material:
+    """All of one sweep.
+
+    Raises:
+        WrongInput: no such sweep.
+    """
+    ledger, row = find(name, home)
+    try:
+        state, note = honest_state(row, views.owner(ledger, row.id))
+        everything = honest_trials(views.trials(ledger, row.id, role=None), state)
+        trials = in_file_order(row.spec, [t for t in everything if t.role == "search"])
+        metric, curves = _curves(ledger, row, trials)
+        return Material(
+            sweep=row, state=state, note=note, trials=tuple(trials),
+            confirmations=tuple(t for t in everything if t.role != "search"),
+            comparison=compare(name, top=_top(row), latency=latency, home=home, say=say),
+            curve_metric=metric, curves=tuple(curves),
+            importances=tuple(importances_of(row.spec, views.journal_records(ledger, row.id))),
+            test_reads=tuple(event.payload for event in views.events_of_kind(ledger, row.id, "test-read")),
+        )  # fmt: skip
+    finally:
+        ledger.close()
+
+
+def _top(row: SweepRow) -> int:
+    """Trials of each family in the leaderboard: about ten rows in all."""
+    return 10 if len(row.spec.objectives) > 1 else max(1, min(5, 10 // max(1, len(row.spec.families))))
+
+
+def _curves(ledger: Ledger, row: SweepRow, trials: Sequence[TrialRow]) -> tuple[str, list[Curve]]:
+    """Learning curves of a sample of the trials, of the first objective that is reported by epoch."""
+    goals = row.spec.objectives
+    reported = [
+        (trial, curve_of([(e.payload["epoch"], e.payload["metrics"]) for e in events]))
+        for trial in sampled([t for t in trials if t.epochs], goals, MOST_CURVES)
+        if (events := views.trial_events(ledger, row.id, trial, "reported"))
+    ]
+    names = [goal.metric for goal in goals]
+    there = {name for _, points in reported for point in points for name in point.metrics}
+    metric = next((name for name in names if name in there), next(iter(sorted(there, key=_by_use)), ""))
+    curves = []
+    for trial, points in reported:
+        kept = [
+            (p.epoch, p.metrics[metric]) for p in points if math.isfinite(p.metrics.get(metric, math.nan))
+        ]
+        if kept:
+            epochs, values = zip(*kept, strict=True)
+            curves.append(Curve(trial=trial, epochs=epochs, values=values))
+    return metric, curves
+
+
+def _by_use(name: str) -> tuple[bool, str]:
+    return (not name.startswith("val/"), name)

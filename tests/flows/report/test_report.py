@@ -1,0 +1,199 @@
+"""The page: complete, self-contained, escaped, for every kind of sweep; kept in MLflow where it is there."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+import velodrome as public
+from flows.report.material import gather
+from flows.report.page import page_of
+from flows.report.sections import sections_of
+from infra.tracking.attaching import attach
+from infra.tracking.client import Tracking
+from tests.flows.swept import RANDOM, renamed, swept
+from tests.flows.written import ACCURACY, LATENCY, spec_of, trial_of, write_sweep
+from tests.infra.conftest import family, sweep
+
+EVIL = "<script>alert(1)</script>"
+PARTS = {
+    "leaderboard", "history", "expected-best", "learning-curves", "parallel", "importances", "slices",
+    "pruning", "failures", "reproduce",
+}  # fmt: skip
+
+
+def figures_in(page: str) -> list[dict]:
+    found = re.search(r'<script type="application/json" id="figures">(.*?)</script>', page, re.DOTALL)
+    return json.loads(found.group(1))
+
+
+def without_plotly(page: str) -> str:
+    from flows.report.page import _plotly
+
+    return page.replace(_plotly(), "")
+
+
+@pytest.fixture
+def digits(home):
+    return swept(home, fail=(3,), git={"commit": "c0ffee", "dirty": True}, command="velodrome sweep d.yaml")
+
+
+def test_all_parts_are_there_and_plotly_takes_every_figure(home, digits):
+    import plotly.graph_objects as go
+
+    material = gather("digits", home, latency=False)
+    assert {section.id for section in sections_of(material)} == PARTS
+    page = page_of(material)
+    figures = figures_in(page)
+    assert {figure["id"] for figure in figures} >= {
+        "plot-history-0", "plot-expected", "plot-curves", "plot-parallel-0", "plot-parallel-1",
+        "plot-importance-1", "plot-slice-1", "plot-ends",
+    }  # fmt: skip
+    for figure in figures:
+        go.Figure({"data": figure["data"], "layout": figure["layout"]})  # raises on what it does not know
+        assert page.count(f'id="{figure["id"]}"') == 1
+    for text in (
+        "c0ffee, with changes",
+        "velodrome sweep d.yaml",
+        "ffffffff",
+        "never read",
+        "boom",
+        "it takes 10 complete trials",
+    ):
+        assert text in page
+
+
+def test_it_refers_to_nothing_outside_itself(home, digits):
+    page = html.unescape(without_plotly(page_of(gather("digits", home, latency=False))))
+    assert not re.findall(r'(?:src|href)\s*=\s*"(?!#)', page)
+    assert "@import" not in page
+    assert "url(" not in page
+    assert "default-src 'none'" in page
+    assert "'unsafe-inline'" not in re.search(r"script-src[^;]*", page).group()
+
+
+def test_names_of_people_do_nothing(home):
+    plain = family()
+    hostile = {"parameters": [{"name": EVIL, "type": "float", "low": 0.0, "high": 1.0}]}
+    spec = replace(sweep(), name="digits", families=(renamed(plain, EVIL, hostile),), data={"source": EVIL})
+    trials = [
+        trial_of(EVIL, n, "complete", n / 10, params={EVIL: n / 9, "b": "%{x}</script>"}) for n in range(9)
+    ]
+    trials.append(trial_of(EVIL, 9, "failed", reason=f"error: {EVIL} \x1b[2J"))
+    write_sweep(home, spec, trials=tuple(trials), facts={"command": EVIL, "git": {"commit": EVIL}})
+    page = page_of(gather("digits", home, latency=False))
+    assert EVIL not in page
+    assert "\x1b" not in page
+    texts = json.dumps(figures_in(page))
+    assert "<script" not in texts
+    assert "&lt;script&gt;" in texts
+    assert page.count("</script>") == 3
+
+
+def test_several_objectives_have_a_front(home):
+    goals = (ACCURACY, LATENCY)
+    swept(
+        home,
+        sweep(family(trials=12, pruner={"name": "none"}, sampler=RANDOM), name="digits", objectives=goals),
+    )
+    material = gather("digits", home, latency=False)
+    page = page_of(material)
+    assert {"plot-front", "plot-history-0", "plot-history-1"} <= {f["id"] for f in figures_in(page)}
+    assert "Pareto front" in page
+    assert len(material.importances) == 2
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [(), (trial_of("text_cnn", 0, "complete", 0.9),), (trial_of("text_cnn", 0, "failed", reason="error: x"),),
+     (trial_of("text_cnn", 0, "pruned", float("nan")),), (trial_of("text_cnn", 0, "running"),),
+     tuple(trial_of("text_cnn", n, "complete", 0.9, params={}) for n in range(2))],
+    ids=["none", "one", "all failed", "not a number", "running", "nothing searched"],
+)  # fmt: skip
+def test_sweeps_with_little_in_them(home, trials):
+    write_sweep(home, trials=trials)
+    page = page_of(gather("digits", home, latency=False))
+    assert "How to reproduce" in page
+    assert "NaN" not in without_plotly(page)
+
+
+def test_a_thousand_trials_make_no_larger_page(home):
+    trials = [
+        trial_of("image_cnn", n, "complete" if n % 3 else "pruned", 0.5 + n / 4e3, epochs=40)
+        for n in range(1_000)
+    ]
+    write_sweep(home, spec_of(trials=1_000), trials=tuple(trials))
+    material = gather("digits", home, latency=False)
+    assert len(material.curves) == 200
+    assert len(without_plotly(page_of(material))) < 1_500_000
+
+
+def test_the_command_writes_one_file_and_says_what_tracking_has(home, velodrome, tmp_path):
+    write_sweep(home)
+    ended = velodrome("report", "digits", "--out", tmp_path / "page.html", "--no-latency", "--json")
+    assert ended.status == 0, ended.err
+    found = json.loads(ended.out)
+    assert found["path"] == str(tmp_path / "page.html")
+    assert found["mlflow_run_id"] is None
+    assert "warning: nothing of this sweep" in ended.err
+    assert (tmp_path / "page.html").stat().st_size == found["size_bytes"]
+    assert list(tmp_path.glob(".page*")) == []
+    plain = velodrome("report", "digits", "--no-latency")
+    assert plain.out.endswith("digits-report.html\n")
+
+
+def test_wrong_input_is_said_before_anything_is_written(home, velodrome, tmp_path):
+    write_sweep(home)
+    assert "did you mean digits" in velodrome("report", "digit").err
+    ended = velodrome("report", "digits", "--out", tmp_path / "no" / "page.html")
+    assert ended.status == 2
+    assert "--out must be" in ended.err
+    assert velodrome("report", "digits", "--out", tmp_path).status == 2
+
+
+def test_it_is_a_function_too(home):
+    write_sweep(home)
+    found = public.report("digits", latency=False)
+    assert found.sweep == "digits"
+    assert found.size_bytes > 4_000_000
+
+
+class Client:
+    """A tracking client that knows one experiment with one run."""
+
+    def __init__(self, *, away: bool = False) -> None:
+        self.away, self.kept = away, {}
+
+    def get_experiment_by_name(self, name):
+        return type("Experiment", (), {"experiment_id": "7"}) if name == "digits" else None
+
+    def search_runs(self, experiments, query, max_results):
+        assert experiments == ["7"]
+        assert query.endswith("/sweep'")
+        info = type("Info", (), {"run_id": "run-1"})
+        return [type("Run", (), {"info": info})]
+
+    def log_artifact(self, run_id, path):
+        if self.away:
+            raise OSError("connection refused to https://me:hunter2@mlflow.example")
+        with open(path, "rb") as file:
+            self.kept[run_id, path.rpartition("/")[2]] = file.read()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_copy_is_kept_with_the_parent_run_or_it_is_said_why_not(home, monkeypatch, away):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    write_sweep(home)
+    row, client = gather("digits", home, latency=False).sweep, Client(away=away)
+    found = attach(row, home, b"page", "report.html", connect=lambda uri: Tracking(uri, client))
+    if away:
+        assert found.run_id is None
+        assert "not kept" in found.trouble
+        assert "hunter2" not in found.trouble
+    else:
+        assert found.run_id == "run-1"
+        assert client.kept == {("run-1", "report.html"): b"page"}

@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from infra.errors import Unavailable
@@ -158,7 +159,7 @@ class Records:
             registry.call("log_param", mine, "model", self.model)
             return mine
         except Rejected:  # somebody else's run is the one
-            registry.call("delete_run", mine)
+            _forget(registry, mine)
             return str(_params_of(registry, root)[self._key])
 
 
@@ -185,19 +186,28 @@ def _root(registry: Registry) -> str | None:
 def _make_root(registry: Registry) -> str:
     mine = _new_run(registry, "registered models", {"mlflow.note.content": NOTE})
     try:
-        registry.call("create_experiment", ANCHOR, tags={ROOT_TAG: mine, "mlflow.note.content": NOTE})
+        registry.make_experiment(ANCHOR, {ROOT_TAG: mine, "mlflow.note.content": NOTE})
         return mine
     except Rejected:  # somebody else's root is the one
-        registry.call("delete_run", mine)
+        _forget(registry, mine)
         found = _root(registry)
         assert found is not None
         return found
 
 
 def _new_run(registry: Registry, name: str, tags: Mapping[str, str]) -> str:
-    run = registry.call("create_run", _experiment(registry), run_name=name, tags=dict(tags))
+    """A run of that name that is not yet anybody's; one that a cut-off attempt left behind is taken first."""
+    experiment = _experiment(registry)
+    query = f"attributes.run_name = '{name}'"
+    left = registry.call("search_runs", [experiment], filter_string=query, max_results=1)
+    run = left[0] if left else registry.call("create_run", experiment, run_name=name, tags=dict(tags))
     registry.call("set_terminated", run.info.run_id)
     return str(run.info.run_id)
+
+
+def _forget(registry: Registry, run: str) -> None:
+    with suppress(Missing, Rejected):  # another loser took the same run, and was quicker
+        registry.call("delete_run", run)
 
 
 def _experiment(registry: Registry) -> str:
@@ -207,8 +217,6 @@ def _experiment(registry: Registry) -> str:
             if found.lifecycle_stage != "active":
                 registry.call("restore_experiment", found.experiment_id)
             return str(found.experiment_id)
-        try:
-            return str(registry.call("create_experiment", EXPERIMENT, tags={"mlflow.note.content": NOTE}))
-        except Rejected:  # somebody else made it between our two calls
-            continue
+        with suppress(Rejected):  # somebody else made it between our two calls
+            return registry.make_experiment(EXPERIMENT, {"mlflow.note.content": NOTE})
     raise RegistryUnavailable("the registry must have an experiment for its records", "none can be made")

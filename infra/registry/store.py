@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from infra.errors import Unavailable, WrongInput
@@ -59,8 +60,14 @@ class Version:
 class Registry:
     """One registry, with the tracking store beside it."""
 
-    def __init__(self, tracking: Tracking) -> None:
-        self.tracking = tracking
+    def __init__(self, tracking: Tracking, artifacts: Path) -> None:
+        """Names the store; nothing is asked yet.
+
+        Args:
+            tracking: MLflow's client.
+            artifacts: the folder for artifacts of a store without a server.
+        """
+        self.tracking, self._artifacts = tracking, artifacts
 
     @classmethod
     def open(cls, uri: str, home: Home, connect: Connect = connect) -> Registry:
@@ -72,7 +79,7 @@ class Registry:
         """
         check_uri(uri)
         prepare_tracking(uri, home)
-        return cls(connect(uri))
+        return cls(connect(uri), home.artifacts)
 
     def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """Calls a method of `MlflowClient`.
@@ -167,6 +174,15 @@ class Registry:
                 "create_model_version", model, source, run_id=run_id, tags={KEY_TAG: key, **tags}
             )
         return _version(made)
+
+    def make_experiment(self, name: str, tags: Mapping[str, str]) -> str:
+        """An experiment of that name, with its artifacts where the others of this store have theirs.
+
+        Raises:
+            Rejected: the name is taken.
+        """
+        location = None if self.tracking.remote else (self._artifacts / name).as_uri()
+        return str(self.call("create_experiment", name, artifact_location=location, tags=dict(tags)))
 
     def point(self, model: str, alias: str, number: int) -> None:
         """Moves an alias. The last writer wins: callers hold the chain's word for it."""

@@ -1,4 +1,4 @@
-"""A model in a new interpreter: loaded as a pyfunc without pickles, and asked for predictions, within a limit."""
+"""A model in a new interpreter: loaded as a pyfunc without pickles, and asked for predictions."""
 
 from __future__ import annotations
 

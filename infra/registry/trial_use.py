@@ -1,4 +1,4 @@
-"""The program that a new interpreter runs: loads a model as anybody would, predicts, and says how long it took.
+"""What a new interpreter runs: loads a model as anybody would, predicts, and says how long it took.
 
 `python -m infra.registry.trial_use REQUEST.json ANSWER.json`. The request names the model's folder and the
 rows; the answer holds predictions and measurements. Everything that is not plain JSON stays in this process.
@@ -44,13 +44,12 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
     if example is not None:
         model.predict(example)
     predict = _predict_of(model)
-    found = {
+    return {
         "load_seconds": load_s,
         "predictions": frame_to_json(_frame(predict(rows))),
         **_latency(predict, rows, request["latency_seconds"]),
         **_size(model),
     }
-    return found
 
 
 def _predict_of(model: Any) -> Any:

@@ -1,0 +1,26 @@
+"""What the numbers of several models, or of one model on several seeds, allow to be said.
+
+Pure functions of scores: no files, no ledger. A *score* is one example's share in a metric that is a mean
+over examples (right or wrong, minus the squared error, the log likelihood), the higher the better. Two models
+are compared on the same examples in the same order, so every test of two is a paired one.
+"""
+
+from flows.evidence.accuracies import mcnemar
+from flows.evidence.bootstrap import paired_bootstrap, two_level_bootstrap
+from flows.evidence.power import examples_needed
+from flows.evidence.ranking import Standing, holm, indistinguishable, p_of_difference, tied_with_first
+from flows.evidence.verdicts import Interval, PairedComparison
+
+__all__ = [
+    "Interval",
+    "PairedComparison",
+    "Standing",
+    "examples_needed",
+    "holm",
+    "indistinguishable",
+    "mcnemar",
+    "p_of_difference",
+    "paired_bootstrap",
+    "tied_with_first",
+    "two_level_bootstrap",
+]

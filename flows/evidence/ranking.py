@@ -1,0 +1,112 @@
+"""Which places in a ranking mean something, when several candidates are compared at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One candidate of a ranking.
+
+    Attributes:
+        values: its metric, one number a seed (or the one number there is).
+        seeds: the seeds in the same order; two candidates with the same seeds are compared in pairs.
+        standard_error: of a single value, from the examples that it was measured on; None where unknown.
+    """
+
+    values: tuple[float, ...]
+    seeds: tuple[int, ...] = ()
+    standard_error: float | None = None
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for being several: reject those at most the level, and one false rejection among all
+    is no likelier than it (Holm 1979, Scandinavian Journal of Statistics 6, 65–70).
+
+    Args:
+        p_values: of the single tests, in any order.
+
+    Returns:
+        The adjusted ones in the order given.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for done, index in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - done) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def indistinguishable(ranking: Sequence[Standing], *, level: float = LEVEL) -> tuple[bool | None, ...]:
+    """Of each two neighbours in a ranking, whether they can't be told apart.
+
+    Args:
+        ranking: the candidates, best first.
+        level: of all the comparisons together (Holm's correction).
+
+    Returns:
+        One entry for each neighbouring pair (so one fewer than candidates); None where nothing is known
+        about how the numbers spread.
+    """
+    return _undecided([p_of_difference(a, b) for a, b in pairwise(ranking)], level)
+
+
+def tied_with_first(ranking: Sequence[Standing], *, level: float = LEVEL) -> tuple[bool | None, ...]:
+    """Of each candidate after the first, whether it can't be told apart from the first; as
+    `indistinguishable` otherwise."""
+    return _undecided([p_of_difference(ranking[0], other) for other in ranking[1:]], level)
+
+
+def p_of_difference(one: Standing, other: Standing) -> float | None:
+    """Two-sided p-value of "the two have the same mean"; None where nothing is known about the spread.
+
+    A paired t-test over the same seeds; Welch's over different ones; for single values a z-test by their
+    standard errors, taken as independent, which is cautious for two models judged on the same examples.
+    """
+    from scipy import stats
+
+    if min(len(one.values), len(other.values)) >= 2:
+        paired = one.seeds == other.seeds and len(one.values) == len(other.values)
+        return _paired(one.values, other.values) if paired else _welch(one.values, other.values)
+    if one.standard_error is None or other.standard_error is None or not one.values or not other.values:
+        return None
+    gap = _mean(one.values) - _mean(other.values)
+    error = (one.standard_error**2 + other.standard_error**2) ** 0.5
+    if error == 0:
+        return _exact(gap)
+    return float(2 * stats.norm.sf(abs(gap) / error))
+
+
+def _undecided(p_values: Sequence[float | None], level: float) -> tuple[bool | None, ...]:
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return tuple(None if p is None else next(adjusted) >= level for p in p_values)
+
+
+def _paired(one: Sequence[float], other: Sequence[float]) -> float:
+    from scipy import stats
+
+    differences = [a - b for a, b in zip(one, other, strict=True)]
+    if max(differences) - min(differences) < 1e-15:  # no spread: the test has no answer, the numbers have
+        return _exact(differences[0])
+    return float(stats.ttest_rel(one, other).pvalue)
+
+
+def _welch(one: Sequence[float], other: Sequence[float]) -> float:
+    from scipy import stats
+
+    if max(one) - min(one) < 1e-15 and max(other) - min(other) < 1e-15:
+        return _exact(one[0] - other[0])
+    return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
+
+
+def _exact(gap: float) -> float:
+    return 1.0 if abs(gap) < 1e-15 else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,32 @@
+"""Scores as arrays, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Numbers = Sequence[float] | npt.NDArray[Any]
+
+
+def table_of(scores_by_seed: Sequence[Numbers]) -> Floats:
+    rows = [np.asarray(scores, dtype=np.float64).ravel() for scores in scores_by_seed]
+    if not rows or not rows[0].size:
+        raise ValueError("a bootstrap takes at least one seed and one example")
+    if len({row.size for row in rows}) > 1:
+        raise ValueError(
+            f"all seeds must be scored on the same examples, but got {[row.size for row in rows]} of them"
+        )
+    return np.stack(rows)
+
+
+def differences_of(challenger: Numbers, champion: Numbers) -> Floats:
+    one, other = (np.asarray(given, dtype=np.float64).ravel() for given in (challenger, champion))
+    if one.size != other.size or not one.size:
+        raise ValueError(f"both models must be scored on the same examples, but got {one.size}, {other.size}")
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        raise ValueError("scores must be finite")
+    return np.asarray(one - other, dtype=np.float64)

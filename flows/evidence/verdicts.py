@@ -1,0 +1,64 @@
+"""What a test of scores has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate and its two-sided confidence interval."""
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedComparison:
+    """A challenger against a champion on the same examples.
+
+    Attributes:
+        difference: mean of challenger's minus champion's scores; above 0 the challenger is better.
+        low, high: two-sided interval of the difference at `confidence`.
+        p_value: one-sided, of "the challenger is better by no more than `margin`".
+        margin: what the difference was tested against.
+        examples: pairs.
+        deviation: standard deviation of the differences, for `examples_needed`.
+        method: the test's name.
+        won, lost: examples on which the challenger's score was the higher, and the lower.
+    """
+
+    difference: float
+    low: float
+    high: float
+    confidence: float
+    p_value: float
+    margin: float
+    examples: int
+    deviation: float
+    method: str
+    won: int
+    lost: int
+
+    @property
+    def better(self) -> bool:
+        """Whether the challenger is better by more than the margin, at `confidence`, one-sided."""
+        return self.p_value < 1 - self.confidence
+
+    @property
+    def discordance(self) -> float:
+        """The share of examples on which the two differ."""
+        return (self.won + self.lost) / self.examples
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, with `better`."""
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "better": self.better}

@@ -14,7 +14,7 @@ from flows.tables import Column, fitted
 from flows.wording import MISSING, count, number, seconds, size
 
 if TYPE_CHECKING:
-    from flows.confirm import Confirmation, ConfirmedRow, Scores
+    from flows.confirmation import Confirmation, ConfirmedRow, Scores
     from flows.doctor import Checkup
     from flows.families import Families, FamilyInfo
     from flows.new import NewFile
@@ -138,6 +138,7 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
         Column(heading="trial", cells=[str(row.number) for row in rows], right=True),
         Column(heading="validation", cells=[_spread(row.validation) for row in rows], right=True),
         Column(heading="test", cells=[_spread(row.test) for row in rows], right=True),
+        Column(heading="95 % interval", cells=[_interval(row.test) for row in rows], right=True, gives_way=3),
         Column(
             heading="seeds", cells=[str(len(row.validation.values)) for row in rows], right=True, gives_way=2
         ),
@@ -148,6 +149,11 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
         console.print(
             Text.assemble((f"  {row.family} #{row.number}: ", "dim"), _listed(row.params)), soft_wrap=True
         )
+    if rows[0].test.interval is not None:
+        console.print(Text(f"  the test score's interval is over {rows[0].test.over}", style="dim"))
+    if result.waiting:
+        again = f"{result.waiting} confirmations wait; the same command carries on"
+        console.print(Text(f"  {again}", style="yellow"))
     console.print(
         Text(f"  ranked by validation; the test split of {result.sweep} was read {times(result.test_reads)}")
     )
@@ -157,6 +163,11 @@ def _spread(scores: Scores) -> str:
     if scores.mean is None:
         return MISSING
     return number(scores.mean) if scores.std is None else f"{number(scores.mean)} ±{number(scores.std, 2)}"
+
+
+def _interval(scores: Scores) -> str:
+    found = scores.interval
+    return MISSING if found is None else f"{number(found.low)} … {number(found.high)}"
 
 
 def _against(row: ConfirmedRow, first: ConfirmedRow) -> str:

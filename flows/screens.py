@@ -188,7 +188,8 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
         if value:
             yield label, listed(value)
     if trial.facts:
-        yield "measured", "  ".join(f"{name}={measured(name, value)}" for name, value in trial.facts.items())
+        numbers = {name: value for name, value in trial.facts.items() if isinstance(value, (int, float))}
+        yield "measured", "  ".join(f"{name}={measured(name, value)}" for name, value in numbers.items())
     if trial.checkpoint_epoch is not None:
         yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
     for label, name in (("model", trial.model), ("MLflow run", trial.mlflow_run_id)):

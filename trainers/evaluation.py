@@ -15,6 +15,7 @@ from trainers.tasks.merging import over_ranks
 if TYPE_CHECKING:
     from trainers.family import Family, State
     from trainers.job import Ranks
+    from trainers.tasks.singly import ExampleScores
 
 _LATENCY_PASSES = 9
 
@@ -28,10 +29,14 @@ def evaluate(
     batch_size: int,
     ranks: Ranks,
     alive: Callable[[], None],
+    singly: ExampleScores | None = None,
 ) -> dict[str, float]:
     """The task's metrics by name without a prefix; the module is in training mode again afterwards.
 
     In float32 whatever `precision` training has: predictions of the kept model will be made so.
+
+    Args:
+        singly: takes every example's own scores in the same pass, those of all ranks in their order.
 
     Raises:
         NotFinite: the outputs were not finite numbers.
@@ -42,11 +47,16 @@ def evaluate(
     with torch.no_grad():
         for indices in shares(len(source), batch_size, ranks):
             batch = source.gather(torch.arange(indices.start, indices.stop))
-            metrics.update(family.outputs(module, batch), batch)
+            outputs = family.outputs(module, batch)
+            metrics.update(outputs, batch)
+            if singly is not None:
+                singly.update(outputs, batch)
             alive()
     module.train()
     if ranks.world_size > 1:
         over_ranks(metrics)
+        if singly is not None:
+            over_ranks(singly)
     return metrics.compute()
 
 

@@ -24,6 +24,7 @@ from trainers.progress import Progress, finite, planned, value_of
 from trainers.ranks import Crew
 from trainers.schedules import schedule
 from trainers.stepper import Stepper
+from trainers.tasks.singly import ExampleScores
 
 Status = Literal["complete", "pruned", "stopped"]
 _LOOK_S = 0.25  # between two looks at the clock's and the surroundings' wishes within an epoch
@@ -173,7 +174,13 @@ class _Attempt:
         self.progress.window = type(window)()
         return {**loss, **own, **figures}
 
-    def _metrics(self, part: Part, prefix: str) -> dict[str, float]:
+    def _test(self) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+        """The metrics of the test part and its examples' own scores, by one reading."""
+        singly = ExampleScores(self.job.family.rules(self.state), self.device)
+        metrics = self._metrics("test", "test", singly)
+        return metrics, singly.compute({name.removeprefix("test/"): v for name, v in metrics.items()})
+
+    def _metrics(self, part: Part, prefix: str, singly: ExampleScores | None = None) -> dict[str, float]:
         self.crew.share_buffers(self.module)
         values = evaluate(
             self.job.family,
@@ -183,6 +190,7 @@ class _Attempt:
             batch_size=max(32, 4 * self.feed.batch_size),
             ranks=self.job.ranks,
             alive=self._alive,
+            singly=singly,
         )
         return {f"{prefix}/{name}": value for name, value in values.items()}
 
@@ -268,9 +276,12 @@ class _Attempt:
         self._count_time()
         job, progress = self.job, self.progress
         metrics, facts = dict(progress.kept), self._facts()
+        test_scores: dict[str, torch.Tensor] = {}
         if status == "complete":
             self.module.load_state_dict(self.kept)
-            metrics |= self._metrics("test", "test") if job.read_test else {}
+            if job.read_test:
+                tested, test_scores = self._test()
+                metrics |= tested
             facts["latency_ms"] = latency_ms(job.family, self.module, self.feed.source)
         return Outcome(
             status=status,
@@ -280,6 +291,7 @@ class _Attempt:
             metrics=metrics,
             weights=self.kept if self.crew.first and status != "pruned" else {},
             facts=facts,
+            test_scores=test_scores if self.crew.first else {},
         )
 
 

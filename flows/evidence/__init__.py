@@ -6,7 +6,7 @@ are compared on the same examples in the same order, so every test of two is a p
 """
 
 from flows.evidence.accuracies import mcnemar
-from flows.evidence.bootstrap import paired_bootstrap, two_level_bootstrap
+from flows.evidence.bootstrap import interval_over_seeds, paired_bootstrap, two_level_bootstrap
 from flows.evidence.power import examples_needed
 from flows.evidence.ranking import Standing, holm, indistinguishable, p_of_difference, tied_with_first
 from flows.evidence.verdicts import Interval, PairedComparison
@@ -18,6 +18,7 @@ __all__ = [
     "examples_needed",
     "holm",
     "indistinguishable",
+    "interval_over_seeds",
     "mcnemar",
     "p_of_difference",
     "paired_bootstrap",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,14 +44,49 @@ def two_level_bootstrap(
     table = table_of(scores_by_seed)
     estimate = float(table.mean())
     if table.std() == 0:
-        return Interval(estimate=estimate, low=estimate, high=estimate, confidence=confidence)
+        return _exact(estimate, confidence)
     seeds, rng = table.shape[0], np.random.default_rng(seed)
     by_example = _resampled_means(table, rng, resamples)  # (resamples, seeds)
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     means = (by_example * drawn).sum(axis=1) / seeds
-    reach = float(means.std(ddof=1)) * _t_factor(table, confidence)
-    low, high = max(estimate - reach, float(table.min())), min(estimate + reach, float(table.max()))
-    return Interval(estimate=estimate, low=low, high=high, confidence=confidence)
+    freedom, shrunk = _freedom(table)
+    found = _t_interval(estimate, float(means.std(ddof=1)) / math.sqrt(shrunk), freedom, confidence)
+    low, high = max(found.low, float(table.min())), min(found.high, float(table.max()))
+    return replace(found, low=low, high=high)
+
+
+def interval_over_seeds(values: Numbers, *, confidence: float = CONFIDENCE) -> Interval | None:
+    """Student's t interval of a mean over seeds, for a metric of which no example has a share of its own.
+
+    Args:
+        values: one number a seed.
+
+    Returns:
+        None for fewer than two.
+    """
+    numbers = np.asarray(values, dtype=np.float64).ravel()
+    if numbers.size < 2:
+        return None
+    mean, error = float(numbers.mean()), math.sqrt(_variance(numbers) / numbers.size)
+    if error == 0:
+        return _exact(mean, confidence)
+    return _t_interval(mean, error, numbers.size - 1.0, confidence)
+
+
+def _t_interval(estimate: float, error: float, freedom: float, confidence: float) -> Interval:
+    from scipy import stats
+
+    reach = error * float(stats.t.ppf(0.5 + confidence / 2, freedom))
+    p_value = float(2 * stats.t.sf(abs(estimate) / error, freedom))
+    return Interval(
+        estimate=estimate, low=estimate - reach, high=estimate + reach, confidence=confidence, p_value=p_value
+    )
+
+
+def _exact(estimate: float, confidence: float) -> Interval:
+    """Of numbers without any spread."""
+    p_value = 0.0 if estimate else 1.0
+    return Interval(estimate=estimate, low=estimate, high=estimate, confidence=confidence, p_value=p_value)
 
 
 def paired_bootstrap(
@@ -140,17 +176,15 @@ def _studentised(differences: Floats, rng: np.random.Generator, resamples: int) 
     return np.asarray(np.where(flat & (np.abs(shifts) < 1e-15), 0.0, ratios), dtype=np.float64)
 
 
-def _t_factor(table: Floats, confidence: float) -> float:
-    """What the bootstrap's standard error is multiplied with: Student's quantile, and its own shrinking."""
-    from scipy import stats
-
+def _freedom(table: Floats) -> tuple[float, float]:
+    """Degrees of freedom of the mean's variance over both levels (Satterthwaite), and the share of that
+    variance which a bootstrap shows: it divides by n where n - 1 is right."""
     counts = np.array(table.shape, dtype=np.float64)
     parts = np.array([_variance(table.mean(axis=1)), _variance(table.mean(axis=0))]) / counts
     parts = parts if parts.sum() > 0 else np.ones(2)
     total, free = float(parts.sum()), np.maximum(counts - 1, 1.0)
     freedom = total**2 / float((parts**2 / free).sum())
-    shrunk = float((parts * (counts - 1) / counts).sum()) / total  # a bootstrap's variance divides by n
-    return float(stats.t.ppf(0.5 + confidence / 2, freedom)) / math.sqrt(shrunk)
+    return freedom, float((parts * (counts - 1) / counts).sum()) / total
 
 
 def _variance(values: Floats) -> float:

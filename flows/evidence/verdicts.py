@@ -10,12 +10,17 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """An estimate and its two-sided confidence interval."""
+    """An estimate of a mean and its two-sided confidence interval.
+
+    Attributes:
+        p_value: two-sided, of "the true mean is 0": for intervals of differences.
+    """
 
     estimate: float
     low: float
     high: float
     confidence: float
+    p_value: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """All of it."""

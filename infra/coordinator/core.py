@@ -361,6 +361,8 @@ class Coordinator:
                 self._attempts.batch.event("retry", self._clock(), dict(payload), trial)
 
     def _count_spending(self, now: float) -> None:
+        if self._role != "search":  # the budget is the search's: a sweep that used it up can be confirmed
+            return
         self._spending.count(now, [self._needs(running.trial) for running in self._attempts.running.values()])
         why = self._spending.over(self.spec)
         if why is not None and self.state == "running":
@@ -370,7 +372,8 @@ class Coordinator:
 
     def _conclude(self) -> None:
         succeeded = any(trial.state == "complete" for trial in self.book.every())
-        self._set_facts(spent=self._spending.used)
+        if self._role == "search":
+            self._set_facts(spent=self._spending.used)
         self._set_state("finished" if succeeded else "failed", "")
 
     def _set_state(self, state: str, why: str) -> None:

@@ -16,6 +16,7 @@ from infra.durations import seconds_or_epochs
 from infra.lanes.settings import LaneSettings
 from infra.places import trial_folder
 from infra.protocol import Assignment, Ended
+from infra.scores import TEST_SCORES, write_scores
 from infra.spec import FamilySpec, SweepSpec
 from trainers.errors import InputError, TrialError
 from trainers.job import FunctionJob, Goal, Hooks, Job, Length, Outcome, Ranks
@@ -90,6 +91,8 @@ class AttemptRunner:
         if outcome.status == "complete" and self._keeps(assignment, outcome):
             model, measured = self._save_model(spec, assignment, outcome)
             facts.update(measured)
+        if outcome.test_scores:
+            facts[TEST_SCORES] = self._keep_scores(assignment, outcome)
         return Ended(
             attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
             epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
@@ -189,6 +192,13 @@ class AttemptRunner:
         cache = Path(self._settings.cache)
         measured = save_model(folder, spec, family, dataset, assignment.params, outcome, about, cache)
         return str(relative), measured
+
+    def _keep_scores(self, assignment: Assignment, outcome: Outcome) -> str:
+        """Every test example's own scores, beside the model; returns the folder, relative to the storage."""
+        relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
+        relative = relative / f"test-{assignment.ordinal}"
+        write_scores(Path(self._settings.storage) / relative, outcome.test_scores)
+        return str(relative)
 
     def _give_back(self) -> None:
         gc.collect()

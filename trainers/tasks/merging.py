@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.tasks import MetricSet
+    from trainers.tasks.singly import ExampleScores
 
 
 def merge(into: MetricSet, other: MetricSet) -> None:
@@ -24,7 +25,7 @@ def merge(into: MetricSet, other: MetricSet) -> None:
     into.set_rows([torch.cat([mine, theirs.to(mine.device)]) for mine, theirs in both])
 
 
-def over_ranks(metrics: MetricSet, group: Any = None) -> None:
+def over_ranks(metrics: MetricSet | ExampleScores, group: Any = None) -> None:
     """Makes `metrics` on every rank hold what all ranks of the process group saw.
 
     To be called by every rank of the group, with as many different numbers of examples as they like.

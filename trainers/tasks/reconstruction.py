@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import torch
 
 
-def _original(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def original(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What an output is held against: `target`, or the inputs where there is none."""
     return batch["target"] if "target" in batch else batch["inputs"]
 
 
@@ -38,7 +39,7 @@ class Reconstruction:
         import torch
 
         made = tensor_of(outputs, "reconstruction")
-        return torch.nn.functional.mse_loss(made, _original(batch).reshape(made.shape).to(made.dtype))
+        return torch.nn.functional.mse_loss(made, original(batch).reshape(made.shape).to(made.dtype))
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ReconstructionMetrics:
         """An empty set."""
@@ -74,7 +75,7 @@ class ReconstructionMetrics:
     def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds outputs and their originals, [B, …]."""
         made = tensor_of(outputs, "reconstruction").detach().double()
-        self._squares += (made - _original(batch).reshape(made.shape).double()).square().sum()
+        self._squares += (made - original(batch).reshape(made.shape).double()).square().sum()
         self._count += made.numel()
 
     def compute(self) -> dict[str, float]:

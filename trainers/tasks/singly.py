@@ -1,0 +1,118 @@
+"""What each example adds to the metrics that are means over examples: what a test of two models needs.
+
+Shape legend: B examples of a batch, N examples of a part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from trainers.tasks.answers import IGNORED, tensor_of
+from trainers.tasks.classification import Classification
+from trainers.tasks.language import LanguageModel
+from trainers.tasks.reconstruction import Reconstruction, original
+from trainers.tasks.regression import Regression
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainers.tasks import TaskRules
+
+_CLOSE = 1e-6
+
+
+class ExampleScores:
+    """Every example's own value of a task's metrics, by the metric's name; empty for rules not known here."""
+
+    def __init__(self, rules: TaskRules, device: torch.device | str) -> None:
+        self._rules, self._device = rules, device
+        self.names = names_of(rules)
+        self._kept: dict[str, list[torch.Tensor]] = {name: [] for name in self.names}
+
+    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+        """Adds one batch."""
+        if self.names:
+            for name, values in scores_of(self._rules, outputs, batch).items():
+                self._kept[name].append(values)
+
+    def compute(self, metrics: Mapping[str, float]) -> dict[str, torch.Tensor]:
+        """[N] float64 on the CPU by name, of those whose mean is the metric (texts of different lengths
+        weigh differently in a loss a token, so that no text has a share of its own)."""
+        found = dict(zip(self.names, self.rows(), strict=True))
+        return {
+            name: values.cpu()
+            for name, values in found.items()
+            if len(values)
+            and name in metrics
+            and math.isclose(float(values.mean()), metrics[name], rel_tol=_CLOSE, abs_tol=_CLOSE)
+        }
+
+    def sums(self) -> list[torch.Tensor]:
+        """None: nothing is added up."""
+        return []
+
+    def rows(self) -> list[torch.Tensor]:
+        """One tensor [N] a name, in the order of `names`."""
+        import torch
+
+        empty = torch.zeros(0, dtype=torch.float64, device=self._device)
+        return [torch.cat([empty, *self._kept[name]]) for name in self.names]
+
+    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
+        """As `MetricSet.set_rows`."""
+        self._kept = {name: [values] for name, values in zip(self.names, rows, strict=True)}
+
+
+def names_of(rules: TaskRules) -> tuple[str, ...]:
+    """The metrics of which each example has a share, known before any example is: ranks must agree."""
+    if isinstance(rules, Classification):
+        return ("accuracy", "loss")
+    if isinstance(rules, Regression):
+        return ("mae", "mse")
+    if isinstance(rules, Reconstruction):
+        return ("mse",)
+    return ("loss",) if isinstance(rules, LanguageModel) else ()
+
+
+def scores_of(rules: TaskRules, outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """One batch's examples singly, [B] float64 by name, in the metric's own units."""
+    if isinstance(rules, Classification):
+        return _classification(outputs, batch)
+    if isinstance(rules, Regression):
+        return _regression(rules, outputs, batch)
+    if isinstance(rules, Reconstruction):
+        made = tensor_of(outputs, "reconstruction").detach().double()
+        error = (made - original(batch).reshape(made.shape).double()).square()
+        return {"mse": error.flatten(1).mean(1)}
+    return _language(outputs, batch)
+
+
+def _classification(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    import torch
+
+    logits, target = tensor_of(outputs, "logits").detach().float(), batch["target"]
+    loss = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    return {"accuracy": (logits.argmax(-1) == target).double(), "loss": loss.double()}
+
+
+def _regression(
+    rules: Regression, outputs: Any, batch: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    target = batch["target"].detach().double()
+    target = target.reshape(len(target), math.prod(target.shape[1:]))
+    error = tensor_of(outputs, "prediction").detach().double().reshape(target.shape) - target
+    error = error * error.new_tensor(rules.std)
+    return {"mae": error.abs().mean(1), "mse": error.square().mean(1)}
+
+
+def _language(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    import torch
+
+    logits, target = tensor_of(outputs, "logits").detach().float(), batch["target"]
+    losses = torch.nn.functional.cross_entropy(
+        logits.transpose(1, -1), target, ignore_index=IGNORED, reduction="none"
+    )
+    counts = (target != IGNORED).sum(-1).clamp(min=1)
+    return {"loss": losses.double().sum(-1) / counts}

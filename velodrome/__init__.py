@@ -10,16 +10,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flows.adopt import adopt
+    from flows.approve import approve
     from flows.compare import compare
     from flows.confirm import confirm
     from flows.doctor import doctor
     from flows.extend import extend
     from flows.families import families
+    from flows.history import history
     from flows.logs import logs
     from flows.new import new
     from flows.plan import plan
+    from flows.policy import policy
+    from flows.promote import promote
     from flows.remove import remove
     from flows.retry import retry
+    from flows.rollback import rollback
     from flows.schema import schema
     from flows.show import show
     from flows.status import status
@@ -31,8 +37,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor extend families logs new plan remove retry schema show status stop sweep
-ui"""
+_COMMANDS = """adopt approve compare confirm doctor extend families history logs new plan policy promote
+remove retry rollback schema show status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -44,16 +50,22 @@ __all__ = [
     "Family",
     "Options",
     "__version__",
+    "adopt",
+    "approve",
     "compare",
     "confirm",
     "doctor",
     "extend",
     "families",
+    "history",
     "logs",
     "new",
     "plan",
+    "policy",
+    "promote",
     "remove",
     "retry",
+    "rollback",
     "schema",
     "show",
     "status",

@@ -60,14 +60,11 @@ def metric_bounds(policy: Policy, truth: Truth, answers: Answers) -> Iterator[Fi
             )  # fmt: skip
 
 
-
-
 def _milliseconds(value: float | None) -> str:
     return f"{number(value)} ms"
 
 
 _SHOWN: Mapping[str, Callable[[float | None], str]] = {"size_bytes": size, "parameters": count}
-
 
 
 def costs(policy: Policy, facts: Mapping[str, float]) -> Iterator[Finding]:

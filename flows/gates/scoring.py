@@ -5,6 +5,7 @@ Shape legend: N examples, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -188,7 +189,9 @@ def _of_numbers(name: str, truth: Truth, answers: Answers) -> float | None:
     if name == "r2":
         spread = float(((truth.values - truth.values.mean()) ** 2).mean())
         return 1 - square / spread if spread > 0 else None
-    return {"mse": square, "rmse": square**0.5, "mae": float(np.abs(errors).mean())}[name]
+    if name == "mae":
+        return float(np.abs(errors).mean())
+    return square if name == "mse" else math.sqrt(square)
 
 
 def _of_texts(name: str, truth: Truth, answers: Answers) -> float | None:

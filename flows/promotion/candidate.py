@@ -26,7 +26,13 @@ _LOGGED = re.compile(r"models:/(m-[0-9a-f]{32})")
 _VERSION = re.compile(r"models:/([^/@:#?%\\\s]{1,200})/([1-9][0-9]{0,8})")
 _ALIAS = re.compile(r"models:/([^/@:#?%\\\s]{1,200})@([\w-]{1,100})")
 _RUN = re.compile(r"runs:/([0-9a-f]{32})/([\w.-]{1,200})")
-_CARRIED = ("velodrome.sweep", "velodrome.family", "velodrome.trial", "velodrome.fingerprint", "velodrome.sweep_id")
+_CARRIED = (
+    "velodrome.sweep",
+    "velodrome.family",
+    "velodrome.trial",
+    "velodrome.fingerprint",
+    "velodrome.sweep_id",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +77,13 @@ def source_uri(what: str, home: Home, registry: str) -> str:
 
 
 def of_sweep(
-    name: str, home: Home, *, trial: int | None, family: str | None, model: str | None, connect: Connect = connect
+    name: str,
+    home: Home,
+    *,
+    trial: int | None,
+    family: str | None,
+    model: str | None,
+    connect: Connect = connect,
 ) -> Candidate:
     """The sweep's winner, or the trial of that number, as a logged model; it is logged now if it was not.
 
@@ -164,7 +176,9 @@ def of_uri(uri: str, registry: Registry, *, model: str | None) -> Candidate:
 
 def _named(model: str | None, uri: str) -> str:
     if model is None:
-        raise WrongInput("a model from elsewhere needs a name to be registered under", shown(uri), "give --model NAME")
+        raise WrongInput(
+            "a model from elsewhere needs a name to be registered under", shown(uri), "give --model NAME"
+        )
     return check_name(model, "model")
 
 
@@ -181,9 +195,13 @@ def _of_run(registry: Registry, run_id: str, name: str, uri: str) -> object:
     except Missing:
         raise WrongInput("a run must be there", shown(uri)) from None
     query = f"source_run_id = '{run_id}' AND name = '{name}'"
-    found = registry.call("search_logged_models", [run.info.experiment_id], filter_string=query, max_results=1)
+    found = registry.call(
+        "search_logged_models", [run.info.experiment_id], filter_string=query, max_results=1
+    )
     if not found:
-        raise WrongInput("the run must have a logged model of that name", shown(uri), "see its page in `velodrome ui`")
+        raise WrongInput(
+            "the run must have a logged model of that name", shown(uri), "see its page in `velodrome ui`"
+        )
     return found[0]
 
 
@@ -206,7 +224,12 @@ def _of_version(registry: Registry, name: str, which: str, uri: str, model: str 
 
 
 def _of_logged(
-    logged: object, *, model: str, label: str, gates: Mapping[str, object] | None = None, sweep: str | None = None
+    logged: object,
+    *,
+    model: str,
+    label: str,
+    gates: Mapping[str, object] | None = None,
+    sweep: str | None = None,
 ) -> Candidate:
     from typing import Any, cast
 

@@ -162,6 +162,8 @@ def _slices(frame: pd.DataFrame, policy: Policy) -> dict[str, Rows]:
         distinct = sorted(set(values))
         if len(distinct) > MOST_VALUES:
             do = "name a column of categories"
-            raise WrongInput(f"a slice's column must have at most {MOST_VALUES} values", f"{len(distinct)} in {column}", do)
+            raise WrongInput(
+                f"a slice's column must have at most {MOST_VALUES} values", f"{len(distinct)} in {column}", do
+            )
         found |= {f"{column}={value}": values == value for value in distinct}
     return found

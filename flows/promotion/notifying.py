@@ -58,7 +58,10 @@ def notify(wanted: Notify | None, outcome: str, document: Mapping[str, Any]) -> 
     if wanted is None or outcome not in wanted.on:
         return ""
     text = json.dumps(document, sort_keys=True)
-    said = [_command(wanted.command, text) if wanted.command else "", _post(wanted.webhook, text) if wanted.webhook else ""]
+    said = [
+        _command(wanted.command, text) if wanted.command else "",
+        _post(wanted.webhook, text) if wanted.webhook else "",
+    ]
     return "; ".join(line for line in said if line)
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -54,11 +54,11 @@ class Used:
 class Use(Protocol):
     """How a model is asked; tests have others."""
 
-    def __call__(self, folder: Path, rows: pd.DataFrame) -> Used:
-        """Raises `Unusable`."""
+    def __call__(self, folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = ()) -> Used:
+        """As `use`; raises `Unusable`."""
 
 
-def use(folder: Path, rows: pd.DataFrame, *, limit_s: float = LIMIT_S) -> Used:
+def use(folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = (), limit_s: float = LIMIT_S) -> Used:
     """Loads MLflow's folder of a model in a new interpreter and predicts the rows there.
 
     Nothing is unpickled (`MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`), and no secret of this process's
@@ -67,6 +67,7 @@ def use(folder: Path, rows: pd.DataFrame, *, limit_s: float = LIMIT_S) -> Used:
     Args:
         folder: with `MLmodel`; its contents were checked before.
         rows: raw rows, at least one.
+        paths: folders of people's own code that the model needs.
         limit_s: after this long the interpreter is ended.
 
     Raises:
@@ -79,7 +80,7 @@ def use(folder: Path, rows: pd.DataFrame, *, limit_s: float = LIMIT_S) -> Used:
         (place / "rows.json").write_text(json.dumps(frame_to_json(rows)))
         request = {"model": str(folder), "rows": str(place / "rows.json"), "latency_seconds": LATENCY_S}
         (place / "request.json").write_text(json.dumps(request))
-        _run(place, limit_s)
+        _run(place, paths, limit_s)
         try:
             answer: dict[str, Any] = json.loads((place / "answer.json").read_text())
             predictions = frame_from_json(answer.pop("predictions"))
@@ -90,12 +91,12 @@ def use(folder: Path, rows: pd.DataFrame, *, limit_s: float = LIMIT_S) -> Used:
     return Used(predictions=predictions, facts={name: float(value) for name, value in answer.items()})
 
 
-def _run(place: Path, limit_s: float) -> None:
+def _run(place: Path, paths: Sequence[str], limit_s: float) -> None:
     command = [sys.executable, "-m", "infra.registry.trial_use", "request.json", "answer.json"]
     with (place / "printed").open("wb") as printed:
         process = subprocess.Popen(
-            command, cwd=place, env=_environment(), stdin=subprocess.DEVNULL, stdout=printed, stderr=printed,
-            start_new_session=True,
+            command, cwd=place, env=_environment(paths), stdin=subprocess.DEVNULL, stdout=printed,
+            stderr=printed, start_new_session=True,
         )  # fmt: skip
         try:
             status = process.wait(limit_s)
@@ -107,10 +108,10 @@ def _run(place: Path, limit_s: float) -> None:
         raise Unusable(_last_line((place / "printed").read_bytes()) or f"exit status {status}")
 
 
-def _environment() -> dict[str, str]:
+def _environment(own: Sequence[str]) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     here = str(Path(__file__).resolve().parents[2])
-    paths = [here, *(str(Path(entry).resolve()) for entry in sys.path if entry)]
+    paths = [here, *own, *(str(Path(entry).resolve()) for entry in sys.path if entry)]
     return {**kept, **DEFAULTS, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*paths, os.getcwd()]))}
 
 

@@ -60,7 +60,7 @@ class Mover:
             if state == "settled":
                 return chain
             if state == "cut-off":
-                self._apply()
+                self.apply()
             elif foreign_before:
                 self._record_foreign(chain, alias)
                 if foreign:
@@ -77,7 +77,7 @@ class Mover:
         """The chain, and where the alias points."""
         return self.records.read(), self.registry.at(self.model, CHAMPION)
 
-    def move(self, chain: Chain, kind: Kind, target: int, **values: Any) -> Entry:
+    def move(self, chain: Chain, kind: Kind, target: int | None, **values: Any) -> Entry:
         """Writes the entry after the last one of `chain`, then moves the alias.
 
         Args:
@@ -89,7 +89,7 @@ class Mover:
             Overtaken: somebody else wrote an entry first; nothing was moved.
         """
         entry = self.record(chain, kind, target=target, **values)
-        self._apply()
+        self.apply()
         return entry
 
     def record(self, chain: Chain, kind: Kind, **values: Any) -> Entry:
@@ -121,17 +121,15 @@ class Mover:
         given = {"who": who(), "at": self.clock(), **values}
         return chain.next(kind, pid=os.getpid(), nonce=uuid.uuid4().hex, **given)
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
         """Moves the aliases to where the newest entry says, until it is the newest still."""
         for _ in range(LOOKS):
             records = self.records
             move = records.read().last_move
-            if move is None or move.target is None:
+            if move is None:
                 return
-            self._tag(move)
-            if move.source is not None and move.source != move.target:
-                self.registry.point(self.model, PREVIOUS, move.source)
-            self.registry.point(self.model, CHAMPION, move.target)
+            if move.target is not None:
+                self._point(move, move.target)
             records.mark_applied(move, self.clock())
             newest = records.read().last_move
             if newest is not None and newest.number == move.number:
@@ -140,11 +138,12 @@ class Mover:
             f"the champion of {self.model} must stand still for a moment", f"{LOOKS} moves at once"
         )
 
-    def _tag(self, move: Entry) -> None:
-        version = self.registry.version(self.model, move.target or 0)
+    def _point(self, move: Entry, target: int) -> None:
+        """Tags, then `previous`, then `champion`, last."""
+        version = self.registry.version(self.model, target)
         if version is None:
             raise RegistryUnavailable(
-                f"version {move.target} of {self.model} must be there",
+                f"version {target} of {self.model} must be there",
                 "it was deleted",
                 "restore the registry",
             )
@@ -153,6 +152,9 @@ class Mover:
             "velodrome.record": move.hash,
         }
         self.registry.tag(version, tags)
+        if move.source is not None and move.source != target:
+            self.registry.point(self.model, PREVIOUS, move.source)
+        self.registry.point(self.model, CHAMPION, target)
 
     def _record_foreign(self, chain: Chain, alias: int | None) -> None:
         last = chain.entries[-1] if chain.entries else None

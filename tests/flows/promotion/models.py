@@ -37,7 +37,7 @@ def predict(module: Nothing, rows: pd.DataFrame) -> pd.DataFrame:
     """Right with the model's skill; `weak` names a class in which it has another skill."""
     settings = module.settings
     time.sleep(float(settings.get("sleep", 0.0)))
-    if settings.get("broken"):
+    if settings.get("broken") and len(rows) > 2:
         raise RuntimeError("it does not predict")
     truth = [right_answer(float(x), str(region)) for x, region in zip(rows["x"], rows["region"], strict=True)]
     luck = [_luck(float(x), int(settings["seed"])) for x in rows["x"]]

@@ -9,6 +9,7 @@ from flows.code_root import make_importable
 from flows.complaints import Path, shown
 from flows.family_checks import CheckedFamily, check_family, load_code
 from flows.objectives import resolve_objectives
+from flows.policy_schema import to_document
 from flows.schema import Family as FamilyEntry
 from flows.schema import Sweep, TrialBudget
 from flows.sweep_file import SweepFile
@@ -53,7 +54,7 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None, version: int) 
         ledger=sweep.ledger,
         storage=sweep.storage,
         model=sweep.model,
-        gates=dict(sweep.gates or {}),
+        gates={} if sweep.gates is None else to_document(sweep.gates),
         code=_given(sweep.code),
     )
 

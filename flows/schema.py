@@ -23,6 +23,7 @@ from flows.field_types import (
     SweepVersion,
     refuse,
 )
+from flows.policy_schema import Policy
 from flows.search_options import Pruner, Sampler, Strict
 
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -246,8 +247,8 @@ class Sweep(Strict):
     """Folder or bucket for checkpoints and models; ${VARIABLE} is replaced."""
     model: ModelName | None = None
     """The registered model's name; the sweep's where left out."""
-    gates: dict[str, Any] | None = None
-    """What a new model must pass before it is promoted."""
+    gates: Policy | None = None
+    """What a new model must pass before it is promoted; later its policy says."""
     code: Code | None = None
     """People's own code."""
 

@@ -68,10 +68,12 @@ class Description:
     Attributes:
         example: raw rows as `predict` takes them.
         signature: names and types of what goes in and out; None for people's own functions.
+        train_rows: content hashes of the rows that it was trained on, ascending; none where that is unknown.
     """
 
     example: pd.DataFrame
     signature: Signature | None
+    train_rows: RowHashes
 
 
 def save_bundle(
@@ -191,18 +193,22 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
     return _parsed(folder, read_folder(folder, manifest_sha256=manifest_sha256))
 
 
-def read_description(folder: Path) -> Description:
+def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Description:
     """What a bundle says of its model, once its manifest has verified; needs neither torch nor its code.
+
+    Args:
+        manifest_sha256: what the manifest must hash to, where a registry knows it.
 
     Raises:
         Damaged: says which file and what is wrong with it.
     """
-    files = read_folder(folder)
+    files = read_folder(folder, manifest_sha256=manifest_sha256)
     signature = _document(folder, files).get("signature")
     with _forged(folder):
         return Description(
             example=frame_from_json(json.loads(files[EXAMPLE])),
             signature=None if signature is None else Signature.from_json(signature),
+            train_rows=_train_rows(files),
         )
 
 
@@ -213,7 +219,7 @@ def _parsed(folder: Path, files: Mapping[str, bytes]) -> Bundle:
             document=document,
             weights=_weights(folder, files[WEIGHTS]),
             example=frame_from_json(json.loads(files[EXAMPLE])),
-            train_rows=np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64),
+            train_rows=_train_rows(files),
         )
 
 
@@ -226,6 +232,10 @@ def _forged(folder: Path) -> Iterator[None]:
         raise Damaged(
             f"{folder} must hold what a bundle holds", f"{type(error).__name__}: {error}"[:300]
         ) from error
+
+
+def _train_rows(files: Mapping[str, bytes]) -> RowHashes:
+    return np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64)
 
 
 def _document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from trainers.dataset import Column, Dataset
 
@@ -20,9 +21,14 @@ def example_rows(dataset: Dataset, rows: int = 2) -> pd.DataFrame:
     Tables give their feature columns, images a column `image` of nested lists [H][W][C] (so that the frame
     is JSON), texts and corpora a column `text`, pairs a column `input`.
     """
+    return raw_rows(dataset, dataset.splits["train"][:rows])
+
+
+def raw_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Any rows of a data set, in the order given, as `example_rows` gives its own."""
     import pandas as pd
 
-    chosen = [int(row) for row in dataset.splits["train"][:rows]]
+    chosen = [int(row) for row in rows]
     if dataset.kind == "corpus":
         return pd.DataFrame({"text": [_start(dataset.columns["text"].values[row]) for row in chosen]})
     return pd.DataFrame({name: _values(column, chosen) for name, column in dataset.columns.items()})

@@ -10,19 +10,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from flows.adopt import adopt
+    from flows.approve import approve
     from flows.compare import compare
     from flows.confirm import confirm
     from flows.doctor import doctor
     from flows.export import export
     from flows.extend import extend
     from flows.families import families
+    from flows.history import history
     from flows.logs import logs
     from flows.new import new
     from flows.plan import plan
+    from flows.policy import policy
+    from flows.promote import promote
     from flows.remove import remove
     from flows.report import report
     from flows.reproduce import reproduce
     from flows.retry import retry
+    from flows.rollback import rollback
     from flows.schema import schema
     from flows.show import show
     from flows.status import status
@@ -34,8 +40,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor export extend families logs new plan remove report reproduce retry schema
-show status stop sweep ui"""
+_COMMANDS = """adopt approve compare confirm doctor export extend families history logs new plan policy
+ promote remove report reproduce retry rollback schema show status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -47,19 +53,25 @@ __all__ = [
     "Family",
     "Options",
     "__version__",
+    "adopt",
+    "approve",
     "compare",
     "confirm",
     "doctor",
     "export",
     "extend",
     "families",
+    "history",
     "logs",
     "new",
     "plan",
+    "policy",
+    "promote",
     "remove",
     "report",
     "reproduce",
     "retry",
+    "rollback",
     "schema",
     "show",
     "status",

@@ -71,6 +71,30 @@ class Models:
             if folder is not None:
                 self._send(trial, folder)
 
+    def ensure(self, trial: TrialRow) -> Any:
+        """The logged model of a trial, logged now where it was not before.
+
+        Raises:
+            Away: tracking did not take it.
+            Unavailable: the trial has no model where the ledger says, or it can't be logged.
+        """
+        folder = self._folder(trial)
+        if folder is None:
+            raise Unavailable(
+                "a trial's model must be where the ledger says", f"{run_name(trial)} has none in the storage"
+            )
+        manifest = manifest_hash(folder)
+        key = model_key(self._runs.identity, trial, manifest)
+        run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
+        try:
+            if run_id is None:
+                raise Missing(f"{run_name(trial)} has no run in MLflow")
+            self._log(trial, folder, run_id, key, manifest)
+        except (Missing, Rejected, TrainerError) as error:
+            raise Unavailable("a trial's model must be logged in MLflow", str(error)) from error
+        self._runs.put(key, Sent(status="READY"))
+        return self._find(key)
+
     def _folder(self, trial: TrialRow) -> Path | None:
         folder = (self._storage / str(trial.model)).resolve()
         if folder.is_relative_to(self._storage) and (folder / MANIFEST).is_file():

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
+from typing import Any
 
 from infra.errors import Unavailable
 from infra.home import Home
@@ -156,6 +157,18 @@ class Sender:
             trials = views.trials(self._ledger, self._sweep_id, role=None)
             projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
             projection.reconcile(abandoned=abandoned)
+
+    def log_model(self, trial: TrialRow) -> Any:
+        """MLflow's logged model of a trial, logged now where it was not; everything else is sent first.
+
+        Raises:
+            Away: tracking did not take it.
+            Unavailable: the trial has no model, or it can't be logged.
+        """
+        self.send_once()
+        with self._busy:
+            runs, projection = self._open()
+            return Models(runs, projection.sweep, self._storage, self._points_of).ensure(trial)
 
     def unsent(self) -> int:
         """How many events tracking has not got."""

@@ -1,0 +1,183 @@
+"""Commands about registered models: promote, approve, rollback, history, policy, adopt."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from flows.cli.screen import Family, Json, emit, example, note, stdout
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model's name.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]
+At = Annotated[
+    str | None,
+    typer.Option(
+        "--registry", metavar="URI", help="Another registry than MLFLOW_TRACKING_URI's or the embedded one."
+    ),
+]
+
+
+@example('velodrome promote digits --reason "better on thin strokes"')
+def promote(
+    what: Annotated[
+        str, typer.Argument(metavar="NAME", help="A sweep's name or file, or a models:/ or runs:/ address.")
+    ],
+    trial: Annotated[
+        int | None, typer.Option("--trial", metavar="N", min=0, help="This trial instead of the winner.")
+    ] = None,
+    family: Family = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="M", help="The registered model's name; the sweep's by default."),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="URI", help="Copy it into this registry, and promote it there."),
+    ] = None,
+    registry: At = None,
+    reason: Reason = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Judge it; register, record and move nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Test a challenger against the champion by the gates, and move the alias or refuse."""
+    from flows.promote import GateRefused
+    from flows.promote import promote as verb
+
+    try:
+        result = verb(
+            what,
+            trial=trial,
+            family=family,
+            model=model,
+            to=to,
+            registry=registry,
+            reason=reason,
+            dry_run=dry_run,
+        )
+    except GateRefused as refused:
+        _promotion(refused.promotion, json)
+        raise
+    _promotion(result, json)
+
+
+def _promotion(result: object, json: bool) -> None:
+    from flows.promotion.promoter import Promotion
+
+    assert isinstance(result, Promotion)
+    if json:
+        emit(result)
+        return
+    from flows.promotion_screens import print_promotion
+
+    print_promotion(stdout(), result)
+    for line in result.notes:
+        note(line)
+
+
+@example("velodrome approve digits/3")
+def approve(
+    version: Annotated[
+        str, typer.Argument(metavar="MODEL/VERSION", help="As the refused promotion printed it.")
+    ],
+    reason: Reason = "",
+    registry: At = None,
+    json: Json = False,
+) -> None:
+    """Agree, as somebody other than the promoter, that a version may become the champion."""
+    from flows.approve import approve as verb
+
+    result = verb(version, reason=reason, registry=registry)
+    if json:
+        emit(result)
+        return
+    note(f"{result.model}/{result.version} is approved by {result.who} (entry {result.entry})")
+    if not result.asked:
+        note(f"the policy of {result.model} asks for no approval: it changes nothing yet")
+
+
+@example("velodrome rollback digits")
+def rollback(
+    model: Model,
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="N", min=1, help="This former champion, not the last one.")
+    ] = None,
+    reason: Reason = "",
+    registry: At = None,
+    json: Json = False,
+) -> None:
+    """The former champion again."""
+    from flows.rollback import rollback as verb
+
+    result = verb(model, to=to, reason=reason, registry=registry)
+    if json:
+        emit(result)
+        return
+    note(f"{result.model}: version {result.version} is the champion again, instead of {result.former}")
+    note(f"  {result.checked}; entry {result.entry}, {result.hash[:16]}")
+
+
+@example("velodrome history digits --verify")
+def history(
+    model: Model,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check that every entry follows from the last.")
+    ] = False,
+    anchor: Annotated[
+        str | None,
+        typer.Option("--anchor", metavar="HASH", help="An entry's hash, noted earlier: it must be there."),
+    ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option("--export", metavar="FILE", help="Write entries and documents as they are kept."),
+    ] = None,
+    registry: At = None,
+    json: Json = False,
+) -> None:
+    """Who moved a model's champion, when, and on which evidence."""
+    from flows.history import history as verb
+
+    result = verb(model, verify=verify, anchor=anchor, export=export, registry=registry)
+    if json:
+        emit(result)
+        return
+    from flows.promotion_screens import print_history
+
+    print_history(stdout(), result)
+
+
+@example("velodrome policy digits --set policy.yaml")
+def policy(
+    model: Model,
+    set: Annotated[str | None, typer.Option("--set", metavar="FILE", help="A new policy, in YAML.")] = None,
+    reason: Reason = "",
+    registry: At = None,
+    json: Json = False,
+) -> None:
+    """What a model's next champion must show."""
+    from flows.policy import policy as verb
+
+    result = verb(model, set=set, reason=reason, registry=registry)
+    if json:
+        emit(result)
+        return
+    from flows.promotion_screens import print_policy
+
+    print_policy(stdout(), result)
+
+
+@example("velodrome adopt digits")
+def adopt(model: Model, reason: Reason = "", registry: At = None, json: Json = False) -> None:
+    """Accept where somebody moved a champion by hand."""
+    from flows.adopt import adopt as verb
+
+    result = verb(model, reason=reason, registry=registry)
+    if json:
+        emit(result)
+    elif not result.changed:
+        note(f"{result.model}: the champion is where its history has it, so there is nothing to adopt")
+    else:
+        at = "nowhere" if result.version is None else f"version {result.version}"
+        note(f"{result.model}: the champion is {at} now, and its history says so (entry {result.entry})")

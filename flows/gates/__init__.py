@@ -1,0 +1,1 @@
+"""Gates: what a challenger must show before it becomes the champion. Pure functions of evidence."""

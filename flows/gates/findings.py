@@ -1,0 +1,60 @@
+"""What one gate found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = Literal["passed", "refused", "not applicable", "not tried"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One line of the table.
+
+    Attributes:
+        gate: its name; of a class or a slice with its own name after it.
+        limit: what must hold, in words.
+        found: what was found, in words.
+        by: by how much it is missed, or passed.
+        needed: how many examples a decision would need; None where more of them would decide nothing.
+        value, bound: the numbers behind `found` and `limit`, where they are single numbers.
+    """
+
+    gate: str
+    verdict: Verdict
+    limit: str = ""
+    found: str = ""
+    by: str = ""
+    needed: int | None = None
+    value: float | None = None
+    bound: float | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the champion can't move because of it."""
+        return self.verdict == "refused"
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Finding:
+        """The inverse of `to_json`."""
+        return cls(**document)
+
+
+def of(gate: str, holds: bool, **words: Any) -> Finding:
+    """Passed where it holds, else refused."""
+    return Finding(gate=gate, verdict="passed" if holds else "refused", **words)
+
+
+def without_champion(gate: str) -> Finding:
+    """A gate that needs a champion where there is none."""
+    return Finding(gate=gate, verdict="not applicable", found="no champion yet")
+
+
+def not_tried(gate: str, why: str) -> Finding:
+    """A gate that was not reached."""
+    return Finding(gate=gate, verdict="not tried", found=why)

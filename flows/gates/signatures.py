@@ -1,0 +1,63 @@
+"""Whether whoever uses the champion can use a challenger in its place."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+Columns = Mapping[str, str]
+
+
+def columns_of(mlmodel: Mapping[str, Any], which: str) -> dict[str, str] | None:
+    """Name → type of a model's `inputs` or `outputs`, as its MLmodel has them; None where it has none.
+
+    An unnamed column is named by its place; a tensor's type holds its shape. Optional inputs are left out of
+    nothing: their type ends with `?`.
+    """
+    signature = mlmodel.get("signature")
+    text = signature.get(which) if isinstance(signature, dict) else None
+    if not isinstance(text, str):
+        return None
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        return None
+    entries = listed if isinstance(listed, list) else []
+    return {str(entry.get("name", place)): _type(entry) for place, entry in enumerate(entries)}
+
+
+def _type(entry: Mapping[str, Any]) -> str:
+    optional = "" if entry.get("required", True) else "?"
+    tensor = entry.get("tensor-spec")
+    if isinstance(tensor, dict):
+        return f"{tensor.get('dtype')}{tensor.get('shape')}{optional}"
+    return f"{entry.get('type')}{optional}"
+
+
+def differences(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> list[str]:
+    """What would break for a user of the champion; empty where nothing would.
+
+    A challenger may need fewer inputs and give more outputs. Inputs of type `any` fit every type.
+
+    Args:
+        challenger, champion: their MLmodel documents.
+    """
+    found: list[str] = []
+    before, after = columns_of(champion, "inputs"), columns_of(challenger, "inputs")
+    if (before is None) != (after is None):
+        return [f"the {'challenger' if after is None else 'champion'} has no signature"]
+    for name, kind in (after or {}).items():
+        known = (before or {}).get(name)
+        if known is None and not kind.endswith("?"):
+            found.append(f"needs {name} ({kind})")
+        elif known is not None and known.rstrip("?") != kind.rstrip("?") and kind != "any":
+            found.append(f"takes {name} as {kind}, not {known}")
+    before, after = columns_of(champion, "outputs"), columns_of(challenger, "outputs")
+    for name, kind in (before or {}).items():
+        given = (after or {}).get(name)
+        if given is None:
+            found.append(f"no longer gives {name}")
+        elif given != kind:
+            found.append(f"gives {name} as {given}, not {kind}")
+    return found

@@ -1,0 +1,46 @@
+"""From a registered model's name to its chain and its alias."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.names import check_name, shown
+from infra.registry.moves import Mover, check_known
+from infra.registry.store import Registry, registry_uri
+
+
+def opened(model: str, home: Home, registry: str | None = None, *, known: bool = True) -> Mover:
+    """A model's chain and alias.
+
+    Args:
+        known: refuse a name that neither the registry nor a history has.
+
+    Raises:
+        WrongInput: no such model; names the nearest.
+        Unavailable: the registry does not answer.
+    """
+    check_name(model, "model")
+    there = Registry.open(registry_uri(home, registry), home)
+    mover = Mover(there, model)
+    if known:
+        aliases = there.aliases(model)
+        if aliases is None and not mover.records.read().texts:
+            check_known(model, None, difflib.get_close_matches(model, there.models(), n=3))
+    return mover
+
+
+def split_label(label: str) -> tuple[str, int]:
+    """`digits/3` as name and version.
+
+    Raises:
+        WrongInput: it is no such label.
+    """
+    found = re.fullmatch(r"([^/]+)/([1-9][0-9]{0,8})", label)
+    if found is None:
+        raise WrongInput(
+            "a version must be given as MODEL/VERSION", shown(label), "write for instance digits/3"
+        )
+    return check_name(found[1], "model"), int(found[2])

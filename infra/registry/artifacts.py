@@ -1,0 +1,170 @@
+"""A version's files, fetched with limits: an allow-list of schemes and roots, no links, no bombs."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from infra.errors import WrongInput
+from infra.names import shown
+from infra.registry.store import Registry, RegistryUnavailable, Version
+from infra.secrets import redact
+from trainers.folders import MANIFEST, manifest_hash
+
+MOST_FILES = 10_000
+MOST_BYTES = 64 << 30
+_REMOTE = ("mlflow-artifacts", "s3", "gs", "abfss", "wasbs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A version's files on this machine.
+
+    Attributes:
+        folder: MLflow's folder of the model, with `MLmodel`.
+        bundle: the bundle inside it; None where it is no model of ours.
+        manifest_sha256: what the bundle's manifest hashes to here; None without a bundle.
+    """
+
+    folder: Path
+    bundle: Path | None
+    manifest_sha256: str | None
+
+
+def fetch(registry: Registry, location: str, into: Path) -> Fetched:
+    """The files of a location, downloaded into `into` where they are not on this machine.
+
+    Args:
+        location: `Registry.location` of a version, or a logged model's `artifact_location`.
+        into: a folder for what is downloaded; may exist.
+
+    Raises:
+        WrongInput: a scheme or a place that models are not taken from, links, too many or too large files.
+        RegistryUnavailable: the download failed.
+    """
+    folder = _local(registry, location) or _downloaded(registry, location, into)
+    check_tree(folder)
+    bundle = bundle_in(folder)
+    return Fetched(
+        folder=folder, bundle=bundle, manifest_sha256=None if bundle is None else manifest_hash(bundle)
+    )
+
+
+def fetch_version(registry: Registry, version: Version, into: Path) -> Fetched:
+    """`fetch` of a registered version."""
+    return fetch(registry, registry.location(version), into)
+
+
+def bundle_in(folder: Path) -> Path | None:
+    """Our bundle in MLflow's folder of a model, by its manifest; None where there is none."""
+    data = folder / "data"
+    found = [path for path in sorted(data.iterdir()) if (path / MANIFEST).is_file()] if data.is_dir() else []
+    if (data / MANIFEST).is_file():
+        return data
+    return found[0] if len(found) == 1 else None
+
+
+def check_tree(folder: Path, *, most_files: int = MOST_FILES, most_bytes: int = MOST_BYTES) -> None:
+    """Refuses a folder with links, devices, hard links to elsewhere, or more than its limits.
+
+    Raises:
+        WrongInput: names the first of them.
+    """
+    must = "a model must be plain files in folders, within limits"
+    total = 0
+    for count, path in enumerate(_walk(folder), start=1):
+        known = path.lstat()
+        if not (stat.S_ISREG(known.st_mode) or stat.S_ISDIR(known.st_mode)):
+            raise WrongInput(must, f"{shown(path.name)} is a link or a device")
+        if stat.S_ISREG(known.st_mode):
+            if known.st_nlink > 1:
+                raise WrongInput(must, f"{shown(path.name)} is a hard link")
+            total += known.st_size
+        if count > most_files or total > most_bytes:
+            raise WrongInput(must, f"more than {most_files:,} files or {most_bytes / (1 << 30):g} GiB")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    if folder.is_symlink() or not folder.is_dir():
+        raise WrongInput("a model must be a folder", shown(str(folder)), "register it again")
+    for base, folders, files in os.walk(folder, followlinks=False):
+        for name in (*folders, *files):
+            yield Path(base) / name
+
+
+def _local(registry: Registry, location: str) -> Path | None:
+    """The folder of a location on this machine, once it lies where the store keeps its artifacts."""
+    parts = urlparse(location)
+    if parts.scheme in _REMOTE:
+        if re.search(r"[\s\x00-\x1f\\#?]", location) or "@" in parts.netloc or ".." in unquote(parts.path):
+            raise _refused(location)
+        return None
+    if parts.scheme not in ("", "file") or parts.netloc or parts.query or parts.fragment:
+        raise _refused(location)
+    if registry.tracking.remote:  # a server's own path, which would be looked for on this machine
+        raise _refused(location)
+    path = Path(unquote(parts.path))
+    resolved = path.resolve()
+    if not any(resolved.is_relative_to(root) for root in _roots(registry)):
+        raise _refused(location)
+    return resolved
+
+
+def _roots(registry: Registry) -> list[Path]:
+    """The folders that the embedded store's experiments keep artifacts in."""
+    found = []
+    token: Any = None
+    while True:
+        page = registry.call("search_experiments", max_results=1000, page_token=token)
+        for experiment in page:
+            parts = urlparse(experiment.artifact_location or "")
+            if parts.scheme in ("", "file") and len(PurePosixPath(parts.path).parts) > 2:
+                found.append(Path(unquote(parts.path)).resolve())
+        token = page.token
+        if not token:
+            return found
+
+
+def _refused(location: str) -> WrongInput:
+    return WrongInput(
+        "a model's files must lie where the registry's experiments keep theirs",
+        shown(redact(location)),
+        f"log the model in an experiment; a server's models come by {', '.join(_REMOTE)}",
+    )
+
+
+def _downloaded(registry: Registry, location: str, into: Path) -> Path:
+    into.mkdir(parents=True, exist_ok=True)
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        repository = get_artifact_repository(location, tracking_uri=registry.tracking.uri)
+        _check_listing(repository)
+        return Path(repository.download_artifacts("", dst_path=str(into)))
+    except WrongInput:
+        raise
+    except Exception as error:  # whatever a storage's client raises
+        text = redact(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")[:300]
+        raise RegistryUnavailable("a model's files must be readable", text, "repeat the command") from None
+
+
+def _check_listing(repository: Any) -> None:
+    """Sizes and names as the store lists them, before a byte is fetched."""
+    waiting, count, total = [""], 0, 0
+    while waiting:
+        for entry in repository.list_artifacts(waiting.pop() or None):
+            parts = PurePosixPath(entry.path).parts
+            if ".." in parts or entry.path.startswith("/") or "\\" in entry.path:
+                raise WrongInput("a model's files must have plain names", shown(entry.path))
+            count, total = count + 1, total + int(entry.file_size or 0)
+            if entry.is_dir:
+                waiting.append(entry.path)
+            if count > MOST_FILES or total > MOST_BYTES:
+                found = f"more than {MOST_FILES:,} files or {MOST_BYTES >> 30} GiB"
+                raise WrongInput("a model must be within limits", found)

@@ -1,0 +1,199 @@
+"""The chain of records of a registered model: what an entry is, how entries hang together, what they add up
+to. Pure: no registry is asked.
+
+An entry is one JSON text. Each holds the SHA-256 of the one before it, so that whoever knows the last hash
+knows the whole history; the first holds the hash of the model's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["promotion", "refusal", "rollback", "adoption", "foreign", "policy", "approval"]
+MOVES: frozenset[str] = frozenset({"promotion", "rollback", "adoption"})
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One record.
+
+    Attributes:
+        number: from 1, without gaps.
+        before: SHA-256 of the entry before it.
+        kind: promotion, rollback and adoption say where `champion` points from then on; `foreign` says that
+            it was found elsewhere than the chain has it.
+        at: seconds since 1970.
+        who: user@host of the process that wrote it, `pid` after it.
+        source: the version that `champion` pointed at; None where it pointed nowhere.
+        target: the version that it is about; of a move: where `champion` points from then on.
+        reason: what the person gave.
+        verdict: `passed` or `refused`, where gates were applied.
+        manifest: SHA-256 of the target's manifest.
+        content: SHA-256 of a document kept beside the chain: evidence, or a policy.
+        nonce: makes each entry a text of its own.
+    """
+
+    number: int
+    before: str
+    kind: Kind
+    model: str
+    at: float
+    who: str
+    pid: int = 0
+    source: int | None = None
+    target: int | None = None
+    reason: str = ""
+    verdict: str = ""
+    manifest: str | None = None
+    content: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    nonce: str = ""
+
+    @property
+    def text(self) -> str:
+        """The entry as it is kept: ASCII JSON with sorted keys."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the text."""
+        return hash_of(self.text)
+
+    @property
+    def moves(self) -> bool:
+        """Whether it says where `champion` points."""
+        return self.kind in MOVES
+
+
+def entry_of(text: str) -> Entry:
+    """The inverse of `Entry.text`.
+
+    Raises:
+        ValueError: the text is no entry of this format.
+    """
+    document = json.loads(text)
+    if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
+        raise ValueError(f"an entry must be of format {FORMAT}")
+    try:
+        return Entry(**document)
+    except TypeError as error:
+        raise ValueError(f"an entry must have an entry's fields: {error}") from error
+
+
+def hash_of(text: str) -> str:
+    """SHA-256, 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def first_hash(model: str) -> str:
+    """What the first entry of a model holds as the hash before it."""
+    return hash_of(f"velodrome registry {FORMAT}: {model}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A model's records, oldest first.
+
+    Attributes:
+        texts: the entries exactly as they are kept.
+        applied: number of an entry that moves → when the alias was seen to stand there.
+    """
+
+    model: str
+    texts: tuple[str, ...] = ()
+    applied: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries."""
+        return tuple(entry_of(text) for text in self.texts)
+
+    @property
+    def last_hash(self) -> str:
+        """What the next entry has to hold; worth noting elsewhere as an anchor."""
+        return hash_of(self.texts[-1]) if self.texts else first_hash(self.model)
+
+    @property
+    def last_move(self) -> Entry | None:
+        """The entry that says where `champion` points."""
+        return next((entry for entry in reversed(self.entries) if entry.moves), None)
+
+    @property
+    def policy(self) -> Entry | None:
+        """The newest policy."""
+        return next((entry for entry in reversed(self.entries) if entry.kind == "policy"), None)
+
+    def next(self, kind: Kind, **values: Any) -> Entry:
+        """An entry that follows the last one."""
+        return Entry(number=len(self.texts) + 1, before=self.last_hash, kind=kind, model=self.model, **values)
+
+
+State = Literal["settled", "cut-off", "foreign", "unknown"]
+
+
+def state_of(chain: Chain, alias: int | None) -> State:
+    """How the alias stands to the chain.
+
+    `settled`: where the last move left it. `cut-off`: that move was written and not marked as applied, and
+    the alias is where it was before or where it was to go: whoever sees it finishes it. `foreign`: somebody
+    else moved it. `unknown`: the alias points somewhere, and the chain knows of no move.
+    """
+    move = chain.last_move
+    if move is None:
+        return "settled" if alias is None else "unknown"
+    if move.number not in chain.applied:
+        return "cut-off" if alias in (move.source, move.target) else "foreign"
+    return "settled" if alias == move.target else "foreign"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flaw:
+    """What is wrong with a chain. `number`: of the entry; 0 for the chain as a whole."""
+
+    number: int
+    found: str
+
+
+def verify(
+    texts: Sequence[str], model: str, contents: Mapping[str, str], anchor: str | None = None
+) -> list[Flaw]:
+    """Everything that is wrong with a chain; empty where it holds.
+
+    Args:
+        texts: the entries as they are kept, oldest first.
+        contents: the documents beside the chain by their hash.
+        anchor: the hash of an entry that was noted elsewhere, at least its first 16 digits: it must be here.
+    """
+    flaws: list[Flaw] = []
+    before, seen = first_hash(model), [first_hash(model)]
+    for number, text in enumerate(texts, start=1):
+        flaws += [Flaw(number=number, found=found) for found in _wrong(text, number, model, before, contents)]
+        before = hash_of(text)
+        seen.append(before)
+    if anchor is not None and not (len(anchor) >= 16 and any(known.startswith(anchor) for known in seen)):
+        flaws.append(Flaw(number=0, found=f"no entry with the anchor's hash {anchor[:16]}"))
+    return flaws
+
+
+def _wrong(text: str, number: int, model: str, before: str, contents: Mapping[str, str]) -> list[str]:
+    try:
+        entry = entry_of(text)
+    except ValueError as error:
+        return [f"a text that is no entry ({error})"]
+    found = []
+    if entry.text != text:
+        found.append("a text that no entry has")
+    if entry.number != number:
+        found.append(f"number {entry.number} in the place of {number}")
+    if entry.model != model:
+        found.append("an entry of another model")
+    if entry.before != before:
+        found.append("another hash than that of the entry before it: something there was changed or left out")
+    if entry.content is not None and hash_of(contents.get(entry.content, "")) != entry.content:
+        found.append("its document is missing or was changed")
+    return found

@@ -1,0 +1,120 @@
+"""What a model's folder may hold: no code, no pickle, and a loader that is known. Nothing is loaded here."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from infra.errors import WrongInput
+from infra.names import shown
+from infra.registry.artifacts import bundle_in
+
+OURS = "velodrome.model"
+LOADERS = frozenset(
+    {
+        OURS,
+        "mlflow.onnx",
+        "mlflow.xgboost",
+        "mlflow.lightgbm",
+        "mlflow.catboost",
+        "mlflow.sklearn",
+        "mlflow.pytorch",
+    }
+)
+MOST_BYTES = 1_000_000
+_PICKLED = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pth", ".pt")
+_CODE = {"code": "code of its own", "model_code_path": "code of its own", "python_model": "a pickled object"}
+_MUST = "a model must hold no code and no pickle, and name a loader that is known"
+
+
+def read_mlmodel(folder: Path) -> dict[str, Any]:
+    """MLflow's description of a model.
+
+    Raises:
+        WrongInput: there is none, or it can't be used.
+    """
+    path = folder / "MLmodel"
+    must = "a model must be MLflow's: a folder with a readable MLmodel"
+    try:
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise WrongInput(must, f"{shown(path.name)}: {error.strerror}", "log it with MLflow") from error
+    if len(data) > MOST_BYTES:
+        raise WrongInput(must, f"one of more than {MOST_BYTES:,} bytes")
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(data, Loader=yaml.SafeLoader)):
+            raise WrongInput(must, "YAML with aliases")
+        found = yaml.safe_load(data)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise WrongInput(must, f"one that is no YAML ({type(error).__name__})") from error
+    if not isinstance(found, dict) or not isinstance(found.get("flavors"), dict):
+        raise WrongInput(must, "one without flavors")
+    return found
+
+
+def pyfunc_flavor(mlmodel: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What `mlflow.pyfunc` would load it by.
+
+    Raises:
+        WrongInput: it can't be loaded as a pyfunc.
+    """
+    flavor = mlmodel["flavors"].get("python_function")
+    if not isinstance(flavor, dict):
+        have = ", ".join(map(str, mlmodel["flavors"])) or "none"
+        raise WrongInput(
+            "a model must load as a pyfunc", f"the flavors {have}", "log it with a python_function"
+        )
+    return flavor
+
+
+def objection(folder: Path, loaders: Collection[str] = ()) -> str:
+    """Why a model's folder is not loaded; empty where nothing speaks against it.
+
+    Args:
+        loaders: loader modules that a policy allows beside the known ones; they must be installed here.
+
+    Raises:
+        WrongInput: it is no MLflow model, or no pyfunc.
+    """
+    flavor = pyfunc_flavor(read_mlmodel(folder))
+    for key, what in _CODE.items():
+        if flavor.get(key):
+            return f"{what} ({key})"
+    if (folder / "code").exists():
+        return "a folder of code"
+    loader = flavor.get("loader_module")
+    if loader not in LOADERS and loader not in loaders:
+        return f"the loader {shown(str(loader))}"
+    if loader == OURS:
+        return "" if bundle_in(folder) is not None else "no bundle of Velodrome's, whose loader it names"
+    return next((f"a pickle ({shown(path.name)})" for path in _files(folder) if is_pickle(path)), "")
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
+
+
+def is_pickle(path: Path) -> bool:
+    """Whether a file is a pickle, or an archive that holds one, by its name and by its bytes."""
+    if path.suffix.lower() in _PICKLED:
+        return True
+    with path.open("rb") as file:
+        head = file.read(4)
+    if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:  # PROTO, with which protocols from 2 on begin
+        return True
+    if head == b"PK\x03\x04" and path.suffix.lower() not in (".whl", ".pt2"):  # MLflow looks into pt2 itself
+        return _holds_pickle(path)
+    return False
+
+
+def _holds_pickle(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.lower().endswith(_PICKLED) for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return True

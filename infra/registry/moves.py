@@ -1,0 +1,222 @@
+"""Moving the champion: the record first, the alias last, and whatever was cut off in between is finished.
+
+MLflow's alias has no compare-and-set, so the chain is the word: an entry is written (of two at once one
+wins), then version tags and aliases follow it, `champion` last, then the entry is marked as applied. Who
+sets the alias looks at the chain again afterwards, so that a slow writer can't leave an older word standing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.errors import Refused, WrongInput
+from infra.registry.chain import Chain, Entry, Kind, state_of
+from infra.registry.identity import who
+from infra.registry.records import Records
+from infra.registry.store import CHAMPION, PREVIOUS, Registry, RegistryUnavailable
+
+LOOKS = 20
+SECOND_LOOK_S = 1.0
+
+
+class ForeignMove(Refused):
+    """The champion is not where the chain has it: somebody moved the alias by hand."""
+
+
+class Overtaken(Refused):
+    """Somebody else wrote to the chain first."""
+
+
+@dataclass(slots=True)
+class Mover:
+    """One model's chain and alias."""
+
+    registry: Registry
+    model: str
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+    @property
+    def records(self) -> Records:
+        """The model's records, asked anew: another process may have made their run meanwhile."""
+        return Records(self.registry, self.model)
+
+    def settle(self, *, foreign: bool = False) -> Chain:
+        """Finishes a move that was cut off, and gives the chain as it stands then.
+
+        Args:
+            foreign: go on where somebody moved the alias by hand; it is recorded all the same.
+
+        Raises:
+            ForeignMove: the alias is elsewhere than the chain has it; that is recorded, never reverted.
+        """
+        foreign_before = False
+        for _ in range(LOOKS):
+            chain, alias = self.look()
+            state = state_of(chain, alias)
+            if state == "settled":
+                return chain
+            if state == "cut-off":
+                self.apply()
+            elif foreign_before:
+                self._record_foreign(chain, alias)
+                if foreign:
+                    return self.records.read()
+                raise _foreign(self.model, chain, alias)
+            else:  # perhaps somebody was just between the chain and the alias: look again before it is said
+                foreign_before = True
+                self.sleep(SECOND_LOOK_S)
+        raise RegistryUnavailable(
+            f"the champion of {self.model} must stand still for a moment", f"{LOOKS} looks, each another"
+        )
+
+    def look(self) -> tuple[Chain, int | None]:
+        """The chain, and where the alias points."""
+        return self.records.read(), self.registry.at(self.model, CHAMPION)
+
+    def move(self, chain: Chain, kind: Kind, target: int | None, **values: Any) -> Entry:
+        """Writes the entry after the last one of `chain`, then moves the alias.
+
+        Args:
+            chain: as it was when the decision was made.
+            kind: promotion, rollback or adoption.
+            target: the version that `champion` points at from then on.
+
+        Raises:
+            Overtaken: somebody else wrote an entry first; nothing was moved.
+        """
+        entry = self.record(chain, kind, target=target, **values)
+        self.apply()
+        return entry
+
+    def record(self, chain: Chain, kind: Kind, **values: Any) -> Entry:
+        """Writes the entry after the last one of `chain`.
+
+        Raises:
+            Overtaken: somebody else wrote one there first.
+        """
+        entry = self.entry(chain, kind, **values)
+        records = self.records
+        if not records.append(entry):
+            raise overtaken(self.model, records.read(), entry.number)
+        return entry
+
+    def note(self, kind: Kind, **values: Any) -> Entry:
+        """Writes an entry that moves nothing, after whatever is last."""
+        records = self.records
+        for _ in range(LOOKS):
+            entry = self.entry(records.read(), kind, **values)
+            if records.append(entry):
+                return entry
+        raise RegistryUnavailable("an entry must find its place in the chain", f"{LOOKS} others came first")
+
+    def entry(self, chain: Chain, kind: Kind, **values: Any) -> Entry:
+        """An entry of now and of this process."""
+        import os
+        import uuid
+
+        given = {"who": who(), "at": self.clock(), **values}
+        return chain.next(kind, pid=os.getpid(), nonce=uuid.uuid4().hex, **given)
+
+    def apply(self) -> None:
+        """Moves the aliases to where the newest entry says, until it is the newest still."""
+        for _ in range(LOOKS):
+            records = self.records
+            move = records.read().last_move
+            if move is None:
+                return
+            if move.target is not None:
+                self._point(move, move.target)
+            records.mark_applied(move, self.clock())
+            newest = records.read().last_move
+            if newest is not None and newest.number == move.number:
+                return
+        raise RegistryUnavailable(
+            f"the champion of {self.model} must stand still for a moment", f"{LOOKS} moves at once"
+        )
+
+    def _point(self, move: Entry, target: int) -> None:
+        """Tags, then `previous`, then `champion`, last."""
+        version = self.registry.version(self.model, target)
+        if version is None:
+            raise RegistryUnavailable(
+                f"version {target} of {self.model} must be there",
+                "it was deleted",
+                "restore the registry",
+            )
+        tags: Mapping[str, str] = {
+            f"velodrome.{move.kind}": f"{move.number}",
+            "velodrome.record": move.hash,
+        }
+        self.registry.tag(version, tags)
+        if move.source is not None and move.source != target:
+            self.registry.point(self.model, PREVIOUS, move.source)
+        self.registry.point(self.model, CHAMPION, target)
+
+    def _record_foreign(self, chain: Chain, alias: int | None) -> None:
+        last = chain.entries[-1] if chain.entries else None
+        if last is not None and last.kind == "foreign" and last.target == alias:
+            return
+        move = chain.last_move
+        self.note(
+            "foreign",
+            source=None if move is None else move.target,
+            target=alias,
+            reason="the alias was found elsewhere than the chain has it",
+        )
+
+
+def line_of_champions(chain: Chain) -> list[int]:
+    """The versions that `champion` stood on and can go back to, oldest first, the present one last.
+
+    A promotion or an adoption adds one; a rollback takes those after its target away.
+    """
+    line: list[int] = []
+    for entry in chain.entries:
+        if not entry.moves or entry.target is None:
+            continue
+        if entry.kind == "rollback" and entry.target in line:
+            del line[len(line) - line[::-1].index(entry.target) :]
+        else:
+            line.append(entry.target)
+    return line
+
+
+def overtaken(model: str, chain: Chain, number: int) -> Overtaken:
+    """What the loser is told."""
+    other = chain.entries[number - 1]
+    what = f"{other.kind} of version {other.target}" if other.target else other.kind
+    return Overtaken(
+        f"nobody else must change {model} between the evaluation and the move",
+        f"entry {number} of its history, by {other.who}: {what}",
+        f"see `velodrome history {model}`, then repeat the command",
+    )
+
+
+def _foreign(model: str, chain: Chain, alias: int | None) -> ForeignMove:
+    move = chain.last_move
+    has = "no move at all" if move is None else f"version {move.target}"
+    at = "nowhere" if alias is None else f"at version {alias}"
+    if alias is None:
+        do = f"`velodrome rollback {model} --to N` sets it again"
+    else:
+        do = f"`velodrome adopt {model}` accepts it, `velodrome rollback {model} --to N` goes back"
+    return ForeignMove(
+        f"the champion of {model} must be where its history has it: {has}",
+        f"the alias {at}: somebody moved it by hand; that is recorded and not undone",
+        do,
+    )
+
+
+def check_known(model: str, aliases: Mapping[str, int] | None, near: list[str]) -> None:
+    """Refuses a model that the registry does not have.
+
+    Raises:
+        WrongInput: names the nearest.
+    """
+    if aliases is None:
+        do = f"did you mean {' or '.join(near)}?" if near else "`velodrome promote NAME` registers one"
+        raise WrongInput("a registered model must have that name", model, do)

@@ -1,0 +1,222 @@
+"""Where the chain is kept: the params of one MLflow run a registered model.
+
+MLflow's params are write-once: of several who write one key, exactly one succeeds, on SQLite, on PostgreSQL
+and through a server. That is the compare-and-set which aliases and tags don't have. Keys: `entry/00007` (an
+entry), `applied/00007` (when the alias was seen to stand where it says), `content/HASH/000` (a piece of a
+document).
+
+The run itself has to be found by everybody alike, and `create_run` is not idempotent: a root run's params
+name it, and the root run is named by a tag with which one experiment is created, whose name is unique.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from infra.errors import Unavailable
+from infra.registry.chain import Chain, Entry, hash_of
+from infra.registry.store import Registry, RegistryUnavailable
+from infra.tracking.client import Missing, Rejected
+
+EXPERIMENT = "velodrome-registry"
+ANCHOR = "velodrome-registry-root"
+ROOT_TAG = "velodrome.registry.root"
+NOTE = (
+    "Kept by Velodrome: who moved which registered model's champion, when, and on which evidence. "
+    "`velodrome history MODEL` reads it. Deleting these runs deletes the history."
+)
+PIECE = 5_000  # MLflow takes 6,000 characters a value
+MOST_PIECES = 200
+_ENTRY = re.compile(r"entry/(\d{5})")
+
+
+class Records:
+    """The records of one registered model."""
+
+    def __init__(self, registry: Registry, model: str) -> None:
+        self._registry, self.model = registry, model
+        self._run: str | None = None
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def read(self) -> Chain:
+        """The chain as it stands; an empty one where nothing was ever recorded.
+
+        Raises:
+            Unavailable: the run that keeps it was deleted.
+        """
+        params = self._params()
+        numbered = sorted(
+            (int(found[1]), value) for key, value in params.items() if (found := _ENTRY.fullmatch(key))
+        )
+        applied = {number: params.get(f"applied/{number:05d}") for number, _ in numbered}
+        return Chain(
+            model=self.model,
+            texts=tuple(text for _, text in numbered),
+            applied={number: float(at) for number, at in applied.items() if at is not None},
+        )
+
+    def contents(self) -> dict[str, str]:
+        """The documents beside the chain, by their hash."""
+        pieces: dict[str, list[tuple[str, str]]] = {}
+        for key, value in self._params().items():
+            if key.startswith("content/"):
+                _, digest, place = key.split("/")
+                pieces.setdefault(digest, []).append((place, value))
+        return {digest: "".join(text for _, text in sorted(found)) for digest, found in pieces.items()}
+
+    def document(self, digest: str) -> Any:
+        """One of them.
+
+        Raises:
+            Unavailable: it is not there, or is not what was written.
+        """
+        text = self.contents().get(digest, "")
+        if hash_of(text) != digest:
+            raise Unavailable(
+                "a record's document must be there as it was written",
+                f"{digest[:16]} is missing or changed",
+                f"`velodrome history {self.model} --verify` says what else",
+            )
+        return json.loads(text)
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def append(self, entry: Entry) -> bool:
+        """Writes the entry at its number. False: somebody else wrote another one there first."""
+        return self._put(f"entry/{entry.number:05d}", entry.text)
+
+    def mark_applied(self, entry: Entry, at: float) -> None:
+        """Notes that the alias stood where the entry says; the first mark stays."""
+        self._put(f"applied/{entry.number:05d}", repr(at))
+
+    def keep(self, document: Any) -> str:
+        """Keeps a document and returns its hash; the same one again changes nothing."""
+        text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        digest = hash_of(text)
+        pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+        if len(pieces) > MOST_PIECES:
+            raise ValueError(
+                f"a document beside the chain must have at most {PIECE * MOST_PIECES} characters"
+            )
+        for place, piece in enumerate(pieces):
+            self._put(f"content/{digest}/{place:03d}", piece)
+        return digest
+
+    def _put(self, key: str, value: str) -> bool:
+        run = self._ensure_run()
+        try:
+            self._registry.call("log_param", run, key, value)
+            return True
+        except Rejected:  # written before, with another value
+            return self._written(run, key, value)
+        except RegistryUnavailable:  # the answer was lost: it may be written all the same
+            if not self._written(run, key, value):
+                raise
+            return True
+
+    def _written(self, run: str, key: str, value: str) -> bool:
+        found = dict(self._registry.call("get_run", run).data.params)
+        if key not in found:
+            raise RegistryUnavailable(
+                "the registry must take a record", f"it refused {key}", "repeat the command"
+            )
+        return bool(found[key] == value)
+
+    # -- the run ---------------------------------------------------------------------------------------------
+
+    def _params(self) -> Mapping[str, str]:
+        if self._run is None:
+            self._run = self._known_run()
+        return {} if self._run is None else _params_of(self._registry, self._run)
+
+    def _known_run(self) -> str | None:
+        root = _root(self._registry)
+        return None if root is None else _params_of(self._registry, root).get(self._key)
+
+    @property
+    def _key(self) -> str:
+        return f"model/{hashlib.sha256(self.model.encode()).hexdigest()[:32]}"
+
+    def _ensure_run(self) -> str:
+        if self._run is None:
+            self._run = self._known_run() or self._make_run()
+        return self._run
+
+    def _make_run(self) -> str:
+        registry = self._registry
+        root = _root(registry) or _make_root(registry)
+        name = f"history of {self.model}"
+        tags = {"velodrome.registry.model": self.model, "mlflow.note.content": NOTE}
+        mine = _new_run(registry, name, tags)
+        try:
+            registry.call("log_param", root, self._key, mine)
+            registry.call("log_param", mine, "model", self.model)
+            return mine
+        except Rejected:  # somebody else's run is the one
+            _forget(registry, mine)
+            return str(_params_of(registry, root)[self._key])
+
+
+def _params_of(registry: Registry, run: str) -> dict[str, str]:
+    try:
+        found = registry.call("get_run", run)
+    except Missing:
+        found = None
+    if found is None or found.info.lifecycle_stage != "active":
+        raise Unavailable(
+            "the run that keeps a model's history must be there",
+            f"run {run} was deleted",
+            f"restore it: mlflow runs restore --run-id {run}",
+        )
+    return dict(found.data.params)
+
+
+def _root(registry: Registry) -> str | None:
+    """The root run, or None where no history was ever kept here."""
+    anchor = registry.call("get_experiment_by_name", ANCHOR)
+    return None if anchor is None else str(anchor.tags[ROOT_TAG])
+
+
+def _make_root(registry: Registry) -> str:
+    mine = _new_run(registry, "registered models", {"mlflow.note.content": NOTE})
+    try:
+        registry.make_experiment(ANCHOR, {ROOT_TAG: mine, "mlflow.note.content": NOTE})
+        return mine
+    except Rejected:  # somebody else's root is the one
+        _forget(registry, mine)
+        found = _root(registry)
+        assert found is not None
+        return found
+
+
+def _new_run(registry: Registry, name: str, tags: Mapping[str, str]) -> str:
+    """A run of that name that is not yet anybody's; one that a cut-off attempt left behind is taken first."""
+    experiment = _experiment(registry)
+    query = f"attributes.run_name = '{name}'"
+    left = registry.call("search_runs", [experiment], filter_string=query, max_results=1)
+    run = left[0] if left else registry.call("create_run", experiment, run_name=name, tags=dict(tags))
+    registry.call("set_terminated", run.info.run_id)
+    return str(run.info.run_id)
+
+
+def _forget(registry: Registry, run: str) -> None:
+    with suppress(Missing, Rejected):  # another loser took the same run, and was quicker
+        registry.call("delete_run", run)
+
+
+def _experiment(registry: Registry) -> str:
+    for _ in range(2):
+        found = registry.call("get_experiment_by_name", EXPERIMENT)
+        if found is not None:
+            if found.lifecycle_stage != "active":
+                registry.call("restore_experiment", found.experiment_id)
+            return str(found.experiment_id)
+        with suppress(Rejected):  # somebody else made it between our two calls
+            return registry.make_experiment(EXPERIMENT, {"mlflow.note.content": NOTE})
+    raise RegistryUnavailable("the registry must have an experiment for its records", "none can be made")

@@ -1,0 +1,245 @@
+"""MLflow's registry behind one door: versions, aliases and tags by explicit names, errors of ours."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.errors import Unavailable, WrongInput
+from infra.home import Home
+from infra.names import shown
+from infra.secrets import expand, redact
+from infra.tracking.client import Away, Connect, Missing, Rejected, Tracking, connect, prepare_tracking
+
+CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+MANIFEST_TAG = "velodrome.manifest_sha256"
+KEY_TAG = "velodrome.key"
+_SCHEMES = ("sqlite:///", "http://", "https://", "postgresql://", "postgresql+psycopg://")
+_MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})")
+
+
+class RegistryUnavailable(Unavailable):
+    """The registry can't be reached, or does not take what it is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One registered version.
+
+    Attributes:
+        model, number: its name in the registry.
+        source: as it was registered: `models:/m-…`, or a location.
+        manifest_sha256: what its bundle's manifest hashes to; None where it is no bundle of ours.
+        run_id: the run that it came from, where the registry knows it.
+    """
+
+    model: str
+    number: int
+    source: str
+    manifest_sha256: str | None
+    run_id: str | None
+    tags: Mapping[str, str]
+
+    @property
+    def label(self) -> str:
+        """`digits/3`."""
+        return f"{self.model}/{self.number}"
+
+    @property
+    def model_id(self) -> str | None:
+        """MLflow's logged model that it was made of, where it was made of one."""
+        found = _MODEL_ID.fullmatch(self.source)
+        return found[1] if found else None
+
+
+class Registry:
+    """One registry, with the tracking store beside it."""
+
+    def __init__(self, tracking: Tracking, artifacts: Path) -> None:
+        """Names the store; nothing is asked yet.
+
+        Args:
+            tracking: MLflow's client.
+            artifacts: the folder for artifacts of a store without a server.
+        """
+        self.tracking, self._artifacts = tracking, artifacts
+
+    @classmethod
+    def open(cls, uri: str, home: Home, connect: Connect = connect) -> Registry:
+        """The registry at a URI.
+
+        Raises:
+            WrongInput: a URI of a kind that holds no registry of ours.
+            Unavailable: the embedded store can't be made or read.
+        """
+        check_uri(uri)
+        prepare_tracking(uri, home)
+        return cls(connect(uri), home.artifacts)
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method of `MlflowClient`.
+
+        Raises:
+            Missing, Rejected: as `Tracking.call`.
+            RegistryUnavailable: it does not answer, or answers nonsense.
+        """
+        try:
+            return self.tracking.call(method, *args, **kwargs)
+        except Away as error:
+            raise RegistryUnavailable(
+                "the registry must answer", str(error), "repeat the command: it goes on where it stopped"
+            ) from None
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    def models(self) -> list[str]:
+        """Names of all registered models."""
+        names: list[str] = []
+        token: str | None = None
+        while True:
+            page = self.call("search_registered_models", max_results=200, page_token=token)
+            names += [entry.name for entry in page]
+            token = page.token
+            if not token:
+                return names
+
+    def aliases(self, model: str) -> dict[str, int] | None:
+        """Which version each alias points at; None where no model has the name."""
+        try:
+            found = self.call("get_registered_model", model)
+        except Missing:
+            return None
+        return {alias: int(version) for alias, version in found.aliases.items()}
+
+    def at(self, model: str, alias: str) -> int | None:
+        """The version that an alias points at, or None."""
+        return (self.aliases(model) or {}).get(alias)
+
+    def version(self, model: str, number: int) -> Version | None:
+        """One version, or None."""
+        try:
+            found = self.call("get_model_version", model, str(number))
+        except Missing:
+            return None
+        return _version(found)
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model, oldest first."""
+        found: list[Version] = []
+        token: str | None = None
+        while True:
+            query = f"name = '{model}'"
+            page = self.call("search_model_versions", query, max_results=200, page_token=token)
+            found += [_version(entry) for entry in page]
+            token = page.token
+            if not token:
+                return sorted(found, key=lambda version: version.number)
+
+    def location(self, version: Version) -> str:
+        """Where a version's files are."""
+        return str(self.call("get_model_version_download_uri", version.model, str(version.number)))
+
+    # -- writing ---------------------------------------------------------------------------------------------
+
+    def ensure_model(self, model: str) -> None:
+        """Makes the registered model where there is none."""
+        if self.aliases(model) is not None:
+            return
+        try:
+            self.call("create_registered_model", model)
+        except Rejected:  # somebody else made it between our two calls
+            if self.aliases(model) is None:
+                raise
+
+    def register(
+        self, model: str, *, key: str, source: str, run_id: str | None, tags: Mapping[str, str]
+    ) -> Version:
+        """The version of that key, made where there is none: creating one is not idempotent in MLflow.
+
+        Args:
+            key: what identifies the version's content; kept as the tag `velodrome.key`.
+            source: `models:/m-…`, or a location of artifacts.
+        """
+        self.ensure_model(model)
+        known = [version for version in self.versions(model) if version.tags.get(KEY_TAG) == key]
+        if known:
+            return known[0]
+        with _as_global(self.tracking.uri):
+            made = self.call(
+                "create_model_version", model, source, run_id=run_id, tags={KEY_TAG: key, **tags}
+            )
+        return _version(made)
+
+    def make_experiment(self, name: str, tags: Mapping[str, str]) -> str:
+        """An experiment of that name, with its artifacts where the others of this store have theirs.
+
+        Raises:
+            Rejected: the name is taken.
+        """
+        location = None if self.tracking.remote else (self._artifacts / name).as_uri()
+        return str(self.call("create_experiment", name, artifact_location=location, tags=dict(tags)))
+
+    def point(self, model: str, alias: str, number: int) -> None:
+        """Moves an alias. The last writer wins: callers hold the chain's word for it."""
+        self.call("set_registered_model_alias", model, alias, str(number))
+
+    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+        """Adds tags to a version."""
+        for name, value in tags.items():
+            self.call("set_model_version_tag", version.model, str(version.number), name, value)
+
+
+def registry_uri(home: Home, written: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
+    """Where a model's registry is: as written, `MLFLOW_TRACKING_URI`, or the embedded store."""
+    return expand(written or environ.get("MLFLOW_TRACKING_URI") or home.mlflow_uri, environ)
+
+
+def check_uri(uri: str) -> None:
+    """Refuses what is no address of a registry.
+
+    Raises:
+        WrongInput: another scheme, or characters that end an address early.
+    """
+    if not uri.startswith(_SCHEMES) or re.search(r"[\s\x00-\x1f\x7f#\\]", uri):
+        known = ", ".join(_SCHEMES)
+        raise WrongInput(
+            f"a registry's address must begin with one of {known}",
+            shown(redact(uri)),
+            "name an MLflow server",
+        )
+
+
+def _version(found: Any) -> Version:
+    tags = dict(found.tags or {})
+    return Version(
+        model=found.name,
+        number=int(found.version),
+        source=str(found.source),
+        manifest_sha256=tags.get(MANIFEST_TAG),
+        run_id=found.run_id or None,
+        tags=tags,
+    )
+
+
+@contextmanager
+def _as_global(uri: str) -> Iterator[None]:
+    """MLflow 3.17 looks a version's `models:/m-…` source up at the process's own tracking URI, whatever the
+    client's is."""
+    import mlflow
+
+    variable = os.environ.get("MLFLOW_TRACKING_URI")
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+        if variable is None:
+            os.environ.pop("MLFLOW_TRACKING_URI", None)
+        else:
+            os.environ["MLFLOW_TRACKING_URI"] = variable

@@ -1,0 +1,99 @@
+"""What a new interpreter runs: loads a model as anybody would, predicts, and says how long it took.
+
+`python -m infra.registry.trial_use REQUEST.json ANSWER.json`. The request names the model's folder and the
+rows; the answer holds predictions and measurements. Everything that is not plain JSON stays in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WARM_UP = 3
+MOST = 200
+
+
+def main(request: Path, answer: Path) -> None:
+    """Reads the request, does what it asks for, writes the answer aside and renames it."""
+    found = answered(json.loads(request.read_text()))
+    aside = answer.with_suffix(".part")
+    aside.write_text(json.dumps(found))
+    aside.rename(answer)
+
+
+def answered(request: dict[str, Any]) -> dict[str, Any]:
+    """Predictions of every row, and what one of them takes."""
+    from infra.tracking.environment import set_defaults
+
+    set_defaults()
+    import mlflow.pyfunc
+
+    from trainers.rows import frame_from_json, frame_to_json
+
+    started = time.perf_counter()
+    model = mlflow.pyfunc.load_model(request["model"])
+    load_s = time.perf_counter() - started
+    rows = frame_from_json(json.loads(Path(request["rows"]).read_text()))
+    example = model.input_example
+    if example is not None:
+        model.predict(example)
+    predict = _predict_of(model)
+    return {
+        "load_seconds": load_s,
+        "predictions": frame_to_json(_frame(predict(rows))),
+        **_latency(predict, rows, request["latency_seconds"]),
+        **_size(model),
+    }
+
+
+def _predict_of(model: Any) -> Any:
+    """Our own models take whole rows, without MLflow's check of types: a missing number is no error there."""
+    own = getattr(model._model_impl, "predictor", None)
+    return model.predict if own is None else own.predict
+
+
+def _frame(predictions: Any) -> pd.DataFrame:
+    import numpy as np
+    import pandas as pd
+
+    if isinstance(predictions, pd.DataFrame):
+        return predictions
+    values = np.asarray(predictions)
+    if values.ndim > 1 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim == 1:
+        return pd.DataFrame({"prediction": values})
+    return pd.DataFrame({f"prediction_{place}": values[:, place] for place in range(values.shape[1])})
+
+
+def _latency(predict: Any, rows: pd.DataFrame, budget_s: float) -> dict[str, float]:
+    import numpy as np
+
+    seconds: list[float] = []
+    deadline = time.perf_counter() + budget_s
+    for turn in range(WARM_UP + MOST):
+        row = rows.iloc[turn % len(rows) : turn % len(rows) + 1]
+        started = time.perf_counter()
+        if started > deadline and len(seconds) > WARM_UP:
+            break
+        predict(row)
+        seconds.append(time.perf_counter() - started)
+    median, p99 = np.percentile(seconds[WARM_UP:], [50, 99])
+    return {"latency_ms": float(median) * 1e3, "latency_p99_ms": float(p99) * 1e3}
+
+
+def _size(model: Any) -> dict[str, float]:
+    own = getattr(model._model_impl, "predictor", None)
+    if own is None:
+        return {}
+    return {"parameters": float(own.parameters), "size_bytes": float(own.size_bytes)}
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

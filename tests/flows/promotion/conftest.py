@@ -1,0 +1,153 @@
+"""A home with an MLflow store, sweeps with models of known skill, a promoter that asks them here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from flows.promote import concluded
+from flows.promotion.candidate import Candidate, of_sweep, of_uri
+from flows.promotion.promoter import Promoter, Promotion
+from infra.home import Home
+from infra.ledger.rows import TrialRow
+from infra.registry.interpreter import Unusable, Used
+from infra.registry.moves import Mover
+from infra.registry.store import Registry
+from infra.spec import Budget, FamilySpec, Objective, SweepSpec
+from infra.tracking.client import Tracking
+from tests.flows.promotion import models
+from tests.flows.written import trial_of, write_sweep
+from trainers.errors import TrainerError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ACCURACY = Objective(metric="val/accuracy", direction="maximize")
+SOURCE = {"source": "csv:rows.csv", "columns": {"target": "label"}, "task": "classification"}
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of every sweep here."""
+    return models.write_csv(tmp_path_factory.mktemp("rows") / "rows.csv")
+
+
+@pytest.fixture(scope="session")
+def dataset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The same, opened."""
+    from trainers.data.open import open_dataset
+
+    return open_dataset(SOURCE, base=rows.parent, cache=tmp_path_factory.mktemp("cache"))
+
+
+def ask_here(folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> Used:
+    """As `infra.registry.interpreter.use`, in this process."""
+    from infra.registry.artifacts import bundle_in
+    from trainers.bundle import load_bundle
+    from trainers.latency import measure_latency
+
+    bundle = bundle_in(folder)
+    assert bundle is not None
+    try:
+        predictor = load_bundle(bundle)
+        predictions = predictor.predict(frame, batch_size=100_000)
+        facts = measure_latency(predictor, predictor.example, budget_s=0.02)
+    except (TrainerError, RuntimeError) as error:
+        raise Unusable(str(error)) from error
+    return Used(predictions=predictions, facts=facts)
+
+
+@dataclass
+class Shop:
+    """What a test does with one home."""
+
+    home: Home
+    rows: Path
+    dataset: Any
+    asked: list[Any] = field(default_factory=list)
+
+    def sweep(
+        self, name: str, *, gates: dict[str, Any] | None = None, bundle: Path | None = None, **model: Any
+    ) -> str:
+        """A finished sweep whose best trial has a model of those settings."""
+        trained = model.pop("trained_on", None)
+        folder = self.home.storage / name / "model"
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if bundle is not None:
+            shutil.copytree(bundle, folder)
+        else:
+            models.save(folder, self.dataset, trained, **{"seed": 1, "skill": 0.9, **model})
+        family = FamilySpec(name="plain", reference=f"{models.HERE}:predict", budget=Budget(epochs=5))
+        spec = SweepSpec(
+            name=name,
+            data=SOURCE,
+            objectives=(ACCURACY,),
+            families=(family,),
+            model="shop",
+            gates=gates or {},
+        )
+        trial: TrialRow = trial_of("plain", 0, "complete", 0.9, params={}, model=f"{name}/model")
+        write_sweep(
+            self.home, spec, trials=(trial,), facts={"base": str(self.rows.parent)},
+            fingerprint=self.dataset.fingerprint,
+        )  # fmt: skip
+        return name
+
+    def candidate(self, name: str, connect: Any = None) -> Candidate:
+        """The sweep's winner, logged in MLflow."""
+        more = {} if connect is None else {"connect": connect}
+        if ":" in name:
+            return of_uri(name, self.registry, model="shop")
+        return of_sweep(name, self.home, trial=None, family=None, model=None, **more)
+
+    @property
+    def registry(self) -> Registry:
+        """The embedded one."""
+        return Registry.open(self.home.mlflow_uri, self.home)
+
+    @property
+    def mover(self) -> Mover:
+        """The chain and the alias of the only model here."""
+        return Mover(self.registry, "shop", sleep=lambda seconds: None)
+
+    def promoter(self, client: Any = None, **more: Any) -> Promoter:
+        """Asks models here, through another client if one is given."""
+        registry = self.registry
+        if client is not None:
+            registry = Registry(Tracking(self.home.mlflow_uri, client), self.home.artifacts)
+        given = {"source": registry, "target": registry, "use": self.ask, **more}
+        return Promoter(home=self.home, mover=_quick, **given)
+
+    def ask(self, folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> Used:
+        """As `ask_here`, and notes the rows."""
+        self.asked.append(frame)
+        return ask_here(folder, frame)
+
+    def promote(self, name: str, *, dry_run: bool = False, reason: str = "") -> Promotion:
+        """As the command does."""
+        return concluded(self.promoter(), self.candidate(name), reason=reason, dry_run=dry_run)
+
+    @property
+    def champion(self) -> int | None:
+        """Where the alias points."""
+        return self.registry.at("shop", "champion")
+
+
+def _quick(registry: Registry, model: str) -> Mover:
+    return Mover(registry, model, sleep=lambda seconds: None)
+
+
+@pytest.fixture
+def shop(home: Home, empty_store: Path, rows: Path, dataset: Any) -> Shop:
+    """A home with an empty MLflow store."""
+    home.path.mkdir(parents=True)
+    shutil.copyfile(empty_store, home.path / "mlflow.db")
+    return Shop(home=home, rows=rows, dataset=dataset)
+
+
+Promote = Callable[..., Promotion]

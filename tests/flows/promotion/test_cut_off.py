@@ -1,0 +1,74 @@
+"""A promotion that fails at any call: the same command again ends in the one right state (F16, F54)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from flows.promote import concluded
+from infra.errors import Unavailable
+from tests.conftest import copy_store
+from tests.flows.promotion.conftest import Shop
+from tests.flows.promotion.failing import Failing
+
+
+@pytest.fixture
+def client(shop: Shop) -> Any:
+    """MLflow's own, on the shop's store."""
+    from mlflow import MlflowClient
+
+    return MlflowClient(shop.home.mlflow_uri, registry_uri=shop.home.mlflow_uri)
+
+
+def state(shop: Shop) -> tuple[Any, ...]:
+    """Everything that must agree: aliases, versions, moves, and that the chain holds."""
+    chain, alias = shop.mover.look()
+    moves = [(e.kind, e.source, e.target, e.number in chain.applied) for e in chain.entries if e.moves]
+    policies = [entry.number for entry in chain.entries if entry.kind == "policy"]
+    aliases = shop.registry.aliases("shop")
+    return aliases, [v.number for v in shop.registry.versions("shop")], moves, alias, len(policies)
+
+
+def through_every_failure(shop: Shop, client: Any, name: str, odd: str, even: str) -> int:
+    """Fails the first, second, … write until none fails, in turn before and after it was done; after each, a
+    repeat ends as if none had failed. How many there are."""
+    candidate = shop.candidate(name)
+    store, before = shop.home.path / "mlflow.db", shop.home.path.parent / "before.db"
+    copy_store(store, before)
+    assert concluded(shop.promoter(), candidate, reason="", dry_run=False).outcome == "moved"
+    wanted = state(shop)
+    for broken in range(1, 100):
+        copy_store(before, store)
+        failing = Failing(client, broken, when=odd if broken % 2 else even)
+        with suppress(Unavailable):
+            concluded(shop.promoter(failing), candidate, reason="", dry_run=False)
+        again = concluded(shop.promoter(), candidate, reason="", dry_run=False)
+        assert again.outcome in ("moved", "already"), (broken, failing.calls)
+        assert state(shop) == wanted, (broken, failing.calls)
+        if len(failing.calls) < broken:
+            return broken - 1
+    raise AssertionError("it never went through")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("odd", "even"), [("before", "after"), ("after", "before")])
+def test_the_first_promotion_fails_at_every_write(shop: Shop, client: Any, odd: str, even: str) -> None:
+    name = shop.sweep("one", gates={"min_examples": 100})
+    assert through_every_failure(shop, client, name, odd, even) >= 14
+
+
+@pytest.mark.parametrize(("odd", "even"), [("before", "after"), ("after", "before")])
+def test_a_later_promotion_fails_at_every_write(shop: Shop, client: Any, odd: str, even: str) -> None:
+    shop.promote(shop.sweep("one", skill=0.8))
+    assert through_every_failure(shop, client, shop.sweep("two", skill=0.9, seed=2), odd, even) >= 7
+
+
+def test_an_alias_never_moves_before_the_record(shop: Shop, client: Any) -> None:
+    failing = Failing(client)
+    concluded(shop.promoter(failing), shop.candidate(shop.sweep("one")), reason="", dry_run=False)
+    names = failing.calls
+    last_alias = len(names) - 1 - names[::-1].index("set_registered_model_alias")
+    assert names[last_alias + 1 :] == ["log_param"]  # the mark that it was applied
+    assert names[:last_alias].count("log_param") >= 3

@@ -1,0 +1,152 @@
+"""The chain: one winner a number, whatever the store; and every change in it is seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import Unavailable
+from infra.home import Home
+from infra.registry.chain import Chain, Entry, entry_of, state_of, verify
+from infra.registry.moves import line_of_champions
+from infra.registry.records import EXPERIMENT, Records
+from infra.registry.store import Registry
+from infra.tracking.client import connect
+from tests import postgres
+
+AT_ONCE = 4
+
+
+def entry(chain: Chain, kind: Any = "promotion", **values: Any) -> Entry:
+    """An entry that nobody else writes."""
+    import uuid
+
+    return chain.next(kind, at=1.0, who="ada@here", nonce=uuid.uuid4().hex, **values)
+
+
+def race(registry: Registry, model: str) -> list[Chain]:
+    """Writers that all append at the same numbers, each through records of its own; what each reads then."""
+
+    def write(_: int) -> Chain:
+        records = Records(registry, model)
+        for _ in range(3):
+            records.append(entry(records.read()))
+        return records.read()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(write, range(AT_ONCE)))
+    return [Records(registry, model).read() for _ in range(2)]
+
+
+def check_race(registry: Registry) -> None:
+    """One chain came of it, without gaps, and only one run keeps it."""
+    one, other = race(registry, "shop")
+    assert one.texts == other.texts
+    assert len(one.texts) >= 3
+    assert verify(one.texts, "shop", {}) == []
+    experiment = registry.call("get_experiment_by_name", EXPERIMENT)
+    names = [run.info.run_name for run in registry.call("search_runs", [experiment.experiment_id])]
+    assert sorted(names) == ["history of shop", "registered models"]
+
+
+def test_of_those_who_write_at_once_one_wins_each_number(registry: Registry) -> None:
+    check_race(registry)
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path) -> Iterator[Registry]:
+    """A registry in a database of its own."""
+    with postgres.running() as server:
+        uri = server.database()
+        home = Home(tmp_path / "home")
+        yield Registry(connect(uri), home.artifacts)
+
+
+@pytest.mark.slow
+def test_the_same_on_postgres(on_postgres: Registry) -> None:
+    check_race(on_postgres)
+
+
+def test_an_entry_is_written_once_and_documents_come_back_whole(registry: Registry) -> None:
+    records = Records(registry, "shop")
+    first = entry(records.read())
+    assert records.append(first)
+    assert records.append(first)  # the answer was lost, say: the same again is no second one
+    assert not records.append(entry(Chain(model="shop")))
+    large = {"text": "ä" * 20_000}
+    digest = records.keep(large)
+    assert records.keep(large) == digest
+    assert Records(registry, "shop").document(digest) == large
+    with pytest.raises(Unavailable, match="missing"):
+        records.document("0" * 64)
+
+
+def test_a_deleted_history_is_said_and_not_begun_anew(registry: Registry) -> None:
+    records = Records(registry, "shop")
+    records.append(entry(records.read()))
+    experiment = registry.call("get_experiment_by_name", EXPERIMENT)
+    for run in registry.call("search_runs", [experiment.experiment_id]):
+        if run.info.run_name == "history of shop":
+            registry.call("delete_run", run.info.run_id)
+    with pytest.raises(Unavailable, match="deleted"):
+        Records(registry, "shop").read()
+
+
+def a_chain(*kinds: tuple[Any, int | None, int | None]) -> Chain:
+    """Moves from, to; all of them applied."""
+    chain = Chain(model="shop")
+    for kind, source, target in kinds:
+        texts = (*chain.texts, entry(chain, kind, source=source, target=target).text)
+        chain = Chain(model="shop", texts=texts, applied=dict.fromkeys(range(1, len(texts) + 1), 1.0))
+    return chain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": 9},
+        {"who": "eve@here"},
+        {"at": 2.0},
+        {"model": "other"},
+        {"number": 5},
+        {"content": "f" * 64},
+    ],
+)
+def test_whatever_is_changed_is_found(change: dict[str, Any]) -> None:
+    chain = a_chain(("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1))
+    texts = list(chain.texts)
+    assert verify(texts, "shop", {}) == []
+    changed = replace(entry_of(texts[1]), **change).text
+    assert verify([texts[0], changed, texts[2]], "shop", {})
+    assert verify([texts[0], texts[2]], "shop", {})
+    assert verify(texts[1:], "shop", {})
+    assert verify([texts[0], texts[1].replace(" ", "") + " ", texts[2]], "shop", {})
+    assert verify([*texts[:2], json.dumps({"format": 1})], "shop", {})
+
+
+def test_an_anchor_shows_that_the_end_was_cut() -> None:
+    chain = a_chain(("promotion", None, 1), ("promotion", 1, 2))
+    assert verify(chain.texts, "shop", {}, chain.last_hash[:16]) == []
+    assert [flaw.number for flaw in verify(chain.texts[:1], "shop", {}, chain.last_hash)] == [0]
+    assert verify(chain.texts, "shop", {}, chain.last_hash[:8])
+
+
+def test_how_the_alias_stands_to_the_chain() -> None:
+    none = Chain(model="shop")
+    moved = a_chain(("promotion", None, 1), ("promotion", 1, 2))
+    cut = Chain(model="shop", texts=moved.texts, applied={1: 1.0})
+    assert [state_of(none, at) for at in (None, 1)] == ["settled", "unknown"]
+    assert [state_of(moved, at) for at in (2, 1, None)] == ["settled", "foreign", "foreign"]
+    assert [state_of(cut, at) for at in (1, 2, 3, None)] == ["cut-off", "cut-off", "foreign", "foreign"]
+
+
+def test_who_can_be_gone_back_to() -> None:
+    chain = a_chain(("promotion", None, 1), ("promotion", 1, 2), ("promotion", 2, 3), ("rollback", 3, 2))
+    assert line_of_champions(chain) == [1, 2]
+    assert line_of_champions(a_chain(("promotion", None, 1), ("rollback", 1, 4))) == [1, 4]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flows.remove import remove
     from flows.retry import retry
     from flows.schema import schema
+    from flows.serve import serve
     from flows.show import show
     from flows.status import status
     from flows.stop import stop
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor extend families logs new plan remove retry schema show status stop sweep
-ui"""
+_COMMANDS = """compare confirm doctor extend families logs new plan remove retry schema serve show status
+stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -55,6 +56,7 @@ __all__ = [
     "remove",
     "retry",
     "schema",
+    "serve",
     "show",
     "status",
     "stop",

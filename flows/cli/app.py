@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import changing, installation, reading, running
+from flows.cli import changing, installation, reading, running, using
 from flows.cli.boundary import status_of, terminable
 from infra.errors import WrongInput
 
@@ -19,6 +19,7 @@ _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
     "Prepare and run": (running.new, running.plan, running.sweep, running.confirm),
     "Look": (reading.status, reading.show, reading.logs, reading.compare),
+    "Use": (using.serve,),
     "Change": (changing.extend, changing.retry, changing.stop, changing.remove),
     "This installation": (installation.families, installation.schema, installation.doctor, installation.ui),
 }

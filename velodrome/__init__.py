@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flows.logs import logs
     from flows.new import new
     from flows.plan import plan
+    from flows.predict import predict
     from flows.remove import remove
     from flows.retry import retry
     from flows.schema import schema
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """compare confirm doctor extend families logs new plan remove retry schema serve show status
-stop sweep ui"""
+_COMMANDS = """compare confirm doctor extend families logs new plan predict remove retry schema serve
+show status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -53,6 +54,7 @@ __all__ = [
     "logs",
     "new",
     "plan",
+    "predict",
     "remove",
     "retry",
     "schema",

@@ -19,7 +19,7 @@ _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
     "Prepare and run": (running.new, running.plan, running.sweep, running.confirm),
     "Look": (reading.status, reading.show, reading.logs, reading.compare),
-    "Use": (using.serve,),
+    "Use": (using.predict, using.serve),
     "Change": (changing.extend, changing.retry, changing.stop, changing.remove),
     "This installation": (installation.families, installation.schema, installation.doctor, installation.ui),
 }

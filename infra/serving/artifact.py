@@ -192,7 +192,7 @@ class _Bundle:
         self.outputs = [column.name for column in signature.outputs] if signature else []
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return self._predictor.predict(rows, batch_size=max(1, len(rows)))
+        return self._predictor.predict(rows)
 
 
 class _Pyfunc:

@@ -93,7 +93,7 @@ def deployed(name: str, replicas: Replicas) -> Iterator[RayScorer]:
         yield RayScorer(handle)
     finally:
         with _whatever_serve_says():
-            serve.delete(f"velodrome-{name}")
+            serve.delete(f"velodrome-{name}", _blocking=False)
 
 
 def _run(application: Any, name: str) -> Any:

@@ -63,7 +63,7 @@ async def serve(
         while not server.started and not answering.done():
             await asyncio.sleep(0.01)
         await started()
-        await answering
+        await asyncio.shield(answering)  # whoever cancels this gets a server that ends as by a signal
     finally:
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
@@ -91,12 +91,13 @@ def _protocol(limits: Limits) -> Any:
             self._header_bytes = 0
             self._wait()
 
-        def on_header(self, name: bytes, value: bytes) -> None:
-            self._header_bytes += len(name) + len(value)
-            if self._header_bytes > HEADER_BYTES:
-                self._end(b"431 Request Header Fields Too Large", f"at most {HEADER_BYTES} bytes of headers")
-            else:
-                super().on_header(name, value)
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if self._late is not None:  # headers that are not complete yet
+                self._header_bytes += len(data)
+                if self._header_bytes > HEADER_BYTES:
+                    reason = f"at most {HEADER_BYTES} bytes of headers"
+                    self._end(b"431 Request Header Fields Too Large", reason)
 
         def on_headers_complete(self) -> None:
             self._arrived()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,11 +46,11 @@ class Registered:
         self.client.call("log_model_artifacts", logged.model_id, str(aside))
         self.client.call("finalize_logged_model", logged.model_id, "READY")
         inner = self.client._client
-        try:
+        with contextlib.suppress(MlflowException):  # it is there already
             inner.create_registered_model(name)
-        except MlflowException:
-            pass
-        made = inner._get_registry_client().create_model_version(name=name, source=str(logged.artifact_location))
+        made = inner._get_registry_client().create_model_version(
+            name=name, source=str(logged.artifact_location)
+        )
         if alias:
             self.move(name, alias, made.version)
         return str(made.version)

@@ -126,8 +126,8 @@ def test_parts_end_by_size_too_and_at_the_same_places_again(tmp_path: Path) -> N
     [
         ("rows.csv", b""), ("rows.csv", b"a,a\n1,2\n"), ("rows.csv", b"a,x\n1\n"),
         ("rows.csv", b"a,x\n1,\xff\n"), ("rows.csv", b'a,x\n1,"2\n'), ("rows.jsonl", b"[1]\n"),
-        ("rows.jsonl", b"{\n"), ("rows.jsonl", b"[" * 100_000), ("rows.txt", b"\xff\n"), ("rows.parquet", b"PAR1"),
-        ("rows.xlsx", b"PK"), ("rows", b""), ("rows.pkl", b"\x80\x04."),
+        ("rows.jsonl", b"{\n"), ("rows.jsonl", b"[" * 100_000), ("rows.txt", b"\xff\n"),
+        ("rows.parquet", b"PAR1"), ("rows.xlsx", b"PK"), ("rows", b""), ("rows.pkl", b"\x80\x04."),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_said(name: str, content: bytes, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from flows.new import new
     from flows.plan import plan
     from flows.policy import policy
+    from flows.predict import predict
     from flows.promote import promote
     from flows.remove import remove
     from flows.report import report
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from flows.retry import retry
     from flows.rollback import rollback
     from flows.schema import schema
+    from flows.serve import serve
     from flows.show import show
     from flows.status import status
     from flows.stop import stop
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _COMMANDS = """adopt approve compare confirm doctor export extend families history logs new plan policy
- promote remove report reproduce retry rollback schema show status stop sweep ui"""
+ predict promote remove report reproduce retry rollback schema serve show status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -66,6 +68,7 @@ __all__ = [
     "new",
     "plan",
     "policy",
+    "predict",
     "promote",
     "remove",
     "report",
@@ -73,6 +76,7 @@ __all__ = [
     "retry",
     "rollback",
     "schema",
+    "serve",
     "show",
     "status",
     "stop",

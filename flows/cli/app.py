@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import changing, installation, promoting, reading, running
+from flows.cli import changing, installation, promoting, reading, running, using
 from flows.cli.boundary import status_of, terminable
 from infra.errors import WrongInput
 
@@ -27,6 +27,7 @@ SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
         promoting.policy,
         promoting.adopt,
     ),
+    "Use": (using.predict, using.serve),
     "Change": (changing.extend, changing.retry, changing.stop, changing.remove),
     "This installation": (installation.families, installation.schema, installation.doctor, installation.ui),
 }

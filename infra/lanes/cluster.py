@@ -6,7 +6,6 @@ import contextlib
 import functools
 import logging
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from infra.home import Home
 from infra.lanes.shapes import Node, check_placeable, shapes_of
 from infra.ledger.liveness import process_started_at
 from infra.spec import SweepSpec
+from infra.tokens import make_token
 
 SCRATCH = "velodrome"
 
@@ -129,14 +129,7 @@ def _scratch() -> str:
 def _use_token(home: Home) -> None:
     """Ray's own ports can't be bound to loopback, so they ask for a token that only this user can read."""
     path = home.path / "ray_token"
-    if not path.exists():
-        home.path.mkdir(parents=True, exist_ok=True)
-        aside = path.with_suffix(f".{os.getpid()}")
-        aside.touch(mode=0o600)
-        aside.write_text(secrets.token_hex(32))
-        with contextlib.suppress(FileExistsError):
-            os.link(aside, path)  # two at once: the first one's token stays
-        aside.unlink()
+    make_token(path)
     # The mode is left to `ray.init`, which turns it on for a local cluster and tells its compiled half so;
     # set here, that half would not hear of it.
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)

@@ -1,0 +1,136 @@
+"""`velodrome serve` beside `mlflow models serve`, with the same model, the same bodies and the same clients.
+
+    python benchmarks/serving.py --clients 1 8 64 --seconds 6
+
+Both servers run on loopback with one process that computes; only the one that is measured runs. Each number
+of clients is measured for so many seconds after a warm-up; the load comes from a process of its own
+(`load.py`), whose own most is measured first, against a server that answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+ROOT = Path(__file__).resolve().parents[1]
+UP_LIMIT_S = 120.0
+END_LIMIT_S = 30.0
+NOTHING = """
+import asyncio, sys, uvicorn
+async def app(scope, receive, send):
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"{}"})
+uvicorn.run(app, port=int(sys.argv[1]), log_config=None, lifespan="off")
+"""
+
+
+def main() -> None:
+    """Measures, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--family", default="linear_regression")
+    parser.add_argument("--only", choices=["nothing", "mlflow", "velodrome"])
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="serving-") as folder:
+        body, model = _model(Path(folder), given.family)
+        servers = {
+            "nothing": lambda port: [sys.executable, "-c", NOTHING, str(port)],
+            "mlflow": lambda port: [
+                sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local",
+                "--port", str(port), "--workers", "1",
+            ],
+            "velodrome": lambda port: [
+                sys.executable, "-m", "flows.cli", "serve", "bench", "--port", str(port),
+            ],
+        }  # fmt: skip
+        for name, command in servers.items():
+            if given.only in (None, name):
+                with _server(command, Path(folder)) as port:
+                    for clients in given.clients:
+                        _load(port, body, clients, min(2.0, given.seconds))
+                        _print(name, _load(port, body, clients, given.seconds))
+
+
+def _model(folder: Path, family: str) -> tuple[Path, Path]:
+    """A body of one row, and the folder of the model; it is registered in a home of its own too."""
+    sys.path.insert(0, str(ROOT))
+    from tests.infra.serving.registered import Registered, a_bundle, save_mlflow_folder
+    from trainers.bundle import read_description
+    from trainers.rows import frame_to_json
+
+    bundle = a_bundle(family, folder / "bundle", folder / "cache")
+    Registered(folder).add("bench", bundle, alias="champion")
+    save_mlflow_folder(folder / "model", bundle)
+    rows = frame_to_json(read_description(bundle).example[:1])
+    (folder / "body.json").write_text(json.dumps({"dataframe_split": rows}))
+    return folder / "body.json", folder / "model"
+
+
+@contextlib.contextmanager
+def _server(command: Any, folder: Path) -> Iterator[int]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    environ = {
+        **os.environ, "PYTHONPATH": str(ROOT), "VELODROME_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # mlflow runs `uvicorn`
+    }  # fmt: skip
+    with (folder / "server.log").open("ab") as log:
+        server = subprocess.Popen(
+            command(port), env=environ, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        _wait_until_up(server, port, folder / "server.log")
+        yield port
+    finally:
+        server.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(END_LIMIT_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def _wait_until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    began = time.monotonic()
+    while time.monotonic() < began + UP_LIMIT_S and server.poll() is None:
+        with contextlib.suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
+            print(f"up after {time.monotonic() - began:.1f} s", flush=True)
+            return
+        time.sleep(0.2)
+    raise SystemExit(f"the server did not come up:\n{log.read_text()[-2000:]}")
+
+
+def _load(port: int, body: Path, clients: int, seconds: float) -> dict[str, Any]:
+    command = [
+        sys.executable, str(ROOT / "benchmarks" / "load.py"), "--port", str(port), "--clients", str(clients),
+        "--seconds", str(seconds), "--body", str(body),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _print(name: str, found: dict[str, Any]) -> None:
+    print(
+        f"{name:10} {found['clients']:3} clients  {found['per_second']:8.1f} /s"
+        f"  p50 {found['p50_ms']:7.2f} ms  p99 {found['p99_ms']:7.2f} ms  {found['statuses']}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Commands that use a model: predict, serve."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.cli.running import Address
+from flows.cli.screen import Json, emit, example, note
+
+Model = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A registered model (its champion), NAME@ALIAS, NAME/3, runs:/… or models:/…, or a sweep.",
+    ),
+]
+
+
+@example("velodrome predict churn customers.csv --out scored.csv")
+def predict(
+    model: Model,
+    input: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text, or a folder of images.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default INPUT.predictions.…")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Also where it is there already.")] = False,
+    address: Address = None,
+    actors: Annotated[
+        int, typer.Option("--actors", metavar="N", min=1, help="With --address: how many score.")
+    ] = 1,
+    gpus: Annotated[
+        float, typer.Option("--gpus", metavar="G", help="With --address: GPUs of each, or a part of one.")
+    ] = 0.0,
+    json: Json = False,
+) -> None:
+    """Writes an input again with a model's predictions; carries on where it was ended."""
+    from flows.predict import predict as verb
+    from flows.progress_line import ProgressLine
+    from infra.predicting.on_ray import Pool
+
+    with ProgressLine(sys.stderr) as line:
+        result = verb(
+            model, input, out=out, overwrite=overwrite, address=address, pool=Pool(actors=actors, gpus=gpus),
+            say=note, advanced=line.advanced,
+        )  # fmt: skip
+    if json:
+        emit(result)
+        return
+    carried = f", {result.carried_on} parts of them from before" if result.carried_on else ""
+    note(f"{result.output}: {result.rows:,} rows{carried}, by {result.model} in {result.seconds:.1f} s")
+
+
+@example("velodrome serve digits --port 8000")
+def serve(
+    model: Model,
+    host: Annotated[
+        str, typer.Option("--host", metavar="H", help="Where to listen; beyond loopback with a token only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="P", min=0, max=65535, help="0: any free.")] = 8000,
+    replicas: Annotated[
+        int, typer.Option("--replicas", metavar="N", min=1, help="Processes that compute.")
+    ] = 1,
+    cpus: Annotated[float, typer.Option("--cpus", metavar="C", help="CPUs of each replica.")] = 1.0,
+    gpus: Annotated[
+        float, typer.Option("--gpus", metavar="G", help="GPUs of each replica, or a part of one.")
+    ] = 0.0,
+    shadow: Annotated[
+        str | None,
+        typer.Option("--shadow", metavar="ALIAS", help="Ask that version too; count, never return."),
+    ] = None,
+    canary: Annotated[
+        float,
+        typer.Option("--canary", metavar="P", help="Percent that the challenger answers until it fails."),
+    ] = 0.0,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Another name in Host. Repeatable."),
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Serves a model over HTTP, and follows its champion."""
+    from flows.serve import serve as verb
+
+    verb(
+        model, host=host, port=port, replicas=replicas, cpus=cpus, gpus=gpus, shadow=shadow, canary=canary,
+        allow_hosts=allow_host or (), address=address, say=note,
+    )  # fmt: skip

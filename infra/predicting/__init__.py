@@ -1,0 +1,1 @@
+"""Predictions for whole files: parts that are read, scored, committed one by one, and joined."""

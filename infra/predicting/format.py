@@ -1,0 +1,140 @@
+"""What every kind of input has in common.
+
+A part is an Arrow table of what stood in the input, untouched: fields of CSV and lines of JSON stay text, so
+that what comes out is what went in, and more. Where parts begin depends on the content alone, so that another
+reading finds the same parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pyarrow as pa
+
+from infra.errors import WrongInput
+from infra.serving.protocol import Field
+from infra.serving.values import MISSING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_CHARACTERS = 2**24  # of a field or a line
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How large a part may get: whichever is reached first ends it."""
+
+    rows: int = 4096
+    characters: int = 8 * 2**20
+
+
+class BadValue(Exception):
+    """A value that a model can't take; `row` counts from the part's first."""
+
+    def __init__(self, column: str, row: int, value: Any) -> None:
+        self.column, self.row, self.value = column, row, value
+        super().__init__(column, row, value)
+
+
+class Format(Protocol):
+    """One kind of input."""
+
+    path: Path
+    ending: str
+
+    def columns(self) -> list[str]:
+        """The columns that are there, for a check before anything is computed."""
+
+    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+        """The input, from its beginning.
+
+        Raises:
+            WrongInput: it can't be read; says where.
+        """
+
+    def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
+        """A part's rows as a model takes them.
+
+        Raises:
+            BadValue: one is not of its column's type.
+        """
+
+    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
+        """The part and its predictions, as the output has them; the first has what a file begins with."""
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        """One file of all parts."""
+
+
+def cut(rows: Iterator[Row], sizes: Sizes, characters: Callable[[Row], int]) -> Iterator[list[Row]]:
+    """Rows by the part."""
+    held: list[Row] = []
+    size = 0
+    for row in rows:
+        held.append(row)
+        size += characters(row)
+        if len(held) == sizes.rows or size >= sizes.characters:
+            yield held
+            held, size = [], 0
+    if held:
+        yield held
+
+
+def concatenate(parts: Sequence[Path], path: Path) -> None:
+    """The bytes of all parts, one after another."""
+    with path.open("wb") as out:
+        for part in parts:
+            with part.open("rb") as file:
+                while piece := file.read(2**20):
+                    out.write(piece)
+
+
+def table_frame(columns: dict[str, list[Any]], fields: Sequence[Field], *, usual: str) -> pd.DataFrame:
+    """The columns that a model takes, with their types; all columns where it does not say."""
+    import pandas as pd
+
+    kinds = {field.name: field.type for field in fields} or dict.fromkeys(columns, usual)
+    return pd.DataFrame({name: _typed(name, columns[name], kind) for name, kind in kinds.items()})
+
+
+def only_column(values: list[Any], fields: Sequence[Field], path: Path) -> pd.DataFrame:
+    """The values as a model's only column.
+
+    Raises:
+        WrongInput: it has more than one.
+    """
+    import pandas as pd
+
+    if len(fields) > 1:
+        names = ", ".join(field.name for field in fields[:5])
+        must = "text and folders of images are for models of one column"
+        raise WrongInput(must, f"{path}, and a model of {names}", "give it CSV, JSONL or Parquet")
+    name = fields[0].name if fields else "input"
+    return pd.DataFrame({name: pd.Series(values, dtype=object)})
+
+
+def _typed(name: str, values: list[Any], kind: str) -> Any:
+    import pandas as pd
+
+    if kind not in ("double", "long"):
+        return pd.Series(values, dtype=object)
+    return pd.Series([_number(name, row, value) for row, value in enumerate(values)], dtype="float64")
+
+
+def _number(name: str, row: int, value: Any) -> float | None:
+    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise BadValue(name, row, value) from None
+
+
+def plain(column: Any) -> list[Any]:
+    """A prediction's values; what is not a number is None."""
+    return [None if isinstance(value, float) and value != value else value for value in column.tolist()]

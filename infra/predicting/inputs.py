@@ -1,0 +1,143 @@
+"""Parquet files, folders of images, and which format an input has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from infra.errors import WrongInput
+from infra.predicting.csv_file import CsvFile, write_csv
+from infra.predicting.format import Format, Sizes, concatenate, only_column, plain, table_frame
+from infra.predicting.lines import JsonLines, TextLines
+from infra.serving.protocol import Field
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IMAGE = "image"
+IMAGES = frozenset((".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
+
+
+class ParquetFile:
+    """Columns with their types, which stay as they are."""
+
+    ending = ".parquet"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def columns(self) -> list[str]:
+        """As `Format`."""
+        from pyarrow import parquet
+
+        try:
+            return list(parquet.read_schema(self.path).names)
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+        """As `Format`."""
+        from pyarrow import parquet
+
+        try:
+            with parquet.ParquetFile(self.path) as file:
+                for batch in file.iter_batches(batch_size=sizes.rows, use_threads=False):
+                    yield pa.Table.from_batches([batch])
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(error) from error
+
+    def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
+        """As `Format`."""
+        return table_frame(part.to_pydict(), fields, usual="any")
+
+    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
+        """As `Format`."""
+        from pyarrow import parquet
+
+        for name in predictions.columns:
+            part = part.append_column(str(name), pa.array(plain(predictions[name])))
+        parquet.write_table(part, path)
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        """As `Format`: a row group a part."""
+        from pyarrow import parquet
+
+        with parquet.ParquetWriter(path, parquet.read_schema(parts[0])) as writer:
+            for part in parts:
+                writer.write_table(parquet.read_table(part, use_threads=False))
+
+    def _unreadable(self, error: Exception) -> WrongInput:
+        return WrongInput(f"{self.path} must be a readable Parquet file", str(error).splitlines()[0][:200])
+
+
+class ImageFolder:
+    """The pictures in a folder and those below it, in the order of their names."""
+
+    ending = ".csv"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def columns(self) -> list[str]:
+        """As `Format`."""
+        return [IMAGE]
+
+    def names(self) -> list[str]:
+        """The pictures' paths within the folder."""
+        found = (file for file in self.path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
+        return sorted(file.relative_to(self.path).as_posix() for file in found)
+
+    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+        """As `Format`."""
+        names = self.names()
+        if not names:
+            do = f"it reads {', '.join(sorted(IMAGES))}"
+            raise WrongInput("the folder must hold images", f"none in {self.path}", do)
+        rows = min(sizes.rows, 256)
+        for start in range(0, len(names), rows):
+            yield pa.table({IMAGE: pa.array(names[start : start + rows], pa.string())})
+
+    def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
+        """As `Format`: paths, which a model of images opens itself."""
+        names = part.column(IMAGE).to_pylist()
+        return only_column([str(self.path / name) for name in names], fields, self.path)
+
+    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
+        """As `Format`: a line an image."""
+        write_csv(part, predictions, path, ",", header=first)
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        """As `Format`."""
+        concatenate(parts, path)
+
+
+ENDINGS: dict[str, Callable[[Path], Format]] = {
+    ".csv": CsvFile,
+    ".tsv": CsvFile,
+    ".jsonl": JsonLines,
+    ".ndjson": JsonLines,
+    ".parquet": ParquetFile,
+    ".pq": ParquetFile,
+    ".txt": TextLines,
+    ".text": TextLines,
+}
+
+
+def open_input(path: Path) -> Format:
+    """The format of a file or folder, by its name.
+
+    Raises:
+        WrongInput: it is not there, or of no kind that is read.
+    """
+    if path.is_dir():
+        return ImageFolder(path)
+    if not path.is_file():
+        raise WrongInput("the input must be a file or a folder of images", f"{path} is not there")
+    kind = ENDINGS.get(path.suffix.lower())
+    if kind is None:
+        must = "the input must be CSV, JSONL, Parquet, text or a folder of images"
+        raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
+    return kind(path)

@@ -1,0 +1,127 @@
+"""Files that are read line by line: an object a line, or a text a line."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from infra.errors import WrongInput
+from infra.predicting.format import MOST_CHARACTERS, Sizes, concatenate, cut, only_column, plain, table_frame
+from infra.serving.protocol import Field
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LINE = "line"
+
+
+class JsonLines:
+    """A JSON object a line; lines without anything are passed over."""
+
+    ending = ".jsonl"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def columns(self) -> list[str]:
+        """As `Format`: the names of the first object."""
+        with _opened(self.path) as file:
+            first = next((line for line in _lines(self.path, file) if line.strip()), None)
+        return list(_parsed(first, self.path)) if first is not None else []
+
+    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+        """As `Format`."""
+        with _opened(self.path) as file:
+            lines = (line.strip() for line in _lines(self.path, file) if line.strip())
+            for held in cut(lines, sizes, len):
+                yield pa.table({LINE: pa.array(held, pa.string())})
+
+    def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
+        """As `Format`; what an object leaves out is missing."""
+        rows = [_parsed(line, self.path) for line in part.column(LINE).to_pylist()]
+        names = [field.name for field in fields] or list(dict.fromkeys(n for row in rows for n in row))
+        return table_frame({name: [row.get(name) for row in rows] for name in names}, fields, usual="any")
+
+    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
+        """As `Format`: each line as it was, with more before its last brace."""
+        with path.open("w", encoding="utf-8") as file:
+            for line, added in zip(part.column(LINE).to_pylist(), _objects(predictions), strict=True):
+                before = line[:-1].rstrip()
+                comma = "" if before == "{" else ", "
+                file.write(f"{before}{comma}{added[1:]}\n")
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        """As `Format`."""
+        concatenate(parts, path)
+
+
+class TextLines:
+    """A text a line; empty lines count, so that the output's lines are the input's."""
+
+    ending = ".jsonl"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def columns(self) -> list[str]:
+        """As `Format`."""
+        return ["text"]
+
+    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+        """As `Format`."""
+        with _opened(self.path) as file:
+            for held in cut(_lines(self.path, file), sizes, len):
+                yield pa.table({LINE: pa.array(held, pa.string())})
+
+    def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
+        """As `Format`: the lines as the model's only column."""
+        return only_column(part.column(LINE).to_pylist(), fields, self.path)
+
+    def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
+        """As `Format`: objects with the text and its predictions."""
+        with path.open("w", encoding="utf-8") as file:
+            for line, added in zip(part.column(LINE).to_pylist(), _objects(predictions), strict=True):
+                text = json.dumps({"text": line}, ensure_ascii=False)
+                file.write(f"{text[:-1]}, {added[1:]}\n")
+
+    def join(self, parts: Sequence[Path], path: Path) -> None:
+        """As `Format`."""
+        concatenate(parts, path)
+
+
+def _opened(path: Path) -> io.TextIOWrapper:
+    return path.open(encoding="utf-8-sig", newline="\n")
+
+
+def _lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
+    number = 0
+    try:
+        while line := file.readline(MOST_CHARACTERS):
+            number += 1
+            if len(line) >= MOST_CHARACTERS:
+                found = f"more in line {number}"
+                raise WrongInput(f"a line of {path} must have at most {MOST_CHARACTERS} characters", found)
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise WrongInput(f"{path} must be text in UTF-8", f"after line {number}: {error}") from error
+
+
+def _parsed(line: str, path: Path) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise WrongInput(f"{path} must hold one JSON object a line", str(error)[:200]) from error
+    if not isinstance(row, dict):
+        raise WrongInput(f"{path} must hold one JSON object a line", ascii(line)[:80])
+    return row
+
+
+def _objects(predictions: pd.DataFrame) -> Iterator[str]:
+    names = [str(name) for name in predictions.columns]
+    for values in zip(*(plain(predictions[name]) for name in predictions.columns), strict=True):
+        yield json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False)

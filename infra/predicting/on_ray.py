@@ -1,0 +1,179 @@
+"""The same on a Ray cluster: Ray Data reads the parts in one task and scores them in a pool of actors.
+
+Parts travel as bytes, one a row, so that Ray Data neither splits nor joins them; whoever asked writes them
+down in the order in which they are done.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from infra.errors import ClusterUnavailable, WrongInput
+from infra.predicting.format import Format, Sizes
+from infra.predicting.parts import Parts
+from infra.predicting.scoring import Advanced, score_part
+from infra.serving.artifact import Artifact, load_artifact
+from infra.serving.protocol import Field
+
+NUMBER, FIRST_ROW, ROWS, SIZE, PART, OUTPUT, REFUSED = (
+    "number", "first_row", "rows", "size", "part", "output", "refused",
+)  # fmt: skip
+BLOCK_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Actors that score, and what each gets of the cluster."""
+
+    actors: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+def score_on_ray(
+    kind: Format,
+    artifact: Artifact,
+    fields: Sequence[Field],
+    parts: Parts,
+    sizes: Sizes,
+    pool: Pool,
+    advanced: Advanced,
+) -> int:
+    """As `score_here`, on the Ray that is connected; the input must be readable there.
+
+    Raises:
+        WrongInput: as `score_here`.
+        ClusterUnavailable: Ray ended it.
+    """
+    from ray.exceptions import RayError
+
+    done = parts.done()
+    rows = size = 0
+    try:
+        for row in _scored(kind, artifact, fields, sizes, pool, done):
+            if row[REFUSED]:
+                raise WrongInput(*row[REFUSED].split("\0"))
+            if row[NUMBER] not in done:
+                parts.commit(row[NUMBER], lambda path, content=row[OUTPUT]: _write(path, content))  # type: ignore[misc]
+            rows, size = rows + row[ROWS], size + row[SIZE]
+            advanced(rows, size)
+    except RayError as error:
+        text = str(error).strip().splitlines()[-1][:300]
+        do = "the input must be readable on every node of the cluster; the same command carries on"
+        raise ClusterUnavailable("the cluster must score every part", text, do) from error
+    if not rows:
+        raise WrongInput("the input must have at least one row", f"none in {kind.path}")
+    return rows
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _scored(
+    kind: Format, artifact: Artifact, fields: Sequence[Field], sizes: Sizes, pool: Pool, done: set[int]
+) -> Iterator[Mapping[str, Any]]:
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = BLOCK_BYTES
+    source = _datasource(lambda: _rows(kind, sizes, done))
+    scored = ray.data.read_datasource(source, override_num_blocks=1).map_batches(
+        Scorer,
+        fn_constructor_args=(kind, ray.put(artifact), list(fields), pool.gpus > 0),
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=ActorPoolStrategy(size=pool.actors),
+        num_cpus=pool.cpus,
+        num_gpus=pool.gpus or None,
+    )
+    return iter(scored.iter_rows())
+
+
+def _rows(kind: Format, sizes: Sizes, done: set[int]) -> Iterator[pa.Table]:
+    """A row for each part; of those that are done already only how large they are."""
+    first = 0
+    for number, part in enumerate(kind.parts(sizes)):
+        content = b"" if number in done else _as_bytes(part)
+        yield pa.table(
+            {
+                NUMBER: pa.array([number], pa.int64()),
+                FIRST_ROW: pa.array([first], pa.int64()),
+                ROWS: pa.array([len(part)], pa.int64()),
+                SIZE: pa.array([part.nbytes], pa.int64()),
+                PART: pa.array([content], pa.large_binary()),
+            }
+        )
+        first += len(part)
+
+
+class Scorer:
+    """One actor of the pool."""
+
+    def __init__(self, kind: Format, artifact: Any, fields: Sequence[Field], on_gpu: bool) -> None:
+        import ray
+        import torch
+
+        given: Artifact = ray.get(artifact) if isinstance(artifact, ray.ObjectRef) else artifact
+        device = "cuda" if on_gpu and torch.cuda.is_available() else "cpu"
+        self._model = load_artifact(given, device=device)
+        self._kind, self._fields = kind, fields
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Scores the one part of a batch."""
+        row = batch.to_pylist()[0]
+        output, refused = b"", ""
+        if row[PART]:
+            try:
+                output = self._score(row)
+            except WrongInput as error:
+                refused = "\0".join((error.must, error.found, error.do))
+        return pa.table(
+            {
+                NUMBER: [row[NUMBER]],
+                ROWS: [row[ROWS]],
+                SIZE: [row[SIZE]],
+                OUTPUT: pa.array([output], pa.large_binary()),
+                REFUSED: [refused],
+            }
+        )
+
+    def _score(self, row: Mapping[str, Any]) -> bytes:
+        part = pa.ipc.open_stream(row[PART]).read_all()
+        predictions = score_part(self._kind, part, self._model, self._fields, row[FIRST_ROW])
+        with tempfile.TemporaryDirectory(prefix="velodrome-part-") as folder:
+            path = Path(folder) / "part"
+            self._kind.write(part, predictions, path, first=row[NUMBER] == 0)
+            return path.read_bytes()
+
+
+def _as_bytes(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _datasource(read: Callable[[], Iterator[pa.Table]]) -> Any:
+    """What Ray Data reads: one task that streams."""
+    from ray.data import Datasource, ReadTask
+    from ray.data.block import BlockMetadata
+
+    class OneReader(Datasource):  # type: ignore[misc]
+        def estimate_inmemory_data_size(self) -> int | None:
+            return None
+
+        def get_read_tasks(self, parallelism: int, *_more: Any, **_named: Any) -> list[Any]:
+            metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
+            return [ReadTask(read, metadata)]
+
+    return OneReader()

@@ -1,0 +1,241 @@
+"""A version of a model on its way from the registry to those who answer with it: bytes, not yet trusted."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol
+
+from infra.errors import WrongInput
+from infra.serving.protocol import Field
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOADER = "velodrome.model"
+MLMODEL = "MLmodel"
+MOST_MLMODEL_BYTES = 2**20
+LEFT_OUT = ("wheels", "registered_model_meta")  # not read when the model is loaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """One version's files.
+
+    Attributes:
+        key: names the version among all that are loaded: `digits/3`.
+        files: by their path within the folder.
+        bundle: whether these are one of our bundles; else a folder of MLflow's.
+        manifest_sha256: what the bundle's manifest must hash to, where the registry knows it.
+    """
+
+    key: str
+    files: Mapping[str, bytes]
+    bundle: bool
+    manifest_sha256: str | None = None
+
+
+class Loaded(Protocol):
+    """A model that answers."""
+
+    @property
+    def example(self) -> pd.DataFrame | None:
+        """Rows as `predict` takes them."""
+
+    @property
+    def fields(self) -> list[Field]:
+        """The columns that it takes; none where it does not say."""
+
+    @property
+    def outputs(self) -> list[str]:
+        """The columns that it gives; none where it does not say."""
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """One prediction a row.
+
+        Raises:
+            InputError: rows that it can't read.
+        """
+
+
+def read_artifact(key: str, folder: Path, *, manifest_sha256: str | None = None) -> Artifact:
+    """The files of a bundle's folder, or of MLflow's folder of a model.
+
+    Raises:
+        WrongInput: neither, or it brings code or a pickle that would be executed.
+    """
+    if not (folder / MLMODEL).is_file():
+        return Artifact(key=key, files=_files(folder), bundle=True, manifest_sha256=manifest_sha256)
+    flavour = _python_function(key, folder)
+    if flavour.get("loader_module") != LOADER:
+        return Artifact(key=key, files=_files(folder), bundle=False)
+    data = (folder / str(flavour.get("data"))).resolve()
+    if not data.is_relative_to(folder.resolve()) or not data.is_dir():
+        raise _refused(key, "its data stand outside its folder")
+    return Artifact(key=key, files=_files(data), bundle=True, manifest_sha256=manifest_sha256)
+
+
+def _python_function(key: str, folder: Path) -> dict[str, Any]:
+    import yaml
+
+    path = folder / MLMODEL
+    if path.stat().st_size > MOST_MLMODEL_BYTES:
+        raise _refused(key, f"an MLmodel file of {path.stat().st_size} bytes")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        flavour: dict[str, Any] = document["flavors"]["python_function"]
+        loader = flavour["loader_module"]
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
+        raise _refused(key, "an MLmodel file without a python_function flavour") from None
+    if flavour.get("code"):
+        raise _refused(key, "code of its own, which loading it would run")
+    if loader in _PICKLES:
+        raise _refused(key, f"the loader {loader}, which unpickles")
+    if loader != LOADER and not (isinstance(loader, str) and loader.startswith("mlflow.")):
+        raise _refused(key, f"the loader {ascii(loader)[:60]}, which is none of MLflow's or ours")
+    return flavour
+
+
+_PICKLES = (
+    "mlflow.pyfunc.model",
+    "mlflow.pyfunc.loaders.responses_agent",
+    "mlflow.pyfunc.loaders.chat_model",
+)
+
+
+def _refused(key: str, found: str) -> WrongInput:
+    return WrongInput(
+        "a model must load without running what a registry handed over",
+        f"{key}: {found}",
+        "log it without pickle and code (safetensors, ONNX, skops), or as a family of Velodrome's",
+    )
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise _refused(folder.name, f"{name} is no plain file")
+        if path.is_file() and name.parts[0] not in LEFT_OUT:
+            found[name.as_posix()] = path.read_bytes()
+    return found
+
+
+def load_artifact(artifact: Artifact, *, device: str = "cpu") -> Loaded:
+    """The model, ready to answer, and proven on its own example.
+
+    Raises:
+        TrainerError: it is damaged, or needs what is not installed.
+        WrongInput: it does not load without a pickle, or does not answer its example rightly.
+    """
+    with tempfile.TemporaryDirectory(prefix="velodrome-load-") as aside:
+        folder = Path(aside) / "model"
+        _write(folder, artifact.files)
+        loaded: Loaded = (
+            _Bundle(folder, device, artifact.manifest_sha256)
+            if artifact.bundle
+            else _Pyfunc(artifact.key, folder)
+        )
+    prove(artifact.key, loaded)
+    return loaded
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.mkdir()
+    for name, content in files.items():
+        plain = PurePosixPath(name)
+        if plain.is_absolute() or ".." in plain.parts:
+            raise _refused(folder.name, f"a file named {ascii(name)[:80]}")
+        (folder / plain).parent.mkdir(parents=True, exist_ok=True)
+        (folder / plain).write_bytes(content)
+
+
+def prove(key: str, loaded: Loaded) -> None:
+    """Lets a model answer its own example.
+
+    Raises:
+        WrongInput: it answers not each row once, not in the columns that it promised, or not in numbers.
+    """
+    example = loaded.example
+    if example is None or example.empty:
+        return
+    answers = loaded.predict(example)
+    found = ""
+    if len(answers) != len(example):
+        found = f"{len(answers)} answers for {len(example)} rows"
+    elif loaded.outputs and [str(name) for name in answers.columns] != loaded.outputs:
+        found = f"columns {', '.join(map(str, answers.columns))} instead of {', '.join(loaded.outputs)}"
+    elif not all(_finite(value) for row in answers.itertuples(index=False) for value in row):
+        found = "numbers that are not finite"
+    if found:
+        raise WrongInput("a model must answer its own example", f"{key}: {found}", "train or log it again")
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+class _Bundle:
+    """One of our bundles."""
+
+    def __init__(self, folder: Path, device: str, manifest_sha256: str | None) -> None:
+        from trainers.bundle import load_bundle, read_description
+
+        self._predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
+        signature = read_description(folder).signature
+        self.example: pd.DataFrame | None = self._predictor.example
+        self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs] if signature else []
+        self.outputs = [column.name for column in signature.outputs] if signature else []
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return self._predictor.predict(rows)
+
+
+class _Pyfunc:
+    """A model of another of MLflow's flavours."""
+
+    def __init__(self, key: str, folder: Path) -> None:
+        import os
+
+        from infra.tracking.environment import set_defaults
+
+        set_defaults()
+        os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+        import mlflow.pyfunc
+
+        try:
+            self._model = mlflow.pyfunc.load_model(str(folder))
+            self.example = self._model.input_example
+        except Exception as error:  # whatever a flavour raises: this version is not loaded
+            raise _refused(key, f"{type(error).__name__}: {str(error).splitlines()[0][:300]}") from error
+        self.fields = _fields(self._model.metadata.signature)
+        self.outputs: list[str] = []
+
+    def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
+        import pandas as pd
+
+        from trainers.errors import InputError
+
+        try:
+            found = self._model.predict(rows)
+        except Exception as error:  # MLflow's checks and the flavour's own: these rows are not answered
+            raise InputError("rows must be what the model takes", str(error).splitlines()[0][:300]) from error
+        return found if isinstance(found, pd.DataFrame) else pd.DataFrame({"prediction": list(found)})
+
+
+_TYPES = {"double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean"}
+
+
+def _fields(signature: Any) -> list[Field]:
+    schema = signature.inputs if signature is not None else None
+    if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
+        return []
+    kinds = [getattr(column.type, "name", "any") for column in schema.inputs]
+    return [
+        Field(name=column.name, type=_TYPES.get(kind, "string" if kind == "string" else "any"))
+        for column, kind in zip(schema.inputs, kinds, strict=True)
+    ]

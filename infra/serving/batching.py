@@ -1,0 +1,197 @@
+"""Requests that wait together are answered together.
+
+A batch leaves as soon as a replica has room, with all that waits for the same version by then: nobody waits
+for a timer, and under load batches grow by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from infra.serving.answering import Answer, Batch, joined
+from infra.serving.artifact import Artifact
+from infra.serving.limits import Limits, ScoringError
+from infra.serving.protocol import Columns, Field, Rows
+
+log = logging.getLogger("velodrome.serving")
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+
+
+class ReplicaTrouble(Exception):
+    """A batch was not answered, for no fault of its own: a replica died, or does not have the version."""
+
+
+class Scorer(Protocol):
+    """Those who compute."""
+
+    async def load(self, artifact: Artifact) -> list[Field]:
+        """Has the version loaded, and proven on its example, by everyone who computes; the columns that it
+        takes.
+
+        Raises:
+            VelodromeError, TrainerError: it can't be loaded.
+            ReplicaTrouble: nobody was there to load it.
+        """
+
+    async def drop(self, key: str) -> None:
+        """Lets go of a version."""
+
+    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+        """An answer to each request of the batch.
+
+        Raises:
+            ReplicaTrouble: it was not computed, and may be tried again.
+        """
+
+
+@dataclass(slots=True)
+class _Waiting:
+    rows: Rows
+    deadline: float
+    answer: asyncio.Future[Answer]
+
+
+@dataclass(slots=True)
+class _Queue:
+    key: str
+    names: tuple[str, ...]
+    waiting: deque[_Waiting] = field(default_factory=deque)
+
+
+class Batcher:
+    """Takes requests, one at a time, and gives them to a scorer in batches.
+
+    Attributes:
+        waiting_rows: of requests that no replica has yet.
+        batches, batched_rows: how many have been sent so far.
+        retries: batches that were sent once more, because a replica had died.
+    """
+
+    def __init__(self, scorer: Scorer, limits: Limits, *, at_once: int) -> None:
+        """Prepares.
+
+        Args:
+            at_once: batches that are computed or on their way at the same time.
+        """
+        self._scorer, self._limits = scorer, limits
+        self._free = at_once
+        self._queues: dict[tuple[str, tuple[str, ...]], _Queue] = {}
+        self._ready: deque[_Queue] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.waiting_rows = self.batches = self.batched_rows = self.retries = 0
+
+    async def answer(self, key: str, rows: Rows) -> Answer:
+        """The version's answer to these rows.
+
+        Raises:
+            ScoringError: 503, where too much waits already or no replica answered in time.
+        """
+        if self.waiting_rows + rows.count > self._limits.waiting_rows:
+            raise ScoringError(503, f"{self.waiting_rows} rows are waiting already; try again later")
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(rows, time.monotonic() + self._limits.answer_s, loop.create_future())
+        self._put(key, waiting)
+        self._send()
+        try:
+            async with asyncio.timeout(self._limits.answer_s):
+                return await waiting.answer
+        except TimeoutError:
+            raise ScoringError(503, f"no answer within {self._limits.answer_s:g} s") from None
+
+    def in_use(self) -> set[str]:
+        """Versions that requests still wait for."""
+        return {queue.key for queue in self._queues.values() if queue.waiting}
+
+    async def close(self) -> None:
+        """Ends what is on its way."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _put(self, key: str, waiting: _Waiting) -> None:
+        names = tuple(waiting.rows.columns)
+        queue = self._queues.setdefault((key, names), _Queue(key, names))
+        if not queue.waiting:
+            self._ready.append(queue)
+        queue.waiting.append(waiting)
+        self.waiting_rows += waiting.rows.count
+
+    def _send(self) -> None:
+        while self._free and self._ready:
+            queue = self._ready.popleft()
+            taken = self._take(queue)
+            if queue.waiting:
+                self._ready.append(queue)
+            else:
+                del self._queues[queue.key, queue.names]
+            if taken:
+                self._free -= 1
+                task = asyncio.create_task(self._run(queue.key, taken))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    def _take(self, queue: _Queue) -> list[_Waiting]:
+        taken: list[_Waiting] = []
+        rows = 0
+        while queue.waiting:
+            count = queue.waiting[0].rows.count
+            if taken and rows + count > self._limits.batch_rows:
+                break
+            waiting = queue.waiting.popleft()
+            self.waiting_rows -= count
+            if not waiting.answer.done():  # whoever asked may be gone
+                taken.append(waiting)
+                rows += count
+        return taken
+
+    async def _run(self, key: str, taken: list[_Waiting]) -> None:
+        requests: list[tuple[Columns, int]] = [(w.rows.columns, w.rows.count) for w in taken]
+        batch = joined(requests)
+        self.batches += 1
+        self.batched_rows += sum(batch.sizes)
+        try:
+            answers = await self._tried(key, batch, max(w.deadline for w in taken))
+            for waiting, found in zip(taken, answers, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(found)
+        except Exception as error:  # the boundary to whatever computes: every request gets an end
+            for waiting in taken:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(_as_scoring_error(error))
+        finally:
+            self._free += 1
+            self._send()
+
+    async def _tried(self, key: str, batch: Batch, deadline: float) -> Sequence[Answer]:
+        """Answers never change anything, so a batch that a dying replica held is sent again."""
+        pause = FIRST_PAUSE_S
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                async with asyncio.timeout(left):
+                    return await self._scorer.score(key, batch)
+            except ReplicaTrouble:
+                if time.monotonic() + pause > deadline:
+                    raise
+                self.retries += 1
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+
+
+def _as_scoring_error(error: Exception) -> ScoringError:
+    with contextlib.suppress(Exception):
+        log.warning("a batch was not answered: %s: %s", type(error).__name__, error)
+    if isinstance(error, ScoringError):
+        return error
+    if isinstance(error, (TimeoutError, ReplicaTrouble, MemoryError)):
+        return ScoringError(503, "no replica could answer in time; try again, with fewer rows")
+    return ScoringError(500, "the model failed on this batch; the server's log says how")

@@ -1,0 +1,185 @@
+"""Ray Serve: replicas that compute, and the handle by which batches reach them.
+
+Serve's own HTTP proxy is left out: it costs a call a request, where a handle costs one a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from infra.errors import ClusterUnavailable, WrongInput
+from infra.serving.answering import Answer, Batch
+from infra.serving.artifact import Artifact
+from infra.serving.batching import ReplicaTrouble
+from infra.serving.models import Models
+from infra.serving.protocol import Field
+
+BATCHES_A_REPLICA = 2  # one computes while the other travels
+LOAD_LIMIT_S = 120.0
+UP_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replicas:
+    """How many compute, and what each gets of the cluster. `gpus` may be a fraction."""
+
+    count: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+
+class Replica:
+    """One process that computes. Loads what it is told to; a restarted one is told again."""
+
+    def __init__(self, gpus: float) -> None:
+        from infra.tracking.environment import set_defaults
+
+        set_defaults()
+        import torch
+
+        self._models = Models("cuda" if gpus and torch.cuda.is_available() else "cpu")
+
+    def load(self, artifact: Artifact) -> list[Field] | str:
+        """The columns that the version takes, or why it can't be loaded."""
+        from infra.errors import VelodromeError
+        from trainers.errors import TrainerError
+
+        try:
+            return self._models.load(artifact)
+        except (VelodromeError, TrainerError) as error:
+            return str(error)
+        except Exception as error:  # a flavour's own failure: the version is refused, the replica lives on
+            return f"{type(error).__name__}: {str(error)[:300]}"
+
+    def drop(self, key: str) -> None:
+        """Lets go of a version."""
+        self._models.drop(key)
+
+    def score(self, key: str, batch: Batch) -> list[Answer] | None:
+        """Answers, or None where the version is not loaded here."""
+        return self._models.score(key, batch)
+
+
+@contextmanager
+def deployed(name: str, replicas: Replicas) -> Iterator[RayScorer]:
+    """Replicas of a model, up for as long as the block lasts, on the Ray that is connected.
+
+    Raises:
+        ClusterUnavailable: they do not come up.
+    """
+    from ray import serve
+
+    _quiet()
+    serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR", "enable_access_log": False})
+    deployment = serve.deployment(
+        Replica,
+        name="replica",
+        num_replicas=replicas.count,
+        ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},
+        max_ongoing_requests=BATCHES_A_REPLICA + 2,
+        health_check_period_s=1.0,
+        health_check_timeout_s=30.0,
+        graceful_shutdown_timeout_s=5.0,
+        graceful_shutdown_wait_loop_s=0.1,
+    )
+    try:
+        handle = _run(deployment.bind(replicas.gpus), f"velodrome-{name}")
+        yield RayScorer(handle)
+    finally:
+        with _whatever_serve_says():
+            serve.delete(f"velodrome-{name}", _blocking=False)
+
+
+def _run(application: Any, name: str) -> Any:
+    from ray import serve
+
+    try:
+        handle = serve.run(application, name=name, route_prefix=None, blocking=False)
+        handle._init()
+        return handle
+    except (RuntimeError, TimeoutError) as error:
+        raise ClusterUnavailable(
+            "the replicas must come up", str(error).strip().splitlines()[0][:300], "see `velodrome doctor`"
+        ) from error
+
+
+def _quiet() -> None:
+    os.environ.setdefault("RAY_SERVE_ENABLE_TASK_EVENTS", "0")
+    for name in ("ray.serve", "ray"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@contextmanager
+def _whatever_serve_says() -> Iterator[None]:
+    from ray.exceptions import RayError
+
+    try:
+        yield
+    except (RayError, RuntimeError, TimeoutError) as error:
+        logging.getLogger("velodrome.serving").debug("the replicas ended badly: %s", error)
+
+
+class RayScorer:
+    """Sends batches to replicas; one that came up later, or again, is given the versions that it lacks."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle.options(_by_reference=True)
+        self._artifacts: dict[str, Artifact] = {}
+        self._again = asyncio.Lock()
+
+    async def load(self, artifact: Artifact) -> list[Field]:
+        """As `Scorer`."""
+        found = await self._everywhere("load", artifact)
+        refused = next((reason for reason in found if isinstance(reason, str)), None)
+        if refused is not None:
+            await self.drop(artifact.key)
+            raise WrongInput("a version must load and answer its example", f"{artifact.key}: {refused}")
+        self._artifacts[artifact.key] = artifact
+        fields: list[Field] = found[0]
+        return fields
+
+    async def drop(self, key: str) -> None:
+        """As `Scorer`."""
+        self._artifacts.pop(key, None)
+        await self._everywhere("drop", key)
+
+    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+        """As `Scorer`."""
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            answers: list[Answer] | None = await self._handle.score.remote(key, batch)
+        except (RayError, RayServeException) as error:
+            if isinstance(getattr(error, "cause", None), MemoryError):
+                raise MemoryError(str(error)) from error
+            raise ReplicaTrouble(type(error).__name__) from error
+        if answers is None:
+            await self._load_again(key)
+            raise ReplicaTrouble(f"{key} was not loaded")
+        return answers
+
+    async def _load_again(self, key: str) -> None:
+        async with self._again:
+            artifact = self._artifacts.get(key)
+            if artifact is not None:
+                await self._everywhere("load", artifact)
+
+    async def _everywhere(self, method: str, *arguments: Any) -> list[Any]:
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            response = self._handle.broadcast(method, *arguments)
+            found: list[Any] = await response.results_async(timeout_s=LOAD_LIMIT_S)
+        except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
+            raise ReplicaTrouble(f"{method}: {type(error).__name__}") from error
+        if not found:
+            raise ReplicaTrouble(f"{method}: no replica is there")
+        return found

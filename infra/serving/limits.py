@@ -1,0 +1,47 @@
+"""What a request may cost at most, and the answer to one that would cost more or can't be read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of one request and of all that wait.
+
+    Attributes:
+        body_bytes: of a request's body.
+        rows: in one request.
+        depth: of brackets within brackets in a JSON body; an image takes six.
+        receive_s: until a request's headers, and then its body, have arrived.
+        answer_s: until the answer is ready, waiting for a batch counted.
+        waiting_rows: of all requests that are not yet with a replica.
+        batch_rows: computed at once.
+        connections: open at once.
+    """
+
+    body_bytes: int = 10 * 2**20
+    rows: int = 10_000
+    depth: int = 16
+    receive_s: float = 10.0
+    answer_s: float = 30.0
+    waiting_rows: int = 50_000
+    batch_rows: int = 256
+    connections: int = 1024
+
+
+class ScoringError(Exception):
+    """A request that is answered with an error: a status of HTTP and a reason in words."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(reason)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.status, self.reason))
+
+
+def bad(reason: str) -> ScoringError:
+    """The request itself is wrong: 400."""
+    return ScoringError(400, reason)

@@ -1,0 +1,78 @@
+"""What a person may write for a model: a registered one, a version of it, an address in MLflow, a sweep."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from infra.errors import WrongInput
+from infra.names import check_name, shown, split_version
+
+CHAMPION = "champion"
+_ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,62}")
+_RUN = re.compile(r"runs:/[0-9a-f]{32}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,199}){1,8}")
+_LOGGED = re.compile(r"models:/m-[0-9a-f]{32}")
+_VERSION = re.compile(r"[1-9][0-9]{0,9}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """Exactly one of: a registered model with `alias` or `version`; a `uri`; a `sweep`; or, with none of
+    these, a name alone, which is a registered model with a champion or else a sweep."""
+
+    name: str = ""
+    alias: str | None = None
+    version: str | None = None
+    uri: str | None = None
+    sweep: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As a person would write it."""
+        if self.uri or self.sweep:
+            return self.uri or self.sweep or ""
+        if self.version:
+            return f"{self.name}/{self.version}"
+        return f"{self.name}@{self.alias}" if self.alias else self.name
+
+
+def parse_reference(text: str) -> Reference:
+    """What was written, with nothing looked up.
+
+    `digits` · `digits@challenger` · `digits/3` · `digits@2` (a sweep's second version) · `models:/digits/3` ·
+    `models:/digits@champion` · `models:/m-<id>` · `runs:/<id>/model` · a sweep's file.
+
+    Raises:
+        WrongInput: none of these. No other scheme is ever opened.
+    """
+    if text.startswith("models:/") and not _LOGGED.fullmatch(text):
+        return _registered(text.removeprefix("models:/"), text)
+    if _RUN.fullmatch(text) or _LOGGED.fullmatch(text):
+        return Reference(uri=text)
+    if "://" in text or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
+        raise _unknown(text)
+    if text.lower().endswith((".yaml", ".yml")):
+        return Reference(sweep=text)
+    if "@" in text and text.rpartition("@")[2].isdecimal():
+        split_version(text)
+        return Reference(sweep=text)
+    if "/" in text or "@" in text:
+        return _registered(text, text)
+    return Reference(name=check_name(text, "model"))
+
+
+def _registered(text: str, written: str) -> Reference:
+    name, mark, rest = re.match(r"([^/@]*)([/@]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
+    if mark == "/" and _VERSION.fullmatch(rest):
+        return Reference(name=check_name(name, "model"), version=rest)
+    if mark == "@" and _ALIAS.fullmatch(rest):
+        return Reference(name=check_name(name, "model"), alias=rest)
+    raise _unknown(written)
+
+
+def _unknown(text: str) -> WrongInput:
+    return WrongInput(
+        "a model must be NAME, NAME@ALIAS, NAME/VERSION, models:/…, runs:/ID/PATH or a sweep's name",
+        shown(text),
+        "files and other addresses are not opened; register it with `velodrome promote`",
+    )

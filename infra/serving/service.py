@@ -1,0 +1,144 @@
+"""One request from its body to its answer: who answers it, who is asked beside, what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infra.serving.answering import Answer
+from infra.serving.batching import Batcher
+from infra.serving.figures import Figures
+from infra.serving.following import Standing
+from infra.serving.limits import Limits, ScoringError, bad
+from infra.serving.protocol import Rows, read_rows
+from infra.serving.routing import Canary, CanaryRule, agreement
+
+SHADOWS_AT_ONCE = 64
+LARGE_BODY = 64 * 1024  # parsed in a thread, so that others' small requests go on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """What is sent back. `version` is the one that answered, None where none was asked."""
+
+    status: int
+    body: bytes
+    version: str | None = None
+
+
+class Service:
+    """Answers requests with the versions that stand."""
+
+    def __init__(
+        self,
+        batcher: Batcher,
+        standing: Standing,
+        limits: Limits,
+        *,
+        shadow: bool = False,
+        canary: CanaryRule | None = None,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Prepares.
+
+        Args:
+            shadow: whether the challenger gets every request too, without being heard.
+            canary: the challenger's share of the requests, where it has one.
+            say: told when the challenger loses its share.
+        """
+        self._batcher, self.standing, self.limits = batcher, standing, limits
+        self.figures = Figures(batcher, standing)
+        self.canary = Canary(rule=canary or CanaryRule(percent=0.0))
+        self._shadow, self._say = shadow, say
+        self._shadows: set[asyncio.Task[None]] = set()
+
+    async def invoke(self, body: bytes, content_type: str) -> Reply:
+        """Answers a body of `/invocations`; never raises for what is in it."""
+        started = time.perf_counter()
+        champion = self.standing.answering.get("champion")
+        count = 0
+        try:
+            if champion is None:
+                raise ScoringError(503, "no version answers yet")
+            rows = await self._read(body, content_type, champion)
+            count = rows.count
+            version, answer = await self._answer(champion, rows)
+            reply = Reply(status=200, body=b'{"predictions": %b}' % answer.content, version=version)
+        except ScoringError as error:
+            reply = Reply(status=error.status, body=error_body(error), version=champion)
+        self.figures.answered(reply.version, reply.status, count, time.perf_counter() - started)
+        return reply
+
+    async def settled(self) -> None:
+        """Waits for the challenger's unheard answers."""
+        await asyncio.gather(*self._shadows, return_exceptions=True)
+
+    async def _read(self, body: bytes, content_type: str, champion: str) -> Rows:
+        fields = self.standing.fields.get(champion, [])
+        if len(body) < LARGE_BODY:
+            return read_rows(body, content_type, fields, self.limits)
+        return await asyncio.to_thread(read_rows, body, content_type, fields, self.limits)
+
+    async def _answer(self, champion: str, rows: Rows) -> tuple[str, Answer]:
+        challenger = self.standing.answering.get("challenger")
+        self.canary.follow(challenger)
+        if challenger is not None and self.canary.takes_next():
+            found = await self._by_canary(challenger, rows)
+            if found is not None:
+                return challenger, found
+        answer = await self._batcher.answer(champion, rows)
+        if self._shadow and challenger is not None:
+            self._beside(challenger, rows, answer)
+        if answer.reason is not None:
+            raise bad(answer.reason)
+        return champion, answer
+
+    async def _by_canary(self, challenger: str, rows: Rows) -> Answer | None:
+        """The challenger's answer, or None where the champion must answer after all."""
+        try:
+            answer = await self._batcher.answer(challenger, rows)
+        except ScoringError:
+            answer = Answer(reason="not answered", defect=True)
+        if answer.reason is not None and not answer.defect:
+            return None  # the rows may be at fault: the champion decides, and nobody is blamed
+        self.figures.canaried("failed" if answer.defect else "answered")
+        if self.canary.told(failed=answer.defect):
+            self._say(f"{challenger} failed too often and gets no requests any longer")
+        return None if answer.defect else answer
+
+    def _beside(self, challenger: str, rows: Rows, heard: Answer) -> None:
+        if len(self._shadows) >= SHADOWS_AT_ONCE:
+            self.figures.shadowed("skipped", rows.count)
+            return
+        task = asyncio.create_task(self._compare(challenger, rows, heard))
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _compare(self, challenger: str, rows: Rows, heard: Answer) -> None:
+        try:
+            unheard = await self._batcher.answer(challenger, rows)
+        except ScoringError:
+            unheard = Answer(reason="not answered")
+        if heard.reason is not None or unheard.reason is not None:
+            both = heard.reason is not None and unheard.reason is not None
+            self.figures.shadowed("agreed" if both else "failed", rows.count)
+            return
+        same = agreement(json.loads(heard.content), json.loads(unheard.content))
+        self.figures.shadowed("agreed", sum(same))
+        self.figures.shadowed("differed", len(same) - sum(same))
+
+
+_CODES = {
+    400: "BAD_REQUEST", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "ENDPOINT_NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED", 408: "REQUEST_TIMEOUT", 413: "REQUEST_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE", 503: "TEMPORARILY_UNAVAILABLE",
+}  # fmt: skip
+
+
+def error_body(error: ScoringError) -> bytes:
+    """As MLflow's scoring server words its errors."""
+    document = {"error_code": _CODES.get(error.status, "INTERNAL_ERROR"), "message": error.reason}
+    return json.dumps(document).encode()

@@ -1,0 +1,129 @@
+"""Values of a request, checked against the type that the model's signature gives their column."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+from infra.serving.limits import bad
+
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "none", "?", "-", "."))  # as training reads them
+MOST_PIXELS = 16_000_000
+_BYTES = "base64:"
+
+
+def checked(name: str, kind: str, values: list[Any]) -> list[Any]:
+    """The values as the model takes them; a missing one is None.
+
+    Raises:
+        ScoringError: 400, with the row and what is wrong there.
+    """
+    check = _CHECKS.get(kind, _anything)
+    out: list[Any] = []
+    for row, value in enumerate(values):
+        try:
+            out.append(None if value is None else check(value))
+        except ValueError as error:
+            raise bad(f"column {ascii(name)[:60]}, row {row}: {error}") from None
+    return out
+
+
+def _double(value: Any) -> Any:
+    if type(value) is str or isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError(f"a number is wanted, but got {_shown(value)}")
+    if isinstance(value, str):  # a field of CSV
+        return None if value.strip().lower() in MISSING else _finite(float(value))
+    return _finite(value)
+
+
+def _finite(value: float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueError("a number is wanted that a double can hold, but got a larger one") from None
+    if not math.isfinite(number):
+        raise ValueError("a finite number is wanted, but got infinity or NaN")
+    return number
+
+
+def _long(value: Any) -> Any:
+    number = _double(value)
+    if number is not None and not number.is_integer():
+        raise ValueError(f"a whole number is wanted, but got {_shown(value)}")
+    return None if number is None else int(value)
+
+
+def _boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and type(value) is not str:  # a field of CSV
+        known = {"true": True, "false": False, "1": True, "0": False, "": None}
+        if value.strip().lower() in known:
+            return known[value.strip().lower()]
+    raise ValueError(f"true or false is wanted, but got {_shown(value)}")
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"a string is wanted, but got {_shown(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("a string of whole characters is wanted, but got half a surrogate pair") from None
+    return str(value)
+
+
+def _anything(value: Any) -> Any:
+    """An image: encoded bytes in base64, or nested lists of numbers. Never a path: whoever asks must not be
+    able to read this machine's files."""
+    if isinstance(value, str):
+        return _picture(value)
+    if not isinstance(value, list):
+        raise ValueError(f"base64 or nested lists of numbers are wanted, but got {_shown(value)}")
+    _check_numbers(value)
+    return value
+
+
+def _picture(text: str) -> bytes:
+    from PIL import Image
+
+    try:
+        content = base64.b64decode(text.removeprefix(_BYTES).encode("ascii"), validate=True)
+        with Image.open(io.BytesIO(content)) as picture:
+            width, height = picture.size
+    except (binascii.Error, UnicodeEncodeError):
+        raise ValueError("an image is wanted in base64 or as nested lists, but got other text") from None
+    except (OSError, SyntaxError, Image.DecompressionBombError):
+        raise ValueError("an image is wanted, but its bytes are none that can be read") from None
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"an image of at most {MOST_PIXELS} pixels is wanted, but got {width} x {height}")
+    return content
+
+
+def _check_numbers(value: list[Any]) -> None:
+    import numpy as np
+
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError("lists of one length are wanted, but they differ") from None
+    if array.dtype.kind not in "iuf" or not array.size:
+        raise ValueError("nested lists of numbers are wanted, but got other values")
+    if not np.isfinite(array).all():
+        raise ValueError("finite numbers are wanted, but got infinity")
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:40]
+
+
+_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "double": _double,
+    "long": _long,
+    "boolean": _boolean,
+    "string": _string,
+}

@@ -1,0 +1,38 @@
+"""Bundles of small models, once a session, and a registry for each test that wants one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.serving.protocol import Field
+from tests.infra.serving.registered import Registered, a_bundle, shifted
+from trainers.bundle import read_description
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear model of ten numbers."""
+    folder = tmp_path_factory.mktemp("bundles")
+    return a_bundle("linear_regression", folder / "one", folder / "cache")
+
+
+@pytest.fixture(scope="session")
+def other(bundle: Path) -> Path:
+    """The same with other answers."""
+    return shifted(bundle, bundle.parent / "other", 5.0)
+
+
+@pytest.fixture(scope="session")
+def fields(bundle: Path) -> list[Field]:
+    """What it takes."""
+    signature = read_description(bundle).signature
+    assert signature is not None
+    return [Field(name=column.name, type=column.type) for column in signature.inputs]
+
+
+@pytest.fixture
+def registered(tmp_path: Path) -> Registered:
+    """A registry of its own."""
+    return Registered(tmp_path)

@@ -1,0 +1,104 @@
+"""A real registry in a home, with versions of small models in it."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.home import Home
+from infra.serving.registry import Registry
+from infra.tracking.client import connect, prepare_tracking
+from tests.infra.tracking.bundles import a_bundle
+from trainers.bundle import load_bundle, read_bundle, read_description
+from trainers.folders import write_folder
+
+MANIFEST = "velodrome.manifest_sha256"
+
+
+@dataclass
+class Registered:
+    """Registers bundles as `promote` does: a logged model, a version of it, an alias."""
+
+    folder: Path
+    home: Home = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.home = Home(self.folder / "home")
+        prepare_tracking(self.home.mlflow_uri, self.home)
+        self.client: Any = connect(self.home.mlflow_uri)
+        self._experiment = self.client.call("create_experiment", "models", self.home.artifacts.as_uri())
+
+    @property
+    def registry(self) -> Registry:
+        """What commands read it with."""
+        return Registry.at(self.home.mlflow_uri, self.home)
+
+    def add(self, name: str, bundle: Path, *, alias: str | None = None) -> str:
+        """A version made of a bundle; its number."""
+        from mlflow.exceptions import MlflowException
+
+        logged = self.client.call("create_logged_model", self._experiment, name=name)
+        aside = self.folder / logged.model_id
+        save_mlflow_folder(aside, bundle)
+        self.client.call("log_model_artifacts", logged.model_id, str(aside))
+        self.client.call("finalize_logged_model", logged.model_id, "READY")
+        inner = self.client._client
+        with contextlib.suppress(MlflowException):  # it is there already
+            inner.create_registered_model(name)
+        made = inner._get_registry_client().create_model_version(
+            name=name, source=str(logged.artifact_location)
+        )
+        if alias:
+            self.move(name, alias, made.version)
+        return str(made.version)
+
+    def move(self, name: str, alias: str, version: str | int) -> None:
+        """Points an alias at a version."""
+        self.client.call("set_registered_model_alias", name, alias, str(version))
+
+
+def save_mlflow_folder(path: Path, bundle: Path) -> None:
+    """MLflow's folder of a bundle, without the wheel that it has when it is really logged."""
+    import mlflow.pyfunc
+
+    from infra.tracking.models import _signature
+
+    known = read_description(bundle)
+    assert known.signature is not None
+    mlflow.pyfunc.save_model(
+        path=str(path), loader_module="velodrome.model", data_path=str(bundle),
+        signature=_signature(known.signature), input_example=known.example, pip_requirements=["velodrome"],
+    )  # fmt: skip
+
+
+def shifted(bundle: Path, folder: Path, by: float) -> Path:
+    """The same model with another last bias, so that it answers otherwise."""
+    import safetensors.torch
+
+    weights = dict(read_bundle(bundle).weights)
+    last = [name for name in weights if name.endswith("bias")][-1]
+    weights[last] = weights[last] + by * (1 + weights[last].numel() * 0)
+    files = {path.name: path.read_bytes() for path in bundle.iterdir() if path.name != "manifest.json"}
+    return write_folder(folder, {**files, "weights.safetensors": safetensors.torch.save(weights)})
+
+
+def damaged(bundle: Path, folder: Path) -> Path:
+    """The same model with one bit of its weights turned."""
+    shutil.copytree(bundle, folder)
+    path = folder / "weights.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    return folder
+
+
+def answers(bundle: Path) -> list[dict[str, Any]]:
+    """What the model says to its own example."""
+    predictor = load_bundle(bundle)
+    return list(predictor.predict(predictor.example).to_dict("records"))
+
+
+__all__ = ["Registered", "a_bundle", "answers", "damaged", "save_mlflow_folder", "shifted"]

@@ -1,0 +1,180 @@
+"""A whole server without Ray: what answers, what stands before it, and how it is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.errors import WrongInput
+from infra.serving.admission import Admission
+from infra.serving.answering import Answer, Batch
+from infra.serving.app import App
+from infra.serving.artifact import Artifact
+from infra.serving.batching import Batcher, ReplicaTrouble
+from infra.serving.following import Follower
+from infra.serving.limits import Limits
+from infra.serving.protocol import Field
+from infra.serving.registry import Version
+from infra.serving.routing import CanaryRule, Role
+from infra.serving.service import Service
+
+NUMBER = [Field(name="x", type="double")]
+
+
+@dataclass
+class Scripted:
+    """A scorer whose versions answer as told; `m/2` answers twice what `m/1` does, and so on.
+
+    Attributes:
+        broken: versions that do not load.
+        failing: versions that fail on every row.
+        troubles: how often the next batches die with their replica.
+        seconds: how long a batch takes.
+    """
+
+    broken: set[str] = field(default_factory=set)
+    failing: set[str] = field(default_factory=set)
+    troubles: int = 0
+    seconds: float = 0.0
+    loaded: set[str] = field(default_factory=set)
+    batches: list[tuple[str, Batch]] = field(default_factory=list)
+
+    async def load(self, artifact: Artifact) -> list[Field]:
+        """As `Scorer`."""
+        if artifact.key in self.broken:
+            raise WrongInput("a version must load", artifact.key)
+        self.loaded.add(artifact.key)
+        return NUMBER
+
+    async def drop(self, key: str) -> None:
+        """As `Scorer`."""
+        self.loaded.discard(key)
+
+    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+        """As `Scorer`."""
+        self.batches.append((key, batch))
+        await asyncio.sleep(self.seconds)
+        if self.troubles:
+            self.troubles -= 1
+            raise ReplicaTrouble("died")
+        if key not in self.loaded:
+            raise ReplicaTrouble(f"{key} is not loaded")
+        if key in self.failing:
+            return [Answer(reason="failed", defect=True) for _ in batch.sizes]
+        answers, start = [], 0
+        for size in batch.sizes:
+            values = batch.columns["x"][start : start + size]
+            records = [{"prediction": value * int(key[-1])} for value in values]
+            answers.append(Answer(content=json.dumps(records).encode()))
+            start += size
+        return answers
+
+
+@dataclass
+class Aliases:
+    """A registry in memory. `away`: it does not answer."""
+
+    at: dict[str, str] = field(default_factory=lambda: {"champion": "m/1"})
+    away: bool = False
+
+    def at_alias(self, model: str, alias: str) -> Version | None:
+        """As `Source`."""
+        from infra.tracking.client import Away
+
+        if self.away:
+            raise Away("get_model_version_by_alias: no answer")
+        return Version(key=self.at[alias], source="") if alias in self.at else None
+
+    def fetch(self, version: Version, folder: Path) -> Artifact:
+        """As `Source`."""
+        return Artifact(key=version.key, files={}, bundle=True)
+
+
+@dataclass
+class Reply:
+    """An answer over HTTP."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body's document."""
+        return json.loads(self.body)
+
+
+class Server:
+    """An application on scripted scorers."""
+
+    def __init__(
+        self,
+        scorer: Any = None,
+        aliases: Any = None,
+        *,
+        limits: Limits | None = None,
+        admission: Admission | None = None,
+        canary: CanaryRule | None = None,
+        shadow: bool = False,
+        keep_s: float = 0.0,
+    ) -> None:
+        self.scorer = Scripted() if scorer is None else scorer
+        self.aliases = Aliases() if aliases is None else aliases
+        self.said: list[str] = []
+        limits = limits or Limits(answer_s=5.0)
+        self.batcher = Batcher(self.scorer, limits, at_once=2)
+        roles: dict[Role, str] = {"champion": "champion"}
+        if canary or shadow:
+            roles["challenger"] = "challenger"
+        self.follower = Follower(self.aliases, self.scorer, "m", roles, keep_s=keep_s, say=self.said.append)
+        self.service = Service(
+            self.batcher, self.follower.standing, limits, canary=canary, shadow=shadow, say=self.said.append
+        )
+        self.app = App(self.service, admission or Admission(), {"model": "m"})
+
+    async def ask(
+        self,
+        body: Any = None,
+        *,
+        method: str = "POST",
+        path: str = "/invocations",
+        headers: Mapping[str, str] | None = None,
+        receive: Callable[[], Awaitable[Any]] | None = None,
+    ) -> Reply:
+        """Sends one request; a body that is not bytes is JSON."""
+        content = (
+            body
+            if isinstance(body, bytes)
+            else json.dumps({"instances": [1.0]} if body is None else body).encode()
+        )
+        sent = {"host": "localhost", "content-type": "application/json", **(headers or {})}
+        scope = {
+            "type": "http", "method": method, "path": path,
+            "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+        }  # fmt: skip
+        parts: list[Any] = []
+
+        async def whole() -> Any:
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        async def send(message: Any) -> None:
+            parts.append(message)
+
+        await self.app(scope, receive or whole, send)
+        start, *bodies = parts
+        found = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Reply(start["status"], found, b"".join(part["body"] for part in bodies))
+
+
+def run(story: Callable[[], Awaitable[None]]) -> None:
+    """Runs a test's story, with a limit."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(30):
+            await story()
+
+    asyncio.run(limited())

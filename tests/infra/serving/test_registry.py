@@ -1,0 +1,153 @@
+"""Versions of a real registry: what is fetched, and what never is."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.errors import WrongInput
+from infra.serving.artifact import Artifact, load_artifact, read_artifact
+from infra.serving.registry import Registry, Version
+from tests.infra.serving.registered import Registered, answers, damaged, save_mlflow_folder
+from trainers.errors import TrainerError
+from trainers.folders import manifest_hash
+
+
+def test_an_alias_leads_to_a_model_that_answers(registered: Registered, bundle: Path, tmp_path: Path) -> None:
+    registered.add("m", bundle, alias="champion")
+    version = registered.registry.at_alias("m", "champion")
+    assert version is not None
+    assert version.key == "m/1"
+    model = load_artifact(registered.registry.fetch(version, tmp_path / "aside"))
+    assert model.predict(model.example).to_dict("records") == answers(bundle)
+    assert registered.registry.at_alias("m", "challenger") is None
+    assert registered.registry.at_alias("nothing", "champion") is None
+    with pytest.raises(WrongInput, match="must be registered"):
+        registered.registry.version("m", "7")
+
+
+def test_a_run_and_a_logged_model_by_their_addresses(
+    registered: Registered, bundle: Path, tmp_path: Path
+) -> None:
+    registered.add("m", bundle)
+    version = registered.registry.version("m", "1")
+    model_id = Path(version.source).parent.name if "/m-" in version.source else ""
+    assert registered.registry.fetch_uri(f"models:/{model_id}", tmp_path / "a").bundle
+    with pytest.raises(WrongInput, match="must be there"):
+        registered.registry.fetch_uri(f"models:/m-{'0' * 32}", tmp_path / "b")
+    with pytest.raises(WrongInput, match="must be there"):
+        registered.registry.fetch_uri(f"runs:/{'0' * 32}/model", tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file:///etc", "/etc", "http://169.254.169.254/latest", "https://evil.example/m", "ftp://evil/m",
+        "mlflow-artifacts://169.254.169.254/m", "mlflow-artifacts:/../../etc", "s3://b/%2e%2e/%2e%2e/x",
+        "s3://user:pass@host/x", "mlflow-artifacts:/m#x", "mlflow-artifacts:/%252e%252e/etc", "dbfs:/m",
+        "models:/m/1", "file://host/share",
+    ],
+)  # fmt: skip
+def test_nothing_is_fetched_from_elsewhere(
+    registered: Registered, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda **options: pytest.fail(str(options)))
+    with pytest.raises(WrongInput):
+        registered.registry.fetch(Version(key="m/1", source=source), tmp_path / "aside")
+
+
+def test_a_link_out_of_the_home_is_elsewhere(registered: Registered, tmp_path: Path) -> None:
+    link = registered.home.artifacts / "link"
+    link.symlink_to("/etc")
+    with pytest.raises(WrongInput, match="nothing was fetched"):
+        registered.registry.fetch(Version(key="m/1", source=str(link)), tmp_path / "aside")
+
+
+def test_a_flipped_bit_and_another_manifest_are_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=r"weights\.safetensors"):
+        load_artifact(read_artifact("m/1", damaged(bundle, tmp_path / "damaged")))
+    right = manifest_hash(bundle)
+    assert load_artifact(read_artifact("m/1", bundle, manifest_sha256=right))
+    with pytest.raises(TrainerError):
+        load_artifact(read_artifact("m/1", bundle, manifest_sha256="0" * 64))
+
+
+class Evil:
+    """Leaves a canary where it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.canary,))
+
+
+@pytest.mark.parametrize(
+    ("loader", "more"),
+    [
+        ("mlflow.pyfunc.model", {"python_model": "python_model.pkl", "cloudpickle_version": "3.0.0"}),
+        ("mlflow.sklearn", {"model_path": "model.pkl", "predict_fn": "predict"}),
+        ("velodrome.model", {"data": "data", "code": "code"}),
+        ("evil", {"data": "data"}),
+        ("os", {}),
+        ("velodrome.model", {"data": "../../etc"}),
+    ],
+)
+def test_no_pickle_and_no_code_is_ever_run(loader: str, more: dict[str, str], tmp_path: Path) -> None:
+    folder, canary = tmp_path / "model", tmp_path / "canary"
+    (folder / "data").mkdir(parents=True)
+    (folder / "code").mkdir()
+    payload = pickle.dumps(Evil(canary))
+    for name in ("model.pkl", "python_model.pkl", "data/model.pkl"):
+        (folder / name).write_bytes(payload)
+    (folder / "code" / "evil.py").write_text(f"open({str(canary)!r}, 'w')")
+    flavour = "\n".join(f"    {key}: {value}" for key, value in {"loader_module": loader, **more}.items())
+    sklearn = "  sklearn:\n    pickled_model: model.pkl\n    serialization_format: cloudpickle\n"
+    (folder / "MLmodel").write_text(f"flavors:\n  python_function:\n{flavour}\n{sklearn}")
+    with pytest.raises((WrongInput, TrainerError)):
+        load_artifact(read_artifact("m/1", folder))
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[" * 3000, "flavors: 3", "a: !!python/object/apply:os.system [ls]"])
+def test_an_mlmodel_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(text)
+    with pytest.raises(WrongInput):
+        read_artifact("m/1", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x"])
+def test_no_file_is_written_outside(name: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match="a file named"):
+        load_artifact(Artifact(key="m/1", files={name: b""}, bundle=True))
+
+
+def test_a_link_in_a_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    for path in bundle.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "more").symlink_to("/etc/passwd")
+    with pytest.raises(WrongInput, match="no plain file"):
+        read_artifact("m/1", folder)
+
+
+def test_mlflows_folder_and_the_bundle_answer_alike(bundle: Path, tmp_path: Path) -> None:
+    save_mlflow_folder(tmp_path / "model", bundle)
+    artifact = read_artifact("m/1", tmp_path / "model")
+    assert artifact.bundle
+    model = load_artifact(artifact)
+    assert model.predict(model.example).to_dict("records") == answers(bundle)
+    assert [field.name for field in model.fields] == list(model.example.columns)
+
+
+def test_registries_of_a_server_give_no_local_folders(tmp_path: Path) -> None:
+    from infra.home import Home
+    from infra.tracking.client import Tracking
+
+    registry = Registry(Tracking("http://localhost:1", None), Home(tmp_path / "home"), {})
+    with pytest.raises(WrongInput, match="nothing was fetched"):
+        registry.fetch(Version(key="m/1", source=str(tmp_path)), tmp_path / "aside")

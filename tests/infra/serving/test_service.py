@@ -1,0 +1,343 @@
+"""Requests, batches, swaps, shadows and canaries, on a scripted scorer; one test on a real model."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from infra.serving.admission import Admission
+from infra.serving.answering import Batch, answer, joined
+from infra.serving.artifact import load_artifact, read_artifact
+from infra.serving.limits import Limits
+from infra.serving.models import LocalScorer
+from infra.serving.protocol import Field
+from infra.serving.routing import CanaryRule
+from tests.infra.serving.registered import Registered, answers
+from tests.infra.serving.serving import Aliases, Scripted, Server, run
+
+
+def test_a_request_is_answered_and_says_by_whom() -> None:
+    async def story() -> None:
+        server = Server()
+        assert (await server.ask()).status == 503
+        assert (await server.ask(method="GET", path="/health")).status == 503
+        await server.follower.step()
+        reply = await server.ask({"instances": [1.0, 2.5]})
+        assert (reply.status, reply.json) == (
+            200,
+            {"predictions": [{"prediction": 1.0}, {"prediction": 2.5}]},
+        )
+        assert reply.headers["x-velodrome-version"] == "m/1"
+        assert (await server.ask(method="GET", path="/health")).status == 200
+        version = await server.ask(method="GET", path="/version")
+        assert version.json["champion"] == "m/1"
+        figures = (await server.ask(method="GET", path="/metrics")).body.decode()
+        assert 'velodrome_requests_total{status="200",version="m/1"} 1.0' in figures
+        assert 'velodrome_version_info{role="champion",version="m/1"} 1.0' in figures
+
+    run(story)
+
+
+def test_what_waits_together_is_answered_together_and_never_mixed_up() -> None:
+    async def story() -> None:
+        server = Server(Scripted(seconds=0.01), limits=Limits(batch_rows=16))
+        await server.follower.step()
+        replies = await asyncio.gather(
+            *(server.ask({"instances": [float(n)] * (1 + n % 3)}) for n in range(100))
+        )
+        for number, reply in enumerate(replies):
+            assert reply.json == {"predictions": [{"prediction": float(number)}] * (1 + number % 3)}
+        assert len(server.scorer.batches) < 30
+        assert max(sum(batch.sizes) for _, batch in server.scorer.batches) <= 16
+
+    run(story)
+
+
+def test_a_swap_under_load_loses_no_request() -> None:
+    async def story() -> None:
+        server = Server(Scripted(seconds=0.002))
+        await server.follower.step()
+        versions: list[str] = []
+        moved = False
+
+        async def client() -> None:
+            while not moved or len(versions) < 200:
+                reply = await server.ask()
+                assert reply.status == 200
+                versions.append(reply.headers["x-velodrome-version"])
+
+        async def mover() -> None:
+            nonlocal moved
+            for target in ("m/2", "m/3", "m/2", "m/1", "m/4"):
+                await asyncio.sleep(0.03)
+                server.aliases.at["champion"] = target
+                await server.follower.step()
+                assert (await server.ask()).headers["x-velodrome-version"] == target
+            moved = True
+
+        await asyncio.gather(mover(), *(client() for _ in range(16)))
+        assert set(versions) == {"m/1", "m/2", "m/3", "m/4"}
+        assert server.batcher.waiting_rows == 0
+
+    run(story)
+
+
+def test_a_version_that_does_not_load_is_refused_and_the_old_one_stays() -> None:
+    async def story() -> None:
+        server = Server(Scripted(broken={"m/2"}))
+        await server.follower.step()
+        server.aliases.at["champion"] = "m/2"
+        for _ in range(3):
+            await server.follower.step()
+        assert (await server.ask()).headers["x-velodrome-version"] == "m/1"
+        assert list(server.follower.standing.refused) == ["m/2"]
+        assert sum("m/2 is refused" in line for line in server.said) == 1
+        server.aliases.at["champion"] = "m/3"
+        await server.follower.step()
+        assert (await server.ask()).headers["x-velodrome-version"] == "m/3"
+        assert not server.follower.standing.refused
+
+    run(story)
+
+
+def test_a_registry_that_is_away_or_lost_its_alias_changes_nothing() -> None:
+    async def story() -> None:
+        server = Server()
+        await server.follower.step()
+        server.aliases.away = True
+        await server.follower.step()
+        assert "no answer" in server.follower.standing.trouble
+        assert (await server.ask()).status == 200
+        server.aliases.away = False
+        del server.aliases.at["champion"]
+        await server.follower.step()
+        assert (await server.ask()).headers["x-velodrome-version"] == "m/1"
+
+    run(story)
+
+
+def test_the_former_champion_stays_loaded_and_older_ones_go() -> None:
+    async def story() -> None:
+        server = Server()
+        for target in ("m/1", "m/2", "m/3"):
+            server.aliases.at["champion"] = target
+            await server.follower.step()
+        await server.follower.step()
+        assert server.scorer.loaded == {"m/2", "m/3"}
+
+    run(story)
+
+
+def test_a_batch_whose_replica_died_is_sent_again() -> None:
+    async def story() -> None:
+        server = Server(Scripted(troubles=3))
+        await server.follower.step()
+        assert (await server.ask()).status == 200
+        assert server.batcher.retries == 3
+
+    run(story)
+
+
+def test_without_any_replica_requests_end_with_503_in_time() -> None:
+    async def story() -> None:
+        server = Server(Scripted(troubles=10**6), limits=Limits(answer_s=0.3))
+        await server.follower.step()
+        replies = await asyncio.gather(*(server.ask() for _ in range(5)))
+        assert {reply.status for reply in replies} == {503}
+        assert replies[0].headers["retry-after"] == "1"
+
+    run(story)
+
+
+def test_too_much_that_waits_is_503_and_not_memory() -> None:
+    async def story() -> None:
+        server = Server(Scripted(seconds=0.2), limits=Limits(waiting_rows=10, batch_rows=1))
+        await server.follower.step()
+        replies = await asyncio.gather(*(server.ask() for _ in range(40)))
+        assert sorted({reply.status for reply in replies}) == [200, 503]
+
+    run(story)
+
+
+def test_a_shadow_is_asked_compared_and_never_heard() -> None:
+    async def story() -> None:
+        server = Server(aliases=Aliases({"champion": "m/1", "challenger": "m/2"}), shadow=True)
+        await server.follower.step()
+        for value in (0.0, 1.0, 1.0):
+            reply = await server.ask({"instances": [value]})
+            assert reply.json == {"predictions": [{"prediction": value}]}
+        await server.service.settled()
+        figures = server.service.figures
+        assert figures.value("velodrome_shadow_rows_total", outcome="agreed") == 1
+        assert figures.value("velodrome_shadow_rows_total", outcome="differed") == 2
+        server.scorer.failing.add("m/2")
+        assert (await server.ask()).status == 200
+        await server.service.settled()
+        assert figures.value("velodrome_shadow_rows_total", outcome="failed") == 1
+
+    run(story)
+
+
+def test_a_canary_has_its_share_and_loses_it_by_errors_and_no_request_with_it() -> None:
+    async def story() -> None:
+        aliases = Aliases({"champion": "m/1", "challenger": "m/2"})
+        server = Server(aliases=aliases, canary=CanaryRule(percent=10, most_errors=2))
+        await server.follower.step()
+        replies = [await server.ask() for _ in range(100)]
+        assert sum(r.headers["x-velodrome-version"] == "m/2" for r in replies) == 10
+        server.scorer.failing.add("m/2")
+        replies = [await server.ask() for _ in range(200)]
+        assert {(r.status, r.headers["x-velodrome-version"]) for r in replies} == {(200, "m/1")}
+        assert server.service.figures.value("velodrome_canary_requests_total", outcome="failed") == 3
+        assert sum("failed too often" in line for line in server.said) == 1
+        server.scorer.failing.clear()
+        aliases.at["challenger"] = "m/3"
+        await server.follower.step()
+        replies = [await server.ask() for _ in range(20)]
+        assert sum(r.headers["x-velodrome-version"] == "m/3" for r in replies) == 2
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/invocations", {}, 405),
+        ("PUT", "/invocations", {"origin": "http://evil.example"}, 403),
+        ("DELETE", "/version", {}, 405),
+        ("POST", "/health", {"host": "evil.example"}, 403),
+        ("POST", "/invocations", {"sec-fetch-site": "cross-site"}, 403),
+        ("GET", "/../etc/passwd", {}, 404),
+        ("POST", "/invocations", {"content-encoding": "gzip"}, 415),
+        ("POST", "/invocations", {"content-type": "application/x-pickle"}, 415),
+        ("POST", "/invocations", {"content-length": "104857600"}, 413),
+        ("POST", "/invocations", {"content-length": "-5"}, 413),
+    ],
+)
+def test_other_requests_have_their_status(
+    method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    async def story() -> None:
+        server = Server()
+        await server.follower.step()
+        reply = await server.ask(method=method, path=path, headers=headers)
+        assert reply.status == status
+        assert reply.json["message"]
+
+    run(story)
+
+
+def test_a_body_is_counted_while_it_arrives() -> None:
+    async def story() -> None:
+        server = Server(limits=Limits(body_bytes=1000))
+        await server.follower.step()
+        read = 0
+
+        async def endless() -> object:
+            nonlocal read
+            read += 1
+            return {"type": "http.request", "body": b" " * 400, "more_body": True}
+
+        reply = await server.ask(receive=endless)
+        assert (reply.status, read) == (413, 3)
+        assert reply.headers["connection"] == "close"
+
+    run(story)
+
+
+def test_a_slow_body_is_408() -> None:
+    async def story() -> None:
+        server = Server(limits=Limits(receive_s=0.1))
+        await server.follower.step()
+
+        async def slow() -> object:
+            await asyncio.sleep(0.03)
+            return {"type": "http.request", "body": b" ", "more_body": True}
+
+        assert (await server.ask(receive=slow)).status == 408
+
+    run(story)
+
+
+def test_a_token_is_asked_for() -> None:
+    async def story() -> None:
+        server = Server(admission=Admission(token="0123456789abcdef"))
+        await server.follower.step()
+        refused = await server.ask()
+        assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert (await server.ask(headers={"authorization": "Bearer 0123456789abcdeF"})).status == 403
+        assert (await server.ask(headers={"authorization": "Bearer 0123456789abcdef"})).status == 200
+
+    run(story)
+
+
+class Picky:
+    """A model that can't read negative numbers, and breaks on 13."""
+
+    example = None
+    fields: list[Field] = []  # noqa: RUF012
+    outputs: list[str] = []  # noqa: RUF012
+
+    def predict(self, rows: object) -> object:
+        import pandas as pd
+
+        from trainers.errors import InputError
+
+        assert isinstance(rows, pd.DataFrame)
+        if (rows["x"] < 0).any():
+            raise InputError("x must not be negative", "less")
+        if (rows["x"] == 13).any():
+            raise ZeroDivisionError
+        return pd.DataFrame({"prediction": rows["x"]})
+
+
+def test_a_row_that_cannot_be_read_spoils_nobody_elses_request() -> None:
+    requests = [({"x": [1.0]}, 1), ({"x": [-1.0, 2.0]}, 2), ({"x": [13.0]}, 1), ({"x": [3.0, 4.0]}, 2)]
+    found = answer(Picky(), joined(requests))
+    assert [a.reason is None for a in found] == [True, False, False, True]
+    assert [a.defect for a in found] == [False, False, True, False]
+    assert "negative" in str(found[1].reason)
+    assert found[3].content == b'[{"prediction": 3.0}, {"prediction": 4.0}]'
+
+
+def test_an_answer_that_is_not_finite_is_a_reason() -> None:
+    class Infinite(Picky):
+        def predict(self, rows: object) -> object:
+            import pandas as pd
+
+            assert isinstance(rows, pd.DataFrame)
+            return pd.DataFrame({"prediction": rows["x"] * 1e308 * 10})
+
+    (found,) = answer(Infinite(), Batch(columns={"x": [1.0]}, sizes=(1,)))
+    assert "not a finite number" in str(found.reason)
+
+
+def test_a_real_model_is_followed_and_a_damaged_one_refused(
+    registered: Registered, bundle: Path, other: Path, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        server = Server(LocalScorer(), registered.registry)
+        registered.add("m", bundle, alias="champion")
+        await server.follower.step()
+        rows = load_artifact(read_artifact("m/1", bundle)).example
+        body = {"dataframe_records": rows.to_dict("records")}
+        assert (await server.ask(body)).json == {"predictions": answers(bundle)}
+        registered.add("m", other, alias="champion")
+        await server.follower.step()
+        assert (await server.ask(body)).json == {"predictions": answers(other)}
+        number = registered.add("m", bundle)
+        broken = Path(registered.registry.version("m", number).source.removeprefix("file://"))
+        inner = next(broken.rglob("weights.safetensors"))
+        inner.write_bytes(inner.read_bytes()[:-1] + b"\x01")
+        registered.move("m", "champion", number)
+        await server.follower.step()
+        assert "m/3" in server.follower.standing.refused
+        assert (await server.ask(body)).json == {"predictions": answers(other)}
+        registered.move("m", "champion", 1)
+        await server.follower.step()
+        assert (await server.ask(body)).json == {"predictions": answers(bundle)}
+        assert (await server.ask({"instances": [{"age": 1}]})).status == 400
+
+    run(story)

@@ -51,6 +51,16 @@ def table() -> Dataset:
     return made("table", "regression", columns, Column(name="y", kind="number", values=y))
 
 
+def classes() -> Dataset:
+    """Small, middle or large by `a`; blue ones a class higher."""
+    numbers = table()
+    size = np.nan_to_num(np.asarray(numbers.columns["a"].values), nan=4.0)
+    blue = np.array([color == "blue" for color in numbers.columns["color"].values])
+    labels = [("small", "middle", "large")[at] for at in np.clip((size > 4).astype(int) + blue, 0, 2)]
+    target = Column(name="size", kind="category", values=labels)
+    return made("table", "classification", numbers.columns, target, ("large", "middle", "small"))
+
+
 def images(size: int = 12, channels: int = 1) -> Dataset:
     """A bright square in one of three places."""
     draw = np.random.default_rng(0)
@@ -109,6 +119,15 @@ CASES = (
         params={"learning_rate": 0.1},
         presets={"line": ({"table": {"inputs": 1, "cardinalities": []}}, 2)},
     ),
+    Case(name="logistic_regression", dataset=classes, params={"learning_rate": 0.1}, presets={}),
+    Case(
+        name="mlp",
+        dataset=classes,
+        options={"class_weights": "balanced"},
+        params={"learning_rate": 1e-2, "hidden": [16, 8], "embedding": 3},
+        presets={},
+    ),
+    Case(name="mlp", dataset=table, params={"learning_rate": 1e-2, "hidden": [32]}, presets={}),
     Case(
         name="image_cnn",
         dataset=images,

@@ -224,6 +224,10 @@ class Family(ABC):
             InputError: a column is missing or holds what can't be read.
         """
 
+    def needs_neighbours(self, state: State) -> bool:
+        """Whether a row's answer depends on the rows before it, which must then come in one piece."""
+        return False
+
     def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
         """Predictions in a person's terms, one row an example; by default the task's usual columns."""
         return self.rules(state).to_user(outputs)

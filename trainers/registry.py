@@ -21,6 +21,7 @@ BUILT_IN: Mapping[str, str] = {
     "mlp": "trainers.families.mlp:MLP",
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
+    "rnn": "trainers.families.rnn:RNN",
 }
 
 Reference = type[Family] | Callable[..., Any]

@@ -187,7 +187,7 @@ def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixel
                 draw.text(at, str(int(counts[i, j])), fill=ink, font=font, anchor="mm")
         draw.text((left - 6, left + (i + 0.5) * cell), names[i], fill="black", font=font, anchor="rm")
         _upright(picture, names[i], (int(left + (i + 0.5) * cell), left - 6), font)
-    draw.text((left - 6, 6), "true ↓ predicted →", fill="gray", font=font, anchor="ra")
+    draw.text((left - 6, 6), "true / predicted", fill="gray", font=font, anchor="ra")
     return np.asarray(picture)
 
 

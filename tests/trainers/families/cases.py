@@ -91,6 +91,15 @@ def texts() -> Dataset:
     return made("text", "classification", column, target, ("bad", "good"))
 
 
+def series() -> Dataset:
+    """y follows a sine of ten rows; its value two rows ahead is the target of nothing but its own past."""
+    rows = np.arange(ROWS)
+    draw = np.random.default_rng(0)
+    wave = 5 + 2 * np.sin(2 * np.pi * rows / 10) + 0.05 * draw.normal(size=ROWS)
+    columns = {"hum": Column(name="hum", kind="number", values=draw.normal(size=ROWS))}
+    return made("table", "regression", columns, Column(name="wave", kind="number", values=wave))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A family, data for it, small hyper-parameters, and its presets' numbers of weights."""
@@ -111,6 +120,9 @@ def _image_state(height: int, width: int, channels: int) -> dict[str, Any]:
     moments = {"mean": [0.5] * channels, "std": [0.5] * channels}
     return {"shape": [height, width, channels], "classes": DIGITS, **moments}
 
+
+SMALL_RNN = 10 * 50 + 50 * 50 + 2 * 50 + 2 * 50 * 50 + 2 * 50 + 50 * 2 + 2
+_SERIES = {"reads": "series", "channels": 10, "classes": ["bad", "good"]}
 
 CASES = (
     Case(
@@ -149,6 +161,27 @@ CASES = (
         options={"structure": "image", "max_words": 12},
         params={"embedding": 8, "channels": [4, 8], "dense": [16], "learning_rate": 3e-2, "dropout": 0.0},
         presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=texts,
+        options={"direction": "both", "state": "pooled"},
+        params={"embedding": 8, "hidden": 8, "learning_rate": 3e-2, "dropout": 0.1, "layers": 2},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=images,
+        options={"cell": "lstm"},
+        params={"hidden": 16, "learning_rate": 3e-2, "filters": 8, "kernel": 3},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=series,
+        options={"window": 12, "horizon": 2, "cell": "rnn"},
+        params={"hidden": 16, "learning_rate": 3e-2},
+        presets={"small": (_SERIES, SMALL_RNN)},
     ),
 )
 

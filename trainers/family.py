@@ -75,6 +75,9 @@ class Family(ABC):
         encoding: names of hyper-parameters that change what `encode` writes.
         samples_at: when `samples` is asked: at the `end` of a kept trial, or at each `report` too.
         stackable: whether many configurations may be trained as one stacked program.
+
+    Attributes:
+        decided: hyper-parameters that the options have decided, beside those that they name: not searched.
     """
 
     name: ClassVar[str] = ""
@@ -99,6 +102,7 @@ class Family(ABC):
         Raises:
             InputError: an unknown preset or option, or a value that does not fit.
         """
+        self.decided: frozenset[str] = frozenset()
         given = dict(options or {})
         self.preset = given.pop("preset", None)
         values = {**self._preset_values(self.preset), **given}

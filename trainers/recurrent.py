@@ -5,8 +5,9 @@ Shape legend: B examples, L places of the longest sequence, D numbers a place, H
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from trainers.layers import ACTIVATIONS, Pixels, Words
 from trainers.words import PAD
 
-CELLS: Mapping[str, type[nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
 
 class WordSequence(nn.Module):
@@ -93,7 +94,7 @@ class Recurrence(nn.Module):
     def __init__(self, dims: int, shape: RecurrentShape) -> None:
         super().__init__()
         between = shape.dropout if shape.layers > 1 else 0.0
-        more = {"nonlinearity": shape.activation} if shape.cell == "rnn" else {}
+        more: dict[str, Any] = {"nonlinearity": shape.activation} if shape.cell == "rnn" else {}
         both = shape.direction == "both"
         self.cells = CELLS[shape.cell](
             dims, shape.hidden, shape.layers, batch_first=True, dropout=between, bidirectional=both, **more

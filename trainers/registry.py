@@ -22,6 +22,7 @@ BUILT_IN: Mapping[str, str] = {
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
     "rnn": "trainers.families.rnn:RNN",
+    "autoencoder": "trainers.families.autoencoder:Autoencoder",
 }
 
 Reference = type[Family] | Callable[..., Any]

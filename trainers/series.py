@@ -112,7 +112,8 @@ def _table(dataset: Dataset, may_be_none: bool) -> State | None:
 def _scaled(values: Array, scaling: State) -> Array:
     """float32 [N, 1]; 0, the mean, where a value is missing."""
     scaled = (values - scaling["target_mean"]) / scaling["target_std"]
-    return np.nan_to_num(scaled, nan=0.0)[:, None].astype(np.float32)
+    known: Array = np.nan_to_num(scaled, nan=0.0)[:, None].astype(np.float32)
+    return known
 
 
 def windows(rows: Array, chosen: Array, state: State) -> tuple[Array, Array]:
@@ -159,9 +160,10 @@ def _numbers(rows: pd.DataFrame, name: str) -> Array:
             "leave it empty where it is not known yet",
         )  # fmt: skip
     try:
-        return pd.to_numeric(rows[name]).to_numpy(dtype=np.float64)
+        found: Array = pd.to_numeric(rows[name]).to_numpy(dtype=np.float64)
     except (ValueError, TypeError) as error:
         raise InputError(f"column {name!r} must hold numbers", str(error)) from error
+    return found
 
 
 def example_series(dataset: Dataset, options: SeriesOptions, rows: int) -> pd.DataFrame:

@@ -15,9 +15,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainers.dataset import Dataset
+from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import Hyperparameter
 from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
@@ -28,6 +30,19 @@ if TYPE_CHECKING:
     import torch
 
 
+class ImageCNNOptions(ImageOptions):
+    """Fixed structure of an image CNN.
+
+    Attributes:
+        encoder: a model whose convolution blocks this one starts from: the folder of a bundle (of an
+            `autoencoder`, say), which then decides the blocks' hyper-parameters, or a file of weights.
+        encoder_sha256: what the manifest of that folder must hash to.
+    """
+
+    encoder: str | None = None
+    encoder_sha256: str | None = None
+
+
 class ImageCNN(Family):
     """Image classification (or regression) by blocks of convolution and pooling."""
 
@@ -35,7 +50,7 @@ class ImageCNN(Family):
     summary = "convolution blocks with pooling, then dense layers"
     kinds = ("image",)
     tasks = ("classification", "regression")
-    Options = ImageOptions
+    Options = ImageCNNOptions
     uses = ("activation", "pooling", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "channels": Hyperparameter(
@@ -59,7 +74,36 @@ class ImageCNN(Family):
         "mnist": {"channels": [32], "kernel": 3, "padding": "valid", "pooling": "max", "dense": [128]},
     }
 
-    options: ImageOptions
+    options: ImageCNNOptions
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        """Checks the options; takes the structure of an encoder that is named.
+
+        Raises:
+            InputError: as `Family`, or the encoder can't be used, or was made otherwise than is written.
+        """
+        super().__init__(options)
+        if self.options.encoder is None:
+            return
+        from trainers.pretrained import encoder_structure
+
+        found = encoder_structure(Path(self.options.encoder), self.options.encoder_sha256)
+        for name, value in found.items():
+            if self._defaults.get(name, value) != value:
+                raise InputError(
+                    f"{name} must be the encoder's", f"{self._defaults[name]!r}, and it has {value!r}",
+                    f"leave {name} out", key=("options", name),
+                )  # fmt: skip
+        self._defaults |= found
+        self.decided = frozenset(found)
+
+    def start(self, module: torch.nn.Module) -> None:
+        """As `Family.start`, the encoder's blocks first."""
+        if self.options.encoder is not None:
+            from trainers.pretrained import load_encoder
+
+            load_encoder(module, Path(self.options.encoder), self.options.encoder_sha256)
+        super().start(module)
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: bytes, uint8 [N, H, W, C]; `target`."""

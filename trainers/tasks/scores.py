@@ -57,7 +57,7 @@ def by_class(classes: Sequence[str], hits: Counts, actual: Counts, predicted: Co
         "recall": _ratio(hits, actual),
         "f1": _ratio(2 * hits, actual + predicted),
     }
-    seen = np.flatnonzero((actual + predicted) > 0)
+    seen = np.flatnonzero((actual + predicted) > 0).tolist()
     return {f"{name}_{classes[i]}": float(value[i]) for i in seen for name, value in values.items()}
 
 

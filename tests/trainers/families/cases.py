@@ -21,7 +21,9 @@ def splits() -> dict[Any, Any]:
     return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
-def made(kind: Any, task: Any, columns: Mapping[str, Column], target: Column, classes: Any = ()) -> Dataset:
+def made(
+    kind: Any, task: Any, columns: Mapping[str, Column], target: Column | None, classes: Any = ()
+) -> Dataset:
     return Dataset(
         kind=kind,
         task=task,
@@ -121,6 +123,14 @@ def _image_state(height: int, width: int, channels: int) -> dict[str, Any]:
     return {"shape": [height, width, channels], "classes": DIGITS, **moments}
 
 
+def unlabelled_images() -> Dataset:
+    return made("image", "reconstruction", images().columns, None)
+
+
+def unlabelled_rows() -> Dataset:
+    return made("table", "reconstruction", table().columns, None)
+
+
 SMALL_RNN = 10 * 50 + 50 * 50 + 2 * 50 + 2 * 50 * 50 + 2 * 50 + 50 * 2 + 2
 _SERIES = {"reads": "series", "channels": 10, "classes": ["bad", "good"]}
 
@@ -182,6 +192,26 @@ CASES = (
         options={"window": 12, "horizon": 2, "cell": "rnn"},
         params={"hidden": 16, "learning_rate": 3e-2},
         presets={"small": (_SERIES, SMALL_RNN)},
+    ),
+    Case(
+        name="autoencoder",
+        dataset=unlabelled_images,
+        params={"channels": [4, 8], "dense": [16], "code": 6, "learning_rate": 1e-2, "noise": 0.1},
+        presets={},
+    ),
+    Case(
+        name="autoencoder",
+        dataset=unlabelled_images,
+        options={"structure": "dense"},
+        params={"dense": [32], "code": 6, "learning_rate": 1e-2},
+        presets={},
+    ),
+    Case(
+        name="autoencoder",
+        dataset=unlabelled_rows,
+        options={"activation": "tanh"},
+        params={"dense": [16], "code": 3, "learning_rate": 3e-2},
+        presets={},
     ),
 )
 

@@ -90,11 +90,10 @@ def test_a_window_ends_a_horizon_before_its_row() -> None:
 
 def test_no_window_holds_its_own_target_or_a_later_row() -> None:
     dataset = series()
-    _, _, memory = encoded(dataset, window=8, horizon=2)
     values = np.array(dataset.target.values)  # type: ignore[union-attr]
     values[50:] += 1000.0
     changed = replace(dataset, target=Column(name="wave", kind="number", values=values))
-    _, state, other = encoded(changed, window=8, horizon=2)
+    _, state, _ = encoded(changed, window=8, horizon=2)
     scale = 1000.0 / state["target_std"]
     assert scale > 1
     family = RNN({"window": 8, "horizon": 2})
@@ -143,7 +142,7 @@ def test_parts_that_are_mixed_in_time_are_refused() -> None:
 
 def test_a_saved_series_model_reads_long_tables_in_one_piece(tmp_path: Path) -> None:
     dataset = series()
-    family, state, memory = encoded(dataset, window=12, horizon=2)
+    family, state, _ = encoded(dataset, window=12, horizon=2)
     torch.manual_seed(0)
     net = family.build(state, family.complete({}))
     save_bundle(

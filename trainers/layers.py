@@ -95,6 +95,31 @@ class Pixels(nn.Module):
         return centred
 
 
+class PixelVectors(nn.Module):
+    """An image as one vector: uint8 [B, H, W, C] → floats [B, `outputs`], as `Pixels` scales them."""
+
+    def __init__(self, shape: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.pixels = Pixels(mean, std)
+        self.outputs = shape[0] * shape[1] * shape[2]
+
+    def forward(self, x_BHWC: Tensor) -> Tensor:
+        vectors: Tensor = self.pixels(x_BHWC).flatten(1)
+        return vectors
+
+
+class RowModel(nn.Module):
+    """Vectors of rows, then dense layers: what `rows` takes → [B, K]."""
+
+    def __init__(self, rows: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.rows, self.head = rows, head
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        answer: Tensor = self.head(self.rows(*inputs))
+        return answer
+
+
 class Words(nn.Embedding):
     """One vector a word, drawn from U(-0.25, 0.25) as in Kim 2014; the padding's is zero and stays so."""
 

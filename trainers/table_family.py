@@ -61,13 +61,15 @@ class TableFamily(Family):
 
         table = fit_table(dataset)
         write_table(dataset, table, writer)
-        return {"table": table, **write_target(dataset, writer), **self._weights(dataset)}
+        return {"table": table, **self.target(dataset, writer)}
 
-    def _weights(self, dataset: Dataset) -> State:
+    def target(self, dataset: Dataset, writer: ArrayWriter) -> State:
+        """As `write_target`, with the classes' weights where there are any, and metrics by class."""
+        state = write_target(dataset, writer)
         if dataset.task != "classification":
-            return {}
+            return state
         weights = class_weights(dataset, getattr(self.options, "class_weights", None))
-        return {"per_class": True} if weights is None else {"per_class": True, "class_weights": weights}
+        return {**state, "per_class": True, **({} if weights is None else {"class_weights": weights})}
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
         """What the module makes of numbers and ids."""

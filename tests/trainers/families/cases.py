@@ -150,6 +150,7 @@ CASES = (
         presets={},
     ),
     Case(name="mlp", dataset=table, params={"learning_rate": 1e-2, "hidden": [32]}, presets={}),
+    Case(name="mlp", dataset=images, params={"learning_rate": 1e-2, "hidden": [8]}, presets={}),
     Case(
         name="image_cnn",
         dataset=images,

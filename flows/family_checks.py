@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.complaints import Path, shown
+from flows.encoders import with_encoder
 from flows.schema import Family as FamilyEntry
 from flows.sweep_file import SweepFile
 from infra.errors import WrongInput
@@ -41,7 +42,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     """
     path: Path = ("families", reference)
     code = load_code(file, reference)
-    options = dict(entry.options or {})
+    options = with_encoder(file, dict(entry.options or {}), path)
     family = _instance(file, code, options, path)
     fixed = {} if family is None else _fixed(file, family, options, entry.space, path)
     space = _space(file, code, entry.space, path, fixed)
@@ -98,12 +99,13 @@ def _fixed(
     The training hyper-parameters of a preset are only where its own authors began, so they stay searched.
     """
     known = family.known()
-    for name in options:
+    for name in (*options, *family.decided):
         if name in known and isinstance(space, dict) and name in space:
-            do = "drop one: options are not searched"
+            do = "drop it: options are not searched, nor what they decide"
             raise file.written.wrong((*path, "space", name), "not stand in options too", repr(name), do)
     structure = set(family.presets.get(family.preset or "", {})) - TRAINING.keys()
-    return {name: known[name].default for name in known if name in options or name in structure}
+    fixed = structure | options.keys() | family.decided
+    return {name: known[name].default for name in known if name in fixed}
 
 
 def _space(file: SweepFile, code: Reference, given: Any, path: Path, fixed: Mapping[str, Any]) -> Space:

@@ -7,10 +7,11 @@ A file of torch's own format (`.pt`, `.pth`, `.bin`), as torchvision gives them 
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trainers.errors import InputError
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _KEY = ("options", "pretrained")
+_ENCODER = ("options", "encoder")
 _DO = "save them with safetensors.torch.save_file(module.state_dict(), path)"
 
 
@@ -87,9 +89,21 @@ def load_pretrained(
     Raises:
         InputError: names every kind of misfit: missing, unknown, of another shape.
     """
+    return _take(module, path, read_weights(path), prefix=prefix, into=into, leave=leave)
+
+
+def _take(
+    module: torch.nn.Module,
+    path: Path,
+    weights: Mapping[str, torch.Tensor],
+    *,
+    prefix: str,
+    into: str,
+    leave: Sequence[str] = (),
+) -> list[str]:
     found = {
         into + name.removeprefix(prefix): tensor
-        for name, tensor in read_weights(path).items()
+        for name, tensor in weights.items()
         if name.startswith(prefix)
     }
     own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith(into)}
@@ -123,6 +137,62 @@ def _check(
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+# -- encoders ----------------------------------------------------------------------------------------------
+
+BLOCKS = "blocks."  # what an encoder's convolutions are called, in every family that has them
+STRUCTURE = ("channels", "kernel", "padding", "batch_norm", "activation", "pooling")
+"""Hyper-parameters that decide the shapes of blocks, and what goes on between them."""
+
+
+def encoder_structure(path: Path, sha256: str | None) -> dict[str, Any]:
+    """With which of `STRUCTURE` a model's bundle was made; nothing for a file of weights alone.
+
+    Args:
+        path: a bundle's folder, or a file of weights.
+        sha256: what the folder's manifest must hash to, where that is known.
+
+    Raises:
+        InputError: there is no such folder, it is damaged or another, or its model has no blocks.
+    """
+    if not path.is_dir():
+        return {}
+    document = json.loads(_bundle(path, sha256)["model.json"])
+    params = document.get("params", {})
+    known = {name: params[name] for name in STRUCTURE if name in params}
+    if "channels" not in known:
+        raise InputError(
+            "an encoder must be a model with blocks of convolution", str(document.get("family")),
+            "name a model of autoencoder or image_cnn", key=_ENCODER,
+        )  # fmt: skip
+    return known
+
+
+def load_encoder(module: torch.nn.Module, path: Path, sha256: str | None) -> list[str]:
+    """Copies the convolution blocks of another model into a module's.
+
+    Returns:
+        The names that were taken.
+
+    Raises:
+        InputError: as `encoder_structure` and `load_pretrained`.
+    """
+    if not path.is_dir():
+        return load_pretrained(module, path, prefix=BLOCKS, into=BLOCKS)
+    from trainers.tensors import from_bytes
+
+    weights = from_bytes(_bundle(path, sha256)["weights.safetensors"])
+    return _take(module, path, weights, prefix=BLOCKS, into=BLOCKS)
+
+
+def _bundle(path: Path, sha256: str | None) -> dict[str, bytes]:
+    from trainers.folders import read_folder
+
+    files = read_folder(path, manifest_sha256=sha256)
+    if not {"model.json", "weights.safetensors"} <= files.keys():
+        raise InputError("an encoder must be a model's bundle", str(path), key=_ENCODER)
+    return files
 
 
 def freeze(module: torch.nn.Module, patterns: Iterable[str]) -> list[str]:

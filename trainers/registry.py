@@ -17,8 +17,12 @@ from trainers.sources import source_digest
 
 BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
+    "logistic_regression": "trainers.families.logistic_regression:LogisticRegression",
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
+    "mlp": "trainers.families.mlp:MLP",
+    "rnn": "trainers.families.rnn:RNN",
+    "autoencoder": "trainers.families.autoencoder:Autoencoder",
 }
 
 Reference = type[Family] | Callable[..., Any]

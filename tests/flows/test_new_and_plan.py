@@ -18,14 +18,14 @@ def test_the_file_loads_and_its_families_fit(home, velodrome):
     ended = velodrome("new", "builtin:digits", "--json")
     assert ended.status == 0, ended.err
     found = json.loads(ended.out)
-    assert found["families"] == ["image_cnn"]
+    assert found["families"][:3] == ["image_cnn", "mlp", "rnn"]
     assert found["metric"] == "accuracy"
     assert 0 < found["data"]["guess"]["value"] < 0.3
     text = Path("digits.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=velodrome.schema.json\n")
     assert "families" in json.loads(Path("velodrome.schema.json").read_text())["properties"]
     spec = load_sweep("digits.yaml").resolve("accuracy")
-    assert [family.name for family in spec.families] == ["image_cnn"]
+    assert [family.name for family in spec.families] == found["families"]
     assert spec.objectives[0].metric == "val/accuracy"
 
 
@@ -34,11 +34,18 @@ def test_a_table_from_another_folder_keeps_its_path(home):
     Path("rows.csv").write_text("\n".join(lines) + "\n")
     Path("sweeps").mkdir()
     result = new("csv:rows.csv", target="out put", output="sweeps/rows.yaml")
-    assert result.families == ("linear_regression",)
+    assert result.families == ("linear_regression", "mlp")
     assert {giveaway.column for giveaway in result.look.giveaways} <= {"x", "y"}
     file = load_sweep("sweeps/rows.yaml")
     assert (file.folder / file.data["source"].removeprefix("csv:")).resolve() == Path("rows.csv").resolve()
     assert file.data["columns"]["target"] == "out put"
+
+
+def test_a_table_of_two_classes_is_for_its_classifiers(home):
+    result = new("builtin:cancer")
+    assert result.families == ("logistic_regression", "mlp")
+    assert result.metric == "accuracy"
+    assert [family.name for family in load_sweep("cancer.yaml").check()] == list(result.families)
 
 
 def test_nothing_is_ever_replaced(home):
@@ -77,7 +84,7 @@ def test_hostile_columns_stay_within_their_line(home):
     data = {"source": "csv:x.csv", "columns": {"target": evil}}
     Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], "mse"))
     file = load_sweep("x.yaml")
-    assert list(file.sweep.families) == ["linear_regression"]
+    assert list(file.sweep.families) == ["linear_regression", "mlp"]
     assert file.data["columns"]["target"] == evil
 
 

@@ -79,7 +79,8 @@ def rules_for(state: Mapping[str, Any]) -> TaskRules:
     What is read of the state: `task`; `classes` and `class_weights` (classification); `target_mean` and
     `target_std`, numbers or lists (regression, where the target was scaled); `vocabulary`, a list of the
     tokens by id, or `tokenizer`, JSON of the tokenizers library, `target_` before either where the two
-    sides differ, and `joiner` (what goes between tokens, default a blank); `features`, names.
+    sides differ, and `joiner` (what goes between tokens, default a blank); `features`, `shift`,
+    `factor` and `unit` (reconstruction).
 
     Raises:
         InputError: the state names no task that there are rules for.

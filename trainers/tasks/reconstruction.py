@@ -21,37 +21,50 @@ if TYPE_CHECKING:
     import torch
 
 
-def original(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """What an output is held against: `target`, or the inputs where there is none."""
-    return batch["target"] if "target" in batch else batch["inputs"]
+def original(batch: Mapping[str, torch.Tensor], unit: float) -> torch.Tensor:
+    """What was to be given back: `target`, or the inputs where there is none, in units of the outputs."""
+    wanted = batch["target"] if "target" in batch else batch["inputs"]
+    return wanted.float() / unit if unit != 1.0 else wanted
 
 
 class Reconstruction:
-    """The rules of one state; `features` names the columns of a table's rows."""
+    """The rules of one state.
+
+    `unit` is what inputs are divided by to be compared with outputs (255 for bytes of images); `features`
+    names the columns of a table's rows, and `shift` and `factor`, a number each, are how they were scaled:
+    (value - shift) x factor.
+    """
 
     metrics = PER_TASK["reconstruction"]
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self._features: Sequence[str] = state.get("features", ())
+        self.unit = float(state.get("unit", 1.0))
+        self._shift = np.asarray(state.get("shift", 0.0), np.float64)
+        self._factor = np.asarray(state.get("factor", 1.0), np.float64)
 
     def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
         """Mean squared error to `batch["target"]`, or to `batch["inputs"]` where there is no target."""
         import torch
 
         made = tensor_of(outputs, "reconstruction")
-        return torch.nn.functional.mse_loss(made, original(batch).reshape(made.shape).to(made.dtype))
+        wanted = original(batch, self.unit)
+        return torch.nn.functional.mse_loss(made, wanted.reshape(made.shape).to(made.dtype))
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ReconstructionMetrics:
         """An empty set."""
-        return ReconstructionMetrics(device)
+        return ReconstructionMetrics(device, self.unit)
 
     def to_user(self, outputs: Any) -> pd.DataFrame:
-        """The table's columns again where the state names them, else `reconstruction`, nested lists."""
+        """The table's columns again, in their own units, where the state names them; else a column
+        `reconstruction` of nested lists, whole numbers from 0 to 255 for images."""
         import pandas as pd
 
         made = tensor_of(outputs, "reconstruction").detach().float().cpu().numpy()
         if self._features and made.ndim == 2 and made.shape[1] == len(self._features):
-            return pd.DataFrame(made, columns=list(self._features))
+            return pd.DataFrame(made / self._factor + self._shift, columns=list(self._features))
+        if self.unit != 1.0:
+            made = np.clip(np.round(made * self.unit), 0, self.unit).astype(np.int64)
         return pd.DataFrame({"reconstruction": [row.tolist() for row in made]})
 
     def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
@@ -66,16 +79,17 @@ class Reconstruction:
 class ReconstructionMetrics:
     """The summed squared error in float64, on the device."""
 
-    def __init__(self, device: torch.device | str) -> None:
+    def __init__(self, device: torch.device | str, unit: float = 1.0) -> None:
         import torch
 
+        self._unit = unit
         self._squares = torch.zeros((), dtype=torch.float64, device=device)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
 
     def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds outputs and their originals, [B, …]."""
         made = tensor_of(outputs, "reconstruction").detach().double()
-        self._squares += (made - original(batch).reshape(made.shape).double()).square().sum()
+        self._squares += (made - original(batch, self._unit).reshape(made.shape).double()).square().sum()
         self._count += made.numel()
 
     def compute(self) -> dict[str, float]:

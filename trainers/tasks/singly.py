@@ -84,7 +84,7 @@ def scores_of(rules: TaskRules, outputs: Any, batch: Mapping[str, torch.Tensor])
         return _regression(rules, outputs, batch)
     if isinstance(rules, Reconstruction):
         made = tensor_of(outputs, "reconstruction").detach().double()
-        error = (made - original(batch).reshape(made.shape).double()).square()
+        error = (made - original(batch, rules.unit).reshape(made.shape).double()).square()
         return {"mse": error.flatten(1).mean(1)}
     return _language(outputs, batch)
 

@@ -21,7 +21,9 @@ def splits() -> dict[Any, Any]:
     return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
-def made(kind: Any, task: Any, columns: Mapping[str, Column], target: Column, classes: Any = ()) -> Dataset:
+def made(
+    kind: Any, task: Any, columns: Mapping[str, Column], target: Column | None, classes: Any = ()
+) -> Dataset:
     return Dataset(
         kind=kind,
         task=task,
@@ -49,6 +51,16 @@ def table() -> Dataset:
         "color": Column(name="color", kind="category", values=colors),
     }
     return made("table", "regression", columns, Column(name="y", kind="number", values=y))
+
+
+def classes() -> Dataset:
+    """Small, middle or large by `a`; blue ones a class higher."""
+    numbers = table()
+    size = np.nan_to_num(np.asarray(numbers.columns["a"].values), nan=4.0)
+    blue = np.array([color == "blue" for color in numbers.columns["color"].values])
+    labels = [("small", "middle", "large")[at] for at in np.clip((size > 4).astype(int) + blue, 0, 2)]
+    target = Column(name="size", kind="category", values=labels)
+    return made("table", "classification", numbers.columns, target, ("large", "middle", "small"))
 
 
 def images(size: int = 12, channels: int = 1) -> Dataset:
@@ -81,6 +93,15 @@ def texts() -> Dataset:
     return made("text", "classification", column, target, ("bad", "good"))
 
 
+def series() -> Dataset:
+    """y follows a sine of ten rows; its value two rows ahead is the target of nothing but its own past."""
+    rows = np.arange(ROWS)
+    draw = np.random.default_rng(0)
+    wave = 5 + 2 * np.sin(2 * np.pi * rows / 10) + 0.05 * draw.normal(size=ROWS)
+    columns = {"hum": Column(name="hum", kind="number", values=draw.normal(size=ROWS))}
+    return made("table", "regression", columns, Column(name="wave", kind="number", values=wave))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A family, data for it, small hyper-parameters, and its presets' numbers of weights."""
@@ -102,6 +123,17 @@ def _image_state(height: int, width: int, channels: int) -> dict[str, Any]:
     return {"shape": [height, width, channels], "classes": DIGITS, **moments}
 
 
+def unlabelled_images() -> Dataset:
+    return made("image", "reconstruction", images().columns, None)
+
+
+def unlabelled_rows() -> Dataset:
+    return made("table", "reconstruction", table().columns, None)
+
+
+SMALL_RNN = 10 * 50 + 50 * 50 + 2 * 50 + 2 * 50 * 50 + 2 * 50 + 50 * 2 + 2
+_SERIES = {"reads": "series", "channels": 10, "classes": ["bad", "good"]}
+
 CASES = (
     Case(
         name="linear_regression",
@@ -109,6 +141,16 @@ CASES = (
         params={"learning_rate": 0.1},
         presets={"line": ({"table": {"inputs": 1, "cardinalities": []}}, 2)},
     ),
+    Case(name="logistic_regression", dataset=classes, params={"learning_rate": 0.1}, presets={}),
+    Case(
+        name="mlp",
+        dataset=classes,
+        options={"class_weights": "balanced"},
+        params={"learning_rate": 1e-2, "hidden": [16, 8], "embedding": 3},
+        presets={},
+    ),
+    Case(name="mlp", dataset=table, params={"learning_rate": 1e-2, "hidden": [32]}, presets={}),
+    Case(name="mlp", dataset=images, params={"learning_rate": 1e-2, "hidden": [8]}, presets={}),
     Case(
         name="image_cnn",
         dataset=images,
@@ -129,6 +171,47 @@ CASES = (
         dataset=texts,
         options={"structure": "image", "max_words": 12},
         params={"embedding": 8, "channels": [4, 8], "dense": [16], "learning_rate": 3e-2, "dropout": 0.0},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=texts,
+        options={"direction": "both", "state": "pooled"},
+        params={"embedding": 8, "hidden": 8, "learning_rate": 3e-2, "dropout": 0.1, "layers": 2},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=images,
+        options={"cell": "lstm"},
+        params={"hidden": 16, "learning_rate": 3e-2, "filters": 8, "kernel": 3},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=series,
+        options={"window": 12, "horizon": 2, "cell": "rnn"},
+        params={"hidden": 16, "learning_rate": 3e-2},
+        presets={"small": (_SERIES, SMALL_RNN)},
+    ),
+    Case(
+        name="autoencoder",
+        dataset=unlabelled_images,
+        params={"channels": [4, 8], "dense": [16], "code": 6, "learning_rate": 1e-2, "noise": 0.1},
+        presets={},
+    ),
+    Case(
+        name="autoencoder",
+        dataset=unlabelled_images,
+        options={"structure": "dense"},
+        params={"dense": [32], "code": 6, "learning_rate": 1e-2},
+        presets={},
+    ),
+    Case(
+        name="autoencoder",
+        dataset=unlabelled_rows,
+        options={"activation": "tanh"},
+        params={"dense": [16], "code": 3, "learning_rate": 3e-2},
         presets={},
     ),
 )

@@ -42,7 +42,7 @@ def evaluate(
     with torch.no_grad():
         for indices in shares(len(source), batch_size, ranks):
             batch = source.gather(torch.arange(indices.start, indices.stop))
-            metrics.update(family.outputs(module, batch), batch)
+            family.judge(module, batch, metrics)
             alive()
     module.train()
     if ranks.world_size > 1:

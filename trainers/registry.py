@@ -19,6 +19,7 @@ BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
+    "transformer": "trainers.families.transformer:Transformer",
 }
 
 Reference = type[Family] | Callable[..., Any]

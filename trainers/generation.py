@@ -7,12 +7,14 @@ Shape legend: B texts, W beams of each, V tokens.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
+    import pandas as pd
     import torch
     from torch import Tensor
 
@@ -27,7 +29,7 @@ class Generate(BaseModel):
         beams: with `beam`.
         temperature: with `sample`; below 1 keeps to the likely.
         top_k: with `sample`: draws among so many; 0: among all.
-        outputs: texts for each input, with `sample` or `beam`.
+        outputs: texts for each input, with `sample` or `beam` (`greedy` has one).
         seed: of the draws, so that the same prompt gives the same text.
     """
 
@@ -40,6 +42,12 @@ class Generate(BaseModel):
     top_k: int = Field(default=0, ge=0)
     outputs: int = Field(default=1, ge=1, le=64)
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _greedy_has_one(self) -> Generate:
+        if self.strategy == "greedy" and self.outputs > 1:
+            raise ValueError("several outputs need strategy sample or beam")
+        return self
 
 
 class Next(Protocol):
@@ -139,3 +147,29 @@ def _allowed(logits: Tensor, marks: Marks) -> Tensor:
         logits = logits.clone()
         logits[:, list(marks.never)] = float("-inf")
     return logits
+
+
+def of_transformers(how: Generate) -> dict[str, Any]:
+    """The same wish for transformers' `generate`."""
+    wish: dict[str, Any] = {
+        "max_new_tokens": how.max_tokens,
+        "do_sample": how.strategy == "sample",
+        "num_beams": max(how.beams, how.outputs) if how.strategy == "beam" else 1,
+        "num_return_sequences": how.outputs,
+    }
+    if how.strategy == "sample":
+        wish |= {"temperature": how.temperature, "top_k": how.top_k}
+    return wish
+
+
+def numbered(to_user: Callable[[Tensor], pd.DataFrame], tokens: Tensor) -> pd.DataFrame:
+    """One row an input: the first output's columns, then the others', their names numbered from 2.
+
+    Args:
+        to_user: a frame for tokens [B, n].
+        tokens: [B, outputs, n].
+    """
+    first, *others = [to_user(some) for some in tokens.unbind(1)]
+    for k, frame in enumerate(others, start=2):
+        first = first.join(frame.rename(columns={name: f"{name}_{k}" for name in frame.columns}))
+    return first

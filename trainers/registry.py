@@ -19,6 +19,8 @@ BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
+    "t5": "trainers.families.t5:T5",
+    "bert": "trainers.families.bert:Bert",
     "transformer": "trainers.families.transformer:Transformer",
 }
 

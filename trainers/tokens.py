@@ -45,7 +45,7 @@ def _characters(size: int) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordLevel(vocab=SPECIAL, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"(?s)."), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
     trainer = trainers.WordLevelTrainer(vocab_size=size, special_tokens=list(SPECIAL), show_progress=False)
     return tokenizer, trainer
@@ -92,6 +92,22 @@ def token_ids(document: str, texts: Sequence[str]) -> list[list[int]]:
     """Each text as ids, without a beginning and an end."""
     encodings = tokenizer_of(document).encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
+
+
+def whole_ids(document: str, texts: Sequence[str], most: int) -> list[list[int]]:
+    """Each text as ids with what the tokenizer itself puts around it, `most` at most of both."""
+    tokenizer = _cut_at(document, most)
+    return [encoding.ids or [UNKNOWN] for encoding in tokenizer.encode_batch_fast(list(texts))]
+
+
+@lru_cache(maxsize=8)
+def _cut_at(document: str, most: int) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(document)
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(most)
+    return tokenizer
 
 
 def in_chunks(document: str, texts: Iterable[str]) -> Iterator[list[list[int]]]:

@@ -22,15 +22,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
-from trainers.generation import Generate, Marks, write
+from trainers.generation import Generate, Marks, numbered, write
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.targets import output_size, write_target
+from trainers.token_arrays import IGNORED, kept_length, put_pairs, put_rows, texts_of, with_end
 from trainers.tokens import (
     BEGIN,
     END,
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
     from trainers.tasks import MetricSet
 
-IGNORED = -100
 JUDGED_AT_ONCE = 1 << 24  # numbers of logits
 
 
@@ -115,19 +114,19 @@ class Transformer(Family):
     def _encode_text(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         column = dataset.columns["text"]
         document = self._fitted(dataset, [column], params, "words")
-        length = self._length(document, _rows(column, dataset.splits["train"]))
-        _put(writer, "inputs", _filled(document, _rows(column), length), dataset.rows, length)
+        length = kept_length(document, texts_of(column, dataset.splits["train"]), self.options.max_tokens)
+        put_rows(writer, "inputs", _filled(document, texts_of(column), length), dataset.rows, length)
         return {"tokenizer": document, "length": length, **write_target(dataset, writer)}
 
     def _encode_corpus(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         column = dataset.columns["text"]
         document = self._fitted(dataset, [column], params, "characters")
-        length = max((len(t) for ids in in_chunks(document, _rows(column)) for t in ids), default=2)
+        length = max((len(t) for ids in in_chunks(document, texts_of(column)) for t in ids), default=2)
         length = max(length - 1, 1)
-        before = ([tokens[:-1] for tokens in ids] for ids in in_chunks(document, _rows(column)))
-        after = ([tokens[1:] for tokens in ids] for ids in in_chunks(document, _rows(column)))
-        _put(writer, "inputs", (filled(ids, length) for ids in before), dataset.rows, length)
-        _put(writer, "target", (filled(ids, length, IGNORED) for ids in after), dataset.rows, length)
+        before = ([tokens[:-1] for tokens in ids] for ids in in_chunks(document, texts_of(column)))
+        after = ([tokens[1:] for tokens in ids] for ids in in_chunks(document, texts_of(column)))
+        put_rows(writer, "inputs", (filled(ids, length) for ids in before), dataset.rows, length)
+        put_rows(writer, "target", (filled(ids, length, IGNORED) for ids in after), dataset.rows, length)
         return {
             "task": "language-model",
             "tokenizer": document,
@@ -136,13 +135,10 @@ class Transformer(Family):
         }
 
     def _encode_pairs(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
-        source, target = dataset.columns["input"], dataset.target
-        assert target is not None
-        train = dataset.splits["train"]
-        document = self._fitted(dataset, [source, target], params, "pieces")
-        lengths = [self._length(document, _rows(column, train)) for column in (source, target)]
-        _put(writer, "source", _ended(document, _rows(source), lengths[0], PAD), dataset.rows, lengths[0])
-        _put(writer, "target", _ended(document, _rows(target), lengths[1], IGNORED), dataset.rows, lengths[1])
+        assert dataset.target is not None
+        columns = [dataset.columns["input"], dataset.target]
+        document = self._fitted(dataset, columns, params, "pieces")
+        lengths = put_pairs(dataset, writer, document, end=END, most=self.options.max_tokens)
         return {
             "task": "seq2seq",
             "tokenizer": document,
@@ -154,13 +150,8 @@ class Transformer(Family):
 
     def _fitted(self, dataset: Dataset, columns: Sequence[Column], params: Params, unit: Unit) -> str:
         train = dataset.splits["train"]
-        texts = (text for column in columns for text in _rows(column, train))
+        texts = (text for column in columns for text in texts_of(column, train))
         return fit_tokens(texts, unit=self.options.unit or unit, size=params["vocabulary"])
-
-    def _length(self, document: str, texts: Iterator[str]) -> int:
-        """Tokens of the longest text of training and its end, but not more than `max_tokens`."""
-        longest = max((len(tokens) for ids in in_chunks(document, texts) for tokens in ids), default=0)
-        return min(longest + 1, self.options.max_tokens)
 
     # -- module --------------------------------------------------------------------------------------------
 
@@ -237,7 +228,7 @@ class Transformer(Family):
             tokens or [UNKNOWN] for tokens in token_ids(state["tokenizer"], [as_text(v) for v in rows[name]])
         ]
         if pairs:
-            return {"source": filled(_with_end(ids, state["length"]), state["length"])}
+            return {"source": filled(with_end(ids, state["length"], END), state["length"])}
         length = state.get("length") or max((len(tokens) for tokens in ids), default=1)
         return {"inputs": filled(ids, length)}
 
@@ -254,11 +245,8 @@ class Transformer(Family):
         """Labels or numbers; or a column of text, further outputs numbered from 2."""
         if not isinstance(outputs, Mapping) or outputs["tokens"].dim() == 2:
             return super().to_user(outputs, state)
-        frames = [super(Transformer, self).to_user({"tokens": t}, state) for t in outputs["tokens"].unbind(1)]
-        first = frames[0]
-        for k, frame in enumerate(frames[1:], start=2):
-            first = first.join(frame.rename(columns=lambda name, k=k: f"{name}_{k}"))
-        return first
+        one = super().to_user
+        return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
 
     def _written(self, module: Any, source: torch.Tensor, how: Generate, most: int) -> torch.Tensor:
         from trainers.transformer_modules import Answered
@@ -285,31 +273,9 @@ class Transformer(Family):
         return written
 
 
-def _rows(column: Column, rows: Any = None) -> Iterator[str]:
-    values = column.values
-    return (as_text(values[i]) for i in (range(len(values)) if rows is None else rows))
-
-
 def _filled(document: str, texts: Iterator[str], length: int) -> Iterator[Array]:
     for ids in in_chunks(document, texts):
         yield filled([tokens or [UNKNOWN] for tokens in ids], length)
-
-
-def _ended(document: str, texts: Iterator[str], length: int, fill: int) -> Iterator[Array]:
-    for ids in in_chunks(document, texts):
-        yield filled(_with_end([tokens or [UNKNOWN] for tokens in ids], length), length, fill)
-
-
-def _with_end(ids: list[list[int]], length: int) -> list[list[int]]:
-    return [[*tokens[: length - 1], END] for tokens in ids]
-
-
-def _put(writer: ArrayWriter, name: str, parts: Iterator[Array], rows: int, length: int) -> None:
-    array = writer.create(name, (rows, length), np.int64)
-    at = 0
-    for part in parts:
-        array[at : at + len(part)] = part
-        at += len(part)
 
 
 def _windows(x_BL: torch.Tensor, context: int, fill: int) -> torch.Tensor:

@@ -19,6 +19,11 @@ def trial_folder(label: str, role: str, family: str, number: int) -> PurePosixPa
     return sweep_folder(label) / family_folder(family) / f"{role}-{number:04d}"
 
 
+def samples_folder(label: str, role: str, family: str, number: int) -> PurePosixPath:
+    """Where a trial's pictures and texts stand, relative to the storage root."""
+    return trial_folder(label, role, family, number) / "samples"
+
+
 def family_folder(family: str) -> str:
     """A family's name as a folder's: as it is where that is plain, else with a hash for what was replaced."""
     if _PLAIN.fullmatch(family):

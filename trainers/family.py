@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.feed import Source
+    from trainers.samples import Sample
     from trainers.tasks import MetricSet, TaskRules
 
 State = dict[str, Any]
@@ -71,6 +73,7 @@ class Family(ABC):
         hyperparameters: its own; may also give a training hyper-parameter another default.
         presets: name → values for options and hyper-parameters alike (they share one namespace).
         encoding: names of hyper-parameters that change what `encode` writes.
+        samples_at: when `samples` is asked: at the `end` of a kept trial, or at each `report` too.
         stackable: whether many configurations may be trained as one stacked program.
     """
 
@@ -83,6 +86,7 @@ class Family(ABC):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     encoding: ClassVar[tuple[str, ...]] = ()
+    samples_at: ClassVar[Literal["end", "report"]] = "end"
     stackable: ClassVar[bool] = False
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
@@ -229,9 +233,32 @@ class Family(ABC):
             InputError: a column is missing or holds what can't be read.
         """
 
+    def needs_neighbours(self, state: State) -> bool:
+        """Whether a row's answer depends on the rows before it, which must then come in one piece."""
+        return False
+
     def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
         """Predictions in a person's terms, one row an example; by default the task's usual columns."""
         return self.rules(state).to_user(outputs)
+
+    def samples(
+        self, module: torch.nn.Module, source: Source, state: State, params: Params
+    ) -> Mapping[str, Sample]:
+        """Pictures and texts that show what the module does, by name; they end in the trial's run in MLflow.
+
+        Called without gradients, the module in evaluation mode, on one rank alone; chance is seeded, and
+        training goes on with its own. By default a confusion matrix and a table by class where the task is
+        classification, and nothing elsewhere.
+
+        Args:
+            source: the validation split: `source.gather(torch.arange(8))` is a batch.
+
+        Returns:
+            Texts, and pictures as uint8 [H, W] or [H, W, 3] (`trainers.samples.grid` puts many into one).
+        """
+        from trainers.samples import confusion_samples
+
+        return confusion_samples(self, module, source, state)
 
     def example(self, dataset: Dataset, rows: int = 2) -> pd.DataFrame:
         """A few raw rows as `from_user` takes them, for the model's input example and signature."""

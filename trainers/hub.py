@@ -39,6 +39,11 @@ _DROPOUTS: tuple[str, ...] = (
 _DROPOUTS += ("attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "seq_classif_dropout")
 
 
+def is_file(name: str | None) -> bool:
+    """Whether `pretrained` means a file of a module's own weights, not a folder or a name on the hub."""
+    return name is not None and Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin")
+
+
 def folder_of(name: str, *, option: str = "pretrained") -> Path:
     """The folder that holds a model: the path itself, or the hub's files in the local cache.
 

@@ -61,6 +61,7 @@ class Job:
         checkpoint_every: seconds between checkpoints, or None.
         checkpoint_epochs: reports between checkpoints, or None.
         threads: for torch on the CPU; another number may round sums otherwise. None: as the process has it.
+        samples: the folder for what a family shows at each report; None: nothing is shown.
     """
 
     family: Family
@@ -75,6 +76,7 @@ class Job:
     checkpoint_seconds: float | None = None
     checkpoint_epochs: int | None = None
     threads: int | None = None
+    samples: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,23 @@ class TableLinear(nn.Module):
         return answer
 
 
+class TableVectors(nn.Module):
+    """A row as one vector: its numbers, then one learned vector a category's value.
+
+    Id 0 (a value that training never saw) has the zero vector. Takes floats [B, F] and ids [B, K]; gives
+    [B, `outputs`], which is F + K x dims.
+    """
+
+    def __init__(self, inputs: int, cardinalities: Sequence[int], dims: int) -> None:
+        super().__init__()
+        self.categories = nn.ModuleList(nn.Embedding(size, dims, padding_idx=0) for size in cardinalities)
+        self.outputs = inputs + dims * len(cardinalities)
+
+    def forward(self, x_BF: Tensor, ids_BK: Tensor) -> Tensor:
+        vectors = [rows(ids_BK[:, k]) for k, rows in enumerate(self.categories)]
+        return torch.cat([x_BF, *vectors], dim=1) if vectors else x_BF
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockShape:
     """What blocks of convolution have in common, named as the hyper-parameters are."""
@@ -199,12 +216,17 @@ def _conv_block(before: int, after: int, shape: BlockShape) -> nn.Sequential:
     return block
 
 
-def dense(sizes: Sequence[int], *, activation: str, dropout: float) -> nn.Sequential:
+def dense(
+    sizes: Sequence[int], *, activation: str, dropout: float, batch_norm: bool = False
+) -> nn.Sequential:
     """Linear layers of the given sizes, in to out; an activation and dropout after each but the last."""
     layers = nn.Sequential()
     for i, (before, after) in enumerate(pairwise(sizes), start=1):
-        layers.add_module(f"linear{i}", nn.Linear(before, after))
-        if i < len(sizes) - 1:
+        hidden = i < len(sizes) - 1
+        layers.add_module(f"linear{i}", nn.Linear(before, after, bias=not (batch_norm and hidden)))
+        if hidden:
+            if batch_norm:
+                layers.add_module(f"norm{i}", nn.BatchNorm1d(after))
             layers.add_module(f"activation{i}", ACTIVATIONS[activation]())
             layers.add_module(f"dropout{i}", nn.Dropout(dropout))
     return layers

@@ -22,6 +22,7 @@ from trainers.job import Hooks, Job, Outcome
 from trainers.memory import room_on
 from trainers.progress import Progress, finite, planned, value_of
 from trainers.ranks import Crew
+from trainers.samples import samples_now, write_samples
 from trainers.schedules import schedule
 from trainers.stepper import Stepper
 
@@ -152,11 +153,20 @@ class _Attempt:
             value_of(metrics, goal)
         if progress.note(metrics, job.goals[0], job.length, job.at):
             self.kept = _copied(self.module)
+        self._show()
         self._count_time()
         go_on = not self.crew.first or self.hooks.report(progress.reports, finite(metrics))
         finished = progress.finished(job.length, self.steps)
         stop = self.crew.first and not finished and self.hooks.stopping()
         return self.crew.agree(go_on, finished, stop, self._save_due(time.monotonic(), reported=True))
+
+    def _show(self) -> None:
+        """What a family shows at each report, where it does."""
+        job = self.job
+        if job.samples is None or job.family.samples_at != "report" or not self.crew.first:
+            return
+        made = samples_now(job.family, self.module, self.parts["validation"], self.state, job.params)
+        write_samples(job.samples, made, self.progress.reports)
 
     # -- figures -------------------------------------------------------------------------------------------
 

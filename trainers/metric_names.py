@@ -45,6 +45,8 @@ DIRECTIONS: Mapping[str, Direction] = {
     **dict.fromkeys(_SMALLER_IS_BETTER, "minimize"),
 }
 
+_OF_A_CLASS = ("precision_", "recall_", "f1_")  # then the class's name
+
 
 def full_name(name: str) -> str:
     """The name with its prefix: `val/` where none is written."""
@@ -53,5 +55,9 @@ def full_name(name: str) -> str:
 
 def direction_of(name: str) -> Direction | None:
     """Where a metric should go, with or without a prefix; None for a name that is not ours."""
-    prefix, _, rest = name.rpartition("/")
-    return DIRECTIONS.get(rest) if prefix in ("", "val", "train", "test") else None
+    prefix, slash, rest = name.partition("/")
+    if not slash:
+        prefix, rest = "", name
+    if prefix not in ("", "val", "train", "test"):
+        return None
+    return "maximize" if rest.startswith(_OF_A_CLASS) else DIRECTIONS.get(rest)

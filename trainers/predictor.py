@@ -26,6 +26,7 @@ class Answers(Protocol):
     """How one kind of model answers a batch of named rows."""
 
     module: torch.nn.Module
+    whole: bool  # whether all rows must be read in one piece
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
         """One prediction a row."""
@@ -83,6 +84,8 @@ class Predictor:
         frame = as_frame(rows, self.columns, self.document.get("state", {}).get("shape"))
         if frame.empty:
             return self._batch(self.example[:1]).iloc[:0]
+        if self._answers.whole:
+            batch_size = len(frame)
         with torch.inference_mode():
             parts = [self._batch(frame.iloc[i : i + batch_size]) for i in range(0, len(frame), batch_size)]
         answers = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
@@ -101,12 +104,22 @@ class FamilyAnswers:
         self.module = module
         self.state = state
         self.device = device
+        self.whole = family.needs_neighbours(state)
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """As `Answers`."""
-        import torch
+        """As `Answers`; rows that are read in one piece are still computed batch by batch."""
+        import pandas as pd
 
         arrays = self.family.from_user(rows, self.state)
+        if not self.whole:
+            return self._answered(arrays)
+        starts = range(0, len(rows), BATCH_ROWS)
+        parts = [{name: a[at : at + BATCH_ROWS] for name, a in arrays.items()} for at in starts]
+        return pd.concat([self._answered(part) for part in parts], ignore_index=True)
+
+    def _answered(self, arrays: Mapping[str, Any]) -> pd.DataFrame:
+        import torch
+
         batch = {
             name: torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for name, a in arrays.items()
         }
@@ -119,6 +132,7 @@ class FunctionAnswers:
     def __init__(self, predict: Any, module: torch.nn.Module) -> None:
         self.predict = predict
         self.module = module
+        self.whole = False
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
         """As `Answers`; an array or list becomes the column `prediction`."""

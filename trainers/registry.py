@@ -17,11 +17,14 @@ from trainers.sources import source_digest
 
 BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
+    "logistic_regression": "trainers.families.logistic_regression:LogisticRegression",
+    "mlp": "trainers.families.mlp:MLP",
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
+    "rnn": "trainers.families.rnn:RNN",
+    "transformer": "trainers.families.transformer:Transformer",
     "t5": "trainers.families.t5:T5",
     "bert": "trainers.families.bert:Bert",
-    "transformer": "trainers.families.transformer:Transformer",
 }
 
 Reference = type[Family] | Callable[..., Any]

@@ -20,7 +20,7 @@ _FAMILIES = "trainers.families."
 # depend on another that it does not import.
 _UNINVOLVED = (
     "families/", "data/inspect.py", "bundle.py", "code.py", "examples.py", "folders.py", "latency.py",
-    "predictor.py", "registry.py", "signature.py", "sources.py", "try_out.py", "versions.py",
+    "predictor.py", "registry.py", "samples.py", "signature.py", "sources.py", "try_out.py", "versions.py",
 )  # fmt: skip
 
 

@@ -1,4 +1,8 @@
-"""A vocabulary of word pieces, as BERT reads them, on the `tokenizers` library."""
+"""A vocabulary of pieces of words for models that read a whole text at once, on the `tokenizers` library.
+
+Byte-pair pieces, as RoBERTa reads them (Liu et al. 2019, section 4.4): they know every text. BERT's own word
+pieces would do, but the library numbers them in an order that changes from one process to the next.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,20 @@ def fit_word_pieces(texts: Iterable[str], *, size: int, lowercase: bool) -> str:
 
     Args:
         texts: the training split's, and no others.
-        size: at most so many entries, the five special ones among them.
+        size: at most so many entries, the five special ones and 256 bytes among them.
         lowercase: also takes accents away, as BERT's uncased models do.
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.BPE(unk_token=None))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=size, special_tokens=list(SPECIAL), show_progress=False, continuing_subword_prefix="##"
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infra.coordinator.policy import signed
 from infra.durations import seconds_or_epochs
 from infra.lanes.settings import LaneSettings
-from infra.places import trial_folder
+from infra.places import samples_folder, trial_folder
 from infra.protocol import Assignment, Ended
 from infra.spec import FamilySpec, SweepSpec
 from trainers.errors import InputError, TrialError
@@ -90,6 +90,7 @@ class AttemptRunner:
         if outcome.status == "complete" and self._keeps(assignment, outcome):
             model, measured = self._save_model(spec, assignment, outcome)
             facts.update(measured)
+            self._save_samples(spec, assignment, outcome)
         return Ended(
             attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
             epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
@@ -104,8 +105,9 @@ class AttemptRunner:
         params = family.complete(assignment.params)
         arrays = encoded(family, dataset, params, Path(self._settings.cache))
         job = Job(
-            family=family, params=params, read_test=assignment.read_test, **self._common(spec, assignment)
-        )
+            family=family, params=params, read_test=assignment.read_test, samples=self._samples(assignment),
+            **self._common(spec, assignment),
+        )  # fmt: skip
         return train(job, arrays, hooks)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
@@ -189,6 +191,25 @@ class AttemptRunner:
         cache = Path(self._settings.cache)
         measured = save_model(folder, spec, family, dataset, assignment.params, outcome, about, cache)
         return str(relative), measured
+
+    def _samples(self, assignment: Assignment) -> Path:
+        relative = samples_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
+        return Path(self._settings.storage) / relative
+
+    def _save_samples(self, spec: FamilySpec, assignment: Assignment, outcome: Outcome) -> None:
+        """What the family shows of its kept weights; a model that is there is not lost for a picture."""
+        from infra.lanes.models import save_samples
+
+        family = self._families.get(spec.name)
+        if family is None:
+            return
+        try:
+            save_samples(
+                self._samples(assignment), family, self.dataset(), assignment.params, outcome,
+                Path(self._settings.cache), self._device,
+            )  # fmt: skip
+        except Exception:  # people's own families may raise anything here
+            traceback.print_exc()
 
     def _give_back(self) -> None:
         gc.collect()

@@ -64,6 +64,24 @@ def save_model(
     return _measure(folder)
 
 
+def save_samples(
+    folder: Path,
+    family: Family,
+    dataset: Dataset,
+    params: Mapping[str, Any],
+    outcome: Outcome,
+    cache: Path,
+    device: str,
+) -> None:
+    """Writes what a family shows of an attempt's kept weights."""
+    from trainers.data.encode import encoded
+    from trainers.samples import samples_of_weights, write_samples
+
+    complete = family.complete(params)
+    arrays = encoded(family, dataset, complete, cache)
+    write_samples(folder, samples_of_weights(family, arrays, complete, outcome.weights, device))
+
+
 def _measure(folder: Path) -> dict[str, float]:
     from trainers.bundle import load_bundle
     from trainers.latency import measure_latency

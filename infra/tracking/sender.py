@@ -27,6 +27,7 @@ from infra.tracking.patience import Patience
 from infra.tracking.projection import Projection, TrackingLost, changed_trials
 from infra.tracking.redact import redact
 from infra.tracking.runs import Runs
+from infra.tracking.samples import Samples
 from infra.tracking.shape import Point, final_points, report_points, sweep_identity
 
 log = logging.getLogger("velodrome.tracking")
@@ -121,6 +122,7 @@ class Sender:
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), changed)
         projection.send_events(page, self._clock())
         projection.send_sweep()
+        Samples(runs, projection.sweep, self._storage).send(changed)
         runs.advance(page[-1].seq)
 
     def _conclude(self, runs: Runs, projection: Projection) -> None:
@@ -132,6 +134,7 @@ class Sender:
         trials = views.trials(self._ledger, self._sweep_id, role=None)
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
         projection.reconcile(abandoned=False)
+        Samples(runs, projection.sweep, self._storage).send(trials)
         Models(runs, projection.sweep, self._storage, self._points_of).send(trials)
         self._concluded = state
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +15,6 @@ import numpy.typing as npt
 from trainers.data.raw import check_names, nearest
 from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "missing": ("median", "mean", "most_frequent", "drop", "none"),
@@ -45,15 +42,21 @@ def read_prepare(given: Any) -> dict[str, Any]:
     check_names(given, DEFAULTS, *key)
     prepare = {**DEFAULTS, **{k: "none" if v is None else v for k, v in given.items()}}
     for name, choices in CHOICES.items():
-        if prepare[name] not in choices:
+        if prepare[name] not in choices and not (name == "missing" and _is_filler(prepare[name])):
             do = nearest(str(prepare[name]), choices)
-            must = f"prepare.{name} must be one of {', '.join(choices)}"
+            more = " or a finite number" if name == "missing" else ""
+            must = f"prepare.{name} must be one of {', '.join(choices)}{more}"
             raise InputError(must, repr(prepare[name]), do, key=(*key, name))
     rare = prepare["rare_below"]
     if not isinstance(rare, int) or isinstance(rare, bool) or rare < 0:
         must = "prepare.rare_below must be a whole number, 0 at least"
         raise InputError(must, repr(rare), key=(*key, "rare_below"))
     return prepare
+
+
+def _is_filler(value: Any) -> bool:
+    """Whether it is a number that may stand for what is missing."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
 def fit_table(dataset: Dataset, prepare: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -146,7 +149,9 @@ def _fit_numbers(
     return {"name": column.name, "kind": column.kind, "fill": fill, "shift": shift, "factor": factor}
 
 
-def _fill_of(present: npt.NDArray[np.float64], missing: str) -> float:
+def _fill_of(present: npt.NDArray[np.float64], missing: str | float) -> float:
+    if not isinstance(missing, str):
+        return float(missing)
     if missing == "mean":
         return float(present.mean())
     if missing == "most_frequent":

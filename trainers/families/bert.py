@@ -7,7 +7,7 @@ Shapes (B texts, L tokens, D width, K outputs):
 
     [CLS] pieces [SEP] [B, L] → encoder [B, L, D] → the first place's vector, tanh, dropout → linear [B, K]
 
-Without `pretrained` and `auto` it is a small BERT with word pieces fitted on the training split; with
+Without `pretrained` and `auto` it is a small BERT with pieces of words fitted on the training split; with
 `masked_words` its first batches learn to find masked words again, in the sweep's own training texts.
 `pretrained` takes a folder (or hub name) of any model that transformers can classify with: configuration,
 tokenizer and weights; a head that is not in the file is drawn. `auto` takes the configuration, and weights
@@ -30,6 +30,7 @@ from trainers.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.image_inputs import augment_images, images_from_user
 from trainers.lora import Lora, add_lora
 from trainers.targets import output_size, write_target
 from trainers.token_arrays import texts_of
@@ -60,7 +61,8 @@ class BertOptions(Options):
     """Fixed structure of a BERT.
 
     Attributes:
-        pretrained: a folder of a model of transformers, or its name on the hub (`bert-base-uncased`).
+        pretrained: a folder of a model of transformers, or its name on the hub (`bert-base-uncased`); or a
+            safetensors file of a module like this one.
         auto: the same for its configuration; weights are taken where there are any.
         sha256: what the pretrained weights must hash to.
         lora: low-rank adapters beside frozen weights.
@@ -94,7 +96,7 @@ class Bert(Family):
         "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks"),
         "feed_forward": Hyperparameter(default=512, types=(int,), low=1, doc="between the two dense layers"),
         "vocabulary": Hyperparameter(
-            default=8000, types=(int,), low=6, doc="pieces of words, the commonest first"
+            default=8000, types=(int,), low=261, doc="pieces of words, the commonest first"
         ),
         "lowercase": Hyperparameter(default=True, types=(bool,), doc="also takes accents away"),
     }
@@ -103,21 +105,23 @@ class Bert(Family):
     options: BertOptions
 
     @property
-    def _source(self) -> str | None:
-        return self.options.pretrained or self.options.auto
+    def _model(self) -> str | None:
+        """The folder or name of another model, where `pretrained` is no file of this one's own weights."""
+        pretrained = None if hub.is_file(self.options.pretrained) else self.options.pretrained
+        return pretrained or self.options.auto
 
     def known(self) -> dict[str, Hyperparameter]:
         """Without the structure where that is another model's."""
-        unread = _STRUCTURE if self._source else set()
+        unread = _STRUCTURE if self._model else set()
         return {name: entry for name, entry in super().known().items() if name not in unread}
 
     def check(self, dataset: Dataset) -> None:
         """As every family; images need a model that reads them, masked words a text."""
         super().check(dataset)
-        if dataset.kind == "image" and not self._source:
+        if dataset.kind == "image" and not self._model:
             do = "name one under options.auto or options.pretrained"
             raise InputError("images need a model that reads images", "a BERT", do, key=("options", "auto"))
-        if self.options.masked_words and (dataset.kind != "text" or self._source):
+        if self.options.masked_words and (dataset.kind != "text" or self._model):
             found = f"data of kind {dataset.kind}" if dataset.kind != "text" else "pretrained or auto"
             key = ("options", "masked_words")
             raise InputError("masked_words are for a BERT from scratch, over texts", found, key=key)
@@ -127,7 +131,7 @@ class Bert(Family):
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Text: `inputs` int64 [N, L] and `mask` bool [N, L], true where there is text. Images: `inputs`
         uint8 [N, H, W, C]."""
-        config = hub.config_of(self._folder()) if self._source else None
+        config = hub.config_of(self._folder()) if self._model else None
         state = {} if config is None else {"config": _plain(config)}
         target = write_target(dataset, writer)
         if dataset.kind == "image":
@@ -135,8 +139,8 @@ class Bert(Family):
         return {**state, **self._encode_texts(dataset, params, config, writer), **target}
 
     def _folder(self) -> Path:
-        option = "pretrained" if self.options.pretrained else "auto"
-        return hub.folder_of(str(self._source), option=option)
+        option = "pretrained" if self._model == self.options.pretrained else "auto"
+        return hub.folder_of(str(self._model), option=option)
 
     def _encode_texts(
         self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
@@ -172,10 +176,7 @@ class Bert(Family):
         if first_missing(rows, [name]):
             raise InputError(f"rows must have a column {name}", f"columns {list(rows.columns)}")
         if name == "image":
-            from trainers.data.images import from_user
-
-            height, width, channels = state["shape"]
-            return {"inputs": from_user(rows["image"], size=(height, width), channels=channels, fit="crop")}
+            return images_from_user(rows, state)
         return _arrays(
             state["tokenizer"], [as_text(value) for value in rows["text"]], state["length"], state["pad_id"]
         )
@@ -212,8 +213,11 @@ class Bert(Family):
         """Takes pretrained weights, and freezes parts."""
         from trainers.pretrained import freeze
 
-        folder = self._folder() if self._source else None
-        if folder is not None and (self.options.pretrained or hub.has_weights(folder)):
+        if self._model is None or hub.is_file(self.options.pretrained):
+            super().start(module)
+            return
+        folder = self._folder()
+        if self.options.pretrained or hub.has_weights(folder):
             fresh = (*_head(module), "*pooler*")
             hub.load_weights(module, folder, fresh=fresh, sha256=self.options.sha256)
         freeze(module, self.options.freeze)
@@ -246,11 +250,8 @@ class Bert(Family):
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Of images, as `trainers.augment` does it, which takes channels first."""
-        if "mask" in batch:
-            return super().augment(batch, params, generator)
-        first = {**batch, "inputs": batch["inputs"].permute(0, 3, 1, 2)}
-        changed = super().augment(first, params, generator)
-        return {**changed, "inputs": changed["inputs"].permute(0, 2, 3, 1)}
+        text = "mask" in batch
+        return (super().augment if text else augment_images)(batch, params, generator)
 
 
 def _arrays(document: str, texts: list[str], length: int, pad: int) -> dict[str, Array]:
@@ -293,7 +294,7 @@ def _image_facts(folder: Path, size: tuple[int, int] | None) -> State:
     moments = {
         name: list(before.get(f"image_{name}") or [0.5] * channels)[:channels] for name in ("mean", "std")
     }
-    return {"shape": [int(height), int(width), channels], **moments}
+    return {"shape": [int(height), int(width), channels], "fit": "crop", **moments}
 
 
 def _head(module: Any) -> tuple[str, ...]:

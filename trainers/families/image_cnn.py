@@ -15,41 +15,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-from pydantic import Field
-
-from trainers.dataset import Column, Dataset
-from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
+from trainers.dataset import Dataset
+from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import Hyperparameter
+from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
 from trainers.targets import output_size, write_target
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-
-CHUNK_ROWS = 2048
-LOOK_ROWS = 256  # images whose headers are read to see whether all have one size
-DEFAULT_SIZE = (64, 64)
-
-
-Side = Annotated[int, Field(ge=1, le=4096)]
-
-
-class ImageOptions(Options):
-    """Fixed structure of an image CNN.
-
-    Attributes:
-        size: height and width that images are brought to; by default theirs, or 64 x 64 where they differ.
-        color: `gray` or `rgb`; by default as the images are.
-        fit: `crop` scales the shorter side and cuts the middle out, `stretch` scales both.
-    """
-
-    size: tuple[Side, Side] | None = None
-    color: Literal["gray", "rgb"] | None = None
-    fit: Literal["crop", "stretch"] = "crop"
 
 
 class ImageCNN(Family):
@@ -87,24 +63,7 @@ class ImageCNN(Family):
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: bytes, uint8 [N, H, W, C]; `target`."""
-        from trainers.data.images import decode
-
-        column, train = dataset.columns["image"], dataset.splits["train"]
-        height, width, channels = self._shape(column, train)
-        size, fit = (height, width), self.options.fit
-        inputs = decode(column, writer, "inputs", size=size, channels=channels, fit=fit)
-        mean, std = channel_moments(inputs, train)
-        shape = [height, width, channels]
-        return {"shape": shape, "fit": fit, "mean": mean, "std": std, **write_target(dataset, writer)}
-
-    def _shape(self, column: Column, train: Array) -> tuple[int, int, int]:
-        from trainers.data.images import sizes_of
-
-        seen = sizes_of(column, train[:LOOK_ROWS].tolist())
-        sides = {(height, width) for height, width, _ in seen}
-        height, width = self.options.size or (sides.pop() if len(sides) == 1 else DEFAULT_SIZE)
-        colors = {"gray": 1, "rgb": 3, None: max(channels for _, _, channels in seen)}
-        return height, width, colors[self.options.color]
+        return {**write_images(dataset, self.options, writer), **write_target(dataset, writer)}
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes uint8 [B, H, W, C] and gives [B, classes], or [B, 1] in regression."""
@@ -124,34 +83,8 @@ class ImageCNN(Family):
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """As `trainers.augment` does it, which takes channels first."""
-        from trainers.augment import augment_batch
-
-        first = {**batch, "inputs": batch["inputs"].permute(0, 3, 1, 2)}
-        changed = augment_batch(first, params["augment"], generator)
-        return {**changed, "inputs": changed["inputs"].permute(0, 2, 3, 1)}
+        return augment_images(batch, params, generator)
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
         """Images of the column `image`: arrays, nested lists, paths, encoded bytes or PIL images."""
-        from trainers.data.images import from_user
-
-        if first_missing(rows, ["image"]):
-            raise InputError("rows must have a column image", f"columns {list(rows.columns)}")
-        height, width, channels = state["shape"]
-        size = (height, width)
-        return {"inputs": from_user(rows["image"], size=size, channels=channels, fit=state["fit"])}
-
-
-def channel_moments(images: Array, rows: Array) -> tuple[list[float], list[float]]:
-    """Mean and deviation of each channel over some rows of uint8 [N, H, W, C], in units of white (255).
-
-    A channel that never varies has the deviation 1. Counted in whole numbers, so chunks play no part.
-    """
-    first = second = np.zeros(images.shape[3], dtype=np.int64)
-    for start in range(0, len(rows), CHUNK_ROWS):
-        values = images[rows[start : start + CHUNK_ROWS]].astype(np.int64)
-        first = first + values.sum(axis=(0, 1, 2))
-        second = second + np.square(values).sum(axis=(0, 1, 2))
-    count = max(1, len(rows) * images.shape[1] * images.shape[2])
-    mean = first / count / 255
-    std = np.sqrt(np.maximum(second / count / 255**2 - np.square(mean), 0.0))
-    return mean.tolist(), np.where(std > 1e-6, std, 1.0).tolist()
+        return images_from_user(rows, state)

@@ -44,7 +44,8 @@ class T5Options(Options):
     """Fixed structure of a T5.
 
     Attributes:
-        pretrained: a folder of transformers' T5, or its name on the hub (`t5-small`).
+        pretrained: a folder of transformers' T5, or its name on the hub (`t5-small`); or a safetensors file
+            of a module like this one.
         sha256: what the pretrained weights must hash to.
         lora: low-rank adapters beside frozen weights.
         prefix: put before each input (`translate English to German: `).
@@ -82,14 +83,19 @@ class T5(Family):
 
     options: T5Options
 
+    @property
+    def _model(self) -> str | None:
+        """The folder or name of another model, where `pretrained` is no file of this one's own weights."""
+        return None if hub.is_file(self.options.pretrained) else self.options.pretrained
+
     def known(self) -> dict[str, Hyperparameter]:
         """Without the structure where that is the pretrained model's."""
-        unread = _STRUCTURE if self.options.pretrained else set()
+        unread = _STRUCTURE if self._model else set()
         return {name: entry for name, entry in super().known().items() if name not in unread}
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`source` [N, S] and `target` [N, T], int64, each with its end."""
-        state = self._pretrained() if self.options.pretrained else self._fitted(dataset, params)
+        state = self._pretrained(self._model) if self._model else self._fitted(dataset, params)
         source, target = put_pairs(
             dataset,
             writer,
@@ -110,8 +116,8 @@ class T5(Family):
         marks = {"pad_id": PAD, "end_id": END, "begin_id": PAD, "special_ids": [UNKNOWN, BEGIN]}
         return {"tokenizer": document, **marks}
 
-    def _pretrained(self) -> State:
-        folder = hub.folder_of(str(self.options.pretrained))
+    def _pretrained(self, source: str) -> State:
+        folder = hub.folder_of(source)
         config = hub.config_of(folder)
         if config["model_type"] not in ("t5", "mt5", "umt5"):
             found = f"model_type {config['model_type']}"
@@ -141,9 +147,10 @@ class T5(Family):
         """Takes pretrained weights, and freezes parts."""
         from trainers.pretrained import freeze
 
-        if self.options.pretrained is not None:
-            folder = hub.folder_of(str(self.options.pretrained))
-            hub.load_weights(module, folder, fresh=(), sha256=self.options.sha256)
+        if self._model is None:
+            super().start(module)
+            return
+        hub.load_weights(module, hub.folder_of(self._model), fresh=(), sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:

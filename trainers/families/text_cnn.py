@@ -18,25 +18,22 @@ vocabulary is the training split's.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-from pydantic import Field
-
 from trainers.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Family, Options, Params, State, first_missing
+from trainers.family import Array, ArrayWriter, Family, Params, State
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.targets import output_size, write_target
-from trainers.words import as_text, fit_vocabulary, padded, stop_words, vocabulary_size, word_ids
+from trainers.text_inputs import WORDS, WordOptions, words_from_user, write_words
+from trainers.words import vocabulary_size
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-CHUNK_ROWS = 10_000
 _OF_IMAGE, _OF_TIME = {"channels", "pooling"}, {"filter_widths", "filters"}
 
 
@@ -45,19 +42,15 @@ def _check_widths(widths: Any) -> None:
         raise InputError("filter_widths must name at least one width", "none", key=("filter_widths",))
 
 
-class TextOptions(Options):
+class TextOptions(WordOptions):
     """Fixed structure of a text CNN.
 
     Attributes:
         structure: `time`, convolutions over words with max over time; `image`, 3x3 convolutions over the
-            matrix of word vectors.
-        max_words: texts are cut there; with `structure: image` also filled up to it.
-        stop_words: words left out: `english` (our own list), or a file with one word a line.
+            matrix of word vectors, each text filled up to `max_words`.
     """
 
     structure: Literal["time", "image"] = "time"
-    max_words: int = Field(default=256, ge=1)
-    stop_words: str | None = None
 
 
 class TextCNN(Family):
@@ -88,17 +81,9 @@ class TextCNN(Family):
         "channels": Hyperparameter(
             default=[64, 128], types=(list,), of=(int,), low=1, doc="of each block, with structure image"
         ),
-        "min_count": Hyperparameter(
-            default=1, types=(int,), low=1, doc="words seen less often in training are unknown"
-        ),
-        "lowercase": Hyperparameter(
-            default=True, types=(bool,), doc="false, as Kim did for TREC: capitals tell names from words"
-        ),
-        "vocabulary": Hyperparameter(
-            default=30_000, types=(int,), low=3, doc="most entries, the commonest words first"
-        ),
+        **WORDS,
     }
-    encoding = ("min_count", "vocabulary", "lowercase")
+    encoding = tuple(WORDS)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "kim": {
             "embedding": 300,
@@ -125,27 +110,8 @@ class TextCNN(Family):
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: word ids, int32 [N, L], 0 where a text has ended; `target`."""
-        texts = dataset.columns["text"].values
-        train = dataset.splits["train"]
-        vocabulary = fit_vocabulary(
-            (as_text(texts[i]) for i in train),
-            min_count=params["min_count"],
-            size=params["vocabulary"],
-            leave_out=stop_words(self.options.stop_words),
-            lowercase=params["lowercase"],
-        )
-        length = self._length(vocabulary, texts, train)
-        ids = writer.create("inputs", (len(texts), length), np.int32)
-        for rows in _chunks(np.arange(len(texts))):
-            ids[rows] = padded(word_ids(vocabulary, [as_text(texts[i]) for i in rows]), length)
-        return {"tokenizer": vocabulary, "length": length, **write_target(dataset, writer)}
-
-    def _length(self, vocabulary: str, texts: Any, train: Array) -> int:
-        if self.options.structure == "image":
-            return self.options.max_words
-        chunks = (word_ids(vocabulary, [as_text(texts[i]) for i in rows]) for rows in _chunks(train))
-        longest = max((len(words) for chunk in chunks for words in chunk), default=1)
-        return min(longest, self.options.max_words)
+        words = write_words(dataset, params, self.options, writer, fill=self.options.structure == "image")
+        return {**words, **write_target(dataset, writer)}
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes int32 [B, L] and gives [B, classes], or [B, 1] in regression."""
@@ -156,15 +122,7 @@ class TextCNN(Family):
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
         """Texts of the column `text` as `encode` makes them; cut and filled alike."""
-        if first_missing(rows, ["text"]):
-            raise InputError("rows must have a column text", f"columns {list(rows.columns)}")
-        ids = word_ids(state["tokenizer"], [as_text(value) for value in rows["text"]])
-        return {"inputs": padded(ids, state["length"])}
-
-
-def _chunks(rows: Array) -> Iterator[Array]:
-    for start in range(0, len(rows), CHUNK_ROWS):
-        yield rows[start : start + CHUNK_ROWS]
+        return words_from_user(rows, state)
 
 
 def _time_module(words: int, outputs: int, params: Params) -> torch.nn.Module:

@@ -14,23 +14,29 @@ import numpy.typing as npt
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import PER_TASK
 from trainers.tasks.answers import tensor_of
-from trainers.tasks.scores import from_counts
+from trainers.tasks.scores import by_class, from_counts
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
 MOST_CLASSES_IN_PICTURE = 256  # a matrix of more cells is neither looked at nor cheap to keep
+MOST_CLASSES_BY_NAME = 20  # three more metrics each, every epoch
 MOST_CLASSES_FOR_AUC = 100  # beyond it the scores of all examples outgrow the model
 
 
 class Classification:
-    """The rules of one state with `classes` and, where errors cost unequally, `class_weights`."""
+    """The rules of one state with `classes` and, where errors cost unequally, `class_weights`.
+
+    With `per_class` in the state, and at most 20 classes, metrics also come by class (`recall_<class>`).
+    """
 
     metrics = PER_TASK["classification"]
 
     def __init__(self, state: Mapping[str, Any]) -> None:
         self.classes = tuple(str(name) for name in state["classes"])
+        named = bool(state.get("per_class")) and len(self.classes) <= MOST_CLASSES_BY_NAME
+        self._named = self.classes if named else ()
         self.class_weights: Sequence[float] | None = state.get("class_weights")
         if self.class_weights is not None and len(self.class_weights) != len(self.classes):
             raise InputError(
@@ -39,21 +45,27 @@ class Classification:
             )
 
     def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
-        """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights."""
+        """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights.
+
+        A weighted loss is divided by the number of examples, not by the sum of their weights as torch does:
+        so a batch has the same gradient however it is cut into micro-batches and ranks.
+        """
         import torch
 
         logits = tensor_of(outputs, "logits")
-        weights = None
-        if self.class_weights is not None:
-            weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
         smoothing = float(params.get("label_smoothing") or 0.0)
-        return torch.nn.functional.cross_entropy(
-            logits, batch["target"], weight=weights, label_smoothing=smoothing
+        target = batch["target"]
+        if self.class_weights is None:
+            return torch.nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+        total = torch.nn.functional.cross_entropy(
+            logits, target, weight=weights, label_smoothing=smoothing, reduction="sum"
         )
+        return total / len(target)
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ClassificationMetrics:
         """An empty set; `scores=False` leaves `auc` out."""
-        return ClassificationMetrics(len(self.classes), device, scores=scores)
+        return ClassificationMetrics(len(self.classes), device, scores=scores, named=self._named)
 
     def to_user(self, outputs: Any) -> pd.DataFrame:
         """Columns `label` and `p_<class>`."""
@@ -88,10 +100,24 @@ class ClassificationMetrics:
     these are compared on the same ground.
     """
 
-    def __init__(self, classes: int, device: torch.device | str, *, scores: bool = True) -> None:
+    def __init__(
+        self,
+        classes: int,
+        device: torch.device | str,
+        *,
+        scores: bool = True,
+        named: Sequence[str] = (),
+    ) -> None:
+        """Empty.
+
+        Args:
+            classes: how many there are.
+            scores: whether probabilities are kept for `auc`.
+            named: the classes' names, where metrics are wanted for each of them.
+        """
         import torch
 
-        self._size = classes
+        self._size, self._named = classes, named
         self._picture = classes <= MOST_CLASSES_IN_PICTURE
         cells = classes * classes if self._picture else 3 * classes
         self._cells = torch.zeros(cells, dtype=torch.int64, device=device)
@@ -133,6 +159,8 @@ class ClassificationMetrics:
         values = from_counts(hits, actual, predicted)
         if not values:
             return {}
+        if self._named:
+            values |= by_class(self._named, hits, actual, predicted)
         area = self._auc(actual)
         if area is not None:
             values["auc"] = area

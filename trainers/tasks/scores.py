@@ -8,6 +8,7 @@ Shape legend: C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,21 @@ def from_counts(hits: Counts, actual: Counts, predicted: Counts) -> dict[str, fl
         "recall": float(recall[seen].mean()),
         "f1": float(_ratio(2 * hits, actual + predicted)[seen].mean()),
     }
+
+
+def by_class(classes: Sequence[str], hits: Counts, actual: Counts, predicted: Counts) -> dict[str, float]:
+    """`precision_<class>`, `recall_<class>` and `f1_<class>` of each class that occurs, 0 where undefined.
+
+    Args:
+        classes: their names; `hits`, `actual`, `predicted` as in `from_counts`.
+    """
+    values = {
+        "precision": _ratio(hits, predicted),
+        "recall": _ratio(hits, actual),
+        "f1": _ratio(2 * hits, actual + predicted),
+    }
+    seen = np.flatnonzero((actual + predicted) > 0)
+    return {f"{name}_{classes[i]}": float(value[i]) for i in seen for name, value in values.items()}
 
 
 def _ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

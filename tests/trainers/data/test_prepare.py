@@ -134,3 +134,16 @@ def test_a_table_of_constants_is_refused() -> None:
     )
     with pytest.raises(InputError, match="varies in training"):
         fit_table(constant)
+
+
+@pytest.mark.parametrize("number", [0, -1.5])
+def test_a_number_stands_for_what_is_missing(number: float) -> None:
+    dataset = table(missing=number)
+    state = fit_table(dataset)
+    assert [entry["fill"] for entry in state["numbers"]] == [number]
+    numbers, _ = apply_table(state, pd.DataFrame({"n": [None, number], "w": ["a", "a"]}))
+    assert numbers[0] == numbers[1]
+    for wrong in (float("nan"), True, "zero"):
+        with pytest.raises(InputError, match="or a finite number") as error:
+            read_prepare({"missing": wrong})
+        assert error.value.key == ("data", "prepare", "missing")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainers.dataset import Column, Dataset
+from trainers.tokens import fit_tokens
 from trainers.words import fit_vocabulary
 
 ROWS = 90
@@ -51,6 +52,16 @@ def table() -> Dataset:
     return made("table", "regression", columns, Column(name="y", kind="number", values=y))
 
 
+def classes() -> Dataset:
+    """Small, middle or large by `a`; blue ones a class higher."""
+    numbers = table()
+    size = np.nan_to_num(np.asarray(numbers.columns["a"].values), nan=4.0)
+    blue = np.array([color == "blue" for color in numbers.columns["color"].values])
+    labels = [("small", "middle", "large")[at] for at in np.clip((size > 4).astype(int) + blue, 0, 2)]
+    target = Column(name="size", kind="category", values=labels)
+    return made("table", "classification", numbers.columns, target, ("large", "middle", "small"))
+
+
 def images(size: int = 12, channels: int = 1) -> Dataset:
     """A bright square in one of three places."""
     draw = np.random.default_rng(0)
@@ -81,6 +92,26 @@ def texts() -> Dataset:
     return made("text", "classification", column, target, ("bad", "good"))
 
 
+def series() -> Dataset:
+    """y follows a sine of ten rows; its value two rows ahead is the target of nothing but its own past."""
+    rows = np.arange(ROWS)
+    draw = np.random.default_rng(0)
+    wave = 5 + 2 * np.sin(2 * np.pi * rows / 10) + 0.05 * draw.normal(size=ROWS)
+    columns = {"hum": Column(name="hum", kind="number", values=draw.normal(size=ROWS))}
+    return made("table", "regression", columns, Column(name="wave", kind="number", values=wave))
+
+
+def pairs() -> Dataset:
+    """The target is the source's last letter, doubled; one source is empty."""
+    draw = np.random.default_rng(0)
+    sources = ["".join(draw.choice(list("abcde"), int(draw.integers(1, 6)))) for _ in range(ROWS)]
+    sources[-1] = RARE
+    target = Column(name="target", kind="text", values=[2 * text[-1] for text in sources])
+    sources[2] = ""
+    source = Column(name="input", kind="text", values=sources)
+    return made("pairs", "seq2seq", {"input": source}, target)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A family, data for it, small hyper-parameters, and its presets' numbers of weights."""
@@ -102,6 +133,11 @@ def _image_state(height: int, width: int, channels: int) -> dict[str, Any]:
     return {"shape": [height, width, channels], "classes": DIGITS, **moments}
 
 
+SMALL_RNN = 10 * 50 + 50 * 50 + 2 * 50 + 2 * 50 * 50 + 2 * 50 + 50 * 2 + 2
+_ATTENTION = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "dropout": 0.0}
+_CORPUS = {"task": "language-model", "tokenizer": fit_tokens(["abcd"], unit="characters", size=100)}
+_SERIES = {"reads": "series", "channels": 10, "classes": ["bad", "good"]}
+
 CASES = (
     Case(
         name="linear_regression",
@@ -109,6 +145,15 @@ CASES = (
         params={"learning_rate": 0.1},
         presets={"line": ({"table": {"inputs": 1, "cardinalities": []}}, 2)},
     ),
+    Case(name="logistic_regression", dataset=classes, params={"learning_rate": 0.1}, presets={}),
+    Case(
+        name="mlp",
+        dataset=classes,
+        options={"class_weights": "balanced"},
+        params={"learning_rate": 1e-2, "hidden": [16, 8], "embedding": 3},
+        presets={},
+    ),
+    Case(name="mlp", dataset=table, params={"learning_rate": 1e-2, "hidden": [32]}, presets={}),
     Case(
         name="image_cnn",
         dataset=images,
@@ -129,6 +174,53 @@ CASES = (
         dataset=texts,
         options={"structure": "image", "max_words": 12},
         params={"embedding": 8, "channels": [4, 8], "dense": [16], "learning_rate": 3e-2, "dropout": 0.0},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=texts,
+        options={"direction": "both", "state": "pooled"},
+        params={"embedding": 8, "hidden": 8, "learning_rate": 3e-2, "dropout": 0.1, "layers": 2},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=images,
+        options={"cell": "lstm"},
+        params={"hidden": 16, "learning_rate": 3e-2, "filters": 8, "kernel": 3},
+        presets={},
+    ),
+    Case(
+        name="rnn",
+        dataset=series,
+        options={"window": 12, "horizon": 2, "cell": "rnn"},
+        params={"hidden": 16, "learning_rate": 3e-2},
+        presets={"small": (_SERIES, SMALL_RNN)},
+    ),
+    Case(
+        name="transformer",
+        dataset=texts,
+        params={**_ATTENTION, "learning_rate": 1e-2},
+        presets={"small": (_CORPUS, 8 * 128 + 2 * (4 * 128 * 129 + 2 * 128 * 256 + 256 + 128 + 512) + 256)},
+    ),
+    Case(
+        name="transformer",
+        dataset=pairs,
+        options={"unit": "characters", "generate": {"max_tokens": 4}},
+        params={**_ATTENTION, "learning_rate": 1e-2},
+        presets={},
+    ),
+    Case(
+        name="t5",
+        dataset=pairs,
+        options={"generate": {"max_tokens": 4}},
+        params={**_ATTENTION, "learning_rate": 1e-2, "vocabulary": 270},
+        presets={},
+    ),
+    Case(
+        name="bert",
+        dataset=texts,
+        params={**_ATTENTION, "learning_rate": 3e-3, "vocabulary": 300},
         presets={},
     ),
 )

@@ -17,7 +17,7 @@ from trainers.errors import InputError
 from trainers.families.bert import Bert
 from trainers.masked_words import IGNORED, MaskedWords
 
-SMALL = {"width": 32, "heads": 2, "layers": 1, "feed_forward": 64, "dropout": 0.0, "vocabulary": 200}
+SMALL = {"width": 32, "heads": 2, "layers": 1, "feed_forward": 64, "dropout": 0.0, "vocabulary": 300}
 
 
 class Fitted:
@@ -143,7 +143,7 @@ def test_the_first_batches_find_masked_words_and_then_the_task_is_learned() -> N
 )
 def test_models_of_texts_start_from_a_folder(config: dict[str, Any], tmp_path: Path) -> None:
     document = Fitted(texts()).state["tokenizer"]
-    folder = model(tmp_path / "m", {"vocab_size": 200, "intermediate_size": 64, **config}, document=document)
+    folder = model(tmp_path / "m", {"vocab_size": 300, "intermediate_size": 64, **config}, document=document)
     fitted = Fitted(texts(), {"pretrained": str(folder)})
     from safetensors.torch import load_file
 

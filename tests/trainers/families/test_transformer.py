@@ -208,18 +208,3 @@ def test_widths_that_heads_do_not_divide_are_refused() -> None:
 def test_more_context_than_positions_is_refused() -> None:
     with pytest.raises(InputError, match="max_positions must reach 8"):
         Fitted(corpus(), {"max_positions": 4})
-
-
-def test_the_small_preset_has_its_number_of_weights() -> None:
-    family = Transformer({"preset": "small"})
-    params = family.complete({})
-    tokenizer = Fitted(corpus()).state["tokenizer"]
-    state = {"task": "language-model", "tokenizer": tokenizer}
-    width, inner, entries = 128, 256, 8  # four characters and four special ones
-    attention = 4 * (width * width + width)
-    dense = 2 * width * inner + inner + width
-    expected = entries * width + 2 * (attention + dense + 4 * width) + 2 * width
-    module = family.build(state, params)
-    assert sum(p.numel() for p in module.parameters()) == expected
-    assert (params["heads"], params["dropout"], params["vocabulary"]) == (8, 0.5, 100)
-    assert module.embedding.table.shape == (5000, 128)

@@ -316,6 +316,18 @@ def test_reconstruction_is_compared_with_its_input() -> None:
     assert float(rules.loss(made, {"inputs": inputs}, {})) == pytest.approx(expected)
 
 
+def test_metrics_by_class_are_scikit_learns() -> None:
+    outputs, batch = problem(3, 60)
+    got = scored(classification(3, per_class=True), outputs, batch)
+    guess, target = outputs.argmax(-1).numpy(), batch["target"].numpy()
+    wanted = sk.precision_recall_fscore_support(target, guess, labels=range(3))
+    for name, values in zip(("precision", "recall", "f1"), wanted, strict=False):
+        found = [got[f"{name}_{label}"] for label in classes(3)]
+        np.testing.assert_allclose(found, values, atol=1e-12)
+    assert not any(name.startswith("recall_") for name in scored(classification(3), outputs, batch))
+    assert direction_of("val/recall_a/b") == direction_of("f1_a") == "maximize"
+
+
 def test_every_task_has_a_usual_metric_with_a_direction() -> None:
     tasks: tuple[Task, ...] = ("classification", "regression", "language-model", "seq2seq", "reconstruction")
     assert set(PER_TASK) == set(USUAL) == set(tasks)

@@ -22,8 +22,16 @@ def test_cross_entropy_with_smoothing_and_weights(smoothing: float, weights: lis
     logits, target = torch.randn(8, 3), torch.randint(0, 3, (8,))
     rules = rules_for({**CLASSES, "class_weights": weights})
     tensor = None if weights is None else torch.tensor(weights)
-    expected = torch.nn.CrossEntropyLoss(tensor, label_smoothing=smoothing)(logits, target)
-    assert torch.equal(rules.loss(logits, {"target": target}, {"label_smoothing": smoothing}), expected)
+    each = torch.nn.CrossEntropyLoss(tensor, label_smoothing=smoothing, reduction="none")(logits, target)
+    found = rules.loss(logits, {"target": target}, {"label_smoothing": smoothing})
+    torch.testing.assert_close(found, each.mean())
+
+
+def test_a_weighted_loss_is_the_mean_of_its_parts() -> None:
+    logits, target = torch.randn(8, 3), torch.tensor([0, 0, 0, 0, 1, 1, 2, 2])
+    rules = rules_for({**CLASSES, "class_weights": [1.0, 2.0, 5.0]})
+    halves = [rules.loss(logits[part], {"target": target[part]}, {}) for part in (slice(4), slice(4, 8))]
+    torch.testing.assert_close(sum(halves) / 2, rules.loss(logits, {"target": target}, {}))
 
 
 def test_squared_error_takes_either_shape() -> None:

@@ -1,0 +1,71 @@
+"""What trials show of their work, as artifacts of their runs: pictures and texts below `samples`.
+
+Lanes leave the files in the trial's storage (`trainers.samples`); here they are sent once for each change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.places import samples_folder
+from infra.tracking.client import Missing, Rejected
+from infra.tracking.outbox import Sent
+from infra.tracking.runs import Runs
+from infra.tracking.shape import run_name, trial_key
+
+log = logging.getLogger("velodrome.tracking")
+
+ARTIFACTS = "samples"
+
+
+class Samples:
+    """Sends the samples of one sweep's trials."""
+
+    def __init__(self, runs: Runs, sweep: SweepRow, storage: Path) -> None:
+        """Prepares; nothing is sent yet.
+
+        Args:
+            runs: where the trials' runs are.
+            storage: the root below which trials have their folders.
+        """
+        self._runs, self._sweep, self._storage = runs, sweep, storage
+
+    def send(self, trials: Iterable[TrialRow]) -> None:
+        """Sends what trials that have ended show, where it is not what was sent.
+
+        Raises:
+            Away: tracking did not take it.
+        """
+        for trial in trials:
+            if trial.ended:
+                self._send(trial)
+
+    def _send(self, trial: TrialRow) -> None:
+        relative = samples_folder(self._sweep.label, trial.role, trial.family, trial.number)
+        folder = self._storage / relative
+        if not folder.is_dir():
+            return
+        own = trial_key(self._runs.identity, *trial.key)
+        run_id, state = self._runs.of(own).run_id, _state_of(folder)
+        key = f"{own}/{ARTIFACTS}"
+        if run_id is None or self._runs.of(key).status == state:
+            return
+        try:
+            self._runs.tracking.call("log_artifacts", run_id, str(folder), ARTIFACTS)
+        except (Missing, Rejected) as error:
+            log.warning("the samples of %s are not logged: %s", run_name(trial), error)
+        self._runs.put(key, Sent(status=state))
+
+
+def _state_of(folder: Path) -> str:
+    """A digest of names, sizes and times of the files."""
+    facts = [
+        (str(path.relative_to(folder)), found.st_size, found.st_mtime_ns)
+        for path in sorted(folder.rglob("*"))
+        if (found := path.stat()) and path.is_file()
+    ]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]

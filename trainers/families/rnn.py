@@ -1,0 +1,195 @@
+"""Recurrent networks over words of a text, rows of an image, or windows of a series.
+
+J. L. Elman, "Finding Structure in Time", Cognitive Science 14, 1990 (`rnn`); S. Hochreiter and
+J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9, 1997 (`lstm`); K. Cho et al., EMNLP 2014,
+arXiv 1406.1078 (`gru`); both directions: M. Schuster and K. Paliwal, IEEE Trans. Signal Processing 45, 1997.
+
+Shapes (B examples, L places, D numbers a place, H hidden units, K outputs):
+
+    words [B, L] → vectors [B, L, D]; images [B, H', W, C] → rows [B, H', W C]; windows [B, L, channels]
+    → where `filters` is given: 1-D convolution over places, f [B, L, filters]
+    → `layers` of cells, h_t = f(W x_t + b + U h_{t-1} + c) and its gated forms [B, L, H], or 2 H both ways
+    → the last state, or max or mean over places [B, H] → dropout → linear [B, K]
+
+A text or window that is shorter than others of its batch gives what it gives alone. How a table becomes
+windows: `trainers.series`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from trainers.dataset import Dataset
+from trainers.errors import InputError
+from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
+from trainers.hyperparameters import OPTIONAL, Hyperparameter
+from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
+from trainers.series import SeriesOptions, check_series, example_series, windows_from_user, write_windows
+from trainers.targets import output_size, write_target
+from trainers.text_inputs import WORDS, WordOptions, words_from_user, write_words
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+EMBEDDING = 128
+_OF_TEXTS = ("embedding", *WORDS)
+
+
+class RNNOptions(ImageOptions, WordOptions, SeriesOptions):
+    """Fixed structure: `size`, `color` and `fit` of images, `max_words` and `stop_words` of texts, and
+    `window`, `step` and `horizon` of a table that is read as a series."""
+
+
+def _for_texts(entry: Hyperparameter) -> Hyperparameter:
+    """The hyper-parameter with a default that tells whether it was set, so that others can refuse it."""
+    doc = f"{entry.doc}; of texts alone, {entry.default} there"
+    return replace(entry, default=None, types=(*entry.types, NoneType), doc=doc)
+
+
+class RNN(Family):
+    """Classification or regression of sequences by recurrent layers."""
+
+    name = "rnn"
+    summary = "recurrent layers (rnn, lstm, gru) over words, rows of an image, or a series"
+    kinds = ("text", "image", "table")
+    tasks = ("classification", "regression")
+    Options = RNNOptions
+    uses = ("pooling", "dropout")
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
+        "cell": Hyperparameter(
+            default="gru", types=(str,), choices=("rnn", "lstm", "gru"), doc="of all layers"
+        ),
+        "hidden": Hyperparameter(default=128, types=(int,), low=1, doc="units a layer and direction"),
+        "layers": Hyperparameter(
+            default=1, types=(int,), low=1, doc="one upon another, dropout between them"
+        ),
+        "direction": Hyperparameter(
+            default="forward", types=(str,), choices=("forward", "both"), doc="in which sequences are read"
+        ),
+        "state": Hyperparameter(
+            default="last",
+            types=(str,),
+            choices=("last", "pooled"),
+            doc="what is kept: pooled, as `pooling` says",
+        ),
+        "activation": replace(
+            OPTIONAL["activation"], default="tanh", choices=("tanh", "relu"), doc="of cell rnn and of filters"
+        ),
+        "filters": Hyperparameter(
+            default=None, types=(int, NoneType), low=1, doc="of a 1-D convolution in front; none: without one"
+        ),
+        "kernel": Hyperparameter(default=5, types=(int,), low=1, doc="places that such a filter sees"),
+        "embedding": _for_texts(Hyperparameter(default=EMBEDDING, types=(int,), low=1, doc="numbers a word")),
+        **{name: _for_texts(entry) for name, entry in WORDS.items()},
+    }
+    encoding = tuple(WORDS)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {
+            "cell": "rnn",
+            "hidden": 50,
+            "layers": 2,
+            "activation": "tanh",
+            "direction": "forward",
+            "state": "last",
+        },
+    }
+
+    options: RNNOptions
+
+    def check(self, dataset: Dataset) -> None:
+        """As `Family.check`; a table needs `options.window` and parts that follow one another.
+
+        Raises:
+            InputError: what does not fit.
+        """
+        super().check(dataset)
+        if dataset.kind == "table":
+            check_series(dataset, self.options)
+        elif self.options.window is not None:
+            raise InputError(
+                "window must stand beside a table", f"data of kind {dataset.kind}", "leave it out",
+                key=("options", "window"),
+            )  # fmt: skip
+
+    def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        """`inputs`: int32 [N, L], uint8 [N, H, W, C] or float32 [N, L, channels] with `lengths`; `target`."""
+        target = write_target(dataset, writer)
+        if dataset.kind == "text":
+            words = {name: _given(params, name, WORDS[name].default) for name in WORDS}
+            return {"reads": "text", **write_words(dataset, words, self.options, writer), **target}
+        _refuse_words(params, dataset.kind)
+        if dataset.kind == "image":
+            return {"reads": "rows", **write_images(dataset, self.options, writer), **target}
+        check_series(dataset, self.options)
+        return {"reads": "series", **write_windows(dataset, self.options, target, writer), **target}
+
+    def build(self, state: State, params: Params) -> torch.nn.Module:
+        """The module; it takes `inputs`, and `lengths` of a series, and gives [B, classes], or [B, 1]."""
+        from trainers import recurrent
+
+        front, dims = _front(state, params)
+        convolution = None
+        if params["filters"] is not None:
+            filters, kernel = params["filters"], params["kernel"]
+            convolution = recurrent.SequenceConvolution(dims, filters, kernel, params["activation"])
+            dims = filters
+        names = ("cell", "hidden", "layers", "direction", "state", "pooling", "activation", "dropout")
+        shape = recurrent.RecurrentShape(**{name: params[name] for name in names})
+        cells = recurrent.Recurrence(dims, shape)
+        return recurrent.SequenceModel(front, convolution, cells, params["dropout"], output_size(state))
+
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+        """Logits [B, classes], or scaled predictions [B, 1]."""
+        return module(batch["inputs"], batch.get("lengths"))
+
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        """Changes of images or of words, as their kind takes them."""
+        if batch["inputs"].ndim == 4:
+            return augment_images(batch, params, generator)
+        return super().augment(batch, params, generator)
+
+    def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
+        """Texts of the column `text`, images of the column `image`, or rows of a series in their order."""
+        if state["reads"] == "text":
+            return words_from_user(rows, state)
+        return images_from_user(rows, state) if state["reads"] == "rows" else windows_from_user(rows, state)
+
+    def needs_neighbours(self, state: State) -> bool:
+        """A series' rows are answered from those before them."""
+        return bool(state["reads"] == "series")
+
+    def example(self, dataset: Dataset, rows: int = 2) -> pd.DataFrame:
+        """As `Family.example`; of a series, a window's rows and the one that it is for."""
+        if dataset.kind != "table":
+            return super().example(dataset, rows)
+        return example_series(dataset, self.options, rows)
+
+
+def _given(params: Params, name: str, default: Any) -> Any:
+    return default if params[name] is None else params[name]
+
+
+def _refuse_words(params: Params, kind: str) -> None:
+    for name in _OF_TEXTS:
+        if params.get(name) is not None:
+            raise InputError(
+                f"{name} must stand beside texts", f"data of kind {kind}", "leave it out", key=(name,)
+            )
+
+
+def _front(state: State, params: Params) -> tuple[torch.nn.Module, int]:
+    """What makes sequences of the inputs, and how many numbers a place of theirs has."""
+    from trainers import recurrent
+    from trainers.words import vocabulary_size
+
+    if state["reads"] == "text":
+        dims = int(_given(params, "embedding", EMBEDDING))
+        return recurrent.WordSequence(vocabulary_size(state["tokenizer"]), dims), dims
+    if state["reads"] == "rows":
+        _, width, channels = state["shape"]
+        return recurrent.RowSequence(state["mean"], state["std"]), width * channels
+    return recurrent.WindowSequence(), state["channels"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +15,7 @@ from trainers.tasks.merging import over_ranks
 if TYPE_CHECKING:
     from trainers.family import Family, State
     from trainers.job import Ranks
+    from trainers.tasks import Updated
     from trainers.tasks.singly import ExampleScores
 
 _LATENCY_PASSES = 9
@@ -43,14 +44,12 @@ def evaluate(
     """
     device = next(module.parameters()).device
     metrics = family.rules(state).metric_set(device)
+    counted = metrics if singly is None else _Both(metrics, singly)
     module.eval()
     with torch.no_grad():
         for indices in shares(len(source), batch_size, ranks):
             batch = source.gather(torch.arange(indices.start, indices.stop))
-            outputs = family.outputs(module, batch)
-            metrics.update(outputs, batch)
-            if singly is not None:
-                singly.update(outputs, batch)
+            family.judge(module, batch, counted)
             alive()
     module.train()
     if ranks.world_size > 1:
@@ -58,6 +57,18 @@ def evaluate(
         if singly is not None:
             over_ranks(singly)
     return metrics.compute()
+
+
+class _Both:
+    """Adds each batch to the metrics and to every example's own."""
+
+    def __init__(self, metrics: Updated, singly: ExampleScores) -> None:
+        self._metrics, self._singly = metrics, singly
+
+    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+        """As `MetricSet.update`."""
+        self._metrics.update(outputs, batch)
+        self._singly.update(outputs, batch)
 
 
 def latency_ms(family: Family, module: torch.nn.Module, source: Source) -> float:

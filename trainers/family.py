@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from trainers.feed import Source
     from trainers.samples import Sample
-    from trainers.tasks import TaskRules
+    from trainers.tasks import TaskRules, Updated
 
 State = dict[str, Any]
 Params = Mapping[str, Any]
@@ -191,6 +191,15 @@ class Family(ABC):
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
         """The module's raw outputs for a batch (for classification: logits [B, classes])."""
         return module(batch["inputs"])
+
+    def judge(self, module: torch.nn.Module, batch: Batch, metrics: Updated) -> None:
+        """Adds a batch of validation to the metrics; by default from the outputs that the loss sees. A family
+        that writes text adds what it writes here."""
+        metrics.update(self.outputs(module, batch), batch)
+
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+        """What `to_user` makes predictions of, for a batch without targets; by default the outputs."""
+        return self.outputs(module, batch)
 
     def loss(self, outputs: Any, batch: Batch, params: Params, state: State) -> torch.Tensor:
         """The mean loss of a batch; by default the task's usual one."""

@@ -123,7 +123,7 @@ class FamilyAnswers:
         batch = {
             name: torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for name, a in arrays.items()
         }
-        return self.family.to_user(self.family.outputs(self.module, batch), self.state)
+        return self.family.to_user(self.family.answers(self.module, batch, self.state), self.state)
 
 
 class FunctionAnswers:

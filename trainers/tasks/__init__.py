@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     import torch
 
 
-class MetricSet(Protocol):
+class Updated(Protocol):
+    """What takes batches: the metrics of a pass, or more beside them."""
+
+    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+        """Adds one batch, of any size."""
+
+
+class MetricSet(Updated, Protocol):
     """The metrics of one pass over one part of the data: sums on the device, numbers at the end.
 
     Nothing here talks to other processes. Where ranks share a pass, `trainers.tasks.merging.over_ranks`

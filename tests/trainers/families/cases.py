@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from trainers.dataset import Column, Dataset
+from trainers.tokens import fit_tokens
 from trainers.words import fit_vocabulary
 
 ROWS = 90
@@ -102,6 +103,17 @@ def series() -> Dataset:
     return made("table", "regression", columns, Column(name="wave", kind="number", values=wave))
 
 
+def pairs() -> Dataset:
+    """The target is the source's last letter, doubled; one source is empty."""
+    draw = np.random.default_rng(0)
+    sources = ["".join(draw.choice(list("abcde"), int(draw.integers(1, 6)))) for _ in range(ROWS)]
+    sources[-1] = RARE
+    target = Column(name="target", kind="text", values=[2 * text[-1] for text in sources])
+    sources[2] = ""
+    source = Column(name="input", kind="text", values=sources)
+    return made("pairs", "seq2seq", {"input": source}, target)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """A family, data for it, small hyper-parameters, and its presets' numbers of weights."""
@@ -132,6 +144,8 @@ def unlabelled_rows() -> Dataset:
 
 
 SMALL_RNN = 10 * 50 + 50 * 50 + 2 * 50 + 2 * 50 * 50 + 2 * 50 + 50 * 2 + 2
+_ATTENTION = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "dropout": 0.0}
+_CORPUS = {"task": "language-model", "tokenizer": fit_tokens(["abcd"], unit="characters", size=100)}
 _SERIES = {"reads": "series", "channels": 10, "classes": ["bad", "good"]}
 
 CASES = (
@@ -212,6 +226,32 @@ CASES = (
         dataset=unlabelled_rows,
         options={"activation": "tanh"},
         params={"dense": [16], "code": 3, "learning_rate": 3e-2},
+        presets={},
+    ),
+    Case(
+        name="transformer",
+        dataset=texts,
+        params={**_ATTENTION, "learning_rate": 1e-2},
+        presets={"small": (_CORPUS, 8 * 128 + 2 * (4 * 128 * 129 + 2 * 128 * 256 + 256 + 128 + 512) + 256)},
+    ),
+    Case(
+        name="transformer",
+        dataset=pairs,
+        options={"unit": "characters", "generate": {"max_tokens": 4}},
+        params={**_ATTENTION, "learning_rate": 1e-2},
+        presets={},
+    ),
+    Case(
+        name="t5",
+        dataset=pairs,
+        options={"generate": {"max_tokens": 4}},
+        params={**_ATTENTION, "learning_rate": 1e-2, "vocabulary": 270},
+        presets={},
+    ),
+    Case(
+        name="bert",
+        dataset=texts,
+        params={**_ATTENTION, "learning_rate": 3e-3, "vocabulary": 300},
         presets={},
     ),
 )

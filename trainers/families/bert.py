@@ -1,0 +1,322 @@
+"""BERT and its like: a text (or, by `auto`, an image) to a class or a number.
+
+J. Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL
+2019 (arXiv 1810.04805), as transformers' models for classification.
+
+Shapes (B texts, L tokens, D width, K outputs):
+
+    [CLS] pieces [SEP] [B, L] → encoder [B, L, D] → the first place's vector, tanh, dropout → linear [B, K]
+
+Without `pretrained` and `auto` it is a small BERT with pieces of words fitted on the training split; with
+`masked_words` its first batches learn to find masked words again, in the sweep's own training texts.
+`pretrained` takes a folder (or hub name) of any model that transformers can classify with: configuration,
+tokenizer and weights; a head that is not in the file is drawn. `auto` takes the configuration, and weights
+where there are any: GPT-2, DistilBERT, ViT, ResNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainers import hub, word_pieces
+from trainers.dataset import Dataset
+from trainers.errors import InputError
+from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.image_inputs import augment_images, images_from_user
+from trainers.lora import Lora, add_lora
+from trainers.targets import output_size, write_target
+from trainers.token_arrays import texts_of
+from trainers.tokens import filled, token_count, whole_ids
+from trainers.words import as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+_STRUCTURE = {"width", "heads", "layers", "feed_forward", "vocabulary", "lowercase"}
+CHUNK_ROWS = 2048
+
+
+class Masked(BaseModel):
+    """Pre-training by masked words.
+
+    Attributes:
+        batches: so many at the beginning of each trial.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batches: int = Field(ge=1)
+
+
+class BertOptions(Options):
+    """Fixed structure of a BERT.
+
+    Attributes:
+        pretrained: a folder of a model of transformers, or its name on the hub (`bert-base-uncased`); or a
+            safetensors file of a module like this one.
+        auto: the same for its configuration; weights are taken where there are any.
+        sha256: what the pretrained weights must hash to.
+        lora: low-rank adapters beside frozen weights.
+        masked_words: pre-training on the training split's own texts.
+        max_tokens: texts are cut there.
+        size: height and width of images, where the model does not say.
+    """
+
+    auto: str | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    lora: Lora | None = None
+    masked_words: Masked | None = None
+    max_tokens: int = Field(default=128, ge=3)
+    size: tuple[int, int] | None = None
+
+
+class Bert(Family):
+    """Classification (or regression) of texts by BERT, of texts and images by any model of transformers."""
+
+    name = "bert"
+    summary = "BERT, or any model of transformers, for classes and numbers (Devlin 2019)"
+    kinds = ("text", "image")
+    tasks = ("classification", "regression")
+    Options = BertOptions
+    uses = ("dropout",)
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
+        "learning_rate": replace(TRAINING["learning_rate"], default=3e-4),
+        "dropout": replace(OPTIONAL["dropout"], default=0.1),
+        "width": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a token, a multiple of heads"),
+        "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
+        "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks"),
+        "feed_forward": Hyperparameter(default=512, types=(int,), low=1, doc="between the two dense layers"),
+        "vocabulary": Hyperparameter(
+            default=8000, types=(int,), low=261, doc="pieces of words, the commonest first"
+        ),
+        "lowercase": Hyperparameter(default=True, types=(bool,), doc="also takes accents away"),
+    }
+    encoding = ("vocabulary", "lowercase")
+
+    options: BertOptions
+
+    @property
+    def _model(self) -> str | None:
+        """The folder or name of another model, where `pretrained` is no file of this one's own weights."""
+        pretrained = None if hub.is_file(self.options.pretrained) else self.options.pretrained
+        return pretrained or self.options.auto
+
+    def known(self) -> dict[str, Hyperparameter]:
+        """Without the structure where that is another model's."""
+        unread = _STRUCTURE if self._model else set()
+        return {name: entry for name, entry in super().known().items() if name not in unread}
+
+    def check(self, dataset: Dataset) -> None:
+        """As every family; images need a model that reads them, masked words a text."""
+        super().check(dataset)
+        if dataset.kind == "image" and not self._model:
+            do = "name one under options.auto or options.pretrained"
+            raise InputError("images need a model that reads images", "a BERT", do, key=("options", "auto"))
+        if self.options.masked_words and (dataset.kind != "text" or self._model):
+            found = f"data of kind {dataset.kind}" if dataset.kind != "text" else "pretrained or auto"
+            key = ("options", "masked_words")
+            raise InputError("masked_words are for a BERT from scratch, over texts", found, key=key)
+
+    # -- data ----------------------------------------------------------------------------------------------
+
+    def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        """Text: `inputs` int64 [N, L] and `mask` bool [N, L], true where there is text. Images: `inputs`
+        uint8 [N, H, W, C]."""
+        config = hub.config_of(self._folder()) if self._model else None
+        state = {} if config is None else {"config": _plain(config)}
+        target = write_target(dataset, writer)
+        if dataset.kind == "image":
+            return {**state, **self._encode_images(dataset, writer), **target}
+        return {**state, **self._encode_texts(dataset, params, config, writer), **target}
+
+    def _folder(self) -> Path:
+        option = "pretrained" if self._model == self.options.pretrained else "auto"
+        return hub.folder_of(str(self._model), option=option)
+
+    def _encode_texts(
+        self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
+    ) -> State:
+        column, train = dataset.columns["text"], dataset.splits["train"]
+        if config is None:
+            pad, size = word_pieces.PAD, params["vocabulary"]
+            document = word_pieces.fit_word_pieces(
+                texts_of(column, train), size=size, lowercase=params["lowercase"]
+            )
+        else:
+            document, pad = hub.tokenizer_of(self._folder()), _pad_id(config)
+        length = _longest(document, texts_of(column, train), self.options.max_tokens)
+        inputs = writer.create("inputs", (dataset.rows, length), np.int64)
+        mask = writer.create("mask", (dataset.rows, length), np.bool_)
+        for start in range(0, dataset.rows, CHUNK_ROWS):
+            rows = range(start, min(start + CHUNK_ROWS, dataset.rows))
+            made = _arrays(document, list(texts_of(column, rows)), length, pad)
+            inputs[rows.start : rows.stop], mask[rows.start : rows.stop] = made["inputs"], made["mask"]
+        return {"tokenizer": document, "length": length, "pad_id": pad}
+
+    def _encode_images(self, dataset: Dataset, writer: ArrayWriter) -> State:
+        from trainers.data.images import decode
+
+        facts = _image_facts(self._folder(), self.options.size)
+        size = (facts["shape"][0], facts["shape"][1])
+        decode(dataset.columns["image"], writer, "inputs", size=size, channels=facts["shape"][2], fit="crop")
+        return facts
+
+    def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
+        """The column `text` or `image` as `encode` makes it."""
+        name = "image" if "shape" in state else "text"
+        if first_missing(rows, [name]):
+            raise InputError(f"rows must have a column {name}", f"columns {list(rows.columns)}")
+        if name == "image":
+            return images_from_user(rows, state)
+        return _arrays(
+            state["tokenizer"], [as_text(value) for value in rows["text"]], state["length"], state["pad_id"]
+        )
+
+    # -- module --------------------------------------------------------------------------------------------
+
+    def build(self, state: State, params: Params) -> torch.nn.Module:
+        """transformers' model for classification, with adapters and a head for masked words if asked for."""
+        images = "shape" in state
+        config = {**(state.get("config") or _small(state, params)), "num_labels": output_size(state)}
+        if not images:
+            config["pad_token_id"] = state["pad_id"]
+        auto = "AutoModelForImageClassification" if images else "AutoModelForSequenceClassification"
+        module: Any = hub.module_of(auto, config, dropout=params["dropout"])
+        if images:
+            from trainers.layers import Pixels
+
+            module.pixels = Pixels(state["mean"], state["std"])
+        if self.options.lora is not None:
+            add_lora(module, self.options.lora, also=_head(module))
+        if self.options.masked_words is not None:
+            from trainers.masked_words import MaskedWords
+
+            module.masked_words = MaskedWords(
+                module.config.hidden_size,
+                module.config.vocab_size,
+                batches=self.options.masked_words.batches,
+                mask=word_pieces.MASK,
+                special=len(word_pieces.SPECIAL),
+            )
+        return module  # type: ignore[no-any-return]  # transformers' models are torch modules
+
+    def start(self, module: torch.nn.Module) -> None:
+        """Takes pretrained weights, and freezes parts."""
+        from trainers.pretrained import freeze
+
+        if self._model is None or hub.is_file(self.options.pretrained):
+            super().start(module)
+            return
+        folder = self._folder()
+        if self.options.pretrained or hub.has_weights(folder):
+            fresh = (*_head(module), "*pooler*")
+            hub.load_weights(module, folder, fresh=fresh, sha256=self.options.sha256)
+        freeze(module, self.options.freeze)
+
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+        """Logits [B, K]; in pre-training the loss of the masked words."""
+        if "mask" not in batch:
+            pixels: Any = module.pixels
+            return module(pixel_values=pixels(batch["inputs"])).logits
+        longest = max(int(batch["mask"].sum(dim=1).max()), 1)
+        ids, mask = batch["inputs"][:, :longest], batch["mask"][:, :longest].long()
+        masked_words: Any = getattr(module, "masked_words", None)
+        if masked_words is not None and masked_words.active:
+            from trainers.masked_words import pretraining_loss
+
+            return {"masked_words": pretraining_loss(module, ids, mask)}
+        logits = module(input_ids=ids, attention_mask=mask).logits
+        if masked_words is not None and module.training:
+            from trainers.masked_words import unused
+
+            logits = logits + unused(masked_words)
+        return logits
+
+    def loss(self, outputs: Any, batch: Batch, params: Params, state: State) -> torch.Tensor:
+        """The task's; in pre-training that of the masked words."""
+        if isinstance(outputs, Mapping):
+            found: torch.Tensor = outputs["masked_words"]
+            return found
+        return super().loss(outputs, batch, params, state)
+
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        """Of images, as `trainers.augment` does it, which takes channels first."""
+        text = "mask" in batch
+        return (super().augment if text else augment_images)(batch, params, generator)
+
+
+def _arrays(document: str, texts: list[str], length: int, pad: int) -> dict[str, Array]:
+    ids = whole_ids(document, texts, length)
+    mask = np.arange(length)[None] < np.array([len(tokens) for tokens in ids]).reshape(-1, 1)
+    return {"inputs": filled(ids, length, pad), "mask": mask}
+
+
+def _longest(document: str, texts: Iterator[str], most: int) -> int:
+    longest = 1
+    while chunk := list(islice(texts, CHUNK_ROWS)):
+        longest = max(longest, *map(len, whole_ids(document, chunk, most)))
+    return longest
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the labels of another task."""
+    labels = ("id2label", "label2id", "num_labels", "problem_type")
+    return {name: value for name, value in config.items() if name not in labels}
+
+
+def _pad_id(config: Mapping[str, Any]) -> int:
+    for name in ("pad_token_id", "eos_token_id"):
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    return 0
+
+
+def _image_facts(folder: Path, size: tuple[int, int] | None) -> State:
+    """Height, width, channels, and what the numbers are scaled by, as the model was trained."""
+    import json
+
+    config, path = hub.config_of(folder), folder / "preprocessor_config.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    side = config.get("image_size") or before.get("crop_size") or before.get("size") or 224
+    if isinstance(side, Mapping):
+        side = side.get("height") or side.get("shortest_edge") or 224
+    height, width = size or (side if isinstance(side, list) else (side, side))
+    channels = int(config.get("num_channels", 3))
+    moments = {
+        name: list(before.get(f"image_{name}") or [0.5] * channels)[:channels] for name in ("mean", "std")
+    }
+    return {"shape": [int(height), int(width), channels], "fit": "crop", **moments}
+
+
+def _head(module: Any) -> tuple[str, ...]:
+    """Names of what the task adds to the model itself."""
+    prefix = f"{module.base_model_prefix}."
+    return tuple(name for name in module.state_dict() if not name.startswith(prefix))
+
+
+def _small(state: State, params: Params) -> dict[str, Any]:
+    if params["width"] % params["heads"]:
+        raise InputError(
+            "width must be a multiple of heads",
+            f"width {params['width']}, heads {params['heads']}",
+            "choose widths and heads in the space so that every pair fits",
+            key=("width",),
+        )
+    return {
+        "model_type": "bert",
+        "vocab_size": token_count(state["tokenizer"]),
+        "hidden_size": params["width"],
+        "num_hidden_layers": params["layers"],
+        "num_attention_heads": params["heads"],
+        "intermediate_size": params["feed_forward"],
+        "max_position_embeddings": max(512, state["length"]),
+    }

@@ -1,0 +1,229 @@
+"""T5: text to text, from a small configuration or from pretrained weights.
+
+C. Raffel et al., "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer", JMLR
+21, 2020 (arXiv 1910.10683), as transformers' `T5ForConditionalGeneration`.
+
+Shapes (B pairs, S tokens of a source, T of a target, D width, V tokens of the vocabulary):
+
+    source [B, S] → encoder with relative places [B, S, D]
+    → decoder over the target so far [B, T, D] → linear [B, T, V]
+
+Without `pretrained` the vocabulary is byte-pair pieces of the training split, one for both sides. With it,
+configuration, tokenizer and weights are the folder's (or the hub's), and the structure can't be searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from trainers import hub
+from trainers.dataset import Dataset
+from trainers.errors import InputError
+from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
+from trainers.generation import Generate
+from trainers.hyperparameters import OPTIONAL, Hyperparameter
+from trainers.lora import Lora, add_lora
+from trainers.token_arrays import put_pairs, texts_of, with_end
+from trainers.tokens import BEGIN, END, SPECIAL, filled, fit_tokens, token_count, token_ids
+from trainers.words import PAD, UNKNOWN, as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from trainers.tasks import Updated
+
+_STRUCTURE = {"width", "heads", "layers", "feed_forward", "vocabulary"}
+
+
+class T5Options(Options):
+    """Fixed structure of a T5.
+
+    Attributes:
+        pretrained: a folder of transformers' T5, or its name on the hub (`t5-small`); or a safetensors file
+            of a module like this one.
+        sha256: what the pretrained weights must hash to.
+        lora: low-rank adapters beside frozen weights.
+        prefix: put before each input (`translate English to German: `).
+        max_tokens: inputs and targets are cut there.
+        generate: how texts are written, in use and for the metrics that compare texts.
+    """
+
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    lora: Lora | None = None
+    prefix: str = ""
+    max_tokens: int = Field(default=128, ge=2)
+    generate: Generate = Generate()
+
+
+class T5(Family):
+    """Text to text: translation, summaries, answers."""
+
+    name = "t5"
+    summary = "text to text by T5, from scratch or pretrained (Raffel 2020)"
+    kinds = ("pairs",)
+    tasks = ("seq2seq",)
+    Options = T5Options
+    uses = ("dropout",)
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
+        "dropout": replace(OPTIONAL["dropout"], default=0.1),
+        "width": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a token, a multiple of heads"),
+        "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
+        "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks on each side"),
+        "feed_forward": Hyperparameter(default=512, types=(int,), low=1, doc="between the two dense layers"),
+        "vocabulary": Hyperparameter(
+            default=8000, types=(int,), low=260, doc="pieces of words, the commonest first"
+        ),
+    }
+    encoding = ("vocabulary",)
+
+    options: T5Options
+
+    @property
+    def _model(self) -> str | None:
+        """The folder or name of another model, where `pretrained` is no file of this one's own weights."""
+        return None if hub.is_file(self.options.pretrained) else self.options.pretrained
+
+    def known(self) -> dict[str, Hyperparameter]:
+        """Without the structure where that is the pretrained model's."""
+        unread = _STRUCTURE if self._model else set()
+        return {name: entry for name, entry in super().known().items() if name not in unread}
+
+    def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        """`source` [N, S] and `target` [N, T], int64, each with its end."""
+        state = self._pretrained(self._model) if self._model else self._fitted(dataset, params)
+        source, target = put_pairs(
+            dataset,
+            writer,
+            state["tokenizer"],
+            end=state["end_id"],
+            most=self.options.max_tokens,
+            pad=state["pad_id"],
+            prefix=self.options.prefix,
+        )
+        return {**state, "task": "seq2seq", "length": source, "target_length": target}
+
+    def _fitted(self, dataset: Dataset, params: Params) -> State:
+        assert dataset.target is not None
+        train = dataset.splits["train"]
+        columns = (dataset.columns["input"], dataset.target)
+        texts = (text for column in columns for text in texts_of(column, train))
+        document = fit_tokens(texts, unit="pieces", size=params["vocabulary"])
+        marks = {"pad_id": PAD, "end_id": END, "begin_id": PAD, "special_ids": [UNKNOWN, BEGIN]}
+        return {"tokenizer": document, **marks}
+
+    def _pretrained(self, source: str) -> State:
+        folder = hub.folder_of(source)
+        config = hub.config_of(folder)
+        if config["model_type"] not in ("t5", "mt5", "umt5"):
+            found = f"model_type {config['model_type']}"
+            raise InputError("pretrained must be a T5", found, key=("options", "pretrained"))
+        marks = {
+            "pad_id": config.get("pad_token_id", 0),
+            "end_id": config.get("eos_token_id", 1),
+            "begin_id": config.get("decoder_start_token_id", config.get("pad_token_id", 0)),
+            "special_ids": [config.get("pad_token_id", 0)],
+        }
+        return {"tokenizer": hub.tokenizer_of(folder), "config": config, **marks}
+
+    def build(self, state: State, params: Params) -> torch.nn.Module:
+        """transformers' `T5ForConditionalGeneration`, with adapters where asked for."""
+        config = {
+            **(state.get("config") or _small(state, params)),
+            "pad_token_id": state["pad_id"],
+            "eos_token_id": state["end_id"],
+            "decoder_start_token_id": state["begin_id"],
+        }
+        module = hub.module_of("AutoModelForSeq2SeqLM", config, dropout=params["dropout"])
+        if self.options.lora is not None:
+            add_lora(module, self.options.lora, also=())
+        return module
+
+    def start(self, module: torch.nn.Module) -> None:
+        """Takes pretrained weights, and freezes parts."""
+        from trainers.pretrained import freeze
+
+        if self._model is None:
+            super().start(module)
+            return
+        hub.load_weights(module, hub.folder_of(self._model), fresh=(), sha256=self.options.sha256)
+        freeze(module, self.options.freeze)
+
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+        """Logits [B, T, V] of a decoder that is shown the target so far."""
+        import torch
+
+        source, target = self._source(module, batch["source"]), batch["target"]
+        config: Any = module.config
+        begin = torch.full_like(target[:, :1], config.decoder_start_token_id)
+        past = torch.cat([begin, target[:, :-1]], dim=1)
+        past = past.masked_fill(past < 0, config.pad_token_id)
+        return module(**source, decoder_input_ids=past, use_cache=False).logits
+
+    def judge(self, module: torch.nn.Module, batch: Batch, metrics: Updated) -> None:
+        """The loss of what it is shown, and the texts that it writes by itself."""
+        longest = batch["target"].shape[1]
+        how = self.options.generate.model_copy(update={"outputs": 1, "max_tokens": longest})
+        tokens = self._written(module, batch["source"], how)[:, 0]
+        metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
+
+    def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
+        """The column `input` as `encode` makes it."""
+        if first_missing(rows, ["input"]):
+            raise InputError("rows must have a column input", f"columns {list(rows.columns)}")
+        ids = token_ids(state["tokenizer"], [self.options.prefix + as_text(value) for value in rows["input"]])
+        length = state["length"]
+        return {"source": filled(with_end(ids, length, state["end_id"]), length, state["pad_id"])}
+
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+        """`tokens` [B, outputs, n], as written."""
+        return {"tokens": self._written(module, batch["source"], self.options.generate)}
+
+    def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
+        """A column `output`; further outputs are numbered from 2."""
+        from trainers.generation import numbered
+
+        one = super().to_user
+        return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
+
+    def _source(self, module: Any, source: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The batch without what lies beyond its longest text, and what of it is text."""
+        held = source != module.config.pad_token_id
+        longest = max(int(held.sum(dim=1).max()), 1)
+        return {"input_ids": source[:, :longest], "attention_mask": held[:, :longest].long()}
+
+    def _written(self, module: Any, source: torch.Tensor, how: Generate) -> torch.Tensor:
+        """[B, outputs, n], without the token that the decoder begins with."""
+        import torch
+
+        from trainers.generation import of_transformers
+
+        given = self._source(module, source)
+        with torch.random.fork_rng(devices=[source.device] if source.is_cuda else []):
+            torch.manual_seed(how.seed)
+            tokens: torch.Tensor = module.generate(**given, **of_transformers(how))
+        return tokens[:, 1:].reshape(len(source), how.outputs, -1)
+
+
+def _small(state: State, params: Params) -> dict[str, Any]:
+    width, heads = params["width"], params["heads"]
+    if width % heads:
+        raise InputError(
+            "width must be a multiple of heads",
+            f"width {width}, heads {heads}",
+            "choose widths and heads in the space so that every pair fits",
+            key=("width",),
+        )
+    return {
+        "model_type": "t5",
+        "vocab_size": max(token_count(state["tokenizer"]), len(SPECIAL)),
+        "d_model": width,
+        "d_kv": width // heads,
+        "d_ff": params["feed_forward"],
+        "num_layers": params["layers"],
+        "num_heads": heads,
+    }

@@ -1,0 +1,302 @@
+"""A Transformer that classifies a text, continues it, or answers it with another.
+
+A. Vaswani et al., "Attention Is All You Need", 2017 (arXiv 1706.03762).
+
+Shapes (B texts, L tokens, D width, V tokens of the vocabulary, K outputs):
+
+    tokens [B, L] → E[token] * sqrt(D) + place [B, L, D]
+    → blocks: softmax(Q K^T / sqrt(D / heads)) V in heads, then two dense layers, each added to its input
+    → text: mean over the words [B, D] → linear [B, K]
+    → corpus: each place sees those before it → E^T [B, L, V], the next token's logits
+    → pairs: a second stack sees its own past and the first one's vectors → E^T [B, T, V]
+
+Places are sinusoids, PE(p, 2i) = sin(p / 10000^(2i / D)), or learned. One table E reads and writes.
+
+A corpus comes in blocks of text. In training a stretch of `context` tokens is drawn from each block of a
+batch; on validation every token of every block is judged once, in stretches of `context` from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from trainers.dataset import Column, Dataset
+from trainers.errors import InputError
+from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
+from trainers.generation import Generate, Marks, numbered, write
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.targets import output_size, write_target
+from trainers.token_arrays import IGNORED, kept_length, put_pairs, put_rows, texts_of, with_end
+from trainers.tokens import (
+    BEGIN,
+    END,
+    Unit,
+    characters_of_tokens,
+    filled,
+    fit_tokens,
+    in_chunks,
+    token_count,
+    token_ids,
+)
+from trainers.words import PAD, UNKNOWN, as_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from trainers.tasks import Updated
+
+JUDGED_AT_ONCE = 1 << 24  # numbers of logits
+
+
+class TransformerOptions(Options):
+    """Fixed structure of a Transformer.
+
+    Attributes:
+        positions: of the tokens: sinusoids, or learned.
+        max_positions: the longest text that can be read.
+        unit: what a token is; by default words to classify, characters of a corpus, pieces of pairs.
+        max_tokens: texts and pairs are cut there.
+        generate: how text is written in use, and for the metrics that compare texts.
+    """
+
+    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    max_positions: int = Field(default=5000, ge=1)
+    unit: Unit | None = None
+    max_tokens: int = Field(default=128, ge=1)
+    generate: Generate = Generate()
+
+
+class Transformer(Family):
+    """Text classification, language models and text to text."""
+
+    name = "transformer"
+    summary = "attention over tokens: classifies, continues or answers a text (Vaswani 2017)"
+    kinds = ("corpus", "pairs", "text")
+    tasks = ("language-model", "seq2seq", "classification", "regression")
+    Options = TransformerOptions
+    uses = ("activation", "dropout")
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
+        "dropout": replace(OPTIONAL["dropout"], default=0.1),
+        "activation": replace(OPTIONAL["activation"], default="gelu"),
+        "gradient_clip": replace(TRAINING["gradient_clip"], default=1.0),
+        "width": Hyperparameter(default=128, types=(int,), low=2, doc="numbers a token, a multiple of heads"),
+        "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
+        "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks; of pairs on each side"),
+        "feed_forward": Hyperparameter(default=512, types=(int,), low=1, doc="between the two dense layers"),
+        "norm_first": Hyperparameter(
+            default=True, types=(bool,), doc="the norm before each part; false: after it, as in the paper"
+        ),
+        "context": Hyperparameter(default=64, types=(int,), low=1, doc="tokens of a corpus read at once"),
+        "vocabulary": Hyperparameter(
+            default=8000, types=(int,), low=5, doc="most entries, the commonest first; pieces at least 260"
+        ),
+    }
+    encoding = ("vocabulary",)
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "small": {"vocabulary": 100, "width": 128, "heads": 8, "feed_forward": 256, "dropout": 0.5},
+    }
+
+    options: TransformerOptions
+
+    # -- data ----------------------------------------------------------------------------------------------
+
+    def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        """Text: `inputs` [N, L]. Corpus: `inputs` and `target`, the token after each, [N, L]. Pairs:
+        `source` [N, S] and `target` [N, T], each with its end. int64, padded with 0, targets with -100."""
+        makers = {"corpus": self._encode_corpus, "pairs": self._encode_pairs, "text": self._encode_text}
+        return makers[dataset.kind](dataset, params, writer)
+
+    def _encode_text(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        column = dataset.columns["text"]
+        document = self._fitted(dataset, [column], params, "words")
+        length = kept_length(document, texts_of(column, dataset.splits["train"]), self.options.max_tokens)
+        put_rows(writer, "inputs", _filled(document, texts_of(column), length), dataset.rows, length)
+        return {"tokenizer": document, "length": length, **write_target(dataset, writer)}
+
+    def _encode_corpus(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        column = dataset.columns["text"]
+        document = self._fitted(dataset, [column], params, "characters")
+        length = max((len(t) for ids in in_chunks(document, texts_of(column)) for t in ids), default=2)
+        length = max(length - 1, 1)
+        before = ([tokens[:-1] for tokens in ids] for ids in in_chunks(document, texts_of(column)))
+        after = ([tokens[1:] for tokens in ids] for ids in in_chunks(document, texts_of(column)))
+        put_rows(writer, "inputs", (filled(ids, length) for ids in before), dataset.rows, length)
+        put_rows(writer, "target", (filled(ids, length, IGNORED) for ids in after), dataset.rows, length)
+        return {
+            "task": "language-model",
+            "tokenizer": document,
+            "token_characters": characters_of_tokens(document),
+            "special_ids": [UNKNOWN, BEGIN, END],
+        }
+
+    def _encode_pairs(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
+        assert dataset.target is not None
+        columns = [dataset.columns["input"], dataset.target]
+        document = self._fitted(dataset, columns, params, "pieces")
+        lengths = put_pairs(dataset, writer, document, end=END, most=self.options.max_tokens)
+        return {
+            "task": "seq2seq",
+            "tokenizer": document,
+            "length": lengths[0],
+            "target_length": lengths[1],
+            "end_id": END,
+            "special_ids": [UNKNOWN, BEGIN],
+        }
+
+    def _fitted(self, dataset: Dataset, columns: Sequence[Column], params: Params, unit: Unit) -> str:
+        train = dataset.splits["train"]
+        texts = (text for column in columns for text in texts_of(column, train))
+        return fit_tokens(texts, unit=self.options.unit or unit, size=params["vocabulary"])
+
+    # -- module --------------------------------------------------------------------------------------------
+
+    def build(self, state: State, params: Params) -> torch.nn.Module:
+        """One of `trainers.transformer_modules`, by the task."""
+        from trainers import transformer_modules as modules
+        from trainers.attention import BlockShape
+
+        names = ("width", "heads", "feed_forward", "dropout", "activation", "norm_first")
+        shape = BlockShape(**{name: params[name] for name in names})
+        reading = modules.Reading(
+            tokens=token_count(state["tokenizer"]),
+            places=self.options.max_positions,
+            learned_places=self.options.positions == "learned",
+            layers=params["layers"],
+        )
+        longest = max(state.get("length", 1), state.get("target_length", 1))
+        if state["task"] == "language-model":
+            longest = params["context"]
+        if longest > self.options.max_positions:
+            raise InputError(
+                f"max_positions must reach {longest} tokens", f"{self.options.max_positions}",
+                "raise it, or cut texts by options.max_tokens", key=("options", "max_positions"),
+            )  # fmt: skip
+        if state["task"] == "language-model":
+            return modules.Continuation(reading, shape, params["context"])
+        if state["task"] == "seq2seq":
+            return modules.Answering(reading, shape, state["target_length"])
+        return modules.Classifier(reading, shape, output_size(state))
+
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+        """Logits: [B, K] of a text, [B, L, V] of a corpus, [B, T, V] of pairs."""
+        if "source" in batch:
+            return module(batch["source"], batch["target"])
+        context = getattr(module, "context", None)
+        inputs = batch["inputs"]
+        if context is None or inputs.shape[1] <= context:
+            return module(inputs)
+        windows = module(_windows(inputs, context, PAD))
+        return windows.reshape(len(inputs), -1, windows.shape[-1])[:, : inputs.shape[1]]
+
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        """Of a corpus: a stretch of `context` tokens drawn from each block."""
+        if "source" not in batch and batch["target"].dim() == 2:
+            return _stretch(batch, params["context"], generator)
+        return super().augment(batch, params, generator)
+
+    def judge(self, module: Any, batch: Batch, metrics: Updated) -> None:
+        """Every token of a corpus once; of pairs also the texts that the model writes by itself."""
+        import torch
+
+        if "source" in batch:
+            tokens = self._written(module, batch["source"], self.options.generate, module.longest)[:, 0]
+            metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
+        elif batch["target"].dim() == 2:
+            inputs = _windows(batch["inputs"], module.context, PAD)
+            target = _windows(batch["target"], module.context, IGNORED)
+            held = (target != IGNORED).any(dim=1).nonzero()[:, 0]
+            size = max(1, JUDGED_AT_ONCE // (module.context * module.embedding.tokens.num_embeddings))
+            for some in torch.split(held, size):
+                metrics.update(module(inputs[some]), {"target": target[some]})
+        else:
+            super().judge(module, batch, metrics)
+
+    # -- use -----------------------------------------------------------------------------------------------
+
+    def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
+        """The column `text` (of pairs `input`) as `encode` makes it; of a corpus, prompts of any length."""
+        pairs = state["task"] == "seq2seq"
+        name = "input" if pairs else "text"
+        if first_missing(rows, [name]):
+            raise InputError(f"rows must have a column {name}", f"columns {list(rows.columns)}")
+        ids = [
+            tokens or [UNKNOWN] for tokens in token_ids(state["tokenizer"], [as_text(v) for v in rows[name]])
+        ]
+        if pairs:
+            return {"source": filled(with_end(ids, state["length"], END), state["length"])}
+        length = state.get("length") or max((len(tokens) for tokens in ids), default=1)
+        return {"inputs": filled(ids, length)}
+
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+        """What was written, `tokens` [B, outputs, n]; of a text its logits."""
+        how = self.options.generate
+        if state["task"] == "seq2seq":
+            return {"tokens": self._written(module, batch["source"], how, how.max_tokens)}
+        if state["task"] == "language-model":
+            return {"tokens": self._continued(module, batch["inputs"], how)}
+        return self.outputs(module, batch)
+
+    def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
+        """Labels or numbers; or a column of text, further outputs numbered from 2."""
+        if not isinstance(outputs, Mapping) or outputs["tokens"].dim() == 2:
+            return super().to_user(outputs, state)
+        one = super().to_user
+        return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
+
+    def _written(self, module: Any, source: torch.Tensor, how: Generate, most: int) -> torch.Tensor:
+        from trainers.transformer_modules import Answered
+
+        how = how.model_copy(update={"max_tokens": min(most, self.options.max_positions)})
+        marks = Marks(pad=PAD, end=END, never=(PAD, UNKNOWN, BEGIN))
+        tokens = write(Answered(module, source), len(source), how, marks, str(source.device))
+        return tokens.view(len(source), how.outputs, -1)
+
+    def _continued(self, module: Any, prompts: torch.Tensor, how: Generate) -> torch.Tensor:
+        """Prompts of one length at a time: what is written must not depend on its neighbours' padding."""
+        import torch
+
+        from trainers.transformer_modules import Continued
+
+        lengths = (prompts != PAD).sum(dim=1)
+        written = torch.full((len(prompts), how.outputs, how.max_tokens), PAD, device=prompts.device)
+        marks = Marks(pad=PAD, end=None, never=(PAD, UNKNOWN, BEGIN, END))
+        for length in sorted(set(lengths.tolist())):
+            rows = (lengths == length).nonzero()[:, 0]
+            model = Continued(module, prompts[rows, : max(length, 1)])
+            tokens = write(model, len(rows), how, marks, str(prompts.device))
+            written[rows] = tokens.view(len(rows), how.outputs, -1)
+        return written
+
+
+def _filled(document: str, texts: Iterator[str], length: int) -> Iterator[Array]:
+    for ids in in_chunks(document, texts):
+        yield filled([tokens or [UNKNOWN] for tokens in ids], length)
+
+
+def _windows(x_BL: torch.Tensor, context: int, fill: int) -> torch.Tensor:
+    """[B, L] as stretches one after another, [B * ceil(L / context), context]."""
+    from torch.nn import functional
+
+    lacking = -x_BL.shape[1] % context
+    return functional.pad(x_BL, (0, lacking), value=fill).reshape(-1, context)
+
+
+def _stretch(batch: Batch, context: int, generator: torch.Generator) -> Batch:
+    """`context` tokens of each row from a place drawn anew; shorter rows as a whole."""
+    import torch
+    from torch.nn import functional
+
+    inputs, target = batch["inputs"], batch["target"]
+    lacking = max(0, context - inputs.shape[1])
+    inputs = functional.pad(inputs, (0, lacking), value=PAD)
+    target = functional.pad(target, (0, lacking), value=IGNORED)
+    beyond = ((target != IGNORED).sum(dim=1) - context).clamp(min=0)
+    drawn = torch.rand(len(inputs), generator=generator, device=inputs.device)
+    first = (drawn * (beyond + 1)).long()
+    places = first[:, None] + torch.arange(context, device=inputs.device)
+    return {**batch, "inputs": inputs.gather(1, places), "target": target.gather(1, places)}

@@ -100,8 +100,8 @@ class CoordinatorActor:
 
     def enter(self, hello: LaneHello, handle: Any = None) -> None:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
-        self._call(lambda core: core.enter(hello))  # first: it may ask what became of the former process
         self._handles[hello.lane] = handle
+        self._call(lambda core: core.enter(hello))
 
     @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
     def run_began(self, run: str, controller: Any) -> None:
@@ -238,9 +238,9 @@ class CoordinatorActor:
     def _alive(self, hello: LaneHello) -> bool:
         return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
 
-    def _starved(self, lane: str) -> bool:
-        handle = self._handles.get(lane)
-        return self._kernel_kills.recent() or (handle is not None and ended_by_ray_for_memory(handle))
+    def _starved(self, hello: LaneHello) -> bool:
+        here = hello.host == self._host
+        return (here and self._kernel_kills.recent()) or ended_by_ray_for_memory(hello.facts.get("actor", ""))
 
     def _end_process(self, hello: LaneHello) -> None:
         if hello.host == self._host and process_started_at(hello.pid) == hello.pid_started_at:

@@ -45,7 +45,7 @@ class Coordinator:
         resources: Mapping[str, Resources] | None = None,
         same_driver: bool = False,
         clock: Callable[[], float] = time.time,
-        starved: Callable[[str], bool] = lambda lane: False,
+        starved: Callable[[LaneHello], bool] = lambda hello: False,
     ) -> None:
         """Takes over from what the ledger says.
 
@@ -57,7 +57,7 @@ class Coordinator:
                 share lanes.
             same_driver: an earlier coordinator of this driver died; its lanes live and their attempts go on.
             clock: seconds since 1970.
-            starved: whether the process that a lane had was ended because memory ran out.
+            starved: whether a process that is gone was ended because memory ran out.
         """
         self._starved = starved
         self._ledger, self._epoch, self._role, self._lanes_planned = ledger, epoch, role, lanes
@@ -79,8 +79,9 @@ class Coordinator:
     def enter(self, hello: LaneHello) -> None:
         """A lane's process is there. One that had the slot before it is gone, and its attempt with it."""
         self.settle()
+        former = self._roster.holder(hello.lane)
         if self._roster.enter(hello):
-            self._lose(hello.lane, "its process ended")
+            self._lose(hello.lane, "its process ended", former)
         self._commit()
 
     def next_attempts(
@@ -145,8 +146,8 @@ class Coordinator:
             alive: whether a lane's process is known to exist (True where that can't be seen from here).
         """
         self.settle()
-        for lane, why in self._roster.look(self.spec.limits.lease_s, alive):
-            self._lose(lane, why)
+        for gone, why in self._roster.look(self.spec.limits.lease_s, alive):
+            self._lose(gone.lane, why, gone)
         self._answer_requests()
         self._count_spending(self._clock())
         if self.state == "running" and self.done:
@@ -327,9 +328,9 @@ class Coordinator:
         if self.spec.warm_start:
             self._set_facts(warm_started=taught)
 
-    def _lose(self, lane: str, why: str) -> None:
+    def _lose(self, lane: str, why: str, process: LaneHello | None) -> None:
         for running in [r for r in self._attempts.running.values() if r.lane == lane]:
-            if self._starved(lane):
+            if process is not None and self._starved(process):
                 why = "its process was ended since memory ran out"
                 self._attempts.fail(running, "out-of-memory", why, killed=True)
             else:

@@ -31,6 +31,11 @@ class Roster:
         """How many lanes are in."""
         return len(self._lanes)
 
+    def holder(self, lane: str) -> LaneHello | None:
+        """The process that has the slot."""
+        known = self._lanes.get(lane)
+        return known.hello if known else None
+
     def enter(self, hello: LaneHello) -> bool:
         """Gives the slot to a process that has just begun. True: another one had it, and is gone."""
         known = self._lanes.get(hello.lane)
@@ -53,7 +58,7 @@ class Roster:
         """The slot is free."""
         self._lanes.pop(lane, None)
 
-    def look(self, lease_s: float, alive: Callable[[LaneHello], bool]) -> Iterator[tuple[str, str]]:
+    def look(self, lease_s: float, alive: Callable[[LaneHello], bool]) -> Iterator[tuple[LaneHello, str]]:
         """Frees the slots of processes that ended or fell silent; gives each with the reason.
 
         Lanes are not to blame for silence while this process itself could not listen: it was stopped,
@@ -66,12 +71,12 @@ class Roster:
             silent_s = now - entry.heard_at
             if not alive(entry.hello):
                 self.leave(entry.hello.lane)
-                yield entry.hello.lane, "its process ended"
+                yield entry.hello, "its process ended"
             elif silent_s > lease_s:
                 self._given_up.add(_process(entry.hello))
                 self._lost.append(entry.hello)
                 self.leave(entry.hello.lane)
-                yield entry.hello.lane, f"no heartbeat for {silent_s:.0f} s (limits.lease)"
+                yield entry.hello, f"no heartbeat for {silent_s:.0f} s (limits.lease)"
 
     def take_lost(self) -> list[LaneHello]:
         """Processes that were given up and must end, once."""

@@ -8,11 +8,13 @@ replaces a dead worker alone.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray._raylet import PlacementGroupID
+from ray.exceptions import OutOfMemoryError, RayActorError
 from ray.train import RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
@@ -20,8 +22,15 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2._internal.execution.controller.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+from ray.train.v2._internal.execution.worker_group import DefaultPlacementGroupHandle
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from infra.errors import ClusterUnavailable
 
@@ -44,7 +53,33 @@ class LaneBackendConfig(BackendConfig):  # type: ignore[misc]
         return LaneBackend
 
 
-class LaneGroup(WorkerGroup):  # type: ignore[misc]
+class NamedGroup(WorkerGroup):  # type: ignore[misc]
+    """A worker group whose placement group bears its run's name, by which the driver can free it.
+
+    Ray frees one only when the actor that made it and the whole job are gone: the resources of a run whose
+    controller was killed would stay taken. Its own cleaner needs the dashboard to see such a death.
+    """
+
+    def _create_placement_group(self, scaling_config: ScalingConfig, worker_group_context: Any) -> Any:
+        if scaling_config.use_tpu:
+            return super()._create_placement_group(scaling_config, worker_group_context)
+        made = placement_group(
+            bundles=[worker_group_context.resources_per_worker] * worker_group_context.num_workers,
+            strategy=worker_group_context.placement_strategy,
+            bundle_label_selector=worker_group_context.label_selector,
+            name=f"{self._train_run_context.run_config.name}/{uuid.uuid4().hex[:8]}",
+        )
+        return DefaultPlacementGroupHandle(made)
+
+
+def free_places(run: str) -> None:
+    """Gives back what a run that has ended left taken."""
+    for place, known in placement_group_table().items():
+        if known["name"].startswith(f"{run}/") and known["state"] != "REMOVED":
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(place))))
+
+
+class LaneGroup(NamedGroup):
     """A worker group in which several workers may die at once.
 
     Before it replaces one, Ray asks all others to clear their results, and takes a second dead one among
@@ -62,7 +97,7 @@ class LaneGroup(WorkerGroup):  # type: ignore[misc]
 def _answers(group: Any) -> bool:
     try:
         ray.get([worker.actor.clear_result_queue.remote() for worker in group.get_workers()])
-    except RayActorError:
+    except (RayActorError, OutOfMemoryError):  # ended for memory, an actor's death is no RayActorError
         return False
     return True
 
@@ -81,9 +116,8 @@ class RunBegins(ControllerCallback):  # type: ignore[misc]
         self._name, self._coordinator, self._independent = name, coordinator, independent
 
     def after_controller_start(self, train_run_context: Any) -> None:
-        """Makes the controller known, and makes it use `LaneGroup`."""
-        if self._independent:
-            TrainController.worker_group_cls = LaneGroup
+        """Makes the controller known, and makes it use our worker groups."""
+        TrainController.worker_group_cls = LaneGroup if self._independent else NamedGroup
         controller = ray.get_runtime_context().current_actor
         ray.get(self._coordinator.run_began.remote(self._name, controller), timeout=ANSWER_LIMIT_S)
 
@@ -99,6 +133,7 @@ def check_surface() -> None:
         and hasattr(TrainController, "_replace_bad_workers")
         and hasattr(TrainController, "worker_group_cls")
         and hasattr(WorkerGroup, "replace_replica_group")
+        and hasattr(WorkerGroup, "_create_placement_group")
         and hasattr(DataParallelTrainer, "_create_default_callbacks")
         and hasattr(DataParallelTrainer, "_initialize_and_run_controller")
     ):

@@ -279,6 +279,7 @@ class _Driver:
     def _keep_runs(self, standing: Standing) -> None:
         for run in [run for run in self._runs if not run.alive]:
             self._runs.remove(run)
+            run.free()
             self._judge(run)
         self._look_for_nodes()
         running = [run.plan for run in self._runs]

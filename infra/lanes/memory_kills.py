@@ -6,27 +6,26 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-ASK_LIMIT_S = 2.0
 RECENT_S = 10.0
 
 
-def ended_by_ray_for_memory(handle: Any) -> bool:
-    """Whether Ray ended this actor's process since its node ran out of memory.
+def ended_by_ray_for_memory(actor_id: str) -> bool:
+    """Whether Ray ended the process of this actor since its node ran out of memory.
 
-    Ray keeps why an actor died, and answers each call to it with that.
+    Asked of Ray's table of actors: a coordinator that was started anew has no handle of the lane any more,
+    and Ray's monitor ends it, as an actor that can be started again, together with the one at fault.
     """
-    import ray
-    from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayError
+    import ray._private.state
+    from ray.exceptions import RayError
 
-    try:
-        ray.get(handle.__ray_ready__.remote(), timeout=ASK_LIMIT_S)
-    except OutOfMemoryError:
-        return True
-    except (GetTimeoutError, RayError):
+    if not actor_id:
         return False
-    return False
+    try:
+        known = ray._private.state.actors(actor_id)
+    except (RayError, RuntimeError):  # the head is away
+        return False
+    return bool(known) and bool(known["DeathCause"].HasField("oom_context"))
 
 
 class KernelKills:

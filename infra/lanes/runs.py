@@ -50,6 +50,12 @@ class LaneRun:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def free(self) -> None:
+        """Gives back what the run, which has ended, left taken."""
+        from infra.lanes.backend import free_places
+
+        free_places(self.name)
+
     def _fit(self) -> None:
         try:
             self._trainer().fit()

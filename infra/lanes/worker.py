@@ -13,7 +13,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,7 +80,10 @@ def _hello(settings: LaneSettings, ranks: Ranks) -> LaneHello:
     return LaneHello(
         lane=f"{settings.run}-{slot}", shape=settings.shape, host=socket.gethostname(), pid=pid,
         pid_started_at=process_started_at(pid) or 0.0,
-        facts={"workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0},
+        facts={
+            "workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0,
+            "actor": ray.get_runtime_context().get_actor_id(),
+        },
     )  # fmt: skip
 
 
@@ -280,6 +283,8 @@ class Watch:
         if silent_s <= self._stall_s:
             return
         stands = place_of(self._training)
+        if self._ranks.world_size == 1:
+            stands = replace(stands, waits=False)
         if not stands.waits or silent_s > self._stall_s + COLLECTIVE_GRACE_S:
             self._give_up(now[0], silent_s, stands)
 

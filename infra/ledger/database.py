@@ -114,8 +114,8 @@ def _check_file(path: Path, *, create: bool) -> None:
     restore = f"restore {path} from a copy, or move it away to start anew"
     size = _settled_size(path)
     if size < SMALLEST_PAGE:
-        found = f"an empty file {path}" if size == 0 else f"{path} of {size} bytes"
-        raise LedgerDamaged("the ledger must be whole", found, restore)
+        what = f"an empty file {path}" if size == 0 else f"{path} of {size} bytes"
+        raise LedgerDamaged("the ledger must be whole", what, restore)
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         try:

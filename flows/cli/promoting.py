@@ -180,6 +180,4 @@ def adopt(model: Model, reason: Reason = "", registry: At = None, json: Json = F
         note(f"{result.model}: the champion is where its history has it, so there is nothing to adopt")
     else:
         at = "nowhere" if result.version is None else f"version {result.version}"
-        note(
-            f"{result.model}: the champion is {at} now, and its history says so (entry {result.entry})"
-        )
+        note(f"{result.model}: the champion is {at} now, and its history says so (entry {result.entry})")

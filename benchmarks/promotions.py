@@ -84,9 +84,8 @@ def main() -> None:
     parser.add_argument("--skill", type=float, default=0.88)
     parser.add_argument("--seed", type=int, default=0)
     found = simulated(**vars(parser.parse_args()))
-    print(
-        f"{found.promotions} promotions: moved for no gain {found.false_moves:.1%}, for the gain {found.true_moves:.1%}"
-    )
+    rates = f"moved for no gain {found.false_moves:.1%}, for the gain {found.true_moves:.1%}"
+    print(f"{found.promotions} promotions: {rates}")
 
 
 if __name__ == "__main__":

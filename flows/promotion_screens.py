@@ -129,7 +129,7 @@ def _by(entry: Entry, result: History) -> str:
 def _state(result: History) -> str:
     return {
         "cut-off": "the last move was cut off; the next command about this model finishes it",
-        "foreign": "somebody moved the champion by hand: `velodrome adopt` accepts that, `rollback` goes back",
+        "foreign": "somebody moved the champion by hand: `velodrome adopt` accepts it, `rollback` undoes it",
         "unknown": "the champion was set by hand before there was a history: `velodrome adopt` accepts it",
     }[result.state]
 

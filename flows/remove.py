@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.naming import find
 from flows.ownership import living_owner, owned, taken
@@ -16,6 +16,9 @@ from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Batch, Ledger
+
+if TYPE_CHECKING:
+    from infra.tracking.client import Tracking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +110,9 @@ def _delete(folder: Path) -> None:
 def _forget_runs(row: SweepRow, home: Home) -> None:
     """Marks the sweep's runs as deleted in MLflow, its parent run among them.
 
+    Runs that a registered version came from stay: a champion's history must lead somewhere, and what is
+    marked as deleted is what `mlflow gc` takes away for good.
+
     Raises:
         Unavailable: tracking is away; nothing else was removed yet.
     """
@@ -120,9 +126,10 @@ def _forget_runs(row: SweepRow, home: Home) -> None:
     outbox = Outbox(home.outbox, uri, sweep_identity(row))
     try:
         tracking = connect(uri)
+        registered = _registered_runs(tracking)
         for sent in outbox.runs().values():
             with suppress(Missing):
-                if sent.run_id:
+                if sent.run_id and sent.run_id not in registered:
                     tracking.call("delete_run", sent.run_id)
         outbox.forget()
     except TrackingTrouble as error:
@@ -131,3 +138,15 @@ def _forget_runs(row: SweepRow, home: Home) -> None:
         ) from error
     finally:
         outbox.close()
+
+
+def _registered_runs(tracking: Tracking) -> set[str]:
+    """Runs that registered versions of any model came from."""
+    found: set[str] = set()
+    token: str | None = None
+    while True:
+        page = tracking.call("search_model_versions", max_results=1000, page_token=token)
+        found |= {version.run_id for version in page if version.run_id}
+        token = page.token
+        if not token:
+            return found

@@ -94,4 +94,8 @@ def _post(url: str, text: str) -> str:
         return f"not notified: {error.must}"
     except requests.RequestException as error:
         return f"not notified: the webhook: {type(error).__name__}"
-    return "" if answer.ok else f"not notified: the webhook answered {answer.status_code}"
+    return (
+        ""
+        if answer.status_code in range(200, 300)
+        else f"not notified: the webhook answered {answer.status_code}"
+    )

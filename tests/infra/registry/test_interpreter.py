@@ -28,6 +28,7 @@ class Canary:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*inferred as AnyType:UserWarning")
 def test_it_loads_and_predicts_in_a_new_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow.pyfunc
 

@@ -1,0 +1,192 @@
+"""The commands as people type them: status, table, document, and what a file's fault reads like."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.policy_schema import Notify
+from flows.promotion import promoter
+from flows.promotion.notifying import ALLOWED, check_webhook, notify
+from flows.remove import remove
+from infra.errors import WrongInput
+from infra.registry.records import EXPERIMENT
+from tests.flows.conftest import Ended
+from tests.flows.promotion.conftest import Shop, ask_here
+
+Velodrome = Callable[..., Ended]
+
+
+def promote(shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch, *words: str) -> Ended:
+    """`velodrome promote`, with models asked in this process."""
+    from flows import promote as verb
+
+    class Quick(promoter.Promoter):
+        def __init__(self, **given: Any) -> None:
+            super().__init__(use=ask_here, **given)
+
+    monkeypatch.setattr(verb, "Promoter", Quick)
+    return velodrome("promote", *words)
+
+
+def test_promote_refuse_history_and_rollback(
+    shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.sweep("one", skill=0.85)
+    first = promote(shop, velodrome, monkeypatch, "one", "--reason", "the first")
+    assert first.status == 0
+    assert "shop/1 is the champion of shop now, the first champion" in first.out
+    assert "the defaults, for the model has no policy" in first.out
+    shop.sweep("two", skill=0.7, seed=2)
+    refused = promote(shop, velodrome, monkeypatch, "two")
+    assert refused.status == 3
+    assert "refused: version 1 stays the champion" in refused.out
+    assert "must pass every gate of shop" in refused.err
+    shop.sweep("three", skill=0.97, seed=3)
+    moved = promote(shop, velodrome, monkeypatch, "three", "--json")
+    document = json.loads(moved.out)
+    assert (moved.status, document["outcome"], document["version"], document["former"]) == (0, "moved", 3, 1)
+    told = velodrome("history", "shop", "--verify")
+    assert (told.status, "promotion 1 → 3" in told.out, "3 entries hold together" in told.out) == (
+        0,
+        True,
+        True,
+    )
+    back = velodrome("rollback", "shop", "--json")
+    assert (back.status, json.loads(back.out)["version"]) == (0, 1)
+    entries = json.loads(velodrome("history", "shop", "--json").out)["entries"]
+    assert [entry["kind"] for entry in entries] == ["promotion", "refusal", "promotion", "rollback"]
+    assert entries[1]["document"]["findings"]
+    assert velodrome("adopt", "shop").status == 0
+    assert velodrome("history", "shp").status == 2
+    assert "did you mean shop" in velodrome("history", "shp").err
+
+
+BAD = {
+    "margn: 1\n": ("line 1: margn", "key that Velodrome knows"),
+    "compare: {confidence: 2}\n": ("line 1: compare.confidence", "less than 1"),
+    "min_examples: 10\nmetrics: {accuracy: {}}\n": ("line 2: metrics.accuracy", "at_least or at_most"),
+    "notify: {webhook: 'http://169.254.169.254/'}\n": ("line 1: notify.webhook", "https"),
+    "evaluation: {data: {source: 'csv:nowhere.csv'}}\n": ("evaluation.data", "nowhere.csv"),
+    "- a\n": ("line 1: a policy must be a mapping", ""),
+    "a: &x 1\n": ("line 1", "anchors"),
+}
+
+
+@pytest.mark.parametrize("text", BAD)
+def test_a_wrong_policy_is_refused_with_its_line(shop: Shop, velodrome: Velodrome, text: str) -> None:
+    Path("policy.yaml").write_text(text)
+    ended = velodrome("policy", "shop", "--set", "policy.yaml")
+    assert ended.status == 2
+    for part in BAD[text]:
+        assert part in ended.err
+    assert shop.mover.records.read().texts == ()
+
+
+def test_a_policy_is_set_shown_and_holds_the_fingerprint(shop: Shop, velodrome: Velodrome) -> None:
+    assert "has no policy; these defaults hold" in velodrome("policy", shop_model(shop)).out
+    (Path.cwd() / "rows.csv").write_text(shop.rows.read_text())
+    Path("policy.yaml").write_text(
+        "metrics: {accuracy: {at_least: 0.9}}\nlimits: {latency_ms: 20, size_bytes: 1MiB}\n"
+        "evaluation: {data: {source: 'csv:rows.csv', columns: {target: label}}}\n"
+    )
+    ended = velodrome("policy", "shop", "--set", "policy.yaml", "--reason", "agreed on Monday", "--json")
+    document = json.loads(ended.out)
+    assert document["policy"]["evaluation"]["fingerprint"] == shop.dataset.fingerprint
+    assert document["policy"]["limits"]["size_bytes"] == 1 << 20
+    assert "agreed on Monday" in velodrome("history", "shop").out
+    assert "{accuracy: {at_least: 0.9}}" in velodrome("policy", "shop").out
+
+
+def shop_model(shop: Shop) -> str:
+    """The model, once it is registered."""
+    shop.registry.ensure_model("shop")
+    return "shop"
+
+
+def test_a_removed_sweep_leaves_what_the_history_leads_to(shop: Shop) -> None:
+    shop.promote(shop.sweep("one"))
+    version = shop.registry.version("shop", 1)
+    assert version is not None
+    remove("one", home=shop.home, agree=lambda removal: True, tracking=True)
+    assert shop.registry.call("get_run", version.run_id).info.lifecycle_stage == "active"
+    experiment = shop.registry.call("get_experiment_by_name", EXPERIMENT)
+    runs = shop.registry.call("search_runs", [experiment.experiment_id])
+    assert {run.info.lifecycle_stage for run in runs} == {"active"}
+    assert len(runs) == 2
+
+
+WEBHOOKS = {
+    "https://example.org/x": True,
+    "http://127.0.0.1:9/x": True,
+    "http://localhost/x": True,
+    "http://example.org/x": False,
+    "https://ada:word@example.org/": False,
+    "ftp://example.org/": False,
+    "https://example.org/#x": False,
+    "https:///x": False,
+    "http://127.0.0.1.example.org/": False,
+    "file:///etc/passwd": False,
+}
+
+
+@pytest.mark.parametrize("url", WEBHOOKS)
+def test_where_a_webhook_may_go(url: str) -> None:
+    if WEBHOOKS[url]:
+        check_webhook(url)
+    else:
+        with pytest.raises(WrongInput):
+            check_webhook(url)
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, list[bytes]]]:
+    """An address, and what was posted there; it answers with a redirect that must not be followed."""
+    got: list[bytes] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(204 if self.path == "/ok" else 307)
+            self.send_header("Location", "/ok")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", got
+        server.shutdown()
+        thread.join(5)
+
+
+def test_a_webhook_is_told_once_and_follows_no_redirect(listener: tuple[str, list[bytes]]) -> None:
+    url, got = listener
+    assert notify(Notify(webhook=f"{url}/ok"), "moved", {"model": "shop"}) == ""
+    assert json.loads(got[0]) == {"model": "shop"}
+    assert "307" in notify(Notify(webhook=f"{url}/away"), "moved", {})
+    assert len(got) == 2
+    assert notify(Notify(webhook=f"{url}/ok", on=["refused"]), "moved", {}) == ""
+    assert len(got) == 2
+
+
+def test_a_command_runs_only_where_this_machine_allows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"import sys; open({str(tmp_path / 'told')!r}, 'w').write(sys.stdin.read())"
+    wanted = Notify(command=[sys.executable, "-c", code])
+    assert ALLOWED in notify(wanted, "moved", {"model": "shop"})
+    assert not (tmp_path / "told").exists()
+    monkeypatch.setenv(ALLOWED, sys.executable)
+    assert notify(wanted, "moved", {"model": "shop"}) == ""
+    assert json.loads((tmp_path / "told").read_text()) == {"model": "shop"}
+    assert "ended with" in notify(Notify(command=[sys.executable, "-c", "exit(3)"]), "moved", {})

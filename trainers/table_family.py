@@ -6,12 +6,12 @@ Shape legend: N rows, F numbers, K categories a row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from trainers.dataset import Dataset
+from trainers.dataset import Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State
 from trainers.targets import write_target
@@ -38,7 +38,7 @@ class TableOptions(Options):
 class TableFamily(Family):
     """A family that reads `numbers` and `categories` of a table's rows."""
 
-    kinds = ("table",)
+    kinds: ClassVar[tuple[Kind, ...]] = ("table",)
 
     def check(self, dataset: Dataset) -> None:
         """As `Family.check`; class weights need classes.

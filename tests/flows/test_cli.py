@@ -28,6 +28,7 @@ COMMANDS = [
     "show",
     "logs",
     "compare",
+    "report",
     "extend",
     "retry",
     "stop",

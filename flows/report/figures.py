@@ -86,10 +86,9 @@ def expected_figure(material: Material) -> Figure | None:
         values = values_for_expectation(material.of(family.name), goal)
         if len(values) < 2:
             continue
-        found = expected_best(values, goal.direction)
-        places = thinned(range(len(values)), MOST_STEPS)
-        x = [place + 1 for place in places]
-        mean, off = [found.means[p] for p in places], [found.deviations[p] for p in places]
+        x = thinned(range(1, len(values) + 1), MOST_STEPS)
+        found = expected_best(values, goal.direction, x)
+        mean, off = list(found.means), list(found.deviations)
         upper, lower = ([m + s * o for m, o in zip(mean, off, strict=True)] for s in (1, -1))
         means += mean
         group = {"legendgroup": f"f{index}"}

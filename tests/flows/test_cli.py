@@ -29,6 +29,7 @@ COMMANDS = [
     "show",
     "logs",
     "compare",
+    "report",
     "export",
     "extend",
     "retry",

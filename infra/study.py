@@ -117,6 +117,9 @@ class Studies:
             datetime_complete=None, params={}, distributions={}, user_attrs={}, system_attrs=fixed,
             intermediate_values={},
         )  # fmt: skip
+        # As `study.ask` does: else each thread goes on with the trials that it saw at its first question, and
+        # what the sampler answers depends on the thread that happens to ask.
+        study._thread_local.cached_all_trials = None
         study_id = self._storage.get_study_id_from_name(study.study_name)
         trial_id = self._storage.create_new_trial(study_id, template_trial=template)
         trial = optuna.trial.Trial(study, trial_id)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,25 +36,30 @@ def main(words: Sequence[str] | None = None) -> int:
     if asked.into is not None:
         run_here(chosen[0], Pace(fast=asked.fast), asked.into)
         return 0
-    results = list(_run(chosen, asked.repeat, Pace(fast=asked.fast)))
+    results: list[Result] = []
+    for result in _run(chosen, asked.repeat, Pace(fast=asked.fast)):
+        results.append(result)
+        _keep(results, asked)
     print(as_text(results))
+    return 0 if all(result.passed for result in results) else 1
+
+
+def _keep(results: Sequence[Result], asked: argparse.Namespace) -> None:
+    """Writes what there is so far: a run that is ended in its midst has not been for nothing."""
     if asked.json is not None:
         document = [{**asdict(result), "passed": result.passed} for result in results]
         asked.json.write_text(json.dumps(document, indent=1) + "\n")
     if asked.markdown is not None:
         into_page(asked.markdown, results)
-    return 0 if all(result.passed for result in results) else 1
 
 
-def _run(chosen: Sequence[Case], repeat: int, pace: Pace) -> list[Result]:
-    results = []
+def _run(chosen: Sequence[Case], repeat: int, pace: Pace) -> Iterator[Result]:
     for case in chosen:
         for _ in range(repeat):
             result = run_case(case, pace)
             verdict = "holds" if result.passed else f"FAILED {result.broken}"
             print(f"{case.id} {verdict} ({result.seconds:.0f} s)", file=sys.stderr, flush=True)
-            results.append(result)
-    return results
+            yield result
 
 
 def _described(case: Case) -> str:

@@ -214,8 +214,7 @@ def _frozen(folder: Path, *, awake: bool) -> tuple[float, float]:
     until(lambda: first().ended_at is not None, patient(20))
     assert first().outcome == "worker-died"
     assert "limits.lease" in first().detail
-    if awake:
-        until(lambda: _others(stage, victim.number, pid) != [], patient(90))
+    if awake:  # before Ray finds out too, and ends it
         assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
         os.kill(pid, signal.SIGCONT)
     until(lambda: not _lives(pid), patient(20))

@@ -1,0 +1,41 @@
+"""What a sampler answers depends on the study's content alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from infra.study import Studies
+from tests.infra.conftest import family, score, sweep
+
+TRIALS = 24
+# Its first questions come before it has the trials that it needs: what it then knew must not stay.
+SAMPLER = {"name": "tpe", "n_startup_trials": 12}
+
+
+def asked(studies: Studies, number: int, threads: list[ThreadPoolExecutor]) -> dict[str, Any]:
+    """One question, asked by the thread whose turn it is, and its answer's value told."""
+    thread = threads[number % len(threads)]
+    noop = family(trials=TRIALS, sampler=SAMPLER)
+    study_number, params = thread.submit(studies.ask, noop, number, 1).result()
+    value = score(params, 4)
+    studies.report("noop", study_number, 4, value)
+    studies.tell("noop", study_number, "complete", [value])
+    return params
+
+
+def test_whichever_thread_asks_and_however_often_it_was_replayed_the_answer_is_the_same() -> None:
+    """The actor asks from several threads; a replay begins with none of what a thread remembers."""
+    spec = sweep(family(trials=TRIALS, sampler=SAMPLER))
+    threads = [ThreadPoolExecutor(1) for _ in range(3)]
+    one, several = Studies(spec, ()), Studies(spec, ())
+    records: list[str] = []
+    replayed = []
+    for number in range(TRIALS):
+        fresh = Studies(spec, records)  # each question to a study that was just replayed
+        replayed.append(asked(fresh, number, threads[:1]))
+        records += fresh.journal.take()
+    assert [asked(one, number, threads[:1]) for number in range(TRIALS)] == replayed
+    assert [asked(several, number, threads) for number in range(TRIALS)] == replayed
+    for thread in threads:
+        thread.shutdown()

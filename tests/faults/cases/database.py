@@ -133,7 +133,7 @@ def another_schema(folder: Path, pace: Pace) -> Outcome:
 
 @case("F22", "the clock is an hour wrong, and jumps", fast=True)
 def wrong_clock(folder: Path, pace: Pace) -> Outcome:
-    """No lane is taken for stale, no budget for used up, no time is negative; all else is as in a quiet run."""
+    """No lane is taken for stale, no budget for used up, no time is negative; the end is a quiet run's."""
     spec = sweep(family(trials=8, sampler={"name": "tpe"}), minutes=5.0)
     quiet, bench = Bench(folder / "quiet"), Bench(folder / "wrong", steady=Clock())
     drive(quiet.begin(spec), hello())

@@ -32,10 +32,16 @@ class Attempts:
     """The running attempts of one sweep. Changes go into `batch`, which its owner commits."""
 
     def __init__(
-        self, spec: SweepSpec, book: Book, studies: Studies | None, clock: Callable[[], float]
+        self,
+        spec: SweepSpec,
+        book: Book,
+        studies: Studies | None,
+        clock: Callable[[], float],
+        steady: Callable[[], float],
     ) -> None:
         """Starts with nothing under way."""
-        self._spec, self._book, self._studies, self._clock = spec, book, studies, clock
+        self._spec, self._book, self._studies = spec, book, studies
+        self._clock, self._steady = clock, steady
         self.batch = Batch()
         self.running: dict[str, Running] = {}
         self.reports: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}
@@ -48,7 +54,7 @@ class Attempts:
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
-        self.adopt(Running(attempt, trial, lane.lane, counted_to=now))
+        self.adopt(Running(attempt, trial, lane.lane, counted_to=self._steady()))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
         facts = json.dumps({**lane.facts, **process, "shape": lane.shape})
         self.batch.attempt(
@@ -178,14 +184,15 @@ class Attempts:
     def _close(self, running: Running, outcome: str, detail: str) -> None:
         now = self._clock()
         del self.running[running.attempt]
-        running.trial.seconds += max(0.0, now - running.counted_to)
+        running.trial.seconds += max(0.0, self._steady() - running.counted_to)
         self.batch.attempt(running.attempt, ended_at=now, outcome=outcome, detail=detail[:20_000])
         payload = {"attempt": running.attempt, "outcome": outcome, "detail": detail[:2_000]}
         self.batch.event("attempt-ended", now, payload, running.trial)
 
     def _conclude(self, trial: TrialRow, state: str) -> None:
         now = self._clock()
-        trial.state, trial.ended_at = state, now
+        trial.state = state
+        trial.ended_at = max(now, trial.started_at or now)  # the clock may have been set back
         if self._studies is not None:
             self._tell_study(self._studies, trial)
         payload = {"state": state, "objective": trial.objective, "reason": trial.reason}

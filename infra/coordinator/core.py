@@ -45,6 +45,7 @@ class Coordinator:
         resources: Mapping[str, Resources] | None = None,
         same_driver: bool = False,
         clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = time.monotonic,
         starved: Callable[[LaneHello], bool] = lambda hello: False,
     ) -> None:
         """Takes over from what the ledger says.
@@ -56,12 +57,13 @@ class Coordinator:
             resources: what a worker of each family gets, settled on this cluster; families of one shape
                 share lanes.
             same_driver: an earlier coordinator of this driver died; its lanes live and their attempts go on.
-            clock: seconds since 1970.
+            clock: seconds since 1970, for when something happened; people and daemons set it.
+            steady: seconds that only pass, for how long something took.
             starved: whether a process that is gone was ended because memory ran out.
         """
         self._starved = starved
         self._ledger, self._epoch, self._role, self._lanes_planned = ledger, epoch, role, lanes
-        self._clock = clock
+        self._clock, self._steady = clock, steady
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
         self.spec = self.sweep.spec
         self._resources = dict(resources or {family.name: family.resources for family in self.spec.families})
@@ -69,11 +71,11 @@ class Coordinator:
         records = views.journal_records(ledger, sweep_id) if role == "search" else ()
         self._studies = Studies(self.spec, records) if role == "search" else None
         self.book = Book(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
-        self._attempts = Attempts(self.spec, self.book, self._studies, clock)
-        self._roster = Roster(clock)
+        self._attempts = Attempts(self.spec, self.book, self._studies, clock, steady)
+        self._roster = Roster(steady)
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
         self.stopping: str | None = None
-        self._spending = Spending(self.sweep.facts.get("spent", {}), clock())
+        self._spending = Spending(self.sweep.facts.get("spent", {}), steady())
         self._take_over(same_driver)
 
     def enter(self, hello: LaneHello) -> None:
@@ -149,7 +151,7 @@ class Coordinator:
         for gone, why in self._roster.look(self.spec.limits.lease_s, alive):
             self._lose(gone.lane, why, gone)
         self._answer_requests()
-        self._count_spending(self._clock())
+        self._count_spending(self._steady())
         if self.state == "running" and self.done:
             self._conclude()
         self._commit()
@@ -288,7 +290,7 @@ class Coordinator:
         for trial in (trial for trial in open_trials if trial.state == "running"):
             known = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)
             last = [attempt for attempt in known if attempt.role == trial.role][-1]
-            self._attempts.adopt(Running(last.id, trial, last.lane, counted_to=self._clock()))
+            self._attempts.adopt(Running(last.id, trial, last.lane, counted_to=self._steady()))
             if same_driver:
                 self._remember_lane(last.lane, last.lane_facts)
             else:

@@ -54,6 +54,7 @@ class Bench:
 
     folder: Path
     clock: Clock = field(default_factory=Clock)
+    steady: Clock | None = None  # where it is not the clock itself
     token: str = "driver-1"
     url: str = ""
 
@@ -78,7 +79,13 @@ class Bench:
         )
         epoch, _ = self.ledger.claim(self.sweep_id, me, lambda owner: True)
         return Coordinator(
-            self.ledger, self.sweep_id, epoch=epoch, role=role, same_driver=same_driver, clock=self.clock
+            self.ledger,
+            self.sweep_id,
+            epoch=epoch,
+            role=role,
+            same_driver=same_driver,
+            clock=self.clock,
+            steady=self.steady or self.clock,
         )
 
 

@@ -87,16 +87,21 @@ class Coordinated(RuleBasedStateMachine):
             self.zombies.append(former)
         self.lanes[slot] = LaneModel(hello(slot, next(self.pids)))
         self.coordinator.enter(self.lanes[slot].hello)
+        self._pull(slot, None)
 
-    @rule(slot=SLOTS, outcome=st.sampled_from(ENDS))
-    def next(self, slot: str, outcome: str) -> None:
+    @precondition(lambda self: self.lanes)
+    @rule(data=st.data(), outcome=st.sampled_from(ENDS))
+    def next(self, data: st.DataObject, outcome: str) -> None:
         """A lane tells how its attempt ended, if it has one, and pulls the next; maybe the answer is lost."""
-        lane = self.lanes.get(slot)
-        if lane is None:
-            return
+        slot = data.draw(st.sampled_from(sorted(self.lanes)))
+        lane = self.lanes[slot]
         ended = self._ended(lane, outcome) if lane.work is not None else None
+        self._pull(slot, ended, lost=outcome == "lost")
+
+    def _pull(self, slot: str, ended: Ended | None, *, lost: bool = False) -> None:
+        lane = self.lanes[slot]
         work = self.coordinator.next_attempts(lane.hello, ended=ended)
-        if outcome == "lost":  # Ray sends the call again
+        if lost:  # Ray sends the call again
             assert self.coordinator.next_attempts(lane.hello, ended=ended) == work
         if work.fenced or work.leave:
             del self.lanes[slot]
@@ -116,18 +121,20 @@ class Coordinated(RuleBasedStateMachine):
             metrics={GOAL: value},
         )  # fmt: skip
 
-    @rule(slot=SLOTS, twice=st.booleans())
-    def report(self, slot: str, twice: bool) -> None:
+    @precondition(lambda self: self._training())
+    @rule(data=st.data(), twice=st.booleans())
+    def report(self, data: st.DataObject, twice: bool) -> None:
         """A lane trains one epoch."""
-        lane = self.lanes.get(slot)
-        if lane is None or lane.work is None or lane.epoch >= EPOCHS:
-            return
+        lane = self.lanes[data.draw(st.sampled_from(self._training()))]
         lane.epoch += 1
         go = self._report(lane)
         if twice:
             self._report(lane)
         if not go:
             lane.work = None
+
+    def _training(self) -> list[str]:
+        return sorted(slot for slot, lane in self.lanes.items() if lane.work and lane.epoch < EPOCHS)
 
     def _report(self, lane: LaneModel) -> bool:
         assert lane.work is not None
@@ -137,12 +144,12 @@ class Coordinated(RuleBasedStateMachine):
             return self.coordinator.decide(lane.hello, lane.work.attempt, reports)
         return not self.coordinator.pulse(lane.hello, lane.work.attempt, reports).void
 
-    @rule(slot=SLOTS)
-    def die(self, slot: str) -> None:
+    @precondition(lambda self: self.lanes)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
         """A lane's process ends, and is seen to."""
-        lane = self.lanes.pop(slot, None)
-        if lane is not None:
-            self.coordinator.tick(alive=lambda other: other.pid != lane.hello.pid)
+        lane = self.lanes.pop(data.draw(st.sampled_from(sorted(self.lanes))))
+        self.coordinator.tick(alive=lambda other: other.pid != lane.hello.pid)
 
     @precondition(lambda self: self.zombies)
     @rule(data=st.data())
@@ -262,7 +269,7 @@ class Coordinated(RuleBasedStateMachine):
 
 TestCoordinated = Coordinated.TestCase
 TestCoordinated.settings = settings(
-    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "40")),
+    max_examples=int(os.environ.get("MACHINE_EXAMPLES", "30")),
     stateful_step_count=30,
     deadline=None,
     derandomize="MACHINE_EXAMPLES" not in os.environ,

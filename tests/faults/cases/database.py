@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sqlite3
@@ -18,7 +19,7 @@ from infra.ledger.schema import SCHEMA_VERSION
 from infra.ledger.store import Ledger
 from tests.faults.commands import standing_in, velodrome
 from tests.faults.outcome import Outcome, Pace, case
-from tests.infra.conftest import Bench, drive, family, hello, sweep
+from tests.infra.conftest import Bench, Clock, drive, family, hello, run_attempt, sweep
 
 PAGE = 4096
 
@@ -128,6 +129,32 @@ def another_schema(folder: Path, pace: Pace) -> Outcome:
             Ledger(f"sqlite:///{path}", create=True)
         assert path.read_bytes() == before
     return Outcome()
+
+
+@case("F22", "the clock is an hour wrong, and jumps", fast=True)
+def wrong_clock(folder: Path, pace: Pace) -> Outcome:
+    """No lane is taken for stale, no budget for used up, no time is negative; the end is a quiet run's."""
+    spec = sweep(family(trials=8, sampler={"name": "tpe"}), minutes=5.0)
+    quiet, bench = Bench(folder / "quiet"), Bench(folder / "wrong", steady=Clock())
+    drive(quiet.begin(spec), hello())
+    assert bench.steady is not None
+    coordinator, me, ended = bench.begin(spec), hello(), None
+    coordinator.enter(me)
+    jumps = itertools.cycle([3_600.0, -7_200.0, 600.0, 3_600.0])
+    while not (work := coordinator.next_attempts(me, ended=ended)).leave:
+        bench.steady.now += 1.0
+        bench.clock.now += next(jumps)
+        coordinator.tick()
+        ended = run_attempt(coordinator, work, me)
+    assert coordinator.stopping is None
+    assert coordinator.take_lost_lanes() == []
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    assert all(trial.seconds == 1.0 for trial in trials)
+    assert all((trial.ended_at or 0) >= (trial.started_at or 0) for trial in trials)
+    silent = int(_rows(quiet) != _rows(bench))
+    quiet.ledger.close()
+    bench.ledger.close()
+    return Outcome(lost=sum(not trial.ended for trial in trials), silent=silent)
 
 
 @case("F26", "the ledger's disk is full", fast=True)

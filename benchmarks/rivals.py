@@ -69,7 +69,7 @@ def _optimize(path: str, trials: int, steps: int) -> None:
     )
 
     def objective(trial: optuna.Trial) -> float:
-        x = trial.suggest_float("x", 0.0, 1.0)
+        x: float = trial.suggest_float("x", 0.0, 1.0)
         stamp("begin")
         for epoch in range(EPOCHS):
             burn(steps // EPOCHS)

@@ -56,7 +56,7 @@ def run(
     with owning(ledger, sweep) as token, sending(ledger, sweep, home) as sender:
         signals = _drive(ledger, sweep, home, token, sender, address, role)
         signal_number = signals.first
-        unsent = sender.unsent() if signals.impatient else sender.drain(_drain_limit_s(signals))
+        unsent = _drained(sender, signals)
     state = views.sweep_by_id(ledger, sweep.id).state
     if signal_number is not None:
         raise Interrupted(
@@ -68,8 +68,13 @@ def run(
     return Ended(state=state, unsent=unsent)
 
 
-def _drain_limit_s(signals: StopSignals) -> float:
-    return DRAIN_LIMIT_S if signals.first is None else STOPPED_DRAIN_LIMIT_S
+def _drained(sender: Sender, signals: StopSignals) -> int:
+    """What is not sent after as much waiting as is due."""
+    if signals.impatient:
+        return sender.unsent()
+    if signals.first is not None:
+        return sender.drain(STOPPED_DRAIN_LIMIT_S)
+    return sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
 
 
 @contextmanager

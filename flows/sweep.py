@@ -78,7 +78,7 @@ def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> Swe
     if nothing_left is not None:
         with sending(ledger, row, place) as sender:
             waiting = sender.unsent()
-            unsent = sender.drain(DRAIN_LIMIT_S)
+            unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
         _say_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
         stderr_line(f"{row.label} is finished: {nothing_left}{sent}.")

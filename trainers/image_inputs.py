@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-CHUNK_ROWS = 2048
+CHUNK_VALUES = 1 << 18  # looked at together, eight bytes each
 LOOK_ROWS = 256  # images whose headers are read to see whether all have one size
 DEFAULT_SIZE = (64, 64)
 
@@ -93,8 +93,9 @@ def channel_moments(images: Array, rows: Array) -> tuple[list[float], list[float
     A channel that never varies has the deviation 1. Counted in whole numbers, so chunks play no part.
     """
     first = second = np.zeros(images.shape[3], dtype=np.int64)
-    for start in range(0, len(rows), CHUNK_ROWS):
-        values = images[rows[start : start + CHUNK_ROWS]].astype(np.int64)
+    together = max(1, CHUNK_VALUES // max(1, images[0].size))
+    for start in range(0, len(rows), together):
+        values = images[rows[start : start + together]].astype(np.int64)
         first = first + values.sum(axis=(0, 1, 2))
         second = second + np.square(values).sum(axis=(0, 1, 2))
     count = max(1, len(rows) * images.shape[1] * images.shape[2])

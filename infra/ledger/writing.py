@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import BindParameter, Connection, Table, bindparam, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -58,7 +58,7 @@ class Statements:
         def made(clause: ClauseElement, *names: str) -> Statement:
             return Statement(clause, dialect, names)
 
-        by_sweep = bindparam("of_sweep")
+        by_sweep: BindParameter[int] = bindparam("of_sweep")
         self.owner_epoch = made(
             select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep), "of_sweep"
         )

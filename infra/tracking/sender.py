@@ -36,6 +36,7 @@ log = logging.getLogger("velodrome.tracking")
 INTERVAL_S = 2.0  # between two looks at the ledger
 LONGEST_INTERVAL_S = 15.0
 IDLE_SHARE = 20  # the sender rests this many times as long as it worked
+PAGE_EVENTS = 1_000  # sent before the next look: what a drain sees of its progress
 LOSSES = 3  # how often one pass starts anew because tracking lost everything
 CONCLUDED = frozenset({"finished", "stopped", "failed"})
 
@@ -110,7 +111,7 @@ class Sender:
     def _send_all(self) -> int:
         runs, projection = self._open()
         count = 0
-        while page := views.events(self._ledger, self._sweep_id, after=runs.cursor):
+        while page := views.events(self._ledger, self._sweep_id, after=runs.cursor, limit=PAGE_EVENTS):
             self._send_page(runs, projection, page)
             count += len(page)
         if count == 0:
@@ -229,14 +230,19 @@ class Sender:
         self._outbox.close()
         self._ledger.close()
 
-    def drain(self, timeout_s: float) -> int:
+    def drain(self, timeout_s: float, *, while_it_moves: bool = False) -> int:
         """Sends until all is sent, tracking turns out to be away, or the time is up.
+
+        Args:
+            timeout_s: how long to wait.
+            while_it_moves: the time begins anew whenever something more has been sent: thousands of short
+                trials end faster than tracking takes them.
 
         Returns:
             How many events are not sent.
         """
         self.start()
-        deadline = time.monotonic() + timeout_s
+        deadline, left = time.monotonic() + timeout_s, self.unsent()
         with self._turn:
             self._hurry = True
             passes, failures = self._passes, self._failures
@@ -245,7 +251,11 @@ class Sender:
             while self._failures == failures and self._passes < passes + 2:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
-                    break
+                    before, left = left, self.unsent()
+                    if not while_it_moves or left >= before:
+                        break
+                    deadline = time.monotonic() + timeout_s
+                    continue
                 self._turn.wait(left_s)
             self._hurry, failed = False, self._failures > failures
         # All events may be there, and a state or a model of the end not yet.

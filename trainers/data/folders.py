@@ -18,6 +18,7 @@ from trainers.errors import TrainerError
 MANIFEST = "manifest.json"
 WAIT_S = 1800.0
 CHECKED_BYTES = 64 << 20  # larger folders are checked by their files' sizes alone
+READ_BYTES = 1 << 20
 
 
 class FolderBusy(TrainerError):
@@ -119,7 +120,11 @@ def is_whole(folder: Path) -> bool:
 def _checksum(path: Path, sizes: dict[str, int]) -> int | None:
     if sum(sizes.values()) > CHECKED_BYTES:
         return None
-    return zlib.crc32(path.read_bytes())
+    found = 0
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            found = zlib.crc32(piece, found)
+    return found
 
 
 def _sync(path: Path) -> None:

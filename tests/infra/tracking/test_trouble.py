@@ -174,6 +174,34 @@ def test_drain_sends_what_was_written_a_moment_ago(store: str, mlflow: Any, tell
     sending.stop()
 
 
+def test_a_drain_that_moves_goes_on_and_one_that_stands_still_ends(
+    store: str, mlflow: Any, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow tracking gets all of it, however short the limit; tracking that hangs ends it."""
+    monkeypatch.setattr(sender, "PAGE_EVENTS", 4)
+    hangs, release = threading.Event(), threading.Event()
+
+    def slow(count: int) -> str:
+        if hangs.is_set():
+            release.wait(20)
+        time.sleep(0.1)
+        return ""
+
+    story = tell()
+    sending = story.sender(store, connect=Failing(mlflow, slow).connect)
+    assert sending.drain(20.0) == 0
+    for number in range(5):
+        story.whole("rnn", number, epochs=2)
+    began = time.monotonic()
+    assert sending.drain(1.5, while_it_moves=True) == 0
+    assert time.monotonic() - began > 1.6
+    hangs.set()
+    story.whole("rnn", 5, epochs=2)
+    assert sending.drain(1.0, while_it_moves=True) > 0
+    release.set()
+    sending.stop()
+
+
 # -- HTTP --------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,75 @@
+"""Data larger than memory streams, and what is decoded is in memory once, whoever looks at it."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trainers.data.batches import Batches
+from trainers.data.encode import encoded, forget
+from trainers.data.open import open_dataset
+from trainers.data.sources import arrays
+from trainers.dataset import Encoded
+from trainers.families.image_cnn import ImageCNN
+
+ROWS, SIDE = 4_000, 64
+
+
+@pytest.fixture
+def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """47 MiB of images in one file, which counts as large here."""
+    monkeypatch.setattr(arrays, "LARGE_BYTES", 1 << 18)
+    return written(tmp_path / "images.npz", ROWS)
+
+
+def written(path: Path, rows: int) -> Path:
+    """A file of that many images in two classes."""
+    pixels = np.random.default_rng(0).integers(0, 256, (rows, SIDE, SIDE, 3), np.uint8)
+    np.savez(path, images=pixels, labels=np.arange(rows) % 2)
+    return path
+
+
+def opened(path: Path) -> Encoded:
+    """As a lane opens it."""
+    dataset = open_dataset({"source": f"npz:{path}"}, base=path.parent, cache=path.parent / "cache")
+    family = ImageCNN({})
+    return encoded(family, dataset, family.complete({}), path.parent / "cache")
+
+
+def test_a_large_file_is_never_in_memory_as_a_whole(images: Path) -> None:
+    """Opened, split, encoded and gathered for an epoch in a fifth of its size."""
+    Batches(opened(written(images.with_name("few.npz"), 40)), "train")  # modules are loaded now
+    forget()
+    tracemalloc.start()
+    try:
+        batches = Batches(opened(images), "train")
+        for positions in batches.order(0, 0, 64):
+            batches.gather(positions)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < ROWS * SIDE * SIDE * 3 / 5
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")
+def test_lanes_look_at_the_same_pages(images: Path) -> None:
+    """What a lane gathers from is the map of a file that every lane of the node finds, not a copy of it."""
+    first = opened(images)
+    forget()  # a second lane begins with nothing in memory
+    second = opened(images)
+    assert first.folder == second.folder
+    assert second.folder is not None
+    batches = Batches(second, "train")
+    address = batches._arrays["inputs"].data_ptr()
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    (mapping,) = [line for line in lines if _holds(line[0], address)]
+    assert int(mapping[4]) == os.stat(second.folder / "inputs.npy").st_ino
+
+
+def _holds(span: str, address: int) -> bool:
+    first, last = (int(part, 16) for part in span.split("-"))
+    return first <= address < last

@@ -8,16 +8,19 @@ and the test score stands beside it.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from flows.carrying_on import run
 from flows.confirmation import Confirmation
 from flows.confirmed import ROLE, origin_of
 from flows.naming import find
 from flows.ownership import taken
+from flows.recorded import refuse_other_code
 from infra.errors import Refused, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
+from infra.ledger.revival import revive
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Batch, Ledger
 from infra.ranking import ranked
@@ -37,7 +40,8 @@ def confirm(
 ) -> Confirmation:
     """Trains the best trials of a sweep again on fresh seeds, ranks them by validation, and tests them.
 
-    What was confirmed before is not trained again: the same call resumes, more seeds or candidates add to it.
+    What was confirmed before is not trained again: the same call resumes, more seeds or candidates add to it,
+    and what failed is tried again.
 
     Args:
         name: the sweep's name or its file.
@@ -46,8 +50,8 @@ def confirm(
         seeds: how many, the same for all candidates.
 
     Raises:
-        WrongInput: no such sweep, nothing or too little to confirm, no test part, or the options exclude
-            each other.
+        WrongInput: no such sweep, nothing or too little to confirm, no test part, another code than the
+            search had, or the options exclude each other.
         Refused: no confirmation succeeded.
         OwnedElsewhere, ClusterUnavailable, Interrupted: as `sweep`.
     """
@@ -57,6 +61,7 @@ def confirm(
     try:
         _check_test_part(row)
         chosen = _candidates(ledger, row, top)
+        refuse_other_code(row, sorted({trial.family for trial in chosen}))
         _enter(ledger, row, chosen, seeds)
         if any(not trial.ended for trial in views.trials(ledger, row.id, role=ROLE)):
             run(ledger, row, place, address=address, role=ROLE)
@@ -115,35 +120,42 @@ def seeds_of(row: SweepRow, count: int) -> list[int]:
 
 
 def _enter(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int) -> None:
-    """Writes the confirmations that are not there yet, and counts the reading of the test split."""
-    known = views.trials(ledger, row.id, role=ROLE)
-    there = {origin_of(trial) for trial in known}
-    count = {family.name: 0 for family in row.spec.families}
-    for trial in known:
-        count[trial.family] += 1
+    """Writes the confirmations that are to be trained, and counts the reading of the test split."""
     now, batch = time.time(), Batch()
-    for trial in chosen:
-        for index, seed in enumerate(seeds_of(row, seeds)):
-            if (trial.family, trial.number, index) in there:
-                continue
-            fresh = TrialRow(
-                role=ROLE,
-                family=trial.family,
-                number=count[trial.family],
-                params=trial.params,
-                seed=seed,
-                origin={"number": trial.number, "seed_index": index},
-                resources=trial.resources,
-                created_at=now + len(batch.events) * 1e-6,
-            )
-            count[trial.family] += 1
-            batch.event("asked", now, {"params": trial.params, "origin": fresh.origin}, fresh)
+    for trial in _to_train(row, views.trials(ledger, row.id, role=ROLE), chosen, seeds):
+        again = trial.state == "failed"
+        if again:
+            revive(trial, None)
+        else:
+            trial.created_at = now + len(batch.events) * 1e-6
+        told = {"params": trial.params, "origin": trial.origin}
+        batch.event("retry" if again else "asked", now, {} if again else told, trial)
     if batch.empty:
         return
     if row.fingerprint != "none":  # own code that reads its own data has no test split of ours
         batch.event("test-read", now, {"why": "confirm", "count": len(batch.trials)})
     with taken(ledger, row) as commit:
         commit(batch)
+
+
+def _to_train(
+    row: SweepRow, known: Sequence[TrialRow], chosen: Sequence[TrialRow], seeds: int
+) -> Iterator[TrialRow]:
+    """The confirmations that are not there yet, and those that failed: whoever asks again wants them."""
+    there = {origin_of(trial): trial for trial in known}
+    count = Counter(trial.family for trial in known)
+    for trial in chosen:
+        for index, seed in enumerate(seeds_of(row, seeds)):
+            present = there.get((trial.family, trial.number, index))
+            if present is None:
+                yield TrialRow(
+                    role=ROLE, family=trial.family, number=count[trial.family],
+                    params=trial.params, seed=seed,
+                    origin={"number": trial.number, "seed_index": index}, resources=trial.resources,
+                )  # fmt: skip
+                count[trial.family] += 1
+            elif present.state == "failed":
+                yield present
 
 
 def _result(

@@ -133,7 +133,7 @@ def _judged(
     rows: Sequence[ConfirmedRow], ordered: Sequence[_Candidate], seeds: Sequence[int], metric: str
 ) -> list[ConfirmedRow]:
     """The rows with what sets each apart from the first; several comparisons, so Holm's correction."""
-    first, others = list(rows[:1]), list(rows[1:])
+    judged, others = list(rows[:1]), list(rows[1:])
     standings = [_standing(candidate, seeds) for candidate in ordered]
     ties = _corrected([p_of_difference(standings[0], other) for other in standings[1:]])
     gaps = [_difference(other, ordered[0]) for other in ordered[1:]]
@@ -143,8 +143,8 @@ def _judged(
         if gap is not None and gap_p is not None:
             difference = TestDifference(metric=metric, interval=gap, p_value=gap_p)
         tied = None if p_value is None else p_value >= LEVEL
-        first.append(replace(row, tied=tied, p_value=p_value, difference=difference))
-    return first
+        judged.append(replace(row, tied=tied, p_value=p_value, difference=difference))
+    return judged
 
 
 def _standing(candidate: _Candidate, seeds: Sequence[int]) -> Standing:

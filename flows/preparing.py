@@ -112,7 +112,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         "git": git_facts(prepared.base),
         "versions": installed_versions(_VERSIONS_OF),
         "command": shlex.join(["velodrome", *sys.argv[1:]]),
-        "file": str(prepared.file.path),
+        **written_in(prepared),
         "base": str(prepared.base),
         "own_code": str(prepared.own_code) if prepared.own_code else None,
     }
@@ -122,6 +122,15 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
         if look.guess is not None:
             facts["trivial"] = dict(look.guess.scores)
     return facts
+
+
+def written_in(prepared: Prepared) -> dict[str, Any]:
+    """The sweep file as it is now, kept so that an export has what was run."""
+    return {
+        "file": str(prepared.file.path),
+        "file_text": prepared.file.path.read_text(encoding="utf-8"),
+        "overrides": [override.written for override in prepared.file.written.overrides],
+    }
 
 
 def git_facts(folder: Path) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from flows.carrying_on import reason_of, run, sending, stderr_line
 from flows.continuing import Carried, carry
 from flows.ownership import taken
-from flows.preparing import Prepared, facts_of, prepare
+from flows.preparing import Prepared, facts_of, prepare, written_in
 from flows.status import SweepStatus, run_ids, status_of
 from infra.coordinator.policy import used_up
 from infra.errors import Refused, WrongInput
@@ -144,7 +144,7 @@ def _register(ledger: Ledger, prepared: Prepared, *, new: bool, accept_code_chan
     carried = carry(known.spec, prepared.spec)
     _refuse_other(known, prepared, carried, accept_code_change)
     if carried.spec != known.spec:
-        _store_growth(ledger, known, carried)
+        _store_growth(ledger, known, prepared, carried)
     return views.sweep_by_id(ledger, known.id)
 
 
@@ -189,10 +189,10 @@ def _refuse_other(known: SweepRow, prepared: Prepared, carried: Carried, accept_
         )
 
 
-def _store_growth(ledger: Ledger, known: SweepRow, carried: Carried) -> None:
+def _store_growth(ledger: Ledger, known: SweepRow, prepared: Prepared, carried: Carried) -> None:
     with taken(ledger, known) as commit:
         now = time.time()
-        facts = dict(known.facts)
+        facts = {**known.facts, **written_in(prepared)}
         if carried.code_changed:  # said on every run from here on
             facts["code_changed"] = sorted({*facts.get("code_changed", ()), *carried.code_changed})
         batch = Batch(sweep={"spec": carried.spec, "facts": facts, "updated_at": now})

@@ -41,6 +41,29 @@ def source_digest(found: type | Callable[..., Any]) -> str:
     return digest.hexdigest()
 
 
+def own_files(found: type | Callable[..., Any]) -> dict[str, bytes]:
+    """The files of people's own that `source_digest` counts, by their path below the folder that Python
+    imports them from; without those that are installed, and without our own."""
+    things: list[Any] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
+    files: dict[str, bytes] = {}
+    for thing in (thing for thing in things if _is_own(thing) and _top(thing) not in _OURS):
+        file = Path(getattr(sys.modules.get(thing.__module__), "__file__", None) or "")
+        for name in _imported(thing.__module__, _top(found)):
+            root = file.parents[thing.__module__.count(".") + (file.name == "__init__.py")]
+            at = _located(root, name)
+            if at is not None and not _installed(root):
+                files[at.relative_to(root).as_posix()] = at.read_bytes()
+                files |= _package_marks(root, at)
+    return files
+
+
+def _package_marks(root: Path, file: Path) -> dict[str, bytes]:
+    """The `__init__.py` of the packages above a file, which importing it runs."""
+    folders = [folder for folder in file.parents if folder != root and folder.is_relative_to(root)]
+    marks = [folder / "__init__.py" for folder in folders]
+    return {mark.relative_to(root).as_posix(): mark.read_bytes() for mark in marks if mark.is_file()}
+
+
 @lru_cache(maxsize=1)
 def _training() -> str:
     """A digest over all of `trainers` that decides training, whatever the family."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from flows.compare import compare
     from flows.confirm import confirm
     from flows.doctor import doctor
+    from flows.export import export
     from flows.extend import extend
     from flows.families import families
     from flows.history import history
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from flows.policy import policy
     from flows.promote import promote
     from flows.remove import remove
+    from flows.reproduce import reproduce
     from flows.retry import retry
     from flows.rollback import rollback
     from flows.schema import schema
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_COMMANDS = """adopt approve compare confirm doctor extend families history logs new plan policy promote
-remove retry rollback schema show status stop sweep ui"""
+_COMMANDS = """adopt approve compare confirm doctor export extend families history logs new plan policy
+promote remove reproduce retry rollback schema show status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
     "Options": "trainers.family",
@@ -55,6 +57,7 @@ __all__ = [
     "compare",
     "confirm",
     "doctor",
+    "export",
     "extend",
     "families",
     "history",
@@ -64,6 +67,7 @@ __all__ = [
     "policy",
     "promote",
     "remove",
+    "reproduce",
     "retry",
     "rollback",
     "schema",

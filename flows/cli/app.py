@@ -17,8 +17,8 @@ from infra.errors import WrongInput
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Prepare and run": (running.new, running.plan, running.sweep, running.confirm),
-    "Look": (reading.status, reading.show, reading.logs, reading.compare),
+    "Prepare and run": (running.new, running.plan, running.sweep, running.confirm, running.reproduce),
+    "Look": (reading.status, reading.show, reading.logs, reading.compare, reading.export),
     "Promote": (
         promoting.promote,
         promoting.approve,

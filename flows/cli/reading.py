@@ -1,8 +1,9 @@
-"""Commands that look: status, show, logs, compare."""
+"""Commands that look: status, show, logs, compare, export."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -104,6 +105,28 @@ def compare(
         from flows.leaderboard import print_leaderboard
 
         print_leaderboard(stdout(), result, next_steps=False)
+
+
+@example("velodrome export digits --out digits.tar.gz")
+def export(
+    name: Name,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="By default NAME.tar.gz here.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """One archive: the sweep's files, versions, ledger, tables, and the command to run it again."""
+    from flows.export import export as verb
+
+    result = verb(name, out=out)
+    for warning in result.warnings:
+        note(f"warning: {warning}")
+    if json:
+        emit(result)
+        return
+    from flows.evidence_screens import print_export
+
+    print_export(stdout(), result)
 
 
 def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Commands that prepare and run: new, plan, sweep, confirm."""
+"""Commands that prepare and run: new, plan, sweep, confirm, reproduce."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Json, Name, emit, example, note, stdout
+from flows.cli.screen import Family, Json, Name, emit, example, note, stdout
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
 Set = Annotated[
@@ -115,3 +115,38 @@ def confirm(
     from flows.about import print_confirmation
 
     print_confirmation(stdout(), result)
+
+
+@example("velodrome reproduce digits --family image_cnn --trial 7")
+def reproduce(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run's id in MLflow; or a sweep's name, with --trial.")
+    ],
+    trial: Annotated[
+        int | None, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")
+    ] = None,
+    family: Family = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="T",
+            min=0.0,
+            max=0.99,
+            help="Relative difference that still counts as same.",
+        ),
+    ] = 0.01,
+    json: Json = False,
+) -> None:
+    """Trains a recorded run again and says whether it came out the same."""
+    from flows.reproduce import reproduce as verb
+
+    result = verb(run, trial=trial, family=family, tolerance=tolerance, say=note)
+    if json:
+        emit(result)
+    else:
+        from flows.evidence_screens import print_reproduction
+
+        print_reproduction(stdout(), result)
+    if result.verdict == "different":
+        raise typer.Exit(3)

@@ -13,6 +13,7 @@ from flows.evidence.verdicts import CONFIDENCE, Interval, PairedComparison
 
 RESAMPLES = 10_000
 _CHUNK = 4_000_000  # drawn numbers held at once: 32 MB
+_DEARER = 6  # a kind's share of a multinomial draw costs so much more than an example drawn by itself
 
 
 def two_level_bootstrap(
@@ -68,14 +69,14 @@ def interval_over_seeds(values: Numbers, *, confidence: float = CONFIDENCE) -> I
     if numbers.size < 2:
         return None
     mean, error = float(numbers.mean()), math.sqrt(_variance(numbers) / numbers.size)
-    if error == 0:
-        return _exact(mean, confidence)
     return _t_interval(mean, error, numbers.size - 1.0, confidence)
 
 
 def _t_interval(estimate: float, error: float, freedom: float, confidence: float) -> Interval:
     from scipy import stats
 
+    if error == 0:
+        return _exact(estimate, confidence)
     reach = error * float(stats.t.ppf(0.5 + confidence / 2, freedom))
     p_value = float(2 * stats.t.sf(abs(estimate) / error, freedom))
     return Interval(
@@ -116,50 +117,68 @@ def paired_bootstrap(
         ValueError: no score, or different numbers of them.
     """
     differences = differences_of(challenger, champion)
-    count = differences.size
-    mean = float(differences.mean())
-    deviation = float(differences.std(ddof=1)) if count > 1 else 0.0
-    if deviation <= 1e-12 * max(1.0, abs(mean)):  # nothing to resample: the sign test decides
-        low = high = mean
-        p_value = max(0.5**count, 1 / (resamples + 1)) if mean > margin else 1.0
-    else:
-        error = deviation / math.sqrt(count)
-        ratios = _studentised(differences, np.random.default_rng(seed), resamples)
-        above = int((ratios >= (mean - margin) / error - 1e-12).sum())
-        p_value = (1 + above) / (1 + resamples)
-        tail = (1 - confidence) / 2
-        lowest, highest = np.quantile(ratios, [tail, 1 - tail], method="closest_observation")
-        low = max(mean - float(highest) * error, float(differences.min()))
-        high = min(mean - float(lowest) * error, float(differences.max()))
+    low, high, p_value = _studentised_test(differences, margin, confidence, seed, resamples)
     return PairedComparison(
-        difference=mean,
+        difference=float(differences.mean()),
         low=low,
         high=high,
         confidence=confidence,
         p_value=p_value,
         margin=margin,
-        examples=count,
-        deviation=deviation,
+        examples=differences.size,
+        deviation=_deviation(differences),
         method="paired bootstrap, studentised",
         won=int((differences > 0).sum()),
         lost=int((differences < 0).sum()),
     )
 
 
+def _studentised_test(
+    differences: Floats, margin: float, confidence: float, seed: int, resamples: int
+) -> tuple[float, float, float]:
+    """Both ends of the interval, and the one-sided p-value."""
+    mean, deviation, count = float(differences.mean()), _deviation(differences), differences.size
+    if deviation <= 1e-12 * max(1.0, abs(mean)):  # nothing to resample: the sign test decides
+        return mean, mean, max(0.5**count, 1 / (resamples + 1)) if mean > margin else 1.0
+    error = deviation / math.sqrt(count)
+    ratios = _studentised(differences, np.random.default_rng(seed), resamples)
+    above = int((ratios >= (mean - margin) / error - 1e-12).sum())
+    tail = (1 - confidence) / 2
+    lowest, highest = np.quantile(ratios, [tail, 1 - tail], method="closest_observation")
+    low = max(mean - float(highest) * error, float(differences.min()))
+    high = min(mean - float(lowest) * error, float(differences.max()))
+    return low, high, (1 + above) / (1 + resamples)
+
+
+def _deviation(differences: Floats) -> float:
+    return math.sqrt(_variance(differences))
+
+
 def _resampled_means(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     """Means over resampled columns: (rows, columns) to (resamples, rows).
 
-    Equal columns are drawn together by their frequency, which is the same distribution: of right or wrong
-    there are few different columns, however many examples.
+    Equal columns are drawn together by their frequency where that is quicker, which is the same distribution:
+    of right or wrong there are few different columns, however many examples.
     """
     kinds, frequency = np.unique(table, axis=1, return_counts=True)
     columns = table.shape[1]
+    if kinds.shape[1] * _DEARER > columns:
+        return _one_by_one(table, rng, resamples)
     means = np.empty((resamples, table.shape[0]))
     step = max(1, _CHUNK // kinds.shape[1])
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
         weights = rng.multinomial(columns, frequency / columns, size=size)
         means[start : start + size] = weights @ kinds.T / columns
+    return means
+
+
+def _one_by_one(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:
+    columns = table.shape[1]
+    means = np.empty((resamples, table.shape[0]))
+    for index in range(resamples):
+        weights = np.bincount(rng.integers(columns, size=columns, dtype=np.int32), minlength=columns)
+        means[index] = table @ weights / columns
     return means
 
 

@@ -152,10 +152,14 @@ def test_a_metric_without_shares_has_an_interval_over_seeds(home, lanes):
     assert row.test.interval.high - row.test.interval.estimate == pytest.approx(4.302653 * 0.01 / 3**0.5)
 
 
-def test_failed_confirmations_are_counted_and_none_left_is_refused(home, lanes):
+def test_failed_confirmations_are_tried_again_and_none_left_is_refused(home, lanes):
     write_sweep(home)
     lanes.failing = frozenset({"text_cnn"})
     assert [row.family for row in verb.confirm("digits", seeds=2).rows] == ["image_cnn"]
+    lanes.failing = frozenset()
+    again = verb.confirm("digits", seeds=2)
+    assert [row.failed for row in again.rows] == [0, 0]
+    assert (lanes.trained, again.test_reads) == (6, 2)
     write_sweep(home, spec_of("other"))
     lanes.failing = frozenset({"text_cnn", "image_cnn"})
     with pytest.raises(Refused, match="it does not work"):

@@ -6,6 +6,8 @@ import pytest
 
 from infra.errors import Fenced
 from infra.ledger import views
+from infra.ledger.rows import TrialRow
+from infra.ledger.store import Batch
 from infra.protocol import Ended, Report
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep
 
@@ -231,6 +233,35 @@ def test_the_budget_of_the_sweep_stops_it(bench: Bench) -> None:
     coordinator.tick()
     assert coordinator.stopping == "the budget of 1 minutes is used up"
     assert coordinator.next_attempts(hello()).leave
+
+
+def test_a_sweep_that_used_up_its_budget_can_be_confirmed(bench: Bench) -> None:
+    """The budget is the search's; and what confirming takes is not charged to it."""
+    coordinator = bench.begin(sweep(minutes=1.0))
+    me = hello()
+    coordinator.enter(me)
+    bench.clock.now += 61
+    coordinator.pulse(me, None)
+    coordinator.tick()
+    coordinator.conclude_stop()
+    params = {"learning_rate": 0.01, "optimizer": "adam"}
+    fresh = TrialRow(role="confirm", family="noop", number=0, params=params, seed=1, origin={"number": 0})
+    batch = Batch()
+    batch.event("asked", bench.clock(), {}, fresh)
+    bench.ledger.add_events(bench.sweep_id, batch)
+    spent = views.sweep_by_id(bench.ledger, bench.sweep_id).facts.get("spent")
+
+    coordinator = bench.take_over(role="confirm", token="driver-2")
+    work = coordinator.next_attempts(me)
+    bench.clock.now += 30
+    coordinator.pulse(me, work.attempts[0].attempt)
+    coordinator.tick()
+    assert coordinator.stopping is None
+    coordinator.next_attempts(me, ended=run_attempt(coordinator, work, me))
+    coordinator.tick()
+    (trial,) = views.trials(bench.ledger, bench.sweep_id, role="confirm")
+    assert trial.state == "complete"
+    assert views.sweep_by_id(bench.ledger, bench.sweep_id).facts.get("spent") == spent
 
 
 def test_only_the_best_model_is_kept(bench: Bench) -> None:

@@ -16,6 +16,7 @@ from trainers.function import run_function
 from trainers.job import FunctionJob, Goal, Length, Ranks
 from trainers.tasks import rules_for
 from trainers.tasks.merging import over_ranks
+from trainers.tasks.singly import ExampleScores
 from trainers.trial import Trial
 
 CLASSIFICATION = rules_for({"task": "classification", "classes": ["a", "b", "c"]})
@@ -51,14 +52,17 @@ def lane(rank: int) -> dict[str, Any]:
 
 def merged(rank: int) -> dict[str, Any]:
     """All metrics over both ranks; rank 1 has no text at all."""
-    metrics = CLASSIFICATION.metric_set("cpu")
+    metrics, singly = CLASSIFICATION.metric_set("cpu"), ExampleScores(CLASSIFICATION, "cpu")
     metrics.update(*batch_of(rank))
+    singly.update(*batch_of(rank))
     over_ranks(metrics)
+    over_ranks(singly)
+    each = {name: values.tolist() for name, values in singly.compute(metrics.compute()).items()}
     pairs = PAIRS.metric_set("cpu")
     if rank == 0:
         pairs.update(*texts())
     over_ranks(pairs)
-    return {"classification": metrics.compute(), "seq2seq": pairs.compute()}
+    return {"classification": metrics.compute(), "seq2seq": pairs.compute(), "each": each}
 
 
 class Hooks:
@@ -163,14 +167,18 @@ def test_two_lanes_do_not_mix_and_one_alone_does_not_wait(results: Any) -> None:
 
 
 def test_ranks_of_one_attempt_get_the_whole(results: Any) -> None:
-    whole = CLASSIFICATION.metric_set("cpu")
+    whole, singly = CLASSIFICATION.metric_set("cpu"), ExampleScores(CLASSIFICATION, "cpu")
     for rank in (0, 1):
         whole.update(*batch_of(rank))
+        singly.update(*batch_of(rank))
+    each = singly.compute(whole.compute())
     pairs = PAIRS.metric_set("cpu")
     pairs.update(*texts())
     for result in results:
         assert result["merged"]["classification"] == pytest.approx(whole.compute())
         assert result["merged"]["seq2seq"] == pytest.approx(pairs.compute())
+        assert result["merged"]["each"] == {name: values.tolist() for name, values in each.items()}
+        assert len(result["merged"]["each"]["accuracy"]) == 41
 
 
 def test_a_function_over_two_ranks_ends_and_resumes_as_one(results: Any) -> None:

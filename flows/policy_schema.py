@@ -117,9 +117,9 @@ class Policy(Strict):
     min_examples: Whole = 30
     """Fewer examples that neither model was trained on, and nothing is decided."""
     classes: Classes = Classes()
-    """What no class may lose."""
+    """How much a class may lose."""
     slices: Slices | None = None
-    """What no part of the data may lose."""
+    """How much a part of the data may lose."""
     limits: Limits = Limits()
     """Latency, size and parameters at most."""
     evaluation: Evaluation | None = None

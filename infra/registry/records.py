@@ -109,24 +109,7 @@ class Records:
         return digest
 
     def _put(self, key: str, value: str) -> bool:
-        run = self._ensure_run()
-        try:
-            self._registry.call("log_param", run, key, value)
-            return True
-        except Rejected:  # written before, with another value
-            return self._written(run, key, value)
-        except RegistryUnavailable:  # the answer was lost: it may be written all the same
-            if not self._written(run, key, value):
-                raise
-            return True
-
-    def _written(self, run: str, key: str, value: str) -> bool:
-        found = dict(self._registry.call("get_run", run).data.params)
-        if key not in found:
-            raise RegistryUnavailable(
-                "the registry must take a record", f"it refused {key}", "repeat the command"
-            )
-        return bool(found[key] == value)
+        return _write_once(self._registry, self._ensure_run(), key, value)
 
     # -- the run ---------------------------------------------------------------------------------------------
 
@@ -154,13 +137,28 @@ class Records:
         name = f"history of {self.model}"
         tags = {"velodrome.registry.model": self.model, "mlflow.note.content": NOTE}
         mine = _new_run(registry, name, tags)
-        try:
-            registry.call("log_param", root, self._key, mine)
-            registry.call("log_param", mine, "model", self.model)
+        if _write_once(registry, root, self._key, mine):
+            _write_once(registry, mine, "model", self.model)
             return mine
-        except Rejected:  # somebody else's run is the one
-            _forget(registry, mine)
-            return str(_params_of(registry, root)[self._key])
+        _forget(registry, mine)  # somebody else's run is the one
+        return _params_of(registry, root)[self._key]
+
+
+def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:
+    """Whether the param has this value now, written by us or before; False: it has another.
+
+    Whatever the answer was, what is there is the word: MLflow's client reports a refused param by another
+    error through a server than without one, and an answer can be lost after the param was written.
+    """
+    try:
+        registry.call("log_param", run, key, value)
+        return True
+    except (Rejected, RegistryUnavailable) as error:
+        found = dict(registry.call("get_run", run).data.params).get(key)
+        if found is None:
+            must = "the registry must take a record"
+            raise RegistryUnavailable(must, str(error), "repeat the command") from None
+        return bool(found == value)
 
 
 def _params_of(registry: Registry, run: str) -> dict[str, str]:

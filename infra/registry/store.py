@@ -169,10 +169,17 @@ class Registry:
         known = [version for version in self.versions(model) if version.tags.get(KEY_TAG) == key]
         if known:
             return known[0]
-        with _as_global(self.tracking.uri):
-            made = self.call(
-                "create_model_version", model, source, run_id=run_id, tags={KEY_TAG: key, **tags}
-            )
+        logged = _MODEL_ID.fullmatch(source)
+        try:
+            with _as_global(self.tracking.uri):
+                made = self.call(
+                    "create_model_version", model, source, run_id=run_id, tags={KEY_TAG: key, **tags},
+                    model_id=logged[1] if logged else None,
+                )  # fmt: skip
+        except (Missing, Rejected) as error:
+            raise RegistryUnavailable(
+                "the registry must take a version of this source", str(error), "see what its server allows"
+            ) from None
         return _version(made)
 
     def make_experiment(self, name: str, tags: Mapping[str, str]) -> str:

@@ -124,7 +124,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ledger="postgresql+psycopg://u:${PASSWORD}@h/db",
         storage="s3://b/x",
         model="champion-model",
-        gates={"better_by": 0.01},
+        gates={"compare": {"margin": 0.01}},
         code={"root": ".", "package": "mine.whl"},
     )
     (family,) = found.families

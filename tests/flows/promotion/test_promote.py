@@ -304,6 +304,9 @@ URIS = [
     "models:/m-../x",
     "mlflow-artifacts:/x",
     "data:,x",
+    "model.tar.gz",
+    "./model.zip",
+    "/etc/passwd",
 ]
 
 

@@ -65,7 +65,8 @@ def test_a_pickle_is_never_read_even_where_the_contents_were_not_looked_at(tmp_p
     folder.mkdir()
     (folder / "python_model.pkl").write_bytes(pickle.dumps(Canary(canary)))
     (folder / "MLmodel").write_text(
-        "flavors:\n  python_function:\n    cloudpickle_version: 3.1.1\n    loader_module: mlflow.pyfunc.model\n"
+        "flavors:\n  python_function:\n    cloudpickle_version: 3.1.1\n"
+        "    loader_module: mlflow.pyfunc.model\n"
         "    python_model: python_model.pkl\n    python_version: 3.11.2\nmlflow_version: 3.17.0\n"
     )
     assert objection(folder) == "a pickled object (python_model)"

@@ -1,0 +1,33 @@
+"""The same through an MLflow server, which keeps the artifacts too."""
+
+from __future__ import annotations
+
+import pytest
+
+from flows.promote import concluded
+from flows.promotion.candidate import of_sweep
+from flows.promotion.promoter import Promoter
+from infra.registry.following import champion
+from infra.registry.store import Registry
+from tests.flows.promotion.conftest import Shop
+from tests.infra.registry.test_records import check_race
+from tests.infra.tracking.test_server import server
+
+__all__ = ["server"]
+
+
+@pytest.mark.slow
+def test_through_a_server(shop: Shop, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
+    registry = Registry.open(server, shop.home)
+    for number, skill in enumerate((0.85, 0.95), start=1):
+        name = shop.sweep(f"s{number}", skill=skill, seed=number)
+        candidate = of_sweep(name, shop.home, trial=None, family=None, model=None)
+        promoter = Promoter(home=shop.home, source=registry, target=registry, use=shop.ask)
+        moved = concluded(promoter, candidate, reason="", dry_run=False)
+        assert (moved.outcome, moved.version) == ("moved", number)
+    pointed = champion("shop")
+    assert pointed is not None
+    assert pointed.path.is_relative_to(shop.home.cache)
+    assert (pointed.version, pointed.bundle is not None) == (2, True)
+    check_race(registry, "other")

@@ -25,7 +25,6 @@ from infra.serving.registry import Version
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.service import Service
 from infra.tokens import checked_token, kept_token
-from trainers.versions import installed_versions
 
 TOKEN = "VELODROME_SERVE_TOKEN"
 TOKEN_FILE = "serve_token"
@@ -212,7 +211,7 @@ async def _answer(ready: Ready, options: Options, scorer: Scorer, say: Say) -> N
         batcher, follower.standing, options.limits, shadow=options.shadow is not None,
         canary=CanaryRule(percent=options.canary), say=say,
     )  # fmt: skip
-    app = App(service, ready.admission, {"model": ready.chosen.name, **installed_versions(("velodrome",))})
+    app = App(service, ready.admission, {"model": ready.chosen.name})
     following = asyncio.create_task(follower.run(options.poll_s))
     try:
         await listen(app, ready.listening, options.limits, started=lambda: _tell(ready, options, say))

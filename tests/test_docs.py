@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGE_NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
-LATER = "promote rollback history predict serve report reproduce submit"
+LATER = "promote rollback history report reproduce submit"
 OURS = "flows|infra|trainers|search_spaces|velodrome|tests|benchmarks|docs|scripts"
 
 

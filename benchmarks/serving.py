@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--family", default="linear_regression")
     parser.add_argument("--hostile", type=int, default=0, help="so many beside them who send nonsense")
-    parser.add_argument("--only", choices=["nothing", "mlflow", "velodrome"])
+    parser.add_argument("--servers", nargs="+", default=["nothing", "mlflow", "velodrome"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
         body, model = _model(Path(folder), given.family)
@@ -66,7 +66,7 @@ def main() -> None:
             ],
         }  # fmt: skip
         for name, command in servers.items():
-            if given.only in (None, name):
+            if name in given.servers:
                 with _server(command, Path(folder)) as port:
                     for clients in given.clients:
                         _load(port, body, clients, min(2.0, given.seconds))

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ ANSWER_LIMIT_S = 60.0
 class Client(asyncio.Protocol):
     """One connection; sends the next request when an answer is complete."""
 
-    def __init__(self, request: bytes, until: float, most: int) -> None:
-        self.request, self.until, self.left = request, until, most
+    def __init__(self, requests: Sequence[bytes], until: float, most: int) -> None:
+        self.requests, self.until, self.left = requests, until, most
         self.seconds: list[float] = []
         self.statuses: dict[str, int] = {}
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -42,7 +43,7 @@ class Client(asyncio.Protocol):
             return
         self.left -= 1
         self._sent_at = time.perf_counter()
-        self._transport.write(self.request)
+        self._transport.write(self.requests[self.left % len(self.requests)])
 
     def data_received(self, data: bytes) -> None:
         """Takes a part of an answer."""
@@ -72,15 +73,17 @@ class Client(asyncio.Protocol):
         self._transport.close()
 
 
-async def load(port: int, body: bytes, clients: int, seconds: float, most: int = 10**9) -> dict[str, Any]:
-    """Requests for some seconds, or until each client has sent so many; what came back."""
+async def load(
+    port: int, bodies: Sequence[bytes], clients: int, seconds: float, most: int = 10**9
+) -> dict[str, Any]:
+    """Requests for some seconds, or until each client has sent so many, in turn; what came back."""
     head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-    request = head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    requests = [head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
     began = time.perf_counter()
     loop = asyncio.get_running_loop()
     made = await asyncio.gather(
         *(
-            loop.create_connection(lambda: Client(request, began + seconds, most), "127.0.0.1", port)
+            loop.create_connection(lambda: Client(requests, began + seconds, most), "127.0.0.1", port)
             for _ in range(clients)
         )
     )
@@ -108,10 +111,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--clients", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--body", type=Path, required=True)
+    parser.add_argument("--body", type=Path, nargs="+", required=True)
     given = parser.parse_args()
-    body = given.body.read_bytes()
-    print(json.dumps(uvloop.run(load(given.port, body, given.clients, given.seconds))))
+    bodies = [path.read_bytes() for path in given.body]
+    print(json.dumps(uvloop.run(load(given.port, bodies, given.clients, given.seconds))))
 
 
 if __name__ == "__main__":

@@ -19,13 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 ROOT = Path(__file__).resolve().parents[1]
 UP_LIMIT_S = 120.0
+HOSTILE = [
+    b'{"instances": [',
+    b'{"instances": [["a", true]]}',
+    b'{"instances": [[NaN]]}',
+    b'{"instances": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    b'{"dataframe_split": {"columns": ["x"], "data": [[1], [2, 3]]}}',
+]
 END_LIMIT_S = 30.0
 NOTHING = """
 import asyncio, sys, uvicorn
@@ -43,7 +50,8 @@ def main() -> None:
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--family", default="linear_regression")
-    parser.add_argument("--only", choices=["nothing", "mlflow", "velodrome"])
+    parser.add_argument("--hostile", type=int, default=0, help="so many beside them who send nonsense")
+    parser.add_argument("--servers", nargs="+", default=["nothing", "mlflow", "velodrome"])
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="serving-") as folder:
         body, model = _model(Path(folder), given.family)
@@ -58,11 +66,13 @@ def main() -> None:
             ],
         }  # fmt: skip
         for name, command in servers.items():
-            if given.only in (None, name):
+            if name in given.servers:
                 with _server(command, Path(folder)) as port:
                     for clients in given.clients:
                         _load(port, body, clients, min(2.0, given.seconds))
                         _print(name, _load(port, body, clients, given.seconds))
+                        if given.hostile and name == "velodrome":
+                            _beside_hostile(port, body, clients, given.seconds, given.hostile)
 
 
 def _model(folder: Path, family: str) -> tuple[Path, Path]:
@@ -115,13 +125,30 @@ def _wait_until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> Non
 
 
 def _load(port: int, body: Path, clients: int, seconds: float) -> dict[str, Any]:
+    return _result(_loading(port, [body], clients, seconds), seconds)
+
+
+def _loading(port: int, bodies: Sequence[Path], clients: int, seconds: float) -> subprocess.Popen[str]:
     command = [
         sys.executable, str(ROOT / "benchmarks" / "load.py"), "--port", str(port), "--clients", str(clients),
-        "--seconds", str(seconds), "--body", str(body),
+        "--seconds", str(seconds), "--body", *map(str, bodies),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 120, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _result(load: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(load.communicate(timeout=seconds + 120)[0])
     return found
+
+
+def _beside_hostile(port: int, body: Path, clients: int, seconds: float, hostile: int) -> None:
+    bad = []
+    for number, content in enumerate(HOSTILE):
+        bad.append(body.parent / f"hostile-{number}.json")
+        bad[-1].write_bytes(content)
+    others = _loading(port, bad, hostile, seconds)
+    _print("beside bad", _load(port, body, clients, seconds))
+    _print("the bad", _result(others, seconds))
 
 
 def _print(name: str, found: dict[str, Any]) -> None:

@@ -16,16 +16,19 @@ class ProgressLine:
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._clock = stream, clock
-        self._began = self._told = clock()
+        self._told = clock()
+        self._first: tuple[float, int] | None = None  # models are loaded before: that is no row's time
         self._live = stream.isatty()
 
     def advanced(self, rows: int, _size_bytes: int) -> None:
         """So many rows are done."""
         now = self._clock()
+        began, before = self._first = self._first or (now, rows)
         if now - self._told < (TERMINAL_S if self._live else ELSEWHERE_S):
             return
         self._told = now
-        text = f"{rows:,} rows, {rows / max(now - self._began, 1e-9):,.0f} a second"
+        rate = f", {(rows - before) / (now - began):,.0f} a second" if now > began else ""
+        text = f"{rows:,} rows{rate}"
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._stream.flush()
 

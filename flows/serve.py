@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -19,14 +20,14 @@ from infra.serving.admission import Admission, is_loopback, known_hosts
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
 from infra.serving.deployment import BATCHES_A_REPLICA, Replicas, deployed
-from infra.serving.following import POLL_S, Follower, Source
+from infra.serving.following import POLL_S, Follower, Source, Standing
 from infra.serving.limits import Limits
 from infra.serving.registry import Version
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.service import Service
 from infra.tokens import checked_token, kept_token
-from trainers.versions import installed_versions
 
+FIRST_LIMIT_S = 60.0
 TOKEN = "VELODROME_SERVE_TOKEN"
 TOKEN_FILE = "serve_token"
 CHALLENGER = "challenger"
@@ -206,13 +207,12 @@ async def _answer(ready: Ready, options: Options, scorer: Scorer, say: Say) -> N
         ready.source, scorer, ready.chosen.name, _aliases(ready.chosen, options),
         keep_s=options.limits.answer_s, say=say,
     )  # fmt: skip
-    await follower.step()
-    _check_up(follower)
+    await _come_up(follower)
     service = Service(
         batcher, follower.standing, options.limits, shadow=options.shadow is not None,
         canary=CanaryRule(percent=options.canary), say=say,
     )  # fmt: skip
-    app = App(service, ready.admission, {"model": ready.chosen.name, **installed_versions(("velodrome",))})
+    app = App(service, ready.admission, {"model": ready.chosen.name})
     following = asyncio.create_task(follower.run(options.poll_s))
     try:
         await listen(app, ready.listening, options.limits, started=lambda: _tell(ready, options, say))
@@ -228,13 +228,25 @@ def _aliases(chosen: Chosen, options: Options) -> dict[Role, str]:
     return aliases
 
 
-def _check_up(follower: Follower) -> None:
-    standing = follower.standing
+async def _come_up(follower: Follower) -> None:
+    """Has the champion loaded; a replica that is only just up may not be known yet."""
+    standing, deadline = follower.standing, time.monotonic() + FIRST_LIMIT_S
+    while standing.answering["champion"] is None:
+        await follower.step()
+        if reason := _refusal(standing):
+            raise WrongInput("a version must load and answer its example", reason)
+        if standing.answering["champion"] is None:
+            if not standing.trouble or time.monotonic() > deadline:
+                found = standing.trouble or "its alias was taken away"
+                raise Unavailable(f"a version must be up within {FIRST_LIMIT_S:g} s", found)
+            await asyncio.sleep(0.1)
+
+
+def _refusal(standing: Standing) -> str:
+    """Why no version answers; empty where one does, or may soon."""
     if standing.answering["champion"] is not None:
-        return
-    for key, reason in standing.refused.items():
-        raise WrongInput("a version must load and answer its example", f"{key}: {reason}")
-    raise Unavailable("the model must be there to be served", standing.trouble or "it was taken away")
+        return ""
+    return next((f"{key}: {reason}" for key, reason in standing.refused.items()), "")
 
 
 async def _tell(ready: Ready, options: Options, say: Say) -> None:

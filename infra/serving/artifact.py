@@ -184,12 +184,13 @@ class _Bundle:
 
     def __init__(self, folder: Path, device: str, manifest_sha256: str | None) -> None:
         from trainers.bundle import load_bundle, read_description
+        from trainers.signature import signature_of
 
         self._predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
-        signature = read_description(folder).signature
+        signature = read_description(folder).signature or signature_of(self._predictor)
         self.example: pd.DataFrame | None = self._predictor.example
-        self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs] if signature else []
-        self.outputs = [column.name for column in signature.outputs] if signature else []
+        self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs]
+        self.outputs = [column.name for column in signature.outputs]
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         return self._predictor.predict(rows)
@@ -200,11 +201,14 @@ class _Pyfunc:
 
     def __init__(self, key: str, folder: Path) -> None:
         import os
+        import warnings
 
         from infra.tracking.environment import set_defaults
 
         set_defaults()
         os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+        # MLflow warns of type hints of its own while it is imported.
+        warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
         import mlflow.pyfunc
 
         try:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -80,36 +80,35 @@ class Batcher:
         """Prepares.
 
         Args:
-            at_once: batches that are computed or on their way at the same time.
+            at_once: batches of one version that are computed or on their way at the same time; a version that
+                hangs holds up no other.
         """
-        self._scorer, self._limits = scorer, limits
-        self._free = at_once
+        self._scorer, self._limits, self._at_once = scorer, limits, at_once
+        self._busy: Counter[str] = Counter()
         self._queues: dict[tuple[str, tuple[str, ...]], _Queue] = {}
-        self._ready: deque[_Queue] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = self.batches = self.batched_rows = self.retries = 0
 
-    async def answer(self, key: str, rows: Rows) -> Answer:
+    async def answer(self, key: str, rows: Rows, *, limit_s: float | None = None) -> Answer:
         """The version's answer to these rows.
+
+        Args:
+            limit_s: until then; by default as long as a request may take.
 
         Raises:
             ScoringError: 503, where too much waits already or no replica answered in time.
         """
         if self.waiting_rows + rows.count > self._limits.waiting_rows:
             raise ScoringError(503, f"{self.waiting_rows} rows are waiting already; try again later")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(rows, time.monotonic() + self._limits.answer_s, loop.create_future())
+        limit_s = self._limits.answer_s if limit_s is None else limit_s
+        waiting = _Waiting(rows, time.monotonic() + limit_s, asyncio.get_running_loop().create_future())
         self._put(key, waiting)
         self._send()
         try:
-            async with asyncio.timeout(self._limits.answer_s):
+            async with asyncio.timeout(limit_s):
                 return await waiting.answer
         except TimeoutError:
-            raise ScoringError(503, f"no answer within {self._limits.answer_s:g} s") from None
-
-    def in_use(self) -> set[str]:
-        """Versions that requests still wait for."""
-        return {queue.key for queue in self._queues.values() if queue.waiting}
+            raise ScoringError(503, f"no answer within {limit_s:g} s") from None
 
     async def close(self) -> None:
         """Ends what is on its way."""
@@ -120,24 +119,22 @@ class Batcher:
     def _put(self, key: str, waiting: _Waiting) -> None:
         names = tuple(waiting.rows.columns)
         queue = self._queues.setdefault((key, names), _Queue(key, names))
-        if not queue.waiting:
-            self._ready.append(queue)
         queue.waiting.append(waiting)
         self.waiting_rows += waiting.rows.count
 
     def _send(self) -> None:
-        while self._free and self._ready:
-            queue = self._ready.popleft()
-            taken = self._take(queue)
-            if queue.waiting:
-                self._ready.append(queue)
-            else:
+        for queue in list(self._queues.values()):
+            while queue.waiting and self._busy[queue.key] < self._at_once:
+                self._start(queue.key, self._take(queue))
+            if not queue.waiting:
                 del self._queues[queue.key, queue.names]
-            if taken:
-                self._free -= 1
-                task = asyncio.create_task(self._run(queue.key, taken))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+
+    def _start(self, key: str, taken: list[_Waiting]) -> None:
+        if taken:
+            self._busy[key] += 1
+            task = asyncio.create_task(self._run(key, taken))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     def _take(self, queue: _Queue) -> list[_Waiting]:
         taken: list[_Waiting] = []
@@ -168,7 +165,7 @@ class Batcher:
                 if not waiting.answer.done():
                     waiting.answer.set_exception(_as_scoring_error(error))
         finally:
-            self._free += 1
+            self._busy[key] -= 1
             self._send()
 
     async def _tried(self, key: str, batch: Batch, deadline: float) -> Sequence[Answer]:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import ClusterUnavailable, WrongInput
+from infra.lanes.shapes import Node
 from infra.serving.answering import Answer, Batch
 from infra.serving.artifact import Artifact
 from infra.serving.batching import ReplicaTrouble
@@ -23,6 +26,7 @@ from infra.serving.protocol import Field
 BATCHES_A_REPLICA = 2  # one computes while the other travels
 LOAD_LIMIT_S = 120.0
 UP_LIMIT_S = 120.0
+POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +70,30 @@ class Replica:
         return self._models.score(key, batch)
 
 
+def check_placeable(replicas: Replicas, nodes: Sequence[Node]) -> None:
+    """Refuses at once what the cluster could never hold; Serve would wait for it.
+
+    Raises:
+        ClusterUnavailable: says how many it can hold.
+    """
+    room = sum(_room(replicas, node) for node in nodes)
+    if room < replicas.count:
+        cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
+        raise ClusterUnavailable(
+            f"the cluster must hold {replicas.count} replicas of {replicas.cpus:g} CPUs and"
+            f" {replicas.gpus:g} GPUs",
+            f"room for {room} on {cpus:g} CPUs and {gpus:g} GPUs",
+            "ask for less with --replicas, --cpus or --gpus",
+        )
+
+
+def _room(replicas: Replicas, node: Node) -> int:
+    by_cpus = int(node.cpus / replicas.cpus + 1e-6)
+    return min(by_cpus, int(node.gpus / replicas.gpus + 1e-6)) if replicas.gpus else by_cpus
+
+
 @contextmanager
-def deployed(name: str, replicas: Replicas) -> Iterator[RayScorer]:
+def deployed(model: str, replicas: Replicas) -> Iterator[RayScorer]:
     """Replicas of a model, up for as long as the block lasts, on the Ray that is connected.
 
     Raises:
@@ -75,7 +101,11 @@ def deployed(name: str, replicas: Replicas) -> Iterator[RayScorer]:
     """
     from ray import serve
 
+    from infra.lanes.cluster import nodes
+
+    check_placeable(replicas, nodes())
     _quiet()
+    name = f"velodrome-{model}-{secrets.token_hex(4)}"  # several servers of one model may share a cluster
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR", "enable_access_log": False})
     deployment = serve.deployment(
         Replica,
@@ -89,24 +119,25 @@ def deployed(name: str, replicas: Replicas) -> Iterator[RayScorer]:
         graceful_shutdown_wait_loop_s=0.1,
     )
     try:
-        handle = _run(deployment.bind(replicas.gpus), f"velodrome-{name}")
-        yield RayScorer(handle)
+        yield RayScorer(_up(deployment.bind(replicas.gpus), name))
     finally:
         with _whatever_serve_says():
-            serve.delete(f"velodrome-{name}", _blocking=False)
+            serve.delete(name, _blocking=False)
 
 
-def _run(application: Any, name: str) -> Any:
+def _up(application: Any, name: str) -> Any:
     from ray import serve
 
-    try:
-        handle = serve.run(application, name=name, route_prefix=None, blocking=False)
-        handle._init()
-        return handle
-    except (RuntimeError, TimeoutError) as error:
-        raise ClusterUnavailable(
-            "the replicas must come up", str(error).strip().splitlines()[0][:300], "see `velodrome doctor`"
-        ) from error
+    target = serve.RunTarget(target=application, name=name, route_prefix=None)
+    serve.run_many([target], wait_for_applications_running=False)
+    deadline = time.monotonic() + UP_LIMIT_S
+    while (status := serve.status().applications[name]).status != "RUNNING":
+        if status.status in ("DEPLOY_FAILED", "UNHEALTHY") or time.monotonic() > deadline:
+            found = f"{status.status}: {status.message.strip()[:300]}" if status.message else status.status
+            limit = f"the replicas must come up within {UP_LIMIT_S:g} s"
+            raise ClusterUnavailable(limit, str(found), "see `velodrome doctor`, or ask for less")
+        time.sleep(POLL_S)
+    return serve.get_app_handle(name)
 
 
 def _quiet() -> None:

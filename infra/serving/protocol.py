@@ -7,6 +7,7 @@ batch becomes one frame. Bodies: https://mlflow.org/docs/latest/ml/deployment/de
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import re
@@ -62,6 +63,7 @@ def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: L
     return Rows(columns=typed, count=count)
 
 
+@functools.lru_cache(maxsize=64)
 def _media_type(content_type: str) -> str:
     message = Message()
     message["content-type"] = content_type or "application/json"

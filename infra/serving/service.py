@@ -85,29 +85,33 @@ class Service:
     async def _answer(self, champion: str, rows: Rows) -> tuple[str, Answer]:
         challenger = self.standing.answering.get("challenger")
         self.canary.follow(challenger)
-        if challenger is not None and self.canary.takes_next():
-            found = await self._by_canary(challenger, rows)
-            if found is not None:
-                return challenger, found
+        tried = challenger is not None and self.canary.takes_next()
+        if tried and challenger is not None:
+            heard = await self._from_challenger(challenger, rows)
+            if heard is not None:
+                self._told(challenger, failed=False)
+                return challenger, heard
         answer = await self._batcher.answer(champion, rows)
+        if tried and challenger is not None and answer.reason is None:
+            self._told(challenger, failed=True)  # what the champion can answer, it should have answered
         if self._shadow and challenger is not None:
             self._beside(challenger, rows, answer)
         if answer.reason is not None:
             raise bad(answer.reason)
         return champion, answer
 
-    async def _by_canary(self, challenger: str, rows: Rows) -> Answer | None:
-        """The challenger's answer, or None where the champion must answer after all."""
+    async def _from_challenger(self, challenger: str, rows: Rows) -> Answer | None:
+        """The challenger's answer, soon enough for the champion to answer instead; None where it has none."""
         try:
-            answer = await self._batcher.answer(challenger, rows)
+            answer = await self._batcher.answer(challenger, rows, limit_s=self.limits.answer_s / 3)
         except ScoringError:
-            answer = Answer(reason="not answered", defect=True)
-        if answer.reason is not None and not answer.defect:
-            return None  # the rows may be at fault: the champion decides, and nobody is blamed
-        self.figures.canaried("failed" if answer.defect else "answered")
-        if self.canary.told(failed=answer.defect):
+            return None
+        return answer if answer.reason is None else None
+
+    def _told(self, challenger: str, *, failed: bool) -> None:
+        self.figures.canaried("failed" if failed else "answered")
+        if self.canary.told(failed=failed):
             self._say(f"{challenger} failed too often and gets no requests any longer")
-        return None if answer.defect else answer
 
     def _beside(self, challenger: str, rows: Rows, heard: Answer) -> None:
         if len(self._shadows) >= SHADOWS_AT_ONCE:

@@ -193,6 +193,7 @@ MEASURED = """
 import resource, sys
 from pathlib import Path
 from flows.predict import predict
+from infra.home import Home
 before = 0
 def advanced(rows, size):
     global before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from infra.tracking.client import connect, prepare_tracking
 from tests.infra.tracking.bundles import a_bundle
 from trainers.bundle import load_bundle, read_bundle, read_description
 from trainers.folders import write_folder
+from trainers.signature import signature_of
 
 MANIFEST = "velodrome.manifest_sha256"
 
@@ -62,15 +64,16 @@ class Registered:
 
 def save_mlflow_folder(path: Path, bundle: Path) -> None:
     """MLflow's folder of a bundle, without the wheel that it has when it is really logged."""
+    warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
     import mlflow.pyfunc
 
     from infra.tracking.models import _signature
 
     known = read_description(bundle)
-    assert known.signature is not None
     mlflow.pyfunc.save_model(
         path=str(path), loader_module="velodrome.model", data_path=str(bundle),
-        signature=_signature(known.signature), input_example=known.example, pip_requirements=["velodrome"],
+        signature=_signature(known.signature or signature_of(load_bundle(bundle))),
+        input_example=known.example, pip_requirements=["velodrome"],
     )  # fmt: skip
 
 

@@ -34,12 +34,14 @@ class Scripted:
         failing: versions that fail on every row.
         troubles: how often the next batches die with their replica.
         seconds: how long a batch takes.
+        hanging: versions whose batches never end.
     """
 
     broken: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
     troubles: int = 0
     seconds: float = 0.0
+    hanging: set[str] = field(default_factory=set)
     loaded: set[str] = field(default_factory=set)
     batches: list[tuple[str, Batch]] = field(default_factory=list)
 
@@ -57,7 +59,7 @@ class Scripted:
     async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
         """As `Scorer`."""
         self.batches.append((key, batch))
-        await asyncio.sleep(self.seconds)
+        await asyncio.sleep(1000.0 if key in self.hanging else self.seconds)
         if self.troubles:
             self.troubles -= 1
             raise ReplicaTrouble("died")

@@ -201,6 +201,21 @@ def test_a_canary_has_its_share_and_loses_it_by_errors_and_no_request_with_it() 
     run(story)
 
 
+def test_a_challenger_that_hangs_holds_up_nobody() -> None:
+    async def story() -> None:
+        aliases = Aliases({"champion": "m/1", "challenger": "m/2"})
+        server = Server(
+            Scripted(hanging={"m/2"}), aliases, canary=CanaryRule(percent=50), limits=Limits(answer_s=0.6)
+        )
+        await server.follower.step()
+        replies = await asyncio.gather(*(server.ask() for _ in range(40)))
+        assert {(r.status, r.headers["x-velodrome-version"]) for r in replies} == {(200, "m/1")}
+        assert server.service.canary.undone
+        await server.batcher.close()
+
+    run(story)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status"),
     [

@@ -32,11 +32,21 @@ def initialise(module: torch.nn.Module, name: str) -> None:
         "xavier": init.xavier_uniform_,
         "kaiming": lambda weight: init.kaiming_normal_(weight, nonlinearity="relu"),
         "normal": lambda weight: init.normal_(weight, std=0.02),
-        "orthogonal": init.orthogonal_,
+        "orthogonal": _orthogonal,
     }
     fill = fillers[name]
     for weight in _matrices(module):
         fill(weight)
+
+
+def _orthogonal(weight: torch.Tensor) -> None:
+    """As torch's, which fails at kernels that lie channels last in memory."""
+    import torch
+    from torch.nn import init
+
+    with torch.no_grad():
+        drawn = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+        weight.copy_(init.orthogonal_(drawn))
 
 
 def _matrices(module: torch.nn.Module) -> Iterator[torch.nn.Parameter]:

@@ -45,7 +45,7 @@ def main() -> None:
             for part, rows in dataset.splits.items()
             if part != "train"
         }
-        told = "  ".join(f"{part} AUC {fmean(values):.4f}" for part, values in scores.items())
+        told = "  ".join(f"{part} AUC {fmean(values):.5f}" for part, values in scores.items())
         print(f"{name:20} {told}  ({len(made)} fitted, {len(train)} rows)")
 
 

@@ -84,7 +84,7 @@ def test_hostile_columns_stay_within_their_line(home):
     data = {"source": "csv:x.csv", "columns": {"target": evil}}
     Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], "mse"))
     file = load_sweep("x.yaml")
-    assert list(file.sweep.families) == ["linear_regression", "mlp"]
+    assert list(file.sweep.families) == ["linear_regression"]
     assert file.data["columns"]["target"] == evil
 
 

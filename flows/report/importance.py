@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class Importances:
     why: str = ""
 
 
-def importances_of(spec: SweepSpec, journal: Sequence[str]) -> list[Importances]:
+def importances_of(spec: SweepSpec, journal: Iterable[str]) -> list[Importances]:
     """For each family and objective, from the sweep's own studies.
 
     Args:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, event
 
-from infra.errors import LedgerDamaged, LedgerUnavailable
+from infra.errors import LedgerUnavailable
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.schema import SCHEMA_VERSION
@@ -95,7 +95,7 @@ def _random_pages(folder: Path, whole: bytes, times: int) -> int:
         path.write_bytes(content)
         try:
             _read_all(path)
-        except LedgerDamaged:
+        except LedgerUnavailable:
             found += 1
         for rest in folder.glob("ledger.db-*"):
             rest.unlink()

@@ -9,9 +9,14 @@ fail instead of each seventh.
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import os
 import sqlite3
+=======
+import random
+>>>>>>> faultsp
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +33,7 @@ from infra.ledger.rows import TrialRow
 from infra.ledger.store import Batch, Ledger
 from infra.protocol import Ended, LaneHello, Work
 from infra.spec import SweepSpec
+<<<<<<< HEAD
 from tests.infra.conftest import Bench, family, hello, run_attempt, sweep
 
 STRIDE = 1 if "EVERY_STATEMENT" in os.environ else 7
@@ -35,6 +41,9 @@ COVERED = {
     "session", "asked", "started", "reported", "attempt-ended", "waiting", "ended", "grown", "retry",
     "concluded",
 }  # fmt: skip
+=======
+from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
+>>>>>>> faultsp
 
 
 class Killed(BaseException):
@@ -256,6 +265,7 @@ def check(bench: Bench, expected: list[tuple[Any, ...]], where: str) -> None:
     assert table(trials) == expected, where
     assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == "finished", where
     assert all(a.ended_at is not None for a in views.attempts(bench.ledger, bench.sweep_id)), where
+<<<<<<< HEAD
     events = views.events(bench.ledger, bench.sweep_id)
     ends = [e.number for e in events if e.kind == "ended"]
     assert sorted(ends) == sorted([*(trial.number for trial in trials), 2]), where
@@ -263,3 +273,45 @@ def check(bench: Bench, expected: list[tuple[Any, ...]], where: str) -> None:
     assert len([e for e in events if e.kind == "retry"]) == 1, where
     assert [trial.failures for trial in trials] == [int(trial.number == 3) for trial in trials], where
     assert views.open_requests(bench.ledger, bench.sweep_id) == [], where
+=======
+    ends = [e.number for e in views.events(bench.ledger, bench.sweep_id) if e.kind == "ended"]
+    assert sorted(ends) == [trial.number for trial in trials], where
+    assert sum(trial.failures for trial in trials) == 0, where
+
+
+@pytest.mark.parametrize("chance_seed", [0, 1])
+def test_whichever_thread_calls_and_whoever_dies_the_table_is_the_same(
+    chance_seed: int, tmp_path: Path
+) -> None:
+    """The actor is called from several threads; in between, drivers and coordinators die at random."""
+    search = {"name": "tpe", "n_startup_trials": 12, "constant_liar": True}
+    long = sweep(family(trials=40, sampler=search))
+    quiet, bench = Bench(tmp_path / "quiet"), Bench(tmp_path / "killed")
+    drive(quiet.begin(long), hello())
+    chance, deaths = random.Random(chance_seed), 0
+    threads = [ThreadPoolExecutor(1) for _ in range(3)]
+    coordinator, me, ended = bench.begin(long), hello(pid=1), None
+    while not (work := _by(chance.choice(threads), coordinator.next_attempts, me, ended=ended)).leave:
+        ended = None
+        _by(chance.choice(threads), coordinator.settle)
+        if not work.attempts:
+            continue
+        made = _by(chance.choice(threads), run_attempt, coordinator, work, me)
+        what = chance.choice(["driver", "coordinator", *["nobody"] * 8])
+        deaths += what != "nobody"
+        if what == "driver":  # before the end of the attempt was told
+            me, coordinator = hello(pid=100 + deaths), bench.take_over(token=f"driver-{deaths}")
+            continue
+        ended = made
+        if what == "coordinator":
+            coordinator = bench.take_over(same_driver=True)
+    for thread in threads:
+        thread.shutdown()
+    assert deaths > 3
+    expected = table(views.trials(quiet.ledger, quiet.sweep_id))
+    assert table(views.trials(bench.ledger, bench.sweep_id)) == expected
+
+
+def _by(thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    return thread.submit(call, *arguments, **named).result()
+>>>>>>> faultsp

@@ -9,12 +9,9 @@ fail instead of each seventh.
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 import os
-import sqlite3
-=======
 import random
->>>>>>> faultsp
+import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,17 +30,13 @@ from infra.ledger.rows import TrialRow
 from infra.ledger.store import Batch, Ledger
 from infra.protocol import Ended, LaneHello, Work
 from infra.spec import SweepSpec
-<<<<<<< HEAD
-from tests.infra.conftest import Bench, family, hello, run_attempt, sweep
+from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
 
 STRIDE = 1 if "EVERY_STATEMENT" in os.environ else 7
 COVERED = {
     "session", "asked", "started", "reported", "attempt-ended", "waiting", "ended", "grown", "retry",
     "concluded",
 }  # fmt: skip
-=======
-from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
->>>>>>> faultsp
 
 
 class Killed(BaseException):
@@ -265,7 +258,6 @@ def check(bench: Bench, expected: list[tuple[Any, ...]], where: str) -> None:
     assert table(trials) == expected, where
     assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == "finished", where
     assert all(a.ended_at is not None for a in views.attempts(bench.ledger, bench.sweep_id)), where
-<<<<<<< HEAD
     events = views.events(bench.ledger, bench.sweep_id)
     ends = [e.number for e in events if e.kind == "ended"]
     assert sorted(ends) == sorted([*(trial.number for trial in trials), 2]), where
@@ -273,10 +265,6 @@ def check(bench: Bench, expected: list[tuple[Any, ...]], where: str) -> None:
     assert len([e for e in events if e.kind == "retry"]) == 1, where
     assert [trial.failures for trial in trials] == [int(trial.number == 3) for trial in trials], where
     assert views.open_requests(bench.ledger, bench.sweep_id) == [], where
-=======
-    ends = [e.number for e in views.events(bench.ledger, bench.sweep_id) if e.kind == "ended"]
-    assert sorted(ends) == [trial.number for trial in trials], where
-    assert sum(trial.failures for trial in trials) == 0, where
 
 
 @pytest.mark.parametrize("chance_seed", [0, 1])
@@ -314,4 +302,3 @@ def test_whichever_thread_calls_and_whoever_dies_the_table_is_the_same(
 
 def _by(thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return thread.submit(call, *arguments, **named).result()
->>>>>>> faultsp

@@ -19,6 +19,7 @@ BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
     "logistic_regression": "trainers.families.logistic_regression:LogisticRegression",
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
+    "vgg16": "trainers.families.vgg16:VGG16",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
     "mlp": "trainers.families.mlp:MLP",
     "rnn": "trainers.families.rnn:RNN",

@@ -209,6 +209,13 @@ CASES = (
         presets={"small": (_SERIES, SMALL_RNN)},
     ),
     Case(
+        name="vgg16",
+        dataset=images,
+        options={"preset": "narrow", "size": (32, 32)},
+        params={"learning_rate": 3e-3, "dropout": 0.0},
+        presets={},
+    ),
+    Case(
         name="autoencoder",
         dataset=unlabelled_images,
         params={"channels": [4, 8], "dense": [16], "code": 6, "learning_rate": 1e-2, "noise": 0.1},

@@ -45,7 +45,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     options = with_encoder(file, dict(entry.options or {}), path)
     family = _instance(file, code, options, path)
     fixed = {} if family is None else _fixed(file, family, options, entry.space, path)
-    space = _space(file, code, entry.space, path, fixed)
+    space = _space(file, code, entry.space, path, fixed, _dropped(code, family, entry.space))
     if family is not None:
         _check_names(file, family, space, entry.space, path)
     starts = tuple(dict(params) for params in entry.start_with or ())
@@ -108,12 +108,27 @@ def _fixed(
     return {name: known[name].default for name in known if name in fixed}
 
 
-def _space(file: SweepFile, code: Reference, given: Any, path: Path, fixed: Mapping[str, Any]) -> Space:
+def _dropped(code: Reference, family: Family | None, space: Any) -> frozenset[str]:
+    """What a family's own space searches that has no meaning with these options. In a space that people
+    wrote themselves it is an error."""
+    inherited = space.get("extends") if isinstance(space, dict) else space
+    own = space is None or inherited == _own_space(code)
+    return family.unread if family is not None and own else frozenset()
+
+
+def _space(
+    file: SweepFile,
+    code: Reference,
+    given: Any,
+    path: Path,
+    fixed: Mapping[str, Any],
+    dropped: frozenset[str],
+) -> Space:
     if given is None and is_function(code):
         do = "write space: {learning_rate: {type: float, low: 1e-4, high: 1e-1, log: true}}"
         raise file.written.wrong((*path, "space"), "be given for a function", "nothing", do)
     try:
-        return Space.from_mapping(_own_space(code) if given is None else given, file.folder, fixed)
+        return Space.from_mapping(_own_space(code) if given is None else given, file.folder, fixed, dropped)
     except SearchSpaceInputError as error:
         raise file.blame(error, (*path, "space")) from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Space:
         mapping: Mapping[str, Any] | str,
         base: Path | None = None,
         fixed: Mapping[str, Any] | None = None,
+        dropped: Collection[str] = (),
     ) -> Space:
         """The space that a sweep file or a file of `search_spaces/` describes.
 
@@ -43,12 +44,14 @@ class Space:
             mapping: definitions by name with `extends` among them, or just a name or path.
             base: the folder that relative paths start from.
             fixed: values that make inherited parameters of these names constants.
+            dropped: names of inherited parameters that have no meaning here, and are left out.
 
         Raises:
             SpaceError: with the path of the key to blame, and file and line where that is another file.
             YamlError: an extended file is refused.
         """
-        return cls(parameters=_read(mapping, base, (), fixed or {}))
+        changed = _Inherited(fixed=fixed or {}, dropped=frozenset(dropped))
+        return cls(parameters=_read(mapping, base, (), changed))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only; a list, so that no store can change the order."""
@@ -205,30 +208,40 @@ class Space:
         return chosen
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inherited:
+    """What becomes of inherited parameters."""
+
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
+
+    def applied(self, inherited: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+        """Those that are left, some as constants."""
+        kept = [p for p in inherited if p.name not in self.dropped]
+        kept = [p for p in kept if not any(condition.parent in self.dropped for condition in p.when)]
+        names = {parameter.name for parameter in kept}
+        constants = {
+            name: Parameter(name=name, domain=Constant(value=plain(value, (name,))))
+            for name, value in self.fixed.items()
+            if name in names
+        }
+        return link(overlay(tuple(kept), constants)) if constants or len(kept) < len(inherited) else inherited
+
+
 def _read(
-    mapping: Any, base: Path | None, ancestors: tuple[Path, ...], fixed: Mapping[str, Any]
+    mapping: Any, base: Path | None, ancestors: tuple[Path, ...], changed: _Inherited
 ) -> tuple[Parameter, ...]:
     if isinstance(mapping, str):
-        return _fix(_read_file(mapping, base, (), ancestors), fixed)
+        return changed.applied(_read_file(mapping, base, (), ancestors))
     if not isinstance(mapping, Mapping):
         raise SpaceError("a space must be a mapping, a name or a path", shown(mapping))
     parent = mapping.get("extends")
     if "extends" in mapping and not isinstance(parent, str):
         raise SpaceError("extends must be a name or a path", shown(parent), key=("extends",))
     inherited = _read_file(parent, base, ("extends",), ancestors) if parent is not None else ()
-    inherited = _fix(inherited, fixed)
+    inherited = changed.applied(inherited)
     own = {str(name): read_parameter(str(name), mapping[name]) for name in mapping if name != "extends"}
     return link(overlay(inherited, own))
-
-
-def _fix(inherited: tuple[Parameter, ...], fixed: Mapping[str, Any]) -> tuple[Parameter, ...]:
-    names = {parameter.name for parameter in inherited}
-    constants = {
-        name: Parameter(name=name, domain=Constant(value=plain(value, (name,))))
-        for name, value in fixed.items()
-        if name in names
-    }
-    return link(overlay(inherited, constants)) if constants else inherited
 
 
 def _read_file(
@@ -240,7 +253,7 @@ def _read_file(
         chain = " → ".join(path.name for path in (*ancestors, resolved))
         raise SpaceError("extends must not lead back to itself", chain, "drop one", key=key)
     try:
-        return _read(file.mapping(), file.path.parent, (*ancestors, resolved), {})
+        return _read(file.mapping(), file.path.parent, (*ancestors, resolved), _Inherited())
     except SpaceError as error:
         if error.file is not None:
             raise

@@ -133,6 +133,11 @@ class Family(ABC):
     def _tunable(self) -> dict[str, Hyperparameter]:
         return {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """Hyper-parameters of the family that have no meaning with these options."""
+        return frozenset(self._tunable().keys() - self.known().keys())
+
     def known(self) -> dict[str, Hyperparameter]:
         """Every hyper-parameter that this family reads, with its default here (preset, options)."""
         entries = self._tunable()

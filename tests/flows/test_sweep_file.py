@@ -568,6 +568,19 @@ def test_every_family_of_ours_has_a_space_of_its_own_that_it_reads(tmp_path: Pat
     assert Space.from_json(family.space) == Space.from_mapping(name)
 
 
+def test_a_familys_own_space_leaves_out_what_its_options_make_meaningless(tmp_path: Path) -> None:
+    """A text CNN of structure image has no filter widths: its own space searches none, people's may not."""
+    for space in (None, "text_cnn", {"extends": "text_cnn", "dropout": 0.5}):
+        entry = {"options": {"structure": "image"}, **({} if space is None else {"space": space})}
+        (family,) = sweep(tmp_path, families={"text_cnn": entry}).check()
+        names = {parameter["name"] for parameter in family.space["parameters"]}
+        assert "filter_widths" not in names
+        assert {"learning_rate", "optimizer", "dropout", "embedding"} <= names
+    entry = {"options": {"structure": "image"}, "space": {"extends": "text_cnn", "filter_widths": [[3]]}}
+    with pytest.raises(WrongInput, match="filter_widths"):
+        sweep(tmp_path, families={"text_cnn": entry}).check()
+
+
 # -- speed -----------------------------------------------------------------------------------------------
 
 

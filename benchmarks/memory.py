@@ -46,7 +46,7 @@ resources: {{lanes: 2}}
 families:
   image_cnn: {{space: {{learning_rate: 1e-3, channels: [4], dense: [8], batch_size: 256}}}}
 """
-ATTEMPT_MIB = 600  # what one attempt's own code, torch among it, may take beside its data
+ATTEMPT_MIB = 600  # what one attempt may take in all: its own code, torch among it, is some 450 of them
 CGROUPS = Path("/sys/fs/cgroup/memory")
 
 

@@ -234,12 +234,10 @@ def measure_shared(figures: Figures, mebibytes: int, limit_s: float) -> None:
     best: list[tuple[float, float, int]] = []
 
     def look(seen: Seen) -> bool:
-        drivers = [p for p in psutil.Process().children() if "flows.cli" in " ".join(p.cmdline())]
         maps = []
-        for driver in drivers:
-            for pid in lanes_of(driver):
-                with contextlib.suppress(OSError):
-                    maps.append(mapped(pid, folder / "cache" / "encoded"))
+        with contextlib.suppress(OSError, psutil.Error):
+            for pid in lanes_of(psutil.Process(seen.driver)):
+                maps.append(mapped(pid, folder / "cache" / "encoded"))
         if len(maps) == 2 and all(maps):
             common = {name for name in maps[0] if name in maps[1]}
             inodes = {entry[name].inode for entry in maps for name in common}

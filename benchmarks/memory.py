@@ -46,7 +46,7 @@ resources: {{lanes: 2}}
 families:
   image_cnn: {{space: {{learning_rate: 1e-3, channels: [4], dense: [8], batch_size: 256}}}}
 """
-ATTEMPT_MIB = 600  # what one attempt's own code, torch among it, may take beside its data
+ATTEMPT_MIB = 600  # what one attempt may take in all: its own code, torch among it, is some 450 of them
 CGROUPS = Path("/sys/fs/cgroup/memory")
 
 
@@ -234,12 +234,10 @@ def measure_shared(figures: Figures, mebibytes: int, limit_s: float) -> None:
     best: list[tuple[float, float, int]] = []
 
     def look(seen: Seen) -> bool:
-        drivers = [p for p in psutil.Process().children() if "flows.cli" in " ".join(p.cmdline())]
         maps = []
-        for driver in drivers:
-            for pid in lanes_of(driver):
-                with contextlib.suppress(OSError):
-                    maps.append(mapped(pid, folder / "cache" / "encoded"))
+        with contextlib.suppress(OSError, psutil.Error):
+            for pid in lanes_of(psutil.Process(seen.driver)):
+                maps.append(mapped(pid, folder / "cache" / "encoded"))
         if len(maps) == 2 and all(maps):
             common = {name for name in maps[0] if name in maps[1]}
             inodes = {entry[name].inode for entry in maps for name in common}

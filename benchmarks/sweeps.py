@@ -31,6 +31,7 @@ class Seen:
     at: float
     ended: int
     memory: dict[str, float]
+    driver: int  # its pid
 
 
 @dataclass(slots=True)
@@ -141,7 +142,7 @@ def _watch(
     while process.poll() is None:
         time.sleep(every_s)
         ended = _ended(found.home / "ledger.db")
-        look = Seen(at=time.time(), ended=ended, memory=memory_of(process.pid))
+        look = Seen(at=time.time(), ended=ended, memory=memory_of(process.pid), driver=process.pid)
         found.seen.append(look)
         if time.monotonic() - said > 20:
             said = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache as kept
@@ -22,6 +23,7 @@ from trainers.sources import source_digest
 
 LAYOUT = 1  # of the folder; a new number makes every folder anew
 MOST_KEPT = 8
+READ_AHEAD_BYTES = 256 << 20  # larger arrays may not fit in memory
 STATE = "state.json"
 
 _recent: OrderedDict[Path, Encoded] = OrderedDict()
@@ -144,8 +146,14 @@ def _mapped(folder: Path, dataset: Dataset) -> Encoded:
 
 
 def _open_array(path: Path) -> npt.NDArray[Any]:
-    """Copy-on-write, so that torch takes it without a copy or a warning and lanes share its pages."""
+    """Copy-on-write, so that torch takes it without a copy or a warning and lanes share its pages.
+
+    Of a large one, rows are read as they are asked for, in any order: the kernel would read ten times as much
+    around each, and throw out for it what the next batch needs.
+    """
     array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    if array.nbytes > READ_AHEAD_BYTES and isinstance(array, np.memmap):
+        array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # numpy leaves it untyped
     return np.asarray(array)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trainers.data import encode
 from trainers.data.batches import Batches
 from trainers.data.encode import encoded, forget
 from trainers.data.open import open_dataset
@@ -23,6 +24,7 @@ ROWS, SIDE = 4_000, 64
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """47 MiB of images in one file, which counts as large here."""
     monkeypatch.setattr(arrays, "LARGE_BYTES", 1 << 18)
+    monkeypatch.setattr(encode, "READ_AHEAD_BYTES", 1 << 20)
     return written(tmp_path / "images.npz", ROWS)
 
 
@@ -68,6 +70,17 @@ def test_lanes_look_at_the_same_pages(images: Path) -> None:
     lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
     (mapping,) = [line for line in lines if _holds(line[0], address)]
     assert int(mapping[4]) == os.stat(second.folder / "inputs.npy").st_ino
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
+def test_a_large_file_is_read_row_by_row(images: Path) -> None:
+    """Without reading ahead, which reads ten times what a shuffled batch needs."""
+    found = opened(images)
+    assert found.folder is not None
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    assert any(str(found.folder / "inputs.npy") in line for line in lines)
+    flags = next(line for line in lines if line.startswith("VmFlags:"))
+    assert "rr" in flags.split()
 
 
 def _holds(span: str, address: int) -> bool:

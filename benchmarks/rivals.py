@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.work import EPOCHS, burn, stamp
+from benchmarks.work import EPOCHS, burn, load, stamp
 
 TRAIN_ENV = {"RAY_TRAIN_V2_ENABLED": "1", "PYTHONWARNINGS": "ignore"}
 
@@ -70,6 +70,7 @@ def _optimize(path: str, trials: int, steps: int) -> None:
 
     def objective(trial: optuna.Trial) -> float:
         x: float = trial.suggest_float("x", 0.0, 1.0)
+        load()
         stamp("begin")
         for epoch in range(EPOCHS):
             burn(steps // EPOCHS)
@@ -95,6 +96,7 @@ def _ray(lanes: int) -> Any:
 def _objective(config: Mapping[str, Any]) -> None:
     from ray import tune
 
+    load()
     stamp("begin")
     for _ in range(EPOCHS):
         burn(config["steps"] // EPOCHS)
@@ -132,6 +134,7 @@ def _tuned(
 def _train_loop(config: Mapping[str, Any]) -> None:
     import ray.train
 
+    load()
     stamp("begin")
     for _ in range(EPOCHS):
         burn(config["steps"] // EPOCHS)

@@ -16,7 +16,7 @@ from flows.gates.judging import judge
 from flows.history import Broken, history
 from flows.policy import policy
 from flows.promote import GateRefused, concluded, promote
-from flows.promotion.promoter import Promotion
+from flows.promotion.outcome import Promotion
 from flows.rollback import rollback
 from infra.errors import Refused, WrongInput
 from infra.registry import identity

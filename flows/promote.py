@@ -12,7 +12,8 @@ from typing import Any
 
 from flows.promotion.candidate import Candidate, is_uri, of_sweep, of_uri, source_uri
 from flows.promotion.notifying import notify
-from flows.promotion.promoter import Promoter, Promotion
+from flows.promotion.outcome import Promotion
+from flows.promotion.promoter import Promoter
 from infra.errors import Refused, WrongInput
 from infra.home import Home
 from infra.registry.identity import who

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flows.gates.findings import Finding
     from flows.history import History
     from flows.policy import ModelPolicy
-    from flows.promotion.promoter import Promotion
+    from flows.promotion.outcome import Promotion
     from infra.registry.chain import Entry
 
 GROUPED = {"class": "classes", "slice": "slices"}

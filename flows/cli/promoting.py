@@ -64,7 +64,7 @@ def promote(
 
 
 def _promotion(result: object, json: bool) -> None:
-    from flows.promotion.promoter import Promotion
+    from flows.promotion.outcome import Promotion
 
     assert isinstance(result, Promotion)
     if json:

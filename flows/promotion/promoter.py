@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.gates import bounds
 from flows.gates.findings import Finding, not_tried
@@ -17,6 +17,7 @@ from flows.policy_schema import Policy, to_document
 from flows.promotion.candidate import Candidate
 from flows.promotion.evaluation import Source, count_reading, source_of
 from flows.promotion.examples import Examples, Trained, gather, open_data
+from flows.promotion.outcome import Evidence, Promotion
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.registry.artifacts import Fetched, fetch, fetch_version
@@ -30,91 +31,7 @@ from infra.registry.store import CHALLENGER, MANIFEST_TAG, Registry, Version
 from infra.secrets import redact
 from trainers.errors import InputError
 
-if TYPE_CHECKING:
-    from flows.evidence import PairedComparison
-
 TRIES = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promotion:
-    """What became of a promotion.
-
-    Attributes:
-        outcome: `moved`, `refused`, `would move` (a dry run), or `already` (it was the champion).
-        version: the candidate's; None where it was not registered.
-        former: the champion before.
-        findings: the table of gates.
-        metrics: of `challenger` and `champion` on the same examples.
-        examples: how many; `left_out`: rows that one of them was trained on.
-        policy: where the gates came from: `chain`, `sweep file` or `defaults`.
-        test_reads: how often this data was read to judge or report, this time counted.
-        entry: number of the record; None for a dry run.
-        notes: what a person should know.
-    """
-
-    model: str
-    candidate: str
-    outcome: str
-    version: int | None
-    former: int | None
-    findings: tuple[Finding, ...] = ()
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    examples: int = 0
-    left_out: int = 0
-    data: Mapping[str, str] = field(default_factory=dict)
-    policy: str = "defaults"
-    test_reads: int = 0
-    entry: int | None = None
-    hash: str | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def refused(self) -> bool:
-        """Whether a gate refused."""
-        return self.outcome == "refused"
-
-    def to_json(self) -> dict[str, Any]:
-        """All of it."""
-        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {**document, "findings": [finding.to_json() for finding in self.findings]}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """What was found of a candidate, and what is kept of it in the records."""
-
-    findings: tuple[Finding, ...]
-    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    comparison: PairedComparison | None = None
-    examples: Examples | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether no gate refused."""
-        return not any(finding.refused for finding in self.findings)
-
-    def to_json(self) -> dict[str, Any]:
-        """The document beside the chain: the table, and what was read."""
-        data = self.examples
-        return {
-            "findings": [finding.to_json() for finding in self.findings],
-            "metrics": {who: dict(values) for who, values in self.metrics.items()},
-            "comparison": None if self.comparison is None else self.comparison.to_json(),
-            "data": None if data is None else {
-                "source": data.source, "part": data.part, "fingerprint": data.fingerprint,
-                "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_of(data),
-            },
-        }  # fmt: skip
-
-
-def digest_of(examples: Examples) -> str:
-    """16 hex digits over the rows that were judged on, in any order."""
-    import hashlib
-
-    import numpy as np
-
-    return hashlib.sha256(np.sort(examples.hashes).astype("<u8").tobytes()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,8 @@ import pytest
 
 from flows.promote import concluded
 from flows.promotion.candidate import Candidate, of_sweep, of_uri
-from flows.promotion.promoter import Promoter, Promotion
+from flows.promotion.outcome import Promotion
+from flows.promotion.promoter import Promoter
 from infra.home import Home
 from infra.ledger.rows import TrialRow
 from infra.registry.interpreter import Unusable, Used

@@ -16,7 +16,7 @@ from flows.gates.judging import judge
 from flows.history import Broken, history
 from flows.policy import policy
 from flows.promote import GateRefused, concluded, promote
-from flows.promotion.promoter import Promotion
+from flows.promotion.outcome import Promotion
 from flows.rollback import rollback
 from infra.errors import Refused, WrongInput
 from infra.registry import identity
@@ -376,3 +376,15 @@ def test_files_outside_the_store_are_not_read(shop: Shop, tmp_path: Path) -> Non
     shop.registry.register("shop", key="outside", source=outside.as_uri(), run_id=None, tags={})
     with pytest.raises(WrongInput, match="where the registry's experiments keep theirs"):
         promote("models:/shop/1")
+
+
+def test_a_champion_that_was_taken_away_by_hand_can_be_left_away(shop: Shop) -> None:
+    shop.promote(shop.sweep("one"))
+    shop.registry.call("delete_registered_model_alias", "shop", "champion")
+    with pytest.raises(ForeignMove, match="nowhere"):
+        shop.promote("one")
+    adopted = adopt("shop", reason="it was withdrawn")
+    assert (adopted.version, adopted.former, adopted.changed) == (None, 1, True)
+    assert history("shop", verify=True).state == "settled"
+    again = shop.promote("one")
+    assert (again.outcome, again.former, shop.champion) == ("moved", None, 1)

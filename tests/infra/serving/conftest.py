@@ -32,6 +32,12 @@ def fields(bundle: Path) -> list[Field]:
     return [Field(name=column.name, type=column.type) for column in signature.inputs]
 
 
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+    """A registry that nobody writes to."""
+    return Registered(tmp_path_factory.mktemp("empty"))
+
+
 @pytest.fixture
 def registered(tmp_path: Path) -> Registered:
     """A registry of its own."""

@@ -52,18 +52,18 @@ def test_a_run_and_a_logged_model_by_their_addresses(
     ],
 )  # fmt: skip
 def test_nothing_is_fetched_from_elsewhere(
-    registered: Registered, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty: Registered, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda **options: pytest.fail(str(options)))
     with pytest.raises(WrongInput):
-        registered.registry.fetch(Version(key="m/1", source=source), tmp_path / "aside")
+        empty.registry.fetch(Version(key="m/1", source=source), tmp_path / "aside")
 
 
-def test_a_link_out_of_the_home_is_elsewhere(registered: Registered, tmp_path: Path) -> None:
-    link = registered.home.artifacts / "link"
+def test_a_link_out_of_the_home_is_elsewhere(empty: Registered, tmp_path: Path) -> None:
+    link = empty.home.artifacts / "link"
     link.symlink_to("/etc")
     with pytest.raises(WrongInput, match="nothing was fetched"):
-        registered.registry.fetch(Version(key="m/1", source=str(link)), tmp_path / "aside")
+        empty.registry.fetch(Version(key="m/1", source=str(link)), tmp_path / "aside")
 
 
 def test_a_flipped_bit_and_another_manifest_are_refused(bundle: Path, tmp_path: Path) -> None:

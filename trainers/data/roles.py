@@ -98,7 +98,8 @@ def roles_of(raw: Raw, named: Named, task: Task | None, kind_of: KindOf) -> Role
     if shape is None:
         shape = _single(raw, named, task, left, target, kind_of, notes)
     kind, features, target = shape
-    if not features and kind != "none":
+    own_past = kind == "table" and named.time is not None and target is not None  # a series of one column
+    if not features and kind != "none" and not own_past:
         do = "leave fewer out with data.columns.drop"
         raise InputError(
             "data must have a column to learn from", "none but the target", do, key=("data", "columns")

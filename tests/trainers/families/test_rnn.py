@@ -14,6 +14,7 @@ from torch import nn
 
 from tests.trainers.families.cases import Memory, classes, images, series, table, texts
 from trainers.bundle import load_bundle, save_bundle
+from trainers.data.open import open_dataset
 from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.families.rnn import RNN
@@ -113,6 +114,18 @@ def test_a_forecast_needs_no_column_but_its_own_past() -> None:
     np.testing.assert_array_equal(made["inputs"], memory.arrays["inputs"][:23])
     with pytest.raises(InputError, match="no 'wave'"):
         family.from_user(pd.DataFrame({"other": [1.0]}), state)
+
+
+def test_a_file_of_times_and_values_is_enough(tmp_path: Path) -> None:
+    lines = [f"{n},{np.sin(n / 5):.5f}" for n in range(200)]
+    (tmp_path / "sine.csv").write_text("\n".join(["hour,level", *lines]) + "\n")
+    spec = {"source": "csv:sine.csv", "columns": {"target": "level", "time": "hour"}, "split": {"by": "time"}}
+    dataset = open_dataset(spec, base=tmp_path, cache=tmp_path)
+    family = RNN({"window": 10, "horizon": 2})
+    family.check(dataset)
+    state = family.encode(dataset, family.complete({}), Memory())
+    assert (state["channels"], state["past"]) == (1, "level")
+    assert list(family.example(dataset).columns) == ["level"]
 
 
 def test_a_series_may_have_classes_and_categories() -> None:

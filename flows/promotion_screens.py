@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from flows.promotion.promoter import Promotion
     from infra.registry.chain import Entry
 
+GROUPED = {"class": "classes", "slice": "slices"}
 STYLES = {"passed": "green", "refused": "red", "not applicable": "dim", "not tried": "dim"}
 POLICIES = {
     "chain": "the model's policy",
@@ -50,7 +52,23 @@ def _read(result: Promotion) -> str:
     return f"judged on {result.examples:,} examples of {which}{result.data['source']}{left}{reads}"
 
 
-def _table(findings: tuple[Finding, ...], width: int) -> Any:
+def _shortened(findings: tuple[Finding, ...]) -> list[Finding]:
+    """The findings, those of classes and slices that simply passed in one line each."""
+    shown: list[Finding] = []
+    for kind in (*dict.fromkeys(finding.gate.partition(" ")[0] for finding in findings),):
+        mine = [finding for finding in findings if finding.gate.partition(" ")[0] == kind]
+        plain = [f for f in mine if kind in GROUPED and f.verdict == "passed" and f.needed is None]
+        if len(plain) > 1:
+            closest = max(plain, key=lambda finding: finding.value or 0.0)
+            found = f"{len(plain)} {GROUPED[kind]}; the closest is {closest.gate}: {closest.found}"
+            shown.append(replace(closest, gate=GROUPED[kind], found=found))
+            mine = [finding for finding in mine if finding not in plain]
+        shown += mine
+    return shown
+
+
+def _table(given: tuple[Finding, ...], width: int) -> Any:
+    findings = _shortened(given)
     columns = [
         Column(heading="gate", cells=[f.gate for f in findings]),
         Column(heading="", cells=[Text(f.verdict, style=STYLES[f.verdict]) for f in findings]),
@@ -123,7 +141,8 @@ def _by(entry: Entry, result: History) -> str:
     refused = [f["gate"] for f in document["findings"] if f["verdict"] == "refused"]
     if refused:
         return printable(", ".join(refused))
-    return next((f["found"] for f in document["findings"] if f["gate"] in ("better", "guess")), "")
+    found = {f["gate"]: f["found"] for f in document["findings"] if f["verdict"] == "passed"}
+    return printable(f"{found.get('better') or found.get('guess', '')}")
 
 
 def _state(result: History) -> str:

@@ -158,7 +158,7 @@ def _fall(
     one, other = _of_slice(truth, challenger), _of_slice(truth, champion)
     before, after = float(other.mean()), float(one.mean())
     unit = abs(before) if truth.task == "regression" and before else 1.0
-    drop = (before - after) / unit
+    drop = round((before - after) / unit, 12)
     test = (paired_bootstrap if truth.task == "regression" else mcnemar)(other, one, confidence=confidence)
     real = test.p_value < 1 - confidence
     held = drop <= most + 1e-12

@@ -243,10 +243,11 @@ async def _come_up(follower: Follower) -> None:
 
 
 def _refusal(standing: Standing) -> str:
-    """Why no version answers; empty where one does, or may soon."""
-    if standing.answering["champion"] is not None:
+    """Why the champion does not answer; empty where it does, or may soon."""
+    wanted = standing.wanted.get("champion")
+    if standing.answering["champion"] is not None or wanted not in standing.refused:
         return ""
-    return next((f"{key}: {reason}" for key, reason in standing.refused.items()), "")
+    return f"{wanted}: {standing.refused[wanted]}"
 
 
 async def _tell(ready: Ready, options: Options, say: Say) -> None:

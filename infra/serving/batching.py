@@ -30,6 +30,10 @@ class ReplicaTrouble(Exception):
     """A batch was not answered, for no fault of its own: a replica died, or does not have the version."""
 
 
+class NoReplica(ReplicaTrouble):
+    """None is up; none has died of this."""
+
+
 class Scorer(Protocol):
     """Those who compute."""
 

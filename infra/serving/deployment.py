@@ -19,7 +19,7 @@ from infra.errors import ClusterUnavailable, WrongInput
 from infra.lanes.shapes import Node
 from infra.serving.answering import Answer, Batch
 from infra.serving.artifact import Artifact
-from infra.serving.batching import ReplicaTrouble
+from infra.serving.batching import NoReplica, ReplicaTrouble
 from infra.serving.models import Models
 from infra.serving.protocol import Field
 
@@ -204,13 +204,15 @@ class RayScorer:
 
     async def _everywhere(self, method: str, *arguments: Any) -> list[Any]:
         from ray.exceptions import RayError
-        from ray.serve.exceptions import RayServeException
+        from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
         try:
             response = self._handle.broadcast(method, *arguments)
             found: list[Any] = await response.results_async(timeout_s=LOAD_LIMIT_S)
+        except DeploymentUnavailableError as error:
+            raise NoReplica(f"{method}: no replica is there") from error
         except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
             raise ReplicaTrouble(f"{method}: {type(error).__name__}") from error
         if not found:
-            raise ReplicaTrouble(f"{method}: no replica is there")
+            raise NoReplica(f"{method}: no replica is there")
         return found

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Protocol
 
 from infra.errors import VelodromeError
 from infra.serving.artifact import Artifact
-from infra.serving.batching import ReplicaTrouble, Scorer
+from infra.serving.batching import NoReplica, ReplicaTrouble, Scorer
 from infra.serving.protocol import Field
 from infra.serving.registry import Version
 from infra.serving.routing import Role, next_step
@@ -27,6 +28,7 @@ from trainers.errors import TrainerError
 log = logging.getLogger("velodrome.serving")
 
 POLL_S = 0.5
+MOST_DEATHS = 2  # of replicas that were loading a version
 
 
 class Source(Protocol):
@@ -45,6 +47,7 @@ class Standing:
 
     Attributes:
         answering: the version by its role; the challenger's is None where there is none.
+        wanted: the version that each role's alias points at.
         fields: the columns that each loaded version takes.
         refused: versions that did not load, and why.
         swaps: how often a role got another version.
@@ -53,6 +56,7 @@ class Standing:
     """
 
     answering: dict[Role, str | None] = field(default_factory=dict)
+    wanted: dict[Role, str | None] = field(default_factory=dict)
     fields: dict[str, list[Field]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     swaps: int = 0
@@ -83,8 +87,8 @@ class Follower:
         self._source, self._scorer, self._model = source, scorer, model
         self._aliases, self._keep_s, self._say = dict(aliases), keep_s, say
         self._former: str | None = None  # kept, so that a rollback needs no loading
+        self._deaths: Counter[str] = Counter()
         self._left_at: dict[str, float] = {}
-        self._wanted: dict[Role, str | None] = {}
         self.standing = Standing(answering=dict.fromkeys(aliases))
 
     async def run(self, poll_s: float = POLL_S) -> None:
@@ -129,10 +133,11 @@ class Follower:
 
     def _forgive(self, role: Role, wanted: str | None) -> None:
         """A refused version is tried again once its alias has pointed elsewhere."""
-        before = self._wanted.get(role)
-        self._wanted[role] = wanted
-        if before is not None and before not in self._wanted.values():
+        before = self.standing.wanted.get(role)
+        self.standing.wanted[role] = wanted
+        if before is not None and before not in self.standing.wanted.values():
             self.standing.refused.pop(before, None)
+            self._deaths.pop(before, None)
 
     async def _load(self, version: Version) -> bool:
         try:
@@ -142,6 +147,15 @@ class Follower:
         except (VelodromeError, TrainerError, OSError) as error:
             self.standing.refused[version.key] = str(error)
             self._say(f"{version.key} is refused, and what answered goes on: {error}")
+            return False
+        except NoReplica:
+            raise
+        except ReplicaTrouble as error:
+            self._deaths[version.key] += 1
+            if self._deaths[version.key] < MOST_DEATHS:
+                raise
+            self.standing.refused[version.key] = f"replicas died while they loaded it: {error}"
+            self._say(f"{version.key} is refused: replicas died while they loaded it")
             return False
         return True
 

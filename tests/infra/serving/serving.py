@@ -35,6 +35,7 @@ class Scripted:
         troubles: how often the next batches die with their replica.
         seconds: how long a batch takes.
         hanging: versions whose batches never end.
+        deadly: versions that kill the replica which loads them.
     """
 
     broken: set[str] = field(default_factory=set)
@@ -42,6 +43,7 @@ class Scripted:
     troubles: int = 0
     seconds: float = 0.0
     hanging: set[str] = field(default_factory=set)
+    deadly: set[str] = field(default_factory=set)
     loaded: set[str] = field(default_factory=set)
     batches: list[tuple[str, Batch]] = field(default_factory=list)
 
@@ -49,6 +51,8 @@ class Scripted:
         """As `Scorer`."""
         if artifact.key in self.broken:
             raise WrongInput("a version must load", artifact.key)
+        if artifact.key in self.deadly:
+            raise ReplicaTrouble("load: ActorDiedError")
         self.loaded.add(artifact.key)
         return NUMBER
 

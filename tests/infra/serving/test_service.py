@@ -102,6 +102,20 @@ def test_a_version_that_does_not_load_is_refused_and_the_old_one_stays() -> None
     run(story)
 
 
+def test_a_version_that_kills_who_loads_it_is_refused_after_the_second_time() -> None:
+    async def story() -> None:
+        server = Server(Scripted(deadly={"m/2"}))
+        await server.follower.step()
+        server.aliases.at["champion"] = "m/2"
+        await server.follower.step()
+        assert not server.follower.standing.refused
+        await server.follower.step()
+        assert "died while they loaded it" in server.follower.standing.refused["m/2"]
+        assert (await server.ask()).headers["x-velodrome-version"] == "m/1"
+
+    run(story)
+
+
 def test_a_registry_that_is_away_or_lost_its_alias_changes_nothing() -> None:
     async def story() -> None:
         server = Server()

@@ -122,9 +122,6 @@ def test_from_sweep_to_champion_and_back(swept: Stage, tmp_path: Path) -> None:
     check_answers(clients)
     print(f"back {seconds:.2f} s after the rollback; {sum(clients.seen.values())} requests")
     assert moves(swept) == [("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1)]
-    text = said(swept, "history", "digits")
-    assert "to see it" in text
-    assert "the champion is version 1" in text
 
 
 def check_batch(stage: Stage, rows: list[Any], labels: list[int], served: list[Any]) -> None:
@@ -135,7 +132,7 @@ def check_batch(stage: Stage, rows: list[Any], labels: list[int], served: list[A
     found = [json.loads(line) for line in Path(done["output"]).read_text().splitlines()]
     assert [row["image"] for row in found] == [row["image"] for row in rows]
     assert np.mean([int(row["prediction"]) == label for row, label in zip(found, labels, strict=True)]) > 0.8
-    assert numbers({"predictions": served}) == pytest.approx(numbers({"predictions": found[: len(served)]}))
+    assert alike({"predictions": served}, {"predictions": found[: len(served)]})
 
 
 def numbers(document: Any) -> list[float]:

@@ -71,6 +71,7 @@ def shops(folder: Path) -> Iterator[Callable[[], Shop]]:
     """Makes shops with an empty registry each, over the same rows."""
     from trainers.data.open import open_dataset
 
+    folder.mkdir()
     rows = models.write_csv(folder / "rows.csv")
     dataset = open_dataset(SOURCE, base=folder, cache=folder / "cache")
     empty, numbers = Home(folder / "empty"), itertools.count()
@@ -112,9 +113,9 @@ def addresses(folder: Path, pace: Pace) -> Outcome:
     run = Runs(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         elsewhere = test_registry.test_nothing_is_fetched_from_elsewhere
-        run(elsewhere, folder=True, registered=Registered(folder / "registered"), monkeypatch=patch)
+        run(elsewhere, folder=True, empty=Registered(folder / "registered"), monkeypatch=patch)
     linked = Registered(folder / "linked")
-    run(test_registry.test_a_link_out_of_the_home_is_elsewhere, folder=True, registered=linked)
+    run(test_registry.test_a_link_out_of_the_home_is_elsewhere, folder=True, empty=linked)
     run(test_registry.test_registries_of_a_server_give_no_local_folders, folder=True)
     with shops(folder / "shops") as shop:
         run(test_promote.test_files_outside_the_store_are_not_read, folder=True, shop=shop())

@@ -114,15 +114,29 @@ def _refused(key: str, found: str) -> WrongInput:
     )
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def _files(folder: Path, most_bytes: int | None = None) -> dict[str, bytes]:
+    """All files of a model; refuses one that does not fit into the memory that is free, before it is read."""
+    import psutil
+
+    limit = psutil.virtual_memory().available if most_bytes is None else most_bytes
     found: dict[str, bytes] = {}
+    total = 0
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise _refused(folder.name, f"{name} is no plain file")
         if path.is_file() and name.parts[0] not in LEFT_OUT:
+            total += path.stat().st_size
+            if total > limit:
+                raise _too_large(folder.name, limit)
             found[name.as_posix()] = path.read_bytes()
     return found
+
+
+def _too_large(key: str, limit: int) -> WrongInput:
+    return WrongInput(
+        "a model must fit into memory", f"{key} is larger than the {limit / 2**30:.1f} GiB that are free"
+    )
 
 
 def load_artifact(artifact: Artifact, *, device: str = "cpu") -> Loaded:

@@ -33,8 +33,13 @@ CLIENTS = 16
 
 @pytest.fixture(scope="module")
 def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+    """As `three_versions`."""
+    return three_versions(tmp_path_factory.mktemp("registered"))
+
+
+def three_versions(folder: Path) -> Registered:
     """A linear model `m`: version 1 answers, so does 2, and 3 is damaged."""
-    made = Registered(tmp_path_factory.mktemp("registered"))
+    made = Registered(folder)
     bundle = a_bundle("linear_regression", made.folder / "one", made.folder / "cache")
     made.add("m", bundle, alias="champion")
     made.add("m", shifted(bundle, made.folder / "two", 5.0))
@@ -106,11 +111,12 @@ def running(
 class Clients:
     """So many who ask all the time, and what they were told."""
 
-    def __init__(self, port: int, body: bytes) -> None:
+    def __init__(self, port: int, body: bytes, *, count: int = CLIENTS, pause_s: float = 0.0) -> None:
+        self._pause_s = pause_s
         self.seen: Counter[tuple[int, str, str]] = Counter()
         self.failures: list[str] = []
         self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(port, body)) for _ in range(CLIENTS)]
+        self._threads = [threading.Thread(target=self._ask, args=(port, body)) for _ in range(count)]
 
     def _ask(self, port: int, body: bytes) -> None:
         while not self._end.is_set():
@@ -120,6 +126,7 @@ class Clients:
                 self.failures.append(f"{type(error).__name__}: {error}")
                 return
             self.seen[status, version, json.dumps(document)] += 1
+            time.sleep(self._pause_s)
 
     def __enter__(self) -> Clients:
         for thread in self._threads:

@@ -135,6 +135,14 @@ def test_a_link_in_a_model_is_refused(bundle: Path, tmp_path: Path) -> None:
         read_artifact("m/1", folder)
 
 
+def test_a_model_larger_than_memory_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with (tmp_path / "weights.safetensors").open("wb") as sparse:
+        sparse.truncate(1 << 40)  # costs its maker nothing
+    with pytest.raises(WrongInput, match="fit into memory"):
+        read_artifact("m/1", tmp_path)
+
+
 def test_mlflows_folder_and_the_bundle_answer_alike(bundle: Path, tmp_path: Path) -> None:
     save_mlflow_folder(tmp_path / "model", bundle)
     artifact = read_artifact("m/1", tmp_path / "model")

@@ -21,11 +21,16 @@ QUIET = {
 
 
 class Server:
-    """One server; its database and artifacts are in a folder of its own."""
+    """One server; its artifacts, and its database unless another is named, are in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        """Starts it, and waits until it answers."""
+    def __init__(self, folder: Path, store: str = "") -> None:
+        """Starts it, and waits until it answers.
+
+        Args:
+            store: its database's URL; by default a file in the folder.
+        """
         self._folder = folder
+        self._store = store or f"sqlite:///{folder}/server.db"
         folder.mkdir(parents=True, exist_ok=True)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -35,7 +40,7 @@ class Server:
 
     def start(self) -> None:
         """Starts it again, and waits until it answers."""
-        store = ["--backend-store-uri", f"sqlite:///{self._folder}/server.db"]
+        store = ["--backend-store-uri", self._store]
         place = ["--artifacts-destination", str(self._folder / "kept"), "--host", "127.0.0.1"]
         command = [sys.executable, "-m", "mlflow", "server", *store, *place, "--port", str(self._port)]
         with (self._folder / "server.log").open("a") as printed:

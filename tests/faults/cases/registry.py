@@ -112,9 +112,9 @@ def addresses(folder: Path, pace: Pace) -> Outcome:
     run = Runs(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         elsewhere = test_registry.test_nothing_is_fetched_from_elsewhere
-        run(elsewhere, folder=True, registered=Registered(folder / "registered"), monkeypatch=patch)
+        run(elsewhere, folder=True, empty=Registered(folder / "registered"), monkeypatch=patch)
     linked = Registered(folder / "linked")
-    run(test_registry.test_a_link_out_of_the_home_is_elsewhere, folder=True, registered=linked)
+    run(test_registry.test_a_link_out_of_the_home_is_elsewhere, folder=True, empty=linked)
     run(test_registry.test_registries_of_a_server_give_no_local_folders, folder=True)
     with shops(folder / "shops") as shop:
         run(test_promote.test_files_outside_the_store_are_not_read, folder=True, shop=shop())
@@ -174,12 +174,13 @@ def promotions(folder: Path, pace: Pace) -> Outcome:
     with shops(folder / "shops") as shop, pytest.MonkeyPatch.context() as patch:
         for test in (
             test_promote.test_of_two_at_once_one_wins_and_the_other_is_told,
-            test_promote.test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused,
             test_promote.test_a_changed_signature_is_refused,
             test_promote.test_a_flipped_bit_is_refused_before_anything_is_loaded,
             test_promote.test_no_row_is_judged_on_that_either_was_trained_on,
         ):
             run(test, shop=shop())
+        first = test_promote.test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused
+        run(first, folder=True, shop=shop())
         fault = test_promote.test_each_fault_is_refused_by_its_gate
         for values in parameters(fault):
             fault(shop(), monkeypatch=patch, **values)

@@ -22,7 +22,7 @@ from infra.serving.batching import Batcher, Scorer
 from infra.serving.deployment import BATCHES_A_REPLICA, Replicas, deployed
 from infra.serving.following import POLL_S, Follower, Source, Standing
 from infra.serving.limits import Limits
-from infra.serving.registry import Version
+from infra.serving.registry import RegistrySource
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.service import Service
 from infra.tokens import checked_token, kept_token
@@ -156,14 +156,13 @@ def _admission(options: Options, home: Home) -> Admission:
 class Fixed:
     """One version that nothing moves."""
 
-    version: Version
     artifact: Artifact
 
-    def at_alias(self, model: str, alias: str) -> Version:
+    def at_alias(self, model: str, alias: str) -> str:
         """Always that one."""
-        return self.version
+        return self.artifact.key
 
-    def fetch(self, version: Version, folder: Path) -> Artifact:
+    def fetch(self, key: str, folder: Path) -> Artifact:
         """Its files, which are here already."""
         return self.artifact
 
@@ -171,10 +170,8 @@ class Fixed:
 def _source(chosen: Chosen, home: Home) -> Source:
     registry = registry_of(home) if chosen.follows else None
     if registry is not None:
-        return registry
-    artifact = fetched(chosen, home)
-    version = chosen.version or Version(key=artifact.key, source="")
-    return Fixed(version, artifact)
+        return RegistrySource(registry)
+    return Fixed(fetched(chosen, home))
 
 
 def run(ready: Ready, options: Options, compute: Compute, say: Say) -> None:

@@ -19,7 +19,8 @@ from types import FrameType
 from typing import Any
 
 from infra.coordinator.actor import ActorSettings, CoordinatorActor, Standing
-from infra.errors import ClusterUnavailable, Fenced, LedgerUnavailable, VelodromeError
+from infra.coordinator.core import Coordinator
+from infra.errors import ClusterUnavailable, Fenced, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import nodes
 from infra.lanes.head import LOOK_EVERY_S, Head
 from infra.lanes.runs import LaneRun
@@ -132,6 +133,7 @@ def drive(
 
     Raises:
         ClusterUnavailable: no lane can be placed, begin or be kept.
+        HeadGone: the cluster's head is away for good; what ran is kept as waiting.
         Fenced: another driver took the sweep over.
     """
     families = shapes_of(job.spec, nodes)
@@ -140,8 +142,21 @@ def drive(
     driver = _Driver(job, nodes, signals, watch)
     try:
         return driver.run()
+    except HeadGone:
+        _take_back(job)
+        raise
     finally:
         driver.close()
+
+
+def _take_back(job: Drive) -> None:
+    """What runs waits for the next command; lanes that still live are not heard any more."""
+    ledger = Ledger(job.ledger_url)
+    try:
+        epoch = ledger.raise_epoch(job.sweep_id, job.token)
+        Coordinator(ledger, job.sweep_id, epoch=epoch, role=job.role).conclude_stop()
+    finally:
+        ledger.close()
 
 
 class _Driver:

@@ -11,15 +11,11 @@ import socket
 import time
 from collections.abc import Callable
 
-from infra.errors import ClusterUnavailable
+from infra.errors import HeadGone
 
 CONNECT_S = 1.0
 LOOK_EVERY_S = 1.0
 LIMIT_S = 20.0
-
-
-class HeadGone(ClusterUnavailable):
-    """The cluster has no head any more: nothing that Ray is asked for is answered, not even to let go."""
 
 
 class Head:

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from infra.lanes.head import LIMIT_S, LOOK_EVERY_S, Head, HeadGone, listens
+from infra.errors import HeadGone
+from infra.lanes.head import LIMIT_S, LOOK_EVERY_S, Head, listens
 from tests.infra.conftest import Clock
 
 

@@ -110,13 +110,29 @@ def _titles() -> Iterator[str]:
 
 
 def _kill_node(node: Any) -> None:
-    for processes in node.all_processes.values():
-        for info in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                kill(info.process.pid)
+    """SIGKILL to what a node consists of."""
+    for info in _services(node):
+        kill(info.process.pid)
 
 
-@case("F06", "kill -9 of the second raylet with four trials on it", ray=True)
+def _kill_machine(node: Any) -> None:
+    """SIGKILL to a node and to all that runs on it, as when its machine is gone: without its raylet alone
+    Ray's workers live on for as long as they have work."""
+    workers = [
+        child.pid
+        for info in _services(node)
+        for child in psutil.Process(info.process.pid).children(recursive=True)
+    ]
+    _kill_node(node)
+    for pid in workers:
+        kill(pid)
+
+
+def _services(node: Any) -> list[Any]:
+    return [info for processes in node.all_processes.values() for info in processes]
+
+
+@case("F06", "kill -9 of the second node, raylet and workers, with four trials on it", ray=True)
 def node_dies(folder: Path, pace: Pace) -> Outcome:
     """They move to the survivor within a minute, from their checkpoints."""
     stage = _staged(folder)
@@ -125,7 +141,7 @@ def node_dies(folder: Path, pace: Pace) -> Outcome:
         driver = stage.start("sweep", "apart.yaml", "--address", cluster.address)
         stage.wait_for("apart", _running(6))
         killed_at = time.time()
-        _kill_node(second)
+        _kill_machine(second)
         _, err = driver.communicate(timeout=240)
         assert driver.returncode == 0, err
         struck = [a for a in stage.attempts("apart") if a.outcome == "worker-died"]

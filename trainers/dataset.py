@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 Kind = Literal["table", "image", "text", "pairs", "corpus", "none"]
-Task = Literal["classification", "regression", "language-model", "seq2seq", "reconstruction"]
+Task = Literal["classification", "regression", "language-model", "seq2seq", "reconstruction", "generation"]
 Part = Literal["train", "validation", "test"]
 ColumnKind = Literal["number", "category", "text", "image", "time"]
+
+WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "reconstruction", "generation")
+"""Tasks that learn from the inputs alone: a named target plays no part."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ PER_TASK: Mapping[Task, tuple[str, ...]] = {
     "language-model": ("loss", "perplexity", "bits_per_character"),
     "seq2seq": ("loss", "exact_match", "bleu", "chrf"),
     "reconstruction": ("mse", "loss"),
+    "generation": ("distance",),
 }
 """Names that a task's rules can report, the usual objective first."""
 

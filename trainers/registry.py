@@ -24,6 +24,7 @@ BUILT_IN: Mapping[str, str] = {
     "mlp": "trainers.families.mlp:MLP",
     "rnn": "trainers.families.rnn:RNN",
     "autoencoder": "trainers.families.autoencoder:Autoencoder",
+    "gan": "trainers.families.gan:GAN",
     "transformer": "trainers.families.transformer:Transformer",
     "t5": "trainers.families.t5:T5",
     "bert": "trainers.families.bert:Bert",

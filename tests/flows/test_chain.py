@@ -91,6 +91,7 @@ def a_picture_a_row(count: int = ROWS) -> tuple[list[dict[str, Any]], list[int]]
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a dozen commands, each of which imports much
 def test_from_sweep_to_champion_and_back(swept: Stage, tmp_path: Path) -> None:
     first = told(swept, "promote", "first", "--reason", "the first")
     assert (first["outcome"], first["version"], first["former"]) == ("moved", 1, None)
@@ -169,6 +170,7 @@ def on_postgres(swept: Stage, tmp_path: Path) -> Iterator[Stage]:
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # a dozen commands, each of which imports much
 def test_the_same_on_a_server_where_two_promotions_meet(on_postgres: Stage) -> None:
     stage = on_postgres
     if not stage.trials("second"):

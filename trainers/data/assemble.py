@@ -21,7 +21,7 @@ from trainers.data.raw import Pictures, Raw, RawColumn, hashes_of, nearest
 from trainers.data.roles import Named, Roles, roles_of
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.data.typed import kind_of, missing_of, typed
-from trainers.dataset import Column, ColumnKind, Dataset, Part, Task
+from trainers.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
 from trainers.errors import InputError
 
 TASKS: tuple[Task, ...] = get_args(Task)
@@ -137,7 +137,7 @@ def _usable(
     raw: Raw, roles: Roles, task: Task | None, kind: Any, drop_missing: bool, by_time: bool
 ) -> tuple[Raw, tuple[str, ...]]:
     """The rows that can be learned from, and what was left out."""
-    needed = {roles.target: "the target"} if roles.target and task != "reconstruction" else {}
+    needed = {roles.target: "the target"} if roles.target and task not in WITHOUT_TARGET else {}
     if roles.kind in ("text", "pairs", "corpus", "image"):
         needed |= dict.fromkeys(roles.features.values(), "what is learned from")
     elif drop_missing:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainers.data.raw import Raw, check_names, nearest
-from trainers.dataset import ColumnKind, Kind, Task
+from trainers.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
 from trainers.errors import InputError
 
 TARGETS = ("target", "label", "labels", "y", "class")
@@ -116,7 +116,7 @@ def roles_of(raw: Raw, named: Named, task: Task | None, kind_of: KindOf) -> Role
 def _target(raw: Raw, named: Named, task: Task | None, notes: list[str]) -> str | None:
     if named.target or raw.target:
         return named.target or raw.target
-    if task in ("language-model", "reconstruction"):
+    if task in WITHOUT_TARGET:
         return None
     taken = {named.text, named.input, named.image, named.group, named.time, *named.drop, *named.id}
     free = {name.lower(): name for name in raw.columns if name not in taken and name not in named.features}

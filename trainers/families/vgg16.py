@@ -110,15 +110,19 @@ class VGG16(Family):
         return channels_last(nn.Sequential(parts))
 
     def start(self, module: torch.nn.Module) -> None:
-        """Takes the convolutions of a pretrained file, whatever top it has, and freezes parts.
+        """Takes the convolutions of a pretrained file, whatever top it has, or all of a module like this one,
+        and freezes parts.
 
         Raises:
             InputError: the file's names or shapes are not the module's, or a pattern matches nothing.
         """
-        from trainers.pretrained import freeze, load_pretrained
+        from trainers.pretrained import freeze, load_pretrained, read_weights
 
         if self.options.pretrained is not None:
-            load_pretrained(module, Path(self.options.pretrained), prefix="features.", into="features.")
+            path = Path(self.options.pretrained)
+            own = any(name.startswith("head.") for name in read_weights(path))
+            part = "" if own else "features."
+            load_pretrained(module, path, prefix=part, into=part)
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:

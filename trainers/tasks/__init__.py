@@ -109,6 +109,10 @@ def rules_for(state: Mapping[str, Any]) -> TaskRules:
         from trainers.tasks.seq2seq import Seq2Seq
 
         return Seq2Seq(state)
+    if task == "generation":
+        from trainers.tasks.generation import Generation
+
+        return Generation(state)
     if task == "reconstruction":
         from trainers.tasks.reconstruction import Reconstruction
 

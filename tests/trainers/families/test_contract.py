@@ -99,7 +99,7 @@ def raw_rows(fitted: Fitted, count: int) -> Any:
 
 
 def test_every_family_has_a_case() -> None:
-    assert {case.name for case in CASES} == BUILT_IN.keys()
+    assert {case.name for case in CASES} == BUILT_IN.keys() - {"gan"}  # two losses: tests of its own
 
 
 class TestFamily:

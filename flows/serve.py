@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.chosen_model import Chosen, choose, fetched, registry_of
+from infra.addresses import bracketed, is_loopback
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
 from infra.names import check_name
-from infra.serving.admission import Admission, is_loopback, known_hosts
+from infra.serving.admission import Admission, known_hosts
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
 from infra.serving.deployment import BATCHES_A_REPLICA, Replicas, deployed
@@ -249,8 +250,7 @@ def _refusal(standing: Standing) -> str:
 
 async def _tell(ready: Ready, options: Options, say: Say) -> None:
     host, port = ready.listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{port}/invocations   (Ctrl-C ends it)")
+    say(f"http://{bracketed(host)}:{port}/invocations   (Ctrl-C ends it)")
     if ready.admission.token is not None:
         where = f"in {TOKEN}" if os.environ.get(TOKEN) else f"in the home's {TOKEN_FILE}"
         say(f"requests must bring `Authorization: Bearer TOKEN`; the token is {where}")

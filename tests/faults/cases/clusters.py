@@ -84,7 +84,8 @@ def _cluster(stage: Stage) -> Iterator[Any]:
 
     temp = tempfile.mkdtemp(prefix="vf-")
     with mock.patch.dict(os.environ, stage.environment):  # lanes have their environment from the raylets
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "temp_dir": temp})
+        head = {"num_cpus": 2, "temp_dir": temp, "include_dashboard": False}  # its port is one for all
+        made = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield made
         finally:
@@ -92,10 +93,14 @@ def _cluster(stage: Stage) -> Iterator[Any]:
             shutil.rmtree(temp, ignore_errors=True)
 
 
+# What a node runs by itself, and the one actor of Ray's that a cluster keeps from its first Ray Train run on.
+RAYS_OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::_AutoscalingCoordinatorActor")
+
+
 def _actors() -> int:
     """Actors of clusters of this process that are there though no command runs."""
     deadline = time.monotonic() + tally.ORPHAN_LIMIT_S
-    while found := [title for title in _titles() if title.startswith("ray::") and "IDLE" not in title]:
+    while found := [t for t in _titles() if t.startswith("ray::") and not t.startswith(RAYS_OWN)]:
         if time.monotonic() > deadline:
             print("left behind:", *found, sep="\n  ")
             break

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
 from search_spaces.files import built_in
 from search_spaces.space import Space
 from trainers.errors import InputError
@@ -94,9 +96,13 @@ def _own_space(reference: str) -> dict[str, dict[str, Any]]:
 
 def _options(family: type[Family]) -> dict[str, Any]:
     return {
-        name: entry.get_default(call_default_factory=True)
+        name: _plain(entry.get_default(call_default_factory=True))
         for name, entry in family.Options.model_fields.items()
     }
+
+
+def _plain(default: Any) -> Any:
+    return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
 
 
 def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, dict[str, Any]]) -> Tunable:

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 import velodrome as public
 from flows.naming import find
 from flows.reproduction import Deviation, deviating, pairs, repeatable, verdict_on
 from infra.errors import Refused, WrongInput
 from infra.home import tracking_uri
-from infra.ledger import views
+from infra.ledger import schema, views
 from infra.ledger.store import Batch
 from infra.tracking.outbox import Outbox, Sent
 from infra.tracking.shape import sweep_identity, trial_key
@@ -163,9 +164,8 @@ def test_what_was_not_trained_to_an_end_or_by_several_is_refused(home, linear):
         with pytest.raises(WrongInput, match=words):
             public.reproduce(run, **options)
     ledger, row = find("sugar", home)
-    batch = Batch()
-    batch.attempt(f"{row.id}-search-linear_regression-0-1", lane_facts=json.dumps({"workers": 2}))
-    ledger.add_events(row.id, batch)
+    two = update(schema.attempts).values(lane_facts=json.dumps({"workers": 2}))
+    ledger.write(lambda connection: connection.execute(two.where(schema.attempts.c.sweep_id == row.id)))
     ledger.close()
     with pytest.raises(WrongInput, match="one worker"):
         public.reproduce("sugar", trial=0)

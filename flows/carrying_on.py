@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.ownership import owned
-from infra.errors import ClusterUnavailable, Interrupted, LedgerUnavailable
+from flows.ownership import owning
+from infra.errors import ClusterUnavailable, HeadGone, Interrupted, LedgerUnavailable
 from infra.following import Follower
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
-from infra.ledger.liveness import alive_here_and_now, this_process
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.snapshot import snapshot_of
@@ -53,8 +52,12 @@ def run(
         ClusterUnavailable: no Ray, or no room for a lane.
         Interrupted: a signal asked to stop; state is kept.
     """
-    with owning(ledger, sweep) as token, sending(ledger, sweep, home) as sender:
-        signals = _drive(ledger, sweep, home, token, sender, address, role)
+    with owning(ledger, sweep) as ownership, sending(ledger, sweep, home) as sender:
+        try:
+            signals = _drive(ledger, sweep, home, ownership.token, sender, address, role)
+        except HeadGone:
+            sender.drain(STOPPED_DRAIN_LIMIT_S)
+            raise
         signal_number = signals.first
         unsent = _drained(sender, signals)
     state = views.sweep_by_id(ledger, sweep.id).state
@@ -75,23 +78,6 @@ def _drained(sender: Sender, signals: StopSignals) -> int:
     if signals.first is not None:
         return sender.drain(STOPPED_DRAIN_LIMIT_S)
     return sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
-
-
-@contextmanager
-def owning(ledger: Ledger, sweep: SweepRow) -> Iterator[str]:
-    """Owns the sweep within the block; yields the owner's token.
-
-    Raises:
-        OwnedElsewhere: another living process owns it.
-    """
-    claimant = this_process()
-    _, other = ledger.claim(sweep.id, claimant, may_take=lambda owner: not alive_here_and_now(owner))
-    if other is not None:
-        raise owned(sweep, other)
-    try:
-        yield claimant.token
-    finally:
-        ledger.release(sweep.id, claimant.token)
 
 
 @contextmanager

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from flows.naming import find
 from infra.errors import Unavailable, WrongInput
-from infra.home import Home, storage_root, tracking_uri
+from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ranking import best
+from infra.registry.store import CHAMPION, Registry, Version, registry_uri
 from infra.serving.artifact import Artifact, read_artifact
-from infra.serving.reference import CHAMPION, Reference, parse_reference
-from infra.serving.registry import Registry, Version, find_version
-from infra.spec import SweepSpec
-from infra.tracking.client import TrackingTrouble, embedded_path, prepare_tracking
+from infra.serving.reference import Reference, parse_reference
+from infra.serving.registry import RegistrySource
+from infra.tracking.client import embedded_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +39,11 @@ class Chosen:
 
 def registry_of(home: Home) -> Registry | None:
     """The registry that commands use; None where nothing was ever tracked in the embedded store."""
-    uri = tracking_uri(home, SweepSpec(name="none"))
+    uri = registry_uri(home)
     path = embedded_path(uri)
     if path is not None and not path.exists():
         return None
-    prepare_tracking(uri, home)
-    return Registry.at(uri, home)
+    return Registry.open(uri, home)
 
 
 def choose(text: str, home: Home) -> Chosen:
@@ -60,7 +59,7 @@ def choose(text: str, home: Home) -> Chosen:
     registry = registry_of(home)
     if reference.uri:
         return _of_uri(reference.uri, registry)
-    version = find_version(registry, reference, CHAMPION) if registry else None
+    version = _version(registry, reference) if registry else None
     if version is not None:
         alias = None if reference.version else reference.alias or CHAMPION
         return Chosen(name=reference.name, version=version, follows=alias)
@@ -86,21 +85,21 @@ def fetched(chosen: Chosen, home: Home) -> Artifact:
     registry = registry_of(home)
     assert registry is not None
     assert chosen.version is not None
-    try:
-        with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
-            return registry.fetch(chosen.version, Path(folder))
-    except TrackingTrouble as error:
-        raise Unavailable("the model's files must be there", str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
+        return RegistrySource(registry).fetch(chosen.version.label, Path(folder))
+
+
+def _version(registry: Registry, reference: Reference) -> Version | None:
+    if not reference.version:
+        return registry.version_at(reference.name, reference.alias or CHAMPION)
+    return registry.version(reference.name, int(reference.version))
 
 
 def _of_uri(uri: str, registry: Registry | None) -> Chosen:
     if registry is None:
         raise WrongInput("a model must be there", f"{uri}: nothing was ever tracked in this home")
-    try:
-        with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
-            artifact = registry.fetch_uri(uri, Path(folder))
-    except TrackingTrouble as error:
-        raise Unavailable("the model's files must be there", str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
+        artifact = RegistrySource(registry).fetch_uri(uri, Path(folder))
     name = uri.partition(":/")[2].replace("/", "-")
     return Chosen(name=name, artifact=artifact, warning=f"{uri}: nobody promoted this model")
 
@@ -133,6 +132,6 @@ def _of_sweep(name: str, home: Home, because: str) -> Chosen:
 
 def _not_registered(reference: Reference) -> WrongInput:
     return WrongInput(
-        "an alias must point at a version of a registered model", f"no {reference.text}",
+        "a version must be registered, and an alias point at one", f"no {reference.text}",
         "`velodrome history MODEL` shows what was promoted; `velodrome ui` the registry",
     )  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from flows.requirements import installed, required, satisfies
+from infra.addresses import bracketed
 from infra.errors import VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.secrets import redact
@@ -228,7 +229,7 @@ def _ports() -> Iterator[Finding]:
     for server in servers:
         advice = "" if server.loopback else _port_advice(server.program)
         groups.setdefault((server.loopback, advice), []).append(
-            f"{server.program} {_bracketed(server.address)}:{server.port}"
+            f"{server.program} {bracketed(server.address)}:{server.port}"
         )
     for (loopback, advice), listed in groups.items():
         yield Finding(
@@ -239,10 +240,6 @@ def _ports() -> Iterator[Finding]:
         )
     if not servers:
         yield Finding(name="ports", verdict="ok", found="no server of ours is open")
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def _port_advice(program: str) -> str:

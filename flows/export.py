@@ -20,7 +20,8 @@ from flows.export_files import SWEEP_FILE, Written, written_for
 from flows.export_tables import metrics_csv, trials_csv
 from flows.naming import find
 from flows.status import run_ids
-from infra.errors import StorageUnavailable, WrongInput
+from flows.written_file import write_whole
+from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.extract import extract
@@ -91,7 +92,7 @@ def export(name: str, *, out: Path | str | None = None, home: Home | None = None
     packed = [_packed(name, content) for name, content in sorted(files.items())]
     files[CONTENTS] = _json([asdict(entry) for entry in packed])
     archive = archive_of(files, row.label)
-    _write(path, archive)
+    write_whole(path, archive, "archive")
     return Export(
         sweep=row.label,
         path=path.absolute(),
@@ -200,13 +201,3 @@ def _packed(name: str, content: bytes) -> Packed:
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _write(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise StorageUnavailable("the archive must be writable", f"{path}: {error.strerror}") from error

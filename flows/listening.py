@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from infra.addresses import is_loopback
 
 RAY_PROGRAMS = ("raylet", "gcs_server", "ray::", "ray-dashboard")
 PYTHON_PROGRAMS = ("mlflow", "velodrome", "flows.cli")
@@ -24,7 +25,7 @@ class Listening:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return ipaddress.ip_address(self.address.partition("%")[0]).is_loopback
+        return is_loopback(self.address)
 
 
 def listening_of_ours() -> list[Listening]:

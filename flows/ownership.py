@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import OwnedElsewhere
@@ -23,6 +24,31 @@ def living_owner(ledger: Ledger, row: SweepRow) -> OwnerRow | None:
     return owner if owner is not None and alive_here_and_now(owner) else None
 
 
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """A sweep that is this process's: what the ledger knows that by."""
+
+    token: str
+    epoch: int
+
+
+@contextmanager
+def owning(ledger: Ledger, row: SweepRow) -> Iterator[Ownership]:
+    """Owns the sweep within the block.
+
+    Raises:
+        OwnedElsewhere: another living process owns it.
+    """
+    claimant = this_process()
+    epoch, other = ledger.claim(row.id, claimant, may_take=lambda owner: not alive_here_and_now(owner))
+    if other is not None:
+        raise owned(row, other)
+    try:
+        yield Ownership(claimant.token, epoch)
+    finally:
+        ledger.release(row.id, claimant.token)
+
+
 @contextmanager
 def taken(ledger: Ledger, row: SweepRow) -> Iterator[Callable[[Batch], None]]:
     """Owns the sweep for a moment, so that no driver starts in between; gives a function that commits.
@@ -30,14 +56,8 @@ def taken(ledger: Ledger, row: SweepRow) -> Iterator[Callable[[Batch], None]]:
     Raises:
         OwnedElsewhere: a living process runs it.
     """
-    claimant = this_process()
-    epoch, other = ledger.claim(row.id, claimant, may_take=lambda present: not alive_here_and_now(present))
-    if other is not None:
-        raise owned(row, other)
-    try:
-        yield lambda batch: ledger.commit(row.id, epoch, batch)
-    finally:
-        ledger.release(row.id, claimant.token)
+    with owning(ledger, row) as ownership:
+        yield lambda batch: ledger.commit(row.id, ownership.epoch, batch)
 
 
 def owned(row: SweepRow, owner: OwnerRow) -> OwnedElsewhere:

@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows.chosen_model import Chosen, choose, fetched, registry_of
+from infra.addresses import bracketed, is_loopback
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
 from infra.names import check_name
-from infra.serving.admission import Admission, is_loopback, known_hosts
+from infra.serving.admission import Admission, known_hosts
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
 from infra.serving.deployment import BATCHES_A_REPLICA, Replicas, deployed
 from infra.serving.following import POLL_S, Follower, Source, Standing
 from infra.serving.limits import Limits
-from infra.serving.registry import Version
+from infra.serving.registry import RegistrySource
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.service import Service
 from infra.tokens import checked_token, kept_token
@@ -156,14 +157,13 @@ def _admission(options: Options, home: Home) -> Admission:
 class Fixed:
     """One version that nothing moves."""
 
-    version: Version
     artifact: Artifact
 
-    def at_alias(self, model: str, alias: str) -> Version:
+    def at_alias(self, model: str, alias: str) -> str:
         """Always that one."""
-        return self.version
+        return self.artifact.key
 
-    def fetch(self, version: Version, folder: Path) -> Artifact:
+    def fetch(self, key: str, folder: Path) -> Artifact:
         """Its files, which are here already."""
         return self.artifact
 
@@ -171,10 +171,8 @@ class Fixed:
 def _source(chosen: Chosen, home: Home) -> Source:
     registry = registry_of(home) if chosen.follows else None
     if registry is not None:
-        return registry
-    artifact = fetched(chosen, home)
-    version = chosen.version or Version(key=artifact.key, source="")
-    return Fixed(version, artifact)
+        return RegistrySource(registry)
+    return Fixed(fetched(chosen, home))
 
 
 def run(ready: Ready, options: Options, compute: Compute, say: Say) -> None:
@@ -252,8 +250,7 @@ def _refusal(standing: Standing) -> str:
 
 async def _tell(ready: Ready, options: Options, say: Say) -> None:
     host, port = ready.listening.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    say(f"http://{shown}:{port}/invocations   (Ctrl-C ends it)")
+    say(f"http://{bracketed(host)}:{port}/invocations   (Ctrl-C ends it)")
     if ready.admission.token is not None:
         where = f"in {TOKEN}" if os.environ.get(TOKEN) else f"in the home's {TOKEN_FILE}"
         say(f"requests must bring `Authorization: Bearer TOKEN`; the token is {where}")

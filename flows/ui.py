@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import os
 import signal
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from flows.naming import find
+from infra.addresses import bracketed, is_loopback
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
 from infra.names import shown
@@ -62,7 +62,7 @@ def ui(
     try:
         page = _path_of(uri, spec)
         _wait_until_up(server, host, port, place)
-        say(f"http://{_bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
+        say(f"http://{bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
         server.wait()
     except KeyboardInterrupt:  # how a person ends it: nothing went wrong
         say("the UI has ended")
@@ -76,11 +76,7 @@ def check_loopback(host: str) -> None:
     Raises:
         WrongInput: it is not loopback, or not an address.
     """
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise WrongInput(
             "the UI must listen on loopback, for MLflow's server asks nobody for a token",
             f"--host {shown(host)}",
@@ -149,7 +145,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, home: 
                 "MLflow's server must start", f"it ended with status {server.returncode}", log=str(_log(home))
             )
         try:
-            with urlopen(f"http://{_bracketed(host)}:{port}/health", timeout=2):
+            with urlopen(f"http://{bracketed(host)}:{port}/health", timeout=2):
                 return
         except OSError:
             time.sleep(0.2)
@@ -178,7 +174,3 @@ def page_of(experiment_id: str, goal: Objective) -> str:
     from infra.tracking.shape import best_name
 
     return "/" + trials_link(experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize")
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

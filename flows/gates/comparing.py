@@ -51,7 +51,9 @@ def _resampled(
     drawn = []
     for _ in range(RESAMPLES):
         rows = generator.integers(0, len(truth), len(truth))
-        found = _difference(name, _drawn(truth, rows), _answers(challenger, rows), _answers(champion, rows))
+        found = _difference(
+            name, picked(truth, rows), picked_answers(challenger, rows), picked_answers(champion, rows)
+        )
         if found is not None:
             drawn.append(sign * found)
     difference = sign * (_difference(name, truth, challenger, champion) or 0.0)
@@ -69,21 +71,6 @@ def _resampled(
 def _difference(name: str, truth: Truth, one: Answers, other: Answers) -> float | None:
     first, second = metric(name, truth, one), metric(name, truth, other)
     return None if first is None or second is None else first - second
-
-
-def _drawn(truth: Truth, rows: npt.NDArray[np.int64]) -> Truth:
-    return Truth(task=truth.task, classes=truth.classes, values=_taken(truth.values, rows))
-
-
-def _answers(answers: Answers, rows: npt.NDArray[np.int64]) -> Answers:
-    chances = None if answers.chances is None else answers.chances[rows]
-    return Answers(values=_taken(answers.values, rows), chances=chances)
-
-
-def _taken(values: object, rows: npt.NDArray[np.int64]) -> object:
-    if isinstance(values, np.ndarray):
-        return values[rows]
-    return [values[int(row)] for row in rows]  # type: ignore[index]
 
 
 def is_better(found: PairedComparison) -> bool:

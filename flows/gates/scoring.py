@@ -250,21 +250,24 @@ def higher_is_better(name: str) -> bool:
     return direction_of(name) == "maximize"
 
 
-def picked(truth: Truth, rows: npt.NDArray[np.bool_]) -> Truth:
-    """Only some of the examples."""
+Rows = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
+
+
+def picked(truth: Truth, rows: Rows) -> Truth:
+    """Only some of the examples: those marked, or those of these numbers, as often as each is named."""
     return Truth(task=truth.task, classes=truth.classes, values=_some(truth.values, rows))
 
 
-def picked_answers(answers: Answers, rows: npt.NDArray[np.bool_]) -> Answers:
+def picked_answers(answers: Answers, rows: Rows) -> Answers:
     """The answers to those."""
     chances = None if answers.chances is None else answers.chances[rows]
     return Answers(values=_some(answers.values, rows), chances=chances)
 
 
-def _some(values: Any, rows: npt.NDArray[np.bool_]) -> Any:
+def _some(values: Any, rows: Rows) -> Any:
     if isinstance(values, np.ndarray):
         return values[rows]
-    return [value for value, keep in zip(values, rows, strict=True) if keep]
+    return [values[row] for row in np.arange(len(values))[rows]]
 
 
 def guess(truth: Truth, name: str) -> float | None:

@@ -16,16 +16,15 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.names import check_name, shown
 from infra.ranking import ranked
+from infra.registry.logged import check_ready, is_logged, logged_model
 from infra.registry.store import KEY_TAG, MANIFEST_TAG, Registry
-from infra.tracking.client import Connect, Missing, TrackingTrouble, connect
+from infra.tracking.client import Connect, TrackingTrouble, connect
 
 if TYPE_CHECKING:
     from infra.tracking.sender import Sender
 
-_LOGGED = re.compile(r"models:/(m-[0-9a-f]{32})")
 _VERSION = re.compile(r"models:/([^/@:#?%\\\s]{1,200})/([1-9][0-9]{0,8})")
 _ALIAS = re.compile(r"models:/([^/@:#?%\\\s]{1,200})@([\w-]{1,100})")
-_RUN = re.compile(r"runs:/([0-9a-f]{32})/([\w.-]{1,200})")
 _CARRIED = (
     "velodrome.sweep",
     "velodrome.family",
@@ -161,10 +160,8 @@ def of_uri(uri: str, registry: Registry, *, model: str | None) -> Candidate:
     Raises:
         WrongInput: another scheme or form, no such model, or no name to register it under.
     """
-    if found := _LOGGED.fullmatch(uri):
-        return _of_logged(_model(registry, found[1], uri), model=_named(model, uri), label=uri)
-    if found := _RUN.fullmatch(uri):
-        return _of_logged(_of_run(registry, found[1], found[2], uri), model=_named(model, uri), label=uri)
+    if is_logged(uri):
+        return _of_logged(logged_model(registry, uri), model=_named(model, uri), label=uri)
     if (found := _VERSION.fullmatch(uri)) or (found := _ALIAS.fullmatch(uri)):
         return _of_version(registry, found[1], found[2], uri, model)
     raise WrongInput(
@@ -180,29 +177,6 @@ def _named(model: str | None, uri: str) -> str:
             "a model from elsewhere needs a name to be registered under", shown(uri), "give --model NAME"
         )
     return check_name(model, "model")
-
-
-def _model(registry: Registry, model_id: str, uri: str) -> object:
-    try:
-        return registry.call("get_logged_model", model_id)
-    except Missing:
-        raise WrongInput("a logged model must be there", shown(uri), "see it in `velodrome ui`") from None
-
-
-def _of_run(registry: Registry, run_id: str, name: str, uri: str) -> object:
-    try:
-        run = registry.call("get_run", run_id)
-    except Missing:
-        raise WrongInput("a run must be there", shown(uri)) from None
-    query = f"source_run_id = '{run_id}' AND name = '{name}'"
-    found = registry.call(
-        "search_logged_models", [run.info.experiment_id], filter_string=query, max_results=1
-    )
-    if not found:
-        raise WrongInput(
-            "the run must have a logged model of that name", shown(uri), "see its page in `velodrome ui`"
-        )
-    return found[0]
 
 
 def _of_version(registry: Registry, name: str, which: str, uri: str, model: str | None) -> Candidate:
@@ -234,8 +208,7 @@ def _of_logged(
     from typing import Any, cast
 
     found = cast(Any, logged)
-    if str(found.status) != "READY":
-        raise WrongInput("a promoted model must be ready", f"{label} is {found.status}", "log it again")
+    check_ready(found, label)
     tags = dict(found.tags or {})
     return Candidate(
         model=model,

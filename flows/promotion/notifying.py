@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from flows.policy_schema import Notify
+from infra.addresses import is_loopback
 from infra.errors import WrongInput
 from infra.names import shown
 from infra.secrets import redact
@@ -30,20 +30,13 @@ def check_webhook(url: str) -> None:
     if plain and parts.hostname and not parts.username and not parts.password:
         if parts.scheme == "https":
             return
-        if parts.scheme == "http" and _loopback(parts.hostname):
+        if parts.scheme == "http" and is_loopback(parts.hostname):
             return
     raise WrongInput(
         "a webhook must be https, or http on loopback, without a user",
         shown(redact(url)),
         "write https://HOST/PATH",
     )
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def notify(wanted: Notify | None, outcome: str, document: Mapping[str, Any]) -> str:

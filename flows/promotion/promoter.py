@@ -11,11 +11,12 @@ from typing import Any
 from flows.gates import bounds
 from flows.gates.findings import Finding, not_tried
 from flows.gates.judging import Case, Judgement, judge
-from flows.gates.scoring import Answers, Truth, Unreadable, all_metrics, known_metrics, read_answers
+from flows.gates.scoring import Answers, Unreadable, all_metrics, read_answers
 from flows.gates.signatures import differences
 from flows.policy_schema import Policy, to_document
 from flows.promotion.candidate import Candidate
-from flows.promotion.evaluation import Source, count_reading, source_of
+from flows.promotion.deciding import approved_by, champion_broken, compared_metric, of_examples, overtaking
+from flows.promotion.evaluation import count_reading, source_of
 from flows.promotion.examples import Examples, Trained, gather, open_data
 from flows.promotion.outcome import Evidence, Promotion
 from infra.errors import WrongInput
@@ -24,7 +25,7 @@ from infra.registry.artifacts import Fetched, fetch, fetch_version
 from infra.registry.chain import Chain, Entry
 from infra.registry.contents import objection, read_mlmodel
 from infra.registry.copying import copy_model
-from infra.registry.identity import user, user_of
+from infra.registry.identity import user
 from infra.registry.interpreter import Unusable, Use, Used, use
 from infra.registry.moves import Mover, overtaken
 from infra.registry.store import CHALLENGER, MANIFEST_TAG, Registry, Version
@@ -163,20 +164,20 @@ class Promoter:
             there = fetch_version(self.target, champion, place / "champion")
             broken = [f for f in _checked(there, champion.manifest_sha256, policy) if f.refused]
             if broken:
-                return Evidence(findings=(*early, _champion_broken(f"{broken[0].gate}: {broken[0].found}")))
+                return Evidence(findings=(*early, champion_broken(f"{broken[0].gate}: {broken[0].found}")))
             models.append(_loaded("champion", there))
         source = source_of(policy, candidate, champion, self.home)
         dataset = open_data(source.spec, source.base, self.home.cache)
         examples = gather(dataset, source.part, [model.trained for model in models], policy)
         if policy.evaluation is None:
             self.test_reads = count_reading(source.sweep, self.home, len(examples.hashes))
-        first = [*early, *_of_examples(policy, source, examples)]
+        first = [*early, *of_examples(policy, source, examples)]
         if any(finding.refused for finding in first):
             return Evidence(
                 findings=(*first, not_tried("the rest", "no decision on these examples")), examples=examples
             )
         return self._asked(
-            policy, _metric(policy, source, examples.truth), models, examples, first, source.paths
+            policy, compared_metric(policy, source, examples.truth), models, examples, first, source.paths
         )
 
     def _asked(
@@ -191,7 +192,7 @@ class Promoter:
                 answers[model.whose] = read_answers(used.predictions, examples.truth)
             except (Unusable, Unreadable) as error:
                 failed = (
-                    _champion_broken(str(error))
+                    champion_broken(str(error))
                     if model.whose == "champion"
                     else bounds.interpreter(str(error), None)
                 )
@@ -219,7 +220,7 @@ class Promoter:
         found: Evidence, result: Promotion, reason: str, dry_run: bool,
     ) -> Promotion:  # fmt: skip
         if found.passed and version is not None:
-            agreed = bounds.approval(policy, _approved_by(mover.records.read(), version), user())
+            agreed = bounds.approval(policy, approved_by(mover.records.read(), version), user())
             if agreed is not None:
                 found = replace(found, findings=(*found.findings, agreed))
                 result = replace(result, findings=found.findings)
@@ -240,16 +241,10 @@ class Promoter:
 
     def _moved(self, mover: Mover, chain: Chain, version: Version, values: Mapping[str, Any]) -> Entry:
         """Moves on the chain as it is now, unless something that the judgement rests on has changed."""
-        seen = len(chain.texts)
-        for attempt in range(TRIES):
+        for _ in range(TRIES):
             now = mover.records.read()
-            for entry in now.entries[seen:]:
-                if (
-                    entry.moves
-                    or entry.kind == "foreign"
-                    or (entry.kind == "policy" and chain.policy is not None)
-                ):
-                    raise overtaken(mover.model, now, entry.number)
+            if (other := overtaking(chain, now)) is not None:
+                raise overtaken(mover.model, now, other.number)
             written = mover.entry(
                 now, "promotion", target=version.number, verdict="passed", manifest=version.manifest_sha256,
                 **values,
@@ -257,7 +252,6 @@ class Promoter:
             if mover.records.append(written):
                 mover.apply()
                 return written
-            del attempt
         raise overtaken(mover.model, mover.records.read(), len(mover.records.read().texts))
 
 
@@ -291,47 +285,8 @@ def _loaded(whose: str, files: Fetched) -> Loaded:
     return Loaded(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 
 
-def _champion_broken(why: str) -> Finding:
-    return Finding(
-        gate="champion", verdict="refused", limit="the champion can be asked too", found=why,
-        by="`velodrome rollback` goes back to one that can",
-    )  # fmt: skip
-
-
-def _of_examples(policy: Policy, source: Source, examples: Examples) -> list[Finding]:
-    found = [bounds.training_rows(examples.problems, policy.training_rows == "unknown")]
-    if (data := bounds.evaluation_data(source.fingerprint, examples.fingerprint)) is not None:
-        found.append(data)
-    return [*found, bounds.examples(len(examples.hashes), policy.min_examples, examples.left_out)]
-
-
-def _metric(policy: Policy, source: Source, truth: Truth) -> str:
-    """What is compared: the policy's metric, else the sweep's objective, else the task's usual one."""
-    known = known_metrics(truth.task)
-    written = policy.compare.metric
-    if written is not None:
-        plain = written.rpartition("/")[2]
-        if plain not in known:
-            raise WrongInput(f"the policy's compare.metric must be one of {', '.join(known)}", written)
-        return plain
-    return next((name for name in source.metrics if name in known), known[0])
-
-
 def _of_data(examples: Examples | None) -> dict[str, Any]:
     if examples is None:
         return {}
     data = {"source": examples.source, "part": examples.part, "fingerprint": examples.fingerprint}
     return {"examples": len(examples.hashes), "left_out": examples.left_out, "data": data}
-
-
-def _approved_by(chain: Chain, version: Version) -> list[str]:
-    """Who agreed to this version with these bytes, since the policy was last changed."""
-    since = 0 if chain.policy is None else chain.policy.number
-    return [
-        user_of(entry.who)
-        for entry in chain.entries
-        if entry.kind == "approval"
-        and entry.number > since
-        and entry.target == version.number
-        and entry.manifest == version.manifest_sha256
-    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 from flows.report.material import gather
 from flows.report.page import page_of
-from infra.errors import StorageUnavailable, WrongInput
+from flows.written_file import write_whole
+from infra.errors import WrongInput
 from infra.home import Home
 from infra.names import shown
 
@@ -65,7 +65,7 @@ def report(
     sweep = material.sweep
     path = path or Path(f"{sweep.label}-report.html").absolute()
     content = page_of(material).encode()
-    _write(path, content)
+    write_whole(path, content, "report")
     from infra.tracking.attaching import attach
 
     kept = attach(sweep, place, content, "report.html")
@@ -80,16 +80,3 @@ def _checked(out: Path | str) -> Path:
     if "\0" in text or not path.parent.is_dir() or path.is_dir():
         raise WrongInput("--out must be a file in a folder that exists", shown(text), "--out digits.html")
     return path
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Aside first, so that nobody ever opens a part of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_bytes(content)
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise StorageUnavailable(
-            "the report must be written", f"{path}: {error.strerror}", "name another file with --out"
-        ) from error

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import ParseResult, unquote, urlparse
 
 from infra.errors import WrongInput
 from infra.names import shown
@@ -102,7 +102,7 @@ def _local(registry: Registry, location: str) -> Path | None:
     """The folder of a location on this machine, once it lies where the store keeps its artifacts."""
     parts = urlparse(location)
     if parts.scheme in _REMOTE:
-        if re.search(r"[\s\x00-\x1f\\#?]", location) or "@" in parts.netloc or ".." in unquote(parts.path):
+        if not _stays(parts, registry.tracking.uri) or re.search(r"[\s\x00-\x1f\\#?]", location):
             raise _refused(location)
         return None
     if parts.scheme not in ("", "file") or parts.netloc or parts.query or parts.fragment:
@@ -114,6 +114,13 @@ def _local(registry: Registry, location: str) -> Path | None:
     if not any(resolved.is_relative_to(root) for root in _roots(registry)):
         raise _refused(location)
     return resolved
+
+
+def _stays(parts: ParseResult, tracking: str) -> bool:
+    """Whether a store's address stays in it, and names no other server than the tracking server."""
+    foreign = parts.scheme == "mlflow-artifacts" and parts.netloc not in ("", urlparse(tracking).netloc)
+    climbs = {"..", "."} & set(unquote(unquote(parts.path)).split("/"))
+    return not (foreign or climbs or "@" in parts.netloc)
 
 
 def _roots(registry: Registry) -> list[Path]:

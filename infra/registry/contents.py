@@ -72,6 +72,15 @@ def pyfunc_flavor(mlmodel: Mapping[str, Any]) -> Mapping[str, Any]:
     return flavor
 
 
+def loader_of(folder: Path) -> str:
+    """The module that a model names as its loader.
+
+    Raises:
+        WrongInput: it is no MLflow model, or no pyfunc.
+    """
+    return str(pyfunc_flavor(read_mlmodel(folder)).get("loader_module"))
+
+
 def objection(folder: Path, loaders: Collection[str] = ()) -> str:
     """Why a model's folder is not loaded; empty where nothing speaks against it.
 
@@ -87,11 +96,16 @@ def objection(folder: Path, loaders: Collection[str] = ()) -> str:
             return f"{what} ({key})"
     if (folder / "code").exists():
         return "a folder of code"
-    loader = flavor.get("loader_module")
+    loader = str(flavor.get("loader_module"))
     if loader not in LOADERS and loader not in loaders:
-        return f"the loader {shown(str(loader))}"
+        return f"the loader {shown(loader)}"
+    data = (folder / str(flavor.get("data", "."))).resolve()
+    if not data.is_relative_to(folder.resolve()):
+        return "data outside its folder"
     if loader == OURS:
-        return "" if bundle_in(folder) is not None else "no bundle of Velodrome's, whose loader it names"
+        bundle = bundle_in(folder)
+        known = bundle is not None and bundle.resolve() == data
+        return "" if known else "no bundle of Velodrome's, whose loader it names"
     return next((f"a pickle ({shown(path.name)})" for path in _files(folder) if is_pickle(path)), "")
 
 

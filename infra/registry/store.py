@@ -120,6 +120,13 @@ class Registry:
         """The version that an alias points at, or None."""
         return (self.aliases(model) or {}).get(alias)
 
+    def version_at(self, model: str, alias: str) -> Version | None:
+        """The same with all that is known of it, in one question."""
+        try:
+            return _version(self.call("get_model_version_by_alias", model, alias))
+        except (Missing, Rejected):
+            return None
+
     def version(self, model: str, number: int) -> Version | None:
         """One version, or None."""
         try:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.errors import WrongInput
+from infra.registry.artifacts import bundle_in, check_tree
+from infra.registry.contents import OURS, loader_of, objection
 from infra.serving.protocol import Field
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LOADER = "velodrome.model"
 MLMODEL = "MLmodel"
-MOST_MLMODEL_BYTES = 2**20
 LEFT_OUT = ("wheels", "registered_model_meta")  # not read when the model is loaded
 
 
@@ -61,49 +61,26 @@ class Loaded(Protocol):
         """
 
 
-def read_artifact(key: str, folder: Path, *, manifest_sha256: str | None = None) -> Artifact:
+def read_artifact(
+    key: str, folder: Path, *, manifest_sha256: str | None = None, loaders: Collection[str] = ()
+) -> Artifact:
     """The files of a bundle's folder, or of MLflow's folder of a model.
 
+    Args:
+        loaders: loader modules that a policy allows beside the known ones.
+
     Raises:
-        WrongInput: neither, or it brings code or a pickle that would be executed.
+        WrongInput: neither, or it brings links, or code or a pickle that would be executed.
     """
+    check_tree(folder)
     if not (folder / MLMODEL).is_file():
         return Artifact(key=key, files=_files(folder), bundle=True, manifest_sha256=manifest_sha256)
-    flavour = _python_function(key, folder)
-    if flavour.get("loader_module") != LOADER:
+    if why := objection(folder, loaders):
+        raise _refused(key, why)
+    bundle = bundle_in(folder) if loader_of(folder) == OURS else None
+    if bundle is None:
         return Artifact(key=key, files=_files(folder), bundle=False)
-    data = (folder / str(flavour.get("data"))).resolve()
-    if not data.is_relative_to(folder.resolve()) or not data.is_dir():
-        raise _refused(key, "its data stand outside its folder")
-    return Artifact(key=key, files=_files(data), bundle=True, manifest_sha256=manifest_sha256)
-
-
-def _python_function(key: str, folder: Path) -> dict[str, Any]:
-    import yaml
-
-    path = folder / MLMODEL
-    if path.stat().st_size > MOST_MLMODEL_BYTES:
-        raise _refused(key, f"an MLmodel file of {path.stat().st_size} bytes")
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        flavour: dict[str, Any] = document["flavors"]["python_function"]
-        loader = flavour["loader_module"]
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
-        raise _refused(key, "an MLmodel file without a python_function flavour") from None
-    if flavour.get("code"):
-        raise _refused(key, "code of its own, which loading it would run")
-    if loader in _PICKLES:
-        raise _refused(key, f"the loader {loader}, which unpickles")
-    if loader != LOADER and not (isinstance(loader, str) and loader.startswith("mlflow.")):
-        raise _refused(key, f"the loader {ascii(loader)[:60]}, which is none of MLflow's or ours")
-    return flavour
-
-
-_PICKLES = (
-    "mlflow.pyfunc.model",
-    "mlflow.pyfunc.loaders.responses_agent",
-    "mlflow.pyfunc.loaders.chat_model",
-)
+    return Artifact(key=key, files=_files(bundle), bundle=True, manifest_sha256=manifest_sha256)
 
 
 def _refused(key: str, found: str) -> WrongInput:
@@ -123,8 +100,6 @@ def _files(folder: Path, most_bytes: int | None = None) -> dict[str, bytes]:
     total = 0
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder)
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise _refused(folder.name, f"{name} is no plain file")
         if path.is_file() and name.parts[0] not in LEFT_OUT:
             total += path.stat().st_size
             if total > limit:

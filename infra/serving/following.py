@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from infra.errors import VelodromeError
+from infra.errors import Unavailable, VelodromeError
 from infra.serving.artifact import Artifact
 from infra.serving.batching import NoReplica, ReplicaTrouble, Scorer
 from infra.serving.protocol import Field
-from infra.serving.registry import Version
 from infra.serving.routing import Role, next_step
 from infra.tracking.client import TrackingTrouble
 from trainers.errors import TrainerError
@@ -32,12 +31,12 @@ MOST_DEATHS = 2  # of replicas that were loading a version
 
 
 class Source(Protocol):
-    """Where versions come from: `infra.serving.registry.Registry`, or one fixed version."""
+    """Where versions come from: `infra.serving.registry.RegistrySource`, or one fixed version."""
 
-    def at_alias(self, model: str, alias: str) -> Version | None:
-        """The version that the alias points at."""
+    def at_alias(self, model: str, alias: str) -> str | None:
+        """The key of the version that the alias points at: `digits/3`."""
 
-    def fetch(self, version: Version, folder: Path) -> Artifact:
+    def fetch(self, key: str, folder: Path) -> Artifact:
         """Its files."""
 
 
@@ -109,14 +108,13 @@ class Follower:
         for role in self._aliases:
             try:
                 await self._follow(role)
-            except (TrackingTrouble, ReplicaTrouble) as error:
+            except (Unavailable, TrackingTrouble, ReplicaTrouble) as error:
                 self.standing.trouble = str(error)[:300]
         await self._retire()
 
     async def _follow(self, role: Role) -> None:
-        version = await asyncio.to_thread(self._source.at_alias, self._model, self._aliases[role])
+        wanted = await asyncio.to_thread(self._source.at_alias, self._model, self._aliases[role])
         self.standing.polled_at = time.time()
-        wanted = version.key if version else None
         self._forgive(role, wanted)
         step = next_step(
             wanted=wanted,
@@ -128,8 +126,8 @@ class Follower:
             self._swap(role, None)
         elif step.kind == "swap":
             self._swap(role, step.version)
-        elif step.kind == "load" and version is not None and await self._load(version):
-            self._swap(role, version.key)
+        elif step.kind == "load" and wanted is not None and await self._load(wanted):
+            self._swap(role, wanted)
 
     def _forgive(self, role: Role, wanted: str | None) -> None:
         """A refused version is tried again once its alias has pointed elsewhere."""
@@ -139,23 +137,25 @@ class Follower:
             self.standing.refused.pop(before, None)
             self._deaths.pop(before, None)
 
-    async def _load(self, version: Version) -> bool:
+    async def _load(self, key: str) -> bool:
         try:
             with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
-                artifact = await asyncio.to_thread(self._source.fetch, version, Path(folder))
-            self.standing.fields[version.key] = await self._scorer.load(artifact)
+                artifact = await asyncio.to_thread(self._source.fetch, key, Path(folder))
+            self.standing.fields[key] = await self._scorer.load(artifact)
+        except Unavailable:  # not the version's fault: it is tried again
+            raise
         except (VelodromeError, TrainerError, OSError) as error:
-            self.standing.refused[version.key] = str(error)
-            self._say(f"{version.key} is refused, and what answered goes on: {error}")
+            self.standing.refused[key] = str(error)
+            self._say(f"{key} is refused, and what answered goes on: {error}")
             return False
         except NoReplica:
             raise
         except ReplicaTrouble as error:
-            self._deaths[version.key] += 1
-            if self._deaths[version.key] < MOST_DEATHS:
+            self._deaths[key] += 1
+            if self._deaths[key] < MOST_DEATHS:
                 raise
-            self.standing.refused[version.key] = f"replicas died while they loaded it: {error}"
-            self._say(f"{version.key} is refused: replicas died while they loaded it")
+            self.standing.refused[key] = f"replicas died while they loaded it: {error}"
+            self._say(f"{key} is refused: replicas died while they loaded it")
             return False
         return True
 

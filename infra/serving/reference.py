@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 from infra.errors import WrongInput
 from infra.names import check_name, shown, split_version
+from infra.registry.logged import is_logged
 
-CHAMPION = "champion"
 _ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,62}")
-_RUN = re.compile(r"runs:/[0-9a-f]{32}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,199}){1,8}")
-_LOGGED = re.compile(r"models:/m-[0-9a-f]{32}")
-_VERSION = re.compile(r"[1-9][0-9]{0,9}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +43,10 @@ def parse_reference(text: str) -> Reference:
     Raises:
         WrongInput: none of these. No other scheme is ever opened.
     """
-    if text.startswith("models:/") and not _LOGGED.fullmatch(text):
-        return _registered(text.removeprefix("models:/"), text)
-    if _RUN.fullmatch(text) or _LOGGED.fullmatch(text):
+    if is_logged(text):
         return Reference(uri=text)
+    if text.startswith("models:/"):
+        return _registered(text.removeprefix("models:/"), text)
     if "://" in text or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
         raise _unknown(text)
     if text.lower().endswith((".yaml", ".yml")):

@@ -58,7 +58,11 @@ def test_a_champion_comes_before_a_sweep_of_its_name(bundle: Path, tmp_path: Pat
     assert "no registered model prices has a champion" in before.warning
     registered.move("prices", "champion", 1)
     after = choose("prices", story.home)
-    assert (after.version and after.version.key, after.follows, after.warning) == ("prices/1", "champion", "")
+    assert (after.version and after.version.label, after.follows, after.warning) == (
+        "prices/1",
+        "champion",
+        "",
+    )
     assert fetched(after, story.home).bundle
     assert choose("prices/1", story.home).follows is None
 

@@ -44,7 +44,7 @@ def three_versions(folder: Path) -> Registered:
     made.add("m", bundle, alias="champion")
     made.add("m", shifted(bundle, made.folder / "two", 5.0))
     number = made.add("m", bundle)
-    source = Path(made.registry.version("m", number).source.removeprefix("file://"))
+    source = Path(made.location("m", number).removeprefix("file://"))
     weights = next(source.rglob("weights.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     return made

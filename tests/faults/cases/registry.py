@@ -175,12 +175,13 @@ def promotions(folder: Path, pace: Pace) -> Outcome:
     with shops(folder / "shops") as shop, pytest.MonkeyPatch.context() as patch:
         for test in (
             test_promote.test_of_two_at_once_one_wins_and_the_other_is_told,
-            test_promote.test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused,
             test_promote.test_a_changed_signature_is_refused,
             test_promote.test_a_flipped_bit_is_refused_before_anything_is_loaded,
             test_promote.test_no_row_is_judged_on_that_either_was_trained_on,
         ):
             run(test, shop=shop())
+        first = test_promote.test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused
+        run(first, folder=True, shop=shop())
         fault = test_promote.test_each_fault_is_refused_by_its_gate
         for values in parameters(fault):
             fault(shop(), monkeypatch=patch, **values)

@@ -21,9 +21,9 @@ from flows.rollback import rollback
 from infra.errors import Refused, WrongInput
 from infra.registry import identity
 from infra.registry.artifacts import fetch_version
-from infra.registry.following import champion
 from infra.registry.moves import ForeignMove, Mover, Overtaken
 from infra.registry.store import Registry
+from infra.serving.registry import RegistrySource
 from tests.conftest import copy_store
 from tests.flows.promotion.conftest import Shop
 
@@ -41,7 +41,9 @@ def refused_by(shop: Shop, name: str) -> set[str]:
     return {finding.gate for finding in refusal(shop, name).findings if finding.refused}
 
 
-def test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused(shop: Shop) -> None:
+def test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused(
+    shop: Shop, tmp_path: Path
+) -> None:
     first = shop.promote(shop.sweep("one", skill=0.85), reason="to begin with")
     assert (first.outcome, first.version, first.former) == ("moved", 1, None)
     verdicts = {f.gate: f.verdict for f in first.findings}
@@ -58,10 +60,9 @@ def test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused(s
     assert kinds == [("promotion", None, 1), ("promotion", 1, 2), ("refusal", 2, 3)]
     assert shop.registry.aliases("shop") == {"champion": 2, "challenger": 3, "previous": 1}
     assert (shop.promote("two").outcome, shop.champion) == ("already", 2)
-    pointed = champion("shop")
-    assert pointed is not None
-    assert (pointed.version, pointed.bundle is not None) == (2, True)
-    assert (pointed.path / "MLmodel").is_file()
+    served = RegistrySource(shop.registry)
+    assert served.at_alias("shop", "champion") == "shop/2"
+    assert served.fetch("shop/2", tmp_path / "served").bundle
 
 
 def test_luck_on_a_small_test_set_is_no_reason(shop: Shop, tmp_path: Path) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from flows.promote import concluded
 from flows.promotion.candidate import of_sweep
 from flows.promotion.promoter import Promoter
-from infra.registry.following import champion
 from infra.registry.store import Registry
+from infra.serving.registry import RegistrySource
 from tests.flows.promotion.conftest import Shop
 from tests.infra.registry.test_records import check_race
 from tests.infra.tracking.test_server import server
@@ -17,7 +19,7 @@ __all__ = ["server"]
 
 
 @pytest.mark.slow
-def test_through_a_server(shop: Shop, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_through_a_server(shop: Shop, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     registry = Registry.open(server, shop.home)
     for number, skill in enumerate((0.85, 0.95), start=1):
@@ -26,8 +28,9 @@ def test_through_a_server(shop: Shop, server: str, monkeypatch: pytest.MonkeyPat
         promoter = Promoter(home=shop.home, source=registry, target=registry, use=shop.ask)
         moved = concluded(promoter, candidate, reason="", dry_run=False)
         assert (moved.outcome, moved.version) == ("moved", number)
-    pointed = champion("shop")
-    assert pointed is not None
-    assert pointed.path.is_relative_to(shop.home.cache)
-    assert (pointed.version, pointed.bundle is not None) == (2, True)
+    served = RegistrySource(registry)
+    assert served.at_alias("shop", "champion") == "shop/2"
+    artifact = served.fetch("shop/2", tmp_path / "served")
+    assert artifact.bundle
+    assert any((tmp_path / "served").rglob("MLmodel"))
     check_race(registry, "other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import warnings
 from dataclasses import dataclass, field
@@ -10,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from infra.home import Home
-from infra.serving.registry import Registry
+from infra.registry.store import MANIFEST_TAG, Registry
+from infra.serving.registry import RegistrySource
 from infra.tracking.client import connect, prepare_tracking
 from tests.infra.tracking.bundles import a_bundle
 from trainers.bundle import load_bundle, read_bundle, read_description
-from trainers.folders import write_folder
+from trainers.folders import manifest_hash, write_folder
 from trainers.signature import signature_of
-
-MANIFEST = "velodrome.manifest_sha256"
 
 
 @dataclass
@@ -31,31 +29,36 @@ class Registered:
         self.home = Home(self.folder / "home")
         prepare_tracking(self.home.mlflow_uri, self.home)
         self.client: Any = connect(self.home.mlflow_uri)
-        self._experiment = self.client.call("create_experiment", "models", self.home.artifacts.as_uri())
+        self.experiment = self.client.call("create_experiment", "models", self.home.artifacts.as_uri())
 
     @property
     def registry(self) -> Registry:
         """What commands read it with."""
-        return Registry.at(self.home.mlflow_uri, self.home)
+        return Registry.open(self.home.mlflow_uri, self.home)
 
-    def add(self, name: str, bundle: Path, *, alias: str | None = None) -> str:
+    @property
+    def source(self) -> RegistrySource:
+        """What a server follows."""
+        return RegistrySource(self.registry)
+
+    def add(self, name: str, bundle: Path, *, alias: str | None = None, run_id: str | None = None) -> str:
         """A version made of a bundle; its number."""
-        from mlflow.exceptions import MlflowException
-
-        logged = self.client.call("create_logged_model", self._experiment, name=name)
+        logged = self.client.call("create_logged_model", self.experiment, name=name, source_run_id=run_id)
         aside = self.folder / logged.model_id
         save_mlflow_folder(aside, bundle)
         self.client.call("log_model_artifacts", logged.model_id, str(aside))
         self.client.call("finalize_logged_model", logged.model_id, "READY")
-        inner = self.client._client
-        with contextlib.suppress(MlflowException):  # it is there already
-            inner.create_registered_model(name)
-        made = inner._get_registry_client().create_model_version(
-            name=name, source=str(logged.artifact_location)
-        )
+        made = self.registry.register(
+            name, key=logged.model_id, source=f"models:/{logged.model_id}", run_id=run_id,
+            tags={MANIFEST_TAG: manifest_hash(bundle)},
+        )  # fmt: skip
         if alias:
-            self.move(name, alias, made.version)
-        return str(made.version)
+            self.move(name, alias, made.number)
+        return str(made.number)
+
+    def location(self, name: str, version: str) -> str:
+        """Where a version's files are."""
+        return str(self.client.call("get_model_version_download_uri", name, version))
 
     def move(self, name: str, alias: str, version: str | int) -> None:
         """Points an alias at a version."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import WrongInput
+from infra.registry.store import RegistryUnavailable
 from infra.serving.admission import Admission
 from infra.serving.answering import Answer, Batch
 from infra.serving.app import App
@@ -18,7 +19,6 @@ from infra.serving.batching import Batcher, ReplicaTrouble
 from infra.serving.following import Follower
 from infra.serving.limits import Limits
 from infra.serving.protocol import Field
-from infra.serving.registry import Version
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.service import Service
 
@@ -82,22 +82,23 @@ class Scripted:
 
 @dataclass
 class Aliases:
-    """A registry in memory. `away`: it does not answer."""
+    """A registry in memory. `away`: it does not answer; `lost`: nor does its store."""
 
     at: dict[str, str] = field(default_factory=lambda: {"champion": "m/1"})
     away: bool = False
+    lost: bool = False
 
-    def at_alias(self, model: str, alias: str) -> Version | None:
+    def at_alias(self, model: str, alias: str) -> str | None:
         """As `Source`."""
-        from infra.tracking.client import Away
-
         if self.away:
-            raise Away("get_model_version_by_alias: no answer")
-        return Version(key=self.at[alias], source="") if alias in self.at else None
+            raise RegistryUnavailable("the registry must answer", "no answer")
+        return self.at.get(alias)
 
-    def fetch(self, version: Version, folder: Path) -> Artifact:
+    def fetch(self, key: str, folder: Path) -> Artifact:
         """As `Source`."""
-        return Artifact(key=version.key, files={}, bundle=True)
+        if self.lost:
+            raise RegistryUnavailable("a model's files must be readable", "no answer")
+        return Artifact(key=key, files={}, bundle=True)
 
 
 @dataclass

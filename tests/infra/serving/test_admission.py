@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.addresses import is_loopback
 from infra.errors import WrongInput
-from infra.serving.admission import Admission, is_loopback, known_hosts
+from infra.serving.admission import Admission, known_hosts
 from infra.serving.limits import ScoringError
 from infra.tokens import checked_token, kept_token
 

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from infra.errors import WrongInput
+from infra.registry.artifacts import fetch
+from infra.registry.moves import Mover
+from infra.registry.store import Registry
 from infra.serving.artifact import Artifact, load_artifact, read_artifact
-from infra.serving.registry import Registry, Version
 from tests.infra.serving.registered import Registered, answers, damaged, save_mlflow_folder
 from trainers.errors import TrainerError
 from trainers.folders import manifest_hash
@@ -18,28 +20,62 @@ from trainers.folders import manifest_hash
 
 def test_an_alias_leads_to_a_model_that_answers(registered: Registered, bundle: Path, tmp_path: Path) -> None:
     registered.add("m", bundle, alias="champion")
-    version = registered.registry.at_alias("m", "champion")
-    assert version is not None
-    assert version.key == "m/1"
-    model = load_artifact(registered.registry.fetch(version, tmp_path / "aside"))
+    assert registered.source.at_alias("m", "champion") == "m/1"
+    artifact = registered.source.fetch("m/1", tmp_path / "aside")
+    assert artifact.manifest_sha256 == manifest_hash(bundle)
+    model = load_artifact(artifact)
     assert model.predict(model.example).to_dict("records") == answers(bundle)
-    assert registered.registry.at_alias("m", "challenger") is None
-    assert registered.registry.at_alias("nothing", "champion") is None
+    assert registered.source.at_alias("m", "challenger") is None
+    assert registered.source.at_alias("nothing", "champion") is None
     with pytest.raises(WrongInput, match="must be registered"):
-        registered.registry.version("m", "7")
+        registered.source.fetch("m/7", tmp_path / "none")
+
+
+def test_a_copied_version_leads_to_the_same_files(
+    registered: Registered, bundle: Path, tmp_path: Path
+) -> None:
+    registered.add("m", bundle)
+    registered.client.call("create_registered_model", "copy")
+    registered.client.call("create_model_version", "copy", "models:/m/1")
+    artifact = registered.source.fetch("copy/1", tmp_path / "aside")
+    assert load_artifact(artifact).example is not None
 
 
 def test_a_run_and_a_logged_model_by_their_addresses(
     registered: Registered, bundle: Path, tmp_path: Path
 ) -> None:
+    run = registered.client.call("create_run", registered.experiment).info.run_id
+    registered.add("m", bundle, run_id=run)
+    version = registered.registry.version("m", 1)
+    assert version is not None
+    for address in (f"models:/{version.model_id}", f"runs:/{run}/m", f"runs:/{run}/model"):
+        found = registered.source.fetch_uri(address, tmp_path / "a")
+        assert (found.key, found.bundle) == (address, True)
+    for missing in (f"models:/m-{'0' * 32}", f"runs:/{'0' * 32}/model", f"runs:/{run}/other"):
+        with pytest.raises(WrongInput, match="must"):
+            registered.source.fetch_uri(missing, tmp_path / "b")
+
+
+def test_a_model_that_was_not_logged_to_its_end_is_refused(registered: Registered, tmp_path: Path) -> None:
+    logged = registered.client.call("create_logged_model", registered.experiment, name="m")
+    with pytest.raises(WrongInput, match="READY"):
+        registered.source.fetch_uri(f"models:/{logged.model_id}", tmp_path / "aside")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_loader_that_the_policy_allows_is_allowed_to_servers_too(
+    registered: Registered, bundle: Path, tmp_path: Path, allowed: bool
+) -> None:
     registered.add("m", bundle)
-    version = registered.registry.version("m", "1")
-    model_id = Path(version.source).parent.name if "/m-" in version.source else ""
-    assert registered.registry.fetch_uri(f"models:/{model_id}", tmp_path / "a").bundle
-    with pytest.raises(WrongInput, match="must be there"):
-        registered.registry.fetch_uri(f"models:/m-{'0' * 32}", tmp_path / "b")
-    with pytest.raises(WrongInput, match="must be there"):
-        registered.registry.fetch_uri(f"runs:/{'0' * 32}/model", tmp_path / "c")
+    described = Path(registered.location("m", "1").removeprefix("file://")) / "MLmodel"
+    described.write_text(described.read_text().replace("velodrome.model", "company.loader"))
+    if allowed:
+        mover = Mover(registered.registry, "m")
+        mover.note("policy", content=mover.records.keep({"loaders": ["company.loader"]}))
+        assert not registered.source.fetch("m/1", tmp_path / "aside").bundle
+    else:
+        with pytest.raises(WrongInput, match=r"company\.loader"):
+            registered.source.fetch("m/1", tmp_path / "aside")
 
 
 @pytest.mark.parametrize(
@@ -48,22 +84,24 @@ def test_a_run_and_a_logged_model_by_their_addresses(
         "file:///etc", "/etc", "http://169.254.169.254/latest", "https://evil.example/m", "ftp://evil/m",
         "mlflow-artifacts://169.254.169.254/m", "mlflow-artifacts:/../../etc", "s3://b/%2e%2e/%2e%2e/x",
         "s3://user:pass@host/x", "mlflow-artifacts:/m#x", "mlflow-artifacts:/%252e%252e/etc", "dbfs:/m",
-        "models:/m/1", "file://host/share",
+        "models:/m/1", "file://host/share", "s3://bucket/./m", "hdfs://elsewhere/m",
+        "mlflow-artifacts:/%2e%2e/etc",
     ],
 )  # fmt: skip
 def test_nothing_is_fetched_from_elsewhere(
     empty: Registered, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda **options: pytest.fail(str(options)))
+    asked = "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository"
+    monkeypatch.setattr(asked, lambda *given, **options: pytest.fail(str(given)))
     with pytest.raises(WrongInput):
-        empty.registry.fetch(Version(key="m/1", source=source), tmp_path / "aside")
+        fetch(empty.registry, source, tmp_path / "aside")
 
 
 def test_a_link_out_of_the_home_is_elsewhere(empty: Registered, tmp_path: Path) -> None:
     link = empty.home.artifacts / "link"
     link.symlink_to("/etc")
-    with pytest.raises(WrongInput, match="nothing was fetched"):
-        empty.registry.fetch(Version(key="m/1", source=str(link)), tmp_path / "aside")
+    with pytest.raises(WrongInput, match="experiments keep theirs"):
+        fetch(empty.registry, str(link), tmp_path / "aside")
 
 
 def test_a_flipped_bit_and_another_manifest_are_refused(bundle: Path, tmp_path: Path) -> None:
@@ -131,7 +169,7 @@ def test_a_link_in_a_model_is_refused(bundle: Path, tmp_path: Path) -> None:
     for path in bundle.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     (folder / "more").symlink_to("/etc/passwd")
-    with pytest.raises(WrongInput, match="no plain file"):
+    with pytest.raises(WrongInput, match="is a link"):
         read_artifact("m/1", folder)
 
 
@@ -139,7 +177,7 @@ def test_a_model_larger_than_memory_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with (tmp_path / "weights.safetensors").open("wb") as sparse:
         sparse.truncate(1 << 40)  # costs its maker nothing
-    with pytest.raises(WrongInput, match="fit into memory"):
+    with pytest.raises(WrongInput, match="within limits"):
         read_artifact("m/1", tmp_path)
 
 
@@ -153,9 +191,8 @@ def test_mlflows_folder_and_the_bundle_answer_alike(bundle: Path, tmp_path: Path
 
 
 def test_registries_of_a_server_give_no_local_folders(tmp_path: Path) -> None:
-    from infra.home import Home
     from infra.tracking.client import Tracking
 
-    registry = Registry(Tracking("http://localhost:1", None), Home(tmp_path / "home"), {})
-    with pytest.raises(WrongInput, match="nothing was fetched"):
-        registry.fetch(Version(key="m/1", source=str(tmp_path)), tmp_path / "aside")
+    registry = Registry(Tracking("http://localhost:1", None), tmp_path / "artifacts")
+    with pytest.raises(WrongInput, match="experiments keep theirs"):
+        fetch(registry, str(tmp_path), tmp_path / "aside")

@@ -116,6 +116,21 @@ def test_a_version_that_kills_who_loads_it_is_refused_after_the_second_time() ->
     run(story)
 
 
+def test_a_version_whose_files_cannot_be_had_now_is_tried_again() -> None:
+    async def story() -> None:
+        server = Server()
+        await server.follower.step()
+        server.aliases.at["champion"], server.aliases.lost = "m/2", True
+        await server.follower.step()
+        assert "no answer" in server.follower.standing.trouble
+        assert not server.follower.standing.refused
+        server.aliases.lost = False
+        await server.follower.step()
+        assert (await server.ask()).headers["x-velodrome-version"] == "m/2"
+
+    run(story)
+
+
 def test_a_registry_that_is_away_or_lost_its_alias_changes_nothing() -> None:
     async def story() -> None:
         server = Server()
@@ -347,7 +362,7 @@ def test_a_real_model_is_followed_and_a_damaged_one_refused(
     registered: Registered, bundle: Path, other: Path, tmp_path: Path
 ) -> None:
     async def story() -> None:
-        server = Server(LocalScorer(), registered.registry)
+        server = Server(LocalScorer(), registered.source)
         registered.add("m", bundle, alias="champion")
         await server.follower.step()
         rows = load_artifact(read_artifact("m/1", bundle)).example
@@ -357,7 +372,7 @@ def test_a_real_model_is_followed_and_a_damaged_one_refused(
         await server.follower.step()
         assert (await server.ask(body)).json == {"predictions": answers(other)}
         number = registered.add("m", bundle)
-        broken = Path(registered.registry.version("m", number).source.removeprefix("file://"))
+        broken = Path(registered.location("m", number).removeprefix("file://"))
         inner = next(broken.rglob("weights.safetensors"))
         inner.write_bytes(inner.read_bytes()[:-1] + b"\x01")
         registered.move("m", "champion", number)

@@ -1,0 +1,65 @@
+"""MLflow's logged models by their addresses."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from infra.errors import WrongInput
+from infra.names import shown
+from infra.registry.store import Registry
+from infra.tracking.client import Missing, Rejected
+
+_LOGGED = re.compile(r"models:/(m-[0-9a-f]{32})")
+_RUN = re.compile(r"runs:/([0-9a-f]{32})/([\w.-]{1,200})")
+_UI = "see it in `velodrome ui`"
+
+
+def is_logged(uri: str) -> bool:
+    """Whether an address is of one of the forms that `logged_model` takes."""
+    return bool(_LOGGED.fullmatch(uri) or _RUN.fullmatch(uri))
+
+
+def logged_model(registry: Registry, uri: str) -> Any:
+    """MLflow's description of a logged model.
+
+    Args:
+        uri: `models:/m-…`, or `runs:/RUN/NAME`; the name `model` means a run's only one too.
+
+    Raises:
+        WrongInput: another form, no such run or model, or one that was not logged to its end.
+        RegistryUnavailable: the registry does not answer.
+    """
+    try:
+        if found := _LOGGED.fullmatch(uri):
+            model = registry.call("get_logged_model", found[1])
+        elif found := _RUN.fullmatch(uri):
+            model = _of_run(registry, found[1], found[2], uri)
+        else:
+            raise WrongInput("a logged model must be given as models:/m-… or runs:/RUN/NAME", shown(uri))
+    except (Missing, Rejected):
+        raise WrongInput("a logged model must be there", shown(uri), _UI) from None
+    check_ready(model, uri)
+    return model
+
+
+def check_ready(model: Any, label: str) -> None:
+    """Refuses a model whose files may not all be there yet.
+
+    Raises:
+        WrongInput: it is not READY.
+    """
+    if str(model.status) != "READY":
+        raise WrongInput("a logged model must be READY", f"{label} is {model.status}", "log it again")
+
+
+def _of_run(registry: Registry, run_id: str, name: str, uri: str) -> Any:
+    run = registry.call("get_run", run_id)
+    query = f"source_run_id = '{run_id}'"
+    models = registry.call("search_logged_models", [run.info.experiment_id], filter_string=query)
+    named = [model for model in models if model.name == name] or (models if name == "model" else [])
+    if not named:
+        raise WrongInput("a run must have a logged model of that name", shown(uri), _UI)
+    if len(named) > 1 and named[0].name != name:
+        raise WrongInput("a run of several models must be asked for one by its name", shown(uri), _UI)
+    return named[0]

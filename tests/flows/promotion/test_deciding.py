@@ -1,0 +1,35 @@
+"""What takes a judgement's ground away while its models are asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flows.promotion.deciding import overtaking
+from infra.registry.chain import Chain
+from tests.infra.registry.test_records import entry
+
+
+def followed(chain: Chain, kind: Any) -> Chain:
+    """The chain with one entry more."""
+    return Chain(model=chain.model, texts=(*chain.texts, entry(chain, kind).text))
+
+
+@pytest.mark.parametrize(
+    ("before", "meanwhile", "overtaken"),
+    [
+        ("promotion", "promotion", True),
+        ("promotion", "rollback", True),
+        ("promotion", "foreign", True),
+        ("promotion", "refusal", False),
+        ("promotion", "approval", False),
+        ("promotion", "policy", False),  # the first one is this promotion's own
+        ("policy", "policy", True),
+    ],
+)
+def test_who_comes_between(before: str, meanwhile: str, overtaken: bool) -> None:
+    judged = followed(Chain(model="shop"), before)
+    assert overtaking(judged, judged) is None
+    found = overtaking(judged, followed(judged, meanwhile))
+    assert (found is not None and found.kind == meanwhile) == overtaken

@@ -4,6 +4,7 @@ promotion and serving, each with all of its parameters."""
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,11 +48,12 @@ class Runs:
     def __init__(self, folder: Path) -> None:
         self.folder, self.count = folder, 0
 
-    def __call__(self, test: Test, *, folder: bool = False, **given: Any) -> None:
+    def __call__(self, test: Test, **given: Any) -> None:
         """All sets of parameters, with what else the test takes."""
+        wanted = inspect.signature(test).parameters
         for values in parameters(test):
             self.count += 1
-            more = {"tmp_path": self.fresh()} if folder else {}
+            more = {"tmp_path": self.fresh()} if "tmp_path" in wanted else {}
             test(**given, **values, **more)
 
     def fresh(self) -> Path:
@@ -94,10 +96,10 @@ def trees(folder: Path, pace: Pace) -> Outcome:
     """Refused before anything of it is read or written."""
     run = Runs(folder / "runs")
     bundle = a_bundle("linear_regression", folder / "bundle", folder / "cache")
-    run(test_registry.test_no_file_is_written_outside, folder=True)
-    run(test_registry.test_a_link_in_a_model_is_refused, folder=True, bundle=bundle)
-    run(test_registry.test_a_model_larger_than_memory_is_not_read, folder=True)
-    run(test_interpreter.test_trees_have_limits, folder=True)
+    run(test_registry.test_no_file_is_written_outside)
+    run(test_registry.test_a_link_in_a_model_is_refused, bundle=bundle)
+    run(test_registry.test_a_model_larger_than_memory_is_not_read)
+    run(test_interpreter.test_trees_have_limits)
     run(test_protocol.test_a_picture_that_unpacks_to_gigabytes_is_refused_by_its_header)
     with shops(folder / "shops") as shop:
         unloaded = test_promote.test_a_model_with_code_pickles_or_links_is_refused_unloaded
@@ -113,12 +115,12 @@ def addresses(folder: Path, pace: Pace) -> Outcome:
     run = Runs(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
         elsewhere = test_registry.test_nothing_is_fetched_from_elsewhere
-        run(elsewhere, folder=True, empty=Registered(folder / "registered"), monkeypatch=patch)
+        run(elsewhere, empty=Registered(folder / "registered"), monkeypatch=patch)
     linked = Registered(folder / "linked")
-    run(test_registry.test_a_link_out_of_the_home_is_elsewhere, folder=True, empty=linked)
-    run(test_registry.test_registries_of_a_server_give_no_local_folders, folder=True)
+    run(test_registry.test_a_link_out_of_the_home_is_elsewhere, empty=linked)
+    run(test_registry.test_registries_of_a_server_give_no_local_folders)
     with shops(folder / "shops") as shop:
-        run(test_promote.test_files_outside_the_store_are_not_read, folder=True, shop=shop())
+        run(test_promote.test_files_outside_the_store_are_not_read, shop=shop())
         with pytest.MonkeyPatch.context() as patch:
             run(
                 test_promote.test_other_addresses_are_refused_and_nothing_is_asked,
@@ -164,7 +166,7 @@ def requests(folder: Path, pace: Pace) -> Outcome:
     ):
         run(test)
     real = test_serve.three_versions(folder / "registered")
-    run(test_serve.test_it_follows_the_champion_under_load_and_loses_nothing, folder=True, registered=real)
+    run(test_serve.test_it_follows_the_champion_under_load_and_loses_nothing, registered=real)
     return run.outcome
 
 
@@ -181,7 +183,7 @@ def promotions(folder: Path, pace: Pace) -> Outcome:
         ):
             run(test, shop=shop())
         first = test_promote.test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused
-        run(first, folder=True, shop=shop())
+        run(first, shop=shop())
         fault = test_promote.test_each_fault_is_refused_by_its_gate
         for values in parameters(fault):
             fault(shop(), monkeypatch=patch, **values)

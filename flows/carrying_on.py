@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.ownership import owning
-from infra.errors import ClusterUnavailable, Interrupted, LedgerUnavailable
+from infra.errors import ClusterUnavailable, HeadGone, Interrupted, LedgerUnavailable
 from infra.following import Follower
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
@@ -53,7 +53,11 @@ def run(
         Interrupted: a signal asked to stop; state is kept.
     """
     with owning(ledger, sweep) as ownership, sending(ledger, sweep, home) as sender:
-        signals = _drive(ledger, sweep, home, ownership.token, sender, address, role)
+        try:
+            signals = _drive(ledger, sweep, home, ownership.token, sender, address, role)
+        except HeadGone:
+            sender.drain(STOPPED_DRAIN_LIMIT_S)
+            raise
         signal_number = signals.first
         unsent = _drained(sender, signals)
     state = views.sweep_by_id(ledger, sweep.id).state

@@ -208,6 +208,7 @@ def _next_steps(rows: Sequence[Row]) -> RenderableType:
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)  # a command in two lines can't be copied
     for command, what in steps:
         table.add_row(Text(f"  {command}", style="cyan"), Text(what, style="dim"))
     return Lines(Text("  next:"), table)

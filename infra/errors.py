@@ -7,6 +7,7 @@ VelodromeError
 │   ├── LedgerUnavailable
 │   │   └── LedgerDamaged      waiting does not help
 │   ├── ClusterUnavailable
+│   │   └── HeadGone           Ray can't even let go of it
 │   ├── StorageUnavailable
 │   └── OwnedElsewhere         another live process runs this sweep
 ├── Fenced                4    this process is no longer the owner of its sweep
@@ -63,6 +64,11 @@ class LedgerDamaged(LedgerUnavailable):
 
 class ClusterUnavailable(Unavailable):
     """The Ray cluster can't be reached or can't place a lane."""
+
+
+class HeadGone(ClusterUnavailable):
+    """The cluster's head is away for good. Ray's clean-up would wait for it, and then end this process with a
+    status of its own: a command that gets this ends without."""
 
 
 class StorageUnavailable(Unavailable):

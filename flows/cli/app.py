@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from flows.cli import changing, installation, promoting, reading, running, using
-from flows.cli.boundary import status_of, terminable
-from infra.errors import WrongInput
+from flows.cli.boundary import leave, status_of, terminable
+from infra.errors import HeadGone, WrongInput
 
 # click's own tree of errors, wherever this version of typer keeps it
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -58,6 +58,8 @@ class Commands(TyperGroup):
             raise typer.Exit(status_of(KeyboardInterrupt())) from None
         except _CLICK_ERROR as error:
             raise typer.Exit(status_of(_as_wrong_input(error))) from None
+        except HeadGone as error:
+            leave(status_of(error))
         except BaseException as error:  # the boundary: every exception becomes a block and a status here
             raise typer.Exit(status_of(error)) from None
 

@@ -53,7 +53,9 @@ def predict(
         emit(result)
         return
     carried = f", {result.carried_on} parts of them from before" if result.carried_on else ""
-    note(f"{result.output}: {result.rows:,} rows{carried}, by {result.model} in {result.seconds:.1f} s")
+    shown = Path(result.output)
+    shown = shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown
+    note(f"{shown}: {result.rows:,} rows{carried}, by {result.model} in {result.seconds:.1f} s")
 
 
 @example("velodrome serve digits --port 8000")

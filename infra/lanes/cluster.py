@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from infra.errors import ClusterUnavailable
+from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
 from infra.lanes.shapes import Node, check_placeable, shapes_of
 from infra.ledger.liveness import process_started_at
@@ -61,11 +61,13 @@ def connected(
 
     Raises:
         ClusterUnavailable: it can't be reached or started.
+        HeadGone: as the block raised it; the connection then stays as it is.
     """
     import ray
 
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_TRAIN_SETTINGS.items()})
     temp = None if address else _scratch()
+    let_go = True
     try:
         with starting():
             if temp is not None:
@@ -76,8 +78,12 @@ def connected(
                 env = {"working_dir": working_dir} if working_dir else {}
                 _init(address=address, runtime_env=env)
         yield nodes()
+    except HeadGone:
+        let_go = False
+        raise
     finally:
-        ray.shutdown()
+        if let_go:
+            ray.shutdown()
         if temp is not None:
             shutil.rmtree(temp, ignore_errors=True)
 

@@ -19,8 +19,10 @@ from types import FrameType
 from typing import Any
 
 from infra.coordinator.actor import ActorSettings, CoordinatorActor, Standing
-from infra.errors import ClusterUnavailable, Fenced, LedgerUnavailable, VelodromeError
+from infra.coordinator.core import Coordinator
+from infra.errors import ClusterUnavailable, Fenced, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import nodes
+from infra.lanes.head import LOOK_EVERY_S, Head
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.lanes.shapes import Node, check_placeable, plan_runs, shape_of, shapes_of
@@ -131,6 +133,7 @@ def drive(
 
     Raises:
         ClusterUnavailable: no lane can be placed, begin or be kept.
+        HeadGone: the cluster's head is away for good; what ran is kept as waiting.
         Fenced: another driver took the sweep over.
     """
     families = shapes_of(job.spec, nodes)
@@ -139,8 +142,21 @@ def drive(
     driver = _Driver(job, nodes, signals, watch)
     try:
         return driver.run()
+    except HeadGone:
+        _take_back(job)
+        raise
     finally:
         driver.close()
+
+
+def _take_back(job: Drive) -> None:
+    """What runs waits for the next command; lanes that still live are not heard any more."""
+    ledger = Ledger(job.ledger_url)
+    try:
+        epoch = ledger.raise_epoch(job.sweep_id, job.token)
+        Coordinator(ledger, job.sweep_id, epoch=epoch, role=job.role).conclude_stop()
+    finally:
+        ledger.close()
 
 
 class _Driver:
@@ -156,6 +172,7 @@ class _Driver:
         self._looked_at = time.monotonic()
         self._ledger = Ledger(job.ledger_url)
         _limit_ray(job.spec.limits)
+        self._head = Head(_head_address())
         self._actor = self._start_actor()
         self._last = Standing()
 
@@ -181,7 +198,7 @@ class _Driver:
                 waited_s = time.monotonic() - stopping_since
                 if standing.lanes == 0 or waited_s > STOP_LIMIT_S:
                     return
-            else:
+            elif self._head.answers():  # what follows asks it
                 self._check_lanes(standing)
                 self._keep_runs(standing)
             time.sleep(POLL_S)
@@ -214,11 +231,10 @@ class _Driver:
         return actor.options(**options).remote(settings)
 
     def _ask(self, method: str, *arguments: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
-        import ray
         from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
         try:
-            return ray.get(getattr(self._actor, method).remote(*arguments), timeout=limit_s)
+            return self._answer(getattr(self._actor, method).remote(*arguments), limit_s)
         except GetTimeoutError as error:
             raise ClusterUnavailable(
                 f"the coordinator must answer within {limit_s:.0f} s", "no answer", "is the ledger reachable?"
@@ -227,6 +243,21 @@ class _Driver:
             raise self._why_gone(error) from error
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, VelodromeError) else error) from None
+
+    def _answer(self, reference: Any, limit_s: float) -> Any:
+        """What a call comes to; while it waits, the head is looked at."""
+        import ray
+        from ray.exceptions import GetTimeoutError
+
+        deadline = time.monotonic() + limit_s
+        while True:
+            left_s = deadline - time.monotonic()
+            try:
+                return ray.get(reference, timeout=max(0.0, min(left_s, LOOK_EVERY_S)))
+            except GetTimeoutError:
+                self._head.answers()
+                if left_s <= LOOK_EVERY_S:
+                    raise
 
     def _why_gone(self, error: Exception) -> Exception:
         cause = str(error)
@@ -346,6 +377,13 @@ class _Driver:
         for run in self._runs:
             while time.monotonic() < deadline and self._signals.impatient == hurry and not run.join(POLL_S):
                 pass
+
+
+def _head_address() -> str:
+    import ray
+
+    address: str = ray.get_runtime_context().gcs_address
+    return address
 
 
 def last_line(text: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Update, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.errors import Fenced, LedgerUnavailable
@@ -139,6 +139,8 @@ class Ledger:
     ) -> tuple[int, OwnerRow | None]:
         """Becomes the owner if the present one may be replaced.
 
+        A stop that was asked of an owner before is over with it: it must not stop the one that comes after.
+
         Args:
             claimant: who asks; its `epoch` is ignored.
             may_take: decides on the present owner (called for a live-looking one with another token too).
@@ -155,6 +157,7 @@ class Ledger:
             values = {name: getattr(claimant, name) for name in OwnerRow.__dataclass_fields__}
             row = {"sweep_id": sweep_id, **values, "epoch": epoch}
             connection.execute(upsert(connection.dialect, schema.owners, list(row), ("sweep_id",)), row)
+            connection.execute(_stops(sweep_id).values(done_at=claimant.heartbeat_at))
             return epoch, None
 
         epoch, refused_by = self.write(work)
@@ -219,6 +222,14 @@ class Ledger:
             sweep_id=sweep_id, kind=kind, payload=json.dumps(payload), created_at=at
         )
         return int(self.write(lambda connection: connection.execute(row).inserted_primary_key[0]))  # type: ignore[index]
+
+
+def _stops(sweep_id: int) -> Update:
+    """For all requests to stop that nobody has answered."""
+    asked = schema.requests.c
+    return update(schema.requests).where(
+        asked.sweep_id == sweep_id, asked.kind == "stop", asked.done_at.is_(None)
+    )
 
 
 def _owner(connection: Connection, sweep_id: int) -> OwnerRow | None:

@@ -77,7 +77,10 @@ class Bench:
         me = OwnerRow(
             epoch=0, token=self.token, host="h", pid=1, pid_started_at=0.0, heartbeat_at=self.clock()
         )
-        epoch, _ = self.ledger.claim(self.sweep_id, me, lambda owner: True)
+        if same_driver:
+            epoch = self.ledger.raise_epoch(self.sweep_id, self.token)
+        else:
+            epoch, _ = self.ledger.claim(self.sweep_id, me, lambda owner: True)
         return Coordinator(
             self.ledger,
             self.sweep_id,

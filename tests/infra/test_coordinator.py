@@ -223,6 +223,24 @@ def test_a_running_sweep_grows_on_request(bench: Bench) -> None:
     assert views.open_requests(bench.ledger, bench.sweep_id) == []
 
 
+def test_a_stop_that_a_dead_driver_did_not_answer_stops_nobody_else(bench: Bench) -> None:
+    """It was asked of that driver, whose end is all that it wanted; a coordinator after it must answer it,
+    and so must the next driver a request for more trials."""
+    bench.begin(sweep(family(trials=2)))
+    bench.ledger.request(bench.sweep_id, "stop", {}, at=bench.clock())
+    bench.ledger.request(bench.sweep_id, "extend", {"trials": 1}, at=bench.clock())
+    after = bench.take_over(token="driver-2")
+    after.tick()
+    assert after.stopping is None
+    drive(after, hello())
+    assert len(views.trials(bench.ledger, bench.sweep_id)) == 3
+
+    bench.ledger.request(bench.sweep_id, "stop", {}, at=bench.clock())
+    again = bench.take_over(same_driver=True)
+    again.tick()
+    assert again.stopping == "asked to stop by another command"
+
+
 def test_the_budget_of_the_sweep_stops_it(bench: Bench) -> None:
     """Minutes are counted over sessions."""
     coordinator = bench.begin(sweep(minutes=1.0))

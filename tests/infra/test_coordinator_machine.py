@@ -165,6 +165,21 @@ class Coordinated(RuleBasedStateMachine):
         assert self.coordinator.pulse(zombie.hello, None).fenced or zombie.hello.lane not in self.lanes
         assert before.items() <= self._rows().items()  # one more may have been asked ahead
 
+    @precondition(lambda self: len(self.lanes) > 1 and self._training())
+    @rule(data=st.data())
+    def foreign(self, data: st.DataObject) -> None:
+        """A lane speaks of an attempt that another one has: nothing of it counts."""
+        slot = data.draw(st.sampled_from(self._training()))
+        other = self.lanes[data.draw(st.sampled_from(sorted(self.lanes.keys() - {slot})))]
+        lane, before = self.lanes[slot], self._rows()
+        assert lane.work is not None
+        report = Report(epoch=EPOCHS, metrics={GOAL: 2.0}, at=self.bench.clock())
+        ended = self._ended(lane, "complete")
+        self.coordinator.pulse(other.hello, lane.work.attempt, [report])
+        self.coordinator.decide(other.hello, lane.work.attempt, [report])
+        self.coordinator.next_attempts(other.hello, ended=ended, reports=[report], limit=0)
+        assert before.items() <= self._rows().items()
+
     # -- around them ---------------------------------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([1, 10, 16]))

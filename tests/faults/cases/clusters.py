@@ -84,7 +84,8 @@ def _cluster(stage: Stage) -> Iterator[Any]:
 
     temp = tempfile.mkdtemp(prefix="vf-")
     with mock.patch.dict(os.environ, stage.environment):  # lanes have their environment from the raylets
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "temp_dir": temp})
+        head = {"num_cpus": 2, "temp_dir": temp, "include_dashboard": False}  # its port is one for all
+        made = Cluster(initialize_head=True, head_node_args=head)
         try:
             yield made
         finally:
@@ -92,10 +93,14 @@ def _cluster(stage: Stage) -> Iterator[Any]:
             shutil.rmtree(temp, ignore_errors=True)
 
 
+# What a node runs by itself, and the one actor of Ray's that a cluster keeps from its first Ray Train run on.
+RAYS_OWN = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::_AutoscalingCoordinatorActor")
+
+
 def _actors() -> int:
     """Actors of clusters of this process that are there though no command runs."""
     deadline = time.monotonic() + tally.ORPHAN_LIMIT_S
-    while found := [title for title in _titles() if title.startswith("ray::") and "IDLE" not in title]:
+    while found := [t for t in _titles() if t.startswith("ray::") and not t.startswith(RAYS_OWN)]:
         if time.monotonic() > deadline:
             print("left behind:", *found, sep="\n  ")
             break
@@ -110,13 +115,29 @@ def _titles() -> Iterator[str]:
 
 
 def _kill_node(node: Any) -> None:
-    for processes in node.all_processes.values():
-        for info in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                kill(info.process.pid)
+    """SIGKILL to what a node consists of."""
+    for info in _services(node):
+        kill(info.process.pid)
 
 
-@case("F06", "kill -9 of the second raylet with four trials on it", ray=True)
+def _kill_machine(node: Any) -> None:
+    """SIGKILL to a node and to all that runs on it, as when its machine is gone: without its raylet alone
+    Ray's workers live on for as long as they have work."""
+    workers = [
+        child.pid
+        for info in _services(node)
+        for child in psutil.Process(info.process.pid).children(recursive=True)
+    ]
+    _kill_node(node)
+    for pid in workers:
+        kill(pid)
+
+
+def _services(node: Any) -> list[Any]:
+    return [info for processes in node.all_processes.values() for info in processes]
+
+
+@case("F06", "kill -9 of the second node, raylet and workers, with four trials on it", ray=True)
 def node_dies(folder: Path, pace: Pace) -> Outcome:
     """They move to the survivor within a minute, from their checkpoints."""
     stage = _staged(folder)
@@ -125,7 +146,7 @@ def node_dies(folder: Path, pace: Pace) -> Outcome:
         driver = stage.start("sweep", "apart.yaml", "--address", cluster.address)
         stage.wait_for("apart", _running(6))
         killed_at = time.time()
-        _kill_node(second)
+        _kill_machine(second)
         _, err = driver.communicate(timeout=240)
         assert driver.returncode == 0, err
         struck = [a for a in stage.attempts("apart") if a.outcome == "worker-died"]

@@ -153,7 +153,7 @@ FROZEN = f"""
 name: frozen
 data: {{source: none}}
 objective: {{metric: accuracy, direction: maximize}}
-budget: {{trials: 4, epochs: 60}}
+budget: {{trials: 4, epochs: 40}}
 search: {{sampler: random, pruner: none}}
 resources: {{lanes: 2}}
 checkpoint: {{every: 1 epoch}}

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from infra.home import Home
 from infra.tracking.client import prepare_tracking
+from tests.conftest import copy_store
 from tests.faults.commands import standing_in
 from tests.faults.outcome import Outcome, Pace, case
 from tests.flows import test_serve
@@ -71,6 +71,7 @@ def shops(folder: Path) -> Iterator[Callable[[], Shop]]:
     """Makes shops with an empty registry each, over the same rows."""
     from trainers.data.open import open_dataset
 
+    folder.mkdir()
     rows = models.write_csv(folder / "rows.csv")
     dataset = open_dataset(SOURCE, base=folder, cache=folder / "cache")
     empty, numbers = Home(folder / "empty"), itertools.count()
@@ -82,7 +83,7 @@ def shops(folder: Path) -> Iterator[Callable[[], Shop]]:
             stack.enter_context(standing_in(place))
             home = Home.here()
             home.path.mkdir(parents=True)
-            shutil.copyfile(empty.path / "mlflow.db", home.path / "mlflow.db")
+            copy_store(empty.path / "mlflow.db", home.path / "mlflow.db")
             return Shop(home=home, rows=rows, dataset=dataset)
 
         yield make

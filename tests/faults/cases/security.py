@@ -50,13 +50,13 @@ class Payload:
         return (Path.touch, (self.canary,))
 
 
-@case("F46", "a pickle in a checkpoint, a model, the journal, the outbox or the data", fast=True)
+@case("F46", "a pickle in a checkpoint, a model, the journal, the outbox, the data or a request", fast=True)
 def pickles(folder: Path, pace: Pace) -> Outcome:
     """Refused, and never executed."""
     canary = folder / "canary"
     payload = pickle.dumps(Payload(canary))
     run = 0
-    for place in (_in_checkpoint, _in_bundle, _in_mlflow, _in_journal, _in_outbox, _in_data):
+    for place in (_in_checkpoint, _in_bundle, _in_mlflow, _in_journal, _in_outbox, _in_data, _in_request):
         place(folder / place.__name__, payload)
         run += canary.exists()
     pickle.loads(payload)
@@ -150,6 +150,19 @@ def _in_data(folder: Path, payload: bytes) -> None:
     for path in folder.glob("*.npz"):
         with pytest.raises(InputError):
             read_npz(path, folder / "cache")
+
+
+def _in_request(folder: Path, payload: bytes) -> None:
+    from tests.infra.serving.serving import Server, run
+
+    async def story() -> None:
+        server = Server()
+        await server.follower.step()
+        for kind in ("application/json", "text/csv", "application/x-pickle", "application/octet-stream"):
+            reply = await server.ask(payload, headers={"content-type": kind})
+            assert reply.status in (400, 415), (kind, reply.status)
+
+    run(story)
 
 
 # -- passwords ---------------------------------------------------------------------------------------------

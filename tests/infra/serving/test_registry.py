@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -175,8 +177,13 @@ def test_a_link_in_a_model_is_refused(bundle: Path, tmp_path: Path) -> None:
 
 def test_a_model_larger_than_memory_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
-    with (tmp_path / "weights.safetensors").open("wb") as sparse:
-        sparse.truncate(1 << 40)  # costs its maker nothing
+    with (tmp_path / "weights.safetensors").open("wb") as sparse:  # costs its maker nothing
+        sparse.truncate(1 << 35)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 34))
+        with pytest.raises(WrongInput, match="fit into memory"):
+            read_artifact("m/1", tmp_path)
+    os.truncate(tmp_path / "weights.safetensors", 1 << 40)
     with pytest.raises(WrongInput, match="within limits"):
         read_artifact("m/1", tmp_path)
 

@@ -99,16 +99,16 @@ def name_of(source: str) -> str:
 
 
 def families_for(dataset: Dataset) -> list[str]:
-    """Built-in families that can learn from the data set."""
-    fitting = []
+    """Built-in families that can learn from the data set, the heavy ones only where no other does."""
+    fitting, heavy = [], []
     for name in BUILT_IN:
         found: Any = load(name)
         try:
             found().check(dataset)
         except InputError:
             continue
-        fitting.append(name)
-    return fitting
+        (heavy if found.heavy else fitting).append(name)
+    return fitting or heavy
 
 
 def rebased(data: Mapping[str, Any], before: Path, after: Path) -> dict[str, Any]:

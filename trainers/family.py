@@ -75,6 +75,7 @@ class Family(ABC):
         encoding: names of hyper-parameters that change what `encode` writes.
         samples_at: when `samples` is asked: at the `end` of a kept trial, or at each `report` too.
         stackable: whether many configurations may be trained as one stacked program.
+        heavy: meant to start from pretrained weights; `velodrome new` does not propose it.
 
     Attributes:
         decided: hyper-parameters that the options have decided, beside those that they name: not searched.
@@ -91,6 +92,7 @@ class Family(ABC):
     encoding: ClassVar[tuple[str, ...]] = ()
     samples_at: ClassVar[Literal["end", "report"]] = "end"
     stackable: ClassVar[bool] = False
+    heavy: ClassVar[bool] = False
 
     def __init__(self, options: Mapping[str, Any] | None = None) -> None:
         """Checks the options.

@@ -88,6 +88,7 @@ class Bert(Family):
     tasks = ("classification", "regression")
     Options = BertOptions
     uses = ("dropout",)
+    heavy = True
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "learning_rate": replace(TRAINING["learning_rate"], default=3e-4),
         "dropout": replace(OPTIONAL["dropout"], default=0.1),

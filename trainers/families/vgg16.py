@@ -67,6 +67,7 @@ class VGG16(Family):
     tasks = ("classification", "regression")
     Options = VGGOptions
     uses = ("dropout",)
+    heavy = True
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "dropout": replace(OPTIONAL["dropout"], default=0.5, doc="before the outputs"),
         "dense": Hyperparameter(

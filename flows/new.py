@@ -100,7 +100,8 @@ def name_of(source: str) -> str:
 
 def families_for(dataset: Dataset) -> list[str]:
     """Built-in families that can learn from the data set, the heavy ones only where no other does."""
-    fitting, heavy = [], []
+    fitting: list[str] = []
+    heavy: list[str] = []
     for name in BUILT_IN:
         found: Any = load(name)
         try:

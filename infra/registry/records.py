@@ -186,10 +186,11 @@ def _make_root(registry: Registry) -> str:
     try:
         registry.make_experiment(ANCHOR, {ROOT_TAG: mine, "mlflow.note.content": NOTE})
         return mine
-    except Rejected:  # somebody else's root is the one
-        _forget(registry, mine)
+    except Rejected:  # somebody else's root is the one, which may be the run that we took
         found = _root(registry)
         assert found is not None
+        if found != mine:
+            _forget(registry, mine)
         return found
 
 
@@ -199,7 +200,8 @@ def _new_run(registry: Registry, name: str, tags: Mapping[str, str]) -> str:
     query = f"attributes.run_name = '{name}'"
     left = registry.call("search_runs", [experiment], filter_string=query, max_results=1)
     run = left[0] if left else registry.call("create_run", experiment, run_name=name, tags=dict(tags))
-    registry.call("set_terminated", run.info.run_id)
+    with suppress(Missing, Rejected):  # a loser took it and put it away: then we have lost too
+        registry.call("set_terminated", run.info.run_id)
     return str(run.info.run_id)
 
 

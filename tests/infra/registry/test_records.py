@@ -13,6 +13,7 @@ import pytest
 
 from infra.errors import Unavailable
 from infra.home import Home
+from infra.registry import records as records_module
 from infra.registry.chain import Chain, Entry, entry_of, state_of, verify
 from infra.registry.moves import line_of_champions
 from infra.registry.records import EXPERIMENT, Records
@@ -57,6 +58,42 @@ def check_race(registry: Registry, model: str = "shop") -> None:
 
 def test_of_those_who_write_at_once_one_wins_each_number(registry: Registry) -> None:
     check_race(registry)
+
+
+def test_a_late_one_does_not_put_away_the_root_that_it_took(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looked for the root before there was one, then found the root's own run by its name."""
+    Records(registry, "shop").append(entry(Chain(model="shop")))
+    monkeypatch.setattr(records_module, "_root", _first_none(records_module._root, 2))
+    assert Records(registry, "other").append(entry(Chain(model="other")))
+    assert len(Records(registry, "shop").read().texts) == 1
+
+
+def _first_none(known: Any, times: int) -> Any:
+    left = [None] * times
+    return lambda registry: left.pop() if left else known(registry)
+
+
+def test_a_run_that_a_loser_put_away_meanwhile_only_means_that_we_lost(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Records(registry, "shop").append(entry(Chain(model="shop")))
+    late = Records(registry, "shop")
+    whole = registry.call
+
+    def call(method: str, *args: Any, **named: Any) -> Any:
+        if method == "search_runs":
+            return []
+        if method == "set_terminated":
+            whole("delete_run", *args)
+        return whole(method, *args, **named)
+
+    monkeypatch.setattr(registry, "call", call)
+    monkeypatch.setattr(late, "_known_run", lambda: None)
+    assert not late.append(entry(Chain(model="shop")))
+    monkeypatch.undo()
+    assert len(Records(registry, "shop").read().texts) == 1
 
 
 @pytest.fixture

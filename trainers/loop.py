@@ -19,7 +19,7 @@ from trainers.evaluation import evaluate, latency_ms
 from trainers.feed import Feed, Micro, Parts
 from trainers.initialisation import initialise
 from trainers.job import Hooks, Job, Outcome
-from trainers.memory import room_on
+from trainers.memory import peak_bytes, restart_peak, room_on
 from trainers.progress import Progress, finite, planned, value_of
 from trainers.ranks import Crew
 from trainers.samples import samples_now, write_samples
@@ -81,6 +81,7 @@ class _Attempt:
     # -- turns ---------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
+        restart_peak(self.device)
         self._resume()
         self._clock = self._saved_at = time.monotonic()
         self._looked, self._look_step = (self._clock, self.progress.step), self.progress.step + 1
@@ -218,9 +219,8 @@ class _Attempt:
             "size_bytes": float(sum(t.numel() * t.element_size() for t in tensors)),
             "train_seconds": self.progress.seconds,
         }
-        if self.device.type == "cuda":
-            facts["peak_memory_bytes"] = float(torch.cuda.max_memory_allocated(self.device))
-        return facts
+        peak = peak_bytes(self.device)
+        return facts if peak is None else {**facts, "peak_memory_bytes": peak}
 
     def _alive(self) -> None:
         self.ticks += 1

@@ -1,11 +1,18 @@
-"""Telling that a device had no room from every other failure."""
+"""How much memory training took, and telling that there was no room from every other failure."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from trainers.errors import OutOfMemory
+
+if TYPE_CHECKING:
+    import torch
 
 _SIGNS = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
@@ -35,3 +42,29 @@ def is_memory(error: Exception) -> bool:
 
     said = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _SIGNS)
     return said or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
+def restart_peak(device: torch.device) -> None:
+    """Counts the peak from now on: of the GPU's memory, or of the process's where that is the device."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with suppress(OSError):  # other systems have no such file
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: torch.device) -> float | None:
+    """The most that was taken since `restart_peak`: what torch had of the GPU, or the process's resident
+    memory, libraries and all; None where neither is known."""
+    if device.type == "cuda":
+        import torch
+
+        return float(torch.cuda.max_memory_allocated(device))
+    try:
+        status = Path(f"/proc/{os.getpid()}/status").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return None if found is None else 1024.0 * int(found[1])

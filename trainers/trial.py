@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.errors import TrialError
 from trainers.job import FunctionJob, Hooks, Outcome
+from trainers.memory import peak_bytes, restart_peak
 from trainers.metric_names import full_name
 from trainers.own_code import source_of
 from trainers.progress import Progress
@@ -69,6 +70,7 @@ class Trial:
         self._module: torch.nn.Module | None = None  # whose weights are kept
         self._kept: dict[str, torch.Tensor] | None = None
         self._own: OwnModel | None = None
+        restart_peak(self.device)
         self._began = self._saved_at = time.monotonic()
         self._saved_reports, self._earlier_s = 0, 0.0
 
@@ -274,7 +276,6 @@ class Trial:
         return self._kept if self._kept is not None else plain_weights(self._own.module)
 
     def _facts(self) -> dict[str, float]:
-        import torch
 
         facts = {"train_seconds": self._earlier_s + time.monotonic() - self._began}
         if self._own is not None:
@@ -283,6 +284,5 @@ class Trial:
             facts["size_bytes"] = float(
                 sum(t.numel() * t.element_size() for t in module.state_dict().values())
             )
-        if self.device.type == "cuda":
-            facts["peak_memory_bytes"] = float(torch.cuda.max_memory_allocated(self.device))
-        return facts
+        peak = peak_bytes(self.device)
+        return facts if peak is None else {**facts, "peak_memory_bytes": peak}

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flows.promotion.candidate import Candidate, is_uri, of_sweep, of_uri, source_uri
+from flows.promotion.candidate import Candidate, check_uri, is_uri, of_sweep, of_uri, source_uri
 from flows.promotion.notifying import notify
 from flows.promotion.promoter import Promoter, Promotion
 from infra.errors import Refused, WrongInput
@@ -73,6 +73,8 @@ def promote(
     """
     if len(reason) > REASON:
         raise WrongInput(f"--reason must have at most {REASON} characters", f"{len(reason)}", "shorten it")
+    if is_uri(what):
+        check_uri(what)
     place = home or Home.here()
     given = registry_uri(place, registry)
     source = Registry.open(source_uri(what, place, given), place)

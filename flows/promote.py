@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flows.promotion.candidate import Candidate, is_uri, of_sweep, of_uri, source_uri
+from flows.promotion.candidate import Candidate, check_uri, is_uri, of_sweep, of_uri, source_uri
 from flows.promotion.notifying import notify
 from flows.promotion.outcome import Promotion
 from flows.promotion.promoter import Promoter
 from infra.errors import Refused, WrongInput
 from infra.home import Home
+from infra.names import shown
 from infra.registry.identity import who
 from infra.registry.store import Registry, registry_uri
+from infra.tracking.client import embedded_path
 
 REASON = 500
 
@@ -74,9 +76,14 @@ def promote(
     """
     if len(reason) > REASON:
         raise WrongInput(f"--reason must have at most {REASON} characters", f"{len(reason)}", "shorten it")
+    if is_uri(what):
+        check_uri(what)
     place = home or Home.here()
     given = registry_uri(place, registry)
-    source = Registry.open(source_uri(what, place, given), place)
+    where = source_uri(what, place, given)
+    if is_uri(what) and (path := embedded_path(where)) is not None and not path.exists():
+        raise WrongInput("a model must be in the registry", f"{shown(what)}; nothing was ever tracked here")
+    source = Registry.open(where, place)
     candidate = _candidate(what, source, place, trial=trial, family=family, model=model)
     target = Registry.open(registry_uri(place, to), place) if to is not None else source
     promoter = Promoter(home=place, source=source, target=target)

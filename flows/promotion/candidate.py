@@ -164,7 +164,21 @@ def of_uri(uri: str, registry: Registry, *, model: str | None) -> Candidate:
         return _of_logged(logged_model(registry, uri), model=_named(model, uri), label=uri)
     if (found := _VERSION.fullmatch(uri)) or (found := _ALIAS.fullmatch(uri)):
         return _of_version(registry, found[1], found[2], uri, model)
-    raise WrongInput(
+    raise _no_uri(uri)
+
+
+def check_uri(uri: str) -> None:
+    """Refuses what names no model, before a registry is opened, or made, for it.
+
+    Raises:
+        WrongInput: another scheme or form.
+    """
+    if not is_logged(uri) and not any(form.fullmatch(uri) for form in (_VERSION, _ALIAS)):
+        raise _no_uri(uri)
+
+
+def _no_uri(uri: str) -> WrongInput:
+    return WrongInput(
         "a model must be given as models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-… or runs:/RUN/NAME",
         shown(uri),
         "name a sweep, or one of these",

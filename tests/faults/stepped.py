@@ -24,7 +24,7 @@ from typing import Any
 
 from sqlalchemy import event
 
-from flows.carrying_on import owning
+from flows.ownership import owning
 from infra.coordinator.core import Coordinator
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
@@ -95,8 +95,8 @@ def _driver(url: str, pid: int, at: float) -> None:
     ledger = Ledger(url, create=True)
     spec = sweep(family(trials=5))
     row = views.sweep_by_id(ledger, ledger.create_sweep(spec, fingerprint="f", facts={}, at=time.time()))
-    with owning(ledger, row) as token:
-        coordinator = Coordinator(ledger, row.id, epoch=ledger.raise_epoch(row.id, token))
+    with owning(ledger, row) as ownership:
+        coordinator = Coordinator(ledger, row.id, epoch=ledger.raise_epoch(row.id, ownership.token))
         drive(coordinator, hello(pid=pid), value=_slow_score)
         coordinator.tick()
 

@@ -95,12 +95,13 @@ def _init(**options: object) -> None:
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
         where = options["address"]
         raise ClusterUnavailable(
             "a Ray cluster must be reachable" if where != "local" else "a local Ray must start",
             f"{where}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}",
-            "start one with `ray start --head`, or leave --address out"
+            "start one with `ray start --head`, here and there with the same RAY_AUTH_MODE=token and"
+            " RAY_AUTH_TOKEN_PATH (docs/cluster.md), or leave --address out"
             if where != "local"
             else "see `velodrome doctor`",
         ) from error

@@ -14,6 +14,9 @@ class NoSender:
     def __init__(self, *_: Any, **__: Any) -> None:
         """Opens nothing."""
 
+    def prepare(self) -> None:
+        """Loads nothing."""
+
     def start(self) -> None:
         """Starts nothing."""
 

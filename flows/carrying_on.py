@@ -106,6 +106,7 @@ def _drive(
         check_this_machine(sweep.spec)
     stderr_line(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
     own_code = sweep.facts.get("own_code")
+    sender.prepare()
     with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"), suppress(Hurried):
         ray = connected(address, home, working_dir=own_code, starting=signals.hurrying)
         # Ray takes SIGTERM for itself when it starts.
@@ -174,7 +175,7 @@ def _showing(
             began_at = time.monotonic()
             if not ended and began_at < show_next_at:
                 return
-            if standing.lanes:  # MLflow takes seconds to load, which the first lanes need more
+            if standing.lanes:  # until then there is nothing to say
                 sender.start()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
                 progress.update(

@@ -30,7 +30,7 @@ from infra.ledger.store import Ledger
 from infra.spec import Limits, SweepSpec
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-POLL_S = 0.2
+POLL_S = 0.5
 NODES_EVERY_S = 10.0
 MANY = 10_000
 BEAT_S = 2.0

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,15 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.tracking.client import Away, Connect, Rejected, Tracking, connect, prepare_tracking
+from infra.tracking.client import (
+    Away,
+    Connect,
+    Rejected,
+    Tracking,
+    TrackingTrouble,
+    connect,
+    prepare_tracking,
+)
 from infra.tracking.defaults import TrainingDefaults
 from infra.tracking.environment import set_defaults
 from infra.tracking.models import Models
@@ -186,9 +195,7 @@ class Sender:
     def _open(self) -> tuple[Runs, Projection]:
         if self._runs is not None and self._projection is not None:
             return self._runs, self._projection
-        if self._tracking is None:
-            prepare_tracking(self._uri, self._home)
-            self._tracking = self._connect(self._uri)
+        self._reach()
         artifacts = self._home.artifacts
         runs = Runs(self._tracking, self._outbox, self._sweep, artifacts)
         if not runs.open():
@@ -202,6 +209,12 @@ class Sender:
         self._runs, self._projection = runs, projection
         return runs, projection
 
+    def _reach(self) -> Tracking:
+        if self._tracking is None:
+            prepare_tracking(self._uri, self._home)
+            self._tracking = self._connect(self._uri)
+        return self._tracking
+
     def _start_over(self) -> None:
         log.warning("tracking has lost this sweep (deleted, or another database): all of it is sent again")
         self._outbox.forget()
@@ -209,6 +222,17 @@ class Sender:
         self._concluded = ""
 
     # -- the thread ------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Loads MLflow and makes its embedded store in a daemon thread, and writes nothing yet.
+
+        That takes seconds of processor time: while Ray starts a core has nothing to do, later lanes need it.
+        """
+        threading.Thread(target=self._prepare, name="velodrome-tracking-prepares", daemon=True).start()
+
+    def _prepare(self) -> None:
+        with self._busy, suppress(TrackingTrouble, Unavailable):  # said by the first pass, which tries again
+            self._reach()
 
     def start(self) -> None:
         """Begins to send, in a daemon thread."""

@@ -92,7 +92,7 @@ def main() -> None:
     made.add_argument("--sides", nargs="+", choices=sides, default=sides)
     options = made.parse_args()
     figures = Figures(f"ways, {options.trials} trials of {options.seconds:g} s", options.json)
-    steps = calibrate(options.seconds)
+    steps = calibrate(options.seconds, options.lanes)
     say(f"{steps} steps are {options.seconds:g} s here, now")
     found = measure(figures, options.sides, options, steps)
     if options.seconds == 1.0 and "lanes" in found:

@@ -40,6 +40,12 @@ RAY_TRAIN_SETTINGS = {
     # of processor time each, just when lanes come up.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
+    # A local Ray's daemons look at their files and at the machine many times a second for a dashboard and a
+    # console that it does not have: together a fiftieth of a core, which training then lacks.
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+    "LOG_NAME_UPDATE_INTERVAL_S": "30",
+    "REPORTER_UPDATE_INTERVAL_MS": "30000",
+    "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
 }
 
 
@@ -95,7 +101,10 @@ def _init(**options: object) -> None:
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
-    except (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+    except Exception as error:
+        known = (ConnectionError, RuntimeError, ValueError, OSError, ray.exceptions.RayError)
+        if not isinstance(error, known) and type(error) is not Exception:  # a slow start is a bare one
+            raise
         where = options["address"]
         raise ClusterUnavailable(
             "a Ray cluster must be reachable" if where != "local" else "a local Ray must start",

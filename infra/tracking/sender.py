@@ -20,15 +20,7 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.tracking.client import (
-    Away,
-    Connect,
-    Rejected,
-    Tracking,
-    TrackingTrouble,
-    connect,
-    prepare_tracking,
-)
+from infra.tracking.client import Away, Connect, Rejected, Tracking, connect, prepare_tracking
 from infra.tracking.defaults import TrainingDefaults
 from infra.tracking.environment import set_defaults
 from infra.tracking.models import Models
@@ -231,7 +223,7 @@ class Sender:
         threading.Thread(target=self._prepare, name="velodrome-tracking-prepares", daemon=True).start()
 
     def _prepare(self) -> None:
-        with self._busy, suppress(TrackingTrouble, Unavailable):  # said by the first pass, which tries again
+        with self._busy, suppress(Exception):  # the first pass meets whatever it is again, and says so
             self._reach()
 
     def start(self) -> None:

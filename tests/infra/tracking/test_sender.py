@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from infra.home import Home
 from infra.spec import FamilySpec, Objective
-from infra.tracking.client import prepare_tracking
+from infra.tracking.client import Away, Tracking, connect, prepare_tracking
+from infra.tracking.sender import Sender
 from tests.infra.tracking.conftest import points_of, runs_of
 from tests.infra.tracking.story import FACTS, SPACE, Story
 
@@ -289,6 +291,47 @@ def test_the_store_is_made_once_in_wal_mode_and_nothing_lands_elsewhere(
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
     assert list((tmp_path / "cwd").iterdir()) == []
+
+
+def prepared(sender: Sender) -> None:
+    """Waits for the end of what `prepare` does in a thread."""
+    sender.prepare()
+    for thread in threading.enumerate():
+        if thread.name == "velodrome-tracking-prepares":
+            thread.join(30)
+
+
+def test_preparing_reaches_tracking_once_and_writes_nothing(store: str, mlflow: Any, tell: Tell) -> None:
+    story, reached = tell(), []
+
+    def noting(uri: str) -> Tracking:
+        reached.append(uri)
+        return connect(uri)
+
+    story.whole("rnn", 0)
+    sender = story.sender(store, connect=noting)
+    prepared(sender)
+    assert reached == [store]
+    assert mlflow.get_experiment_by_name(story.spec.name) is None
+    sender.send_once()
+    assert reached == [store]
+    assert len(runs_of(mlflow, story)) == 2
+
+
+def test_what_hinders_preparing_is_left_to_the_first_pass(
+    store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
+) -> None:
+    story, answers = tell(), iter([OSError("no route"), Away("nobody answers")])
+
+    def reaching(uri: str) -> Tracking:
+        raise next(answers)
+
+    story.whole("rnn", 0)
+    sender = story.sender(store, connect=reaching)
+    prepared(sender)
+    assert caplog.messages == []
+    with pytest.raises(Away, match="nobody answers"):
+        sender.send_once()
 
 
 def test_a_damaged_store_is_said_so(tmp_path: Path) -> None:

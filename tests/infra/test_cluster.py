@@ -1,0 +1,47 @@
+"""What is said of a Ray that can't be had."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from infra.errors import ClusterUnavailable
+from infra.home import Home
+from infra.lanes.cluster import RAY_TRAIN_SETTINGS, connected
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes `ray.init` raise what it is given."""
+
+    def fail_with(error: Exception) -> None:
+        def init(**_: object) -> None:
+            raise error
+
+        monkeypatch.setattr(ray, "init", init)
+        for name in (*RAY_TRAIN_SETTINGS, "RAY_AUTH_TOKEN_PATH"):  # all that it sets is put back
+            monkeypatch.setenv(name, RAY_TRAIN_SETTINGS.get(name, ""))
+
+    return fail_with
+
+
+@pytest.mark.parametrize("error", [Exception("The current node timed out during startup."), OSError("full")])
+def test_a_ray_that_does_not_start_is_no_defect_of_ours(
+    error: Exception, failing: Any, tmp_path: Path
+) -> None:
+    failing(error)
+    with (
+        pytest.raises(ClusterUnavailable, match="a local Ray must start") as told,
+        connected(None, Home(tmp_path)),
+    ):
+        pass
+    assert str(error) in str(told.value)
+
+
+def test_a_defect_of_ours_stays_one(failing: Any, tmp_path: Path) -> None:
+    failing(KeyError("no such option"))
+    with pytest.raises(KeyError), connected(None, Home(tmp_path)):
+        pass

@@ -20,6 +20,9 @@ class NoSender:
     def start(self) -> None:
         """Starts nothing."""
 
+    def wake(self) -> None:
+        """Nobody rests."""
+
     def drain(self, timeout_s: float) -> int:
         """All is sent."""
         return 0

@@ -177,6 +177,8 @@ def _showing(
                 return
             if standing.lanes:  # until then there is nothing to say
                 sender.start()
+            if ended:  # while Ray's processes end
+                sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
                 progress.update(
                     snapshot_of(

@@ -87,7 +87,7 @@ class Sender:
         self._turn = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopping = self._hurry = False
-        self._passes = self._failures = 0
+        self.passes = self._failures = 0
 
     # -- one pass --------------------------------------------------------------------------------------------
 
@@ -233,6 +233,11 @@ class Sender:
             self._thread = threading.Thread(target=self._run, name="velodrome-tracking", daemon=True)
             self._thread.start()
 
+    def wake(self) -> None:
+        """Ends the thread's rest, where it rests: what has happened goes out now."""
+        with self._turn:
+            self._turn.notify_all()
+
     def stop(self, timeout_s: float = 10.0) -> None:
         """Ends the thread after the pass it is in, and gives connections back."""
         with self._turn:
@@ -261,10 +266,10 @@ class Sender:
         deadline, left = time.monotonic() + timeout_s, self.unsent()
         with self._turn:
             self._hurry = True
-            passes, failures = self._passes, self._failures
+            passes, failures = self.passes, self._failures
             self._turn.notify_all()
             # The pass in progress may have read the ledger before the last event: wait for a whole one.
-            while self._failures == failures and self._passes < passes + 2:
+            while self._failures == failures and self.passes < passes + 2:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     before, left = left, self.unsent()
@@ -284,7 +289,7 @@ class Sender:
             spent_s = time.monotonic() - began
             rest_s = min(max(INTERVAL_S, IDLE_SHARE * spent_s), LONGEST_INTERVAL_S)
             with self._turn:
-                self._passes += ok
+                self.passes += ok
                 self._failures += not ok
                 self._turn.notify_all()
                 if not self._stopping and not (ok and self._hurry):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -332,6 +333,25 @@ def test_what_hinders_preparing_is_left_to_the_first_pass(
     assert caplog.messages == []
     with pytest.raises(Away, match="nobody answers"):
         sender.send_once()
+
+
+def test_a_sender_that_rests_is_woken(
+    store: str, mlflow: Any, tell: Tell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = tell()
+    monkeypatch.setattr("infra.tracking.sender.INTERVAL_S", 600.0)
+    monkeypatch.setattr("infra.tracking.sender.LONGEST_INTERVAL_S", 600.0)
+    sender = story.sender(store)
+    sender.start()
+    deadline = time.monotonic() + 60
+    while sender.passes == 0 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    story.whole("rnn", 0)
+    while sender.unsent() and time.monotonic() < deadline:
+        sender.wake()
+        time.sleep(0.01)
+    sender.stop()
+    assert len(runs_of(mlflow, story)) == 2
 
 
 def test_a_damaged_store_is_said_so(tmp_path: Path) -> None:

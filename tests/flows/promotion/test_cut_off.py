@@ -17,7 +17,6 @@ from tests.flows.promotion.conftest import Shop
 from tests.flows.promotion.failing import Failing
 from tests.flows.promotion.killed import state
 
-
 EVERY_WRITE = "EVERY_WRITE" in os.environ
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from pathlib import Path
 
 from infra.errors import WrongInput
@@ -15,6 +16,7 @@ from infra.names import check_sweep_label, shown
 from infra.secrets import redact
 
 SQLITE = "sqlite:///"
+_VERSION = re.compile(r"[a-z0-9][a-z0-9._-]*/[1-9][0-9]*")
 
 
 def find(name_or_file: str, home: Home) -> tuple[Ledger, SweepRow]:
@@ -54,9 +56,10 @@ def _label_and_ledger(name_or_file: str) -> tuple[str, str | None]:
     if not is_file(name_or_file):
         return check_sweep_label(name_or_file), None
     if "\0" in name_or_file or not Path(name_or_file).is_file():
-        raise WrongInput(
-            "a sweep file must exist", shown(name_or_file), "give a sweep's name or the path of its file"
-        )
+        do = "give a sweep's name or the path of its file"
+        if _VERSION.fullmatch(name_or_file):
+            do += f"; a registered version is written models:/{name_or_file}, where one is taken"
+        raise WrongInput("a sweep file must exist", shown(name_or_file), do)
     from flows.sweep_file import load_sweep
 
     file = load_sweep(Path(name_or_file))

@@ -81,7 +81,10 @@ def load_policy(path: Path) -> Policy:
         WrongInput: names file, line, key, value, and what to do.
     """
     document = _read(path)
-    value = {} if document.value is None else document.value
+    value = document.value
+    if value is None:
+        do = "write {} where the defaults are meant"
+        raise WrongInput(f"{document.name}: a policy must have a key", "an empty file", do)
     if not isinstance(value, dict):
         raise WrongInput(
             f"{document.name}, line 1: a policy must be a mapping", shown(value), "begin with metrics:"

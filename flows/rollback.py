@@ -87,8 +87,8 @@ def _wanted(model: str, chain: Chain, alias: int | None, to: int | None) -> int:
             )
         return before[-1]
     if to not in ever:
-        known = ", ".join(map(str, sorted(ever))) or "none"
-        do = f"former champions are {known}; `velodrome promote models:/{model}/{to}` judges another version"
+        known = ", ".join(map(str, sorted(ever))) if ever else "there are none"
+        do = f"former champions: {known}; `velodrome promote models:/{model}/{to}` judges another version"
         raise WrongInput("a rollback must go to a former champion", f"version {to}", do)
     if to == alias:
         raise WrongInput(

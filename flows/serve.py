@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import time
@@ -211,6 +212,9 @@ async def _answer(ready: Ready, options: Options, scorer: Scorer, say: Say) -> N
         canary=CanaryRule(percent=options.canary), say=say,
     )  # fmt: skip
     app = App(service, ready.admission, {"model": ready.chosen.name})
+    # What is loaded by now stays: each time that the collector went through it, all would wait for it.
+    gc.collect()
+    gc.freeze()
     following = asyncio.create_task(follower.run(options.poll_s))
     try:
         await listen(app, ready.listening, options.limits, started=lambda: _tell(ready, options, say))

@@ -73,7 +73,10 @@ class CsvFile:
                     raise WrongInput(f"every line of {self.path} must have {width} fields", found)
                 if row:
                     yield row
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:
+            found = f"byte 0x{error.object[error.start]:02x} after line {reader.line_num}"
+            raise WrongInput(f"{self.path} must be CSV in UTF-8", found, "save it as UTF-8") from error
+        except csv.Error as error:
             found = f"line {reader.line_num}: {error}"
             raise WrongInput(f"{self.path} must be CSV in UTF-8", found) from error
 

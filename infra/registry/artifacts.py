@@ -102,7 +102,8 @@ def _local(registry: Registry, location: str) -> Path | None:
     """The folder of a location on this machine, once it lies where the store keeps its artifacts."""
     parts = urlparse(location)
     if parts.scheme in _REMOTE:
-        if not _stays(parts, registry.tracking.uri) or re.search(r"[\s\x00-\x1f\\#?]", location):
+        clean = _stays(parts, registry.tracking.uri) and not re.search(r"[\s\x00-\x1f\\#?]", location)
+        if not clean or not _is_kept(registry, parts):
             raise _refused(location)
         return None
     if parts.scheme not in ("", "file") or parts.netloc or parts.query or parts.fragment:
@@ -125,17 +126,38 @@ def _stays(parts: ParseResult, tracking: str) -> bool:
 
 def _roots(registry: Registry) -> list[Path]:
     """The folders that the embedded store's experiments keep artifacts in."""
-    found = []
+    return [
+        Path(unquote(parts.path)).resolve()
+        for parts in _kept(registry)
+        if parts.scheme in ("", "file") and len(PurePosixPath(parts.path).parts) > 2
+    ]
+
+
+def _is_kept(registry: Registry, parts: ParseResult) -> bool:
+    """Whether an experiment keeps its artifacts at this address of a store, or above it."""
+    own = urlparse(registry.tracking.uri).netloc
+    store, path = _place(parts, own)
+    roots = [_place(kept, own) for kept in _kept(registry)]
+    return any(root_store == store and path.is_relative_to(root) for root_store, root in roots)
+
+
+def _place(parts: ParseResult, own: str) -> tuple[tuple[str, str], PurePosixPath]:
+    """A store, where the tracking server's own may go without its name, and a path in it."""
+    return (parts.scheme, "" if parts.netloc == own else parts.netloc), PurePosixPath(parts.path or "/")
+
+
+def _kept(registry: Registry) -> Iterator[ParseResult]:
+    """Where experiments keep their artifacts; a deleted one's models may still be in use."""
+    from mlflow.entities import ViewType
+
     token: Any = None
     while True:
-        page = registry.call("search_experiments", max_results=1000, page_token=token)
+        page = registry.call("search_experiments", ViewType.ALL, max_results=1000, page_token=token)
         for experiment in page:
-            parts = urlparse(experiment.artifact_location or "")
-            if parts.scheme in ("", "file") and len(PurePosixPath(parts.path).parts) > 2:
-                found.append(Path(unquote(parts.path)).resolve())
+            yield urlparse(experiment.artifact_location or "")
         token = page.token
         if not token:
-            return found
+            return
 
 
 def _refused(location: str) -> WrongInput:
@@ -152,8 +174,10 @@ def _downloaded(registry: Registry, location: str, into: Path) -> Path:
 
     try:
         repository = get_artifact_repository(location, tracking_uri=registry.tracking.uri)
-        _check_listing(repository)
-        return Path(repository.download_artifacts("", dst_path=str(into)))
+        sizes = _check_listing(repository)
+        folder = Path(repository.download_artifacts("", dst_path=str(into)))
+        _check_arrived(folder, sizes)
+        return folder
     except WrongInput:
         raise
     except Exception as error:  # whatever a storage's client raises
@@ -161,9 +185,10 @@ def _downloaded(registry: Registry, location: str, into: Path) -> Path:
         raise RegistryUnavailable("a model's files must be readable", text, "repeat the command") from None
 
 
-def _check_listing(repository: Any) -> None:
-    """Sizes and names as the store lists them, before a byte is fetched."""
+def _check_listing(repository: Any) -> dict[str, int]:
+    """Sizes and names as the store lists them, before a byte is fetched; the sizes of files, where told."""
     waiting, count, total = [""], 0, 0
+    sizes: dict[str, int] = {}
     while waiting:
         for entry in repository.list_artifacts(waiting.pop() or None):
             parts = PurePosixPath(entry.path).parts
@@ -172,6 +197,17 @@ def _check_listing(repository: Any) -> None:
             count, total = count + 1, total + int(entry.file_size or 0)
             if entry.is_dir:
                 waiting.append(entry.path)
+            elif entry.file_size is not None:
+                sizes[entry.path] = int(entry.file_size)
             if count > MOST_FILES or total > MOST_BYTES:
                 found = f"more than {MOST_FILES:,} files or {MOST_BYTES >> 30} GiB"
                 raise WrongInput("a model must be within limits", found)
+    return sizes
+
+
+def _check_arrived(folder: Path, sizes: dict[str, int]) -> None:
+    """What a server answers in place of a file (an error page, a redirect) is written as if it were one."""
+    for name, size in sizes.items():
+        found = (folder / name).stat().st_size
+        if found != size:
+            raise OSError(f"{shown(name)} must have {size} bytes, but {found} arrived")

@@ -98,15 +98,17 @@ def joined(requests: Sequence[tuple[Columns, int]]) -> Batch:
 def _frame(columns: Columns) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({name: _series(values) for name, values in columns.items()})
+    return pd.DataFrame({name: _column(values) for name, values in columns.items()})
 
 
-def _series(values: list[Any]) -> Any:
+def _column(values: list[Any]) -> Any:
+    """Numbers are no series: aligning ten of one row each costs more than a small model does."""
+    import numpy as np
     import pandas as pd
 
     numeric = all(type(value) in (float, int) or value is None for value in values)
     if numeric and any(value is not None for value in values):
-        return pd.Series(values, dtype="float64")
+        return np.array(values, dtype=np.float64)
     return pd.Series(values, dtype=object)
 
 

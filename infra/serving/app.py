@@ -15,6 +15,7 @@ from infra.serving.admission import Admission
 from infra.serving.figures import CONTENT_TYPE
 from infra.serving.limits import ScoringError
 from infra.serving.service import Reply, Service, error_body
+from infra.serving.turnstile import Turnstile
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -45,6 +46,7 @@ class App:
             about: what `/version` says beside the versions that answer.
         """
         self._service, self._admission, self._about = service, admission, dict(about)
+        self._turnstile = Turnstile()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; websockets are closed."""
@@ -70,6 +72,8 @@ class App:
             reply, kind, close = Reply(status=error.status, body=error_body(error)), JSON, method == "POST"
         except Gone:
             return
+        if 400 <= reply.status < 500:
+            await self._turnstile.wait(reply.read_s)
         await _send(send, reply, kind, close=close, silent=method == "HEAD")
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:

@@ -6,6 +6,7 @@ Serve's own HTTP proxy is left out: it costs a call a request, where a handle co
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import secrets
@@ -23,10 +24,14 @@ from infra.serving.batching import NoReplica, ReplicaTrouble
 from infra.serving.models import Models
 from infra.serving.protocol import Field
 
+log = logging.getLogger("velodrome.serving")
+
 BATCHES_A_REPLICA = 2  # one computes while the other travels
 LOAD_LIMIT_S = 120.0
 UP_LIMIT_S = 120.0
 POLL_S = 0.1
+# Scoring runs in a pool of threads anyway; a loop of its own before it costs each call a switch more.
+REPLICA_SETTINGS = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +116,11 @@ def deployed(model: str, replicas: Replicas) -> Iterator[RayScorer]:
         Replica,
         name="replica",
         num_replicas=replicas.count,
-        ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},
+        ray_actor_options={
+            "num_cpus": replicas.cpus,
+            "num_gpus": replicas.gpus,
+            "runtime_env": {"env_vars": REPLICA_SETTINGS},
+        },
         max_ongoing_requests=BATCHES_A_REPLICA + 2,
         health_check_period_s=1.0,
         health_check_timeout_s=30.0,
@@ -153,16 +162,27 @@ def _whatever_serve_says() -> Iterator[None]:
     try:
         yield
     except (RayError, RuntimeError, TimeoutError) as error:
-        logging.getLogger("velodrome.serving").debug("the replicas ended badly: %s", error)
+        log.debug("the replicas ended badly: %s", error)
 
 
 class RayScorer:
     """Sends batches to replicas; one that came up later, or again, is given the versions that it lacks."""
 
     def __init__(self, handle: Any) -> None:
-        self._handle = handle.options(_by_reference=True)
+        self._unbound = handle
         self._artifacts: dict[str, Artifact] = {}
         self._again = asyncio.Lock()
+
+    @functools.cached_property
+    def _handle(self) -> Any:
+        """Serve's router on the loop that asks: on a thread of its own, each call would wait for the
+        interpreter's lock twice, up to 5 ms each while this loop has work."""
+        self._unbound._init(_run_router_in_separate_loop=False)
+        return self._unbound.options(_by_reference=True)
+
+    @functools.cached_property
+    def _direct(self) -> Any:
+        return self._handle.options(_by_reference=False)
 
     async def load(self, artifact: Artifact) -> list[Field]:
         """As `Scorer`."""
@@ -186,7 +206,7 @@ class RayScorer:
         from ray.serve.exceptions import RayServeException
 
         try:
-            answers: list[Answer] | None = await self._handle.score.remote(key, batch)
+            answers: list[Answer] | None = await self._scored(key, batch)
         except (RayError, RayServeException) as error:
             if isinstance(getattr(error, "cause", None), MemoryError):
                 raise MemoryError(str(error)) from error
@@ -195,6 +215,17 @@ class RayScorer:
             await self._load_again(key)
             raise ReplicaTrouble(f"{key} was not loaded")
         return answers
+
+    async def _scored(self, key: str, batch: Batch) -> Any:
+        """Straight to the replica, as long as the message is no larger than that may be; else through Ray's
+        store of objects."""
+        import grpc
+
+        try:
+            return await self._direct.score.remote(key, batch)
+        except grpc.RpcError as error:
+            log.debug("a batch goes by Ray's store: %s", error)
+            return await self._handle.score.remote(key, batch)
 
     async def _load_again(self, key: str) -> None:
         async with self._again:

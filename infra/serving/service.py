@@ -22,11 +22,17 @@ LARGE_BODY = 64 * 1024  # parsed in a thread, so that others' small requests go 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """What is sent back. `version` is the one that answered, None where none was asked."""
+    """What is sent back.
+
+    Attributes:
+        version: the one that answered, None where none was asked.
+        read_s: seconds that reading the request's body took.
+    """
 
     status: int
     body: bytes
     version: str | None = None
+    read_s: float = 0.0
 
 
 class Service:
@@ -59,16 +65,17 @@ class Service:
         """Answers a body of `/invocations`; never raises for what is in it."""
         started = time.perf_counter()
         champion = self.standing.answering.get("champion")
-        count = 0
+        count, read_at = 0, 0.0
         try:
             if champion is None:
                 raise ScoringError(503, "no version answers yet")
             rows = await self._read(body, content_type, champion)
-            count = rows.count
+            count, read_at = rows.count, time.perf_counter()
             version, answer = await self._answer(champion, rows)
             reply = Reply(status=200, body=b'{"predictions": %b}' % answer.content, version=version)
         except ScoringError as error:
-            reply = Reply(status=error.status, body=error_body(error), version=champion)
+            read_s = (read_at or time.perf_counter()) - started
+            reply = Reply(status=error.status, body=error_body(error), version=champion, read_s=read_s)
         self.figures.answered(reply.version, reply.status, count, time.perf_counter() - started)
         return reply
 

@@ -17,6 +17,10 @@ DEFAULTS = {
     "MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING": "false",
     "MLFLOW_MODEL_CATALOG_URI": "",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    # Only the tracking server's own address is ever asked: it may not send a request on to another, and the
+    # addresses that it signs for downloads are anywhere it likes.
+    "MLFLOW_ALLOW_HTTP_REDIRECTS": "false",
+    "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     # The sender backs off by itself: MLflow's own retries would hold it for 247 s at each call, and would
     # sleep as long as a Retry-After says.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",

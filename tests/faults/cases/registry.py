@@ -20,7 +20,7 @@ from tests.faults.outcome import Outcome, Pace, case
 from tests.flows import test_serve
 from tests.flows.promotion import models, test_promote
 from tests.flows.promotion.conftest import SOURCE, Shop
-from tests.infra.registry import test_interpreter
+from tests.infra.registry import test_elsewhere, test_interpreter
 from tests.infra.serving import test_admission, test_http, test_protocol, test_registry, test_service
 from tests.infra.serving.registered import Registered, a_bundle
 
@@ -119,6 +119,9 @@ def addresses(folder: Path, pace: Pace) -> Outcome:
     linked = Registered(folder / "linked")
     run(test_registry.test_a_link_out_of_the_home_is_elsewhere, empty=linked)
     run(test_registry.test_registries_of_a_server_give_no_local_folders)
+    run(test_elsewhere.test_a_redirect_and_a_signed_address_are_not_followed)
+    with pytest.MonkeyPatch.context() as patch:
+        run(test_elsewhere.test_a_name_that_flips_is_never_looked_up, monkeypatch=patch)
     with shops(folder / "shops") as shop:
         run(test_promote.test_files_outside_the_store_are_not_read, shop=shop())
         with pytest.MonkeyPatch.context() as patch:
@@ -160,6 +163,7 @@ def requests(folder: Path, pace: Pace) -> Outcome:
         test_service.test_a_slow_body_is_408,
         test_service.test_a_row_that_cannot_be_read_spoils_nobody_elses_request,
         test_service.test_too_much_that_waits_is_503_and_not_memory,
+        test_service.test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one,
         test_service.test_a_swap_under_load_loses_no_request,
         test_http.test_hostile_clients_get_a_4xx_and_good_ones_their_answer,
         test_http.test_a_client_that_leaves_takes_nothing_with_it,

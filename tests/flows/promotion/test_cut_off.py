@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +15,9 @@ from infra.errors import Unavailable
 from tests.conftest import copy_store
 from tests.flows.promotion.conftest import Shop
 from tests.flows.promotion.failing import Failing
+from tests.flows.promotion.killed import state
+
+EVERY_WRITE = "EVERY_WRITE" in os.environ
 
 
 @pytest.fixture
@@ -20,15 +26,6 @@ def client(shop: Shop) -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(shop.home.mlflow_uri, registry_uri=shop.home.mlflow_uri)
-
-
-def state(shop: Shop) -> tuple[Any, ...]:
-    """Everything that must agree: aliases, versions, moves, and that the chain holds."""
-    chain, alias = shop.mover.look()
-    moves = [(e.kind, e.source, e.target, e.number in chain.applied) for e in chain.entries if e.moves]
-    policies = [entry.number for entry in chain.entries if entry.kind == "policy"]
-    aliases = shop.registry.aliases("shop")
-    return aliases, [v.number for v in shop.registry.versions("shop")], moves, alias, len(policies)
 
 
 def through_every_failure(shop: Shop, client: Any, name: str, odd: str, even: str) -> int:
@@ -63,6 +60,19 @@ def test_the_first_promotion_fails_at_every_write(shop: Shop, client: Any, odd: 
 def test_a_later_promotion_fails_at_every_write(shop: Shop, client: Any, odd: str, even: str) -> None:
     shop.promote(shop.sweep("one", skill=0.8))
     assert through_every_failure(shop, client, shop.sweep("two", skill=0.9, seed=2), odd, even) >= 7
+
+
+@pytest.mark.parametrize("later", [False, True] if EVERY_WRITE else [False])
+def test_a_promotion_is_killed_at_its_writes(shop: Shop, later: bool) -> None:
+    """At some writes, the last among them; with `EVERY_WRITE` in the environment at each one."""
+    if later:
+        shop.promote(shop.sweep("one", skill=0.8))
+    name = shop.sweep("two", skill=0.9, seed=2)
+    stride = 1 if EVERY_WRITE else 30
+    command = [sys.executable, "-m", "tests.flows.promotion.killed", str(shop.home.path), name, str(stride)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert int(ended.stdout) >= 20
 
 
 def test_an_alias_never_moves_before_the_record(shop: Shop, client: Any) -> None:

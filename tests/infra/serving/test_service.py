@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from infra.serving.limits import Limits
 from infra.serving.models import LocalScorer
 from infra.serving.protocol import Field
 from infra.serving.routing import CanaryRule
+from infra.serving.turnstile import FIXED_S, SHARE, Turnstile
 from tests.infra.serving.registered import Registered, answers
 from tests.infra.serving.serving import Aliases, Scripted, Server, run
 
@@ -176,6 +179,37 @@ def test_without_any_replica_requests_end_with_503_in_time() -> None:
         replies = await asyncio.gather(*(server.ask() for _ in range(5)))
         assert {reply.status for reply in replies} == {503}
         assert replies[0].headers["retry-after"] == "1"
+
+    run(story)
+
+
+def test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one() -> None:
+    async def story() -> None:
+        server = Server()
+        await server.follower.step()
+        ended: list[int] = []
+
+        async def ask(body: bytes | None) -> None:
+            ended.append((await server.ask(body)).status)
+
+        began = time.monotonic()
+        await ask(b"{")
+        assert time.monotonic() - began < 1.0  # one alone is not held up either
+        began = time.monotonic()
+        await asyncio.gather(*(ask(b'{"instances": [') for _ in range(200)), ask(None))
+        assert time.monotonic() - began >= 0.9 * 200 * FIXED_S * (1 / SHARE - 1)
+        assert ended.index(200) < 100
+        assert Counter(ended) == {200: 1, 400: 201}
+
+    run(story)
+
+
+def test_nobody_waits_for_ever_at_the_turnstile() -> None:
+    async def story() -> None:
+        turnstile = Turnstile(share=0.1, longest_s=0.05)
+        began = time.monotonic()
+        await asyncio.gather(*(turnstile.wait(10.0) for _ in range(20)))
+        assert 0.04 < time.monotonic() - began < 5.0
 
     run(story)
 

@@ -1,154 +1,150 @@
-"""What the training loop costs beside one written by hand: the same small CNN on the digits, in turns.
+"""What the training loop costs beside one written by hand, family by family: the same model, in turns.
 
-    python benchmarks/loop_overhead.py [--rounds 15] [--json]
+    python benchmarks/loop_overhead.py [--families image_cnn t5] [--rounds 9] [--json FILE]
 
-Both train on the CPU with one thread, the same batches, Adam and the loss; both shuffle and gather by index.
-The hand-written loop is once the usual one (`torch.optim.Adam` as it comes) and once with `fused=True`,
-which the loop uses too. Timed are epochs of steps, without evaluation and reports; the figure is the ratio
-of medians over interleaved rounds.
+All sides train on the CPU with one thread, the same model, batches of 32, Adam and the loss. The hand-written
+loop is once the usual one (`torch.optim.Adam` as it comes) and once with `fused=True`, which the loop uses
+too; `t5` and `bert` are trained by transformers' own Trainer as well (it needs `accelerate`, which `peft`
+brings). Timed are epochs of 20 steps at most, without evaluation and reports; the figure is the ratio of
+medians over interleaved rounds. Bars: at most 1.05 beside the fused loop, at most 1 beside the Trainer.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
-import time
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from torch import nn
 
-from trainers.data.batches import Batches
-from trainers.dataset import Dataset, Encoded
-from trainers.family import ArrayWriter, Family, Params, State
+from benchmarks.by_hand import BATCH, CASES, Made, by_hand, made, texts_of_bert, texts_of_t5
+from benchmarks.figures import Figures, parser, say
 from trainers.job import Goal, Job, Length
 from trainers.loop import train
 
-BATCH = 32
 EPOCHS = 3
-
-
-class SmallCNN(Family):
-    """Two blocks of convolution and pooling, two dense layers; 13,706 weights."""
-
-    def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
-        return {}
-
-    def build(self, state: State, params: Params) -> nn.Module:
-        return nn.Sequential(
-            *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 10)),
-        )
-
-    def from_user(self, rows: Any, state: State) -> dict[str, Any]:
-        return {}
+AT_MOST, BESIDE_TRAINER = 1.05, 1.0
+METRICS = {"gan": "distance"}
 
 
 class Quiet:
     """Hooks that do nothing but keep the seconds of each epoch's training."""
 
     def __init__(self) -> None:
+        """Nothing is kept yet."""
         self.seconds: list[float] = []
 
     def report(self, epoch: int, metrics: Any) -> bool:
+        """Keeps the epoch's."""
         self.seconds.append(metrics["train/epoch_seconds"])
         return True
 
-    def alive(self, step: int) -> None: ...
+    def alive(self, step: int) -> None:
+        """Nobody watches."""
 
     def stopping(self) -> bool:
+        """Never."""
         return False
 
-    def save(self, tensors: Any, document: Any) -> None: ...
+    def save(self, tensors: Any, document: Any) -> None:
+        """Nothing."""
 
     def load(self) -> None:
-        return None
+        """Nothing."""
 
 
-def digits() -> Encoded:
-    """scikit-learn's digits as images, 1,400 to train on."""
-    source = load_digits()
-    images = (source.images / 16.0).astype(np.float32)[:, None]
-    rows = np.arange(len(images))
-    return Encoded(
-        arrays={"inputs": images, "target": source.target.astype(np.int64)},
-        state={"task": "classification", "classes": [str(n) for n in range(10)]},
-        splits={"train": rows[:1400], "validation": rows[1400:1600], "test": rows[1600:]},
+def with_the_loop(given: Made) -> list[float]:
+    """Seconds of an epoch's steps in `trainers.loop.train`, the mean of some epochs."""
+    hooks, goal = Quiet(), _goal(given)
+    steps = EPOCHS * -(-len(given.data.splits["train"]) // BATCH)
+    length = Length(steps=steps, report_every=steps)  # one evaluation, which is not timed
+    job = Job(
+        family=given.family, params=given.params, seed=0, length=length, goals=(goal,), threads=1, at="last"
     )
+    train(job, given.data, hooks)
+    return [seconds / EPOCHS for seconds in hooks.seconds]
 
 
-def with_the_loop(encoded: Encoded) -> list[float]:
-    """Seconds of each epoch's steps in `trainers.loop.train`."""
-    family, hooks = SmallCNN(), Quiet()
-    params = family.complete({"batch_size": BATCH})
-    goals = (Goal(metric="val/accuracy", maximize=True),)
-    train(
-        Job(family=family, params=params, seed=0, length=Length(epochs=EPOCHS), goals=goals, threads=1),
-        encoded,
-        hooks,
-    )
-    return hooks.seconds
+def _goal(given: Made) -> Goal:
+    usual = given.family.rules(given.data.state).metrics
+    return Goal(metric=f"val/{METRICS.get(given.case.family, usual[0])}", maximize=False)
 
 
-def by_hand(encoded: Encoded, *, fused: bool | None) -> list[float]:
-    """Seconds of each epoch's steps in a loop as people write it."""
-    torch.manual_seed(0)
-    module = SmallCNN().build({}, {})
-    optimizer = torch.optim.Adam(module.parameters(), lr=1e-3, fused=fused)
-    batches = Batches(encoded, "train", "cpu")
-    seconds = []
-    for epoch in range(EPOCHS):
-        started = time.perf_counter()
-        losses = 0.0
-        for positions in batches.order(epoch, 0, BATCH):
-            batch = batches.gather(positions)
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(module(batch["inputs"]), batch["target"])
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-            optimizer.step()
-            losses += loss.item() * len(positions)
-        seconds.append(time.perf_counter() - started)
-    return seconds
+def with_the_trainer(given: Made) -> list[float]:
+    """Seconds of an epoch's steps in transformers' Trainer, from its own marks; the mean of some epochs."""
+    import time
+
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    marks: list[float] = []
+
+    class Marks(TrainerCallback):
+        def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+            marks.append(-time.perf_counter())
+
+        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+            marks[-1] += time.perf_counter()
+
+    tensors = given.tensors()
+    rows = [{name: values[i] for name, values in tensors.items()} for i in range(len(tensors["target"]))]
+    as_taken = texts_of_t5 if given.case.family == "t5" else texts_of_bert
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH, use_cpu=True,
+            learning_rate=given.params["learning_rate"], weight_decay=0.0, max_grad_norm=0.0,
+            lr_scheduler_type="constant", optim="adamw_torch_fused", eval_strategy="no", save_strategy="no",
+            logging_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
+        )  # fmt: skip
+
+        def collated(batch: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+            return as_taken({name: torch.stack([row[name] for row in batch]) for name in batch[0]})
+
+        trainer = Trainer(given.module(), arguments, collated, rows, callbacks=[Marks()])  # type: ignore[arg-type]
+        trainer.train()
+    return [sum(marks) / EPOCHS]
 
 
-def measure(rounds: int) -> dict[str, Any]:
-    """Medians in milliseconds an epoch, and the loop's against each."""
-    torch.set_num_threads(1)
-    encoded = digits()
+def medians_ms(given: Made, rounds: int) -> dict[str, float]:
+    """Medians in milliseconds an epoch, by side."""
     sides: dict[str, Callable[[], list[float]]] = {
-        "loop": lambda: with_the_loop(encoded),
-        "by hand": lambda: by_hand(encoded, fused=None),
-        "by hand, fused": lambda: by_hand(encoded, fused=True),
+        "loop": lambda: with_the_loop(given),
+        "by hand": lambda: by_hand(given, EPOCHS, fused=None),
+        "by hand, fused": lambda: by_hand(given, EPOCHS, fused=True),
     }
+    if given.case.trainer:
+        sides["Trainer"] = lambda: with_the_trainer(given)
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, side in sides.items():
             found = side()
             times[name] += found if turn else []  # the first round warms up
-    medians = {name: 1000.0 * statistics.median(found) for name, found in times.items()}
-    ratios = {name: medians["loop"] / value for name, value in medians.items() if name != "loop"}
-    return {"epoch_ms": medians, "ratio": ratios, "rounds": rounds}
+    return {name: 1000.0 * statistics.median(found) for name, found in times.items()}
 
 
 def main() -> None:
-    """Prints the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    found = measure(arguments.rounds)
-    if arguments.json:
-        print(json.dumps(found))
-        return
-    for name, value in found["epoch_ms"].items():
-        print(f"{name:16} {value:7.2f} ms an epoch")
-    for name, value in found["ratio"].items():
-        print(f"loop / {name}: {value:.3f}")
+    """Measures the families and prints the table."""
+    made_parser = parser(__doc__ or "")
+    made_parser.add_argument("--rounds", type=int, default=9)
+    made_parser.add_argument("--families", nargs="+", choices=[case.family for case in CASES])
+    arguments = made_parser.parse_args()
+    torch.set_num_threads(1)
+    figures = Figures("The loop beside others, the same model", arguments.json)
+    for case in CASES:
+        if arguments.families and case.family not in arguments.families:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            ms = medians_ms(made(case, Path(folder)), arguments.rounds)
+        say(", ".join(f"{name} {value:.1f} ms" for name, value in ms.items()))
+        note = f"{ms['loop']:.1f} ms an epoch"
+        figures.add(f"{case.family}: loop / by hand, fused", ms["loop"] / ms["by hand, fused"],
+                    at_most=AT_MOST, note=note)  # fmt: skip
+        figures.add(f"{case.family}: loop / by hand", ms["loop"] / ms["by hand"], note=note)
+        if "Trainer" in ms:
+            ratio = ms["loop"] / ms["Trainer"]
+            figures.add(f"{case.family}: loop / transformers' Trainer", ratio, at_most=BESIDE_TRAINER)
+    figures.conclude()
 
 
 if __name__ == "__main__":

@@ -73,6 +73,11 @@ def load_code(file: SweepFile, reference: str) -> Reference:
         raise file.written.wrong(path, "be importable", found, "correct the module") from error
 
 
+def may_shard(code: Reference) -> bool:
+    """Whether the weights can be sharded over workers: not where code makes its own steps."""
+    return isinstance(code, type) and issubclass(code, Family) and code.train_step is Family.train_step
+
+
 def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path: Path) -> Family | None:
     if is_function(code):
         if options:

@@ -126,7 +126,8 @@ def plan(
 def _family_plan(family: FamilySpec, found: Probe, resources: Any) -> FamilyPlan:
     lane = f"{resources.cpus:g} CPU" + (f", {resources.gpus:g} GPU" if resources.gpus else "")
     if resources.workers > 1:
-        lane = f"{resources.workers} workers of {lane}"
+        sharded = ", the weights sharded over them" if resources.sharding == "full" else ""
+        lane = f"{resources.workers} workers of {lane}{sharded}"
     return FamilyPlan(
         family=family.name,
         trials=family.trials,

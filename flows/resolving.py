@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.code_root import make_importable
 from flows.complaints import Path, shown
-from flows.family_checks import CheckedFamily, check_family, load_code
+from flows.family_checks import CheckedFamily, check_family, load_code, may_shard
 from flows.objectives import resolve_objectives
 from flows.policy_schema import to_document
 from flows.schema import Family as FamilyEntry
@@ -83,7 +83,7 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         budget=budget,
         sampler=_with_defaults("sampler", sampler),
         pruner=_pruner(file, reference, entry, budget),
-        resources=_resources(file, entry),
+        resources=_resources(file, reference, entry, checked),
         checkpoint_every=_checkpoint(file, entry),
         source_hash=source_hash(reference),
     )
@@ -205,7 +205,7 @@ def _pruner_path(file: SweepFile, reference: str) -> Path:
 # -- the rest ------------------------------------------------------------------------------------------------
 
 
-def _resources(file: SweepFile, entry: FamilyEntry) -> Resources:
+def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> Resources:
     merged = {**_given(file.sweep.resources), **_given(entry.resources)}
     merged.pop("lanes", None)
     if merged.get("gpus") == "auto":
@@ -214,7 +214,23 @@ def _resources(file: SweepFile, entry: FamilyEntry) -> Resources:
         del merged["accelerator"]
     if "memory" in merged:
         merged["memory_bytes"] = merged.pop("memory")
-    return Resources(**merged)
+    resources = Resources(**merged)
+    if resources.sharding != "none":
+        _check_sharding(file, reference, entry, checked, resources.workers)
+    return resources
+
+
+def _check_sharding(
+    file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, workers: int
+) -> None:
+    own = "sharding" in _given(entry.resources)
+    path: Path = ("families", reference, "resources", "sharding") if own else ("resources", "sharding")
+    if workers == 1:
+        do = "write workers: 2 or more, or sharding: none"
+        raise file.written.wrong(path, "come with several workers", "workers: 1", do)
+    if not may_shard(checked.code):
+        do = f"write sharding: none in {reference}"
+        raise file.written.wrong(path, "be for families whose steps Velodrome makes", reference, do)
 
 
 def _checkpoint(file: SweepFile, entry: FamilyEntry) -> str:

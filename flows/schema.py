@@ -120,6 +120,9 @@ class FamilyResources(Strict):
 
     workers: Whole | None = None
     """Processes that train one trial together (1)."""
+    sharding: Literal["none", "full"] | None = None
+    """With several workers: whether each holds all weights (none), or its part of weights, gradients and
+    optimizer (full), for models that do not fit one device."""
     cpus: Positive | None = None
     """CPUs a worker (1)."""
     gpus: Gpus | None = None

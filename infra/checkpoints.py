@@ -16,13 +16,13 @@ from infra.sealed import (
     Damaged,
     contents,
     list_folder,
-    read_tensors,
     remove_folder,
     seal,
     sweep_aside,
     verify_folder,
     write_folder,
 )
+from trainers import tensors
 
 if TYPE_CHECKING:
     import torch
@@ -161,10 +161,10 @@ def refuse_other(expected: Mapping[str, Any], found: Mapping[str, Any], path: Pa
 
 
 def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    parts = verify_folder(path, mark=path.name.partition("-")[2])
+    parts = verify_folder(path, mark=path.name.partition("-")[2], readers={_WEIGHTS: tensors.read})
     if set(parts) != {_WEIGHTS, _DOCUMENT}:
         raise Damaged(f"{path} must hold {_WEIGHTS} and {_DOCUMENT}", ", ".join(sorted(parts)) or "nothing")
-    return read_tensors(parts[_WEIGHTS]), json.loads(parts[_DOCUMENT])
+    return parts[_WEIGHTS], json.loads(parts[_DOCUMENT])
 
 
 def _mark(manifest: bytes) -> str:

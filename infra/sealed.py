@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import StorageUnavailable
 from trainers import folders
-from trainers.folders import ASIDE, as_json
+from trainers.folders import ASIDE, Content, Reader, as_json
+from trainers.tensors import Pieces
 from trainers.tensors import from_bytes as read_tensors
-from trainers.tensors import to_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -56,15 +56,15 @@ def contents(
     tensors: Mapping[str, Tensors] | None,
     documents: Mapping[str, Any] | None,
     files: Mapping[str, bytes] | None,
-) -> dict[str, bytes]:
-    """The files of a sealed folder, as bytes by name, without the manifest.
+) -> dict[str, Content]:
+    """The files of a sealed folder by name, without the manifest; tensors are read when they are written.
 
     Raises:
         ValueError: a name that comes twice.
     """
-    parts: list[tuple[str, bytes]] = list((files or {}).items())
+    parts: list[tuple[str, Content]] = list((files or {}).items())
     parts += [(name, as_json(value)) for name, value in (documents or {}).items()]
-    parts += [(name, to_bytes(values)) for name, values in (tensors or {}).items()]
+    parts += [(name, Pieces(values)) for name, values in (tensors or {}).items()]
     named = dict(parts)
     if len(named) < len(parts):
         raise ValueError(
@@ -73,7 +73,7 @@ def contents(
     return named
 
 
-def seal(parent: Path, files: Mapping[str, bytes], name_of: Callable[[bytes], str]) -> Path:
+def seal(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
     """`trainers.folders.seal`.
 
     Raises:
@@ -83,7 +83,9 @@ def seal(parent: Path, files: Mapping[str, bytes], name_of: Callable[[bytes], st
         return folders.seal(parent, files, name_of)
 
 
-def verify_folder(folder: Path, mark: str | None = None) -> dict[str, bytes]:
+def verify_folder(
+    folder: Path, mark: str | None = None, readers: Mapping[str, Reader] | None = None
+) -> dict[str, Any]:
     """The files of a sealed folder by name, exactly as they were written.
 
     Callers use the returned bytes, so what was checked is what is used.
@@ -91,6 +93,7 @@ def verify_folder(folder: Path, mark: str | None = None) -> dict[str, bytes]:
     Args:
         mark: what the manifest's own SHA-256 (64 hex digits) must begin with, where it is known; 16 digits
             at least.
+        readers: as in `trainers.folders.read_folder`.
 
     Raises:
         Damaged: names the file and what is wrong with it.
@@ -99,7 +102,7 @@ def verify_folder(folder: Path, mark: str | None = None) -> dict[str, bytes]:
     """
     try:
         with _storage(folder):
-            return folders.read_folder(folder, manifest_sha256=mark)
+            return folders.read_folder(folder, manifest_sha256=mark, readers=readers)
     except folders.Gone as error:
         raise FileNotFoundError(errno.ENOENT, error.found, str(folder)) from error
     except folders.Damaged as error:

@@ -25,9 +25,13 @@ class Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """What one worker of a trial needs. `gpus=None` means: one where the cluster has GPUs, else none."""
+    """What one worker of a trial needs. `gpus=None` means: one where the cluster has GPUs, else none.
+
+    With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer.
+    """
 
     workers: int = 1
+    sharding: Literal["none", "full"] = "none"
     cpus: float = 1.0
     gpus: float | None = None
     memory_bytes: int | None = None

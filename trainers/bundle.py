@@ -113,7 +113,7 @@ def save_bundle(
         "code": {} if family_reference in BUILT_IN else fingerprints([family_reference]),
     }
     files = _files(document, weights, facts, example_rows, row_hashes_of_train)
-    signature = _signature(folder, files)
+    signature = _signature(folder, {**files, WEIGHTS: weights})
     if signature is not None:
         files[MODEL] = as_json({**json.loads(files[MODEL]), "signature": signature.to_json()})
     return write_folder(folder, files)
@@ -156,17 +156,17 @@ def _files(
     facts: Mapping[str, Any],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
-) -> dict[str, bytes]:
+) -> dict[str, Any]:
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": versions()}
     return {
-        WEIGHTS: tensors.to_bytes(weights),
+        WEIGHTS: tensors.Pieces(weights),
         MODEL: as_json(whole),
         TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
         EXAMPLE: as_json(frame_to_json(example_rows)),
     }
 
 
-def _signature(folder: Path, files: Mapping[str, bytes]) -> Signature | None:
+def _signature(folder: Path, files: Mapping[str, Any]) -> Signature | None:
     """What the model takes and gives; None where it can't be used here, as whoever loads it will be told."""
     from trainers.predictor import make_predictor
 
@@ -190,7 +190,8 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
     Raises:
         Damaged: says which file and what is wrong with it.
     """
-    return _parsed(folder, read_folder(folder, manifest_sha256=manifest_sha256))
+    readers = {WEIGHTS: tensors.read}
+    return _parsed(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
 
 
 def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Description:
@@ -212,12 +213,13 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Des
         )
 
 
-def _parsed(folder: Path, files: Mapping[str, bytes]) -> Bundle:
+def _parsed(folder: Path, files: Mapping[str, Any]) -> Bundle:
+    """Files as bytes, but for the weights, which are tensors already."""
     document = _document(folder, files)
     with _forged(folder):
         return Bundle(
             document=document,
-            weights=_weights(folder, files[WEIGHTS]),
+            weights=files[WEIGHTS],
             example=frame_from_json(json.loads(files[EXAMPLE])),
             train_rows=_train_rows(files),
         )
@@ -252,15 +254,6 @@ def _document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
             "load it with the version of Velodrome that its model.json names",
         )
     return document
-
-
-def _weights(folder: Path, content: bytes) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-
-    try:
-        return tensors.from_bytes(content)
-    except SafetensorError as error:
-        raise Damaged(f"{folder} must hold weights in safetensors", str(error)) from error
 
 
 def load_bundle(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from trainers.feed import Source, shares
+from trainers.job import Ranks
 from trainers.tasks.merging import over_ranks
 
 if TYPE_CHECKING:
     from trainers.family import Family, State
-    from trainers.job import Ranks
     from trainers.tasks import Updated
     from trainers.tasks.singly import ExampleScores
 
@@ -31,13 +32,17 @@ def evaluate(
     ranks: Ranks,
     alive: Callable[[], None],
     singly: ExampleScores | None = None,
+    through: Callable[[Callable[[], None]], None] = lambda call: call(),
 ) -> dict[str, float]:
     """The task's metrics by name without a prefix; the module is in training mode again afterwards.
 
     In float32 whatever `precision` training has: predictions of the kept model will be made so.
 
     Args:
+        ranks: share the examples; where the weights are sharded all judge every example, step by step
+            together, for each needs the others' parts (and a text that is written ends where it ends).
         singly: takes every example's own scores in the same pass, those of all ranks in their order.
+        through: calls what it is given where the weights can be used.
 
     Raises:
         NotFinite: the outputs were not finite numbers.
@@ -45,14 +50,15 @@ def evaluate(
     device = next(module.parameters()).device
     metrics = family.rules(state).metric_set(device)
     counted = metrics if singly is None else _Both(metrics, singly)
+    own = Ranks() if ranks.sharded else ranks
     module.eval()
     with torch.no_grad():
-        for indices in shares(len(source), batch_size, ranks):
+        for indices in shares(len(source), batch_size, own):
             batch = source.gather(torch.arange(indices.start, indices.stop))
-            family.judge(module, batch, counted)
+            through(partial(family.judge, module, batch, counted))
             alive()
     module.train()
-    if ranks.world_size > 1:
+    if own.world_size > 1:
         over_ranks(metrics)
         if singly is not None:
             over_ranks(singly)
@@ -71,13 +77,19 @@ class _Both:
         self._singly.update(outputs, batch)
 
 
-def latency_ms(family: Family, module: torch.nn.Module, source: Source) -> float:
+def latency_ms(
+    family: Family,
+    module: torch.nn.Module,
+    source: Source,
+    through: Callable[[Callable[[], Any]], Any] = lambda call: call(),
+) -> float:
     """Median milliseconds of a forward pass of one example, the batch being on the device."""
     batch = source.gather(torch.arange(1))
     module.eval()
     with torch.no_grad():
         on_cuda = any(tensor.is_cuda for tensor in batch.values())
-        times = [_timed(lambda: family.outputs(module, batch), on_cuda) for _ in range(_LATENCY_PASSES)]
+        forward = partial(through, partial(family.outputs, module, batch))
+        times = [_timed(forward, on_cuda) for _ in range(_LATENCY_PASSES)]
     module.train()
     return 1000.0 * statistics.median(times)
 

@@ -39,11 +39,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Micro:
-    """A micro-batch: its positions, how many of them count, and the weight of its mean loss."""
+    """A micro-batch: its positions, how many of them count, and the weight of its mean loss.
+
+    Attributes:
+        of: the examples of its whole step, over all ranks.
+    """
 
     positions: torch.Tensor
     examples: int
     weight: float
+    of: int
 
 
 class Feed:
@@ -80,7 +85,7 @@ class Feed:
         world = self._ranks.world_size
         joint = min(self._joint, len(self.source) - place * self._joint)
         dealt = joint // world + (self._ranks.rank < joint % world)
-        return Micro(positions, dealt, dealt * world / examples)
+        return Micro(positions, dealt, dealt * world / examples, examples)
 
 
 def shares(length: int, batch_size: int, ranks: Ranks) -> Iterator[range]:

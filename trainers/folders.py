@@ -15,7 +15,7 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ MANIFEST = "manifest.json"
 ASIDE = ".aside-"
 # MLflow writes this into a model's folder when it is loaded by its registered name.
 FOREIGN = frozenset({"registered_model_meta"})
+_PIECE_BYTES = 1 << 20
 _STALE_S = 86_400.0  # what another host left aside is taken for dead after a day
 _LEAST_DIGITS = 16  # of a manifest's SHA-256: fewer could be met by another manifest
 
@@ -39,14 +40,18 @@ class Gone(Damaged):
     """The folder itself is not there."""
 
 
-def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
+Content = bytes | Iterable[Any]  # bytes, or bytes-like pieces one after another
+Reader = Callable[[Any, int], Any]  # of an open file and its size: what is made of it
+
+
+def write_folder(folder: Path, files: Mapping[str, Content]) -> Path:
     """Writes the folder; afterwards it is there whole, or not at all.
 
     What writers that died left aside beside it is cleared.
 
     Args:
         folder: where it shall stand; must not exist.
-        files: plain file name → bytes.
+        files: plain file name → its content; pieces are taken as they are written.
 
     Raises:
         ValueError: a name that is not a plain file name.
@@ -58,7 +63,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
     return written
 
 
-def seal(parent: Path, files: Mapping[str, bytes], name_of: Callable[[bytes], str]) -> Path:
+def seal(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
     """Writes files and their manifest aside in `parent`, then renames to `name_of(manifest's bytes)`.
 
     Raises:
@@ -68,13 +73,13 @@ def seal(parent: Path, files: Mapping[str, bytes], name_of: Callable[[bytes], st
     for name in files:
         if not _plain(name):
             raise ValueError(f"a file of a sealed folder must have a plain name, but got {name!r}")
-    manifest = as_json({"format": FORMAT, "files": {name: _entry(file) for name, file in files.items()}})
     parent.mkdir(parents=True, exist_ok=True)
     aside = _aside(parent)
     try:
         aside.mkdir()
-        for name, content in (*files.items(), (MANIFEST, manifest)):
-            _write(aside / name, content)
+        entries = {name: _write(aside / name, content) for name, content in files.items()}
+        manifest = as_json({"format": FORMAT, "files": entries})
+        _write(aside / MANIFEST, manifest)
         _sync(aside)
         target = parent / name_of(manifest)
         os.rename(aside, target)
@@ -85,10 +90,14 @@ def seal(parent: Path, files: Mapping[str, bytes], name_of: Callable[[bytes], st
     return target
 
 
-def read_folder(folder: Path, *, manifest_sha256: str | None = None) -> dict[str, bytes]:
+def read_folder(
+    folder: Path, *, manifest_sha256: str | None = None, readers: Mapping[str, Reader] | None = None
+) -> dict[str, Any]:
     """The files of a folder by name, exactly as they were written.
 
     Args:
+        readers: file name → what makes something else of it than its bytes, while they are read and hashed;
+            it may raise a ValueError where it can't.
         manifest_sha256: what the manifest itself must hash to, where that is known from elsewhere: its
             hex digits, at least the first 16.
 
@@ -101,7 +110,8 @@ def read_folder(folder: Path, *, manifest_sha256: str | None = None) -> dict[str
     added = {name for name in list_folder(folder) if name not in FOREIGN} - listed.keys() - {MANIFEST}
     if added:
         raise _damaged(folder, f"{min(added)!r}, which the manifest does not name")
-    return {name: _verified(folder, name, entry) for name, entry in listed.items()}
+    made = readers or {}
+    return {name: _verified(folder, name, entry, made.get(name)) for name, entry in listed.items()}
 
 
 def manifest_hash(folder: Path) -> str:
@@ -174,7 +184,8 @@ def _alive(pid: int) -> bool:
 
 
 def _manifest(folder: Path, expected: str | None) -> dict[str, dict[str, Any]]:
-    content = _read(folder, MANIFEST)
+    with _opened(folder, MANIFEST) as file:
+        content: bytes = file.read()
     if expected is not None and not _begins(hashlib.sha256(content).hexdigest(), expected):
         raise _damaged(folder, f"another {MANIFEST} than was recorded (SHA-256 differs)")
     try:
@@ -194,16 +205,45 @@ def _begins(digest: str, expected: str) -> bool:
     return len(expected) >= _LEAST_DIGITS and digest.startswith(expected)
 
 
-def _verified(folder: Path, name: str, entry: Mapping[str, Any]) -> bytes:
-    content = _read(folder, name)
-    if len(content) != entry["size"]:
-        raise _damaged(folder, f"{name} of {len(content)} bytes, where {entry['size']} were written")
-    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise _damaged(folder, f"{name} with other bytes than were written (SHA-256 differs)")
-    return content
+class _Hashed:
+    """A file whose bytes are hashed as they are read."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.sha256 = file, hashlib.sha256()
+
+    def read(self, count: int = -1) -> bytes:
+        content: bytes = self._file.read(count)
+        self.sha256.update(content)
+        return content
+
+    def readinto(self, buffer: Any) -> int:
+        count: int = self._file.readinto(buffer)
+        self.sha256.update(memoryview(buffer)[:count])
+        return count
+
+    def digest_of_all(self) -> str:
+        while self.read(_PIECE_BYTES):
+            pass
+        return self.sha256.hexdigest()
 
 
-def _read(folder: Path, name: str) -> bytes:
+def _verified(folder: Path, name: str, entry: Mapping[str, Any], reader: Reader | None) -> Any:
+    with _opened(folder, name) as opened:
+        size, file, wrong = os.fstat(opened.fileno()).st_size, _Hashed(opened), None
+        if size != entry["size"]:
+            raise _damaged(folder, f"{name} of {size} bytes, where {entry['size']} were written")
+        try:
+            made = file.read() if reader is None else reader(file, size)
+        except ValueError as error:  # told only of bytes that are what was written
+            wrong = error
+        if file.digest_of_all() != entry["sha256"]:
+            raise _damaged(folder, f"{name} with other bytes than were written (SHA-256 differs)")
+    if wrong is not None:
+        raise _damaged(folder, f"{name} that can't be read: {wrong}") from wrong
+    return made
+
+
+def _opened(folder: Path, name: str) -> Any:
     try:
         descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
@@ -214,23 +254,25 @@ def _read(folder: Path, name: str) -> bytes:
         if error.errno == errno.ELOOP:
             raise _damaged(folder, f"{name}, a link")
         raise
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
+    return os.fdopen(descriptor, "rb", buffering=0)
 
 
 def _damaged(folder: Path, found: str) -> Damaged:
     return Damaged(f"{folder} must hold what was written to it", found, "fetch or make it again")
 
 
-def _entry(content: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-
-
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: Content) -> dict[str, Any]:
+    """Writes a file durably; returns what the manifest says of it."""
+    sha256, size = hashlib.sha256(), 0
+    pieces: Iterable[Any] = (content,) if isinstance(content, bytes) else content
     with open(path, "xb") as file:
-        file.write(content)
+        for piece in pieces:
+            file.write(piece)
+            sha256.update(piece)
+            size += memoryview(piece).nbytes
         file.flush()
         os.fsync(file.fileno())
+    return {"sha256": sha256.hexdigest(), "size": size}
 
 
 def _sync(folder: Path) -> None:

@@ -41,10 +41,15 @@ class Length:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ranks:
-    """This process among those that train one attempt together; the process group spans exactly them."""
+    """This process among those that train one attempt together; the process group spans exactly them.
+
+    Attributes:
+        sharded: each rank holds its part of weights, gradients and optimizer, instead of all of them.
+    """
 
     rank: int = 0
     world_size: int = 1
+    sharded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

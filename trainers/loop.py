@@ -7,19 +7,21 @@ in time, and writes checkpoints from which an attempt goes on as if it had never
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
 
-from trainers import randomness, resume
+from trainers import parallel, randomness, resume
 from trainers.dataset import Encoded, Part
 from trainers.errors import InputError, NotFinite
 from trainers.evaluation import evaluate, latency_ms
-from trainers.feed import Feed, Micro, Parts
+from trainers.facts import FACTS, facts_of
+from trainers.feed import Feed, Micro, Parts, Source
 from trainers.initialisation import initialise
 from trainers.job import Hooks, Job, Outcome
-from trainers.memory import peak_bytes, restart_peak, room_on
+from trainers.memory import restart_peak, room_on
 from trainers.progress import Progress, finite, planned, value_of
 from trainers.ranks import Crew
 from trainers.samples import samples_now, write_samples
@@ -43,7 +45,12 @@ def train(job: Job, encoded: Encoded, hooks: Hooks) -> Outcome:
         InputError: a hyper-parameter, the data or the checkpoint can't be used.
     """
     with randomness.steady(job.threads), room_on(job.device):
-        return _Attempt(job, encoded, hooks).run()
+        attempt = _Attempt(job, encoded, hooks)
+        try:
+            return attempt.run()
+        finally:
+            # hooks of an optimizer lead back to it: what it knows of each weight must not wait for gc
+            attempt.stepper.optimizers.clear()
 
 
 class _Attempt:
@@ -57,9 +64,12 @@ class _Attempt:
         self.feed = Feed(self.parts["train"], job.params, job.seed, job.ranks)
         self.steps, self.report_every = planned(job.length, self.feed.steps_per_epoch)
         self.module = self._module()
+        self.through = parallel.sharded(job.family, self.module, self.device) if self.crew.sharded else None
         self.generator = torch.Generator(self.device)
         self._seed_rank()
-        self.stepper = Stepper(job.family, self.module, job.params, self.state, self.crew, self.generator)
+        self.stepper = Stepper(
+            job.family, self.module, job.params, self.state, self.crew, self.generator, self.through
+        )
         self.rate = schedule(job.params["schedule"], self.steps, job.params["warmup"])
         self.progress = Progress()
         self.kept: dict[str, torch.Tensor] = {}
@@ -72,7 +82,13 @@ class _Attempt:
         module = job.family.build(self.state, job.params)
         initialise(module, job.params["init"])
         job.family.start(module)
+        if self.crew.sharded:  # the parts alone go to the device, one unit after another
+            return module.train()
         return module.to(self.device).train()
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        """Calls where the module's weights can be used."""
+        return call() if self.through is None else self.through(call)
 
     def _seed_rank(self) -> None:
         randomness.seed_all(randomness.derived(self.job.seed, 1, self.crew.rank))
@@ -153,22 +169,26 @@ class _Attempt:
         metrics |= self._facts_for_goals()
         for goal in job.goals:
             value_of(metrics, goal)
-        if progress.note(metrics, job.goals[0], job.length, job.at):
-            self.kept = _copied(self.module)
+        better = progress.note(metrics, job.goals[0], job.length, job.at)
         self._show()
         self._count_time()
-        go_on = not self.crew.first or self.hooks.report(progress.reports, finite(metrics))
         finished = progress.finished(job.length, self.steps)
+        if better and (job.at == "best" or finished):  # the last ones stand in the module until then
+            self.kept = parallel.kept_weights(self.module, self.kept)
+        go_on = not self.crew.first or self.hooks.report(progress.reports, finite(metrics))
         stop = self.crew.first and not finished and self.hooks.stopping()
         return self.crew.agree(go_on, finished, stop, self._save_due(time.monotonic(), reported=True))
 
     def _show(self) -> None:
         """What a family shows at each report, where it does."""
         job = self.job
-        if job.samples is None or job.family.samples_at != "report" or not self.crew.first:
+        shows = self.crew.first or self.crew.sharded  # one alone can't call what is sharded
+        if job.samples is None or job.family.samples_at != "report" or not shows:
             return
-        made = samples_now(job.family, self.module, self.parts["validation"], self.state, job.params)
-        write_samples(job.samples, made, self.progress.reports)
+        source = self.parts["validation"]
+        made = self._call(partial(samples_now, job.family, self.module, source, self.state, job.params))
+        if self.crew.first:
+            write_samples(job.samples, made, self.progress.reports)
 
     # -- figures -------------------------------------------------------------------------------------------
 
@@ -202,25 +222,22 @@ class _Attempt:
             ranks=self.job.ranks,
             alive=self._alive,
             singly=singly,
+            through=self._call,
         )
         return {f"{prefix}/{name}": value for name, value in values.items()}
 
     def _facts_for_goals(self) -> dict[str, float]:
         asked = {goal.metric.removeprefix("val/") for goal in self.job.goals}
-        known = self._facts() if asked & _FACTS else {}
+        known = self._facts() if asked & FACTS else {}
         if "latency_ms" in asked:
-            known["latency_ms"] = latency_ms(self.job.family, self.module, self.parts["validation"])
+            known["latency_ms"] = self._latency_ms(self.parts["validation"])
         return {name: value for name, value in known.items() if name in asked}
 
     def _facts(self) -> dict[str, float]:
-        tensors = self.module.state_dict().values()
-        facts = {
-            "parameters": float(sum(p.numel() for p in self.module.parameters())),
-            "size_bytes": float(sum(t.numel() * t.element_size() for t in tensors)),
-            "train_seconds": self.progress.seconds,
-        }
-        peak = peak_bytes(self.device)
-        return facts if peak is None else {**facts, "peak_memory_bytes": peak}
+        return facts_of(self.module, self.progress.seconds, self.device)
+
+    def _latency_ms(self, source: Source) -> float:
+        return latency_ms(self.job.family, self.module, source, self._call)
 
     def _alive(self) -> None:
         self.ticks += 1
@@ -247,14 +264,11 @@ class _Attempt:
         window = self.progress.window
         counts = torch.tensor([window.losses, float(window.examples)], dtype=torch.float64)
         tensors["window"] = self.crew.stack(counts)
+        own, optimizers = resume.pack(self.module, self.kept, self.stepper.optimizers, keep=self.crew.first)
         if self.crew.first:
-            document = {"identity": self.identity, "progress": self.progress.to_json(), "optimizers": {}}
-            tensors |= {f"model/{name}": tensor for name, tensor in self.module.state_dict().items()}
-            tensors |= {f"kept/{name}": tensor for name, tensor in self.kept.items()}
-            for name, optimizer in self.stepper.optimizers.items():
-                packed, document["optimizers"][name] = resume.pack_optimizer(name, optimizer)
-                tensors |= packed
-            self.hooks.save(tensors, document)
+            progress = self.progress.to_json()
+            document = {"identity": self.identity, "progress": progress, "optimizers": optimizers}
+            self.hooks.save(tensors | own, document)
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
@@ -272,10 +286,8 @@ class _Attempt:
         self.progress = Progress.from_json(document["progress"])
         losses, examples = tensors["window"][self.crew.rank].tolist()
         self.progress.window.losses, self.progress.window.examples = losses, int(examples)
-        self.module.load_state_dict(resume.under("model", tensors))
-        self.kept = resume.under("kept", tensors)
-        for name, optimizer in self.stepper.optimizers.items():
-            resume.unpack_optimizer(name, optimizer, tensors, document["optimizers"][name])
+        optimizers = self.stepper.optimizers
+        self.kept = resume.unpack(self.module, optimizers, tensors, document["optimizers"])
         # cloned: torch.set_rng_state crashes the process on a tensor that begins within another's storage
         states = {n: rows[self.crew.rank].clone() for n, rows in resume.under("random", tensors).items()}
         randomness.restore(states, self.generator)
@@ -288,25 +300,20 @@ class _Attempt:
         metrics, facts = dict(progress.kept), self._facts()
         test_scores: dict[str, torch.Tensor] = {}
         if status == "complete":
-            self.module.load_state_dict(self.kept)
+            parallel.load_kept(self.module, self.kept)
             if job.read_test:
                 tested, test_scores = self._test()
                 metrics |= tested
-            facts["latency_ms"] = latency_ms(job.family, self.module, self.feed.source)
+            facts["latency_ms"] = self._latency_ms(self.feed.source)
+        here = self.module.state_dict()
+        weights = parallel.wholes(self.kept, here, keep=self.crew.first and status != "pruned")
         return Outcome(
             status=status,
             values=tuple(value_of(metrics, goal) for goal in job.goals) if metrics else (),
             epoch=progress.kept_epoch,
             epochs=progress.reports,
             metrics=metrics,
-            weights=self.kept if self.crew.first and status != "pruned" else {},
+            weights=weights,
             facts=facts,
             test_scores=test_scores if self.crew.first else {},
         )
-
-
-_FACTS = {"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms"}
-
-
-def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in module.state_dict().items()}

@@ -60,6 +60,8 @@ def gradient_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     """The Euclidean norm over all gradients, float32 []; not finite where any of them is not."""
     import torch
 
+    if not gradients:  # a rank may hold no part of any
+        return torch.zeros(())
     # torch.nn.utils.get_total_norm does the same, and costs 0.1 ms a step in grouping by device
     norms = torch._foreach_norm(list(gradients))
     norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(norms))
@@ -76,18 +78,21 @@ def any_bad(gradients: Sequence[torch.Tensor], ones: torch.Tensor) -> torch.Tens
     import torch
 
     bad = torch.zeros_like(ones)
-    torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), bad, ones)
+    if gradients:
+        torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), bad, ones)
     return bad
 
 
-def clip_gradients(parameters: Sequence[torch.nn.Parameter], norm: torch.Tensor, largest: float) -> None:
+def clip_gradients(gradients: Sequence[torch.Tensor], norm: torch.Tensor, largest: float) -> None:
     """Scales the gradients in place so that their norm, given as `norm`, is at most `largest`."""
-    from torch.nn.utils import clip_grads_with_norm_
+    import torch
 
-    clip_grads_with_norm_(parameters, largest, norm)
+    # as torch.nn.utils.clip_grads_with_norm_, which takes parameters: a shard of a gradient has none
+    share = torch.clamp(largest / (norm + 1e-6), max=1.0)
+    torch._foreach_mul_(list(gradients), share)
 
 
-def clip_weights(parameters: Sequence[torch.nn.Parameter], largest: float) -> None:
+def clip_weights(parameters: Sequence[torch.Tensor], largest: float) -> None:
     """Limits every weight in place to [-largest, largest] (Arjovsky et al. 2017)."""
     import torch
 

@@ -22,6 +22,7 @@ class Crew:
         """Looks at the process group, where there is more than one rank."""
         self.rank, self.size = ranks.rank, ranks.world_size
         self.alone, self.first = ranks.world_size == 1, ranks.rank == 0
+        self.sharded = ranks.sharded and not self.alone
         self._device = device if not self.alone and _only_on_device() else "cpu"
 
     def agree(self, *values: int) -> tuple[int, ...]:

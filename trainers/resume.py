@@ -73,33 +73,69 @@ def _flat(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, A
             yield f"{above}{key}", value
 
 
-def pack_optimizer(name: str, optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
-    """An optimizer's state as tensors by name, and what is not a tensor as [parameter, key, value] rows."""
+def pack(
+    module: torch.nn.Module,
+    kept: Mapping[str, torch.Tensor],
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    *,
+    keep: bool,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Weights, kept weights and optimizers as whole tensors by name, and of each optimizer what is not a
+    tensor, as [parameter, key, value] rows. Nothing is copied that this process has as a whole.
+
+    Args:
+        kept: this rank's, as `kept_weights` made them; empty before the first.
+        keep: whether this rank wants the tensors. Where weights are sharded every rank must call.
+    """
+    from trainers import parallel
+
+    here = module.state_dict()
+    named = {"model": (here, here), "kept": (kept, here)}
+    rest = {}
+    for name, optimizer in optimizers.items():
+        own, rest[name] = _taken_apart(optimizer)
+        named[f"optimizer/{name}"] = (own, own)
+    tensors: dict[str, torch.Tensor] = {}
+    for prefix, (held, like) in named.items():
+        tensors |= {f"{prefix}/{name}": t for name, t in parallel.wholes(held, like, keep=keep).items()}
+    return tensors, rest
+
+
+def _taken_apart(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
     import torch
 
     tensors, rest = {}, []
     for index, entries in optimizer.state_dict()["state"].items():
         for key, value in entries.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{name}/{index}/{key}"] = value
+                tensors[f"{index}/{key}"] = value
             else:
                 rest.append([index, key, value])
     return tensors, rest
 
 
-def unpack_optimizer(
-    name: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, torch.Tensor], rest: list[Any]
-) -> None:
-    """The inverse of `pack_optimizer`; hyper-parameters stay as the optimizer was made."""
-    state: dict[int, dict[str, Any]] = {}
-    for path, tensor in tensors.items():
-        kind, _, entry = path.partition("/")
-        if kind == "optimizer" and entry.startswith(f"{name}/"):
-            index, _, key = entry.removeprefix(f"{name}/").partition("/")
+def unpack(
+    module: torch.nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    tensors: Mapping[str, torch.Tensor],
+    rest: Mapping[str, list[Any]],
+) -> dict[str, torch.Tensor]:
+    """Puts back what `pack` gave, this rank's part of it; returns the kept weights. Hyper-parameters stay as
+    the optimizers were made."""
+    from trainers import parallel
+
+    parallel.load_whole(module, under("model", tensors))
+    for name, optimizer in optimizers.items():
+        state: dict[int, dict[str, Any]] = {}
+        for path, tensor in under(f"optimizer/{name}", tensors).items():
+            index, _, key = path.partition("/")
             state.setdefault(int(index), {})[key] = tensor
-    for index, key, value in rest:
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        for index, key, value in rest[name]:
+            state.setdefault(int(index), {})[key] = value
+        laid_out = parallel.lay_out_state(optimizer, state)
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": laid_out})
+    here = module.state_dict()
+    return {name: parallel.part_of(whole, here[name]) for name, whole in under("kept", tensors).items()}
 
 
 def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

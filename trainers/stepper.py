@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +17,11 @@ from trainers.errors import NotFinite
 from trainers.family import Batch, Family
 from trainers.feed import Micro, Source
 from trainers.optimizers import add_l1, any_bad, clip_gradients, clip_weights, gradient_norm, make_optimizer
+from trainers.parallel import in_parallel, parts
+from trainers.tasks import CountsTerms
 
 if TYPE_CHECKING:
+    from trainers.parallel import Through
     from trainers.ranks import Crew
 
 Shown = Mapping[str, Any]
@@ -37,8 +42,13 @@ class Stepper:
         state: dict[str, Any],
         crew: Crew,
         generator: torch.Generator,
+        through: Through | None = None,
     ) -> None:
-        """Makes the optimizers and, for several ranks, wraps the forward pass in DDP."""
+        """Makes the optimizers and, for several ranks, wraps the forward pass.
+
+        Args:
+            through: the module's, where its weights are sharded over the ranks; else every rank has all.
+        """
         self.family, self.module, self.params, self.state = family, module, params, state
         self.generator, self._crew = generator, crew
         self.own = type(family).train_step is not Family.train_step
@@ -47,9 +57,13 @@ class Stepper:
             for name, part in family.players(module).items()
         }
         self._trained = {name: _trained(optimizer) for name, optimizer in self.optimizers.items()}
-        self._parallel = None if crew.alone or self.own else _parallel(family, module)
-        self._forward = self._parallel or partial(family.outputs, module)
+        self._sharded = through is not None
+        self._parallel = None if crew.alone or self.own or self._sharded else in_parallel(family, module)
+        self._forward: Callable[[Batch], Any] = self._parallel or partial(family.outputs, module)
+        if through is not None:
+            self._forward = lambda batch: through(lambda: family.outputs(module, batch))
         self._loss = _loss_of(family, params, state)
+        self._terms = _terms_of(family, state)
         self._augments = params.get("augment") is not None or type(family).augment is not Family.augment
         self._half = params["precision"] == "bf16"
         self._ones = torch.ones(1, device=generator.device)
@@ -57,7 +71,7 @@ class Stepper:
         self._values: list[float] = []
         self._device = generator.device.type
         self.rate = self._peak = float(params["learning_rate"])
-        self._factor = 1.0
+        self._factor = self._own_weight = 1.0
         for name, optimizer in self.optimizers.items():
             self._guard(name, optimizer)
 
@@ -83,22 +97,37 @@ class Stepper:
         """
         if self.own:
             return self._own_step(group, source)
-        (optimizer,) = self.optimizers.values()
-        optimizer.zero_grad(set_to_none=True)
+        ((name, optimizer),) = self.optimizers.items()
+        for parameter in self._trained[name]:  # zero_grad, without its record for a profiler
+            parameter.grad = None
         self._losses = []
-        for place, micro in enumerate(group):
+        batches: Iterable[Batch] = (self._batch(source, micro.positions) for micro in group)
+        counts = [float(micro.examples) for micro in group]
+        if self._terms is not None and (len(group) > 1 or not self._crew.alone):
+            batches = list(batches)
+            group, counts = self._by_terms(group, batches)
+        for place, (micro, batch) in enumerate(zip(group, batches, strict=True)):
             with self._unsynchronised(place < len(group) - 1):
-                self._losses.append(self._backward(source, micro))
+                self._losses.append(self._backward(batch, micro.weight))
         optimizer.step()
-        parts = zip(self._values, group, strict=True)
-        return sum(value * micro.examples for value, micro in parts), {}
+        return sum(map(operator.mul, self._values, counts)), {}
 
-    def _backward(self, source: Source, micro: Micro) -> torch.Tensor:
-        batch = self._batch(source, micro.positions)
+    def _backward(self, batch: Batch, weight: float) -> torch.Tensor:
         with self._precision():
             loss = self._loss(self._forward(batch), batch)
-        self._start(loss, micro.weight)
+        self._start(loss, weight)
         return _noted(loss)
+
+    def _by_terms(self, group: Sequence[Micro], batches: Sequence[Batch]) -> tuple[list[Micro], list[float]]:
+        """The group weighted by what its losses are means over, and each one's share of the examples."""
+        assert self._terms is not None
+        counted = torch.stack([self._terms(batch) for batch in batches]).tolist()
+        own = [count * (micro.examples > 0) for count, micro in zip(counted, group, strict=True)]
+        (total,) = self._crew.total(float(sum(own)))
+        shares = [count / max(total, 1.0) for count in own]
+        pairs = list(zip(group, shares, strict=True))
+        weighted = [replace(micro, weight=share * self._crew.size) for micro, share in pairs]
+        return weighted, [share * micro.of for micro, share in pairs]
 
     def _start(self, loss: torch.Tensor, weight: float) -> None:
         if self._crew.alone and weight == 1.0:
@@ -108,6 +137,7 @@ class Stepper:
 
     def _own_step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
         positions = _joined([micro.positions for micro in group])
+        self._own_weight = 1.0 if self._crew.alone else sum(micro.weight for micro in group)
         with self._precision():
             shown = self.family.train_step(self.module, self._batch(source, positions), self)
         return 0.0, shown or {}
@@ -115,7 +145,7 @@ class Stepper:
     def backward(self, loss: torch.Tensor) -> None:
         """For a family's own step: gradients of the loss, averaged over ranks."""
         with torch.autocast(self._device, enabled=False):
-            self._start(loss, 1.0)
+            self._start(loss, self._own_weight)
         self._losses = [_noted(loss)]
         for parameters in self._trained.values():
             self._crew.average(parameters)
@@ -126,22 +156,39 @@ class Stepper:
         trained = self._trained[name]
         optimizer.register_step_pre_hook(lambda *_: self._before(trained))
         if self.params["weight_clip"] is not None:
-            optimizer.register_step_post_hook(lambda *_: clip_weights(trained, self.params["weight_clip"]))
+            optimizer.register_step_post_hook(
+                lambda *_: clip_weights(self._here(trained), self.params["weight_clip"])
+            )
 
     def _before(self, trained: list[nn.Parameter]) -> None:
         moved = [parameter for parameter in trained if parameter.grad is not None]
-        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+        gradients = self._here([parameter.grad for parameter in moved if parameter.grad is not None])
         if self.params["l1"]:
-            add_l1(moved, gradients, self.params["l1"])
+            add_l1(self._here(moved), gradients, self.params["l1"])
         # one look at the device for all: the losses and the gradients
         bad = any_bad(gradients, self._ones)
         *self._values, found = torch.cat([*self._losses, bad]).tolist()
-        for value in self._values:
-            _refuse("the loss", value)
+        if self._sharded:  # another rank's part may be what is not finite
+            (found,) = self._crew.total(found)
         if found:
-            _refuse("the norm of the gradient", float(gradient_norm(gradients)))
+            norm = float(self._norm(gradients))  # by all ranks, before any of them leaves
+            for value in self._values:
+                _refuse("the loss", value)
+            _refuse("the norm of the gradient", norm)
         if self.params["gradient_clip"] is not None:
-            clip_gradients(moved, gradient_norm(gradients), self.params["gradient_clip"])
+            clip_gradients(gradients, self._norm(gradients), self.params["gradient_clip"])
+
+    def _here(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What this rank holds of each."""
+        return parts(tensors) if self._sharded else list(tensors)
+
+    def _norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The norm of the whole gradient, of whose parts this rank has these."""
+        norm = gradient_norm(gradients)
+        if not self._sharded:
+            return norm
+        (square,) = self._crew.total(float(norm) ** 2)
+        return norm.new_tensor(math.sqrt(square))
 
     # -- pieces --------------------------------------------------------------------------------------------
 
@@ -158,27 +205,18 @@ class Stepper:
         return nullcontext()
 
 
-class _Forward(nn.Module):
-    """The family's forward pass as one module, so that DDP sees it whatever the family calls inside."""
-
-    def __init__(self, family: Family, module: nn.Module) -> None:
-        super().__init__()
-        self.family, self.module = family, module
-
-    def forward(self, batch: Batch) -> Any:
-        return self.family.outputs(self.module, batch)
-
-
-def _parallel(family: Family, module: nn.Module) -> nn.parallel.DistributedDataParallel:
-    return nn.parallel.DistributedDataParallel(_Forward(family, module))
-
-
 def _loss_of(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
     """The loss as a function of outputs and batch; the task's rules are looked up once, not every step."""
     if type(family).loss is Family.loss:
         rules = family.rules(state)
         return lambda outputs, batch: rules.loss(outputs, batch, params)
     return lambda outputs, batch: family.loss(outputs, batch, params, state)
+
+
+def _terms_of(family: Family, state: dict[str, Any]) -> Callable[[Batch], torch.Tensor] | None:
+    """What counts the terms of a batch's mean loss, where those are not its examples."""
+    rules = family.rules(state) if type(family).loss is Family.loss else None
+    return rules.terms if isinstance(rules, CountsTerms) else None
 
 
 def _trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

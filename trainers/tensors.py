@@ -1,21 +1,125 @@
-"""Tensors as the bytes of a safetensors file, and back."""
+"""Tensors as a safetensors file, written and read one after another: a model is never twice in memory.
+
+The file (format of the safetensors library, whose bytes these are): the header's length, 8 bytes,
+little-endian; the header, JSON of each tensor's type, shape and place, filled up with blanks; the values.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import torch
 
+# By torch's name, in the library's order, which sorts by the last of these first.
+_TYPES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "float8_e5m2": "F8_E5M2", "float8_e4m3fn": "F8_E4M3",
+    "int16": "I16", "uint16": "U16", "float16": "F16", "bfloat16": "BF16", "int32": "I32", "uint32": "U32",
+    "float32": "F32", "complex64": "C64", "float64": "F64", "int64": "I64", "uint64": "U64",
+}  # fmt: skip
+_ORDER = {name: place for place, name in enumerate(reversed(_TYPES))}
+_LARGEST_HEADER = 100_000_000  # the library's own limit
 
-def to_bytes(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    """A safetensors file. Tensors may be on any device and share memory (tied weights do): they are stored
-    apart."""
-    from safetensors.torch import save
 
-    content: bytes = save(_apart({name: tensor.detach().cpu() for name, tensor in tensors.items()}))
-    return content
+class Reading(Protocol):
+    """An open file, as far as it is needed here."""
+
+    def read(self, count: int) -> bytes:
+        """So many bytes, or what there is."""
+
+    def readinto(self, buffer: Any) -> int:
+        """Fills the buffer; how many bytes there were."""
+
+
+class Pieces:
+    """The bytes of a safetensors file, piece by piece: a header, then each tensor's own memory.
+
+    Tensors may be on any device and share memory (tied weights do): they are stored apart.
+    """
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Looks at types and shapes.
+
+        Raises:
+            ValueError: a tensor of a type that such a file can't hold, or that is not dense.
+        """
+        self._tensors = sorted(tensors.items(), key=lambda item: (_ORDER[_type(*item)], item[0]))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Bytes-like objects in the file's order; of each tensor one, copied only from another device."""
+        yield self._header()
+        for _, tensor in self._tensors:
+            yield _bytes_of(tensor.detach().cpu().contiguous()).numpy().data
+
+    def _header(self) -> bytes:
+        entries, end = {}, 0
+        for name, tensor in self._tensors:
+            first, end = end, end + tensor.numel() * tensor.element_size()
+            kind = _TYPES[_type(name, tensor)]
+            entries[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [first, end]}
+        text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)
+        return len(text).to_bytes(8, "little") + text
+
+
+def read(file: Reading, size_bytes: int) -> dict[str, torch.Tensor]:
+    """CPU tensors by name, each read into memory of its own.
+
+    Args:
+        size_bytes: of the whole file.
+
+    Raises:
+        ValueError: it is no safetensors file.
+    """
+    import torch
+
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(size_bytes - 8, _LARGEST_HEADER):
+        raise ValueError(f"a header of {length} bytes in a file of {size_bytes}")
+    left = size_bytes - 8 - length
+    tensors, place = {}, 0
+    for name, entry in _in_order(file.read(length)):
+        dtype, shape, (first, end) = getattr(torch, entry["dtype"]), entry["shape"], entry["data_offsets"]
+        count = 1
+        for side in shape:
+            count *= side
+        if first != place or end - first != count * dtype.itemsize or min(shape, default=0) < 0 or end > left:
+            raise ValueError(f"{name} is not where the header says")
+        tensors[name] = torch.empty(shape, dtype=dtype)
+        _fill(file, name, tensors[name])
+        place = end
+    if place != left:
+        raise ValueError(f"{left} bytes of values, where the header says {place}")
+    return tensors
+
+
+def _fill(file: Reading, name: str, tensor: torch.Tensor) -> None:
+    rest = _bytes_of(tensor).numpy().data
+    while len(rest):
+        count = file.readinto(rest)
+        if not count:
+            raise ValueError(f"{name} ends before its end")
+        rest = rest[count:]
+
+
+def _in_order(text: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """The header's entries as they follow each other, with torch's names of types."""
+    try:
+        document = json.loads(text)
+        document.pop("__metadata__", None)
+        found = [(name, _entry(entry)) for name, entry in document.items()]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(f"a header that can't be read: {type(error).__name__} {error}"[:300]) from error
+    return sorted(found, key=lambda item: item[1]["data_offsets"])
+
+
+def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+    names = {kind: name for name, kind in _TYPES.items()}
+    first, end = entry["data_offsets"]
+    shape = [int(side) for side in entry["shape"]]
+    return {"dtype": names[entry["dtype"]], "shape": shape, "data_offsets": [int(first), int(end)]}
 
 
 def from_bytes(content: bytes) -> dict[str, torch.Tensor]:
@@ -30,11 +134,17 @@ def from_bytes(content: bytes) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Contiguous, no two on the same memory: safetensors refuses those."""
-    seen: set[int] = set()
-    for name, tensor in tensors.items():
-        place = tensor.untyped_storage().data_ptr()
-        tensors[name] = tensor.clone() if place in seen else tensor.contiguous()
-        seen.add(place)
-    return tensors
+def _type(name: str, tensor: torch.Tensor) -> str:
+    import torch
+
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if kind not in _TYPES or tensor.layout is not torch.strided:
+        raise ValueError(f"a stored tensor must be dense and of a plain type, but {name} is {kind}")
+    return kind
+
+
+def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+    """A contiguous tensor's memory, uint8 [bytes]."""
+    import torch
+
+    return tensor.reshape(-1).view(torch.uint8)

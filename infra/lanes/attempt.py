@@ -139,7 +139,8 @@ class AttemptRunner:
         )
         return {
             "seed": assignment.seed, "length": length, "goals": goals, "at": self.spec.objectives[0].at,
-            "device": self._device, "ranks": self._ranks, "threads": self._threads,
+            "device": self._device, "threads": self._threads,
+            "ranks": replace(self._ranks, sharded=spec.resources.sharding == "full"),
             "checkpoint_seconds": seconds, "checkpoint_epochs": epochs,
         }  # fmt: skip
 

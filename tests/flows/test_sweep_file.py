@@ -154,7 +154,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_family_has_its_own_values_in_either_way_of_writing(tmp_path: Path, entry: dict[str, Any]) -> None:
-    entry = {**entry, "resources": {"gpus": "auto", "workers": 3}, "checkpoint": {"every": "9s"}}
+    resources = {"gpus": "auto", "workers": 3, "sharding": "full"}
+    entry = {**entry, "resources": resources, "checkpoint": {"every": "9s"}}
     common = {"budget": {"trials": 8, "epochs": 4, "patience": 3}, "resources": {"gpus": 1, "cpus": 2}}
     (family,) = spec(tmp_path, families={"linear_regression": entry}, **common).families
     assert (family.trials, family.budget.steps, family.budget.epochs, family.budget.patience) == (
@@ -165,6 +166,7 @@ def test_a_family_has_its_own_values_in_either_way_of_writing(tmp_path: Path, en
     )
     assert (family.sampler, family.pruner["name"]) == ({"name": "random"}, "median")
     assert (family.resources.gpus, family.resources.workers, family.resources.cpus) == (None, 3, 2)
+    assert family.resources.sharding == "full"
     assert family.checkpoint_every == "9s"
 
 
@@ -278,6 +280,8 @@ BAD_LINES = [
     ("budget: [3]", 3, "budget must be a mapping"),
     ("resources: {workers: -1}", 3, "resources.workers must be greater than or equal to 1; but got -1"),
     ("resources: {workers: 0}", 3, "but got 0"),
+    ("resources: {sharding: full}", 3, "resources.sharding must come with several workers"),
+    ("resources: {sharding: half, workers: 2}", 3, "one of none, full; but got 'half'"),
     ("resources: {gpus: 1.5}", 3, "whole number, or a fraction"),
     ("resources: {gpus: -1}", 3, "fraction"),
     ("resources: {gpus: many}", 3, "auto"),
@@ -384,6 +388,8 @@ BAD_FAMILIES = [
         7,
         "points",
     ),
+    ("  linear_regression:\n    resources: {sharding: full}", 5, "with several workers; but got workers: 1"),
+    ("  gan:\n    resources: {workers: 2, sharding: full}", 5, "whose steps Velodrome makes; but got gan"),
     ("  'os:system': {}", 4, "Family class or a function"),
     ("  'nothing_here:train': {}", 4, "importable"),
     ("  'json:dumps': {}", 4, "space must be given for a function"),

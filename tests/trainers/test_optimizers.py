@@ -97,7 +97,7 @@ def test_norm_and_clipping_are_those_of_torch() -> None:
         w.grad = torch.randn(w.shape)
         c.grad = w.grad.clone()
     norm = gradient_norm([w.grad for w in weights if w.grad is not None])
-    clip_gradients(weights, norm, 0.5)
+    clip_gradients([w.grad for w in weights if w.grad is not None], norm, 0.5)
     torch.testing.assert_close(norm, nn.utils.clip_grad_norm_(copies, 0.5))
     for w, c in zip(weights, copies, strict=True):
         torch.testing.assert_close(w.grad, c.grad)

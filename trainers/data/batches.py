@@ -58,6 +58,7 @@ class Batches:
         self.part = part
         self.device = torch.device(device)
         self.rows = torch.from_numpy(np.array(rows, np.int64))
+        self._on_cpu, self._count = self.device.type == "cpu", len(rows)
         self._arrays = {name: torch.from_numpy(values) for name, values in encoded.arrays.items()}
         self._whole: dict[str, torch.Tensor] | None = None
         self.resident = self.device.type == "cpu" or self._fits(budget_bytes)
@@ -68,7 +69,7 @@ class Batches:
 
     def __len__(self) -> int:
         """n, the examples of the part."""
-        return len(self.rows)
+        return self._count
 
     def _fits(self, budget_bytes: int | None) -> bool:
         import torch
@@ -151,10 +152,10 @@ class Batches:
 
     def gather(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
         """The examples at these positions of the part, every array [B, …], on the device."""
-        if len(positions) == len(self) and self._is_whole(positions):
+        if positions.numel() == self._count and self._is_whole(positions):
             return self.whole()
-        if self.device.type == "cpu":
-            rows = self.rows[positions]
+        if self._on_cpu:
+            rows = self.rows.index_select(0, positions)
             return {name: values.index_select(0, rows) for name, values in self._arrays.items()}
         if self.resident:
             at = positions.to(self.device)

@@ -6,7 +6,7 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from trainers.errors import InputError
 
@@ -78,6 +78,15 @@ class TaskRules(Protocol):
             train, validation: targets as the data set has them: class indices, numbers in their own units,
                 token ids.
         """
+
+
+@runtime_checkable
+class CountsTerms(Protocol):
+    """Rules whose loss is a mean over something else than examples (tokens): a batch that is cut up must be
+    weighted by it, or short texts would count more in some cuts than in others."""
+
+    def terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """How many a batch has, int64 []."""
 
 
 def rules_for(state: Mapping[str, Any]) -> TaskRules:

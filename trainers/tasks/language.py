@@ -42,7 +42,12 @@ def token_loss(outputs: Any, target: torch.Tensor, smoothing: float = 0.0) -> to
         label_smoothing=smoothing,
         reduction="sum",
     )
-    return total / (target != IGNORED).sum().clamp(min=1)
+    return total / token_terms(target).clamp(min=1)
+
+
+def token_terms(target: torch.Tensor) -> torch.Tensor:
+    """How many tokens of [B, T] count, int64 []."""
+    return (target != IGNORED).sum()
 
 
 class LanguageModel:
@@ -57,6 +62,10 @@ class LanguageModel:
     def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
         return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
+
+    def terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The tokens that the loss is a mean over."""
+        return token_terms(batch["target"])
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> LanguageMetrics:
         """An empty set; without `bits_per_character` where the tokens' lengths are not known."""

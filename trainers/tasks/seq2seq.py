@@ -16,7 +16,7 @@ import numpy.typing as npt
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
 from trainers.tasks.answers import IGNORED, Decoder, tensor_of
-from trainers.tasks.language import token_loss
+from trainers.tasks.language import token_loss, token_terms
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,10 @@ class Seq2Seq:
     def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
         return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
+
+    def terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """The tokens that the loss is a mean over."""
+        return token_terms(batch["target"])
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> Seq2SeqMetrics:
         """An empty set; `scores=False` leaves out what compares texts."""

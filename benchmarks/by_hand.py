@@ -1,0 +1,213 @@
+"""Each family's model and data for `loop_overhead`, and its training loop as somebody writes it by hand."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainers.data.encode import encoded
+from trainers.data.open import open_dataset
+from trainers.dataset import Encoded
+from trainers.registry import load
+
+BATCH = 32
+ROWS = 640  # 20 steps an epoch
+JUDGED = 8
+Batch = Mapping[str, Tensor]
+Loss = Callable[[Any, Batch], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A family on data that every installation has, and the loss that one writes for its model.
+
+    Attributes:
+        loss: of the module and a batch, through the module's own `forward`; None for a GAN.
+        trainer: whether transformers' Trainer trains the model too.
+    """
+
+    family: str
+    data: Mapping[str, Any]
+    loss: Loss | None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    trainer: bool = False
+
+
+def _table(module: Any, batch: Batch) -> Tensor:
+    return functional.cross_entropy(module(batch["numbers"], batch["categories"]), batch["target"])
+
+
+def _line(module: Any, batch: Batch) -> Tensor:
+    guess = module(batch["numbers"], batch["categories"])
+    return functional.mse_loss(guess.squeeze(1), batch["target"])
+
+
+def _classes(module: Any, batch: Batch) -> Tensor:
+    return functional.cross_entropy(module(batch["inputs"]), batch["target"])
+
+
+def _again(module: Any, batch: Batch) -> Tensor:
+    return functional.mse_loss(module(batch["inputs"]), batch["inputs"].float() / 255.0)
+
+
+def _next_token(module: Any, batch: Batch) -> Tensor:
+    """Of a stretch of 64 tokens from a place drawn for each row."""
+    context, inputs, target = module.context, batch["inputs"], batch["target"]
+    beyond = ((target != -100).sum(1) - context).clamp(min=0)
+    first = (torch.rand(len(inputs)) * (beyond + 1)).long()
+    places = first[:, None] + torch.arange(context)
+    logits = module(inputs.gather(1, places))
+    return functional.cross_entropy(logits.flatten(0, 1), target.gather(1, places).flatten())
+
+
+def texts_of_t5(batch: Batch) -> dict[str, Tensor]:
+    """A batch as transformers takes it, cut at its longest text."""
+    held = batch["source"] != 0
+    longest = int(held.sum(1).max())
+    mask = held[:, :longest].long()
+    return {"input_ids": batch["source"][:, :longest], "attention_mask": mask, "labels": batch["target"]}
+
+
+def texts_of_bert(batch: Batch) -> dict[str, Tensor]:
+    """A batch as transformers takes it, cut at its longest text."""
+    longest = int(batch["mask"].sum(1).max())
+    mask = batch["mask"][:, :longest].long()
+    return {"input_ids": batch["inputs"][:, :longest], "attention_mask": mask, "labels": batch["target"]}
+
+
+def _t5(module: Any, batch: Batch) -> Tensor:
+    loss: Tensor = module(**texts_of_t5(batch), use_cache=False).loss
+    return loss
+
+
+def _bert(module: Any, batch: Batch) -> Tensor:
+    loss: Tensor = module(**texts_of_bert(batch)).loss
+    return loss
+
+
+_DIGITS, _CANCER = {"source": "builtin:digits"}, {"source": "builtin:cancer"}
+_DOCSTRINGS = {"source": "builtin:docstrings"}
+_SMALL = {"width": 64, "heads": 4, "layers": 2, "feed_forward": 128}
+
+CASES = (
+    Case(family="linear_regression", data={"source": "builtin:diabetes"}, loss=_line),
+    Case(family="logistic_regression", data=_CANCER, loss=_table),
+    Case(family="mlp", data=_CANCER, loss=_table),
+    Case(family="image_cnn", data=_DIGITS, loss=_classes, params={"channels": [16, 32], "dense": [64]}),
+    Case(family="text_cnn", data=_DOCSTRINGS, loss=_classes, params={"embedding": 64, "filters": 32}),
+    Case(family="rnn", data=_DIGITS, loss=_classes, params={"hidden": 64}),
+    Case(
+        family="transformer",
+        data={**_DOCSTRINGS, "task": "language-model"},
+        loss=_next_token,
+        params={**_SMALL, "gradient_clip": None},
+    ),
+    Case(family="autoencoder", data=_DIGITS, loss=_again, params={"channels": [16, 32], "noise": 0.0}),
+    Case(
+        family="vgg16", data={"source": "builtin:photos"}, loss=_classes,
+        options={"preset": "narrow", "size": (32, 32)},
+    ),
+    Case(
+        family="t5", data={**_DOCSTRINGS, "task": "seq2seq"}, loss=_t5, trainer=True,
+        options={"max_tokens": 32}, params={**_SMALL, "vocabulary": 1000},
+    ),
+    Case(
+        family="bert", data=_DOCSTRINGS, loss=_bert, trainer=True,
+        options={"max_tokens": 32}, params={**_SMALL, "vocabulary": 1000},
+    ),
+    Case(family="gan", data={**_DIGITS, "task": "generation"}, loss=None),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A case with its family, hyper-parameters and encoded data: `ROWS` rows at most to train on."""
+
+    case: Case
+    family: Any
+    params: Mapping[str, Any]
+    data: Encoded
+
+    def module(self) -> Any:
+        """Fresh, the same each time."""
+        torch.manual_seed(0)
+        return self.family.build(self.data.state, self.params).train()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The training rows, in memory."""
+        rows = torch.from_numpy(np.array(self.data.splits["train"]))
+        return {name: torch.from_numpy(np.array(v))[rows] for name, v in self.data.arrays.items()}
+
+
+def made(case: Case, folder: Path) -> Made:
+    """Opens and encodes the data."""
+    family: Any = load(case.family)
+    family = family(case.options)
+    params = family.complete({**case.params, "batch_size": BATCH, "optimizer": "adam"})
+    dataset = open_dataset(dict(case.data), base=folder, cache=folder)
+    found = encoded(family, dataset, params, folder)
+    splits = {name: rows[: ROWS if name == "train" else JUDGED] for name, rows in found.splits.items()}
+    state = json.loads(json.dumps(found.state))
+    data = Encoded(arrays=found.arrays, state=state, splits=splits, fingerprint=found.fingerprint)
+    return Made(case, family, params, data)
+
+
+def by_hand(given: Made, epochs: int, *, fused: bool | None) -> list[float]:
+    """Seconds of an epoch's steps, the mean of some: the usual loop around Adam, over tensors in memory."""
+    if given.case.loss is None:
+        return _adversaries(given, epochs, fused=fused)
+    module, tensors = given.module(), given.tensors()
+    optimizer = torch.optim.Adam(module.parameters(), lr=given.params["learning_rate"], fused=fused)
+    seconds = []
+    for _ in range(epochs):
+        started, total = time.perf_counter(), 0.0
+        for batch in _batches(tensors):
+            optimizer.zero_grad()
+            loss = given.case.loss(module, batch)
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            optimizer.step()
+            total += loss.item() * BATCH
+        seconds.append(time.perf_counter() - started)
+    return [sum(seconds) / epochs]
+
+
+def _batches(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    order = torch.randperm(len(next(iter(tensors.values()))))
+    for rows in order.split(BATCH):
+        yield {name: values[rows] for name, values in tensors.items()}
+
+
+def _adversaries(given: Made, epochs: int, *, fused: bool | None) -> list[float]:
+    module, tensors, rate = given.module(), given.tensors(), given.params["learning_rate"]
+    generator, judge = module.generator, module.discriminator
+    betas = (given.params["beta1"], given.params["beta2"])
+    makes = torch.optim.Adam(generator.parameters(), lr=rate, betas=betas, fused=fused)
+    judges = torch.optim.Adam(judge.parameters(), lr=rate, betas=betas, fused=fused)
+    criterion, seconds = nn.BCEWithLogitsLoss(), []
+    for _ in range(epochs):
+        started, total = time.perf_counter(), 0.0
+        for batch in _batches(tensors):
+            real = batch["inputs"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
+            fake = generator(torch.randn(len(real), module.latent))
+            ones, zeros = torch.ones(len(real), 1), torch.zeros(len(real), 1)
+            judges.zero_grad()
+            judging = criterion(judge(real), ones) + criterion(judge(fake.detach()), zeros)
+            judging.backward()
+            judges.step()
+            makes.zero_grad()
+            fooling = criterion(judge(fake), ones)
+            fooling.backward()
+            makes.step()
+            total += judging.item() + fooling.item()
+        seconds.append(time.perf_counter() - started)
+    return [sum(seconds) / epochs]

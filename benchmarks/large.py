@@ -1,0 +1,169 @@
+"""One trial of a hundred million weights on the CPU: its memory, its checkpoints, and a kill in between.
+
+    python benchmarks/large.py [--weights 100000000] [--steps 4] [--limit-gib 4] [--json FILE]
+
+An `mlp` of three hidden layers on generated numbers, trained with Adam by a lane's own attempt in a process
+with a limit on its address space beyond what the libraries take. A checkpoint is written after each report;
+one process trains all steps, another is killed after its second checkpoint and a third goes on from there.
+
+Reported: what training takes beside the libraries, against weights, gradients, the two moments of Adam and
+the kept weights (5 times the weights' bytes; 4 before there is a best); the peak; the time of a checkpoint
+with its SHA-256; and whether the losses are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.figures import Figures, parser, say
+
+GIB = 2**30
+FEATURES, CLASSES, ROWS = 64, 10, 64
+CHILD_LIMIT_S = 500
+
+
+def widths(weights: int) -> list[int]:
+    """Three hidden layers that have about so many weights together."""
+    side = round((weights / 2) ** 0.5)
+    return [side, side, side]
+
+
+def child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: int) -> None:
+    """Trains, and prints one line of JSON; ends itself by SIGKILL after so many checkpoints (0: never)."""
+    import numpy as np
+    import torch
+
+    from infra.checkpoints import CheckpointStore
+    from trainers.dataset import Encoded
+    from trainers.job import Goal, Job, Length
+    from trainers.loop import train
+    from trainers.memory import peak_bytes, restart_peak
+    from trainers.registry import load
+
+    draw = np.random.default_rng(0)
+    arrays: dict[str, Any] = {
+        "numbers": draw.normal(size=(ROWS, FEATURES)).astype(np.float32),
+        "categories": np.zeros((ROWS, 0), np.int64),
+        "target": draw.integers(0, CLASSES, ROWS),
+    }
+    rows = np.arange(ROWS)
+    state = {
+        "task": "classification",
+        "classes": [str(i) for i in range(CLASSES)],
+        "table": {"inputs": FEATURES, "cardinalities": []},
+    }
+    splits: Any = {"train": rows[:32], "validation": rows[32:48], "test": rows[48:]}
+    store, found = CheckpointStore(folder), {"saves_s": [], "losses": []}
+
+    class Hooks:
+        def report(self, epoch: int, metrics: Any) -> bool:
+            found["losses"].append([metrics["train/loss"], metrics["val/loss"]])
+            return True
+
+        def alive(self, step: int) -> None: ...
+
+        def stopping(self) -> bool:
+            return False
+
+        def save(self, tensors: Any, document: Any) -> None:
+            began = time.perf_counter()
+            store.save(tensors, document)
+            found["saves_s"].append(time.perf_counter() - began)
+            if len(found["saves_s"]) == kill_after:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def load(self) -> Any:
+            loaded = store.load()
+            return None if loaded is None else (loaded.tensors, loaded.document)
+
+    family = load("mlp")({})
+    params = family.complete({"hidden": widths(weights), "batch_size": 32, "optimizer": "adam",
+                              "learning_rate": 1e-4, "dropout": 0.0})  # fmt: skip
+    device = torch.device("cpu")
+    torch.nn.Linear(2, 2)(torch.zeros(1, 2)).sum().backward()  # what the libraries load when first used
+    restart_peak(device)
+    before = peak_bytes(device) or 0.0
+    if limit_bytes:
+        own = _address_space()
+        resource.setrlimit(resource.RLIMIT_AS, (own + limit_bytes, own + limit_bytes))
+    job = Job(
+        family=family, params=params, seed=0, length=Length(steps=steps, report_every=1), threads=2,
+        goals=(Goal(metric="val/loss", maximize=False),), checkpoint_epochs=1,
+    )  # fmt: skip
+    began = time.perf_counter()
+    outcome = train(job, Encoded(arrays=arrays, state=state, splits=splits, fingerprint="f" * 32), Hooks())
+    peak = (peak_bytes(device) or 0.0) - before
+    print(json.dumps({
+        **found, "peak_bytes": peak, "seconds": time.perf_counter() - began, "status": outcome.status,
+        "weights": sum(tensor.numel() for tensor in outcome.weights.values()),
+    }))  # fmt: skip
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
+def in_a_process(folder: Path, arguments: Any, kill_after: int = 0) -> dict[str, Any] | None:
+    """What the child found; None where it was killed."""
+    command = [
+        sys.executable, __file__, "--child", str(folder), "--weights", str(arguments.weights),
+        "--steps", str(arguments.steps), "--limit-gib", str(arguments.limit_gib),
+        "--kill-after", str(kill_after),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_LIMIT_S, check=False)
+    if kill_after and done.returncode == -signal.SIGKILL:
+        return None
+    if done.returncode != 0:
+        raise SystemExit(f"the child failed:\n{done.stderr[-3000:]}")
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    made = parser(__doc__ or "")
+    made.add_argument("--weights", type=int, default=100_000_000)
+    made.add_argument("--steps", type=int, default=4)
+    made.add_argument("--limit-gib", type=float, default=4.0)
+    made.add_argument("--child", type=Path)
+    made.add_argument("--kill-after", type=int, default=0)
+    arguments = made.parse_args()
+    if arguments.child is not None:
+        limit = int(arguments.limit_gib * GIB)
+        child(arguments.child, arguments.weights, arguments.steps, limit, arguments.kill_after)
+        return
+    figures = Figures("One large trial", arguments.json)
+    with tempfile.TemporaryDirectory() as folder:
+        say("all steps in one process")
+        whole = in_a_process(Path(folder) / "whole", arguments)
+        assert whole is not None
+        say("killed after its second checkpoint, and carried on")
+        cut = Path(folder) / "cut"
+        killed = in_a_process(cut, arguments, kill_after=2)
+        resumed = in_a_process(cut, arguments)
+        assert killed is None
+        assert resumed is not None
+    size = 4.0 * whole["weights"]
+    saves = sorted(whole["saves_s"])
+    figures.add("weights", whole["weights"])
+    figures.add("peak beside the libraries", whole["peak_bytes"] / GIB, "GiB")
+    figures.add("the same in times the weights' bytes", whole["peak_bytes"] / size, at_most=5.5)
+    figures.add("peak where it is carried on", resumed["peak_bytes"] / size, "times", at_most=6.5)
+    figures.add("a checkpoint", saves[len(saves) // 2], "s", note="median, SHA-256 and fsync counted")
+    same = whole["losses"][2:] == resumed["losses"]
+    figures.add("losses after the kill that are the same to the bit", float(same), at_least=1)
+    figures.conclude()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""The forward pass of several ranks: every rank with all weights (DDP), or each with its part (FSDP).
+
+Sharded (torch's `fully_shard`; S. Rajbhandari et al., "ZeRO", SC 2020, stage 3), a rank holds 1/n of each
+parameter, of its gradient and of what the optimizer knows of it; the whole of a unit (one block of a
+transformer, say) is put together while it computes, and given up again. Outside `Through` a sharded
+parameter is a part: what needs the whole asks here for it, on every rank at the same time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import nn
+
+from trainers.errors import InputError
+from trainers.family import Batch, Family
+
+Made = TypeVar("Made")
+Tensors = Mapping[str, torch.Tensor]
+
+
+class _Forward(nn.Module):
+    """The family's forward pass as one module, so that DDP sees it whatever the family calls inside."""
+
+    def __init__(self, family: Family, module: nn.Module) -> None:
+        super().__init__()
+        self.family, self.module = family, module
+
+    def forward(self, batch: Batch) -> Any:
+        return self.family.outputs(self.module, batch)
+
+
+def in_parallel(family: Family, module: nn.Module) -> nn.parallel.DistributedDataParallel:
+    """The family's outputs of a batch; backward then averages gradients over ranks."""
+    return nn.parallel.DistributedDataParallel(_Forward(family, module))
+
+
+class Through(nn.Module):
+    """What is called through it finds the module's own parameters whole; every rank must make the same calls
+    in the same order."""
+
+    def __init__(self, module: nn.Module) -> None:
+        """Calls as they are; `sharded` makes more of it."""
+        super().__init__()
+        self.module = module
+
+    def forward(self, call: Callable[[], Made]) -> Made:
+        """What the call returns."""
+        return call()
+
+
+def sharded(family: Family, module: nn.Module, device: torch.device) -> Through:
+    """Leaves on this rank its part of each parameter of the family's module, on the device.
+
+    Raises:
+        InputError: the family makes its own steps, which would have to know of it.
+        ValueError: torch can't shard a parameter (one without dimensions).
+    """
+    if type(family).train_step is not Family.train_step:
+        raise InputError(
+            "weights can be sharded where the loop makes the steps",
+            f"{family.name or type(family).__name__}, which makes its own",
+            "write resources.sharding: none",
+            key=("resources", "sharding"),
+        )
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+    for parameter in module.parameters():  # torch shards no kernel that lies channels last in memory
+        parameter.data = parameter.data.contiguous()
+    through = Through(module)
+    for unit in _units(through):
+        fully_shard(unit, mesh=mesh)
+    # the root's are given up too: between forward passes there are parts alone
+    fully_shard(through, mesh=mesh, reshard_after_forward=True)
+    return through
+
+
+def _units(module: nn.Module) -> list[nn.Module]:
+    """What is gathered one by one: members of lists and sequences that share no parameter with others."""
+    everywhere = _uses(module)
+    found = list(_members(module, inside=False))
+    return [unit for unit in found if all(everywhere[key] == n for key, n in _uses(unit).items())]
+
+
+def _members(module: nn.Module, *, inside: bool) -> Iterator[nn.Module]:
+    if inside and not isinstance(module, nn.ModuleList | nn.ModuleDict):
+        if next(module.parameters(), None) is not None:
+            yield module
+        return
+    for child in module.children():
+        yield from _members(child, inside=isinstance(module, nn.ModuleList | nn.ModuleDict | nn.Sequential))
+
+
+def _uses(module: nn.Module) -> Counter[int]:
+    return Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
+
+
+# -- parts and wholes ----------------------------------------------------------------------------------------
+
+
+def part(tensor: torch.Tensor) -> torch.Tensor:
+    """This rank's part of a sharded tensor, on the same memory; any other tensor as it is."""
+    found: torch.Tensor = tensor.detach().to_local() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
+    return found
+
+
+def parts(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """This rank's part of each, without those of which it has nothing."""
+    return [own for own in map(part, tensors) if own.numel()]
+
+
+def part_of(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The part that this rank has of a tensor laid out as `like`; the whole where that is not sharded."""
+    return part(_laid_out(whole, like))
+
+
+def _laid_out(whole: torch.Tensor, like: Any) -> torch.Tensor:
+    if not _is_sharded(like):
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    # every rank has the whole at hand: nothing need be sent
+    given = whole.to(like.device)
+    return distribute_tensor(given, like.device_mesh, like.placements, src_data_rank=None)
+
+
+def whole(own: torch.Tensor, like: Any) -> torch.Tensor:
+    """The inverse of `part_of`: called by every rank with its part."""
+    if not _is_sharded(like):
+        return own
+    from torch.distributed.tensor import DTensor
+
+    laid_out: Any = DTensor.from_local(
+        part(own).to(like.device), like.device_mesh, like.placements,
+        run_check=False, shape=like.shape, stride=like.stride(),
+    )  # fmt: skip
+    found: torch.Tensor = laid_out.full_tensor()
+    return found
+
+
+def wholes(named: Tensors, like: Tensors, *, keep: bool) -> dict[str, torch.Tensor]:
+    """Tensors of which each rank has its part, put together one after another.
+
+    Args:
+        like: tensors of the same names, laid out as these are.
+        keep: whether this rank wants them; it must take part all the same.
+    """
+    made = ((name, whole(own, like[name])) for name, own in named.items())
+    return {name: tensor.cpu() if _is_sharded(like[name]) else tensor for name, tensor in made if keep}
+
+
+def kept_weights(module: nn.Module, former: Tensors) -> dict[str, torch.Tensor]:
+    """A copy of this rank's part of the weights, on the CPU; into the memory of a former copy, if any."""
+    made = {}
+    for name, tensor in module.state_dict().items():
+        own = part(tensor.detach())
+        made[name] = former[name].copy_(own) if name in former else own.to("cpu", copy=True)
+    return made
+
+
+def load_kept(module: nn.Module, kept: Tensors) -> None:
+    """The inverse of `kept_weights`."""
+    with torch.no_grad():
+        for name, own in module.state_dict().items():
+            part(own).copy_(kept[name])
+
+
+def load_whole(module: nn.Module, named: Tensors) -> None:
+    """As `load_state_dict`, where this rank takes its part of each tensor."""
+    load_kept(module, {name: part_of(named[name], own) for name, own in module.state_dict().items()})
+
+
+def lay_out_state(optimizer: torch.optim.Optimizer, state: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
+    """An optimizer's state from whole tensors, laid out as its parameters are."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        index: {
+            key: _laid_out(value, parameters[index])
+            if isinstance(value, torch.Tensor) and value.shape == parameters[index].shape
+            else value
+            for key, value in entries.items()
+        }
+        for index, entries in state.items()
+    }
+
+
+def _is_sharded(tensor: Any) -> bool:
+    return hasattr(tensor, "to_local")  # DTensor, whose import takes a while where nothing is sharded

@@ -26,6 +26,14 @@ class Columns(Strict):
     """The input text of pairs."""
     reference: str | None = None
     """The target text of pairs."""
+    question: str | None = None
+    """The question that is to be answered."""
+    context: str | None = None
+    """The text that holds the answer."""
+    answer: str | None = None
+    """The answer, as it stands in the context."""
+    answer_start: str | None = None
+    """The character of the context where the answer begins; its first occurrence where left out."""
     features: str | list[str] | None = None
     """What is learned from; all but the rest where left out."""
     drop: str | list[str] | None = None

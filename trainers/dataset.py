@@ -13,8 +13,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Kind = Literal["table", "image", "text", "pairs", "corpus", "none"]
-Task = Literal["classification", "regression", "language-model", "seq2seq", "reconstruction", "generation"]
+Kind = Literal["table", "image", "text", "pairs", "questions", "corpus", "none"]
+Task = Literal[
+    "classification",
+    "regression",
+    "language-model",
+    "seq2seq",
+    "question-answering",
+    "reconstruction",
+    "generation",
+]
 Part = Literal["train", "validation", "test"]
 ColumnKind = Literal["number", "category", "text", "image", "time"]
 
@@ -43,10 +51,12 @@ class Dataset:
 
     Attributes:
         kind: the shape of a row: `table` (named columns), `image`, `text` (one text a row), `pairs`
-            (input and target texts), `corpus` (one long text for language models), `none` (own code reads).
+            (input and target texts), `questions` (a question, the context that it is about, and the answer as
+            it stands there), `corpus` (one long text for language models), `none` (own code reads).
         task: inferred or given; `notes` says why.
         columns: features, in order, by name; never holds the target. For `image` one column `image`, for
-            `text` and `corpus` one column `text`, for `pairs` one column `input`.
+            `text` and `corpus` one column `text`, for `pairs` one column `input`, for `questions` two columns
+            `question` and `context`.
         target: labels as `category`, numbers as `number`, target texts as `text`; None where there is none.
         classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
         splits: row indices of each part, int64, ascending, disjoint, covering all usable rows.
@@ -55,6 +65,7 @@ class Dataset:
         source: as written in the sweep file.
         notes: what was inferred and why, for people (`plan` prints them).
         prepare: the sweep file's `data.prepare`, checked.
+        answer_starts: for `questions`, int64 [N]: the character of the context where the answer begins.
     """
 
     kind: Kind
@@ -68,6 +79,7 @@ class Dataset:
     source: str = ""
     notes: tuple[str, ...] = ()
     prepare: Mapping[str, Any] = field(default_factory=dict)
+    answer_starts: npt.NDArray[np.int64] | None = None
 
     @property
     def rows(self) -> int:

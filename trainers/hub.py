@@ -36,7 +36,14 @@ _DROPOUTS: tuple[str, ...] = (
     "hidden_dropout_prob",
     "attention_probs_dropout_prob",
 )
-_DROPOUTS += ("attention_dropout", "resid_pdrop", "embd_pdrop", "attn_pdrop", "seq_classif_dropout")
+_DROPOUTS += (
+    "attention_dropout",
+    "resid_pdrop",
+    "embd_pdrop",
+    "attn_pdrop",
+    "seq_classif_dropout",
+    "qa_dropout",
+)
 
 
 def is_file(name: str | None) -> bool:
@@ -243,3 +250,32 @@ def module_of(auto: str, config: Mapping[str, Any], *, dropout: float) -> torch.
             key=("options", "auto"),
         ) from error
     return module
+
+
+def without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the labels of another task."""
+    labels = ("id2label", "label2id", "num_labels", "problem_type")
+    return {name: value for name, value in config.items() if name not in labels}
+
+
+def pad_id(config: Mapping[str, Any]) -> int:
+    """The id that stands where there is no text."""
+    for name in ("pad_token_id", "eos_token_id"):
+        if isinstance(config.get(name), int):
+            return int(config[name])
+    return 0
+
+
+def image_facts(folder: Path, size: tuple[int, int] | None) -> dict[str, Any]:
+    """Height, width, channels, and what the numbers are scaled by, as the model was trained."""
+    config, path = config_of(folder), folder / "preprocessor_config.json"
+    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    side = config.get("image_size") or before.get("crop_size") or before.get("size") or 224
+    if isinstance(side, Mapping):
+        side = side.get("height") or side.get("shortest_edge") or 224
+    height, width = size or (side if isinstance(side, list) else (side, side))
+    channels = int(config.get("num_channels", 3))
+    moments = {
+        name: list(before.get(f"image_{name}") or [0.5] * channels)[:channels] for name in ("mean", "std")
+    }
+    return {"shape": [int(height), int(width), channels], "fit": "crop", **moments}

@@ -8,6 +8,7 @@ Shape legend: B texts, L tokens, D width, V tokens of the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -70,9 +71,13 @@ def unused(module: nn.Module) -> Tensor:
     return torch.stack([p.sum() * 0.0 for p in module.parameters() if p.requires_grad]).sum()
 
 
-def pretraining_loss(module: Any, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-    """The loss of one batch of pre-training by a model of transformers that has a part `masked_words`."""
+def pretraining_loss(module: Any, ids_BL: Tensor, mask_BL: Tensor, more: Mapping[str, Tensor]) -> Tensor:
+    """The loss of one batch of pre-training by a model of transformers that has a part `masked_words`.
+
+    Args:
+        more: what else the model reads of each token, by its own names.
+    """
     head: MaskedWords = module.masked_words
     hidden, wanted = head.hidden(ids_BL)
-    encoded = module.base_model(input_ids=hidden, attention_mask=mask_BL).last_hidden_state
+    encoded = module.base_model(input_ids=hidden, attention_mask=mask_BL, **more).last_hidden_state
     return head.loss(encoded, module.get_input_embeddings().weight, wanted) + unused(module)

@@ -17,6 +17,7 @@ PER_TASK: Mapping[Task, tuple[str, ...]] = {
     "regression": ("mse", "rmse", "mae", "r2", "loss"),
     "language-model": ("loss", "perplexity", "bits_per_character"),
     "seq2seq": ("loss", "exact_match", "bleu", "chrf"),
+    "question-answering": ("f1", "exact_match", "loss"),
     "reconstruction": ("mse", "loss"),
     "generation": ("distance",),
 }

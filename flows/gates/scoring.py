@@ -6,6 +6,7 @@ Shape legend: N examples, C classes.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.metric_names import direction_of
+from trainers.tasks import squad
 from trainers.tasks.scores import from_counts
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Truth:
     """What the evaluation data says of N examples.
 
     Attributes:
-        task: classification, regression or seq2seq.
+        task: classification, regression, seq2seq or question-answering.
         values: class indices, int64 [N]; numbers, float64 [N]; or texts, N of them.
         classes: the names of the class indices; empty for other tasks.
     """
@@ -63,7 +65,8 @@ def read_answers(predictions: pd.DataFrame, truth: Truth) -> Answers:
     """A model's predictions as answers to the task.
 
     Args:
-        predictions: N rows with `label` and `p_<class>`, or `prediction`, as models give them.
+        predictions: N rows with `label` and `p_<class>`, `prediction`, `output` or `answer`, as models give
+            them.
 
     Raises:
         Unreadable: there is no such column, another number of rows, or numbers that are not finite.
@@ -72,7 +75,7 @@ def read_answers(predictions: pd.DataFrame, truth: Truth) -> Answers:
         raise Unreadable(f"{len(predictions)} predictions for {len(truth)} examples")
     if truth.task == "classification":
         return _classes(predictions, truth)
-    column = _column(predictions, ("prediction", "text", "output"))
+    column = _column(predictions, ("prediction", "text", "output", "answer"))
     if truth.task == "regression":
         try:
             numbers = np.asarray(column, dtype=np.float64)
@@ -139,6 +142,7 @@ def known_metrics(task: str) -> tuple[str, ...]:
         "classification": (*_COUNTED, "auc", "loss"),
         "regression": ("mse", "rmse", "mae", "r2"),
         "seq2seq": ("exact_match", "bleu", "chrf"),
+        "question-answering": ("exact_match", "f1"),
     }.get(task, ())
 
 
@@ -203,10 +207,21 @@ def _of_texts(name: str, truth: Truth, answers: Answers) -> float | None:
     return float(counted(list(answers.values), [[text] for text in truth.values]))
 
 
+def _of_answers(name: str, truth: Truth, answers: Answers) -> float | None:
+    return float(np.mean(_each_answer(name, truth, answers)))
+
+
+def _each_answer(name: str, truth: Truth, answers: Answers) -> Floats:
+    """SQuAD's `exact_match` or `f1` of each example."""
+    score = {"exact_match": squad.exact_match, "f1": squad.f1}[name]
+    return np.array([score(a, b) for a, b in zip(answers.values, truth.values, strict=True)])
+
+
 _METRICS: Mapping[str, Callable[[str, Truth, Answers], float | None]] = {
     "classification": _of_classes,
     "regression": _of_numbers,
     "seq2seq": _of_texts,
+    "question-answering": _of_answers,
 }
 
 
@@ -217,6 +232,8 @@ def right_answers(truth: Truth, answers: Answers) -> Floats | None:
     """1 where an example is answered rightly, else 0; None for numbers, which are never simply right."""
     if truth.task == "regression":
         return None
+    if truth.task == "question-answering":
+        return _each_answer("exact_match", truth, answers)
     pairs = zip(answers.values, truth.values, strict=True)
     return np.array([float(one == other) for one, other in pairs])
 
@@ -228,6 +245,8 @@ def scores(name: str, truth: Truth, answers: Answers) -> Floats | None:
     """
     if name in ("accuracy", "exact_match"):
         return right_answers(truth, answers)
+    if name == "f1" and truth.task == "question-answering":
+        return _each_answer(name, truth, answers)
     if name in ("balanced_accuracy", "recall") and truth.task == "classification":
         return _balanced(truth, answers)
     if name == "loss" and answers.chances is not None:
@@ -279,4 +298,7 @@ def guess(truth: Truth, name: str) -> float | None:
         return metric(name, truth, Answers(values=np.full(len(truth), most)))
     if truth.task == "regression":
         return metric(name, truth, Answers(values=np.full(len(truth), truth.values.mean())))
+    if truth.task == "question-answering":
+        commonest = Counter(truth.values).most_common(1)[0][0]
+        return metric(name, truth, Answers(values=[commonest] * len(truth)))
     return None

@@ -78,7 +78,7 @@ def open_data(spec: Mapping[str, Any], base: Path, cache: Path) -> Dataset:
     dataset = open_dataset(spec, base=base, cache=cache)
     if not known_metrics(str(dataset.task)):
         raise WrongInput(
-            "a promotion judges classification, regression and seq2seq by their predictions",
+            "a promotion judges classification, regression, seq2seq and question answering by predictions",
             f"task {dataset.task}",
             "promote judges no other task yet",
         )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data import hashing
+from trainers.data.answers import find_answers, places
 from trainers.data.folders import shared_folder
 from trainers.data.prepare import read_prepare
 from trainers.data.raw import Pictures, Raw, RawColumn, hashes_of, nearest
@@ -44,6 +45,10 @@ def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
     roles = roles_of(raw, Named.read(_mapping(spec, "columns"), raw), task or raw.task, kind)
     task, why = decide_task(raw, roles, task, kind)
     raw, dropped = _usable(raw, roles, task, kind, prepare["missing"] == "drop", rule.by == "time")
+    starts = None
+    if roles.kind == "questions" and raw.rows:
+        found = find_answers(raw, roles)
+        raw, starts, dropped = keep_rows(raw, found.keep), found.starts, (*dropped, *found.notes)
     if not raw.rows:
         raise InputError("data must have usable rows", "; ".join(dropped), key=("data", "source"))
     columns, target = _typed(raw, roles, task, kind)
@@ -59,12 +64,15 @@ def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
         classes=classes,
         splits=splits,
         row_hashes=hashes,
-        fingerprint=hashing.fingerprint(hashes, raw.part, sorted(roles.features), roles.target, task),
+        fingerprint=hashing.fingerprint(
+            hashes, raw.part, sorted(roles.features), roles.target, task, *places(hashes, starts)
+        ),
         source=source,
         notes=(
             *raw.notes, *roles.notes, *why, *dropped, *notes, *split_notes, *_thin(splits, target, classes)
         ),
         prepare=prepare,
+        answer_starts=starts,
     )  # fmt: skip
 
 
@@ -103,6 +111,8 @@ def decide_task(raw: Raw, roles: Roles, given: Task | None, kind: Any) -> tuple[
         return "language-model", ("task language-model: texts without a target",)
     if roles.kind == "pairs":
         return "seq2seq", ("task seq2seq: an input and a target text",)
+    if roles.kind == "questions":
+        return "question-answering", ("task question-answering: answers are to be found in a context",)
     if roles.target is None:
         return "reconstruction", (
             "task reconstruction: there is no target; name one under data.columns.target",
@@ -138,7 +148,7 @@ def _usable(
 ) -> tuple[Raw, tuple[str, ...]]:
     """The rows that can be learned from, and what was left out."""
     needed = {roles.target: "the target"} if roles.target and task not in WITHOUT_TARGET else {}
-    if roles.kind in ("text", "pairs", "corpus", "image"):
+    if roles.kind in ("text", "pairs", "questions", "corpus", "image"):
         needed |= dict.fromkeys(roles.features.values(), "what is learned from")
     elif drop_missing:
         needed |= dict.fromkeys(roles.features.values(), "a feature (prepare.missing: drop)")
@@ -147,17 +157,20 @@ def _usable(
     keep = np.ones(raw.rows, np.bool_)
     notes = []
     for name, what in needed.items():
-        pair = name == roles.target and roles.kind == "pairs"
-        column_kind: ColumnKind = "text" if pair else kind(name)
+        asked = roles.kind == "questions" and name in (roles.target, *roles.features.values())
+        written = asked or (name == roles.target and roles.kind == "pairs")
+        column_kind: ColumnKind = "text" if written else kind(name)
         missing = missing_of(raw.columns[name], column_kind) & keep
         if missing.any():
             notes.append(f"{int(missing.sum()):,} rows without {what} ({name}) are left out")
         keep &= ~missing
-    return (raw, ()) if keep.all() else (keep_rows(raw, keep), tuple(notes))
+    return keep_rows(raw, keep), tuple(notes)
 
 
 def keep_rows(raw: Raw, keep: npt.NDArray[np.bool_]) -> Raw:
     """Only the rows that the mask names; on disk where the source is."""
+    if keep.all():
+        return raw
     part = None if raw.part is None else raw.part[keep]
     if raw.folder is None:
         columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
@@ -186,7 +199,7 @@ def _kept(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
 
 def _typed(raw: Raw, roles: Roles, task: Task | None, kind: Any) -> tuple[dict[str, Column], Column | None]:
     kinds: dict[str, ColumnKind] = {name: kind(name) for name in roles.features.values()}
-    if roles.kind in ("text", "pairs", "corpus"):
+    if roles.kind in ("text", "pairs", "questions", "corpus"):
         kinds = dict.fromkeys(kinds, "text")
     folder = raw.folder.with_name(f"{raw.folder.name}-derived") if raw.folder else None
     values = typed({name: raw.columns[name] for name in kinds}, kinds, folder)
@@ -199,7 +212,7 @@ def _typed(raw: Raw, roles: Roles, task: Task | None, kind: Any) -> tuple[dict[s
 
 
 def _target_kind(roles: Roles, task: Task | None, kind: Any) -> ColumnKind:
-    if roles.kind == "pairs":
+    if roles.kind in ("pairs", "questions"):
         return "text"
     if task == "regression":
         return "number"

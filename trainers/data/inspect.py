@@ -23,9 +23,9 @@ LABEL_KINDS = 1000
 class Guess:
     """What always answering the same scores on the validation part: the bar for every model."""
 
-    metric: str  # accuracy or mse
+    metric: str  # accuracy, mse or exact_match
     value: float
-    answer: str | float  # the majority class or the mean, of the training part
+    answer: str | float  # the majority class, the mean or the commonest answer, of the training part
     scores: Mapping[str, float]  # every metric of the task but its loss, whose unit is a family's own
 
 
@@ -93,8 +93,8 @@ def look(dataset: Dataset) -> Look:
 
 
 def trivial_guess(dataset: Dataset, part: Part = "validation") -> Guess | None:
-    """The score of the training part's majority class (accuracy) or mean (mse, in the target's own unit)
-    on a part; None where the task has no such guess."""
+    """The score of the training part's majority class (accuracy), mean (mse, in the target's own unit) or
+    commonest answer (exact_match) on a part; None where the task has no such guess."""
     rows, train = dataset.splits.get(part), dataset.splits.get("train")
     if dataset.target is None or rows is None or train is None or not len(rows) or not len(train):
         return None
@@ -105,6 +105,10 @@ def trivial_guess(dataset: Dataset, part: Part = "validation") -> Guess | None:
     if dataset.task == "regression":
         values = np.asarray(dataset.target.values, np.float64)
         return _scored(dataset, "mse", float(values[train].mean()), values[train], values[rows])
+    if dataset.task == "question-answering":
+        texts = np.array([str(value) for value in dataset.target.values], object)
+        commonest = Counter(texts[train].tolist()).most_common(1)[0][0]
+        return _scored(dataset, "exact_match", commonest, texts[train], texts[rows])
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainers.data.raw import Raw, check_names, nearest
+from trainers.data.raw import Pictures, Raw, check_names, nearest
 from trainers.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
 from trainers.errors import InputError
 
@@ -14,7 +14,12 @@ TARGETS = ("target", "label", "labels", "y", "class")
 INPUTS = ("input", "source", "src", "question", "prompt", "summary")
 REFERENCES = ("reference", "target", "tgt", "output", "answer", "response")
 TEXTS = ("text", "sentence", "review", "comment", "document", "body", "content")
-SINGLE = ("target", "text", "input", "reference", "group", "time", "image")
+QUESTIONS = ("question", "query")
+CONTEXTS = ("context", "passage", "paragraph")
+ANSWERS = ("answer", "answer_text")
+ANSWER_STARTS = ("answer_start", "answer_starts")
+ASKING = ("question", "context", "answer", "answer_start")
+SINGLE = ("target", "text", "input", "reference", *ASKING, "group", "time", "image")
 LISTS = ("features", "drop", "id")
 
 KindOf = Callable[[str], ColumnKind]
@@ -31,6 +36,10 @@ class Named:
     group: str | None = None
     time: str | None = None
     image: str | None = None
+    question: str | None = None
+    context: str | None = None
+    answer: str | None = None
+    answer_start: str | None = None
     features: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     id: tuple[str, ...] = ()
@@ -81,6 +90,7 @@ class Roles:
     target: str | None
     group: str | None = None
     time: str | None = None
+    answer_start: str | None = None
     notes: tuple[str, ...] = field(default=())
 
 
@@ -90,6 +100,8 @@ def roles_of(raw: Raw, named: Named, task: Task | None, kind_of: KindOf) -> Role
     Raises:
         InputError: what is asked for can't be made of these columns.
     """
+    if (asked := _questions(raw, named, task)) is not None:
+        return asked
     notes: list[str] = []
     target = _target(raw, named, task, notes)
     aside = {target, named.group, named.time, *named.drop, *named.id, named.reference}
@@ -110,6 +122,67 @@ def roles_of(raw: Raw, named: Named, task: Task | None, kind_of: KindOf) -> Role
             notes.append(f"column {column!r} decides the split and is not learned from")
     return Roles(
         kind=kind, features=features, target=target, group=named.group, time=named.time, notes=tuple(notes)
+    )
+
+
+def _questions(raw: Raw, named: Named, task: Task | None) -> Roles | None:
+    """Questions, contexts and answers, where the file names them or their names say so."""
+    given = [key for key in ASKING if getattr(named, key) is not None]
+    if task not in (None, "question-answering"):
+        if given:
+            do = "leave task out, or name columns that it reads"
+            found = f"task: {task} and columns.{given[0]}"
+            raise InputError(
+                "columns of questions are for task: question-answering", found, do,
+                key=("data", "columns", given[0]),
+            )  # fmt: skip
+        return None
+    meant = bool(given) or task is not None
+    others = (named.target, named.text, named.input, named.reference, named.image, *named.features)
+    if not meant and any(others):
+        return None
+    free = {n.lower(): n for n in raw.columns if n not in (*named.drop, *named.id, named.time)}
+
+    def column(name: str | None, known: tuple[str, ...]) -> str | None:
+        return name or next((free[word] for word in known if word in free), None)
+
+    question, context = column(named.question, QUESTIONS), column(named.context, CONTEXTS)
+    answer = column(named.answer or named.target, ANSWERS)
+    if question is None or context is None or answer is None:
+        if not meant:
+            return None
+        do = "name them under data.columns: {question: …, context: …, answer: …}"
+        found = f"columns {', '.join(raw.columns)}"
+        must = "question answering needs columns of questions, contexts and answers"
+        raise InputError(must, found, do, key=("data", "columns"))
+    start = column(named.answer_start, ANSWER_STARTS)
+    return _asked(raw, named, (question, context, answer, start), meant)
+
+
+def _asked(raw: Raw, named: Named, columns: tuple[str, str, str, str | None], meant: bool) -> Roles:
+    question, context, answer, start = columns
+    if len({question, context, answer}) < 3:
+        found = f"question {question!r}, context {context!r}, answer {answer!r}"
+        raise InputError("question, context and answer must be three columns", found, key=("data", "columns"))
+    pictures = next((c for c in columns if c and isinstance(raw.columns[c], Pictures)), None)
+    if pictures is not None:
+        found = f"images in column {pictures!r}"
+        raise InputError("question answering reads texts", found, key=("data", "columns"))
+    notes = []
+    if not meant:
+        notes.append(f"question answering: columns {question!r}, {context!r} and {answer!r}, by their names")
+    used = {*columns, named.group, named.time, *named.drop, *named.id}
+    others = [name for name in raw.columns if name not in used]
+    if others:
+        notes.append(f"questions are answered from their context alone, not from {', '.join(others)}")
+    return Roles(
+        kind="questions",
+        features={"question": question, "context": context},
+        target=answer,
+        group=named.group,
+        time=named.time,
+        answer_start=start,
+        notes=tuple(notes),
     )
 
 

@@ -1,11 +1,16 @@
-"""BERT and its like: a text (or, by `auto`, an image) to a class or a number.
+"""BERT and its like: a text (or, by `auto`, an image) to a class or a number, a question to its answer.
 
 J. Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding", NAACL
-2019 (arXiv 1810.04805), as transformers' models for classification.
+2019 (arXiv 1810.04805), as transformers' models for classification and for question answering.
 
 Shapes (B texts, L tokens, D width, K outputs):
 
     [CLS] pieces [SEP] [B, L] → encoder [B, L, D] → the first place's vector, tanh, dropout → linear [B, K]
+    [CLS] question [SEP] context [SEP] [B, L] → encoder [B, L, D] → linear [B, L, 2]: where the answer begins
+    and ends; the loss is the mean of both cross-entropies over the context and place 0, "not here" (4.2)
+
+A context that is too long for one reading is read in windows (`trainers.question_windows`): one drawn anew
+each time in training, all of them in use.
 
 Without `pretrained` and `auto` it is a small BERT with pieces of words fitted on the training split; with
 `masked_words` its first batches learn to find masked words again, in the sweep's own training texts.
@@ -32,6 +37,7 @@ from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, 
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.image_inputs import augment_images, images_from_user
 from trainers.lora import Lora, add_lora
+from trainers.question_arrays import LEAST_TOKENS, Limits, put_questions, questions_from_user
 from trainers.targets import output_size, write_target
 from trainers.token_arrays import texts_of
 from trainers.tokens import filled, token_count, whole_ids
@@ -41,8 +47,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.feed import Source
+    from trainers.samples import Sample
+
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "vocabulary", "lowercase"}
 CHUNK_ROWS = 2048
+TEXT_TOKENS, QUESTION_TOKENS = 128, 384  # BERT's authors read 384 of SQuAD at once
 
 
 class Masked(BaseModel):
@@ -67,7 +77,11 @@ class BertOptions(Options):
         sha256: what the pretrained weights must hash to.
         lora: low-rank adapters beside frozen weights.
         masked_words: pre-training on the training split's own texts.
-        max_tokens: texts are cut there.
+        max_tokens: texts are cut there, by default at 128; of questions, what is read at once of question and
+            context, by default 384.
+        stride: of questions: tokens from one window of a long context to the next.
+        max_context: of questions: contexts are cut there, and an answer beyond counts as never found.
+        max_answer: of questions: tokens of an answer at most.
         size: height and width of images, where the model does not say.
     """
 
@@ -75,17 +89,21 @@ class BertOptions(Options):
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     lora: Lora | None = None
     masked_words: Masked | None = None
-    max_tokens: int = Field(default=128, ge=3)
+    max_tokens: int | None = Field(default=None, ge=3)
+    stride: int = Field(default=128, ge=1)
+    max_context: int = Field(default=4096, ge=1)
+    max_answer: int = Field(default=30, ge=1)
     size: tuple[int, int] | None = None
 
 
 class Bert(Family):
-    """Classification (or regression) of texts by BERT, of texts and images by any model of transformers."""
+    """Classification, regression and question answering over texts by BERT, over texts and images by any
+    model of transformers."""
 
     name = "bert"
-    summary = "BERT, or any model of transformers, for classes and numbers (Devlin 2019)"
-    kinds = ("text", "image")
-    tasks = ("classification", "regression")
+    summary = "BERT, or any model of transformers, for classes, numbers and answers (Devlin 2019)"
+    kinds = ("text", "image", "questions")
+    tasks = ("classification", "regression", "question-answering")
     Options = BertOptions
     uses = ("dropout",)
     heavy = True
@@ -122,18 +140,24 @@ class Bert(Family):
         if dataset.kind == "image" and not self._model:
             do = "name one under options.auto or options.pretrained"
             raise InputError("images need a model that reads images", "a BERT", do, key=("options", "auto"))
-        if self.options.masked_words and (dataset.kind != "text" or self._model):
-            found = f"data of kind {dataset.kind}" if dataset.kind != "text" else "pretrained or auto"
+        if self.options.masked_words and (dataset.kind == "image" or self._model):
+            found = "data of kind image" if dataset.kind == "image" else "pretrained or auto"
             key = ("options", "masked_words")
             raise InputError("masked_words are for a BERT from scratch, over texts", found, key=key)
+        most = self.options.max_tokens
+        if dataset.kind == "questions" and most is not None and most < LEAST_TOKENS:
+            must = f"max_tokens must be {LEAST_TOKENS} at least, for question and context together"
+            raise InputError(must, str(most), key=("options", "max_tokens"))
 
     # -- data ----------------------------------------------------------------------------------------------
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Text: `inputs` int64 [N, L] and `mask` bool [N, L], true where there is text. Images: `inputs`
-        uint8 [N, H, W, C]."""
+        uint8 [N, H, W, C]. Questions: see `trainers.question_arrays.put_questions`."""
         config = hub.config_of(self._folder()) if self._model else None
-        state = {} if config is None else {"config": _plain(config)}
+        state = {} if config is None else {"config": hub.without_labels(config)}
+        if dataset.kind == "questions":
+            return {**state, **self._encode_questions(dataset, params, config, writer)}
         target = write_target(dataset, writer)
         if dataset.kind == "image":
             return {**state, **self._encode_images(dataset, writer), **target}
@@ -147,14 +171,9 @@ class Bert(Family):
         self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
     ) -> State:
         column, train = dataset.columns["text"], dataset.splits["train"]
-        if config is None:
-            pad, size = word_pieces.PAD, params["vocabulary"]
-            document = word_pieces.fit_word_pieces(
-                texts_of(column, train), size=size, lowercase=params["lowercase"]
-            )
-        else:
-            document, pad = hub.tokenizer_of(self._folder()), _pad_id(config)
-        length = _longest(document, texts_of(column, train), self.options.max_tokens)
+        document, pad = self._tokenizer(dataset, params, config)
+        most = self.options.max_tokens or TEXT_TOKENS
+        length = _longest(document, texts_of(column, train), most)
         inputs = writer.create("inputs", (dataset.rows, length), np.int64)
         mask = writer.create("mask", (dataset.rows, length), np.bool_)
         for start in range(0, dataset.rows, CHUNK_ROWS):
@@ -163,16 +182,42 @@ class Bert(Family):
             inputs[rows.start : rows.stop], mask[rows.start : rows.stop] = made["inputs"], made["mask"]
         return {"tokenizer": document, "length": length, "pad_id": pad}
 
+    def _encode_questions(
+        self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
+    ) -> State:
+        document, pad = self._tokenizer(dataset, params, config)
+        most = self.options.max_tokens or QUESTION_TOKENS
+        places = (config or {}).get("max_position_embeddings")
+        limits = Limits(
+            window=min(most, places) if isinstance(places, int) else most, context=self.options.max_context
+        )
+        made = put_questions(dataset, writer, document, limits)
+        own = {"tokenizer": document, "pad_id": pad, "max_answer": self.options.max_answer}
+        return {"task": "question-answering", **own, **made}
+
+    def _tokenizer(
+        self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None
+    ) -> tuple[str, int]:
+        """The tokenizer and its padding: the model's own, or fitted on all texts of the training split."""
+        if config is not None:
+            return hub.tokenizer_of(self._folder()), hub.pad_id(config)
+        train = dataset.splits["train"]
+        texts = (text for column in dataset.columns.values() for text in texts_of(column, train))
+        size, lowercase = params["vocabulary"], params["lowercase"]
+        return word_pieces.fit_word_pieces(texts, size=size, lowercase=lowercase), word_pieces.PAD
+
     def _encode_images(self, dataset: Dataset, writer: ArrayWriter) -> State:
         from trainers.data.images import decode
 
-        facts = _image_facts(self._folder(), self.options.size)
+        facts = hub.image_facts(self._folder(), self.options.size)
         size = (facts["shape"][0], facts["shape"][1])
         decode(dataset.columns["image"], writer, "inputs", size=size, channels=facts["shape"][2], fit="crop")
         return facts
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
-        """The column `text` or `image` as `encode` makes it."""
+        """The columns as `encode` makes them: `text`, `image`, or `question` and `context`."""
+        if "frame" in state:
+            return questions_from_user(rows, state)
         name = "image" if "shape" in state else "text"
         if first_missing(rows, [name]):
             raise InputError(f"rows must have a column {name}", f"columns {list(rows.columns)}")
@@ -185,13 +230,20 @@ class Bert(Family):
     # -- module --------------------------------------------------------------------------------------------
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
-        """transformers' model for classification, with adapters and a head for masked words if asked for."""
-        images = "shape" in state
-        config = {**(state.get("config") or _small(state, params)), "num_labels": output_size(state)}
+        """transformers' model for the task, with adapters and a head for masked words if asked for."""
+        images, questions = "shape" in state, "frame" in state
+        config = {**(state.get("config") or _small(state, params))}
+        config["num_labels"] = 2 if questions else output_size(state)
         if not images:
             config["pad_token_id"] = state["pad_id"]
-        auto = "AutoModelForImageClassification" if images else "AutoModelForSequenceClassification"
+        auto = "ImageClassification" if images else "SequenceClassification"
+        auto = f"AutoModelFor{'QuestionAnswering' if questions else auto}"
         module: Any = hub.module_of(auto, config, dropout=params["dropout"])
+        if questions:
+            from trainers.question_windows import QuestionReader
+
+            length, step = state["length"], self.options.stride
+            module.reader = QuestionReader(state["frame"], length=length, step=step, pad=state["pad_id"])
         if images:
             from trainers.layers import Pixels
 
@@ -224,23 +276,34 @@ class Bert(Family):
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
-        """Logits [B, K]; in pre-training the loss of the masked words."""
-        if "mask" not in batch:
+        """Logits [B, K], of questions log-probabilities of places [B, 1 + C, 2]; in pre-training the loss of
+        the masked words."""
+        if "question" not in batch and "mask" not in batch:
             pixels: Any = module.pixels
             return module(pixel_values=pixels(batch["inputs"])).logits
-        longest = max(int(batch["mask"].sum(dim=1).max()), 1)
-        ids, mask = batch["inputs"][:, :longest], batch["mask"][:, :longest].long()
         masked_words: Any = getattr(module, "masked_words", None)
         if masked_words is not None and masked_words.active:
             from trainers.masked_words import pretraining_loss
 
-            return {"masked_words": pretraining_loss(module, ids, mask)}
-        logits = module(input_ids=ids, attention_mask=mask).logits
+            return {"masked_words": pretraining_loss(module, *_read(module, batch))}
+        if "question" in batch:
+            reader: Any = module.reader
+            outputs = reader.scores(module, batch)
+        else:
+            ids, mask, _ = _read(module, batch)
+            outputs = module(input_ids=ids, attention_mask=mask).logits
         if masked_words is not None and module.training:
             from trainers.masked_words import unused
 
-            logits = logits + unused(masked_words)
-        return logits
+            outputs = outputs + unused(masked_words)
+        return outputs
+
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+        """The outputs; of questions beside the context that they are about."""
+        if "question" not in batch:
+            return self.outputs(module, batch)
+        scores = self.outputs(module, batch)
+        return {"scores": scores, "offsets": batch["offsets"], "text": batch["text"]}
 
     def loss(self, outputs: Any, batch: Batch, params: Params, state: State) -> torch.Tensor:
         """The task's; in pre-training that of the masked words."""
@@ -250,9 +313,32 @@ class Bert(Family):
         return super().loss(outputs, batch, params, state)
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        """Of images, as `trainers.augment` does it, which takes channels first."""
+        """Of images, as `trainers.augment` does it, which takes channels first; of questions the window that
+        is read, drawn anew."""
+        if "question" in batch:
+            from trainers.question_windows import drawn
+
+            return drawn(batch, params["augment"], generator)
         text = "mask" in batch
         return (super().augment if text else augment_images)(batch, params, generator)
+
+    def samples(
+        self, module: torch.nn.Module, source: Source, state: State, params: Params
+    ) -> Mapping[str, Sample]:
+        """Some questions with their answers; confusions of classes."""
+        if "frame" in state:
+            from trainers.text_samples import answered
+
+            return answered(self, module, source, state)
+        return super().samples(module, source, state, params)
+
+
+def _read(module: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+    """Ids and mask [B, L] without what lies beyond the longest text, and what else tells tokens apart."""
+    if "question" in batch:
+        return module.reader.read(module, batch)  # type: ignore[no-any-return]  # a QuestionReader
+    longest = max(int(batch["mask"].sum(dim=1).max()), 1)
+    return batch["inputs"][:, :longest], batch["mask"][:, :longest].long(), {}
 
 
 def _arrays(document: str, texts: list[str], length: int, pad: int) -> dict[str, Array]:
@@ -266,36 +352,6 @@ def _longest(document: str, texts: Iterator[str], most: int) -> int:
     while chunk := list(islice(texts, CHUNK_ROWS)):
         longest = max(longest, *map(len, whole_ids(document, chunk, most)))
     return longest
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the labels of another task."""
-    labels = ("id2label", "label2id", "num_labels", "problem_type")
-    return {name: value for name, value in config.items() if name not in labels}
-
-
-def _pad_id(config: Mapping[str, Any]) -> int:
-    for name in ("pad_token_id", "eos_token_id"):
-        if isinstance(config.get(name), int):
-            return int(config[name])
-    return 0
-
-
-def _image_facts(folder: Path, size: tuple[int, int] | None) -> State:
-    """Height, width, channels, and what the numbers are scaled by, as the model was trained."""
-    import json
-
-    config, path = hub.config_of(folder), folder / "preprocessor_config.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    side = config.get("image_size") or before.get("crop_size") or before.get("size") or 224
-    if isinstance(side, Mapping):
-        side = side.get("height") or side.get("shortest_edge") or 224
-    height, width = size or (side if isinstance(side, list) else (side, side))
-    channels = int(config.get("num_channels", 3))
-    moments = {
-        name: list(before.get(f"image_{name}") or [0.5] * channels)[:channels] for name in ("mean", "std")
-    }
-    return {"shape": [int(height), int(width), channels], "fit": "crop", **moments}
 
 
 def _head(module: Any) -> tuple[str, ...]:

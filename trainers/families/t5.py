@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.feed import Source
+    from trainers.samples import Sample
     from trainers.tasks import Updated
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "vocabulary"}
@@ -189,6 +191,14 @@ class T5(Family):
 
         one = super().to_user
         return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
+
+    def samples(
+        self, module: torch.nn.Module, source: Source, state: State, params: Params
+    ) -> Mapping[str, Sample]:
+        """Some pairs, and what the model writes for them."""
+        from trainers.text_samples import translated
+
+        return translated(self, module, source, state)
 
     def _source(self, module: Any, source: torch.Tensor) -> dict[str, torch.Tensor]:
         """The batch without what lies beyond its longest text, and what of it is text."""

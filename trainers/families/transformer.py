@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.feed import Source
+    from trainers.samples import Sample
     from trainers.tasks import Updated
 
 JUDGED_AT_ONCE = 1 << 24  # numbers of logits
@@ -271,6 +273,23 @@ class Transformer(Family):
             tokens = write(model, len(rows), how, marks, str(prompts.device))
             written[rows] = tokens.view(len(rows), how.outputs, -1)
         return written
+
+    def samples(
+        self, module: torch.nn.Module, source: Source, state: State, params: Params
+    ) -> Mapping[str, Sample]:
+        """Pairs with what was made of them, beginnings with what was written after them, or confusions."""
+        from trainers import text_samples
+
+        if state["task"] == "seq2seq":
+            return text_samples.translated(self, module, source, state)
+        if state["task"] != "language-model":
+            return super().samples(module, source, state, params)
+        how = self.options.generate
+        most = min(how.max_tokens, text_samples.CONTINUED_TOKENS)
+        how = how.model_copy(update={"outputs": 1, "max_tokens": most})
+        return text_samples.continued(
+            source, state, lambda prompts: self._continued(module, prompts, how)[:, 0]
+        )
 
 
 def _filled(document: str, texts: Iterator[str], length: int) -> Iterator[Array]:

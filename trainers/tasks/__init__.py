@@ -96,7 +96,7 @@ def rules_for(state: Mapping[str, Any]) -> TaskRules:
     `target_std`, numbers or lists (regression, where the target was scaled); `vocabulary`, a list of the
     tokens by id, or `tokenizer`, JSON of the tokenizers library, `target_` before either where the two
     sides differ, and `joiner` (what goes between tokens, default a blank); `features`, `shift`,
-    `factor` and `unit` (reconstruction).
+    `factor` and `unit` (reconstruction); `max_answer` (question answering).
 
     Raises:
         InputError: the state names no task that there are rules for.
@@ -118,6 +118,10 @@ def rules_for(state: Mapping[str, Any]) -> TaskRules:
         from trainers.tasks.seq2seq import Seq2Seq
 
         return Seq2Seq(state)
+    if task == "question-answering":
+        from trainers.tasks.question_answering import QuestionAnswering
+
+        return QuestionAnswering(state)
     if task == "generation":
         from trainers.tasks.generation import Generation
 

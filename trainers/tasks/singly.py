@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trainers.tasks.answers import IGNORED, tensor_of
 from trainers.tasks.classification import Classification
 from trainers.tasks.language import LanguageModel
+from trainers.tasks.question_answering import QuestionAnswering, scores_of_texts
 from trainers.tasks.reconstruction import Reconstruction, original
 from trainers.tasks.regression import Regression
 
@@ -73,6 +74,8 @@ def names_of(rules: TaskRules) -> tuple[str, ...]:
         return ("mae", "mse")
     if isinstance(rules, Reconstruction):
         return ("mse",)
+    if isinstance(rules, QuestionAnswering):
+        return ("exact_match", "f1")
     return ("loss",) if isinstance(rules, LanguageModel) else ()
 
 
@@ -86,6 +89,8 @@ def scores_of(rules: TaskRules, outputs: Any, batch: Mapping[str, torch.Tensor])
         made = tensor_of(outputs, "reconstruction").detach().double()
         error = (made - original(batch, rules.unit).reshape(made.shape).double()).square()
         return {"mse": error.flatten(1).mean(1)}
+    if isinstance(rules, QuestionAnswering):
+        return _answers(rules, outputs, batch)
     return _language(outputs, batch)
 
 
@@ -105,6 +110,17 @@ def _regression(
     error = tensor_of(outputs, "prediction").detach().double().reshape(target.shape) - target
     error = error * error.new_tensor(rules.std)
     return {"mae": error.abs().mean(1), "mse": error.square().mean(1)}
+
+
+def _answers(
+    rules: QuestionAnswering, outputs: Any, batch: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    import torch
+
+    exact, shared = scores_of_texts(outputs, batch, rules.longest)
+    device = batch["target"].device
+    named = {"exact_match": exact, "f1": shared}
+    return {name: torch.tensor(v, dtype=torch.float64, device=device) for name, v in named.items()}
 
 
 def _language(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

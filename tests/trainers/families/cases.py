@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +112,29 @@ def pairs() -> Dataset:
     sources[2] = ""
     source = Column(name="input", kind="text", values=sources)
     return made("pairs", "seq2seq", {"input": source}, target)
+
+
+def questions() -> Dataset:
+    """How many of a thing a box of some colour holds; the context tells of two or three boxes."""
+    draw = np.random.default_rng(0)
+    asked, told, answers, starts = [], [], [], []
+    for _ in range(ROWS):
+        boxes = list(draw.permutation(["red", "blue", "green"])[: int(draw.integers(2, 4))])
+        counts = [str(number) for number in draw.integers(10, 99, len(boxes))]
+        at = int(draw.integers(len(boxes)))
+        facts = [f"The {box} box holds {count} coins." for box, count in zip(boxes, counts, strict=True)]
+        asked.append(f"How many coins does the {boxes[at]} box hold?")
+        starts.append(len(" ".join(facts[:at])) + (at > 0) + len(f"The {boxes[at]} box holds "))
+        told.append(" ".join(facts))
+        answers.append(counts[at])
+    told[-1] += f" {RARE}"
+    columns = {
+        "question": Column(name="question", kind="text", values=asked),
+        "context": Column(name="context", kind="text", values=told),
+    }
+    target = Column(name="answer", kind="text", values=answers)
+    places = np.array(starts, np.int64)
+    return replace(made("questions", "question-answering", columns, target), answer_starts=places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,6 +282,13 @@ CASES = (
         name="bert",
         dataset=texts,
         params={**_ATTENTION, "learning_rate": 3e-3, "vocabulary": 300},
+        presets={},
+    ),
+    Case(
+        name="bert",
+        dataset=questions,
+        options={"max_tokens": 40, "stride": 8},
+        params={**_ATTENTION, "learning_rate": 1e-2, "vocabulary": 320},
         presets={},
     ),
 )

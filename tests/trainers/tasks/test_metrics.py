@@ -129,6 +129,7 @@ CASES: dict[str, Any] = {
         },
         {"target": half_of_them_right()},
     ),
+    "question-answering": lambda: (rules_for({"task": "question-answering"}), *asked(61)),
     "reconstruction": lambda: (
         rules_for({"task": "reconstruction"}),
         torch.randn(61, 3, 2, generator=torch.Generator().manual_seed(1)),
@@ -140,6 +141,19 @@ CASES: dict[str, Any] = {
 def half_of_them_right() -> torch.Tensor:
     right = tokens(61, 5, seed=5)
     return right.where(torch.arange(61)[:, None] % 2 == 0, right.roll(1, 0))
+
+
+def asked(rows: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Contexts of six words of one letter; the fourth of each four answers lies beyond what is kept."""
+    chance = torch.Generator().manual_seed(1)
+    scores = torch.randn(rows, 7, 2, generator=chance).log_softmax(1)
+    text = torch.tensor(list(b"u v w x y z"), dtype=torch.uint8).expand(rows, -1)
+    first = torch.arange(6)[:, None] * 2 + torch.tensor([0, 1])
+    place = torch.randint(1, 7, (rows, 1), generator=chance)
+    target = torch.cat([place, place, 2 * place - 2, 2 * place - 1], dim=1)
+    target[3::4] = torch.tensor([-100, -100, -1, -1])
+    offsets = first.int().expand(rows, -1, -1)
+    return scores, {"target": target, "text": text, "offsets": offsets}
 
 
 def tokens(rows: int, length: int, seed: int = 3) -> torch.Tensor:

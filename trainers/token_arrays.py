@@ -6,14 +6,17 @@ Shape legend: N rows of the data set, L tokens of the longest text that is kept 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from trainers.dataset import Column, Dataset
-from trainers.family import Array, ArrayWriter
+from trainers.family import Array, ArrayWriter, Batch
 from trainers.tokens import filled, in_chunks
 from trainers.words import PAD, UNKNOWN, as_text
+
+if TYPE_CHECKING:
+    import torch
 
 IGNORED = -100
 
@@ -73,3 +76,34 @@ def put_pairs(
         put_rows(writer, name, parts, dataset.rows, length)
         lengths.append(length)
     return lengths[0], lengths[1]
+
+
+def without_padding(batch: Batch) -> Batch:
+    """The batch with `target` [B, T] cut at its longest: a decoder's time goes by T, and most texts are a
+    fraction of the longest of all."""
+    longest = max(int((batch["target"] != IGNORED).sum(dim=1).max()), 1)
+    return {**batch, "target": batch["target"][:, :longest]}
+
+
+def windows(x_BL: torch.Tensor, context: int, fill: int) -> torch.Tensor:
+    """[B, L] as stretches one after another, [B * ceil(L / context), context]."""
+    from torch.nn import functional
+
+    lacking = -x_BL.shape[1] % context
+    return functional.pad(x_BL, (0, lacking), value=fill).reshape(-1, context)
+
+
+def stretch(batch: Batch, context: int, generator: torch.Generator) -> Batch:
+    """`context` tokens of each row from a place drawn anew; shorter rows as a whole."""
+    import torch
+    from torch.nn import functional
+
+    inputs, target = batch["inputs"], batch["target"]
+    lacking = max(0, context - inputs.shape[1])
+    inputs = functional.pad(inputs, (0, lacking), value=PAD)
+    target = functional.pad(target, (0, lacking), value=IGNORED)
+    beyond = ((target != IGNORED).sum(dim=1) - context).clamp(min=0)
+    drawn = torch.rand(len(inputs), generator=generator, device=inputs.device)
+    first = (drawn * (beyond + 1)).long()
+    places = first[:, None] + torch.arange(context, device=inputs.device)
+    return {**batch, "inputs": inputs.gather(1, places), "target": target.gather(1, places)}

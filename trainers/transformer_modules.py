@@ -1,4 +1,4 @@
-"""Transformers that read, that continue, and that answer a text with a text. Imports torch.
+"""Transformers that read a text or an image, that continue, and that answer with a text. Imports torch.
 
 Shape legend: B texts, L tokens, S tokens of a source, T tokens of a target, V tokens of the vocabulary,
 D width.
@@ -6,19 +6,21 @@ D width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from trainers.attention import Block, BlockShape, Cache, TokensAndPlaces, end_norm
+from trainers.attention import Block, BlockShape, Cache, TokensAndPlaces, end_norm, sinusoids
+from trainers.recurrent import RowSequence
 from trainers.tokens import BEGIN
 from trainers.words import PAD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """How token ids become vectors, and how many blocks follow."""
+    """How token ids become vectors, and how many blocks follow. `tokens` and `places` are those of texts."""
 
     tokens: int
     places: int
@@ -52,18 +54,47 @@ class Encoder(nn.Module):
         return self.norm(x), mask
 
 
-class Classifier(nn.Module):
-    """The mean of a text's vectors, dropout, one linear layer: [B, L] → [B, outputs]."""
+class RowEncoder(nn.Module):
+    """The rows of images, top to bottom, as `Encoder` reads tokens: bytes [B, H, W, C] → [B, H, D]."""
 
-    def __init__(self, reading: Reading, shape: BlockShape, outputs: int) -> None:
+    places: Tensor
+
+    def __init__(
+        self, reading: Reading, shape: BlockShape, image: Sequence[int], mean: list[float], std: list[float]
+    ) -> None:
         super().__init__()
-        self.encoder = Encoder(reading, shape)
+        height, width, channels = image
+        self.rows = RowSequence(mean, std)
+        self.project = nn.Linear(width * channels, shape.width)
+        if reading.learned_places:
+            self.places = nn.Parameter(torch.randn(height, shape.width) * 0.02)
+        else:
+            self.register_buffer("places", sinusoids(height, shape.width), persistent=False)
+        self.dropout = nn.Dropout(shape.dropout)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(reading.layers))
+        self.norm = end_norm(shape)
+
+    def forward(self, x_BHWC: Tensor) -> tuple[Tensor, Tensor]:
+        """All rows count: the mask [B, 1, 1, H] is true."""
+        rows_BHW, _ = self.rows(x_BHWC, None)
+        x = self.dropout(self.project(rows_BHW) + self.places)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x), torch.ones((len(x), 1, 1, x.shape[1]), dtype=torch.bool, device=x.device)
+
+
+class Classifier(nn.Module):
+    """The mean of a text's (or of an image's rows') vectors, dropout, one linear layer → [B, outputs]."""
+
+    def __init__(self, encoder: Encoder | RowEncoder, shape: BlockShape, outputs: int) -> None:
+        super().__init__()
+        self.encoder = encoder
         self.dropout = nn.Dropout(shape.dropout)
         self.head = nn.Linear(shape.width, outputs)
 
-    def forward(self, ids_BL: Tensor) -> Tensor:
-        """Logits, or numbers in regression."""
-        x_BLD, mask = self.encoder(ids_BL)
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Token ids [B, L] or bytes [B, H, W, C] to logits, or numbers in regression."""
+        x_BLD, mask = self.encoder(inputs)
         weight_BL1 = mask[:, 0, 0, :, None].to(x_BLD.dtype)
         mean_BD = (x_BLD * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1).clamp(min=1)
         answer: Tensor = self.head(self.dropout(mean_BD))

@@ -270,6 +270,8 @@ def _facts(raw: Raw, roles: Roles, rule: SplitRule, hashes: npt.NDArray[np.uint6
         time = np.asarray(
             typed({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[roles.time].values
         )
+    elif raw.kind == "corpus" and rule.by == "time":  # a text is read from its beginning to its end
+        time = np.arange(raw.rows, dtype=np.float64)
     return RowFacts(content=hashes, group=group, time=time, part=raw.part)
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 BatchSize = int | Literal["all"]
 SHARE_OF_FREE = 0.25  # of a GPU's free memory, when no budget is given
+POOL = 50  # batches whose examples are sorted by their length
+IGNORED = -100  # in a target: padding
+CHUNK_ROWS = 20_000  # looked at together
 
 
 class Batches:
@@ -60,6 +63,7 @@ class Batches:
         self.rows = torch.from_numpy(np.array(rows, np.int64))
         self._on_cpu, self._count = self.device.type == "cpu", len(rows)
         self._arrays = {name: torch.from_numpy(values) for name, values in encoded.arrays.items()}
+        self._lengths = self._held(encoded.state.get("alike_by")) if part == "train" else None
         self._whole: dict[str, torch.Tensor] | None = None
         self.resident = self.device.type == "cpu" or self._fits(budget_bytes)
         if self.resident and self.device.type != "cpu":
@@ -70,6 +74,15 @@ class Batches:
     def __len__(self) -> int:
         """n, the examples of the part."""
         return self._count
+
+    def _held(self, name: str | None) -> torch.Tensor | None:
+        """Of each example how much of that array is no padding, int64 [n]."""
+        import torch
+
+        if name is None:
+            return None
+        pieces = (self._arrays[name].index_select(0, rows) for rows in torch.split(self.rows, CHUNK_ROWS))
+        return torch.cat([(piece != IGNORED).sum(dim=1) for piece in pieces])
 
     def _fits(self, budget_bytes: int | None) -> bool:
         import torch
@@ -121,6 +134,9 @@ class Batches:
         batch is dealt out evenly, so stretches differ by one example at most; where it has fewer examples
         than there are ranks, the rest get its first one, with weight 0 (see `weight`).
 
+        Where the family's state names an array under `alike_by`, a shuffled batch holds examples of which
+        that array is alike in length, so that little of it is padding.
+
         Args:
             epoch: from 0 or 1, as the caller counts.
             seed: the attempt's.
@@ -133,6 +149,8 @@ class Batches:
         joint = self._joint(batch_size, world_size)
         whole = batch_size == "all"  # order means nothing to a sum over all, and the part's own needs no copy
         positions = self.epoch_order(epoch, seed, shuffle=shuffle and not whole)
+        if shuffle and not whole and self._lengths is not None:
+            positions = _alike(positions, self._lengths, joint)
         if self.resident and self.device.type != "cpu":
             positions = positions.to(self.device)
         for at in range(start * joint, len(self), joint):
@@ -190,6 +208,23 @@ class Batches:
         if self.device.type != "cuda":
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)
+
+
+def _alike(positions: torch.Tensor, lengths: torch.Tensor, size: int) -> torch.Tensor:
+    """The same positions, so that each `size` of them that follow one another are alike in length.
+
+    Sorted within pools alone, and batches stand in the random order of their first examples: the order of an
+    epoch stays one of chance. A short last batch keeps its examples.
+    """
+    import torch
+
+    place = torch.empty_like(positions)
+    place[positions] = torch.arange(len(positions))
+    batches = []
+    for pool in torch.split(positions[: len(positions) // size * size], POOL * size):
+        rows = pool[lengths[pool].argsort(stable=True)].view(-1, size)
+        batches.append(rows[place[rows[:, 0]].argsort()].flatten())
+    return torch.cat([*batches, positions[len(positions) // size * size :]])
 
 
 def _stretch(count: int, rank: int, world_size: int) -> tuple[int, int]:

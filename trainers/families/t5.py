@@ -27,7 +27,7 @@ from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, 
 from trainers.generation import Generate
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
 from trainers.lora import Lora, add_lora
-from trainers.token_arrays import put_pairs, texts_of, with_end
+from trainers.token_arrays import put_pairs, texts_of, with_end, without_padding
 from trainers.tokens import BEGIN, END, SPECIAL, filled, fit_tokens, token_count, token_ids
 from trainers.words import PAD, UNKNOWN, as_text
 
@@ -107,7 +107,8 @@ class T5(Family):
             pad=state["pad_id"],
             prefix=self.options.prefix,
         )
-        return {**state, "task": "seq2seq", "length": source, "target_length": target}
+        lengths = {"length": source, "target_length": target, "alike_by": "target"}
+        return {**state, "task": "seq2seq", **lengths}
 
     def _fitted(self, dataset: Dataset, params: Params) -> State:
         assert dataset.target is not None
@@ -166,11 +167,16 @@ class T5(Family):
         past = past.masked_fill(past < 0, config.pad_token_id)
         return module(**source, decoder_input_ids=past, use_cache=False).logits
 
+    def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+        """Without padding that no target of the batch needs."""
+        return super().augment(without_padding(batch), params, generator)
+
     def judge(self, module: torch.nn.Module, batch: Batch, metrics: Updated) -> None:
         """The loss of what it is shown, and the texts that it writes by itself."""
         longest = batch["target"].shape[1]
         how = self.options.generate.model_copy(update={"outputs": 1, "max_tokens": longest})
         tokens = self._written(module, batch["source"], how)[:, 0]
+        batch = without_padding(batch)
         metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""A Transformer that classifies a text, continues it, or answers it with another.
+"""A Transformer that classifies a text or an image, continues a text, or answers it with another.
 
 A. Vaswani et al., "Attention Is All You Need", 2017 (arXiv 1706.03762).
 
@@ -6,7 +6,8 @@ Shapes (B texts, L tokens, D width, V tokens of the vocabulary, K outputs):
 
     tokens [B, L] → E[token] * sqrt(D) + place [B, L, D]
     → blocks: softmax(Q K^T / sqrt(D / heads)) V in heads, then two dense layers, each added to its input
-    → text: mean over the words [B, D] → linear [B, K]
+    → text: mean over the words [B, D] → linear [B, K]; so are images [B, H, W, C], each row of pixels a token
+      by one linear layer [B, H, D]
     → corpus: each place sees those before it → E^T [B, L, V], the next token's logits
     → pairs: a second stack sees its own past and the first one's vectors → E^T [B, T, V]
 
@@ -26,11 +27,22 @@ from pydantic import Field
 
 from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
+from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
 from trainers.generation import Generate, Marks, numbered, write
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
+from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
 from trainers.targets import output_size, write_target
-from trainers.token_arrays import IGNORED, kept_length, put_pairs, put_rows, texts_of, with_end
+from trainers.token_arrays import (
+    IGNORED,
+    kept_length,
+    put_pairs,
+    put_rows,
+    stretch,
+    texts_of,
+    windows,
+    with_end,
+    without_padding,
+)
 from trainers.tokens import (
     BEGIN,
     END,
@@ -55,8 +67,8 @@ if TYPE_CHECKING:
 JUDGED_AT_ONCE = 1 << 24  # numbers of logits
 
 
-class TransformerOptions(Options):
-    """Fixed structure of a Transformer.
+class TransformerOptions(ImageOptions):
+    """Fixed structure of a Transformer; `size`, `color` and `fit` are those of images.
 
     Attributes:
         positions: of the tokens: sinusoids, or learned.
@@ -74,11 +86,11 @@ class TransformerOptions(Options):
 
 
 class Transformer(Family):
-    """Text classification, language models and text to text."""
+    """Classification of texts and images, language models and text to text."""
 
     name = "transformer"
-    summary = "attention over tokens: classifies, continues or answers a text (Vaswani 2017)"
-    kinds = ("corpus", "pairs", "text")
+    summary = "attention: classifies a text or an image, continues or answers texts (Vaswani 2017)"
+    kinds = ("corpus", "pairs", "text", "image")
     tasks = ("language-model", "seq2seq", "classification", "regression")
     Options = TransformerOptions
     uses = ("activation", "dropout")
@@ -109,7 +121,10 @@ class Transformer(Family):
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Text: `inputs` [N, L]. Corpus: `inputs` and `target`, the token after each, [N, L]. Pairs:
-        `source` [N, S] and `target` [N, T], each with its end. int64, padded with 0, targets with -100."""
+        `source` [N, S] and `target` [N, T], each with its end. int64, padded with 0, targets with -100.
+        Images: `inputs` uint8 [N, H, W, C]."""
+        if dataset.kind == "image":
+            return {**write_images(dataset, self.options, writer), **write_target(dataset, writer)}
         makers = {"corpus": self._encode_corpus, "pairs": self._encode_pairs, "text": self._encode_text}
         return makers[dataset.kind](dataset, params, writer)
 
@@ -148,6 +163,7 @@ class Transformer(Family):
             "target_length": lengths[1],
             "end_id": END,
             "special_ids": [UNKNOWN, BEGIN],
+            "alike_by": "target",
         }
 
     def _fitted(self, dataset: Dataset, columns: Sequence[Column], params: Params, unit: Unit) -> str:
@@ -165,11 +181,14 @@ class Transformer(Family):
         names = ("width", "heads", "feed_forward", "dropout", "activation", "norm_first")
         shape = BlockShape(**{name: params[name] for name in names})
         reading = modules.Reading(
-            tokens=token_count(state["tokenizer"]),
+            tokens=token_count(state["tokenizer"]) if "tokenizer" in state else 0,
             places=self.options.max_positions,
             learned_places=self.options.positions == "learned",
             layers=params["layers"],
         )
+        if "shape" in state:
+            rows = modules.RowEncoder(reading, shape, state["shape"], state["mean"], state["std"])
+            return modules.Classifier(rows, shape, output_size(state))
         longest = max(state.get("length", 1), state.get("target_length", 1))
         if state["task"] == "language-model":
             longest = params["context"]
@@ -182,7 +201,7 @@ class Transformer(Family):
             return modules.Continuation(reading, shape, params["context"])
         if state["task"] == "seq2seq":
             return modules.Answering(reading, shape, state["target_length"])
-        return modules.Classifier(reading, shape, output_size(state))
+        return modules.Classifier(modules.Encoder(reading, shape), shape, output_size(state))
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
         """Logits: [B, K] of a text, [B, L, V] of a corpus, [B, T, V] of pairs."""
@@ -192,13 +211,18 @@ class Transformer(Family):
         inputs = batch["inputs"]
         if context is None or inputs.shape[1] <= context:
             return module(inputs)
-        windows = module(_windows(inputs, context, PAD))
-        return windows.reshape(len(inputs), -1, windows.shape[-1])[:, : inputs.shape[1]]
+        found = module(windows(inputs, context, PAD))
+        return found.reshape(len(inputs), -1, found.shape[-1])[:, : inputs.shape[1]]
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        """Of a corpus: a stretch of `context` tokens drawn from each block."""
-        if "source" not in batch and batch["target"].dim() == 2:
-            return _stretch(batch, params["context"], generator)
+        """Of a corpus: a stretch of `context` tokens drawn from each block. Of pairs: without padding that
+        no target of the batch needs."""
+        if "source" in batch:
+            batch = without_padding(batch)
+        elif batch["target"].dim() == 2:
+            return stretch(batch, params["context"], generator)
+        elif batch["inputs"].dim() == 4:
+            return augment_images(batch, params, generator)
         return super().augment(batch, params, generator)
 
     def judge(self, module: Any, batch: Batch, metrics: Updated) -> None:
@@ -207,10 +231,11 @@ class Transformer(Family):
 
         if "source" in batch:
             tokens = self._written(module, batch["source"], self.options.generate, module.longest)[:, 0]
+            batch = without_padding(batch)
             metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
         elif batch["target"].dim() == 2:
-            inputs = _windows(batch["inputs"], module.context, PAD)
-            target = _windows(batch["target"], module.context, IGNORED)
+            inputs = windows(batch["inputs"], module.context, PAD)
+            target = windows(batch["target"], module.context, IGNORED)
             held = (target != IGNORED).any(dim=1).nonzero()[:, 0]
             size = max(1, JUDGED_AT_ONCE // (module.context * module.embedding.tokens.num_embeddings))
             for some in torch.split(held, size):
@@ -221,7 +246,10 @@ class Transformer(Family):
     # -- use -----------------------------------------------------------------------------------------------
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
-        """The column `text` (of pairs `input`) as `encode` makes it; of a corpus, prompts of any length."""
+        """The column `text` (of pairs `input`, of images `image`) as `encode` makes it; of a corpus, prompts
+        of any length."""
+        if "shape" in state:
+            return images_from_user(rows, state)
         pairs = state["task"] == "seq2seq"
         name = "input" if pairs else "text"
         if first_missing(rows, [name]):
@@ -295,27 +323,3 @@ class Transformer(Family):
 def _filled(document: str, texts: Iterator[str], length: int) -> Iterator[Array]:
     for ids in in_chunks(document, texts):
         yield filled([tokens or [UNKNOWN] for tokens in ids], length)
-
-
-def _windows(x_BL: torch.Tensor, context: int, fill: int) -> torch.Tensor:
-    """[B, L] as stretches one after another, [B * ceil(L / context), context]."""
-    from torch.nn import functional
-
-    lacking = -x_BL.shape[1] % context
-    return functional.pad(x_BL, (0, lacking), value=fill).reshape(-1, context)
-
-
-def _stretch(batch: Batch, context: int, generator: torch.Generator) -> Batch:
-    """`context` tokens of each row from a place drawn anew; shorter rows as a whole."""
-    import torch
-    from torch.nn import functional
-
-    inputs, target = batch["inputs"], batch["target"]
-    lacking = max(0, context - inputs.shape[1])
-    inputs = functional.pad(inputs, (0, lacking), value=PAD)
-    target = functional.pad(target, (0, lacking), value=IGNORED)
-    beyond = ((target != IGNORED).sum(dim=1) - context).clamp(min=0)
-    drawn = torch.rand(len(inputs), generator=generator, device=inputs.device)
-    first = (drawn * (beyond + 1)).long()
-    places = first[:, None] + torch.arange(context, device=inputs.device)
-    return {**batch, "inputs": inputs.gather(1, places), "target": target.gather(1, places)}

@@ -52,6 +52,23 @@ def test_an_epoch_sees_every_example_once_in_an_order_of_its_own() -> None:
     assert batches.steps(8) == len(first) == 13
 
 
+def test_texts_of_a_batch_are_alike_in_length() -> None:
+    lengths = np.random.default_rng(0).integers(1, 40, 1003)
+    target = np.where(np.arange(40) < lengths[:, None], 5, -100)
+    rows = np.arange(3, 1003)
+    encoded = Encoded(arrays={"target": target}, state={"alike_by": "target"}, splits={"train": rows})
+    batches = Batches(encoded, "train")
+    found = ordered(batches, batch_size=16)
+    assert sorted(flat(found)) == list(range(1000))
+    assert [len(batch) for batch in found] == 62 * [16] + [8]
+    spread = [np.ptp(lengths[3:][batch]) for batch in found[:-1]]
+    assert max(spread) < 8
+    firsts = [int(lengths[3:][batch[0]]) for batch in found]
+    assert firsts != sorted(firsts)
+    assert found != ordered(batches, batch_size=16, epoch=2)
+    assert found[5:] == ordered(batches, batch_size=16, start=5)
+
+
 def test_a_resumed_epoch_goes_on_where_it_stopped() -> None:
     batches = Batches(made(), "train")
     assert ordered(batches, start=5) == ordered(batches)[5:]

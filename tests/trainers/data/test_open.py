@@ -195,6 +195,14 @@ def test_text_is_cut_into_blocks_that_a_longer_text_keeps(opened: Open, tmp_path
     assert (after.row_hashes[: before.rows - 1] == before.row_hashes[:-1]).all()
 
 
+def test_the_end_of_a_text_can_be_held_out(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n\n".join(" ".join(sentences(3)) + f" {i}" for i in range(300)))
+    found = opened("text:a.txt", split={"train": 0.8, "validation": 0.1, "test": 0.1, "by": "time"})
+    order = np.concatenate([found.splits[part] for part in ("train", "validation", "test")])
+    assert order.tolist() == list(range(found.rows))
+    assert len(found.splits["test"]) == round(found.rows * 0.1)
+
+
 def test_hub_folder(opened: Open, tmp_path: Path) -> None:
     import datasets
 

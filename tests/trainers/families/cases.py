@@ -264,6 +264,7 @@ CASES = (
         params={**_ATTENTION, "learning_rate": 1e-2},
         presets={"small": (_CORPUS, 8 * 128 + 2 * (4 * 128 * 129 + 2 * 128 * 256 + 256 + 128 + 512) + 256)},
     ),
+    Case(name="transformer", dataset=images, params={**_ATTENTION, "learning_rate": 1e-2}, presets={}),
     Case(
         name="transformer",
         dataset=pairs,

@@ -187,9 +187,8 @@ class Sender:
     def _open(self) -> tuple[Runs, Projection]:
         if self._runs is not None and self._projection is not None:
             return self._runs, self._projection
-        self._reach()
         artifacts = self._home.artifacts
-        runs = Runs(self._tracking, self._outbox, self._sweep, artifacts)
+        runs = Runs(self._reach(), self._outbox, self._sweep, artifacts)
         if not runs.open():
             log.warning(
                 "tracking has lost this sweep (an empty or another database?): all of it is sent again"

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
 _VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
-_TRAINING_ONLY = {"pretrained", "freeze", "encoder", "encoder_sha256"}
+_TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
 
 RowHashes = npt.NDArray[np.uint64]
 

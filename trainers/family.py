@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from trainers.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
@@ -41,12 +41,14 @@ class Options(BaseModel):
 
     Attributes:
         pretrained: a safetensors file whose weights, by name and shape, the module starts from.
+        sha256: what the file (or files) of those weights must hash to.
         freeze: patterns of parameters' names (`encoder.*`) that training leaves as they are.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     pretrained: str | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     freeze: tuple[str, ...] = ()
 
 
@@ -192,7 +194,7 @@ class Family(ABC):
         from trainers.pretrained import freeze, load_pretrained
 
         if self.options.pretrained is not None:
-            load_pretrained(module, Path(self.options.pretrained))
+            load_pretrained(module, Path(self.options.pretrained), sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:

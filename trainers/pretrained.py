@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.errors import InputError
+from trainers.hub import check_hash
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +76,7 @@ def load_pretrained(
     prefix: str = "",
     into: str = "",
     leave: Sequence[str] = (),
+    sha256: str | None = None,
 ) -> list[str]:
     """Copies a file's weights into a module.
 
@@ -82,13 +84,16 @@ def load_pretrained(
         prefix: of the file's names; it is taken away, and names without it are passed over.
         into: put before what is left, to reach a part of the module (`blocks.`).
         leave: patterns of the module's names that need not be in the file (a new head), and stay as drawn.
+        sha256: what the file must hash to.
 
     Returns:
         The names that were taken, as the module calls them.
 
     Raises:
-        InputError: names every kind of misfit: missing, unknown, of another shape.
+        InputError: names every kind of misfit: missing, unknown, of another shape, another hash.
     """
+    if sha256 is not None and path.is_file():
+        check_hash([path], sha256)
     return _take(module, path, read_weights(path), prefix=prefix, into=into, leave=leave)
 
 

@@ -19,10 +19,10 @@ ROWS, BOXES = 4000, 4
 COLORS = ("red", "blue", "green", "yellow", "black", "white", "brown", "silver")
 ROOMS = ("kitchen", "cellar", "attic", "garden", "hall", "study", "garage", "nursery")
 OWNERS = ("Anna", "Bert", "Clara", "David", "Emma", "Frank", "Greta", "Henry")
-QUESTIONS = (
-    "How many coins does the {color} box hold?",
-    "Where does the {color} box stand?",
-    "Who owns the {color} box?",
+QUESTIONS = (  # of as many words: whoever reads by place alone has fewer places to learn
+    "How many coins has the {color} box?",
+    "In which room is the {color} box?",
+    "Who of them owns the {color} box?",
 )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,14 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.trainers.families.cases import Memory, images
-from trainers.dataset import Encoded
+from tests.trainers.families.cases import CASES, ROWS, Memory, images, made, pairs, questions
+from trainers.dataset import Column, Dataset, Encoded
 from trainers.errors import InputError
 from trainers.families.image_cnn import ImageCNN
+from trainers.family import Family
 from trainers.job import Goal, Job, Length
 from trainers.loop import train
+from trainers.registry import load
 from trainers.samples import confusion_picture, grid, samples_of_weights, write_samples
 
 SMALL = {"channels": [4], "dense": [8], "dropout": 0.5}
@@ -134,3 +138,48 @@ def test_a_grid_has_every_image_whole() -> None:
     assert sheet.shape == (2 * 48 + 2, 3 * 48 + 4, 3)
     assert [int(sheet[0, 0, 0]), int(sheet[0, 50, 0]), int(sheet[50, 50, 0])] == [0, 1, 4]
     assert (sheet[50:, 100:] == 255).all()
+
+
+def shown_by(name: str, dataset: Dataset, options: dict[str, Any]) -> str:
+    """What a fresh model of the family shows, as its one text."""
+    case = next(case for case in CASES if case.name == name)
+    family = load(name)(options)  # type: ignore[call-arg]  # a class
+    assert isinstance(family, Family)
+    params, memory = family.complete({**case.params, "vocabulary": 320}), Memory()
+    state = json.loads(json.dumps(family.encode(dataset, params, memory)))
+    encoded = Encoded(arrays=memory.arrays, state=state, splits=dataset.splits)
+    weights = family.build(state, params).state_dict()
+    ((label, text),) = samples_of_weights(family, encoded, params, weights, "cpu").items()
+    return f"{label}\n{text}"
+
+
+@pytest.mark.parametrize("name", ["transformer", "t5"])
+def test_models_of_pairs_show_inputs_references_and_outputs(name: str) -> None:
+    label, head, *rows = shown_by(name, pairs(), {"generate": {"max_tokens": 3}}).splitlines()
+    assert (label, head.split("\t")) == ("texts", ["input", "reference", "output"])
+    source, target = pairs().columns["input"].values, pairs().target
+    assert target is not None
+    held = pairs().splits["validation"][:10]
+    shown = [row.split("\t") for row in rows]
+    assert [columns[1] for columns in shown] == [target.values[row] for row in held]
+    # cut where the longest source of training ends
+    assert all(source[row].startswith(columns[0]) for row, columns in zip(held, shown, strict=True))
+    assert all(columns[0] for columns in shown)
+
+
+def test_a_language_model_shows_how_it_goes_on() -> None:
+    column = Column(name="text", kind="text", values=["abcd" * 20] * ROWS)
+    corpus = made("corpus", "language-model", {"text": column}, None)
+    label, *rest = shown_by("transformer", corpus, {"generate": {"max_tokens": 5}}).splitlines()
+    assert label == "continuations"
+    written = [line for line in rest if "[…]" in line and line.startswith("abcd")]
+    assert len(written) == 4
+    assert all(re.fullmatch(r"(abcd){8}\[…\][abcd]{5}", line) for line in written)
+
+
+def test_a_model_that_answers_shows_questions_and_answers() -> None:
+    label, head, *rows = shown_by("bert", questions(), {"max_tokens": 40}).splitlines()
+    assert (label, head.split("\t")) == ("answers", ["question", "reference", "answer", "score"])
+    assert len(rows) == 10
+    assert rows[0].split("\t")[1] == questions().target.values[60]  # type: ignore[union-attr]
+    assert "how many coins does the" in rows[0]

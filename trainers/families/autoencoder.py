@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 WHITE = 255.0
+_OF_CONVOLUTIONS = {"channels", "kernel", "padding", "pooling", "batch_norm"}
 
 
 class AutoencoderOptions(ImageOptions):
@@ -94,6 +95,11 @@ class Autoencoder(Family):
     }
 
     options: AutoencoderOptions
+
+    def known(self) -> dict[str, Hyperparameter]:
+        """Without the names of convolutions where there are none."""
+        unread = _OF_CONVOLUTIONS if self.options.structure == "dense" else set()
+        return {name: entry for name, entry in super().known().items() if name not in unread}
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: bytes, uint8 [N, H, W, C], or scaled numbers, float32 [N, F]; they are the target too."""

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from trainers.feed import Source
     from trainers.samples import Sample
 
-_STRUCTURE = {"width", "heads", "layers", "feed_forward", "vocabulary", "lowercase"}
+_STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary", "lowercase"}
 CHUNK_ROWS = 2048
 TEXT_TOKENS, QUESTION_TOKENS = 128, 384  # BERT's authors read 384 of SQuAD at once
 
@@ -74,7 +74,6 @@ class BertOptions(Options):
         pretrained: a folder of a model of transformers, or its name on the hub (`bert-base-uncased`); or a
             safetensors file of a module like this one.
         auto: the same for its configuration; weights are taken where there are any.
-        sha256: what the pretrained weights must hash to.
         lora: low-rank adapters beside frozen weights.
         masked_words: pre-training on the training split's own texts.
         max_tokens: texts are cut there, by default at 128; of questions, what is read at once of question and
@@ -86,7 +85,6 @@ class BertOptions(Options):
     """
 
     auto: str | None = None
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     lora: Lora | None = None
     masked_words: Masked | None = None
     max_tokens: int | None = Field(default=None, ge=3)
@@ -105,11 +103,12 @@ class Bert(Family):
     kinds = ("text", "image", "questions")
     tasks = ("classification", "regression", "question-answering")
     Options = BertOptions
-    uses = ("dropout",)
+    uses = ("activation", "dropout")
     heavy = True
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "learning_rate": replace(TRAINING["learning_rate"], default=3e-4),
         "dropout": replace(OPTIONAL["dropout"], default=0.1),
+        "activation": replace(OPTIONAL["activation"], default="gelu"),
         "width": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a token, a multiple of heads"),
         "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
         "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks"),
@@ -375,5 +374,6 @@ def _small(state: State, params: Params) -> dict[str, Any]:
         "num_hidden_layers": params["layers"],
         "num_attention_heads": params["heads"],
         "intermediate_size": params["feed_forward"],
+        "hidden_act": params["activation"],
         "max_position_embeddings": max(512, state["length"]),
     }

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from trainers.samples import Sample
     from trainers.tasks import Updated
 
-_STRUCTURE = {"width", "heads", "layers", "feed_forward", "vocabulary"}
+_STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary"}
 
 
 class T5Options(Options):
@@ -48,14 +48,12 @@ class T5Options(Options):
     Attributes:
         pretrained: a folder of transformers' T5, or its name on the hub (`t5-small`); or a safetensors file
             of a module like this one.
-        sha256: what the pretrained weights must hash to.
         lora: low-rank adapters beside frozen weights.
         prefix: put before each input (`translate English to German: `).
         max_tokens: inputs and targets are cut there.
         generate: how texts are written, in use and for the metrics that compare texts.
     """
 
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
     lora: Lora | None = None
     prefix: str = ""
     max_tokens: int = Field(default=128, ge=2)
@@ -70,7 +68,7 @@ class T5(Family):
     kinds = ("pairs",)
     tasks = ("seq2seq",)
     Options = T5Options
-    uses = ("dropout",)
+    uses = ("activation", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "dropout": replace(OPTIONAL["dropout"], default=0.1),
         "width": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a token, a multiple of heads"),
@@ -240,6 +238,7 @@ def _small(state: State, params: Params) -> dict[str, Any]:
         "d_model": width,
         "d_kv": width // heads,
         "d_ff": params["feed_forward"],
+        "feed_forward_proj": params["activation"],
         "num_layers": params["layers"],
         "num_heads": heads,
     }

@@ -66,7 +66,7 @@ class VGG16(Family):
     kinds = ("image",)
     tasks = ("classification", "regression")
     Options = VGGOptions
-    uses = ("dropout",)
+    uses = ("activation", "pooling", "dropout")
     heavy = True
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "dropout": replace(OPTIONAL["dropout"], default=0.5, doc="before the outputs"),
@@ -101,11 +101,14 @@ class VGG16(Family):
 
         from trainers.layers import Pixels, channels_last, dense
 
-        features = _features(self.options.narrow, self.options.batch_norm)
+        features = _features(
+            self.options.narrow, self.options.batch_norm, params["activation"], params["pooling"]
+        )
         height, width, _ = state["shape"]
         numbers = GROUPS[-1][-1] // self.options.narrow * (height // 32) * (width // 32)
         outputs = 1 if self.options.sigmoid else output_size(state)
-        head = dense([numbers, *params["dense"], outputs], activation="relu", dropout=params["dropout"])
+        widths, activation = [numbers, *params["dense"], outputs], params["activation"]
+        head = dense(widths, activation=activation, dropout=params["dropout"])
         pixels = Pixels(state["mean"], state["std"])
         parts = OrderedDict(pixels=pixels, features=features, flat=nn.Flatten(), head=head)
         return channels_last(nn.Sequential(parts))
@@ -123,7 +126,7 @@ class VGG16(Family):
             path = Path(self.options.pretrained)
             own = any(name.startswith("head.") for name in read_weights(path))
             part = "" if own else "features."
-            load_pretrained(module, path, prefix=part, into=part)
+            load_pretrained(module, path, prefix=part, into=part, sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
@@ -142,9 +145,11 @@ class VGG16(Family):
         return images_from_user(rows, state)
 
 
-def _features(narrow: int, batch_norm: bool) -> torch.nn.Sequential:
+def _features(narrow: int, batch_norm: bool, activation: str, pooling: str) -> torch.nn.Sequential:
     """torchvision's `features`, numbered as there."""
     from torch import nn
+
+    from trainers.layers import ACTIVATIONS
 
     layers: list[nn.Module] = []
     before = 3
@@ -153,9 +158,9 @@ def _features(narrow: int, batch_norm: bool) -> torch.nn.Sequential:
             after = filters // narrow
             layers.append(nn.Conv2d(before, after, 3, padding=1))
             layers += [nn.BatchNorm2d(after)] if batch_norm else []
-            layers.append(nn.ReLU(inplace=True))
+            layers.append(nn.ReLU(inplace=True) if activation == "relu" else ACTIVATIONS[activation]())
             before = after
-        layers.append(nn.MaxPool2d(2))
+        layers.append(nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2))
     for layer in layers:
         if isinstance(layer, nn.Conv2d):  # from scratch thirteen layers learn nothing with torch's own
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

@@ -12,7 +12,7 @@ from benchmarks.promotions import simulated
 from flows.gates import bounds
 from flows.gates.comparing import compared, is_better
 from flows.gates.judging import Case, judge
-from flows.gates.scoring import Answers, Truth, Unreadable, all_metrics, metric, read_answers
+from flows.gates.scoring import Answers, Truth, Unreadable, all_metrics, guess, metric, read_answers
 from flows.gates.signatures import differences
 from flows.policy_schema import Policy
 
@@ -167,3 +167,17 @@ def test_signatures() -> None:
     assert differences(number, text) == ["takes text as double, not string"]
     assert differences(model(text["signature"]["inputs"], "[]"), text) == ["no longer gives label"]
     assert differences({}, text) == ["the challenger has no signature"]
+
+
+@pytest.mark.parametrize("name", ["exact_match", "f1"])
+def test_answers_to_questions_are_judged_as_squad_does(name: str) -> None:
+    known = Truth(task="question-answering", values=["the red box", "Anna", "17", "17"] * 50)
+    frame = pd.DataFrame({"answer": ["Red box.", "Anna Berg", "7", "17"] * 50, "score": 0.5})
+    challenger = read_answers(frame, known)
+    assert all_metrics(known, challenger) == pytest.approx({"exact_match": 0.5, "f1": 2 / 3})
+    assert guess(known, "exact_match") == 0.5
+    worse = read_answers(frame.assign(answer=["Red box.", "", "", ""] * 50), known)
+    for one, other, verdict in ((challenger, worse, "passed"), (worse, challenger, "refused")):
+        case = Case(metric=name, truth=known, challenger=one, champion=other, signature=())
+        (found,) = [f for f in judge(Policy(), case).findings if f.gate == "better"]
+        assert found.verdict == verdict

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -209,8 +210,12 @@ class TestFamily:
         save_file(
             {n: t.contiguous().clone() for n, t in trained.state_dict().items()}, tmp_path / "w.safetensors"
         )
-        family = family_of(case, pretrained=str(tmp_path / "w.safetensors"))
+        path = tmp_path / "w.safetensors"
+        family = family_of(case, pretrained=str(path), sha256=sha256(path.read_bytes()).hexdigest())
         module = family.build(fitted.state, fitted.params)
+        other = family_of(case, pretrained=str(path), sha256="0" * 64)
+        with pytest.raises(InputError, match=r"must have the hash options\.sha256"):
+            other.start(module)
         family.start(module)
         for name, tensor in trained.state_dict().items():
             assert torch.equal(module.state_dict()[name], tensor), name

@@ -12,14 +12,17 @@ from typing import Any
 
 import pytest
 
+from flows.history import history
 from flows.policy_schema import Notify
 from flows.promotion import promoter
 from flows.promotion.notifying import ALLOWED, check_webhook, notify
 from flows.remove import remove
 from infra.errors import WrongInput
 from infra.registry.records import EXPERIMENT
+from infra.serving.registry import RegistrySource
 from tests.flows.conftest import Ended
 from tests.flows.promotion.conftest import Shop, ask_here
+from tests.flows.promotion.killed import state
 
 Velodrome = Callable[..., Ended]
 
@@ -121,6 +124,29 @@ def test_a_removed_sweep_leaves_what_the_history_leads_to(shop: Shop) -> None:
     runs = shop.registry.call("search_runs", [experiment.experiment_id])
     assert {run.info.lifecycle_stage for run in runs} == {"active"}
     assert len(runs) == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*inferred as AnyType")  # MLflow warns of its own type hints
+def test_mlflows_own_collector_leaves_the_history_and_its_versions(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even where somebody deleted the runs that the versions came from."""
+    from click.testing import CliRunner
+    from mlflow.cli import gc
+
+    for number, skill in enumerate((0.8, 0.95), start=1):
+        shop.promote(shop.sweep(f"s{number}", skill=skill, seed=number))
+    before = state(shop)
+    for version in shop.registry.versions("shop"):
+        shop.registry.call("delete_run", version.run_id)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.home.mlflow_uri)
+    ended = CliRunner().invoke(gc, ["--backend-store-uri", shop.home.mlflow_uri])
+    assert ended.exit_code == 0, ended.output
+    assert ended.output.count("permanently deleted") == 2
+    assert state(shop) == before
+    assert history("shop", verify=True, home=shop.home).verified
+    for number in (1, 2):
+        assert RegistrySource(shop.registry).fetch(f"shop/{number}", tmp_path / str(number)).bundle
 
 
 WEBHOOKS = {

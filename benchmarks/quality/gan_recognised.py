@@ -1,6 +1,6 @@
 """How many made digits a classifier recognises: those of which it is at least 90 % sure.
 
-    python benchmarks/quality/gan_recognised.py gan digits-tuned
+    python benchmarks/quality/gan_recognised.py gan digits-families
 
 Takes the best models of two finished sweeps, the generator's and the classifier's. Beside 1,000 made images
 it shows the classifier the real ones of the validation split, and those with their pixels in a random order:
@@ -48,7 +48,7 @@ def _answered(model: str, rows: Iterable[dict[str, Any]], path: Path) -> list[di
 
 def _tell(kind: str, rows: list[dict[str, Any]]) -> None:
     sure = [row for row in rows if max(v for k, v in row.items() if k.startswith("p_")) >= SURE]
-    digits = sorted(Counter(str(row["label"]) for row in sure).items())
+    digits = sorted(Counter(str(row["prediction"]) for row in sure).items())
     print(f"{kind:12} {len(sure) / len(rows):.1%} of {len(rows)} recognised: {dict(digits)}")
 
 

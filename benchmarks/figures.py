@@ -108,7 +108,9 @@ def machine() -> str:
     sum(map(abs, range(1_000_000)))
     pace_ms = 1e3 * (time.perf_counter() - began)
     when = time.strftime("%Y-%m-%d %H:%M")
-    return f"{os.cpu_count()} cores, load {load:.1f}, a million calls take {pace_ms:.0f} ms, at the end, {when}"
+    return (
+        f"{os.cpu_count()} cores, load {load:.1f}, a million calls take {pace_ms:.0f} ms, at the end, {when}"
+    )
 
 
 def _short(value: float) -> str:

@@ -168,6 +168,8 @@ class Stepper:
         # one look at the device for all: the losses and the gradients
         bad = any_bad(gradients, self._ones)
         *self._values, found = torch.cat([*self._losses, bad]).tolist()
+        if not all(map(math.isfinite, self._values)):  # with gradients that may well be finite
+            found = 1.0
         if self._sharded:  # another rank's part may be what is not finite
             (found,) = self._crew.total(found)
         if found:

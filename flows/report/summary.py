@@ -102,5 +102,7 @@ def _pruning(material: Material) -> list[Tile]:
 
 def _test(material: Material) -> Tile:
     count = len(material.test_reads)
-    about = "the search never sees the test split" if not count else "by confirm and promote; the search never does"
+    about = (
+        "by confirm and promote; the search never does" if count else "the search never sees the test split"
+    )
     return Tile(title="test split read", value="never" if not count else times(count), about=about)

@@ -38,6 +38,7 @@ STOP_LIMIT_S = 25.0
 ANSWER_LIMIT_S = 120.0
 RUNS_END_S = 15.0
 HURRIED_ANSWER_S = 1.0
+CONTROLLER_END_S = 5.0  # an instant where a core is free; too short, and Ray ends this process with status 1
 MOST_RUN_DEATHS = 3
 MOST_START_FAILURES = 3
 
@@ -368,8 +369,8 @@ class _Driver:
             self._join(RUNS_END_S)
         if any(run.alive for run in self._runs):
             with contextlib.suppress(VelodromeError):
-                self._ask("end_runs", limit_s=HURRIED_ANSWER_S)
-            self._join(HURRIED_ANSWER_S)
+                self._ask("end_runs", limit_s=CONTROLLER_END_S)
+            self._join(CONTROLLER_END_S)
 
     def _join(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from flows.cli import changing, installation, promoting, reading, running, using
 from flows.cli.boundary import leave, status_of, terminable
-from infra.errors import HeadGone, WrongInput
+from infra.errors import HeadGone, Interrupted, WrongInput
 
 # click's own tree of errors, wherever this version of typer keeps it
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -58,7 +58,7 @@ class Commands(TyperGroup):
             raise typer.Exit(status_of(KeyboardInterrupt())) from None
         except _CLICK_ERROR as error:
             raise typer.Exit(status_of(_as_wrong_input(error))) from None
-        except HeadGone as error:
+        except (HeadGone, Interrupted) as error:  # who interrupts waits: all is closed by now
             leave(status_of(error))
         except BaseException as error:  # the boundary: every exception becomes a block and a status here
             raise typer.Exit(status_of(error)) from None

@@ -162,6 +162,7 @@ def raising(monkeypatch, error):
 )
 def test_errors_are_one_block_with_their_status(velodrome, monkeypatch, error, status):
     raising(monkeypatch, error)
+    monkeypatch.setattr(os, "_exit", sys.exit)  # how an interrupted command ends: this process is the tests'
     ended = velodrome("status")
     assert ended.status == status
     assert ended.out == ""

@@ -5,7 +5,7 @@
 Sides: the bare loop in one process a core, plain Optuna in one process a core, Tune with OptunaSearch on
 functions with `reuse_actors`, Ray's documented Tune with one `TorchTrainer.fit()` a trial (8 of its trials
 measured, the rest extrapolated from their pace), and lanes with tracking on. Every side takes the same steps
-on one thread; the bare loop runs before and after the others, since a machine's pace changes.
+on one thread; the bare loop runs first, and right before and after lanes, since a machine's pace changes.
 
 "Steady" is from the first trial's beginning to the last one's end, "cold" the whole command. Bars: efficiency
 (bare / lanes, steady) 0.97, 0.92, 0.65 for trials of 10, 1, 0.1 s; for 64 trials of 1 s also cold.
@@ -41,12 +41,21 @@ def extrapolated(measured: Timing, trials: int) -> Timing:
     )
 
 
+def beside_bare(sides: list[str]) -> list[str]:
+    """The sides in their order, the bare loop also right before and after lanes: minutes later a shared
+    machine has another pace."""
+    order: list[str] = []
+    for side in sides:
+        order += ["bare", side] if side == "lanes" and order[-1:] != ["bare"] else [side]
+    return [*order, "bare"]
+
+
 def measure(figures: Figures, sides: list[str], options: object, steps: int) -> dict[str, Timing]:
     """Every side's times."""
     trials, lanes, limit_s = options.trials, options.lanes, options.limit  # type: ignore[attr-defined]
     found: dict[str, Timing] = {}
     bares: list[float] = []
-    for side in [*sides, "bare"]:
+    for side in beside_bare(sides):
         if side == "trainer":
             measured = run(side, min(trials, TRAINER_TRIALS), steps, lanes, limit_s)
             took, note = extrapolated(measured, trials), f"{measured.trials} measured, the rest extrapolated"
@@ -58,9 +67,9 @@ def measure(figures: Figures, sides: list[str], options: object, steps: int) -> 
         found[side] = took
         figures.add(f"{side}: steady", took.steady, "s", note=note)
         figures.add(f"{side}: cold", took.cold, "s", note=note)
-    plain = statistics.mean(bares)
     for side in sides:
         if side != "bare":
+            plain = statistics.mean(bares[-2:] if side == "lanes" else bares)
             bar = EFFICIENCY.get(options.seconds) if side == "lanes" else None  # type: ignore[attr-defined]
             figures.add(
                 f"{side}: efficiency (bare / {side}, steady)", plain / found[side].steady, at_least=bar

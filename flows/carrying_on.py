@@ -202,7 +202,8 @@ def _showing(
 def _message(standing: Standing) -> str:
     if standing.stopping:
         return f"stopping: {standing.stopping}"
-    return "" if standing.lanes or standing.state != "running" else "waiting for a lane"
+    waits = standing.wanted and not standing.lanes and standing.state == "running"
+    return "waiting for a lane" if waits else ""
 
 
 @contextmanager

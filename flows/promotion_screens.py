@@ -119,10 +119,8 @@ def print_history(console: Console, result: History) -> None:
     if result.state != "settled":
         console.print(Text(f"  {_state(result)}", style="red"), soft_wrap=True)
     if result.verified:
-        console.print(
-            Text(f"  {len(entries)} entries hold together; anchor {result.last_hash}", style="green"),
-            soft_wrap=True,
-        )
+        holds = "1 entry holds" if len(entries) == 1 else f"{len(entries)} entries hold together"
+        console.print(Text(f"  {holds}; anchor {result.last_hash}", style="green"), soft_wrap=True)
 
 
 def _what(entry: Entry, result: History) -> str:

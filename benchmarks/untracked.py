@@ -23,7 +23,7 @@ class NoSender:
     def wake(self) -> None:
         """Nobody rests."""
 
-    def drain(self, timeout_s: float) -> int:
+    def drain(self, timeout_s: float, *, while_it_moves: bool = False) -> int:
         """All is sent."""
         return 0
 

@@ -24,7 +24,7 @@ from benchmarks.figures import Figures, parser, say
 from benchmarks.sweeps import home, sweep
 from benchmarks.work import calibrate
 from infra.checkpoints import CheckpointStore
-from infra.coordinator.actor import ActorSettings, CoordinatorActor
+from infra.coordinator.actor import ActorSettings, actor_class
 from infra.coordinator.core import Coordinator
 from infra.lanes.hooks import AttemptHooks
 from infra.ledger.liveness import this_process
@@ -259,8 +259,7 @@ def measure_actor(figures: Figures, folder: Path, seconds: float) -> None:
             ledger_url=scene.url, sweep_id=scene.sweep_id, token=scene.token, role="search", lanes=LANES,
             resources={"noop": scene.spec.families[0].resources}, storage=str(folder),
         )  # fmt: skip
-        actor = ray.remote(concurrency_groups={"quick": 1})(CoordinatorActor).options(num_cpus=0)
-        handle = actor.remote(settings)
+        handle = actor_class().options(num_cpus=0).remote(settings)
         for number in range(LANES):
             ray.get(handle.enter.remote(hello(number)), timeout=CALL_LIMIT_S)
         _simulate(figures, handle, folder, seconds)

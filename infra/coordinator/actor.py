@@ -1,4 +1,4 @@
-"""The Ray actor around the coordinator's core: a lock, a clock that ticks, and the ledger's return.
+"""The Ray actor around the coordinator's core: whose turn it is, a clock that ticks, the ledger's return.
 
 Lanes call it from other processes; every method may be called twice, since Ray sends a call again when the
 actor had to be started anew.
@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import ray
 
 from infra.coordinator.core import Coordinator
+from infra.coordinator.turns import Asked, Turns
 from infra.errors import Fenced, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.lanes.memory_kills import KernelKills, ended_by_ray_for_memory
 from infra.ledger.liveness import process_started_at
@@ -36,6 +37,8 @@ STANDING_WAIT_S = 0.5
 EXIT_FENCED = 70
 
 Answer = TypeVar("Answer")
+Event = Callable[[Coordinator], Any]
+TOGETHER = 8  # calls that may wait at once and then share a commit
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +85,7 @@ class CoordinatorActor:
             Fenced: another driver owns the sweep by now.
         """
         self._settings = settings
-        self._lock = threading.RLock()
+        self._turns: Turns[Event] = Turns(self._answer_all)
         self._host = socket.gethostname()
         self._handles: dict[str, Any] = {}
         self._kernel_kills = KernelKills()
@@ -92,6 +95,7 @@ class CoordinatorActor:
         self._failure: Exception | None = None
         self._stood = Standing()
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+        self._ledger: Ledger | None = None
         self._core = self._build(same_driver=again)
         self._settle_due = threading.Event()
         self._settle_due.set()
@@ -150,45 +154,48 @@ class CoordinatorActor:
     @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
     def standing(self) -> Standing:
         """How the sweep stands; while the ledger is away, how it stood."""
-        if self._lock.acquire(timeout=STANDING_WAIT_S):
-            try:
+        with self._turns.between(STANDING_WAIT_S) as mine:
+            if mine:
                 core = self._core
                 self._stood = Standing(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
                     wanted=core.wanted,
                 )  # fmt: skip
-            finally:
-                self._lock.release()
         return replace(
             self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure
         )
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:
-        with self._lock:
-            try:
-                return self._tried(event)
-            except Fenced:
-                _log.warning("another driver owns this sweep by now")
-                os._exit(EXIT_FENCED)
-            except VelodromeError as error:
-                self._failure = error
-                raise
-            except Exception as error:  # a defect of ours: the driver must hear of it, whoever called
-                self._failure = RuntimeError(f"the coordinator failed\n{traceback.format_exc()}")
-                raise error
+        answer: Answer = self._turns.call(event)
+        return answer
 
-    def _tried(self, event: Callable[[Coordinator], Answer]) -> Answer:
+    def _answer_all(self, group: Sequence[Asked[Event]]) -> None:
+        try:
+            self._tried(group)
+        except Fenced:
+            _log.warning("another driver owns this sweep by now")
+            os._exit(EXIT_FENCED)
+        except VelodromeError as error:
+            self._failure = error
+            raise
+        except Exception as error:  # a defect of ours: the driver must hear of it, whoever called
+            self._failure = RuntimeError(f"the coordinator failed\n{traceback.format_exc()}")
+            raise error
+
+    def _tried(self, group: Sequence[Asked[Event]]) -> None:
         deadline = time.monotonic() + LEDGER_WAIT_S
         while True:
             try:
-                answer = event(self._core)
+                with self._core.together():
+                    for asked in group:
+                        asked.answer = asked.event(self._core)
                 self._away = ""
-                return answer
+                return
             except LedgerDamaged:  # that no waiting mends
                 raise
             except LedgerUnavailable as error:
                 # Memory may be ahead of the ledger now: begin again from what is durable. Every event
-                # is idempotent, so it is simply tried on the new core.
+                # is idempotent, so all of them are simply tried on the new core.
                 if time.monotonic() > deadline:
                     raise
                 if not self._away:
@@ -201,11 +208,13 @@ class CoordinatorActor:
         settings, deadline = self._settings, time.monotonic() + LEDGER_WAIT_S
         while True:
             try:
-                ledger = Ledger(settings.ledger_url)
+                if self._ledger is not None:
+                    self._ledger.close()  # its connections may be why
+                self._ledger = Ledger(settings.ledger_url)
                 return Coordinator(
-                    ledger,
+                    self._ledger,
                     settings.sweep_id,
-                    epoch=ledger.raise_epoch(settings.sweep_id, settings.token),
+                    epoch=self._ledger.raise_epoch(settings.sweep_id, settings.token),
                     role=settings.role,
                     lanes=settings.lanes,
                     resources=settings.resources,
@@ -230,9 +239,13 @@ class CoordinatorActor:
             time.sleep(TICK_S)
             self._kernel_kills.recent()
             self._call(lambda core: core.tick(self._alive))
-            for hello in self._core.take_lost_lanes():
+            # Between groups, where what memory says is in the ledger too.
+            with self._turns.between(LEDGER_WAIT_S) as mine:
+                lost = self._core.take_lost_lanes() if mine else []
+                dropped = self._core.take_dropped_models() if mine else []
+            for hello in lost:
                 self._end_process(hello)
-            for folder in self._core.take_dropped_models():
+            for folder in dropped:
                 shutil.rmtree(Path(self._settings.storage) / folder, ignore_errors=True)
 
     def _alive(self, hello: LaneHello) -> bool:
@@ -247,3 +260,8 @@ class CoordinatorActor:
             os.kill(hello.pid, signal.SIGKILL)
         elif (handle := self._handles.get(hello.lane)) is not None:
             ray.kill(handle)
+
+
+def actor_class() -> Any:
+    """The class that Ray makes an actor of."""
+    return ray.remote(max_concurrency=TOGETHER, concurrency_groups={"quick": 1})(CoordinatorActor)

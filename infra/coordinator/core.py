@@ -7,9 +7,10 @@ write fails the object must be thrown away and made again from the ledger: memor
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,6 +63,7 @@ class Coordinator:
             starved: whether a process that is gone was ended because memory ran out.
         """
         self._starved = starved
+        self._held = False
         self._ledger, self._epoch, self._role, self._lanes_planned = ledger, epoch, role, lanes
         self._clock, self._steady = clock, steady
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
@@ -405,7 +407,19 @@ class Coordinator:
         """What a worker of the trial gets: its family's resources, or what `retry` gave it."""
         return replace(self._resources[trial.family], **(trial.resources or {}))
 
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Events within the block are written as one batch at its end, and have happened then."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        self._commit()
+
     def _commit(self) -> None:
+        if self._held:
+            return
         batch = self._attempts.batch
         if self._studies is not None:
             batch.journal = self._studies.journal.take()

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from infra.coordinator.actor import ActorSettings, CoordinatorActor, Standing
+from infra.coordinator.actor import ActorSettings, Standing, actor_class
 from infra.coordinator.core import Coordinator
 from infra.errors import ClusterUnavailable, Fenced, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import nodes
@@ -228,8 +228,7 @@ class _Driver:
             "name": f"velodrome-coordinator-{uuid.uuid4().hex[:8]}",
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=here, soft=False),
         }
-        actor = ray.remote(concurrency_groups={"quick": 1})(CoordinatorActor)
-        return actor.options(**options).remote(settings)
+        return actor_class().options(**options).remote(settings)
 
     def _ask(self, method: str, *arguments: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
         from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError

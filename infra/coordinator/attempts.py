@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from infra.coordinator import policy
 from infra.coordinator.book import Book
-from infra.ledger.rows import TrialRow
+from infra.ledger.rows import TrialRow, shared_names
 from infra.ledger.store import Batch
 from infra.protocol import Ended, LaneHello, Report
 from infra.secrets import redact
@@ -81,7 +81,8 @@ class Attempts:
 
     def _take_one(self, running: Running, report: Report) -> None:
         trial, goal = running.trial, self._spec.objectives[0].metric
-        metrics = {name: value for name, value in report.metrics.items() if math.isfinite(value)}
+        known = shared_names(report.metrics)
+        metrics = {name: value for name, value in known.items() if math.isfinite(value)}
         running.reports[report.epoch] = metrics
         trial.epochs = max(trial.epochs, report.epoch)
         self.batch.event("reported", report.at, {"epoch": report.epoch, "metrics": metrics}, trial)
@@ -107,7 +108,7 @@ class Attempts:
             self._late(ended, lane)
             return
         trial = running.trial
-        trial.facts.update(ended.facts)
+        trial.facts.update(shared_names(ended.facts))
         if ended.outcome == "failed":
             self.fail(running, ended.reason, ended.detail)
         elif ended.outcome == "stopped":
@@ -116,7 +117,8 @@ class Attempts:
             found = ", ".join(map(repr, ended.objective)) or "no value"
             self.fail(running, "not-finite", f"the objective must be a finite number, but got {found}")
         else:
-            trial.metrics, trial.epoch, trial.model = dict(ended.metrics), ended.epoch, ended.model
+            trial.metrics = shared_names(ended.metrics)
+            trial.epoch, trial.model = ended.epoch, ended.model
             self._finish(running, ended.outcome, list(ended.objective) or None)
 
     def _late(self, ended: Ended, lane: str) -> None:

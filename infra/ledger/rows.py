@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,4 +151,12 @@ def trial_from_columns(columns: dict[str, Any]) -> TrialRow:
     values = {name: columns[name] for name in TrialRow.__dataclass_fields__}
     for name in JSON_COLUMNS:
         values[name] = None if values[name] is None else json.loads(values[name])
+        if isinstance(values[name], dict):
+            values[name] = shared_names(values[name])
     return TrialRow(**values)
+
+
+def shared_names(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with names that exist once in this process: each message and each row brings its own copies,
+    and a sweep of ten thousand trials keeps some of each."""
+    return {sys.intern(str(name)): value for name, value in found.items()}

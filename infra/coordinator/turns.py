@@ -19,7 +19,7 @@ class Asked(Generic[Event]):
 
     event: Event
     answer: Any = None
-    error: Exception | None = None
+    error: BaseException | None = None
     over: bool = False
 
 
@@ -40,7 +40,7 @@ class Turns(Generic[Event]):
         """The answer to one call, however many come with it.
 
         Raises:
-            Exception: what answering its group raised.
+            BaseException: what answering its group raised.
         """
         asked = Asked(event)
         self._waiting.append(asked)
@@ -54,7 +54,8 @@ class Turns(Generic[Event]):
     def _answer(self, group: Sequence[Asked[Event]]) -> None:
         try:
             self._answer_all(group)
-        except Exception as error:  # it belongs to the callers, each in a thread of its own
+        except BaseException as error:  # it belongs to the callers, each in a thread of its own; none may
+            # take the lack of an answer for one
             for asked in group:
                 asked.error = error
         finally:

@@ -23,6 +23,7 @@ from infra.protocol import Ended, Report, Work
 from tests.infra.conftest import GOAL, Bench, family, hello, score, sweep
 
 LANES, TRIALS = 8, 60
+WRONG: dict[str, type[BaseException]] = {"defect": ValueError, "exit": SystemExit}
 
 
 class Desk:
@@ -38,8 +39,8 @@ class Desk:
         assert self.open.wait(10)
         self.groups.append([asked.event for asked in group])
         for asked in group:
-            if asked.event == "defect":
-                raise ValueError("told to")
+            if asked.event in WRONG:
+                raise WRONG[asked.event]("told to")
             asked.answer = asked.event.upper()
 
 
@@ -71,14 +72,15 @@ def test_those_that_wait_at_once_are_answered_together() -> None:
     assert desk.groups == [["first"], ["a", "b", "c"]]
 
 
-def test_what_goes_wrong_is_told_to_each_of_a_group_and_to_nobody_after() -> None:
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_goes_wrong_is_told_to_each_of_a_group_and_to_nobody_after(wrong: str) -> None:
     desk = Desk()
     with ThreadPoolExecutor(4) as pool:
-        first, *calls = waiting(desk, pool, "a", "defect", "c")
+        first, *calls = waiting(desk, pool, "a", wrong, "c")
         desk.open.set()
         assert first.result(10) == "FIRST"
         for call in calls:
-            with pytest.raises(ValueError, match="told to"):
+            with pytest.raises(WRONG[wrong], match="told to"):
                 call.result(10)
     assert desk.turns.call("later") == "LATER"
 

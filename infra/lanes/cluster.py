@@ -7,7 +7,9 @@ import functools
 import logging
 import os
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -99,6 +101,7 @@ def _init(**options: object) -> None:
 
     # It announces the token that we chose; `doctor` tells of it.
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+    terminate = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **options)
     except Exception as error:
@@ -114,6 +117,10 @@ def _init(**options: object) -> None:
             if where != "local"
             else "see `velodrome doctor`",
         ) from error
+    finally:
+        # Ray takes SIGTERM for itself when it starts: a command would end with a status of Ray's.
+        if terminate is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, terminate)
 
 
 @contextlib.contextmanager

@@ -45,3 +45,23 @@ def test_a_defect_of_ours_stays_one(failing: Any, tmp_path: Path) -> None:
     failing(KeyError("no such option"))
     with pytest.raises(KeyError), connected(None, Home(tmp_path)):
         pass
+
+
+def test_ray_does_not_keep_the_signal_that_ends_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that systemd ends would end with a status of Ray's, told as a defect of ours."""
+    import signal
+
+    import ray
+
+    from infra.lanes import cluster as cluster_module
+
+    taken: list[object] = []
+
+    def init(**options: object) -> None:
+        taken.append(signal.signal(signal.SIGTERM, lambda number, frame: None))
+
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.getsignal(signal.SIGTERM)
+    cluster_module._init(address="local")
+    assert taken == [before]
+    assert signal.getsignal(signal.SIGTERM) is before

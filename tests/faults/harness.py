@@ -220,6 +220,15 @@ def ended(count: int) -> Callable[[list[TrialRow]], bool]:
     return lambda trials: sum(trial.ended for trial in trials) >= count
 
 
+def under_way(count: int) -> Callable[[list[TrialRow]], bool]:
+    """Whether so many trials have ended and another one runs.
+
+    After a stop that left nothing running this tells that the next command has begun to train; that so many
+    ended, the stop itself may have brought about, and a signal would then find a process that only starts.
+    """
+    return lambda trials: ended(count)(trials) and any(trial.state == "running" for trial in trials)
+
+
 def children(process: subprocess.Popen[str], title: str) -> list[psutil.Process]:
     """Processes below a command whose title holds a text (`CoordinatorActor`, `RayTrainWorker`)."""
     found = []

@@ -21,6 +21,7 @@ from tests.faults.harness import (
     left_behind,
     patient,
     table,
+    under_way,
     until,
 )
 from tests.faults.outcome import Outcome, Pace, case
@@ -199,7 +200,7 @@ def _checkpoint(stage: Stage, number: int) -> Loaded | None:
 
 def _sigterm(stage: Stage, reached: dict[int, int]) -> float:
     driver = stage.start("sweep", "told.yaml")
-    stage.wait_for("told", ended(2))
+    stage.wait_for("told", under_way(2))
     took_s = _stop_by(driver, signal.SIGTERM)
     assert driver.returncode == 143
     assert took_s < patient(30)
@@ -216,7 +217,7 @@ def _sigterm(stage: Stage, reached: dict[int, int]) -> float:
 
 def _two_in_a_row(stage: Stage) -> float:
     driver = stage.start("sweep", "told.yaml")
-    stage.wait_for("told", ended(3))
+    stage.wait_for("told", under_way(3))
     os.killpg(driver.pid, signal.SIGINT)
     time.sleep(1)
     took_s = _stop_by(driver, signal.SIGINT)

@@ -15,18 +15,27 @@ FIRST_BATCH = 10
 LARGEST_GRID = 100_000
 
 
-def make_sampler(options: Mapping[str, Any], seed: int) -> optuna.samplers.BaseSampler:
+def make_sampler(
+    options: Mapping[str, Any], seed: int, common: optuna.search_space.IntersectionSearchSpace | None = None
+) -> optuna.samplers.BaseSampler:
     """A fresh sampler for one question; the points of `grid` and `qmc` come from `starting_point`.
 
     Made anew for each trial, since a sampler's random state is not in the study: with the seed of the trial
     the answer depends on the study's content alone, also after a crash.
+
+    Args:
+        common: what all finished trials of the study have in common, which a fresh sampler would find out by
+            going through every one of them; its own kind, with pruned trials, is `tpe`'s.
     """
     from optuna import samplers
 
     rest = {key: value for key, value in options.items() if key not in {"name", "points"}}
     match options["name"]:
         case "tpe":
-            return samplers.TPESampler(seed=seed, **{"n_startup_trials": 5, **rest})
+            sampler = samplers.TPESampler(seed=seed, **{"n_startup_trials": 5, **rest})
+            if common is not None:
+                sampler._search_space = common
+            return sampler
         case "gp":
             return samplers.GPSampler(seed=seed, **rest)
         case _:

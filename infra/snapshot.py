@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from infra.ledger.rows import TrialRow
 from infra.ranking import best
@@ -18,7 +17,6 @@ class BestSoFar:
 
     number: int
     values: tuple[float, ...]
-    params: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +130,7 @@ def _family_of(family: FamilySpec, trials: list[TrialRow], spec: SweepSpec, role
         pruned=counts["pruned"],
         failed=counts["failed"],
         total=max(family.trials, len(trials)) if role == "search" else len(trials),
-        best=None
-        if found is None
-        else BestSoFar(number=found.number, values=tuple(found.objective or ()), params=found.params),
+        best=None if found is None else BestSoFar(number=found.number, values=tuple(found.objective or ())),
     )
 
 

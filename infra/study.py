@@ -87,6 +87,10 @@ class Studies:
         if len(spec.objectives) > 1:
             self._pruned = set()
         self._spaces = {family.name: Space.from_json(family.space) for family in spec.families}
+        self._common = {
+            family.name: optuna.search_space.IntersectionSearchSpace(include_pruned=True)
+            for family in spec.families
+        }
         self._running: dict[tuple[str, int], tuple[int, optuna.trial.Trial]] = {}
         self._seen: dict[Any, Any] = {}  # distributions, each once
         for study in self._studies.values():
@@ -107,7 +111,8 @@ class Studies:
     def ask(self, family: FamilySpec, number: int, lanes: int) -> tuple[int, dict[str, Any]]:
         """A new trial: Optuna's number and the parameters."""
         study = self._studies[family.name]
-        study.sampler = make_sampler(family.sampler, derived_seed(self._spec.seed, family.name, number))
+        seed = derived_seed(self._spec.seed, family.name, number)
+        study.sampler = make_sampler(family.sampler, seed, self._common[family.name])
         space = self._spaces[family.name]
         point = starting_point(family, self._spec.seed, number, lanes)
         fixed = {} if point is None else {"fixed_params": space.encode(point)}

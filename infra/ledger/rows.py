@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from infra.spec import SweepSpec
@@ -76,6 +76,18 @@ class TrialRow:
     def ended(self) -> bool:
         """Whether the trial has its final state."""
         return self.state in TERMINAL
+
+
+_NOTHING: dict[str, Any] = {}  # one for all that keep nothing: thousands of empty ones are a mebibyte
+
+
+def without_measurements(trial: TrialRow, *, params: bool = True) -> TrialRow:
+    """A copy for who keeps thousands of them, to be read only: without `metrics` and `facts`.
+
+    Args:
+        params: whether the parameters are kept.
+    """
+    return replace(trial, metrics=_NOTHING, facts=_NOTHING, params=trial.params if params else _NOTHING)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from infra.ledger.rows import EventRow, SweepRow, TrialRow
+from infra.ledger.rows import EventRow, SweepRow, TrialRow, without_measurements
 from infra.spec import FamilySpec
 from infra.tracking.client import Missing, Rejected, Tracking
 from infra.tracking.notes import note, run_link, trials_link
@@ -130,7 +130,7 @@ class Projection:
         seq, epoch = max([sent.seq, *(e.seq for e in events)]), max([sent.epoch, *map(_epoch, reported)])
         self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
         if trial.ended and trial.key in self.trials:  # what was measured is sent: thousands of trials stay
-            self.trials[trial.key] = replace(trial, metrics={}, facts={})
+            self.trials[trial.key] = without_measurements(trial)
 
     def _ensure_run(self, key: str, trial: TrialRow) -> tuple[bool, dict[str, str]]:
         """Whether the run was made just now, and the parameters to write into it."""

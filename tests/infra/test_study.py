@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from infra.study import Studies
+from search_spaces.space import Space
 from tests.infra.conftest import family, score, sweep
 
 TRIALS = 24
@@ -39,3 +40,32 @@ def test_whichever_thread_asks_and_however_often_it_was_replayed_the_answer_is_t
     assert [asked(several, number, threads) for number in range(TRIALS)] == replayed
     for thread in threads:
         thread.shutdown()
+
+
+def test_what_trials_have_in_common_is_remembered_as_a_replay_finds_it() -> None:
+    """A parameter that only some trials have, pruned and failed ones among them, two running at a time."""
+    space = {
+        "x": {"type": "float", "low": 0.0, "high": 1.0},
+        "optimizer": {"type": "categorical", "choices": ["sgd", "adam"]},
+        "momentum": {"type": "float", "low": 0.0, "high": 0.9, "when": {"optimizer": "sgd"}},
+    }
+    noop = family(
+        trials=TRIALS,
+        sampler={"name": "tpe", "n_startup_trials": 4},
+        space=Space.from_mapping(space).to_json(),
+    )
+    spec = sweep(noop)
+    kept, records = Studies(spec, ()), list[str]()
+    going: list[tuple[int, float]] = []
+    ends = ("complete", "pruned", "failed", "complete")
+    for number in range(TRIALS):
+        fresh = Studies(spec, records)
+        study_number, params = kept.ask(noop, number, 1)
+        assert fresh.ask(noop, number, 1) == (study_number, params)
+        going.append((study_number, params["x"]))
+        if len(going) > 1:
+            ended, value = going.pop(number % 2)
+            kept.report("noop", ended, 1, value)
+            state = ends[number % len(ends)]
+            kept.tell("noop", ended, state, [value] if state == "complete" else None)
+        records += kept.journal.take()

@@ -1,6 +1,6 @@
 """What the coordinator costs: its core without Ray, its actor under 64 lanes, and its lanes while they train.
 
-    python benchmarks/coordinator.py [--parts core rate actor lanes] [--trials 2000] [--json coordinator.json]
+    python -m benchmarks.coordinator [--parts core rate actor lanes] [--trials 2000] [--json coordinator.json]
 
 `core`: a trial that trains nothing (ask, start, reports, finish, in a ledger on disk), at the beginning and
 at the end, with `random` and with ASHA. `rate`: reports committed a second, as heartbeats bring them.

@@ -1,6 +1,6 @@
 """One trial of a hundred million weights on the CPU: its memory, its checkpoints, and a kill in between.
 
-    python benchmarks/large.py [--weights 100000000] [--steps 4] [--limit-gib 4] [--json FILE]
+    python -m benchmarks.large [--weights 100000000] [--steps 4] [--limit-gib 4] [--json FILE]
 
 An `mlp` of three hidden layers on generated numbers, trained with Adam by a lane's own attempt in a process
 with a limit on its address space beyond what the libraries take. A checkpoint is written after each report;

@@ -2,7 +2,7 @@
 
 Made to cost little: a request is one write, an answer is read by its Content-Length. A process of its own:
 
-    python benchmarks/load.py --port 8000 --clients 64 --seconds 5 --body body.json
+    python -m benchmarks.load --port 8000 --clients 64 --seconds 5 --body body.json
 """
 
 from __future__ import annotations

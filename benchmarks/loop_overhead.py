@@ -1,6 +1,6 @@
 """What the training loop costs beside one written by hand, family by family: the same model, in turns.
 
-    python benchmarks/loop_overhead.py [--families image_cnn t5] [--rounds 9] [--json FILE]
+    python -m benchmarks.loop_overhead [--families image_cnn t5] [--rounds 9] [--json FILE]
 
 All sides train on the CPU with one thread, the same model, batches of 32, Adam and the loss. The hand-written
 loop is once the usual one (`torch.optim.Adam` as it comes) and once with `fused=True`, which the loop uses

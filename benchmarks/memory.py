@@ -1,6 +1,6 @@
 """What lanes keep in memory: after many trials, with data larger than their limit, and beside each other.
 
-    python benchmarks/memory.py [--parts trials stream shared] [--trials 200] [--json memory.json]
+    python -m benchmarks.memory [--parts trials stream shared] [--trials 200] [--json memory.json]
 
 `trials`: a lane's resident memory after 20 and after all trials of `image_cnn` on the digits, its own space.
 `stream`: one attempt on images that are larger than the memory it may have. Where this user may make a

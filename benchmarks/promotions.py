@@ -1,6 +1,6 @@
 """Simulated promotions on known truth: how often the champion moves to a model that is no better, or is.
 
-    python benchmarks/promotions.py --promotions 400 --examples 2000 --gain 0.03
+    python -m benchmarks.promotions --promotions 400 --examples 2000 --gain 0.03
 
 Answers are drawn, not trained: each of ten classes has the same share, and the two models share part of their
 luck, as models of one data set do. Half of the promotions are of a model exactly as good as the champion (the

@@ -1,6 +1,6 @@
 """Where designs bend: ten thousand trials in one sweep, through Ray, on two lanes.
 
-    python benchmarks/scale.py [--parts random asha tpe] [--trials 10000] [--json scale.json]
+    python -m benchmarks.scale [--parts random asha tpe] [--trials 10000] [--json scale.json]
 
 `random`: trials that do nothing, without pruner, tracking on: the cost of a trial at the end beside that at
 the beginning, the memory of driver and coordinator, how long MLflow takes for the rest, how long the ledger

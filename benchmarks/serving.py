@@ -1,6 +1,6 @@
 """`velodrome serve` beside `mlflow models serve`, with the same model, the same bodies and the same clients.
 
-    python benchmarks/serving.py --clients 1 8 64 --seconds 6
+    python -m benchmarks.serving --clients 1 8 64 --seconds 6
 
 Both servers run on loopback with one process that computes; only the one that is measured runs. Each number
 of clients is measured for so many seconds after a warm-up; the load comes from a process of its own

@@ -1,6 +1,6 @@
 """From the command to the first training step, beside a bare `ray.init` with one empty Ray Train fit.
 
-    python benchmarks/start.py [--rounds 3] [--lanes 2] [--json start.json]
+    python -m benchmarks.start [--rounds 3] [--lanes 2] [--json start.json]
 
 Both sides in turns, each from a process that does not exist yet to a worker in its function; medians.
 """

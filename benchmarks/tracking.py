@@ -1,6 +1,6 @@
 """Tracking's share of a sweep's wall time, the drain at the end counted: the same sweep with and without.
 
-    python benchmarks/tracking.py [--seconds 1 10] [--trials 64 12] [--rounds 2] [--json tracking.json]
+    python -m benchmarks.tracking [--seconds 1 10] [--trials 64 12] [--rounds 2] [--json tracking.json]
 
 Both sides take turns, and the shortest of each counts: a machine that others use only makes things longer.
 Wall time is from the first trial's beginning to the command's end. Lanes must not wait for tracking: what

@@ -1,6 +1,6 @@
 """The same trials by the ways that people run them today, and by lanes: cold and in steady state.
 
-    python benchmarks/ways.py [--seconds 1] [--trials 64] [--sides bare optuna tune trainer lanes]
+    python -m benchmarks.ways [--seconds 1] [--trials 64] [--sides bare optuna tune trainer lanes]
 
 Sides: the bare loop in one process a core, plain Optuna in one process a core, Tune with OptunaSearch on
 functions with `reuse_actors`, Ray's documented Tune with one `TorchTrainer.fit()` a trial (8 of its trials

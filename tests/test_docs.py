@@ -92,6 +92,18 @@ def test_the_files_behind_the_log_resolve(name: str, monkeypatch: pytest.MonkeyP
     assert resolve(ROOT / "benchmarks" / "quality" / name, monkeypatch).families
 
 
+@pytest.mark.parametrize("page", PAGES, ids=PAGE_NAMES)
+def test_benchmarks_are_started_as_they_can_be(page: Path) -> None:
+    """They import each other: by a file's path Python would not find the others."""
+    for named, path in re.findall(
+        r"python (?:-m benchmarks\.(\w+)|(benchmarks/[\w/]+\.py))", page.read_text()
+    ):
+        if named:
+            assert (ROOT / "benchmarks" / f"{named}.py").exists(), named
+        else:
+            assert "from benchmarks" not in (ROOT / path).read_text(), path
+
+
 def commands() -> dict[str, set[str]]:
     """Every command with its options."""
     found: Any = get_command(app)

@@ -65,7 +65,7 @@ def run(
         raise Interrupted(
             "the sweep ran until it was told to stop",
             f"signal {signal_number}",
-            f"`velodrome sweep` carries {sweep.label} on where it stopped",
+            f"`velodrome {'sweep' if role == 'search' else role}` carries {sweep.label} on where it stopped",
             signal=signal_number,
         )
     return Ended(state=state, unsent=unsent)

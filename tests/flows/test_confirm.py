@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from flows import carrying_on
 from flows import confirm as verb
 from flows.carrying_on import Ended
 from flows.confirmed import median_run
 from flows.naming import find
-from infra.errors import Refused, WrongInput
+from infra.errors import Interrupted, Refused, WrongInput
+from infra.lanes.driver import StopSignals
 from infra.ledger import views
 from infra.ledger.store import Batch
 from infra.scores import TEST_SCORES, read_scores, write_scores
@@ -219,3 +222,16 @@ def test_scores_that_were_tampered_with_are_not_read(tmp_path: Path):
     outside = trial_of("text_cnn", 0, "complete", facts={TEST_SCORES: "../elsewhere"})
     assert read_scores(tmp_path, outside) == {}
     assert read_scores(tmp_path, trial_of("text_cnn", 0, "complete")) == {}
+
+
+@pytest.mark.parametrize(
+    ("role", "command"), [("search", "velodrome sweep"), ("confirm", "velodrome confirm")]
+)
+def test_who_is_interrupted_hears_which_command_goes_on(home, monkeypatch, role, command):
+    write_sweep(home)
+    ledger, row = find("digits", home)
+    told = StopSignals(received=[signal.SIGINT, signal.SIGINT])
+    monkeypatch.setattr(carrying_on, "_drive", lambda *a: told)
+    with pytest.raises(Interrupted, match=f"`{command}` carries digits on"):
+        carrying_on.run(ledger, row, home, role=role)
+    ledger.close()

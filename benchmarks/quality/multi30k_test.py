@@ -1,4 +1,4 @@
-"""BLEU of a trained model in use over a file of pairs: what `velodrome predict` answers beside what was written.
+"""BLEU of a trained model in use on a file of pairs: what `velodrome predict` answers beside the references.
 
     python benchmarks/quality/multi30k_test.py MODEL /path/to/multi30k_en_de/test.csv
 

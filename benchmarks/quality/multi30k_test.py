@@ -27,7 +27,7 @@ def main(model: str, pairs: str) -> None:
         asked = Path(name) / "asked.jsonl"
         asked.write_text("".join(json.dumps({"source": row["source"]}) + "\n" for row in rows))
         lines = Path(velodrome.predict(model, asked).output).read_text().splitlines()
-    answers = [json.loads(line)["prediction"] for line in lines]
+    answers = [json.loads(line)["output"] for line in lines]
     score = BLEUScore()(answers, [[row["target"]] for row in rows])
     print(f"BLEU {100 * float(score):.2f} over {len(rows)} pairs")
     for row, answer in list(zip(rows, answers, strict=True))[:3]:

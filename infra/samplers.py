@@ -34,7 +34,7 @@ def make_sampler(
         case "tpe":
             sampler = samplers.TPESampler(seed=seed, **{"n_startup_trials": 5, **rest})
             if common is not None:
-                sampler._search_space = common
+                sampler._search_space = common  # Optuna has no public way to hand it over
             return sampler
         case "gp":
             return samplers.GPSampler(seed=seed, **rest)

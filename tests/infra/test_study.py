@@ -5,6 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
+from infra.samplers import make_sampler
 from infra.study import Studies
 from search_spaces.space import Space
 from tests.infra.conftest import family, score, sweep
@@ -42,8 +45,8 @@ def test_whichever_thread_asks_and_however_often_it_was_replayed_the_answer_is_t
         thread.shutdown()
 
 
-def test_what_trials_have_in_common_is_remembered_as_a_replay_finds_it() -> None:
-    """A parameter that only some trials have, pruned and failed ones among them, two running at a time."""
+def test_what_trials_have_in_common_is_remembered_as_optuna_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside samplers that look through all trials; what those share shrinks by pruned ones alone."""
     space = {
         "x": {"type": "float", "low": 0.0, "high": 1.0},
         "optimizer": {"type": "categorical", "choices": ["sgd", "adam"]},
@@ -51,21 +54,29 @@ def test_what_trials_have_in_common_is_remembered_as_a_replay_finds_it() -> None
     }
     noop = family(
         trials=TRIALS,
-        sampler={"name": "tpe", "n_startup_trials": 4},
+        sampler={"name": "tpe", "n_startup_trials": 3},
         space=Space.from_mapping(space).to_json(),
+        start_with=tuple({"x": x, "optimizer": "sgd", "momentum": x / 2} for x in (0.1, 0.4, 0.6, 0.9)),
     )
+    monkeypatch.setattr("infra.samplers.FIRST_BATCH", 0)  # TPE right after the known points
     spec = sweep(noop)
-    kept, records = Studies(spec, ()), list[str]()
-    going: list[tuple[int, float]] = []
-    ends = ("complete", "pruned", "failed", "complete")
+    kept, records, shared = Studies(spec, ()), list[str](), list[set[str]]()
+    going: list[tuple[int, dict[str, Any]]] = []
     for number in range(TRIALS):
         fresh = Studies(spec, records)
-        study_number, params = kept.ask(noop, number, 1)
-        assert fresh.ask(noop, number, 1) == (study_number, params)
-        going.append((study_number, params["x"]))
+        asked = kept.ask(noop, number, 0)
+        with monkeypatch.context() as plain:
+            plain.setattr(
+                "infra.study.make_sampler", lambda options, seed, common: make_sampler(options, seed)
+            )
+            assert fresh.ask(noop, number, 0) == asked
+        shared.append(set(kept._common["noop"]._search_space or {}))
+        going.append(asked)
         if len(going) > 1:
-            ended, value = going.pop(number % 2)
-            kept.report("noop", ended, 1, value)
-            state = ends[number % len(ends)]
-            kept.tell("noop", ended, state, [value] if state == "complete" else None)
+            ended, params = going.pop(number % 2)
+            kept.report("noop", ended, 1, params["x"])
+            state = "complete" if params["optimizer"] == "sgd" else "pruned"
+            kept.tell("noop", ended, state, [params["x"]] if state == "complete" else None)
         records += kept.journal.take()
+    assert {"x", "optimizer", "momentum"} in shared
+    assert shared[-1] == {"x", "optimizer"}

@@ -18,12 +18,14 @@ from flows.sweep_file import SweepFile, load_sweep
 from infra.home import Home
 from infra.secrets import redact
 from infra.spec import SweepSpec
+from search_spaces.space import Space
 from trainers.errors import InputError
 from trainers.versions import installed_versions
 
 if TYPE_CHECKING:
     from trainers.data.inspect import Look
     from trainers.dataset import Dataset
+    from trainers.family import Family
 
 GIT_LIMIT_S = 5.0
 _VERSIONS_OF = ("velodrome", "torch", "ray", "optuna", "mlflow", "numpy")
@@ -102,7 +104,10 @@ def _check_families(file: SweepFile, spec: SweepSpec, dataset: Dataset) -> None:
         if is_function(found):
             continue
         try:
-            found(family.options).check(dataset)
+            made: Family = found(family.options)
+            made.check(dataset)
+            names = [parameter.name for parameter in Space.from_json(family.space).parameters]
+            made.check_names(dataset, names, under="space")
         except InputError as error:
             raise file.blame(error, ("families", family.reference)) from error
 

@@ -75,6 +75,8 @@ class Family(ABC):
         hyperparameters: its own; may also give a training hyper-parameter another default.
         presets: name → values for options and hyper-parameters alike (they share one namespace).
         encoding: names of hyper-parameters that change what `encode` writes.
+        reads_only: options and hyper-parameters that have a meaning beside some of its kinds of data → those
+            kinds.
         samples_at: when `samples` is asked: at the `end` of a kept trial, or at each `report` too.
         stackable: whether many configurations may be trained as one stacked program.
         heavy: meant to start from pretrained weights; `velodrome new` does not propose it.
@@ -92,6 +94,7 @@ class Family(ABC):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     encoding: ClassVar[tuple[str, ...]] = ()
+    reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {}
     samples_at: ClassVar[Literal["end", "report"]] = "end"
     stackable: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
@@ -109,6 +112,7 @@ class Family(ABC):
         self.decided: frozenset[str] = frozenset()
         given = dict(options or {})
         self.preset = given.pop("preset", None)
+        self._options_given = tuple(given)
         values = {**self._preset_values(self.preset), **given}
         tunable = self._tunable().keys() - self.Options.model_fields.keys()
         structure = {name: value for name, value in values.items() if name not in tunable}
@@ -156,7 +160,8 @@ class Family(ABC):
         """Refuses a data set that this family can't learn from, before anything is spent.
 
         Raises:
-            InputError: says what kinds and tasks the family takes and what the data set is.
+            InputError: says what kinds and tasks the family takes and what the data set is, or names an
+                option that such data has no use for.
         """
         if dataset.kind not in self.kinds:
             raise InputError(
@@ -170,6 +175,25 @@ class Family(ABC):
                 f"task {dataset.task}",
                 "choose another family or set data.task",
             )
+        self.check_names(dataset, self._options_given, under="options")
+
+    def check_names(self, dataset: Dataset, names: Iterable[str], *, under: str) -> None:
+        """Refuses names that would be written for nothing beside such data.
+
+        Args:
+            names: of options or hyper-parameters.
+            under: the key of the family's entry below which they stand.
+
+        Raises:
+            InputError: the first name that has no meaning there.
+        """
+        for name in names:
+            kinds = self.reads_only.get(name, (dataset.kind,))
+            if dataset.kind not in kinds:
+                raise InputError(
+                    f"{name} must stand beside data of kind {' or '.join(kinds)}",
+                    f"data of kind {dataset.kind}", "leave it out", key=(under, name),
+                )  # fmt: skip
 
     @abstractmethod
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:

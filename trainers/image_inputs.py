@@ -5,12 +5,13 @@ Shape legend: N rows, B examples, H height, W width, C channels.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
-from trainers.dataset import Column, Dataset
+from trainers.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Options, Params, State, first_missing
 
@@ -37,6 +38,10 @@ class ImageOptions(Options):
     size: tuple[Side, Side] | None = None
     color: Literal["gray", "rgb"] | None = None
     fit: Literal["crop", "stretch"] = "crop"
+
+
+OF_IMAGES: Mapping[str, tuple[Kind, ...]] = dict.fromkeys(("size", "color", "fit"), ("image",))
+"""For `Family.reads_only`, where a family reads other data too."""
 
 
 def write_images(dataset: Dataset, options: ImageOptions, writer: ArrayWriter) -> State:

@@ -120,6 +120,23 @@ def test_plan_refuses_what_no_node_can_hold(home, velodrome):
     assert "4000 CPU" in ended.err
 
 
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ("space: {extends: transformer, vocabulary: 4000}", 5),
+        ("options: {preset: small, context: 32}", 5),
+    ],
+)
+def test_what_such_data_has_no_use_for_is_refused(home, velodrome, entry, line):
+    Path("own.yaml").write_text(
+        f"name: own\ndata: {{source: 'builtin:digits'}}\nfamilies:\n  transformer:\n    {entry}\n"
+    )
+    ended = velodrome("plan", "own.yaml")
+    assert ended.status == 2, ended.err
+    assert f"own.yaml, line {line}: " in ended.err
+    assert "must stand beside data of kind corpus" in ended.err
+
+
 def test_plan_runs_peoples_functions_and_names_what_they_never_report(home, velodrome, monkeypatch):
     Path("mine_for_plan.py").write_text(
         "def train(trial):\n"

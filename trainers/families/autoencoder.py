@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from trainers.dataset import Dataset
+from trainers.dataset import Dataset, Kind
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
-from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
+from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.samples import grid
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 WHITE = 255.0
-_OF_CONVOLUTIONS = {"channels", "kernel", "padding", "pooling", "batch_norm"}
+_OF_CONVOLUTIONS = ("channels", "kernel", "padding", "pooling", "batch_norm")
 
 
 class AutoencoderOptions(ImageOptions):
@@ -93,12 +93,16 @@ class Autoencoder(Family):
         ),
         "dropout": replace(OPTIONAL["dropout"], doc="share of units left out of hidden layers in training"),
     }
+    reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {
+        **dict.fromkeys((*_OF_CONVOLUTIONS, "structure"), ("image",)),
+        **OF_IMAGES,
+    }
 
     options: AutoencoderOptions
 
     def known(self) -> dict[str, Hyperparameter]:
         """Without the names of convolutions where there are none."""
-        unread = _OF_CONVOLUTIONS if self.options.structure == "dense" else set()
+        unread = _OF_CONVOLUTIONS if self.options.structure == "dense" else ()
         return {name: entry for name, entry in super().known().items() if name not in unread}
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:

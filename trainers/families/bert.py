@@ -31,7 +31,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from trainers import hub, word_pieces
-from trainers.dataset import Dataset
+from trainers.dataset import Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
@@ -119,6 +119,11 @@ class Bert(Family):
         "lowercase": Hyperparameter(default=True, types=(bool,), doc="also takes accents away"),
     }
     encoding = ("vocabulary", "lowercase")
+    reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {
+        **dict.fromkeys(("stride", "max_context", "max_answer"), ("questions",)),
+        "max_tokens": ("text", "questions"),
+        "size": ("image",),
+    }
 
     options: BertOptions
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainers.dataset import Dataset
+from trainers.dataset import Dataset, Kind
 from trainers.family import Array, ArrayWriter, Batch, Params, State
 from trainers.hyperparameters import Hyperparameter
-from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
+from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.table_family import TableFamily, TableOptions
 from trainers.targets import output_size
 
@@ -48,6 +48,7 @@ class MLP(TableFamily):
         "embedding": Hyperparameter(default=8, types=(int,), low=1, doc="numbers a category's value"),
         "batch_norm": Hyperparameter(default=False, types=(bool,), doc="after each hidden linear layer"),
     }
+    reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {"embedding": ("table",), **OF_IMAGES}
 
     options: MLPOptions
 

@@ -22,11 +22,10 @@ from dataclasses import replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainers.dataset import Dataset
-from trainers.errors import InputError
+from trainers.dataset import Dataset, Kind
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
-from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
+from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.series import SeriesOptions, check_series, example_series, windows_from_user, write_windows
 from trainers.targets import output_size, write_target
 from trainers.text_inputs import WORDS, WordOptions, words_from_user, write_words
@@ -35,19 +34,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-EMBEDDING = 128
-_OF_TEXTS = ("embedding", *WORDS)
-
 
 class RNNOptions(ImageOptions, WordOptions, SeriesOptions):
     """Fixed structure: `size`, `color` and `fit` of images, `max_words` and `stop_words` of texts, and
     `window`, `step` and `horizon` of a table that is read as a series."""
-
-
-def _for_texts(entry: Hyperparameter) -> Hyperparameter:
-    """The hyper-parameter with a default that tells whether it was set, so that others can refuse it."""
-    doc = f"{entry.doc}; of texts alone, {entry.default} there"
-    return replace(entry, default=None, types=(*entry.types, NoneType), doc=doc)
 
 
 class RNN(Family):
@@ -83,10 +73,15 @@ class RNN(Family):
             default=None, types=(int, NoneType), low=1, doc="of a 1-D convolution in front; none: without one"
         ),
         "kernel": Hyperparameter(default=5, types=(int,), low=1, doc="places that such a filter sees"),
-        "embedding": _for_texts(Hyperparameter(default=EMBEDDING, types=(int,), low=1, doc="numbers a word")),
-        **{name: _for_texts(entry) for name, entry in WORDS.items()},
+        "embedding": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a word"),
+        **WORDS,
     }
     encoding = tuple(WORDS)
+    reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {
+        **dict.fromkeys(("embedding", *WORDS, "max_words", "stop_words"), ("text",)),
+        **dict.fromkeys(("window", "step", "horizon"), ("table",)),
+        **OF_IMAGES,
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small": {
             "cell": "rnn",
@@ -109,19 +104,12 @@ class RNN(Family):
         super().check(dataset)
         if dataset.kind == "table":
             check_series(dataset, self.options)
-        elif self.options.window is not None:
-            raise InputError(
-                "window must stand beside a table", f"data of kind {dataset.kind}", "leave it out",
-                key=("options", "window"),
-            )  # fmt: skip
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`inputs`: int32 [N, L], uint8 [N, H, W, C] or float32 [N, L, channels] with `lengths`; `target`."""
         target = write_target(dataset, writer)
         if dataset.kind == "text":
-            words = {name: _given(params, name, WORDS[name].default) for name in WORDS}
-            return {"reads": "text", **write_words(dataset, words, self.options, writer), **target}
-        _refuse_words(params, dataset.kind)
+            return {"reads": "text", **write_words(dataset, params, self.options, writer), **target}
         if dataset.kind == "image":
             return {"reads": "rows", **write_images(dataset, self.options, writer), **target}
         check_series(dataset, self.options)
@@ -169,25 +157,13 @@ class RNN(Family):
         return example_series(dataset, self.options, rows)
 
 
-def _given(params: Params, name: str, default: Any) -> Any:
-    return default if params[name] is None else params[name]
-
-
-def _refuse_words(params: Params, kind: str) -> None:
-    for name in _OF_TEXTS:
-        if params.get(name) is not None:
-            raise InputError(
-                f"{name} must stand beside texts", f"data of kind {kind}", "leave it out", key=(name,)
-            )
-
-
 def _front(state: State, params: Params) -> tuple[torch.nn.Module, int]:
     """What makes sequences of the inputs, and how many numbers a place of theirs has."""
     from trainers import recurrent
     from trainers.words import vocabulary_size
 
     if state["reads"] == "text":
-        dims = int(_given(params, "embedding", EMBEDDING))
+        dims = params["embedding"]
         return recurrent.WordSequence(vocabulary_size(state["tokenizer"]), dims), dims
     if state["reads"] == "rows":
         _, width, channels = state["shape"]

@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from trainers.dataset import Column, Dataset
+from trainers.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
 from trainers.generation import Generate, Marks, numbered, write
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
-from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
+from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.targets import output_size, write_target
 from trainers.token_arrays import (
     IGNORED,
@@ -111,6 +111,13 @@ class Transformer(Family):
         ),
     }
     encoding = ("vocabulary",)
+    reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {
+        **dict.fromkeys(("vocabulary", "unit"), ("corpus", "pairs", "text")),
+        "context": ("corpus",),
+        "max_tokens": ("pairs", "text"),
+        "generate": ("corpus", "pairs"),
+        **OF_IMAGES,
+    }
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "small": {"vocabulary": 100, "width": 128, "heads": 8, "feed_forward": 256, "dropout": 0.5},
     }

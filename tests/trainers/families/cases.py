@@ -82,7 +82,7 @@ def texts() -> Dataset:
     draw = np.random.default_rng(0)
     tone = {"bad": ["dull", "awful", "worst"], "good": ["great", "lovely", "best"]}
     labels = [("bad", "good")[i % 2] for i in range(ROWS)]
-    filler = ["the", "film", "is", "and", "it"]
+    filler = ["the", "film", "is", "and", "It"]
     values = [
         " ".join([*draw.choice(filler, int(draw.integers(0, 11))), draw.choice(tone[label])])
         for label in labels
@@ -292,6 +292,18 @@ CASES = (
         params={**_ATTENTION, "learning_rate": 1e-2, "vocabulary": 320},
         presets={},
     ),
+)
+
+
+def pictures() -> Dataset:
+    return made("image", "generation", images(8).columns, None)
+
+
+GAN = Case(  # which no loss of the loop's own trains
+    name="gan",
+    dataset=pictures,
+    params={"channels": [8, 4], "latent": 8, "batch_size": 20, "learning_rate": 2e-3},
+    presets={},
 )
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.trainers.families.cases import CASES, Case, Memory
+from tests.trainers.families.cases import CASES, GAN, Case, Memory
 from tests.trainers.pairs import both
 from tests.trainers.tiny import Recorder
 from trainers import stepper
@@ -46,7 +46,11 @@ BF16 = {"precision": "bf16", "optimizer": "sgd", "learning_rate": 0.05}
 CHANCE: Mapping[str, tuple[Case, dict[str, Any]]] = {
     "dropout": (_IMAGES, {"dropout": 0.3, **ADAM}),
     "batch_norm": (_TABLE, {"batch_norm": True, "dropout": 0.1, **ADAM}),
+    "rnn_dropout": (_BY_NAME["rnn"], {"dropout": 0.3, **ADAM}),
+    "transformer_dropout": (_BY_NAME["transformer"], {"dropout": 0.3, **ADAM}),
+    "gan": (GAN, ADAM),
 }
+JUDGED = {"autoencoder": "val/mse", "gan": "val/distance"}  # the others by their loss
 
 
 @cache
@@ -73,7 +77,7 @@ def _train(
     job = Job(
         family=family, params=family.complete({**usual, "batch_size": size, **params}), seed=seed,
         length=Length(steps=STEPS, report_every=STEPS // 2), ranks=ranks, threads=1, at="last",
-        goals=(Goal(metric="val/loss" if name != "autoencoder" else "val/mse", maximize=False),),
+        goals=(Goal(metric=JUDGED.get(name, "val/loss"), maximize=False),),
     )  # fmt: skip
     return train(job, encoded, hooks), hooks
 
@@ -94,10 +98,10 @@ def _curves(ranks: Ranks) -> dict[str, Any]:
 
 
 def _by_seed(ranks: Ranks) -> dict[str, list[float]]:
-    """The last validation losses; none but on rank 0."""
+    """What validation said last; nothing but on rank 0."""
     return {
         name: [
-            report["val/loss"]
+            report[JUDGED.get(name, "val/loss")]
             for seed in SEEDS
             for report in _train(name, ranks, params, seed=seed)[1].reports[-1:]
         ]

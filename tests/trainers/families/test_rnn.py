@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.trainers.families.cases import Memory, classes, images, series, table, texts
+from tests.trainers.families.cases import Memory, classes, series, table, texts
 from trainers.bundle import load_bundle, save_bundle
 from trainers.data.open import open_dataset
 from trainers.dataset import Column, Dataset
@@ -66,13 +66,6 @@ def test_the_last_state_is_torchs_own() -> None:
     x = torch.randn(4, 6, 3)
     _, h = net.cells(x)
     torch.testing.assert_close(net(x, None), torch.cat([h[-2], h[-1]], dim=1))
-
-
-def test_hyperparameters_of_words_are_refused_for_others() -> None:
-    family = RNN()
-    with pytest.raises(InputError, match="embedding must stand beside texts") as error:
-        family.encode(images(), family.complete({"embedding": 8}), Memory())
-    assert error.value.key == ("embedding",)
 
 
 def encoded(dataset: Dataset, **options: Any) -> tuple[RNN, Any, Memory]:
@@ -141,7 +134,7 @@ def test_a_table_without_a_window_is_no_series() -> None:
     with pytest.raises(InputError, match="window") as error:
         RNN().check(table())
     assert error.value.key == ("options", "window")
-    with pytest.raises(InputError, match="beside a table"):
+    with pytest.raises(InputError, match="beside data of kind table"):
         RNN({"window": 3}).check(texts())
 
 

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from search_spaces.files import built_in
-from tests.trainers.families.cases import CASES, Case, Memory, images, made
-from trainers.dataset import Dataset, Encoded
+from search_spaces.space import Space
+from tests.trainers.families.cases import CASES, GAN, Case, Memory, images, texts
+from trainers.dataset import Encoded, Kind
+from trainers.errors import InputError
 from trainers.family import Family
+from trainers.hyperparameters import TRAINING
 from trainers.job import Goal, Job, Length, Outcome
 from trainers.loop import train
 from trainers.metric_names import USUAL, direction_of, full_name
 from trainers.registry import BUILT_IN, load
 
-
-def pictures() -> Dataset:
-    return made("image", "generation", images(8).columns, None)
-
-
-GAN = Case(
-    name="gan",
-    dataset=pictures,
-    params={"channels": [8, 4], "latent": 8, "batch_size": 20, "learning_rate": 2e-3},
-    presets={},
-)
 EVERY = (*CASES, GAN)
 IDS = [f"{case.name}-{case.dataset.__name__}" for case in EVERY]
 OTHERS: dict[str, tuple[Any, ...]] = {  # what is tried instead of what a case has
@@ -57,28 +50,23 @@ class Quiet:
         return None
 
 
-def encoded_of(case: Case) -> tuple[Family, Encoded]:
-    """The family and its data, for any training hyper-parameters."""
+def encoded_of(case: Case, params: Any = None) -> tuple[Family, Encoded]:
+    """The family and its data."""
     found: Any = load(case.name)
     family: Family = found(case.options)
     dataset, memory = case.dataset(), Memory()
-    state = family.encode(dataset, family.complete(case.params), memory)
+    state = family.encode(dataset, family.complete(params or case.params), memory)
     return family, Encoded(arrays=memory.arrays, state=state, splits=dataset.splits)
 
 
 def trained(case: Case, length: Length, **more: Any) -> tuple[Family, Outcome]:
     """The case, trained by the loop of all families."""
-    family, encoded = encoded_of(case)
-    return family, trained_on(family, encoded, length, {**case.params, **more})
-
-
-def trained_on(family: Family, encoded: Encoded, length: Length, given: Any) -> Outcome:
-    """One attempt with these hyper-parameters."""
-    params = family.complete(given)
+    family, encoded = encoded_of(case, {**case.params, **more})
+    params = family.complete({**case.params, **more})
     usual = USUAL[encoded.state["task"]]
     goal = Goal(metric=full_name(usual), maximize=direction_of(usual) == "maximize")
     job = Job(family=family, params=params, seed=7, length=length, goals=(goal,))
-    return train(job, encoded, Quiet())
+    return family, train(job, encoded, Quiet())
 
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
@@ -102,34 +90,73 @@ def test_a_trial_that_gets_no_better_stops_early(case: Case) -> None:
     assert (outcome.status, outcome.epochs) == ("complete", 3)
 
 
-def test_every_family_has_a_space_of_its_own() -> None:
+def test_every_family_has_a_space_of_its_own_that_fits_all_its_data() -> None:
     assert BUILT_IN.keys() <= set(built_in())
+    for name in BUILT_IN:
+        found: Any = load(name)
+        searched = {parameter.name for parameter in Space.from_mapping(name, Path.cwd()).parameters}
+        assert not searched & found.reads_only.keys()
+
+
+def test_names_without_a_meaning_for_the_data_are_refused() -> None:
+    found: Any = load("transformer")
+    found({"preset": "small"}).check(images())  # whose vocabulary is the preset's
+    with pytest.raises(InputError, match="must stand beside data of kind corpus or pairs or text") as error:
+        found({"vocabulary": 50}).check(images())
+    assert error.value.key == ("options", "vocabulary")
+    with pytest.raises(InputError, match="context must stand beside data of kind corpus") as error:
+        found().check_names(texts(), ["width", "context"], under="space")
+    assert error.value.key == ("space", "context")
 
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
-def test_every_option_of_training_works_and_has_its_part(case: Case) -> None:
-    family, encoded = encoded_of(case)
-    usual, length = family.complete(case.params), Length(steps=2)
-    before = trained_on(family, encoded, length, case.params)
-    for name in sorted(OTHERS.keys() & family.known().keys()):
-        for value in OTHERS[name]:
-            if value == usual[name]:
-                continue
-            outcome = trained_on(family, encoded, length, {**case.params, name: value})
+def test_every_hyperparameter_works_and_has_its_part_or_is_refused(case: Case) -> None:
+    family, _ = encoded_of(case)
+    usual, before = family.complete(case.params), trained(case, Length(steps=2))[1]
+    idle = _idle(family, usual) | _refused(family, case.dataset().kind)
+    for name in sorted(family.known().keys() & (OTHERS.keys() | family.hyperparameters.keys() - TRAINING)):
+        for value in _others(family, name, usual[name]):
+            outcome = trained(case, Length(steps=2), **{name: value})[1]
             assert outcome.status == "complete"
-            same = all(torch.equal(t, before.weights[n]) for n, t in outcome.weights.items())
-            assert same == (name in _idle(family, usual, encoded.state)), (name, value)
+            assert _same(outcome, before) == (name in idle), (name, value)
 
 
-def _idle(family: Family, params: Any, state: Any) -> set[str]:
-    """What has no part here: a last state and a table's rows are not pooled, cells with gates have an
-    activation of their own."""
-    if family.name == "autoencoder" and "shape" not in state:
-        return {"pooling"}
+def _others(family: Family, name: str, usual: Any) -> list[Any]:
+    """Values that differ from the case's, and which small data can tell from it."""
+    if name in OTHERS:
+        return [value for value in OTHERS[name] if value != usual]
+    entry = family.known()[name]
+    if name == "vocabulary":
+        assert entry.low is not None
+        return [int(entry.low)]
+    if entry.choices is not None:
+        return [next(choice for choice in entry.choices if choice != usual)]
+    if isinstance(usual, bool):
+        return [not usual]
+    if isinstance(usual, list):
+        return [[*usual, 4] if name == "filter_widths" else [24]]
+    return [0.25 if float in entry.types else 30 if name == "min_count" else (usual or 2) + 2]
+
+
+def _same(one: Outcome, other: Outcome) -> bool:
+    return one.weights.keys() == other.weights.keys() and all(
+        t.shape == other.weights[n].shape and torch.equal(t, other.weights[n]) for n, t in one.weights.items()
+    )
+
+
+def _refused(family: Family, kind: Kind) -> set[str]:
+    """What `Family.check_names` refuses beside data of the kind."""
+    return {name for name, kinds in family.reads_only.items() if kind not in kinds}
+
+
+def _idle(family: Family, params: Any) -> set[str]:
+    """What has no part beside other hyper-parameters: cells with gates have an activation of their own."""
     if family.name != "rnn":
         return set()
-    idle = {"pooling"} if params["state"] != "pooled" else set()
-    return idle | ({"activation"} if params["cell"] != "rnn" and not params["filters"] else set())
+    idle = set() if params["state"] == "pooled" else {"pooling"}
+    if not params["filters"]:
+        idle |= {"kernel"} | ({"activation"} if params["cell"] != "rnn" else set())
+    return idle
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "gelu"])

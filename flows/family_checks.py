@@ -11,12 +11,14 @@ from flows.encoders import with_encoder
 from flows.schema import Family as FamilyEntry
 from flows.sweep_file import SweepFile
 from infra.errors import WrongInput
+from infra.spec import FamilySpec
 from search_spaces.domains import Choices, Constant, FloatRange, IntRange
 from search_spaces.errors import SearchSpaceInputError
 from search_spaces.files import built_in
 from search_spaces.nearest import advice
 from search_spaces.reading import Parameter
 from search_spaces.space import Space
+from trainers.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING, Hyperparameter
@@ -55,6 +57,25 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
         except SearchSpaceInputError as error:
             raise file.blame(error, (*path, "start_with", index)) from error
     return CheckedFamily(code=code, options=options, space=space, start_with=starts)
+
+
+def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> None:
+    """Refuses a family that can't learn from the data, and what such data has no use for.
+
+    Raises:
+        WrongInput: with the key that is to blame.
+    """
+    code = load_code(file, family.reference)
+    if not isinstance(code, type):
+        return
+    try:
+        made: Family = code(family.options)
+        made.check(dataset)
+        parameters = Space.from_json(family.space).parameters
+        searched = {entry.name: [value for _, value in _extremes(entry)] for entry in parameters}
+        made.check_searched(dataset, searched)
+    except InputError as error:
+        raise file.blame(error, ("families", family.reference)) from error
 
 
 def load_code(file: SweepFile, reference: str) -> Reference:

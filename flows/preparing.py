@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.code_root import code_root
+from flows.family_checks import check_with_data
 from flows.sweep_file import SweepFile, load_sweep
 from infra.home import Home
 from infra.secrets import redact
 from infra.spec import SweepSpec
-from search_spaces.space import Space
 from trainers.errors import InputError
 from trainers.versions import installed_versions
 
 if TYPE_CHECKING:
     from trainers.data.inspect import Look
     from trainers.dataset import Dataset
-    from trainers.family import Family
 
 GIT_LIMIT_S = 5.0
 _VERSIONS_OF = ("velodrome", "torch", "ray", "optuna", "mlflow", "numpy")
@@ -74,7 +73,8 @@ def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
     spec = file.resolve(default_metric=default)
     own = any(":" in family.reference for family in spec.families)
     if dataset is not None:
-        _check_families(file, spec, dataset)
+        for family in spec.families:
+            check_with_data(file, family, dataset)
     look = None
     if dataset is not None:
         from trainers.data.inspect import look as look_at
@@ -94,22 +94,6 @@ def _open(file: SweepFile, base: Path, home: Home) -> Dataset | None:
         return open_dataset(file.data, base=base, cache=home.cache)
     except InputError as error:
         raise file.blame(error) from error
-
-
-def _check_families(file: SweepFile, spec: SweepSpec, dataset: Dataset) -> None:
-    from trainers.registry import is_function, load
-
-    for family in spec.families:
-        found: Any = load(family.reference)
-        if is_function(found):
-            continue
-        try:
-            made: Family = found(family.options)
-            made.check(dataset)
-            names = [parameter.name for parameter in Space.from_json(family.space).parameters]
-            made.check_names(dataset, names, under="space")
-        except InputError as error:
-            raise file.blame(error, ("families", family.reference)) from error
 
 
 def facts_of(prepared: Prepared) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,7 @@ def augment_batch(
     Raises:
         InputError: a change that has no meaning for these inputs.
     """
-    changes = {name: strength for name, strength in check_augment(spec).items() if strength > 0}
+    changes = _made(spec)
     if not changes:
         return batch
     inputs = batch["inputs"]
@@ -127,14 +127,34 @@ def augment_batch(
     return batch
 
 
-def _refuse_others(changes: Mapping[str, float], known: Mapping[str, Change], what: str) -> None:
+def refuse_changes(spec: Any, known: Collection[str], what: str, *under: str) -> None:
+    """Refuses changes of a kind that the data does not know.
+
+    Args:
+        spec: see `check_augment`.
+        known: names that have a meaning there.
+        what: the data, in words.
+        under: the keys of the sweep file below which `augment` stands.
+
+    Raises:
+        InputError: the first that has none.
+    """
+    _refuse_others(_made(spec), known, what, *under)
+
+
+def _made(spec: Any) -> dict[str, float]:
+    """The changes that are made at all."""
+    return {name: strength for name, strength in check_augment(spec).items() if strength > 0}
+
+
+def _refuse_others(changes: Iterable[str], known: Collection[str], what: str, *under: str) -> None:
     for name in changes:
         if name not in known:
             raise InputError(
                 f"augment must name changes that have a meaning for {what}",
                 repr(name),
                 f"use {' or '.join(known)}" if known else "leave augment out",
-                key=("augment", name),
+                key=(*under, "augment", name),
             )
 
 

@@ -10,17 +10,18 @@ Shape legend: B examples of a batch, N rows of a data set.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
 
+from trainers.augment import IMAGES, TEXT, refuse_changes
 from trainers.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, complete
+from trainers.options import Options, read_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,22 +35,6 @@ State = dict[str, Any]
 Params = Mapping[str, Any]
 Batch = dict[str, "torch.Tensor"]
 Array = npt.NDArray[Any]
-
-
-class Options(BaseModel):
-    """A family's fixed structure: what is set once for a sweep and not searched.
-
-    Attributes:
-        pretrained: a safetensors file whose weights, by name and shape, the module starts from.
-        sha256: what the file (or files) of those weights must hash to.
-        freeze: patterns of parameters' names (`encoder.*`) that training leaves as they are.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    pretrained: str | None = None
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
-    freeze: tuple[str, ...] = ()
 
 
 class ArrayWriter(Protocol):
@@ -175,25 +160,40 @@ class Family(ABC):
                 f"task {dataset.task}",
                 "choose another family or set data.task",
             )
-        self.check_names(dataset, self._options_given, under="options")
+        given = {name: [self._defaults.get(name)] for name in self._options_given}
+        self.check_searched(dataset, given, under="options")
 
-    def check_names(self, dataset: Dataset, names: Iterable[str], *, under: str) -> None:
-        """Refuses names that would be written for nothing beside such data.
+    def check_searched(
+        self, dataset: Dataset, values: Mapping[str, Sequence[Any]], *, under: str = "space"
+    ) -> None:
+        """Refuses what would be searched or set for nothing beside such data.
 
         Args:
-            names: of options or hyper-parameters.
+            values: of hyper-parameters and options, by their names.
             under: the key of the family's entry below which they stand.
 
         Raises:
-            InputError: the first name that has no meaning there.
+            InputError: a name that has no meaning there, or a value of `augment` that has none.
         """
-        for name in names:
+        for name in values:
             kinds = self.reads_only.get(name, (dataset.kind,))
             if dataset.kind not in kinds:
                 raise InputError(
                     f"{name} must stand beside data of kind {' or '.join(kinds)}",
                     f"data of kind {dataset.kind}", "leave it out", key=(under, name),
                 )  # fmt: skip
+        squares = dataset.task in ("regression", "reconstruction") and type(self).loss is Family.loss
+        if "label_smoothing" in values and squares:
+            raise InputError(
+                "label_smoothing must stand beside a cross-entropy", f"task {dataset.task}", "leave it out",
+                key=(under, "label_smoothing"),
+            )  # fmt: skip
+        for value in values.get("augment", ()):
+            refuse_changes(value, self.changes(dataset.kind), f"data of kind {dataset.kind}", under)
+
+    def changes(self, kind: Kind) -> Collection[str]:
+        """What `augment` may name beside such data."""
+        return {"image": IMAGES, "text": TEXT}.get(kind, ())
 
     @abstractmethod
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
@@ -316,34 +316,6 @@ class TrainStep(Protocol):
 
     def backward(self, loss: torch.Tensor) -> None:
         """Scaled and synchronised backward pass."""
-
-
-def read_options(model: type[Options], values: Mapping[str, Any], *, beside: Collection[str] = ()) -> Options:
-    """The options as their typed model.
-
-    Args:
-        beside: other names that may stand there, to suggest for an unknown one.
-
-    Raises:
-        InputError: names the option, what it takes and, for an unknown one, the nearest that exists.
-    """
-    import difflib
-
-    from pydantic import ValidationError
-
-    try:
-        return model(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        if first["type"] == "extra_forbidden":
-            names = [*model.model_fields, *sorted(beside)]
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are preset, {', '.join(names)}"
-            raise InputError("an option must be one of the family's", repr(name), hint, key=("options", name))
-        raise InputError(
-            f"option {name} must be valid: {first['msg']}", repr(first.get("input")), key=("options", name)
-        )
 
 
 def first_missing(rows: Any, names: Iterable[str]) -> str | None:

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from trainers.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Options, Params, State, first_missing
+from trainers.family import Array, ArrayWriter, Batch, Params, State, first_missing
+from trainers.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,7 +20,8 @@ from pydantic import Field
 
 from trainers.dataset import Dataset, Part
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Options, State
+from trainers.family import Array, ArrayWriter, State
+from trainers.options import Options
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from trainers.dataset import Dataset, Kind
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State
+from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
+from trainers.options import Options
 from trainers.targets import write_target
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from pydantic import Field
 
 from trainers.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Options, Params, State, first_missing
+from trainers.family import Array, ArrayWriter, Params, State, first_missing
 from trainers.hyperparameters import Hyperparameter
+from trainers.options import Options
 from trainers.words import as_text, fit_vocabulary, padded, stop_words, word_ids
 
 if TYPE_CHECKING:

@@ -132,7 +132,7 @@ def _train(
     from trainers.loop import train
 
     family.check(dataset)
-    family.check_names(dataset, params, under="space")
+    family.check_searched(dataset, {name: [value] for name, value in params.items()})
     complete = family.complete(params)
     arrays = encoded(family, dataset, complete, folder)
     return train(Job(family=family, params=complete, **same), arrays, hooks)

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from flows.stop import stop
     from flows.sweep import sweep
     from flows.ui import ui
-    from trainers.family import Family, Options
+    from trainers.family import Family
+    from trainers.options import Options
     from trainers.try_out import try_out
 
 __version__ = "0.1.0"
@@ -46,7 +47,7 @@ _COMMANDS = """adopt approve compare confirm doctor export extend families histo
  predict promote remove report reproduce retry rollback schema serve show status stop sweep ui"""
 _PLACES = {
     "Family": "trainers.family",
-    "Options": "trainers.family",
+    "Options": "trainers.options",
     "try_out": "trainers.try_out",
     **{name: f"flows.{name}" for name in _COMMANDS.split()},
 }

@@ -10,8 +10,8 @@ import torch
 
 from trainers.errors import InputError
 from trainers.families.transformer import TransformerOptions
-from trainers.family import read_options
 from trainers.generation import Generate, Marks, write
+from trainers.options import read_options
 
 MARKS = Marks(pad=0, end=3, never=(0,))
 

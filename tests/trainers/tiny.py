@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from trainers.dataset import Dataset, Encoded
-from trainers.family import ArrayWriter, Batch, Family, Options, Params, State, TrainStep
+from trainers.family import ArrayWriter, Batch, Family, Params, State, TrainStep
 from trainers.job import Goal, Job, Length
+from trainers.options import Options
 
 FEATURES, CLASSES = 6, 3
 

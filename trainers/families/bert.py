@@ -21,7 +21,7 @@ where there are any: GPT-2, DistilBERT, ViT, ResNet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -33,10 +33,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from trainers import hub, word_pieces
 from trainers.dataset import Dataset, Kind
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
+from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.image_inputs import augment_images, images_from_user
 from trainers.lora import Lora, add_lora
+from trainers.options import Options
 from trainers.question_arrays import LEAST_TOKENS, Limits, put_questions, questions_from_user
 from trainers.targets import output_size, write_target
 from trainers.token_arrays import texts_of
@@ -137,6 +138,10 @@ class Bert(Family):
         """Without the structure where that is another model's."""
         unread = _STRUCTURE if self._model else set()
         return {name: entry for name, entry in super().known().items() if name not in unread}
+
+    def changes(self, kind: Kind) -> Collection[str]:
+        """As every family; other models have other ids for what is unknown."""
+        return () if kind == "text" and self._model else super().changes(kind)
 
     def check(self, dataset: Dataset) -> None:
         """As every family; images need a model that reads them, masked words a text."""

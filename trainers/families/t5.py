@@ -23,10 +23,11 @@ from pydantic import Field
 from trainers import hub
 from trainers.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Options, Params, State, first_missing
+from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
 from trainers.generation import Generate
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
 from trainers.lora import Lora, add_lora
+from trainers.options import Options
 from trainers.token_arrays import put_pairs, texts_of, with_end, without_padding
 from trainers.tokens import BEGIN, END, SPECIAL, filled, fit_tokens, token_count, token_ids
 from trainers.words import PAD, UNKNOWN, as_text

@@ -10,8 +10,9 @@ from trainers.data import images
 from trainers.data.prepare import fit_table
 from trainers.data.tables import apply_table, write_table
 from trainers.dataset import Dataset, Kind, Task
-from trainers.family import ArrayWriter, Family, Options
+from trainers.family import ArrayWriter, Family
 from trainers.hyperparameters import Hyperparameter
+from trainers.options import Options
 from trainers.targets import write_target
 
 

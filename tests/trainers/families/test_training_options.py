@@ -10,7 +10,18 @@ import torch
 
 from search_spaces.files import built_in
 from search_spaces.space import Space
-from tests.trainers.families.cases import CASES, GAN, Case, Memory, images, texts
+from tests.trainers.families.cases import (
+    CASES,
+    GAN,
+    Case,
+    Memory,
+    classes,
+    images,
+    pairs,
+    table,
+    texts,
+    unlabelled_images,
+)
 from trainers.dataset import Encoded, Kind
 from trainers.errors import InputError
 from trainers.family import Family
@@ -105,8 +116,40 @@ def test_names_without_a_meaning_for_the_data_are_refused() -> None:
         found({"vocabulary": 50}).check(images())
     assert error.value.key == ("options", "vocabulary")
     with pytest.raises(InputError, match="context must stand beside data of kind corpus") as error:
-        found().check_names(texts(), ["width", "context"], under="space")
+        found().check_searched(texts(), {"width": [8, 64], "context": [32]})
     assert error.value.key == ("space", "context")
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "searched", "found"),
+    [
+        ("mlp", table, {"augment": [None, "flip"]}, "'flip'; leave augment out"),
+        (
+            "mlp",
+            images,
+            {"augment": [{"word_dropout": 0.1}]},
+            "'word_dropout'; use flip or crop",
+        ),
+        ("text_cnn", texts, {"augment": ["rotate"]}, "'rotate'; use word_dropout"),
+        ("t5", pairs, {"augment": ["word_dropout"]}, "'word_dropout'; leave augment out"),
+        ("mlp", table, {"label_smoothing": [0.1]}, "task regression; leave it out"),
+        ("autoencoder", unlabelled_images, {"label_smoothing": [0.1]}, "task reconstruction"),
+    ],
+)
+def test_changes_and_smoothing_without_a_meaning_for_the_data_are_refused(
+    name: str, dataset: Any, searched: Any, found: str
+) -> None:
+    family: Any = load(name)
+    with pytest.raises(InputError) as error:
+        family().check_searched(dataset(), searched)
+    assert found in str(error.value)
+    assert error.value.key[:2] == ("space", next(iter(searched)))
+
+
+def test_what_is_never_made_may_stand_anywhere() -> None:
+    family: Any = load("mlp")
+    family().check_searched(table(), {"augment": [None, "none", {"flip": 0.0}]})
+    family().check_searched(classes(), {"label_smoothing": [0.1]})
 
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
@@ -145,7 +188,7 @@ def _same(one: Outcome, other: Outcome) -> bool:
 
 
 def _refused(family: Family, kind: Kind) -> set[str]:
-    """What `Family.check_names` refuses beside data of the kind."""
+    """What `Family.check_searched` refuses beside data of the kind."""
     return {name for name, kinds in family.reads_only.items() if kind not in kinds}
 
 

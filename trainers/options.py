@@ -1,0 +1,51 @@
+"""A family's options: fixed structure, which is set once for a sweep and not searched."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainers.errors import InputError
+
+
+class Options(BaseModel):
+    """A family's fixed structure: what is set once for a sweep and not searched.
+
+    Attributes:
+        pretrained: a safetensors file whose weights, by name and shape, the module starts from.
+        sha256: what the file (or files) of those weights must hash to.
+        freeze: patterns of parameters' names (`encoder.*`) that training leaves as they are.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pretrained: str | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    freeze: tuple[str, ...] = ()
+
+
+def read_options(model: type[Options], values: Mapping[str, Any], *, beside: Collection[str] = ()) -> Options:
+    """The options as their typed model.
+
+    Args:
+        beside: other names that may stand there, to suggest for an unknown one.
+
+    Raises:
+        InputError: names the option, what it takes and, for an unknown one, the nearest that exists.
+    """
+    try:
+        return model(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            names = [*model.model_fields, *sorted(beside)]
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are preset, {', '.join(names)}"
+            raise InputError("an option must be one of the family's", repr(name), hint, key=("options", name))
+        raise InputError(
+            f"option {name} must be valid: {first['msg']}", repr(first.get("input")), key=("options", name)
+        )

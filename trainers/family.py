@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy.typing as npt
 
-from trainers.augment import IMAGES, TEXT, refuse_changes
+from trainers.augment import IMAGES, TEXT, augment_batch, refuse_changes
 from trainers.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, complete
@@ -251,9 +251,8 @@ class Family(ABC):
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """The batch with random changes, in training only; by default what `params["augment"]` says for
         arrays named `inputs` that are images."""
-        from trainers.augment import augment_batch
-
-        return augment_batch(batch, params.get("augment"), generator)
+        given = params.get("augment")
+        return batch if given is None else augment_batch(batch, given, generator)
 
     def rules(self, state: State) -> TaskRules:
         """Loss, metrics and answers of the task that the state was made for."""

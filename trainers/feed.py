@@ -8,8 +8,8 @@ loss over all the step's examples, however they are cut up.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trainers.data.batches import Batches
 from trainers.dataset import Encoded, Part
@@ -37,8 +37,7 @@ class Source(Protocol):
         """The batch of those examples, on the device."""
 
 
-@dataclass(frozen=True, slots=True)
-class Micro:
+class Micro(NamedTuple):
     """A micro-batch: its positions, how many of them count, and the weight of its mean loss.
 
     Attributes:
@@ -72,7 +71,11 @@ class Feed:
             first = within * self._accumulate
             rank, world = self._ranks.rank, self._ranks.world_size
             order = self.source.order(epoch, self._seed, self._size, rank, world, start=first)
-            for place in range(first, self._batches, self._accumulate):
+            alike = self._accumulate == 1 and self._joint % world == 0
+            full = len(self.source) // self._joint if alike else 0
+            for positions in islice(order, max(0, full - first)):  # nearly all: every example counts
+                yield [Micro(positions, self.batch_size, 1.0, self._joint)]
+            for place in range(max(first, full), self._batches, self._accumulate):
                 yield self._group(order, place)
             step += self.steps_per_epoch - within
 

@@ -86,6 +86,8 @@ def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
 
 def augment_images(batch: Batch, params: Params, generator: torch.Generator) -> Batch:
     """As `trainers.augment` does it, which takes channels first; `inputs` [B, H, W, C]."""
+    if params["augment"] is None:
+        return batch
     from trainers.augment import augment_batch
 
     first = {**batch, "inputs": batch["inputs"].permute(0, 3, 1, 2)}

@@ -68,8 +68,9 @@ def gradient_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     return norm
 
 
-def any_bad(gradients: Sequence[torch.Tensor], ones: torch.Tensor) -> torch.Tensor:
-    """float32 [1]: 0 if every gradient is finite, else 1; a third of the norm's price.
+def note_bad(gradients: Sequence[torch.Tensor], bad: torch.Tensor, ones: torch.Tensor) -> None:
+    """Sets `bad`, float32 [1], to 1 where a gradient is not finite, and leaves it as it is where all are; a
+    third of the norm's price.
 
     Args:
         ones: float32 [1] of 1 on the gradients' device (the operator of `torch.amp.GradScaler` multiplies
@@ -77,10 +78,8 @@ def any_bad(gradients: Sequence[torch.Tensor], ones: torch.Tensor) -> torch.Tens
     """
     import torch
 
-    bad = torch.zeros_like(ones)
     if gradients:
         torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), bad, ones)
-    return bad
 
 
 def clip_gradients(gradients: Sequence[torch.Tensor], norm: torch.Tensor, largest: float) -> None:

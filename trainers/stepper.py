@@ -6,7 +6,6 @@ import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from torch import nn
 from trainers.errors import NotFinite
 from trainers.family import Batch, Family
 from trainers.feed import Micro, Source
-from trainers.optimizers import add_l1, any_bad, clip_gradients, clip_weights, gradient_norm, make_optimizer
+from trainers.optimizers import add_l1, clip_gradients, clip_weights, gradient_norm, make_optimizer, note_bad
 from trainers.parallel import in_parallel, parts
 from trainers.tasks import CountsTerms
 
@@ -66,14 +65,18 @@ class Stepper:
         self._terms = _terms_of(family, state)
         self._augments = params.get("augment") is not None or type(family).augment is not Family.augment
         self._half = params["precision"] == "bf16"
+        self._l1, self._clip = params["l1"], params["gradient_clip"]
+        self._weight_clip = params["weight_clip"]
         self._ones = torch.ones(1, device=generator.device)
+        self._bad = torch.zeros_like(self._ones)  # 1 once a gradient was not finite, which ends the attempt
         self._losses: list[torch.Tensor] = []
         self._values: list[float] = []
         self._device = generator.device.type
         self.rate = self._peak = float(params["learning_rate"])
         self._factor = self._own_weight = 1.0
-        for name, optimizer in self.optimizers.items():
-            self._guard(name, optimizer)
+        if self.own:  # the loop's own steps do without torch's hooks, which take 20 µs each
+            for name, optimizer in self.optimizers.items():
+                self._guard(self._trained[name], optimizer)
 
     # -- one step ------------------------------------------------------------------------------------------
 
@@ -98,25 +101,48 @@ class Stepper:
         if self.own:
             return self._own_step(group, source)
         ((name, optimizer),) = self.optimizers.items()
-        for parameter in self._trained[name]:  # zero_grad, without its record for a profiler
+        trained = self._trained[name]
+        for parameter in trained:  # zero_grad, without its record for a profiler
             parameter.grad = None
-        self._losses = []
+        self._losses, self._values = [], []
+        if len(group) == 1 and (self._terms is None or self._crew.alone):  # by far the most steps
+            (micro,) = group
+            self._backward(self._batch(source, micro.positions), micro.weight)
+            counts: Sequence[float] = [micro.examples]
+        else:
+            counts = self._accumulated(group, source)
+        self._before(trained)
+        optimizer.step()
+        self._after(trained)
+        return sum(map(operator.mul, self._values, counts)), {}
+
+    def _accumulated(self, group: Sequence[Micro], source: Source) -> Sequence[float]:
+        """Gradients of several micro-batches, and how many examples each one's loss counts for."""
         batches: Iterable[Batch] = (self._batch(source, micro.positions) for micro in group)
         counts = [float(micro.examples) for micro in group]
-        if self._terms is not None and (len(group) > 1 or not self._crew.alone):
+        if self._terms is not None:
             batches = list(batches)
             group, counts = self._by_terms(group, batches)
         for place, (micro, batch) in enumerate(zip(group, batches, strict=True)):
             with self._unsynchronised(place < len(group) - 1):
-                self._losses.append(self._backward(batch, micro.weight))
-        optimizer.step()
-        return sum(map(operator.mul, self._values, counts)), {}
+                self._backward(batch, micro.weight)
+        return counts
 
-    def _backward(self, batch: Batch, weight: float) -> torch.Tensor:
-        with self._precision():
+    def _backward(self, batch: Batch, weight: float) -> None:
+        if self._half:
+            with torch.autocast(self._device, dtype=torch.bfloat16):
+                loss = self._loss(self._forward(batch), batch)
+        else:
             loss = self._loss(self._forward(batch), batch)
         self._start(loss, weight)
-        return _noted(loss)
+        self._note(loss)
+
+    def _note(self, loss: torch.Tensor) -> None:
+        """Keeps what the loss is: on the CPU its value, elsewhere a tensor, for one look at the device."""
+        if self._device == "cpu":
+            self._values.append(loss.item())
+        else:
+            self._losses.append(loss.detach().reshape(1).float())
 
     def _by_terms(self, group: Sequence[Micro], batches: Sequence[Batch]) -> tuple[list[Micro], list[float]]:
         """The group weighted by what its losses are means over, and each one's share of the examples."""
@@ -126,7 +152,7 @@ class Stepper:
         (total,) = self._crew.total(float(sum(own)))
         shares = [count / max(total, 1.0) for count in own]
         pairs = list(zip(group, shares, strict=True))
-        weighted = [replace(micro, weight=share * self._crew.size) for micro, share in pairs]
+        weighted = [micro._replace(weight=share * self._crew.size) for micro, share in pairs]
         return weighted, [share * micro.of for micro, share in pairs]
 
     def _start(self, loss: torch.Tensor, weight: float) -> None:
@@ -146,28 +172,30 @@ class Stepper:
         """For a family's own step: gradients of the loss, averaged over ranks."""
         with torch.autocast(self._device, enabled=False):
             self._start(loss, self._own_weight)
-        self._losses = [_noted(loss)]
+        self._losses, self._values = [], []
+        self._note(loss)
         for parameters in self._trained.values():
             self._crew.average(parameters)
 
     # -- around the update ---------------------------------------------------------------------------------
 
-    def _guard(self, name: str, optimizer: torch.optim.Optimizer) -> None:
-        trained = self._trained[name]
+    def _guard(self, trained: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         optimizer.register_step_pre_hook(lambda *_: self._before(trained))
-        if self.params["weight_clip"] is not None:
-            optimizer.register_step_post_hook(
-                lambda *_: clip_weights(self._here(trained), self.params["weight_clip"])
-            )
+        optimizer.register_step_post_hook(lambda *_: self._after(trained))
 
     def _before(self, trained: list[nn.Parameter]) -> None:
-        moved = [parameter for parameter in trained if parameter.grad is not None]
-        gradients = self._here([parameter.grad for parameter in moved if parameter.grad is not None])
-        if self.params["l1"]:
-            add_l1(self._here(moved), gradients, self.params["l1"])
-        # one look at the device for all: the losses and the gradients
-        bad = any_bad(gradients, self._ones)
-        *self._values, found = torch.cat([*self._losses, bad]).tolist()
+        gradients = [gradient for parameter in trained if (gradient := parameter.grad) is not None]
+        if self._sharded:
+            gradients = parts(gradients)
+        if self._l1:
+            moved = [parameter for parameter in trained if parameter.grad is not None]
+            add_l1(self._here(moved), gradients, self._l1)
+        # one look at the device for all: the losses (on the CPU they are known) and the gradients
+        note_bad(gradients, self._bad, self._ones)
+        if self._losses:
+            *self._values, found = torch.cat([*self._losses, self._bad]).tolist()
+        else:
+            found = self._bad.item()
         if not all(map(math.isfinite, self._values)):  # with gradients that may well be finite
             found = 1.0
         if self._sharded:  # another rank's part may be what is not finite
@@ -177,8 +205,12 @@ class Stepper:
             for value in self._values:
                 _refuse("the loss", value)
             _refuse("the norm of the gradient", norm)
-        if self.params["gradient_clip"] is not None:
-            clip_gradients(gradients, self._norm(gradients), self.params["gradient_clip"])
+        if self._clip is not None:
+            clip_gradients(gradients, self._norm(gradients), self._clip)
+
+    def _after(self, trained: list[nn.Parameter]) -> None:
+        if self._weight_clip is not None:
+            clip_weights(self._here(trained), self._weight_clip)
 
     def _here(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """What this rank holds of each."""
@@ -227,11 +259,6 @@ def _trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-
-def _noted(loss: torch.Tensor) -> torch.Tensor:
-    """The loss as float32 [1], without its graph."""
-    return loss.detach().float().reshape(1)
 
 
 def _refuse(what: str, value: float) -> None:

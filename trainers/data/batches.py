@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BatchSize = int | Literal["all"]
 SHARE_OF_FREE = 0.25  # of a GPU's free memory, when no budget is given
+AT_ONCE = 256  # batches that are cut out of an epoch together
 POOL = 50  # batches whose examples are sorted by their length
 IGNORED = -100  # in a target: padding
 CHUNK_ROWS = 20_000  # looked at together
@@ -146,6 +147,8 @@ class Batches:
             shuffle: False goes through the part in its own order (evaluation).
             start: batches to skip, where an attempt resumes within an epoch.
         """
+        import torch
+
         joint = self._joint(batch_size, world_size)
         whole = batch_size == "all"  # order means nothing to a sum over all, and the part's own needs no copy
         positions = self.epoch_order(epoch, seed, shuffle=shuffle and not whole)
@@ -153,8 +156,12 @@ class Batches:
             positions = _alike(positions, self._lengths, joint)
         if self.resident and self.device.type != "cpu":
             positions = positions.to(self.device)
-        for at in range(start * joint, len(self), joint):
-            together = positions[at : at + joint]
+        blocks = torch.split(positions[start * joint :], joint * AT_ONCE)
+        batches = (batch for block in blocks for batch in torch.split(block, joint) if batch.numel())
+        if world_size == 1:
+            yield from batches
+            return
+        for together in batches:
             first, last = _stretch(len(together), rank, world_size)
             yield together[first:last] if last > first else together[:1]
 

@@ -125,7 +125,7 @@ class GAN(Family):
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """As `trainers.augment` does it, for the real images."""
-        return augment_images(batch, params, generator) if params["augment"] is not None else batch
+        return augment_images(batch, params, generator)
 
     def samples(self, module: Any, source: Source, state: State, params: Params) -> Mapping[str, Sample]:
         """A grid of made images, of the same noise each time."""

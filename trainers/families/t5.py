@@ -25,7 +25,7 @@ from trainers.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
 from trainers.generation import Generate
-from trainers.hyperparameters import OPTIONAL, Hyperparameter
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.lora import Lora, add_lora
 from trainers.options import Options
 from trainers.token_arrays import put_pairs, texts_of, with_end, without_padding
@@ -72,6 +72,7 @@ class T5(Family):
     uses = ("activation", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "dropout": replace(OPTIONAL["dropout"], default=0.1),
+        "gradient_clip": replace(TRAINING["gradient_clip"], default=1.0),
         "width": Hyperparameter(default=128, types=(int,), low=1, doc="numbers a token, a multiple of heads"),
         "heads": Hyperparameter(default=4, types=(int,), low=1, doc="of each attention"),
         "layers": Hyperparameter(default=2, types=(int,), low=1, doc="blocks on each side"),

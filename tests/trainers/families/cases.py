@@ -82,7 +82,7 @@ def texts() -> Dataset:
     draw = np.random.default_rng(0)
     tone = {"bad": ["dull", "awful", "worst"], "good": ["great", "lovely", "best"]}
     labels = [("bad", "good")[i % 2] for i in range(ROWS)]
-    filler = ["the", "film", "is", "and", "It"]
+    filler = ["the", "film", "is", "and", "The"]
     values = [
         " ".join([*draw.choice(filler, int(draw.integers(0, 11))), draw.choice(tone[label])])
         for label in labels

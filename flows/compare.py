@@ -38,6 +38,7 @@ def compare(
     where: Sequence[str] = (),
     pareto: Sequence[str] | str | None = None,
     latency: bool = True,
+    overrides: Sequence[str] = (),
     home: Home | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Comparison:
@@ -51,6 +52,7 @@ def compare(
         pareto: two or more columns, or their names with commas between, whose front is marked.
         latency: measure kept models that were not measured on this machine yet; otherwise the figures of the
             lanes that trained them stand in.
+        overrides: of files' keys, as `sweep` was given them.
         say: gets a line when something takes time.
 
     Raises:
@@ -61,7 +63,7 @@ def compare(
     if not 1 <= top <= MOST_ROWS:
         raise WrongInput(f"--top must be from 1 to {MOST_ROWS}", str(top))
     place = home or Home.here()
-    groups, sweeps, without = _read(names, place, top)
+    groups, sweeps, without = _read(names, place, top, overrides)
     _check(groups, sort, where, _listed(pareto))
     if latency:
         groups = _with_latency(groups, sweeps, place, say)
@@ -74,12 +76,14 @@ def compare(
 Groups = dict[Judged, list[Row]]
 
 
-def _read(names: Sequence[str], home: Home, top: int) -> tuple[Groups, list[SweepRow], list[str]]:
+def _read(
+    names: Sequence[str], home: Home, top: int, overrides: Sequence[str]
+) -> tuple[Groups, list[SweepRow], list[str]]:
     groups: Groups = {}
     sweeps: list[SweepRow] = []
     without: list[str] = []
     for name in dict.fromkeys(names):
-        ledger, row = find(name, home)
+        ledger, row = find(name, home, overrides)
         try:
             found, missing = rows_of(ledger, row, home, top)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from infra.errors import WrongInput
@@ -19,14 +20,17 @@ SQLITE = "sqlite:///"
 _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]*/[1-9][0-9]*")
 
 
-def find(name_or_file: str, home: Home) -> tuple[Ledger, SweepRow]:
+def find(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> tuple[Ledger, SweepRow]:
     """The sweep of that name, or of that file, and the ledger that holds it.
+
+    Args:
+        overrides: of a file's keys, which may name another sweep or ledger.
 
     Raises:
         WrongInput: not a name, no such file, or no such sweep; says which homes and ledgers were searched.
         LedgerUnavailable: the ledger is there and can't be read.
     """
-    label, written = _label_and_ledger(name_or_file)
+    label, written = _label_and_ledger(name_or_file, overrides)
     url = ledger_url(home, written)
     if _absent(url):
         raise _not_found(label, url, home, [])
@@ -52,7 +56,7 @@ def is_file(name_or_file: str) -> bool:
     return os.sep in name_or_file or name_or_file.lower().endswith((".yaml", ".yml"))
 
 
-def _label_and_ledger(name_or_file: str) -> tuple[str, str | None]:
+def _label_and_ledger(name_or_file: str, overrides: Sequence[str]) -> tuple[str, str | None]:
     if not is_file(name_or_file):
         return check_sweep_label(name_or_file), None
     if "\0" in name_or_file or not Path(name_or_file).is_file():
@@ -62,7 +66,7 @@ def _label_and_ledger(name_or_file: str) -> tuple[str, str | None]:
         raise WrongInput("a sweep file must exist", shown(name_or_file), do)
     from flows.sweep_file import load_sweep
 
-    file = load_sweep(Path(name_or_file))
+    file = load_sweep(Path(name_or_file), overrides)
     return file.name, file.sweep.ledger
 
 

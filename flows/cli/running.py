@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -87,9 +88,13 @@ def sweep(
     from flows.leaderboard import print_leaderboard
 
     if result.state == "stopped":
-        note(f"{result.sweep} is stopped: `velodrome sweep {file}` carries it on")
-    # By its file, which may name another ledger than the usual one.
-    print_leaderboard(stdout(), compare(str(file.absolute()), latency=False))
+        again = shlex.join(
+            ["velodrome", "sweep", str(file), *(w for key in set_ or () for w in ("--set", key))]
+        )
+        note(f"{result.sweep} is stopped: `{again}` carries it on")
+    # By its file, which may name another ledger than the usual one, as the overrides may another sweep.
+    table = compare(str(file.absolute()), overrides=set_ or (), latency=False)
+    print_leaderboard(stdout(), table)
 
 
 @example("velodrome confirm digits --top 3 --seeds 5")

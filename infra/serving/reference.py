@@ -72,5 +72,7 @@ def _unknown(text: str) -> WrongInput:
     return WrongInput(
         "a model must be NAME, NAME@ALIAS, NAME/VERSION, models:/…, runs:/ID/PATH or a sweep's name",
         shown(text),
-        "files and other addresses are not opened; register it with `velodrome promote`",
+        f"write {text}/model"
+        if re.fullmatch(r"runs:/[0-9a-f]{32}", text)
+        else "files and other addresses are not opened; register it with `velodrome promote`",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.status import status
 from infra.errors import Interrupted, LedgerUnavailable, Refused
 from infra.ledger.store import Ledger
 from search_spaces.errors import SpaceError
@@ -126,6 +127,24 @@ def test_a_file_names_its_sweep(home, velodrome):
     Path("any.yaml").write_text("name: digits\ndata: {source: builtin:digits}\nfamilies: {image_cnn: {}}\n")
     assert json.loads(velodrome("status", "any.yaml", "--json").out)["sweep"] == "digits"
     assert velodrome("status", "none.yaml").status == 2
+
+
+def test_a_sweep_ends_with_its_own_table_where_overrides_name_another(home, velodrome, monkeypatch):
+    write_sweep(home)
+    write_sweep(home, spec_of("other"), state="stopped")
+    Path("any.yaml").write_text("name: digits\ndata: {source: builtin:digits}\nfamilies: {image_cnn: {}}\n")
+    ran = []
+
+    def run(file, *, overrides, **_):
+        ran.append(overrides)
+        return status("other")
+
+    monkeypatch.setattr("flows.sweep.sweep", run)
+    ended = velodrome("sweep", "any.yaml", "--set", "name=other", "--set", "budget.trials=4")
+    assert ended.status == 0, ended.err
+    assert ran == [["name=other", "budget.trials=4"]]
+    assert "velodrome show other" in ended.out
+    assert "`velodrome sweep any.yaml --set name=other --set budget.trials=4` carries it on" in ended.err
 
 
 def test_the_environment_can_name_another_ledger(home, velodrome, monkeypatch, tmp_path):

@@ -66,6 +66,16 @@ def test_a_source_that_cannot_be_read_writes_nothing(home, velodrome, source):
 
 
 @pytest.mark.parametrize(
+    ("source", "meant"),
+    [("houses.csv", "csv:houses.csv"), ("Day.PARQUET", "parquet:Day.PARQUET"), ("a/b.npz", "npz:a/b.npz")],
+)
+def test_a_bare_path_is_told_its_kind(home, velodrome, source, meant):
+    ended = velodrome("new", source)
+    assert ended.status == 2
+    assert f"write {meant}" in ended.err
+
+
+@pytest.mark.parametrize(
     ("source", "name"),
     [("builtin:digits", "digits"), ("csv:data/Churn 2024.csv", "churn-2024"), ("images:../Pets/", "pets"),
      ("hf:user/some_set", "some_set"), ("csv:...", "csv"), ("csv:日本.csv", "csv"), ("none", "none")],

@@ -74,7 +74,8 @@ def read_source(source: Any) -> str:
         raise InputError("data needs a source", repr(source), do, key=key)
     scheme, colon, rest = source.partition(":")
     if scheme not in SOURCES:
-        raise InputError("a source must be of a known kind", repr(source), nearest(scheme, SOURCES), key=key)
+        do = _meant(source) or nearest(scheme, SOURCES)
+        raise InputError("a source must be of a known kind", repr(source), do, key=key)
     if scheme == "none":
         if colon:
             raise InputError("the source none takes nothing", repr(source), key=key)
@@ -103,3 +104,12 @@ def _nothing(spec: Mapping[str, Any]) -> Dataset:
         fingerprint=fingerprint,
         notes=("own code reads its own data: nothing is known of it here",),
     )
+
+
+def _meant(source: str) -> str | None:
+    """What to write for a path whose kind its ending tells."""
+    from trainers.data.sources.files import ENDINGS
+
+    endings = {**ENDINGS, "npz": (".npz",)}
+    found = next((kind for kind, ends in endings.items() if source.lower().endswith(ends)), None)
+    return f"write {found}:{source}" if found else None

@@ -40,3 +40,8 @@ def test_it_is_understood(text: str, meant: Reference) -> None:
 def test_all_else_is_refused_and_nothing_opened(text: str) -> None:
     with pytest.raises(WrongInput):
         parse_reference(text)
+
+
+def test_a_run_without_its_models_name_is_told_what_to_write() -> None:
+    with pytest.raises(WrongInput, match=f"write runs:/{RUN}/model"):
+        parse_reference(f"runs:/{RUN}")

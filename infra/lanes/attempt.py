@@ -91,9 +91,9 @@ class AttemptRunner:
         if outcome.status == "complete" and self._keeps(assignment, outcome):
             model, measured = self._save_model(spec, assignment, outcome)
             facts.update(measured)
+            self._save_samples(spec, assignment, outcome)
         if outcome.test_scores:
             facts[TEST_SCORES] = self._keep_scores(assignment, outcome)
-            self._save_samples(spec, assignment, outcome)
         return Ended(
             attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
             epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),

@@ -35,6 +35,7 @@ Sample: TypeAlias = "str | Pixels"
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 MOST_CLASSES = 50  # a matrix of more is neither read nor looked at
 ROWS_AT_ONCE = 256
+CORNER = "true / predicted"  # in the corner of a confusion matrix
 
 
 def write_samples(folder: Path, samples: Mapping[str, Sample], report: int | None = None) -> list[Path]:
@@ -173,7 +174,7 @@ def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixel
     cell = max(18, min(64, 640 // size))
     font = ImageFont.load_default(size=max(9, min(15, cell // 3)))
     names = [name if len(name) <= 18 else name[:17] + "…" for name in classes]
-    left = 28 + int(max(font.getlength(name) for name in names))
+    left = 28 + int(max(font.getlength(text) for text in (*names, CORNER)))
     picture = Image.new("RGB", (left + cell * size + 12, left + cell * size + 12), "white")
     draw = ImageDraw.Draw(picture)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -187,7 +188,7 @@ def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixel
                 draw.text(at, str(int(counts[i, j])), fill=ink, font=font, anchor="mm")
         draw.text((left - 6, left + (i + 0.5) * cell), names[i], fill="black", font=font, anchor="rm")
         _upright(picture, names[i], (int(left + (i + 0.5) * cell), left - 6), font)
-    draw.text((left - 6, 6), "true / predicted", fill="gray", font=font, anchor="ra")
+    draw.text((left - 6, 6), CORNER, fill="gray", font=font, anchor="ra")
     return np.asarray(picture)
 
 

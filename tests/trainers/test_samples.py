@@ -132,6 +132,12 @@ def test_a_cells_shade_is_its_share_of_the_row() -> None:
     assert not (dark[0] & dark[1]).any()
 
 
+def test_what_stands_in_a_matrixs_corner_is_whole_beside_short_names() -> None:
+    picture = confusion_picture(np.eye(10, dtype=int), [str(digit) for digit in range(10)])
+    assert (picture[:30, :8] == 255).all()
+    assert (picture[:30, 8:60] != 255).any()
+
+
 def test_a_grid_has_every_image_whole() -> None:
     values = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((5, 24, 24), np.uint8)
     sheet = grid(values, columns=3)

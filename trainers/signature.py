@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,10 +18,16 @@ ColumnType = Literal["double", "long", "boolean", "string", "any"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnSpec:
-    """One column. `any` is for images: paths, encoded bytes or nested lists of numbers."""
+    """One column. `any` is for images: paths, encoded bytes or nested lists of numbers.
+
+    Attributes:
+        whole: of numbers, all of them whole in training: a frame of such rows has int64 there, which MLflow
+            does not take for a `double`.
+    """
 
     name: str
     type: ColumnType
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +55,20 @@ def signature_of(predictor: Predictor) -> Signature:
     if predictor.example.empty:
         return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
-    return Signature(inputs=column_specs(predictor.example, of_inputs=True), outputs=column_specs(answers))
+    whole = _whole_numbers(predictor.document.get("state") or {})
+    inputs = [
+        replace(column, whole=column.type == "double" and column.name in whole)
+        for column in column_specs(predictor.example, of_inputs=True)
+    ]
+    return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
+
+
+def _whole_numbers(state: Mapping[str, Any]) -> set[str]:
+    """Columns that held whole numbers alone: a table's, and the seeds that images are made of."""
+    if state.get("task") == "generation":
+        return {"seed"}
+    numbers = (state.get("table") or {}).get("numbers", ())
+    return {entry["name"] for entry in numbers if entry.get("whole")}
 
 
 def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[ColumnSpec, ...]:

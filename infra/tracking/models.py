@@ -244,4 +244,5 @@ def _column(column: ColumnSpec) -> Any:
     from mlflow.types import ColSpec
     from mlflow.types.schema import AnyType
 
-    return ColSpec(AnyType() if column.type == "any" else column.type, column.name)
+    anything = column.type == "any" or column.whole
+    return ColSpec(AnyType() if anything else column.type, column.name)

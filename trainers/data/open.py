@@ -74,7 +74,7 @@ def read_source(source: Any) -> str:
         raise InputError("data needs a source", repr(source), do, key=key)
     scheme, colon, rest = source.partition(":")
     if scheme not in SOURCES:
-        do = _meant(source) or nearest(scheme, SOURCES)
+        do = (None if colon else _meant(source)) or nearest(scheme, SOURCES)
         raise InputError("a source must be of a known kind", repr(source), do, key=key)
     if scheme == "none":
         if colon:

@@ -62,9 +62,9 @@ def _is_filler(value: Any) -> bool:
 def fit_table(dataset: Dataset, prepare: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What the training split says about each column, as JSON.
 
-    The state holds `numbers` (name, fill, shift, factor), `categories` (name, values; id 0 is everything
-    that training never saw), `left_out` (name → why) and the widths `inputs` (F) and `cardinalities`
-    (K numbers, id 0 counted).
+    The state holds `numbers` (name, whether all are whole, fill, shift, factor), `categories` (name, values;
+    id 0 is everything that training never saw), `left_out` (name → why) and the widths `inputs` (F) and
+    `cardinalities` (K numbers, id 0 counted).
 
     Args:
         dataset: of kind `table`.
@@ -146,7 +146,11 @@ def _fit_numbers(
     elif rules["scale"] == "minmax":
         shift, spread = low, high - low
     factor = 1.0 / spread if spread > 0 else 1.0
-    return {"name": column.name, "kind": column.kind, "fill": fill, "shift": shift, "factor": factor}
+    whole = bool((present == np.floor(present)).all())
+    return {
+        "name": column.name, "kind": column.kind, "whole": whole,
+        "fill": fill, "shift": shift, "factor": factor,
+    }  # fmt: skip
 
 
 def _fill_of(present: npt.NDArray[np.float64], missing: str | float) -> float:

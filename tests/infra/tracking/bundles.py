@@ -14,6 +14,7 @@ SOURCES = {
     "text_cnn": {"source": "jsonl:reviews.jsonl", "columns": {"text": "text", "target": "label"}},
     "linear_regression": {"source": "builtin:diabetes"},
     "image_cnn": {"source": "builtin:digits"},
+    "gan": {"source": "builtin:digits", "task": "generation"},
 }
 
 

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 
 from infra.ledger.views import sweep_by_id
@@ -155,6 +157,34 @@ def test_the_signature_is_read_or_else_found_by_predicting(
     assert signatures[0] == signatures[1]
     assert "text" in str(signatures[0])
     assert loaded == [older]
+
+
+@pytest.mark.filterwarnings("ignore:.*inferred as AnyType:UserWarning")
+def test_whole_numbers_of_a_frame_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.pyfunc import load_model
+
+    wheel = tmp_path / "velodrome.whl"
+    wheel.write_bytes(b"")
+    monkeypatch.setattr(models, "build_wheel", lambda folder: _copied(wheel, folder))
+    story = Story(tmp_path / "home")
+    sweep = sweep_by_id(story.ledger, story.sweep_id)
+    loaded = {}
+    for name in ("linear_regression", "gan"):
+        made = a_bundle(name, tmp_path / name / "bundle", tmp_path / "cache")
+        models.save_model(tmp_path / name / "model", made, sweep)
+        loaded[name] = load_model(str(tmp_path / name / "model"))
+    line = loaded["linear_regression"]
+    kinds = {column.name: str(column.type) for column in line.metadata.signature.inputs}
+    assert (kinds["age"], kinds["bmi"]) == ("Any", "DataType.double")
+    rows = line.input_example.astype({"age": "int64", "sex": "int64"})
+    answers = line.predict(rows)
+    assert answers.equals(line.predict(line.input_example))
+    missing = line.predict(rows.assign(age=[None, 50.5]))
+    assert missing["prediction"].notna().all()
+    with pytest.raises(MlflowException, match="schema"):
+        line.predict(rows.assign(bmi="heavy"))
+    images = loaded["gan"].predict(pd.DataFrame({"seed": [3, 4]}))
+    assert len(images) == 2
 
 
 def _copied(wheel: Path, folder: Path) -> Path:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.trainers.families.cases import Memory, images, made
+from tests.trainers.families.cases import Memory, pictures
 from trainers.bundle import load_bundle, save_bundle
 from trainers.dataset import Dataset, Encoded
 from trainers.errors import InputError
@@ -19,10 +19,6 @@ from trainers.job import Goal, Hooks, Job, Length
 from trainers.loop import train
 
 PARAMS = {"channels": [16, 8], "latent": 8, "batch_size": 20, "learning_rate": 2e-3}
-
-
-def pictures() -> Dataset:
-    return made("image", "generation", images(8).columns, None)
 
 
 class Silent(Hooks):

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+_OF_WORDS = ("embedding", *WORDS)
+
 
 class RNNOptions(ImageOptions, WordOptions, SeriesOptions):
     """Fixed structure: `size`, `color` and `fit` of images, `max_words` and `stop_words` of texts, and
@@ -78,7 +80,7 @@ class RNN(Family):
     }
     encoding = tuple(WORDS)
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {
-        **dict.fromkeys(("embedding", *WORDS, "max_words", "stop_words"), ("text",)),
+        **dict.fromkeys((*_OF_WORDS, "max_words", "stop_words"), ("text",)),
         **dict.fromkeys(("window", "step", "horizon"), ("table",)),
         **OF_IMAGES,
     }
@@ -94,6 +96,10 @@ class RNN(Family):
     }
 
     options: RNNOptions
+
+    def complete(self, params: Params) -> dict[str, Any]:
+        """As `Family.complete`; models of earlier versions have None where a word's default is meant."""
+        return super().complete({n: v for n, v in params.items() if v is not None or n not in _OF_WORDS})
 
     def check(self, dataset: Dataset) -> None:
         """As `Family.check`; a table needs `options.window` and parts that follow one another.

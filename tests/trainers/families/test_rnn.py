@@ -68,6 +68,13 @@ def test_the_last_state_is_torchs_own() -> None:
     torch.testing.assert_close(net(x, None), torch.cat([h[-2], h[-1]], dim=1))
 
 
+def test_hyperparameters_of_earlier_models_are_understood() -> None:
+    family = RNN()
+    assert family.complete({"embedding": None, "vocabulary": None, "hidden": 8}) == family.complete(
+        {"hidden": 8}
+    )
+
+
 def encoded(dataset: Dataset, **options: Any) -> tuple[RNN, Any, Memory]:
     family, memory = RNN(options), Memory()
     family.check(dataset)

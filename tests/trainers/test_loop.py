@@ -16,6 +16,7 @@ from trainers.errors import InputError, NotFinite, OutOfMemory, TrialError
 from trainers.family import Batch, Family, Params, State
 from trainers.job import Goal, Length, Outcome
 from trainers.loop import train
+from trainers.stepper import Stepper
 
 
 def _run(
@@ -362,3 +363,28 @@ def test_flags_of_the_process_do_not_change_the_bits() -> None:
     finally:
         torch.set_default_dtype(torch.float32)
     assert _same(plain.weights, other.weights)
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Losses are kept as tensors until the one look at the device, as away from the CPU."""
+
+    def note(self: Stepper, loss: torch.Tensor) -> None:
+        self._losses.append(loss.detach().reshape(1).float())
+
+    monkeypatch.setattr(Stepper, "_note", note)
+
+
+def test_losses_are_the_same_by_one_look_at_the_device(request: pytest.FixtureRequest) -> None:
+    settings = {"accumulate": 2, "batch_size": 16, "gradient_clip": 0.5}
+    here, there = Recorder(), Recorder()
+    train(tiny.job(**settings), tiny.data(), here)
+    request.getfixturevalue("as_on_a_device")
+    train(tiny.job(**settings), tiny.data(), there)
+    assert here.losses() == pytest.approx(there.losses(), rel=1e-6)
+
+
+@pytest.mark.usefixtures("as_on_a_device")
+def test_what_is_not_finite_is_found_by_one_look_at_the_device() -> None:
+    with pytest.raises(NotFinite, match=r"(nan|inf) at epoch \d+, step \d+"):
+        _run(optimizer="sgd", learning_rate=1e38, epochs=5)

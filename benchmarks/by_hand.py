@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainers.data.encode import encoded
+from trainers.data.dataset import Encoded
 from trainers.data.open import open_dataset
-from trainers.dataset import Encoded
+from trainers.inputs.encoded_arrays import encoded
 from trainers.registry import load
 
 BATCH = 32

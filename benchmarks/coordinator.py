@@ -23,14 +23,14 @@ from typing import Any
 from benchmarks.figures import Figures, parser, say
 from benchmarks.sweeps import home, sweep
 from benchmarks.work import calibrate
-from infra.checkpoints import CheckpointStore
 from infra.coordinator.actor import ActorSettings, actor_class
 from infra.coordinator.core import Coordinator
+from infra.coordinator.messages import Assignment, Ended, LaneHello, Pulse, Report
 from infra.lanes.hooks import AttemptHooks
 from infra.ledger.liveness import this_process
 from infra.ledger.store import Ledger
-from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
+from infra.storage.checkpoints import CheckpointStore
 from search_spaces.space import Space
 
 GOAL = "val/accuracy"

@@ -42,11 +42,11 @@ def child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: 
     import numpy as np
     import torch
 
-    from infra.checkpoints import CheckpointStore
-    from trainers.dataset import Encoded
+    from infra.storage.checkpoints import CheckpointStore
+    from trainers.data.dataset import Encoded
     from trainers.job import Goal, Job, Length
-    from trainers.loop import train
-    from trainers.memory import peak_bytes, restart_peak
+    from trainers.loop.memory import peak_bytes, restart_peak
+    from trainers.loop.training import train
     from trainers.registry import load
 
     draw = np.random.default_rng(0)

@@ -22,7 +22,7 @@ import torch
 from benchmarks.by_hand import BATCH, CASES, Made, by_hand, made, texts_of_bert, texts_of_t5
 from benchmarks.figures import Figures, parser, say
 from trainers.job import Goal, Job, Length
-from trainers.loop import train
+from trainers.loop.training import train
 
 EPOCHS = 3
 AT_MOST, BESIDE_TRAINER = 1.05, 1.0
@@ -56,7 +56,7 @@ class Quiet:
 
 
 def with_the_loop(given: Made) -> list[float]:
-    """Seconds of an epoch's steps in `trainers.loop.train`, the mean of some epochs."""
+    """Seconds of an epoch's steps in `trainers.loop.training.train`, the mean of some epochs."""
     hooks, goal = Quiet(), _goal(given)
     steps = EPOCHS * -(-len(given.data.splits["train"]) // BATCH)
     length = Length(steps=steps, report_every=steps)  # one evaluation, which is not timed

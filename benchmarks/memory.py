@@ -143,11 +143,11 @@ def measure_stream(figures: Figures, mebibytes: int, limit_s: float) -> None:
 
 def one_attempt(path: Path, cache: Path) -> None:
     """What a lane does: opens the data, encodes it, trains an epoch of a small CNN."""
-    from trainers.data.encode import encoded
     from trainers.data.open import open_dataset
     from trainers.families.image_cnn import ImageCNN
+    from trainers.inputs.encoded_arrays import encoded
     from trainers.job import Goal, Job, Length
-    from trainers.loop import train
+    from trainers.loop.training import train
 
     dataset = open_dataset({"source": f"npz:{path}"}, base=path.parent, cache=cache)
     family = ImageCNN({})

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from flows.gates.judging import Case, judge
-from flows.gates.scoring import Answers, Truth
-from flows.policy_schema import Policy
+from flows.config.policy import Policy
+from flows.promotion.gates.judging import Case, judge
+from flows.promotion.gates.scoring import Answers, Truth
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -1,6 +1,6 @@
 """A sweep as the machinery sees it: resolved, checked, one value for every key, JSON and back.
 
-The sweep file's schema (`flows.sweep_file`) is what people write; this is what it comes to once defaults
+The sweep file's schema (`flows.config.loading`) is what people write; this is what it comes to once defaults
 and per-family overrides are in place. It is stored in the ledger and sent to the lanes.
 """
 

@@ -17,7 +17,7 @@ import pytest
 from typer.main import get_command
 
 from flows.cli.app import app
-from flows.sweep_file import load_sweep
+from flows.config.loading import load_sweep
 from trainers.data.open import open_dataset
 from trainers.registry import is_function, load
 

@@ -2,7 +2,7 @@
 
 A family says what it reads and what can be tuned (known without importing torch), encodes a data set into
 arrays (fitted on the training split alone), builds a module, computes a loss, and answers people with
-predictions in their own terms. `trainers.loop` does everything in between.
+predictions in their own terms. `trainers.loop.training` does everything in between.
 
 Shape legend: B examples of a batch, N rows of a data set.
 """
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy.typing as npt
 
-from trainers.augment import IMAGES, TEXT, augment_batch, refuse_changes
-from trainers.dataset import Dataset, Kind, Task
+from trainers.data.augment import IMAGES, TEXT, augment_batch, refuse_changes
+from trainers.data.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, complete
 from trainers.options import Options, read_options
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.feed import Source
-    from trainers.samples import Sample
+    from trainers.loop.micro_batches import Source
+    from trainers.samples.writing import Sample
     from trainers.tasks import TaskRules, Updated
 
 State = dict[str, Any]
@@ -215,7 +215,7 @@ class Family(ABC):
         Raises:
             InputError: the file's names or shapes are not the module's, or a pattern matches nothing.
         """
-        from trainers.pretrained import freeze, load_pretrained
+        from trainers.pretrained.weights import freeze, load_pretrained
 
         if self.options.pretrained is not None:
             load_pretrained(module, Path(self.options.pretrained), sha256=self.options.sha256)
@@ -290,15 +290,16 @@ class Family(ABC):
             source: the validation split: `source.gather(torch.arange(8))` is a batch.
 
         Returns:
-            Texts, and pictures as uint8 [H, W] or [H, W, 3] (`trainers.samples.grid` puts many into one).
+            Texts, and pictures as uint8 [H, W] or [H, W, 3] (`trainers.samples.pictures.grid` puts many into
+            one).
         """
-        from trainers.samples import confusion_samples
+        from trainers.samples.writing import confusion_samples
 
         return confusion_samples(self, module, source, state)
 
     def example(self, dataset: Dataset, rows: int = 2) -> pd.DataFrame:
         """A few raw rows as `from_user` takes them, for the model's input example and signature."""
-        from trainers.examples import example_rows
+        from trainers.data.examples import example_rows
 
         return example_rows(dataset, rows)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainers.augment import check_augment
+from trainers.data.augment import check_augment
 from trainers.errors import InputError
 
 
@@ -139,7 +139,7 @@ TRAINING: Mapping[str, Hyperparameter] = {
     "augment": Hyperparameter(
         default=None,
         types=(str, list, dict, type(None)),
-        doc="random changes of a batch, by name or with strengths: see trainers.augment",
+        doc="random changes of a batch, by name or with strengths: see trainers.data.augment",
         rule=check_augment,
     ),
     "init": Hyperparameter(

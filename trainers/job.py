@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.family import Family
-    from trainers.trial import Trial
+    from trainers.functions.trial import Trial
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from trainers.dataset import Task
+from trainers.data.dataset import Task
 
 Direction = Literal["minimize", "maximize"]
 

@@ -11,9 +11,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from trainers.code.digest import source_digest
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.sources import source_digest
 
 BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
@@ -71,7 +71,7 @@ def is_function(reference: Reference) -> bool:
 def source_hash(reference: str) -> str:
     """16 hex digits over the sources that decide how the family trains, so that a change of code is noticed.
 
-    See `trainers.sources.source_digest`: the family's file, what it imports from its own folder, and, for a
-    Family class, the training that all families share.
+    See `trainers.code.digest.source_digest`: the family's file, what it imports from its own folder, and,
+    for a Family class, the training that all families share.
     """
     return source_digest(load(reference))[:16]

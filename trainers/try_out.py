@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.function import run_function
+from trainers.functions.run import run_function
 from trainers.job import FunctionJob, Goal, Job, Length, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
 from trainers.registry import load
@@ -128,8 +128,8 @@ def _train(
 ) -> Outcome:
     if dataset is None:
         raise InputError("a family must be given data", "none", "add data='builtin:digits', say")
-    from trainers.data.encode import encoded
-    from trainers.loop import train
+    from trainers.inputs.encoded_arrays import encoded
+    from trainers.loop.training import train
 
     family.check(dataset)
     family.check_searched(dataset, {name: [value] for name, value in params.items()})

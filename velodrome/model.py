@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.predictor import Predictor
+    from trainers.bundle.predictor import Predictor
 
 _TAKEN = ("device", "manifest_sha256", "accept_code_change")
 
@@ -37,10 +37,10 @@ def _load_pyfunc(path: str, model_config: Mapping[str, Any] | None = None) -> Mo
 
     Args:
         path: where MLflow has put the bundle.
-        model_config: `device`, `manifest_sha256`, `accept_code_change`, as `trainers.bundle.load_bundle`
-            takes them; other keys are MLflow's own affair.
+        model_config: `device`, `manifest_sha256`, `accept_code_change`, as
+            `trainers.bundle.bundle.load_bundle` takes them; other keys are MLflow's own affair.
     """
-    from trainers.bundle import load_bundle
+    from trainers.bundle.bundle import load_bundle
 
     given = {name: value for name, value in (model_config or {}).items() if name in _TAKEN}
     return Model(load_bundle(Path(path), **given))

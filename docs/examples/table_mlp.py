@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.dataset import Dataset
+    from trainers.data.dataset import Dataset
     from trainers.family import ArrayWriter
 
 
@@ -36,7 +36,7 @@ class TableMLP(Family):
         """Writes `numbers` [N, F], `categories` [N, K] and `target` [N]; all is fitted on train alone."""
         from trainers.data.prepare import fit_table
         from trainers.data.tables import write_table
-        from trainers.targets import write_target
+        from trainers.inputs.targets import write_target
 
         table = fit_table(dataset)
         write_table(dataset, table, writer)
@@ -46,7 +46,7 @@ class TableMLP(Family):
         """A fresh module."""
         from torch import nn
 
-        from trainers.layers import ACTIVATIONS, TableLinear
+        from trainers.modules.layers import ACTIVATIONS, TableLinear
 
         class Module(nn.Module):
             def __init__(self) -> None:

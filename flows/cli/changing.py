@@ -12,7 +12,7 @@ from flows.cli.screen import Family, Json, Name, emit, example, note
 from infra.errors import WrongInput
 
 if TYPE_CHECKING:
-    from flows.remove import Removal
+    from flows.sweeps.remove import Removal
 
 
 @example("velodrome extend digits --trials +10")
@@ -23,7 +23,7 @@ def extend(
     json: Json = False,
 ) -> None:
     """More trials for a sweep, running or finished."""
-    from flows.extend import extend as verb
+    from flows.sweeps.extend import extend as verb
 
     result = verb(name, trials=more_trials(trials), family=family)
     if json:
@@ -49,7 +49,7 @@ def retry(
     json: Json = False,
 ) -> None:
     """Failed trials again, with other resources if asked."""
-    from flows.retry import retry as verb
+    from flows.sweeps.retry import retry as verb
 
     size = None if memory is None else memory_bytes(memory)
     result = verb(name, gpus=gpus, cpus=cpus, memory_bytes=size)
@@ -72,7 +72,7 @@ def stop(
     json: Json = False,
 ) -> None:
     """A clean stop of a sweep that runs in another terminal."""
-    from flows.stop import stop as verb
+    from flows.sweeps.stop import stop as verb
 
     result = verb(name, limit_s=timeout)
     if json:
@@ -91,7 +91,7 @@ def remove(
     json: Json = False,
 ) -> None:
     """A sweep and what only it holds, after a question."""
-    from flows.remove import remove as verb
+    from flows.sweeps.remove import remove as verb
 
     result = verb(name, agree=(lambda removal: True) if yes else _ask, tracking=tracking)
     if json:
@@ -127,7 +127,7 @@ def memory_bytes(text: str) -> int:
 
 
 def _ask(removal: Removal) -> bool:
-    from flows.wording import size, trials
+    from flows.terminal.formatting import size, trials
 
     note(f"{removal.sweep}: {trials(removal.trials)} in the ledger")
     for folder in removal.folders:

@@ -16,13 +16,13 @@ def families(
     json: Json = False,
 ) -> None:
     """What can be swept: families, their hyper-parameters, defaults and spaces."""
-    from flows.families import families as verb
+    from flows.installation.families import families as verb
 
     result = verb(name)
     if json:
         emit(result)
         return
-    from flows.about import print_families
+    from flows.sweeps.screens import print_families
 
     print_families(stdout(), result, detailed=name is not None)
 
@@ -34,7 +34,7 @@ def schema(
     """The sweep file's JSON schema, for editors."""
     import json as encoding
 
-    from flows.schema import schema as verb
+    from flows.config.schema import schema as verb
 
     sys.stdout.write(encoding.dumps(verb(), indent=2, ensure_ascii=False) + "\n")
 
@@ -42,13 +42,13 @@ def schema(
 @example("velodrome doctor")
 def doctor(json: Json = False) -> None:
     """What is wrong with this installation, and what to do about it."""
-    from flows.doctor import doctor as verb
+    from flows.installation.doctor import doctor as verb
 
     result = verb()
     if json:
         emit(result)
     else:
-        from flows.about import print_checkup
+        from flows.sweeps.screens import print_checkup
 
         print_checkup(stdout(), result)
     if result.failed:
@@ -62,6 +62,6 @@ def ui(
     host: Annotated[str, typer.Option("--host", metavar="H", help="The address to listen on.")] = "127.0.0.1",
 ) -> None:
     """The MLflow UI on the right store, until Ctrl-C."""
-    from flows.ui import ui as verb
+    from flows.installation.ui import ui as verb
 
     verb(name, port=port, host=host, say=note)

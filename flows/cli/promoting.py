@@ -43,8 +43,8 @@ def promote(
     json: Json = False,
 ) -> None:
     """Test a challenger against the champion by the gates, and move the alias or refuse."""
-    from flows.promote import GateRefused
-    from flows.promote import promote as verb
+    from flows.promotion.promote import GateRefused
+    from flows.promotion.promote import promote as verb
 
     try:
         result = verb(
@@ -64,13 +64,13 @@ def promote(
 
 
 def _promotion(result: object, json: bool) -> None:
-    from flows.promotion.outcome import Promotion
+    from flows.promotion.judging.outcome import Promotion
 
     assert isinstance(result, Promotion)
     if json:
         emit(result)
         return
-    from flows.promotion_screens import print_promotion
+    from flows.promotion.screens import print_promotion
 
     print_promotion(stdout(), result)
     for line in result.notes:
@@ -87,7 +87,7 @@ def approve(
     json: Json = False,
 ) -> None:
     """Agree, as somebody other than the promoter, that a version may become the champion."""
-    from flows.approve import approve as verb
+    from flows.promotion.approve import approve as verb
 
     result = verb(version, reason=reason, registry=registry)
     if json:
@@ -109,7 +109,7 @@ def rollback(
     json: Json = False,
 ) -> None:
     """The former champion again."""
-    from flows.rollback import rollback as verb
+    from flows.promotion.rollback import rollback as verb
 
     result = verb(model, to=to, reason=reason, registry=registry)
     if json:
@@ -137,13 +137,13 @@ def history(
     json: Json = False,
 ) -> None:
     """Who moved a model's champion, when, and on which evidence."""
-    from flows.history import history as verb
+    from flows.promotion.history import history as verb
 
     result = verb(model, verify=verify, anchor=anchor, export=export, registry=registry)
     if json:
         emit(result)
         return
-    from flows.promotion_screens import print_history
+    from flows.promotion.screens import print_history
 
     print_history(stdout(), result)
 
@@ -157,13 +157,13 @@ def policy(
     json: Json = False,
 ) -> None:
     """What a model's next champion must show."""
-    from flows.policy import policy as verb
+    from flows.promotion.policy import policy as verb
 
     result = verb(model, set=set, reason=reason, registry=registry)
     if json:
         emit(result)
         return
-    from flows.promotion_screens import print_policy
+    from flows.promotion.screens import print_policy
 
     print_policy(stdout(), result)
 
@@ -171,7 +171,7 @@ def policy(
 @example("velodrome adopt digits")
 def adopt(model: Model, reason: Reason = "", registry: At = None, json: Json = False) -> None:
     """Accept where somebody moved a champion by hand."""
-    from flows.adopt import adopt as verb
+    from flows.promotion.adopt import adopt as verb
 
     result = verb(model, reason=reason, registry=registry)
     if json:

@@ -13,7 +13,7 @@ from flows.cli.screen import Family, Json, Name, emit, example, note, stdout
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flows.logs import LogFile
+    from flows.sweeps.logs import LogFile
 
 Trial = Annotated[
     int, typer.Option("--trial", metavar="N", min=0, help="The trial's number within its family.")
@@ -26,14 +26,14 @@ def status(
     json: Json = False,
 ) -> None:
     """All sweeps, or one sweep's trials."""
-    from flows.status import Overview
-    from flows.status import status as verb
+    from flows.sweeps.status import Overview
+    from flows.sweeps.status import status as verb
 
     result = verb(name)
     if json:
         emit(result)
         return
-    from flows import screens
+    from flows.sweeps import trial_screens as screens
 
     if isinstance(result, Overview):
         screens.print_overview(stdout(), result)
@@ -44,13 +44,13 @@ def status(
 @example("velodrome show digits --family image_cnn --trial 7")
 def show(name: Name, trial: Trial, family: Family = None, json: Json = False) -> None:
     """One trial whole: parameters, curve, attempts, reason, checkpoint, model."""
-    from flows.show import show as verb
+    from flows.sweeps.show import show as verb
 
     result = verb(name, trial=trial, family=family)
     if json:
         emit(result)
         return
-    from flows.screens import print_trial
+    from flows.sweeps.trial_screens import print_trial
 
     print_trial(stdout(), result)
 
@@ -69,7 +69,7 @@ def logs(
     json: Json = False,
 ) -> None:
     """What a sweep's driver, or one trial, printed."""
-    from flows import logs as verb
+    from flows.sweeps import logs as verb
 
     if json and follow:
         raise typer.BadParameter("one JSON document has an end: leave --json or --follow out")
@@ -110,7 +110,7 @@ def compare(
     latex: Annotated[bool, typer.Option("--latex", help="A booktabs table.")] = False,
 ) -> None:
     """A leaderboard over families and sweeps, beside the trivial guess."""
-    from flows.compare import compare as verb
+    from flows.comparison.compare import compare as verb
 
     if json + csv + latex > 1:
         raise typer.BadParameter("--json, --csv and --latex exclude each other")
@@ -122,7 +122,7 @@ def compare(
             note(warning)
         sys.stdout.write(result.to_csv() if csv else result.to_latex())
     else:
-        from flows.leaderboard import print_leaderboard
+        from flows.comparison.leaderboard import print_leaderboard
 
         print_leaderboard(stdout(), result, next_steps=False)
 
@@ -136,7 +136,7 @@ def export(
     json: Json = False,
 ) -> None:
     """One archive: the sweep's files, versions, ledger, tables, and the command to run it again."""
-    from flows.export import export as verb
+    from flows.export.export import export as verb
 
     result = verb(name, out=out)
     for warning in result.warnings:
@@ -144,7 +144,7 @@ def export(
     if json:
         emit(result)
         return
-    from flows.evidence_screens import print_export
+    from flows.reproduction.screens import print_export
 
     print_export(stdout(), result)
 

@@ -36,13 +36,13 @@ def new(
     json: Json = False,
 ) -> None:
     """Looks at the data and writes a commented sweep file with the families that fit."""
-    from flows.new import new as verb
+    from flows.sweeps.new import new as verb
 
     result = verb(source, target=target, output=output)
     if json:
         emit(result)
         return
-    from flows.about import print_look
+    from flows.sweeps.screens import print_look
 
     print_look(stdout(), result)
 
@@ -50,13 +50,13 @@ def new(
 @example("velodrome plan digits.yaml --set budget.trials=50")
 def plan(file: File, set_: Set = None, address: Address = None, json: Json = False) -> None:
     """Checks all that can fail before anything is spent, and says what the sweep will need."""
-    from flows.plan import plan as verb
+    from flows.sweeps.plan import plan as verb
 
     result = verb(file, overrides=set_ or (), address=address)
     if json:
         emit(result)
         return
-    from flows.about import print_plan
+    from flows.sweeps.screens import print_plan
 
     print_plan(stdout(), result)
 
@@ -76,7 +76,7 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Runs a sweep, or carries on where it stopped."""
-    from flows.sweep import sweep as verb
+    from flows.sweeps.sweep import sweep as verb
 
     result = verb(
         file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
@@ -84,8 +84,8 @@ def sweep(
     if json:
         emit(result)
         return
-    from flows.compare import compare
-    from flows.leaderboard import print_leaderboard
+    from flows.comparison.compare import compare
+    from flows.comparison.leaderboard import print_leaderboard
 
     if result.state == "stopped":
         again = shlex.join(
@@ -109,7 +109,7 @@ def confirm(
     json: Json = False,
 ) -> None:
     """Trains the best again on fresh seeds, ranks them by validation, and tests them."""
-    from flows.confirm import confirm as verb
+    from flows.confirmation.confirm import confirm as verb
 
     if top is not None and each_family:
         raise typer.BadParameter("--top and --each-family exclude each other")
@@ -117,7 +117,7 @@ def confirm(
     if json:
         emit(result)
         return
-    from flows.about import print_confirmation
+    from flows.sweeps.screens import print_confirmation
 
     print_confirmation(stdout(), result)
 
@@ -144,13 +144,13 @@ def reproduce(
     json: Json = False,
 ) -> None:
     """Trains a recorded run again and says whether it came out the same."""
-    from flows.reproduce import reproduce as verb
+    from flows.reproduction.reproduce import reproduce as verb
 
     result = verb(run, trial=trial, family=family, tolerance=tolerance, say=note)
     if json:
         emit(result)
     else:
-        from flows.evidence_screens import print_reproduction
+        from flows.reproduction.screens import print_reproduction
 
         print_reproduction(stdout(), result)
     if result.verdict == "different":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from flows.results import Result
+    from flows.terminal.json_results import Result
 
 WIDE_COLUMNS = 160  # of a file or a pipe
 
@@ -45,7 +45,7 @@ def stderr() -> Console:
 
 
 def _console(stream: Any) -> Console:
-    from flows.console import PatientConsole
+    from flows.terminal.console import PatientConsole
 
     wide = None if stream.isatty() or "COLUMNS" in os.environ else WIDE_COLUMNS
     return PatientConsole(file=stream, highlight=False, markup=False, emoji=False, width=wide)
@@ -53,7 +53,7 @@ def _console(stream: Any) -> Console:
 
 def emit(result: Result) -> None:
     """Prints the result's document on stdout."""
-    from flows.results import document
+    from flows.terminal.json_results import document
 
     sys.stdout.write(document(result) + "\n")
 

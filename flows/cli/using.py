@@ -40,8 +40,8 @@ def predict(
     json: Json = False,
 ) -> None:
     """Writes an input again with a model's predictions; carries on where it was ended."""
-    from flows.predict import predict as verb
-    from flows.progress_line import ProgressLine
+    from flows.inference.predict import predict as verb
+    from flows.terminal.progress_line import ProgressLine
     from infra.predicting.on_ray import Pool
 
     with ProgressLine(sys.stderr) as line:
@@ -87,7 +87,7 @@ def serve(
     address: Address = None,
 ) -> None:
     """Serves a model over HTTP, and follows its champion."""
-    from flows.serve import serve as verb
+    from flows.inference.serve import serve as verb
 
     verb(
         model, host=host, port=port, replicas=replicas, cpus=cpus, gpus=gpus, shadow=shadow, canary=canary,

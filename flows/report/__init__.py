@@ -1,5 +1,5 @@
 """`velodrome report`: one page on a sweep that needs nothing but a browser."""
 
-from flows.report.verb import Report, report
+from flows.report.report import Report, report
 
 __all__ = ["Report", "report"]

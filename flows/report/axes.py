@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.wording import number
+from flows.terminal.formatting import number
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec
 

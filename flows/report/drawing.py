@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.wording import number, printable
+from flows.terminal.formatting import number, printable
 from infra.ledger.rows import TrialRow
 
 PALETTE = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ec4899", "#06b6d4", "#eab308", "#84cc16")

@@ -22,8 +22,8 @@ from flows.report.expected import expected_best, worst_of
 from flows.report.history import Ended, history, thinned, value_of
 from flows.report.material import Curve, Material
 from flows.report.savings import stopped_at
+from infra.ledger.ranking import front, undominated
 from infra.ledger.rows import TrialRow
-from infra.ranking import front, undominated
 from infra.spec import Objective
 
 MOST_POINTS = 3_000

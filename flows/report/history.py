@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from infra.ledger.ranking import ranked
 from infra.ledger.rows import TrialRow
-from infra.ranking import ranked
 from infra.spec import Direction, Objective
 
 T = TypeVar("T")

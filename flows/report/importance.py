@@ -32,7 +32,7 @@ def importances_of(spec: SweepSpec, journal: Iterable[str]) -> list[Importances]
     Args:
         journal: Optuna's records, as `infra.ledger.views.journal_records` gives them.
     """
-    from infra.study import read_studies
+    from infra.search.study import read_studies
 
     studies = read_studies(spec, journal)
     return [

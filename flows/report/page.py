@@ -14,7 +14,7 @@ from flows.report.drawing import Figure
 from flows.report.material import Material
 from flows.report.sections import sections_of
 from flows.report.summary import heading, tiles_of
-from flows.results import plain
+from flows.terminal.json_results import plain
 
 HERE = "flows.report"
 
@@ -67,6 +67,6 @@ def _resource(name: str) -> str:
 
 
 def _version() -> str:
-    from trainers.versions import installed_versions
+    from trainers.code.versions import installed_versions
 
     return installed_versions(("velodrome",)).get("velodrome", "(a checkout)")

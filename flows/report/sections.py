@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.compared import Group
-from flows.leaderboard import remarks, shown_columns
+from flows.comparison.leaderboard import remarks, shown_columns
+from flows.comparison.records import Group
 from flows.report import figures, space_figures
 from flows.report.drawing import Figure
 from flows.report.material import Material
 from flows.report.savings import failures_of, savings_of
-from flows.screens import listed, times
-from flows.wording import clock, printable, seconds, trials
+from flows.sweeps.trial_screens import listed, times
+from flows.terminal.formatting import clock, printable, seconds, trials
 from infra.secrets import redact
 
 MOST_NAMED = 20

@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from flows.compared import Row
+from flows.comparison.records import Row
 from flows.report.axes import Axis, axes_of, is_log
 from flows.report.drawing import GREY, Figure, colour, label, layout, rounded, said, scatter, view_of
 from flows.report.history import sampled, value_of
 from flows.report.importance import Importances
 from flows.report.material import Material
-from flows.wording import number
+from flows.terminal.formatting import number
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, Objective
 

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flows.compared import Row
+from flows.comparison.records import Row
 from flows.report.material import Material
 from flows.report.savings import savings_of
-from flows.screens import times
-from flows.wording import clock, number, seconds, trials
-from infra.ranking import best, front
+from flows.sweeps.trial_screens import times
+from flows.terminal.formatting import clock, number, seconds, trials
+from infra.ledger.ranking import best, front
 from infra.secrets import redact
 
 

@@ -22,12 +22,12 @@ from typing import Any, TypeVar
 import ray
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.turns import Asked, Turns
+from infra.coordinator.group_commit import Asked, Turns
+from infra.coordinator.messages import Ended, LaneHello, Pulse, Report, Work
+from infra.coordinator.oom_kills import KernelKills, ended_by_ray_for_memory
 from infra.errors import Fenced, LedgerDamaged, LedgerUnavailable, VelodromeError
-from infra.lanes.memory_kills import KernelKills, ended_by_ray_for_memory
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
-from infra.protocol import Ended, LaneHello, Pulse, Report, Work
 from infra.spec import Resources
 
 TICK_S = 0.5

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from infra.coordinator import policy
-from infra.coordinator.book import Book
+from infra.coordinator.messages import Ended, LaneHello, Report
+from infra.coordinator.trial_table import Book
 from infra.ledger.rows import TrialRow, shared_names
 from infra.ledger.store import Batch
-from infra.protocol import Ended, LaneHello, Report
+from infra.search.study import Studies
 from infra.secrets import redact
 from infra.spec import SweepSpec
-from infra.study import Studies
 
 
 @dataclass(slots=True)

@@ -16,18 +16,18 @@ from typing import Any
 
 from infra.coordinator import policy
 from infra.coordinator.attempts import Attempts, Running
-from infra.coordinator.book import Book
-from infra.coordinator.roster import Roster
-from infra.coordinator.spending import Spending
-from infra.lanes.shapes import shape_of
+from infra.coordinator.lane_table import Roster
+from infra.coordinator.messages import Assignment, Ended, LaneHello, Pulse, Report, Work
+from infra.coordinator.placement import shape_of
+from infra.coordinator.trial_table import Book
+from infra.coordinator.usage import Spending
 from infra.ledger import views
 from infra.ledger.revival import revive
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
-from infra.samplers import deciding_reports
+from infra.search.samplers import deciding_reports
+from infra.search.study import Studies
 from infra.spec import Resources, derived_seed
-from infra.study import Studies
 
 IDLE_WAIT_S = 0.25
 

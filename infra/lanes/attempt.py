@@ -11,19 +11,19 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from infra.coordinator.messages import Assignment, Ended
 from infra.coordinator.policy import signed
 from infra.durations import seconds_or_epochs
 from infra.lanes.settings import LaneSettings
-from infra.places import samples_folder, trial_folder
-from infra.protocol import Assignment, Ended
-from infra.scores import TEST_SCORES, write_scores
 from infra.spec import FamilySpec, SweepSpec
+from infra.storage.example_scores import TEST_SCORES, write_scores
+from infra.storage.paths import samples_folder, trial_folder
 from trainers.errors import InputError, TrialError
 from trainers.job import FunctionJob, Goal, Hooks, Job, Length, Outcome, Ranks
 from trainers.registry import is_function, load
 
 if TYPE_CHECKING:
-    from trainers.dataset import Dataset
+    from trainers.data.dataset import Dataset
     from trainers.family import Family
 
 
@@ -101,8 +101,8 @@ class AttemptRunner:
         )  # fmt: skip
 
     def _run_family(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
-        from trainers.data.encode import encoded
-        from trainers.loop import train
+        from trainers.inputs.encoded_arrays import encoded
+        from trainers.loop.training import train
 
         family, dataset = self._family(spec), self.dataset()
         params = family.complete(assignment.params)
@@ -114,7 +114,7 @@ class AttemptRunner:
         return train(job, arrays, hooks)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
-        from trainers.function import run_function
+        from trainers.functions.run import run_function
 
         directory = self.folder(assignment) / "files"
         directory.mkdir(parents=True, exist_ok=True)
@@ -246,6 +246,6 @@ def _first_line(error: BaseException) -> str:
 @lru_cache(maxsize=1)
 def versions() -> Mapping[str, str]:
     """Versions of the packages that decide a trial's numbers."""
-    from trainers.bundle import versions as found
+    from trainers.bundle.bundle import versions as found
 
     return dict(found())

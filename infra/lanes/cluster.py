@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from infra.auth_tokens import make_token
+from infra.coordinator.placement import Node, check_placeable, shapes_of
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
-from infra.lanes.shapes import Node, check_placeable, shapes_of
 from infra.ledger.liveness import process_started_at
 from infra.spec import SweepSpec
-from infra.tokens import make_token
 
 SCRATCH = "velodrome"
 

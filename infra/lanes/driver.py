@@ -20,12 +20,12 @@ from typing import Any
 
 from infra.coordinator.actor import ActorSettings, Standing, actor_class
 from infra.coordinator.core import Coordinator
+from infra.coordinator.placement import Node, check_placeable, plan_runs, shape_of, shapes_of
 from infra.errors import ClusterUnavailable, Fenced, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import nodes
 from infra.lanes.head import LOOK_EVERY_S, Head
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
-from infra.lanes.shapes import Node, check_placeable, plan_runs, shape_of, shapes_of
 from infra.ledger.store import Ledger
 from infra.spec import Limits, SweepSpec
 

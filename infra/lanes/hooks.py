@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra.checkpoints import CheckpointStore
+from infra.coordinator.messages import Assignment, Pulse, Report
 from infra.errors import StorageUnavailable
 from infra.lanes.system import ProcessSampler
-from infra.protocol import Assignment, Pulse, Report
+from infra.storage.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from trainers.job import Outcome
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.dataset import Dataset
+    from trainers.data.dataset import Dataset
     from trainers.family import Family
 
 
@@ -38,7 +38,7 @@ def save_model(
     Returns:
         `latency_ms`, `latency_p99_ms`, `parameters` and `size_bytes` of the model as it will be served.
     """
-    from trainers.bundle import save_bundle, save_functions
+    from trainers.bundle.bundle import save_bundle, save_functions
 
     shutil.rmtree(folder, ignore_errors=True)  # what an attempt that died while writing left behind
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def save_model(
             example_rows=_example(None, dataset),
         )  # fmt: skip
         return {}
-    from trainers.data.encode import encoded
+    from trainers.inputs.encoded_arrays import encoded
 
     assert dataset is not None
     state = encoded(family, dataset, family.complete(params), cache).state
@@ -74,8 +74,8 @@ def save_samples(
     device: str,
 ) -> None:
     """Writes what a family shows of an attempt's kept weights."""
-    from trainers.data.encode import encoded
-    from trainers.samples import samples_of_weights, write_samples
+    from trainers.inputs.encoded_arrays import encoded
+    from trainers.samples.writing import samples_of_weights, write_samples
 
     complete = family.complete(params)
     arrays = encoded(family, dataset, complete, cache)
@@ -83,8 +83,8 @@ def save_samples(
 
 
 def _measure(folder: Path) -> dict[str, float]:
-    from trainers.bundle import load_bundle
-    from trainers.latency import measure_latency
+    from trainers.bundle.bundle import load_bundle
+    from trainers.bundle.latency import measure_latency
 
     predictor = load_bundle(folder)
     return dict(measure_latency(predictor, predictor.example))
@@ -103,6 +103,6 @@ def _example(family: Family | None, dataset: Dataset | None) -> pd.DataFrame:
         return pd.DataFrame()
     if family is not None:
         return family.example(dataset)
-    from trainers.examples import example_rows
+    from trainers.data.examples import example_rows
 
     return example_rows(dataset, 2)

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from infra.coordinator.placement import RunPlan
 from infra.lanes.settings import LaneSettings
-from infra.lanes.shapes import RunPlan
 
 _log = logging.getLogger(__name__)
 

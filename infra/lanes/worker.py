@@ -21,14 +21,14 @@ import ray
 import ray.train
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from infra.checkpoints import CheckpointStore
+from infra.coordinator.messages import Assignment, Ended, LaneHello, Pulse, Report, Work
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneSettings
 from infra.lanes.stacks import Place, place_of
 from infra.ledger.liveness import process_started_at
-from infra.places import log_name
-from infra.protocol import Assignment, Ended, LaneHello, Pulse, Report, Work
+from infra.storage.checkpoints import CheckpointStore
+from infra.storage.paths import log_name
 from trainers.job import Ranks
 
 BEAT_S = 2.0

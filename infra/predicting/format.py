@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyarrow as pa
 
 from infra.errors import WrongInput
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 from infra.serving.values import MISSING
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from infra.errors import WrongInput
 from infra.predicting.csv_file import CsvFile, write_csv
 from infra.predicting.format import Format, Sizes, concatenate, only_column, plain, table_frame
 from infra.predicting.lines import JsonLines, TextLines
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from infra.errors import WrongInput
 from infra.predicting.format import MOST_CHARACTERS, Sizes, concatenate, cut, only_column, plain, table_frame
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
     import pandas as pd

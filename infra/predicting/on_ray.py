@@ -19,7 +19,7 @@ from infra.predicting.format import Format, Sizes
 from infra.predicting.parts import Parts
 from infra.predicting.scoring import Advanced, score_part
 from infra.serving.artifact import Artifact, load_artifact
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 
 NUMBER, FIRST_ROW, ROWS, SIZE, PART, OUTPUT, REFUSED = (
     "number", "first_row", "rows", "size", "part", "output", "refused",

@@ -11,7 +11,7 @@ from infra.errors import WrongInput
 from infra.predicting.format import BadValue, Format, Sizes
 from infra.predicting.parts import Parts
 from infra.serving.artifact import Loaded
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 from trainers.errors import InputError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from infra.errors import WrongInput
 from infra.names import shown
 from infra.registry.store import Registry, RegistryUnavailable, Version
 from infra.secrets import redact
-from trainers.folders import MANIFEST, manifest_hash
+from trainers.storage.atomic_folders import MANIFEST, manifest_hash
 
 MOST_FILES = 10_000
 MOST_BYTES = 64 << 30

@@ -73,7 +73,7 @@ def use(folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = (), limit_s:
     Raises:
         Unusable: it did not load, did not predict, or took too long.
     """
-    from trainers.rows import frame_from_json, frame_to_json
+    from trainers.bundle.frames import frame_from_json, frame_to_json
 
     with tempfile.TemporaryDirectory(prefix="velodrome-use-") as aside:
         place = Path(aside)

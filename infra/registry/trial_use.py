@@ -34,7 +34,7 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
     set_defaults()
     import mlflow.pyfunc
 
-    from trainers.rows import frame_from_json, frame_to_json
+    from trainers.bundle.frames import frame_from_json, frame_to_json
 
     started = time.perf_counter()
     model = mlflow.pyfunc.load_model(request["model"])

@@ -11,11 +11,11 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from infra.serving.admission import Admission
-from infra.serving.figures import CONTENT_TYPE
+from infra.serving.access_control import Admission
 from infra.serving.limits import ScoringError
+from infra.serving.metrics import CONTENT_TYPE
 from infra.serving.service import Reply, Service, error_body
-from infra.serving.turnstile import Turnstile
+from infra.serving.throttle import Turnstile
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

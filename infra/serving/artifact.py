@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from infra.errors import WrongInput
 from infra.registry.artifacts import bundle_in, check_tree
 from infra.registry.contents import OURS, loader_of, objection
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -172,8 +172,8 @@ class _Bundle:
     """One of our bundles."""
 
     def __init__(self, folder: Path, device: str, manifest_sha256: str | None) -> None:
-        from trainers.bundle import load_bundle, read_description
-        from trainers.signature import signature_of
+        from trainers.bundle.bundle import load_bundle, read_description
+        from trainers.bundle.signature import signature_of
 
         self._predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
         signature = read_description(folder).signature or signature_of(self._predictor)

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from infra.serving.answering import Answer, Batch, joined
 from infra.serving.artifact import Artifact
 from infra.serving.limits import Limits, ScoringError
-from infra.serving.protocol import Columns, Field, Rows
+from infra.serving.scoring import Answer, Batch, joined
+from infra.serving.scoring_protocol import Columns, Field, Rows
 
 log = logging.getLogger("velodrome.serving")
 

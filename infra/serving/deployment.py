@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from infra.coordinator.placement import Node
 from infra.errors import ClusterUnavailable, WrongInput
-from infra.lanes.shapes import Node
-from infra.serving.answering import Answer, Batch
 from infra.serving.artifact import Artifact
 from infra.serving.batching import NoReplica, ReplicaTrouble
-from infra.serving.models import Models
-from infra.serving.protocol import Field
+from infra.serving.loaded_models import Models
+from infra.serving.scoring import Answer, Batch
+from infra.serving.scoring_protocol import Field
 
 log = logging.getLogger("velodrome.serving")
 

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.serving.answering import Answer
+from infra.serving.alias_follower import Standing
 from infra.serving.batching import Batcher
-from infra.serving.figures import Figures
-from infra.serving.following import Standing
 from infra.serving.limits import Limits, ScoringError, bad
-from infra.serving.protocol import Rows, read_rows
+from infra.serving.metrics import Figures
 from infra.serving.routing import Canary, CanaryRule, agreement
+from infra.serving.scoring import Answer
+from infra.serving.scoring_protocol import Rows, read_rows
 
 SHADOWS_AT_ONCE = 64
 LARGE_BODY = 64 * 1024  # parsed in a thread, so that others' small requests go on

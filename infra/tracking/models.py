@@ -19,15 +19,15 @@ from typing import Any
 from infra.errors import Unavailable
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.tracking.client import Missing, Rejected
+from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, fitted, run_name, trial_key
 from infra.tracking.outbox import Sent
 from infra.tracking.runs import Runs
-from infra.tracking.shape import KEY, SWEEP, Point, clean_name, fitted, run_name, trial_key
-from infra.tracking.standing import standing
+from infra.tracking.summary import standing
 from infra.wheel import build_wheel, pinned_requirements, running_project
-from trainers.bundle import load_bundle, read_description
+from trainers.bundle.bundle import load_bundle, read_description
+from trainers.bundle.signature import ColumnSpec, Signature, signature_of
 from trainers.errors import TrainerError
-from trainers.folders import MANIFEST, manifest_hash
-from trainers.signature import ColumnSpec, Signature, signature_of
+from trainers.storage.atomic_folders import MANIFEST, manifest_hash
 
 log = logging.getLogger("velodrome.tracking")
 

@@ -12,10 +12,8 @@ from typing import Any
 from infra.ledger.rows import EventRow, SweepRow, TrialRow, without_measurements
 from infra.spec import FamilySpec
 from infra.tracking.client import Missing, Rejected, Tracking
-from infra.tracking.notes import note, run_link, trials_link
-from infra.tracking.outbox import DROPPED
-from infra.tracking.runs import Runs
-from infra.tracking.shape import (
+from infra.tracking.description import note, run_link, trials_link
+from infra.tracking.mapping import (
     ENDED,
     KEY,
     STATUS,
@@ -33,8 +31,10 @@ from infra.tracking.shape import (
     trial_key,
     trial_tags,
 )
-from infra.tracking.standing import standing
-from infra.tracking.writing import Write, dataset_input, log_batch, log_what_it_takes, set_status
+from infra.tracking.outbox import DROPPED
+from infra.tracking.run_writer import Write, dataset_input, log_batch, log_what_it_takes, set_status
+from infra.tracking.runs import Runs
+from infra.tracking.summary import standing
 
 log = logging.getLogger("velodrome.tracking")
 

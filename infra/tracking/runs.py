@@ -14,9 +14,9 @@ from typing import Any
 
 from infra.ledger.rows import SweepRow
 from infra.tracking.client import Missing, Rejected, Tracking
+from infra.tracking.mapping import KEY, SWEEP, best_name, parent_key, sweep_identity
 from infra.tracking.outbox import Outbox, Sent
 from infra.tracking.redact import redact
-from infra.tracking.shape import KEY, SWEEP, best_name, parent_key, sweep_identity
 
 _PAGE = 1_000
 

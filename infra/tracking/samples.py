@@ -1,6 +1,7 @@
 """What trials show of their work, as artifacts of their runs: pictures and texts below `samples`.
 
-Lanes leave the files in the trial's storage (`trainers.samples`); here they are sent once for each change.
+Lanes leave the files in the trial's storage (`trainers.samples.writing`); here they are sent once for
+each change.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from infra.ledger.rows import SweepRow, TrialRow
-from infra.places import samples_folder
+from infra.storage.paths import samples_folder
 from infra.tracking.client import Missing, Rejected
+from infra.tracking.mapping import run_name, trial_key
 from infra.tracking.outbox import Sent
 from infra.tracking.runs import Runs
-from infra.tracking.shape import run_name, trial_key
 
 log = logging.getLogger("velodrome.tracking")
 

@@ -20,17 +20,17 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.tracking.backoff import Patience
 from infra.tracking.client import Away, Connect, Rejected, Tracking, connect, prepare_tracking
 from infra.tracking.defaults import TrainingDefaults
 from infra.tracking.environment import set_defaults
+from infra.tracking.mapping import Point, final_points, report_points, sweep_identity
 from infra.tracking.models import Models
 from infra.tracking.outbox import Outbox
-from infra.tracking.patience import Patience
 from infra.tracking.projection import Projection, TrackingLost, changed_trials
 from infra.tracking.redact import redact
 from infra.tracking.runs import Runs
 from infra.tracking.samples import Samples
-from infra.tracking.shape import Point, final_points, report_points, sweep_identity
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -181,7 +181,7 @@ class Sender:
         return views.count_events(self._ledger, self._sweep_id, "*", after=known[0] if known else 0)
 
     def run_ids(self) -> dict[str, str]:
-        """MLflow's run of each key (`infra.tracking.shape.trial_key`) that was sent from here."""
+        """MLflow's run of each key (`infra.tracking.mapping.trial_key`) that was sent from here."""
         return {key: sent.run_id for key, sent in self._outbox.runs().items() if sent.run_id}
 
     def _open(self) -> tuple[Runs, Projection]:

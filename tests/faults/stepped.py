@@ -24,12 +24,12 @@ from typing import Any
 
 from sqlalchemy import event
 
-from flows.ownership import owning
+from flows.sweeps.ownership import owning
 from infra.coordinator.core import Coordinator
+from infra.coordinator.messages import Assignment, Ended, LaneHello, Report
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
 from infra.ledger.store import Ledger
-from infra.protocol import Assignment, Ended, LaneHello, Report
 from tests.faults.harness import ROOT
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, score, sweep
 

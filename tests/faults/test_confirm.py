@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.scores import read_scores
+from infra.storage.example_scores import read_scores
 from tests.faults.harness import Stage, until
 
 EPOCHS = 12

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from infra.coordinator.core import Coordinator
+from infra.coordinator.messages import Ended, Report
 from infra.home import Home
 from infra.ledger.rows import OwnerRow
 from infra.ledger.store import Ledger
-from infra.protocol import Ended, Report
 from infra.spec import FamilySpec, SweepSpec
 from tests.infra.conftest import GOAL, Clock, family, hello, score, sweep
 

@@ -20,7 +20,7 @@ import pytest
 
 from tests import postgres
 from tests.faults.harness import ROOT, Stage, children, patient, until
-from tests.flows.test_serve import Clients, ask, free_port, running, seconds_until
+from tests.flows.inference.test_serve import Clients, ask, free_port, running, seconds_until
 from tests.infra.tracking.servers import Server
 
 FILE = """

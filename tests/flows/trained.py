@@ -6,13 +6,13 @@ import json
 import time
 from pathlib import Path
 
-from flows.preparing import facts_of, prepare
+from flows.sweeps.preparation import facts_of, prepare
+from infra.coordinator.messages import Assignment
 from infra.home import Home
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
 from infra.ledger.rows import TrialRow
 from infra.ledger.store import Batch, Ledger
-from infra.protocol import Assignment
 from infra.spec import Resources
 from trainers.job import Ranks
 
@@ -84,7 +84,7 @@ def _write(home: Home, prepared, trial: TrialRow, reports: dict) -> None:
 
 def change_facts(home: Home, name: str, **facts) -> None:
     """Changes what the ledger keeps of a sweep beside its specification."""
-    from flows.naming import find
+    from flows.config.lookup import find
 
     ledger, row = find(name, home)
     ledger.add_events(row.id, Batch(sweep={"facts": {**row.facts, **facts}}))

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from infra.coordinator.core import Coordinator
+from infra.coordinator.messages import Ended, LaneHello, Report, Work
 from infra.ledger.rows import OwnerRow
 from infra.ledger.store import Ledger
-from infra.protocol import Ended, LaneHello, Report, Work
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from search_spaces.space import Space
 from tests.postgres import Postgres, running

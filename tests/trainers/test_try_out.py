@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from trainers.errors import InputError
-from trainers.trial import Trial
+from trainers.functions.trial import Trial
 from trainers.try_out import try_out
 
 

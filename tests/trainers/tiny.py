@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from trainers.dataset import Dataset, Encoded
+from trainers.data.dataset import Dataset, Encoded
 from trainers.family import ArrayWriter, Batch, Family, Params, State, TrainStep
 from trainers.job import Goal, Job, Length
 from trainers.options import Options

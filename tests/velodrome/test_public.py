@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import velodrome
-from tests.trainers.test_bundle import linear_bundle
+from tests.trainers.bundle.test_bundle import linear_bundle
 from trainers.errors import InputError
 from velodrome.model import _load_pyfunc
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data import hashing
+from trainers.data.dataset import ColumnKind
 from trainers.data.raw import Raw
 from trainers.data.roles import Roles
 from trainers.data.typed import typed
-from trainers.dataset import ColumnKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

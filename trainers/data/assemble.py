@@ -16,14 +16,14 @@ import pyarrow as pa
 
 from trainers.data import hashing
 from trainers.data.answers import find_answers, places
-from trainers.data.folders import shared_folder
+from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
 from trainers.data.prepare import read_prepare
 from trainers.data.raw import Pictures, Raw, RawColumn, hashes_of, nearest
 from trainers.data.roles import Named, Roles, roles_of
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.data.typed import kind_of, missing_of, typed
-from trainers.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
 from trainers.errors import InputError
+from trainers.storage.shared_folders import shared_folder
 
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from trainers.dataset import Encoded, Part
+from trainers.data.dataset import Encoded, Part
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Batches:
         """Opens a part.
 
         Args:
-            encoded: from `trainers.data.encode.encoded`.
+            encoded: from `trainers.inputs.encoded_arrays.encoded`.
             part: train, validation or test.
             device: as torch names it.
             budget_bytes: how much of the device the copy may take; by default a quarter of what is free.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from trainers.dataset import Column
+from trainers.data.dataset import Column
 from trainers.errors import InputError
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from trainers.data.dataset import Dataset
 from trainers.data.raw import check_names, nearest
-from trainers.dataset import Dataset
 from trainers.errors import InputError
 
 KEYS = ("source", "task", "columns", "prepare", "split")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.dataset import Column, Dataset
 from trainers.data.raw import check_names, nearest
-from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
 
 CHOICES: Mapping[str, tuple[str, ...]] = {

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data import hashing
-from trainers.dataset import Kind, Task
+from trainers.data.dataset import Kind, Task
 from trainers.errors import InputError
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainers.data.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
 from trainers.data.raw import Pictures, Raw, check_names, nearest
-from trainers.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
 from trainers.errors import InputError
 
 TARGETS = ("target", "label", "labels", "y", "class")

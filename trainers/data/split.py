@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from trainers.dataset import Part
+from trainers.data.dataset import Part
 from trainers.errors import InputError
 
 By = Literal["content", "group", "time", "files"]

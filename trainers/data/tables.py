@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.dataset import Column, Dataset
 from trainers.data.raw import nearest
-from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainers.data.folders import shared_folder
+from trainers.data.dataset import Column, ColumnKind
 from trainers.data.hashing import in_pieces
 from trainers.data.raw import Pictures, RawColumn
-from trainers.dataset import Column, ColumnKind
 from trainers.errors import InputError
+from trainers.storage.shared_folders import shared_folder
 
 MISSING_WORDS = ["", "na", "n/a", "nan", "null", "#n/a"]
 MISSING_NUMBERS = [*MISSING_WORDS, "none", "?", "-", "."]

@@ -27,18 +27,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from trainers.dataset import Dataset, Kind
+from trainers.data.dataset import Dataset, Kind
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
-from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
-from trainers.samples import grid
+from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
+from trainers.samples.writing import grid
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.feed import Source
-    from trainers.samples import Sample
+    from trainers.loop.micro_batches import Source
+    from trainers.samples.writing import Sample
 
 SHOWN = 10
 WHITE = 255.0
@@ -114,8 +114,8 @@ class Autoencoder(Family):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes `inputs` and gives as much back, float32."""
-        from trainers import autoencoding
-        from trainers.layers import BlockShape, channels_last
+        from trainers.modules import autoencoder as autoencoding
+        from trainers.modules.layers import BlockShape, channels_last
 
         middle = {name: params[name] for name in ("code", "dense", "activation", "dropout")}
         if "shape" not in state:

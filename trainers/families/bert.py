@@ -9,8 +9,8 @@ Shapes (B texts, L tokens, D width, K outputs):
     [CLS] question [SEP] context [SEP] [B, L] → encoder [B, L, D] → linear [B, L, 2]: where the answer begins
     and ends; the loss is the mean of both cross-entropies over the context and place 0, "not here" (4.2)
 
-A context that is too long for one reading is read in windows (`trainers.question_windows`): one drawn anew
-each time in training, all of them in use.
+A context that is too long for one reading is read in windows (`trainers.inputs.question_windows`): one
+drawn anew each time in training, all of them in use.
 
 Without `pretrained` and `auto` it is a small BERT with pieces of words fitted on the training split; with
 `masked_words` its first batches learn to find masked words again, in the sweep's own training texts.
@@ -30,26 +30,27 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainers import hub, word_pieces
-from trainers.dataset import Dataset, Kind
+from trainers.data.dataset import Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
-from trainers.image_inputs import augment_images, images_from_user
-from trainers.lora import Lora, add_lora
+from trainers.inputs import word_pieces
+from trainers.inputs.images import augment_images, images_from_user
+from trainers.inputs.questions import LEAST_TOKENS, Limits, put_questions, questions_from_user
+from trainers.inputs.targets import output_size, write_target
+from trainers.inputs.token_ids import texts_of
+from trainers.inputs.tokenizers import filled, token_count, whole_ids
+from trainers.inputs.vocabulary import as_text
 from trainers.options import Options
-from trainers.question_arrays import LEAST_TOKENS, Limits, put_questions, questions_from_user
-from trainers.targets import output_size, write_target
-from trainers.token_arrays import texts_of
-from trainers.tokens import filled, token_count, whole_ids
-from trainers.words import as_text
+from trainers.pretrained import hub
+from trainers.pretrained.lora import Lora, add_lora
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.feed import Source
-    from trainers.samples import Sample
+    from trainers.loop.micro_batches import Source
+    from trainers.samples.writing import Sample
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary", "lowercase"}
 CHUNK_ROWS = 2048
@@ -162,7 +163,7 @@ class Bert(Family):
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Text: `inputs` int64 [N, L] and `mask` bool [N, L], true where there is text. Images: `inputs`
-        uint8 [N, H, W, C]. Questions: see `trainers.question_arrays.put_questions`."""
+        uint8 [N, H, W, C]. Questions: see `trainers.inputs.questions.put_questions`."""
         config = hub.config_of(self._folder()) if self._model else None
         state = {} if config is None else {"config": hub.without_labels(config)}
         if dataset.kind == "questions":
@@ -249,18 +250,18 @@ class Bert(Family):
         auto = f"AutoModelFor{'QuestionAnswering' if questions else auto}"
         module: Any = hub.module_of(auto, config, dropout=params["dropout"])
         if questions:
-            from trainers.question_windows import QuestionReader
+            from trainers.inputs.question_windows import QuestionReader
 
             length, step = state["length"], self.options.stride
             module.reader = QuestionReader(state["frame"], length=length, step=step, pad=state["pad_id"])
         if images:
-            from trainers.layers import Pixels
+            from trainers.modules.layers import Pixels
 
             module.pixels = Pixels(state["mean"], state["std"])
         if self.options.lora is not None:
             add_lora(module, self.options.lora, also=_head(module))
         if self.options.masked_words is not None:
-            from trainers.masked_words import MaskedWords
+            from trainers.modules.masked_language_model import MaskedWords
 
             module.masked_words = MaskedWords(
                 module.config.hidden_size,
@@ -273,7 +274,7 @@ class Bert(Family):
 
     def start(self, module: torch.nn.Module) -> None:
         """Takes pretrained weights, and freezes parts."""
-        from trainers.pretrained import freeze
+        from trainers.pretrained.weights import freeze
 
         if self._model is None or hub.is_file(self.options.pretrained):
             super().start(module)
@@ -292,7 +293,7 @@ class Bert(Family):
             return module(pixel_values=pixels(batch["inputs"])).logits
         masked_words: Any = getattr(module, "masked_words", None)
         if masked_words is not None and masked_words.active:
-            from trainers.masked_words import pretraining_loss
+            from trainers.modules.masked_language_model import pretraining_loss
 
             return {"masked_words": pretraining_loss(module, *_read(module, batch))}
         if "question" in batch:
@@ -302,7 +303,7 @@ class Bert(Family):
             ids, mask, _ = _read(module, batch)
             outputs = module(input_ids=ids, attention_mask=mask).logits
         if masked_words is not None and module.training:
-            from trainers.masked_words import unused
+            from trainers.modules.masked_language_model import unused
 
             outputs = outputs + unused(masked_words)
         return outputs
@@ -322,10 +323,10 @@ class Bert(Family):
         return super().loss(outputs, batch, params, state)
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        """Of images, as `trainers.augment` does it, which takes channels first; of questions the window that
-        is read, drawn anew."""
+        """Of images, as `trainers.data.augment` does it, which takes channels first; of questions the
+        window that is read, drawn anew."""
         if "question" in batch:
-            from trainers.question_windows import drawn
+            from trainers.inputs.question_windows import drawn
 
             return drawn(batch, params["augment"], generator)
         text = "mask" in batch
@@ -336,7 +337,7 @@ class Bert(Family):
     ) -> Mapping[str, Sample]:
         """Some questions with their answers; confusions of classes."""
         if "frame" in state:
-            from trainers.text_samples import answered
+            from trainers.samples.texts import answered
 
             return answered(self, module, source, state)
         return super().samples(module, source, state, params)

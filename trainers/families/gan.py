@@ -25,18 +25,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, TrainStep, first_missing
 from trainers.hyperparameters import TRAINING, Hyperparameter
-from trainers.image_inputs import ImageOptions, augment_images, write_images
+from trainers.inputs.images import ImageOptions, augment_images, write_images
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.feed import Source
-    from trainers.samples import Sample
+    from trainers.loop.micro_batches import Source
+    from trainers.samples.writing import Sample
 
 SHOWN = 25
 
@@ -72,7 +72,7 @@ class GAN(Family):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """`generator`, `discriminator` and `latent` in one module."""
-        from trainers.adversaries import Adversaries
+        from trainers.modules.gan import Adversaries
 
         height, width, channels = state["shape"]
         halvings = len(params["channels"])
@@ -124,14 +124,14 @@ class GAN(Family):
         return module(torch.randn(len(inputs), module.latent, generator=generator).to(inputs.device))
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        """As `trainers.augment` does it, for the real images."""
+        """As `trainers.data.augment` does it, for the real images."""
         return augment_images(batch, params, generator)
 
     def samples(self, module: Any, source: Source, state: State, params: Params) -> Mapping[str, Sample]:
         """A grid of made images, of the same noise each time."""
         import torch
 
-        from trainers.samples import grid
+        from trainers.samples.writing import grid
 
         device = next(module.parameters()).device
         noise = torch.stack([_noise(seed, module.latent) for seed in range(SHOWN)]).to(device)

@@ -18,12 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import Hyperparameter
-from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
-from trainers.targets import output_size, write_target
+from trainers.inputs.images import ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.targets import output_size, write_target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,7 +85,7 @@ class ImageCNN(Family):
         super().__init__(options)
         if self.options.encoder is None:
             return
-        from trainers.pretrained import encoder_structure
+        from trainers.pretrained.weights import encoder_structure
 
         found = encoder_structure(Path(self.options.encoder), self.options.encoder_sha256)
         for name, value in found.items():
@@ -100,7 +100,7 @@ class ImageCNN(Family):
     def start(self, module: torch.nn.Module) -> None:
         """As `Family.start`, the encoder's blocks first."""
         if self.options.encoder is not None:
-            from trainers.pretrained import load_encoder
+            from trainers.pretrained.weights import load_encoder
 
             load_encoder(module, Path(self.options.encoder), self.options.encoder_sha256)
         super().start(module)
@@ -113,7 +113,7 @@ class ImageCNN(Family):
         """The module; it takes uint8 [B, H, W, C] and gives [B, classes], or [B, 1] in regression."""
         from torch import nn
 
-        from trainers.layers import BlockShape, Pixels, channels_last, conv_blocks, dense
+        from trainers.modules.layers import BlockShape, Pixels, channels_last, conv_blocks, dense
 
         height, width, inputs = state["shape"]
         names = ("kernel", "padding", "activation", "pooling", "batch_norm")
@@ -126,7 +126,7 @@ class ImageCNN(Family):
         return channels_last(nn.Sequential(parts))
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        """As `trainers.augment` does it, which takes channels first."""
+        """As `trainers.data.augment` does it, which takes channels first."""
         return augment_images(batch, params, generator)
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:

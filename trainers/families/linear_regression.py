@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from trainers.families.table_family import TableFamily
 from trainers.family import Params, State
 from trainers.hyperparameters import TRAINING, Hyperparameter
-from trainers.table_family import TableFamily
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ class LinearRegression(TableFamily):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes numbers and ids and gives [B, 1]."""
-        from trainers.layers import TableLinear
+        from trainers.modules.layers import TableLinear
 
         table = state["table"]
         return TableLinear(table["inputs"], table["cardinalities"], 1)

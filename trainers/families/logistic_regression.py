@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
+from trainers.families.table_family import TableFamily, TableOptions
 from trainers.family import Params, State
 from trainers.hyperparameters import TRAINING, Hyperparameter
-from trainers.table_family import TableFamily, TableOptions
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class LogisticRegression(TableFamily):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes numbers and ids and gives logits [B, C]."""
-        from trainers.layers import TableLinear
+        from trainers.modules.layers import TableLinear
 
         table = state["table"]
         return TableLinear(table["inputs"], table["cardinalities"], len(state["classes"]))

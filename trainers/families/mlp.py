@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainers.dataset import Dataset, Kind
+from trainers.data.dataset import Dataset, Kind
+from trainers.families.table_family import TableFamily, TableOptions
 from trainers.family import Array, ArrayWriter, Batch, Params, State
 from trainers.hyperparameters import Hyperparameter
-from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
-from trainers.table_family import TableFamily, TableOptions
-from trainers.targets import output_size
+from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.targets import output_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class MLP(TableFamily):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes numbers and ids and gives [B, C], or [B, 1] in regression."""
-        from trainers.layers import PixelVectors, RowModel, TableVectors, dense
+        from trainers.modules.layers import PixelVectors, RowModel, TableVectors, dense
 
         rows: PixelVectors | TableVectors
         if "shape" in state:

@@ -12,7 +12,7 @@ Shapes (B examples, L places, D numbers a place, H hidden units, K outputs):
     → the last state, or max or mean over places [B, H] → dropout → linear [B, K]
 
 A text or window that is shorter than others of its batch gives what it gives alone. How a table becomes
-windows: `trainers.series`.
+windows: `trainers.inputs.series`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ from dataclasses import replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from trainers.dataset import Dataset, Kind
+from trainers.data.dataset import Dataset, Kind
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
-from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
-from trainers.series import SeriesOptions, check_series, example_series, windows_from_user, write_windows
-from trainers.targets import output_size, write_target
-from trainers.text_inputs import WORDS, WordOptions, words_from_user, write_words
+from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.series import (
+    SeriesOptions,
+    check_series,
+    example_series,
+    windows_from_user,
+    write_windows,
+)
+from trainers.inputs.targets import output_size, write_target
+from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +129,7 @@ class RNN(Family):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes `inputs`, and `lengths` of a series, and gives [B, classes], or [B, 1]."""
-        from trainers import recurrent
+        from trainers.modules import recurrent
 
         front, dims = _front(state, params)
         convolution = None
@@ -165,8 +171,8 @@ class RNN(Family):
 
 def _front(state: State, params: Params) -> tuple[torch.nn.Module, int]:
     """What makes sequences of the inputs, and how many numbers a place of theirs has."""
-    from trainers import recurrent
-    from trainers.words import vocabulary_size
+    from trainers.inputs.vocabulary import vocabulary_size
+    from trainers.modules import recurrent
 
     if state["reads"] == "text":
         dims = params["embedding"]

@@ -20,24 +20,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from trainers import hub
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
-from trainers.generation import Generate
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
-from trainers.lora import Lora, add_lora
+from trainers.inputs.token_ids import put_pairs, texts_of, with_end, without_padding
+from trainers.inputs.tokenizers import BEGIN, END, SPECIAL, filled, fit_tokens, token_count, token_ids
+from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
+from trainers.modules.decoding import Generate
 from trainers.options import Options
-from trainers.token_arrays import put_pairs, texts_of, with_end, without_padding
-from trainers.tokens import BEGIN, END, SPECIAL, filled, fit_tokens, token_count, token_ids
-from trainers.words import PAD, UNKNOWN, as_text
+from trainers.pretrained import hub
+from trainers.pretrained.lora import Lora, add_lora
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.feed import Source
-    from trainers.samples import Sample
+    from trainers.loop.micro_batches import Source
+    from trainers.samples.writing import Sample
     from trainers.tasks import Updated
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary"}
@@ -148,7 +148,7 @@ class T5(Family):
 
     def start(self, module: torch.nn.Module) -> None:
         """Takes pretrained weights, and freezes parts."""
-        from trainers.pretrained import freeze
+        from trainers.pretrained.weights import freeze
 
         if self._model is None:
             super().start(module)
@@ -193,7 +193,7 @@ class T5(Family):
 
     def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
         """A column `output`; further outputs are numbered from 2."""
-        from trainers.generation import numbered
+        from trainers.modules.decoding import numbered
 
         one = super().to_user
         return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
@@ -202,7 +202,7 @@ class T5(Family):
         self, module: torch.nn.Module, source: Source, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """Some pairs, and what the model writes for them."""
-        from trainers.text_samples import translated
+        from trainers.samples.texts import translated
 
         return translated(self, module, source, state)
 
@@ -216,7 +216,7 @@ class T5(Family):
         """[B, outputs, n], without the token that the decoder begins with."""
         import torch
 
-        from trainers.generation import of_transformers
+        from trainers.modules.decoding import of_transformers
 
         given = self._source(module, source)
         with torch.random.fork_rng(devices=[source.device] if source.is_cuda else []):

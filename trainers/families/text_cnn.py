@@ -22,13 +22,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Family, Params, State
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
-from trainers.targets import output_size, write_target
-from trainers.text_inputs import WORDS, WordOptions, words_from_user, write_words
-from trainers.words import vocabulary_size
+from trainers.inputs.targets import output_size, write_target
+from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
+from trainers.inputs.vocabulary import vocabulary_size
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ class TextCNN(Family):
 def _time_module(words: int, outputs: int, params: Params) -> torch.nn.Module:
     from torch import nn
 
-    from trainers.layers import TextWindows, dense
+    from trainers.modules.layers import TextWindows, dense
 
     windows = TextWindows(
         words, params["embedding"], params["filter_widths"], params["filters"], params["activation"]
@@ -141,7 +141,7 @@ def _time_module(words: int, outputs: int, params: Params) -> torch.nn.Module:
 def _image_module(words: int, length: int, outputs: int, params: Params) -> torch.nn.Module:
     from torch import nn
 
-    from trainers.layers import BlockShape, Words, conv_blocks, dense
+    from trainers.modules.layers import BlockShape, Words, conv_blocks, dense
 
     dims = params["embedding"]
     shape = BlockShape(activation=params["activation"], pooling=params["pooling"])

@@ -25,14 +25,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from trainers.dataset import Column, Dataset, Kind
+from trainers.data.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
-from trainers.generation import Generate, Marks, numbered, write
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
-from trainers.image_inputs import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
-from trainers.targets import output_size, write_target
-from trainers.token_arrays import (
+from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.targets import output_size, write_target
+from trainers.inputs.token_ids import (
     IGNORED,
     kept_length,
     put_pairs,
@@ -43,7 +42,7 @@ from trainers.token_arrays import (
     with_end,
     without_padding,
 )
-from trainers.tokens import (
+from trainers.inputs.tokenizers import (
     BEGIN,
     END,
     Unit,
@@ -54,14 +53,15 @@ from trainers.tokens import (
     token_count,
     token_ids,
 )
-from trainers.words import PAD, UNKNOWN, as_text
+from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
+from trainers.modules.decoding import Generate, Marks, numbered, write
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.feed import Source
-    from trainers.samples import Sample
+    from trainers.loop.micro_batches import Source
+    from trainers.samples.writing import Sample
     from trainers.tasks import Updated
 
 JUDGED_AT_ONCE = 1 << 24  # numbers of logits
@@ -181,9 +181,9 @@ class Transformer(Family):
     # -- module --------------------------------------------------------------------------------------------
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
-        """One of `trainers.transformer_modules`, by the task."""
-        from trainers import transformer_modules as modules
-        from trainers.attention import BlockShape
+        """One of `trainers.modules.transformer`, by the task."""
+        from trainers.modules import transformer as modules
+        from trainers.modules.attention import BlockShape
 
         names = ("width", "heads", "feed_forward", "dropout", "activation", "norm_first")
         shape = BlockShape(**{name: params[name] for name in names})
@@ -286,7 +286,7 @@ class Transformer(Family):
         return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
 
     def _written(self, module: Any, source: torch.Tensor, how: Generate, most: int) -> torch.Tensor:
-        from trainers.transformer_modules import Answered
+        from trainers.modules.transformer import Answered
 
         how = how.model_copy(update={"max_tokens": min(most, self.options.max_positions)})
         marks = Marks(pad=PAD, end=END, never=(PAD, UNKNOWN, BEGIN))
@@ -297,7 +297,7 @@ class Transformer(Family):
         """Prompts of one length at a time: what is written must not depend on its neighbours' padding."""
         import torch
 
-        from trainers.transformer_modules import Continued
+        from trainers.modules.transformer import Continued
 
         lengths = (prompts != PAD).sum(dim=1)
         written = torch.full((len(prompts), how.outputs, how.max_tokens), PAD, device=prompts.device)
@@ -313,7 +313,7 @@ class Transformer(Family):
         self, module: torch.nn.Module, source: Source, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """Pairs with what was made of them, beginnings with what was written after them, or confusions."""
-        from trainers import text_samples
+        from trainers.samples import texts as text_samples
 
         if state["task"] == "seq2seq":
             return text_samples.translated(self, module, source, state)

@@ -23,12 +23,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
-from trainers.image_inputs import ImageOptions, augment_images, images_from_user, write_images
-from trainers.targets import output_size, write_target
+from trainers.inputs.images import ImageOptions, augment_images, images_from_user, write_images
+from trainers.inputs.targets import output_size, write_target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ class VGG16(Family):
         """The module; it takes uint8 [B, H, W, 3] and gives [B, classes], or [B, 1]."""
         from torch import nn
 
-        from trainers.layers import Pixels, channels_last, dense
+        from trainers.modules.layers import Pixels, channels_last, dense
 
         features = _features(
             self.options.narrow, self.options.batch_norm, params["activation"], params["pooling"]
@@ -120,7 +120,7 @@ class VGG16(Family):
         Raises:
             InputError: the file's names or shapes are not the module's, or a pattern matches nothing.
         """
-        from trainers.pretrained import freeze, load_pretrained, read_weights
+        from trainers.pretrained.weights import freeze, load_pretrained, read_weights
 
         if self.options.pretrained is not None:
             path = Path(self.options.pretrained)
@@ -137,7 +137,7 @@ class VGG16(Family):
         return torch.cat([torch.zeros_like(found), found], dim=1) if self.options.sigmoid else found
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
-        """On the device, as `trainers.augment` does it."""
+        """On the device, as `trainers.data.augment` does it."""
         return augment_images(batch, params, generator)
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
@@ -149,7 +149,7 @@ def _features(narrow: int, batch_norm: bool, activation: str, pooling: str) -> t
     """torchvision's `features`, numbered as there."""
     from torch import nn
 
-    from trainers.layers import ACTIVATIONS
+    from trainers.modules.layers import ACTIVATIONS
 
     layers: list[nn.Module] = []
     before = 3

@@ -16,15 +16,15 @@ from typing import Any
 import pytest
 import torch
 
-from infra import sealed
-from infra.checkpoints import CheckpointStore
+from infra.coordinator.messages import Assignment, Pulse, Report
 from infra.errors import StorageUnavailable, WrongInput
 from infra.lanes.hooks import AttemptHooks
-from infra.protocol import Assignment, Pulse, Report
+from infra.storage import sealed_folders as sealed
+from infra.storage.checkpoints import CheckpointStore
 from tests.faults.outcome import Outcome, Pace, case
 from tests.faults.shims import at_call
 from tests.trainers import tiny
-from trainers.loop import train
+from trainers.loop.training import train
 
 FILES = ("tensors.safetensors", "document.json", "manifest.json")
 FORK = multiprocessing.get_context("fork")  # no threads of torch yet that would be worth sparing

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from infra.checkpoints import CheckpointStore, Loaded
+from infra.storage.checkpoints import CheckpointStore, Loaded
 from tests.faults import tally
 from tests.faults.harness import (
     ROOT,

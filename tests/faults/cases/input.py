@@ -138,7 +138,7 @@ def hostile_names(folder: Path, pace: Pace) -> Outcome:
 
 
 def _refused_alike(name: str) -> None:
-    from flows.schema import Sweep
+    from flows.config.schema import Sweep
 
     refusals = set()
     for what in KINDS:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from infra.checkpoints import CheckpointStore
+from infra.coordinator.messages import Ended
 from infra.ledger import views
 from infra.ledger.rows import TrialRow
-from infra.protocol import Ended
-from infra.tracking.standing import standing
+from infra.storage.checkpoints import CheckpointStore
+from infra.tracking.summary import standing
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.conftest import GOAL, Bench, family, hello, sweep
 from tests.trainers import tiny
@@ -23,11 +23,11 @@ from tests.trainers.pairs import both
 from tests.trainers.tiny import MLP, Bad, Noisy, Normed, Recorder, TwoPlayers
 from trainers.errors import NotFinite, TrialError
 from trainers.family import Family, Params, State
-from trainers.function import run_function
+from trainers.functions.run import run_function
+from trainers.functions.trial import Trial
 from trainers.job import FunctionJob, Goal, Length, Ranks
 from trainers.job import Outcome as Trained
-from trainers.loop import train
-from trainers.trial import Trial
+from trainers.loop.training import train
 
 PLACES = ("loss", "gradient", "constant")
 BAD = (float("nan"), float("inf"))
@@ -200,7 +200,7 @@ def resumed(folder: Path, pace: Pace) -> Outcome:
     """Bit for bit: losses, values and weights, for every optimizer, schedule and source of chance."""
     silent = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainers.loop._LOOK_S", 0.0)  # so that it is also stopped between reports
+        patch.setattr("trainers.loop.training._LOOK_S", 0.0)  # so that it is also stopped between reports
         for number, (what, (length, ticks)) in enumerate(itertools.product(TRAINED, LENGTHS)):
             silent += differs(folder / str(number), *what, length, ticks)
     return Outcome(silent=silent, note=f"{len(TRAINED) * len(LENGTHS)} trials")

@@ -17,22 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.checkpoints import CheckpointStore, verify_folder, write_folder
+from infra.coordinator.messages import Assignment, Ended
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks
 from infra.lanes.settings import LaneSettings
 from infra.ledger import views
 from infra.ledger.store import Batch
-from infra.protocol import Assignment, Ended
-from infra.sealed import read_tensors
 from infra.spec import Budget, Objective, Resources
+from infra.storage.checkpoints import CheckpointStore, verify_folder, write_folder
+from infra.storage.sealed_folders import read_tensors
 from infra.tracking.environment import set_defaults
 from tests.faults.cases.checkpoints import Nobody, save, step_of
 from tests.faults.harness import ROOT
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.conftest import Bench, family, hello, sweep
 from tests.infra.tracking.story import FACTS, Story, a_spec
-from trainers.bundle import WEIGHTS, load_bundle
+from trainers.bundle.bundle import WEIGHTS, load_bundle
 from trainers.data.sources.arrays import read_npz
 from trainers.errors import InputError
 from trainers.job import Ranks
@@ -226,7 +226,7 @@ def _in_defects(folder: Path) -> str:
         raise RuntimeError(f"could not open {LEDGER}")
 
     with standing_in(folder / "here"), pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flows.status.status", fail)
+        patch.setattr("flows.sweeps.status.status", fail)
         said = velodrome("status")
     assert said.status == 1
     assert "RuntimeError" in said.err

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from infra.ledger import views
-from infra.tracking import patience, sender
+from infra.tracking import backoff as patience
+from infra.tracking import sender
 from infra.tracking.client import Tracking
 from tests.faults.harness import Stage, ended, patient, until
 from tests.faults.outcome import Outcome, Pace, case

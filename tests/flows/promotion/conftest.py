@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.promote import concluded
-from flows.promotion.candidate import Candidate, of_sweep, of_uri
-from flows.promotion.outcome import Promotion
-from flows.promotion.promoter import Promoter
+from flows.promotion.judging.candidate import Candidate, of_sweep, of_uri
+from flows.promotion.judging.outcome import Promotion
+from flows.promotion.judging.promoter import Promoter
+from flows.promotion.promote import concluded
 from infra.home import Home
 from infra.ledger.rows import TrialRow
 from infra.registry.interpreter import Unusable, Used
@@ -49,8 +49,8 @@ def dataset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 def ask_here(folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> Used:
     """As `infra.registry.interpreter.use`, in this process."""
     from infra.registry.artifacts import bundle_in
-    from trainers.bundle import load_bundle
-    from trainers.latency import measure_latency
+    from trainers.bundle.bundle import load_bundle
+    from trainers.bundle.latency import measure_latency
 
     bundle = bundle_in(folder)
     assert bundle is not None

@@ -60,7 +60,7 @@ class Reaper:
 
 def promoted(home: Path, name: str, fatal: int = 0) -> dict[str, Any]:
     """Promotes a sweep's winner; the outcome, the state after it, and how many writes it took."""
-    from flows.promote import concluded
+    from flows.promotion.promote import concluded
 
     reaper = Reaper(home, fatal)
     reaper.watch()

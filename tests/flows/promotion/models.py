@@ -81,8 +81,8 @@ def write_csv(path: Path, rows: int = 12_000) -> Path:
 
 def save(folder: Path, dataset: Any, rows: Any = None, **settings: Any) -> Path:
     """A bundle of such a model, trained (it says) on the data's training split or on `rows`."""
-    from trainers.bundle import save_functions
-    from trainers.examples import example_rows
+    from trainers.bundle.bundle import save_functions
+    from trainers.data.examples import example_rows
 
     module = build(**settings)
     trained = dataset.splits["train"] if rows is None else rows

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.promotion.candidate import of_sweep
+from flows.promotion.judging.candidate import of_sweep
 from infra.errors import WrongInput
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, SweepSpec

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from flows.history import history
-from flows.policy_schema import Notify
-from flows.promotion import promoter
-from flows.promotion.notifying import ALLOWED, check_webhook, notify
-from flows.remove import remove
+from flows.config.policy import Notify
+from flows.promotion.history import history
+from flows.promotion.judging import promoter
+from flows.promotion.judging.notifying import ALLOWED, check_webhook, notify
+from flows.sweeps.remove import remove
 from infra.errors import WrongInput
 from infra.registry.records import EXPERIMENT
-from infra.serving.registry import RegistrySource
+from infra.serving.registry_source import RegistrySource
 from tests.flows.conftest import Ended
 from tests.flows.promotion.conftest import Shop, ask_here
 from tests.flows.promotion.killed import state
@@ -29,7 +29,7 @@ Velodrome = Callable[..., Ended]
 
 def promote(shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch, *words: str) -> Ended:
     """`velodrome promote`, with models asked in this process."""
-    from flows import promote as verb
+    from flows.promotion import promote as verb
 
     class Quick(promoter.Promoter):
         def __init__(self, **given: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.promote import concluded
+from flows.promotion.promote import concluded
 from infra.errors import Unavailable
 from tests.conftest import copy_store
 from tests.faults.harness import ROOT

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.promotion.deciding import overtaking
+from flows.promotion.judging.deciding import overtaking
 from infra.registry.chain import Chain
 from tests.infra.registry.test_records import entry
 

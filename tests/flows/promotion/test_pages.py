@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from flows.policy import load_policy
-from flows.policy_schema import Policy
+from flows.config.policy import Policy
+from flows.promotion.policy import load_policy
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "policy.md"
 

@@ -10,20 +10,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flows.adopt import adopt
-from flows.approve import approve
-from flows.gates.judging import judge
-from flows.history import Broken, history
-from flows.policy import policy
-from flows.promote import GateRefused, concluded, promote
-from flows.promotion.outcome import Promotion
-from flows.rollback import rollback
+from flows.promotion.adopt import adopt
+from flows.promotion.approve import approve
+from flows.promotion.gates.judging import judge
+from flows.promotion.history import Broken, history
+from flows.promotion.judging.outcome import Promotion
+from flows.promotion.policy import policy
+from flows.promotion.promote import GateRefused, concluded, promote
+from flows.promotion.rollback import rollback
 from infra.errors import Refused, WrongInput
 from infra.registry import identity
 from infra.registry.artifacts import fetch_version
 from infra.registry.moves import ForeignMove, Mover, Overtaken
 from infra.registry.store import Registry
-from infra.serving.registry import RegistrySource
+from infra.serving.registry_source import RegistrySource
 from tests.conftest import copy_store
 from tests.flows.promotion.conftest import Shop
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from flows.promote import concluded
-from flows.promotion.candidate import of_sweep
-from flows.promotion.promoter import Promoter
+from flows.promotion.judging.candidate import of_sweep
+from flows.promotion.judging.promoter import Promoter
+from flows.promotion.promote import concluded
 from infra.registry.store import Registry
-from infra.serving.registry import RegistrySource
+from infra.serving.registry_source import RegistrySource
 from tests.flows.promotion.conftest import Shop
 from tests.infra.registry.test_records import check_race
 from tests.infra.tracking.test_server import server

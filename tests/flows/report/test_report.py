@@ -13,7 +13,7 @@ import velodrome as public
 from flows.report.material import gather
 from flows.report.page import page_of
 from flows.report.sections import sections_of
-from infra.tracking.attaching import attach
+from infra.tracking.attachments import attach
 from infra.tracking.client import Tracking
 from tests.flows.swept import RANDOM, renamed, swept
 from tests.flows.written import ACCURACY, LATENCY, spec_of, trial_of, write_sweep

@@ -15,7 +15,7 @@ from pyarrow import parquet
 from infra.errors import WrongInput
 from infra.predicting.format import BadValue, Sizes
 from infra.predicting.inputs import open_input
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 
 X = [Field(name="x", type="double")]
 

@@ -36,7 +36,7 @@ def test_it_loads_and_predicts_in_a_new_interpreter(tmp_path: Path, monkeypatch:
     mlflow.pyfunc.save_model(
         str(tmp_path / "model"), loader_module="velodrome.model", data_path=str(bundle), pip_requirements=[]
     )
-    from trainers.bundle import load_bundle
+    from trainers.bundle.bundle import load_bundle
 
     predictor = load_bundle(bundle)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")

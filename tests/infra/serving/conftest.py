@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.serving.protocol import Field
+from infra.serving.scoring_protocol import Field
 from tests.infra.serving.registered import Registered, a_bundle, shifted
-from trainers.bundle import read_description
+from trainers.bundle.bundle import read_description
 
 
 @pytest.fixture(scope="session")

@@ -10,12 +10,12 @@ from typing import Any
 
 from infra.home import Home
 from infra.registry.store import MANIFEST_TAG, Registry
-from infra.serving.registry import RegistrySource
+from infra.serving.registry_source import RegistrySource
 from infra.tracking.client import connect, prepare_tracking
 from tests.infra.tracking.bundles import a_bundle
-from trainers.bundle import load_bundle, read_bundle, read_description
-from trainers.folders import manifest_hash, write_folder
-from trainers.signature import signature_of
+from trainers.bundle.bundle import load_bundle, read_bundle, read_description
+from trainers.bundle.signature import signature_of
+from trainers.storage.atomic_folders import manifest_hash, write_folder
 
 
 @dataclass

@@ -11,15 +11,15 @@ from typing import Any
 
 from infra.errors import WrongInput
 from infra.registry.store import RegistryUnavailable
-from infra.serving.admission import Admission
-from infra.serving.answering import Answer, Batch
+from infra.serving.access_control import Admission
+from infra.serving.alias_follower import Follower
 from infra.serving.app import App
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, ReplicaTrouble
-from infra.serving.following import Follower
 from infra.serving.limits import Limits
-from infra.serving.protocol import Field
 from infra.serving.routing import CanaryRule, Role
+from infra.serving.scoring import Answer, Batch
+from infra.serving.scoring_protocol import Field
 from infra.serving.service import Service
 
 NUMBER = [Field(name="x", type="double")]

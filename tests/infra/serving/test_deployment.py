@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from infra.coordinator.placement import Node
 from infra.errors import ClusterUnavailable
-from infra.lanes.shapes import Node
 from infra.serving.deployment import Replicas, check_placeable
 
 NODES = [Node(name="a", cpus=2, gpus=1), Node(name="b", cpus=3, gpus=0)]

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.serving.admission import Admission
-from infra.serving.answering import Batch, answer, joined
+from infra.serving.access_control import Admission
 from infra.serving.artifact import load_artifact, read_artifact
 from infra.serving.limits import Limits
-from infra.serving.models import LocalScorer
-from infra.serving.protocol import Field
+from infra.serving.loaded_models import LocalScorer
 from infra.serving.routing import CanaryRule
-from infra.serving.turnstile import FIXED_S, SHARE, Turnstile
+from infra.serving.scoring import Batch, answer, joined
+from infra.serving.scoring_protocol import Field
+from infra.serving.throttle import FIXED_S, SHARE, Turnstile
 from tests.infra.serving.registered import Registered, answers
 from tests.infra.serving.serving import Aliases, Scripted, Server, run
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from trainers.bundle import save_bundle
-from trainers.data.encode import encoded
+from trainers.bundle.bundle import save_bundle
 from trainers.data.open import open_dataset
+from trainers.inputs.encoded_arrays import encoded
 from trainers.registry import load
 
 SOURCES = {

@@ -25,8 +25,8 @@ from tests.infra.tracking.bundles import a_bundle
 from tests.infra.tracking.conftest import runs_of
 from tests.infra.tracking.failing import Failing
 from tests.infra.tracking.story import SPACE, Story
-from trainers.bundle import MODEL, load_bundle
-from trainers.folders import MANIFEST, write_folder
+from trainers.bundle.bundle import MODEL, load_bundle
+from trainers.storage.atomic_folders import MANIFEST, write_folder
 
 Tell = Callable[..., Story]
 

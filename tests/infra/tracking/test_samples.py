@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.places import samples_folder
+from infra.storage.paths import samples_folder
 from infra.tracking.client import Away, Tracking, connect
 from tests.infra.tracking.conftest import runs_of
 from tests.infra.tracking.story import Story

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from infra.tracking import patience, sender
+from infra.tracking import backoff as patience
+from infra.tracking import sender
+from infra.tracking.backoff import Patience
 from infra.tracking.client import Away, Tracking, connect
-from infra.tracking.patience import Patience
 from tests.infra.tracking.conftest import points_of, runs_of
 from tests.infra.tracking.failing import Failing, check_whole, copy_empty, send_until_sent, short_story
 from tests.infra.tracking.story import Story

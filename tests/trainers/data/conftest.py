@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from trainers.data.encode import forget
+from trainers.data.dataset import Dataset
 from trainers.data.open import open_dataset
-from trainers.dataset import Dataset
+from trainers.inputs.encoded_arrays import forget
 
 Open = Callable[..., Dataset]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from trainers.data import images
+from trainers.data.dataset import Dataset, Kind, Task
 from trainers.data.prepare import fit_table
 from trainers.data.tables import apply_table, write_table
-from trainers.dataset import Dataset, Kind, Task
 from trainers.family import ArrayWriter, Family
 from trainers.hyperparameters import Hyperparameter
+from trainers.inputs.targets import write_target
 from trainers.options import Options
-from trainers.targets import write_target
 
 
 class Recorder(Family):

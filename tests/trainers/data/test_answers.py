@@ -11,7 +11,7 @@ import pytest
 
 from tests.trainers.data.conftest import Open
 from trainers.data.answers import first_occurrence
-from trainers.data.inspect import look
+from trainers.data_profile import look
 from trainers.errors import InputError
 
 

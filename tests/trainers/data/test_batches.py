@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.data.batches import Batches
-from trainers.dataset import Encoded
+from trainers.data.dataset import Encoded
 from trainers.errors import InputError
 
 

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from trainers.data import images
-from trainers.data.encode import FolderWriter
-from trainers.dataset import Column
+from trainers.data.dataset import Column
 from trainers.errors import InputError
+from trainers.inputs.encoded_arrays import FolderWriter
 
 RANDOM = np.random.default_rng(0)
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trainers.data import encode
 from trainers.data.batches import Batches
-from trainers.data.encode import encoded, forget
+from trainers.data.dataset import Encoded
 from trainers.data.open import open_dataset
 from trainers.data.sources import arrays
-from trainers.dataset import Encoded
 from trainers.families.image_cnn import ImageCNN
+from trainers.inputs import encoded_arrays as encode
+from trainers.inputs.encoded_arrays import encoded, forget
 
 ROWS, SIDE = 4_000, 64
 

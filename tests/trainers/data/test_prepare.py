@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from trainers.data.encode import FolderWriter
+from trainers.data.dataset import Column, Dataset
 from trainers.data.prepare import fit_table, read_prepare
 from trainers.data.tables import apply_table
-from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
-from trainers.targets import write_target
+from trainers.inputs.encoded_arrays import FolderWriter
+from trainers.inputs.targets import write_target
 
 NUMBERS = [1.0, 2.0, np.nan, 5.0, 1000.0, np.nan]
 WORDS = ["a", "b", "a", None, "z", "a"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainers.data.inspect import look
 from trainers.data.open import open_dataset
+from trainers.data_profile import look
 
 BESIDE = Path(__file__).parents[4] / "shared" / "data"
 DATA = Path(os.environ.get("VELODROME_TEST_DATA", BESIDE))

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from trainers.dataset import Column, Dataset
-from trainers.tokens import fit_tokens
-from trainers.words import fit_vocabulary
+from trainers.data.dataset import Column, Dataset
+from trainers.inputs.tokenizers import fit_tokens
+from trainers.inputs.vocabulary import fit_vocabulary
 
 ROWS = 90
 RARE = "onlyintest"

@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from tests.trainers.families.cases import Memory, images, table, unlabelled_images, unlabelled_rows
-from trainers.bundle import load_bundle, save_bundle
-from trainers.dataset import Encoded
+from trainers.bundle.bundle import load_bundle, save_bundle
+from trainers.data.dataset import Encoded
 from trainers.errors import InputError
 from trainers.families.autoencoder import Autoencoder
 from trainers.families.image_cnn import ImageCNN
-from trainers.folders import Damaged, manifest_hash
-from trainers.samples import samples_of_weights
+from trainers.samples.writing import samples_of_weights
+from trainers.storage.atomic_folders import Damaged, manifest_hash
 
 
 def built(options: Any = None, **params: Any) -> tuple[Autoencoder, Any, Any, torch.nn.Module, Memory]:

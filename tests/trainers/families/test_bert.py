@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from tests.trainers.families.cases import Memory, images, texts
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.families.bert import Bert
-from trainers.masked_words import IGNORED, MaskedWords
+from trainers.modules.masked_language_model import IGNORED, MaskedWords
 
 SMALL = {"width": 32, "heads": 2, "layers": 1, "feed_forward": 64, "dropout": 0.0, "vocabulary": 300}
 

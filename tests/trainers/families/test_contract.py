@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from tests.trainers.families.cases import CASES, GAN, RARE, Case, Memory
-from trainers.bundle import load_bundle, read_bundle, save_bundle
-from trainers.dataset import Dataset
+from trainers.bundle.bundle import load_bundle, read_bundle, save_bundle
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.folders import MANIFEST, Damaged
 from trainers.registry import BUILT_IN, load
+from trainers.storage.atomic_folders import MANIFEST, Damaged
 
 STEPS = 30
 
@@ -113,7 +113,7 @@ def judged(request: pytest.FixtureRequest) -> Fitted:
 
 
 def raw_rows(fitted: Fitted, count: int) -> Any:
-    from trainers.examples import example_rows
+    from trainers.data.examples import example_rows
 
     dataset = fitted.dataset
     everything = replace(dataset, splits={"train": np.arange(dataset.rows)})

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tests.trainers.families.cases import Memory, pictures
-from trainers.bundle import load_bundle, save_bundle
-from trainers.dataset import Dataset, Encoded
+from trainers.bundle.bundle import load_bundle, save_bundle
+from trainers.data.dataset import Dataset, Encoded
 from trainers.errors import InputError
 from trainers.families.gan import GAN
 from trainers.job import Goal, Hooks, Job, Length
-from trainers.loop import train
+from trainers.loop.training import train
 
 PARAMS = {"channels": [16, 8], "latent": 8, "batch_size": 20, "learning_rate": 2e-3}
 

@@ -13,7 +13,7 @@ import torch
 from tests.trainers.families.cases import Memory, images
 from trainers.errors import InputError
 from trainers.families.image_cnn import ImageCNN
-from trainers.image_inputs import channel_moments
+from trainers.inputs.images import channel_moments
 
 
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (13, 3)])

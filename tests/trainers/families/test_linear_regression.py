@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.trainers.families.cases import Memory, made, table
-from trainers.dataset import Column, Dataset
+from trainers.data.dataset import Column, Dataset
 from trainers.families.linear_regression import LinearRegression
 
 

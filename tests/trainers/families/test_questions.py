@@ -13,7 +13,7 @@ import torch
 
 from tests.trainers.families.cases import questions
 from tests.trainers.families.test_bert import Fitted, model
-from trainers.dataset import Column, Dataset
+from trainers.data.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.families.bert import Bert
 from trainers.tasks.question_answering import right_answers

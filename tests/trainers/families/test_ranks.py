@@ -17,11 +17,11 @@ import torch.distributed as dist
 from tests.trainers.families.cases import CASES, GAN, Case, Memory
 from tests.trainers.pairs import both
 from tests.trainers.tiny import Recorder
-from trainers import stepper
-from trainers.dataset import Encoded
+from trainers.data.dataset import Encoded
 from trainers.errors import InputError, NotFinite
 from trainers.job import Goal, Job, Length, Outcome, Ranks
-from trainers.loop import train
+from trainers.loop import stepper
+from trainers.loop.training import train
 from trainers.registry import load
 
 STEPS = 20

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 
 from tests.trainers.families.cases import Memory, classes, series, table, texts
-from trainers.bundle import load_bundle, save_bundle
+from trainers.bundle.bundle import load_bundle, save_bundle
+from trainers.data.dataset import Column, Dataset
 from trainers.data.open import open_dataset
-from trainers.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.families.rnn import RNN
-from trainers.recurrent import Recurrence, RecurrentShape, SequenceConvolution
-from trainers.series import windows
+from trainers.inputs.series import windows
+from trainers.modules.recurrent import Recurrence, RecurrentShape, SequenceConvolution
 
 SHAPE = RecurrentShape(
     cell="gru", hidden=5, layers=2, direction="both", state="last", pooling="max", activation="tanh",

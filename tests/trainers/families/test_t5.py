@@ -14,7 +14,7 @@ import torch
 from tests.trainers.families.cases import Memory, pairs
 from trainers.errors import InputError
 from trainers.families.t5 import T5
-from trainers.hub import check_hash, folder_of
+from trainers.pretrained.hub import check_hash, folder_of
 from trainers.tasks import rules_for
 
 SMALL = {"width": 32, "heads": 4, "layers": 1, "feed_forward": 64, "dropout": 0.0, "vocabulary": 270}

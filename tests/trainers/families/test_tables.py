@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from tests.trainers.families.cases import Memory, classes, table
-from trainers.dataset import Dataset
+from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.families.logistic_regression import LogisticRegression
 from trainers.families.mlp import MLP
-from trainers.table_family import class_weights
+from trainers.families.table_family import class_weights
 
 
 def rare() -> Dataset:

@@ -13,8 +13,8 @@ import torch
 from tests.trainers.families.cases import Memory, texts
 from trainers.errors import InputError
 from trainers.families.text_cnn import TextCNN
-from trainers.layers import WindowConvolutions
-from trainers.words import PAD, fit_vocabulary
+from trainers.inputs.vocabulary import PAD, fit_vocabulary
+from trainers.modules.layers import WindowConvolutions
 
 STATE = {
     "tokenizer": fit_vocabulary(["one two three four"]),

@@ -22,12 +22,12 @@ from tests.trainers.families.cases import (
     texts,
     unlabelled_images,
 )
-from trainers.dataset import Encoded, Kind
+from trainers.data.dataset import Encoded, Kind
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING
 from trainers.job import Goal, Job, Length, Outcome
-from trainers.loop import train
+from trainers.loop.training import train
 from trainers.metric_names import USUAL, direction_of, full_name
 from trainers.registry import BUILT_IN, load
 

@@ -12,12 +12,12 @@ import torch
 from torch.nn import functional
 
 from tests.trainers.families.cases import Memory, made
-from trainers.attention import Attention, BlockShape, sinusoids
-from trainers.dataset import Column, Dataset
+from trainers.data.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.families.transformer import IGNORED, Transformer
+from trainers.inputs.tokenizers import END, token_ids
+from trainers.modules.attention import Attention, BlockShape, sinusoids
 from trainers.tasks import rules_for
-from trainers.tokens import END, token_ids
 
 ROWS = 90
 SHAPE = BlockShape(width=8, heads=2, feed_forward=16, dropout=0.0, activation="gelu", norm_first=True)

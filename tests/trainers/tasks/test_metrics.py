@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainers.dataset import Task
+from trainers.data.dataset import Task
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import DIRECTIONS, FOR_ALL, PER_TASK, USUAL, direction_of
 from trainers.tasks import MetricSet, TaskRules, rules_for

@@ -141,7 +141,7 @@ def test_nothing_to_judge_has_no_guess(task: str) -> None:
 
 def test_names_and_rules_are_known_without_torch() -> None:
     code = (
-        "import sys; import trainers.metric_names, trainers.tasks, trainers.augment, trainers.job\n"
+        "import sys; import trainers.metric_names, trainers.tasks, trainers.data.augment, trainers.job\n"
         "rules = trainers.tasks.rules_for({'task': 'classification', 'classes': ['a', 'b']})\n"
         "import numpy; rules.trivial(numpy.array([0, 1]), numpy.array([1]))\n"
         "sys.exit('torch' in sys.modules or 'torchmetrics' in sys.modules)"

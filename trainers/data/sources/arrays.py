@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data import hashing
-from trainers.data.folders import shared_folder
+from trainers.data.dataset import Part
 from trainers.data.raw import Pictures, Raw, RawColumn, arrow
 from trainers.data.sources.places import LARGE_BYTES, PART_NAMES, SOURCE_KEY, existing
 from trainers.data.split import PARTS
-from trainers.dataset import Part
 from trainers.errors import InputError
+from trainers.storage.shared_folders import shared_folder
 
 INPUTS = ("images", "image", "x", "X", "data", "text", "texts")
 LABELS = ("labels", "label", "y", "target", "targets")

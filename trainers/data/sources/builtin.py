@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data import hashing
+from trainers.data.dataset import Task
 from trainers.data.raw import Pictures, Raw, arrow
 from trainers.data.sources.places import SOURCE_KEY
-from trainers.dataset import Task
 from trainers.errors import InputError
 
 PATCH_PIXELS = 32

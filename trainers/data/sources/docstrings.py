@@ -14,11 +14,11 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainers.data.folders import shared_folder
+from trainers.data.dataset import Task
 from trainers.data.raw import Raw, arrow
 from trainers.data.sources.places import SOURCE_KEY
-from trainers.dataset import Task
 from trainers.errors import InputError
+from trainers.storage.shared_folders import shared_folder
 
 PACKAGES = (
     "asyncio",

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trainers.data.folders import shared_folder
 from trainers.data.raw import Raw
 from trainers.data.sources.places import LARGE_BYTES, SOURCE_KEY, existing, files_by_part, total_bytes
 from trainers.data.split import PARTS
 from trainers.errors import InputError
+from trainers.storage.shared_folders import shared_folder
 
 ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),

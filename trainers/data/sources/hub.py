@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from trainers.data.dataset import Part
 from trainers.data.raw import Raw
 from trainers.data.sources.places import PART_NAMES, SOURCE_KEY
 from trainers.data.split import PARTS
-from trainers.dataset import Part
 from trainers.errors import InputError
 
 BRING = (

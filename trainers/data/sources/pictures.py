@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.data import hashing
-from trainers.data.folders import shared_folder
+from trainers.data.dataset import Part
 from trainers.data.raw import Pictures, Raw
 from trainers.data.sources.places import PART_NAMES, SOURCE_KEY, existing
 from trainers.data.split import PARTS
-from trainers.dataset import Part
 from trainers.errors import InputError
+from trainers.storage.shared_folders import shared_folder
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 

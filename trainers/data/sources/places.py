@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from trainers.data.dataset import Part
 from trainers.data.split import PARTS
-from trainers.dataset import Part
 from trainers.errors import InputError
 
 PART_NAMES: dict[str, Part] = {

@@ -1,0 +1,1 @@
+"""Models of one sweep or several side by side: the leaderboard, its columns, ties and latency."""

@@ -1,0 +1,194 @@
+"""Columns of a comparison: what rows can be sorted by, filtered on and weighed up with.
+
+A filter is `COLUMN OP VALUE`, with `=`, `!=`, `<`, `<=`, `>` or `>=`. After `=` and `!=` stand one or more
+texts with `|` between them, in which `*` stands for anything; after the others a number.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from flows.comparison.records import COSTS, Row, Spread
+from flows.terminal.formatting import number
+from infra.errors import WrongInput
+from infra.names import shown
+from infra.spec import Direction, Objective
+from search_spaces.nearest import advice
+from trainers.metric_names import direction_of
+
+Value = float | str | None
+
+_CONDITION = re.compile(r"\s*(?P<column>[^\s<>=!]+)\s*(?P<op><=|>=|!=|=|<|>)\s*(?P<value>.*?)\s*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowColumn:
+    """One column. `direction`: which end is better; None where neither is."""
+
+    name: str
+    direction: Direction | None
+    of: Callable[[Row], Value]
+
+    def cost(self, row: Row) -> float:
+        """A number that is less where the row is better; infinite where it has none."""
+        value = self.of(row)
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            return math.inf
+        return -value if self.direction == "maximize" else float(value)
+
+
+def columns_of(rows: Sequence[Row], goals: Sequence[Objective]) -> dict[str, RowColumn]:
+    """Every column that these rows have, by its name; an objective also by its name without `val/`."""
+    goal = goals[0].direction
+    known = [
+        RowColumn(name="sweep", direction=None, of=lambda row: row.sweep),
+        RowColumn(name="family", direction=None, of=lambda row: row.family),
+        RowColumn(name="trial", direction=None, of=lambda row: row.number),
+        *_of_objectives(goals),
+        RowColumn(name="error", direction="minimize", of=lambda row: row.error.std if row.error else None),
+        RowColumn(name="median", direction=goal, of=lambda row: row.trials.median if row.trials else None),
+        RowColumn(name="confirmed", direction=goal, of=lambda row: _mean(row.confirmed)),
+        RowColumn(name="test", direction=goal, of=lambda row: _mean(row.tested)),
+        RowColumn(name="trivial", direction=goal, of=lambda row: row.trivial),
+        *(RowColumn(name=name, direction="minimize", of=_cost(name)) for name in COSTS),
+    ]
+    columns = {column.name: column for column in known}
+    for name in sorted({name for row in rows for name in row.metrics}):
+        column = RowColumn(name=name, direction=direction_of(name), of=_metric(name))
+        columns.setdefault(name, column)
+        if name.startswith("val/"):
+            columns.setdefault(name.removeprefix("val/"), column)
+    for name in sorted({name for row in rows for name in row.params}):
+        columns[f"param.{name}"] = RowColumn(name=f"param.{name}", direction=None, of=_param(name))
+    return columns
+
+
+def _of_objectives(goals: Sequence[Objective]) -> list[RowColumn]:
+    made = []
+    for place, goal in enumerate(goals):
+        for name in dict.fromkeys((goal.metric, goal.metric.removeprefix("val/"))):
+            made.append(RowColumn(name=name, direction=goal.direction, of=_value(place)))
+    return made
+
+
+def _mean(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.mean
+
+
+def _value(place: int) -> Callable[[Row], Value]:
+    return lambda row: row.values[place]
+
+
+def _cost(name: str) -> Callable[[Row], Value]:
+    return lambda row: row.values[row.goals.index(name)] if name in row.goals else row.costs.get(name)
+
+
+def _metric(name: str) -> Callable[[Row], Value]:
+    return lambda row: row.metrics.get(name)
+
+
+def _param(name: str) -> Callable[[Row], Value]:
+    def value(row: Row) -> Value:
+        found = row.params.get(name)
+        numeric = isinstance(found, (int, float)) and not isinstance(found, bool)
+        return found if numeric or found is None else number(found)
+
+    return value
+
+
+def pick(columns: dict[str, RowColumn], name: str, what: str, *, numeric: bool = False) -> RowColumn:
+    """The column of that name.
+
+    Args:
+        what: which option named it, for the error.
+        numeric: also refuse a column of which no end is better.
+
+    Raises:
+        WrongInput: there is none; the nearest is named.
+    """
+    found = columns.get(name)
+    if found is None:
+        raise WrongInput(f"{what} must name a column", shown(name), advice(name, columns))
+    if numeric and found.direction is None:
+        usable = [column.name for column in columns.values() if column.direction is not None]
+        raise WrongInput(
+            f"{what} must name columns of which one end is better", shown(name), ", ".join(usable)
+        )
+    return found
+
+
+def in_order(rows: Sequence[Row], column: RowColumn) -> list[Row]:
+    """Best first where one end is better, else ascending; rows without a value last, equal ones as given."""
+
+    def key(row: Row) -> tuple[int, float, str]:
+        value = column.of(row)
+        if isinstance(value, str):
+            return (1, 0.0, value)
+        cost = column.cost(row)
+        return (2, 0.0, "") if math.isinf(cost) else (0, cost, "")
+
+    return sorted(rows, key=key)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One filter, read."""
+
+    column: str
+    op: str
+    value: str
+
+    def holds(self, row: Row, columns: dict[str, RowColumn]) -> bool:
+        """Whether the row passes; a row without a value passes `!=` alone."""
+        found = pick(columns, self.column, "--where").of(row)
+        if self.op in ("=", "!="):
+            return _matches(found, self.value) == (self.op == "=")
+        if not isinstance(found, (int, float)):
+            return False
+        limit = float(self.value)
+        holds: dict[str, bool] = {
+            "<": found < limit, "<=": found <= limit, ">": found > limit, ">=": found >= limit,
+        }  # fmt: skip
+        return holds[self.op]
+
+
+def read_condition(text: str) -> Condition:
+    """The filter that was typed.
+
+    Raises:
+        WrongInput: it is none.
+    """
+    found = _CONDITION.fullmatch(text)
+    if found is None or not found["value"]:
+        do = "for instance family=image_cnn, 'accuracy>=0.9', 'param.optimizer=adam|sgd', 'family=*cnn'"
+        raise WrongInput("--where must be COLUMN OP VALUE", shown(text), do)
+    condition = Condition(column=found["column"], op=found["op"], value=found["value"])
+    if condition.op not in ("=", "!=") and _number(condition.value) is None:
+        raise WrongInput(f"after {condition.op} must stand a number", shown(condition.value))
+    return condition
+
+
+def _matches(found: Any, written: str) -> bool:
+    if found is None:
+        return False
+    for entry in (part.strip() for part in written.split("|")):
+        value = _number(entry)
+        if isinstance(found, str):
+            if fnmatchcase(found, entry):
+                return True
+        elif value is not None and math.isclose(found, value, rel_tol=1e-9):
+            return True
+    return False
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,190 @@
+"""Latency of kept models on this machine, each measured once: kept in the home by manifest and machine.
+
+A model is loaded as its user would, in a new interpreter, by MLflow where it is logged there; so what is
+measured is what a caller waits for, from raw rows to answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from flows.comparison.records import Row
+from infra.errors import WrongInput
+from infra.home import Home, tracking_uri
+from infra.ledger.rows import SweepRow
+from infra.secrets import redact
+
+LATENCIES = ("latency_ms", "latency_p99_ms", "latency_batch_ms", "latency_batch_p99_ms")
+BUDGET_S = 1.0  # for single rows, and again for batches
+START_S = 90.0
+EACH_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A model to be measured. `uri`: of the tracking store that may have it; `key`: its logged model's tag.
+
+    `experiment`: where the logged model is; empty where it was never sent. `path`: what its own code needs.
+    """
+
+    manifest: str
+    folder: str
+    uri: str = ""
+    experiment: str = ""
+    key: str = ""
+    path: str = ""
+
+
+def with_latency(
+    rows: Sequence[Row], sweeps: Mapping[str, SweepRow], home: Home, say: Callable[[str], None] | None = None
+) -> list[Row]:
+    """The rows with the latencies of this machine, where there is a kept model; what is not known is
+    measured first. A row without one has no latency then: what its lane timed was another thing. Where
+    nothing could be measured, all keep the figures of their lanes.
+    """
+    known = {row.manifest: _cached(home, row.manifest) for row in rows if row.manifest}
+    missing = {row.manifest: row for row in rows if row.manifest and known[row.manifest] is None}
+    if missing:
+        tell = say or _silent
+        tell(f"measuring the latency of {len(missing)} model{'s' * (len(missing) > 1)} (--no-latency: don't)")
+        wanted = [_wanted(row, sweeps[row.sweep], home) for row in missing.values()]
+        for manifest, found in measured(wanted, tell):
+            _keep(home, manifest, found)
+            known[manifest] = found
+    if not any(known.values()):
+        return list(rows)
+    return [_filled(row, known.get(row.manifest or "")) for row in rows]
+
+
+def _silent(_text: str) -> None:
+    return
+
+
+def _filled(row: Row, found: Mapping[str, Any] | None) -> Row:
+    if found is None:
+        return replace(row, costs={**row.costs, **dict.fromkeys(LATENCIES)}, latency_from=None)
+    costs = {**row.costs, **{name: float(found[name]) for name in LATENCIES}}
+    return replace(row, costs=costs, latency_from="measured")
+
+
+# -- what is known -----------------------------------------------------------------------------------------
+
+
+def machine() -> str:
+    """12 hex digits for what a latency depends on: host, processor, cores, interpreter, torch."""
+    from importlib.metadata import version
+
+    parts = [platform.node(), _processor(), os.cpu_count(), platform.python_version(), version("torch")]
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    return hashlib.sha256(json.dumps([*parts, threads]).encode()).hexdigest()[:12]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _place(home: Home, manifest: str) -> Path:
+    return home.latencies / machine() / f"{manifest[:32]}.json"
+
+
+def _cached(home: Home, manifest: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(_place(home, manifest).read_text())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(found, dict) and found.get("manifest") == manifest and set(LATENCIES) <= found.keys()
+    return found if whole else None
+
+
+def _keep(home: Home, manifest: str, found: Mapping[str, Any]) -> None:
+    path = _place(home, manifest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(f".{os.getpid()}")
+    aside.write_text(json.dumps({**found, "manifest": manifest}))
+    aside.replace(path)
+
+
+# -- measuring ---------------------------------------------------------------------------------------------
+
+
+def _wanted(row: Row, sweep: SweepRow, home: Home) -> Wanted:
+    from infra.tracking.mapping import sweep_identity
+    from infra.tracking.models import model_key_of
+    from infra.tracking.outbox import Outbox
+
+    identity = sweep_identity(sweep)
+    plain = Wanted(
+        manifest=row.manifest or "", folder=row.model or "", path=str(sweep.facts.get("own_code") or "")
+    )
+    try:
+        uri = tracking_uri(home, sweep.spec)
+    except WrongInput:  # a variable that only the driver's environment has
+        return plain
+    if not home.outbox.exists():
+        return plain
+    outbox = Outbox(home.outbox, uri, identity)
+    try:
+        known = outbox.cursor()
+    finally:
+        outbox.close()
+    key = model_key_of(identity, row.family, row.number, row.manifest or "")
+    return replace(plain, uri=uri, experiment=known[1] if known else "", key=key)
+
+
+def measured(
+    wanted: Sequence[Wanted], tell: Callable[[str], None], *, start_s: float = START_S, each_s: float = EACH_S
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Measures models one after another in one new interpreter; those that can't be measured are told of.
+
+    Args:
+        start_s, each_s: seconds that the interpreter's start and each model may take; then it is ended.
+    """
+    paths = dict.fromkeys([*(entry.path for entry in wanted if entry.path), *filter(None, sys.path)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.comparison.latency_probe"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    limit = threading.Timer(start_s + each_s * len(wanted), process.kill)
+    limit.start()
+    left = {entry.manifest: entry for entry in wanted}
+    try:
+        asked = {"budget_s": BUDGET_S, "wanted": [_document(entry) for entry in wanted]}
+        process.stdin.write(json.dumps(asked))
+        process.stdin.close()
+        for line in process.stdout:
+            answer = json.loads(line)
+            del left[answer["manifest"]]
+            if "error" in answer:
+                tell(f"not measured: {redact(str(answer['error']))}")
+            else:
+                yield answer["manifest"], answer
+    except BrokenPipeError:  # it ended before it read: what is left is told of below
+        pass
+    finally:
+        limit.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    if left:
+        tell(f"not measured: {len(left)} of {len(wanted)}; the process that measures ended or took too long")
+
+
+def _document(entry: Wanted) -> dict[str, str]:
+    return {name: getattr(entry, name) for name in Wanted.__dataclass_fields__}

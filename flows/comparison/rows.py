@@ -1,0 +1,156 @@
+"""The rows of a comparison, from the ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from flows.comparison.records import COSTS, Error, Row, Spread, spread_of
+from flows.sweeps.status import in_file_order
+from infra.errors import WrongInput
+from infra.home import Home, storage_root
+from infra.ledger import views
+from infra.ledger.ranking import finite, front, ranked
+from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
+from infra.ledger.store import Ledger
+from trainers.storage.atomic_folders import MANIFEST, manifest_hash
+
+SHARES = frozenset({"accuracy", "exact_match"})
+"""Metrics that are a share of examples: their error over examples follows from the share itself."""
+
+
+def rows_of(ledger: Ledger, sweep: SweepRow, home: Home, top: int = 1) -> tuple[list[Row], list[str]]:
+    """Rows of the best `top` trials of each family, and the names of families without a complete trial."""
+    trials = in_file_order(sweep.spec, views.trials(ledger, sweep.id, role=None))
+    rows: list[Row] = []
+    missing: list[str] = []
+    for family in sweep.spec.families:
+        mine = [trial for trial in trials if trial.family == family.name]
+        searched = [trial for trial in mine if trial.role == "search"]
+        chosen = _chosen(searched, sweep, top)
+        if not chosen:
+            missing.append(family.name)
+        complete = [values[0] for t in searched if (values := _values(t, sweep)) is not None]
+        attempts = _attempts(ledger, sweep, chosen)
+        rows += [_row(sweep, trial, mine, complete, attempts, home) for trial in chosen]
+    return rows, missing
+
+
+def _chosen(trials: Sequence[TrialRow], sweep: SweepRow, top: int) -> list[TrialRow]:
+    """The best by the first objective; with several objectives those of the front come first."""
+    goals = sweep.spec.objectives
+    best = ranked(trials, goals)
+    if len(goals) > 1 and top > 1:
+        ahead = {trial.number for trial in front(trials, goals)}
+        best.sort(key=lambda trial: trial.number not in ahead)
+    return best[:top]
+
+
+def _values(trial: TrialRow, sweep: SweepRow) -> tuple[float, ...] | None:
+    return finite(trial, sweep.spec.objectives) if trial.state == "complete" else None
+
+
+def _attempts(ledger: Ledger, sweep: SweepRow, chosen: Sequence[TrialRow]) -> list[AttemptRow]:
+    return [
+        attempt
+        for trial in chosen
+        for attempt in views.attempts(ledger, sweep.id, trial.family, trial.number)
+        if attempt.role == trial.role
+    ]
+
+
+def _row(
+    sweep: SweepRow,
+    trial: TrialRow,
+    family: Sequence[TrialRow],
+    complete: Sequence[float],
+    attempts: Sequence[AttemptRow],
+    home: Home,
+) -> Row:
+    goal = sweep.spec.objectives[0]
+    short = goal.metric.rpartition("/")[2]
+    again = [t for t in family if _confirms(t, trial)]
+    by_seed = {_seed_index(t): v[0] for t in again if (v := _values(t, sweep)) is not None}
+    tested = [t.metrics[f"test/{short}"] for t in again if f"test/{short}" in t.metrics]
+    trivial = sweep.facts.get("trivial") or {}
+    confirmed = spread_of(list(by_seed.values()), goal.direction)
+    rows = (sweep.facts.get("data") or {}).get("parts", {}).get("validation")
+    values = finite(trial, sweep.spec.objectives) or ()
+    folder, manifest = _model(trial, sweep, home)
+    by_examples = _example_error(goal.metric, values[0], rows)
+    costs = {name: _measured(trial, name) for name in COSTS}
+    costs["gpu_seconds"] = _gpu_seconds([a for a in attempts if a.number == trial.number])
+    return Row(
+        sweep=sweep.label, family=trial.family, number=trial.number,
+        goals=tuple(entry.metric for entry in sweep.spec.objectives), values=values, params=trial.params,
+        error=_error(confirmed, by_examples, rows), example_error=by_examples,
+        trials=spread_of(complete, goal.direction), confirmed=confirmed, confirmed_values=by_seed,
+        tested=spread_of(tested, goal.direction),
+        trivial=trivial.get(goal.metric, trivial.get(short)), costs=costs,
+        latency_from="lane" if costs["latency_ms"] is not None else None, metrics=dict(trial.metrics),
+        data_fingerprint=sweep.fingerprint or None, validation_rows=rows, model=folder, manifest=manifest,
+    )  # fmt: skip
+
+
+def _error(confirmed: Spread | None, by_examples: float | None, rows: int | None) -> Error | None:
+    if confirmed is not None and confirmed.std is not None:
+        return Error(std=confirmed.std, over="seeds", count=confirmed.count)
+    if by_examples is not None and rows is not None:
+        return Error(std=by_examples, over="examples", count=rows)
+    return None
+
+
+def _example_error(metric: str, value: float, rows: int | None) -> float | None:
+    """Of a share of right answers sqrt(p (1 - p) / n), which a bootstrap over the examples comes to."""
+    prefix, _, short = metric.rpartition("/")
+    if short not in SHARES or prefix != "val" or not rows or not 0.0 <= value <= 1.0:
+        return None
+    return math.sqrt(value * (1.0 - value) / rows)
+
+
+def _confirms(trial: TrialRow, winner: TrialRow) -> bool:
+    """Whether the trial trained the winner's configuration again, on a fresh seed, to its end."""
+    origin = trial.origin or {}
+    return trial.role == "confirm" and trial.state == "complete" and origin.get("number") == winner.number
+
+
+def _seed_index(trial: TrialRow) -> int:
+    return int((trial.origin or {}).get("seed_index", trial.number))
+
+
+def _measured(trial: TrialRow, name: str) -> float | None:
+    for place in (trial.facts, trial.metrics):
+        for key in (name, f"val/{name}", f"train/{name}"):
+            if isinstance(place.get(key), (int, float)):
+                return float(place[key])
+    return trial.seconds if name == "train_seconds" and trial.seconds else None
+
+
+def _gpu_seconds(attempts: Sequence[AttemptRow]) -> float | None:
+    """Seconds times the GPUs that were held, over all attempts; None where there was no GPU."""
+    used = sum(
+        (attempt.ended_at - attempt.started_at) * _gpus(attempt.lane_facts)
+        for attempt in attempts
+        if attempt.ended_at is not None
+    )
+    return used or None
+
+
+def _gpus(facts: dict[str, Any]) -> float:
+    return float(facts.get("workers", 1)) * float(facts.get("gpus") or 0.0)
+
+
+def _model(trial: TrialRow, sweep: SweepRow, home: Home) -> tuple[str | None, str | None]:
+    """The kept model's folder and what its manifest hashes to; None where it is not there."""
+    if trial.model is None:
+        return None, None
+    try:
+        root = storage_root(home, sweep.spec).resolve()
+    except WrongInput:  # a variable that only the driver's environment has
+        return None, None
+    folder: Path = (root / trial.model).resolve()
+    if not folder.is_relative_to(root) or not (folder / MANIFEST).is_file():
+        return None, None
+    return str(folder), manifest_hash(folder)

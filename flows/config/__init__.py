@@ -1,0 +1,1 @@
+"""The sweep file: its schema, its reading, and what it resolves to."""

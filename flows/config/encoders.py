@@ -1,0 +1,56 @@
+"""Models of earlier sweeps that a family starts from: `options: {encoder: sweep:NAME}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.config.errors import Path
+from flows.config.loading import SweepFile
+from infra.errors import WrongInput
+from infra.home import Home
+
+PREFIX = "sweep:"
+
+
+def with_encoder(
+    file: SweepFile, options: dict[str, Any], path: Path, home: Home | None = None
+) -> dict[str, Any]:
+    """The options with the best model's folder, and its hash, where they name a sweep; else as they are.
+
+    Raises:
+        WrongInput: no such sweep, or it has kept no model.
+    """
+    written = options.get("encoder")
+    if not isinstance(written, str) or not written.startswith(PREFIX):
+        return options
+    key = (*path, "options", "encoder")
+    try:
+        folder = _best_model(written.removeprefix(PREFIX), home or Home.here())
+    except WrongInput as error:
+        raise file.written.wrong(key, f"name a sweep here: {error.must}", error.found, error.do) from error
+    if folder is None:
+        raise file.written.wrong(key, "name a sweep that has kept a model", written, "sweep it first")
+    from trainers.storage.atomic_folders import manifest_hash
+
+    return {**options, "encoder": str(folder), "encoder_sha256": manifest_hash(folder)}
+
+
+def _best_model(name: str, home: Home) -> Any:
+    """The folder of the best model that the sweep has kept, of whichever family."""
+    from flows.config.lookup import find
+    from infra.home import storage_root
+    from infra.ledger import views
+    from infra.tracking.summary import standing
+    from trainers.storage.atomic_folders import MANIFEST
+
+    ledger, row = find(name, home)
+    try:
+        trials = views.trials(ledger, row.id, role="search")
+    finally:
+        ledger.close()
+    having = [trial for trial in trials if trial.state == "complete" and trial.model is not None]
+    winner = standing(row.spec.objectives, having).winner
+    if winner is None:
+        return None
+    folder = (storage_root(home, row.spec) / str(winner.model)).resolve()
+    return folder if (folder / MANIFEST).is_file() else None

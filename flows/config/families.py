@@ -1,0 +1,204 @@
+"""One family of a sweep file held against its code: reference, options, space and start configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flows.config.encoders import with_encoder
+from flows.config.errors import Path, shown
+from flows.config.loading import SweepFile
+from flows.config.schema import Family as FamilyEntry
+from infra.errors import WrongInput
+from infra.spec import FamilySpec
+from search_spaces.domains import Choices, Constant, FloatRange, IntRange
+from search_spaces.errors import SearchSpaceInputError
+from search_spaces.files import built_in
+from search_spaces.nearest import advice
+from search_spaces.reading import Parameter
+from search_spaces.space import Space
+from trainers.data.dataset import Dataset
+from trainers.errors import InputError
+from trainers.family import Family
+from trainers.hyperparameters import TRAINING, Hyperparameter
+from trainers.registry import Reference, is_function, load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedFamily:
+    """What a family of the file comes to: its class or function, its space, and its start configurations."""
+
+    code: Reference
+    options: dict[str, Any]
+    space: Space
+    start_with: tuple[dict[str, Any], ...]
+
+
+def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> CheckedFamily:
+    """The family, imported and checked.
+
+    Raises:
+        WrongInput: it can't be imported, an option or a name of its space is not read, a value can't be
+            used, or a start configuration lies outside the space.
+    """
+    path: Path = ("families", reference)
+    code = load_code(file, reference)
+    options = with_encoder(file, dict(entry.options or {}), path)
+    family = _instance(file, code, options, path)
+    fixed = {} if family is None else _fixed(file, family, options, entry.space, path)
+    space = _space(file, code, entry.space, path, fixed, _dropped(code, family, entry.space))
+    if family is not None:
+        _check_names(file, family, space, entry.space, path)
+    starts = tuple(dict(params) for params in entry.start_with or ())
+    for index, params in enumerate(starts):
+        try:
+            space.check_params(params)
+        except SearchSpaceInputError as error:
+            raise file.blame(error, (*path, "start_with", index)) from error
+    return CheckedFamily(code=code, options=options, space=space, start_with=starts)
+
+
+def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> None:
+    """Refuses a family that can't learn from the data, and what such data has no use for.
+
+    Raises:
+        WrongInput: with the key that is to blame.
+    """
+    code = load_code(file, family.reference)
+    if not isinstance(code, type):
+        return
+    try:
+        made: Family = code(family.options)
+        made.check(dataset)
+        parameters = Space.from_json(family.space).parameters
+        searched = {entry.name: [value for _, value in _extremes(entry)] for entry in parameters}
+        made.check_searched(dataset, searched)
+    except InputError as error:
+        raise file.blame(error, ("families", family.reference)) from error
+
+
+def load_code(file: SweepFile, reference: str) -> Reference:
+    """The class or function that a family's key names.
+
+    Raises:
+        WrongInput: it can't be imported, or is neither.
+    """
+    path: Path = ("families", reference)
+    try:
+        return load(reference)
+    except InputError as error:
+        raise file.blame(error, path) from error
+    except (Exception, SystemExit) as error:  # importing people's code can raise anything: theirs to correct
+        found = f"{type(error).__name__}: {error}"[:300]
+        raise file.written.wrong(path, "be importable", found, "correct the module") from error
+
+
+def may_shard(code: Reference) -> bool:
+    """Whether the weights can be sharded over workers: not where code makes its own steps."""
+    return isinstance(code, type) and issubclass(code, Family) and code.train_step is Family.train_step
+
+
+def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path: Path) -> Family | None:
+    if is_function(code):
+        if options:
+            raise file.written.wrong(
+                (*path, "options"),
+                "be left out for a function",
+                shown(dict(options)),
+                "use constants in space",
+            )
+        return None
+    assert isinstance(code, type)
+    try:
+        family: Family = code(options)
+    except InputError as error:
+        raise file.blame(error, path) from error
+    return family
+
+
+def _fixed(
+    file: SweepFile, family: Family, options: Mapping[str, Any], space: Any, path: Path
+) -> dict[str, Any]:
+    """What an inherited space does not search: hyper-parameters among the options, and a preset's structure.
+
+    The training hyper-parameters of a preset are only where its own authors began, so they stay searched.
+    """
+    known = family.known()
+    for name in (*options, *family.decided):
+        if name in known and isinstance(space, dict) and name in space:
+            do = "drop it: options are not searched, nor what they decide"
+            raise file.written.wrong((*path, "space", name), "not stand in options too", repr(name), do)
+    structure = set(family.presets.get(family.preset or "", {})) - TRAINING.keys()
+    fixed = structure | options.keys() | family.decided
+    return {name: known[name].default for name in known if name in fixed}
+
+
+def _dropped(code: Reference, family: Family | None, space: Any) -> frozenset[str]:
+    """What a family's own space searches that has no meaning with these options. In a space that people
+    wrote themselves it is an error."""
+    inherited = space.get("extends") if isinstance(space, dict) else space
+    own = space is None or inherited == _own_space(code)
+    return family.unread if family is not None and own else frozenset()
+
+
+def _space(
+    file: SweepFile,
+    code: Reference,
+    given: Any,
+    path: Path,
+    fixed: Mapping[str, Any],
+    dropped: frozenset[str],
+) -> Space:
+    if given is None and is_function(code):
+        do = "write space: {learning_rate: {type: float, low: 1e-4, high: 1e-1, log: true}}"
+        raise file.written.wrong((*path, "space"), "be given for a function", "nothing", do)
+    try:
+        return Space.from_mapping(_own_space(code) if given is None else given, file.folder, fixed, dropped)
+    except SearchSpaceInputError as error:
+        raise file.blame(error, (*path, "space")) from error
+
+
+def _own_space(code: Reference) -> str:
+    """The space of the family's name, else what training understands everywhere."""
+    name = getattr(code, "name", "")
+    return name if name in built_in() else "training"
+
+
+def _check_names(file: SweepFile, family: Family, space: Space, given: Any, path: Path) -> None:
+    known = family.known()
+    for parameter in space.parameters:
+        key = (*path, "space", parameter.name)
+        if parameter.name not in known:
+            raise _unread(file, family, parameter.name, known, key)
+        for part, value in _extremes(parameter):
+            _check_value(file, known[parameter.name], parameter.name, value, (*key, *part))
+
+
+def _unread(
+    file: SweepFile, family: Family, name: str, known: Mapping[str, Hyperparameter], key: Path
+) -> WrongInput:
+    label = family.name or type(family).__name__
+    if name in family.Options.model_fields or name == "preset":
+        do = "it is an option: move it to options"
+    else:
+        do = advice(name, known)
+    return file.written.wrong(key, f"be a hyper-parameter that {label} reads", repr(name[:80]), do)
+
+
+def _check_value(file: SweepFile, entry: Hyperparameter, name: str, value: Any, key: Path) -> None:
+    try:
+        entry.check(name, value)
+    except InputError as error:
+        raise file.written.wrong(key, f"fit the family: {error.must}", error.found, error.do) from error
+
+
+def _extremes(parameter: Parameter) -> list[tuple[tuple[str, ...], Any]]:
+    """The values whose check stands for all, and the key of the definition that each comes from."""
+    domain = parameter.domain
+    if isinstance(domain, (FloatRange, IntRange)):
+        return [(("low",), domain.low), (("high",), domain.high)]
+    if isinstance(domain, Choices):
+        return [(("choices",), choice) for choice in domain.choices]
+    assert isinstance(domain, Constant)
+    return [((), domain.value)]

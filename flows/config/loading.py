@@ -1,0 +1,167 @@
+"""The sweep file: read strictly, overridden from the command line, checked, and resolved.
+
+`load_sweep` needs no family and no data; `SweepFile.check` imports the families and holds options and spaces
+against them; `SweepFile.resolve` makes the specification that the machinery works from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.config.errors import Path, complaints, dotted, shown
+from flows.config.overrides import Override, apply
+from flows.config.schema import Sweep, json_schema
+from infra.errors import WrongInput
+from infra.spec import FamilySpec, SweepSpec
+from search_spaces.errors import SearchSpaceInputError, YamlError
+from search_spaces.strict_yaml import Document, read_file
+from trainers.errors import InputError
+
+__all__ = ["SweepFile", "json_schema", "load_sweep"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """The document as it stands after overrides, and where each key of it was written."""
+
+    document: Document
+    overrides: tuple[Override, ...]
+    value: dict[str, Any]
+
+    def place(self, path: Path) -> str:
+        """File and line of a key, or the override that set it."""
+        for override in reversed(self.overrides):
+            if path[: len(override.path)] == override.path or override.path[: len(path)] == path:
+                return override.place
+        return f"{self.document.name}, line {self.document.line(path)}"
+
+    def line(self, path: Path) -> int:
+        """For order: what comes first in the file is told first."""
+        return self.document.line(path)
+
+    def at(self, path: Path) -> Any:
+        """The value at a path, or None."""
+        here: Any = self.value
+        for part in path:
+            if isinstance(here, dict):
+                here = here.get(part)
+            elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+                here = here[part]
+            else:
+                return None
+        return here
+
+    def wrong(self, path: Path, must: str, found: str, do: str = "") -> WrongInput:
+        """An error about a key, with its place and its path."""
+        return WrongInput(f"{self.place(path)}: {dotted(path)} must {must}", found, do)
+
+    def blame(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
+        """An error from below as one about this file.
+
+        Args:
+            under: the path that the error's own key starts from.
+        """
+        if isinstance(error, SearchSpaceInputError) and error.file is not None:
+            place = f"{error.file}, line {error.line or 1}"
+            return WrongInput(f"{place}: {error.must}", error.found, error.do)
+        path = (*under, *error.key)
+        where = f"{self.place(path)}: {dotted(path)}: " if path else f"{self.document.name}: "
+        return WrongInput(f"{where}{error.must}", error.found, error.do)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepFile:
+    """A sweep file that follows the schema."""
+
+    path: FilePath
+    sweep: Sweep
+    written: Written
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.sweep.name
+
+    @property
+    def folder(self) -> FilePath:
+        """The folder that relative paths of spaces start from."""
+        return self.path.resolve().parent
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The `data` mapping as written, without what is left out."""
+        return self.sweep.data.model_dump(exclude_none=True)
+
+    def check(self) -> tuple[FamilySpec, ...]:
+        """Imports the families and checks options, spaces, start configurations, samplers and pruners.
+
+        Raises:
+            WrongInput: with file, line and key.
+        """
+        from flows.config.resolving import resolve_families
+
+        return resolve_families(self)
+
+    def resolve(self, default_metric: str | None = None, version: int = 1) -> SweepSpec:
+        """The specification: every default in place.
+
+        Args:
+            default_metric: the task's usual objective, for a file that names none.
+
+        Raises:
+            WrongInput: as `check`, or the objective can't be known.
+        """
+        from flows.config.resolving import resolve_sweep
+
+        return resolve_sweep(self, default_metric=default_metric, version=version)
+
+    def blame(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
+        """An error of a family, a space or a data source as one about this file, with its line.
+
+        Args:
+            error: its `key` is a path of keys, from the top of the file unless `under` says otherwise.
+            under: the path that the key starts from.
+        """
+        return self.written.blame(error, under)
+
+
+def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepFile:
+    """The sweep file at the path, with overrides (`search.pruner=none`), held against the schema.
+
+    Raises:
+        WrongInput: names file, line, key, value, the nearest key that exists, and what to do.
+    """
+    document = _read(FilePath(path))
+    if not isinstance(document.value, dict):
+        do = "begin with name: and data:, or let `velodrome new SOURCE` write a file"
+        raise WrongInput(
+            f"{document.name}, line 1: a sweep file must be a mapping", shown(document.value), do
+        )
+    value, applied = apply(document.value, overrides)
+    written = Written(document=document, overrides=applied, value=value)
+    try:
+        sweep = Sweep.model_validate(value)
+    except ValidationError as error:
+        raise _first(error, written) from error
+    return SweepFile(path=FilePath(path), sweep=sweep, written=written)
+
+
+def _read(path: FilePath) -> Document:
+    try:
+        return read_file(path)
+    except YamlError as error:
+        place = f"{error.file or path}, line {error.line}" if error.line else f"{error.file or path}"
+        key = f"{dotted(error.key)}: " if error.key else ""
+        raise WrongInput(f"{place}: {key}{error.must}", error.found, error.do) from error
+
+
+def _first(error: ValidationError, written: Written) -> WrongInput:
+    found = complaints(error, written.value, json_schema())
+    first = min(found, key=lambda complaint: written.line(complaint.path))
+    more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""
+    return written.wrong(first.path, first.must, first.found, f"{first.do}{more}".strip())

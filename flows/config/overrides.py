@@ -1,0 +1,89 @@
+"""`--set a.b.c=value`: keys of the sweep file, given on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flows.config.errors import Path, dotted, shown
+from infra.errors import WrongInput
+from infra.secrets import redact
+from search_spaces.errors import YamlError
+from search_spaces.strict_yaml import load
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """One `--set`: where it goes and what it puts there."""
+
+    path: Path
+    value: Any
+    written: str
+
+    @property
+    def place(self) -> str:
+        """What errors call it."""
+        return f"--set {redact(self.written[:200])}"
+
+
+def apply(document: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[Override, ...]]:
+    """The document with the overrides in place, in order, and what they were.
+
+    Raises:
+        WrongInput: an override is not `key=value`, its value is refused, or its key leads into a scalar.
+    """
+    applied = []
+    for written in overrides:
+        override = _read(written, document)
+        document = _with(document, override.path, 0, override)
+        applied.append(override)
+    return document, tuple(applied)
+
+
+def _read(written: str, document: dict[str, Any]) -> Override:
+    keys, equals, text = written.partition("=")
+    segments = keys.strip().split(".")
+    if not equals or not all(segments):
+        raise WrongInput("--set must be KEY=VALUE", shown(written), "write --set search.pruner=none")
+    path = _path(document, segments)
+    try:
+        value = load(text.strip().encode("utf-8", "surrogatepass"), f"--set {keys.strip()[:80]}").value
+    except YamlError as error:
+        raise WrongInput(f"--set {dotted(path)}: {error.must}", error.found, error.do) from error
+    return Override(path=path, value=value, written=written)
+
+
+def _path(here: Any, segments: list[str]) -> Path:
+    """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole."""
+    if not segments:
+        return ()
+    if (
+        isinstance(here, list)
+        and segments[0].isascii()
+        and segments[0].isdigit()
+        and int(segments[0]) < len(here)
+    ):
+        return (int(segments[0]), *_path(here[int(segments[0])], segments[1:]))
+    keys = here if isinstance(here, dict) else {}
+    for end in range(len(segments), 1, -1):
+        joined = ".".join(segments[:end])
+        if joined in keys:
+            return (joined, *_path(keys[joined], segments[end:]))
+    return (segments[0], *_path(keys.get(segments[0]), segments[1:]))
+
+
+def _with(here: Any, path: Path, depth: int, override: Override) -> Any:
+    if depth == len(path):
+        return override.value
+    part = path[depth]
+    if isinstance(here, list) and isinstance(part, int):
+        return [_with(item, path, depth + 1, override) if i == part else item for i, item in enumerate(here)]
+    if here is not None and not isinstance(here, dict):
+        raise WrongInput(
+            f"{override.place}: {dotted(path[:depth])} must be a mapping to set {part} in it",
+            shown(here),
+            f"set {dotted(path[:depth])} itself to a mapping {{…}}",
+        )
+    keys = here or {}
+    return {**keys, part: _with(keys.get(part), path, depth + 1, override)}

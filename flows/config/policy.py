@@ -1,0 +1,139 @@
+"""A registered model's policy as people write it: every key, its type and its one sentence of documentation.
+
+The same keys stand under `gates` in a sweep file, for a model that has no policy yet.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from flows.config.data import Data
+from flows.config.samplers import Strict
+from flows.config.types import Memory, refuse
+
+Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./@:-]+$")]
+Whole = Annotated[int, Field(ge=1, le=2**53)]
+Share = Annotated[float, Field(ge=0)]
+
+
+class Bound(Strict):
+    """What a metric must be, whatever the champion has."""
+
+    at_least: float | None = None
+    """The metric's smallest value that passes."""
+    at_most: float | None = None
+    """The metric's largest value that passes."""
+
+    @model_validator(mode="after")
+    def _one(self) -> Bound:
+        if self.at_least is None and self.at_most is None:
+            raise refuse("have at_least or at_most", "write for instance {at_least: 0.9}")
+        return self
+
+
+class Comparison(Strict):
+    """How much better than the champion a challenger must be."""
+
+    metric: Line | None = None
+    """On the evaluation data; the sweep's objective, or the task's usual metric, where left out."""
+    margin: Share = 0.0
+    """By more than so much, in the metric's own units."""
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    """Of the two-sided interval of the difference, whose lower end must exceed the margin."""
+
+
+class Classes(Strict):
+    """What no class may lose."""
+
+    max_drop: Share = 0.05
+    """A class's recall may fall by so much against the champion's; 1 lets everything pass."""
+
+
+class Slices(Strict):
+    """What no part of the data may lose."""
+
+    columns: list[Line] = Field(min_length=1, max_length=20)
+    """Each value of these columns is a slice."""
+    max_drop: Share = 0.05
+    """A slice's score may fall by so much: its accuracy, or for numbers a share of the champion's error."""
+    min_examples: Whole = 10
+    """Smaller slices are left out, and counted."""
+
+
+class Limits(Strict):
+    """What a model may take, measured on this machine on the model as it is served."""
+
+    latency_ms: float | None = Field(default=None, gt=0)
+    """Median of one example."""
+    latency_p99_ms: float | None = Field(default=None, gt=0)
+    """99th percentile of one example."""
+    size_bytes: Memory | None = None
+    """Weights in memory, such as 20MiB."""
+    parameters: Whole | None = None
+    """Number of weights."""
+
+
+class Evaluation(Strict):
+    """What challenger and champion are judged on, instead of the test split of the sweep's data."""
+
+    data: Data
+    """A data set, as in a sweep file."""
+    part: Literal["test", "all"] = "test"
+    """Its test split, or all of it."""
+    fingerprint: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    """Of the data; taken when the policy is set, and held at every promotion."""
+
+
+class Approval(Strict):
+    """Who must agree before the champion moves."""
+
+    by: list[Name] | None = Field(default=None, min_length=1, max_length=100)
+    """Their user names; anybody but the promoter where left out."""
+    count: Whole = 1
+    """How many of them."""
+
+
+class Notify(Strict):
+    """Who is told, with a JSON document."""
+
+    command: list[Line] | None = Field(default=None, min_length=1, max_length=50)
+    """Run without a shell, the document on stdin; its program must be in VELODROME_NOTIFY_COMMANDS."""
+    webhook: Line | None = None
+    """POSTed to: https, or http on loopback."""
+    on: list[Literal["moved", "refused"]] = Field(default=["moved", "refused"], min_length=1)
+    """After which outcomes."""
+
+
+class Policy(Strict):
+    """What a version of a registered model must pass before it becomes the champion."""
+
+    metrics: dict[Line, Bound] = Field(default={}, max_length=50)
+    """Bounds of metrics on the evaluation data, by name."""
+    compare: Comparison = Comparison()
+    """How much better than the champion."""
+    min_examples: Whole = 30
+    """Fewer examples that neither model was trained on, and nothing is decided."""
+    classes: Classes = Classes()
+    """How much a class may lose."""
+    slices: Slices | None = None
+    """How much a part of the data may lose."""
+    limits: Limits = Limits()
+    """Latency, size and parameters at most."""
+    evaluation: Evaluation | None = None
+    """What is judged on."""
+    training_rows: Literal["known", "unknown"] = "known"
+    """Whether a model may be judged whose training rows nobody knows."""
+    approval: Approval | None = None
+    """Who must agree."""
+    notify: Notify | None = None
+    """Who is told."""
+    loaders: list[Name] = Field(default=[], max_length=20)
+    """Installed modules that may load a model, beside the known ones."""
+
+
+def to_document(policy: Policy) -> dict[str, Any]:
+    """Plain JSON, without what is left out."""
+    return dict(policy.model_dump(mode="json", exclude_none=True))

@@ -1,0 +1,252 @@
+"""From the sweep file to the specification: per-family values over the file's, the file's over defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flows.config.code_root import make_importable
+from flows.config.errors import Path, shown
+from flows.config.families import CheckedFamily, check_family, load_code, may_shard
+from flows.config.loading import SweepFile
+from flows.config.objectives import resolve_objectives
+from flows.config.policy import to_document
+from flows.config.schema import Family as FamilyEntry
+from flows.config.schema import Sweep, TrialBudget
+from infra.durations import seconds
+from infra.errors import WrongInput
+from infra.names import family_label
+from infra.spec import Budget, FamilySpec, Limits, Resources, SweepSpec
+from search_spaces.errors import SpaceError
+from trainers.registry import source_hash
+
+_TRIALS = 20
+_EPOCHS = 10
+_LARGEST_GRID = 100_000
+_LENGTH = ("epochs", "steps", "report_every")
+
+
+def resolve_sweep(file: SweepFile, *, default_metric: str | None, version: int) -> SweepSpec:
+    """Every key with its value. See `SweepFile.resolve`."""
+    sweep = file.sweep
+    families = resolve_families(file)
+    codes = {reference: load_code(file, reference) for reference in sweep.families}
+    budget, tracking = _given(sweep.budget), _given(sweep.tracking)
+    prices = _prices(file)
+    return SweepSpec(
+        name=sweep.name,
+        version=version,
+        seed=sweep.seed,
+        data=file.data,
+        objectives=resolve_objectives(file, default_metric, codes),
+        families=families,
+        lanes=_lanes(sweep),
+        minutes=budget.get("minutes"),
+        gpu_hours=budget.get("gpu_hours"),
+        cost=budget.get("cost"),
+        prices=prices,
+        warm_start=tuple(_given(sweep.search).get("warm_start", ())),
+        keep_models=_given(sweep.keep).get("models", "best"),
+        keep_checkpoints=_given(sweep.checkpoint).get("keep", 1),
+        limits=_limits(sweep),
+        tracking_uri=tracking.get("uri"),
+        experiment=tracking.get("experiment"),
+        ledger=sweep.ledger,
+        storage=sweep.storage,
+        model=sweep.model,
+        gates={} if sweep.gates is None else to_document(sweep.gates),
+        code=_given(sweep.code),
+    )
+
+
+def resolve_families(file: SweepFile) -> tuple[FamilySpec, ...]:
+    """Every family, checked. See `SweepFile.check`."""
+    _check_labels(file)
+    make_importable(file)
+    resolved = []
+    for reference, entry in file.sweep.families.items():
+        family = entry or FamilyEntry()
+        resolved.append(_family(file, reference, family, check_family(file, reference, family)))
+    return tuple(resolved)
+
+
+def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> FamilySpec:
+    budget = _budget(file, reference, entry)
+    sampler = _search(file, reference, entry, "sampler") or {"name": "tpe"}
+    return FamilySpec(
+        name=family_label(reference),
+        reference=reference,
+        options=checked.options,
+        space=checked.space.to_json(),
+        start_with=checked.start_with,
+        trials=_trials(file, reference, entry, checked, sampler),
+        budget=budget,
+        sampler=_with_defaults("sampler", sampler),
+        pruner=_pruner(file, reference, entry, budget),
+        resources=_resources(file, reference, entry, checked),
+        checkpoint_every=_checkpoint(file, entry),
+        source_hash=source_hash(reference),
+    )
+
+
+def _check_labels(file: SweepFile) -> None:
+    for reference in file.sweep.families:
+        try:
+            family_label(reference)
+        except WrongInput as error:
+            raise file.written.wrong(
+                ("families", reference), f"be named so that {error.must}", error.found, error.do
+            )
+
+
+# -- budgets -------------------------------------------------------------------------------------------------
+
+
+def _own_budget(file: SweepFile, reference: str, entry: FamilyEntry) -> dict[str, Any]:
+    direct = {key: value for key, value in _given(entry).items() if key in TrialBudget.model_fields}
+    nested = _given(entry.budget)
+    _refuse_both(file, reference, direct, nested, "budget")
+    return {**nested, **direct}
+
+
+def _refuse_both(
+    file: SweepFile, reference: str, direct: Mapping[str, Any], nested: Mapping[str, Any], under: str
+) -> None:
+    for key in direct.keys() & nested.keys():
+        path = ("families", reference, under, key)
+        raise file.written.wrong(path, "stand once", f"{key} in the family and in its {under}", "drop one")
+
+
+def _budget(file: SweepFile, reference: str, entry: FamilyEntry) -> Budget:
+    common = {k: v for k, v in _given(file.sweep.budget).items() if k in TrialBudget.model_fields}
+    own = _own_budget(file, reference, entry)
+    if "epochs" in own or "steps" in own:  # one way of counting replaces the other
+        common = {key: value for key, value in common.items() if key not in _LENGTH}
+    merged = {**common, **own}
+    path = ("families", reference) if own else ("budget",)
+    if "epochs" in merged and "steps" in merged:
+        raise file.written.wrong(path, "have epochs or steps, not both", shown(merged), "drop one of them")
+    if "report_every" in merged and "steps" not in merged:
+        raise file.written.wrong(
+            (*path, "report_every"), "come with steps", shown(merged), "add steps, or drop it"
+        )
+    if merged.get("report_every", 0) > merged.get("steps", 0):
+        found = f"{merged['report_every']} of {merged['steps']} steps"
+        raise file.written.wrong((*path, "report_every"), "be at most steps", found, "lower it")
+    merged.pop("trials", None)
+    epochs = None if "steps" in merged else merged.get("epochs", _EPOCHS)
+    return Budget(**{**merged, "epochs": epochs})
+
+
+def _trials(
+    file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, sampler: Mapping[str, Any]
+) -> int:
+    """As written; a grid has at most as many trials as configurations, and by default all of them."""
+    written = _own_budget(file, reference, entry).get("trials", _given(file.sweep.budget).get("trials"))
+    if sampler["name"] != "grid":
+        return int(written or _TRIALS)
+    try:
+        size = len(checked.space.grid(_LARGEST_GRID))
+    except SpaceError as error:
+        raise file.blame(error, ("families", reference, "space")) from error
+    return min(int(written or size), size)
+
+
+def _prices(file: SweepFile) -> dict[str, float]:
+    outer, inner = file.sweep.prices, file.sweep.budget.prices if file.sweep.budget else None
+    if outer is not None and inner is not None:
+        raise file.written.wrong(("budget", "prices"), "stand once", "prices at the top too", "drop one")
+    prices = _given(outer or inner)
+    if file.sweep.budget is not None and file.sweep.budget.cost is not None and not prices:
+        do = "add prices: {gpu_hour: 2.5, cpu_hour: 0.05}"
+        raise file.written.wrong(("budget", "cost"), "come with prices", "none", do)
+    return prices
+
+
+# -- search --------------------------------------------------------------------------------------------------
+
+
+def _search(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> dict[str, Any] | None:
+    """The sampler or pruner as written for the family, else for the file; None where neither is."""
+    direct, nested = getattr(entry, key), getattr(entry.search, key, None)
+    if direct is not None and nested is not None:
+        _refuse_both(file, reference, {key: direct}, {key: nested}, "search")
+    chosen = direct or nested or getattr(file.sweep.search, key, None)
+    return None if chosen is None else dict(chosen.model_dump(exclude_none=True))
+
+
+def _with_defaults(key: str, written: dict[str, Any]) -> dict[str, Any]:
+    entry = getattr(FamilyEntry.model_validate({key: written}), key)
+    return dict(entry.model_dump(exclude_none=True))
+
+
+def _pruner(file: SweepFile, reference: str, entry: FamilyEntry, budget: Budget) -> dict[str, Any]:
+    written = _search(file, reference, entry, "pruner")
+    path = _pruner_path(file, reference)
+    if len(file.sweep.objective or ()) > 1:
+        if written is not None and written["name"] != "none":
+            do = "write pruner: none, or keep one objective"
+            raise file.written.wrong(path, "be none with several objectives", written["name"], do)
+        return {"name": "none"}
+    pruner = _with_defaults("pruner", written or {"name": "asha"})
+    earliest = pruner.get("min_epochs", pruner.get("warmup_epochs", 0))
+    if earliest > budget.reports:
+        found = f"{earliest}, and a trial has {budget.reports}"
+        raise file.written.wrong(path, "act before a trial's last epoch", found, "lower it, or write none")
+    return pruner
+
+
+def _pruner_path(file: SweepFile, reference: str) -> Path:
+    own: Path = ("families", reference)
+    places: list[Path] = [(*own, "pruner"), (*own, "search", "pruner"), ("search", "pruner")]
+    return next((path for path in places if file.written.at(path) is not None), places[-1])
+
+
+# -- the rest ------------------------------------------------------------------------------------------------
+
+
+def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> Resources:
+    merged = {**_given(file.sweep.resources), **_given(entry.resources)}
+    merged.pop("lanes", None)
+    if merged.get("gpus") == "auto":
+        del merged["gpus"]
+    if merged.get("accelerator") == "any":
+        del merged["accelerator"]
+    if "memory" in merged:
+        merged["memory_bytes"] = merged.pop("memory")
+    resources = Resources(**merged)
+    if resources.sharding != "none":
+        _check_sharding(file, reference, entry, checked, resources.workers)
+    return resources
+
+
+def _check_sharding(
+    file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, workers: int
+) -> None:
+    own = "sharding" in _given(entry.resources)
+    path: Path = ("families", reference, "resources", "sharding") if own else ("resources", "sharding")
+    if workers == 1:
+        do = "write workers: 2 or more, or sharding: none"
+        raise file.written.wrong(path, "come with several workers", "workers: 1", do)
+    if not may_shard(checked.code):
+        do = f"write sharding: none in {reference}"
+        raise file.written.wrong(path, "be for families whose steps Velodrome makes", reference, do)
+
+
+def _checkpoint(file: SweepFile, entry: FamilyEntry) -> str:
+    merged = {**_given(file.sweep.checkpoint), **_given(entry.checkpoint)}
+    return str(merged.get("every", "30s"))
+
+
+def _lanes(sweep: Sweep) -> int | None:
+    lanes = _given(sweep.resources).get("lanes", "auto")
+    return None if lanes == "auto" else int(lanes)
+
+
+def _limits(sweep: Sweep) -> Limits:
+    return Limits(**{f"{name}_s": seconds(text) for name, text in _given(sweep.limits).items()})
+
+
+def _given(entry: Any) -> dict[str, Any]:
+    """What is written of a mapping, without what is left out or null."""
+    return {} if entry is None else dict(entry.model_dump(exclude_none=True))

@@ -1,0 +1,1 @@
+"""`velodrome confirm`: the best configurations again on fresh seeds."""

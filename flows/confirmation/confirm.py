@@ -1,0 +1,175 @@
+"""`velodrome confirm`: the best trials again on fresh seeds, ranked by validation, tested once.
+
+The search took the best of many noisy numbers, and that number flatters. Here each candidate is trained on
+the same few seeds, which none of them was chosen on; the ranking is by the mean of the validation values,
+and the test score stands beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from flows.config.lookup import find
+from flows.confirmation.result import Confirmation
+from flows.confirmation.runs import ROLE, origin_of
+from flows.reproduction.recorded_run import refuse_other_code
+from flows.sweeps.ownership import taken
+from flows.sweeps.session import run
+from infra.errors import Refused, WrongInput
+from infra.home import Home, storage_root
+from infra.ledger import views
+from infra.ledger.ranking import ranked
+from infra.ledger.revival import revive
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.store import Batch, Ledger
+from infra.spec import derived_seed
+
+MOST_SEEDS = 100
+
+
+def confirm(
+    name: str,
+    *,
+    top: int | None = None,
+    each_family: bool = False,
+    seeds: int = 5,
+    address: str | None = None,
+    home: Home | None = None,
+) -> Confirmation:
+    """Trains the best trials of a sweep again on fresh seeds, ranks them by validation, and tests them.
+
+    What was confirmed before is not trained again: the same call resumes, more seeds or candidates add to it,
+    and what failed is tried again.
+
+    Args:
+        name: the sweep's name or its file.
+        top: the best so many trials over all families.
+        each_family: each family's best instead (the default where neither is given).
+        seeds: how many, the same for all candidates.
+
+    Raises:
+        WrongInput: no such sweep, nothing or too little to confirm, no test part, another code than the
+            search had, or the options exclude each other.
+        Refused: no confirmation succeeded.
+        OwnedElsewhere, ClusterUnavailable, Interrupted: as `sweep`.
+    """
+    check_options(top, each_family, seeds)
+    place = home or Home.here()
+    ledger, row = find(name, place)
+    try:
+        _check_test_part(row)
+        chosen = _candidates(ledger, row, top)
+        refuse_other_code(row, sorted({trial.family for trial in chosen}))
+        _enter(ledger, row, chosen, seeds)
+        if any(not trial.ended for trial in views.trials(ledger, row.id, role=ROLE)):
+            run(ledger, row, place, address=address, role=ROLE)
+        return _result(ledger, row, chosen, seeds, place)
+    finally:
+        ledger.close()
+
+
+def check_options(top: int | None, each_family: bool, seeds: int) -> None:
+    """What can be refused without looking at the sweep.
+
+    Raises:
+        WrongInput: the options exclude each other, or a number is out of its range.
+    """
+    if top is not None and each_family:
+        raise WrongInput("confirm takes --top or --each-family", "both", "leave one out")
+    if top is not None and top < 1:
+        raise WrongInput("--top must be at least 1", str(top))
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise WrongInput(f"--seeds must be from 1 to {MOST_SEEDS}", str(seeds))
+
+
+def _check_test_part(row: SweepRow) -> None:
+    parts = (row.facts.get("data") or {}).get("parts") or {}
+    if parts.get("test") == 0:
+        raise WrongInput(
+            "the data must have a test part to be confirmed on",
+            f"no rows in {row.label}'s",
+            "give data.split a share for test in a new version (`velodrome sweep FILE --new`)",
+        )
+
+
+def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow]:
+    best = ranked(views.trials(ledger, row.id), row.spec.objectives)
+    if not best:
+        raise WrongInput(
+            "a sweep must have complete trials to be confirmed",
+            f"none in {row.label}",
+            f"`velodrome status {row.label}` tells how its trials ended",
+        )
+    if top is None:
+        first = {trial.family: trial for trial in reversed(best)}
+        return [trial for trial in best if first[trial.family] is trial]
+    if top > len(best):
+        raise WrongInput(
+            f"--top must be at most the complete trials of {row.label}, {len(best)}",
+            str(top),
+            f"`velodrome extend {row.label} --trials +N` adds trials",
+        )
+    return best[:top]
+
+
+def seeds_of(row: SweepRow, count: int) -> list[int]:
+    """The fresh seeds of a sweep's confirmations, the same for all candidates; more seeds extend the list."""
+    return [derived_seed(row.spec.seed, row.spec.name, ROLE, index) for index in range(count)]
+
+
+def _enter(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int) -> None:
+    """Writes the confirmations that are to be trained, and counts the reading of the test split."""
+    now, batch = time.time(), Batch()
+    for trial in _to_train(row, views.trials(ledger, row.id, role=ROLE), chosen, seeds):
+        again = trial.state == "failed"
+        if again:
+            revive(trial, None)
+        else:
+            trial.created_at = now + len(batch.events) * 1e-6
+        told = {"params": trial.params, "origin": trial.origin}
+        batch.event("retry" if again else "asked", now, {} if again else told, trial)
+    if batch.empty:
+        return
+    if row.fingerprint != "none":  # own code that reads its own data has no test split of ours
+        batch.event("test-read", now, {"why": "confirm", "count": len(batch.trials)})
+    with taken(ledger, row) as commit:
+        commit(batch)
+
+
+def _to_train(
+    row: SweepRow, known: Sequence[TrialRow], chosen: Sequence[TrialRow], seeds: int
+) -> Iterator[TrialRow]:
+    """The confirmations that are not there yet, and those that failed: whoever asks again wants them."""
+    there = {origin_of(trial): trial for trial in known}
+    count = Counter(trial.family for trial in known)
+    for trial in chosen:
+        for index, seed in enumerate(seeds_of(row, seeds)):
+            present = there.get((trial.family, trial.number, index))
+            if present is None:
+                yield TrialRow(
+                    role=ROLE, family=trial.family, number=count[trial.family],
+                    params=trial.params, seed=seed,
+                    origin={"number": trial.number, "seed_index": index}, resources=trial.resources,
+                )  # fmt: skip
+                count[trial.family] += 1
+            elif present.state == "failed":
+                yield present
+
+
+def _result(
+    ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int, place: Home
+) -> Confirmation:
+    from flows.confirmation.statistics import confirmation_of
+
+    found = confirmation_of(ledger, row, chosen, seeds_of(row, seeds), storage_root(place, row.spec))
+    if not found.rows:
+        runs = views.trials(ledger, row.id, role=ROLE)
+        reasons = sorted({str(trial.reason) for trial in runs if trial.reason})
+        raise Refused(
+            "a confirmation must succeed",
+            "; ".join(reasons) or "none ended",
+            f"what they printed is in {place.logs / row.label}",
+        )
+    return found

@@ -1,0 +1,169 @@
+"""From confirmed runs to what can be said: means, intervals, ties. Ranks by validation alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.confirmation.result import Confirmation, ConfirmedRow, Scores, TestDifference
+from flows.confirmation.runs import ROLE, ConfirmedRun, confirmed_runs, median_of, origin_of
+from flows.statistics import (
+    Interval,
+    Standing,
+    holm,
+    interval_over_seeds,
+    p_of_difference,
+    two_level_bootstrap,
+)
+from flows.sweeps.status import count_test_reads
+from infra.ledger import views
+from infra.ledger.ranking import costs
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.store import Ledger
+from infra.spec import Objective
+from infra.storage.example_scores import read_scores
+
+if TYPE_CHECKING:
+    from flows.statistics.scores import Floats
+
+LEVEL = 0.05
+OVER_BOTH, OVER_SEEDS = "seeds and examples", "seeds"
+
+_FUNCTION_OF: Mapping[str, tuple[str, Callable[[float], float]]] = {
+    "rmse": ("mse", lambda mean: math.sqrt(max(mean, 0.0))),
+    "perplexity": ("loss", math.exp),
+}
+"""Metrics that grow with a mean over examples, and that mean: its interval's ends are carried over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    """A trial's confirmations: `runs` by seed index, and every test example's score in each of them."""
+
+    trial: TrialRow
+    runs: dict[int, ConfirmedRun]
+    scores: dict[int, Floats]
+
+
+def confirmation_of(
+    ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: Sequence[int], storage: Path
+) -> Confirmation:
+    """What the confirmations of the chosen trials on these seeds say; without rows where none succeeded.
+
+    Args:
+        seeds: in the order of their indices.
+        storage: the root below which the examples' scores stand.
+
+    Raises:
+        StorageUnavailable: kept scores are damaged.
+    """
+    goal = row.spec.objectives[0]
+    name = goal.metric.rpartition("/")[2]
+    runs = [run for run in confirmed_runs(ledger, row) if run.seed_index < len(seeds)]
+    candidates = [_candidate(trial, runs, _scored_by(name), storage) for trial in chosen]
+    usable = [candidate for candidate in candidates if candidate.runs]
+    ordered = sorted(usable, key=lambda candidate: _order(goal, candidate))
+    not_ended = [origin_of(t)[:2] for t in views.trials(ledger, row.id, role=ROLE) if not t.ended]
+    rows = [_row(candidate, name, len(seeds), not_ended) for candidate in ordered]
+    middle = median_of(list(ordered[0].runs.values())) if ordered else None
+    return Confirmation(
+        sweep=row.label,
+        metric=f"test/{name}",
+        direction=goal.direction,
+        rows=tuple(_judged(rows, ordered, seeds, _scored_by(name))),
+        test_reads=count_test_reads(ledger, row),
+        seeds=tuple(seeds),
+        median_run=middle.trial.number if middle is not None else None,
+    )
+
+
+def _scored_by(name: str) -> str:
+    return _FUNCTION_OF[name][0] if name in _FUNCTION_OF else name
+
+
+def _candidate(trial: TrialRow, runs: Sequence[ConfirmedRun], metric: str, storage: Path) -> _Candidate:
+    own = {run.seed_index: run for run in runs if run.candidate == (trial.family, trial.number)}
+    kept = {index: read_scores(storage, run.trial).get(metric) for index, run in own.items()}
+    return _Candidate(
+        trial=trial, runs=own, scores={index: found for index, found in kept.items() if found is not None}
+    )
+
+
+def _order(goal: Objective, candidate: _Candidate) -> tuple[float, str, int]:
+    values = [run.value for run in candidate.runs.values()]
+    cost = costs([sum(values) / len(values)], [goal])[0]
+    return (cost, candidate.trial.family, candidate.trial.number)
+
+
+def _row(candidate: _Candidate, name: str, seeds: int, not_ended: Sequence[tuple[str, int]]) -> ConfirmedRow:
+    trial, runs = candidate.trial, list(candidate.runs.values())
+    waiting = not_ended.count((trial.family, trial.number))
+    values = tuple(run.value for run in runs)
+    return ConfirmedRow(
+        family=trial.family,
+        number=trial.number,
+        params=trial.params,
+        validation=Scores(values=values, interval=interval_over_seeds(values), over=OVER_SEEDS),
+        test=_test_scores(candidate, name),
+        failed=max(0, seeds - len(runs) - waiting),
+        waiting=waiting,
+    )
+
+
+def _test_scores(candidate: _Candidate, name: str) -> Scores:
+    metrics = [run.trial.metrics for run in candidate.runs.values()]
+    values = tuple(found[f"test/{name}"] for found in metrics if f"test/{name}" in found)
+    if not candidate.scores or len(candidate.scores) < len(values):
+        return Scores(values=values, interval=interval_over_seeds(values), over=OVER_SEEDS)
+    found = two_level_bootstrap(list(candidate.scores.values()))
+    if name in _FUNCTION_OF:
+        found = _carried(found, _FUNCTION_OF[name][1])
+    return Scores(values=values, interval=found, over=OVER_BOTH)
+
+
+def _carried(found: Interval, function: Callable[[float], float]) -> Interval:
+    ends = {"estimate": function(found.estimate), "low": function(found.low), "high": function(found.high)}
+    return replace(found, p_value=None, **ends)
+
+
+def _judged(
+    rows: Sequence[ConfirmedRow], ordered: Sequence[_Candidate], seeds: Sequence[int], metric: str
+) -> list[ConfirmedRow]:
+    """The rows with what sets each apart from the first; several comparisons, so Holm's correction."""
+    judged, others = list(rows[:1]), list(rows[1:])
+    standings = [_standing(candidate, seeds) for candidate in ordered]
+    ties = _corrected([p_of_difference(standings[0], other) for other in standings[1:]])
+    gaps = [_difference(other, ordered[0]) for other in ordered[1:]]
+    gap_ps = _corrected([gap.p_value if gap is not None else None for gap in gaps])
+    for row, p_value, gap, gap_p in zip(others, ties, gaps, gap_ps, strict=True):
+        difference = None
+        if gap is not None and gap_p is not None:
+            difference = TestDifference(metric=metric, interval=gap, p_value=gap_p)
+        tied = None if p_value is None else p_value >= LEVEL
+        judged.append(replace(row, tied=tied, p_value=p_value, difference=difference))
+    return judged
+
+
+def _standing(candidate: _Candidate, seeds: Sequence[int]) -> Standing:
+    indices = sorted(candidate.runs)
+    return Standing(
+        values=tuple(candidate.runs[index].value for index in indices),
+        seeds=tuple(seeds[index] for index in indices),
+    )
+
+
+def _corrected(p_values: Sequence[float | None]) -> list[float | None]:
+    adjusted = iter(holm([p for p in p_values if p is not None]))
+    return [None if p is None else next(adjusted) for p in p_values]
+
+
+def _difference(one: _Candidate, first: _Candidate) -> Interval | None:
+    """Of the examples' scores on the seeds that both have; None where either kept none."""
+    shared = sorted(one.scores.keys() & first.scores.keys())
+    pairs = [(one.scores[index], first.scores[index]) for index in shared]
+    if not pairs or any(a.shape != b.shape for a, b in pairs):
+        return None
+    return two_level_bootstrap([a - b for a, b in pairs])

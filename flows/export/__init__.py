@@ -1,0 +1,1 @@
+"""`velodrome export`: a model or a sweep as files."""

@@ -1,0 +1,1 @@
+"""`velodrome predict` and `velodrome serve`."""

@@ -1,0 +1,137 @@
+"""From what a person typed for a model to the model's files."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.config.lookup import find
+from infra.errors import Unavailable, WrongInput
+from infra.home import Home, storage_root
+from infra.ledger import views
+from infra.ledger.ranking import best
+from infra.registry.store import CHAMPION, Registry, Version, registry_uri
+from infra.serving.artifact import Artifact, read_artifact
+from infra.serving.model_reference import Reference, parse_reference
+from infra.serving.registry_source import RegistrySource
+from infra.tracking.client import embedded_path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What answers.
+
+    Attributes:
+        name: fit for a key and a file's name.
+        version: the registered version, where it is one.
+        follows: the alias that it was found by; None where it is pinned.
+        artifact: its files; None for a registered version that was not fetched.
+        warning: what a person should know of the choice; may be empty.
+    """
+
+    name: str
+    version: Version | None = None
+    follows: str | None = None
+    artifact: Artifact | None = None
+    warning: str = ""
+
+
+def registry_of(home: Home) -> Registry | None:
+    """The registry that commands use; None where nothing was ever tracked in the embedded store."""
+    uri = registry_uri(home)
+    path = embedded_path(uri)
+    if path is not None and not path.exists():
+        return None
+    return Registry.open(uri, home)
+
+
+def choose(text: str, home: Home) -> Chosen:
+    """The model that is meant; registered versions are found, but not yet fetched.
+
+    Raises:
+        WrongInput: no such model, version, run or sweep.
+        Unavailable: the registry or the ledger does not answer.
+    """
+    reference = parse_reference(text)
+    if reference.sweep:
+        return _of_sweep(reference.sweep, home, "")
+    registry = registry_of(home)
+    if reference.uri:
+        return _of_uri(reference.uri, registry)
+    version = _version(registry, reference) if registry else None
+    if version is not None:
+        alias = None if reference.version else reference.alias or CHAMPION
+        return Chosen(name=reference.name, version=version, follows=alias)
+    if reference.alias or reference.version:
+        raise _not_registered(reference)
+    try:
+        return _of_sweep(reference.name, home, f"no registered model {reference.name} has a champion; ")
+    except WrongInput as error:
+        do = "`velodrome promote` makes a sweep's winner the champion of a model"
+        must = "a model must be registered with a champion, or be a sweep's name"
+        raise WrongInput(must, f"no champion of {reference.name}; {error.found or error.must}", do) from None
+
+
+def fetched(chosen: Chosen, home: Home) -> Artifact:
+    """The files of what was chosen.
+
+    Raises:
+        WrongInput: they may not be loaded.
+        Unavailable: they can't be had now.
+    """
+    if chosen.artifact is not None:
+        return chosen.artifact
+    registry = registry_of(home)
+    assert registry is not None
+    assert chosen.version is not None
+    with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
+        return RegistrySource(registry).fetch(chosen.version.label, Path(folder))
+
+
+def _version(registry: Registry, reference: Reference) -> Version | None:
+    if not reference.version:
+        return registry.version_at(reference.name, reference.alias or CHAMPION)
+    return registry.version(reference.name, int(reference.version))
+
+
+def _of_uri(uri: str, registry: Registry | None) -> Chosen:
+    if registry is None:
+        raise WrongInput("a model must be there", f"{uri}: nothing was ever tracked in this home")
+    with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
+        artifact = RegistrySource(registry).fetch_uri(uri, Path(folder))
+    name = uri.partition(":/")[2].replace("/", "-")
+    return Chosen(name=name, artifact=artifact, warning=f"{uri}: nobody promoted this model")
+
+
+def _of_sweep(name: str, home: Home, because: str) -> Chosen:
+    ledger, sweep = find(name, home)
+    try:
+        trials = [t for t in views.trials(ledger, sweep.id, role="search") if t.model is not None]
+    finally:
+        ledger.close()
+    winner = best(trials, sweep.spec.objectives)
+    if winner is None or winner.model is None:
+        raise WrongInput(
+            "a sweep must have a trial whose model was kept",
+            f"{sweep.label}: none of {len(trials)}" if trials else f"{sweep.label} has none",
+            "run it to its end; own functions must return `trial.model(…)`",
+        )
+    root = storage_root(home, sweep.spec).resolve()
+    folder = (root / winner.model).resolve()
+    if not folder.is_relative_to(root) or not folder.is_dir():
+        raise Unavailable("the model must be where the ledger says", f"{folder} is not there")
+    key = f"{sweep.label}/{winner.family}-{winner.number}"
+    warning = f"{because}using the best trial of the sweep {sweep.label}, {winner.family} #{winner.number}"
+    return Chosen(
+        name=sweep.label.replace("@", "-"),
+        artifact=read_artifact(key, folder),
+        warning=f"{warning}, which nobody promoted",
+    )
+
+
+def _not_registered(reference: Reference) -> WrongInput:
+    return WrongInput(
+        "a version must be registered, and an alias point at one", f"no {reference.text}",
+        "`velodrome history MODEL` shows what was promoted; `velodrome ui` the registry",
+    )  # fmt: skip

@@ -1,0 +1,161 @@
+"""`velodrome predict`: predictions for a file or a folder of images, of any size."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.inference.model_lookup import choose, fetched
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.predicting.format import Format, Sizes
+from infra.predicting.inputs import ImageFolder, open_input
+from infra.predicting.on_ray import Pool, score_on_ray
+from infra.predicting.parts import Parts, opened
+from infra.predicting.scoring import check_columns, only_field, score_here
+from infra.serving.artifact import Artifact, Loaded, load_artifact
+from infra.serving.scoring_protocol import Field
+
+Say = Callable[[str], None]
+Advanced = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """What `predict` wrote.
+
+    Attributes:
+        model: the version that answered: `digits/3`.
+        rows: in the output; `carried_on` parts of them were there from an earlier command.
+        warning: what should be known of the model; may be empty.
+    """
+
+    model: str
+    input: str
+    output: str
+    rows: int
+    carried_on: int
+    seconds: float
+    warning: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def predict(
+    model: str,
+    input: Path | str,
+    *,
+    out: Path | str | None = None,
+    overwrite: bool = False,
+    address: str | None = None,
+    pool: Pool | None = None,
+    sizes: Sizes | None = None,
+    home: Home | None = None,
+    say: Say = lambda text: None,
+    advanced: Advanced = lambda rows, size: None,
+) -> Predictions:
+    """Writes the input again with predictions; carries on where the same command was ended.
+
+    Args:
+        model: a registered model (its champion), `NAME@ALIAS`, `NAME/3`, `runs:/…`, `models:/…`, or a sweep.
+        input: CSV, JSONL, Parquet, text (a row a line) or a folder of images.
+        out: by default beside the input: `rows.predictions.csv`.
+        overwrite: also where the output, or a part of it, is there already.
+        address: an existing Ray cluster, where Ray Data scores with a `pool` of actors; else this process.
+        say: told of warnings.
+        advanced: told after each part: rows so far, and about how many bytes they took.
+
+    Raises:
+        WrongInput: no such model or input, columns that do not fit, a row that can't be read.
+        Unavailable: the registry, the cluster or the storage can't be had.
+    """
+    began = time.monotonic()
+    place = home or Home.here()
+    kind = open_input(Path(input))
+    output = _output(kind, out)
+    present = kind.columns()
+    chosen = choose(model, place)
+    if chosen.warning:
+        say(f"warning: {chosen.warning}")
+    artifact = fetched(chosen, place)
+    loaded = load_artifact(artifact, device="cpu" if address else _device())
+    fields = _fields(kind, present, loaded)
+    work = sizes or Sizes()
+    identity = {
+        "input": _fingerprint(kind),
+        "model": _digest(artifact),
+        "parts": [work.rows, work.characters],
+    }
+    with opened(output, kind.ending, identity, overwrite=overwrite) as parts:
+        before = len(parts.done())
+        rows = _score(kind, artifact, loaded, fields, parts, work, address, pool or Pool(), place, advanced)
+        parts.join(kind, output)
+    return Predictions(
+        model=artifact.key, input=str(kind.path), output=str(output), rows=rows, carried_on=before,
+        seconds=round(time.monotonic() - began, 3), warning=chosen.warning,
+    )  # fmt: skip
+
+
+def _score(
+    kind: Format,
+    artifact: Artifact,
+    loaded: Loaded,
+    fields: list[Field],
+    parts: Parts,
+    sizes: Sizes,
+    address: str | None,
+    pool: Pool,
+    home: Home,
+    advanced: Advanced,
+) -> int:
+    if address is None:
+        return score_here(kind, loaded, fields, parts, sizes, advanced)
+    from infra.lanes.cluster import connected
+
+    with connected(address, home):
+        return score_on_ray(kind, artifact, fields, parts, sizes, pool, advanced)
+
+
+def _output(kind: Format, out: Path | str | None) -> Path:
+    path = Path(out) if out else kind.path.with_name(f"{kind.path.stem}.predictions{kind.ending}")
+    if path.suffix.lower() != kind.ending.lower():
+        do = "leave --out out, or give it that ending"
+        raise WrongInput(f"the output of this input must end with {kind.ending}", path.name, do)
+    if not path.parent.is_dir():
+        raise WrongInput(
+            "the output's folder must be there", f"{path.parent} is not", f"mkdir -p {path.parent}"
+        )
+    if path.resolve() == kind.path.resolve():
+        raise WrongInput("the output must not be the input", str(path))
+    return path.absolute()
+
+
+def _fields(kind: Format, present: list[str], loaded: Loaded) -> list[Field]:
+    check_columns(present, loaded.fields, loaded.outputs, str(kind.path))
+    return only_field(present, loaded.fields)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _fingerprint(kind: Format) -> str:
+    """Changes when the input does: sizes and times, not content, which may be larger than memory."""
+    files = [kind.path / name for name in kind.names()] if isinstance(kind, ImageFolder) else [kind.path]
+    facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _digest(artifact: Artifact) -> str:
+    found = hashlib.sha256()
+    for name, content in sorted(artifact.files.items()):
+        found.update(f"{name}\0{len(content)}\0".encode() + hashlib.sha256(content).digest())
+    return found.hexdigest()

@@ -1,0 +1,260 @@
+"""`velodrome serve`: an HTTP server on Ray Serve that follows a registered model's champion."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flows.inference.model_lookup import Chosen, choose, fetched, registry_of
+from infra.addresses import bracketed, is_loopback
+from infra.auth_tokens import checked_token, kept_token
+from infra.errors import Unavailable, WrongInput
+from infra.home import Home
+from infra.names import check_name
+from infra.serving.access_control import Admission, known_hosts
+from infra.serving.alias_follower import POLL_S, Follower, Source, Standing
+from infra.serving.artifact import Artifact
+from infra.serving.batching import Batcher, Scorer
+from infra.serving.deployment import BATCHES_A_REPLICA, Replicas, deployed
+from infra.serving.limits import Limits
+from infra.serving.registry_source import RegistrySource
+from infra.serving.routing import CanaryRule, Role
+from infra.serving.service import Service
+
+FIRST_LIMIT_S = 60.0
+TOKEN = "VELODROME_SERVE_TOKEN"
+TOKEN_FILE = "serve_token"
+CHALLENGER = "challenger"
+
+Say = Callable[[str], None]
+Compute = Callable[[str, Replicas], AbstractContextManager[Scorer]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a model is served.
+
+    Attributes:
+        shadow: the alias whose version gets every request too, without being heard.
+        canary: percent of the requests that the challenger answers, until it fails too often.
+        hosts: names that requests may have in `Host` beside this machine's own.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    replicas: Replicas = field(default_factory=Replicas)
+    shadow: str | None = None
+    canary: float = 0.0
+    hosts: Sequence[str] = ()
+    limits: Limits = field(default_factory=Limits)
+    poll_s: float = POLL_S
+
+
+def serve(
+    model: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    replicas: int = 1,
+    cpus: float = 1.0,
+    gpus: float = 0.0,
+    shadow: str | None = None,
+    canary: float = 0.0,
+    allow_hosts: Sequence[str] = (),
+    limits: Limits | None = None,
+    address: str | None = None,
+    home: Home | None = None,
+    say: Say = print,
+) -> None:
+    """Serves a model until it is interrupted.
+
+    Args:
+        model: a registered model, whose champion is followed; `NAME@ALIAS`, which is followed; `NAME/3`,
+            a `runs:/` or `models:/` address or a sweep, which stay what they are.
+        host: other than loopback only with a token: `VELODROME_SERVE_TOKEN`, or one that is made and kept in
+            the home.
+        replicas: processes that compute, each with so many `cpus` and `gpus` (fractions allowed).
+        address: an existing Ray cluster for the replicas; without it a local one.
+
+    Raises:
+        WrongInput: no such model, an option that can't be, a port in use, a model that does not load.
+        Unavailable: Ray, or the registry, can't be had.
+    """
+    from infra.lanes.cluster import connected
+
+    place = home or Home.here()
+    options = Options(
+        host=host, port=port, replicas=Replicas(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
+        canary=canary, hosts=tuple(allow_hosts), limits=limits or Limits(),
+    )  # fmt: skip
+    with prepared(model, options, place) as ready, connected(address, place):
+        run(ready, options, deployed, say)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """What was checked before anything was started."""
+
+    chosen: Chosen
+    source: Source
+    admission: Admission
+    listening: socket.socket
+
+
+@contextlib.contextmanager
+def prepared(model: str, options: Options, home: Home) -> Iterator[Ready]:
+    """Checks all that can be wrong before anything is started, and takes the port.
+
+    Raises:
+        WrongInput, Unavailable: as `serve`.
+    """
+    from infra.serving.http_server import bound
+
+    _check(options)
+    admission = _admission(options, home)
+    chosen = choose(model, home)
+    if (options.shadow or options.canary) and chosen.follows is None:
+        do = "give a registered model's name alone"
+        raise WrongInput("a challenger needs a registered model that is followed", model, do)
+    source = _source(chosen, home)
+    listening = bound(options.host, options.port)
+    try:
+        yield Ready(chosen=chosen, source=source, admission=admission, listening=listening)
+    finally:
+        listening.close()
+
+
+def _check(options: Options) -> None:
+    if not 0 <= options.canary <= 100:
+        do = "--canary 5 gives the challenger five of a hundred requests"
+        raise WrongInput("--canary must be between 0 and 100 percent", f"{options.canary:g}", do)
+    if options.canary and options.shadow:
+        raise WrongInput("a challenger is either heard or not", "--canary with --shadow", "choose one")
+    if options.shadow:
+        check_name(options.shadow, "alias")
+    counts = options.replicas
+    if counts.count < 1 or counts.cpus <= 0 or counts.gpus < 0:
+        found = f"{counts.count} replicas, {counts.cpus:g} CPUs and {counts.gpus:g} GPUs each"
+        raise WrongInput("there must be a replica, and it needs a CPU or a part of one", found)
+
+
+def _admission(options: Options, home: Home) -> Admission:
+    given = os.environ.get(TOKEN)
+    token = checked_token(given, TOKEN) if given else None
+    if token is None and not is_loopback(options.host):
+        token = kept_token(home.path / TOKEN_FILE)
+    return Admission(token=token, hosts=known_hosts(options.host, options.hosts))
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """One version that nothing moves."""
+
+    artifact: Artifact
+
+    def at_alias(self, model: str, alias: str) -> str:
+        """Always that one."""
+        return self.artifact.key
+
+    def fetch(self, key: str, folder: Path) -> Artifact:
+        """Its files, which are here already."""
+        return self.artifact
+
+
+def _source(chosen: Chosen, home: Home) -> Source:
+    registry = registry_of(home) if chosen.follows else None
+    if registry is not None:
+        return RegistrySource(registry)
+    return Fixed(fetched(chosen, home))
+
+
+def run(ready: Ready, options: Options, compute: Compute, say: Say) -> None:
+    """Answers until it is interrupted.
+
+    Raises:
+        WrongInput: the version does not load, or does not answer its example.
+        Unavailable: it can't be had now.
+    """
+    import uvloop
+
+    if ready.chosen.warning:
+        say(f"warning: {ready.chosen.warning}")
+    try:
+        with (
+            compute(ready.chosen.name, options.replicas) as scorer,
+            asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        ):
+            runner.run(_answer(ready, options, scorer, say))
+    except KeyboardInterrupt:  # how a person ends it: nothing went wrong
+        say("the server has ended")
+
+
+async def _answer(ready: Ready, options: Options, scorer: Scorer, say: Say) -> None:
+    from infra.serving.app import App
+    from infra.serving.http_server import serve as listen
+
+    batcher = Batcher(scorer, options.limits, at_once=BATCHES_A_REPLICA * options.replicas.count)
+    follower = Follower(
+        ready.source, scorer, ready.chosen.name, _aliases(ready.chosen, options),
+        keep_s=options.limits.answer_s, say=say,
+    )  # fmt: skip
+    await _come_up(follower)
+    service = Service(
+        batcher, follower.standing, options.limits, shadow=options.shadow is not None,
+        canary=CanaryRule(percent=options.canary), say=say,
+    )  # fmt: skip
+    app = App(service, ready.admission, {"model": ready.chosen.name})
+    # What is loaded by now stays: each time that the collector went through it, all would wait for it.
+    gc.collect()
+    gc.freeze()
+    following = asyncio.create_task(follower.run(options.poll_s))
+    try:
+        await listen(app, ready.listening, options.limits, started=lambda: _tell(ready, options, say))
+    finally:
+        following.cancel()
+        await batcher.close()
+
+
+def _aliases(chosen: Chosen, options: Options) -> dict[Role, str]:
+    aliases: dict[Role, str] = {"champion": chosen.follows or ""}
+    if options.shadow or options.canary:
+        aliases["challenger"] = options.shadow or CHALLENGER
+    return aliases
+
+
+async def _come_up(follower: Follower) -> None:
+    """Has the champion loaded; a replica that is only just up may not be known yet."""
+    standing, deadline = follower.standing, time.monotonic() + FIRST_LIMIT_S
+    while standing.answering["champion"] is None:
+        await follower.step()
+        if reason := _refusal(standing):
+            raise WrongInput("a version must load and answer its example", reason)
+        if standing.answering["champion"] is None:
+            if not standing.trouble or time.monotonic() > deadline:
+                found = standing.trouble or "its alias was taken away"
+                raise Unavailable(f"a version must be up within {FIRST_LIMIT_S:g} s", found)
+            await asyncio.sleep(0.1)
+
+
+def _refusal(standing: Standing) -> str:
+    """Why the champion does not answer; empty where it does, or may soon."""
+    wanted = standing.wanted.get("champion")
+    if standing.answering["champion"] is not None or wanted not in standing.refused:
+        return ""
+    return f"{wanted}: {standing.refused[wanted]}"
+
+
+async def _tell(ready: Ready, options: Options, say: Say) -> None:
+    host, port = ready.listening.getsockname()[:2]
+    say(f"http://{bracketed(host)}:{port}/invocations   (Ctrl-C ends it)")
+    if ready.admission.token is not None:
+        where = f"in {TOKEN}" if os.environ.get(TOKEN) else f"in the home's {TOKEN_FILE}"
+        say(f"requests must bring `Authorization: Bearer TOKEN`; the token is {where}")

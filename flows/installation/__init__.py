@@ -1,0 +1,1 @@
+"""What is installed here: families, `doctor`, the MLflow UI."""

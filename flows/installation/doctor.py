@@ -1,0 +1,300 @@
+"""`velodrome doctor`: what is wrong with this installation, one line a check, with what to do."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import stat
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from flows.installation.requirements import installed, required, satisfies
+from infra.addresses import bracketed
+from infra.errors import VelodromeError
+from infra.home import Home, ledger_url, storage_root, tracking_uri
+from infra.secrets import redact
+from infra.spec import SweepSpec
+
+Verdict = Literal["ok", "warn", "fail"]
+PACKAGES = (
+    "ray",
+    "torch",
+    "mlflow",
+    "optuna",
+    "pydantic",
+    "SQLAlchemy",
+    "typer",
+    "rich",
+    "safetensors",
+    "numpy",
+)
+OURS = ("velodrome", "flows", "infra", "trainers", "search_spaces")
+OPENED_BY_RAY = ("ray", "gcs_server", "velodrome", "flows.cli")  # Ray listens in a sweep's driver too
+LEAST_DISK_BYTES = 2 << 30
+LEAST_SHM_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One check. `do`: what to do where it is not ok."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    do: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkup:
+    """All checks, in order."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def failed(self) -> bool:
+        """Whether something must be put right before a sweep can run."""
+        return any(finding.verdict == "fail" for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The findings, and whether any of them is a failure."""
+        return {"ok": not self.failed, "findings": [asdict(finding) for finding in self.findings]}
+
+
+def doctor(*, home: Home | None = None) -> Checkup:
+    """Checks everything that a sweep needs here; writes at most a probe file, which it removes."""
+    place = home or Home.here()
+    checks: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (
+        ("python", _python),
+        ("packages", _packages),
+        ("torch", _torch),
+        ("ray", _ray),
+        ("home", lambda: _home(place)),
+        ("ledger", lambda: _ledger(place)),
+        ("storage", lambda: _storage(place)),
+        ("tracking", lambda: _tracking(place)),
+        ("token", lambda: _tokens(place)),
+        ("ports", _ports),
+        ("folders", lambda: _shadows(Path.cwd())),
+        ("memory", _shared_memory),
+    )
+    return Checkup(findings=tuple(finding for name, check in checks for finding in _checked(name, check)))
+
+
+def _checked(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    try:
+        return list(check())
+    except VelodromeError as error:
+        return [Finding(name=name, verdict="fail", found=f"{error.must}: {error.found}", do=error.do)]
+    except (
+        Exception
+    ) as error:  # a broken installation breaks in ways that nobody foresaw: that is the finding
+        found = redact(f"{type(error).__name__}: {error}".splitlines()[0])
+        return [Finding(name=name, verdict="fail", found=found, do="reinstall with constraints.txt")]
+
+
+def _python() -> Iterator[Finding]:
+    version = platform.python_version()
+    good = sys.version_info >= (3, 11)
+    yield Finding(
+        name="python",
+        verdict="ok" if good else "fail",
+        found=f"{version} at {sys.executable}",
+        do="" if good else "use Python 3.11 or later",
+    )
+
+
+def _packages() -> Iterator[Finding]:
+    """Versions against the bounds that the installed distribution, or the checkout's pyproject, states."""
+    bounds = required()
+    for name in PACKAGES:
+        bound = bounds.get(name.lower(), "")
+        version = installed(name)
+        good = version is not None and satisfies(version, bound)
+        yield Finding(
+            name=name,
+            verdict="ok" if good else "fail",
+            found=f"{version or 'not installed'}{f' ({bound})' if bound else ''}",
+            do="" if good else f"pip install '{name}{bound}'",
+        )
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
+
+    gpus = torch.cuda.device_count()
+    build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
+    yield Finding(
+        name="torch build", verdict="ok", found=f"{build}, {torch.get_num_threads()} threads, {gpus} GPU(s)"
+    )
+    if torch.version.cuda and not gpus:
+        yield Finding(
+            name="gpu",
+            verdict="warn",
+            found="a CUDA build of torch that sees no GPU",
+            do="check nvidia-smi and CUDA_VISIBLE_DEVICES, or install the CPU build with constraints.txt",
+        )
+
+
+def _ray() -> Iterator[Finding]:
+    from infra.lanes.backend import check_surface
+
+    check_surface()
+    yield Finding(name="ray train", verdict="ok", found="single lanes can be replaced")
+
+
+def _home(home: Home) -> Iterator[Finding]:
+    yield _writable("home", home.path)
+    free = shutil.disk_usage(_existing(home.path)).free
+    yield Finding(
+        name="disk",
+        verdict="ok" if free >= LEAST_DISK_BYTES else "warn",
+        found=f"{free / 2**30:.1f} GiB free for {home.path}",
+        do="" if free >= LEAST_DISK_BYTES else "make room, or set VELODROME_HOME to another disk",
+    )
+
+
+def _ledger(home: Home) -> Iterator[Finding]:
+    from infra.ledger import views
+    from infra.ledger.store import Ledger
+
+    url = ledger_url(home)
+    shown = redact(url)
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        yield Finding(name="ledger", verdict="ok", found=f"{shown}: none yet, the first sweep makes it")
+        return
+    ledger = Ledger(url)
+    try:
+        ledger.write(lambda connection: None)
+        count = len(views.sweeps(ledger))
+    finally:
+        ledger.close()
+    yield Finding(name="ledger", verdict="ok", found=f"{shown}: {count} sweep(s), takes writes")
+
+
+def _storage(home: Home) -> Iterator[Finding]:
+    yield _writable("storage", storage_root(home, SweepSpec(name="none")))
+
+
+def _tracking(home: Home) -> Iterator[Finding]:
+    from infra.tracking.client import TrackingTrouble, connect, embedded_path
+
+    uri = tracking_uri(home, SweepSpec(name="none"))
+    path = embedded_path(uri)
+    if path is not None and not path.exists():
+        yield Finding(name="tracking", verdict="ok", found=f"{uri}: none yet, the first sweep makes it")
+        return
+    try:
+        connect(uri).call("search_experiments", max_results=1)
+    except TrackingTrouble as error:
+        yield Finding(
+            name="tracking",
+            verdict="warn",
+            found=str(error),
+            do="sweeps run without it and send later; is the server up?",
+        )
+        return
+    yield Finding(name="tracking", verdict="ok", found=f"{redact(uri)} answers")
+
+
+def _tokens(home: Home) -> Iterator[Finding]:
+    """Files with Ray's token: ours, and the one that Ray itself makes with everybody's permission to read."""
+    candidates = [home.path / "ray_token", Path.home() / ".ray" / "auth_token"]
+    if given := os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        candidates.append(Path(given))
+    present = [path for path in dict.fromkeys(candidates) if path.exists()]
+    if not present:
+        yield Finding(name="token", verdict="ok", found="none yet, the first sweep makes it")
+    for path in present:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        private = not mode & 0o077
+        yield Finding(
+            name="token",
+            verdict="ok" if private else "fail",
+            found=f"{path} has mode {mode:04o}",
+            do="" if private else f"chmod 600 {path}",
+        )
+
+
+def _ports() -> Iterator[Finding]:
+    """What is open. Ray binds to all addresses by itself (2.60) and asks for the token there."""
+    from flows.installation.listening_ports import listening_of_ours
+
+    servers = listening_of_ours()
+    groups: dict[tuple[bool, str], list[str]] = {}
+    for server in servers:
+        advice = "" if server.loopback else _port_advice(server.program)
+        groups.setdefault((server.loopback, advice), []).append(
+            f"{server.program} {bracketed(server.address)}:{server.port}"
+        )
+    for (loopback, advice), listed in groups.items():
+        yield Finding(
+            name="ports",
+            verdict="ok" if loopback else "warn",
+            found=f"{'loopback' if loopback else 'others can reach'}: {', '.join(listed)}",
+            do=advice,
+        )
+    if not servers:
+        yield Finding(name="ports", verdict="ok", found="no server of ours is open")
+
+
+def _port_advice(program: str) -> str:
+    if program.startswith(OPENED_BY_RAY):
+        return "Ray can't bind these to loopback: they ask for its token; a firewall keeps others out"
+    return "bind it to 127.0.0.1, or put it behind a token"
+
+
+def _shadows(folder: Path) -> Iterator[Finding]:
+    """A folder of the user's that Python, or Ray on a cluster, would import in the place of ours."""
+    home = Path(__file__).resolve().parents[2]
+    found = [
+        name
+        for name in OURS
+        if folder.resolve() != home and ((folder / name).is_dir() or (folder / f"{name}.py").exists())
+    ]
+    yield Finding(
+        name="folders",
+        verdict="fail" if found else "ok",
+        found=f"{folder} holds {', '.join(found)}"
+        if found
+        else f"nothing in {folder} has the name of a package of ours",
+        do="rename it: it would be imported in the place of Velodrome's" if found else "",
+    )
+
+
+def _shared_memory() -> Iterator[Finding]:
+    path = Path("/dev/shm")
+    if not path.is_dir():
+        return
+    free = shutil.disk_usage(path).free
+    yield Finding(
+        name="/dev/shm",
+        verdict="ok" if free >= LEAST_SHM_BYTES else "warn",
+        found=f"{free / 2**20:.0f} MiB free",
+        do="" if free >= LEAST_SHM_BYTES else "give the container more (docker run --shm-size=1g)",
+    )
+
+
+def _writable(name: str, folder: Path) -> Finding:
+    place = _existing(folder)
+    probe = place / f".velodrome-probe-{socket.gethostname()}-{os.getpid()}"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        return Finding(
+            name=name,
+            verdict="fail",
+            found=f"{folder}: {error.strerror}",
+            do="change its permissions, or choose another",
+        )
+    there = "" if place == folder else ", not made yet"
+    return Finding(name=name, verdict="ok", found=f"{folder} is writable{there}")
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,61 @@
+"""`velodrome adopt`: accepts where somebody moved a champion by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flows.promotion.registry_access import opened
+from infra.home import Home
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoption:
+    """Where the champion points, and since which record the history says so too.
+
+    Attributes:
+        former: where the history had it.
+        changed: False where there was nothing to adopt.
+    """
+
+    model: str
+    version: int | None
+    former: int | None
+    changed: bool
+    entry: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Home | None = None) -> Adoption:
+    """Records that the champion is where the alias points; no gate was applied to it.
+
+    Args:
+        model: a registered model.
+        reason: kept in the history.
+        registry: the registry's address; by default `MLFLOW_TRACKING_URI` or the embedded store.
+
+    Raises:
+        WrongInput: no such model.
+        Overtaken: somebody else moved the champion meanwhile.
+        Unavailable: the registry does not answer.
+    """
+    mover = opened(model, home or Home.here(), registry)
+    chain = mover.settle(foreign=True)
+    alias = mover.registry.at(model, "champion")
+    move = chain.last_move
+    former = None if move is None else move.target
+    if alias == former:
+        return Adoption(
+            model=model,
+            version=alias,
+            former=former,
+            changed=False,
+            entry=None if move is None else move.number,
+        )
+    version = None if alias is None else mover.registry.version(model, alias)
+    manifest = None if version is None else version.manifest_sha256
+    entry = mover.move(chain, "adoption", target=alias, source=alias, reason=reason, manifest=manifest)
+    return Adoption(model=model, version=alias, former=former, changed=True, entry=entry.number)

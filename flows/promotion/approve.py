@@ -1,0 +1,74 @@
+"""`velodrome approve`: somebody else agrees that a version may become the champion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flows.config.policy import Policy
+from flows.promotion.registry_access import opened, split_label
+from infra.errors import Refused, WrongInput
+from infra.home import Home
+from infra.registry.identity import user, user_of
+from infra.registry.moves import Mover
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """An approval, recorded. `asked`: whether the model's policy asks for any."""
+
+    model: str
+    version: int
+    who: str
+    entry: int
+    asked: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def approve(
+    version: str, *, reason: str = "", registry: str | None = None, home: Home | None = None
+) -> Approved:
+    """Records that this user agrees to a version; `promote` then counts it.
+
+    Args:
+        version: `MODEL/VERSION`, as the refused promotion printed it.
+        reason: kept in the history.
+        registry: the registry's address; by default `MLFLOW_TRACKING_URI` or the embedded store.
+
+    Raises:
+        WrongInput: no such version.
+        Refused: whoever tried to promote it can't approve it, nor who is not among those that are asked.
+    """
+    model, number = split_label(version)
+    mover = opened(model, home or Home.here(), registry)
+    found = mover.registry.version(model, number)
+    if found is None:
+        raise WrongInput(
+            "a version must be in the registry to be approved", version, "see `velodrome history`"
+        )
+    policy = _policy(mover)
+    _check(mover, policy, number)
+    entry = mover.note("approval", target=number, manifest=found.manifest_sha256, reason=reason)
+    return Approved(
+        model=model, version=number, who=entry.who, entry=entry.number, asked=policy.approval is not None
+    )
+
+
+def _policy(mover: Mover) -> Policy:
+    newest = mover.records.read().policy
+    if newest is None or newest.content is None:
+        return Policy()
+    return Policy.model_validate(mover.records.document(newest.content))
+
+
+def _check(mover: Mover, policy: Policy, number: int) -> None:
+    me = user()
+    tried = [e for e in mover.records.read().entries if e.kind == "refusal" and e.target == number]
+    if any(user_of(entry.who) == me for entry in tried):
+        raise Refused("a version must be approved by somebody other than its promoter", me, "ask a colleague")
+    asked = policy.approval
+    if asked is not None and asked.by is not None and me not in asked.by:
+        raise Refused(f"the policy must name who approves: {', '.join(asked.by)}", me, "ask one of them")

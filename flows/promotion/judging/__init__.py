@@ -1,0 +1,1 @@
+"""One promotion: candidate, evaluation, decision, outcome."""

@@ -1,0 +1,76 @@
+"""What a promotion decides, from what was found and recorded: nothing is asked or written here."""
+
+from __future__ import annotations
+
+from flows.config.policy import Policy
+from flows.promotion.gates import bounds
+from flows.promotion.gates.findings import Finding
+from flows.promotion.gates.scoring import Truth, known_metrics
+from flows.promotion.judging.evaluation import Source
+from flows.promotion.judging.examples import Examples
+from infra.errors import WrongInput
+from infra.registry.chain import Chain, Entry
+from infra.registry.identity import user_of
+from infra.registry.store import Version
+
+
+def champion_broken(why: str) -> Finding:
+    """The refusal of a comparison with a champion that does not answer."""
+    return Finding(
+        gate="champion", verdict="refused", limit="the champion can be asked too", found=why,
+        by="`velodrome rollback` goes back to one that can",
+    )  # fmt: skip
+
+
+def of_examples(policy: Policy, source: Source, examples: Examples) -> list[Finding]:
+    """The gates on the examples, before any model is asked."""
+    found = [bounds.training_rows(examples.problems, policy.training_rows == "unknown")]
+    if (data := bounds.evaluation_data(source.fingerprint, examples.fingerprint)) is not None:
+        found.append(data)
+    return [*found, bounds.examples(len(examples.hashes), policy.min_examples, examples.left_out)]
+
+
+def compared_metric(policy: Policy, source: Source, truth: Truth) -> str:
+    """What is compared: the policy's metric, else the sweep's objective, else the task's usual one.
+
+    Raises:
+        WrongInput: the policy names a metric that the task does not have.
+    """
+    known = known_metrics(truth.task)
+    written = policy.compare.metric
+    if written is not None:
+        plain = written.rpartition("/")[2]
+        if plain not in known:
+            raise WrongInput(f"the policy's compare.metric must be one of {', '.join(known)}", written)
+        return plain
+    return next((name for name in source.metrics if name in known), known[0])
+
+
+def approved_by(chain: Chain, version: Version) -> list[str]:
+    """Who agreed to this version with these bytes, since the policy was last changed."""
+    since = 0 if chain.policy is None else chain.policy.number
+    return [
+        user_of(entry.who)
+        for entry in chain.entries
+        if entry.kind == "approval"
+        and entry.number > since
+        and entry.target == version.number
+        and entry.manifest == version.manifest_sha256
+    ]
+
+
+def overtaking(judged: Chain, now: Chain) -> Entry | None:
+    """The entry written since the judgement that takes its ground away; None where it still stands.
+
+    A first policy does not: it is this promotion's own.
+    """
+    return next(
+        (
+            entry
+            for entry in now.entries[len(judged.texts) :]
+            if entry.moves
+            or entry.kind == "foreign"
+            or (entry.kind == "policy" and judged.policy is not None)
+        ),
+        None,
+    )

@@ -1,0 +1,98 @@
+"""Which data a promotion judges on, and the count of its readings."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.config.lookup import find
+from flows.config.policy import Policy
+from flows.promotion.judging.candidate import Candidate
+from flows.sweeps.status import count_test_reads
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.ledger.store import Batch
+from infra.registry.store import Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Evaluation data.
+
+    Attributes:
+        spec: as `data` in a sweep file.
+        base: the folder that relative paths start from.
+        fingerprint: what it must have; None where nothing was said.
+        metrics: what the sweep was judged by, without prefixes.
+        paths: folders of people's own code, which models may need.
+        sweep: whose data it is; empty where it is the policy's.
+    """
+
+    spec: Mapping[str, Any]
+    base: Path
+    part: str
+    fingerprint: str | None = None
+    metrics: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+    sweep: str = ""
+
+
+def source_of(policy: Policy, candidate: Candidate, champion: Version | None, home: Home) -> Source:
+    """The policy's evaluation data, else the test split of the challenger's sweep, else of the champion's.
+
+    Raises:
+        WrongInput: neither is known here.
+    """
+    label = candidate.sweep or (None if champion is None else champion.tags.get("velodrome.sweep"))
+    swept = None if label is None else _of_sweep(label, home, needed=policy.evaluation is None)
+    wanted = policy.evaluation
+    if wanted is not None:
+        return Source(
+            spec=wanted.data.model_dump(mode="json", exclude_none=True),
+            base=home.path,
+            part=wanted.part,
+            fingerprint=wanted.fingerprint,
+            metrics=() if swept is None else swept.metrics,
+            paths=() if swept is None else swept.paths,
+        )
+    if swept is None:
+        raise WrongInput(
+            "a promotion needs data to judge on",
+            f"{candidate.label} came from no sweep that is known here",
+            "set a policy with evaluation: {data: {source: …}}",
+        )
+    return swept
+
+
+def _of_sweep(label: str, home: Home, *, needed: bool) -> Source | None:
+    try:
+        ledger, row = find(label, home)
+    except WrongInput:
+        if needed:
+            raise
+        return None
+    ledger.close()
+    own_code = row.facts.get("own_code")
+    return Source(
+        spec=row.spec.data,
+        base=Path(row.facts.get("base") or "."),
+        part="test",
+        metrics=tuple(goal.metric.rpartition("/")[2] for goal in row.spec.objectives),
+        paths=(str(own_code),) if own_code else (),
+        sweep=row.label,
+    )
+
+
+def count_reading(label: str, home: Home, examples: int) -> int:
+    """Counts that the test split of a sweep was read, and says how often that has been."""
+    ledger, row = find(label, home)
+    try:
+        batch = Batch()
+        batch.event("test-read", time.time(), {"why": "promote", "count": examples})
+        ledger.add_events(row.id, batch)
+        return count_test_reads(ledger, row)
+    finally:
+        ledger.close()

@@ -1,0 +1,93 @@
+"""What became of a promotion, and what was found on the way."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flows.promotion.gates.findings import Finding
+from flows.promotion.judging.examples import Examples
+
+if TYPE_CHECKING:
+    from flows.statistics import PairedComparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """What became of a promotion.
+
+    Attributes:
+        outcome: `moved`, `refused`, `would move` (a dry run), or `already` (it was the champion).
+        version: the candidate's; None where it was not registered.
+        former: the champion before.
+        findings: the table of gates.
+        metrics: of `challenger` and `champion` on the same examples.
+        examples: how many; `left_out`: rows that one of them was trained on.
+        policy: where the gates came from: `chain`, `sweep file` or `defaults`.
+        test_reads: how often this data was read to judge or report, this time counted.
+        entry: number of the record; None for a dry run.
+        notes: what a person should know.
+    """
+
+    model: str
+    candidate: str
+    outcome: str
+    version: int | None
+    former: int | None
+    findings: tuple[Finding, ...] = ()
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    examples: int = 0
+    left_out: int = 0
+    data: Mapping[str, str] = field(default_factory=dict)
+    policy: str = "defaults"
+    test_reads: int = 0
+    entry: int | None = None
+    hash: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def refused(self) -> bool:
+        """Whether a gate refused."""
+        return self.outcome == "refused"
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**document, "findings": [finding.to_json() for finding in self.findings]}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What was found of a candidate, and what is kept of it in the records."""
+
+    findings: tuple[Finding, ...]
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    comparison: PairedComparison | None = None
+    examples: Examples | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Whether no gate refused."""
+        return not any(finding.refused for finding in self.findings)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document beside the chain: the table, and what was read."""
+        data = self.examples
+        return {
+            "findings": [finding.to_json() for finding in self.findings],
+            "metrics": {who: dict(values) for who, values in self.metrics.items()},
+            "comparison": None if self.comparison is None else self.comparison.to_json(),
+            "data": None if data is None else {
+                "source": data.source, "part": data.part, "fingerprint": data.fingerprint,
+                "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_of(data),
+            },
+        }  # fmt: skip
+
+
+def digest_of(examples: Examples) -> str:
+    """16 hex digits over the rows that were judged on, in any order."""
+    return hashlib.sha256(np.sort(examples.hashes).astype("<u8").tobytes()).hexdigest()[:16]

@@ -1,0 +1,298 @@
+"""A promotion from end to end, with what it touches passed in: stores, a new interpreter, a clock."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from flows.config.policy import Policy, to_document
+from flows.promotion.gates import bounds
+from flows.promotion.gates.findings import Finding, not_tried
+from flows.promotion.gates.judging import Case, Judgement, judge
+from flows.promotion.gates.scoring import Answers, Unreadable, all_metrics, read_answers
+from flows.promotion.gates.signatures import differences
+from flows.promotion.judging.candidate import Candidate
+from flows.promotion.judging.deciding import (
+    approved_by,
+    champion_broken,
+    compared_metric,
+    of_examples,
+    overtaking,
+)
+from flows.promotion.judging.evaluation import count_reading, source_of
+from flows.promotion.judging.examples import Examples, Trained, gather, open_data
+from flows.promotion.judging.outcome import Evidence, Promotion
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.registry.artifacts import Fetched, fetch, fetch_version
+from infra.registry.chain import Chain, Entry
+from infra.registry.contents import objection, read_mlmodel
+from infra.registry.copying import copy_model
+from infra.registry.identity import user
+from infra.registry.interpreter import Unusable, Use, Used, use
+from infra.registry.moves import Mover, overtaken
+from infra.registry.store import CHALLENGER, MANIFEST_TAG, Registry, Version
+from infra.secrets import redact
+from trainers.errors import InputError
+
+TRIES = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model whose files were checked: where they are, and what is known of its training."""
+
+    whose: str
+    files: Fetched
+    mlmodel: Mapping[str, Any]
+    trained: Trained
+
+
+@dataclass(slots=True, kw_only=True)
+class Promoter:
+    """One promotion.
+
+    Attributes:
+        use: asks a model for predictions; tests have quicker ways than a new interpreter.
+        policy: what the candidate was judged by, once it was.
+        test_reads: how often the test split was read, once it was.
+    """
+
+    home: Home
+    source: Registry
+    target: Registry
+    use: Use = use
+    judged: Callable[[Policy, Case], Judgement] = judge
+    mover: Callable[[Registry, str], Mover] = Mover
+    policy: Policy = field(default_factory=Policy)
+    test_reads: int = 0
+
+    def promote(self, candidate: Candidate, *, reason: str = "", dry_run: bool = False) -> Promotion:
+        """Registers the candidate, judges it, and moves the champion or does not.
+
+        Args:
+            candidate: what is to be promoted.
+            reason: kept in the record.
+            dry_run: nothing is registered, recorded or moved; the reading of the test split is counted.
+
+        Raises:
+            Overtaken: somebody else moved or changed something meanwhile.
+            ForeignMove: the champion is not where the history has it.
+            WrongInput, Unavailable: the data, a model or a store can't be used.
+        """
+        mover = self.mover(self.target, candidate.model)
+        chain = mover.settle()
+        former = None if chain.last_move is None else chain.last_move.target
+        champion = None if former is None else self._there(candidate.model, former)
+        if champion is not None and self._same(candidate, champion):
+            return self._already(candidate, champion, chain)
+        with tempfile.TemporaryDirectory(prefix="velodrome-promote-") as aside:
+            place = Path(aside)
+            files = fetch(self.source, candidate.location, place / "challenger")
+            policy, whence = self._policy(mover, chain, candidate, dry_run)
+            self.policy = policy
+            early = _checked(files, candidate.manifest, policy)
+            version = None
+            if not dry_run and not any(finding.refused for finding in early):
+                version = self._register(candidate, files)
+            found = self._evidence(policy, candidate, champion, files, early, place)
+        result = Promotion(
+            model=candidate.model, candidate=candidate.label, outcome="would move",
+            version=None if version is None else version.number, former=former, policy=whence,
+            findings=found.findings, metrics=found.metrics, test_reads=self.test_reads,
+            **_of_data(found.examples),
+        )  # fmt: skip
+        return self._decided(mover, chain, policy, candidate, version, found, result, reason, dry_run)
+
+    # -- before --------------------------------------------------------------------------------------------
+
+    def _there(self, model: str, number: int) -> Version:
+        version = self.target.version(model, number)
+        if version is None:
+            raise WrongInput(
+                "the champion's version must be in the registry",
+                f"{model}/{number} was deleted",
+                f"`velodrome rollback {model} --to N` goes back to another",
+            )
+        return version
+
+    def _same(self, candidate: Candidate, champion: Version) -> bool:
+        return champion.tags.get("velodrome.key") == candidate.key
+
+    def _already(self, candidate: Candidate, champion: Version, chain: Chain) -> Promotion:
+        last = chain.last_move
+        return Promotion(
+            model=candidate.model, candidate=candidate.label, outcome="already", version=champion.number,
+            former=champion.number, entry=None if last is None else last.number,
+            hash=None if last is None else last.hash,
+        )  # fmt: skip
+
+    def _policy(self, mover: Mover, chain: Chain, candidate: Candidate, dry_run: bool) -> tuple[Policy, str]:
+        """The model's own policy; else the sweep file's gates, which then become it; else the defaults."""
+        if chain.policy is not None and chain.policy.content is not None:
+            return Policy.model_validate(mover.records.document(chain.policy.content)), "chain"
+        if not candidate.gates:
+            return Policy(), "defaults"
+        policy = Policy.model_validate(dict(candidate.gates))
+        if not dry_run:
+            content = mover.records.keep(to_document(policy))
+            mover.note("policy", content=content, reason=f"the gates of {candidate.sweep or candidate.label}")
+        return policy, "sweep file"
+
+    def _register(self, candidate: Candidate, files: Fetched) -> Version:
+        manifest = files.manifest_sha256
+        tags = {**candidate.tags, **({MANIFEST_TAG: manifest} if manifest else {})}
+        source, run_id = candidate.source, candidate.run_id
+        if self.target.tracking.uri != self.source.tracking.uri:
+            tags["velodrome.copied_from"] = redact(f"{self.source.tracking.uri} {candidate.source}")[:500]
+            source = copy_model(self.target, candidate.model, files, candidate.key, tags)
+            run_id = None
+        version = self.target.register(
+            candidate.model, key=candidate.key, source=source, run_id=run_id, tags=tags
+        )
+        self.target.point(candidate.model, CHALLENGER, version.number)
+        return version
+
+    # -- what is found -------------------------------------------------------------------------------------
+
+    def _evidence(
+        self, policy: Policy, candidate: Candidate, champion: Version | None, files: Fetched,
+        early: list[Finding], place: Path,
+    ) -> Evidence:  # fmt: skip
+        if any(finding.refused for finding in early):
+            return Evidence(findings=(*early, not_tried("the rest", "the model is not loaded")))
+        challenger = _loaded("challenger", files)
+        models = [challenger]
+        if champion is not None:
+            there = fetch_version(self.target, champion, place / "champion")
+            broken = [f for f in _checked(there, champion.manifest_sha256, policy) if f.refused]
+            if broken:
+                return Evidence(findings=(*early, champion_broken(f"{broken[0].gate}: {broken[0].found}")))
+            models.append(_loaded("champion", there))
+        source = source_of(policy, candidate, champion, self.home)
+        dataset = open_data(source.spec, source.base, self.home.cache)
+        examples = gather(dataset, source.part, [model.trained for model in models], policy)
+        if policy.evaluation is None:
+            self.test_reads = count_reading(source.sweep, self.home, len(examples.hashes))
+        first = [*early, *of_examples(policy, source, examples)]
+        if any(finding.refused for finding in first):
+            return Evidence(
+                findings=(*first, not_tried("the rest", "no decision on these examples")), examples=examples
+            )
+        return self._asked(
+            policy, compared_metric(policy, source, examples.truth), models, examples, first, source.paths
+        )
+
+    def _asked(
+        self, policy: Policy, metric: str, models: Sequence[Loaded], examples: Examples,
+        first: list[Finding], paths: Sequence[str],
+    ) -> Evidence:  # fmt: skip
+        answers: dict[str, Answers] = {}
+        facts: Mapping[str, float] = {}
+        for model in models:
+            try:
+                used: Used = self.use(model.files.folder, examples.frame, paths=paths)
+                answers[model.whose] = read_answers(used.predictions, examples.truth)
+            except (Unusable, Unreadable) as error:
+                failed = (
+                    champion_broken(str(error))
+                    if model.whose == "champion"
+                    else bounds.interpreter(str(error), None)
+                )
+                return Evidence(findings=(*first, failed), examples=examples)
+            if model.whose == "challenger":
+                facts = used.facts
+        first.append(bounds.interpreter("", facts.get("load_seconds")))
+        changed = differences(models[0].mlmodel, models[1].mlmodel) if len(models) > 1 else None
+        case = Case(
+            metric=metric, truth=examples.truth, challenger=answers["challenger"],
+            champion=answers.get("champion"), facts=facts, slices=examples.slices, signature=changed,
+        )  # fmt: skip
+        judgement = self.judged(policy, case)
+        return Evidence(
+            findings=(*first, *judgement.findings),
+            metrics={whose: all_metrics(examples.truth, given) for whose, given in answers.items()},
+            comparison=judgement.comparison,
+            examples=examples,
+        )
+
+    # -- after ---------------------------------------------------------------------------------------------
+
+    def _decided(
+        self, mover: Mover, chain: Chain, policy: Policy, candidate: Candidate, version: Version | None,
+        found: Evidence, result: Promotion, reason: str, dry_run: bool,
+    ) -> Promotion:  # fmt: skip
+        if found.passed and version is not None:
+            agreed = bounds.approval(policy, approved_by(mover.records.read(), version), user())
+            if agreed is not None:
+                found = replace(found, findings=(*found.findings, agreed))
+                result = replace(result, findings=found.findings)
+        if dry_run:
+            return result if found.passed else replace(result, outcome="refused")
+        values: dict[str, Any] = {
+            "source": result.former, "reason": reason, "content": mover.records.keep(found.to_json()),
+            "facts": {"candidate": candidate.label, "data": result.data.get("fingerprint", "")},
+        }  # fmt: skip
+        if not found.passed or version is None:
+            target = None if version is None else version.number
+            entry = mover.note(
+                "refusal", target=target, verdict="refused", manifest=candidate.manifest, **values
+            )
+            return replace(result, outcome="refused", entry=entry.number, hash=entry.hash)
+        entry = self._moved(mover, chain, version, values)
+        return replace(result, outcome="moved", entry=entry.number, hash=entry.hash)
+
+    def _moved(self, mover: Mover, chain: Chain, version: Version, values: Mapping[str, Any]) -> Entry:
+        """Moves on the chain as it is now, unless something that the judgement rests on has changed."""
+        for _ in range(TRIES):
+            now = mover.records.read()
+            if (other := overtaking(chain, now)) is not None:
+                raise overtaken(mover.model, now, other.number)
+            written = mover.entry(
+                now, "promotion", target=version.number, verdict="passed", manifest=version.manifest_sha256,
+                **values,
+            )  # fmt: skip
+            if mover.records.append(written):
+                mover.apply()
+                return written
+        raise overtaken(mover.model, mover.records.read(), len(mover.records.read().texts))
+
+
+def _checked(files: Fetched, manifest: str | None, policy: Policy) -> list[Finding]:
+    """The gates that come before anything is loaded."""
+    found = [bounds.contents(objection(files.folder, policy.loaders))]
+    return [*found, bounds.hashes(_wrong_bytes(files, manifest))]
+
+
+def _wrong_bytes(files: Fetched, manifest: str | None) -> str:
+    from trainers.bundle.bundle import read_description
+
+    if files.bundle is None:
+        return "" if manifest is None else "no bundle, where one was registered"
+    try:
+        read_description(files.bundle, manifest_sha256=manifest)
+    except InputError as error:
+        return error.found
+    return ""
+
+
+def _loaded(whose: str, files: Fetched) -> Loaded:
+    from trainers.bundle.bundle import read_description
+
+    trained = Trained(whose=whose)
+    if files.bundle is not None:
+        known = read_description(files.bundle)
+        if len(known.train_rows):
+            columns = frozenset(map(str, known.example.columns))
+            trained = Trained(whose=whose, rows=known.train_rows, columns=columns)
+    return Loaded(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
+
+
+def _of_data(examples: Examples | None) -> dict[str, Any]:
+    if examples is None:
+        return {}
+    data = {"source": examples.source, "part": examples.part, "fingerprint": examples.fingerprint}
+    return {"examples": len(examples.hashes), "left_out": examples.left_out, "data": data}

@@ -1,0 +1,148 @@
+"""`velodrome policy`: what a registered model's next champion must show, kept in the chain of its moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from flows.config.errors import complaints, dotted, shown
+from flows.config.policy import Policy, to_document
+from flows.promotion.judging.notifying import check_webhook
+from flows.promotion.registry_access import opened
+from infra.errors import WrongInput
+from infra.home import Home
+from search_spaces.errors import YamlError
+from search_spaces.strict_yaml import Document, read_file
+from trainers.errors import InputError
+
+_PATHS = ("csv", "jsonl", "parquet", "images", "npz", "text")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelPolicy:
+    """A model's policy. `source`: `chain`, or `defaults` where none was ever set; `entry`: its record."""
+
+    model: str
+    source: str
+    policy: dict[str, Any]
+    entry: int | None = None
+    who: str | None = None
+    at: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def policy(
+    model: str,
+    *,
+    set: str | None = None,
+    reason: str = "",
+    registry: str | None = None,
+    home: Home | None = None,
+) -> ModelPolicy:
+    """A registered model's policy, or a new one for it.
+
+    Args:
+        model: its name; one that is not registered yet may get a policy too.
+        set: a YAML file; the fingerprint of its evaluation data is taken now and held at every promotion.
+        reason: kept in the history.
+        registry: the registry's address; by default `MLFLOW_TRACKING_URI` or the embedded store.
+
+    Raises:
+        WrongInput: the file, with line and key; or no such model.
+        Unavailable: the registry does not answer.
+    """
+    place = home or Home.here()
+    written = None if set is None else _with_fingerprint(load_policy(Path(set)), Path(set), place)
+    mover = opened(model, place, registry, known=set is None)
+    if written is not None:
+        content = mover.records.keep(to_document(written))
+        mover.note("policy", content=content, reason=reason or f"set from {Path(str(set)).name}")
+    chain = mover.records.read()
+    newest = chain.policy
+    if newest is None or newest.content is None:
+        return ModelPolicy(model=model, source="defaults", policy=to_document(Policy()))
+    return ModelPolicy(
+        model=model, source="chain", policy=mover.records.document(newest.content), entry=newest.number,
+        who=newest.who, at=newest.at,
+    )  # fmt: skip
+
+
+def load_policy(path: Path) -> Policy:
+    """The policy in a file.
+
+    Raises:
+        WrongInput: names file, line, key, value, and what to do.
+    """
+    document = _read(path)
+    value = document.value
+    if value is None:
+        do = "write {} where the defaults are meant"
+        raise WrongInput(f"{document.name}: a policy must have a key", "an empty file", do)
+    if not isinstance(value, dict):
+        raise WrongInput(
+            f"{document.name}, line 1: a policy must be a mapping", shown(value), "begin with metrics:"
+        )
+    try:
+        found = Policy.model_validate(value)
+    except ValidationError as error:
+        raise _first(error, document, value) from error
+    if found.notify is not None and found.notify.webhook is not None:
+        try:
+            check_webhook(found.notify.webhook)
+        except WrongInput as error:
+            place = f"{document.name}, line {document.line(('notify', 'webhook'))}"
+            raise WrongInput(f"{place}: notify.webhook: {error.must}", error.found, error.do) from error
+    return found
+
+
+def _read(path: Path) -> Document:
+    try:
+        return read_file(path)
+    except YamlError as error:
+        where = f"{error.file or path}, line {error.line}" if error.line else f"{error.file or path}"
+        raise WrongInput(f"{where}: {error.must}", error.found, error.do) from error
+
+
+def _first(error: ValidationError, document: Document, value: Mapping[str, Any]) -> WrongInput:
+    found = complaints(error, value, Policy.model_json_schema(mode="validation"))
+    first = min(found, key=lambda complaint: document.line(complaint.path))
+    more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""
+    place = f"{document.name}, line {document.line(first.path)}"
+    return WrongInput(
+        f"{place}: {dotted(first.path)} must {first.must}", first.found, f"{first.do}{more}".strip()
+    )
+
+
+def _with_fingerprint(policy: Policy, path: Path, home: Home) -> Policy:
+    """The policy with its evaluation data found from anywhere, and known by its fingerprint."""
+    wanted = policy.evaluation
+    if wanted is None:
+        return policy
+    from flows.promotion.judging.examples import open_data
+
+    scheme, _, rest = wanted.data.source.partition(":")
+    source = wanted.data.source
+    if scheme in _PATHS:
+        source = f"{scheme}:{(path.resolve().parent / Path(rest).expanduser()).resolve()}"
+    data = wanted.data.model_copy(update={"source": source})
+    try:
+        dataset = open_data(
+            data.model_dump(mode="json", exclude_none=True), path.resolve().parent, home.cache
+        )
+    except InputError as error:
+        raise WrongInput(f"{path}: evaluation.data: {error.must}", error.found, error.do) from error
+    if wanted.fingerprint is not None and wanted.fingerprint != dataset.fingerprint:
+        raise WrongInput(
+            f"{path}: evaluation.fingerprint must be the data's",
+            wanted.fingerprint,
+            f"it is {dataset.fingerprint}",
+        )
+    update = {"data": data, "fingerprint": dataset.fingerprint}
+    return policy.model_copy(update={"evaluation": wanted.model_copy(update=update)})

@@ -1,0 +1,131 @@
+"""`velodrome promote`: a challenger against the champion, by the gates of the registered model.
+
+The winner of a sweep (by validation, never by test), one of its trials, or a model that MLflow has already is
+registered, given the alias `challenger`, and judged on rows that neither it nor the champion was trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from flows.promotion.judging.candidate import Candidate, check_uri, is_uri, of_sweep, of_uri, source_uri
+from flows.promotion.judging.notifying import notify
+from flows.promotion.judging.outcome import Promotion
+from flows.promotion.judging.promoter import Promoter
+from infra.errors import Refused, WrongInput
+from infra.home import Home
+from infra.names import shown
+from infra.registry.identity import who
+from infra.registry.store import Registry, registry_uri
+from infra.tracking.client import embedded_path
+
+REASON = 500
+
+
+class GateRefused(Refused):
+    """Gates refused; `promotion` has the table."""
+
+    def __init__(self, promotion: Promotion) -> None:
+        self.promotion = promotion
+        gates = [finding for finding in promotion.findings if finding.refused]
+        named = ", ".join(finding.gate for finding in gates[:6]) + (", …" if len(gates) > 6 else "")
+        stays = (
+            "no champion" if promotion.former is None else f"version {promotion.former} stays the champion"
+        )
+        super().__init__(f"{promotion.candidate} must pass every gate of {promotion.model}", named, stays)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.promotion,))
+
+
+def promote(
+    what: str,
+    *,
+    trial: int | None = None,
+    family: str | None = None,
+    model: str | None = None,
+    to: str | None = None,
+    registry: str | None = None,
+    reason: str = "",
+    dry_run: bool = False,
+    home: Home | None = None,
+) -> Promotion:
+    """Registers a challenger, tests it against the champion by the gates, moves the alias or refuses.
+
+    The same call again finishes what was cut off, and does nothing where the candidate is the champion.
+
+    Args:
+        what: a sweep's name or file, or a model as `models:/NAME/VERSION`, `models:/NAME@ALIAS`,
+            `models:/m-…` or `runs:/RUN/NAME`.
+        trial: of a sweep, this trial instead of the winner.
+        family: which family's, where the number is not enough.
+        model: the registered model's name; by default the sweep file's `model`, or its name.
+        to: another registry, which the version is copied to and promoted in.
+        registry: the registry of a `models:/` or `runs:/` model; by default `MLFLOW_TRACKING_URI` or the
+            embedded store.
+        reason: kept in the history.
+        dry_run: nothing is registered, recorded or moved.
+
+    Raises:
+        GateRefused: a gate refused; nothing was moved.
+        Overtaken, ForeignMove: somebody else moved the champion.
+        WrongInput: no such sweep, trial or model, or nothing to judge on.
+        Unavailable: a store does not answer; the same call goes on where this one stopped.
+    """
+    if len(reason) > REASON:
+        raise WrongInput(f"--reason must have at most {REASON} characters", f"{len(reason)}", "shorten it")
+    if is_uri(what):
+        check_uri(what)
+    place = home or Home.here()
+    given = registry_uri(place, registry)
+    where = source_uri(what, place, given)
+    if is_uri(what) and (path := embedded_path(where)) is not None and not path.exists():
+        raise WrongInput("a model must be in the registry", f"{shown(what)}; nothing was ever tracked here")
+    source = Registry.open(where, place)
+    candidate = _candidate(what, source, place, trial=trial, family=family, model=model)
+    target = Registry.open(registry_uri(place, to), place) if to is not None else source
+    promoter = Promoter(home=place, source=source, target=target)
+    return concluded(promoter, candidate, reason=reason, dry_run=dry_run)
+
+
+def concluded(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run: bool) -> Promotion:
+    """Runs a promotion, tells whom the policy names, and raises where a gate refused.
+
+    Raises:
+        GateRefused: a gate refused.
+    """
+    result = promoter.promote(candidate, reason=reason, dry_run=dry_run)
+    if not dry_run and result.outcome in ("moved", "refused"):
+        said = notify(promoter.policy.notify, result.outcome, _told(result, reason))
+        result = replace(result, notes=(*result.notes, said)) if said else result
+    if result.refused:
+        raise GateRefused(result)
+    return result
+
+
+def _candidate(
+    what: str, source: Registry, home: Home, *, trial: int | None, family: str | None, model: str | None
+) -> Candidate:
+    if not is_uri(what):
+        return of_sweep(what, home, trial=trial, family=family, model=model)
+    if trial is not None or family is not None:
+        raise WrongInput("--trial and --family are for sweeps", what, "leave them out")
+    return of_uri(what, source, model=model)
+
+
+def _told(result: Promotion, reason: str) -> Mapping[str, Any]:
+    """The document that a command or a webhook gets."""
+    return {
+        "model": result.model,
+        "outcome": result.outcome,
+        "version": result.version,
+        "former": result.former,
+        "candidate": result.candidate,
+        "who": who(),
+        "reason": reason,
+        "entry": result.entry,
+        "hash": result.hash,
+        "refused_by": [finding.gate for finding in result.findings if finding.refused],
+    }

@@ -1,0 +1,128 @@
+"""`velodrome rollback`: a former champion again, once it is known to load still."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.promotion.registry_access import opened
+from infra.errors import Refused, WrongInput
+from infra.home import Home
+from infra.registry.artifacts import fetch_version
+from infra.registry.chain import Chain
+from infra.registry.contents import objection
+from infra.registry.interpreter import Unusable, use
+from infra.registry.moves import Mover, line_of_champions
+from infra.registry.store import Version
+from trainers.errors import TrainerError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """Where the champion points now. `checked`: what was seen of the version before."""
+
+    model: str
+    version: int
+    former: int | None
+    checked: str
+    entry: int
+    hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def rollback(
+    model: str,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    registry: str | None = None,
+    home: Home | None = None,
+) -> Rollback:
+    """Points the champion at a former one again.
+
+    Also settles an alias that somebody moved by hand.
+
+    Args:
+        to: which former champion; by default the one before the present one.
+        reason: kept in the history.
+        registry: the registry's address; by default `MLFLOW_TRACKING_URI` or the embedded store.
+
+    Raises:
+        WrongInput: no such model, or no former champion of that number.
+        Refused: the former champion does not load any more.
+        Overtaken: somebody else moved the champion meanwhile.
+        Unavailable: the registry does not answer.
+    """
+    mover = opened(model, home or Home.here(), registry)
+    chain = mover.settle(foreign=True)
+    alias = mover.registry.at(model, "champion")
+    number = _wanted(model, chain, alias, to)
+    version = mover.registry.version(model, number)
+    if version is None:
+        raise Refused("a former champion must be in the registry", f"{model}/{number} was deleted")
+    checked = _loads(mover, version)
+    entry = mover.move(
+        chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256
+    )
+    return Rollback(
+        model=model, version=number, former=alias, checked=checked, entry=entry.number, hash=entry.hash
+    )
+
+
+def _wanted(model: str, chain: Chain, alias: int | None, to: int | None) -> int:
+    line = line_of_champions(chain)
+    before = [
+        number for number in (line[:-1] if alias == (line[-1] if line else None) else line) if number != alias
+    ]
+    ever = {entry.target for entry in chain.entries if entry.moves and entry.target is not None}
+    if to is None:
+        if not before:
+            raise WrongInput(
+                "a rollback needs a former champion", f"none of {model}", f"see `velodrome history {model}`"
+            )
+        return before[-1]
+    if to not in ever:
+        known = ", ".join(map(str, sorted(ever))) if ever else "there are none"
+        do = f"former champions: {known}; `velodrome promote models:/{model}/{to}` judges another version"
+        raise WrongInput("a rollback must go to a former champion", f"version {to}", do)
+    if to == alias:
+        raise WrongInput(
+            "a rollback must go to another version", f"{to} is the champion", "name another with --to"
+        )
+    return to
+
+
+def _loads(mover: Mover, version: Version) -> str:
+    """Refuses a version whose files have changed or that does not load any more."""
+    must = f"{version.label} must load as it did"
+    with tempfile.TemporaryDirectory(prefix="velodrome-rollback-") as aside:
+        files = fetch_version(mover.registry, version, Path(aside))
+        if (why := objection(files.folder)) != "":
+            raise Refused(must, why, "name another former champion with --to")
+        try:
+            if files.bundle is not None:
+                from trainers.bundle.bundle import load_bundle
+
+                predictor = load_bundle(files.bundle, manifest_sha256=version.manifest_sha256)
+                predictor.predict(predictor.example)
+                return "its hashes match, and it predicts its example"
+            use(files.folder, _example(files.folder))
+            return "it predicts its example in a new interpreter"
+        except (TrainerError, Unusable) as error:
+            raise Refused(must, str(error), "name another former champion with --to") from error
+
+
+def _example(folder: Path) -> Any:
+    from mlflow.models import Model
+
+    example = Model.load(str(folder)).load_input_example(str(folder))
+    if example is None:
+        raise Unusable("no input example to try it on")
+    import pandas as pd
+
+    return example if isinstance(example, pd.DataFrame) else pd.DataFrame(example)

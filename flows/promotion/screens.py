@@ -1,0 +1,176 @@
+"""Promotions, histories and policies as people see them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.sweeps.trial_screens import times
+from flows.terminal.formatting import MISSING, clock, number, printable
+from flows.terminal.tables import Column, fitted
+
+if TYPE_CHECKING:
+    from flows.promotion.gates.findings import Finding
+    from flows.promotion.history import History
+    from flows.promotion.judging.outcome import Promotion
+    from flows.promotion.policy import ModelPolicy
+    from infra.registry.chain import Entry
+
+GROUPED = {"class": "classes", "slice": "slices"}
+STYLES = {"passed": "green", "refused": "red", "not applicable": "dim", "not tried": "dim"}
+POLICIES = {
+    "chain": "the model's policy",
+    "sweep file": "the gates of the sweep's file, which become the model's policy",
+    "defaults": "the defaults, for the model has no policy",
+}
+
+
+def print_promotion(console: Console, result: Promotion) -> None:
+    """The table of gates, and what became of it."""
+    if result.outcome == "already":
+        console.print(
+            Text(f"{result.candidate} is the champion of {result.model} already: version {result.version}")
+        )
+        return
+    console.print(
+        Text.assemble((result.candidate, "bold"), f", by {POLICIES[result.policy]}"), soft_wrap=True
+    )
+    if result.data:
+        console.print(Text(f"  {_read(result)}", style="dim"), soft_wrap=True)
+    console.print(Text(""))
+    console.print(_table(result.findings, console.width))
+    console.print(_outcome(result), soft_wrap=True)
+
+
+def _read(result: Promotion) -> str:
+    left = f", {result.left_out:,} left out that one model was trained on" if result.left_out else ""
+    which = "the test split of " if result.data["part"] == "test" else ""
+    reads = f"; read {times(result.test_reads)}" if result.test_reads else ""
+    return f"judged on {result.examples:,} examples of {which}{result.data['source']}{left}{reads}"
+
+
+def _shortened(findings: tuple[Finding, ...]) -> list[Finding]:
+    """The findings, those of classes and slices that simply passed in one line each."""
+    shown: list[Finding] = []
+    for kind in (*dict.fromkeys(finding.gate.partition(" ")[0] for finding in findings),):
+        mine = [finding for finding in findings if finding.gate.partition(" ")[0] == kind]
+        plain = [f for f in mine if kind in GROUPED and f.verdict == "passed" and f.needed is None]
+        if len(plain) > 1:
+            closest = max(plain, key=lambda finding: finding.value or 0.0)
+            found = f"{len(plain)} {GROUPED[kind]}; the closest is {closest.gate}: {closest.found}"
+            shown.append(replace(closest, gate=GROUPED[kind], found=found))
+            mine = [finding for finding in mine if finding not in plain]
+        shown += mine
+    return shown
+
+
+def _table(given: tuple[Finding, ...], width: int) -> Any:
+    findings = _shortened(given)
+    columns = [
+        Column(heading="gate", cells=[f.gate for f in findings]),
+        Column(heading="", cells=[Text(f.verdict, style=STYLES[f.verdict]) for f in findings]),
+        Column(heading="limit", cells=[f.limit for f in findings], shrinks=True, gives_way=2),
+        Column(heading="found", cells=[f.found for f in findings], shrinks=True),
+        Column(heading="by how much", cells=[f.by for f in findings], shrinks=True, gives_way=1),
+        Column(
+            heading="examples needed",
+            cells=[MISSING if f.needed is None else f"{f.needed:,}" for f in findings],
+            right=True,
+        ),
+    ]
+    return fitted(columns, width)
+
+
+def _outcome(result: Promotion) -> Text:
+    version = MISSING if result.version is None else f"{result.model}/{result.version}"
+    before = "the first champion" if result.former is None else f"instead of version {result.former}"
+    if result.outcome == "moved":
+        text = f"  {version} is the champion of {result.model} now, {before}"
+    elif result.outcome == "would move":
+        text = f"  it would become the champion of {result.model}, {before}; nothing was registered or moved"
+    else:
+        stays = (
+            "there is no champion" if result.former is None else f"version {result.former} stays the champion"
+        )
+        text = f"  refused: {stays}" + (f"; it is {version}, the challenger" if result.version else "")
+    record = f"   (entry {result.entry}, {result.hash[:16]})" if result.entry and result.hash else ""
+    return Text(text + record, style=STYLES["refused" if result.refused else "passed"])
+
+
+def print_history(console: Console, result: History) -> None:
+    """One line an entry, oldest first."""
+    entries = result.entries
+    columns = [
+        Column(heading="entry", cells=[str(entry.number) for entry in entries], right=True),
+        Column(heading="when", cells=[clock(entry.at) for entry in entries]),
+        Column(heading="who", cells=[entry.who for entry in entries], shrinks=True, gives_way=1),
+        Column(heading="what", cells=[_what(entry, result) for entry in entries]),
+        Column(heading="by", cells=[_by(entry, result) for entry in entries], shrinks=True, gives_way=2),
+        Column(heading="reason", cells=[entry.reason for entry in entries], shrinks=True),
+        Column(heading="hash", cells=[entry.hash[:16] for entry in entries], gives_way=3),
+    ]
+    if entries:
+        console.print(fitted(columns, console.width))
+    at = "no champion" if result.champion is None else f"the champion is version {result.champion}"
+    console.print(Text(f"  {result.model}: {at}"), soft_wrap=True)
+    if result.state != "settled":
+        console.print(Text(f"  {_state(result)}", style="red"), soft_wrap=True)
+    if result.verified:
+        holds = "1 entry holds" if len(entries) == 1 else f"{len(entries)} entries hold together"
+        console.print(Text(f"  {holds}; anchor {result.last_hash}", style="green"), soft_wrap=True)
+
+
+def _what(entry: Entry, result: History) -> str:
+    before, after = (MISSING if at is None else str(at) for at in (entry.source, entry.target))
+    unfinished = " (cut off)" if entry.moves and entry.number not in result.applied else ""
+    if entry.moves or entry.kind == "foreign":
+        return f"{entry.kind} {before} → {after}{unfinished}"
+    return entry.kind if entry.target is None else f"{entry.kind} of {after}"
+
+
+def _by(entry: Entry, result: History) -> str:
+    """What decided: the comparison, or the gates that refused."""
+    document = result.contents.get(entry.content or "")
+    if not isinstance(document, dict) or "findings" not in document:
+        return ""
+    refused = [f["gate"] for f in document["findings"] if f["verdict"] == "refused"]
+    if refused:
+        return printable(", ".join(refused))
+    found = {f["gate"]: f["found"] for f in document["findings"] if f["verdict"] == "passed"}
+    return printable(f"{found.get('better') or found.get('guess', '')}")
+
+
+def _state(result: History) -> str:
+    return {
+        "cut-off": "the last move was cut off; the next command about this model finishes it",
+        "foreign": "somebody moved the champion by hand: `velodrome adopt` accepts it, `rollback` undoes it",
+        "unknown": "the champion was set by hand before there was a history: `velodrome adopt` accepts it",
+    }[result.state]
+
+
+def print_policy(console: Console, result: ModelPolicy) -> None:
+    """Every key, as a policy's file has it."""
+    if result.source == "defaults":
+        console.print(Text(f"{result.model} has no policy; these defaults hold"), soft_wrap=True)
+    else:
+        assert result.at is not None
+        console.print(
+            Text(f"the policy of {result.model}, set by {result.who} on {clock(result.at)}"), soft_wrap=True
+        )
+    for line in _lines(result.policy):
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    return [f"{key}: {_value(value)}" for key, value in document.items() if value not in ({}, [], None)]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_value(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_value(entry) for entry in value) + "]"
+    return number(value)

@@ -1,0 +1,82 @@
+"""`velodrome report`: gathers, draws, writes one file, and keeps it with the sweep's run in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flows.export.atomic_file import write_whole
+from flows.report.material import gather
+from flows.report.page import page_of
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.names import shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """A written report.
+
+    Attributes:
+        path: the file, absolute.
+        run_id: MLflow's run that keeps a copy as `report.html`; None where none does.
+        note: why not; empty where one does.
+    """
+
+    sweep: str
+    path: str
+    size_bytes: int
+    run_id: str | None
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "sweep": self.sweep, "path": self.path, "size_bytes": self.size_bytes,
+            "mlflow_run_id": self.run_id, "note": self.note or None,
+        }  # fmt: skip
+
+
+def report(
+    name: str,
+    *,
+    out: Path | str | None = None,
+    latency: bool = True,
+    home: Home | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Report:
+    """Writes one page on a sweep that needs nothing but a browser.
+
+    Args:
+        name: the sweep's name or its file.
+        out: the file; by default `NAME-report.html` in the current folder. What is there is replaced.
+        latency: as `compare` takes it.
+        say: gets a line when something takes time.
+
+    Raises:
+        WrongInput: no such sweep, or no such folder.
+        StorageUnavailable: the file can't be written.
+    """
+    place = home or Home.here()
+    path = _checked(out) if out is not None else None
+    material = gather(name, place, latency=latency, say=say)
+    sweep = material.sweep
+    path = path or Path(f"{sweep.label}-report.html").absolute()
+    content = page_of(material).encode()
+    write_whole(path, content, "report")
+    from infra.tracking.attachments import attach
+
+    kept = attach(sweep, place, content, "report.html")
+    return Report(
+        sweep=sweep.label, path=str(path), size_bytes=len(content), run_id=kept.run_id, note=kept.trouble
+    )
+
+
+def _checked(out: Path | str) -> Path:
+    text = str(out)
+    path = Path(text).expanduser().absolute() if "\0" not in text else Path("\ufffd")
+    if "\0" in text or not path.parent.is_dir() or path.is_dir():
+        raise WrongInput("--out must be a file in a folder that exists", shown(text), "--out digits.html")
+    return path

@@ -1,0 +1,1 @@
+"""`velodrome reproduce`: a recorded run again."""

@@ -1,0 +1,160 @@
+"""A run that was recorded: found by its id in MLflow or by its number, and what it was trained with."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from flows.config.lookup import find, open_ledger
+from flows.sweeps.show import pick
+from flows.sweeps.status import run_ids
+from infra.errors import WrongInput
+from infra.home import Home, tracking_uri
+from infra.ledger import views
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.store import Ledger
+from infra.tracking.client import TrackingTrouble, connect, embedded_path
+from infra.tracking.mapping import KEY, sweep_identity, trial_key
+from trainers.registry import source_hash
+
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+
+Found = tuple[Ledger, SweepRow, TrialRow]
+
+
+def recorded_run(run: str, trial: int | None, family: str | None, home: Home) -> Found:
+    """The run, its sweep, and the open ledger that holds them.
+
+    Args:
+        run: MLflow's run id of a trial or a confirmation; or a sweep's name or file, with `trial`.
+
+    Raises:
+        WrongInput: there is no such run, or it can't be known which.
+    """
+    if trial is not None:
+        ledger, row = find(run, home)
+        try:
+            return ledger, row, pick(ledger, row, trial, family)
+        except BaseException:
+            ledger.close()
+            raise
+    if not _RUN_ID.fullmatch(run):
+        raise WrongInput(
+            "a run must be given by its id in MLflow, or by a sweep's name and --trial N",
+            repr(run),
+            f"velodrome reproduce {run} --trial 0",
+        )
+    opened = open_ledger(home)
+    if opened is None:
+        raise _not_there(run)
+    try:
+        return opened, *_by_id(opened, run, home)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _not_there(run: str) -> WrongInput:
+    return WrongInput(
+        "a run of that id must be in this home's ledger", run, "name its sweep instead: NAME --trial N"
+    )
+
+
+def _by_id(ledger: Ledger, run: str, home: Home) -> tuple[SweepRow, TrialRow]:
+    rows = views.sweeps(ledger)
+    for row in rows:  # what this home has sent needs no tracking store that answers
+        for key, known in run_ids(home, row).items():
+            if known == run:
+                return _by_key(ledger, row, run, key)
+    key = next(filter(None, (_key_in(uri, run) for uri in _stores(rows, home))), "")
+    for row in rows:
+        if key.startswith(f"{sweep_identity(row)}/"):
+            return _by_key(ledger, row, run, key)
+    raise _not_there(run)
+
+
+def _stores(rows: Sequence[SweepRow], home: Home) -> list[str]:
+    """The tracking stores of the sweeps that are there; a variable that is not set hides only its own."""
+    found = {}
+    for row in rows:
+        with suppress(WrongInput):
+            uri = tracking_uri(home, row.spec)
+            path = embedded_path(uri)
+            if path is None or path.exists():
+                found[uri] = True
+    return list(found)
+
+
+def _by_key(ledger: Ledger, row: SweepRow, run: str, key: str) -> tuple[SweepRow, TrialRow]:
+    for trial in views.trials(ledger, row.id, role=None):
+        if trial_key(sweep_identity(row), *trial.key) == key:
+            return row, trial
+    raise WrongInput("the run must be one trial's", f"{run} of the sweep {row.label}", "give a child's id")
+
+
+def _key_in(uri: str, run: str) -> str:
+    try:
+        found = connect(uri).call("get_run", run)
+    except TrackingTrouble:
+        return ""
+    return str(found.data.tags.get(KEY) or "")
+
+
+def make_code_importable(row: SweepRow) -> None:
+    """Puts the folder of people's own code, as recorded, first on the import path.
+
+    Raises:
+        WrongInput: the folder is not there any more.
+    """
+    root = row.facts.get("own_code")
+    if root is None:
+        return
+    if not Path(root).is_dir():
+        raise WrongInput(
+            f"the code of {row.label}'s families must be where it was", f"no folder {root}", "bring it back"
+        )
+    if root not in sys.path:
+        sys.path.insert(0, root)
+
+
+def refuse_other_code(row: SweepRow, families: Sequence[str]) -> None:
+    """Refuses families whose source is not what the sweep's trials were made with.
+
+    Raises:
+        WrongInput: names them; or the code can't be imported.
+    """
+    make_code_importable(row)
+    specs = [row.spec.family(name) for name in families]
+    changed = [f.name for f in specs if f.source_hash and f.source_hash != source_hash(f.reference)]
+    if changed:
+        commit = (row.facts.get("git") or {}).get("commit")
+        raise WrongInput(
+            f"the code of {row.label}'s families must be what its trials were made with",
+            f"another source of {', '.join(sorted(changed))}",
+            f"bring the code back{f' (the sweep began at commit {commit[:12]})' if commit else ''}, or carry "
+            f"the sweep on with --accept-code-change, which is recorded",
+        )
+
+
+def data_now(row: SweepRow, home: Home) -> Any:
+    """The data set as it is now; None where own code reads its own.
+
+    Raises:
+        WrongInput: it is not what the sweep began with, or can't be read.
+    """
+    if row.fingerprint == "none":
+        return None
+    from trainers.data.open import open_dataset
+
+    found = open_dataset(row.spec.data, base=Path(row.facts.get("base", ".")), cache=home.cache)
+    if found.fingerprint != row.fingerprint:
+        raise WrongInput(
+            f"the data of {row.label} must be what its trials were made with",
+            f"fingerprint {found.fingerprint[:12]} instead of {row.fingerprint[:12]}",
+            f"bring the former content of {row.spec.data.get('source')} back",
+        )
+    return found

@@ -1,0 +1,253 @@
+"""`velodrome reproduce`: trains a recorded run again, without Ray, and says whether it came out the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from flows.reproduction.recorded_run import data_now, recorded_run, refuse_other_code
+from flows.reproduction.result import (
+    TOLERANCE,
+    Circumstance,
+    Reproduction,
+    deviating,
+    judged_by,
+    kept_pairs,
+    pairs,
+    verdict_on,
+)
+from flows.sweeps.preparation import git_facts
+from infra.coordinator.messages import Assignment, Ended
+from infra.errors import Refused, WrongInput
+from infra.home import Home, storage_root
+from infra.ledger import views
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.store import Ledger
+from infra.spec import Resources, SweepSpec
+from trainers.code.versions import installed_versions
+
+if TYPE_CHECKING:
+    import torch
+
+
+def reproduce(
+    run: str,
+    *,
+    trial: int | None = None,
+    family: str | None = None,
+    tolerance: float = TOLERANCE,
+    home: Home | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Reproduction:
+    """Trains a recorded run again in this process and compares every number.
+
+    Args:
+        run: MLflow's run id of a trial or a confirmation; or a sweep's name or file, with `trial`.
+        trial: a trial's number within its family.
+        family: needed where the sweep has several families with a trial of that number.
+        tolerance: the largest relative difference of the judged values that still counts as reproduced.
+        say: takes a line an epoch.
+
+    Raises:
+        WrongInput: no such run, one that can't be trained again here, or its data or code are not what
+            they were.
+        Refused: the training failed this time.
+    """
+    if not 0 <= tolerance < 1:
+        raise WrongInput("--tolerance must be from 0 to below 1", f"{tolerance:g}")
+    place = home or Home.here()
+    ledger, row, found = recorded_run(run, trial, family, place)
+    try:
+        lane = _lane_of(ledger, row, found)
+        _check(row, found, lane)
+        refuse_other_code(row, [found.family])
+        data_now(row, place)
+        told = views.trial_events(ledger, row.id, found, "reported")
+        recorded = {event.payload["epoch"]: event.payload["metrics"] for event in told}
+    finally:
+        ledger.close()
+    with TemporaryDirectory(prefix="velodrome-reproduce-") as aside:
+        hooks = _Notes(last=_last_report(row, found), recorded=recorded, goal=_goals(row)[0], say=say)
+        ended = _trained(row, found, lane, place, Path(aside), hooks)
+        weights = _same_weights(storage_root(place, row.spec), found, Path(aside), ended)
+    return _compared(row, found, lane, tolerance, hooks, ended, weights)
+
+
+def _lane_of(ledger: Ledger, row: SweepRow, trial: TrialRow) -> Mapping[str, Any]:
+    """What the lane of the last attempt had: `workers`, `cpus`, `gpus`."""
+    known = views.attempts(ledger, row.id, trial.family, trial.number)
+    mine = [attempt.lane_facts for attempt in known if attempt.role == trial.role]
+    return mine[-1] if mine else {}
+
+
+def _check(row: SweepRow, trial: TrialRow, lane: Mapping[str, Any]) -> None:
+    what = f"{row.label}, {trial.family} #{trial.number}"
+    if trial.state not in {"complete", "pruned"}:
+        raise WrongInput(
+            "a run must be complete or pruned to be reproduced",
+            f"{what} is {trial.state}",
+            f"`velodrome show {row.label} --trial {trial.number}` tells more",
+        )
+    workers = int(lane.get("workers", 1))
+    if workers > 1:
+        raise WrongInput(
+            "a run must have been trained by one worker to be reproduced in one process",
+            f"{what} was trained by {workers} together, which sum in another order",
+            "`velodrome sweep FILE --new` with the same file and seed trains it on such lanes again",
+        )
+
+
+def _last_report(row: SweepRow, trial: TrialRow) -> int | None:
+    """Where to stop: a pruned run where the pruner did, one that a clock ended where the clock did."""
+    by_clock = row.spec.family(trial.family).budget.trial_minutes is not None
+    return trial.epochs if trial.state == "pruned" or by_clock else None
+
+
+def _goals(row: SweepRow) -> list[str]:
+    return [goal.metric for goal in row.spec.objectives]
+
+
+@dataclass(slots=True, kw_only=True)
+class _Notes:
+    """Hooks that write down every report, and stop where the recorded run stopped."""
+
+    last: int | None
+    recorded: Mapping[int, Mapping[str, float]]
+    goal: str
+    say: Callable[[str], None]
+    reports: dict[int, dict[str, float]] = field(default_factory=dict)
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        self.reports[epoch] = dict(metrics)
+        before = self.recorded.get(epoch, {}).get(self.goal)
+        self.say(f"epoch {epoch}: {self.goal} {metrics.get(self.goal)} (recorded {before})")
+        return self.last is None or epoch < self.last
+
+    def alive(self, step: int) -> None:
+        return
+
+    def stopping(self) -> bool:
+        return False
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        return
+
+    def load(self) -> None:
+        return None
+
+
+def _trained(
+    row: SweepRow, trial: TrialRow, lane: Mapping[str, Any], home: Home, aside: Path, hooks: _Notes
+) -> Ended:
+    from infra.lanes.attempt import AttemptRunner
+    from infra.lanes.settings import LaneSettings
+    from trainers.job import Ranks
+
+    own_code = row.facts.get("own_code")
+    settings = LaneSettings(
+        run="reproduce", shape="", resources=Resources(cpus=float(lane.get("cpus", 1.0))),
+        spec=_without_clocks(row.spec, trial).to_json(), base=row.facts.get("base", "."), storage=str(aside),
+        cache=str(home.cache), logs=str(home.logs), sys_path=(own_code,) if own_code else (),
+        fingerprint="" if row.fingerprint == "none" else row.fingerprint,
+    )  # fmt: skip
+    assignment = Assignment(
+        attempt="reproduce", role=trial.role, family=trial.family, number=trial.number, ordinal=1,
+        params=trial.params, seed=trial.seed, keep=trial.model is not None,
+        read_test=False,  # of a confirmation too: its weights tell, and the test part is not read again
+    )  # fmt: skip
+    ended = AttemptRunner(settings, device=_device(lane), ranks=Ranks()).run(assignment, hooks)
+    if ended.outcome == "failed":
+        raise Refused(
+            "the run must train to its end again",
+            f"{ended.reason}: {ended.detail.strip().splitlines()[0] if ended.detail.strip() else ''}",
+            f"`velodrome show {row.label} --trial {trial.number}` tells how it went before",
+        )
+    return ended
+
+
+def _without_clocks(spec: SweepSpec, trial: TrialRow) -> SweepSpec:
+    """The specification without what ends a trial by the clock: this machine may be slower."""
+    families = tuple(
+        replace(family, budget=replace(family.budget, trial_minutes=None))
+        if family.name == trial.family
+        else family
+        for family in spec.families
+    )
+    return replace(spec, families=families)
+
+
+def _device(lane: Mapping[str, Any]) -> str:
+    if not lane.get("gpus"):
+        return "cpu"
+    import torch
+
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _same_weights(storage: Path, trial: TrialRow, aside: Path, ended: Ended) -> bool | None:
+    """Whether the kept model's weights are the same to the bit; None where there is no model to compare."""
+    if trial.model is None or ended.model is None or not (storage / trial.model).is_dir():
+        return None
+    import torch
+
+    from trainers.bundle.bundle import read_bundle
+
+    before, after = read_bundle(storage / trial.model).weights, read_bundle(aside / ended.model).weights
+    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+def _compared(
+    row: SweepRow,
+    trial: TrialRow,
+    lane: Mapping[str, Any],
+    tolerance: float,
+    hooks: _Notes,
+    ended: Ended,
+    weights: bool | None,
+) -> Reproduction:
+    known = {name: value for name, value in trial.metrics.items() if not name.startswith("test/")}
+    kept = kept_pairs(known, ended.metrics or hooks.reports.get(trial.epoch, {}))
+    every = [*pairs(hooks.recorded, hooks.reports), *kept]
+    deviations, judged = deviating(every), list(judged_by(kept, _goals(row)))
+    return Reproduction(
+        sweep=row.label,
+        family=trial.family,
+        number=trial.number,
+        role=trial.role,
+        seed=trial.seed,
+        params=trial.params,
+        epochs=len(hooks.reports),
+        verdict=verdict_on(deviations, judged, weights, tolerance),
+        tolerance=tolerance,
+        judged=tuple(judged),
+        compared=len(every),
+        deviations=tuple(deviations),
+        weights=weights,
+        circumstances=tuple(_circumstances(row, trial.family, lane)),
+    )
+
+
+def _circumstances(row: SweepRow, family: str, lane: Mapping[str, Any]) -> list[Circumstance]:
+    before: dict[str, str] = dict(row.facts.get("versions") or {})
+    after = installed_versions([name for name in before if name != "python"])
+    git = row.facts.get("git") or {}
+    if git.get("commit"):
+        now = git_facts(Path(row.facts.get("base", ".")))
+        before["commit"] = _commit(git)
+        after["commit"] = _commit(now)
+    if family in row.facts.get("code_changed", ()):
+        before["code"], after["code"] = "maybe from before a change that was accepted", "from after it"
+    before["device"] = "cuda" if lane.get("gpus") else "cpu"
+    after["device"] = _device(lane).partition(":")[0]
+    return [
+        Circumstance(name=name, recorded=value, found=after.get(name, "none"))
+        for name, value in sorted(before.items())
+        if after.get(name) != value
+    ]
+
+
+def _commit(git: Mapping[str, Any]) -> str:
+    return f"{git.get('commit') or 'none'}{' with changes' if git.get('dirty') else ''}"

@@ -1,0 +1,67 @@
+"""Reproductions and exports as people see them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from flows.terminal.formatting import number, size
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from flows.export.export import Export
+    from flows.reproduction.result import Deviation, Reproduction
+
+SHOWN = 8
+_SAID = {
+    "identical": ("came out identical, to the bit", "green"),
+    "within-tolerance": ("came out within the tolerance", "yellow"),
+    "different": ("came out otherwise", "red"),
+}
+
+
+def print_reproduction(console: Console, result: Reproduction) -> None:
+    """The verdict, what it was judged by, the largest deviations, and what is not as it was."""
+    words, style = _SAID[result.verdict]
+    kind = "" if result.role == "search" else f"{result.role} "
+    name = f"{result.sweep}, {kind}{result.family} #{result.number}"
+    console.print(Text.assemble(f"  {name} ", (words, f"bold {style}")))
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for entry in result.judged:
+        grid.add_row(f"  {entry.metric}", _told(entry))
+    same = result.compared - len(result.deviations)
+    grid.add_row("  numbers", f"{same} of {result.compared} the same to the bit, over {result.epochs} epochs")
+    if result.weights is not None:
+        grid.add_row("  weights", "the same to the bit" if result.weights else "not the same")
+    for entry in result.deviations[:SHOWN]:
+        grid.add_row(f"  {entry.metric}", f"{_told(entry)}{f', epoch {entry.epoch}' if entry.epoch else ''}")
+    for one in result.circumstances:
+        grid.add_row(f"  {one.name}", f"was {one.recorded}, is {one.found}")
+    console.print(grid)
+    if result.verdict != "identical" and not result.circumstances:
+        console.print(Text("  nothing recorded is otherwise: a thread count, a processor or a clock may be"))
+
+
+def _told(entry: Deviation) -> str:
+    if entry.recorded is None or entry.found is None:
+        missing = "not recorded" if entry.recorded is None else "did not come out"
+        return f"{missing} ({number(entry.found if entry.recorded is None else entry.recorded, 6)})"
+    if entry.recorded == entry.found:
+        return number(entry.found, 6)
+    share = "" if math.isinf(entry.relative) else f", {number(100 * entry.relative, 2)} % apart"
+    return f"{number(entry.recorded, 6)} recorded, {number(entry.found, 6)} now{share}"
+
+
+def print_export(console: Console, result: Export) -> None:
+    """The archive, what is in it, and the commands that use it."""
+    console.print(Text.assemble("  ", (str(result.path), "bold"), f"  {size(result.size_bytes)}"))
+    for entry in result.files:
+        console.print(Text.assemble(f"  {entry.name}  ", (size(entry.size_bytes), "dim")))
+    for line in result.commands:
+        console.print(Text(f"  $ {line}"), soft_wrap=True)

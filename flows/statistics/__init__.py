@@ -1,0 +1,27 @@
+"""What the numbers of several models, or of one model on several seeds, allow to be said.
+
+Pure functions of scores: no files, no ledger. A *score* is one example's share in a metric that is a mean
+over examples (right or wrong, minus the squared error, the log likelihood), the higher the better. Two models
+are compared on the same examples in the same order, so every test of two is a paired one.
+"""
+
+from flows.statistics.accuracies import mcnemar
+from flows.statistics.bootstrap import interval_over_seeds, paired_bootstrap, two_level_bootstrap
+from flows.statistics.power import examples_needed
+from flows.statistics.ranking import Standing, holm, indistinguishable, p_of_difference, tied_with_first
+from flows.statistics.verdicts import Interval, PairedComparison
+
+__all__ = [
+    "Interval",
+    "PairedComparison",
+    "Standing",
+    "examples_needed",
+    "holm",
+    "indistinguishable",
+    "interval_over_seeds",
+    "mcnemar",
+    "p_of_difference",
+    "paired_bootstrap",
+    "tied_with_first",
+    "two_level_bootstrap",
+]

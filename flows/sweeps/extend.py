@@ -1,0 +1,57 @@
+"""`velodrome extend`: more trials for a sweep, whether it runs or has ended."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.config.lookup import find
+from flows.sweeps.growth import grow, growth
+from flows.sweeps.ownership import asked_driver, taken
+from infra.home import Home
+from infra.ledger import views
+from infra.ledger.store import Batch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extended:
+    """What was asked for. `planned`: trials of each family in all. `asked_driver`: a running driver took it
+    up; else the sweep was carried on by this call."""
+
+    sweep: str
+    planned: dict[str, int]
+    asked_driver: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def extend(name: str, *, trials: int, family: str | None = None, home: Home | None = None) -> Extended:
+    """So many more trials for each family of a sweep, or for one; a sweep that nobody runs is carried on.
+
+    Raises:
+        WrongInput: no such sweep or family, or less than one trial.
+        OwnedElsewhere: the driver did not answer.
+    """
+    place = home or Home.here()
+    ledger, row = find(name, place)
+    try:
+        grown = grow(row.spec, trials=trials, family=family)
+        planned = {entry.name: entry.trials for entry in grown.families}
+        if asked_driver(ledger, row, "extend", {"trials": trials, "family": family}):
+            return Extended(sweep=row.label, planned=planned, asked_driver=True)
+        with taken(ledger, row) as commit:
+            fresh = views.sweep_by_id(ledger, row.id)
+            grown = grow(fresh.spec, trials=trials, family=family)
+            batch = Batch(sweep={"spec": grown, "updated_at": time.time()})
+            batch.event("grown", time.time(), {"families": dict(growth(fresh.spec, grown))})
+            commit(batch)
+    finally:
+        ledger.close()
+    from flows.sweeps.sweep import carry_on
+
+    carry_on(row.label, home=place)
+    planned = {entry.name: entry.trials for entry in grown.families}
+    return Extended(sweep=row.label, planned=planned, asked_driver=False)

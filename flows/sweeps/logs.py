@@ -1,0 +1,187 @@
+"""`velodrome logs`: what a sweep's driver and its trials printed, to the end or as it grows."""
+
+from __future__ import annotations
+
+import codecs
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flows.config.lookup import find
+from flows.sweeps.status import honest_state
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.ledger import views
+from infra.ledger.rows import SweepRow
+from infra.ledger.store import Ledger
+from infra.storage.paths import log_name
+
+DRIVER = "driver.log"
+POLL_S = 0.5
+CHUNK_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogFile:
+    """One file of text: the driver's, or one attempt's."""
+
+    path: Path
+    family: str | None = None
+    number: int | None = None
+    attempt: int | None = None
+
+    def title(self) -> str:
+        """What it is, for people."""
+        if self.family is None:
+            return "driver"
+        return f"{self.family} trial {self.number}, attempt {self.attempt}"
+
+    def pieces(self, start: int = 0) -> Iterator[str]:
+        """The text from a byte on; bytes that are not UTF-8 are shown as replacement characters."""
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while chunk := file.read(CHUNK_BYTES):
+                yield decoder.decode(chunk)
+        yield decoder.decode(b"", final=True)
+
+    def text(self) -> str:
+        """All of it."""
+        return "".join(self.pieces())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logs:
+    """The files that were asked for, those that exist."""
+
+    sweep: str
+    files: tuple[LogFile, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Each file with its text."""
+        return {
+            "sweep": self.sweep,
+            "files": [
+                {
+                    "path": str(file.path),
+                    "family": file.family,
+                    "number": file.number,
+                    "attempt": file.attempt,
+                    "text": file.text(),
+                }
+                for file in self.files
+            ],
+        }
+
+
+def logs(name: str, *, trial: int | None = None, family: str | None = None, home: Home | None = None) -> Logs:
+    """What was printed so far: by the driver, or by one trial's attempts.
+
+    Args:
+        trial: a trial's number; without `family` those of all families with that number.
+
+    Raises:
+        WrongInput: no such sweep or trial, or what the trial printed is not here.
+    """
+    place = home or Home.here()
+    ledger, row = find(name, place)
+    try:
+        files = present_files(ledger, row, place, trial, family)
+    finally:
+        ledger.close()
+    if not files and trial is not None:
+        raise WrongInput(
+            "a log must be there to be read",
+            f"none of {row.label} trial {trial} in {place.logs / row.label}",
+            "logs are kept on the machine that ran the driver, until `velodrome remove`",
+        )
+    return Logs(sweep=row.label, files=files)
+
+
+def follow(
+    name: str,
+    *,
+    trial: int | None = None,
+    family: str | None = None,
+    home: Home | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[tuple[LogFile, str]]:
+    """Pieces of text as they are written, until nobody runs the sweep any more. Ctrl-C ends it earlier.
+
+    Files of attempts that begin meanwhile are followed too.
+    """
+    place = home or Home.here()
+    ledger, row = find(name, place)
+    followed: dict[Path, _Follower] = {}
+    try:
+        while True:
+            living = _runs(ledger, row)  # asked before reading, so that the last words are read too
+            for file in present_files(ledger, row, place, trial, family):
+                for piece in _unread(file.path, followed):
+                    yield file, piece
+            if not living:
+                return
+            sleep(POLL_S)
+    finally:
+        ledger.close()
+
+
+def present_files(
+    ledger: Ledger, row: SweepRow, home: Home, trial: int | None, family: str | None
+) -> tuple[LogFile, ...]:
+    """The log files that exist, in the order in which attempts started.
+
+    Raises:
+        WrongInput: the sweep has no such family or trial.
+    """
+    folder = home.logs / row.label
+    if trial is None:
+        return tuple(file for file in (LogFile(path=folder / DRIVER),) if file.path.exists())
+    numbers = {
+        (entry.family, entry.number)
+        for entry in views.trials(ledger, row.id)
+        if entry.number == trial and family in (None, entry.family)
+    }
+    if not numbers:
+        raise WrongInput(
+            f"a trial of that number must be in {row.label}",
+            f"{trial}{'' if family is None else f' of {family!r}'}",
+            f"`velodrome status {row.label}` lists its trials",
+        )
+    candidates = [
+        LogFile(
+            path=folder / log_name(attempt.family, attempt.role, attempt.number, attempt.ordinal),
+            family=attempt.family,
+            number=attempt.number,
+            attempt=attempt.ordinal,
+        )
+        for attempt in views.attempts(ledger, row.id)
+        if (attempt.family, attempt.number) in numbers and attempt.role == "search"
+    ]
+    return tuple(file for file in candidates if file.path.exists())
+
+
+def _runs(ledger: Ledger, row: SweepRow) -> bool:
+    return honest_state(views.sweep_by_id(ledger, row.id), views.owner(ledger, row.id))[0] == "running"
+
+
+def _unread(path: Path, followed: dict[Path, _Follower]) -> Iterator[str]:
+    follower = followed.setdefault(path, _Follower())
+    with path.open("rb") as file:
+        file.seek(follower.read_bytes)
+        while chunk := file.read(CHUNK_BYTES):
+            follower.read_bytes += len(chunk)
+            if text := follower.decoder.decode(chunk):
+                yield text
+
+
+@dataclass(slots=True)
+class _Follower:
+    """How far a file has been read; a character that is written in two pieces waits for its second one."""
+
+    read_bytes: int = 0
+    decoder: codecs.IncrementalDecoder = field(
+        default_factory=lambda: codecs.getincrementaldecoder("utf-8")(errors="replace")
+    )

@@ -1,0 +1,275 @@
+"""`velodrome plan`: tries all that can fail before anything is spent, and says what the sweep will need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.sweeps.preparation import Prepared, prepare
+from flows.sweeps.probing import Probe, probe
+from infra.errors import VelodromeError
+from infra.home import Home, ledger_url, storage_root, tracking_uri
+from infra.secrets import redact
+from infra.spec import FamilySpec, SweepSpec
+
+if TYPE_CHECKING:
+    from infra.coordinator.placement import Node
+
+CHECKPOINT_SIZES = 3  # Adam keeps two numbers for each weight
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilyPlan:
+    """What one family will take.
+
+    Attributes:
+        trial_seconds: of a trial that nothing stops early, at the pace of the batches that were tried.
+        lane: what one lane of it holds, in words.
+    """
+
+    family: str
+    trials: int
+    epochs: int
+    lane: str
+    trial_seconds: float
+    parameters: int | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A sweep that can be run, and what it takes.
+
+    Attributes:
+        lanes: trials at once on the cluster as it is; `gpus_used` of `gpus`.
+        seconds: for all of it if nothing is stopped early; None where it can't be told.
+        disk_bytes: for kept models and checkpoints.
+        done: trials that the ledger has already.
+        data: what was seen of the data, a line each.
+        warnings: what is worth a thought before it runs.
+    """
+
+    sweep: str
+    objectives: tuple[dict[str, str], ...]
+    families: tuple[FamilyPlan, ...]
+    trials: int
+    done: int
+    lanes: int
+    cpus: float
+    gpus: float
+    gpus_used: float
+    seconds: float | None
+    disk_bytes: int
+    data: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def plan(
+    file: Path | str, *, overrides: Sequence[str] = (), address: str | None = None, home: Home | None = None
+) -> Plan:
+    """Checks a sweep file, its data, families (by some real steps), the cluster, the ledger and tracking.
+
+    Args:
+        file: the sweep file.
+        overrides: `search.pruner=none` and the like, over the file's keys.
+        address: an existing Ray cluster; without it what a local one would have.
+
+    Raises:
+        WrongInput: with file, line and key.
+        ClusterUnavailable: it can't be reached, or can't place a lane.
+        LedgerUnavailable: the ledger can't be read.
+    """
+    from flows.sweeps.new import seen_lines
+
+    place = home or Home.here()
+    prepared = prepare(file, overrides, place)
+    warnings = [*_ledger_warnings(prepared, place)]
+    done = _done(prepared.spec, place)
+    nodes = _nodes(address, place)
+    lanes, resources = _placed(prepared.spec, nodes)
+    probes = {family.name: probe(prepared, family, place) for family in prepared.spec.families}
+    warnings += [f"{name}: {found.warning}" for name, found in probes.items() if found.warning]
+    warnings += _tracking_warnings(prepared.spec, place)
+    families = tuple(
+        _family_plan(family, probes[family.name], resources[family.name]) for family in prepared.spec.families
+    )
+    trials = sum(family.trials for family in families)
+    left = max(0, trials - done)
+    work_s = sum(family.trials * family.trial_seconds for family in families)
+    return Plan(
+        sweep=prepared.spec.name,
+        objectives=tuple(
+            {"metric": goal.metric, "direction": goal.direction} for goal in prepared.spec.objectives
+        ),
+        families=families,
+        trials=trials,
+        done=done,
+        lanes=lanes,
+        cpus=sum(node.cpus for node in nodes),
+        gpus=sum(node.gpus for node in nodes),
+        gpus_used=min(
+            sum(node.gpus for node in nodes), lanes * max(r.gpus or 0.0 for r in resources.values())
+        ),
+        seconds=_limited(work_s * left / trials / max(1, lanes), prepared.spec) if trials else None,
+        disk_bytes=_disk_bytes(prepared.spec, probes, lanes),
+        data=tuple(seen_lines(prepared.look)) if prepared.look is not None else (),
+        warnings=tuple(warnings),
+    )
+
+
+def _family_plan(family: FamilySpec, found: Probe, resources: Any) -> FamilyPlan:
+    lane = f"{resources.cpus:g} CPU" + (f", {resources.gpus:g} GPU" if resources.gpus else "")
+    if resources.workers > 1:
+        sharded = ", the weights sharded over them" if resources.sharding == "full" else ""
+        lane = f"{resources.workers} workers of {lane}{sharded}"
+    return FamilyPlan(
+        family=family.name,
+        trials=family.trials,
+        epochs=family.budget.reports,
+        lane=lane,
+        trial_seconds=found.trial_seconds,
+        parameters=found.parameters,
+        size_bytes=found.size_bytes,
+    )
+
+
+def _limited(seconds: float, spec: SweepSpec) -> float:
+    return seconds if spec.minutes is None else min(seconds, spec.minutes * 60.0)
+
+
+def _disk_bytes(spec: SweepSpec, probes: dict[str, Probe], lanes: int) -> int:
+    """Kept models of each family, and a checkpoint with the optimizer's state for each lane and one more."""
+    total = 0
+    for family in spec.families:
+        size = probes[family.name].size_bytes or 0
+        kept = {"best": 1, "all": family.trials}.get(spec.keep_models)
+        if kept is None:
+            kept = int(spec.keep_models.rpartition(" ")[2])
+        total += size * kept
+    largest = max((found.size_bytes or 0 for found in probes.values()), default=0)
+    return total + largest * CHECKPOINT_SIZES * (lanes + 1)
+
+
+# -- what is around ----------------------------------------------------------------------------------------
+
+
+def _nodes(address: str | None, home: Home) -> Sequence[Node]:
+    """The cluster's nodes; without an address this machine, as a local Ray would see it."""
+    if address is not None:
+        from infra.lanes.cluster import connected
+
+        with connected(address, home) as nodes:
+            return list(nodes)
+    return [this_machine()]
+
+
+def this_machine() -> Node:
+    """What a local Ray would have."""
+    import os
+    import socket
+
+    import psutil
+    import torch
+
+    from infra.coordinator.placement import Node
+
+    return Node(
+        name="local",
+        host=socket.gethostname(),
+        cpus=float(len(os.sched_getaffinity(0))),
+        gpus=float(torch.cuda.device_count()),
+        memory_bytes=int(psutil.virtual_memory().available * 0.7),
+    )
+
+
+def _placed(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str, Any]]:
+    """How many lanes there will be, and each family's settled resources.
+
+    Raises:
+        ClusterUnavailable: no lane of a family can be placed.
+    """
+    from infra.coordinator.placement import check_placeable, plan_runs, shape_of, shapes_of
+
+    resources = shapes_of(spec, nodes)
+    for family, needed in resources.items():
+        check_placeable(family, needed, nodes)
+    wanted: dict[str, int] = {}
+    for entry in spec.families:
+        shape = shape_of(resources[entry.name])
+        wanted[shape] = wanted.get(shape, 0) + entry.trials
+    shapes = {shape_of(needed): needed for needed in resources.values()}
+    runs = plan_runs(shapes, wanted, nodes, spec.lanes)
+    return max(1, sum(run.lanes for run in runs)), dict(resources)
+
+
+def _done(spec: SweepSpec, home: Home) -> int:
+    from infra.ledger import views
+
+    ledger = _ledger(spec, home)
+    if ledger is None:
+        return 0
+    try:
+        row = views.find_sweep(ledger, spec.name)
+        return sum(trial.ended for trial in views.trials(ledger, row.id)) if row is not None else 0
+    finally:
+        ledger.close()
+
+
+def _ledger_warnings(prepared: Prepared, home: Home) -> list[str]:
+    """Why `sweep` would refuse to carry on with the sweep that the ledger has."""
+    from flows.sweeps.compatibility import carry
+    from infra.ledger import views
+
+    ledger = _ledger(prepared.spec, home)
+    if ledger is None:
+        return []
+    try:
+        known = views.find_sweep(ledger, prepared.spec.name)
+    finally:
+        ledger.close()
+    if known is None:
+        return []
+    carried = carry(known.spec, prepared.spec)
+    found = list(carried.refused)
+    if known.fingerprint != prepared.fingerprint:
+        found.append("the data changed")
+    found += [f"the source of {name} changed" for name in carried.code_changed]
+    return (
+        [f"{known.label} is in the ledger and differs ({'; '.join(found)}): --new starts the next version"]
+        if found
+        else []
+    )
+
+
+def _ledger(spec: SweepSpec, home: Home) -> Any:
+    from infra.ledger.store import Ledger
+
+    url = ledger_url(home, spec.ledger)
+    path = url.removeprefix("sqlite:///")
+    if path != url and not Path(path).exists():
+        return None
+    return Ledger(url)
+
+
+def _tracking_warnings(spec: SweepSpec, home: Home) -> list[str]:
+    """Tracking that is away stops nothing, but is worth knowing before."""
+    from infra.tracking.client import TrackingTrouble, connect, embedded_path
+
+    try:
+        storage_root(home, spec)
+        uri = tracking_uri(home, spec)
+    except VelodromeError as error:
+        return [str(error)]
+    if embedded_path(uri) is not None:
+        return []
+    try:
+        connect(uri).call("search_experiments", max_results=1)
+    except TrackingTrouble as error:
+        return [f"tracking does not answer at {redact(uri)} ({error}): the sweep would run and send later"]
+    return []

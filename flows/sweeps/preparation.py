@@ -1,0 +1,142 @@
+"""From a sweep file to a sweep that can be run: the file, its data and its families, all checked.
+
+Whatever can be wrong is found here, before a ledger is written or Ray is started.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.config.code_root import code_root
+from flows.config.families import check_with_data
+from flows.config.loading import SweepFile, load_sweep
+from infra.home import Home
+from infra.secrets import redact
+from infra.spec import SweepSpec
+from trainers.code.versions import installed_versions
+from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    from trainers.data.dataset import Dataset
+    from trainers.data_profile import Look
+
+GIT_LIMIT_S = 5.0
+_VERSIONS_OF = ("velodrome", "torch", "ray", "optuna", "mlflow", "numpy")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A checked sweep file.
+
+    Attributes:
+        spec: every key with its value; `version` is 1 until the ledger says otherwise.
+        dataset: decoded; None for `data: none`.
+        look: what a person should know of the data; None for `data: none`.
+        base: the folder that the file's relative paths start from.
+        own_code: the folder that people's own families are imported from; None where there are none.
+    """
+
+    file: SweepFile
+    spec: SweepSpec
+    dataset: Dataset | None
+    look: Look | None
+    base: Path
+    own_code: Path | None
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data; `none` where own code reads its own."""
+        return self.dataset.fingerprint if self.dataset is not None else "none"
+
+
+def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
+    """Reads and checks a sweep file, its data and its families.
+
+    Raises:
+        WrongInput: with file, line and key.
+    """
+    file = load_sweep(path, overrides)
+    file.check()  # what needs no data first: a wrong file is refused before torch or pandas are loaded
+    base = file.folder
+    dataset = _open(file, base, home)
+    default = None
+    if dataset is not None and dataset.task is not None:
+        from trainers.metric_names import USUAL
+
+        default = USUAL[dataset.task]
+    spec = file.resolve(default_metric=default)
+    own = any(":" in family.reference for family in spec.families)
+    if dataset is not None:
+        for family in spec.families:
+            check_with_data(file, family, dataset)
+    look = None
+    if dataset is not None:
+        from trainers.data_profile import look as look_at
+
+        look = look_at(dataset)
+    return Prepared(
+        file=file, spec=spec, dataset=dataset, look=look, base=base, own_code=code_root(file) if own else None
+    )
+
+
+def _open(file: SweepFile, base: Path, home: Home) -> Dataset | None:
+    if file.data.get("source") == "none":
+        return None
+    from trainers.data.open import open_dataset
+
+    try:
+        return open_dataset(file.data, base=base, cache=home.cache)
+    except InputError as error:
+        raise file.blame(error) from error
+
+
+def facts_of(prepared: Prepared) -> dict[str, Any]:
+    """What a ledger keeps of a sweep beside its specification."""
+    facts: dict[str, Any] = {
+        "git": git_facts(prepared.base),
+        "versions": installed_versions(_VERSIONS_OF),
+        "command": redact(shlex.join(["velodrome", *sys.argv[1:]])),
+        **written_in(prepared),
+        "base": str(prepared.base),
+        "own_code": str(prepared.own_code) if prepared.own_code else None,
+    }
+    look = prepared.look
+    if look is not None:
+        facts["data"] = {"rows": look.rows, "parts": dict(look.parts), "kind": look.kind, "task": look.task}
+        if look.guess is not None:
+            facts["trivial"] = dict(look.guess.scores)
+    return facts
+
+
+def written_in(prepared: Prepared) -> dict[str, Any]:
+    """The sweep file as it is now, kept so that an export has what was run."""
+    return {
+        "file": str(prepared.file.path),
+        "file_text": redact(prepared.file.path.read_text(encoding="utf-8")),
+        "overrides": [redact(override.written) for override in prepared.file.written.overrides],
+    }
+
+
+def git_facts(folder: Path) -> Mapping[str, Any]:
+    """Commit and whether files were changed since; empty where the folder is in no repository."""
+
+    def ask(*words: str) -> str | None:
+        try:
+            answer = subprocess.run(
+                ["git", "-C", str(folder), *words],
+                capture_output=True, text=True, timeout=GIT_LIMIT_S, check=True, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return answer.stdout.strip()
+
+    commit = ask("rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"commit": commit, "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}

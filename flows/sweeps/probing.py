@@ -1,0 +1,180 @@
+"""A few real steps of a family on its real data: proof that it can train, and at what pace."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from flows.sweeps.preparation import Prepared
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.spec import FamilySpec, derived_seed
+from trainers.errors import InputError, NotFinite, TrialError
+from trainers.job import FunctionJob, Goal, Job, Length
+from trainers.registry import is_function, load
+
+if TYPE_CHECKING:
+    import torch
+
+STEPS = 12  # the first are slow: memory is had, kernels are chosen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What they told. `warning`: something that need not stop the sweep; may be empty."""
+
+    trial_seconds: float
+    parameters: int | None = None
+    size_bytes: int | None = None
+    warning: str = ""
+
+
+@dataclass(slots=True)
+class _Stopwatch:
+    """Hooks that note when steps were made, and leave nothing behind."""
+
+    steps_at: list[float] = field(default_factory=list)
+    reported_at: float = 0.0
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        self.reported_at = time.monotonic()
+        return True
+
+    def alive(self, step: int) -> None:
+        self.steps_at.append(time.monotonic())
+
+    def stopping(self) -> bool:
+        return False
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        return
+
+    def load(self) -> None:
+        return None
+
+
+def probe(prepared: Prepared, family: FamilySpec, home: Home) -> Probe:
+    """Trains a family for a few steps, evaluates it once, and says what a whole trial would take.
+
+    Raises:
+        WrongInput: it can't train on this data; names the family in the file.
+    """
+    code: Any = load(family.reference)
+    try:
+        if is_function(code):
+            return _probe_function(prepared, family, code)
+        return _probe_family(prepared, family, code(family.options), home)
+    except NotFinite as error:
+        return Probe(
+            trial_seconds=0.0, warning=f"its defaults give {error.found or 'numbers that are not finite'}"
+        )
+    except InputError as error:
+        raise prepared.file.blame(error, ("families", family.reference)) from error
+    except TrialError as error:
+        raise _failed(prepared, family, f"{error.reason}: {error}") from error
+    except (
+        Exception
+    ) as error:  # people's code may raise anything: it is theirs to correct, before a sweep does
+        raise _failed(prepared, family, f"{type(error).__name__}: {error}") from error
+
+
+def _failed(prepared: Prepared, family: FamilySpec, found: str) -> WrongInput:
+    return prepared.file.written.wrong(
+        ("families", family.reference),
+        "train on one batch",
+        " ".join(found.split())[:500],
+        "velodrome.try_out(…) runs it in a shell, with the traceback",
+    )
+
+
+def _probe_family(prepared: Prepared, family: FamilySpec, made: Any, home: Home) -> Probe:
+    from trainers.inputs.encoded_arrays import encoded
+    from trainers.loop.training import train
+
+    params = made.complete(_first_params(family))
+    arrays = encoded(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
+    job = Job(
+        family=made,
+        params=params,
+        seed=derived_seed(prepared.spec.seed, family.name, "plan"),
+        length=Length(steps=STEPS, report_every=STEPS),
+        goals=_goals(prepared),
+        device=_device(family),
+        threads=max(1, int(family.resources.cpus)),
+    )
+    watch = _Stopwatch()
+    began = time.monotonic()
+    outcome = train(job, arrays, watch)
+    parameters = outcome.facts.get("parameters")
+    size = outcome.facts.get("size_bytes")
+    return Probe(
+        trial_seconds=_trial_seconds(family, params, len(arrays.splits["train"]), watch, began),
+        parameters=int(parameters) if parameters is not None else None,
+        size_bytes=int(size) if size is not None else None,
+    )
+
+
+def _probe_function(prepared: Prepared, family: FamilySpec, function: Any) -> Probe:
+    from trainers.functions.run import check_function
+
+    with TemporaryDirectory() as folder:
+        job = FunctionJob(
+            function=function,
+            params=_first_params(family),
+            seed=derived_seed(prepared.spec.seed, family.name, "plan"),
+            length=Length(epochs=2),
+            goals=_goals(prepared),
+            directory=Path(folder),
+            data=prepared.dataset,
+            device=_device(family),
+            threads=max(1, int(family.resources.cpus)),
+        )
+        began = time.monotonic()
+        check_function(job)
+    return Probe(trial_seconds=(time.monotonic() - began) / 2 * family.budget.reports)
+
+
+def _first_params(family: FamilySpec) -> dict[str, Any]:
+    """A configuration that a trial may have: the middle of the space."""
+    from search_spaces.space import Space
+
+    space = Space.from_json(family.space)
+    if family.start_with:
+        return {**space.constants, **family.start_with[0]}
+    return space.middle()
+
+
+def _goals(prepared: Prepared) -> tuple[Goal, ...]:
+    return tuple(
+        Goal(metric=goal.metric, maximize=goal.direction == "maximize") for goal in prepared.spec.objectives
+    )
+
+
+def _device(family: FamilySpec) -> str:
+    import torch
+
+    return "cuda" if family.resources.gpus != 0 and torch.cuda.is_available() else "cpu"
+
+
+def _trial_seconds(
+    family: FamilySpec, params: Mapping[str, Any], rows: int, watch: _Stopwatch, began: float
+) -> float:
+    """Steps of a whole trial at the median pace of those tried, and an evaluation for each report."""
+    ticks = [began, *watch.steps_at[:STEPS]]
+    paces = [after - before for before, after in pairwise(ticks)]
+    step_s = statistics.median(paces[2:] or paces) if paces else 0.0
+    evaluation_s = max(0.0, watch.reported_at - ticks[-1])
+    batch = params.get("batch_size", 1)
+    batches = 1 if batch == "all" else math.ceil(rows / max(1, int(batch) * family.resources.workers))
+    a_epoch = math.ceil(batches / max(1, int(params.get("accumulate", 1))))
+    budget = family.budget
+    steps = budget.steps if budget.steps is not None else a_epoch * (budget.epochs or 0)
+    seconds = steps * step_s + budget.reports * evaluation_s
+    return seconds if budget.trial_minutes is None else min(seconds, budget.trial_minutes * 60.0)

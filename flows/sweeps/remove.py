@@ -1,0 +1,152 @@
+"""`velodrome remove`: a sweep and what only it holds. What MLflow was told stays unless asked."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.config.lookup import find
+from flows.sweeps.ownership import living_owner, owned, taken
+from infra.errors import Refused, StorageUnavailable, Unavailable
+from infra.home import Home, storage_root, tracking_uri
+from infra.ledger import views
+from infra.ledger.rows import SweepRow
+from infra.ledger.store import Batch, Ledger
+
+if TYPE_CHECKING:
+    from infra.tracking.client import Tracking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """What there is to remove, and what was. `size_bytes` of the folders together."""
+
+    sweep: str
+    trials: int
+    folders: tuple[str, ...]
+    size_bytes: int
+    tracking: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def remove(
+    name: str,
+    *,
+    agree: Callable[[Removal], bool] = lambda removal: True,
+    tracking: bool = False,
+    home: Home | None = None,
+) -> Removal:
+    """Removes a sweep from the ledger, with its checkpoints, kept models and logs.
+
+    Args:
+        agree: is shown what would go and says whether it may.
+        tracking: delete the sweep's runs in MLflow too.
+
+    Raises:
+        WrongInput: no such sweep.
+        OwnedElsewhere: a living process runs it.
+        Refused: `agree` said no; nothing was removed.
+        StorageUnavailable: a folder can't be deleted; the sweep stays in the ledger, so that it can be tried
+            again.
+    """
+    place = home or Home.here()
+    ledger, row = find(name, place)
+    try:
+        folders = _folders(row, place)
+        removal = _what_goes(ledger, row, folders, tracking)
+        if (owner := living_owner(ledger, row)) is not None:
+            raise owned(row, owner)
+        if not agree(removal):
+            raise Refused("a removal must be agreed to", "no", "nothing was removed; --yes asks nothing")
+        with taken(ledger, row) as commit:
+            commit(Batch(sweep={"state": "stopped"}))
+            if tracking:
+                _forget_runs(row, place)
+            for folder in folders:
+                _delete(folder)
+            ledger.remove_sweep(row.id)
+    finally:
+        ledger.close()
+    return removal
+
+
+def _what_goes(ledger: Ledger, row: SweepRow, folders: Sequence[Path], tracking: bool) -> Removal:
+    return Removal(
+        sweep=row.label,
+        trials=len(views.trials(ledger, row.id, role=None)),
+        folders=tuple(str(folder) for folder in folders),
+        size_bytes=sum(_size_bytes(folder) for folder in folders),
+        tracking=tracking,
+    )
+
+
+def _folders(row: SweepRow, home: Home) -> list[Path]:
+    """The folders that belong to this sweep alone; those that exist."""
+    candidates = (storage_root(home, row.spec) / row.label, home.logs / row.label)
+    return [folder for folder in candidates if folder.is_dir()]
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def _delete(folder: Path) -> None:
+    try:
+        if folder.is_symlink():
+            folder.unlink()  # what a link points at is somebody else's
+        else:
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StorageUnavailable("a removed sweep's folder must be deletable", str(error)) from error
+
+
+def _forget_runs(row: SweepRow, home: Home) -> None:
+    """Marks the sweep's runs as deleted in MLflow, its parent run among them.
+
+    Runs that a registered version came from stay: a champion's history must lead somewhere, and what is
+    marked as deleted is what `mlflow gc` takes away for good.
+
+    Raises:
+        Unavailable: tracking is away; nothing else was removed yet.
+    """
+    if not home.outbox.exists():
+        return
+    from infra.tracking.client import Missing, TrackingTrouble, connect
+    from infra.tracking.mapping import sweep_identity
+    from infra.tracking.outbox import Outbox
+
+    uri = tracking_uri(home, row.spec)
+    outbox = Outbox(home.outbox, uri, sweep_identity(row))
+    try:
+        tracking = connect(uri)
+        registered = _registered_runs(tracking)
+        for sent in outbox.runs().values():
+            with suppress(Missing):
+                if sent.run_id and sent.run_id not in registered:
+                    tracking.call("delete_run", sent.run_id)
+        outbox.forget()
+    except TrackingTrouble as error:
+        raise Unavailable(
+            "MLflow must delete the sweep's runs", str(error), "try again, or leave --tracking out"
+        ) from error
+    finally:
+        outbox.close()
+
+
+def _registered_runs(tracking: Tracking) -> set[str]:
+    """Runs that registered versions of any model came from."""
+    found: set[str] = set()
+    token: str | None = None
+    while True:
+        page = tracking.call("search_model_versions", max_results=1000, page_token=token)
+        found |= {version.run_id for version in page if version.run_id}
+        token = page.token
+        if not token:
+            return found

@@ -1,0 +1,86 @@
+"""`velodrome retry`: failed trials again, with other resources if asked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.config.lookup import find
+from flows.sweeps.ownership import asked_driver, taken
+from infra.errors import WrongInput
+from infra.home import Home
+from infra.ledger import views
+from infra.ledger.revival import revive
+from infra.ledger.store import Batch
+
+MOST_GPUS = 1024
+MOST_CPUS = 65_536
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """What was asked for. `trials`: how many failed ones wait again, by family. `asked_driver`: a running
+    driver took it up; else the sweep was carried on by this call."""
+
+    sweep: str
+    trials: dict[str, int]
+    resources: dict[str, Any]
+    asked_driver: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def retry(
+    name: str,
+    *,
+    gpus: float | None = None,
+    cpus: float | None = None,
+    memory_bytes: int | None = None,
+    home: Home | None = None,
+) -> Retried:
+    """Puts the failed trials of a sweep back to waiting; a sweep that nobody runs is carried on.
+
+    Args:
+        gpus, cpus, memory_bytes: what one worker of these trials gets instead; None leaves it as it is.
+
+    Raises:
+        WrongInput: no such sweep, or resources that can't be.
+        OwnedElsewhere: the driver did not answer.
+    """
+    resources = _checked(gpus, cpus, memory_bytes)
+    place = home or Home.here()
+    ledger, row = find(name, place)
+    try:
+        failed = [trial for trial in views.trials(ledger, row.id) if trial.state == "failed"]
+        counts = {entry.name: sum(t.family == entry.name for t in failed) for entry in row.spec.families}
+        found = {family: count for family, count in counts.items() if count}
+        if not failed:
+            return Retried(sweep=row.label, trials={}, resources=resources, asked_driver=False)
+        if asked_driver(ledger, row, "retry", {"resources": resources}):
+            return Retried(sweep=row.label, trials=found, resources=resources, asked_driver=True)
+        with taken(ledger, row) as commit:
+            batch = Batch(sweep={"updated_at": time.time()})
+            for trial in failed:
+                revive(trial, resources)
+                batch.event("retry", time.time(), {"resources": resources}, trial)
+            commit(batch)
+    finally:
+        ledger.close()
+    from flows.sweeps.sweep import carry_on
+
+    carry_on(row.label, home=place)
+    return Retried(sweep=row.label, trials=found, resources=resources, asked_driver=False)
+
+
+def _checked(gpus: float | None, cpus: float | None, memory_bytes: int | None) -> dict[str, Any]:
+    if gpus is not None and not (0 <= gpus <= MOST_GPUS and (gpus <= 1 or gpus == int(gpus))):
+        raise WrongInput("--gpus must be a fraction below 1 or a whole number", f"{gpus:g}")
+    if cpus is not None and not 0 < cpus <= MOST_CPUS:
+        raise WrongInput("--cpus must be above 0", f"{cpus:g}")
+    if memory_bytes is not None and memory_bytes < 1:
+        raise WrongInput("--memory must be above 0", str(memory_bytes))
+    given = {"gpus": gpus, "cpus": cpus, "memory_bytes": memory_bytes}
+    return {name: value for name, value in given.items() if value is not None}

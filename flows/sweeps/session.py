@@ -1,0 +1,241 @@
+"""Running what a ledger says of a sweep: owner, Ray, lanes, tracking, progress, and a clean end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.sweeps.ownership import owning
+from infra.errors import ClusterUnavailable, HeadGone, Interrupted, LedgerUnavailable
+from infra.home import Home, ledger_url, storage_root, tracking_uri
+from infra.ledger import views
+from infra.ledger.follower import Follower
+from infra.ledger.rows import SweepRow
+from infra.ledger.snapshot import snapshot_of
+from infra.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from infra.coordinator.actor import Standing
+    from infra.coordinator.placement import Node
+    from infra.lanes.driver import Drive, StopSignals
+    from infra.tracking.sender import Sender
+
+DRAIN_LIMIT_S = 60.0
+STOPPED_DRAIN_LIMIT_S = 5.0
+SHOW_EVERY_S = 0.5
+SHOW_REST = 20  # showing rests this many times as long as it took: with thousands of trials it takes a while
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a session of a sweep ended: the ledger's state, and how many things tracking has not got."""
+
+    state: str
+    unsent: int
+
+
+def run(
+    ledger: Ledger, sweep: SweepRow, home: Home, *, address: str | None = None, role: str = "search"
+) -> Ended:
+    """Runs a sweep from where its ledger stands.
+
+    Raises:
+        OwnedElsewhere: another living process runs it.
+        ClusterUnavailable: no Ray, or no room for a lane.
+        Interrupted: a signal asked to stop; state is kept.
+    """
+    with owning(ledger, sweep) as ownership, sending(ledger, sweep, home) as sender:
+        try:
+            signals = _drive(ledger, sweep, home, ownership.token, sender, address, role)
+        except HeadGone:
+            sender.drain(STOPPED_DRAIN_LIMIT_S)
+            raise
+        signal_number = signals.first
+        unsent = _drained(sender, signals)
+    state = views.sweep_by_id(ledger, sweep.id).state
+    if signal_number is not None:
+        raise Interrupted(
+            "the sweep ran until it was told to stop",
+            f"signal {signal_number}",
+            f"`velodrome {'sweep' if role == 'search' else role}` carries {sweep.label} on where it stopped",
+            signal=signal_number,
+        )
+    return Ended(state=state, unsent=unsent)
+
+
+def _drained(sender: Sender, signals: StopSignals) -> int:
+    """What is not sent after as much waiting as is due."""
+    if signals.impatient:
+        return sender.unsent()
+    if signals.first is not None:
+        return sender.drain(STOPPED_DRAIN_LIMIT_S)
+    return sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
+
+
+@contextmanager
+def sending(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
+    """A sender that brings tracking up to date in the background, once it is started or drained."""
+    from infra.tracking.sender import Sender
+
+    sender = Sender(
+        ledger_url(home, sweep.spec.ledger), sweep.id, uri=tracking_uri(home, sweep.spec), home=home,
+        storage=storage_root(home, sweep.spec),
+    )  # fmt: skip
+    try:
+        yield sender
+    finally:
+        sender.stop()
+
+
+def _drive(
+    ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
+) -> StopSignals:
+    from infra.lanes.cluster import check_this_machine, connected
+    from infra.lanes.driver import Hurried, StopSignals, drive
+
+    signals = StopSignals()
+    if address is None:
+        check_this_machine(sweep.spec)
+    stderr_line(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
+    own_code = sweep.facts.get("own_code")
+    sender.prepare()
+    with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"), suppress(Hurried):
+        ray = connected(address, home, working_dir=own_code, starting=signals.hurrying)
+        # Ray takes SIGTERM for itself when it starts.
+        with ray as nodes, signals.caught():
+            _check_places(sweep, home, nodes)
+            with _showing(ledger, sweep, sender, role) as show:
+                drive(_job(sweep, home, token, address, role), nodes, signals, show)
+    return signals
+
+
+def _job(sweep: SweepRow, home: Home, token: str, address: str | None, role: str) -> Drive:
+    from infra.lanes.driver import Drive
+    from infra.lanes.settings import LaneSettings
+    from infra.spec import Resources
+
+    own_code = sweep.facts.get("own_code")
+    lanes = LaneSettings(
+        run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
+        base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
+        cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
+        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint,
+    )  # fmt: skip
+    url = ledger_url(home, sweep.spec.ledger)
+    return Drive(
+        ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
+        own_ray=address is None,
+    )  # fmt: skip
+
+
+def _check_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
+    """Lanes on other machines need a ledger, a tracking server and a storage that they can reach.
+
+    Raises:
+        ClusterUnavailable: one of them is this machine's own.
+    """
+    here = socket.gethostname()
+    others = sorted({node.host for node in nodes if node.host != here})
+    if not others:
+        return
+    local = []
+    if storage_root(home, sweep.spec) == home.storage:
+        local.append("storage (set storage: or VELODROME_STORAGE to a folder that all nodes share)")
+    if ledger_url(home, sweep.spec.ledger).startswith("sqlite"):
+        local.append("ledger (set ledger: or VELODROME_LEDGER to postgresql+psycopg://…)")
+    if local:
+        raise ClusterUnavailable(
+            "lanes on other machines must reach what they share",
+            f"on this machine alone: {'; '.join(local)}",
+            f"the cluster has nodes on {', '.join(others[:3])}",
+        )
+
+
+@contextmanager
+def _showing(
+    ledger: Ledger, sweep: SweepRow, sender: Sender, role: str
+) -> Iterator[Callable[[Standing], None]]:
+    from flows.terminal.live_progress import Progress
+
+    began, show_next_at = time.time(), 0.0
+    follower = Follower(ledger, sweep.id, role)
+    with Progress(sweep.spec) as progress:
+
+        def show(standing: Standing) -> None:
+            nonlocal show_next_at
+            ended = standing.state != "running"
+            began_at = time.monotonic()
+            if not ended and began_at < show_next_at:
+                return
+            if standing.lanes:  # until then there is nothing to say
+                sender.start()
+            if ended:  # while Ray's processes end
+                sender.wake()
+            with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
+                progress.update(
+                    snapshot_of(
+                        views.sweep_by_id(ledger, sweep.id).spec,
+                        follower.trials(),
+                        state=standing.state,
+                        now=time.time(),
+                        started_at=began,
+                        role=role,
+                        lanes_up=standing.lanes,
+                        unsent=sender.unsent(),
+                        message=_message(standing),
+                    )
+                )
+            took_s = time.monotonic() - began_at
+            show_next_at = began_at + max(SHOW_EVERY_S, SHOW_REST * took_s)
+
+        yield show
+
+
+def _message(standing: Standing) -> str:
+    if standing.stopping:
+        return f"stopping: {standing.stopping}"
+    waits = standing.wanted and not standing.lanes and standing.state == "running"
+    return "waiting for a lane" if waits else ""
+
+
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Our own log lines, and Ray's about this driver, in a file of the sweep."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    # `ray.init(configure_logging=False)` empties the logger `ray`, and what nobody handles goes to stderr.
+    names = ("velodrome", "infra", "ray", "ray._private", "ray.train")
+    loggers = [logging.getLogger(name) for name in names]
+    before = [(logger, logger.handlers, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers, logger.propagate = [handler], False
+    try:
+        yield
+    finally:
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+        handler.close()
+
+
+def stderr_line(text: str) -> None:
+    """One line for the person who waits; stdout stays free for documents."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def reason_of(trials: list[Any]) -> str:
+    """The commonest reason of failed trials, for the one line that says why nothing succeeded."""
+    from collections import Counter
+
+    reasons = Counter(trial.reason for trial in trials if trial.state == "failed" and trial.reason)
+    if reasons:
+        return str(reasons.most_common(1)[0][0])
+    return "every trial was pruned" if any(trial.state == "pruned" for trial in trials) else "no trial ended"

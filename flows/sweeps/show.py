@@ -1,0 +1,175 @@
+"""`velodrome show`: one trial whole, from how it was asked to what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.config.lookup import find
+from flows.sweeps.status import honest_state, honest_trials, in_file_order, run_id, run_ids
+from infra.errors import WrongInput
+from infra.home import Home, storage_root
+from infra.ledger import views
+from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
+from infra.ledger.store import Ledger
+from infra.spec import Objective
+from infra.storage.paths import log_name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """What one epoch's report said."""
+
+    epoch: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialWhole:
+    """One trial with everything that the ledger knows of it.
+
+    Attributes:
+        epoch: the one whose value and weights are kept; `epochs`: how many reports were made.
+        asked: how its parameters were chosen, where that is known.
+        checkpoint_epoch: of the newest checkpoint that was written; None where there was none.
+        model: folder of the kept model, absolute; None where none is kept.
+        logs: what its attempts printed; files that exist.
+    """
+
+    sweep: str
+    family: str
+    number: int
+    state: str
+    objectives: tuple[Objective, ...]
+    values: tuple[float, ...] | None
+    params: dict[str, Any]
+    seed: int
+    epoch: int
+    epochs: int
+    seconds: float
+    reason: str | None
+    metrics: dict[str, float]
+    facts: dict[str, Any]
+    asked: dict[str, Any] | None
+    resources: dict[str, Any] | None
+    curve: tuple[CurvePoint, ...]
+    attempts: tuple[AttemptRow, ...]
+    checkpoint_epoch: int | None
+    model: str | None
+    mlflow_run_id: str | None
+    logs: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, by the names of the attributes."""
+        document = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        several = len(self.objectives) > 1
+        document["objectives"] = [asdict(goal) for goal in self.objectives]
+        document["curve"] = [asdict(point) for point in self.curve]
+        document["attempts"] = [_attempt_json(attempt) for attempt in self.attempts]
+        if not several:
+            document["value"] = self.values[0] if self.values else None
+            del document["values"]
+        return document
+
+
+def show(name: str, *, trial: int, family: str | None = None, home: Home | None = None) -> TrialWhole:
+    """One trial whole.
+
+    Args:
+        name: the sweep's name or its file.
+        trial: its number within its family.
+        family: needed where the sweep has several families with a trial of that number.
+
+    Raises:
+        WrongInput: no such sweep, family or trial, or several that it could be.
+    """
+    place = home or Home.here()
+    ledger, row = find(name, place)
+    try:
+        found = pick(ledger, row, trial, family)
+        state, _ = honest_state(row, views.owner(ledger, row.id))
+        honest_trials([found], state)
+        return _whole(ledger, row, found, place)
+    finally:
+        ledger.close()
+
+
+def pick(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> TrialRow:
+    """The trial of that number.
+
+    Raises:
+        WrongInput: there is none, or it is not clear of which family.
+    """
+    names = [entry.name for entry in row.spec.families]
+    if family is not None and family not in names:
+        raise WrongInput(
+            f"the family must be one of {row.label}'s", repr(family), f"it has {', '.join(names)}"
+        )
+    ordered = in_file_order(row.spec, views.trials(ledger, row.id))
+    of_family = [t for t in ordered if family is None or t.family == family]
+    matching = [trial for trial in of_family if trial.number == number]
+    if not matching:
+        highest = max((trial.number for trial in of_family), default=None)
+        there = "none was made yet" if highest is None else f"numbers go from 0 to {highest}"
+        raise WrongInput(f"a trial of that number must be in {row.label}", str(number), there)
+    if len(matching) > 1:
+        raise WrongInput(
+            f"trial {number} must be of one family",
+            f"one each of {', '.join(trial.family for trial in matching)}",
+            f"add --family {matching[0].family}",
+        )
+    return matching[0]
+
+
+def _whole(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialWhole:
+    attempts = views.attempts(ledger, row.id, trial.family, trial.number)
+    mine = tuple(attempt for attempt in attempts if attempt.role == trial.role)
+    reports = views.trial_events(ledger, row.id, trial, "reported")
+    checkpoints = views.trial_events(ledger, row.id, trial, "checkpoint")
+    folder = home.logs / row.label
+    files = [folder / log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    return TrialWhole(
+        sweep=row.label,
+        family=trial.family,
+        number=trial.number,
+        state=trial.state,
+        objectives=row.spec.objectives,
+        values=tuple(trial.objective) if trial.objective else None,
+        params=trial.params,
+        seed=trial.seed,
+        epoch=trial.epoch,
+        epochs=trial.epochs,
+        seconds=trial.seconds,
+        reason=trial.reason,
+        metrics=trial.metrics,
+        facts=trial.facts,
+        asked=trial.origin,
+        resources=trial.resources,
+        curve=curve_of([(event.payload["epoch"], event.payload["metrics"]) for event in reports]),
+        attempts=mine,
+        checkpoint_epoch=checkpoints[-1].payload.get("epoch") if checkpoints else None,
+        model=str(storage_root(home, row.spec) / trial.model) if trial.model else None,
+        mlflow_run_id=run_id(run_ids(home, row), row, trial),
+        logs=tuple(str(path) for path in files if path.exists()),
+    )
+
+
+def curve_of(reports: list[tuple[int, dict[str, float]]]) -> tuple[CurvePoint, ...]:
+    """One point an epoch, in order; of an epoch that a later attempt trained again, the later report."""
+    latest = dict(reports)
+    return tuple(CurvePoint(epoch=epoch, metrics=latest[epoch]) for epoch in sorted(latest))
+
+
+def _attempt_json(attempt: AttemptRow) -> dict[str, Any]:
+    seconds = None if attempt.ended_at is None else round(attempt.ended_at - attempt.started_at, 3)
+    return {
+        "id": attempt.id,
+        "ordinal": attempt.ordinal,
+        "lane": attempt.lane,
+        "lane_facts": attempt.lane_facts,
+        "started_at": attempt.started_at,
+        "ended_at": attempt.ended_at,
+        "seconds": seconds,
+        "outcome": attempt.outcome,
+        "detail": attempt.detail,
+    }

@@ -1,0 +1,311 @@
+"""`velodrome status`: all sweeps of a ledger, or one sweep's trials."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from flows.config.lookup import find, open_ledger
+from infra.errors import WrongInput
+from infra.home import Home, tracking_uri
+from infra.ledger import views
+from infra.ledger.liveness import alive_here_and_now
+from infra.ledger.ranking import best, front
+from infra.ledger.rows import OwnerRow, SweepRow, TrialRow
+from infra.ledger.store import Ledger
+from infra.spec import Objective, SweepSpec
+
+STATES = ("complete", "pruned", "failed", "running", "waiting")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialStatus:
+    """One trial in a sweep's status. `values` has one number an objective, or is None."""
+
+    family: str
+    number: int
+    state: str
+    params: dict[str, Any]
+    values: tuple[float, ...] | None
+    epochs: int
+    attempts: int
+    seconds: float
+    reason: str | None
+    mlflow_run_id: str | None
+
+    def to_json(self, *, several: bool) -> dict[str, Any]:
+        """As in the contract: `values` where there are several objectives, else `value`."""
+        first = self.values[0] if self.values else None
+        shown = {"values": self.values} if several else {"value": first}
+        return {
+            "family": self.family,
+            "number": self.number,
+            "state": self.state,
+            "params": self.params,
+            **shown,
+            "epochs": self.epochs,
+            "attempts": self.attempts,
+            "seconds": round(self.seconds, 3),
+            "reason": self.reason,
+            "mlflow_run_id": self.mlflow_run_id,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestTrial:
+    """A trial that stands out, and its values."""
+
+    family: str
+    number: int
+    values: tuple[float, ...]
+
+    def to_json(self, *, several: bool) -> dict[str, Any]:
+        """`value`, or `values` where there are several objectives."""
+        shown = {"values": self.values} if several else {"value": self.values[0]}
+        return {"family": self.family, "number": self.number, **shown}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepStatus:
+    """One sweep.
+
+    Attributes:
+        state: running, finished, stopped or failed, as it is: a sweep whose driver died is stopped.
+        best: of a sweep with one objective; `front`: the undominated trials of one with several.
+        test_reads: how often the test split was read for this sweep.
+        note: what a person should know about the state; may be empty.
+    """
+
+    sweep: str
+    state: str
+    objectives: tuple[Objective, ...]
+    trials: tuple[TrialStatus, ...]
+    best: BestTrial | None
+    front: tuple[BestTrial, ...]
+    test_reads: int
+    note: str
+    planned: dict[str, int] = field(default_factory=dict)
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+    @property
+    def several(self) -> bool:
+        """Whether there is more than one objective."""
+        return len(self.objectives) > 1
+
+    def counts(self) -> Counter[str]:
+        """Trials by state."""
+        return Counter(trial.state for trial in self.trials)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract's document, with `note` and `test_reads` after it."""
+        goals = [
+            {"metric": goal.metric, "direction": goal.direction, "at": goal.at} for goal in self.objectives
+        ]
+        if self.several:
+            outstanding: dict[str, Any] = {"front": [entry.to_json(several=True) for entry in self.front]}
+        else:
+            outstanding = {"best": self.best.to_json(several=False) if self.best else None}
+        return {
+            "sweep": self.sweep,
+            "state": self.state,
+            "objective": goals if self.several else next(iter(goals), None),
+            "trials": [trial.to_json(several=self.several) for trial in self.trials],
+            **outstanding,
+            "test_reads": self.test_reads,
+            "note": self.note or None,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepLine:
+    """One sweep in the list of all."""
+
+    sweep: str
+    state: str
+    note: str
+    counts: dict[str, int]
+    planned: int
+    objectives: tuple[Objective, ...]
+    best: BestTrial | None
+    created_at: float
+    updated_at: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Counts by state, and the best trial by the first objective."""
+        several = len(self.objectives) > 1
+        return {
+            "sweep": self.sweep,
+            "state": self.state,
+            "note": self.note or None,
+            "trials": {**self.counts, "planned": self.planned},
+            "objective": [goal.metric for goal in self.objectives] if several else self.objectives[0].metric,
+            "best": self.best.to_json(several=several) if self.best else None,
+            "created_at": self.created_at,
+            "updated_at": self.updated_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All sweeps of the ledger that commands use here, oldest first."""
+
+    home: str
+    sweeps: tuple[SweepLine, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The home and its sweeps."""
+        return {"home": self.home, "sweeps": [line.to_json() for line in self.sweeps]}
+
+
+def status(name: str | None = None, *, home: Home | None = None) -> SweepStatus | Overview:
+    """How all sweeps stand, or one of them with its trials.
+
+    Args:
+        name: a sweep's name or its file; None for all.
+        home: where to look; by default `VELODROME_HOME` or `.velodrome` here.
+
+    Raises:
+        WrongInput: no such sweep.
+    """
+    place = home or Home.here()
+    if name is None:
+        return overview(place)
+    ledger, row = find(name, place)
+    try:
+        return status_of(ledger, row, run_ids(place, row))
+    finally:
+        ledger.close()
+
+
+def overview(home: Home) -> Overview:
+    """One line for each sweep."""
+    ledger = open_ledger(home)
+    if ledger is None:
+        return Overview(home=str(home.path), sweeps=())
+    try:
+        lines = tuple(_line(ledger, row) for row in views.sweeps(ledger))
+    finally:
+        ledger.close()
+    return Overview(home=str(home.path), sweeps=lines)
+
+
+def status_of(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None) -> SweepStatus:
+    """One sweep's status from its rows."""
+    state, note = honest_state(row, views.owner(ledger, row.id))
+    trials = in_file_order(row.spec, honest_trials(views.trials(ledger, row.id), state))
+    goals = row.spec.objectives
+    several = len(goals) > 1
+    found = None if several else best(trials, goals)
+    return SweepStatus(
+        sweep=row.label,
+        state=state,
+        objectives=goals,
+        trials=tuple(_trial_status(trial, run_id(runs or {}, row, trial)) for trial in trials),
+        best=_outstanding(found) if found else None,
+        front=tuple(_outstanding(trial) for trial in front(trials, goals)) if several else (),
+        test_reads=count_test_reads(ledger, row),
+        note=note,
+        planned={family.name: family.trials for family in row.spec.families},
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def honest_state(row: SweepRow, owner: OwnerRow | None) -> tuple[str, str]:
+    """The state as it really is, and a note where the ledger's word is not enough.
+
+    A driver that is killed can't write that it stopped: a running sweep without a living owner is stopped.
+    """
+    living = owner is not None and alive_here_and_now(owner)
+    again = f"`velodrome sweep` with its file carries {row.label} on"
+    if row.state == "running" and owner is None:
+        return "stopped", f"no process runs it any more; {again}"
+    if row.state == "running" and owner is not None and not living:
+        return "stopped", f"its driver (pid {owner.pid} on {owner.host}) died; {again}"
+    return row.state, ""
+
+
+def honest_trials(trials: Sequence[TrialRow], sweep_state: str) -> list[TrialRow]:
+    """The trials, where those that nobody runs any more wait: that is what the next driver makes of them."""
+    if sweep_state != "running":
+        for trial in trials:
+            trial.state = "waiting" if trial.state == "running" else trial.state
+    return list(trials)
+
+
+def in_file_order(spec: SweepSpec, trials: Sequence[TrialRow]) -> list[TrialRow]:
+    """Trials by family as the sweep file lists them, then by number."""
+    order = {family.name: position for position, family in enumerate(spec.families)}
+    return sorted(trials, key=lambda trial: (order.get(trial.family, len(order)), trial.number))
+
+
+def count_test_reads(ledger: Ledger, row: SweepRow) -> int:
+    """How often the test split was read for this sweep."""
+    return views.count_events(ledger, row.id, "test-read")
+
+
+def run_ids(home: Home, row: SweepRow) -> dict[str, str]:
+    """MLflow's run of each trial, where one was made, by the trial's key in tracking."""
+    if not home.outbox.exists():
+        return {}
+    from infra.tracking.mapping import sweep_identity
+    from infra.tracking.outbox import Outbox
+
+    try:
+        uri = tracking_uri(home, row.spec)
+    except WrongInput:  # a variable that only the driver's environment has must not hide the trials
+        return {}
+    outbox = Outbox(home.outbox, uri, sweep_identity(row))
+    try:
+        return {key: sent.run_id for key, sent in outbox.runs().items() if sent.run_id}
+    finally:
+        outbox.close()
+
+
+def run_id(runs: Mapping[str, str], row: SweepRow, trial: TrialRow) -> str | None:
+    """One trial's run among those."""
+    if not runs:
+        return None
+    from infra.tracking.mapping import sweep_identity, trial_key
+
+    return runs.get(trial_key(sweep_identity(row), trial.role, trial.family, trial.number))
+
+
+def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:
+    return TrialStatus(
+        family=trial.family,
+        number=trial.number,
+        state=trial.state,
+        params=trial.params,
+        values=tuple(trial.objective) if trial.objective else None,
+        epochs=trial.epochs,
+        attempts=trial.attempts,
+        seconds=trial.seconds,
+        reason=trial.reason,
+        mlflow_run_id=mlflow_run_id,
+    )
+
+
+def _outstanding(trial: TrialRow) -> BestTrial:
+    return BestTrial(family=trial.family, number=trial.number, values=tuple(trial.objective or ()))
+
+
+def _line(ledger: Ledger, row: SweepRow) -> SweepLine:
+    state, note = honest_state(row, views.owner(ledger, row.id))
+    trials = in_file_order(row.spec, honest_trials(views.trials(ledger, row.id), state))
+    counts = Counter(trial.state for trial in trials)
+    found = best(trials, row.spec.objectives)
+    return SweepLine(
+        sweep=row.label,
+        state=state,
+        note=note,
+        counts={name: counts[name] for name in STATES},
+        planned=sum(family.trials for family in row.spec.families),
+        objectives=row.spec.objectives,
+        best=_outstanding(found) if found else None,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )

@@ -1,0 +1,79 @@
+"""`velodrome stop`: a clean end of a sweep that another process runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from flows.config.lookup import find
+from flows.sweeps.ownership import POLL_S, living_owner
+from infra.errors import OwnedElsewhere
+from infra.home import Home
+from infra.ledger import views
+from infra.ledger.rows import SweepRow
+from infra.ledger.store import Ledger
+
+LIMIT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped:
+    """What became of the request. `was_running`: whether there was anything to stop."""
+
+    sweep: str
+    was_running: bool
+    state: str
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it."""
+        return asdict(self)
+
+
+def stop(
+    name: str,
+    *,
+    limit_s: float = LIMIT_S,
+    home: Home | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Stopped:
+    """Asks the driver to write checkpoints, put running trials back to waiting and end; waits until it has.
+
+    Args:
+        limit_s: how long to wait for its end.
+
+    Raises:
+        WrongInput: no such sweep.
+        OwnedElsewhere: the driver lives on after the limit; the request stays.
+    """
+    ledger, row = find(name, home or Home.here())
+    try:
+        if living_owner(ledger, row) is None:
+            state = "stopped" if row.state == "running" else row.state
+            return Stopped(sweep=row.label, was_running=False, state=state)
+        ledger.request(row.id, "stop", {}, time.time())
+        seconds = _wait_for_end(ledger, row, limit_s, sleep)
+        return Stopped(
+            sweep=row.label,
+            was_running=True,
+            state=views.sweep_by_id(ledger, row.id).state,
+            seconds=round(seconds, 1),
+        )
+    finally:
+        ledger.close()
+
+
+def _wait_for_end(ledger: Ledger, row: SweepRow, limit_s: float, sleep: Callable[[float], None]) -> float:
+    began = time.monotonic()
+    while (owner := living_owner(ledger, row)) is not None:
+        waited = time.monotonic() - began
+        if waited >= limit_s:
+            raise OwnedElsewhere(
+                f"the driver of {row.label} must end within {limit_s:g} s (--timeout)",
+                f"pid {owner.pid} on {owner.host} still runs",
+                f"wait longer, look at `velodrome logs {row.label}`, or send it SIGTERM twice",
+            )
+        sleep(POLL_S)
+    return time.monotonic() - began

@@ -1,0 +1,203 @@
+"""`velodrome sweep`: runs a sweep file, or carries on where it stopped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from flows.sweeps.compatibility import Carried, carry
+from flows.sweeps.ownership import taken
+from flows.sweeps.preparation import Prepared, facts_of, prepare, written_in
+from flows.sweeps.session import reason_of, run, sending, stderr_line
+from flows.sweeps.status import SweepStatus, run_ids, status_of
+from infra.coordinator.policy import used_up
+from infra.errors import Refused, WrongInput
+from infra.home import Home, ledger_url
+from infra.ledger import views
+from infra.ledger.rows import SweepRow
+from infra.ledger.store import Batch, Ledger
+
+DRAIN_LIMIT_S = 60.0
+
+
+def sweep(
+    file: Path | str,
+    *,
+    overrides: Sequence[str] = (),
+    address: str | None = None,
+    new: bool = False,
+    accept_code_change: bool = False,
+    home: Home | None = None,
+) -> SweepStatus:
+    """Runs a sweep file to its end; finished trials are never run again.
+
+    Args:
+        file: the sweep file.
+        overrides: `search.pruner=none` and the like, over the file's keys.
+        address: an existing Ray cluster; None starts one on this machine.
+        new: start the next version beside the old one.
+        accept_code_change: carry on though a family's source changed; recorded.
+
+    Raises:
+        WrongInput: the file, its data or its families can't be used, or the change needs a new version.
+        OwnedElsewhere: another living process runs the sweep.
+        ClusterUnavailable: no Ray, or no room for a lane.
+        Refused: no trial succeeded.
+        Interrupted: a signal asked to stop; state is kept.
+    """
+    place = home or Home.here()
+    prepared = prepare(file, overrides, place)
+    ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
+    try:
+        row = _register(ledger, prepared, new=new, accept_code_change=accept_code_change)
+        return _run(ledger, row, place, address)
+    finally:
+        ledger.close()
+
+
+def carry_on(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
+    """Runs what the ledger has of a sweep, without its file (after `extend` and `retry`).
+
+    Raises:
+        As `sweep`.
+    """
+    from flows.config.lookup import find
+
+    place = home or Home.here()
+    ledger, row = find(label, place)
+    try:
+        return _run(ledger, row, place, address)
+    finally:
+        ledger.close()
+
+
+def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
+    nothing_left = _nothing_left(ledger, row)
+    if nothing_left is not None:
+        with sending(ledger, row, place) as sender:
+            waiting = sender.unsent()
+            unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
+        _say_unsent(unsent)
+        sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
+        stderr_line(f"{row.label} is finished: {nothing_left}{sent}.")
+        return _status(ledger, row, place)
+    ended = run(ledger, row, place, address=address)
+    _say_unsent(ended.unsent)
+    if ended.state == "failed":
+        raise Refused(
+            "at least one trial must succeed",
+            reason_of(views.trials(ledger, row.id)),
+            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
+            log=str(place.logs / row.label),
+        )
+    return _status(ledger, row, place)
+
+
+def _nothing_left(ledger: Ledger, row: SweepRow) -> str | None:
+    """Why there is nothing to run, and what would change that; None where there is something."""
+    if _is_done(ledger, row):
+        return f"nothing to run (`velodrome extend {row.label} --trials +N` adds trials)"
+    spent = row.facts.get("spent", {})
+    why = used_up(row.spec, *(spent.get(name, 0.0) for name in ("elapsed_s", "gpu_s", "cpu_s")))
+    return None if why is None else f"{why} (a larger one in its file carries it on)"
+
+
+def _status(ledger: Ledger, row: SweepRow, place: Home) -> SweepStatus:
+    fresh = views.sweep_by_id(ledger, row.id)
+    return status_of(ledger, fresh, run_ids(place, fresh))
+
+
+def _is_done(ledger: Ledger, row: SweepRow) -> bool:
+    """Whether every trial that the sweep may have has ended."""
+    if row.state not in {"finished", "failed"}:
+        return False
+    trials = views.trials(ledger, row.id)
+    counts = {family.name: 0 for family in row.spec.families}
+    for trial in trials:
+        counts[trial.family] = counts.get(trial.family, 0) + 1
+    asked_all = all(counts[family.name] >= family.trials for family in row.spec.families)
+    return all(trial.ended for trial in trials) and (asked_all or row.state == "failed")
+
+
+def _say_unsent(unsent: int) -> None:
+    if unsent:
+        stderr_line(
+            f"warning: tracking is away; {unsent} events are not sent yet. The next command sends them."
+        )
+
+
+def _register(ledger: Ledger, prepared: Prepared, *, new: bool, accept_code_change: bool) -> SweepRow:
+    """The sweep's row: a new one, or the known one grown to what the file says now."""
+    known = views.find_sweep(ledger, prepared.spec.name)
+    if known is None or new:
+        version = known.spec.version + 1 if known is not None else 1
+        spec = replace(prepared.spec, version=version)
+        _check_warm_start(ledger, prepared)
+        created = ledger.create_sweep(
+            spec, fingerprint=prepared.fingerprint, facts=facts_of(prepared), at=time.time()
+        )
+        return views.sweep_by_id(ledger, created)
+    if not views.has_journal(ledger, known.id):
+        return _rewritten(ledger, known, prepared)
+    carried = carry(known.spec, prepared.spec)
+    _refuse_other(known, prepared, carried, accept_code_change)
+    if carried.spec != known.spec:
+        _store_growth(ledger, known, prepared, carried)
+    return views.sweep_by_id(ledger, known.id)
+
+
+def _rewritten(ledger: Ledger, known: SweepRow, prepared: Prepared) -> SweepRow:
+    """A sweep that was refused before its search began is what its corrected file says."""
+    _check_warm_start(ledger, prepared)
+    with taken(ledger, known) as commit:
+        written = {
+            "spec": replace(prepared.spec, version=known.spec.version), "fingerprint": prepared.fingerprint,
+            "facts": facts_of(prepared), "updated_at": time.time(),
+        }  # fmt: skip
+        commit(Batch(sweep=written))
+    return views.sweep_by_id(ledger, known.id)
+
+
+def _check_warm_start(ledger: Ledger, prepared: Prepared) -> None:
+    for label in prepared.spec.warm_start:
+        if views.find_sweep(ledger, label) is None:
+            near = views.nearest_names(ledger, label)
+            raise WrongInput(
+                "search.warm_start must name sweeps of this ledger",
+                repr(label),
+                f"did you mean {near[0]!r}?" if near else "`velodrome status` lists them",
+            )
+
+
+def _refuse_other(known: SweepRow, prepared: Prepared, carried: Carried, accept_code_change: bool) -> None:
+    differences = list(carried.refused)
+    if known.fingerprint != prepared.fingerprint:
+        differences.append(f"data: fingerprint {known.fingerprint[:12]} → {prepared.fingerprint[:12]}")
+    if differences:
+        raise WrongInput(
+            f"{prepared.file.path} must describe the sweep {known.label} that its ledger has",
+            "; ".join(differences),
+            "undo the change, give the file another name:, or start the next version with --new",
+        )
+    if carried.code_changed and not accept_code_change:
+        raise WrongInput(
+            f"the code of {known.label}'s families must be what its trials were made with",
+            f"another source of {', '.join(carried.code_changed)}",
+            "undo the change, start the next version with --new, or --accept-code-change (recorded)",
+        )
+
+
+def _store_growth(ledger: Ledger, known: SweepRow, prepared: Prepared, carried: Carried) -> None:
+    with taken(ledger, known) as commit:
+        now = time.time()
+        facts = {**known.facts, **written_in(prepared)}
+        if carried.code_changed:  # said on every run from here on
+            facts["code_changed"] = sorted({*facts.get("code_changed", ()), *carried.code_changed})
+        batch = Batch(sweep={"spec": carried.spec, "facts": facts, "updated_at": now})
+        if carried.grown:
+            batch.event("grown", now, {"families": dict(carried.grown)})
+        if carried.code_changed:
+            batch.event("code-change", now, {"families": list(carried.code_changed)})
+        commit(batch)

@@ -1,0 +1,304 @@
+"""Status and trials as people see them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from flows.terminal.formatting import MISSING, ago, clock, measured, number, printable, seconds, trials
+from flows.terminal.tables import Column, fitted, fitting
+
+if TYPE_CHECKING:
+    from flows.sweeps.show import CurvePoint, TrialWhole
+    from flows.sweeps.status import Overview, SweepLine, SweepStatus, TrialStatus
+    from infra.ledger.rows import AttemptRow
+    from infra.spec import Objective
+
+STYLES = {
+    "running": "cyan",
+    "finished": "green",
+    "complete": "green",
+    "stopped": "yellow",
+    "waiting": "yellow",
+    "pruned": "dim",
+    "failed": "red",
+}
+ENDED = ("complete", "pruned", "failed")
+CURVE_ROWS = 20
+MANY_TRIALS = 200  # of a family; of more than that the best and the newest are listed
+LISTED_OF_MANY = 50
+
+
+def print_overview(console: Console, overview: Overview) -> None:
+    """All sweeps, one a line."""
+    if not overview.sweeps:
+        console.print(f"no sweeps in {overview.home}", soft_wrap=True)
+        console.print("a first one: velodrome new builtin:digits, then velodrome sweep digits.yaml")
+        return
+    now, lines = time.time(), overview.sweeps
+    ended = [sum(line.counts[state] for state in ENDED) for line in lines]
+    failed = Column(
+        heading="failed",
+        cells=[Text(str(line.counts["failed"] or ""), style="red") for line in lines],
+        right=True,
+        gives_way=2,
+    )
+    columns = [
+        Column(heading="sweep", cells=[line.sweep for line in lines], shrinks=True),
+        Column(heading="state", cells=[state_text(line.state) for line in lines]),
+        Column(
+            heading="done",
+            cells=[f"{n}/{line.planned}" for n, line in zip(ended, lines, strict=True)],
+            right=True,
+        ),
+        *([failed] if any(line.counts["failed"] for line in lines) else []),
+        Column(heading="best", cells=[_best_of(line) for line in lines], shrinks=True),
+        Column(heading="changed", cells=[ago(line.updated_at, now) for line in lines], gives_way=1),
+    ]
+    console.print(fitted(columns, console.width))
+    for line in lines:
+        if line.note:
+            console.print(Text(f"  {line.sweep}: {line.note}", style="yellow"), soft_wrap=True)
+
+
+def print_status(console: Console, status: SweepStatus) -> None:
+    """One sweep: a line on the whole, a table of its trials, the best."""
+    counts = status.counts()
+    done = sum(counts[state] for state in ENDED)
+    listed = [f"{counts[state]} {state}" for state in STYLES if counts[state]]
+    console.print(
+        Text.assemble(
+            (status.sweep, "bold"),
+            " is ",
+            state_text(status.state),
+            f": {done} of {trials(sum(status.planned.values()))} done",
+            f" ({', '.join(listed)})" if listed else "",
+        )
+    )
+    if status.note:
+        console.print(Text(status.note, style="yellow"))
+    goals = ", ".join(f"{goal.direction} {goal.metric}, {goal.at} epoch" for goal in status.objectives)
+    reads = "never" if status.test_reads == 0 else times(status.test_reads)
+    console.print(Text(f"{goals}; test split read {reads}", style="dim"), soft_wrap=True)
+    for family in status.planned:
+        mine = [trial for trial in status.trials if trial.family == family]
+        if mine:
+            console.print(Text(f"\n{family}, {len(mine)} of {trials(status.planned[family])}", style="bold"))
+            _print_trials(console, status, mine)
+    _print_outstanding(console, status)
+
+
+def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialStatus]) -> None:
+    """One family's trials, with as many of the parameters that differ as fit, and why trials failed."""
+    listed, left_out = worth_listing(mine, maximize=status.objectives[0].direction == "maximize")
+    if left_out:
+        told = f"  the best and the newest of them; {left_out} others: velodrome status {status.sweep} --json"
+        console.print(Text(told, style="dim"), soft_wrap=True)
+    mine = listed
+    goals = [goal.metric.removeprefix("val/") for goal in status.objectives]
+    names = differing([trial.params for trial in mine])
+    columns = [
+        Column(heading="trial", cells=[str(trial.number) for trial in mine], right=True),
+        Column(heading="state", cells=[state_text(trial.state) for trial in mine]),
+        *(
+            Column(heading=goal, cells=[_value(trial, place) for trial in mine], right=True)
+            for place, goal in enumerate(goals)
+        ),
+        Column(heading="epochs", cells=[str(trial.epochs) for trial in mine], right=True, gives_way=1),
+        *(
+            [Column(heading="tries", cells=[str(trial.attempts) for trial in mine], right=True, gives_way=1)]
+            if any(trial.attempts > 1 for trial in mine)
+            else []
+        ),
+        Column(heading="time", cells=[seconds(trial.seconds) for trial in mine], right=True, gives_way=2),
+        *(
+            Column(
+                heading=name,
+                cells=[number(trial.params.get(name, MISSING), 3) for trial in mine],
+                right=all(isinstance(trial.params.get(name, 0), (int, float)) for trial in mine),
+                gives_way=3,
+            )
+            for name in names
+        ),
+    ]
+    outstanding = {(entry.family, entry.number) for entry in (status.best, *status.front) if entry}
+    bold = frozenset(place for place, trial in enumerate(mine) if (trial.family, trial.number) in outstanding)
+    console.print(fitted(columns, console.width, bold_rows=bold))
+    shown = {column.heading for column in fitting(columns, console.width)}
+    if hidden := [name for name in names if name not in shown]:
+        console.print(Text(f"  not shown for want of room: {', '.join(hidden)}", style="dim"), soft_wrap=True)
+    for trial in mine:
+        if trial.reason:
+            console.print(
+                Text(f"  trial {trial.number}: {printable(trial.reason)}", style="red"), soft_wrap=True
+            )
+
+
+def worth_listing(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Sequence[TrialStatus], int]:
+    """The trials that a person looks for among thousands, by number, and how many others there are."""
+    if len(mine) <= MANY_TRIALS:
+        return mine, 0
+    sign = -1.0 if maximize else 1.0
+    complete = [trial for trial in mine if trial.state == "complete" and trial.values]
+    best = sorted(complete, key=lambda trial: sign * (trial.values or (0.0,))[0])[:LISTED_OF_MANY]
+    unended = [trial for trial in mine if trial.state in ("running", "waiting")]
+    kept = {trial.number: trial for trial in (*best, *unended[:LISTED_OF_MANY], *mine[-LISTED_OF_MANY:])}
+    return [kept[number] for number in sorted(kept)], len(mine) - len(kept)
+
+
+def differing(params: Sequence[dict[str, Any]]) -> list[str]:
+    """Names whose value is not the same everywhere; all names where there is only one configuration."""
+    names = dict.fromkeys(name for entry in params for name in entry)
+    if len(params) < 2:
+        return list(names)
+    return [name for name in names if any(entry.get(name) != params[0].get(name) for entry in params)]
+
+
+def _print_outstanding(console: Console, status: SweepStatus) -> None:
+    best = [status.best] if status.best else list(status.front)
+    if not best:
+        return
+    console.print(Text(""))
+    title = "best" if status.best else "front"
+    for entry in best:
+        values = ", ".join(number(value) for value in entry.values)
+        console.print(Text(f"{title}: {entry.family} trial {entry.number}, {values}"))
+    first = best[0]
+    command = f"velodrome show {status.sweep} --family {first.family} --trial {first.number}"
+    console.print(Text(command, style="cyan"), soft_wrap=True)
+
+
+def print_trial(console: Console, trial: TrialWhole) -> None:
+    """One trial whole."""
+    head = Text.assemble(
+        (f"{trial.sweep}: {trial.family} trial {trial.number}", "bold"), " is ", state_text(trial.state)
+    )
+    console.print(head)
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in _facts(trial):
+        grid.add_row(label, Text(text))
+    console.print(grid)
+    if trial.curve:
+        console.print(Text(""))
+        console.print(_curve_table(trial.curve, trial.objectives, trial.epoch, console.width))
+    if trial.attempts:
+        console.print(Text(""))
+        console.print(_attempts_table(trial, console.width))
+
+
+def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
+    if trial.values:
+        goals = zip(trial.objectives, trial.values, strict=False)
+        kept = f" (epoch {trial.epoch})" if trial.epoch else ""
+        yield "value", ", ".join(f"{goal.metric} {number(value, 6)}" for goal, value in goals) + kept
+    if trial.reason:
+        yield "reason", printable(trial.reason)
+    yield "parameters", listed(trial.params) or "none"
+    yield "seed", str(trial.seed)
+    yield "trained", f"{trial.epochs} epochs in {seconds(trial.seconds)}"
+    for label, value in (("asked", trial.asked), ("resources", trial.resources)):
+        if value:
+            yield label, listed(value)
+    if trial.facts:
+        numbers = {name: value for name, value in trial.facts.items() if isinstance(value, (int, float))}
+        yield "measured", "  ".join(f"{name}={measured(name, value)}" for name, value in numbers.items())
+    if trial.checkpoint_epoch is not None:
+        yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
+    for label, name in (("model", trial.model), ("MLflow run", trial.mlflow_run_id)):
+        if name:
+            yield label, name
+    for path in trial.logs:
+        yield "log", path
+
+
+def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: int, width: int) -> Table:
+    """The curve by epoch: the objectives first, then as many other metrics as fit; long curves thinned."""
+    names = sorted({name for point in curve for name in point.metrics}, key=_by_section)
+    first = [goal.metric for goal in goals if goal.metric in names]
+    points = thinned(curve, kept)
+    columns = [Column(heading="epoch", cells=[str(point.epoch) for point in points], right=True)]
+    columns += [
+        Column(
+            heading=name,
+            cells=[number(point.metrics.get(name)) for point in points],
+            right=True,
+            gives_way=0 if name in first else 1,
+        )
+        for name in [*first, *(name for name in names if name not in first)]
+    ]
+    bold = frozenset(place for place, point in enumerate(points) if point.epoch == kept)
+    return fitted(columns, width, bold_rows=bold)
+
+
+def _by_section(metric: str) -> tuple[int, str]:
+    """What says how good a model is comes before how it was trained, and that before the machine."""
+    sections = ("val", "train")
+    section = metric.partition("/")[0]
+    return (sections.index(section) if section in sections else len(sections), metric)
+
+
+def thinned(curve: Sequence[CurvePoint], kept: int, rows: int = CURVE_ROWS) -> list[CurvePoint]:
+    """At most so many points over the whole curve, the first, the last and the kept one among them."""
+    if len(curve) <= rows:
+        return list(curve)
+    chosen = {round(place * (len(curve) - 1) / (rows - 2)) for place in range(rows - 1)}
+    return [point for place, point in enumerate(curve) if place in chosen or point.epoch == kept]
+
+
+def _attempts_table(trial: TrialWhole, width: int) -> Table:
+    attempts = trial.attempts
+    return fitted(
+        [
+            Column(heading="attempt", cells=[str(attempt.ordinal) for attempt in attempts], right=True),
+            Column(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=2),
+            Column(heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1),
+            Column(heading="took", cells=[_took(attempt) for attempt in attempts], right=True),
+            Column(heading="outcome", cells=[attempt.outcome or "running" for attempt in attempts]),
+            Column(
+                heading="detail", cells=[_first_line(attempt.detail) for attempt in attempts], shrinks=True
+            ),
+        ],
+        width,
+    )
+
+
+def _took(attempt: AttemptRow) -> str:
+    return MISSING if attempt.ended_at is None else seconds(attempt.ended_at - attempt.started_at)
+
+
+def _first_line(text: str | None) -> str:
+    return next(iter((text or "").strip().splitlines()), "")
+
+
+def listed(values: dict[str, Any]) -> str:
+    """Names and values in one line."""
+    return "  ".join(f"{name}={number(value)}" for name, value in values.items())
+
+
+def times(n: int) -> str:
+    """once, twice, 3 times."""
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+
+
+def state_text(state: str) -> Text:
+    """A state in its colour."""
+    return Text(state, style=STYLES.get(state, ""))
+
+
+def _value(trial: TrialStatus, place: int) -> str:
+    values = trial.values or ()
+    return number(values[place]) if place < len(values) else MISSING
+
+
+def _best_of(line: SweepLine) -> str:
+    if line.best is None:
+        return MISSING
+    goal = line.objectives[0].metric.removeprefix("val/")
+    return f"{goal} {number(line.best.values[0])} ({line.best.family} #{line.best.number})"

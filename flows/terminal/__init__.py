@@ -1,0 +1,1 @@
+"""Drawing alone: tables, progress, formatting, JSON."""

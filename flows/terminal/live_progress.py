@@ -1,0 +1,194 @@
+"""Progress of a running sweep: a live table on a terminal, plain lines elsewhere. Always on stderr, so that
+stdout stays free for a document."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import TextIO
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.text import Text
+
+from flows.terminal.console import PatientConsole
+from flows.terminal.formatting import MISSING, number, seconds
+from flows.terminal.tables import Column, fitted
+from infra.ledger.snapshot import FamilySnapshot, Snapshot
+from infra.spec import SweepSpec
+
+LINE_EVERY_S = 5.0
+BAR_WIDTH = 12
+
+
+class Progress:
+    """Shows snapshots of one sweep. A context manager; `update` never raises for a screen that is gone."""
+
+    def __init__(
+        self,
+        spec: SweepSpec,
+        out: TextIO | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = LINE_EVERY_S,
+    ) -> None:
+        """Shows nothing yet.
+
+        Args:
+            out: by default stderr.
+            every_s: without a terminal, at least so long between two lines.
+        """
+        self._spec = spec
+        self._console = PatientConsole(file=out or sys.stderr, highlight=False, soft_wrap=False)
+        self._clock, self._every_s = clock, every_s
+        self._live: Live | None = None
+        self._said: tuple[object, ...] = ()
+        self._said_at: float | None = None
+        self._gone = False
+
+    def __enter__(self) -> Progress:
+        """Takes the terminal's last lines, where there is a terminal."""
+        if self._console.is_terminal:
+            self._live = Live(
+                Text(f"{self._spec.label}: starting"),
+                console=self._console,
+                auto_refresh=False,  # a thread of its own could not be told that the screen is gone
+                redirect_stdout=False,
+                redirect_stderr=False,
+            )
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leaves the last state on screen and gives the terminal back."""
+        live, self._live = self._live, None
+        if live is not None:
+            with suppress(BrokenPipeError, ValueError):
+                live.stop()
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Shows the snapshot: at once on a terminal, elsewhere when it says something new."""
+        if self._gone:
+            return
+        try:
+            if self._live is not None:
+                self._live.update(table_of(self._spec, snapshot, self._console.width), refresh=True)
+            elif self._is_due(snapshot):
+                self._console.print(Text(line_of(snapshot)), soft_wrap=True)
+        except (BrokenPipeError, ValueError):  # who read it left, or closed it: the sweep goes on
+            self._gone = True
+
+    def say(self, text: str) -> None:
+        """One line that stays, above the table."""
+        if self._gone:
+            return
+        try:
+            self._console.print(Text(text), soft_wrap=True)
+        except (BrokenPipeError, ValueError):
+            self._gone = True
+
+    def _is_due(self, snapshot: Snapshot) -> bool:
+        saying = (
+            snapshot.state,
+            snapshot.ended,
+            snapshot.running,
+            snapshot.lanes_up,
+            snapshot.message,
+            tuple(family.failed for family in snapshot.families),
+        )
+        if saying == self._said:
+            return False
+        now = self._clock()
+        ended = snapshot.state != "running"
+        if self._said_at is not None and now - self._said_at < self._every_s and not ended:
+            return False
+        self._said, self._said_at = saying, now
+        return True
+
+
+def line_of(snapshot: Snapshot) -> str:
+    """The snapshot as one line."""
+    parts = [f"{snapshot.ended}/{snapshot.total} done"]
+    counts = {
+        "running": snapshot.running,
+        "pruned": sum(family.pruned for family in snapshot.families),
+        "failed": sum(family.failed for family in snapshot.families),
+    }
+    parts += [f"{n} {name}" for name, n in counts.items() if n]
+    best = [f"{family.family} {_best(family)}" for family in snapshot.families if family.best]
+    if best:
+        parts.append(f"best {', '.join(best)}")
+    parts += _around(snapshot)
+    return f"{snapshot.sweep}: {' · '.join(parts)}"
+
+
+def table_of(spec: SweepSpec, snapshot: Snapshot, width: int) -> RenderableType:
+    """The snapshot as a table that fits, one line a family, and a line on what is around it."""
+    families = snapshot.families
+    columns = [
+        Column(heading="family", cells=[family.family for family in families], shrinks=True),
+        Column(heading="", cells=[_bar(family) for family in families], gives_way=3),
+        Column(heading="done", cells=[f"{family.ended}/{family.total}" for family in families], right=True),
+        Column(heading="running", cells=[str(family.running or "") for family in families], right=True),
+        Column(
+            heading="pruned", cells=[str(family.pruned or "") for family in families], right=True, gives_way=1
+        ),
+        Column(
+            heading="failed",
+            cells=[Text(str(family.failed or ""), style="red") for family in families],
+            right=True,
+            gives_way=1,
+        ),
+        Column(heading=_goal_name(spec), cells=[_best_value(family) for family in families], right=True),
+        Column(heading="best", cells=[_best_number(family) for family in families], right=True, gives_way=2),
+    ]
+    around = Text("  " + " · ".join([snapshot.sweep, *_around(snapshot)]), style="dim")
+    return Group(Padding(fitted(columns, width), (1, 0, 0, 0), expand=False), around)
+
+
+def _best_number(family: FamilySnapshot) -> str:
+    return "" if family.best is None else f"#{family.best.number}"
+
+
+def _bar(family: FamilySnapshot) -> Text:
+    done = round(BAR_WIDTH * family.ended / family.total) if family.total else 0
+    running = min(BAR_WIDTH - done, -(-BAR_WIDTH * family.running // family.total)) if family.total else 0
+    return Text.assemble(
+        ("━" * done, "green"), ("━" * running, "yellow"), ("─" * (BAR_WIDTH - done - running), "dim")
+    )
+
+
+def _around(snapshot: Snapshot) -> list[str]:
+    lanes = f"{snapshot.lanes_up} lane{'' if snapshot.lanes_up == 1 else 's'}"
+    if snapshot.lanes_starting:
+        lanes += f" (+{snapshot.lanes_starting} starting)"
+    parts = [lanes, f"{seconds(snapshot.elapsed_s)} so far"]
+    if snapshot.state == "running" and snapshot.eta_s:
+        parts.append(f"about {seconds(snapshot.eta_s)} left")
+    if snapshot.state != "running":
+        parts.append(snapshot.state)
+    if snapshot.unsent:
+        parts.append(f"{snapshot.unsent} not yet sent to MLflow")
+    if snapshot.message:
+        parts.append(snapshot.message)
+    return parts
+
+
+def _goal_name(spec: SweepSpec) -> str:
+    return ", ".join(goal.metric.removeprefix("val/") for goal in spec.objectives)
+
+
+def _best_value(family: FamilySnapshot) -> str:
+    if family.best is None:
+        return MISSING
+    return ", ".join(number(value) for value in family.best.values)
+
+
+def _best(family: FamilySnapshot) -> str:
+    return f"{_best_value(family)} (#{family.best.number})" if family.best else MISSING

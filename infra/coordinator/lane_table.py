@@ -1,0 +1,88 @@
+"""Which process has which lane, and which of them has not been heard for too long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from infra.coordinator.messages import LaneHello
+
+DEAF_S = 5.0  # ten times as long as two looks are apart
+
+
+@dataclass(slots=True)
+class _Entry:
+    hello: LaneHello
+    heard_at: float
+
+
+class Roster:
+    """Lanes by slot. A process that was given up never gets its slot back."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """Knows no lane yet."""
+        self._clock = clock
+        self._lanes: dict[str, _Entry] = {}
+        self._given_up: set[tuple[str, int, float]] = set()
+        self._lost: list[LaneHello] = []
+        self._looked_at = clock()
+
+    def __len__(self) -> int:
+        """How many lanes are in."""
+        return len(self._lanes)
+
+    def holder(self, lane: str) -> LaneHello | None:
+        """The process that has the slot."""
+        known = self._lanes.get(lane)
+        return known.hello if known else None
+
+    def enter(self, hello: LaneHello) -> bool:
+        """Gives the slot to a process that has just begun. True: another one had it, and is gone."""
+        known = self._lanes.get(hello.lane)
+        self._lanes[hello.lane] = _Entry(hello, self._clock())
+        return known is None or _process(known.hello) != _process(hello)
+
+    def admit(self, hello: LaneHello) -> bool:
+        """Whether this process has the slot; if so, it was just heard.
+
+        A coordinator that came after another's death meets lanes that it does not know: they are let in
+        where the slot is free.
+        """
+        known = self._lanes.get(hello.lane)
+        if _process(hello) in self._given_up or (known and _process(known.hello) != _process(hello)):
+            return False
+        self._lanes[hello.lane] = _Entry(hello, self._clock())
+        return True
+
+    def leave(self, lane: str) -> None:
+        """The slot is free."""
+        self._lanes.pop(lane, None)
+
+    def look(self, lease_s: float, alive: Callable[[LaneHello], bool]) -> Iterator[tuple[LaneHello, str]]:
+        """Frees the slots of processes that ended or fell silent; gives each with the reason.
+
+        Lanes are not to blame for silence while this process itself could not listen: it was stopped,
+        starved, or asked a sampler for long.
+        """
+        now = self._clock()
+        deaf, self._looked_at = now - self._looked_at > DEAF_S, now
+        for entry in list(self._lanes.values()):
+            entry.heard_at = now if deaf else entry.heard_at
+            silent_s = now - entry.heard_at
+            if not alive(entry.hello):
+                self.leave(entry.hello.lane)
+                yield entry.hello, "its process ended"
+            elif silent_s > lease_s:
+                self._given_up.add(_process(entry.hello))
+                self._lost.append(entry.hello)
+                self.leave(entry.hello.lane)
+                yield entry.hello, f"no heartbeat for {silent_s:.0f} s (limits.lease)"
+
+    def take_lost(self) -> list[LaneHello]:
+        """Processes that were given up and must end, once."""
+        lost, self._lost = self._lost, []
+        return lost
+
+
+def _process(hello: LaneHello) -> tuple[str, int, float]:
+    return (hello.host, hello.pid, hello.pid_started_at)

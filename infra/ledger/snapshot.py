@@ -1,0 +1,149 @@
+"""How a sweep stands at one moment: what progress shows, computed from the ledger's rows alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from infra.ledger.ranking import best
+from infra.ledger.rows import TrialRow
+from infra.spec import FamilySpec, SweepSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestSoFar:
+    """A family's best complete trial; `values` one number an objective."""
+
+    number: int
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FamilySnapshot:
+    """One family's trials by state; `total` is how many there will be."""
+
+    family: str
+    waiting: int = 0
+    running: int = 0
+    complete: int = 0
+    pruned: int = 0
+    failed: int = 0
+    total: int = 0
+    best: BestSoFar | None = None
+
+    @property
+    def ended(self) -> int:
+        """Trials that have their final state."""
+        return self.complete + self.pruned + self.failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A sweep at one moment.
+
+    Attributes:
+        state: running, finished, stopped or failed.
+        started_at: when this run of the sweep began, seconds since 1970.
+        eta_s: seconds left at the pace since then; None while no trial has ended.
+        unsent: things that tracking has not been told yet.
+        message: one line on what is going on beside the trials ("waiting for a lane"); may be empty.
+    """
+
+    sweep: str
+    state: str
+    families: tuple[FamilySnapshot, ...]
+    lanes_up: int = 0
+    lanes_starting: int = 0
+    started_at: float = 0.0
+    elapsed_s: float = 0.0
+    eta_s: float | None = None
+    unsent: int = 0
+    message: str = ""
+
+    @property
+    def ended(self) -> int:
+        """Trials of all families that have their final state."""
+        return sum(family.ended for family in self.families)
+
+    @property
+    def running(self) -> int:
+        """Trials of all families that are in a lane."""
+        return sum(family.running for family in self.families)
+
+    @property
+    def total(self) -> int:
+        """Trials that there will be."""
+        return sum(family.total for family in self.families)
+
+
+def snapshot_of(
+    spec: SweepSpec,
+    trials: Sequence[TrialRow],
+    *,
+    state: str,
+    now: float,
+    started_at: float,
+    role: str = "search",
+    lanes_up: int = 0,
+    lanes_starting: int = 0,
+    unsent: int = 0,
+    message: str = "",
+) -> Snapshot:
+    """The snapshot that these rows amount to.
+
+    Args:
+        trials: those of another role are left out.
+        role: `search`, whose trials are made as it goes on, or `confirm`, whose trials are all there.
+        started_at: when this run of the sweep began; trials that ended before it say nothing about pace.
+    """
+    own = [trial for trial in trials if trial.role == role]
+    families = tuple(
+        _family_of(family, [trial for trial in own if trial.family == family.name], spec, role)
+        for family in spec.families
+    )
+    if role != "search":
+        families = tuple(family for family in families if family.total)
+    left = sum(family.total - family.ended for family in families)
+    return Snapshot(
+        sweep=spec.label,
+        state=state,
+        families=families,
+        lanes_up=lanes_up,
+        lanes_starting=lanes_starting,
+        started_at=started_at,
+        elapsed_s=max(0.0, now - started_at),
+        eta_s=_time_left(spec, own, left, now, started_at),
+        unsent=unsent,
+        message=message,
+    )
+
+
+def _family_of(family: FamilySpec, trials: list[TrialRow], spec: SweepSpec, role: str) -> FamilySnapshot:
+    counts = Counter(trial.state for trial in trials)
+    found = best(trials, spec.objectives)
+    return FamilySnapshot(
+        family=family.name,
+        waiting=counts["waiting"],
+        running=counts["running"],
+        complete=counts["complete"],
+        pruned=counts["pruned"],
+        failed=counts["failed"],
+        total=max(family.trials, len(trials)) if role == "search" else len(trials),
+        best=None if found is None else BestSoFar(number=found.number, values=tuple(found.objective or ())),
+    )
+
+
+def _time_left(
+    spec: SweepSpec, trials: list[TrialRow], left: int, now: float, started_at: float
+) -> float | None:
+    if left == 0:
+        return 0.0
+    ended = [trial for trial in trials if trial.ended and (trial.ended_at or 0.0) >= started_at]
+    if not ended or now <= started_at:
+        return None
+    first_began = min((trial.ended_at or now) - trial.seconds for trial in ended)
+    at_this_pace = (now - max(started_at, first_began)) / len(ended) * left  # lanes took time to come up
+    if spec.minutes is None:
+        return at_this_pace
+    return min(at_this_pace, max(0.0, spec.minutes * 60.0 - (now - started_at)))

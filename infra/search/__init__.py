@@ -1,0 +1,1 @@
+"""Samplers and pruners over the ledger: Optuna is known here alone."""

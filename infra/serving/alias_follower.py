@@ -1,0 +1,185 @@
+"""Keeps what answers in step with the registry's aliases.
+
+A new version is fetched, loaded beside the old one by every replica and proven on its own example before any
+request reaches it. One that fails is refused, and the old one goes on answering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from infra.errors import Unavailable, VelodromeError
+from infra.serving.artifact import Artifact
+from infra.serving.batching import NoReplica, ReplicaTrouble, Scorer
+from infra.serving.routing import Role, next_step
+from infra.serving.scoring_protocol import Field
+from infra.tracking.client import TrackingTrouble
+from trainers.errors import TrainerError
+
+log = logging.getLogger("velodrome.serving")
+
+POLL_S = 0.5
+MOST_DEATHS = 2  # of replicas that were loading a version
+
+
+class Source(Protocol):
+    """Where versions come from: `infra.serving.registry_source.RegistrySource`, or one fixed version."""
+
+    def at_alias(self, model: str, alias: str) -> str | None:
+        """The key of the version that the alias points at: `digits/3`."""
+
+    def fetch(self, key: str, folder: Path) -> Artifact:
+        """Its files."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Standing:
+    """What answers now.
+
+    Attributes:
+        answering: the version by its role; the challenger's is None where there is none.
+        wanted: the version that each role's alias points at.
+        fields: the columns that each loaded version takes.
+        refused: versions that did not load, and why.
+        swaps: how often a role got another version.
+        polled_at: when the registry last answered, in seconds since 1970.
+        trouble: what the registry, or a replica, said when it last did not do what it should.
+    """
+
+    answering: dict[Role, str | None] = field(default_factory=dict)
+    wanted: dict[Role, str | None] = field(default_factory=dict)
+    fields: dict[str, list[Field]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+    swaps: int = 0
+    polled_at: float = 0.0
+    trouble: str = ""
+
+
+class Follower:
+    """Follows the aliases of one registered model."""
+
+    def __init__(
+        self,
+        source: Source,
+        scorer: Scorer,
+        model: str,
+        aliases: Mapping[Role, str],
+        *,
+        keep_s: float = 30.0,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        """Prepares.
+
+        Args:
+            aliases: which alias each role follows.
+            keep_s: how long a version is kept that answers no longer; at least as long as a request may wait.
+            say: told of every swap and every refusal.
+        """
+        self._source, self._scorer, self._model = source, scorer, model
+        self._aliases, self._keep_s, self._say = dict(aliases), keep_s, say
+        self._former: str | None = None  # kept, so that a rollback needs no loading
+        self._deaths: Counter[str] = Counter()
+        self._left_at: dict[str, float] = {}
+        self.standing = Standing(answering=dict.fromkeys(aliases))
+
+    async def run(self, poll_s: float = POLL_S) -> None:
+        """Follows for ever."""
+        while True:
+            await asyncio.sleep(poll_s)
+            try:
+                await self.step()
+            except (
+                Exception
+            ) as error:  # whatever it was, what answers now must go on, and be followed further
+                log.warning("the aliases were not followed", exc_info=error)
+                self.standing.trouble = f"{type(error).__name__}: {str(error)[:200]}"
+
+    async def step(self) -> None:
+        """Looks once, and does what has to be done; failures are kept in `standing`."""
+        self.standing.trouble = ""
+        for role in self._aliases:
+            try:
+                await self._follow(role)
+            except (Unavailable, TrackingTrouble, ReplicaTrouble) as error:
+                self.standing.trouble = str(error)[:300]
+        await self._retire()
+
+    async def _follow(self, role: Role) -> None:
+        wanted = await asyncio.to_thread(self._source.at_alias, self._model, self._aliases[role])
+        self.standing.polled_at = time.time()
+        self._forgive(role, wanted)
+        step = next_step(
+            wanted=wanted,
+            answering=self.standing.answering[role],
+            loaded=set(self.standing.fields),
+            refused=set(self.standing.refused),
+        )
+        if role == "challenger" and wanted is None:
+            self._swap(role, None)
+        elif step.kind == "swap":
+            self._swap(role, step.version)
+        elif step.kind == "load" and wanted is not None and await self._load(wanted):
+            self._swap(role, wanted)
+
+    def _forgive(self, role: Role, wanted: str | None) -> None:
+        """A refused version is tried again once its alias has pointed elsewhere."""
+        before = self.standing.wanted.get(role)
+        self.standing.wanted[role] = wanted
+        if before is not None and before not in self.standing.wanted.values():
+            self.standing.refused.pop(before, None)
+            self._deaths.pop(before, None)
+
+    async def _load(self, key: str) -> bool:
+        try:
+            with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
+                artifact = await asyncio.to_thread(self._source.fetch, key, Path(folder))
+            self.standing.fields[key] = await self._scorer.load(artifact)
+        except Unavailable:  # not the version's fault: it is tried again
+            raise
+        except (VelodromeError, TrainerError, OSError) as error:
+            self.standing.refused[key] = str(error)
+            self._say(f"{key} is refused, and what answered goes on: {error}")
+            return False
+        except NoReplica:
+            raise
+        except ReplicaTrouble as error:
+            self._deaths[key] += 1
+            if self._deaths[key] < MOST_DEATHS:
+                raise
+            self.standing.refused[key] = f"replicas died while they loaded it: {error}"
+            self._say(f"{key} is refused: replicas died while they loaded it")
+            return False
+        return True
+
+    def _swap(self, role: Role, key: str | None) -> None:
+        before = self.standing.answering[role]
+        if before == key:
+            return
+        self.standing.answering[role] = key
+        self.standing.swaps += before is not None
+        self._say(f"{role}: {before or 'none'} -> {key or 'none'}")
+        if role == "champion" and before is not None:
+            self._former = before
+
+    async def _retire(self) -> None:
+        kept = {*self.standing.answering.values(), self._former}
+        now = time.monotonic()
+        self._left_at = {key: self._left_at.get(key, now) for key in self.standing.fields if key not in kept}
+        for key, left_at in self._left_at.items():
+            if now - left_at >= self._keep_s:
+                del self.standing.fields[key]
+                await self._dropped(key)
+
+    async def _dropped(self, key: str) -> None:
+        try:
+            await self._scorer.drop(key)
+        except ReplicaTrouble as error:
+            log.debug("%s was not dropped: %s", key, error)

@@ -1,0 +1,60 @@
+"""The versions that one process has loaded, and a scorer that computes in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from infra.serving.artifact import Artifact, Loaded, load_artifact
+from infra.serving.batching import ReplicaTrouble
+from infra.serving.scoring import Answer, Batch, answer
+from infra.serving.scoring_protocol import Field
+
+
+class Models:
+    """Loaded versions by their keys; several threads may use it."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+        self._loaded: dict[str, Loaded] = {}
+
+    def load(self, artifact: Artifact) -> list[Field]:
+        """Loads and proves a version beside those that are there; the columns that it takes.
+
+        Raises:
+            VelodromeError, TrainerError: it can't be loaded, or does not answer its example.
+        """
+        if artifact.key not in self._loaded:
+            self._loaded[artifact.key] = load_artifact(artifact, device=self._device)
+        return self._loaded[artifact.key].fields
+
+    def drop(self, key: str) -> None:
+        """Lets go of a version; batches that are being computed end with it."""
+        self._loaded.pop(key, None)
+
+    def score(self, key: str, batch: Batch) -> list[Answer] | None:
+        """Answers, or None where the version is not loaded here."""
+        model = self._loaded.get(key)
+        return None if model is None else answer(model, batch)
+
+
+class LocalScorer:
+    """Computes in threads of this process."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._models = Models(device)
+
+    async def load(self, artifact: Artifact) -> list[Field]:
+        """As `Scorer`."""
+        return await asyncio.to_thread(self._models.load, artifact)
+
+    async def drop(self, key: str) -> None:
+        """As `Scorer`."""
+        self._models.drop(key)
+
+    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+        """As `Scorer`."""
+        answers = await asyncio.to_thread(self._models.score, key, batch)
+        if answers is None:
+            raise ReplicaTrouble(f"{key} is not loaded")
+        return answers

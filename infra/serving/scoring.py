@@ -1,0 +1,134 @@
+"""A model's answers to a batch of requests: one frame for all of them, and each its own part as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from infra.serving.artifact import Loaded
+from infra.serving.scoring_protocol import Columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger("velodrome.serving")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Rows of several requests, by column.
+
+    Attributes:
+        columns: the rows of all requests, one after another.
+        sizes: how many rows each request has.
+    """
+
+    columns: Columns
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """To one request.
+
+    Attributes:
+        content: a JSON list of records.
+        reason: why its rows can't be answered, where they can't.
+        defect: the model failed on the rows instead of refusing them.
+    """
+
+    content: bytes = b""
+    reason: str | None = None
+    defect: bool = False
+
+
+def answer(model: Loaded, batch: Batch) -> list[Answer]:
+    """An answer to each request of the batch.
+
+    Where rows can't be read, the batch is halved until those are alone: others' requests never fail of them.
+
+    Raises:
+        MemoryError: there is no room for a single request.
+    """
+    try:
+        answers = model.predict(_frame(batch.columns))
+        if len(answers) != sum(batch.sizes):
+            raise ValueError(f"{len(answers)} answers for {sum(batch.sizes)} rows")
+    except Exception as error:  # a model is other people's code, and rows are other people's input
+        if len(batch.sizes) == 1:
+            return [_failed(error)]
+        first, second = halves(batch)
+        return [*answer(model, first), *answer(model, second)]
+    return _parts(_records(answers), batch.sizes)
+
+
+def _failed(error: Exception) -> Answer:
+    from trainers.errors import InputError
+
+    if isinstance(error, InputError):
+        return Answer(reason=str(error))
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        raise MemoryError(str(error)) from error
+    log.warning("a model failed on rows", exc_info=error)
+    return Answer(reason=f"the model can't answer these rows: {type(error).__name__}", defect=True)
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """The batch's first requests and its others, at least one each."""
+    middle = len(batch.sizes) // 2
+    rows = sum(batch.sizes[:middle])
+    return (
+        Batch(columns={n: v[:rows] for n, v in batch.columns.items()}, sizes=batch.sizes[:middle]),
+        Batch(columns={n: v[rows:] for n, v in batch.columns.items()}, sizes=batch.sizes[middle:]),
+    )
+
+
+def joined(requests: Sequence[tuple[Columns, int]]) -> Batch:
+    """Several requests of the same columns as one batch."""
+    columns: Columns = {name: [] for name in requests[0][0]}
+    for given, _ in requests:
+        for name, values in given.items():
+            columns[name].extend(values)
+    return Batch(columns=columns, sizes=tuple(count for _, count in requests))
+
+
+def _frame(columns: Columns) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values: list[Any]) -> Any:
+    """Numbers are no series: aligning ten of one row each costs more than a small model does."""
+    import numpy as np
+    import pandas as pd
+
+    numeric = all(type(value) in (float, int) or value is None for value in values)
+    if numeric and any(value is not None for value in values):
+        return np.array(values, dtype=np.float64)
+    return pd.Series(values, dtype=object)
+
+
+def _records(answers: pd.DataFrame) -> list[dict[str, Any]]:
+    names = [str(name) for name in answers.columns]
+    columns = [answers[name].tolist() for name in answers.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _parts(records: list[dict[str, Any]], sizes: Sequence[int]) -> list[Answer]:
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(_as_json(records[start : start + size]))
+        start += size
+    return parts
+
+
+def _as_json(records: list[dict[str, Any]]) -> Answer:
+    try:
+        text = json.dumps(records, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return Answer(reason="the model's answer to these rows is not a finite number", defect=True)
+    return Answer(content=text.encode())

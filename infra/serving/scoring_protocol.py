@@ -1,0 +1,261 @@
+"""MLflow's scoring protocol: from a request's body to columns of rows, in plain Python.
+
+No frame is made here: a frame of one row costs more than many a model, so requests stay lists until a whole
+batch becomes one frame. Bodies: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+
+from infra.serving.limits import Limits, ScoringError, bad
+from infra.serving.values import checked
+
+FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+_SHOWN = 5
+_MARKS = re.compile(rb'["\[\]{}]')
+_OPEN, _CLOSE = tuple(b"[{"), tuple(b"]}")
+_CLOSING = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
+
+Columns = dict[str, list[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A column that a model takes; `type` as in `trainers.bundle.signature.ColumnSpec`."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """The rows of one request, by column; `count` of them, at least one."""
+
+    columns: Columns
+    count: int
+
+
+def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: Limits) -> Rows:
+    """The rows in a request's body.
+
+    Args:
+        fields: what the model takes; none where it does not say, and then whatever is given goes to it.
+
+    Raises:
+        ScoringError: 400, 413 or 415, with what must hold and what was found.
+    """
+    kind = _media_type(content_type)
+    columns = _of_csv(body) if kind == "text/csv" else _of_json(body, fields, limits)
+    count = _count(columns, limits)
+    if not fields:
+        return Rows(columns=columns, count=count)
+    _check_present(columns, fields)
+    typed = {field.name: checked(field.name, field.type, columns[field.name]) for field in fields}
+    return Rows(columns=typed, count=count)
+
+
+@functools.lru_cache(maxsize=64)
+def _media_type(content_type: str) -> str:
+    message = Message()
+    message["content-type"] = content_type or "application/json"
+    kind = message.get_content_type()
+    if kind not in ("application/json", "text/csv"):
+        raise ScoringError(
+            415, f"Content-Type must be application/json or text/csv, but got {content_type[:80]!r}"
+        )
+    charset = str(message.get_param("charset", "utf-8")).lower()
+    if charset not in ("utf-8", "utf8", "us-ascii"):
+        raise ScoringError(415, f"charset must be utf-8, but got {charset[:40]!r}")
+    return kind
+
+
+def _count(columns: Columns, limits: Limits) -> int:
+    lengths = {len(values) for values in columns.values()}
+    if len(lengths) > 1:
+        raise bad(f"all columns must have as many rows, but got {sorted(lengths)[:_SHOWN]}")
+    count = lengths.pop() if lengths else 0
+    if not count:
+        raise bad("a request must have at least one row, but got none")
+    if count > limits.rows:
+        raise ScoringError(413, f"a request must have at most {limits.rows} rows, but got {count}")
+    return count
+
+
+def _check_present(columns: Columns, fields: Sequence[Field]) -> None:
+    missing = [field.name for field in fields if field.name not in columns]
+    if missing:
+        raise bad(
+            f"rows must have the columns {_named(f.name for f in fields)}, "
+            f"but {_named(missing)} is missing among {_named(columns)}"
+        )
+
+
+def _named(names: Any) -> str:
+    listed = [ascii(name)[:60] for name in names]
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
+
+
+def _of_csv(body: bytes) -> Columns:
+    try:
+        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise bad(f"the body must be CSV in UTF-8: {error}") from None
+    header, *lines = [row for row in rows if row] or [[]]
+    if len(set(header)) != len(header) or not all(header):
+        raise bad(f"the first line must name each column once, but got {_named(header)}")
+    odd = next((number for number, line in enumerate(lines, 2) if len(line) != len(header)), None)
+    if odd is not None:
+        raise bad(f"every line must have {len(header)} fields, but line {odd} has {len(lines[odd - 2])}")
+    return {name: [_Text(line[i]) for line in lines] for i, name in enumerate(header)}
+
+
+class _Text(str):
+    """A field of a CSV file: text that may stand for a number."""
+
+    __slots__ = ()
+
+
+def _of_json(body: bytes, fields: Sequence[Field], limits: Limits) -> Columns:
+    document = _parsed(body, limits)
+    if not isinstance(document, dict):
+        raise bad(f"the body must be a JSON object, but got {_kind(document)}")
+    given = [name for name in FORMATS if name in document]
+    unknown = set(document) - set(FORMATS) - {"params"}
+    if len(given) != 1 or unknown:
+        raise bad(
+            f"the body must have exactly one of {', '.join(FORMATS)}, and beside it only params; "
+            f"but got {_named(document) or 'nothing'}"
+        )
+    if not isinstance(document.get("params", {}), dict):
+        raise bad(f"params must be an object, but got {_kind(document['params'])}")
+    return _READERS[given[0]](document[given[0]], [field.name for field in fields])
+
+
+def _parsed(body: bytes, limits: Limits) -> Any:
+    if _too_deep(body, limits.depth):
+        raise bad(f"a JSON body must be at most {limits.depth} brackets deep")
+    try:
+        return json.loads(body, parse_constant=_no_constant)
+    except RecursionError:
+        raise bad(f"a JSON body must be at most {limits.depth} brackets deep") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise bad(f"the body must be JSON: {str(error)[:200]}") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON; write null where a value is missing")
+
+
+def _too_deep(body: bytes, most: int) -> bool:
+    """Whether brackets open more than `most` deep; brackets in strings do not count.
+
+    Counting all of them, which is quick, nearly always tells already.
+    """
+    if body.count(b"[") + body.count(b"{") <= most or _depth_with_strings(body) <= most:
+        return False
+    depth, position, end = 0, 0, len(body)
+    for found in _MARKS.finditer(body):
+        if found.start() < position:
+            continue
+        mark = found[0]
+        if mark == b'"':
+            closing = _CLOSING.match(body, found.end())
+            position = closing.end() if closing else end
+            continue
+        depth += 1 if mark in b"[{" else -1
+        if depth > most:
+            return True
+    return False
+
+
+def _depth_with_strings(body: bytes) -> int:
+    import numpy as np
+
+    marks = np.frombuffer(body, dtype=np.uint8)
+    steps = np.isin(marks, _OPEN).astype(np.int8) - np.isin(marks, _CLOSE).astype(np.int8)
+    return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a number")
+
+
+def _split(given: Any, _names: Sequence[str]) -> Columns:
+    if not isinstance(given, dict) or set(given) - {"columns", "index", "data"}:
+        raise bad("dataframe_split must be an object of columns, data and, if wanted, index")
+    names, data = given.get("columns"), given.get("data")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise bad("dataframe_split.columns must be a list of names")
+    if len(set(names)) != len(names):
+        raise bad("dataframe_split.columns must name each column once")
+    return _by_position(data, names, "dataframe_split.data")
+
+
+def _records(given: Any, _names: Sequence[str]) -> Columns:
+    if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
+        raise bad("dataframe_records must be a list of objects")
+    if not given:
+        return {}
+    names = list(given[0])
+    if any(row.keys() != given[0].keys() for row in given[1:]):
+        names = list(dict.fromkeys(name for row in given for name in row))
+    return {name: [row.get(name) for row in given] for name in names}
+
+
+def _instances(given: Any, names: Sequence[str]) -> Columns:
+    if isinstance(given, dict):
+        return _columnar(given)
+    if not isinstance(given, list):
+        raise bad(f"instances must be a list, but got {_kind(given)}")
+    if given and all(isinstance(row, dict) for row in given):
+        return _records(given, names)
+    return _unnamed(given, names, "instances")
+
+
+def _inputs(given: Any, names: Sequence[str]) -> Columns:
+    if isinstance(given, dict):
+        return _columnar(given)
+    if not isinstance(given, list):
+        raise bad(f"inputs must be an object of columns or a list, but got {_kind(given)}")
+    return _instances(given, names)
+
+
+def _columnar(given: Mapping[str, Any]) -> Columns:
+    return {name: values if isinstance(values, list) else [values] for name, values in given.items()}
+
+
+def _unnamed(given: list[Any], names: Sequence[str], what: str) -> Columns:
+    """Rows without names: values of the only column, or lists of values in the columns' order."""
+    if len(names) == 1:
+        return {names[0]: given}
+    if not names:
+        raise bad(f"{what} must name its columns, for the model has no signature")
+    return _by_position(given, names, what)
+
+
+def _by_position(data: Any, names: Sequence[str], what: str) -> Columns:
+    if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
+        raise bad(f"{what} must be a list of rows, each a list of {len(names)} values")
+    odd = next((number for number, row in enumerate(data) if len(row) != len(names)), None)
+    if odd is not None:
+        raise bad(f"each row of {what} must have {len(names)} values, but row {odd} has {len(data[odd])}")
+    return {name: [row[i] for row in data] for i, name in enumerate(names)}
+
+
+_READERS = {
+    "dataframe_split": _split,
+    "dataframe_records": _records,
+    "instances": _instances,
+    "inputs": _inputs,
+}

@@ -1,0 +1,1 @@
+"""Checkpoints, sealed folders and the paths they stand at."""

@@ -1,0 +1,171 @@
+"""An attempt's checkpoints: a folder of sealed folders, numbered, the newest that verifies being the one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import StorageUnavailable, WrongInput
+from infra.storage.sealed_folders import (
+    Damaged,
+    contents,
+    list_folder,
+    remove_folder,
+    seal,
+    sweep_aside,
+    verify_folder,
+    write_folder,
+)
+from trainers.storage import safetensors_file as tensors
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["CheckpointStore", "Damaged", "Loaded", "verify_folder", "write_folder"]
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"(\d{8})-([0-9a-f]{16})")
+_WEIGHTS, _DOCUMENT = "tensors.safetensors", "document.json"
+_LOOKS = 16  # at a list that a writer changes while it is read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A checkpoint that verified.
+
+    Attributes:
+        tensors: CPU tensors by name.
+        document: plain JSON.
+        path: the folder it came from.
+        damaged: one sentence for each newer checkpoint that did not verify.
+    """
+
+    tensors: dict[str, torch.Tensor]
+    document: dict[str, Any]
+    path: Path
+    damaged: tuple[str, ...] = ()
+
+
+class CheckpointStore:
+    """Checkpoints of one trial, written by one process at a time and read by any.
+
+    A checkpoint counts once its folder has been renamed into place; older ones are removed after that, so
+    there is never a moment without one. A folder's name holds its number and the hash of its manifest.
+    """
+
+    def __init__(self, folder: Path, keep: int = 1) -> None:
+        """Names the place; nothing is read or written yet.
+
+        Args:
+            folder: of this trial alone; made when the first checkpoint is written.
+            keep: how many of the newest stay.
+
+        Raises:
+            WrongInput: `keep` is not at least 1.
+        """
+        if keep < 1:
+            raise WrongInput("checkpoint.keep must be at least 1", str(keep))
+        self.folder = Path(folder)
+        self.keep = keep
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> Path:
+        """Writes a checkpoint durably, then removes those beyond `keep`.
+
+        Raises:
+            StorageUnavailable: the file system refused; former checkpoints are as they were.
+        """
+        parts = contents({_WEIGHTS: tensors}, {_DOCUMENT: document}, None)
+        committed = seal(self.folder, parts, lambda manifest: f"{self._next():08d}-{_mark(manifest)}")
+        self._retain()
+        return committed
+
+    def load(self, identity: Mapping[str, Any] | None = None) -> Loaded | None:
+        """The newest checkpoint that verifies, or None; what was damaged is logged and returned.
+
+        Args:
+            identity: what the document's `identity` must equal, where given.
+
+        Raises:
+            WrongInput: the checkpoint belongs to another family, configuration or version.
+            StorageUnavailable: the file system refused.
+        """
+        for _ in range(_LOOKS):
+            try:
+                loaded = self._newest()
+            except FileNotFoundError:  # removed by a writer that has committed a newer one: look again
+                continue
+            if loaded is not None and identity is not None:
+                refuse_other(identity, loaded.document.get("identity", {}), loaded.path)
+            return loaded
+        raise StorageUnavailable(
+            "a checkpoint must stay readable while it is read", f"one that vanished {_LOOKS} times"
+        )
+
+    def paths(self) -> list[Path]:
+        """Committed checkpoints, oldest first; damaged ones among them."""
+        names = list_folder(self.folder)
+        return [self.folder / name for name in sorted(names) if _NAME.fullmatch(name)]
+
+    def delete(self) -> None:
+        """Removes the whole folder, once its trial has ended. Gone already is fine."""
+        remove_folder(self.folder)
+        sweep_aside(self.folder.parent)
+
+    def _next(self) -> int:
+        paths = self.paths()
+        return int(paths[-1].name[:8]) + 1 if paths else 1
+
+    def _retain(self) -> None:
+        try:
+            for path in self.paths()[: -self.keep]:
+                remove_folder(path)
+            sweep_aside(self.folder)
+        except StorageUnavailable as error:  # the new one is committed: too many is no reason to stop
+            _log.warning("an old checkpoint could not be removed: %s", error)
+
+    def _newest(self) -> Loaded | None:
+        damaged: list[str] = []
+        for path in reversed(self.paths()):
+            try:
+                tensors, document = _open(path)
+            except Damaged as error:
+                damaged.append(str(error))
+                _log.warning("a damaged checkpoint was passed over: %s", error)
+                continue
+            return Loaded(tensors=tensors, document=document, path=path, damaged=tuple(damaged))
+        return None
+
+
+def refuse_other(expected: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
+    """Refuses a checkpoint that was written for something else.
+
+    Raises:
+        WrongInput: lists the first ten differences.
+    """
+    from trainers.loop.checkpoint import differences
+
+    lines = differences(expected, found)
+    if lines:
+        more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
+        raise WrongInput(
+            f"the checkpoint {path} must be of this configuration",
+            "; ".join(lines[:10]) + more,
+            "start anew with an empty folder, or use the code that wrote it",
+        )
+
+
+def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    parts = verify_folder(path, mark=path.name.partition("-")[2], readers={_WEIGHTS: tensors.read})
+    if set(parts) != {_WEIGHTS, _DOCUMENT}:
+        raise Damaged(f"{path} must hold {_WEIGHTS} and {_DOCUMENT}", ", ".join(sorted(parts)) or "nothing")
+    return parts[_WEIGHTS], json.loads(parts[_DOCUMENT])
+
+
+def _mark(manifest: bytes) -> str:
+    return hashlib.sha256(manifest).hexdigest()[:16]

@@ -1,0 +1,164 @@
+"""Sealed folders on a storage that may fail: every refusal is `StorageUnavailable`.
+
+The folders themselves: `trainers.storage.atomic_folders`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import StorageUnavailable
+from trainers.storage import atomic_folders as folders
+from trainers.storage.atomic_folders import ASIDE, Content, Reader, as_json
+from trainers.storage.safetensors_file import Pieces
+from trainers.storage.safetensors_file import from_bytes as read_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "ASIDE", "Damaged", "contents", "list_folder", "read_tensors", "remove_folder", "seal", "sweep_aside",
+    "verify_folder", "write_folder",
+]  # fmt: skip
+
+Tensors = Mapping[str, "torch.Tensor"]
+
+
+class Damaged(StorageUnavailable):
+    """A sealed folder that is not what was written: something is missing, changed or added."""
+
+
+def write_folder(
+    folder: Path,
+    tensors: Mapping[str, Tensors] | None = None,
+    documents: Mapping[str, Any] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Writes a sealed folder; afterwards it is there whole, or not at all.
+
+    Args:
+        folder: where it shall stand; must not exist.
+        tensors: file name (`….safetensors`) → tensors by name.
+        documents: file name (`….json`) → plain JSON values.
+        files: file name → bytes.
+
+    Raises:
+        ValueError: a name that is not a plain file name, or that comes twice.
+        StorageUnavailable: the file system refused (full, read-only, gone, an I/O error), or the folder
+            exists; what was written is removed again.
+    """
+    with _storage(folder.parent):
+        return folders.write_folder(folder, contents(tensors, documents, files))
+
+
+def contents(
+    tensors: Mapping[str, Tensors] | None,
+    documents: Mapping[str, Any] | None,
+    files: Mapping[str, bytes] | None,
+) -> dict[str, Content]:
+    """The files of a sealed folder by name, without the manifest; tensors are read when they are written.
+
+    Raises:
+        ValueError: a name that comes twice.
+    """
+    parts: list[tuple[str, Content]] = list((files or {}).items())
+    parts += [(name, as_json(value)) for name, value in (documents or {}).items()]
+    parts += [(name, Pieces(values)) for name, values in (tensors or {}).items()]
+    named = dict(parts)
+    if len(named) < len(parts):
+        raise ValueError(
+            f"a file of a sealed folder must have a name of its own, but got {list(named)} twice"
+        )
+    return named
+
+
+def seal(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
+    """`trainers.storage.atomic_folders.seal`.
+
+    Raises:
+        StorageUnavailable: the file system refused; what was written is removed again.
+    """
+    with _storage(parent):
+        return folders.seal(parent, files, name_of)
+
+
+def verify_folder(
+    folder: Path, mark: str | None = None, readers: Mapping[str, Reader] | None = None
+) -> dict[str, Any]:
+    """The files of a sealed folder by name, exactly as they were written.
+
+    Callers use the returned bytes, so what was checked is what is used.
+
+    Args:
+        mark: what the manifest's own SHA-256 (64 hex digits) must begin with, where it is known; 16 digits
+            at least.
+        readers: as in `trainers.storage.atomic_folders.read_folder`.
+
+    Raises:
+        Damaged: names the file and what is wrong with it.
+        StorageUnavailable: the file system refused.
+        FileNotFoundError: the folder itself is not there.
+    """
+    try:
+        with _storage(folder):
+            return folders.read_folder(folder, manifest_sha256=mark, readers=readers)
+    except folders.Gone as error:
+        raise FileNotFoundError(errno.ENOENT, error.found, str(folder)) from error
+    except folders.Damaged as error:
+        raise Damaged(error.must, error.found) from error
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes a sealed folder so that no reader ever lists a part of it. Gone already is fine.
+
+    Raises:
+        StorageUnavailable: the file system refused.
+    """
+    with _storage(folder):
+        folders.remove_folder(folder)
+
+
+def sweep_aside(parent: Path) -> None:
+    """Removes what dead writers left aside in `parent`; never what a live one is writing.
+
+    Raises:
+        StorageUnavailable: the file system refused.
+    """
+    with _storage(parent):
+        folders.sweep_aside(parent)
+
+
+def list_folder(folder: Path) -> list[str]:
+    """The names in a folder; none where it is not there.
+
+    Raises:
+        StorageUnavailable: the file system refused.
+    """
+    with _storage(folder):
+        return folders.list_folder(folder)
+
+
+@contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _unavailable(error, path) from error
+
+
+def _unavailable(error: OSError, path: Path) -> StorageUnavailable:
+    code = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    room, access = (
+        "free some space there or name another storage",
+        "see that the path can be read and written",
+    )
+    return StorageUnavailable(
+        "the storage must take and give what training keeps",
+        f"{code} ({error.strerror}) at {error.filename or path}",
+        room if full else access,
+    )

@@ -1,0 +1,94 @@
+"""What is written into one run of MLflow, and how."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.tracking.client import Rejected, Tracking
+from infra.tracking.mapping import ENDED, Point, fitted, milliseconds
+from infra.tracking.redact import redact
+from infra.tracking.runs import Runs
+
+log = logging.getLogger("velodrome.tracking")
+
+
+@dataclass(slots=True)
+class Write:
+    """What one `log_batch` of a run holds."""
+
+    points: list[Point] = field(default_factory=list)
+    tags: dict[str, str] = field(default_factory=dict)
+    params: dict[str, str] = field(default_factory=dict)
+
+    def parts(self) -> tuple[Write, Write, Write]:
+        """Each kind of content alone."""
+        return Write(tags=self.tags), Write(params=self.params), Write(points=self.points)
+
+
+def log_what_it_takes(runs: Runs, key: str, write: Write) -> None:
+    """Writes into the run of that key; what tracking will never take must not keep the rest from it.
+
+    Raises:
+        Rejected: the run itself is not there any more.
+    """
+    run_id = runs.of(key).run_id or ""
+    try:
+        log_batch(runs.tracking, run_id, write)
+    except Rejected:
+        if runs.alive(key) is not True:
+            raise
+        for part in write.parts():
+            _log_part(runs, run_id, part, key)
+
+
+def _log_part(runs: Runs, run_id: str, part: Write, key: str) -> None:
+    try:
+        log_batch(runs.tracking, run_id, part)
+    except Rejected as error:
+        log.warning("%s: tracking does not take something, which is left out: %s", key, error)
+
+
+def log_batch(tracking: Tracking, run_id: str, write: Write) -> None:
+    """All of it in one call; none where there is nothing to write."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    if not (write.points or write.params or write.tags):
+        return
+    tracking.call(
+        "log_batch",
+        run_id,
+        metrics=[Metric(*point) for point in write.points],
+        params=[Param(name, value) for name, value in write.params.items()],
+        tags=[RunTag(name, value) for name, value in write.tags.items()],
+    )
+
+
+def set_status(tracking: Tracking, run_id: str, before: str, status: str, ended_at: float | None) -> None:
+    """Changes a run's status, where it is another; `ended_at` in seconds, for what has ended."""
+    if status == before:
+        return
+    if status in ENDED:
+        tracking.call("set_terminated", run_id, status, milliseconds(ended_at or 0) or None)
+    else:
+        tracking.call("update_run", run_id, status)
+
+
+def dataset_input(sweep: SweepRow, trial: TrialRow) -> Any:
+    """The sweep's data as MLflow's input of a trial's run, with its context; addresses redacted."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    data = {name: value for name, value in sweep.spec.data.items() if name != "source"}
+    source = redact(str(sweep.spec.data.get("source", "none")))
+    dataset = Dataset(
+        name=fitted(source, 500),
+        digest=sweep.fingerprint[:36],
+        source_type="local",
+        source=json.dumps({"uri": source}),
+        profile=redact(json.dumps(data)),
+    )
+    context = "training" if trial.role == "search" else "confirmation"
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])

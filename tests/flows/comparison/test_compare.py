@@ -1,0 +1,276 @@
+"""compare: what may be put in one order, filters, sorting, fronts, ties, latencies, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+import velodrome as public
+from flows.comparison import latency
+from flows.comparison.text import escaped
+from infra.errors import WrongInput
+from infra.spec import Objective
+from tests.flows.written import ACCURACY, spec_of, trial_of, write_sweep
+from tests.trainers.bundle.test_bundle import linear_bundle
+
+FACTS = {"trivial": {"val/accuracy": 0.11}, "data": {"parts": {"validation": 400}}}
+
+
+def document(ended):
+    assert ended.status == 0, ended.err
+    return json.loads(ended.out)
+
+
+def rows_of(ended):
+    (group,) = document(ended)["groups"]
+    return [(row["family"], row["number"]) for row in group["rows"]]
+
+
+@pytest.fixture
+def digits(home):
+    facts = ({"size_bytes": 900.0, "latency_ms": 3.0}, {"size_bytes": 100.0, "latency_ms": 1.0})
+    trials = [
+        trial_of("text_cnn", 0, "complete", 0.91, facts=facts[0], params={"optimizer": "sgd"}),
+        trial_of("text_cnn", 1, "complete", 0.90, facts=facts[1], metrics={"val/f1": 0.8}),
+        trial_of("image_cnn", 0, "complete", 0.97, facts=facts[0]),
+        trial_of("image_cnn", 1, "complete", 0.60, facts=facts[1], params={"optimizer": "rmsprop"}),
+    ]
+    write_sweep(home, trials=tuple(trials), facts=FACTS)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), [("image_cnn", 0), ("text_cnn", 0)]),
+        (("--top", 2), [("image_cnn", 0), ("text_cnn", 0), ("text_cnn", 1), ("image_cnn", 1)]),
+        (("--top", 2, "--sort", "size_bytes"), [
+            ("text_cnn", 1), ("image_cnn", 1), ("text_cnn", 0), ("image_cnn", 0)]),
+        (("--top", 2, "--sort", "family", "--where", "accuracy>0.65"), [
+            ("image_cnn", 0), ("text_cnn", 0), ("text_cnn", 1)]),
+        (("--top", 2, "--sort", "f1"), [
+            ("text_cnn", 1), ("text_cnn", 0), ("image_cnn", 0), ("image_cnn", 1)]),
+        (("--top", 2, "--where", "family=*_cnn", "--where", "param.optimizer=sgd|rmsprop"), [
+            ("text_cnn", 0), ("image_cnn", 1)]),
+        (("--top", 2, "--where", "param.optimizer!=adam", "--where", "latency_ms <= 1"), [("image_cnn", 1)]),
+        (("--where", "val/f1>=0"), []),
+    ],
+)  # fmt: skip
+def test_sorted_and_filtered(digits, velodrome, options, expected):
+    options = ("--top", 2, *options) if "val/f1>=0" in options else options
+    expected = expected or [("text_cnn", 1)]
+    assert rows_of(velodrome("compare", "digits", "--no-latency", "--json", *options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--sort", "acuracy"), "did you mean 'accuracy'"),
+        (("--where", "famly=x"), "did you mean 'family'"),
+        (("--where", "family"), "COLUMN OP VALUE"),
+        (("--where", "accuracy>high"), "must stand a number"),
+        (("--where", "__import__('os')=1"), "must name a column"),
+        (("--pareto", "accuracy,latncy_ms"), "did you mean 'latency_ms'"),
+        (("--pareto", "accuracy"), "two columns"),
+        (("--pareto", "accuracy,family"), "one end is better"),
+        (("--csv", "--json"), "exclude"),
+        (("other",), "no other in"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_with_the_nearest(digits, velodrome, options, said):
+    ended = velodrome("compare", "digits", "--no-latency", *options)
+    assert ended.status == 2
+    assert said in ended.err
+    assert ended.out == ""
+
+
+def test_a_front_of_any_two_columns_knows_which_end_is_better(digits, velodrome):
+    ended = velodrome(
+        "compare", "digits", "--top", 2, "--no-latency", "--pareto", "accuracy,latency_ms", "--json"
+    )
+    (group,) = document(ended)["groups"]
+    assert group["front_over"] == ["accuracy", "latency_ms"]
+    front = {(row["family"], row["number"]) for row in group["rows"] if row["on_front"]}
+    assert front == {("image_cnn", 0), ("text_cnn", 1)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "fingerprint", "said"),
+    [
+        (spec_of("other"), "e" * 32, "saw different data"),
+        (replace(spec_of("other"), data={"split": {"salt": 1}}), "f" * 32, "split the data differently"),
+        (spec_of("other", objectives=(Objective(metric="val/f1", direction="maximize"),)), "f" * 32,
+         "different objectives"),
+    ],
+)  # fmt: skip
+def test_what_can_not_be_compared_is_never_in_one_order(home, velodrome, spec, fingerprint, said):
+    write_sweep(home)
+    write_sweep(home, spec, fingerprint=fingerprint)
+    found = document(velodrome("compare", "digits", "other", "--json"))
+    assert found["comparable"] is False
+    assert [{row["sweep"] for row in group["rows"]} for group in found["groups"]] == [{"digits"}, {"other"}]
+    assert said in found["warnings"][0]
+    assert "not comparable" in velodrome("compare", "digits", "other").out
+    assert "not comparable" in velodrome("compare", "digits", "other", "--csv").err
+
+
+def test_the_same_split_in_other_words_is_the_same(home, velodrome):
+    write_sweep(home)
+    write_sweep(home, replace(spec_of("other"), data={"split": {"train": 0.8}}))
+    assert document(velodrome("compare", "digits", "other", "--json"))["comparable"] is True
+
+
+def test_data_that_own_code_reads_may_be_anything(home, velodrome):
+    write_sweep(home, fingerprint="none")
+    write_sweep(home, spec_of("other"), fingerprint="none")
+    (group,) = document(velodrome("compare", "digits", "other", "--json"))["groups"]
+    assert "nobody can say" in group["note"]
+
+
+def confirmed(number, values):
+    made = [
+        trial_of("image_cnn", 10 * number + n, "complete", v, origin={"number": number, "seed_index": n})
+        for n, v in enumerate(values)
+    ]
+    for trial in made:
+        trial.role = "confirm"
+    return made
+
+
+def test_neighbours_by_fresh_seeds(home, velodrome):
+    searched = [trial_of("image_cnn", n, "complete", v) for n, v in enumerate((0.95, 0.94, 0.93))]
+    seeds = (
+        *confirmed(0, (0.90, 0.92, 0.91)),
+        *confirmed(1, (0.91, 0.92, 0.91)),
+        *confirmed(2, (0.5, 0.51, 0.52)),
+    )
+    write_sweep(home, trials=(*searched, *seeds), facts=FACTS)
+    ended = velodrome("compare", "digits", "--top", 3, "--no-latency", "--json")
+    (group,) = document(ended)["groups"]
+    assert group["ordered_by"] == "confirmed"  # 1 before 0, though the search thought otherwise
+    assert [row["number"] for row in group["rows"]] == [1, 0, 2]
+    assert [tie["tied"] for tie in group["ties"]] == [True, False]
+    assert group["rows"][0]["error"]["over"] == "seeds"
+    assert (
+        "can't be told apart: image_cnn #1 and image_cnn #0" in velodrome("compare", "digits", "--top", 3).out
+    )
+
+
+def test_neighbours_by_validation_examples_or_not_at_all(home, velodrome):
+    write_sweep(home, facts=FACTS)
+    (group,) = document(velodrome("compare", "digits", "--no-latency", "--json"))["groups"]
+    assert group["rows"][0]["error"]["std"] == pytest.approx((0.985 * 0.015 / 400) ** 0.5)
+    assert group["rows"][0]["error"]["over"] == "examples"
+    assert group["ties"][0]["tied"] is False
+    loss = Objective(metric="val/loss", direction="minimize")
+    write_sweep(home, spec_of("losses", objectives=(loss,)))
+    (group,) = document(velodrome("compare", "losses", "--json"))["groups"]
+    assert group["rows"][0]["error"] is None
+    assert group["ties"][0]["tied"] is None
+
+
+def test_gpu_seconds_are_those_of_the_attempts(home, velodrome):
+    write_sweep(home)
+    from infra.ledger.store import Batch, Ledger
+
+    ledger, batch = Ledger(home.ledger_url), Batch()
+    columns = {"role": "search", "family": "image_cnn", "number": 1, "ordinal": 2, "lane": "l"}
+    facts = json.dumps({"workers": 2, "gpus": 0.5})
+    batch.attempt("again", **columns, lane_facts=facts, started_at=10.0, ended_at=17.0, outcome="complete")
+    ledger.add_events(1, batch)
+    ledger.close()
+    (group,) = document(velodrome("compare", "digits", "--json"))["groups"]
+    assert group["rows"][0]["costs"]["gpu_seconds"] == pytest.approx(7.0)
+    assert group["rows"][1]["costs"]["gpu_seconds"] is None
+
+
+# -- latency -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(home, monkeypatch):
+    """A sweep whose best trial has its model."""
+    monkeypatch.setattr(latency, "BUDGET_S", 0.05)
+    linear_bundle(home.storage / "model")
+    write_sweep(home, trials=(trial_of("image_cnn", 0, "complete", 0.9, model="model"),))
+
+
+def test_a_model_is_measured_once_as_its_user_would_load_it(home, kept, velodrome):
+    first = velodrome("compare", "digits", "--json")
+    assert "measuring the latency of 1 model" in first.err
+    again = velodrome("compare", "digits", "--json")
+    assert "measuring" not in again.err
+    (row,) = document(again)["groups"][0]["rows"]
+    assert document(first)["groups"][0]["rows"] == [row]
+    assert row["latency_from"] == "measured"
+    costs = row["costs"]
+    assert 0 < costs["latency_ms"] <= costs["latency_p99_ms"]
+    assert 0 < costs["latency_batch_ms"] <= costs["latency_batch_p99_ms"]
+    (file,) = home.latencies.rglob("*.json")
+    assert json.loads(file.read_text())["loaded_from"] == "bundle"
+
+
+def test_a_damaged_measurement_is_made_again_and_another_model_has_its_own(home, kept, monkeypatch):
+    asked = []
+
+    def measured(wanted, tell, **_limits):
+        asked.extend(entry.manifest for entry in wanted)
+        for entry in wanted:
+            yield entry.manifest, dict.fromkeys(latency.LATENCIES, 2.0)
+
+    monkeypatch.setattr(latency, "measured", measured)
+    assert public.compare("digits").rows[0].costs["latency_ms"] == 2.0
+    next(iter(home.latencies.rglob("*.json"))).write_text("{")
+    public.compare("digits")
+    public.compare("digits")
+    assert len(asked) == 2
+    assert public.compare("digits", latency=False).rows[0].latency_from == "lane"
+
+
+def test_a_model_that_can_not_be_measured_is_told_of(home, velodrome):
+    linear_bundle(home.storage / "model")
+    write_sweep(home, trials=(trial_of("image_cnn", 0, "complete", 0.9, model="model"),))
+    (home.storage / "model" / "weights.safetensors").write_bytes(b"x")
+    ended = velodrome("compare", "digits", "--json")
+    assert "not measured: " in ended.err
+    assert document(ended)["groups"][0]["rows"][0]["latency_from"] == "lane"
+
+
+def test_measuring_has_an_end(home, kept):
+    said = []
+    rows = public.compare("digits", latency=False).rows
+    wanted = [latency.Wanted(manifest=row.manifest, folder=row.model) for row in rows]
+    assert list(latency.measured(wanted, said.append, start_s=0.05, each_s=0.0)) == []
+    assert "took too long" in said[0]
+
+
+# -- forms -------------------------------------------------------------------------------------------------
+
+
+def test_latex_is_a_table_whatever_names_there_are(home, velodrome):
+    write_sweep(home, facts=FACTS)
+    out = velodrome("compare", "digits", "--no-latency", "--latex").out
+    assert r"\begin{tabular}{lrrrrrr}" in out
+    assert r"image\_cnn & $0.985 \pm 0.0061$ & 0.11 &" in out
+    lines = [line for line in out.splitlines() if " & " in line]
+    assert {line.count(" & ") for line in lines} == {6}
+    assert escaped(r"\input{x}$a_b%") == r"\textbackslash{}input\{x\}\$a\_b\%"
+
+
+def test_csv_runs_no_formula(home, velodrome):
+    write_sweep(home, trials=(trial_of("text_cnn", 0, "complete", 0.9, params={"a": "=1+1", "b": -2.0}),))
+    (line,) = csv.DictReader(io.StringIO(velodrome("compare", "digits", "--csv").out))
+    assert (line["param.a"], line["param.b"]) == ("'=1+1", "-2.0")
+
+
+def test_it_is_a_function_with_the_same_options(digits):
+    options = {"sort": "latency_ms", "where": ["accuracy>0.5"], "pareto": ("f1", "accuracy")}
+    found = public.compare("digits", top=2, latency=False, **options)
+    assert [row.number for row in found.rows] == [1, 1, 0, 0]
+    assert found.groups[0].ordered_by == "latency_ms"
+    with pytest.raises(WrongInput, match="at least one"):
+        public.compare()
+    assert found.groups[0].objectives == (ACCURACY,)

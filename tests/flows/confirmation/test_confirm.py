@@ -1,0 +1,237 @@
+"""confirm without Ray: what is entered, refused, ranked and said, from rows and scores written by hand."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from flows.config.lookup import find
+from flows.confirmation import confirm as verb
+from flows.confirmation.runs import median_run
+from flows.sweeps import session as carrying_on
+from flows.sweeps.session import Ended
+from infra.errors import Interrupted, Refused, WrongInput
+from infra.lanes.driver import StopSignals
+from infra.ledger import views
+from infra.ledger.store import Batch
+from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores
+from tests.flows.written import living_owner, own, spec_of, trial_of, write_sweep
+
+EXAMPLES = 400
+TRUTH = {"text_cnn": 0.9, "image_cnn": 0.95}
+
+
+class Lanes:
+    """Ends what waits as lanes would: validation by the configuration, examples' scores by chance."""
+
+    def __init__(self, home, *, first: int = 1_000, failing: frozenset[str] = frozenset()) -> None:
+        self.home, self.left, self.failing, self.trained = home, first, failing, 0
+
+    def run(self, ledger, row, place, *, address=None, role="search") -> Ended:
+        batch = Batch()
+        for trial in views.trials(ledger, row.id, role=role):
+            if trial.ended or not self.left:
+                continue
+            self.left, self.trained = self.left - 1, self.trained + 1
+            trial.attempts, trial.state = 1, "complete"
+            if trial.family in self.failing:
+                trial.state, trial.reason = "failed", "error: it does not work"
+            else:
+                self._finish(trial)
+            batch.event("ended", 1.0, {"state": trial.state}, trial)
+        ledger.add_events(row.id, batch)
+        return Ended(state=row.state, unsent=0)
+
+    def _finish(self, trial) -> None:
+        index = trial.origin["seed_index"]
+        rng = np.random.default_rng(trial.seed % 1_000)
+        right = rng.random(EXAMPLES) < TRUTH[trial.family]
+        trial.objective = [TRUTH[trial.family] + 0.001 * index]
+        trial.metrics = {"val/accuracy": trial.objective[0], "test/accuracy": float(right.mean())}
+        trial.model = f"digits/{trial.family}/confirm-{trial.number:04d}/model-1"
+        folder = f"digits/{trial.family}/confirm-{trial.number:04d}/test-1"
+        trial.facts = {TEST_SCORES: folder}
+        write_scores(self.home.storage / folder, {"accuracy": torch.from_numpy(right).double()})
+
+
+@pytest.fixture
+def lanes(home, monkeypatch):
+    made = Lanes(home)
+    monkeypatch.setattr(verb, "run", lambda *a, **k: made.run(*a, **k))
+    return made
+
+
+def test_each_family_is_confirmed_on_the_same_fresh_seeds(home, lanes):
+    write_sweep(home)
+    found = verb.confirm("digits", seeds=3)
+    assert [(row.family, row.number) for row in found.rows] == [("image_cnn", 1), ("text_cnn", 0)]
+    ledger, row = find("digits", home)
+    runs = views.trials(ledger, row.id, role="confirm")
+    ledger.close()
+    assert {run.seed for run in runs} == set(found.seeds)
+    assert not {run.seed for run in runs} & {trial.seed for trial in views_of(home)}
+    assert found.test_reads == 1
+    first, second = found.rows
+    assert first.validation.values == pytest.approx((0.95, 0.951, 0.952))
+    assert (first.tied, second.tied) == (None, False)
+    assert first.test.over == "seeds and examples"
+    assert first.test.interval.low < first.test.mean < first.test.interval.high
+    assert second.difference.interval.estimate == pytest.approx(second.test.mean - first.test.mean)
+
+
+def views_of(home):
+    ledger, row = find("digits", home)
+    trials = views.trials(ledger, row.id)
+    ledger.close()
+    return trials
+
+
+def test_the_same_call_resumes_and_more_seeds_or_candidates_grow(home, lanes):
+    write_sweep(home)
+    lanes.left = 2
+    stopped = verb.confirm("digits", seeds=3)
+    assert stopped.waiting == 1  # of the one row that has any value; the other has none yet
+    lanes.left = 100
+    whole = verb.confirm("digits", seeds=3)
+    assert (lanes.trained, whole.waiting, whole.test_reads) == (6, 0, 1)
+    assert verb.confirm("digits", seeds=3) == whole
+    assert lanes.trained == 6
+    grown = verb.confirm("digits", top=3, seeds=4)
+    assert lanes.trained == 3 * 4
+    assert grown.test_reads == 2
+    assert grown.seeds[:3] == whole.seeds
+    assert len(verb.confirm("digits", seeds=2).rows[0].validation.values) == 2
+
+
+def test_the_run_to_promote_has_the_best_candidates_median_value(home, lanes):
+    write_sweep(home)
+    found = verb.confirm("digits", seeds=3)
+    ledger, row = find("digits", home)
+    run = median_run(ledger, row)
+    other = median_run(ledger, row, family="text_cnn")
+    nothing = median_run(ledger, row, number=17)
+    ledger.close()
+    assert run is not None
+    assert (run.family, run.number, run.seed_index) == ("image_cnn", 1, 1)
+    assert run.value == pytest.approx(0.951)
+    assert run.trial.number == found.median_run
+    assert run.trial.model == "digits/image_cnn/confirm-0001/model-1"
+    assert other is not None
+    assert other.family == "text_cnn"
+    assert nothing is None
+
+
+def test_the_test_score_ranks_nothing(home, lanes, monkeypatch):
+    write_sweep(home)
+    monkeypatch.setitem(TRUTH, "text_cnn", 0.95)
+
+    def finish(trial):
+        Lanes._finish(lanes, trial)
+        trial.objective = [0.8 if trial.family == "image_cnn" else 0.7]
+        trial.metrics["test/accuracy"] = 0.1 if trial.family == "image_cnn" else 0.99
+
+    monkeypatch.setattr(lanes, "_finish", finish)
+    assert [row.family for row in verb.confirm("digits", seeds=2).rows] == ["image_cnn", "text_cnn"]
+
+
+def test_a_metric_without_shares_has_an_interval_over_seeds(home, lanes):
+    goal = spec_of().objectives[0]
+    write_sweep(home, spec_of(objectives=(type(goal)(metric="val/f1", direction="maximize"),)))
+    original = lanes._finish
+
+    def finish(trial):
+        original(trial)
+        trial.metrics["test/f1"] = 0.5 + 0.01 * trial.origin["seed_index"]
+
+    lanes._finish = finish
+    row = verb.confirm("digits", seeds=3).rows[0]
+    assert row.test.over == "seeds"
+    assert row.test.interval.estimate == pytest.approx(0.51)
+    assert row.test.interval.high - row.test.interval.estimate == pytest.approx(4.302653 * 0.01 / 3**0.5)
+
+
+def test_failed_confirmations_are_tried_again_and_none_left_is_refused(home, lanes):
+    write_sweep(home)
+    lanes.failing = frozenset({"text_cnn"})
+    assert [row.family for row in verb.confirm("digits", seeds=2).rows] == ["image_cnn"]
+    lanes.failing = frozenset()
+    again = verb.confirm("digits", seeds=2)
+    assert [row.failed for row in again.rows] == [0, 0]
+    assert (lanes.trained, again.test_reads) == (6, 2)
+    write_sweep(home, spec_of("other"))
+    lanes.failing = frozenset({"text_cnn", "image_cnn"})
+    with pytest.raises(Refused, match="it does not work"):
+        verb.confirm("other", seeds=2)
+
+
+def test_what_cannot_be_confirmed_is_refused_before_anything_is_entered(home, lanes):
+    write_sweep(home)
+    write_sweep(home, spec_of("empty"), trials=(trial_of("text_cnn", 0, "failed"),))
+    write_sweep(home, spec_of("untested"), facts={"data": {"parts": {"train": 9, "test": 0}}})
+    for name, options, words in (
+        ("nosuch", {}, "must be in the ledger"),
+        ("empty", {}, "complete trials"),
+        ("untested", {}, "test part"),
+        ("digits", {"top": 4}, "at most the complete trials"),
+        ("digits", {"top": 0}, "at least 1"),
+        ("digits", {"top": 1, "each_family": True}, "--top or --each-family"),
+        ("digits", {"seeds": 0}, "from 1 to"),
+    ):
+        with pytest.raises(WrongInput, match=words):
+            verb.confirm(name, **options)
+    ledger, row = find("digits", home)
+    assert views.trials(ledger, row.id, role="confirm") == []
+    assert views.count_events(ledger, row.id, "test-read") == 0
+    ledger.close()
+
+
+def test_a_running_sweep_is_left_alone(home, velodrome):
+    sweep = write_sweep(home, state="running")
+    own(home, sweep, living_owner())
+    ended = velodrome("confirm", "digits")
+    assert ended.status == 4
+    assert "velodrome stop digits" in ended.err
+
+
+def test_the_document_is_the_contracts_and_the_table_says_it_in_words(home, lanes, velodrome):
+    write_sweep(home)
+    ended = velodrome("confirm", "digits", "--top", "2", "--seeds", "3", "--json")
+    found = json.loads(ended.out)
+    assert list(found)[:4] == ["sweep", "metric", "rows", "test_reads"]
+    assert found["metric"] == "test/accuracy"
+    assert list(found["rows"][0])[:5] == ["family", "number", "params", "validation", "test"]
+    assert list(found["rows"][0]["test"])[:3] == ["values", "mean", "std"]
+    out = velodrome("confirm", "digits", "--top", "2", "--seeds", "3").out
+    assert "can't be told apart" in out
+    assert "interval is over seeds and examples" in out
+    assert "was read once" in out
+    assert velodrome("confirm", "digits", "--top", "9").status == 2
+
+
+def test_scores_that_were_tampered_with_are_not_read(tmp_path: Path):
+    trial = trial_of("text_cnn", 0, "complete", facts={TEST_SCORES: "a/test-1"})
+    write_scores(tmp_path / "a" / "test-1", {"accuracy": torch.ones(3)})
+    assert read_scores(tmp_path, trial)["accuracy"].tolist() == [1.0, 1.0, 1.0]
+    write_scores(tmp_path / "a" / "test-1", {"accuracy": torch.zeros(3)})  # an attempt made again
+    assert read_scores(tmp_path, trial)["accuracy"].tolist() == [0.0, 0.0, 0.0]
+    outside = trial_of("text_cnn", 0, "complete", facts={TEST_SCORES: "../elsewhere"})
+    assert read_scores(tmp_path, outside) == {}
+    assert read_scores(tmp_path, trial_of("text_cnn", 0, "complete")) == {}
+
+
+@pytest.mark.parametrize(
+    ("role", "command"), [("search", "velodrome sweep"), ("confirm", "velodrome confirm")]
+)
+def test_who_is_interrupted_hears_which_command_goes_on(home, monkeypatch, role, command):
+    write_sweep(home)
+    ledger, row = find("digits", home)
+    told = StopSignals(received=[signal.SIGINT, signal.SIGINT])
+    monkeypatch.setattr(carrying_on, "_drive", lambda *a: told)
+    with pytest.raises(Interrupted, match=f"`{command}` carries digits on"):
+        carrying_on.run(ledger, row, home, role=role)
+    ledger.close()

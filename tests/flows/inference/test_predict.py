@@ -1,0 +1,294 @@
+"""`velodrome predict`: every kind of input, killed and carried on, larger than memory, refused early."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.inference.predict import predict
+from infra.errors import OwnedElsewhere, WrongInput
+from infra.predicting.format import Sizes
+from infra.predicting.inputs import open_input
+from infra.predicting.parts import opened
+from tests.infra.serving.registered import Registered, a_bundle, shifted
+from trainers.bundle.bundle import load_bundle
+
+COLUMNS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+    """A linear, a text and an image model; the linear one has a second version."""
+    made = Registered(tmp_path_factory.mktemp("registered"))
+    for reference in ("linear_regression", "text_cnn", "image_cnn"):
+        bundle = a_bundle(reference, made.folder / reference, made.folder / "cache")
+        made.add(reference.replace("_", "-"), bundle, alias="champion")
+    made.add("linear-regression", shifted(made.folder / "linear_regression", made.folder / "second", 5.0))
+    return made
+
+
+def write_rows(path: Path, rows: int, seed: int = 0) -> Path:
+    """A CSV file of random rows with an id each."""
+    numbers = random.Random(seed)
+    with path.open("w") as file:
+        file.write(f"id,{','.join(COLUMNS)}\n")
+        for row in range(rows):
+            file.write(f"{row:06d},{','.join(f'{numbers.gauss(0, 0.05):.4f}' for _ in COLUMNS)}\n")
+    return path
+
+
+def expected(registered: Registered, path: Path, bundle: str = "linear_regression") -> list[float]:
+    """What the model itself says to a file's rows."""
+    import pandas as pd
+
+    rows = pd.read_csv(path)[COLUMNS]
+    return list(load_bundle(registered.folder / bundle).predict(rows)["prediction"])
+
+
+def found(path: Path) -> list[dict[str, str]]:
+    """A CSV file's rows."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_file_comes_out_with_predictions(registered: Registered, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.csv", 500)
+    result = predict("linear-regression", path, home=registered.home, sizes=Sizes(rows=64))
+    assert (result.model, result.rows, result.carried_on) == ("linear-regression/1", 500, 0)
+    rows = found(tmp_path / "rows.predictions.csv")
+    assert [row["id"] for row in rows] == [f"{n:06d}" for n in range(500)]
+    assert [float(row["prediction"]) for row in rows] == pytest.approx(expected(registered, path), rel=1e-6)
+    assert sorted(os.listdir(tmp_path)) == ["rows.csv", "rows.predictions.csv"]
+
+
+def test_the_command_takes_versions_text_images_and_says_json(
+    registered: Registered, velodrome: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    monkeypatch.setenv("VELODROME_HOME", str(registered.home.path))
+    path = write_rows(tmp_path / "rows.csv", 3)
+    second = tmp_path / "second.csv"
+    ended = velodrome("predict", "linear-regression/2", path, "--out", second, "--json")
+    assert ended.status == 0, ended.err
+    assert json.loads(ended.out)["model"] == "linear-regression/2"
+    assert float(found(second)[0]["prediction"]) == pytest.approx(
+        expected(registered, path, "second")[0], rel=1e-6
+    )
+    (tmp_path / "t.txt").write_text("a fine film\na dull film\n")
+    assert velodrome("predict", "text-cnn", tmp_path / "t.txt").status == 0
+    lines = (tmp_path / "t.predictions.jsonl").read_text().splitlines()
+    assert [set(json.loads(line)) for line in lines] == [{"text", "prediction", "p_dull", "p_fine"}] * 2
+    (tmp_path / "pictures").mkdir()
+    for name in ("b.png", "a.png"):
+        Image.new("L", (8, 8), 100).save(tmp_path / "pictures" / name)
+    assert velodrome("predict", "image-cnn@champion", tmp_path / "pictures").status == 0
+    rows = found(tmp_path / "pictures.predictions.csv")
+    assert [row["image"] for row in rows] == ["a.png", "b.png"]
+    assert rows[0]["prediction"] in set("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("model", "content", "options", "says"),
+    [
+        ("linear-regression", "id,age,sex\n1,2,3\n", (), "bmi"),
+        ("linear-regression", ",".join([*COLUMNS, "prediction"]) + "\n", (), "prediction"),
+        ("linear-regression", ",".join(COLUMNS) + "\n", (), "at least one row"),
+        ("linear-regression", ",".join(COLUMNS) + "\n" + "1," * 9 + "x\n", (), "row 1"),
+        ("linear-regression/9", ",".join(COLUMNS) + "\n", (), "registered"),
+        ("nothing-of-that-name", "a\n", (), "champion"),
+        ("file:///etc/passwd", "a\n", (), "not opened"),
+        ("linear-regression", ",".join(COLUMNS) + "\n", ("--out", "x.parquet"), ".csv"),
+    ],
+)
+def test_what_is_wrong_is_said_with_status_2(
+    model: str, content: str, options: tuple[str, ...], says: str, registered: Registered,
+    velodrome: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("VELODROME_HOME", str(registered.home.path))
+    path = tmp_path / "in.csv"
+    path.write_text(content)
+    ended = velodrome("predict", model, path, *options)
+    assert ended.status == 2
+    assert says in ended.err
+    assert not (tmp_path / "in.predictions.csv").exists()
+
+
+def test_an_output_that_is_there_stays_unless_told(registered: Registered, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.csv", 5)
+    (tmp_path / "out.csv").write_text("mine")
+    with pytest.raises(WrongInput, match="must not be there yet"):
+        predict("linear-regression", path, out=tmp_path / "out.csv", home=registered.home)
+    assert (tmp_path / "out.csv").read_text() == "mine"
+    predict("linear-regression", path, out=tmp_path / "out.csv", home=registered.home, overwrite=True)
+    assert len(found(tmp_path / "out.csv")) == 5
+
+
+class Killed(Exception):
+    """The command ended here."""
+
+
+def test_ended_anywhere_the_same_command_carries_on_and_nothing_is_twice(
+    registered: Registered, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "rows.csv", 100)
+    sizes = Sizes(rows=10)
+    predict("linear-regression", path, out=tmp_path / "whole.csv", home=registered.home, sizes=sizes)
+    for last in (1, 4, 10):
+        out = tmp_path / f"out-{last}.csv"
+
+        def stop(rows: int, _size: int, last: int = last) -> None:
+            if rows == last * 10:
+                raise Killed
+
+        with pytest.raises(Killed):
+            predict("linear-regression", path, out=out, home=registered.home, sizes=sizes, advanced=stop)
+        assert not out.exists()
+        result = predict("linear-regression", path, out=out, home=registered.home, sizes=sizes)
+        assert result.carried_on == last
+        assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+def test_unfinished_parts_of_something_else_are_not_carried_on(
+    registered: Registered, tmp_path: Path
+) -> None:
+    path = write_rows(tmp_path / "rows.csv", 30)
+    out, sizes = tmp_path / "out.csv", Sizes(rows=10)
+
+    def stop(_rows: int, _size: int) -> None:
+        raise Killed
+
+    def begin(model: str = "linear-regression", **more: Any) -> Any:
+        return predict(model, path, out=out, home=registered.home, sizes=sizes, **more)
+
+    with pytest.raises(Killed):
+        begin(advanced=stop)
+    with pytest.raises(WrongInput, match="another model"):
+        begin("linear-regression/2")
+    write_rows(path, 30, seed=1)
+    with pytest.raises(WrongInput, match="another input"):
+        begin()
+    assert begin(overwrite=True).carried_on == 0
+    assert [float(r["prediction"]) for r in found(out)] == pytest.approx(expected(registered, path), rel=1e-6)
+
+
+def test_one_command_at_a_time_writes_an_output(tmp_path: Path) -> None:
+    with opened(tmp_path / "out.csv", ".csv", {}, overwrite=False):  # noqa: SIM117
+        with pytest.raises(OwnedElsewhere), opened(tmp_path / "out.csv", ".csv", {}, overwrite=False):
+            pass
+
+
+MEASURED = """
+import resource, sys
+from pathlib import Path
+from flows.inference.predict import predict
+from infra.home import Home
+before = 0
+def advanced(rows, size):
+    global before
+    before = before or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+predict("linear-regression", Path(sys.argv[1]), home=Home(Path(sys.argv[2])), advanced=advanced)
+print(before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def command(*arguments: Any) -> list[str]:
+    """Python with some arguments."""
+    return [sys.executable, *map(str, arguments)]
+
+
+@pytest.mark.slow
+def test_a_file_larger_than_the_memory_that_is_allowed(registered: Registered, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.csv", 150_000)
+    filler = "x" * 600
+    wide = tmp_path / "wide.csv"
+    with path.open() as file, wide.open("w") as out:
+        for number, line in enumerate(file):
+            out.write(f"{line.rstrip()},{filler if number else 'note'}\n")
+    ended = subprocess.run(
+        command("-c", MEASURED, wide, registered.home.path),
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=280, check=True,
+    )  # fmt: skip
+    first_part, whole = map(int, ended.stdout.split())
+    megabytes = wide.stat().st_size / 2**20
+    assert megabytes > 90
+    assert (whole - first_part) / 1024 < 40, f"{whole - first_part} KiB more for {megabytes:.0f} MiB"
+    with (tmp_path / "wide.predictions.csv").open() as out:
+        assert sum(1 for _ in out) == 150_001
+
+
+@pytest.mark.slow
+def test_kill_9_in_the_middle_and_the_same_command_again(registered: Registered, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.csv", 40_000)
+    environ = {**os.environ, "VELODROME_HOME": str(registered.home.path), "OMP_NUM_THREADS": "1"}
+    run = command("-m", "flows.cli", "predict", "linear-regression", path)
+    parts = tmp_path / "rows.predictions.csv.parts"
+    first = subprocess.Popen(run, env=environ, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("0*.csv"))) < 2 and time.monotonic() < deadline and first.poll() is None:
+        time.sleep(0.002)
+    first.send_signal(signal.SIGKILL)
+    first.wait(10)
+    assert not (tmp_path / "rows.predictions.csv").exists()
+    again = subprocess.run(run, env=environ, capture_output=True, text=True, timeout=120, check=True)
+    assert "parts of them from before" in again.stderr
+    rows = found(tmp_path / "rows.predictions.csv")
+    assert [row["id"] for row in rows] == [f"{n:06d}" for n in range(40_000)]
+    assert not parts.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: Path) -> None:
+    import ray
+
+    from infra.predicting.on_ray import Pool, score_on_ray
+
+    path, sizes, pool = write_rows(tmp_path / "rows.csv", 2_000), Sizes(rows=150), Pool(actors=1)
+    predict("linear-regression", path, out=tmp_path / "here.csv", home=registered.home, sizes=sizes)
+
+    def stop(_rows: int, _size: int) -> None:
+        raise Killed
+
+    def ignore(_rows: int, _size: int) -> None:
+        return
+
+    bad = tmp_path / "bad.csv"
+    bad.write_text(path.read_text() + "9," + "x," * 9 + "1\n")
+    out = tmp_path / "there.csv"
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        kind, artifact, fields = _pieces(registered, path)
+        with opened(out, ".csv", {}, overwrite=False) as parts:
+            with pytest.raises(Killed):
+                score_on_ray(kind, artifact, fields, parts, sizes, pool, stop)
+            assert 0 < len(parts.done()) < 14
+            assert score_on_ray(kind, artifact, fields, parts, sizes, pool, ignore) == 2_000
+            parts.join(kind, out)
+        with (
+            opened(tmp_path / "bad-out.csv", ".csv", {}, overwrite=False) as parts,
+            pytest.raises(WrongInput, match="row 2001"),
+        ):
+            score_on_ray(open_input(bad), artifact, fields, parts, sizes, pool, ignore)
+    finally:
+        ray.shutdown()
+    assert out.read_bytes() == (tmp_path / "here.csv").read_bytes()
+
+
+def _pieces(registered: Registered, path: Path) -> tuple[Any, Any, Any]:
+    from flows.inference.model_lookup import choose, fetched
+    from infra.serving.artifact import load_artifact
+
+    artifact = fetched(choose("linear-regression", registered.home), registered.home)
+    return open_input(path), artifact, load_artifact(artifact).fields

@@ -1,0 +1,194 @@
+"""reproduce: the same bits, what is close, what differs, and what can't be trained again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+import velodrome as public
+from flows.config.lookup import find
+from flows.reproduction.result import Deviation, deviating, pairs, repeatable, verdict_on
+from infra.errors import Refused, WrongInput
+from infra.home import tracking_uri
+from infra.ledger import schema, views
+from infra.ledger.store import Batch
+from infra.tracking.mapping import sweep_identity, trial_key
+from infra.tracking.outbox import Outbox, Sent
+from tests.flows.trained import change_facts, write_trained
+from tests.flows.written import spec_of, trial_of, write_sweep
+
+LINEAR = """
+name: sugar
+data: {source: "builtin:diabetes"}
+budget: {trials: 1, epochs: 3}
+families:
+  linear_regression: {}
+"""
+PARAMS = {"learning_rate": 0.05, "optimizer": "adam", "batch_size": 64}
+OWN = """
+name: own
+data: {source: none}
+objective: {metric: accuracy}
+budget: {trials: 1, epochs: 2}
+families:
+  mine_again:train:
+    space: {a: {type: float, low: 0, high: 1}}
+"""
+FUNCTION = """
+import random
+def train(trial):
+    for epoch in trial.epochs():
+        trial.report(accuracy=trial.params["a"] + random.random() NOISE, seconds=0.1 * epoch)
+"""
+
+
+@pytest.fixture
+def linear(home):
+    Path("sugar.yaml").write_text(LINEAR)
+    return write_trained(home, "sugar.yaml", PARAMS)
+
+
+def change_trial(home, name, **changes):
+    ledger, row = find(name, home)
+    (trial,) = views.trials(ledger, row.id)
+    batch = Batch()
+    for field, value in changes.items():
+        setattr(trial, field, value)
+    batch.event("changed", 1.0, {}, trial)
+    ledger.add_events(row.id, batch)
+    ledger.close()
+
+
+def test_every_number_and_the_weights_come_out_the_same(home, linear, velodrome):
+    found = public.reproduce("sugar", trial=0)
+    assert (found.verdict, found.weights, found.deviations) == ("identical", True, ())
+    assert found.epochs == 3
+    assert found.compared > 3 * 4
+    assert [entry.metric for entry in found.judged] == ["val/mse"]
+    ended = velodrome("reproduce", "sugar", "--trial", "0", "--json")
+    assert ended.status == 0
+    assert json.loads(ended.out)["verdict"] == "identical"
+    ledger, row = find("sugar", home)
+    assert views.count_events(ledger, row.id, "test-read") == 0
+    ledger.close()
+
+
+def test_a_run_is_found_by_its_id_in_mlflow(home, linear):
+    ledger, row = find("sugar", home)
+    ledger.close()
+    outbox = Outbox(home.outbox, tracking_uri(home, row.spec), sweep_identity(row))
+    outbox.put(trial_key(sweep_identity(row), *linear.key), Sent(run_id="a" * 32))
+    outbox.put(f"{sweep_identity(row)}/sweep", Sent(run_id="b" * 32))
+    outbox.close()
+    assert public.reproduce("a" * 32).verdict == "identical"
+    with pytest.raises(WrongInput, match="one trial's"):
+        public.reproduce("b" * 32)
+    with pytest.raises(WrongInput, match="in this home's ledger"):
+        public.reproduce("c" * 32)
+
+
+def test_another_value_is_told_with_its_size(home, linear, velodrome):
+    metrics = {**linear.metrics, "val/mse": linear.metrics["val/mse"] * 1.001}
+    change_trial(home, "sugar", metrics=metrics)
+    found = public.reproduce("sugar", trial=0)
+    assert found.verdict == "within-tolerance"
+    assert found.deviations[0].metric == "val/mse"
+    assert found.deviations[0].relative == pytest.approx(0.001, rel=0.01)
+    ended = velodrome("reproduce", "sugar", "--trial", "0", "--tolerance", "0.0001")
+    assert ended.status == 3
+    assert "came out otherwise" in ended.out
+    assert "% apart" in ended.out
+
+
+def test_versions_and_device_that_differ_are_named(home, linear, velodrome):
+    ledger, row = find("sugar", home)
+    ledger.close()
+    change_facts(home, "sugar", versions={**row.facts["versions"], "torch": "1.0"}, git={"commit": "c0ffee"})
+    change_facts(home, "sugar", code_changed=["linear_regression"])
+    found = public.reproduce("sugar", trial=0)
+    assert found.verdict == "identical"
+    named = {one.name: one for one in found.circumstances}
+    assert set(named) == {"torch", "commit", "code"}
+    assert named["torch"].recorded == "1.0"
+    assert "was 1.0, is" in velodrome("reproduce", "sugar", "--trial", "0").out
+
+
+def test_a_pruned_run_stops_where_the_pruner_did(home):
+    Path("sugar.yaml").write_text(LINEAR)
+    trial = write_trained(home, "sugar.yaml", PARAMS, prune_at=2)
+    assert trial.state == "pruned"
+    found = public.reproduce("sugar", trial=0)
+    assert (found.verdict, found.epochs, found.weights) == ("identical", 2, None)
+
+
+def test_other_data_or_code_cannot_be_reproduced(home, velodrome, monkeypatch):
+    Path("rows.csv").write_text("a,b\n" + "".join(f"{i},{2 * i + 1}\n" for i in range(60)))
+    text = LINEAR.replace('{source: "builtin:diabetes"}', '{source: "csv:rows.csv", columns: {target: b}}')
+    Path("sugar.yaml").write_text(text)
+    write_trained(home, "sugar.yaml", PARAMS)
+    assert public.reproduce("sugar", trial=0).verdict == "identical"
+    with Path("rows.csv").open("a") as rows:
+        rows.write("77,3\n")
+    ended = velodrome("reproduce", "sugar", "--trial", "0")
+    assert ended.status == 2
+    assert "fingerprint" in ended.err
+
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    Path("mine_again.py").write_text(FUNCTION.replace("NOISE", ""))
+    Path("own.yaml").write_text(OWN)
+    write_trained(home, "own.yaml", {"a": 0.5})
+    found = public.reproduce("own", trial=0)
+    assert found.verdict == "identical"
+    assert all("seconds" not in entry.metric for entry in found.judged)
+    Path("mine_again.py").write_text(FUNCTION.replace("NOISE", "* 0"))
+    ended = velodrome("reproduce", "own", "--trial", "0")
+    assert ended.status == 2
+    assert "another source of mine_again.train" in ended.err
+
+
+def test_what_was_not_trained_to_an_end_or_by_several_is_refused(home, linear):
+    write_sweep(home, spec_of("other"), trials=(trial_of("text_cnn", 0, "failed"),))
+    write_sweep(home, spec_of("going"), state="running", trials=(trial_of("text_cnn", 0, "running"),))
+    for name in ("other", "going"):
+        with pytest.raises(WrongInput, match="complete or pruned"):
+            public.reproduce(name, trial=0)
+    for run, options, words in (
+        ("nosuch", {"trial": 0}, "must be in the ledger"),
+        ("sugar", {"trial": 7}, "trial of that number"),
+        ("sugar", {}, "--trial N"),
+        ("sugar", {"trial": 0, "tolerance": 1.5}, "--tolerance"),
+    ):
+        with pytest.raises(WrongInput, match=words):
+            public.reproduce(run, **options)
+    ledger, row = find("sugar", home)
+    two = update(schema.attempts).values(lane_facts=json.dumps({"workers": 2}))
+    ledger.write(lambda connection: connection.execute(two.where(schema.attempts.c.sweep_id == row.id)))
+    ledger.close()
+    with pytest.raises(WrongInput, match="one worker"):
+        public.reproduce("sugar", trial=0)
+
+
+def test_training_that_fails_this_time_is_told(home, linear):
+    change_trial(home, "sugar", params={**PARAMS, "learning_rate": 1e30, "optimizer": "sgd"})
+    with pytest.raises(Refused, match="train to its end"):
+        public.reproduce("sugar", trial=0)
+
+
+def test_the_verdict_is_a_matter_of_numbers_alone():
+    same, near = ({"val/a": 0.5, "train/epoch_seconds": 1.0}, {"val/a": 0.504, "system/ram": 2.0})
+    compared = pairs({1: same}, {1: near})
+    assert [entry.metric for entry in compared] == ["val/a"]
+    (off,) = deviating(compared)
+    judged = [off]
+    assert verdict_on([], judged, None, 0.01) == "identical"
+    assert verdict_on([], judged, False, 0.01) == "within-tolerance"
+    assert verdict_on([off], judged, None, 0.01) == "within-tolerance"
+    assert verdict_on([off], judged, None, 0.001) == "different"
+    assert verdict_on([], [], None, 0.01) == "different"
+    missing = Deviation(metric="val/a", epoch=None, recorded=0.5, found=None)
+    assert verdict_on([missing], [missing], None, 0.9) == "different"
+    assert pairs({1: {"val/a": 1.0}}, {}) == [Deviation(metric="val/a", epoch=1, recorded=1.0, found=None)]
+    assert not repeatable("val/latency_ms")

@@ -1,0 +1,216 @@
+"""The statistics behind confirm, compare and promote: against scipy, by hand, and by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from flows.statistics import (
+    Standing,
+    examples_needed,
+    holm,
+    indistinguishable,
+    mcnemar,
+    p_of_difference,
+    paired_bootstrap,
+    tied_with_first,
+    two_level_bootstrap,
+)
+
+
+def test_paired_bootstrap_agrees_with_the_t_test_on_normal_differences() -> None:
+    rng = np.random.default_rng(1)
+    champion = rng.normal(size=400)
+    challenger = champion + rng.normal(0.1, 1.0, size=400)
+    found = paired_bootstrap(challenger, champion)
+    expected = stats.ttest_rel(challenger, champion, alternative="greater")
+    both = stats.ttest_rel(challenger, champion).confidence_interval(0.95)
+    assert found.difference == pytest.approx((challenger - champion).mean())
+    assert found.p_value == pytest.approx(expected.pvalue, abs=0.01)
+    assert (found.low, found.high) == pytest.approx((both.low, both.high), abs=0.01)
+    assert found.won + found.lost == found.examples == 400
+
+
+def test_paired_bootstrap_keeps_its_level_on_skewed_differences() -> None:
+    """No true difference, lognormal ones seen; a one-sided t-test is wrong 10 times in 100 here."""
+    rng = np.random.default_rng(2)
+    nothing = np.zeros(60)
+    moves = sum(
+        paired_bootstrap(math.exp(0.5) - rng.lognormal(size=60), nothing, resamples=400, seed=i).better
+        for i in range(300)
+    )
+    assert 3 <= moves <= 27  # 15 expected, with a deviation of 3.8
+
+
+def test_paired_bootstrap_tests_against_the_margin() -> None:
+    rng = np.random.default_rng(3)
+    champion = rng.normal(size=500)
+    challenger = champion + rng.normal(0.2, 0.5, size=500)
+    assert paired_bootstrap(challenger, champion).better
+    assert paired_bootstrap(challenger, champion, margin=0.1).better
+    assert not paired_bootstrap(challenger, champion, margin=0.25).better
+
+
+def test_equal_differences_are_judged_by_their_number() -> None:
+    assert paired_bootstrap([1, 1, 1], [0, 0, 0]).p_value == pytest.approx(1 / 8)
+    assert paired_bootstrap([0.5] * 40, [0.5] * 40).p_value == 1.0
+
+
+def test_same_seed_same_interval() -> None:
+    rng = np.random.default_rng(4)
+    one, other = rng.normal(size=50), rng.normal(size=50)
+    assert paired_bootstrap(one, other, seed=7) == paired_bootstrap(one, other, seed=7)
+
+
+def test_grouping_equal_scores_changes_no_distribution() -> None:
+    """Right-or-wrong scores are drawn by frequency; jittered ones singly; the intervals agree."""
+    rng = np.random.default_rng(5)
+    one, other = (rng.random(800) < 0.8).astype(float), (rng.random(800) < 0.75).astype(float)
+    grouped = paired_bootstrap(one, other)
+    single = paired_bootstrap(one + rng.normal(0, 1e-7, 800), other)
+    assert (grouped.low, grouped.high) == pytest.approx((single.low, single.high), abs=0.004)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(9, 2), (2, 9), (0, 0), (5, 5), (30, 12)])
+def test_mid_p_is_the_exact_tail_less_half_of_the_point(won: int, lost: int) -> None:
+    challenger = [1] * won + [0] * lost + [1] * 50
+    champion = [0] * won + [1] * lost + [1] * 50
+    found = mcnemar(challenger, champion)
+    exact = stats.binomtest(won, max(won + lost, 1), 0.5, alternative="greater").pvalue if won + lost else 1.0
+    point = math.comb(won + lost, won) / 2 ** (won + lost)
+    assert found.p_value == pytest.approx(exact - point / 2)
+    assert found.low <= found.difference <= found.high
+
+
+def test_tango_s_interval_ends_where_the_score_statistic_is_critical() -> None:
+    """12 won, 2 lost of 44; the statistic by a search for the constrained likelihood's maximum."""
+    rights = [1] * 12 + [0] * 2 + [1] * 30
+    others = [0] * 12 + [1] * 2 + [1] * 30
+    found = mcnemar(rights, others)
+    for end, z in ((found.low, 1.959964), (found.high, -1.959964)):
+        assert _score_by_search(12, 2, 44, end) == pytest.approx(z, abs=1e-3)
+
+
+def _score_by_search(won: int, lost: int, count: int, margin: float) -> float:
+    """The score statistic with the constrained maximum likelihood found by brute force."""
+    q = np.linspace(max(0.0, -margin) + 1e-9, (1 - margin) / 2 - 1e-9, 2_000_001)
+    likelihood = (
+        won * np.log(q + margin) + lost * np.log(q) + (count - won - lost) * np.log(1 - 2 * q - margin)
+    )
+    best = q[np.argmax(likelihood)]
+    return float((won - lost - count * margin) / math.sqrt(count * (2 * best + margin * (1 - margin))))
+
+
+def test_mcnemar_with_a_margin() -> None:
+    rng = np.random.default_rng(6)
+    champion = rng.random(2000) < 0.80
+    challenger = champion | (rng.random(2000) < 0.2)
+    found = mcnemar(challenger, champion, margin=0.02)
+    assert found.better
+    assert found.low > 0.02
+    assert not mcnemar(challenger, champion, margin=found.difference + 0.01).better
+
+
+def test_mcnemar_keeps_its_level_and_finds_three_points() -> None:
+    rng = np.random.default_rng(7)
+    false = sum(mcnemar(*_pair(rng, 0.0)).better for _ in range(400))
+    true = sum(mcnemar(*_pair(rng, 0.03)).better for _ in range(400))
+    assert false <= 34  # 20 expected
+    assert true >= 320
+
+
+def _pair(rng: np.random.Generator, gain: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two accuracies near 0.9 on 2,000 examples that differ on 10 % of them."""
+    draw = rng.random(2000)
+    won, lost = draw < 0.05 + gain / 2, draw > 0.95 + gain / 2
+    agreed = rng.random(2000) < 0.92
+    return won | (agreed & ~lost), lost | (agreed & ~won)
+
+
+def test_needed_examples_have_the_power_they_promise() -> None:
+    count = examples_needed(difference=0.03, discordance=0.1)
+    assert count is not None
+    assert 600 < count < 800  # Connor: 686 by hand with z = 1.6449, 0.8416
+    rng = np.random.default_rng(8)
+    found = 0
+    for _ in range(400):
+        draw = rng.random(count)
+        found += mcnemar(draw < 0.065, draw > 0.965).better
+    assert 0.73 <= found / 400 <= 0.87
+    assert examples_needed(difference=0.01, discordance=0.1, margin=0.02) is None
+    assert examples_needed(difference=0.5, deviation=1.0) == math.ceil((1.644854 + 0.841621) ** 2 / 0.25)
+    with pytest.raises(ValueError, match="one of"):
+        examples_needed(difference=0.1)
+
+
+@pytest.mark.parametrize(("seeds", "of_seed", "of_example"), [(5, 0.1, 1.0), (3, 1.0, 0.1)])
+def test_two_level_intervals_cover_what_both_levels_add(
+    seeds: int, of_seed: float, of_example: float
+) -> None:
+    """Truth 0: 95 % intervals cover it at least nine times in ten, whichever level counts more."""
+    rng = np.random.default_rng(9)
+    covered = 0
+    for index in range(200):
+        scores = (
+            rng.normal(0, of_seed, size=(seeds, 1))
+            + rng.normal(0, of_example, size=(1, 200))
+            + rng.normal(0, of_example, size=(seeds, 200))
+        )
+        found = two_level_bootstrap(list(scores), resamples=300, seed=index)
+        covered += found.low <= 0 <= found.high
+    assert covered >= 180
+
+
+def test_two_level_interval_is_wider_than_either_level_alone() -> None:
+    rng = np.random.default_rng(10)
+    scores = (rng.random((5, 300)) < np.array([[0.7], [0.8], [0.75], [0.72], [0.78]])).astype(float)
+    both = two_level_bootstrap(list(scores))
+    examples = two_level_bootstrap([scores.mean(axis=0)])
+    assert both.high - both.low > examples.high - examples.low
+    assert both.low < both.estimate < both.high
+
+
+def test_bad_scores_are_refused() -> None:
+    with pytest.raises(ValueError, match="same examples"):
+        two_level_bootstrap([[1, 2], [1]])
+    with pytest.raises(ValueError, match="at least one"):
+        two_level_bootstrap([])
+    with pytest.raises(ValueError, match="same examples"):
+        paired_bootstrap([1, 2], [1])
+    with pytest.raises(ValueError, match="finite"):
+        paired_bootstrap([1, math.nan], [1, 1])
+    with pytest.raises(ValueError, match="right"):
+        mcnemar([0.3, 1], [1, 1])
+
+
+def test_holm_by_hand() -> None:
+    """Holm's own steps: 0.01 · 4, 0.02 · 3, 0.03 · 2 → 0.06 by the running maximum, 0.04 · 1 → 0.06."""
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_neighbours_are_told_apart_by_pairs_where_the_seeds_are_the_same() -> None:
+    seeds = (1, 2, 3, 4)
+    best = Standing(values=(0.90, 0.80, 0.85, 0.70), seeds=seeds)
+    near = Standing(values=(0.89, 0.805, 0.845, 0.695), seeds=seeds)
+    far = Standing(values=(0.86, 0.76, 0.81, 0.66), seeds=seeds)
+    assert indistinguishable([best, near, far]) == (True, False)
+    assert tied_with_first([best, near, far]) == (True, False)
+    other_seeds = Standing(values=far.values, seeds=(5, 6, 7, 8))
+    assert p_of_difference(best, far) == 0.0
+    p = p_of_difference(best, other_seeds)
+    assert p == pytest.approx(stats.ttest_ind(best.values, far.values, equal_var=False).pvalue)
+
+
+def test_single_values_are_judged_by_their_standard_errors_or_not_at_all() -> None:
+    one, other = (
+        Standing(values=(0.9,), standard_error=0.02),
+        Standing(values=(0.8,), standard_error=0.02),
+    )
+    assert indistinguishable([one, other]) == (False,)
+    assert indistinguishable([one, Standing(values=(0.89,), standard_error=0.02)]) == (True,)
+    assert indistinguishable([one, Standing(values=(0.1,))]) == (None,)

@@ -1,0 +1,234 @@
+"""stop, extend, retry, remove: with a living driver, with a dead one, and with none."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import threading
+import time
+from types import ModuleType
+
+import pytest
+
+from flows.sweeps.extend import extend
+from flows.sweeps.growth import grow, growth
+from flows.sweeps.remove import remove
+from flows.sweeps.retry import retry
+from flows.sweeps.stop import stop
+from infra.errors import OwnedElsewhere, Refused, WrongInput
+from infra.ledger import views
+from infra.ledger.store import Batch, Ledger
+from tests.flows.written import dead_owner, living_owner, own, spec_of, write_logs, write_sweep
+
+
+@pytest.fixture
+def carried_on(monkeypatch):
+    """The labels that `flows.sweeps.sweep.carry_on` was called with, in the place of running them."""
+    labels = []
+    module = ModuleType("flows.sweeps.sweep")
+    module.carry_on = lambda label, home: labels.append(label)
+    monkeypatch.setitem(sys.modules, "flows.sweeps.sweep", module)
+    return labels
+
+
+class Driver(threading.Thread):
+    """Owns a sweep as this process and answers its requests; on `stop` it lets the sweep go."""
+
+    def __init__(self, home, sweep):
+        super().__init__(daemon=True)
+        self.home, self.sweep, self.seen = home, sweep, []
+        self.me = living_owner()
+        own(home, sweep, self.me)
+
+    def run(self):
+        ledger = Ledger(self.home.ledger_url)
+        deadline = time.monotonic() + 10
+        while not self.seen and time.monotonic() < deadline:
+            for request in views.open_requests(ledger, self.sweep):
+                self.seen.append((request.kind, request.payload))
+                ledger.add_events(self.sweep, Batch(requests_done=[request.id], sweep={"state": "stopped"}))
+                if request.kind == "stop":
+                    ledger.release(self.sweep, self.me.token)
+            time.sleep(0.05)
+        ledger.close()
+
+
+@pytest.fixture
+def driver(home):
+    """A living driver of the sweep `digits`."""
+    thread = Driver(home, write_sweep(home, state="running"))
+    thread.start()
+    yield thread
+    thread.join(11)
+
+
+def ledger_of(home):
+    ledger = Ledger(home.ledger_url)
+    return ledger, views.find_sweep(ledger, "digits")
+
+
+def test_stop_asks_the_driver_and_waits_for_its_end(home, driver):
+    result = stop("digits", limit_s=10)
+    assert (result.was_running, result.state) == (True, "stopped")
+    assert driver.seen == [("stop", {})]
+
+
+def test_stop_says_when_nobody_runs_it(home, velodrome):
+    sweep = write_sweep(home, state="running")
+    own(home, sweep, dead_owner())
+    ended = velodrome("stop", "digits", "--json")
+    assert json.loads(ended.out) == {
+        "sweep": "digits",
+        "was_running": False,
+        "state": "stopped",
+        "seconds": 0.0,
+    }
+
+
+def test_stop_does_not_wait_for_ever(home):
+    own(home, write_sweep(home, state="running"), living_owner())
+    with pytest.raises(OwnedElsewhere, match=r"within 0\.3 s"):
+        stop("digits", limit_s=0.3)
+
+
+def test_extend_asks_a_living_driver(home, driver, carried_on):
+    result = extend("digits", trials=3, family="image_cnn")
+    assert result.asked_driver
+    assert driver.seen == [("extend", {"trials": 3, "family": "image_cnn"})]
+    assert carried_on == []
+
+
+@pytest.mark.parametrize("owner", [None, dead_owner])
+def test_extend_grows_a_sweep_that_nobody_runs_and_carries_it_on(home, carried_on, owner):
+    sweep = write_sweep(home)
+    if owner:
+        own(home, sweep, owner())
+    result = extend("digits", trials=3)
+    assert result.planned == {"text_cnn": 7, "image_cnn": 7}
+    assert carried_on == ["digits"]
+    ledger, row = ledger_of(home)
+    assert [family.trials for family in row.spec.families] == [7, 7]
+    (event,) = [event for event in views.events(ledger, row.id) if event.kind == "grown"]
+    assert event.payload == {"families": {"text_cnn": 7, "image_cnn": 7}}
+    assert views.owner(ledger, row.id) is None
+    ledger.close()
+
+
+def test_retry_makes_failed_trials_wait_again(home, carried_on):
+    write_sweep(home)
+    result = retry("digits", gpus=0.5, memory_bytes=8 << 30)
+    assert result.trials == {"text_cnn": 1}
+    assert carried_on == ["digits"]
+    ledger, row = ledger_of(home)
+    again = next(trial for trial in views.trials(ledger, row.id) if trial.key == ("search", "text_cnn", 1))
+    assert (again.state, again.reason, again.failures) == ("waiting", None, 0)
+    assert again.resources == {"gpus": 0.5, "memory_bytes": 8 << 30}
+    assert again.attempts == 1  # what it cost stays counted
+    assert [e.kind for e in views.trial_events(ledger, row.id, again)].count("retry") == 1
+    ledger.close()
+
+
+def test_retry_asks_a_living_driver(home, driver, carried_on):
+    assert retry("digits", cpus=2.0).asked_driver
+    assert driver.seen == [("retry", {"resources": {"cpus": 2.0}})]
+
+
+def test_retry_of_nothing_does_nothing(home, carried_on):
+    write_sweep(home, trials=())
+    assert retry("digits").trials == {}
+    assert carried_on == []
+
+
+@pytest.mark.parametrize("wrong", [{"gpus": 1.5}, {"gpus": -1.0}, {"cpus": 0.0}, {"gpus": float("nan")}])
+def test_resources_that_cannot_be_are_refused_before_anything(home, wrong):
+    with pytest.raises(WrongInput):
+        retry("digits", **wrong)
+
+
+def test_remove_takes_what_only_the_sweep_holds(home):
+    write_sweep(home)
+    write_sweep(home, spec_of("digits2"))
+    logs = write_logs(home)
+    model = home.storage / "digits" / "image_cnn"
+    model.mkdir(parents=True)
+    (model / "weights.safetensors").write_bytes(b"12345678")
+    other = home.storage / "digits2"
+    other.mkdir()
+    removal = remove("digits")
+    assert removal.size_bytes >= 8
+    assert not logs.exists()
+    assert not model.parent.exists()
+    assert other.exists()
+    ledger = Ledger(home.ledger_url)
+    assert [row.label for row in views.sweeps(ledger)] == ["digits2"]
+    ledger.close()
+
+
+def test_remove_follows_no_link(home, tmp_path):
+    write_sweep(home)
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("mine")
+    home.storage.mkdir(parents=True)
+    (home.storage / "digits").symlink_to(precious)
+    remove("digits")
+    assert (precious / "file").read_text() == "mine"
+
+
+def test_remove_refuses_while_it_runs(home):
+    own(home, write_sweep(home, state="running"), living_owner())
+    with pytest.raises(OwnedElsewhere, match="pid"):
+        remove("digits")
+
+
+def test_remove_asks_first(home, velodrome, monkeypatch):
+    write_sweep(home)
+    with pytest.raises(Refused):
+        remove("digits", agree=lambda removal: removal.trials == 0)
+    ended = velodrome("remove", "digits")  # nobody is there to answer
+    assert ended.status == 3
+    assert "nothing was removed" in ended.err
+    assert ended.out == ""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert velodrome("remove", "digits").status == 0
+    write_sweep(home)
+    assert velodrome("remove", "digits", "--yes").status == 0
+    assert velodrome("status", "digits").status == 2
+
+
+def test_growth_is_pure_and_bounded():
+    spec = spec_of()
+    grown = grow(spec, trials=2, family="image_cnn")
+    assert [family.trials for family in grown.families] == [4, 6]
+    assert [family.trials for family in spec.families] == [4, 4]
+    assert growth(spec, grown) == {"image_cnn": 6}
+    for wrong in ({"trials": 0}, {"trials": 1, "family": "rnn"}, {"trials": 10**7}):
+        with pytest.raises(WrongInput):
+            grow(spec, **wrong)
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "+0", "1e3", "ten", "", "+99999999"])
+def test_trials_must_be_how_many_more(home, velodrome, text):
+    write_sweep(home)
+    ended = velodrome("extend", "digits", f"--trials={text}")
+    assert ended.status == 2
+    assert "--trials +10" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("8GiB", 8 << 30), ("500MB", 500_000_000), ("1000", 1000), ("1.5k", 1500), ("2Gi", 2 << 30)],
+)
+def test_sizes_of_memory(text, size):
+    from flows.cli.changing import memory_bytes
+
+    assert memory_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1GB", "8 Gigs", "1iB", "9" * 40])
+def test_what_is_no_size_is_refused(text):
+    from flows.cli.changing import memory_bytes
+
+    with pytest.raises(WrongInput):
+        memory_bytes(text)

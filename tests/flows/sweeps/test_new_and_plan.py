@@ -1,0 +1,167 @@
+"""new writes files that load; plan tries what can fail and says what a sweep needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows.config.loading import load_sweep
+from flows.sweeps.new import name_of, new, sweep_text
+from infra.errors import WrongInput
+from tests.flows.written import spec_of, write_sweep
+from trainers.data_profile import Giveaway, Look
+
+
+def test_the_file_loads_and_its_families_fit(home, velodrome):
+    ended = velodrome("new", "builtin:digits", "--json")
+    assert ended.status == 0, ended.err
+    found = json.loads(ended.out)
+    assert found["families"][:3] == ["image_cnn", "mlp", "rnn"]
+    assert found["metric"] == "accuracy"
+    assert 0 < found["data"]["guess"]["value"] < 0.3
+    text = Path("digits.yaml").read_text()
+    assert text.startswith("# yaml-language-server: $schema=velodrome.schema.json\n")
+    assert "families" in json.loads(Path("velodrome.schema.json").read_text())["properties"]
+    spec = load_sweep("digits.yaml").resolve("accuracy")
+    assert [family.name for family in spec.families] == found["families"]
+    assert spec.objectives[0].metric == "val/accuracy"
+
+
+def test_a_table_from_another_folder_keeps_its_path(home):
+    lines = ["x,y,out put"] + [f"{n},{n * n % 7},{n * 0.5}" for n in range(60)]
+    Path("rows.csv").write_text("\n".join(lines) + "\n")
+    Path("sweeps").mkdir()
+    result = new("csv:rows.csv", target="out put", output="sweeps/rows.yaml")
+    assert result.families == ("linear_regression", "mlp")
+    assert {giveaway.column for giveaway in result.look.giveaways} <= {"x", "y"}
+    file = load_sweep("sweeps/rows.yaml")
+    assert (file.folder / file.data["source"].removeprefix("csv:")).resolve() == Path("rows.csv").resolve()
+    assert file.data["columns"]["target"] == "out put"
+
+
+def test_a_table_of_two_classes_is_for_its_classifiers(home):
+    result = new("builtin:cancer")
+    assert result.families == ("logistic_regression", "mlp")
+    assert result.metric == "accuracy"
+    assert [family.name for family in load_sweep("cancer.yaml").check()] == list(result.families)
+
+
+def test_nothing_is_ever_replaced(home):
+    Path("digits.yaml").write_text("mine")
+    with pytest.raises(WrongInput, match=r"digits\.yaml is there"):
+        new("builtin:digits")
+    assert Path("digits.yaml").read_text() == "mine"
+    Path("link.yaml").symlink_to("nowhere.yaml")
+    with pytest.raises(WrongInput):
+        new("builtin:digits", output="link.yaml")
+    assert not Path("nowhere.yaml").exists()
+
+
+@pytest.mark.parametrize("source", ["csv:nope.csv", "buitlin:digits", "builtin:digit", "", "csv:"])
+def test_a_source_that_cannot_be_read_writes_nothing(home, velodrome, source):
+    assert velodrome("new", source).status == 2
+    assert list(Path.cwd().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "meant"),
+    [("houses.csv", "csv:houses.csv"), ("Day.PARQUET", "parquet:Day.PARQUET"), ("a/b.npz", "npz:a/b.npz")],
+)
+def test_a_bare_path_is_told_its_kind(home, velodrome, source, meant):
+    ended = velodrome("new", source)
+    assert ended.status == 2
+    assert f"write {meant}" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [("builtin:digits", "digits"), ("csv:data/Churn 2024.csv", "churn-2024"), ("images:../Pets/", "pets"),
+     ("hf:user/some_set", "some_set"), ("csv:...", "csv"), ("csv:日本.csv", "csv"), ("none", "none")],
+)  # fmt: skip
+def test_names_of_sources_are_names(source, name):
+    assert name_of(source) in {name, "sweep"}
+
+
+def test_hostile_columns_stay_within_their_line(home):
+    evil = 'a"\nfamilies: {evil: {}} # '
+    seen = Look(
+        rows=3, kind="table", task="regression", source="csv:x.csv", fingerprint="", columns={evil: "number"},
+        parts={"train": 3}, missing={evil: 1}, giveaways=(Giveaway(column=evil, metric="r2", value=1.0),),
+        notes=(evil,),
+    )  # fmt: skip
+    data = {"source": "csv:x.csv", "columns": {"target": evil}}
+    Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], "mse"))
+    file = load_sweep("x.yaml")
+    assert list(file.sweep.families) == ["linear_regression"]
+    assert file.data["columns"]["target"] == evil
+
+
+def test_plan_tries_the_families_and_says_what_they_need(home, velodrome):
+    new("builtin:digits")
+    ended = velodrome(
+        "plan", "digits.yaml", "--set", "budget.trials=6", "--set", "resources.lanes=1", "--json"
+    )
+    assert ended.status == 0, ended.err
+    found = json.loads(ended.out)
+    families = found["families"]
+    trials = 6 * len(families)
+    assert (found["sweep"], found["trials"], found["done"], found["lanes"]) == ("digits", trials, 0, 1)
+    assert families[0]["family"] == "image_cnn"
+    assert all(family["parameters"] > 1000 and family["trial_seconds"] > 0 for family in families)
+    assert found["seconds"] == pytest.approx(6 * sum(family["trial_seconds"] for family in families))
+    assert found["disk_bytes"] > sum(family["size_bytes"] for family in families)
+    assert not (home.path / "ledger.db").exists()
+
+
+def test_plan_says_what_sweep_would_refuse(home, velodrome):
+    write_sweep(home, spec_of())
+    new("builtin:digits")
+    found = json.loads(velodrome("plan", "digits.yaml", "--json").out)
+    assert found["done"] == 5
+    assert any("--new" in warning for warning in found["warnings"])
+
+
+def test_plan_refuses_what_no_node_can_hold(home, velodrome):
+    new("builtin:digits")
+    ended = velodrome("plan", "digits.yaml", "--set", "resources.cpus=4000")
+    assert ended.status == 4
+    assert "4000 CPU" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("entry", "line"),
+    [
+        ("space: {extends: transformer, vocabulary: 4000}", 5),
+        ("options: {preset: small, context: 32}", 5),
+    ],
+)
+def test_what_such_data_has_no_use_for_is_refused(home, velodrome, entry, line):
+    Path("own.yaml").write_text(
+        f"name: own\ndata: {{source: 'builtin:digits'}}\nfamilies:\n  transformer:\n    {entry}\n"
+    )
+    ended = velodrome("plan", "own.yaml")
+    assert ended.status == 2, ended.err
+    assert f"own.yaml, line {line}: " in ended.err
+    assert "must stand beside data of kind corpus" in ended.err
+
+
+def test_plan_runs_peoples_functions_and_names_what_they_never_report(home, velodrome, monkeypatch):
+    Path("mine_for_plan.py").write_text(
+        "def train(trial):\n"
+        "    for epoch in trial.epochs():\n"
+        "        trial.report(accurcy=0.5)\n"
+        "def broken(trial):\n"
+        "    raise RuntimeError('no such layer')\n"
+    )
+    for name, said in (("train", "accurcy"), ("broken", "no such layer")):
+        Path("own.yaml").write_text(
+            "name: own\ndata: {source: none}\nobjective: {metric: accuracy}\n"
+            f"families:\n  mine_for_plan:{name}:\n    space: {{a: {{type: float, low: 0, high: 1}}}}\n"
+        )
+        ended = velodrome("plan", "own.yaml")
+        assert ended.status == 2, ended.err
+        assert said in ended.err
+        assert "own.yaml, line" in ended.err
+        assert "Traceback" not in ended.err

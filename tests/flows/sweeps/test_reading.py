@@ -1,0 +1,256 @@
+"""status, show, logs, compare: documents field by field, honest states, what is printed where."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+
+from flows.sweeps.logs import follow
+from flows.sweeps.show import curve_of
+from flows.sweeps.status import status
+from tests.flows.written import (
+    ACCURACY,
+    LATENCY,
+    dead_owner,
+    living_owner,
+    own,
+    spec_of,
+    trial_of,
+    write_logs,
+    write_sweep,
+)
+
+
+def document(ended):
+    assert ended.status == 0, ended.err
+    return json.loads(ended.out)
+
+
+def test_status_json_is_the_contracts(home, velodrome):
+    write_sweep(home)
+    found = document(velodrome("status", "digits", "--json"))
+    assert list(found)[:5] == ["sweep", "state", "objective", "trials", "best"]
+    assert found["sweep"] == "digits"
+    assert found["state"] == "finished"
+    assert found["objective"] == {"metric": "val/accuracy", "direction": "maximize", "at": "best"}
+    assert found["best"] == {"family": "image_cnn", "number": 1, "value": 0.985}
+    assert found["test_reads"] == 0
+    trial = found["trials"][0]
+    assert list(trial) == [
+        "family", "number", "state", "params", "value", "epochs", "attempts", "seconds",
+        "reason", "mlflow_run_id",
+    ]  # fmt: skip
+    assert (trial["family"], trial["number"], trial["value"], trial["epochs"]) == ("text_cnn", 0, 0.91, 5)
+    failed = found["trials"][1]
+    assert failed["state"] == "failed"
+    assert failed["value"] is None
+    assert failed["reason"].startswith("out-of-memory")
+
+
+def test_several_objectives_have_values_and_a_front(home, velodrome):
+    values = [(0.9, 1.2), (0.8, 0.3), (0.7, 0.5)]
+    trials = tuple(trial_of("text_cnn", n, "complete", objective=list(v)) for n, v in enumerate(values))
+    write_sweep(home, spec_of(objectives=(ACCURACY, LATENCY)), trials=trials)
+    found = document(velodrome("status", "digits", "--json"))
+    assert "best" not in found
+    assert found["front"] == [
+        {"family": "text_cnn", "number": 0, "values": [0.9, 1.2]},
+        {"family": "text_cnn", "number": 1, "values": [0.8, 0.3]},
+    ]
+    assert [goal["metric"] for goal in found["objective"]] == ["val/accuracy", "latency_ms"]
+    assert found["trials"][0]["values"] == [0.9, 1.2]
+    assert "value" not in found["trials"][0]
+
+
+@pytest.mark.parametrize(("owner", "state"), [(None, "stopped"), ("dead", "stopped"), ("living", "running")])
+def test_a_running_sweep_whose_driver_died_is_stopped(home, velodrome, owner, state):
+    sweep = write_sweep(home, state="running")
+    if owner is not None:
+        own(home, sweep, dead_owner() if owner == "dead" else living_owner())
+    found = document(velodrome("status", "digits", "--json"))
+    assert found["state"] == state
+    assert bool(found["note"]) == (state == "stopped")
+    last = found["trials"][-1]["state"]
+    assert last == ("running" if state == "running" else "waiting")
+    (line,) = document(velodrome("status", "--json"))["sweeps"]
+    assert line["state"] == state
+    assert line["trials"] == {
+        "complete": 3, "pruned": 1, "failed": 1, "running": int(state == "running"),
+        "waiting": int(state == "stopped"), "planned": 8,
+    }  # fmt: skip
+
+
+def test_numbers_that_json_has_not_are_null(home, velodrome):
+    write_sweep(home, trials=(trial_of("text_cnn", 0, "pruned", float("inf")),))
+    assert document(velodrome("status", "digits", "--json"))["trials"][0]["value"] is None
+
+
+def test_an_empty_home_is_no_error(home, velodrome):
+    assert document(velodrome("status", "--json"))["sweeps"] == []
+    assert "velodrome new" in velodrome("status").out
+    assert not home.path.exists()
+
+
+def test_a_number_of_the_newest_version_is_meant(home):
+    write_sweep(home)
+    write_sweep(home, spec_of(version=2), trials=())
+    assert status("digits").sweep == "digits@2"
+    assert len(status("digits@1").trials) == 6
+
+
+def test_tables_show_markup_as_text(home, velodrome):
+    write_sweep(home)
+    out = velodrome("status", "digits").out
+    assert "[bold]asked[/bold]" in out
+    assert "0.985" in out
+    assert "velodrome show digits --family image_cnn --trial 1" in out
+
+
+def test_what_failed_code_printed_cannot_steer_the_terminal(home, velodrome):
+    evil = "error: \x1b[2J\x1b]0;title\x07 \u202egnp.exe"
+    write_sweep(home, trials=(trial_of("text_cnn", 0, "failed", reason=evil, params={"a": evil}),))
+    for command in (("status", "digits"), ("show", "digits", "--trial", "0")):
+        out = velodrome(*command).out
+        assert "error: \\x1b[2J" in out
+        assert not {"\x1b", "\x07", "\u202e"} & set(out)
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_no_table_is_wider_than_the_screen(home, velodrome, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    write_sweep(home)
+    for command in (("status",), ("compare", "digits"), ("show", "digits", "--trial", "2")):
+        lines = velodrome(*command).out.splitlines()
+        rows = [line for line in lines if "───" in line]
+        assert rows
+        assert max(map(len, rows)) <= width
+
+
+def test_show_is_one_trial_whole(home, velodrome):
+    write_sweep(home)
+    write_logs(home)
+    found = document(velodrome("show", "digits", "--family", "image_cnn", "--trial", "1", "--json"))
+    assert found["params"]["learning_rate"] == 0.006
+    assert found["value"] == 0.985
+    assert [point["epoch"] for point in found["curve"]] == [1, 2, 3, 4, 5]
+    assert found["curve"][2]["metrics"]["val/accuracy"] == 0.985
+    (attempt,) = found["attempts"]
+    assert attempt["outcome"] == "complete"
+    assert attempt["lane"] == "lane-0"
+    assert found["model"] == str(home.storage / "digits/models/image_cnn-1")
+    assert found["logs"] == [str(home.logs / "digits/image_cnn-0001-1.log")]
+    text = velodrome("show", "digits", "--family", "image_cnn", "--trial", "1").out
+    assert "val/accuracy 0.985 (epoch 3)" in text
+
+
+def test_show_asks_which_family_is_meant(home, velodrome):
+    write_sweep(home)
+    ended = velodrome("show", "digits", "--trial", "0")
+    assert ended.status == 2
+    assert "--family text_cnn" in ended.err
+    assert velodrome("show", "digits", "--trial", "9").status == 2
+    assert "it has text_cnn, image_cnn" in velodrome("show", "digits", "--trial", "0", "--family", "rnn").err
+
+
+def test_of_an_epoch_trained_twice_the_later_report_counts():
+    curve = curve_of([(1, {"a": 1.0}), (2, {"a": 2.0}), (2, {"a": 2.5})])
+    assert [point.metrics["a"] for point in curve] == [1.0, 2.5]
+
+
+def test_logs_of_the_driver_and_of_a_trial(home, velodrome):
+    write_sweep(home)
+    write_logs(home)
+    assert velodrome("logs", "digits").out == "lanes are up\n"
+    ended = velodrome("logs", "digits", "--trial", "1", "--family", "image_cnn")
+    assert ended.out == "epoch 1\nepoch 2 ✓\n"
+    assert "image_cnn trial 1, attempt 1" in ended.err
+    (file,) = document(velodrome("logs", "digits", "--trial", "1", "--json"))["files"]
+    assert (file["family"], file["attempt"], file["text"]) == ("image_cnn", 1, "epoch 1\nepoch 2 ✓\n")
+
+
+def test_no_logs_is_said_with_the_place(home, velodrome):
+    write_sweep(home)
+    ended = velodrome("logs", "digits", "--trial", "0")
+    assert ended.status == 2
+    assert str(home.logs / "digits") in ended.err
+    assert "--trial N" in velodrome("logs", "digits").err
+    assert document(velodrome("logs", "digits", "--json")) == {"sweep": "digits", "files": []}
+
+
+def test_following_reads_what_is_written_meanwhile_and_ends_with_the_sweep(home):
+    sweep = write_sweep(home, state="running")
+    own(home, sweep, living_owner())
+    folder = write_logs(home)
+    turns = 0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal turns
+        turns += 1
+        with (folder / "driver.log").open("ab") as log:
+            log.write("✓".encode()[:2] if turns == 1 else "✓\n".encode()[2:])
+        if turns == 2:
+            own(home, sweep, dead_owner())
+
+    text = "".join(piece for _, piece in follow("digits", sleep=sleep))
+    assert text == "lanes are up\n✓\n"
+    assert turns == 2
+
+
+def test_compare_ranks_by_direction_beside_the_trivial_guess(home, velodrome):
+    write_sweep(home)
+    write_sweep(home, spec_of("other"), trials=(trial_of("text_cnn", 0, "complete", 0.99),))
+    (group,) = document(velodrome("compare", "digits", "other", "--json"))["groups"]
+    assert [(row["sweep"], row["family"]) for row in group["rows"]] == [
+        ("other", "text_cnn"), ("digits", "image_cnn"), ("digits", "text_cnn"),
+    ]  # fmt: skip
+    row = group["rows"][1]
+    assert row["trivial"] == 0.11
+    assert row["trials"]["count"] == 2
+    assert row["trials"]["median"] == pytest.approx(0.9775)
+    known = {"parameters": 52_138, "size_bytes": 210_944, "latency_ms": 1.25, "train_seconds": 1.7}
+    assert {name: cost for name, cost in row["costs"].items() if cost is not None} == known
+    assert [entry["on_front"] for entry in group["rows"]] == [True, False, False]
+
+
+def test_different_metrics_are_never_in_one_order(home, velodrome):
+    write_sweep(home)
+    loss = ACCURACY.__class__(metric="val/loss", direction="minimize")
+    trials = tuple(trial_of("text_cnn", n, "complete", v) for n, v in enumerate([0.9, 0.2]))
+    write_sweep(home, spec_of("losses", objectives=(loss,)), trials=trials)
+    found = document(velodrome("compare", "digits", "losses", "--json"))
+    assert [group["objectives"][0]["metric"] for group in found["groups"]] == ["val/accuracy", "val/loss"]
+    assert found["groups"][1]["rows"][0]["values"] == [0.2]
+    assert found["without"] == ["losses/image_cnn"]
+
+
+def test_different_data_is_said(home, velodrome):
+    write_sweep(home)
+    write_sweep(home, spec_of("other"), fingerprint="e" * 32)
+    assert "different data" in velodrome("compare", "digits", "other").out
+
+
+def test_confirmations_stand_beside_the_search(home, velodrome):
+    again = [
+        trial_of(
+            "image_cnn", n, "complete", v, origin={"number": 1, "seed_index": n}, metrics={"test/accuracy": t}
+        )
+        for n, (v, t) in enumerate([(0.97, 0.95), (0.99, 0.97)])
+    ]
+    for trial in again:
+        trial.role = "confirm"
+    write_sweep(home, trials=(trial_of("image_cnn", 1, "complete", 0.985), *again))
+    (group,) = document(velodrome("compare", "digits", "--json"))["groups"]
+    assert group["rows"][0]["confirmed"]["mean"] == pytest.approx(0.98)
+    assert group["rows"][0]["tested"]["mean"] == pytest.approx(0.96)
+    assert group["rows"][0]["trials"]["count"] == 1
+
+
+def test_csv_has_a_line_a_row(home, velodrome):
+    write_sweep(home)
+    lines = list(csv.DictReader(io.StringIO(velodrome("compare", "digits", "--csv").out)))
+    assert [line["family"] for line in lines] == ["image_cnn", "text_cnn"]
+    assert float(lines[0]["val/accuracy"]) == 0.985
+    assert lines[0]["param.optimizer"] == "adam"

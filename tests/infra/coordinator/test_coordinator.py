@@ -1,0 +1,339 @@
+"""The coordinator, stepped by hand: no Ray, no sleeping."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.coordinator.messages import Ended, Report
+from infra.errors import Fenced
+from infra.ledger import views
+from infra.ledger.rows import TrialRow
+from infra.ledger.store import Batch
+from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep
+
+
+@pytest.fixture
+def bench(any_bench: Bench) -> Bench:
+    """The contract holds over SQLite and over PostgreSQL."""
+    return any_bench
+
+
+def table(bench: Bench) -> list[tuple[object, ...]]:
+    """What of each trial must not depend on how often things died."""
+    return [
+        (
+            t.family,
+            t.number,
+            t.state,
+            tuple(sorted(t.params.items())),
+            t.seed,
+            t.epoch,
+            t.epochs,
+            tuple(t.objective or ()),
+        )
+        for t in views.trials(bench.ledger, bench.sweep_id)
+    ]
+
+
+def test_a_sweep_runs_to_its_end(bench: Bench) -> None:
+    """Every trial ends, the sweep finishes, and the numbers are those that were reported."""
+    coordinator = bench.begin(sweep())
+    made = drive(coordinator, hello())
+    coordinator.tick()
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    assert made == len(trials) == 6
+    assert all(trial.ended for trial in trials)
+    assert {trial.state for trial in trials} >= {"complete"}
+    assert coordinator.state == "finished"
+    assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == "finished"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
+@pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", "none"])
+def test_killed_at_every_trial_ends_like_one_that_was_not(
+    bench: Bench, tmp_path_factory, sampler: str, pruner: str
+) -> None:
+    """One lane, the coordinator replaced before every attempt: identical in every trial."""
+    spec = sweep(family(trials=16, sampler={"name": sampler}, pruner={"name": pruner}))
+    coordinator = bench.begin(spec)
+    drive(coordinator, hello())
+    quiet = table(bench)
+
+    other = Bench(tmp_path_factory.mktemp("killed"))
+    coordinator = other.begin(spec)
+    for pid in range(200, 200 + 100):
+        if drive(coordinator, hello(pid=pid), most=2) <= 1 and coordinator.done:
+            break
+        # killed after the attempt, before its end was told: the trial is trained once more
+        coordinator = other.take_over(token=f"driver-{pid}")
+    assert table(other) == quiet
+    assert any(row[2] == "pruned" for row in quiet) or pruner == "none"
+    other.ledger.close()
+
+
+def test_an_attempt_of_a_dead_lane_goes_on_elsewhere(bench: Bench) -> None:
+    """The lease runs out, the trial waits, another lane takes it; the late report changes nothing."""
+    coordinator = bench.begin(sweep())
+    first, second = hello("lane-0", 100), hello("lane-1", 101)
+    coordinator.enter(first)
+    coordinator.enter(second)
+    (lost,) = coordinator.next_attempts(first).attempts
+    for _ in range(5):
+        bench.clock.now += 4
+        coordinator.pulse(second, None)
+        coordinator.tick()
+    (again,) = coordinator.next_attempts(second).attempts
+    assert (again.number, again.ordinal) == (lost.number, 2)
+    late = [Report(epoch=1, metrics={GOAL: 0.99}, at=bench.clock())]
+    assert coordinator.decide(first, lost.attempt, late) is False
+    assert coordinator.next_attempts(
+        first, ended=Ended(attempt=lost.attempt, outcome="complete", objective=(1.0,))
+    ).fenced
+    assert [lane.pid for lane in coordinator.take_lost_lanes()] == [100]
+    trial = views.trials(bench.ledger, bench.sweep_id)[0]
+    assert (trial.state, trial.failures, trial.epochs) == ("running", 1, 0)
+
+
+def test_poison_ends_after_three_deaths(bench: Bench) -> None:
+    """A trial that kills every lane fails with its reason, and the sweep goes on."""
+    coordinator = bench.begin(sweep(family(trials=2)))
+    for pid in (1, 2, 3):
+        me = hello(pid=pid)
+        coordinator.enter(me)
+        (assignment,) = coordinator.next_attempts(me).attempts
+        assert assignment.number == 0
+        coordinator.tick(alive=lambda lane: False)
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    assert (trials[0].state, trials[0].reason) == ("failed", "worker-died: its process ended")
+    assert drive(coordinator, hello(pid=4)) == 1
+
+
+def test_a_lane_that_was_ended_for_memory_costs_one_more_attempt(bench: Bench) -> None:
+    """The one that is ended is not always the one that took the memory; at the second time it is said."""
+    coordinator = bench.begin(sweep(family(trials=1)))
+    coordinator._starved = lambda process: process.pid in {1, 2}
+    for pid in (1, 2):
+        me = hello(pid=pid)
+        coordinator.enter(me)
+        assert coordinator.next_attempts(me).attempts
+        coordinator.tick(alive=lambda lane: False)
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert (trial.state, trial.attempts) == ("failed", 2)
+    assert trial.reason == "out-of-memory: its process was ended since memory ran out"
+
+
+@pytest.mark.parametrize("reason", ["error", "not-finite", "out-of-memory"])
+def test_what_cannot_work_is_not_tried_again(bench: Bench, reason: str) -> None:
+    """One attempt, one reason."""
+    coordinator = bench.begin(sweep(family(trials=1)))
+    me = hello()
+    coordinator.enter(me)
+    (assignment,) = coordinator.next_attempts(me).attempts
+    ended = Ended(attempt=assignment.attempt, outcome="failed", reason=reason, detail="boom\nTraceback")
+    assert coordinator.next_attempts(me, ended=ended).leave
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert (trial.state, trial.attempts, trial.reason) == ("failed", 1, f"{reason}: boom")
+    coordinator.tick()
+    assert coordinator.state == "failed"
+
+
+def test_an_error_may_say_anything(bench: Bench) -> None:
+    """PostgreSQL takes no NUL, and nobody half a surrogate pair: it is written so that it can be read."""
+    coordinator = bench.begin(sweep(family(trials=1)))
+    me = hello()
+    coordinator.enter(me)
+    (assignment,) = coordinator.next_attempts(me).attempts
+    ended = Ended(attempt=assignment.attempt, outcome="failed", reason="error", detail="a\0b\udcffc ü\nmore")
+    assert coordinator.next_attempts(me, ended=ended).leave
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert trial.reason == "error: a\\0b\\udcffc ü"
+
+
+def test_an_old_coordinator_is_fenced(bench: Bench) -> None:
+    """Two coordinators on one sweep: the older one's next write is refused."""
+    old = bench.begin(sweep())
+    old.enter(hello())
+    bench.take_over(token="driver-2")
+    with pytest.raises(Fenced):
+        old.next_attempts(hello())
+
+
+def test_a_call_that_arrives_twice_changes_nothing(bench: Bench) -> None:
+    """Ray sends a call again when its answer was lost."""
+    coordinator = bench.begin(sweep())
+    me = hello()
+    coordinator.enter(me)
+    work = coordinator.next_attempts(me)
+    ended = run_attempt(coordinator, work, me)
+    first = coordinator.next_attempts(me, ended=ended)
+    second = coordinator.next_attempts(me, ended=ended)
+    assert first == second
+    assert [t.attempts for t in views.trials(bench.ledger, bench.sweep_id)][:2] == [1, 1]
+
+
+def test_lanes_outlive_their_coordinator(bench: Bench) -> None:
+    """The same driver starts a new coordinator: the attempt goes on, uncharged and without a second one."""
+    coordinator = bench.begin(sweep())
+    me = hello()
+    coordinator.enter(me)
+    work = coordinator.next_attempts(me)
+    coordinator = bench.take_over(same_driver=True)
+    ended = run_attempt(coordinator, work, me)
+    coordinator.next_attempts(me, ended=ended)
+    trial = views.trials(bench.ledger, bench.sweep_id)[0]
+    assert trial.ended
+    assert (trial.attempts, trial.failures) == (1, 0)
+
+
+def test_stop_keeps_what_runs_as_waiting(bench: Bench) -> None:
+    """After a stop nothing is running, and the next command carries on with the same trial."""
+    coordinator = bench.begin(sweep())
+    me = hello()
+    coordinator.enter(me)
+    (assignment,) = coordinator.next_attempts(me).attempts
+    coordinator.stop("by hand")
+    assert coordinator.pulse(me, assignment.attempt).stop
+    ended = Ended(attempt=assignment.attempt, outcome="stopped", epochs=1)
+    assert coordinator.next_attempts(me, ended=ended).leave
+    coordinator.conclude_stop()
+    assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == "stopped"
+    states = {trial.state for trial in views.trials(bench.ledger, bench.sweep_id)}
+    assert states == {"waiting"}
+    again = bench.take_over(token="driver-2")
+    again.enter(hello(pid=5))
+    (resumed,) = again.next_attempts(hello(pid=5)).attempts
+    assert (resumed.number, resumed.ordinal, resumed.resumes) == (assignment.number, 2, True)
+    assert views.trials(bench.ledger, bench.sweep_id)[0].failures == 0
+
+
+def test_families_take_turns(bench: Bench) -> None:
+    """None is left for the end."""
+    spec = sweep(family("a", trials=3), family("b", trials=2))
+    drive(bench.begin(spec), hello())
+    order = [e.family for e in views.events(bench.ledger, bench.sweep_id) if e.kind == "started"]
+    assert order == ["a", "b", "a", "b", "a"]
+
+
+def test_a_running_sweep_grows_on_request(bench: Bench) -> None:
+    """`extend` writes a request; the coordinator asks for more trials."""
+    coordinator = bench.begin(sweep(family(trials=2)))
+    bench.ledger.request(bench.sweep_id, "extend", {"trials": 3}, at=bench.clock())
+    coordinator.tick()
+    assert drive(coordinator, hello()) == 5
+    assert views.open_requests(bench.ledger, bench.sweep_id) == []
+
+
+def test_a_stop_that_a_dead_driver_did_not_answer_stops_nobody_else(bench: Bench) -> None:
+    """It was asked of that driver, whose end is all that it wanted; a coordinator after it must answer it,
+    and so must the next driver a request for more trials."""
+    bench.begin(sweep(family(trials=2)))
+    bench.ledger.request(bench.sweep_id, "stop", {}, at=bench.clock())
+    bench.ledger.request(bench.sweep_id, "extend", {"trials": 1}, at=bench.clock())
+    after = bench.take_over(token="driver-2")
+    after.tick()
+    assert after.stopping is None
+    drive(after, hello())
+    assert len(views.trials(bench.ledger, bench.sweep_id)) == 3
+
+    bench.ledger.request(bench.sweep_id, "stop", {}, at=bench.clock())
+    again = bench.take_over(same_driver=True)
+    again.tick()
+    assert again.stopping == "asked to stop by another command"
+
+
+def test_the_budget_of_the_sweep_stops_it(bench: Bench) -> None:
+    """Minutes are counted over sessions."""
+    coordinator = bench.begin(sweep(minutes=1.0))
+    coordinator.enter(hello())
+    bench.clock.now += 61
+    coordinator.pulse(hello(), None)
+    coordinator.tick()
+    assert coordinator.stopping == "the budget of 1 minutes is used up"
+    assert coordinator.next_attempts(hello()).leave
+
+
+def test_a_sweep_that_used_up_its_budget_can_be_confirmed(bench: Bench) -> None:
+    """The budget is the search's; and what confirming takes is not charged to it."""
+    coordinator = bench.begin(sweep(minutes=1.0))
+    me = hello()
+    coordinator.enter(me)
+    bench.clock.now += 61
+    coordinator.pulse(me, None)
+    coordinator.tick()
+    coordinator.conclude_stop()
+    params = {"learning_rate": 0.01, "optimizer": "adam"}
+    fresh = TrialRow(role="confirm", family="noop", number=0, params=params, seed=1, origin={"number": 0})
+    batch = Batch()
+    batch.event("asked", bench.clock(), {}, fresh)
+    bench.ledger.add_events(bench.sweep_id, batch)
+    spent = views.sweep_by_id(bench.ledger, bench.sweep_id).facts.get("spent")
+
+    coordinator = bench.take_over(role="confirm", token="driver-2")
+    work = coordinator.next_attempts(me)
+    bench.clock.now += 30
+    coordinator.pulse(me, work.attempts[0].attempt)
+    coordinator.tick()
+    assert coordinator.stopping is None
+    coordinator.next_attempts(me, ended=run_attempt(coordinator, work, me))
+    coordinator.tick()
+    (trial,) = views.trials(bench.ledger, bench.sweep_id, role="confirm")
+    assert trial.state == "complete"
+    assert views.sweep_by_id(bench.ledger, bench.sweep_id).facts.get("spent") == spent
+
+
+def test_only_the_best_model_is_kept(bench: Bench) -> None:
+    """A better one takes the place; the folder of the former is given up once."""
+    coordinator = bench.begin(sweep(family(trials=3, pruner={"name": "none"})))
+    me = hello()
+    coordinator.enter(me)
+    ended = None
+    for value, model in ((0.5, "m0"), (0.8, "m1"), (0.7, None)):
+        (assignment,) = coordinator.next_attempts(me, ended=ended).attempts
+        assert assignment.keep_above == {0.5: None, 0.8: 0.5, 0.7: 0.8}[value]
+        ended = Ended(attempt=assignment.attempt, outcome="complete", objective=(value,), model=model)
+    coordinator.next_attempts(me, ended=ended)
+    assert coordinator.take_dropped_models() == ["m0"]
+    assert [t.model for t in views.trials(bench.ledger, bench.sweep_id)] == [None, "m1", None]
+
+
+def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
+    """Five errors and no success: the rest of its trials are not burnt."""
+    coordinator = bench.begin(sweep(family(trials=50)))
+    me = hello()
+    coordinator.enter(me)
+    ended, made = None, 0
+    while (work := coordinator.next_attempts(me, ended=ended)).attempts:
+        made += 1
+        ended = Ended(
+            attempt=work.attempts[0].attempt, outcome="failed", reason="error", detail="ImportError: x"
+        )
+    assert made <= 6
+    coordinator.tick()
+    assert coordinator.state == "failed"
+
+
+def test_silence_while_the_coordinator_could_not_listen_is_forgiven(bench: Bench) -> None:
+    """A coordinator that was stopped for a minute finds every lane silent, and blames none."""
+    coordinator = bench.begin(sweep())
+    coordinator.enter(hello())
+    coordinator.next_attempts(hello())
+    bench.clock.now += 60
+    coordinator.tick()
+    assert coordinator.lanes == 1
+    for _ in range(4):
+        bench.clock.now += 4
+        coordinator.tick()
+    assert coordinator.lanes == 0
+
+
+def test_a_sweep_in_which_nothing_completed_has_failed(bench: Bench) -> None:
+    """Pruned trials were stopped; none of them is a model that anybody could use."""
+    coordinator = bench.begin(sweep(family(trials=1, pruner={"name": "percentile", "percentile": 0.0})))
+    me = hello()
+    coordinator.enter(me)
+    (assignment,) = coordinator.next_attempts(me).attempts
+    told = Ended(attempt=assignment.attempt, outcome="pruned", epochs=1)
+    coordinator.next_attempts(me, ended=told)
+    coordinator.tick()
+    assert views.trials(bench.ledger, bench.sweep_id)[0].state == "pruned"
+    assert coordinator.state == "failed"

@@ -1,0 +1,210 @@
+"""Calls that wait at once share a commit, and lose nothing by it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from infra.coordinator import actor as actor_module
+from infra.coordinator.actor import ActorSettings, CoordinatorActor
+from infra.coordinator.group_commit import Asked, Turns
+from infra.coordinator.messages import Ended, Report, Work
+from infra.errors import LedgerUnavailable
+from infra.ledger import views
+from infra.ledger.liveness import this_process
+from infra.ledger.store import Batch, Ledger
+from tests.infra.conftest import GOAL, Bench, family, hello, score, sweep
+
+LANES, TRIALS = 8, 60
+WRONG: dict[str, type[BaseException]] = {"defect": ValueError, "exit": SystemExit}
+
+
+class Desk:
+    """Answers a call with its name and remembers who came together; waits where it is held up."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[str]] = []
+        self.open, self.busy = threading.Event(), threading.Event()
+        self.turns = Turns(self.answer_all)
+
+    def answer_all(self, group: Sequence[Asked[str]]) -> None:
+        self.busy.set()
+        assert self.open.wait(10)
+        self.groups.append([asked.event for asked in group])
+        for asked in group:
+            if asked.event in WRONG:
+                raise WRONG[asked.event]("told to")
+            asked.answer = asked.event.upper()
+
+
+def waiting(desk: Desk, pool: ThreadPoolExecutor, *events: str) -> list[Future[Any]]:
+    """Calls that stand in line in this order behind the first, which is being answered."""
+    first = pool.submit(desk.turns.call, "first")
+    assert desk.busy.wait(10)
+    behind = []
+    for number, event in enumerate(events, start=1):
+        behind.append(pool.submit(desk.turns.call, event))
+        until(lambda number=number: len(desk.turns._waiting) == number)  # type: ignore[misc]
+    return [first, *behind]
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Waits for it, at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_those_that_wait_at_once_are_answered_together() -> None:
+    desk = Desk()
+    with ThreadPoolExecutor(4) as pool:
+        calls = waiting(desk, pool, "a", "b", "c")
+        desk.open.set()
+        assert [call.result(10) for call in calls] == ["FIRST", "A", "B", "C"]
+    assert desk.groups == [["first"], ["a", "b", "c"]]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_goes_wrong_is_told_to_each_of_a_group_and_to_nobody_after(wrong: str) -> None:
+    desk = Desk()
+    with ThreadPoolExecutor(4) as pool:
+        first, *calls = waiting(desk, pool, "a", wrong, "c")
+        desk.open.set()
+        assert first.result(10) == "FIRST"
+        for call in calls:
+            with pytest.raises(WRONG[wrong], match="told to"):
+                call.result(10)
+    assert desk.turns.call("later") == "LATER"
+
+
+def test_between_groups_is_only_where_none_is_being_answered() -> None:
+    desk = Desk()
+    with ThreadPoolExecutor(1) as pool:
+        (first,) = waiting(desk, pool)
+        with desk.turns.between(0.01) as mine:
+            assert not mine
+        desk.open.set()
+        assert first.result(10) == "FIRST"
+    with desk.turns.between(0.01) as mine:
+        assert mine
+
+
+def test_events_together_are_one_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    coordinator = bench.begin(sweep(family(trials=4)))
+    coordinator.settle()
+    shaky = Shaky(0)
+    monkeypatch.setattr(Ledger, "commit", lambda *arguments: shaky(*arguments))
+    with coordinator.together():
+        for number in range(3):
+            coordinator.enter(hello(f"lane-{number}", pid=number))
+            assert coordinator.next_attempts(hello(f"lane-{number}", pid=number)).attempts
+        assert shaky.batches == 0
+    assert shaky.batches == 1
+    assert len(views.attempts(bench.ledger, bench.sweep_id)) == 3
+    coordinator.settle()
+    assert shaky.batches == 2
+
+
+class Shaky:
+    """`Ledger.commit` that refuses every so many batches, in turn before and after they are written."""
+
+    def __init__(self, every: int) -> None:
+        self._commit, self._every, self.batches, self.refused = Ledger.commit, every, 0, 0
+
+    def __call__(self, ledger: Ledger, sweep_id: int, epoch: int, batch: Batch) -> None:
+        self.batches += 1
+        wrong = bool(self._every) and self.batches % self._every == 0
+        self.refused += wrong
+        if not (wrong and self.refused % 2):
+            self._commit(ledger, sweep_id, epoch, batch)
+        if wrong:
+            raise LedgerUnavailable("the ledger must take writes", "told to")
+
+
+def made_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> CoordinatorActor:
+    """The actor's own code in this process, on a sweep of the bench."""
+    spec = sweep(family(trials=TRIALS, pruner={"name": "asha"}))
+    bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=time.time())
+    me = this_process()
+    bench.ledger.claim(bench.sweep_id, me, lambda owner: True)
+    context = SimpleNamespace(was_current_actor_reconstructed=False)
+    monkeypatch.setattr(actor_module, "ray", SimpleNamespace(get_runtime_context=lambda: context))
+    monkeypatch.setattr(actor_module, "LEDGER_RETRY_S", 0.001)
+    settings = ActorSettings(
+        ledger_url=bench.url, sweep_id=bench.sweep_id, token=me.token, role="search", lanes=LANES,
+        resources={"noop": spec.families[0].resources}, storage=str(bench.folder),
+    )  # fmt: skip
+    return CoordinatorActor(settings)
+
+
+@contextmanager
+def acting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[CoordinatorActor]:
+    """An actor whose loops end with the block."""
+    before = set(threading.enumerate())
+    actor = made_actor(bench, monkeypatch)
+    loops = set(threading.enumerate()) - before
+    try:
+        yield actor
+    finally:
+        actor._failure = RuntimeError("the test is over")
+        actor._settle_due.set()
+        for loop in loops:
+            loop.join(10)
+        assert actor._ledger is not None
+        actor._ledger.close()
+
+
+def lane(actor: CoordinatorActor, number: int) -> list[str]:
+    """Pulls attempts to the end of the sweep; those that it saw through."""
+    me, ended, made = hello(f"lane-{number}", pid=100 + number), None, []
+    actor.enter(me)
+    while not (work := actor.next_attempts(me, ended)).leave:
+        ended = trained(actor, me, work)
+        made += [ended.attempt] if ended else []
+        time.sleep(min(work.wait_s, 0.01))
+    return made
+
+
+def trained(actor: CoordinatorActor, me: Any, work: Work) -> Ended | None:
+    """One attempt of four reports, each of which decides."""
+    for assignment in work.attempts:
+        for epoch in range(1, 5):
+            value = score(dict(assignment.params), epoch)
+            report = Report(epoch=epoch, metrics={GOAL: value}, at=time.time())
+            if not actor.decide(me, assignment.attempt, [report]):
+                return Ended(attempt=assignment.attempt, outcome="pruned", epochs=epoch)
+        return Ended(attempt=assignment.attempt, outcome="complete", objective=(value,), epoch=4, epochs=4)
+    return None
+
+
+@pytest.mark.parametrize("every", [0, 7])
+def test_many_lanes_at_once_lose_nothing(
+    every: int, any_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the ledger refuses batches, each of several lanes' calls: all are told, each once."""
+    shaky = Shaky(every)
+    monkeypatch.setattr(Ledger, "commit", lambda *arguments: shaky(*arguments))
+    with acting(any_bench, monkeypatch) as actor, ThreadPoolExecutor(LANES) as pool:
+        made = [call.result(120) for call in [pool.submit(lane, actor, n) for n in range(LANES)]]
+        until(lambda: actor.standing().state == "finished")
+    trials = views.trials(any_bench.ledger, any_bench.sweep_id)
+    assert len(trials) == TRIALS
+    assert {trial.state for trial in trials} == {"complete", "pruned"}
+    assert {trial.attempts for trial in trials} == {1}
+    assert sorted(attempt for mine in made for attempt in mine) == sorted(
+        f"{any_bench.sweep_id}-search-noop-{number}-1" for number in range(TRIALS)
+    )
+    events = views.events(any_bench.ledger, any_bench.sweep_id)
+    ends = [event.number for event in events if event.kind == "ended"]
+    assert sorted(ends) == list(range(TRIALS))
+    told = [(event.number, event.payload["epoch"]) for event in events if event.kind == "reported"]
+    assert len(told) == len(set(told))
+    assert shaky.refused >= (5 if every else 0)

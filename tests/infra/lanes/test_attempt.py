@@ -1,0 +1,70 @@
+"""An attempt as a lane runs it, in this process: what it leaves beside its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.coordinator.messages import Assignment, Ended
+from infra.lanes.attempt import AttemptRunner
+from infra.lanes.settings import LaneSettings
+from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
+from tests.trainers.tiny import Recorder
+from trainers.job import Ranks
+
+DIGITS, TEXTS = {"source": "builtin:digits"}, {"source": "builtin:docstrings"}
+CODES, CORPUS, PAIRS = ({**DIGITS, "task": "reconstruction"}, {**TEXTS, "task": "language-model"},
+                        {**TEXTS, "task": "seq2seq"})  # fmt: skip
+SMALL = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32}
+SHOWN = [
+    ("image_cnn", DIGITS, "accuracy", {"channels": [4]}, {}, ["classes.txt", "confusion.png"]),
+    ("autoencoder", CODES, "mse", {"channels": [4]}, {}, ["reconstructions.png"]),
+    ("transformer", CORPUS, "loss", SMALL, {}, ["continuations.txt"]),
+    ("t5", PAIRS, "loss", {**SMALL, "vocabulary": 300}, {"max_tokens": 8}, ["texts.txt"]),
+]
+
+
+def attempt(
+    folder: Path, family: str, data: Any, metric: str, params: Any, options: Any, **more: Any
+) -> tuple[Ended, list[str]]:
+    """How one of two steps ended, and the files of its samples."""
+    spec = SweepSpec(
+        name="shown", version=1, data=data, keep_models="all",
+        objectives=(Objective(metric=f"val/{metric}", direction="minimize"),),
+        families=(
+            FamilySpec(
+                name=family, reference=family, options=options, trials=1,
+                budget=Budget(epochs=None, steps=2, report_every=2),
+            ),
+        ),
+    )  # fmt: skip
+    settings = LaneSettings(
+        run="test", shape="", resources=Resources(), spec=spec.to_json(), base=str(folder),
+        storage=str(folder / "storage"), cache=str(folder / "cache"), logs=str(folder / "logs"),
+        fingerprint="",
+    )  # fmt: skip
+    asked = Assignment(
+        attempt="1", role="search", family=family, number=0, ordinal=1, params=params, seed=1, **more
+    )
+    ended = AttemptRunner(settings, device="cpu", ranks=Ranks()).run(asked, Recorder())
+    samples = folder / "storage" / "shown" / family / "search-0000" / "samples"
+    return ended, sorted(path.name for path in samples.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    ("family", "data", "metric", "params", "options", "shown"), SHOWN, ids=lambda value: str(value)[:12]
+)
+def test_a_kept_model_of_a_search_shows_what_it_does(
+    tmp_path: Path, family: str, data: Any, metric: str, params: Any, options: Any, shown: list[str]
+) -> None:
+    ended, samples = attempt(tmp_path, family, data, metric, params, options)
+    assert (ended.outcome, ended.detail) == ("complete", "")
+    assert ended.model is not None
+    assert samples == shown
+
+
+def test_a_model_that_is_not_kept_shows_nothing(tmp_path: Path) -> None:
+    ended, samples = attempt(tmp_path, *SHOWN[0][:5], keep_above=1e9)
+    assert (ended.outcome, ended.model, samples) == ("complete", None, [])

@@ -1,0 +1,84 @@
+"""Ranking and snapshots: pure functions of the ledger's rows."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.ledger.ranking import best, front, ranked, undominated
+from infra.ledger.snapshot import snapshot_of
+from infra.spec import Objective
+from tests.flows.written import ACCURACY, LATENCY, TRIALS, spec_of, trial_of
+
+LOSS = Objective(metric="val/loss", direction="minimize")
+
+
+def rows():
+    return [trial_of(f, n, s, v, **m) for f, n, s, v, m in TRIALS]
+
+
+def test_the_best_is_complete_and_goes_in_the_right_direction():
+    assert best(rows(), (ACCURACY,)).number == 1
+    assert best(rows(), (LOSS,)).value == 0.91  # the pruned 0.31 and the running 0.5 do not count
+    assert best([trial_of("a", 0, "pruned", 0.5)], (ACCURACY,)) is None
+
+
+def test_the_first_of_equals_is_best():
+    equal = [trial_of("a", number, "complete", 0.5) for number in range(3)]
+    assert best(equal, (ACCURACY,)).number == 0
+
+
+def test_what_is_not_finite_is_never_best():
+    odd = [trial_of("a", 0, "complete", math.inf), trial_of("a", 1, "complete", math.nan)]
+    assert best([*odd, trial_of("a", 2, "complete", 0.1)], (ACCURACY,)).number == 2
+
+
+def test_the_front_keeps_what_nothing_beats():
+    values = [(0.9, 1.2), (0.8, 0.3), (0.7, 0.5), (0.9, 1.3)]
+    trials = [trial_of("a", n, "complete", objective=list(pair)) for n, pair in enumerate(values)]
+    assert [trial.number for trial in front(trials, (ACCURACY, LATENCY))] == [0, 1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
+def test_every_point_off_the_front_is_beaten_by_one_on_it(points):
+    kept = [point for point, keep in zip(points, undominated(points), strict=True) if keep]
+    assert kept
+    for point in points:
+        beaten = any(a <= point[0] and b <= point[1] and (a, b) != point for a, b in kept)
+        assert beaten != (point in kept)
+
+
+def test_a_snapshot_counts_states_by_family_in_file_order():
+    snapshot = snapshot_of(spec_of(), rows(), state="running", now=130.0, started_at=100.0, lanes_up=2)
+    text, image = snapshot.families
+    assert (text.family, text.complete, text.failed, text.total) == ("text_cnn", 1, 1, 4)
+    assert (image.complete, image.pruned, image.running, image.ended) == (2, 1, 1, 3)
+    assert image.best.values == (0.985,)
+    assert snapshot.total == 8
+    assert snapshot.elapsed_s == 30.0
+
+
+def test_time_left_goes_by_the_pace_of_this_run_alone():
+    before = [trial_of("text_cnn", n, "complete", 0.5, ended_at=50.0) for n in range(4)]
+    now = [trial_of("image_cnn", n, "complete", 0.5, ended_at=120.0, seconds=10.0) for n in range(2)]
+    snapshot = snapshot_of(spec_of(), before + now, state="running", now=140.0, started_at=100.0)
+    assert snapshot.eta_s == pytest.approx(30.0)  # two in the 30 s since lanes were up, two left
+    assert snapshot_of(spec_of(), before, state="running", now=140.0, started_at=100.0).eta_s is None
+
+
+def test_confirmations_are_no_trials_of_the_search():
+    confirmations = [trial_of("image_cnn", 0, "complete", 0.5)]
+    confirmations[0].role = "confirm"
+    snapshot = snapshot_of(spec_of(), confirmations, state="running", now=1.0, started_at=0.0)
+    assert snapshot.ended == 0
+    snapshot = snapshot_of(spec_of(), confirmations, state="running", now=1.0, started_at=0.0, role="confirm")
+    assert [(family.family, family.ended, family.total) for family in snapshot.families] == [
+        ("image_cnn", 1, 1)
+    ]
+
+
+def test_ranked_is_best_first():
+    assert [trial.value for trial in ranked(rows(), (ACCURACY,))] == [0.985, 0.97, 0.91]

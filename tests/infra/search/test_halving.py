@@ -1,0 +1,96 @@
+"""Our indexed successive halving decides what Optuna's decides, trial by trial, and after a restart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import optuna
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from optuna.pruners import BasePruner, SuccessiveHalvingPruner
+
+from infra.search.halving import IndexedHalving
+from infra.search.study import LedgerJournal
+
+VALUES = st.one_of(st.integers(0, 4).map(float), st.floats(-10, 10), st.just(float("nan")))
+CURVES = st.lists(st.lists(VALUES, min_size=1, max_size=10), min_size=1, max_size=25)
+
+
+@dataclass
+class Side:
+    """A study and the answers of its pruner."""
+
+    pruner: BasePruner
+    direction: str
+    journal: LedgerJournal = field(default_factory=lambda: LedgerJournal([]))
+    answers: list[bool] = field(default_factory=list)
+
+    def study(self, records: list[str]) -> optuna.Study:
+        """The study as the records have it."""
+        self.journal = LedgerJournal(records)
+        return optuna.create_study(
+            storage=optuna.storages.JournalStorage(self.journal),
+            study_name="try",
+            direction=self.direction,
+            pruner=self.pruner,
+            load_if_exists=True,
+        )
+
+    def run(self, study: optuna.Study, curves: list[list[float]], every: int) -> None:
+        """Trials side by side, as lanes run them: epoch by epoch, `every` at once."""
+        for start in range(0, len(curves), every):
+            live = [(study.ask(), curve) for curve in curves[start : start + every]]
+            for epoch in range(1, 1 + max(len(curve) for _, curve in live)):
+                live = [(trial, curve) for trial, curve in live if self._goes_on(trial, curve, epoch)]
+
+    def _goes_on(self, trial: optuna.Trial, curve: list[float], epoch: int) -> bool:
+        if epoch > len(curve):
+            return False
+        trial.report(curve[epoch - 1], epoch)
+        self.answers.append(trial.should_prune())
+        return not self.answers[-1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    curves=CURVES,
+    more=CURVES,
+    direction=st.sampled_from(["maximize", "minimize"]),
+    first=st.integers(1, 3),
+    reduction=st.integers(2, 4),
+    every=st.integers(1, 4),
+)
+def test_it_is_optunas(
+    curves: list[list[float]], more: list[list[float]], direction: str, first: int, reduction: int, every: int
+) -> None:
+    """The same answers, also of a fresh pruner that finds a study half-way."""
+    theirs = Side(SuccessiveHalvingPruner(min_resource=first, reduction_factor=reduction), direction)
+    ours = Side(IndexedHalving(min_epochs=first, reduction=reduction), direction)
+    for side in (theirs, ours):
+        side.run(side.study([]), curves, every)
+        records = side.journal.take()
+        side.pruner = side.pruner if side is theirs else IndexedHalving(min_epochs=first, reduction=reduction)
+        side.run(side.study(records), more, every)
+    assert ours.answers == theirs.answers
+
+
+def test_a_decision_looks_at_no_trial_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of trials cost a decision nothing: they are read once, at the first."""
+    looks = 0
+    side = Side(IndexedHalving(min_epochs=1, reduction=3), "maximize")
+    study = side.study([])
+    whole = study.get_trials
+
+    def counted(*args: object, **options: object) -> list[optuna.trial.FrozenTrial]:
+        nonlocal looks
+        looks += 1
+        found: list[optuna.trial.FrozenTrial] = whole(*args, **options)
+        return found
+
+    monkeypatch.setattr(study, "get_trials", counted)
+    for number in range(40):
+        trial = study.ask()
+        trial.report(float(number % 7), 1)
+        trial.should_prune()
+    assert looks == 1

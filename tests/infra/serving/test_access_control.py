@@ -1,0 +1,91 @@
+"""Who is let in."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from infra.addresses import is_loopback
+from infra.auth_tokens import checked_token, kept_token
+from infra.errors import WrongInput
+from infra.serving.access_control import Admission, known_hosts
+from infra.serving.limits import ScoringError
+
+OPEN = Admission()
+TOKEN = "0123456789abcdef0123"
+CLOSED = Admission(token=TOKEN, hosts=frozenset({"models.example"}))
+
+
+def status(admission: Admission, method: str = "POST", path: str = "/invocations", **headers: str) -> int:
+    given = {"host": "localhost:8000", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    try:
+        admission.check(method, path, given)
+    except ScoringError as error:
+        return error.status
+    return 200
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"])
+def test_this_machine_is_let_in_by_its_names(host: str) -> None:
+    assert status(OPEN, host=host) == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["", "evil.example", "10.evil.com", "127.0.0.1.evil.com", "192.168.0.7", "localhost@evil", "a b", "[::1"],
+)
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "GET"])
+def test_a_foreign_host_is_not(host: str, method: str) -> None:
+    assert status(OPEN, method, host=host) == 403
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_a_foreign_page_is_not(method: str) -> None:
+    assert status(OPEN, method, origin="http://evil.example") == 403
+    assert status(OPEN, method, origin="null") == 403
+    assert status(OPEN, method, sec_fetch_site="cross-site") == 403
+    assert status(OPEN, method, sec_fetch_site="same-site") == 403
+    assert status(OPEN, method, origin="http://localhost:8000", sec_fetch_site="same-origin") == 200
+
+
+def test_a_token_is_asked_for_everywhere_but_where_probes_look() -> None:
+    for path in ("/invocations", "/version", "/metrics", "/nothing"):
+        assert status(CLOSED, "GET", path) == 401
+        assert status(CLOSED, "GET", path, authorization="Bearer wrong") == 403
+        assert status(CLOSED, "GET", path, authorization=f"Basic {TOKEN}") == 403
+        assert status(CLOSED, "GET", path, authorization="Bearer é") == 403
+        assert status(CLOSED, "GET", path, authorization=f"Bearer {TOKEN}") == 200
+    assert status(CLOSED, "GET", "/health") == 200
+
+
+def test_with_a_token_addresses_are_hosts_and_names_must_be_known() -> None:
+    known = {"authorization": f"Bearer {TOKEN}"}
+    assert status(CLOSED, host="10.0.0.7:8000", **known) == 200
+    assert status(CLOSED, host="models.example", **known) == 200
+    assert status(CLOSED, host="evil.example", **known) == 403
+
+
+def test_loopback_is_known_from_the_rest() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.9.9.9")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.com")))
+    assert known_hosts("127.0.0.1", ["Models.Example"]) == {"models.example"}
+
+
+def test_a_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "serve_token"
+    made = kept_token(path)
+    assert len(made) == 64
+    assert kept_token(path) == made
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert os.listdir(path.parent) == ["serve_token"]
+    path.chmod(0o644)
+    with pytest.raises(WrongInput, match="readable by its owner alone"):
+        kept_token(path)
+
+
+@pytest.mark.parametrize("token", ["", "short", "with a space in it, long", "é" * 20, "line\nbreak" * 3])
+def test_what_is_no_token_is_refused(token: str) -> None:
+    with pytest.raises(WrongInput, match="at least 16"):
+        checked_token(token, "VELODROME_SERVE_TOKEN")

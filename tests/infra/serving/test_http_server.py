@@ -1,0 +1,121 @@
+"""The real HTTP server on a socket: slow, endless and broken requests, and a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from infra.errors import WrongInput
+from infra.serving.http_server import bound, serve
+from infra.serving.limits import Limits
+from tests.infra.serving.serving import Scripted, Server, run
+
+GOOD = b'{"instances": [1.0]}'
+HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+async def exchanged(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
+    """All that the server answers to some bytes before it closes, or stops for a while."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(pause_s)
+        async with asyncio.timeout(5):
+            return await reader.read(4096)
+    finally:
+        writer.close()
+
+
+def served(server: Server, limits: Limits, story: Callable[[int], Awaitable[None]]) -> None:
+    """Runs a story on a server that listens."""
+
+    async def whole() -> None:
+        await server.follower.step()
+        listening = bound("127.0.0.1", 0)
+        port = listening.getsockname()[1]
+        started = asyncio.Event()
+
+        async def up() -> None:
+            started.set()
+
+        task = asyncio.create_task(serve(server.app, listening, limits, started=up))
+        await started.wait()
+        try:
+            await story(port)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        assert server.batcher.waiting_rows == 0
+
+    run(whole)
+
+
+def test_hostile_clients_get_a_4xx_and_good_ones_their_answer() -> None:
+    limits = Limits(receive_s=0.4, body_bytes=10_000)
+    whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
+    hostile = {
+        b"408 after some headers": [HEAD],
+        b"408 after nothing": [b""],
+        b"408 in the body": [HEAD + b"Content-Length: 100\r\n\r\n{"],
+        b"413": [HEAD + b"Content-Length: 104857600\r\n\r\n"],
+        b"431": [HEAD + b"X-More: " + b"x" * 100_000 + b"\r\n"],
+        b"400 no HTTP": [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"],
+        b"400 no length": [HEAD + b"Content-Length: ten\r\n\r\n"],
+        b"400 not JSON": [HEAD + b"Content-Length: 1\r\n\r\n{"],
+    }
+
+    async def story(port: int) -> None:
+        bad = {name: asyncio.create_task(exchanged(port, *pieces)) for name, pieces in hostile.items()}
+        good = await asyncio.gather(*(exchanged(port, whole) for _ in range(64)))
+        assert all(b" 200 OK" in answer and b'"prediction": 1.0' in answer for answer in good)
+        for name, task in bad.items():
+            assert b"HTTP/1.1 " + name[:3] in await task, name
+        assert b" 200 OK" in await exchanged(port, whole)
+
+    served(Server(limits=limits), limits, story)
+
+
+def test_a_request_in_pieces_and_two_on_one_connection_are_answered() -> None:
+    whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
+
+    async def story(port: int) -> None:
+        found = await exchanged(port, *(whole[i : i + 40] for i in range(0, len(whole), 40)), pause_s=0.01)
+        assert b" 200 OK" in found
+        chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+        pieces = [b"%x\r\n%b\r\n" % (1, GOOD[i : i + 1]) for i in range(len(GOOD))]
+        assert b" 200 OK" in await exchanged(port, chunked, *pieces, b"0\r\n\r\n")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            writer.write(whole)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b" 200 OK" in head
+            length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+            assert json.loads(await reader.readexactly(length)) == {"predictions": [{"prediction": 1.0}]}
+        writer.close()
+
+    served(Server(), Limits(), story)
+
+
+def test_a_client_that_leaves_takes_nothing_with_it() -> None:
+    async def story(port: int) -> None:
+        for _ in range(20):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD))
+            await writer.drain()
+            writer.close()
+        await asyncio.sleep(0.3)
+        whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
+        assert b" 200 OK" in await exchanged(port, whole)
+
+    served(Server(Scripted(seconds=0.05)), Limits(), story)
+
+
+def test_a_port_in_use_is_said() -> None:
+    listening = bound("127.0.0.1", 0)
+    listening.listen()
+    with listening, pytest.raises(WrongInput, match="port free"):
+        bound("127.0.0.1", listening.getsockname()[1])

@@ -1,0 +1,47 @@
+"""What may be written for a model."""
+
+from __future__ import annotations
+
+import pytest
+
+from infra.errors import WrongInput
+from infra.serving.model_reference import Reference, parse_reference
+
+RUN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("digits", Reference(name="digits")),
+        ("digits@challenger", Reference(name="digits", alias="challenger")),
+        ("digits/3", Reference(name="digits", version="3")),
+        ("models:/digits/3", Reference(name="digits", version="3")),
+        ("models:/digits@champion", Reference(name="digits", alias="champion")),
+        (f"models:/m-{RUN}", Reference(uri=f"models:/m-{RUN}")),
+        (f"runs:/{RUN}/model", Reference(uri=f"runs:/{RUN}/model")),
+        ("digits@2", Reference(sweep="digits@2")),
+        ("sweeps/digits.yaml", Reference(sweep="sweeps/digits.yaml")),
+    ],
+)
+def test_it_is_understood(text: str, meant: Reference) -> None:
+    assert parse_reference(text) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "file:///etc/passwd", "http://169.254.169.254/latest", "https://user:pass@host/m", "s3://bucket/m",
+        "/etc/passwd", "../models/m", "digits/../3", "digits/3/4", "digits#1", "models:/digits/latest/x",
+        "models:/../../etc", f"runs:/{RUN}/../../etc", f"runs:/{RUN}/a#b", "runs:/short/model", "Digits",
+        "digits@", "digits/0", "models:/", "mlflow-artifacts://169.254.169.254/x", "digits\n", "-x", "a" * 80,
+    ],
+)  # fmt: skip
+def test_all_else_is_refused_and_nothing_opened(text: str) -> None:
+    with pytest.raises(WrongInput):
+        parse_reference(text)
+
+
+def test_a_run_without_its_models_name_is_told_what_to_write() -> None:
+    with pytest.raises(WrongInput, match=f"write runs:/{RUN}/model"):
+        parse_reference(f"runs:/{RUN}")

@@ -1,0 +1,205 @@
+"""Versions of a real registry: what is fetched, and what never is."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from infra.errors import WrongInput
+from infra.registry.artifacts import fetch
+from infra.registry.moves import Mover
+from infra.registry.store import Registry
+from infra.serving.artifact import Artifact, load_artifact, read_artifact
+from tests.infra.serving.registered import Registered, answers, damaged, save_mlflow_folder
+from trainers.errors import TrainerError
+from trainers.storage.atomic_folders import manifest_hash
+
+
+def test_an_alias_leads_to_a_model_that_answers(registered: Registered, bundle: Path, tmp_path: Path) -> None:
+    registered.add("m", bundle, alias="champion")
+    assert registered.source.at_alias("m", "champion") == "m/1"
+    artifact = registered.source.fetch("m/1", tmp_path / "aside")
+    assert artifact.manifest_sha256 == manifest_hash(bundle)
+    model = load_artifact(artifact)
+    assert model.predict(model.example).to_dict("records") == answers(bundle)
+    assert registered.source.at_alias("m", "challenger") is None
+    assert registered.source.at_alias("nothing", "champion") is None
+    with pytest.raises(WrongInput, match="must be registered"):
+        registered.source.fetch("m/7", tmp_path / "none")
+
+
+def test_a_copied_version_leads_to_the_same_files(
+    registered: Registered, bundle: Path, tmp_path: Path
+) -> None:
+    registered.add("m", bundle)
+    registered.client.call("create_registered_model", "copy")
+    registered.client.call("create_model_version", "copy", "models:/m/1")
+    artifact = registered.source.fetch("copy/1", tmp_path / "aside")
+    assert load_artifact(artifact).example is not None
+
+
+def test_a_run_and_a_logged_model_by_their_addresses(
+    registered: Registered, bundle: Path, tmp_path: Path
+) -> None:
+    run = registered.client.call("create_run", registered.experiment).info.run_id
+    registered.add("m", bundle, run_id=run)
+    version = registered.registry.version("m", 1)
+    assert version is not None
+    for address in (f"models:/{version.model_id}", f"runs:/{run}/m", f"runs:/{run}/model"):
+        found = registered.source.fetch_uri(address, tmp_path / "a")
+        assert (found.key, found.bundle) == (address, True)
+    for missing in (f"models:/m-{'0' * 32}", f"runs:/{'0' * 32}/model", f"runs:/{run}/other"):
+        with pytest.raises(WrongInput, match="must"):
+            registered.source.fetch_uri(missing, tmp_path / "b")
+
+
+def test_a_model_that_was_not_logged_to_its_end_is_refused(registered: Registered, tmp_path: Path) -> None:
+    logged = registered.client.call("create_logged_model", registered.experiment, name="m")
+    with pytest.raises(WrongInput, match="READY"):
+        registered.source.fetch_uri(f"models:/{logged.model_id}", tmp_path / "aside")
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_a_loader_that_the_policy_allows_is_allowed_to_servers_too(
+    registered: Registered, bundle: Path, tmp_path: Path, allowed: bool
+) -> None:
+    registered.add("m", bundle)
+    described = Path(registered.location("m", "1").removeprefix("file://")) / "MLmodel"
+    described.write_text(described.read_text().replace("velodrome.model", "company.loader"))
+    if allowed:
+        mover = Mover(registered.registry, "m")
+        mover.note("policy", content=mover.records.keep({"loaders": ["company.loader"]}))
+        assert not registered.source.fetch("m/1", tmp_path / "aside").bundle
+    else:
+        with pytest.raises(WrongInput, match=r"company\.loader"):
+            registered.source.fetch("m/1", tmp_path / "aside")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file:///etc", "/etc", "http://169.254.169.254/latest", "https://evil.example/m", "ftp://evil/m",
+        "mlflow-artifacts://169.254.169.254/m", "mlflow-artifacts:/../../etc", "s3://b/%2e%2e/%2e%2e/x",
+        "s3://user:pass@host/x", "mlflow-artifacts:/m#x", "mlflow-artifacts:/%252e%252e/etc", "dbfs:/m",
+        "models:/m/1", "file://host/share", "s3://bucket/./m", "hdfs://elsewhere/m",
+        "mlflow-artifacts:/%2e%2e/etc",
+    ],
+)  # fmt: skip
+def test_nothing_is_fetched_from_elsewhere(
+    empty: Registered, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository"
+    monkeypatch.setattr(asked, lambda *given, **options: pytest.fail(str(given)))
+    with pytest.raises(WrongInput):
+        fetch(empty.registry, source, tmp_path / "aside")
+
+
+def test_a_link_out_of_the_home_is_elsewhere(empty: Registered, tmp_path: Path) -> None:
+    link = empty.home.artifacts / "link"
+    link.symlink_to("/etc")
+    with pytest.raises(WrongInput, match="experiments keep theirs"):
+        fetch(empty.registry, str(link), tmp_path / "aside")
+
+
+def test_a_flipped_bit_and_another_manifest_are_refused(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainerError, match=r"weights\.safetensors"):
+        load_artifact(read_artifact("m/1", damaged(bundle, tmp_path / "damaged")))
+    right = manifest_hash(bundle)
+    assert load_artifact(read_artifact("m/1", bundle, manifest_sha256=right))
+    with pytest.raises(TrainerError):
+        load_artifact(read_artifact("m/1", bundle, manifest_sha256="0" * 64))
+
+
+class Evil:
+    """Leaves a canary where it is unpickled."""
+
+    def __init__(self, canary: Path) -> None:
+        self.canary = canary
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.canary,))
+
+
+@pytest.mark.parametrize(
+    ("loader", "more"),
+    [
+        ("mlflow.pyfunc.model", {"python_model": "python_model.pkl", "cloudpickle_version": "3.0.0"}),
+        ("mlflow.sklearn", {"model_path": "model.pkl", "predict_fn": "predict"}),
+        ("velodrome.model", {"data": "data", "code": "code"}),
+        ("evil", {"data": "data"}),
+        ("os", {}),
+        ("velodrome.model", {"data": "../../etc"}),
+    ],
+)
+def test_no_pickle_and_no_code_is_ever_run(loader: str, more: dict[str, str], tmp_path: Path) -> None:
+    folder, canary = tmp_path / "model", tmp_path / "canary"
+    (folder / "data").mkdir(parents=True)
+    (folder / "code").mkdir()
+    payload = pickle.dumps(Evil(canary))
+    for name in ("model.pkl", "python_model.pkl", "data/model.pkl"):
+        (folder / name).write_bytes(payload)
+    (folder / "code" / "evil.py").write_text(f"open({str(canary)!r}, 'w')")
+    flavour = "\n".join(f"    {key}: {value}" for key, value in {"loader_module": loader, **more}.items())
+    sklearn = "  sklearn:\n    pickled_model: model.pkl\n    serialization_format: cloudpickle\n"
+    (folder / "MLmodel").write_text(f"flavors:\n  python_function:\n{flavour}\n{sklearn}")
+    with pytest.raises((WrongInput, TrainerError)):
+        load_artifact(read_artifact("m/1", folder))
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[" * 3000, "flavors: 3", "a: !!python/object/apply:os.system [ls]"])
+def test_an_mlmodel_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").write_text(text)
+    with pytest.raises(WrongInput):
+        read_artifact("m/1", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x"])
+def test_no_file_is_written_outside(name: str, tmp_path: Path) -> None:
+    with pytest.raises(WrongInput, match="a file named"):
+        load_artifact(Artifact(key="m/1", files={name: b""}, bundle=True))
+
+
+def test_a_link_in_a_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    for path in bundle.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "more").symlink_to("/etc/passwd")
+    with pytest.raises(WrongInput, match="is a link"):
+        read_artifact("m/1", folder)
+
+
+def test_a_model_larger_than_memory_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    with (tmp_path / "weights.safetensors").open("wb") as sparse:  # costs its maker nothing
+        sparse.truncate(1 << 35)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=1 << 34))
+        with pytest.raises(WrongInput, match="fit into memory"):
+            read_artifact("m/1", tmp_path)
+    os.truncate(tmp_path / "weights.safetensors", 1 << 40)
+    with pytest.raises(WrongInput, match="within limits"):
+        read_artifact("m/1", tmp_path)
+
+
+def test_mlflows_folder_and_the_bundle_answer_alike(bundle: Path, tmp_path: Path) -> None:
+    save_mlflow_folder(tmp_path / "model", bundle)
+    artifact = read_artifact("m/1", tmp_path / "model")
+    assert artifact.bundle
+    model = load_artifact(artifact)
+    assert model.predict(model.example).to_dict("records") == answers(bundle)
+    assert [field.name for field in model.fields] == list(model.example.columns)
+
+
+def test_registries_of_a_server_give_no_local_folders(tmp_path: Path) -> None:
+    from infra.tracking.client import Tracking
+
+    registry = Registry(Tracking("http://localhost:1", None), tmp_path / "artifacts")
+    with pytest.raises(WrongInput, match="experiments keep theirs"):
+        fetch(registry, str(tmp_path), tmp_path / "aside")

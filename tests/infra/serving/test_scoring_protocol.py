@@ -1,0 +1,177 @@
+"""MLflow's scoring protocol: what is read, and how everything else is answered."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infra.serving.limits import Limits, ScoringError
+from infra.serving.scoring_protocol import Field, read_rows
+
+TABLE = [Field(name="a", type="double"), Field(name="b", type="string")]
+TEXT = [Field(name="text", type="string")]
+IMAGE = [Field(name="image", type="any")]
+LIMITS = Limits(rows=5)
+PICTURE = [[0, 255], [128, 3]]
+
+
+def read(document: Any, fields: list[Field] = TABLE, limits: Limits = LIMITS) -> dict[str, list[Any]]:
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    return read_rows(body, "application/json", fields, limits).columns
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"dataframe_split": {"columns": ["b", "a"], "index": [0, 1], "data": [["x", 1], ["y", 2.5]]}},
+        {"dataframe_records": [{"a": 1, "b": "x"}, {"b": "y", "a": 2.5, "more": [1]}]},
+        {"instances": [{"a": 1, "b": "x"}, {"a": 2.5, "b": "y"}]},
+        {"instances": [[1, "x"], [2.5, "y"]]},
+        {"inputs": {"a": [1, 2.5], "b": ["x", "y"]}},
+        {"inputs": [[1, "x"], [2.5, "y"]], "params": {"any": 1}},
+    ],
+)
+def test_each_form_gives_the_same_rows(document: Any) -> None:
+    assert read(document) == {"a": [1.0, 2.5], "b": ["x", "y"]}
+
+
+def test_csv_gives_them_too() -> None:
+    body = b'\xef\xbb\xbfb,a\n"x, and\n more",1\ny,NA\n'
+    found = read_rows(body, "text/csv; charset=UTF-8", TABLE, LIMITS)
+    assert found.columns == {"a": [1.0, None], "b": ["x, and\n more", "y"]}
+
+
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_a_model_of_one_column_takes_bare_values(key: str) -> None:
+    assert read({key: ["one", "two"]}, TEXT) == {"text": ["one", "two"]}
+    assert read({key: [PICTURE, PICTURE]}, IMAGE) == {"image": [PICTURE, PICTURE]}
+
+
+def test_an_image_may_be_base64_and_never_a_path() -> None:
+    from PIL import Image
+
+    content = io.BytesIO()
+    Image.new("L", (2, 2)).save(content, "PNG")
+    text = base64.b64encode(content.getvalue()).decode()
+    assert read({"instances": [text]}, IMAGE) == {"image": [content.getvalue()]}
+    for path in ("/etc/passwd", "../../etc/hostname", "file:///etc/passwd", "L2V0Yy9wYXNzd2Q="):
+        with pytest.raises(ScoringError, match="an image is wanted"):
+            read({"instances": [path]}, IMAGE)
+
+
+def test_a_picture_that_unpacks_to_gigabytes_is_refused_by_its_header() -> None:
+    import struct
+    import zlib
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
+    chunk = b"IHDR" + header
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    with pytest.raises(ScoringError) as refused:
+        read({"instances": [base64.b64encode(png).decode()]}, IMAGE)
+    assert refused.value.status == 400
+
+
+REFUSED = {
+    "no JSON": b'{"instances": [',
+    "not UTF-8": b'{"instances": ["\xff"]}',
+    "nothing": b"",
+    "no object": b"[1]",
+    "no form": b"{}",
+    "two forms": b'{"instances": [[1, "x"]], "inputs": [[1, "x"]]}',
+    "unknown key": b'{"instances": [[1, "x"]], "cheese": 1}',
+    "no rows": b'{"instances": []}',
+    "NaN": b'{"instances": [[NaN, "x"]]}',
+    "infinity": b'{"instances": [[1e999, "x"]]}',
+    "larger than a double": b'{"instances": [[1' + b"0" * 400 + b', "x"]]}',
+    "so many digits": b'{"instances": [[1' + b"0" * 10_000 + b', "x"]]}',
+    "text for a number": b'{"instances": [["1", "x"]]}',
+    "true for a number": b'{"instances": [[true, "x"]]}',
+    "a list for a number": b'{"instances": [[[1], "x"]]}',
+    "a number for text": b'{"instances": [[1, 2]]}',
+    "half a surrogate": rb'{"instances": [[1, "\ud800"]]}',
+    "a short row": b'{"instances": [[1]]}',
+    "a missing column": b'{"dataframe_records": [{"a": 1}]}',
+    "columns of two lengths": b'{"inputs": {"a": [1, 2], "b": ["x"]}}',
+    "a column twice": b'{"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}}',
+    "columns that are no names": b'{"dataframe_split": {"columns": [1, 2], "data": [[1, 2]]}}',
+    "10,000 brackets": b'{"instances": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+    "10,000 objects": b'{"params": ' + b'{"a":' * 10_000 + b"1" + b"}" * 10_000 + b"}",
+    "a million brackets": b"[" * 1_000_000,
+    "params that are none": b'{"instances": [[1, "x"]], "params": 3}',
+    "a pickle": b"\x80\x04\x95\x00cposix\nsystem\n(S'touch canary'\ntR.",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_wrong_is_400_with_a_reason(name: str) -> None:
+    with pytest.raises(ScoringError) as refused:
+        read(REFUSED[name])
+    assert refused.value.status == 400
+    assert len(refused.value.reason) < 600
+
+
+def test_brackets_in_text_do_not_count() -> None:
+    assert read({"instances": [[1, "[" * 1000 + '\\"']]}) == {"a": [1.0], "b": ["[" * 1000 + '\\"']}
+
+
+def test_too_many_rows_are_413() -> None:
+    with pytest.raises(ScoringError) as refused:
+        read({"instances": [[1, "x"]] * 6})
+    assert refused.value.status == 413
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/x-pickle", "text/html", "application/json; charset=utf-16", "multipart/form-data", "x"],
+)
+def test_other_kinds_of_content_are_415(kind: str) -> None:
+    if kind == "x":
+        kind = "application/octet-stream"
+    with pytest.raises(ScoringError) as refused:
+        read_rows(b'{"instances": [[1, "x"]]}', kind, TABLE, LIMITS)
+    assert refused.value.status == 415
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"a\n", b"a,a\n1,2\n", b"a,b\n1\n", b'a,b\n1,"x\n', b"a,b\nx,y\n", b"\xff"]
+)
+def test_csv_that_is_wrong_is_400(body: bytes) -> None:
+    with pytest.raises(ScoringError) as refused:
+        read_rows(body, "text/csv", TABLE, LIMITS)
+    assert refused.value.status == 400
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=15,
+)
+
+
+def outcome(body: bytes, kind: str, fields: list[Field]) -> int:
+    """200 for rows that are in order, else the status of the refusal."""
+    try:
+        rows = read_rows(body, kind, fields, LIMITS)
+    except ScoringError as error:
+        return error.status
+    in_order = 0 < rows.count <= 5 and all(len(values) == rows.count for values in rows.columns.values())
+    return 200 if in_order else 0
+
+
+@given(st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs"]), json_values)
+@pytest.mark.parametrize("fields", [TABLE, TEXT, IMAGE, []], ids=["table", "text", "image", "unknown"])
+def test_nothing_else_than_rows_or_a_reason(fields: list[Field], key: str, value: Any) -> None:
+    body = json.dumps({key: value}).encode()
+    assert outcome(body, "application/json", fields) in (200, 400, 413)
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_are_a_defect(body: bytes) -> None:
+    for kind in ("application/json", "text/csv"):
+        assert outcome(body, kind, TABLE) in (400, 413)

@@ -1,0 +1,91 @@
+"""What people hand in as rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from trainers.bundle.frames import as_frame, frame_from_json, frame_to_json
+from trainers.bundle.signature import column_specs
+from trainers.errors import InputError
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["a b", "c"],
+        np.array(["a b", "c"]),
+        np.array([["a b"], ["c"]], dtype=object),
+        pd.Series(["a b", "c"]),
+        pd.DataFrame({"TEXT": ["a b", "c"], "id": [1, 2]}),
+        pd.DataFrame({"sentence": ["a b", "c"]}),
+        [{"text": "a b"}, {"text": "c"}],
+        {"text": ["a b", "c"]},
+    ],
+)
+def test_texts(given: Any) -> None:
+    assert as_frame(given, ["text"])["text"].tolist() == ["a b", "c"]
+
+
+def test_one_text_is_one_row() -> None:
+    assert as_frame("a b", ["text"])["text"].tolist() == ["a b"]
+
+
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [
+        (np.zeros((5, 4, 4, 1), np.uint8), 5),
+        (np.zeros((5, 4, 4), np.uint8), 5),
+        (np.zeros((4, 4, 1), np.uint8), 1),
+        (np.zeros((4, 4), np.uint8), 1),
+        (np.zeros((9, 7), np.uint8), 1),
+        (np.zeros((2, 4, 4, 1), np.uint8).tolist(), 2),
+        ([np.zeros((4, 4)), np.zeros((6, 6))], 2),
+        (["a.png", "b.png"], 2),
+        ("a.png", 1),
+        (b"\x89PNG", 1),
+    ],
+)
+def test_images(given: Any, rows: int) -> None:
+    assert len(as_frame(given, ["image"], [4, 4, 1])) == rows
+
+
+def test_tables_by_position_and_by_name() -> None:
+    assert as_frame([[1, 2], [3, 4]], ["a", "b"])["b"].tolist() == [2, 4]
+    assert as_frame([1, 2], ["a", "b"]).shape == (1, 2)
+    assert as_frame({"B": 2, "a": 1}, ["a", "b"])[["a", "b"]].to_numpy().tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("given", [[[1], [2, 3]], [1, 2, 3], 5, pd.DataFrame({"a": [1], "c": [1]})])
+def test_rows_of_another_shape_are_refused(given: Any) -> None:
+    with pytest.raises(InputError, match="rows"):
+        as_frame(given, ["a", "b"])
+
+
+def test_json_and_back() -> None:
+    frame = pd.DataFrame(
+        {
+            "number": [1.5, np.nan],
+            "whole": [1, 2],
+            "text": ["x", None],
+            "bytes": [b"\x00\xff", b""],
+            "image": [np.arange(4, dtype=np.uint8).reshape(2, 2), [[1, 2], [3, 4]]],
+        }
+    )
+    back = frame_from_json(frame_to_json(frame))
+    assert back["number"].tolist()[0] == 1.5
+    assert np.isnan(back["number"].tolist()[1])
+    assert back["whole"].dtype == "int64"
+    assert back["text"].tolist() == ["x", None]
+    assert back["bytes"].tolist() == [b"\x00\xff", b""]
+    assert back["image"].tolist() == [[[0, 1], [2, 3]], [[1, 2], [3, 4]]]
+
+
+def test_types_of_columns() -> None:
+    frame = pd.DataFrame({"n": [1, 2], "t": ["a", "b"], "image": ["a", "b"], "f": [True, False]})
+    kinds = {spec.name: spec.type for spec in column_specs(frame, of_inputs=True)}
+    assert kinds == {"n": "double", "t": "string", "image": "any", "f": "boolean"}
+    assert {spec.name: spec.type for spec in column_specs(frame)}["n"] == "long"

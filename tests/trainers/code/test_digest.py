@@ -1,0 +1,158 @@
+"""A change of code that decides training is seen; a change of what does not is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainers.code import digest as sources
+from trainers.registry import BUILT_IN, load, source_hash
+
+FILES = {
+    "mynets/__init__.py": "",
+    "mynets/family.py": "from . import blocks\nimport numpy\nfrom beside import x\ndef train(trial): ...\n",
+    "mynets/blocks.py": "def block():\n    import mynets.deep.inner as inner\n    return inner\n",
+    "mynets/deep/__init__.py": "",
+    "mynets/deep/inner.py": "from ..cycle import x\n",
+    "mynets/cycle.py": "from mynets import family, blocks\nx = 1\n",
+    "mynets/unused.py": "y = 1\n",
+    "beside.py": "x = 0.1\n",
+    "unused.py": "z = 1\n",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Somebody's own package, importable, and modules beside it."""
+    for name, text in FILES.items():
+        path = tmp_path / "own" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path / "own"))
+    yield tmp_path / "own"
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("mynets", "beside")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    ("file", "seen"),
+    [
+        ("mynets/__init__.py", True),
+        ("mynets/family.py", True),
+        ("mynets/blocks.py", True),
+        ("mynets/deep/inner.py", True),
+        ("mynets/cycle.py", True),
+        ("beside.py", True),
+        ("mynets/unused.py", False),
+        ("unused.py", False),
+    ],
+)
+def test_what_own_code_imports_from_its_own_folder_counts(folder: Path, file: str, seen: bool) -> None:
+    before = source_hash("mynets.family:train")
+    assert source_hash("mynets.family:train") == before
+    with (folder / file).open("a") as handle:
+        handle.write("# changed\n")
+    assert (source_hash("mynets.family:train") != before) == seen
+
+
+def test_what_else_is_loaded_does_not_count(folder: Path) -> None:
+    before = source_hash("mynets.family:train")
+    __import__("mynets.unused")
+    assert source_hash("mynets.family:train") == before
+
+
+def test_another_process_finds_the_same(folder: Path) -> None:
+    code = (
+        "from trainers.registry import source_hash\n"
+        "print(*[source_hash(r) for r in ('image_cnn', 'text_cnn', 'mynets.family:train')])"
+    )
+    paths = [str(Path(sources.__file__).parents[2]), str(folder)]
+    there = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths}\n{code}"],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    names = ("image_cnn", "text_cnn", "mynets.family:train")
+    assert there.stdout.split() == [source_hash(name) for name in names]
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of what all families share, read instead of the real one."""
+    import shutil
+
+    shutil.copytree(Path(sources.__file__).parent, tmp_path / "trainers")
+    monkeypatch.setattr(sources, "_HERE", tmp_path / "trainers")
+    sources._training.cache_clear()
+    yield tmp_path / "trainers"
+    sources._training.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("file", "seen"),
+    [
+        ("loop.py", True),
+        ("optimizers.py", True),
+        ("tasks/classification.py", True),
+        ("data/prepare.py", True),
+        ("layers.py", True),
+        ("families/text_cnn.py", False),
+        ("predictor.py", False),
+        ("data/inspect.py", False),
+        ("registry.py", False),
+    ],
+)
+def test_what_decides_training_counts_for_a_built_in_family(copied: Path, file: str, seen: bool) -> None:
+    before = source_hash("image_cnn")
+    with (copied / file).open("a") as handle:
+        handle.write("# changed\n")
+    sources._training.cache_clear()
+    assert (source_hash("image_cnn") != before) == seen
+
+
+def test_what_is_left_out_is_there_to_be_left_out() -> None:
+    package = Path(sources.__file__).parent
+    assert [name for name in sources._UNINVOLVED if not (package / name).exists()] == []
+
+
+def test_every_built_in_family_has_a_hash_of_its_own() -> None:
+    assert len({source_hash(name) for name in BUILT_IN}) == len(BUILT_IN)
+
+
+def test_code_without_a_file_is_known_by_its_instructions() -> None:
+    def made(body: str) -> str:
+        space: dict[str, Any] = {"__name__": "__main__"}
+        exec(f"def train(trial):\n    {body}", space)
+        found = space["train"]
+        found.__module__ = "no_such_module"
+        return sources.source_digest(found)
+
+    assert made("return [x for x in trial if x in {'a', 'b'}]") == made(
+        "return [x for x in trial if x in {'a', 'b'}]"
+    )
+    assert made("return trial.a") != made("return trial.b")
+    assert made("return 1") != made("return 2")
+
+
+def test_a_base_class_from_a_library_is_not_followed_through_all_of_it() -> None:
+    import torch
+
+    class Own(torch.nn.Module):
+        pass
+
+    assert sources._imported("torch.nn.modules.module", "tests") == {}
+    assert len(sources.source_digest(Own)) == 64
+
+
+def test_it_costs_little() -> None:
+    import time
+
+    load("image_cnn")
+    sources._training.cache_clear()
+    started = time.process_time()
+    source_hash("image_cnn")
+    assert time.process_time() - started < 0.5

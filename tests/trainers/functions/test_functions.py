@@ -1,0 +1,402 @@
+"""Training functions: what they may report, where they end, and that a resumed one is the same."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from trainers.errors import InputError, OutOfMemory, TrialError
+from trainers.functions.run import check_function, run_function
+from trainers.functions.trial import Trial
+from trainers.job import FunctionJob, Goal, Length, Outcome
+
+ACCURACY = Goal(metric="val/accuracy", maximize=True)
+LOSS = Goal(metric="val/loss", maximize=False)
+
+
+class Recorder:
+    """Hooks that write everything down, prune or stop on cue, and keep the newest checkpoint."""
+
+    def __init__(self, prune_at: int = 0, stop_after: int = 0) -> None:
+        self.prune_at, self.stop_after = prune_at, stop_after
+        self.reports: list[tuple[int, dict[str, float]]] = []
+        self.saved: tuple[dict[str, torch.Tensor], dict[str, Any]] | None = None
+        self.saves = 0
+        self.steps: list[int] = []
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        self.reports.append((epoch, dict(metrics)))
+        return epoch != self.prune_at
+
+    def alive(self, step: int) -> None:
+        self.steps.append(step)
+
+    def stopping(self) -> bool:
+        return bool(self.stop_after) and len(self.reports) >= self.stop_after
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        self.saves += 1
+        self.saved = ({name: tensor.clone() for name, tensor in tensors.items()}, dict(document))
+
+    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+        return self.saved
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> FunctionJob:
+    return FunctionJob(
+        function=learner,
+        params={"learning_rate": 0.05},
+        seed=3,
+        length=Length(epochs=6),
+        goals=(LOSS,),
+        directory=tmp_path,
+    )
+
+
+def build(params: Mapping[str, Any]) -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
+
+
+def learner(trial: Trial) -> Any:
+    """Learns with dropout, Adam, a schedule and all three generators, so that each must be resumed."""
+    model = build(trial.params)
+    optimizer = torch.optim.Adam(model.parameters(), lr=trial.params["learning_rate"])
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [2, 4])
+    for _ in trial.epochs(model=model, optimizer=optimizer, schedule=schedule):
+        inputs = torch.randn(16, 4) + float(np.random.rand())
+        loss = (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        trial.report(loss=loss)
+    return trial.model(model, build=f"{__name__}:build")
+
+
+def run(job: FunctionJob, hooks: Recorder, **changes: Any) -> Outcome:
+    return run_function(replace(job, **changes), hooks)
+
+
+def reporting(*reports: Mapping[str, Any]) -> Any:
+    def function(trial: Trial) -> None:
+        for metrics in reports:
+            trial.report(**metrics)
+
+    return function
+
+
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_resumed_trial_equals_one_never_stopped(job: FunctionJob, cut: int) -> None:
+    whole, first = Recorder(), Recorder(stop_after=cut)
+    expected = run(job, whole)
+    stopped = run(job, first)
+    assert (stopped.status, stopped.epochs, stopped.weights) == ("stopped", cut, {})
+    torch.manual_seed(99)  # another process would have other generators
+    second = Recorder()
+    second.saved = first.saved
+    resumed = run(job, second)
+    assert first.reports + second.reports == whole.reports
+    assert [epoch for epoch, _ in second.reports] == list(range(cut + 1, 7))
+    assert resumed.values == expected.values
+    assert resumed.epoch == expected.epoch
+    assert expected.weights.keys() == resumed.weights.keys() != set()
+    for name, weight in expected.weights.items():
+        assert torch.equal(weight, resumed.weights[name]), name
+
+
+def test_without_the_checkpoint_the_resumed_trial_would_differ(job: FunctionJob) -> None:
+    whole, other = Recorder(), Recorder()
+    run(job, whole)
+    run(job, other, seed=4)
+    assert whole.reports != other.reports
+
+
+def test_a_pruned_trial_ends_after_its_body(job: FunctionJob) -> None:
+    bodies: list[str] = []
+
+    def function(trial: Trial) -> None:
+        for epoch in trial.epochs():
+            trial.report(loss=1.0)
+            bodies.append(f"after report {epoch}")
+        trial.report(loss=0.0)
+
+    hooks = Recorder(prune_at=2)
+    outcome = run(job, hooks, function=function)
+    assert outcome.status == "pruned"
+    assert bodies == ["after report 0", "after report 1"]
+    assert hooks.reports == [(1, {"val/loss": 1.0}), (2, {"val/loss": 1.0})]
+    assert outcome.values == (1.0,)
+
+
+def test_checkpoints_are_made_as_often_as_asked(job: FunctionJob) -> None:
+    every_two, always, never = Recorder(), Recorder(), Recorder()
+    run(job, every_two, checkpoint_epochs=2)
+    run(job, always, checkpoint_seconds=0.0)
+    run(job, never, checkpoint_seconds=3600.0)
+    assert (every_two.saves, always.saves, never.saves) == (2, 5, 0)  # none when the trial has ended
+
+
+def test_reports_of_one_body_are_one_report(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        for _ in trial.epochs():
+            trial.report({"train/loss": 2.0})
+            trial.report(loss=1.0, accuracy=0.5)
+
+    hooks = Recorder()
+    run(job, hooks, function=function, length=Length(epochs=1))
+    assert hooks.reports == [(1, {"train/loss": 2.0, "val/loss": 1.0, "val/accuracy": 0.5})]
+
+
+def test_the_best_epochs_value_and_weights_are_kept(job: FunctionJob) -> None:
+    def function(trial: Trial) -> Any:
+        model = torch.nn.Linear(1, 1, bias=False)
+        for epoch in trial.epochs(model=model):
+            torch.nn.init.constant_(model.weight, float(epoch))
+            trial.report(accuracy=[0.1, 0.9, 0.5][epoch], loss=0.0)
+        return trial.model(model, build=f"{__name__}:build")
+
+    three = Length(epochs=3)
+    best = run(job, Recorder(), function=function, goals=(ACCURACY,), length=three)
+    last = run(job, Recorder(), function=function, goals=(ACCURACY,), length=three, at="last")
+    assert (best.values, best.epoch, best.weights["weight"].item()) == ((0.9,), 2, 1.0)
+    assert (last.values, last.epoch, last.weights["weight"].item()) == ((0.5,), 3, 2.0)
+    assert best.metrics == {"val/accuracy": 0.9, "val/loss": 0.0}
+    assert best.code["build"] == f"{__name__}:build"
+    assert len(best.code["build_sha256"]) == 64
+    assert (best.facts["parameters"], best.facts["size_bytes"]) == (1.0, 4.0)
+
+
+def test_a_model_that_comes_too_late_for_its_best_weights_is_refused(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        for _ in range(2):
+            trial.report(loss=1.0)
+        trial.model(torch.nn.Linear(1, 1), build=f"{__name__}:build")
+
+    with pytest.raises(TrialError, match=r"pass it to trial\.epochs"):
+        run(job, Recorder(), function=function)
+    assert run(job, Recorder(), function=function, at="last").weights.keys() == {"weight", "bias"}
+
+
+def test_patience_and_time_end_a_trial(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        for _ in trial.epochs():
+            trial.report(loss=1.0)
+
+    waited = run(job, Recorder(), function=function, length=Length(epochs=50, patience=3))
+    late = run(job, Recorder(), function=function, length=Length(epochs=50, seconds=0.0))
+    assert (waited.status, waited.epochs) == ("complete", 4)
+    assert (late.status, late.epochs) == ("complete", 1)
+
+
+def test_a_function_may_report_without_epochs(job: FunctionJob) -> None:
+    hooks = Recorder()
+    outcome = run(job, hooks, function=reporting({"loss": 3.0}, {"loss": 1.0}, {"loss": 2.0}))
+    assert [epoch for epoch, _ in hooks.reports] == [1, 2, 3]
+    assert (outcome.status, outcome.values, outcome.epoch, outcome.epochs) == ("complete", (1.0,), 2, 3)
+
+
+def test_a_function_without_epochs_can_ask_whether_to_end(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        for _ in range(9):
+            trial.report(loss=1.0)
+            if trial.over():
+                break
+
+    pruned, stopped = Recorder(prune_at=3), Recorder(stop_after=4)
+    assert run(job, pruned, function=function).status == "pruned"
+    assert run(job, stopped, function=function).status == "stopped"
+    assert (len(pruned.reports), len(stopped.reports)) == (3, 4)
+
+
+def test_what_is_reported_after_the_loop_belongs_to_the_last_epoch(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        for _ in trial.epochs():
+            pass
+        trial.report(loss=0.25)
+
+    hooks = Recorder()
+    outcome = run(job, hooks, function=function, length=Length(epochs=3))
+    assert hooks.reports == [(3, {"val/loss": 0.25})]
+    assert (outcome.values, outcome.epochs) == ((0.25,), 3)
+
+
+def test_a_body_left_by_break_still_counts(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        for epoch in trial.epochs():
+            trial.report(loss=1.0 - epoch)
+            if epoch == 1:
+                break
+
+    outcome = run(job, Recorder(), function=function)
+    assert (outcome.status, outcome.values, outcome.epochs) == ("complete", (0.0,), 2)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (torch.tensor(0.5), 0.5),
+        (torch.tensor(2), 2.0),
+        (np.float32(0.25), 0.25),
+        (np.array(0.25), 0.25),
+        (3, 3.0),
+        (torch.tensor(0.5, requires_grad=True), 0.5),
+    ],
+)
+def test_numbers_of_any_kind_are_taken(job: FunctionJob, value: Any, expected: float) -> None:
+    assert run(job, Recorder(), function=reporting({"loss": value})).values == (expected,)
+
+
+def test_another_number_that_is_not_finite_is_left_out_and_said(
+    job: FunctionJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    hooks = Recorder()
+    with caplog.at_level(logging.WARNING):
+        run(job, hooks, function=reporting({"loss": 1.0, "ratio": float("nan")}))
+    assert hooks.reports == [(1, {"val/loss": 1.0})]
+    assert "val/ratio was nan" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a//b", "best/loss", "system/cpu", "a\nb", "a" * 300, "naïve", "-x"]
+)
+def test_names_that_cannot_be_stored_are_refused(job: FunctionJob, name: str) -> None:
+    with pytest.raises(TrialError, match="name must"):
+        run(job, Recorder(), function=reporting({name: 1.0}))
+
+
+def test_an_objective_never_reported_is_an_error_with_the_nearest_name(job: FunctionJob) -> None:
+    with pytest.raises(TrialError, match=r"val/accuracy must be reported.*did you mean val/acuracy"):
+        run(job, Recorder(), function=reporting({"acuracy": 0.5}), goals=(ACCURACY,))
+    with pytest.raises(TrialError, match="no report at all"):
+        run(job, Recorder(), function=reporting())
+
+
+def test_every_objective_of_several_must_be_reported_together(job: FunctionJob) -> None:
+    both = (ACCURACY, LOSS)
+    outcome = run(job, Recorder(), function=reporting({"accuracy": 0.5, "loss": 2.0}), goals=both)
+    assert outcome.values == (0.5, 2.0)
+    with pytest.raises(TrialError, match="val/loss must be reported"):
+        run(job, Recorder(), function=reporting({"accuracy": 0.5}), goals=both)
+
+
+def test_a_state_that_cannot_be_kept_is_refused_by_name_before_an_epoch(job: FunctionJob) -> None:
+    class Odd:
+        def state_dict(self) -> dict[str, Any]:
+            return {"where": {"file": Path("x")}}
+
+        def load_state_dict(self, state: Any) -> None:
+            pass
+
+    def function(trial: Trial) -> None:
+        for _ in trial.epochs(sampler=Odd()):
+            pytest.fail("an epoch was spent")
+
+    with pytest.raises(
+        TrialError, match=r"sampler, given to trial.epochs.*Path at state\['where'\]\['file'\]"
+    ):
+        run(job, Recorder(), function=function)
+    with pytest.raises(TrialError, match=r"thing, given to trial.epochs: it must have state_dict"):
+        run(job, Recorder(), function=lambda trial: next(trial.epochs(thing=3)))
+
+
+def test_a_checkpoint_of_other_names_or_workers_is_refused(job: FunctionJob) -> None:
+    hooks = Recorder(stop_after=1)
+    run(job, hooks)
+    with pytest.raises(TrialError, match="names that the checkpoint holds"):
+        run(job, hooks, function=lambda trial: next(trial.epochs(net=torch.nn.Linear(1, 1))))
+    assert hooks.saved is not None
+    hooks.saved[1]["world_size"] = 2
+    with pytest.raises(TrialError, match="as many workers"):
+        run(job, hooks)
+    hooks.saved = ({}, {"family": "image_cnn"})
+    with pytest.raises(TrialError, match="training function"):
+        run(job, hooks)
+
+
+def test_epochs_twice_is_refused(job: FunctionJob) -> None:
+    def function(trial: Trial) -> Iterator[int]:
+        for _ in (1, 2):
+            for _ in trial.epochs():
+                trial.report(loss=1.0)
+        return iter(())
+
+    with pytest.raises(TrialError, match="called once"):
+        run(job, Recorder(), function=function)
+
+
+@pytest.mark.parametrize("name", ["nowhere.at_all:build", "os:never", "os", "__main__:build", "os:sep"])
+def test_a_model_must_be_buildable_elsewhere(job: FunctionJob, name: str) -> None:
+    with pytest.raises(InputError):
+        run(job, Recorder(), function=lambda trial: trial.model(torch.nn.Linear(1, 1), build=name))
+
+
+def test_no_room_is_said_to_be_that(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    with pytest.raises(OutOfMemory, match="Tried to allocate"):
+        run(job, Recorder(), function=function)
+
+
+def test_the_functions_own_error_comes_as_it_was(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run(job, Recorder(), function=function)
+
+
+def test_alive_only_grows(job: FunctionJob) -> None:
+    hooks = Recorder()
+    run(job, hooks)
+    assert hooks.steps == sorted(set(hooks.steps))
+    assert len(hooks.steps) >= 6
+
+
+def test_the_check_runs_two_epochs_and_wants_the_objective(job: FunctionJob) -> None:
+    seen: list[int] = []
+
+    def function(trial: Trial) -> None:
+        for epoch in trial.epochs():
+            seen.append(epoch)
+            trial.report(accuracy=0.5)
+
+    found = check_function(replace(job, function=function, goals=(ACCURACY,)))
+    assert (found, seen) == ({"val/accuracy": 0.5}, [0, 1])
+    with pytest.raises(InputError, match="val/loss must be reported"):
+        check_function(replace(job, function=function))
+
+
+def test_the_check_ends_a_function_without_epochs(job: FunctionJob) -> None:
+    count = 0
+
+    def function(trial: Trial) -> None:
+        nonlocal count
+        while True:
+            try:
+                trial.report(loss=1.0)
+                count += 1
+            except Exception:
+                pytest.fail("the end of a look must not be an Exception")
+
+    check_function(replace(job, function=function))
+    assert count == 1
+
+
+def test_the_check_finds_a_model_that_comes_too_late(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        model = torch.nn.Linear(1, 1)
+        for _ in trial.epochs():
+            trial.report(loss=1.0)
+        trial.model(model, build=f"{__name__}:build")
+
+    with pytest.raises(TrialError, match=r"objective\.at: last"):
+        check_function(replace(job, function=function))

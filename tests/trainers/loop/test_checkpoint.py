@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.faults.cases.numerics import stored
+from tests.trainers import tiny
+from tests.trainers.tiny import MLP, Noisy, Normed, Recorder
+from trainers.errors import InputError
+from trainers.loop.checkpoint import differences
+from trainers.loop.training import train
+
+
+def test_a_checkpoint_is_written_between_reports_and_resumed_within_an_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainers.loop.training._LOOK_S", 0.0)
+    hooks = stored(tmp_path)
+    whole = train(tiny.job(Noisy(), epochs=3, dropout=0.3, checkpoint_seconds=0.0), tiny.data(), hooks)
+    steps = [document["progress"]["step"] for _, document in hooks.saved]
+    assert steps == list(range(1, 12))  # after every step but the last, 4 an epoch
+    for start in hooks.saved:
+        again = Recorder(start=start)
+        outcome = train(tiny.job(Noisy(), epochs=3, dropout=0.3), tiny.data(), again)
+        assert again.losses() == hooks.losses()[2 * start[1]["progress"]["reports"] :]
+        assert all(torch.equal(outcome.weights[name], whole.weights[name]) for name in whole.weights)
+
+
+def test_by_epochs_and_never_for_a_short_one() -> None:
+    hooks = Recorder()
+    train(tiny.job(epochs=7, checkpoint_epochs=2), tiny.data(), hooks)
+    assert [document["progress"]["reports"] for _, document in hooks.saved] == [2, 4, 6]
+    for settings in ({"checkpoint_seconds": 30.0}, {"checkpoint_epochs": 5}, {}):
+        hooks = Recorder()
+        train(tiny.job(epochs=3, **settings), tiny.data(), hooks)
+        assert hooks.saved == []
+
+
+def test_stopping_writes_one_and_leaves(tmp_path: Path) -> None:
+    hooks = Recorder(stop_at_tick=1)
+    outcome = train(tiny.job(epochs=5), tiny.data(), hooks)
+    assert (outcome.status, outcome.epochs) == ("stopped", 1)
+    assert len(hooks.saved) == 1
+    assert len(outcome.values) == 1
+    finishing = Recorder(stop_at_tick=1)
+    assert train(tiny.job(epochs=1), tiny.data(), finishing).status == "complete"
+    assert finishing.saved == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "difference"),
+    [
+        ({"seed": 2}, "seed is 1 instead of 2"),
+        ({"learning_rate": 0.5}, "params.learning_rate is 0.001 instead of 0.5"),
+        ({"epochs": 4}, "steps is 12 instead of 16"),
+        ({"family": Normed()}, "weights.0.weight is"),
+    ],
+)
+def test_another_configurations_checkpoint_is_refused(settings: dict[str, Any], difference: str) -> None:
+    hooks = Recorder(stop_at_tick=1)
+    train(tiny.job(epochs=3), tiny.data(), hooks)
+    with pytest.raises(InputError) as caught:
+        train(tiny.job(**{"epochs": 3, **settings}), tiny.data(), Recorder(start=hooks.saved[-1]))
+    assert difference in str(caught.value)
+
+
+def test_another_data_sets_checkpoint_is_refused() -> None:
+    import dataclasses
+
+    hooks = Recorder(stop_at_tick=1)
+    train(tiny.job(epochs=3), tiny.data(), hooks)
+    other = dataclasses.replace(tiny.data(), fingerprint="0" * 32)
+    with pytest.raises(InputError, match="data is 'ffff"):
+        train(tiny.job(epochs=3), other, Recorder(start=hooks.saved[-1]))
+
+
+def test_differences_name_what_is_missing_unexpected_and_other() -> None:
+    wanted = {"a": 1, "b": {"x": [1, 2], "y": 3}, "c": None}
+    found = {"a": 1, "b": {"x": [1, 3], "z": 4}}
+    assert differences(wanted, found) == [
+        "b.x is [1, 3] instead of [1, 2]",
+        "b.y is missing",
+        "c is missing",
+        "b.z is unexpected",
+    ]
+    assert differences(wanted, json.loads(json.dumps(wanted))) == []
+
+
+def _fresh(queue: Any) -> None:
+    hooks = Recorder()
+    outcome = train(tiny.job(Noisy(), dropout=0.3), tiny.data(), hooks)
+    queue.put((hooks.losses(), {name: tensor.numpy() for name, tensor in outcome.weights.items()}))
+
+
+def test_a_fresh_process_gives_the_same_bits() -> None:
+    spawn = multiprocessing.get_context("spawn")
+    queue = spawn.Queue()
+    process = spawn.Process(target=_fresh, args=(queue,))
+    process.start()
+    losses, weights = queue.get(timeout=60)
+    process.join(30)
+    for other in (MLP(), Normed()):
+        train(tiny.job(other, dropout=0.2), tiny.data(), Recorder())
+    hooks = Recorder()
+    outcome = train(tiny.job(Noisy(), dropout=0.3), tiny.data(), hooks)
+    assert losses == hooks.losses()
+    assert all((outcome.weights[name].numpy() == weights[name]).all() for name in weights)

@@ -1,0 +1,77 @@
+"""Tensors as safetensors files: the library's bytes, written and read piece by piece."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from trainers.storage.safetensors_file import Pieces, read
+
+KINDS = (
+    torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16,
+    torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.uint16, torch.uint32, torch.uint64,
+    torch.float8_e4m3fn, torch.float8_e5m2,
+)  # fmt: skip
+
+
+def _tensors() -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    made = {f"{i}/{kind}": (torch.rand(3, 5, generator=draw) * 9).to(kind) for i, kind in enumerate(KINDS)}
+    return {**made, "b": torch.tensor(2.5), "a": torch.zeros(0, 4), "été": torch.arange(6)[::2]}
+
+
+def test_the_bytes_are_the_librarys() -> None:
+    plain = {name: tensor.contiguous() for name, tensor in _tensors().items()}
+    content = b"".join(map(bytes, Pieces(_tensors())))
+    assert content == save(plain)
+    found = read(io.BytesIO(content), len(content))
+    assert found.keys() == plain.keys()
+    for name, tensor in plain.items():
+        assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
+        assert torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8))
+
+
+def test_tied_tensors_are_stored_apart() -> None:
+    one = torch.arange(4.0)
+    found = load(b"".join(map(bytes, Pieces({"a": one, "b": one, "c": one[1:]}))))
+    assert {name: tensor.tolist() for name, tensor in found.items()} == {
+        "a": one.tolist(),
+        "b": one.tolist(),
+        "c": one[1:].tolist(),
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [3]},
+        {"shape": [-2, -1]},
+        {"data_offsets": [4, 12]},
+        {"data_offsets": [0, 80]},
+        {"data_offsets": [0]},
+        {"dtype": "F31"},
+        {"dtype": None},
+        {"shape": "ab"},
+    ],
+)
+def test_a_header_that_says_something_else_is_refused(change: Any) -> None:
+    header = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **change}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(8)
+    with pytest.raises(ValueError, match=r"header|where"):
+        read(io.BytesIO(content), len(content))
+
+
+@pytest.mark.parametrize("content", [b"", b"1234", (1 << 62).to_bytes(8, "little"), bytes(8), b"\x80" * 40])
+def test_what_is_no_such_file_is_refused(content: bytes) -> None:
+    with pytest.raises(ValueError, match=r"header|where"):
+        read(io.BytesIO(content), len(content))
+
+
+def test_what_can_not_be_stored_is_refused() -> None:
+    with pytest.raises(ValueError, match="dense and of a plain type"):
+        Pieces({"x": torch.eye(2).to_sparse()})

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.trainers.data.conftest import Open
+from trainers.data_profile import look, trivial_guess
+
+
+def written(path: Path, **columns: object) -> None:
+    pd.DataFrame(columns).to_csv(path, index=False)
+
+
+def test_counts_of_a_table(opened: Open, tmp_path: Path) -> None:
+    x = [*range(200), 0, 1, 2]
+    label = ["a" if i % 4 else "b" for i in range(200)]
+    written(tmp_path / "a.csv", x=x, hole=[None, *[1.5, 2.5] * 101], label=[*label, label[0], label[1], "b"])
+    found = look(opened("csv:a.csv", columns={"features": ["x"]}))
+    assert found.rows == 203
+    assert found.classes == {"a": 151, "b": 52}
+    assert (found.duplicates, found.conflicts) == (2, 2)
+    assert sum(found.parts.values()) == 203
+    assert look(opened("csv:a.csv")).missing == {"hole": 1}
+    json.dumps(found.to_json())
+
+
+def test_the_trivial_guess_is_what_the_majority_or_the_mean_scores(opened: Open) -> None:
+    cancer = opened("builtin:cancer")
+    labels = cancer.labels()
+    guess = trivial_guess(cancer)
+    assert guess is not None
+    benign = labels[cancer.splits["validation"]] == cancer.classes.index("benign")
+    assert (guess.metric, guess.answer, guess.value) == ("accuracy", "benign", benign.mean())
+    assert guess.scores["balanced_accuracy"] == 0.5
+    assert "loss" not in guess.scores
+    diabetes = opened("builtin:diabetes")
+    assert diabetes.target is not None
+    values = np.asarray(diabetes.target.values)
+    mean = values[diabetes.splits["train"]].mean()
+    found = trivial_guess(diabetes, "test")
+    assert found is not None
+    assert found.metric == "mse"
+    assert found.value == pytest.approx(((values[diabetes.splits["test"]] - mean) ** 2).mean())
+
+
+def test_a_column_that_gives_the_target_away_is_found(opened: Open, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    label = random.choice(["yes", "no"], 500)
+    written(
+        tmp_path / "a.csv",
+        identifier=[f"c{i}" for i in range(500)],
+        noise=random.normal(size=500),
+        code=np.where(label == "yes", "K7", random.choice(["K1", "K2"], 500)),
+        paid=np.where(label == "yes", 3.0, 1.0) + random.uniform(size=500),
+        label=label,
+    )
+    assert {g.column for g in look(opened("csv:a.csv")).giveaways} == {"code", "paid"}
+    y = random.normal(size=500)
+    written(tmp_path / "b.csv", noise=random.normal(size=500), twice=2 * y, y=y)
+    assert [g.column for g in look(opened("csv:b.csv")).giveaways] == ["twice"]
+
+
+def test_honest_data_give_nothing_away(opened: Open) -> None:
+    assert look(opened("builtin:cancer")).giveaways == ()
+    assert look(opened("builtin:diabetes")).giveaways == ()
+
+
+@pytest.mark.parametrize("task", ["seq2seq", "language-model"])
+def test_every_kind_can_be_looked_at(opened: Open, task: str) -> None:
+    assert look(opened("builtin:docstrings", task=task)).guess is None
+    assert look(opened("builtin:photos")).duplicates >= 0

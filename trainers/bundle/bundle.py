@@ -1,0 +1,280 @@
+"""A trained model on disk: tensors, JSON and a manifest; no code, and nothing that is unpickled.
+
+| file | what it holds |
+| --- | --- |
+| `weights.safetensors` | the module's state, by name |
+| `model.json` | what rebuilds it: its family, options, params, fitted state; signature, facts, versions |
+| `train_rows.bin` | content hash of each row of training: uint64, little-endian, ascending |
+| `example.json` | a few raw rows as `predict` takes them |
+| `manifest.json` | size and SHA-256 of each |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.bundle.frames import frame_from_json, frame_to_json
+from trainers.bundle.signature import Signature, signature_of
+from trainers.code.named import fingerprints
+from trainers.code.versions import installed_versions
+from trainers.errors import InputError
+from trainers.registry import BUILT_IN, load
+from trainers.storage import safetensors_file as tensors
+from trainers.storage.atomic_folders import Damaged, as_json, read_folder, write_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from trainers.bundle.predictor import Predictor
+
+FORMAT = 1
+WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
+_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
+_TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
+
+RowHashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle's content, verified.
+
+    Attributes:
+        document: `model.json`.
+        weights: CPU tensors by name.
+        example: raw rows as `predict` takes them.
+        train_rows: content hashes of the rows that it was trained on, ascending.
+    """
+
+    document: Mapping[str, Any]
+    weights: Mapping[str, torch.Tensor]
+    example: pd.DataFrame
+    train_rows: RowHashes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What is known of a bundle's model without building it.
+
+    Attributes:
+        example: raw rows as `predict` takes them.
+        signature: names and types of what goes in and out; None for people's own functions.
+        train_rows: content hashes of the rows that it was trained on, ascending; none where that is unknown.
+    """
+
+    example: pd.DataFrame
+    signature: Signature | None
+    train_rows: RowHashes
+
+
+def save_bundle(
+    folder: Path,
+    *,
+    family_reference: str,
+    options: Mapping[str, Any],
+    params: Mapping[str, Any],
+    state: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+    example_rows: pd.DataFrame,
+    row_hashes_of_train: RowHashes,
+) -> Path:
+    """Writes the bundle of a family's model; afterwards it is there whole, or not at all.
+
+    Args:
+        family_reference: as in the sweep file: a built-in name or `package.module:Class`.
+        options: as in the sweep file; they are stored as they came out, a preset's values among them.
+        params: the trial's hyper-parameters; defaults are filled in.
+        weights: the module's state by name.
+        facts: JSON-able: metrics of the kept epoch, `fingerprint` of the data, sweep, trial, and so on.
+
+    Raises:
+        InputError: the reference is no family, or options or params are not its own.
+        OSError: the folder exists, or the file system refused.
+    """
+    family = load(family_reference)
+    if not isinstance(family, type):
+        raise InputError("a family's bundle needs a Family class", family_reference, "use save_functions")
+    made = family(options)
+    document = {
+        "family": family_reference,
+        "options": made.options.model_dump(mode="json", exclude=_TRAINING_ONLY),
+        "params": made.complete(params),
+        "state": dict(state),
+        "code": {} if family_reference in BUILT_IN else fingerprints([family_reference]),
+    }
+    files = _files(document, weights, facts, example_rows, row_hashes_of_train)
+    signature = _signature(folder, {**files, WEIGHTS: weights})
+    if signature is not None:
+        files[MODEL] = as_json({**json.loads(files[MODEL]), "signature": signature.to_json()})
+    return write_folder(folder, files)
+
+
+def save_functions(
+    folder: Path,
+    *,
+    build: str,
+    predict: str | None,
+    params: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+    example_rows: pd.DataFrame,
+    row_hashes_of_train: RowHashes,
+) -> Path:
+    """Writes the bundle of a plain function's model (contract 3a).
+
+    Args:
+        build: `package.module:name` of a function that makes the module of the params: `build(**params)`.
+        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row;
+            None: the module itself answers the rows' numbers, float32 [B, F].
+
+    Raises:
+        InputError: a name can't be imported or is not a function of that module.
+        OSError: the folder exists, or the file system refused.
+    """
+    document = {
+        "build": build,
+        "predict": predict,
+        "params": dict(params),
+        "code": fingerprints([build] if predict is None else [build, predict]),
+    }
+    return write_folder(folder, _files(document, weights, facts, example_rows, row_hashes_of_train))
+
+
+def _files(
+    document: Mapping[str, Any],
+    weights: Mapping[str, torch.Tensor],
+    facts: Mapping[str, Any],
+    example_rows: pd.DataFrame,
+    row_hashes_of_train: RowHashes,
+) -> dict[str, Any]:
+    whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": versions()}
+    return {
+        WEIGHTS: tensors.Pieces(weights),
+        MODEL: as_json(whole),
+        TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
+        EXAMPLE: as_json(frame_to_json(example_rows)),
+    }
+
+
+def _signature(folder: Path, files: Mapping[str, Any]) -> Signature | None:
+    """What the model takes and gives; None where it can't be used here, as whoever loads it will be told."""
+    from trainers.bundle.predictor import make_predictor
+
+    try:
+        return signature_of(make_predictor(_parsed(folder, files), device="cpu", accept_code_change=True))
+    except InputError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """The versions that a model's numbers may depend on, of what is installed."""
+    return installed_versions(_VERSIONS_OF)
+
+
+def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
+    """Everything in a bundle, once its manifest has verified.
+
+    Args:
+        manifest_sha256: what the manifest must hash to, where a registry knows it.
+
+    Raises:
+        Damaged: says which file and what is wrong with it.
+    """
+    readers = {WEIGHTS: tensors.read}
+    return _parsed(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
+
+
+def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Description:
+    """What a bundle says of its model, once its manifest has verified; needs neither torch nor its code.
+
+    Args:
+        manifest_sha256: what the manifest must hash to, where a registry knows it.
+
+    Raises:
+        Damaged: says which file and what is wrong with it.
+    """
+    files = read_folder(folder, manifest_sha256=manifest_sha256)
+    signature = _document(folder, files).get("signature")
+    with _forged(folder):
+        return Description(
+            example=frame_from_json(json.loads(files[EXAMPLE])),
+            signature=None if signature is None else Signature.from_json(signature),
+            train_rows=_train_rows(files),
+        )
+
+
+def _parsed(folder: Path, files: Mapping[str, Any]) -> Bundle:
+    """Files as bytes, but for the weights, which are tensors already."""
+    document = _document(folder, files)
+    with _forged(folder):
+        return Bundle(
+            document=document,
+            weights=files[WEIGHTS],
+            example=frame_from_json(json.loads(files[EXAMPLE])),
+            train_rows=_train_rows(files),
+        )
+
+
+@contextmanager
+def _forged(folder: Path) -> Iterator[None]:
+    """Files whose manifest is true and whose content was never ours."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise Damaged(
+            f"{folder} must hold what a bundle holds", f"{type(error).__name__}: {error}"[:300]
+        ) from error
+
+
+def _train_rows(files: Mapping[str, bytes]) -> RowHashes:
+    return np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64)
+
+
+def _document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+    missing = {WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE} - files.keys()
+    if missing:
+        raise Damaged(f"{folder} must be a model's bundle", f"no {min(missing)}")
+    with _forged(folder):
+        document: dict[str, Any] = json.loads(files[MODEL])
+        found = document.get("format")
+    if found != FORMAT:
+        raise Damaged(
+            f"{folder} must be a bundle of format {FORMAT}",
+            f"format {found!r}",
+            "load it with the version of Velodrome that its model.json names",
+        )
+    return document
+
+
+def load_bundle(
+    folder: Path | str,
+    *,
+    device: str = "cpu",
+    manifest_sha256: str | None = None,
+    accept_code_change: bool = False,
+) -> Predictor:
+    """A bundle's model, ready to predict.
+
+    Args:
+        device: where it computes.
+        manifest_sha256: what the manifest must hash to, where a registry knows it.
+        accept_code_change: also take people's own code that is not the same as when the model was saved.
+
+    Raises:
+        Damaged: the folder is not what was written.
+        InputError: the code that it needs is not installed, has changed, or does not fit the weights.
+    """
+    from trainers.bundle.predictor import make_predictor
+
+    bundle = read_bundle(Path(folder), manifest_sha256=manifest_sha256)
+    return make_predictor(bundle, device=device, accept_code_change=accept_code_change)

@@ -1,0 +1,219 @@
+"""A loaded model: raw rows in, predictions in a person's terms out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from trainers.bundle.frames import as_frame
+from trainers.code.named import check_unchanged, named
+from trainers.errors import InputError
+from trainers.registry import BUILT_IN, load
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+    from trainers.bundle.bundle import Bundle
+    from trainers.family import Family
+
+BATCH_ROWS = 256
+
+
+class Answers(Protocol):
+    """How one kind of model answers a batch of named rows."""
+
+    module: torch.nn.Module
+    whole: bool  # whether all rows must be read in one piece
+
+    def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """One prediction a row."""
+
+
+class Predictor:
+    """A model ready for use; safe to call from several threads on CPU, for it changes nothing.
+
+    Attributes:
+        document: the bundle's `model.json`: what it is and where it came from.
+        example: a few raw rows as `predict` takes them.
+        train_rows: content hashes of the rows that it was trained on, uint64, ascending.
+    """
+
+    def __init__(self, bundle: Bundle, answers: Answers, *, device: str) -> None:
+        self.document = bundle.document
+        self.example = bundle.example
+        self.train_rows = bundle.train_rows
+        self.device = device
+        self._answers = answers
+        self._answers.module.to(device).eval()
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that rows must have."""
+        return [str(name) for name in self.example.columns]
+
+    @property
+    def parameters(self) -> int:
+        """How many weights the model has."""
+        return sum(parameter.numel() for parameter in self._answers.module.parameters())
+
+    @property
+    def size_bytes(self) -> int:
+        """What its weights and buffers take in memory."""
+        state = self._answers.module.state_dict().values()
+        return sum(tensor.numel() * tensor.element_size() for tensor in state)
+
+    def predict(self, rows: Any, *, batch_size: int = BATCH_ROWS) -> pd.DataFrame:
+        """Predictions for raw rows, in their order and with a frame's own index.
+
+        Classification: `label` and `p_<class>` for each class. Regression: `prediction`. People's own
+        functions: what they return, as a frame.
+
+        Args:
+            rows: see `trainers.bundle.frames.as_frame`: a frame, texts, images, rows of a table.
+            batch_size: rows computed at once.
+
+        Raises:
+            InputError: rows that can't be read.
+        """
+        import pandas as pd
+        import torch
+
+        frame = as_frame(rows, self.columns, self.document.get("state", {}).get("shape"))
+        if frame.empty:
+            return self._batch(self.example[:1]).iloc[:0]
+        if self._answers.whole:
+            batch_size = len(frame)
+        with torch.inference_mode():
+            parts = [self._batch(frame.iloc[i : i + batch_size]) for i in range(0, len(frame), batch_size)]
+        answers = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+        answers.index = frame.index
+        return answers
+
+    def _batch(self, rows: pd.DataFrame) -> pd.DataFrame:
+        return self._answers(rows)
+
+
+class FamilyAnswers:
+    """A family's module and the state that its rows are read with."""
+
+    def __init__(self, family: Family, module: torch.nn.Module, state: dict[str, Any], device: str) -> None:
+        self.family = family
+        self.module = module
+        self.state = state
+        self.device = device
+        self.whole = family.needs_neighbours(state)
+
+    def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """As `Answers`; rows that are read in one piece are still computed batch by batch."""
+        import pandas as pd
+
+        arrays = self.family.from_user(rows, self.state)
+        if not self.whole:
+            return self._answered(arrays)
+        starts = range(0, len(rows), BATCH_ROWS)
+        parts = [{name: a[at : at + BATCH_ROWS] for name, a in arrays.items()} for at in starts]
+        return pd.concat([self._answered(part) for part in parts], ignore_index=True)
+
+    def _answered(self, arrays: Mapping[str, Any]) -> pd.DataFrame:
+        import torch
+
+        batch = {
+            name: torch.from_numpy(np.ascontiguousarray(a)).to(self.device) for name, a in arrays.items()
+        }
+        return self.family.to_user(self.family.answers(self.module, batch, self.state), self.state)
+
+
+class FunctionAnswers:
+    """People's own `predict(module, rows)`."""
+
+    def __init__(self, predict: Any, module: torch.nn.Module) -> None:
+        self.predict = predict
+        self.module = module
+        self.whole = False
+
+    def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """As `Answers`; an array or list becomes the column `prediction`."""
+        import pandas as pd
+        import torch
+
+        found = self.predict(self.module, rows)
+        if isinstance(found, torch.Tensor):
+            found = found.detach().cpu().numpy()
+        frame = found if isinstance(found, pd.DataFrame) else _as_columns(found)
+        if len(frame) != len(rows):
+            raise InputError("predict must give one prediction a row", f"{len(frame)} for {len(rows)} rows")
+        return frame.reset_index(drop=True)
+
+
+def _as_columns(found: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    if isinstance(found, Mapping):
+        return pd.DataFrame(found)
+    array = np.asarray(found)
+    if array.ndim == 2 and array.shape[1] > 1:
+        return pd.DataFrame({f"prediction_{i}": array[:, i] for i in range(array.shape[1])})
+    return pd.DataFrame({"prediction": array.reshape(len(array), -1)[:, 0] if array.ndim else array[None]})
+
+
+def make_predictor(bundle: Bundle, *, device: str, accept_code_change: bool) -> Predictor:
+    """The bundle's module with its weights, and who answers with it.
+
+    Raises:
+        InputError: code is missing, changed, or does not fit the weights.
+    """
+    document = bundle.document
+    if not accept_code_change:
+        check_unchanged(document["code"])
+    answers = _of_functions(document) if "build" in document else _of_family(document, device)
+    _fill(answers.module, bundle.weights)
+    return Predictor(bundle, answers, device=device)
+
+
+def _of_functions(document: Mapping[str, Any]) -> FunctionAnswers:
+    build = named(document["build"])
+    predict = named(document["predict"]) if document["predict"] is not None else _outputs
+    return FunctionAnswers(predict, _undisturbed(lambda: build(**document["params"])))
+
+
+def _outputs(module: torch.nn.Module, rows: pd.DataFrame) -> torch.Tensor:
+    """The module's own outputs for the rows' numbers."""
+    import torch
+
+    outputs: torch.Tensor = module(torch.tensor(rows.to_numpy(dtype=np.float32)))
+    return outputs
+
+
+def _of_family(document: Mapping[str, Any], device: str) -> FamilyAnswers:
+    reference, state = document["family"], dict(document["state"])
+    if reference not in BUILT_IN:
+        named(reference)
+    found = load(reference)
+    if not isinstance(found, type):
+        raise InputError("a bundle's family must be a Family class", reference)
+    family = found(document["options"])
+    params = family.complete(document["params"])
+    return FamilyAnswers(family, _undisturbed(lambda: family.build(state, params)), state, device)
+
+
+def _undisturbed(build: Any) -> torch.nn.Module:
+    """A module whose first weights, soon replaced, were drawn without touching the caller's generator."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        module: torch.nn.Module = build()
+    return module
+
+
+def _fill(module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    try:
+        module.load_state_dict(dict(weights), strict=True)
+    except RuntimeError as error:
+        raise InputError(
+            "a bundle's weights must fit the module that is built here",
+            str(error).splitlines()[-1].strip(),
+            "load it with the version of the code that its model.json names",
+        ) from error

@@ -1,0 +1,97 @@
+"""What goes into a model and what comes out, as plain names and types; MLflow's schema is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.bundle.predictor import Predictor
+
+ColumnType = Literal["double", "long", "boolean", "string", "any"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnSpec:
+    """One column. `any` is for images: paths, encoded bytes or nested lists of numbers.
+
+    Attributes:
+        whole: of numbers, all of them whole in training: a frame of such rows has int64 there, which MLflow
+            does not take for a `double`.
+    """
+
+    name: str
+    type: ColumnType
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signature:
+    """Columns of the rows that a model takes and of the predictions that it gives."""
+
+    inputs: tuple[ColumnSpec, ...]
+    outputs: tuple[ColumnSpec, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Signature:
+        """What `to_json` gave."""
+        return cls(
+            inputs=tuple(ColumnSpec(**column) for column in document["inputs"]),
+            outputs=tuple(ColumnSpec(**column) for column in document["outputs"]),
+        )
+
+
+def signature_of(predictor: Predictor) -> Signature:
+    """The signature, from the bundle's own example rows; empty where own code reads its own data."""
+    if predictor.example.empty:
+        return Signature(inputs=(), outputs=())
+    answers = predictor.predict(predictor.example)
+    whole = _whole_numbers(predictor.document.get("state") or {})
+    inputs = [
+        replace(column, whole=column.type == "double" and column.name in whole)
+        for column in column_specs(predictor.example, of_inputs=True)
+    ]
+    return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
+
+
+def _whole_numbers(state: Mapping[str, Any]) -> set[str]:
+    """Columns that held whole numbers alone: a table's, and the seeds that images are made of."""
+    if state.get("task") == "generation":
+        return {"seed"}
+    numbers = (state.get("table") or {}).get("numbers", ())
+    return {entry["name"] for entry in numbers if entry.get("whole")}
+
+
+def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[ColumnSpec, ...]:
+    """Names and types of a frame's columns.
+
+    Args:
+        of_inputs: whole numbers count as `double`, because a later row may lack one or have a fraction, and
+            a column named `image` takes anything.
+    """
+    return tuple(
+        ColumnSpec(name=str(name), type=_type_of(str(name), rows[name], of_inputs)) for name in rows.columns
+    )
+
+
+def _type_of(name: str, values: pd.Series, of_inputs: bool) -> ColumnType:
+    if of_inputs and name == "image":
+        return "any"
+    kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else "O"
+    if kind == "b":
+        return "boolean"
+    if kind in "iu":
+        return "double" if of_inputs else "long"
+    if kind == "f":
+        return "double"
+    first = next((value for value in values if value is not None), "")
+    return "string" if isinstance(first, str) else "any"

@@ -1,0 +1,1 @@
+"""People's own code: importing it, naming it, and the digest of its source."""

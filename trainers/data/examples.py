@@ -1,0 +1,67 @@
+"""A few rows of a data set as a person would hand them in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.data.dataset import Column, Dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CORPUS_CHARACTERS = 200
+
+
+def example_rows(dataset: Dataset, rows: int = 2) -> pd.DataFrame:
+    """The first rows of the training part, raw: what `Family.from_user` takes.
+
+    Tables give their feature columns, images a column `image` of nested lists [H][W][C] (so that the frame
+    is JSON), texts and corpora a column `text`, pairs a column `input`.
+    """
+    return raw_rows(dataset, dataset.splits["train"][:rows])
+
+
+def raw_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Any rows of a data set, in the order given, as `example_rows` gives its own."""
+    import pandas as pd
+
+    chosen = [int(row) for row in rows]
+    if dataset.kind == "corpus":
+        return pd.DataFrame({"text": [_start(dataset.columns["text"].values[row]) for row in chosen]})
+    return pd.DataFrame({name: _values(column, chosen) for name, column in dataset.columns.items()})
+
+
+def _start(text: Any) -> str:
+    return str(text)[:CORPUS_CHARACTERS].rstrip()
+
+
+def _values(column: Column, rows: list[int]) -> Any:
+    values = [column.values[row] for row in rows]
+    if column.kind == "number":
+        return np.array(values, np.float64)
+    if column.kind == "time":
+        return np.array([_moment(value) for value in values], object)
+    if column.kind == "image":
+        return [_nested(value) for value in values]
+    return np.array(values, object)
+
+
+def _moment(seconds: float) -> str | None:
+    from datetime import UTC, datetime
+
+    return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _nested(value: Any) -> Any:
+    """An image as nested lists of whole numbers, [H][W][C]."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+        return np.asarray(picture.convert("RGB")).tolist()

@@ -1,0 +1,238 @@
+"""What a person should know of a data set before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.data import hashing
+from trainers.data.dataset import Column, Dataset, Part
+from trainers.tasks import rules_for
+
+SAMPLE_ROWS = 20_000
+GIVEN_AWAY = 0.99  # a lone column that does as well as this gives the target away
+LABEL_KINDS = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guess:
+    """What always answering the same scores on the validation part: the bar for every model."""
+
+    metric: str  # accuracy, mse or exact_match
+    value: float
+    answer: str | float  # the majority class, the mean or the commonest answer, of the training part
+    scores: Mapping[str, float]  # every metric of the task but its loss, whose unit is a family's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Giveaway:
+    """A column that alone predicts the target nearly perfectly on validation rows."""
+
+    column: str
+    metric: str  # accuracy or r2
+    value: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A data set at a glance.
+
+    Attributes:
+        parts: rows of each part.
+        classes: label → rows, over all parts.
+        missing: column → rows without a value, where there are any.
+        duplicates: rows whose content an earlier row has.
+        conflicts: rows whose features another row has with another target.
+        giveaways: columns that predict the target alone.
+        guess: the trivial guess, where the task has one.
+    """
+
+    rows: int
+    kind: str
+    task: str | None
+    source: str
+    fingerprint: str
+    columns: Mapping[str, str]
+    parts: Mapping[Part, int]
+    classes: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    conflicts: int = 0
+    giveaways: tuple[Giveaway, ...] = ()
+    guess: Guess | None = None
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON types only."""
+        return asdict(self)
+
+
+def look(dataset: Dataset) -> Look:
+    """Counts, faults and the trivial guess of a data set."""
+    return Look(
+        rows=dataset.rows,
+        kind=dataset.kind,
+        task=dataset.task,
+        source=dataset.source,
+        fingerprint=dataset.fingerprint,
+        columns={name: column.kind for name, column in dataset.columns.items()},
+        parts={part: len(rows) for part, rows in dataset.splits.items()},
+        classes=_class_counts(dataset),
+        missing=_missing(dataset),
+        duplicates=dataset.rows - len(np.unique(dataset.row_hashes)),
+        conflicts=_conflicts(dataset),
+        giveaways=_giveaways(dataset),
+        guess=trivial_guess(dataset),
+        notes=dataset.notes,
+    )
+
+
+def trivial_guess(dataset: Dataset, part: Part = "validation") -> Guess | None:
+    """The score of the training part's majority class (accuracy), mean (mse, in the target's own unit) or
+    commonest answer (exact_match) on a part; None where the task has no such guess."""
+    rows, train = dataset.splits.get(part), dataset.splits.get("train")
+    if dataset.target is None or rows is None or train is None or not len(rows) or not len(train):
+        return None
+    if dataset.task == "classification":
+        labels = dataset.labels()
+        majority = int(np.bincount(labels[train], minlength=len(dataset.classes)).argmax())
+        return _scored(dataset, "accuracy", dataset.classes[majority], labels[train], labels[rows])
+    if dataset.task == "regression":
+        values = np.asarray(dataset.target.values, np.float64)
+        return _scored(dataset, "mse", float(values[train].mean()), values[train], values[rows])
+    if dataset.task == "question-answering":
+        texts = np.array([str(value) for value in dataset.target.values], object)
+        commonest = Counter(texts[train].tolist()).most_common(1)[0][0]
+        return _scored(dataset, "exact_match", commonest, texts[train], texts[rows])
+    return None
+
+
+def _scored(
+    dataset: Dataset, metric: str, answer: str | float, train: npt.NDArray[Any], validation: npt.NDArray[Any]
+) -> Guess | None:
+    rules = rules_for({"task": dataset.task, "classes": list(dataset.classes)})
+    scores = {name: value for name, value in rules.trivial(train, validation).items() if name != "loss"}
+    return Guess(metric=metric, value=scores[metric], answer=answer, scores=scores) if scores else None
+
+
+def _class_counts(dataset: Dataset) -> dict[str, int]:
+    if not dataset.classes or len(dataset.classes) > LABEL_KINDS or dataset.target is None:
+        return {}
+    counts = Counter(dataset.target.values)
+    return {label: counts[label] for label in dataset.classes}
+
+
+def _missing(dataset: Dataset) -> dict[str, int]:
+    counts = {name: _missing_in(column) for name, column in dataset.columns.items()}
+    return {name: count for name, count in counts.items() if count}
+
+
+def _missing_in(column: Column) -> int:
+    if column.kind in ("number", "time"):
+        return int(np.isnan(np.asarray(column.values)).sum())
+    if column.kind == "image":
+        return 0
+    return sum(value is None for value in column.values)
+
+
+def _conflicts(dataset: Dataset) -> int:
+    """Rows that share their features, but not their target, with another row."""
+    if dataset.target is None or not dataset.columns or dataset.kind == "pairs":
+        return 0
+    features = hashing.of_rows({name: _hashes(c) for name, c in dataset.columns.items()}, dataset.rows)
+    _, group = np.unique(features, return_inverse=True)
+    _, pair_rows = np.unique(np.stack([group, _codes(dataset.target)], axis=1), axis=0, return_index=True)
+    targets = np.bincount(group[pair_rows], minlength=int(group.max()) + 1)
+    return int((targets[group] > 1).sum())
+
+
+def _hashes(column: Column) -> hashing.Hashes:
+    import pyarrow as pa
+
+    if column.kind == "image":
+        if isinstance(column.values, np.ndarray):
+            return hashing.of_arrays(column.values)
+        files = all(isinstance(value, str) for value in column.values[:1])
+        if files:
+            return hashing.of_files(list(column.values))
+        return np.fromiter(
+            (hashing.of_bytes(value) for value in column.values), np.uint64, len(column.values)
+        )
+    return hashing.of_arrow(pa.chunked_array([pa.array(column.values)]))
+
+
+def _codes(column: Column) -> npt.NDArray[np.int64]:
+    """A whole number for each different value."""
+    values = (
+        np.asarray(column.values) if column.kind == "number" else np.array([str(v) for v in column.values])
+    )
+    codes: npt.NDArray[np.int64] = np.unique(values, return_inverse=True)[1].astype(np.int64)
+    return codes
+
+
+def _giveaways(dataset: Dataset) -> tuple[Giveaway, ...]:
+    """Columns that alone, by a small tree fitted on training rows, predict the target of validation rows."""
+    guess = trivial_guess(dataset)
+    if dataset.kind != "table" or guess is None or len(dataset.columns) < 2:
+        return ()
+    if guess.metric == "accuracy" and guess.value >= GIVEN_AWAY:
+        return ()
+    train = _sample(dataset.splits["train"])
+    validation = _sample(dataset.splits["validation"])
+    assert dataset.target is not None
+    target = dataset.labels() if guess.metric == "accuracy" else np.asarray(dataset.target.values)
+    found = []
+    for name, column in dataset.columns.items():
+        if column.kind in ("text", "image"):
+            continue
+        score = _alone(column, target, train, validation, guess.metric == "accuracy", len(dataset.classes))
+        if score >= GIVEN_AWAY:
+            metric = "accuracy" if guess.metric == "accuracy" else "r2"
+            found.append(Giveaway(column=name, metric=metric, value=score))
+    return tuple(found)
+
+
+def _sample(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return rows[:: max(1, len(rows) // SAMPLE_ROWS)]
+
+
+def _alone(
+    column: Column,
+    target: npt.NDArray[Any],
+    train: npt.NDArray[np.int64],
+    validation: npt.NDArray[np.int64],
+    classify: bool,
+    classes: int,
+) -> float:
+    """Accuracy or r2 on validation rows of a tree that sees this column alone."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    values = _one_number(column, target, train)[:, None]
+    leaves = max(8, 2 * classes)
+    kind = DecisionTreeClassifier if classify else DecisionTreeRegressor
+    tree = kind(max_leaf_nodes=leaves if classify else 256, random_state=0)
+    tree.fit(values[train], target[train])
+    return float(tree.score(values[validation], target[validation])) if len(validation) > 1 else 0.0
+
+
+def _one_number(
+    column: Column, target: npt.NDArray[Any], train: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """The column as numbers: a category becomes the target that it has most often (or on average) in
+    training; what training never saw is -1."""
+    if column.kind in ("number", "time"):
+        return np.nan_to_num(np.asarray(column.values, np.float64), nan=-1.0)
+    _, codes = np.unique(np.array([str(value) for value in column.values]), return_inverse=True)
+    answers = np.full(int(codes.max()) + 1, -1.0)
+    whole = np.issubdtype(target.dtype, np.integer)
+    order = train[np.argsort(codes[train], kind="stable")]
+    seen, starts = np.unique(codes[order], return_index=True)
+    for code, rows in zip(seen, np.split(order, starts[1:]), strict=True):
+        answers[code] = np.bincount(target[rows]).argmax() if whole else target[rows].mean()
+    numbers: npt.NDArray[np.float64] = answers[codes]
+    return numbers

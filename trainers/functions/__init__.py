@@ -1,0 +1,1 @@
+"""Training functions of people's own: the `trial` they get."""

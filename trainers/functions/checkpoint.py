@@ -1,0 +1,83 @@
+"""The checkpoint of a training function: its states, every rank's generators, and the trial's bookkeeping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trainers.errors import TrialError
+from trainers.functions.state_dicts import load_states, save_states
+from trainers.loop.collectives import Crew
+from trainers.loop.progress import Progress
+from trainers.loop.randomness import capture, restore
+
+if TYPE_CHECKING:
+    import torch
+
+_FORMAT = 1
+
+
+def pack(
+    stateful: Mapping[str, Any],
+    progress: Progress,
+    kept: Mapping[str, torch.Tensor] | None,
+    crew: Crew,
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and JSON of a checkpoint. Called by every rank; rank 0's states are what is in it.
+
+    Args:
+        kept: the best epoch's weights, where a module's are kept.
+    """
+    import torch
+
+    generators = {name: crew.stack(state) for name, state in capture(torch.Generator()).items()}
+    tensors, states = save_states(stateful) if crew.first else ({}, {})
+    parts = {"state": tensors, "random": generators, "kept": dict(kept or {})}
+    named = {f"{part}/{name}": tensor for part, own in parts.items() for name, tensor in own.items()}
+    document = {
+        "function": _FORMAT,
+        "states": states,
+        "progress": progress.to_json(),
+        "kept": kept is not None,
+        "world_size": crew.size,
+    }
+    return named, document
+
+
+def unpack(
+    stateful: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    document: Mapping[str, Any],
+    crew: Crew,
+) -> tuple[Progress, dict[str, torch.Tensor] | None]:
+    """Puts the states and this rank's generators back; returns the bookkeeping and the kept weights.
+
+    Raises:
+        TrialError: the checkpoint is of another kind, of other names, or of another number of workers.
+    """
+    import torch
+
+    _refuse_other(document, crew.size)
+    load_states(stateful, _under("state/", tensors), document["states"])
+    generators = _under("random/", tensors)
+    restore({name: rows[crew.rank] for name, rows in generators.items()}, torch.Generator())
+    kept = _under("kept/", tensors) if document["kept"] else None
+    return Progress.from_json(document["progress"]), kept
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _refuse_other(document: Mapping[str, Any], world_size: int) -> None:
+    if document.get("function") != _FORMAT:
+        raise TrialError(
+            f"a checkpoint must be one of a training function, format {_FORMAT}",
+            repr(document.get("function")),
+            "start anew with an empty folder, or use the version that wrote it",
+        )
+    if document["world_size"] != world_size:
+        raise TrialError(
+            "a trial must go on with as many workers as it began with",
+            f"{world_size} instead of {document['world_size']}",
+        )

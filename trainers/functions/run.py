@@ -1,0 +1,99 @@
+"""Running people's own training functions: one attempt, and the check before anything is spent.
+
+No Ray, no Optuna, no MLflow: a lane, a test and a notebook run the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from trainers.errors import InputError
+from trainers.functions.reports import checked, require_goals
+from trainers.functions.trial import Trial
+from trainers.job import FunctionJob, Hooks, Length, Outcome
+from trainers.loop.memory import room_on
+from trainers.loop.randomness import seed_all, steady
+
+if TYPE_CHECKING:
+    import torch
+
+
+def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
+    """Runs one attempt at a function.
+
+    The outcome's status is `pruned` or `stopped` where the trial was told to end; what the function does
+    afterwards no longer counts. Its `weights` and `code` are there where `trial.model` was called.
+
+    Raises:
+        TrialError: the function reported what can't be used, or never its objective.
+        NotFinite: the objective was not a finite number.
+        OutOfMemory: the device had no room.
+        Exception: whatever else the function raised, as it was.
+    """
+    with steady(job.threads), room_on(job.device):
+        seed_all(job.seed)
+        trial = Trial(job, hooks)
+        job.function(trial)
+        return trial.outcome()
+
+
+class _EnoughSeen(BaseException):
+    """Ends a function that is only looked at; no `except Exception` of its own may swallow it."""
+
+
+class _Nothing:
+    """Hooks of a run that leaves nothing behind."""
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        return True
+
+    def alive(self, step: int) -> None:
+        pass
+
+    def stopping(self) -> bool:
+        return False
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, object]) -> None:
+        pass
+
+    def load(self) -> None:
+        return None
+
+
+class _Look(Trial):
+    """A trial that notes what is reported and ends at the second report."""
+
+    def __init__(self, job: FunctionJob) -> None:
+        super().__init__(job, _Nothing())
+        self.seen: dict[str, float] = {}
+
+    def report(self, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        super().report(metrics, **named)
+        self.seen |= checked({**(metrics or {}), **named}, self._job.goals)
+        if not self._used_epochs and self._progress.reports >= 2:
+            raise _EnoughSeen
+
+
+def check_function(job: FunctionJob) -> dict[str, float]:
+    """Runs two epochs (or reports) of the function, before anything is spent on it.
+
+    Args:
+        job: as for a real attempt; its length is replaced, and one checkpoint is made and thrown away.
+
+    Returns:
+        What was reported, by full names.
+
+    Raises:
+        InputError: the objective's name was never among the reports (with the nearest that was).
+        Exception: whatever the function raised, as it was.
+    """
+    look = replace(job, length=Length(epochs=2), checkpoint_seconds=None, checkpoint_epochs=1)
+    with steady(job.threads), room_on(job.device), suppress(_EnoughSeen):
+        seed_all(job.seed)
+        trial = _Look(look)
+        job.function(trial)
+    require_goals(trial.seen, job.goals, InputError)
+    return trial.seen

@@ -1,0 +1,109 @@
+"""The states of several named objects of people's own: saved together, and loaded back into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from trainers.errors import TrialError
+from trainers.functions.serialisation import flatten, unflatten
+
+if TYPE_CHECKING:
+    import torch
+
+
+def save_states(stateful: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The states of all as tensors and JSON.
+
+    Raises:
+        TrialError: an object without a state, or a value that can't be stored, by name.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    documents: dict[str, Any] = {}
+    for name, entry in stateful.items():
+        try:
+            own, documents[name] = flatten(_state_of(name, entry))
+        except TrialError as error:
+            raise TrialError(f"{name}, given to trial.epochs: {error.must}", error.found, error.do) from error
+        tensors |= {f"{name}/{key}": tensor for key, tensor in own.items()}
+    return tensors, documents
+
+
+def load_states(
+    stateful: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], documents: Mapping[str, Any]
+) -> None:
+    """Puts the states back.
+
+    Raises:
+        TrialError: the checkpoint holds other names than are given now.
+    """
+    if set(stateful) != set(documents):
+        raise TrialError(
+            "trial.epochs must be given the names that the checkpoint holds",
+            f"{', '.join(sorted(stateful))} instead of {', '.join(sorted(documents))}",
+        )
+    for name, entry in stateful.items():
+        prefix = f"{name}/"
+        own = {k.removeprefix(prefix): t for k, t in tensors.items() if k.startswith(prefix)}
+        state = unflatten(own, documents[name])
+        if hasattr(entry, "load_state_dict"):
+            entry.load_state_dict(state)
+        else:
+            entry.set_state(state)
+
+
+def _state_of(name: str, entry: Any) -> Any:
+    import torch
+
+    if hasattr(entry, "state_dict") and hasattr(entry, "load_state_dict"):
+        return entry.state_dict()
+    if isinstance(entry, torch.Generator):
+        return entry.get_state()
+    raise TrialError(
+        "it must have state_dict and load_state_dict", type(entry).__name__, f"leave {name} out, or wrap it"
+    )
+
+
+def check_states(stateful: Mapping[str, Any]) -> None:
+    """Refuses, before an epoch is spent, what could not be saved after it.
+
+    Raises:
+        TrialError: as `save_states`.
+    """
+    save_states(stateful)
+
+
+def only_module(stateful: Mapping[str, Any]) -> torch.nn.Module | None:
+    """The module called `model`, or the only one there is, else None."""
+    modules = {name: module_of(entry) for name, entry in stateful.items()}
+    if modules.get("model") is not None:
+        return modules["model"]
+    found = [module for module in modules.values() if module is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def module_of(entry: Any) -> torch.nn.Module | None:
+    """The module itself, out of DistributedDataParallel and torch.compile; None for anything else."""
+    import torch
+
+    if not isinstance(entry, torch.nn.Module):
+        return None
+    if isinstance(entry, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
+        return module_of(entry.module)
+    return module_of(entry._orig_mod) if hasattr(entry, "_orig_mod") else entry
+
+
+def plain_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Copies of a module's weights on the CPU, by name, none sharing memory with another.
+
+    Raises:
+        TrialError: the state holds something that is not a tensor.
+    """
+    import torch
+
+    weights: dict[str, torch.Tensor] = {}
+    for name, weight in module.state_dict().items():
+        if not isinstance(weight, torch.Tensor):
+            raise TrialError("a model's state must hold tensors alone", f"{type(weight).__name__} at {name}")
+        weights[name] = weight.detach().to("cpu", copy=True).contiguous()
+    return weights

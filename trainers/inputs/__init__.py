@@ -1,0 +1,1 @@
+"""From raw values to arrays that a module takes."""

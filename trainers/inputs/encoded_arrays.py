@@ -1,0 +1,188 @@
+"""A data set encoded for one family: once a node, memory-mapped, shared by all lanes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cache as kept
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.code.digest import source_digest
+from trainers.data.dataset import Dataset, Encoded
+from trainers.errors import InputError
+from trainers.family import Family
+from trainers.storage.shared_folders import MANIFEST, WAIT_S, shared_folder
+
+LAYOUT = 1  # of the folder; a new number makes every folder anew
+MOST_KEPT = 8
+READ_AHEAD_BYTES = 256 << 20  # larger arrays may not fit in memory
+STATE = "state.json"
+
+_recent: OrderedDict[Path, Encoded] = OrderedDict()
+_recent_lock = Lock()
+
+
+class FolderWriter:
+    """Arrays as .npy files of a folder (`trainers.family.ArrayWriter`)."""
+
+    def __init__(self, folder: Path, rows: int) -> None:
+        self.folder = folder
+        self.rows = rows
+        self._open: list[np.memmap[Any, Any]] = []
+
+    def put(self, name: str, values: npt.NDArray[Any]) -> None:
+        """A whole array, first dimension N."""
+        values = np.ascontiguousarray(values)
+        self._check(name, values.shape, values.dtype)
+        np.save(self._path(name), values, allow_pickle=False)
+
+    def create(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """An array on disk to fill piece by piece."""
+        self._check(name, shape, np.dtype(dtype))
+        if 0 in shape:
+            empty = np.zeros(shape, dtype)
+            np.save(self._path(name), empty, allow_pickle=False)
+            return empty
+        array = np.lib.format.open_memmap(self._path(name), mode="w+", dtype=np.dtype(dtype), shape=shape)
+        self._open.append(array)
+        return array
+
+    def finish(self, state: Mapping[str, Any]) -> None:
+        """Everything on its way to the disk, and the state beside it."""
+        for array in self._open:
+            array.flush()
+        self._open.clear()
+        (self.folder / STATE).write_text(json.dumps(state, allow_nan=False))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.npy"
+
+    def _check(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        if not name.isidentifier():
+            raise InputError("an encoded array's name must be an identifier", repr(name))
+        if not shape or shape[0] != self.rows:
+            raise InputError(
+                f"array {name} must have {self.rows} rows, one a row of the data", f"shape {shape}"
+            )
+        if dtype.hasobject:
+            raise InputError(f"array {name} must hold numbers", f"{dtype}: Python objects are never stored")
+        if self._path(name).exists():
+            raise InputError("an array may be written once", repr(name))
+
+
+def encoded(
+    family: Family, dataset: Dataset, params: Mapping[str, Any], cache: Path, *, wait_s: float = WAIT_S
+) -> Encoded:
+    """The data set as the family trains on it; `family.encode` runs once a node for the same inputs.
+
+    The folder's name holds all that the arrays depend on: the rows and their order, the split, the family's
+    code and options, those hyper-parameters that it names in `encoding`, and this package's own code. A
+    folder that is damaged is made anew. A second call in one process answers from memory.
+
+    Args:
+        family: made with its options.
+        dataset: from `open_dataset`.
+        params: sampled or complete hyper-parameters.
+        cache: a folder on this node; safe to delete between sweeps.
+        wait_s: how long to wait for another process that encodes the same.
+
+    Raises:
+        InputError: the family can't read this data.
+        trainers.storage.shared_folders.FolderBusy: another process held the folder for `wait_s` seconds.
+    """
+    folder = cache / "encoded" / _key(family, dataset, params)
+    with _recent_lock:
+        found = _recent.get(folder)
+        if found is not None and (folder / MANIFEST).exists():
+            _recent.move_to_end(folder)
+            return found
+
+    def build(aside: Path) -> None:
+        writer = FolderWriter(aside, dataset.rows)
+        writer.finish(_jsonable(family.encode(dataset, params, writer), family))
+
+    result = _mapped(shared_folder(folder, build, wait_s=wait_s), dataset)
+    with _recent_lock:
+        _recent[folder] = result
+        while len(_recent) > MOST_KEPT:
+            _recent.popitem(last=False)
+    return result
+
+
+def forget() -> None:
+    """Drops what this process keeps open (a lane between sweeps, a test between cases)."""
+    with _recent_lock:
+        _recent.clear()
+
+
+def _jsonable(state: Any, family: Family) -> dict[str, Any]:
+    name = type(family).__name__
+    try:
+        plain = json.loads(json.dumps(state, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"the state that {name}.encode returns must be plain JSON", str(error)) from error
+    if not isinstance(plain, dict):
+        raise InputError(f"the state that {name}.encode returns must be a mapping", type(state).__name__)
+    return plain
+
+
+def _mapped(folder: Path, dataset: Dataset) -> Encoded:
+    arrays = {path.stem: _open_array(path) for path in sorted(folder.glob("*.npy"))}
+    return Encoded(
+        arrays=arrays,
+        state=json.loads((folder / STATE).read_text()),
+        splits=dataset.splits,
+        fingerprint=dataset.fingerprint,
+        folder=folder,
+    )
+
+
+def _open_array(path: Path) -> npt.NDArray[Any]:
+    """Copy-on-write, so that torch takes it without a copy or a warning and lanes share its pages.
+
+    Of a large one, rows are read as they are asked for, in any order: the kernel would read ten times as much
+    around each, and throw out for it what the next batch needs.
+    """
+    array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    if array.nbytes > READ_AHEAD_BYTES and isinstance(array, np.memmap):
+        array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # numpy leaves it untyped
+    return np.asarray(array)
+
+
+def _key(family: Family, dataset: Dataset, params: Mapping[str, Any]) -> str:
+    complete = family.complete({name: params[name] for name in family.encoding if name in params})
+    facts = {
+        "layout": LAYOUT,
+        "rows": _digest(dataset.row_hashes),
+        "fingerprint": dataset.fingerprint,
+        "kind": dataset.kind,
+        "task": dataset.task,
+        "columns": [(name, column.kind) for name, column in dataset.columns.items()],
+        "classes": dataset.classes,
+        "prepare": dict(dataset.prepare),
+        "splits": {part: _digest(rows) for part, rows in dataset.splits.items()},
+        "family": f"{type(family).__module__}:{type(family).__qualname__}",
+        "code": code_digest(type(family)),
+        "options": family.options.model_dump(mode="json"),
+        "preset": family.preset,
+        "encoding": {name: complete[name] for name in family.encoding},
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def _digest(values: npt.NDArray[Any]) -> str:
+    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
+
+
+@kept
+def code_digest(family: type[Family]) -> str:
+    """A digest over the source of a family, of what it imports from its own folder, and of `trainers`."""
+    return source_digest(family)[:24]

@@ -1,0 +1,112 @@
+"""How families read images: bytes of one size, and the moments of each channel on the training split.
+
+Shape legend: N rows, B examples, H height, W width, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from trainers.data.dataset import Column, Dataset, Kind
+from trainers.errors import InputError
+from trainers.family import Array, ArrayWriter, Batch, Params, State, first_missing
+from trainers.options import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+CHUNK_VALUES = 1 << 18  # looked at together, eight bytes each
+LOOK_ROWS = 256  # images whose headers are read to see whether all have one size
+DEFAULT_SIZE = (64, 64)
+
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class ImageOptions(Options):
+    """Fixed structure of a family that reads images.
+
+    Attributes:
+        size: height and width that images are brought to; by default theirs, or 64 x 64 where they differ.
+        color: `gray` or `rgb`; by default as the images are.
+        fit: `crop` scales the shorter side and cuts the middle out, `stretch` scales both.
+    """
+
+    size: tuple[Side, Side] | None = None
+    color: Literal["gray", "rgb"] | None = None
+    fit: Literal["crop", "stretch"] = "crop"
+
+
+OF_IMAGES: Mapping[str, tuple[Kind, ...]] = dict.fromkeys(("size", "color", "fit"), ("image",))
+"""For `Family.reads_only`, where a family reads other data too."""
+
+
+def write_images(dataset: Dataset, options: ImageOptions, writer: ArrayWriter) -> State:
+    """Writes `inputs`: bytes, uint8 [N, H, W, C].
+
+    Returns:
+        `shape`, `fit`, and `mean` and `std` of each channel on the training split.
+    """
+    from trainers.data.images import decode
+
+    column, train = dataset.columns["image"], dataset.splits["train"]
+    height, width, channels = _shape(column, train, options)
+    inputs = decode(column, writer, "inputs", size=(height, width), channels=channels, fit=options.fit)
+    mean, std = channel_moments(inputs, train)
+    return {"shape": [height, width, channels], "fit": options.fit, "mean": mean, "std": std}
+
+
+def _shape(column: Column, train: Array, options: ImageOptions) -> tuple[int, int, int]:
+    from trainers.data.images import sizes_of
+
+    seen = sizes_of(column, train[:LOOK_ROWS].tolist())
+    sides = {(height, width) for height, width, _ in seen}
+    height, width = options.size or (sides.pop() if len(sides) == 1 else DEFAULT_SIZE)
+    colors = {"gray": 1, "rgb": 3, None: max(channels for _, _, channels in seen)}
+    return height, width, colors[options.color]
+
+
+def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
+    """Images of the column `image`: arrays, nested lists, paths, encoded bytes or PIL images.
+
+    Raises:
+        InputError: there is no such column, or an image can't be read.
+    """
+    from trainers.data.images import from_user
+
+    if first_missing(rows, ["image"]):
+        raise InputError("rows must have a column image", f"columns {list(rows.columns)}")
+    height, width, channels = state["shape"]
+    return {"inputs": from_user(rows["image"], size=(height, width), channels=channels, fit=state["fit"])}
+
+
+def augment_images(batch: Batch, params: Params, generator: torch.Generator) -> Batch:
+    """As `trainers.data.augment` does it, which takes channels first; `inputs` [B, H, W, C]."""
+    if params["augment"] is None:
+        return batch
+    from trainers.data.augment import augment_batch
+
+    first = {**batch, "inputs": batch["inputs"].permute(0, 3, 1, 2)}
+    changed = augment_batch(first, params["augment"], generator)
+    return {**changed, "inputs": changed["inputs"].permute(0, 2, 3, 1)}
+
+
+def channel_moments(images: Array, rows: Array) -> tuple[list[float], list[float]]:
+    """Mean and deviation of each channel over some rows of uint8 [N, H, W, C], in units of white (255).
+
+    A channel that never varies has the deviation 1. Counted in whole numbers, so chunks play no part.
+    """
+    first = second = np.zeros(images.shape[3], dtype=np.int64)
+    together = max(1, CHUNK_VALUES // max(1, images[0].size))
+    for start in range(0, len(rows), together):
+        values = images[rows[start : start + together]].astype(np.int64)
+        first = first + values.sum(axis=(0, 1, 2))
+        second = second + np.square(values).sum(axis=(0, 1, 2))
+    count = max(1, len(rows) * images.shape[1] * images.shape[2])
+    mean = first / count / 255
+    std = np.sqrt(np.maximum(second / count / 255**2 - np.square(mean), 0.0))
+    return mean.tolist(), np.where(std > 1e-6, std, 1.0).tolist()

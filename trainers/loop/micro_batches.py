@@ -1,0 +1,113 @@
+"""Which examples each optimizer's step takes: one order for any number of ranks and accumulated batches.
+
+A step takes G = batch_size · ranks · accumulate examples of the epoch's order, its last step what is left.
+Each micro-batch is weighted so that the mean over ranks of the summed gradients is the gradient of the mean
+loss over all the step's examples, however they are cut up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from trainers.data.batches import Batches
+from trainers.data.dataset import Encoded, Part
+from trainers.job import Ranks
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainers.family import Batch
+
+
+class Source(Protocol):
+    """The examples of one part, as `trainers.data.batches.Batches` has them; positions count from 0 in it."""
+
+    def __len__(self) -> int:
+        """How many examples the part has."""
+
+    def order(
+        self, epoch: int, seed: int, batch_size: Any, rank: int, world_size: int, *, start: int
+    ) -> Iterator[torch.Tensor]:
+        """This rank's positions for each batch of an epoch from batch `start` on. A short last batch is
+        dealt out evenly; a rank that gets none of it has one example, which must not count."""
+
+    def gather(self, positions: torch.Tensor) -> Batch:
+        """The batch of those examples, on the device."""
+
+
+class Micro(NamedTuple):
+    """A micro-batch: its positions, how many of them count, and the weight of its mean loss.
+
+    Attributes:
+        of: the examples of its whole step, over all ranks.
+    """
+
+    positions: torch.Tensor
+    examples: int
+    weight: float
+    of: int
+
+
+class Feed:
+    """Groups of micro-batches, one group a step, from any step on."""
+
+    def __init__(self, source: Source, params: Mapping[str, Any], seed: int, ranks: Ranks) -> None:
+        """Reads `batch_size` and `accumulate`; `batch_size` is then the examples of a rank's full batch."""
+        self.source, self._seed, self._ranks = source, seed, ranks
+        self._size = params["batch_size"]
+        whole = self._size == "all"
+        self._joint = len(source) if whole else int(self._size) * ranks.world_size
+        self._batches = -(-len(source) // self._joint)
+        self._accumulate = min(int(params["accumulate"]), self._batches)
+        self.batch_size = -(-min(self._joint, len(source)) // ranks.world_size)
+        self.steps_per_epoch = -(-self._batches // self._accumulate)
+
+    def groups(self, step: int) -> Iterator[list[Micro]]:
+        """The groups from that step on (0: the first of the first epoch), without an end."""
+        while True:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            first = within * self._accumulate
+            rank, world = self._ranks.rank, self._ranks.world_size
+            order = self.source.order(epoch, self._seed, self._size, rank, world, start=first)
+            alike = self._accumulate == 1 and self._joint % world == 0
+            full = len(self.source) // self._joint if alike else 0
+            for positions in islice(order, max(0, full - first)):  # nearly all: every example counts
+                yield [Micro(positions, self.batch_size, 1.0, self._joint)]
+            for place in range(max(first, full), self._batches, self._accumulate):
+                yield self._group(order, place)
+            step += self.steps_per_epoch - within
+
+    def _group(self, order: Iterator[torch.Tensor], first: int) -> list[Micro]:
+        last = min(first + self._accumulate, self._batches)
+        examples = min(last * self._joint, len(self.source)) - first * self._joint
+        return [self._micro(next(order), place, examples) for place in range(first, last)]
+
+    def _micro(self, positions: torch.Tensor, place: int, examples: int) -> Micro:
+        world = self._ranks.world_size
+        joint = min(self._joint, len(self.source) - place * self._joint)
+        dealt = joint // world + (self._ranks.rank < joint % world)
+        return Micro(positions, dealt, dealt * world / examples, examples)
+
+
+def shares(length: int, batch_size: int, ranks: Ranks) -> Iterator[range]:
+    """This rank's consecutive positions in a part of `length` examples, in batches."""
+    first = length * ranks.rank // ranks.world_size
+    last = length * (ranks.rank + 1) // ranks.world_size
+    for start in range(first, last, batch_size):
+        yield range(start, min(start + batch_size, last))
+
+
+class Parts:
+    """Each part's examples, opened when first asked for: `test` is not touched unless it is read."""
+
+    def __init__(self, encoded: Encoded, device: str) -> None:
+        """Opens nothing yet."""
+        self._encoded, self._device = encoded, device
+        self._made: dict[Part, Batches] = {}
+
+    def __getitem__(self, part: Part) -> Batches:
+        if part not in self._made:
+            self._made[part] = Batches(self._encoded, part, self._device)
+        return self._made[part]

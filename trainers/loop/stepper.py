@@ -1,0 +1,275 @@
+"""One optimizer's step: forward, loss, backward, the check that all is finite, and the update."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from trainers.errors import NotFinite
+from trainers.family import Batch, Family
+from trainers.loop.micro_batches import Micro, Source
+from trainers.loop.parallel import in_parallel, parts
+from trainers.optim.optimizers import (
+    add_l1,
+    clip_gradients,
+    clip_weights,
+    gradient_norm,
+    make_optimizer,
+    note_bad,
+)
+from trainers.tasks import CountsTerms
+
+if TYPE_CHECKING:
+    from trainers.loop.collectives import Crew
+    from trainers.loop.parallel import Through
+
+Shown = Mapping[str, Any]
+
+
+class Stepper:
+    """Makes steps on one module; for a family with a `train_step` of its own it is that step's `TrainStep`.
+
+    A loss that is not finite on one rank makes the gradients not finite on every rank: backward starts from
+    weight + 0·loss, so the averaging carries it over and no message of its own is needed.
+    """
+
+    def __init__(
+        self,
+        family: Family,
+        module: nn.Module,
+        params: Mapping[str, Any],
+        state: dict[str, Any],
+        crew: Crew,
+        generator: torch.Generator,
+        through: Through | None = None,
+    ) -> None:
+        """Makes the optimizers and, for several ranks, wraps the forward pass.
+
+        Args:
+            through: the module's, where its weights are sharded over the ranks; else every rank has all.
+        """
+        self.family, self.module, self.params, self.state = family, module, params, state
+        self.generator, self._crew = generator, crew
+        self.own = type(family).train_step is not Family.train_step
+        self.optimizers = {
+            name: make_optimizer(list(part.parameters()), params)
+            for name, part in family.players(module).items()
+        }
+        self._trained = {name: _trained(optimizer) for name, optimizer in self.optimizers.items()}
+        self._sharded = through is not None
+        self._parallel = None if crew.alone or self.own or self._sharded else in_parallel(family, module)
+        self._forward: Callable[[Batch], Any] = self._parallel or partial(family.outputs, module)
+        if through is not None:
+            self._forward = lambda batch: through(lambda: family.outputs(module, batch))
+        self._loss = _loss_of(family, params, state)
+        self._terms = _terms_of(family, state)
+        self._augments = params.get("augment") is not None or type(family).augment is not Family.augment
+        self._half = params["precision"] == "bf16"
+        self._l1, self._clip = params["l1"], params["gradient_clip"]
+        self._weight_clip = params["weight_clip"]
+        self._ones = torch.ones(1, device=generator.device)
+        self._bad = torch.zeros_like(self._ones)  # 1 once a gradient was not finite, which ends the attempt
+        self._losses: list[torch.Tensor] = []
+        self._values: list[float] = []
+        self._device = generator.device.type
+        self.rate = self._peak = float(params["learning_rate"])
+        self._factor = self._own_weight = 1.0
+        if self.own:  # the loop's own steps do without torch's hooks, which take 20 µs each
+            for name, optimizer in self.optimizers.items():
+                self._guard(self._trained[name], optimizer)
+
+    # -- one step ------------------------------------------------------------------------------------------
+
+    def set_rate(self, factor: float) -> None:
+        """Sets every optimizer's learning rate to `factor` times the peak; `rate` is what it then is."""
+        if factor == self._factor:
+            return
+        self.rate, self._factor = self._peak * factor, factor
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = self.rate
+
+    def step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
+        """One step over the group's examples.
+
+        Returns:
+            This rank's Σ loss · examples (0 for a family's own step), and what that step wants shown.
+
+        Raises:
+            NotFinite: the loss or the gradient, before any weight has changed.
+        """
+        if self.own:
+            return self._own_step(group, source)
+        ((name, optimizer),) = self.optimizers.items()
+        trained = self._trained[name]
+        for parameter in trained:  # zero_grad, without its record for a profiler
+            parameter.grad = None
+        self._losses, self._values = [], []
+        if len(group) == 1 and (self._terms is None or self._crew.alone):  # by far the most steps
+            (micro,) = group
+            self._backward(self._batch(source, micro.positions), micro.weight)
+            counts: Sequence[float] = [micro.examples]
+        else:
+            counts = self._accumulated(group, source)
+        self._before(trained)
+        optimizer.step()
+        self._after(trained)
+        return sum(map(operator.mul, self._values, counts)), {}
+
+    def _accumulated(self, group: Sequence[Micro], source: Source) -> Sequence[float]:
+        """Gradients of several micro-batches, and how many examples each one's loss counts for."""
+        batches: Iterable[Batch] = (self._batch(source, micro.positions) for micro in group)
+        counts = [float(micro.examples) for micro in group]
+        if self._terms is not None:
+            batches = list(batches)
+            group, counts = self._by_terms(group, batches)
+        for place, (micro, batch) in enumerate(zip(group, batches, strict=True)):
+            with self._unsynchronised(place < len(group) - 1):
+                self._backward(batch, micro.weight)
+        return counts
+
+    def _backward(self, batch: Batch, weight: float) -> None:
+        if self._half:
+            with torch.autocast(self._device, dtype=torch.bfloat16):
+                loss = self._loss(self._forward(batch), batch)
+        else:
+            loss = self._loss(self._forward(batch), batch)
+        self._start(loss, weight)
+        self._note(loss)
+
+    def _note(self, loss: torch.Tensor) -> None:
+        """Keeps what the loss is: on the CPU its value, elsewhere a tensor, for one look at the device."""
+        if self._device == "cpu":
+            self._values.append(loss.item())
+        else:
+            self._losses.append(loss.detach().reshape(1).float())
+
+    def _by_terms(self, group: Sequence[Micro], batches: Sequence[Batch]) -> tuple[list[Micro], list[float]]:
+        """The group weighted by what its losses are means over, and each one's share of the examples."""
+        assert self._terms is not None
+        counted = torch.stack([self._terms(batch) for batch in batches]).tolist()
+        own = [count * (micro.examples > 0) for count, micro in zip(counted, group, strict=True)]
+        (total,) = self._crew.total(float(sum(own)))
+        shares = [count / max(total, 1.0) for count in own]
+        pairs = list(zip(group, shares, strict=True))
+        weighted = [micro._replace(weight=share * self._crew.size) for micro, share in pairs]
+        return weighted, [share * micro.of for micro, share in pairs]
+
+    def _start(self, loss: torch.Tensor, weight: float) -> None:
+        if self._crew.alone and weight == 1.0:
+            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        else:
+            loss.backward(loss.detach() * 0.0 + weight)  # type: ignore[no-untyped-call]
+
+    def _own_step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
+        positions = _joined([micro.positions for micro in group])
+        self._own_weight = 1.0 if self._crew.alone else sum(micro.weight for micro in group)
+        with self._precision():
+            shown = self.family.train_step(self.module, self._batch(source, positions), self)
+        return 0.0, shown or {}
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """For a family's own step: gradients of the loss, averaged over ranks."""
+        with torch.autocast(self._device, enabled=False):
+            self._start(loss, self._own_weight)
+        self._losses, self._values = [], []
+        self._note(loss)
+        for parameters in self._trained.values():
+            self._crew.average(parameters)
+
+    # -- around the update ---------------------------------------------------------------------------------
+
+    def _guard(self, trained: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        optimizer.register_step_pre_hook(lambda *_: self._before(trained))
+        optimizer.register_step_post_hook(lambda *_: self._after(trained))
+
+    def _before(self, trained: list[nn.Parameter]) -> None:
+        gradients = [gradient for parameter in trained if (gradient := parameter.grad) is not None]
+        if self._sharded:
+            gradients = parts(gradients)
+        if self._l1:
+            moved = [parameter for parameter in trained if parameter.grad is not None]
+            add_l1(self._here(moved), gradients, self._l1)
+        # one look at the device for all: the losses (on the CPU they are known) and the gradients
+        note_bad(gradients, self._bad, self._ones)
+        if self._losses:
+            *self._values, found = torch.cat([*self._losses, self._bad]).tolist()
+        else:
+            found = self._bad.item()
+        if not all(map(math.isfinite, self._values)):  # with gradients that may well be finite
+            found = 1.0
+        if self._sharded:  # another rank's part may be what is not finite
+            (found,) = self._crew.total(found)
+        if found:
+            norm = float(self._norm(gradients))  # by all ranks, before any of them leaves
+            for value in self._values:
+                _refuse("the loss", value)
+            _refuse("the norm of the gradient", norm)
+        if self._clip is not None:
+            clip_gradients(gradients, self._norm(gradients), self._clip)
+
+    def _after(self, trained: list[nn.Parameter]) -> None:
+        if self._weight_clip is not None:
+            clip_weights(self._here(trained), self._weight_clip)
+
+    def _here(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What this rank holds of each."""
+        return parts(tensors) if self._sharded else list(tensors)
+
+    def _norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The norm of the whole gradient, of whose parts this rank has these."""
+        norm = gradient_norm(gradients)
+        if not self._sharded:
+            return norm
+        (square,) = self._crew.total(float(norm) ** 2)
+        return norm.new_tensor(math.sqrt(square))
+
+    # -- pieces --------------------------------------------------------------------------------------------
+
+    def _batch(self, source: Source, positions: torch.Tensor) -> Batch:
+        batch = source.gather(positions)
+        return self.family.augment(batch, self.params, self.generator) if self._augments else batch
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self._device, dtype=torch.bfloat16) if self._half else nullcontext()
+
+    def _unsynchronised(self, more: bool) -> AbstractContextManager[Any]:
+        if more and self._parallel is not None:
+            return self._parallel.no_sync()
+        return nullcontext()
+
+
+def _loss_of(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
+    """The loss as a function of outputs and batch; the task's rules are looked up once, not every step."""
+    if type(family).loss is Family.loss:
+        rules = family.rules(state)
+        return lambda outputs, batch: rules.loss(outputs, batch, params)
+    return lambda outputs, batch: family.loss(outputs, batch, params, state)
+
+
+def _terms_of(family: Family, state: dict[str, Any]) -> Callable[[Batch], torch.Tensor] | None:
+    """What counts the terms of a batch's mean loss, where those are not its examples."""
+    rules = family.rules(state) if type(family).loss is Family.loss else None
+    return rules.terms if isinstance(rules, CountsTerms) else None
+
+
+def _trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _refuse(what: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise NotFinite(
+            f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients"
+        )

@@ -1,0 +1,320 @@
+"""The training loop of all families: from a job and encoded data to an outcome.
+
+Knows nothing of where it runs. It seeds, builds, trains, evaluates, reports, keeps the best weights, stops
+in time, and writes checkpoints from which an attempt goes on as if it had never stopped.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+
+from trainers.data.dataset import Encoded, Part
+from trainers.errors import InputError, NotFinite
+from trainers.job import Hooks, Job, Outcome
+from trainers.loop import checkpoint as resume
+from trainers.loop import parallel, randomness
+from trainers.loop.collectives import Crew
+from trainers.loop.evaluation import evaluate, latency_ms
+from trainers.loop.facts import FACTS, facts_of
+from trainers.loop.memory import restart_peak, room_on
+from trainers.loop.micro_batches import Feed, Micro, Parts, Source
+from trainers.loop.progress import Progress, finite, planned, value_of
+from trainers.loop.stepper import Stepper
+from trainers.optim.initialisation import initialise
+from trainers.optim.schedules import schedule
+from trainers.samples.writing import samples_now, write_samples
+from trainers.tasks.singly import ExampleScores
+
+Status = Literal["complete", "pruned", "stopped"]
+_LOOK_S = 0.25  # between two looks at the clock's and the surroundings' wishes within an epoch
+
+
+def train(job: Job, encoded: Encoded, hooks: Hooks) -> Outcome:
+    """Trains one attempt, from its newest checkpoint if there is one.
+
+    With `job.ranks.world_size` > 1 every rank calls this, and the default process group spans exactly them.
+    What the process had (flags, threads, states of random generators) is given back at the end.
+
+    Raises:
+        NotFinite: the loss, the gradient or a goal is not a finite number; before the optimizer's step.
+        OutOfMemory: the device has no room.
+        InputError: a hyper-parameter, the data or the checkpoint can't be used.
+    """
+    with randomness.steady(job.threads), room_on(job.device):
+        attempt = _Attempt(job, encoded, hooks)
+        try:
+            return attempt.run()
+        finally:
+            # hooks of an optimizer lead back to it: what it knows of each weight must not wait for gc
+            attempt.stepper.optimizers.clear()
+
+
+class _Attempt:
+    """One call of `train`: what it is made of, and the turns that it takes."""
+
+    def __init__(self, job: Job, encoded: Encoded, hooks: Hooks) -> None:
+        self.job, self.hooks, self.state = job, hooks, encoded.state
+        self.device = torch.device(job.device)
+        self.crew = Crew(job.ranks, self.device)
+        self.parts = Parts(encoded, job.device)
+        self.feed = Feed(self.parts["train"], job.params, job.seed, job.ranks)
+        self.steps, self.report_every = planned(job.length, self.feed.steps_per_epoch)
+        self.module = self._module()
+        self.through = parallel.sharded(job.family, self.module, self.device) if self.crew.sharded else None
+        self.generator = torch.Generator(self.device)
+        self._seed_rank()
+        self.stepper = Stepper(
+            job.family, self.module, job.params, self.state, self.crew, self.generator, self.through
+        )
+        self.rate = schedule(job.params["schedule"], self.steps, job.params["warmup"])
+        self.progress = Progress()
+        self.kept: dict[str, torch.Tensor] = {}
+        self.identity = resume.identity(job, self.module, encoded.fingerprint, self.steps)
+        self.ticks = 0
+
+    def _module(self) -> torch.nn.Module:
+        job = self.job
+        randomness.seed_all(job.seed)
+        module = job.family.build(self.state, job.params)
+        initialise(module, job.params["init"])
+        job.family.start(module)
+        if self.crew.sharded:  # the parts alone go to the device, one unit after another
+            return module.train()
+        return module.to(self.device).train()
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        """Calls where the module's weights can be used."""
+        return call() if self.through is None else self.through(call)
+
+    def _seed_rank(self) -> None:
+        randomness.seed_all(randomness.derived(self.job.seed, 1, self.crew.rank))
+        self.generator.manual_seed(randomness.derived(self.job.seed, 2, self.crew.rank))
+
+    # -- turns ---------------------------------------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        restart_peak(self.device)
+        self._resume()
+        self._clock = self._saved_at = time.monotonic()
+        self._looked, self._look_step = (self._clock, self.progress.step), self.progress.step + 1
+        groups = self.feed.groups(self.progress.step)
+        finished = self.progress.step >= self.steps
+        while not finished:
+            if self._train(groups):
+                return self._outcome("stopped")
+            go_on, ended, stop, save = self._report()
+            finished = bool(ended)
+            if not go_on:
+                return self._outcome("pruned")
+            if not finished and (stop or save):
+                self._save()
+            if not finished and stop:
+                return self._outcome("stopped")
+        return self._outcome("complete")
+
+    def _train(self, groups: Iterator[list[Micro]]) -> bool:
+        """Trains up to the next report. True: asked to leave, and a checkpoint is written."""
+        progress = self.progress
+        target = min((progress.step // self.report_every + 1) * self.report_every, self.steps)
+        started = time.monotonic()
+        self._window_started = started - progress.window.seconds
+        while progress.step < target:
+            self._step(next(groups))
+            if self._look_due() and progress.step < target and self._look():
+                return True
+        progress.window.seconds = time.monotonic() - self._window_started
+        return False
+
+    def _step(self, group: list[Micro]) -> None:
+        progress, window = self.progress, self.progress.window
+        self.stepper.set_rate(self.rate(progress.step))
+        try:
+            losses, shown = self.stepper.step(group, self.feed.source)
+        except NotFinite as error:
+            where = f"{error.found} at epoch {progress.reports + 1}, step {progress.step + 1}"
+            raise NotFinite(error.must, where, error.do)
+        progress.step += 1
+        window.losses += losses
+        window.examples += sum(micro.examples for micro in group)
+        if shown:
+            window.show(shown)
+        self._alive()
+
+    def _look_due(self) -> bool:
+        if self.crew.alone:
+            return time.monotonic() >= self._looked[0] + _LOOK_S
+        return self.progress.step >= self._look_step
+
+    def _look(self) -> bool:
+        """Between reports: a checkpoint if one is due. True: asked to leave, after writing one."""
+        now, step = time.monotonic(), self.progress.step
+        pace = (now - self._looked[0]) / max(1, step - self._looked[1])
+        ahead = max(1, min(1000, int(_LOOK_S / max(pace, 1e-6))))
+        wishes = (self.crew.first and self.hooks.stopping(), self._save_due(now), ahead)
+        stop, save, ahead = self.crew.agree(*wishes)
+        self._looked, self._look_step = (now, step), step + ahead
+        if stop or save:
+            self.progress.window.seconds = now - self._window_started
+            self._save()
+        return bool(stop)
+
+    def _report(self) -> tuple[int, ...]:
+        """Evaluates, keeps what is better, reports. (go on, finished, stop, save), by rank 0."""
+        job, progress = self.job, self.progress
+        metrics = {**self._train_metrics(), **self._metrics("validation", "val")}
+        metrics |= self._facts_for_goals()
+        for goal in job.goals:
+            value_of(metrics, goal)
+        better = progress.note(metrics, job.goals[0], job.length, job.at)
+        self._show()
+        self._count_time()
+        finished = progress.finished(job.length, self.steps)
+        if better and (job.at == "best" or finished):  # the last ones stand in the module until then
+            self.kept = parallel.kept_weights(self.module, self.kept)
+        go_on = not self.crew.first or self.hooks.report(progress.reports, finite(metrics))
+        stop = self.crew.first and not finished and self.hooks.stopping()
+        return self.crew.agree(go_on, finished, stop, self._save_due(time.monotonic(), reported=True))
+
+    def _show(self) -> None:
+        """What a family shows at each report, where it does."""
+        job = self.job
+        shows = self.crew.first or self.crew.sharded  # one alone can't call what is sharded
+        if job.samples is None or job.family.samples_at != "report" or not shows:
+            return
+        source = self.parts["validation"]
+        made = self._call(partial(samples_now, job.family, self.module, source, self.state, job.params))
+        if self.crew.first:
+            write_samples(job.samples, made, self.progress.reports)
+
+    # -- figures -------------------------------------------------------------------------------------------
+
+    def _train_metrics(self) -> dict[str, float]:
+        window = self.progress.window
+        losses, examples = self.crew.total(window.losses, window.examples)
+        own = {f"train/{name}": value for name, value in window.means().items()}
+        loss = {} if self.stepper.own else {"train/loss": losses / examples}
+        figures = {
+            "train/learning_rate": self.stepper.rate,
+            "train/epoch_seconds": window.seconds,
+            "train/examples_per_second": examples / max(window.seconds, 1e-9),
+        }
+        self.progress.window = type(window)()
+        return {**loss, **own, **figures}
+
+    def _test(self) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+        """The metrics of the test part and its examples' own scores, by one reading."""
+        singly = ExampleScores(self.job.family.rules(self.state), self.device)
+        metrics = self._metrics("test", "test", singly)
+        return metrics, singly.compute({name.removeprefix("test/"): v for name, v in metrics.items()})
+
+    def _metrics(self, part: Part, prefix: str, singly: ExampleScores | None = None) -> dict[str, float]:
+        self.crew.share_buffers(self.module)
+        values = evaluate(
+            self.job.family,
+            self.module,
+            self.parts[part],
+            self.state,
+            batch_size=max(32, 4 * self.feed.batch_size),
+            ranks=self.job.ranks,
+            alive=self._alive,
+            singly=singly,
+            through=self._call,
+        )
+        return {f"{prefix}/{name}": value for name, value in values.items()}
+
+    def _facts_for_goals(self) -> dict[str, float]:
+        asked = {goal.metric.removeprefix("val/") for goal in self.job.goals}
+        known = self._facts() if asked & FACTS else {}
+        if "latency_ms" in asked:
+            known["latency_ms"] = self._latency_ms(self.parts["validation"])
+        return {name: value for name, value in known.items() if name in asked}
+
+    def _facts(self) -> dict[str, float]:
+        return facts_of(self.module, self.progress.seconds, self.device)
+
+    def _latency_ms(self, source: Source) -> float:
+        return latency_ms(self.job.family, self.module, source, self._call)
+
+    def _alive(self) -> None:
+        self.ticks += 1
+        self.hooks.alive(self.ticks)
+
+    def _count_time(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def _save_due(self, now: float, reported: bool = False) -> bool:
+        job = self.job
+        every = job.checkpoint_epochs
+        by_epochs = reported and every is not None and self.progress.reports % every == 0
+        seconds = job.checkpoint_seconds
+        return by_epochs or (seconds is not None and now - self._saved_at >= seconds)
+
+    def _save(self) -> None:
+        self._count_time()
+        states = randomness.capture(self.generator)
+        tensors = {f"random/{name}": self.crew.stack(state) for name, state in states.items()}
+        window = self.progress.window
+        counts = torch.tensor([window.losses, float(window.examples)], dtype=torch.float64)
+        tensors["window"] = self.crew.stack(counts)
+        own, optimizers = resume.pack(self.module, self.kept, self.stepper.optimizers, keep=self.crew.first)
+        if self.crew.first:
+            progress = self.progress.to_json()
+            document = {"identity": self.identity, "progress": progress, "optimizers": optimizers}
+            self.hooks.save(tensors | own, document)
+        self._saved_at = time.monotonic()
+
+    def _resume(self) -> None:
+        loaded = self.hooks.load()
+        at = -1 if loaded is None else int(loaded[1]["progress"]["step"])
+        (first,) = self.crew.agree(at)
+        (others,) = self.crew.total(float(first != at))
+        if others:
+            raise InputError("every rank must load the same checkpoint", f"step {at} here, {first} at rank 0")
+        if loaded is not None:
+            resume.refuse_other(self.identity, loaded[1].get("identity", {}))
+            self._restore(*loaded)
+
+    def _restore(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+        self.progress = Progress.from_json(document["progress"])
+        losses, examples = tensors["window"][self.crew.rank].tolist()
+        self.progress.window.losses, self.progress.window.examples = losses, int(examples)
+        optimizers = self.stepper.optimizers
+        self.kept = resume.unpack(self.module, optimizers, tensors, document["optimizers"])
+        # cloned: torch.set_rng_state crashes the process on a tensor that begins within another's storage
+        states = {n: rows[self.crew.rank].clone() for n, rows in resume.under("random", tensors).items()}
+        randomness.restore(states, self.generator)
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def _outcome(self, status: Status) -> Outcome:
+        self._count_time()
+        job, progress = self.job, self.progress
+        metrics, facts = dict(progress.kept), self._facts()
+        test_scores: dict[str, torch.Tensor] = {}
+        if status == "complete":
+            parallel.load_kept(self.module, self.kept)
+            if job.read_test:
+                tested, test_scores = self._test()
+                metrics |= tested
+            facts["latency_ms"] = self._latency_ms(self.feed.source)
+        here = self.module.state_dict()
+        weights = parallel.wholes(self.kept, here, keep=self.crew.first and status != "pruned")
+        return Outcome(
+            status=status,
+            values=tuple(value_of(metrics, goal) for goal in job.goals) if metrics else (),
+            epoch=progress.kept_epoch,
+            epochs=progress.reports,
+            metrics=metrics,
+            weights=weights,
+            facts=facts,
+            test_scores=test_scores if self.crew.first else {},
+        )

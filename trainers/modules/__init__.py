@@ -1,0 +1,1 @@
+"""The networks: layers and what they compose to."""

@@ -1,0 +1,1 @@
+"""Weights that others trained: folders, the hub, LoRA."""

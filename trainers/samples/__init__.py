@@ -1,0 +1,1 @@
+"""What a kept model shows of its answers."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainers.data.dataset import Encoded
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import encoded
 from trainers.registry import load
 

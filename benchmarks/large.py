@@ -44,10 +44,11 @@ def child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: 
 
     from infra.storage.checkpoints import CheckpointStore
     from trainers.data.dataset import Encoded
-    from trainers.job import Goal, Job, Length
+    from trainers.job import Job
     from trainers.loop.memory import peak_bytes, restart_peak
     from trainers.loop.training import train
     from trainers.registry import load
+    from trainers.types import Goal, Length
 
     draw = np.random.default_rng(0)
     arrays: dict[str, Any] = {

@@ -21,8 +21,9 @@ import torch
 
 from benchmarks.by_hand import BATCH, CASES, Made, by_hand, made, texts_of_bert, texts_of_t5
 from benchmarks.figures import Figures, parser, say
-from trainers.job import Goal, Job, Length
+from trainers.job import Job
 from trainers.loop.training import train
+from trainers.types import Goal, Length
 
 EPOCHS = 3
 AT_MOST, BESIDE_TRAINER = 1.05, 1.0

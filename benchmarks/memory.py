@@ -143,11 +143,12 @@ def measure_stream(figures: Figures, mebibytes: int, limit_s: float) -> None:
 
 def one_attempt(path: Path, cache: Path) -> None:
     """What a lane does: opens the data, encodes it, trains an epoch of a small CNN."""
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
     from trainers.families.image_cnn import ImageCNN
     from trainers.inputs.encoded_arrays import encoded
-    from trainers.job import Goal, Job, Length
+    from trainers.job import Job
     from trainers.loop.training import train
+    from trainers.types import Goal, Length
 
     dataset = open_dataset({"source": f"npz:{path}"}, base=path.parent, cache=cache)
     family = ImageCNN({})

@@ -9,12 +9,13 @@ from infra.errors import WrongInput
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Up to the last @ of the word: a password may itself hold @, : and /.
-_PASSWORD = re.compile(r"(?P<before>[A-Za-z][A-Za-z0-9+.-]*://[^\s:@/?#'\"]*:)[^\s'\"]*@")
-_TOKEN = re.compile(r"(?P<before>https?://)[^\s:@/?#'\"]+@")
-_QUERY = re.compile(
-    r"(?P<before>\b\w*(?:password|passwd|pwd|token|secret|api_?key|access_?key|signature|credential)\w*=)[^\s&'\"]+",
-    re.IGNORECASE,
+# With a password up to the last @ of the word: it may itself hold @, : and /.
+_USERINFO = re.compile(r"(?<=://)(?:[^\s:@/?#'\"]*:[^\s'\"]*|[^\s@/'\"]*)@")
+_NAMES = "password|passwd|pwd|token|secret|api_?key|access_?key|signature|credential"
+# As a query has it the name may go on (`AWS_SECRET_ACCESS_KEY=`); in prose and JSON it ends before the sign,
+# or `tokenizer: words` would be hidden too.
+_VALUE = re.compile(
+    rf"(?P<before>\b\w*(?:{_NAMES})\w*=|(?:{_NAMES})['\"]?\s*[=:]\s*['\"]?)[^\s&'\",;]+", re.IGNORECASE
 )
 
 
@@ -41,7 +42,6 @@ def _value(name: str, environ: Mapping[str, str]) -> str:
 
 
 def redact(text: str) -> str:
-    """The text with passwords and tokens in addresses hidden: fit for logs and errors."""
-    text = _PASSWORD.sub(r"\g<before>***@", text)
-    text = _TOKEN.sub(r"\g<before>***@", text)
-    return _QUERY.sub(r"\g<before>***", text)
+    """The text with what may be secret replaced by stars, fit for logs, errors and tracking: who logs in at
+    an address, and values that are named like a secret."""
+    return _VALUE.sub(r"\g<before>***", _USERINFO.sub("***@", text))

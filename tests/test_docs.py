@@ -18,7 +18,8 @@ from typer.main import get_command
 
 from flows.cli.app import app
 from flows.config.loading import load_sweep
-from trainers.data.open import open_dataset
+from flows.config.resolving import resolve_families, resolve_sweep
+from trainers.data.sources.opening import open_dataset
 from trainers.registry import is_function, load
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,10 +58,10 @@ def resolve(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The specification of a file, as `sweep` would make it, without its data."""
     monkeypatch.setenv("LEDGER_PASSWORD", "x")
     file = load_sweep(path, ())
-    file.check()
+    resolve_families(file)
     task = file.data.get("task")
     usual = {"regression": "mse"}.get(str(task), "accuracy")
-    return file.resolve(default_metric=usual)
+    return resolve_sweep(file, default_metric=usual)
 
 
 @pytest.mark.parametrize("text", every("yaml"))

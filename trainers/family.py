@@ -13,38 +13,21 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trainers.data.augment import IMAGES, TEXT, augment_batch, refuse_changes
 from trainers.data.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, complete
 from trainers.options import Options, read_options
+from trainers.types import Array, ArrayWriter, Batch, Params, State, TrainStep
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.loop.micro_batches import Source
-    from trainers.samples.writing import Sample
     from trainers.tasks import TaskRules, Updated
-
-State = dict[str, Any]
-Params = Mapping[str, Any]
-Batch = dict[str, "torch.Tensor"]
-Array = npt.NDArray[Any]
-
-
-class ArrayWriter(Protocol):
-    """Where `Family.encode` puts its arrays; they end as memory-mapped files that lanes share."""
-
-    def put(self, name: str, values: Array) -> None:
-        """A whole array, first dimension N."""
-
-    def create(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-        """An array on disk to fill piece by piece, for data that does not fit in memory."""
+    from trainers.types import Sample, Source
 
 
 class Family(ABC):
@@ -293,29 +276,18 @@ class Family(ABC):
             Texts, and pictures as uint8 [H, W] or [H, W, 3] (`trainers.samples.pictures.grid` puts many into
             one).
         """
-        from trainers.samples.writing import confusion_samples
+        from trainers.tasks.confusion import confusion_samples
 
-        return confusion_samples(self, module, source, state)
+        def judge(batch: Batch, metrics: Updated) -> None:
+            self.judge(module, batch, metrics)
+
+        return confusion_samples(self.rules(state), judge, source, state)
 
     def example(self, dataset: Dataset, rows: int = 2) -> pd.DataFrame:
         """A few raw rows as `from_user` takes them, for the model's input example and signature."""
         from trainers.data.examples import example_rows
 
         return example_rows(dataset, rows)
-
-
-class TrainStep(Protocol):
-    """What a family's own `train_step` may use."""
-
-    params: Params
-    generator: torch.Generator
-
-    @property
-    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
-        """One for each of `Family.players`, by its name."""
-
-    def backward(self, loss: torch.Tensor) -> None:
-        """Scaled and synchronised backward pass."""
 
 
 def first_missing(rows: Any, names: Iterable[str]) -> str | None:

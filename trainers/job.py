@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from trainers.types import Goal, Length, Ranks
 
 if TYPE_CHECKING:
     import torch
 
     from trainers.family import Family
-    from trainers.functions.trial import Trial
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Goal:
-    """One metric to be judged by (`val/accuracy`) and whether larger is better."""
-
-    metric: str
-    maximize: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Length:
-    """How long to train: `epochs`, or `steps` with a report every `report_every` of them.
-
-    Attributes:
-        patience: reports without an improvement of the first goal by more than `min_delta` before stopping.
-        seconds: training stops after the report that finds this much time used; its value so far counts.
-    """
-
-    epochs: int | None = None
-    steps: int | None = None
-    report_every: int | None = None
-    patience: int | None = None
-    min_delta: float = 0.0
-    seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ranks:
-    """This process among those that train one attempt together; the process group spans exactly them.
-
-    Attributes:
-        sharded: each rank holds its part of weights, gradients and optimizer, instead of all of them.
-    """
-
-    rank: int = 0
-    world_size: int = 1
-    sharded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,42 +45,6 @@ class Job:
     checkpoint_epochs: int | None = None
     threads: int | None = None
     samples: Path | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionJob:
-    """One attempt at one configuration of a function.
-
-    Attributes:
-        function: takes a `Trial`.
-        params: what was sampled; a function has no defaults that Velodrome knows.
-        seed: Python's, NumPy's and torch's generators are seeded with it on every rank.
-        data: what `trial.data` is; None for `data: none`.
-        directory: a folder of this attempt's own, which exists.
-        checkpoint_seconds, checkpoint_epochs: between checkpoints, or None.
-        threads: as in `Job`.
-    """
-
-    function: Callable[[Trial], Any]
-    params: Mapping[str, Any]
-    seed: int
-    length: Length
-    goals: tuple[Goal, ...]
-    directory: Path
-    data: Any = None
-    at: Literal["best", "last"] = "best"
-    device: str = "cpu"
-    ranks: Ranks = field(default_factory=Ranks)
-    checkpoint_seconds: float | None = None
-    checkpoint_epochs: int | None = None
-    threads: int | None = None
-
-    @property
-    def reports(self) -> int:
-        """How many epochs, or reports where the budget is in steps, a whole trial has."""
-        if self.length.steps is not None:
-            return -(-self.length.steps // (self.length.report_every or self.length.steps))
-        return self.length.epochs or 0
 
 
 class Hooks(Protocol):

@@ -11,9 +11,11 @@ from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.functions.run import run_function
-from trainers.job import FunctionJob, Goal, Job, Length, Outcome
+from trainers.functions.trial import FunctionJob
+from trainers.job import Job, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
 from trainers.registry import load
+from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +99,7 @@ def try_out(
 def _dataset(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Dataset | None:
     if data is None or isinstance(data, Dataset):
         return data
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
 
     spec = {"source": data} if isinstance(data, str) else data
     return open_dataset(spec, base=Path.cwd(), cache=folder)

@@ -23,7 +23,7 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 
 SEEDS = range(5)
 DATA = yaml.safe_load(Path(__file__).with_name("cancer.yaml").read_text())["data"]

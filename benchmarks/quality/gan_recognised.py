@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 import velodrome
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 
 MADE = 1000
 SURE = 0.9

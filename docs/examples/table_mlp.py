@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.data.dataset import Dataset
-    from trainers.family import ArrayWriter
+    from trainers.types import ArrayWriter
 
 
 class TableMLP(Family):

@@ -22,7 +22,7 @@ def families(
     if json:
         emit(result)
         return
-    from flows.sweeps.screens import print_families
+    from flows.installation.screens import print_families
 
     print_families(stdout(), result, detailed=name is not None)
 
@@ -48,7 +48,7 @@ def doctor(json: Json = False) -> None:
     if json:
         emit(result)
     else:
-        from flows.sweeps.screens import print_checkup
+        from flows.installation.screens import print_checkup
 
         print_checkup(stdout(), result)
     if result.failed:

@@ -144,7 +144,7 @@ def export(
     if json:
         emit(result)
         return
-    from flows.reproduction.screens import print_export
+    from flows.export.screens import print_export
 
     print_export(stdout(), result)
 

@@ -117,7 +117,7 @@ def confirm(
     if json:
         emit(result)
         return
-    from flows.sweeps.screens import print_confirmation
+    from flows.confirmation.screens import print_confirmation
 
     print_confirmation(stdout(), result)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flows.comparison.columns import RowColumn, columns_of, in_order, pick, read_condition
-from flows.comparison.records import Comparison, Group, Row
+from flows.comparison.records import Group, Row
+from flows.comparison.result import Comparison
 from flows.comparison.rows import rows_of
 from flows.comparison.ties import ties_of
 from flows.config.lookup import find

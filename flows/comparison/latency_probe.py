@@ -65,13 +65,13 @@ def _example(wanted: dict[str, str]) -> pd.DataFrame:
 
 
 def _load(wanted: dict[str, str]) -> tuple[Any, str]:
-    """The model as MLflow loads it; where it is not logged or tracking is away, by the same loader from the
-    kept bundle. Either way nothing but the manifest that was asked for."""
+    """The model as MLflow loads it; where it is not logged or tracking is away, the kept bundle as that
+    loader reads it. Either way nothing but the manifest that was asked for."""
     if wanted["experiment"] and (model := _logged(wanted)) is not None:
         return model, "mlflow"
-    from velodrome.model import _load_pyfunc
+    from trainers.bundle.bundle import load_bundle
 
-    return _load_pyfunc(wanted["folder"], {"manifest_sha256": wanted["manifest"]}), "bundle"
+    return load_bundle(Path(wanted["folder"]), manifest_sha256=wanted["manifest"]), "bundle"
 
 
 def _logged(wanted: dict[str, str]) -> Any:

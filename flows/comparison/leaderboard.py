@@ -11,7 +11,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.comparison.records import Comparison, Group, Row, Spread
+from flows.comparison.records import Group, Row, Spread
+from flows.comparison.result import Comparison
 from flows.terminal.formatting import count, number, printable, seconds, size
 from flows.terminal.tables import Column, fitted
 from infra.spec import Objective

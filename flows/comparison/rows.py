@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.comparison.records import COSTS, Error, Row, Spread, spread_of
-from flows.sweeps.status import in_file_order
+from flows.sweeps.states import in_file_order
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views

@@ -1,7 +1,7 @@
-"""The sweep file: read strictly, overridden from the command line, checked, and resolved.
+"""The sweep file: read strictly, overridden from the command line, and held against the schema.
 
-`load_sweep` needs no family and no data; `SweepFile.check` imports the families and holds options and spaces
-against them; `SweepFile.resolve` makes the specification that the machinery works from.
+No family and no data is needed for that. `flows.config.resolving` makes the specification of it that a sweep
+works from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from flows.config.errors import Path, complaints, dotted, shown
 from flows.config.overrides import Override, apply
 from flows.config.schema import Sweep, json_schema
 from infra.errors import WrongInput
-from infra.spec import FamilySpec, SweepSpec
 from search_spaces.errors import SearchSpaceInputError, YamlError
 from search_spaces.strict_yaml import Document, read_file
 from trainers.errors import InputError
@@ -96,29 +95,6 @@ class SweepFile:
     def data(self) -> dict[str, Any]:
         """The `data` mapping as written, without what is left out."""
         return self.sweep.data.model_dump(exclude_none=True)
-
-    def check(self) -> tuple[FamilySpec, ...]:
-        """Imports the families and checks options, spaces, start configurations, samplers and pruners.
-
-        Raises:
-            WrongInput: with file, line and key.
-        """
-        from flows.config.resolving import resolve_families
-
-        return resolve_families(self)
-
-    def resolve(self, default_metric: str | None = None, version: int = 1) -> SweepSpec:
-        """The specification: every default in place.
-
-        Args:
-            default_metric: the task's usual objective, for a file that names none.
-
-        Raises:
-            WrongInput: as `check`, or the objective can't be known.
-        """
-        from flows.config.resolving import resolve_sweep
-
-        return resolve_sweep(self, default_metric=default_metric, version=version)
 
     def blame(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
         """An error of a family, a space or a data source as one about this file, with its line.

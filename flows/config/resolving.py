@@ -26,7 +26,7 @@ _LARGEST_GRID = 100_000
 _LENGTH = ("epochs", "steps", "report_every")
 
 
-def resolve_sweep(file: SweepFile, *, default_metric: str | None, version: int) -> SweepSpec:
+def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version: int = 1) -> SweepSpec:
     """Every key with its value. See `SweepFile.resolve`."""
     sweep = file.sweep
     families = resolve_families(file)

@@ -20,10 +20,11 @@ from flows.sweeps.session import run
 from infra.errors import Refused, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.ranking import ranked
 from infra.ledger.revival import revive
 from infra.ledger.rows import SweepRow, TrialRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 from infra.spec import derived_seed
 
 MOST_SEEDS = 100

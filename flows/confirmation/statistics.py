@@ -18,7 +18,7 @@ from flows.statistics import (
     p_of_difference,
     two_level_bootstrap,
 )
-from flows.sweeps.status import count_test_reads
+from flows.sweeps.states import count_test_reads
 from infra.ledger import views
 from infra.ledger.ranking import costs
 from infra.ledger.rows import SweepRow, TrialRow

@@ -20,7 +20,7 @@ from flows.config.lookup import find
 from flows.export.atomic_file import write_whole
 from flows.export.files import SWEEP_FILE, Written, written_for
 from flows.export.tables import metrics_csv, trials_csv
-from flows.sweeps.status import run_ids
+from flows.sweeps.states import run_ids
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from flows.sweeps.status import in_file_order, run_id
+from flows.sweeps.states import in_file_order, run_id
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.comparison.compare import compare
-from flows.comparison.records import Comparison
+from flows.comparison.result import Comparison
 from flows.config.lookup import find
 from flows.report.history import sampled
 from flows.report.importance import Importances, importances_of
 from flows.sweeps.show import curve_of
-from flows.sweeps.status import honest_state, honest_trials, in_file_order
+from flows.sweeps.states import honest_state, honest_trials, in_file_order
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow

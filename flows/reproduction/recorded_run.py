@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.config.lookup import find, open_ledger
-from flows.sweeps.show import pick
-from flows.sweeps.status import run_ids
+from flows.sweeps.states import pick, run_ids
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger import views
@@ -148,7 +147,7 @@ def data_now(row: SweepRow, home: Home) -> Any:
     """
     if row.fingerprint == "none":
         return None
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
 
     found = open_dataset(row.spec.data, base=Path(row.facts.get("base", ".")), cache=home.cache)
     if found.fingerprint != row.fingerprint:

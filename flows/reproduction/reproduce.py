@@ -144,7 +144,7 @@ def _trained(
 ) -> Ended:
     from infra.lanes.attempt import AttemptRunner
     from infra.lanes.settings import LaneSettings
-    from trainers.job import Ranks
+    from trainers.types import Ranks
 
     own_code = row.facts.get("own_code")
     settings = LaneSettings(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.formatting import number, size
+from flows.terminal.formatting import number
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from flows.export.export import Export
     from flows.reproduction.result import Deviation, Reproduction
 
 SHOWN = 8
@@ -56,12 +55,3 @@ def _told(entry: Deviation) -> str:
         return number(entry.found, 6)
     share = "" if math.isinf(entry.relative) else f", {number(100 * entry.relative, 2)} % apart"
     return f"{number(entry.recorded, 6)} recorded, {number(entry.found, 6)} now{share}"
-
-
-def print_export(console: Console, result: Export) -> None:
-    """The archive, what is in it, and the commands that use it."""
-    console.print(Text.assemble("  ", (str(result.path), "bold"), f"  {size(result.size_bytes)}"))
-    for entry in result.files:
-        console.print(Text.assemble(f"  {entry.name}  ", (size(entry.size_bytes), "dim")))
-    for line in result.commands:
-        console.print(Text(f"  $ {line}"), soft_wrap=True)

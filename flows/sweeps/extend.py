@@ -11,7 +11,7 @@ from flows.sweeps.growth import grow, growth
 from flows.sweeps.ownership import asked_driver, taken
 from infra.home import Home
 from infra.ledger import views
-from infra.ledger.store import Batch
+from infra.ledger.batch import Batch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.config.lookup import find
-from flows.sweeps.status import honest_state
+from flows.sweeps.states import honest_state
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views

@@ -70,7 +70,7 @@ def new(
     path = Path(output) if output is not None else Path(f"{name}.yaml")
     _refuse_existing(path)
     data: dict[str, Any] = {"source": source, **({"columns": {"target": target}} if target else {})}
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
     from trainers.data_profile import look
 
     relative_to = Path.cwd()

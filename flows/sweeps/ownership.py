@@ -10,9 +10,10 @@ from typing import Any
 
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.liveness import alive_here_and_now, this_process
 from infra.ledger.rows import OwnerRow, SweepRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 
 POLL_S = 0.2
 ANSWER_LIMIT_S = 30.0

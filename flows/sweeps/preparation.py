@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flows.config.code_root import code_root
 from flows.config.families import check_with_data
 from flows.config.loading import SweepFile, load_sweep
+from flows.config.resolving import resolve_families, resolve_sweep
 from infra.home import Home
 from infra.secrets import redact
 from infra.spec import SweepSpec
@@ -62,7 +63,9 @@ def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
         WrongInput: with file, line and key.
     """
     file = load_sweep(path, overrides)
-    file.check()  # what needs no data first: a wrong file is refused before torch or pandas are loaded
+    resolve_families(
+        file
+    )  # what needs no data first: a wrong file is refused before torch or pandas are loaded
     base = file.folder
     dataset = _open(file, base, home)
     default = None
@@ -70,7 +73,7 @@ def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
         from trainers.metric_names import USUAL
 
         default = USUAL[dataset.task]
-    spec = file.resolve(default_metric=default)
+    spec = resolve_sweep(file, default_metric=default)
     own = any(":" in family.reference for family in spec.families)
     if dataset is not None:
         for family in spec.families:
@@ -88,7 +91,7 @@ def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
 def _open(file: SweepFile, base: Path, home: Home) -> Dataset | None:
     if file.data.get("source") == "none":
         return None
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
 
     try:
         return open_dataset(file.data, base=base, cache=home.cache)

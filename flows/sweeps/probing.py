@@ -17,8 +17,10 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.spec import FamilySpec, derived_seed
 from trainers.errors import InputError, NotFinite, TrialError
-from trainers.job import FunctionJob, Goal, Job, Length
+from trainers.functions.trial import FunctionJob
+from trainers.job import Job
 from trainers.registry import is_function, load
+from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
     import torch

@@ -14,8 +14,9 @@ from flows.sweeps.ownership import living_owner, owned, taken
 from infra.errors import Refused, StorageUnavailable, Unavailable
 from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.rows import SweepRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from infra.tracking.client import Tracking

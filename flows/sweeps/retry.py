@@ -11,8 +11,8 @@ from flows.sweeps.ownership import asked_driver, taken
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.revival import revive
-from infra.ledger.store import Batch
 
 MOST_GPUS = 1024
 MOST_CPUS = 65_536

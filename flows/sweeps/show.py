@@ -6,8 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.config.lookup import find
-from flows.sweeps.status import honest_state, honest_trials, in_file_order, run_id, run_ids
-from infra.errors import WrongInput
+from flows.sweeps.states import honest_state, honest_trials, pick, run_id, run_ids
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
@@ -92,33 +91,6 @@ def show(name: str, *, trial: int, family: str | None = None, home: Home | None 
         return _whole(ledger, row, found, place)
     finally:
         ledger.close()
-
-
-def pick(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> TrialRow:
-    """The trial of that number.
-
-    Raises:
-        WrongInput: there is none, or it is not clear of which family.
-    """
-    names = [entry.name for entry in row.spec.families]
-    if family is not None and family not in names:
-        raise WrongInput(
-            f"the family must be one of {row.label}'s", repr(family), f"it has {', '.join(names)}"
-        )
-    ordered = in_file_order(row.spec, views.trials(ledger, row.id))
-    of_family = [t for t in ordered if family is None or t.family == family]
-    matching = [trial for trial in of_family if trial.number == number]
-    if not matching:
-        highest = max((trial.number for trial in of_family), default=None)
-        there = "none was made yet" if highest is None else f"numbers go from 0 to {highest}"
-        raise WrongInput(f"a trial of that number must be in {row.label}", str(number), there)
-    if len(matching) > 1:
-        raise WrongInput(
-            f"trial {number} must be of one family",
-            f"one each of {', '.join(trial.family for trial in matching)}",
-            f"add --family {matching[0].family}",
-        )
-    return matching[0]
 
 
 def _whole(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialWhole:

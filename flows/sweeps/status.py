@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from flows.config.lookup import find, open_ledger
-from infra.errors import WrongInput
-from infra.home import Home, tracking_uri
+from flows.sweeps.states import count_test_reads, honest_state, honest_trials, in_file_order, run_id, run_ids
+from infra.home import Home
 from infra.ledger import views
-from infra.ledger.liveness import alive_here_and_now
 from infra.ledger.ranking import best, front
-from infra.ledger.rows import OwnerRow, SweepRow, TrialRow
+from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.spec import Objective, SweepSpec
+from infra.spec import Objective
 
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 
@@ -212,66 +211,6 @@ def status_of(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = No
         created_at=row.created_at,
         updated_at=row.updated_at,
     )
-
-
-def honest_state(row: SweepRow, owner: OwnerRow | None) -> tuple[str, str]:
-    """The state as it really is, and a note where the ledger's word is not enough.
-
-    A driver that is killed can't write that it stopped: a running sweep without a living owner is stopped.
-    """
-    living = owner is not None and alive_here_and_now(owner)
-    again = f"`velodrome sweep` with its file carries {row.label} on"
-    if row.state == "running" and owner is None:
-        return "stopped", f"no process runs it any more; {again}"
-    if row.state == "running" and owner is not None and not living:
-        return "stopped", f"its driver (pid {owner.pid} on {owner.host}) died; {again}"
-    return row.state, ""
-
-
-def honest_trials(trials: Sequence[TrialRow], sweep_state: str) -> list[TrialRow]:
-    """The trials, where those that nobody runs any more wait: that is what the next driver makes of them."""
-    if sweep_state != "running":
-        for trial in trials:
-            trial.state = "waiting" if trial.state == "running" else trial.state
-    return list(trials)
-
-
-def in_file_order(spec: SweepSpec, trials: Sequence[TrialRow]) -> list[TrialRow]:
-    """Trials by family as the sweep file lists them, then by number."""
-    order = {family.name: position for position, family in enumerate(spec.families)}
-    return sorted(trials, key=lambda trial: (order.get(trial.family, len(order)), trial.number))
-
-
-def count_test_reads(ledger: Ledger, row: SweepRow) -> int:
-    """How often the test split was read for this sweep."""
-    return views.count_events(ledger, row.id, "test-read")
-
-
-def run_ids(home: Home, row: SweepRow) -> dict[str, str]:
-    """MLflow's run of each trial, where one was made, by the trial's key in tracking."""
-    if not home.outbox.exists():
-        return {}
-    from infra.tracking.mapping import sweep_identity
-    from infra.tracking.outbox import Outbox
-
-    try:
-        uri = tracking_uri(home, row.spec)
-    except WrongInput:  # a variable that only the driver's environment has must not hide the trials
-        return {}
-    outbox = Outbox(home.outbox, uri, sweep_identity(row))
-    try:
-        return {key: sent.run_id for key, sent in outbox.runs().items() if sent.run_id}
-    finally:
-        outbox.close()
-
-
-def run_id(runs: Mapping[str, str], row: SweepRow, trial: TrialRow) -> str | None:
-    """One trial's run among those."""
-    if not runs:
-        return None
-    from infra.tracking.mapping import sweep_identity, trial_key
-
-    return runs.get(trial_key(sweep_identity(row), trial.role, trial.family, trial.number))
 
 
 def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:

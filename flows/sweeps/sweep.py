@@ -11,13 +11,15 @@ from flows.sweeps.compatibility import Carried, carry
 from flows.sweeps.ownership import taken
 from flows.sweeps.preparation import Prepared, facts_of, prepare, written_in
 from flows.sweeps.session import reason_of, run, sending, stderr_line
-from flows.sweeps.status import SweepStatus, run_ids, status_of
+from flows.sweeps.states import run_ids
+from flows.sweeps.status import SweepStatus, status_of
 from infra.coordinator.policy import used_up
 from infra.errors import Refused, WrongInput
 from infra.home import Home, ledger_url
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.rows import SweepRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 
 DRAIN_LIMIT_S = 60.0
 

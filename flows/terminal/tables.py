@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.formatting import printable
+from flows.terminal.formatting import number, printable
 
 GAP = 3
 SHRUNK = 24
@@ -88,3 +88,18 @@ def _widths(columns: Sequence[Column], width: int) -> list[int]:
 
 def _text(cell: str | Text) -> Text:
     return cell if isinstance(cell, Text) else Text(printable(cell))
+
+
+def grid() -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    return grid
+
+
+def listed(values: dict[str, Any]) -> str:
+    return "  ".join(f"{name}={value_text(value)}" for name, value in values.items())
+
+
+def value_text(value: Any) -> str:
+    return "none" if value is None else number(value)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from infra.coordinator import policy
 from infra.coordinator.messages import Ended, LaneHello, Report
 from infra.coordinator.trial_table import Book
+from infra.ledger.batch import Batch
 from infra.ledger.rows import TrialRow, shared_names
-from infra.ledger.store import Batch
 from infra.search.study import Studies
 from infra.secrets import redact
 from infra.spec import SweepSpec

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Deciding = tuple[int, ...] | Literal["every"]
+from infra.search.samplers import Deciding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

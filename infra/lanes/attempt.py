@@ -19,8 +19,10 @@ from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
 from infra.storage.paths import samples_folder, trial_folder
 from trainers.errors import InputError, TrialError
-from trainers.job import FunctionJob, Goal, Hooks, Job, Length, Outcome, Ranks
+from trainers.functions.trial import FunctionJob
+from trainers.job import Hooks, Job, Outcome
 from trainers.registry import is_function, load
+from trainers.types import Goal, Length, Ranks
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
@@ -150,7 +152,7 @@ class AttemptRunner:
 
     def dataset(self) -> Dataset:
         """The sweep's data, decoded once a node and kept in this process."""
-        from trainers.data.open import open_dataset
+        from trainers.data.sources.opening import open_dataset
 
         if self._data is None:
             base, cache = Path(self._settings.base), Path(self._settings.cache)

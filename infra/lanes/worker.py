@@ -29,7 +29,7 @@ from infra.lanes.stacks import Place, place_of
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
-from trainers.job import Ranks
+from trainers.types import Ranks
 
 BEAT_S = 2.0
 CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Update, delete, insert, select, update
@@ -16,41 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.errors import Fenced, LedgerUnavailable
 from infra.ledger import schema
+from infra.ledger.batch import Batch
 from infra.ledger.database import connect
-from infra.ledger.rows import OwnerRow, TrialRow
+from infra.ledger.rows import OwnerRow
 from infra.ledger.writing import owner_epoch, upsert, write_batch
 from infra.spec import SweepSpec
-
-
-@dataclass(slots=True)
-class Batch:
-    """Everything that one event changes, written together or not at all."""
-
-    events: list[dict[str, Any]] = field(default_factory=list)
-    journal: list[str] = field(default_factory=list)
-    trials: dict[tuple[str, str, int], TrialRow] = field(default_factory=dict)
-    attempts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sweep: dict[str, Any] = field(default_factory=dict)
-    requests_done: list[int] = field(default_factory=list)
-
-    def event(self, kind: str, at: float, payload: dict[str, Any], trial: TrialRow | None = None) -> None:
-        """Appends one event, about a trial or about the sweep."""
-        about = {"role": None, "family": None, "number": None}
-        if trial is not None:
-            about = {"role": trial.role, "family": trial.family, "number": trial.number}  # type: ignore[dict-item]
-            self.trials[trial.key] = trial
-        self.events.append({"kind": kind, "at": at, "payload": json.dumps(payload), **about})
-
-    def attempt(self, attempt_id: str, **columns: Any) -> None:
-        """Sets columns of one attempt's row."""
-        self.attempts.setdefault(attempt_id, {}).update(columns)
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to write."""
-        return not (
-            self.events or self.journal or self.trials or self.attempts or self.sweep or self.requests_done
-        )
 
 
 class Ledger:

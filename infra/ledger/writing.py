@@ -16,7 +16,7 @@ from infra.ledger import schema
 from infra.ledger.rows import trial_to_columns
 
 if TYPE_CHECKING:
-    from infra.ledger.store import Batch
+    from infra.ledger.batch import Batch
 
 TRIAL_KEY = ("sweep_id", "role", "family", "number")
 _STARTED = (

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from infra.coordinator.messages import Deciding
 from infra.spec import FamilySpec, derived_seed
 
 if TYPE_CHECKING:
@@ -115,3 +114,6 @@ def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> di
     if batch is not None and index >= batch:
         return None
     return space.sobol(1, derived_seed(seed, family.name, "sobol"), start=index)[0]
+
+
+Deciding = tuple[int, ...] | Literal["every"]

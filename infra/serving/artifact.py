@@ -172,8 +172,7 @@ class _Bundle:
     """One of our bundles."""
 
     def __init__(self, folder: Path, device: str, manifest_sha256: str | None) -> None:
-        from trainers.bundle.bundle import load_bundle, read_description
-        from trainers.bundle.signature import signature_of
+        from trainers.bundle.bundle import load_bundle, read_description, signature_of
 
         self._predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
         signature = read_description(folder).signature or signature_of(self._predictor)

@@ -13,8 +13,8 @@ from typing import Any
 
 from infra.errors import Unavailable
 from infra.home import Home
+from infra.secrets import redact
 from infra.tracking.environment import set_defaults
-from infra.tracking.redact import redact
 
 _REFUSED = {
     "INVALID_PARAMETER_VALUE",

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.secrets import redact
 from infra.tracking.mapping import fitted, run_name, space_names
-from infra.tracking.redact import redact
 from infra.tracking.summary import Standing
 
 _NOTE_CHARACTERS = 5_000

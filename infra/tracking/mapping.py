@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
+from infra.secrets import redact
 from infra.spec import FamilySpec
-from infra.tracking.redact import redact
 
 FACTS = ("parameters", "size_bytes", "latency_ms", "train_seconds", "peak_memory_bytes")
 STATUS = {

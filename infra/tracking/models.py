@@ -24,8 +24,8 @@ from infra.tracking.outbox import Sent
 from infra.tracking.runs import Runs
 from infra.tracking.summary import standing
 from infra.wheel import build_wheel, pinned_requirements, running_project
-from trainers.bundle.bundle import load_bundle, read_description
-from trainers.bundle.signature import ColumnSpec, Signature, signature_of
+from trainers.bundle.bundle import load_bundle, read_description, signature_of
+from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import TrainerError
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
 

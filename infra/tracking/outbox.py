@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.tracking.redact import redact
+from infra.secrets import redact
 
 DROPPED = "dropped"  # the status of a run that somebody deleted: nothing is sent to it any more
 

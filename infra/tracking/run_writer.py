@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from infra.ledger.rows import SweepRow, TrialRow
+from infra.secrets import redact
 from infra.tracking.client import Rejected, Tracking
 from infra.tracking.mapping import ENDED, Point, fitted, milliseconds
-from infra.tracking.redact import redact
 from infra.tracking.runs import Runs
 
 log = logging.getLogger("velodrome.tracking")

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.ledger.rows import SweepRow
+from infra.secrets import redact
 from infra.tracking.client import Missing, Rejected, Tracking
 from infra.tracking.mapping import KEY, SWEEP, best_name, parent_key, sweep_identity
 from infra.tracking.outbox import Outbox, Sent
-from infra.tracking.redact import redact
 
 _PAGE = 1_000
 

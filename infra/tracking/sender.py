@@ -20,6 +20,7 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.secrets import redact
 from infra.tracking.backoff import Patience
 from infra.tracking.client import Away, Connect, Rejected, Tracking, connect, prepare_tracking
 from infra.tracking.defaults import TrainingDefaults
@@ -28,7 +29,6 @@ from infra.tracking.mapping import Point, final_points, report_points, sweep_ide
 from infra.tracking.models import Models
 from infra.tracking.outbox import Outbox
 from infra.tracking.projection import Projection, TrackingLost, changed_trials
-from infra.tracking.redact import redact
 from infra.tracking.runs import Runs
 from infra.tracking.samples import Samples
 

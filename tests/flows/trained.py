@@ -11,10 +11,11 @@ from infra.coordinator.messages import Assignment
 from infra.home import Home
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
+from infra.ledger.batch import Batch
 from infra.ledger.rows import TrialRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 from infra.spec import Resources
-from trainers.job import Ranks
+from trainers.types import Ranks
 
 
 class Recorder:

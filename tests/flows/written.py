@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from infra.home import Home
+from infra.ledger.batch import Batch
 from infra.ledger.liveness import this_process
 from infra.ledger.rows import OwnerRow, TrialRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 
 ACCURACY = Objective(metric="val/accuracy", direction="maximize")

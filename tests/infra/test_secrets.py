@@ -37,6 +37,11 @@ def test_what_is_not_set_is_an_error_that_holds_no_value(text: str) -> None:
         "s3://bucket/x?AWS_SECRET_ACCESS_KEY=SECRET&region=eu",
         "could not connect to http://a:SECRET@h, nor to http://b:SECRET@h",
         "https://host/x?api_key=SECRET#a",
+        "https://host/x?X-Amz-Signature=SECRET&X-Amz-Credential=SECRET",
+        "postgresql://SECRET@host/db",
+        "it ended with token = SECRET",
+        "Password: SECRET, and api_key:SECRET",
+        '{"token": "SECRET"}',
     ],
 )
 def test_passwords_and_tokens_are_hidden(address: str) -> None:
@@ -46,7 +51,14 @@ def test_passwords_and_tokens_are_hidden(address: str) -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["sqlite:///x.db", "http://host:5000/a?b=c", "postgresql://me@host/db", "s3://bucket/key", "a: b@c"],
+    [
+        "sqlite:///x.db",
+        "http://host:5000/a?b=c",
+        "s3://bucket/key",
+        "a: b@c",
+        "tokenizer: words",
+        "tokens: 5",
+    ],
 )
 def test_what_is_no_secret_stays(address: str) -> None:
     assert redact(address) == address

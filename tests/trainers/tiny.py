@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from trainers.data.dataset import Dataset, Encoded
-from trainers.family import ArrayWriter, Batch, Family, Params, State, TrainStep
-from trainers.job import Goal, Job, Length
+from trainers.family import Family
+from trainers.job import Job
 from trainers.options import Options
+from trainers.types import ArrayWriter, Batch, Goal, Length, Params, State, TrainStep
 
 FEATURES, CLASSES = 6, 3
 

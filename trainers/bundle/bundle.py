@@ -14,15 +14,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from trainers.bundle.contents import Bundle, Description, RowHashes
 from trainers.bundle.frames import frame_from_json, frame_to_json
-from trainers.bundle.signature import Signature, signature_of
+from trainers.bundle.signature import Signature, column_specs
 from trainers.code.named import fingerprints
 from trainers.code.versions import installed_versions
 from trainers.errors import InputError
@@ -40,40 +40,6 @@ FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
 _VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
 _TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
-
-RowHashes = npt.NDArray[np.uint64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bundle:
-    """A bundle's content, verified.
-
-    Attributes:
-        document: `model.json`.
-        weights: CPU tensors by name.
-        example: raw rows as `predict` takes them.
-        train_rows: content hashes of the rows that it was trained on, ascending.
-    """
-
-    document: Mapping[str, Any]
-    weights: Mapping[str, torch.Tensor]
-    example: pd.DataFrame
-    train_rows: RowHashes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What is known of a bundle's model without building it.
-
-    Attributes:
-        example: raw rows as `predict` takes them.
-        signature: names and types of what goes in and out; None for people's own functions.
-        train_rows: content hashes of the rows that it was trained on, ascending; none where that is unknown.
-    """
-
-    example: pd.DataFrame
-    signature: Signature | None
-    train_rows: RowHashes
 
 
 def save_bundle(
@@ -278,3 +244,24 @@ def load_bundle(
 
     bundle = read_bundle(Path(folder), manifest_sha256=manifest_sha256)
     return make_predictor(bundle, device=device, accept_code_change=accept_code_change)
+
+
+def signature_of(predictor: Predictor) -> Signature:
+    """The signature, from the bundle's own example rows; empty where own code reads its own data."""
+    if predictor.example.empty:
+        return Signature(inputs=(), outputs=())
+    answers = predictor.predict(predictor.example)
+    whole = _whole_numbers(predictor.document.get("state") or {})
+    inputs = [
+        replace(column, whole=column.type == "double" and column.name in whole)
+        for column in column_specs(predictor.example, of_inputs=True)
+    ]
+    return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
+
+
+def _whole_numbers(state: Mapping[str, Any]) -> set[str]:
+    """Columns that held whole numbers alone: a table's, and the seeds that images are made of."""
+    if state.get("task") == "generation":
+        return {"seed"}
+    numbers = (state.get("table") or {}).get("numbers", ())
+    return {entry["name"] for entry in numbers if entry.get("whole")}

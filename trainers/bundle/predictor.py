@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.bundle.bundle import Bundle
+    from trainers.bundle.contents import Bundle
     from trainers.family import Family
 
 BATCH_ROWS = 256

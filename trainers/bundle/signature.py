@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.bundle.predictor import Predictor
 
 ColumnType = Literal["double", "long", "boolean", "string", "any"]
 
@@ -48,27 +47,6 @@ class Signature:
             inputs=tuple(ColumnSpec(**column) for column in document["inputs"]),
             outputs=tuple(ColumnSpec(**column) for column in document["outputs"]),
         )
-
-
-def signature_of(predictor: Predictor) -> Signature:
-    """The signature, from the bundle's own example rows; empty where own code reads its own data."""
-    if predictor.example.empty:
-        return Signature(inputs=(), outputs=())
-    answers = predictor.predict(predictor.example)
-    whole = _whole_numbers(predictor.document.get("state") or {})
-    inputs = [
-        replace(column, whole=column.type == "double" and column.name in whole)
-        for column in column_specs(predictor.example, of_inputs=True)
-    ]
-    return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
-
-
-def _whole_numbers(state: Mapping[str, Any]) -> set[str]:
-    """Columns that held whole numbers alone: a table's, and the seeds that images are made of."""
-    if state.get("task") == "generation":
-        return {"seed"}
-    numbers = (state.get("table") or {}).get("numbers", ())
-    return {entry["name"] for entry in numbers if entry.get("whole")}
 
 
 def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[ColumnSpec, ...]:

@@ -20,7 +20,7 @@ from trainers.data.dataset import Column
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
-    from trainers.family import ArrayWriter
+    from trainers.types import ArrayWriter
 
 Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]

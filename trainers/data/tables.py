@@ -18,7 +18,7 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.family import ArrayWriter
+    from trainers.types import ArrayWriter
 
 PIECE_ROWS = 65_536
 MISSING_WORDS = {"", "na", "n/a", "nan", "null", "#n/a", "none", "<na>", "nat"}

@@ -28,17 +28,17 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from trainers.data.dataset import Dataset, Kind
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
+from trainers.family import Family
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
 from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
-from trainers.samples.writing import grid
+from trainers.samples.pictures import grid
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.loop.micro_batches import Source
-    from trainers.samples.writing import Sample
+    from trainers.types import Sample, Source
 
 SHOWN = 10
 WHITE = 255.0

@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
+from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs import word_pieces
 from trainers.inputs.images import augment_images, images_from_user
@@ -44,13 +44,13 @@ from trainers.inputs.vocabulary import as_text
 from trainers.options import Options
 from trainers.pretrained import hub
 from trainers.pretrained.lora import Lora, add_lora
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.loop.micro_batches import Source
-    from trainers.samples.writing import Sample
+    from trainers.types import Sample, Source
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary", "lowercase"}
 CHUNK_ROWS = 2048

@@ -27,16 +27,16 @@ import numpy as np
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, TrainStep, first_missing
+from trainers.family import Family, first_missing
 from trainers.hyperparameters import TRAINING, Hyperparameter
 from trainers.inputs.images import ImageOptions, augment_images, write_images
+from trainers.types import Array, ArrayWriter, Batch, Params, State, TrainStep
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.loop.micro_batches import Source
-    from trainers.samples.writing import Sample
+    from trainers.types import Sample, Source
 
 SHOWN = 25
 
@@ -131,7 +131,7 @@ class GAN(Family):
         """A grid of made images, of the same noise each time."""
         import torch
 
-        from trainers.samples.writing import grid
+        from trainers.samples.pictures import grid
 
         device = next(module.parameters()).device
         noise = torch.stack([_noise(seed, module.latent) for seed in range(SHOWN)]).to(device)

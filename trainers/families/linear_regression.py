@@ -18,8 +18,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainers.families.table_family import TableFamily
-from trainers.family import Params, State
 from trainers.hyperparameters import TRAINING, Hyperparameter
+from trainers.types import Params, State
 
 if TYPE_CHECKING:
     import torch

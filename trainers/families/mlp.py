@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.families.table_family import TableFamily, TableOptions
-from trainers.family import Array, ArrayWriter, Batch, Params, State
 from trainers.hyperparameters import Hyperparameter
 from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.inputs.targets import output_size
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd

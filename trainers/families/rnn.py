@@ -23,7 +23,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from trainers.data.dataset import Dataset, Kind
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
+from trainers.family import Family
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
 from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.inputs.series import (
@@ -35,6 +35,7 @@ from trainers.inputs.series import (
 )
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -22,7 +22,7 @@ from pydantic import Field
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
+from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs.token_ids import put_pairs, texts_of, with_end, without_padding
 from trainers.inputs.tokenizers import BEGIN, END, SPECIAL, filled, fit_tokens, token_count, token_ids
@@ -31,14 +31,14 @@ from trainers.modules.decoding import Generate
 from trainers.options import Options
 from trainers.pretrained import hub
 from trainers.pretrained.lora import Lora, add_lora
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.loop.micro_batches import Source
-    from trainers.samples.writing import Sample
     from trainers.tasks import Updated
+    from trainers.types import Sample, Source
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary"}
 

@@ -13,9 +13,10 @@ from pydantic import Field
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
+from trainers.family import Family
 from trainers.inputs.targets import write_target
 from trainers.options import Options
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd

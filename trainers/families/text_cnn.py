@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Family, Params, State
+from trainers.family import Family
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
 from trainers.inputs.vocabulary import vocabulary_size
+from trainers.types import Array, ArrayWriter, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd

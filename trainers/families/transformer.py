@@ -27,7 +27,7 @@ from pydantic import Field
 
 from trainers.data.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State, first_missing
+from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.inputs.targets import output_size, write_target
@@ -55,14 +55,14 @@ from trainers.inputs.tokenizers import (
 )
 from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
 from trainers.modules.decoding import Generate, Marks, numbered, write
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.loop.micro_batches import Source
-    from trainers.samples.writing import Sample
     from trainers.tasks import Updated
+    from trainers.types import Sample, Source
 
 JUDGED_AT_ONCE = 1 << 24  # numbers of logits
 

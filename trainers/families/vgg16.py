@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Family, Params, State
+from trainers.family import Family
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
 from trainers.inputs.images import ImageOptions, augment_images, images_from_user, write_images
 from trainers.inputs.targets import output_size, write_target
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd

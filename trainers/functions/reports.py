@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from trainers.errors import NotFinite, TrialError
-from trainers.job import Goal
 from trainers.metric_names import full_name
+from trainers.types import Goal
 
 log = logging.getLogger(__name__)
 

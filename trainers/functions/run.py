@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from trainers.errors import InputError
 from trainers.functions.reports import checked, require_goals
-from trainers.functions.trial import Trial
-from trainers.job import FunctionJob, Hooks, Length, Outcome
+from trainers.functions.trial import FunctionJob, Trial
+from trainers.job import Hooks, Outcome
 from trainers.loop.memory import room_on
 from trainers.loop.randomness import seed_all, steady
+from trainers.types import Length
 
 if TYPE_CHECKING:
     import torch

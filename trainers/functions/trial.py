@@ -7,8 +7,9 @@ The function trains as it likes; `trial` gives it parameters, device and data, t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from trainers.code.importing import source_of
@@ -16,11 +17,12 @@ from trainers.errors import TrialError
 from trainers.functions.checkpoint import pack, unpack
 from trainers.functions.reports import checked, require_goals
 from trainers.functions.state_dicts import check_states, module_of, only_module, plain_weights
-from trainers.job import FunctionJob, Hooks, Outcome
+from trainers.job import Hooks, Outcome
 from trainers.loop.collectives import Crew
 from trainers.loop.memory import peak_bytes, restart_peak
 from trainers.loop.progress import Progress
 from trainers.metric_names import full_name
+from trainers.types import Goal, Length, Ranks
 
 if TYPE_CHECKING:
     import torch
@@ -286,3 +288,39 @@ class Trial:
             )
         peak = peak_bytes(self.device)
         return facts if peak is None else {**facts, "peak_memory_bytes": peak}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionJob:
+    """One attempt at one configuration of a function.
+
+    Attributes:
+        function: takes a `Trial`.
+        params: what was sampled; a function has no defaults that Velodrome knows.
+        seed: Python's, NumPy's and torch's generators are seeded with it on every rank.
+        data: what `trial.data` is; None for `data: none`.
+        directory: a folder of this attempt's own, which exists.
+        checkpoint_seconds, checkpoint_epochs: between checkpoints, or None.
+        threads: as in `Job`.
+    """
+
+    function: Callable[[Trial], Any]
+    params: Mapping[str, Any]
+    seed: int
+    length: Length
+    goals: tuple[Goal, ...]
+    directory: Path
+    data: Any = None
+    at: Literal["best", "last"] = "best"
+    device: str = "cpu"
+    ranks: Ranks = field(default_factory=Ranks)
+    checkpoint_seconds: float | None = None
+    checkpoint_epochs: int | None = None
+    threads: int | None = None
+
+    @property
+    def reports(self) -> int:
+        """How many epochs, or reports where the budget is in steps, a whole trial has."""
+        if self.length.steps is not None:
+            return -(-self.length.steps // (self.length.report_every or self.length.steps))
+        return self.length.epochs or 0

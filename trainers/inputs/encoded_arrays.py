@@ -31,7 +31,7 @@ _recent_lock = Lock()
 
 
 class FolderWriter:
-    """Arrays as .npy files of a folder (`trainers.family.ArrayWriter`)."""
+    """Arrays as .npy files of a folder (`trainers.types.ArrayWriter`)."""
 
     def __init__(self, folder: Path, rows: int) -> None:
         self.folder = folder

@@ -13,8 +13,9 @@ from pydantic import Field
 
 from trainers.data.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Batch, Params, State, first_missing
+from trainers.family import first_missing
 from trainers.options import Options
+from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,10 +14,11 @@ import numpy as np
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, State, first_missing
+from trainers.family import first_missing
 from trainers.inputs.token_ids import IGNORED, texts_of
 from trainers.inputs.tokenizers import filled
 from trainers.inputs.vocabulary import as_text
+from trainers.types import Array, ArrayWriter, State
 
 if TYPE_CHECKING:
     import pandas as pd

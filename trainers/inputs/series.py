@@ -20,8 +20,8 @@ from pydantic import Field
 
 from trainers.data.dataset import Dataset, Part
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, State
 from trainers.options import Options
+from trainers.types import Array, ArrayWriter, State
 
 if TYPE_CHECKING:
     import pandas as pd

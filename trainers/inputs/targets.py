@@ -8,7 +8,7 @@ import numpy as np
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import ArrayWriter, State
+from trainers.types import ArrayWriter, State
 
 
 def write_target(dataset: Dataset, writer: ArrayWriter) -> State:

@@ -13,10 +13,11 @@ from pydantic import Field
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
-from trainers.family import Array, ArrayWriter, Params, State, first_missing
+from trainers.family import first_missing
 from trainers.hyperparameters import Hyperparameter
 from trainers.inputs.vocabulary import as_text, fit_vocabulary, padded, stop_words, word_ids
 from trainers.options import Options
+from trainers.types import Array, ArrayWriter, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.data.dataset import Column, Dataset
-from trainers.family import Array, ArrayWriter, Batch
 from trainers.inputs.tokenizers import filled, in_chunks
 from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
+from trainers.types import Array, ArrayWriter, Batch
 
 if TYPE_CHECKING:
     import torch

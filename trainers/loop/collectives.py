@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from trainers.job import Ranks
+from trainers.types import Ranks
 
 if TYPE_CHECKING:
     import torch

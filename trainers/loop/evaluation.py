@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainers.job import Ranks
-from trainers.loop.micro_batches import Source, shares
+from trainers.loop.micro_batches import shares
 from trainers.tasks.merging import over_ranks
+from trainers.types import Ranks, Source
 
 if TYPE_CHECKING:
-    from trainers.family import Family, State
+    from trainers.family import Family
     from trainers.tasks import Updated
     from trainers.tasks.singly import ExampleScores
+    from trainers.types import State
 
 _LATENCY_PASSES = 9
 

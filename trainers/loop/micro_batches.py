@@ -9,32 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.data.batches import Batches
 from trainers.data.dataset import Encoded, Part
-from trainers.job import Ranks
+from trainers.types import Ranks, Source
 
 if TYPE_CHECKING:
     import torch
-
-    from trainers.family import Batch
-
-
-class Source(Protocol):
-    """The examples of one part, as `trainers.data.batches.Batches` has them; positions count from 0 in it."""
-
-    def __len__(self) -> int:
-        """How many examples the part has."""
-
-    def order(
-        self, epoch: int, seed: int, batch_size: Any, rank: int, world_size: int, *, start: int
-    ) -> Iterator[torch.Tensor]:
-        """This rank's positions for each batch of an epoch from batch `start` on. A short last batch is
-        dealt out evenly; a rank that gets none of it has one example, which must not count."""
-
-    def gather(self, positions: torch.Tensor) -> Batch:
-        """The batch of those examples, on the device."""
 
 
 class Micro(NamedTuple):

@@ -16,7 +16,8 @@ import torch
 from torch import nn
 
 from trainers.errors import InputError
-from trainers.family import Batch, Family
+from trainers.family import Family
+from trainers.types import Batch
 
 Made = TypeVar("Made")
 Tensors = Mapping[str, torch.Tensor]

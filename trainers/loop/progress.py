@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from trainers.errors import InputError, NotFinite
-from trainers.job import Goal, Length
+from trainers.types import Goal, Length
 
 
 @dataclass(slots=True, kw_only=True)

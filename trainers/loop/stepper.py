@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from trainers.errors import NotFinite
-from trainers.family import Batch, Family
-from trainers.loop.micro_batches import Micro, Source
+from trainers.family import Family
+from trainers.loop.micro_batches import Micro
 from trainers.loop.parallel import in_parallel, parts
 from trainers.optim.optimizers import (
     add_l1,
@@ -25,6 +25,7 @@ from trainers.optim.optimizers import (
     note_bad,
 )
 from trainers.tasks import CountsTerms
+from trainers.types import Batch, Source
 
 if TYPE_CHECKING:
     from trainers.loop.collectives import Crew

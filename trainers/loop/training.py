@@ -22,13 +22,14 @@ from trainers.loop.collectives import Crew
 from trainers.loop.evaluation import evaluate, latency_ms
 from trainers.loop.facts import FACTS, facts_of
 from trainers.loop.memory import restart_peak, room_on
-from trainers.loop.micro_batches import Feed, Micro, Parts, Source
+from trainers.loop.micro_batches import Feed, Micro, Parts
 from trainers.loop.progress import Progress, finite, planned, value_of
 from trainers.loop.stepper import Stepper
 from trainers.optim.initialisation import initialise
 from trainers.optim.schedules import schedule
 from trainers.samples.writing import samples_now, write_samples
 from trainers.tasks.singly import ExampleScores
+from trainers.types import Source
 
 Status = Literal["complete", "pruned", "stopped"]
 _LOOK_S = 0.25  # between two looks at the clock's and the surroundings' wishes within an epoch

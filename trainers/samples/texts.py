@@ -10,8 +10,8 @@ from trainers.tasks.answers import Decoder
 if TYPE_CHECKING:
     import torch
 
-    from trainers.family import Batch, Family, State
-    from trainers.loop.micro_batches import Source
+    from trainers.family import Family
+    from trainers.types import Batch, Source, State
 
 ROWS, PROMPTS = 10, 4
 PROMPT_TOKENS, CONTINUED_TOKENS = 32, 200

@@ -13,29 +13,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trainers.errors import InputError
+from trainers.types import Sample
 
 if TYPE_CHECKING:
     import torch
 
     from trainers.data.dataset import Encoded
-    from trainers.family import Family, Params, State
-    from trainers.loop.micro_batches import Source
-
-Pixels: TypeAlias = npt.NDArray[np.uint8]  # [H, W] or [H, W, 3]
-Sample: TypeAlias = "str | Pixels"
+    from trainers.family import Family
+    from trainers.types import Params, Source, State
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
-MOST_CLASSES = 50  # a matrix of more is neither read nor looked at
-ROWS_AT_ONCE = 256
-CORNER = "true / predicted"  # in the corner of a confusion matrix
 
 
 def write_samples(folder: Path, samples: Mapping[str, Sample], report: int | None = None) -> list[Path]:
@@ -129,106 +123,4 @@ def _cuda_of(module: torch.nn.Module) -> torch.device | None:
 # -- classification ----------------------------------------------------------------------------------------
 
 
-def confusion_samples(
-    family: Family, module: torch.nn.Module, source: Source, state: State
-) -> dict[str, Sample]:
-    """A confusion matrix as a picture and as a table, where the task has classes, few enough to be read."""
-    import torch
-
-    classes: list[str] = [str(name) for name in state.get("classes", ())]
-    if state.get("task") != "classification" or not 2 <= len(classes) <= MOST_CLASSES:
-        return {}
-    metrics = family.rules(state).metric_set(next(module.parameters()).device, scores=False)
-    for start in range(0, len(source), ROWS_AT_ONCE):
-        batch = source.gather(torch.arange(start, min(start + ROWS_AT_ONCE, len(source))))
-        metrics.update(family.outputs(module, batch), batch)
-    counts = metrics.confusion()
-    if counts is None:
-        return {}
-    return {"confusion": confusion_picture(counts, classes), "classes": classes_table(counts, classes)}
-
-
-def classes_table(counts: npt.NDArray[Any], classes: Sequence[str]) -> str:
-    """Precision, recall, F1 and rows of each class, tab-separated."""
-    from trainers.tasks.scores import by_class
-
-    hits, actual, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
-    values = by_class(classes, hits, actual, predicted)
-    lines = ["class\tprecision\trecall\tf1\trows"]
-    for name, rows in zip(classes, actual, strict=True):
-        figures = [f"{values.get(f'{metric}_{name}', 0.0):.4f}" for metric in ("precision", "recall", "f1")]
-        lines.append("\t".join([" ".join(name.split()), *figures, str(int(rows))]))
-    return "\n".join(lines) + "\n"
-
-
-def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixels:
-    """A row a true class, a column a predicted one; a cell's shade is its share of the row.
-
-    Args:
-        counts: [true class, predicted class].
-        classes: their names, cut where they are long.
-    """
-    from PIL import Image, ImageDraw, ImageFont
-
-    size = len(classes)
-    cell = max(18, min(64, 640 // size))
-    font = ImageFont.load_default(size=max(9, min(15, cell // 3)))
-    names = [name if len(name) <= 18 else name[:17] + "…" for name in classes]
-    left = 28 + int(max(font.getlength(text) for text in (*names, CORNER)))
-    picture = Image.new("RGB", (left + cell * size + 12, left + cell * size + 12), "white")
-    draw = ImageDraw.Draw(picture)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    for i in range(size):
-        for j in range(size):
-            box = (left + j * cell, left + i * cell, left + (j + 1) * cell - 1, left + (i + 1) * cell - 1)
-            draw.rectangle(box, fill=_shade(float(shares[i, j])))
-            if counts[i, j]:
-                at = (left + (j + 0.5) * cell, left + (i + 0.5) * cell)
-                ink = "white" if shares[i, j] > 0.5 else "black"
-                draw.text(at, str(int(counts[i, j])), fill=ink, font=font, anchor="mm")
-        draw.text((left - 6, left + (i + 0.5) * cell), names[i], fill="black", font=font, anchor="rm")
-        _upright(picture, names[i], (int(left + (i + 0.5) * cell), left - 6), font)
-    draw.text((left - 6, 6), CORNER, fill="gray", font=font, anchor="ra")
-    return np.asarray(picture)
-
-
-def _upright(picture: Any, text: str, foot: tuple[int, int], font: Any) -> None:
-    """Writes from the foot upwards."""
-    from PIL import Image, ImageDraw
-
-    width, height = int(font.getlength(text)) + 2, int(font.size * 1.4)
-    label = Image.new("RGB", (width, height), "white")
-    ImageDraw.Draw(label).text((0, height / 2), text, fill="black", font=font, anchor="lm")
-    picture.paste(label.rotate(90, expand=True), (foot[0] - height // 2, foot[1] - width))
-
-
-def _shade(share: float) -> tuple[int, int, int]:
-    """White to dark blue."""
-    return tuple(round(255 + share * (dark - 255)) for dark in (8, 48, 107))  # type: ignore[return-value]
-
-
 # -- images ------------------------------------------------------------------------------------------------
-
-
-def grid(images: npt.NDArray[Any], columns: int, *, side: int = 48) -> Pixels:
-    """Images beside and below each other, with a line of white between them, small ones made larger.
-
-    Args:
-        images: uint8 [N, H, W] or [N, H, W, C] with one or three channels, row by row of the grid.
-        columns: images a row.
-        side: pixels that the shorter side has at least, by a whole factor.
-
-    Returns:
-        uint8 [H', W', 3].
-    """
-    values = np.asarray(images)
-    values = values[..., None] if values.ndim == 3 else values
-    factor = max(1, side // min(values.shape[1:3]))
-    values = np.repeat(np.repeat(values, factor, axis=1), factor, axis=2)
-    _, height, width, _ = values.shape
-    rows = -(-len(values) // columns)
-    sheet = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, np.uint8)
-    for at, image in enumerate(values):
-        top, left = (at // columns) * (height + 2), (at % columns) * (width + 2)
-        sheet[top : top + height, left : left + width] = image
-    return sheet

@@ -11,10 +11,10 @@ from typing import Any
 from flows.config.lookup import find
 from flows.config.policy import Policy
 from flows.promotion.judging.candidate import Candidate
-from flows.sweeps.status import count_test_reads
+from flows.sweeps.states import count_test_reads
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.ledger.store import Batch
+from infra.ledger.batch import Batch
 from infra.registry.store import Version
 
 

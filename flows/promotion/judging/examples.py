@@ -67,7 +67,7 @@ def open_data(spec: Mapping[str, Any], base: Path, cache: Path) -> Dataset:
     Raises:
         WrongInput: own code reads it, or its task is none that predictions can be judged in.
     """
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
 
     if spec.get("source", "none") == "none":
         raise WrongInput(

@@ -22,12 +22,12 @@ from tests.trainers import tiny
 from tests.trainers.pairs import both
 from tests.trainers.tiny import MLP, Bad, Noisy, Normed, Recorder, TwoPlayers
 from trainers.errors import NotFinite, TrialError
-from trainers.family import Family, Params, State
+from trainers.family import Family
 from trainers.functions.run import run_function
-from trainers.functions.trial import Trial
-from trainers.job import FunctionJob, Goal, Length, Ranks
+from trainers.functions.trial import FunctionJob, Trial
 from trainers.job import Outcome as Trained
 from trainers.loop.training import train
+from trainers.types import Goal, Length, Params, Ranks, State
 
 PLACES = ("loss", "gradient", "constant")
 BAD = (float("nan"), float("inf"))

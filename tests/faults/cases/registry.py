@@ -71,7 +71,7 @@ class Runs:
 @contextlib.contextmanager
 def shops(folder: Path) -> Iterator[Callable[[], Shop]]:
     """Makes shops with an empty registry each, over the same rows."""
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
 
     folder.mkdir()
     rows = models.write_csv(folder / "rows.csv")

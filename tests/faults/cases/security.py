@@ -22,7 +22,7 @@ from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks
 from infra.lanes.settings import LaneSettings
 from infra.ledger import views
-from infra.ledger.store import Batch
+from infra.ledger.batch import Batch
 from infra.spec import Budget, Objective, Resources
 from infra.storage.checkpoints import CheckpointStore, verify_folder, write_folder
 from infra.storage.sealed_folders import read_tensors
@@ -35,7 +35,7 @@ from tests.infra.tracking.story import FACTS, Story, a_spec
 from trainers.bundle.bundle import WEIGHTS, load_bundle
 from trainers.data.sources.arrays import read_npz
 from trainers.errors import InputError
-from trainers.job import Ranks
+from trainers.types import Ranks
 
 # -- pickles -----------------------------------------------------------------------------------------------
 

@@ -174,7 +174,8 @@ def test_neighbours_by_validation_examples_or_not_at_all(home, velodrome):
 
 def test_gpu_seconds_are_those_of_the_attempts(home, velodrome):
     write_sweep(home)
-    from infra.ledger.store import Batch, Ledger
+    from infra.ledger.batch import Batch
+    from infra.ledger.store import Ledger
 
     ledger, batch = Ledger(home.ledger_url), Batch()
     columns = {"role": "search", "family": "image_cnn", "number": 1, "ordinal": 2, "lane": "l"}

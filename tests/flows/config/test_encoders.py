@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from flows.config.loading import load_sweep
+from flows.config.resolving import resolve_families
 from infra.errors import WrongInput
 from infra.spec import FamilySpec, Objective
 from tests.infra.tracking.story import Story, a_spec
 from trainers.bundle.bundle import save_bundle
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.families.autoencoder import Autoencoder
 from trainers.inputs.encoded_arrays import encoded
 from trainers.storage.atomic_folders import manifest_hash
@@ -73,7 +74,7 @@ def a_bundle(folder: Path, cache: Path, **params: Any) -> None:
 def checked(folder: Path, more: str = "") -> Any:
     path = folder / "tuned.yaml"
     path.write_text(SWEEP % more)
-    (family,) = load_sweep(path).check()
+    (family,) = resolve_families(load_sweep(path))
     return family
 
 

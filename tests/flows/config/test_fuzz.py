@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flows.config.loading import load_sweep
+from flows.config.resolving import resolve_sweep
 from infra.errors import WrongInput
 from infra.search.samplers import deciding_reports, make_pruner, make_sampler, starting_point
 from infra.spec import SweepSpec
@@ -189,7 +190,7 @@ def check(content: bytes) -> None:
         path = Path(folder) / "fuzzed.yaml"
         path.write_bytes(content)
         try:
-            found = load_sweep(path).resolve(default_metric="accuracy")
+            found = resolve_sweep(load_sweep(path), default_metric="accuracy")
         except WrongInput as error:
             said, status = str(error), error.exit_code
         else:
@@ -227,7 +228,7 @@ def test_the_files_that_are_changed_are_valid(tmp_path: Path) -> None:
     for number, text in enumerate(FILES):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
-        assert load_sweep(path).resolve(default_metric="accuracy").families
+        assert resolve_sweep(load_sweep(path), default_metric="accuracy").families
 
 
 def test_a_hang_would_be_seen() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.config.loading import SweepFile, load_sweep
+from flows.config.resolving import resolve_families, resolve_sweep
 from infra.errors import WrongInput
 from infra.spec import Objective, SweepSpec
 from search_spaces.space import Space
@@ -61,14 +62,14 @@ def sweep(tmp_path: Path, *overrides: str, **keys: Any) -> SweepFile:
 
 
 def spec(tmp_path: Path, *overrides: str, **keys: Any) -> SweepSpec:
-    return sweep(tmp_path, *overrides, **keys).resolve(default_metric="mse")
+    return resolve_sweep(sweep(tmp_path, *overrides, **keys), default_metric="mse")
 
 
 # -- what it comes to ------------------------------------------------------------------------------------
 
 
 def test_the_contracts_example(contract: Path) -> None:
-    found = load_sweep(contract).resolve()
+    found = resolve_sweep(load_sweep(contract))
     assert found.objectives == (Objective(metric="val/accuracy", direction="maximize"),)
     image, text = found.families
     assert (image.trials, text.trials) == (12, 24)
@@ -84,7 +85,7 @@ def test_the_contracts_example(contract: Path) -> None:
 
 
 def test_a_specification_survives_json(contract: Path) -> None:
-    found = load_sweep(contract).resolve()
+    found = resolve_sweep(load_sweep(contract))
     assert SweepSpec.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
@@ -196,7 +197,7 @@ def test_a_grid_runs_as_many_trials_as_it_has_points(tmp_path: Path) -> None:
 
 
 def test_options_and_a_presets_structure_are_not_searched(contract: Path) -> None:
-    space = Space.from_json(load_sweep(contract).resolve().families[0].space)
+    space = Space.from_json(resolve_sweep(load_sweep(contract)).families[0].space)
     assert space.constants["channels"] == [32]
     assert "optimizer" in {parameter.name for parameter in space.searched}
 
@@ -334,7 +335,7 @@ def test_a_wrong_key_or_value_is_refused_with_its_line(
         f"name: bad\ndata: {{source: builtin:diabetes}}\n{text}\nfamilies: {{linear_regression: {{}}}}\n"
     )
     with pytest.raises(WrongInput, match=words) as caught:
-        load_sweep(path).resolve(default_metric="mse")
+        resolve_sweep(load_sweep(path), default_metric="mse")
     assert f"{path}, line {line}: " in str(caught.value)
 
 
@@ -405,7 +406,7 @@ def test_a_wrong_family_is_refused_with_its_line(tmp_path: Path, text: str, line
     path = tmp_path / "bad.yaml"
     path.write_text(f"name: bad\ndata: {{source: builtin:diabetes}}\nfamilies:\n{text}\n")
     with pytest.raises(WrongInput, match=words) as caught:
-        load_sweep(path).resolve(default_metric="mse")
+        resolve_sweep(load_sweep(path), default_metric="mse")
     found = str(caught.value)
     assert f"{path}, line {line}: " in found or (
         text.strip() in ("{}", "[linear_regression]") and "line 3" in found
@@ -445,7 +446,7 @@ def test_a_file_that_is_not_there_is_wrong_input(tmp_path: Path) -> None:
 
 def test_an_objective_that_nobody_names_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match=r"objective.metric must be given"):
-        sweep(tmp_path).resolve()
+        resolve_sweep(sweep(tmp_path))
 
 
 def test_a_fault_of_the_data_is_told_with_its_line(tmp_path: Path) -> None:
@@ -512,7 +513,7 @@ def test_any_value_anywhere_ends_in_a_specification_or_in_wrong_input(changes: l
         path = Path(folder) / "small.yaml"
         path.write_text(json.dumps(SMALL))
         try:
-            found = load_sweep(path, overrides).resolve(default_metric="mse")
+            found = resolve_sweep(load_sweep(path, overrides), default_metric="mse")
         except WrongInput:
             return
     assert SweepSpec.from_json(found.to_json()) == found
@@ -570,7 +571,7 @@ def test_a_folder_with_the_name_of_a_package_of_ours_is_refused(in_folder: Path)
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_family_of_ours_has_a_space_of_its_own_that_it_reads(tmp_path: Path, name: str) -> None:
-    (family,) = sweep(tmp_path, families={name: {}}).check()
+    (family,) = resolve_families(sweep(tmp_path, families={name: {}}))
     assert Space.from_json(family.space) == Space.from_mapping(name)
 
 
@@ -578,13 +579,13 @@ def test_a_familys_own_space_leaves_out_what_its_options_make_meaningless(tmp_pa
     """A text CNN of structure image has no filter widths: its own space searches none, people's may not."""
     for space in (None, "text_cnn", {"extends": "text_cnn", "dropout": 0.5}):
         entry = {"options": {"structure": "image"}, **({} if space is None else {"space": space})}
-        (family,) = sweep(tmp_path, families={"text_cnn": entry}).check()
+        (family,) = resolve_families(sweep(tmp_path, families={"text_cnn": entry}))
         names = {parameter["name"] for parameter in family.space["parameters"]}
         assert "filter_widths" not in names
         assert {"learning_rate", "optimizer", "dropout", "embedding"} <= names
     entry = {"options": {"structure": "image"}, "space": {"extends": "text_cnn", "filter_widths": [[3]]}}
     with pytest.raises(WrongInput, match="filter_widths"):
-        sweep(tmp_path, families={"text_cnn": entry}).check()
+        resolve_families(sweep(tmp_path, families={"text_cnn": entry}))
 
 
 # -- speed -----------------------------------------------------------------------------------------------
@@ -595,9 +596,10 @@ def test_a_wrong_file_is_refused_fast_and_without_the_heavy_libraries(contract: 
     code = """
 import sys
 from flows.config.loading import load_sweep
+from flows.config.resolving import resolve_families
 from infra.errors import WrongInput
 try:
-    load_sweep(sys.argv[1], [sys.argv[2]]).check()
+    resolve_families(load_sweep(sys.argv[1], [sys.argv[2]]))
 except WrongInput as error:
     heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "scipy"} & sys.modules.keys()
     print(error.exit_code, sorted(heavy))

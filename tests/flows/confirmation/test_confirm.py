@@ -18,7 +18,7 @@ from flows.sweeps.session import Ended
 from infra.errors import Interrupted, Refused, WrongInput
 from infra.lanes.driver import StopSignals
 from infra.ledger import views
-from infra.ledger.store import Batch
+from infra.ledger.batch import Batch
 from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores
 from tests.flows.written import living_owner, own, spec_of, trial_of, write_sweep
 

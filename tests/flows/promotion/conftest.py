@@ -41,7 +41,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def dataset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The same, opened."""
-    from trainers.data.open import open_dataset
+    from trainers.data.sources.opening import open_dataset
 
     return open_dataset(SOURCE, base=rows.parent, cache=tmp_path_factory.mktemp("cache"))
 

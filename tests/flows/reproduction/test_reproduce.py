@@ -14,7 +14,7 @@ from flows.reproduction.result import Deviation, deviating, pairs, repeatable, v
 from infra.errors import Refused, WrongInput
 from infra.home import tracking_uri
 from infra.ledger import schema, views
-from infra.ledger.store import Batch
+from infra.ledger.batch import Batch
 from infra.tracking.mapping import sweep_identity, trial_key
 from infra.tracking.outbox import Outbox, Sent
 from tests.flows.trained import change_facts, write_trained

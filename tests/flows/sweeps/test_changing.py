@@ -18,7 +18,8 @@ from flows.sweeps.retry import retry
 from flows.sweeps.stop import stop
 from infra.errors import OwnedElsewhere, Refused, WrongInput
 from infra.ledger import views
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.batch import Batch
+from infra.ledger.store import Ledger
 from tests.flows.written import dead_owner, living_owner, own, spec_of, write_logs, write_sweep
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.config.loading import load_sweep
+from flows.config.resolving import resolve_families, resolve_sweep
 from flows.sweeps.new import name_of, new, sweep_text
 from infra.errors import WrongInput
 from tests.flows.written import spec_of, write_sweep
@@ -24,7 +25,7 @@ def test_the_file_loads_and_its_families_fit(home, velodrome):
     text = Path("digits.yaml").read_text()
     assert text.startswith("# yaml-language-server: $schema=velodrome.schema.json\n")
     assert "families" in json.loads(Path("velodrome.schema.json").read_text())["properties"]
-    spec = load_sweep("digits.yaml").resolve("accuracy")
+    spec = resolve_sweep(load_sweep("digits.yaml"), default_metric="accuracy")
     assert [family.name for family in spec.families] == found["families"]
     assert spec.objectives[0].metric == "val/accuracy"
 
@@ -45,7 +46,7 @@ def test_a_table_of_two_classes_is_for_its_classifiers(home):
     result = new("builtin:cancer")
     assert result.families == ("logistic_regression", "mlp")
     assert result.metric == "accuracy"
-    assert [family.name for family in load_sweep("cancer.yaml").check()] == list(result.families)
+    assert [family.name for family in resolve_families(load_sweep("cancer.yaml"))] == list(result.families)
 
 
 def test_nothing_is_ever_replaced(home):

@@ -7,8 +7,8 @@ import pytest
 from infra.coordinator.messages import Ended, Report
 from infra.errors import Fenced
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.rows import TrialRow
-from infra.ledger.store import Batch
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep
 
 

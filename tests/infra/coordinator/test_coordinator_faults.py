@@ -27,8 +27,9 @@ from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import Ended, LaneHello, Work
 from infra.errors import LedgerUnavailable
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.rows import TrialRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
 from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
 

@@ -18,8 +18,9 @@ from infra.coordinator.group_commit import Asked, Turns
 from infra.coordinator.messages import Ended, Report, Work
 from infra.errors import LedgerUnavailable
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.liveness import this_process
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 from tests.infra.conftest import GOAL, Bench, family, hello, score, sweep
 
 LANES, TRIALS = 8, 60

@@ -12,7 +12,7 @@ from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
 from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
 from tests.trainers.tiny import Recorder
-from trainers.job import Ranks
+from trainers.types import Ranks
 
 DIGITS, TEXTS = {"source": "builtin:digits"}, {"source": "builtin:docstrings"}
 CODES, CORPUS, PAIRS = ({**DIGITS, "task": "reconstruction"}, {**TEXTS, "task": "language-model"},

@@ -12,8 +12,9 @@ from sqlalchemy import event
 
 from infra.errors import LedgerUnavailable, WrongInput
 from infra.ledger import views
+from infra.ledger.batch import Batch
 from infra.ledger.liveness import alive_here_and_now, this_process
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 from tests.infra.conftest import Bench, drive, family, hello, sweep
 
 ROUNDS = 20

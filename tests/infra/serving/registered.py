@@ -13,8 +13,7 @@ from infra.registry.store import MANIFEST_TAG, Registry
 from infra.serving.registry_source import RegistrySource
 from infra.tracking.client import connect, prepare_tracking
 from tests.infra.tracking.bundles import a_bundle
-from trainers.bundle.bundle import load_bundle, read_bundle, read_description
-from trainers.bundle.signature import signature_of
+from trainers.bundle.bundle import load_bundle, read_bundle, read_description, signature_of
 from trainers.storage.atomic_folders import manifest_hash, write_folder
 
 

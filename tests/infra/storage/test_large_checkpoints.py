@@ -10,9 +10,9 @@ from torch import nn
 
 from infra.storage.checkpoints import CheckpointStore
 from tests.trainers import tiny
-from trainers.job import Length
 from trainers.loop.memory import peak_bytes, restart_peak
 from trainers.loop.training import train
+from trainers.types import Length
 
 SIDE = 3_000  # a layer of 36 MB: memory that goes back to the system when it is freed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.bundle.bundle import save_bundle
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import encoded
 from trainers.registry import load
 

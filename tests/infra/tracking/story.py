@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from infra.home import Home
+from infra.ledger.batch import Batch
 from infra.ledger.rows import OwnerRow, TrialRow
-from infra.ledger.store import Batch, Ledger
+from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from infra.tracking.client import Connect, connect
 from infra.tracking.sender import Sender

@@ -21,9 +21,9 @@ from trainers.bundle.bundle import (
     read_description,
     save_bundle,
     save_functions,
+    signature_of,
 )
 from trainers.bundle.latency import measure_latency
-from trainers.bundle.signature import signature_of
 from trainers.errors import InputError
 from trainers.storage.atomic_folders import MANIFEST, Damaged, manifest_hash, read_folder, write_folder
 

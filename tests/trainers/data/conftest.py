@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from trainers.data.dataset import Dataset
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import forget
 
 Open = Callable[..., Dataset]

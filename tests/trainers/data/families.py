@@ -10,10 +10,11 @@ from trainers.data import images
 from trainers.data.dataset import Dataset, Kind, Task
 from trainers.data.prepare import fit_table
 from trainers.data.tables import apply_table, write_table
-from trainers.family import ArrayWriter, Family
+from trainers.family import Family
 from trainers.hyperparameters import Hyperparameter
 from trainers.inputs.targets import write_target
 from trainers.options import Options
+from trainers.types import ArrayWriter
 
 
 class Recorder(Family):

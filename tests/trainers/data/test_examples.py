@@ -10,7 +10,7 @@ from PIL import Image
 from tests.trainers.data.families import Pixels, Recorder
 from trainers.data.dataset import Dataset
 from trainers.data.examples import example_rows
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import encoded
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from trainers.data.batches import Batches
 from trainers.data.dataset import Encoded
-from trainers.data.open import open_dataset
 from trainers.data.sources import arrays
+from trainers.data.sources.opening import open_dataset
 from trainers.families.image_cnn import ImageCNN
 from trainers.inputs import encoded_arrays as encode
 from trainers.inputs.encoded_arrays import encoded, forget

@@ -15,8 +15,8 @@ from PIL import Image
 
 from tests.trainers.data.conftest import Open
 from trainers.data.dataset import Dataset
-from trainers.data.open import open_dataset
 from trainers.data.sources import arrays, files
+from trainers.data.sources.opening import open_dataset
 from trainers.errors import InputError
 
 WORDS = ["red", "green", "blue", "small", "large", "quick", "slow", "old", "new", "warm", "cold"]

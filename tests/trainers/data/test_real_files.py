@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.data_profile import look
 
 BESIDE = Path(__file__).parents[4] / "shared" / "data"

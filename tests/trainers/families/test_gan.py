@@ -15,8 +15,9 @@ from trainers.bundle.bundle import load_bundle, save_bundle
 from trainers.data.dataset import Dataset, Encoded
 from trainers.errors import InputError
 from trainers.families.gan import GAN
-from trainers.job import Goal, Hooks, Job, Length
+from trainers.job import Hooks, Job
 from trainers.loop.training import train
+from trainers.types import Goal, Length
 
 PARAMS = {"channels": [16, 8], "latent": 8, "batch_size": 20, "learning_rate": 2e-3}
 

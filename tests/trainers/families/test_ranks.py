@@ -19,10 +19,11 @@ from tests.trainers.pairs import both
 from tests.trainers.tiny import Recorder
 from trainers.data.dataset import Encoded
 from trainers.errors import InputError, NotFinite
-from trainers.job import Goal, Job, Length, Outcome, Ranks
+from trainers.job import Job, Outcome
 from trainers.loop import stepper
 from trainers.loop.training import train
 from trainers.registry import load
+from trainers.types import Goal, Length, Ranks
 
 STEPS = 20
 SEEDS = (1, 2, 3)

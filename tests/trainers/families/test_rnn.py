@@ -15,7 +15,7 @@ from torch import nn
 from tests.trainers.families.cases import Memory, classes, series, table, texts
 from trainers.bundle.bundle import load_bundle, save_bundle
 from trainers.data.dataset import Column, Dataset
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.errors import InputError
 from trainers.families.rnn import RNN
 from trainers.inputs.series import windows

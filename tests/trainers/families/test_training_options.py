@@ -26,10 +26,11 @@ from trainers.data.dataset import Encoded, Kind
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING
-from trainers.job import Goal, Job, Length, Outcome
+from trainers.job import Job, Outcome
 from trainers.loop.training import train
 from trainers.metric_names import USUAL, direction_of, full_name
 from trainers.registry import BUILT_IN, load
+from trainers.types import Goal, Length
 
 EVERY = (*CASES, GAN)
 IDS = [f"{case.name}-{case.dataset.__name__}" for case in EVERY]

@@ -14,8 +14,9 @@ import torch
 
 from trainers.errors import InputError, OutOfMemory, TrialError
 from trainers.functions.run import check_function, run_function
-from trainers.functions.trial import Trial
-from trainers.job import FunctionJob, Goal, Length, Outcome
+from trainers.functions.trial import FunctionJob, Trial
+from trainers.job import Outcome
+from trainers.types import Goal, Length
 
 ACCURACY = Goal(metric="val/accuracy", maximize=True)
 LOSS = Goal(metric="val/loss", maximize=False)

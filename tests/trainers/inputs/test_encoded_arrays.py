@@ -14,7 +14,7 @@ import pytest
 
 from tests.trainers.data.families import Recorder
 from trainers.data.dataset import Dataset
-from trainers.data.open import open_dataset
+from trainers.data.sources.opening import open_dataset
 from trainers.errors import InputError
 from trainers.inputs.encoded_arrays import FolderWriter, encoded, forget
 from trainers.storage import shared_folders as folders

@@ -10,8 +10,8 @@ import torch.distributed as dist
 from tests.trainers import tiny
 from tests.trainers.pairs import both
 from tests.trainers.tiny import MLP, Noisy, Recorder, TwoPlayers
-from trainers.job import Length, Ranks
 from trainers.loop.training import train
+from trainers.types import Length, Ranks
 
 
 def _plain(outcome: Any, hooks: Recorder) -> dict[str, Any]:

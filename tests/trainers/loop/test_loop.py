@@ -13,10 +13,11 @@ from tests.trainers import tiny
 from tests.trainers.tiny import MLP, Frozen, Noisy, Normed, Recorder, TwoPlayers
 from trainers.data.dataset import Encoded
 from trainers.errors import InputError, NotFinite, OutOfMemory, TrialError
-from trainers.family import Batch, Family, Params, State
-from trainers.job import Goal, Length, Outcome
+from trainers.family import Family
+from trainers.job import Outcome
 from trainers.loop.stepper import Stepper
 from trainers.loop.training import train
+from trainers.types import Batch, Goal, Length, Params, State
 
 
 def _run(

@@ -17,10 +17,13 @@ from trainers.data.dataset import Column, Dataset, Encoded
 from trainers.errors import InputError
 from trainers.families.image_cnn import ImageCNN
 from trainers.family import Family
-from trainers.job import Goal, Job, Length
+from trainers.job import Job
 from trainers.loop.training import train
 from trainers.registry import load
-from trainers.samples.writing import confusion_picture, grid, samples_of_weights, write_samples
+from trainers.samples.pictures import grid
+from trainers.samples.writing import samples_of_weights, write_samples
+from trainers.tasks.confusion import confusion_picture
+from trainers.types import Goal, Length
 
 SMALL = {"channels": [4], "dense": [8], "dropout": 0.5}
 

@@ -13,11 +13,11 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 
 from trainers.functions.run import run_function
-from trainers.functions.trial import Trial
-from trainers.job import FunctionJob, Goal, Length, Ranks
+from trainers.functions.trial import FunctionJob, Trial
 from trainers.tasks import rules_for
 from trainers.tasks.merging import over_ranks
 from trainers.tasks.singly import ExampleScores
+from trainers.types import Goal, Length, Ranks
 
 CLASSIFICATION = rules_for({"task": "classification", "classes": ["a", "b", "c"]})
 PAIRS = rules_for({"task": "seq2seq", "vocabulary": ["", "", "a", "b"]})

@@ -1,0 +1,49 @@
+"""What `compare` returns, and how it is written as JSON, CSV and LaTeX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flows.comparison.records import Group, Row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One group for each set of objectives and of validation examples: nothing is put in one order with
+    what it can't be compared with.
+
+    Attributes:
+        without: families, as `sweep/family`, that have no complete trial.
+        warnings: why the groups can't be compared with each other; empty for one group.
+    """
+
+    groups: tuple[Group, ...]
+    without: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Those of all groups."""
+        return tuple(row for group in self.groups for row in group.rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """The groups."""
+        return {
+            "groups": [group.to_json() for group in self.groups],
+            "comparable": not self.warnings,
+            "warnings": list(self.warnings),
+            "without": list(self.without),
+        }
+
+    def to_csv(self) -> str:
+        """One line a row, with a header; parameters as `param.NAME`."""
+        from flows.comparison.text import as_csv
+
+        return as_csv(self.groups)
+
+    def to_latex(self) -> str:
+        """A `booktabs` table for each group; everything from people is escaped."""
+        from flows.comparison.text import as_latex
+
+        return as_latex(self.groups)

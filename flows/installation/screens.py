@@ -1,0 +1,72 @@
+"""Families and checks as people see them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from flows.installation.families import swept_words
+from flows.terminal.tables import Column, fitted, grid, listed, value_text
+
+if TYPE_CHECKING:
+    from flows.installation.doctor import Checkup
+    from flows.installation.families import Families, FamilyInfo
+
+
+VERDICTS = {"ok": "green", "warn": "yellow", "fail": "red"}
+
+
+def print_families(console: Console, result: Families, *, detailed: bool) -> None:
+    """One line a family, or all of one."""
+    if detailed:
+        for family in result.families:
+            _print_family(console, family)
+        return
+    columns = [
+        Column(heading="family", cells=[family.name for family in result.families]),
+        Column(heading="reads", cells=[", ".join(family.kinds) for family in result.families]),
+        Column(heading="learns", cells=[", ".join(family.tasks) for family in result.families], gives_way=1),
+        Column(heading="", cells=[family.summary for family in result.families], shrinks=True),
+    ]
+    console.print(fitted(columns, console.width))
+    console.print(Text("  velodrome families NAME: what can be tuned in it", style="dim"))
+
+
+def _print_family(console: Console, family: FamilyInfo) -> None:
+    console.print(Text.assemble((family.name, "bold"), f": {family.summary}"))
+    table = grid()
+    table.add_row("reads", ", ".join(family.kinds))
+    table.add_row("learns", ", ".join(family.tasks))
+    for name, values in family.presets.items():
+        table.add_row(f"preset {name}", Text(listed(values)))
+    if family.options:
+        table.add_row("options", Text(listed(family.options)))
+    console.print(table)
+    console.print(Text(""))
+    tunable = family.hyperparameters
+    columns = [
+        Column(heading="hyper-parameter", cells=[entry.name for entry in tunable]),
+        Column(heading="default", cells=[value_text(entry.default) for entry in tunable], right=True),
+        Column(
+            heading="its own space",
+            cells=[Text(swept_words(entry.swept) if entry.swept else "", style="cyan") for entry in tunable],
+            shrinks=True,
+        ),
+        Column(heading="takes", cells=[entry.takes for entry in tunable], gives_way=1),
+        Column(heading="", cells=[Text(entry.doc, style="dim") for entry in tunable], gives_way=2),
+    ]
+    console.print(fitted(columns, console.width))
+
+
+def print_checkup(console: Console, checkup: Checkup) -> None:
+    """One line a check, and what to do below those that are not ok."""
+    width = max(len(finding.name) for finding in checkup.findings)
+    for finding in checkup.findings:
+        line = Text.assemble(
+            (f"{finding.verdict:<5}", VERDICTS[finding.verdict]), f"{finding.name:<{width + 2}}"
+        )
+        console.print(line.append(finding.found), soft_wrap=True)
+        if finding.do:
+            console.print(Text(f"{'':{width + 7}}{finding.do}", style="yellow"), soft_wrap=True)

@@ -1,0 +1,40 @@
+"""Rows that are written in one transaction."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.ledger.rows import TrialRow
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one event changes, written together or not at all."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    journal: list[str] = field(default_factory=list)
+    trials: dict[tuple[str, str, int], TrialRow] = field(default_factory=dict)
+    attempts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
+    requests_done: list[int] = field(default_factory=list)
+
+    def event(self, kind: str, at: float, payload: dict[str, Any], trial: TrialRow | None = None) -> None:
+        """Appends one event, about a trial or about the sweep."""
+        about = {"role": None, "family": None, "number": None}
+        if trial is not None:
+            about = {"role": trial.role, "family": trial.family, "number": trial.number}  # type: ignore[dict-item]
+            self.trials[trial.key] = trial
+        self.events.append({"kind": kind, "at": at, "payload": json.dumps(payload), **about})
+
+    def attempt(self, attempt_id: str, **columns: Any) -> None:
+        """Sets columns of one attempt's row."""
+        self.attempts.setdefault(attempt_id, {}).update(columns)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (
+            self.events or self.journal or self.trials or self.attempts or self.sweep or self.requests_done
+        )

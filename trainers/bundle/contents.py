@@ -1,0 +1,51 @@
+"""What a bundle holds, once it is read and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.bundle.signature import Signature
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+
+
+RowHashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle's content, verified.
+
+    Attributes:
+        document: `model.json`.
+        weights: CPU tensors by name.
+        example: raw rows as `predict` takes them.
+        train_rows: content hashes of the rows that it was trained on, ascending.
+    """
+
+    document: Mapping[str, Any]
+    weights: Mapping[str, torch.Tensor]
+    example: pd.DataFrame
+    train_rows: RowHashes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """What is known of a bundle's model without building it.
+
+    Attributes:
+        example: raw rows as `predict` takes them.
+        signature: names and types of what goes in and out; None for people's own functions.
+        train_rows: content hashes of the rows that it was trained on, ascending; none where that is unknown.
+    """
+
+    example: pd.DataFrame
+    signature: Signature | None
+    train_rows: RowHashes

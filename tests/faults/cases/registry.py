@@ -17,11 +17,17 @@ from infra.tracking.client import prepare_tracking
 from tests.conftest import copy_store
 from tests.faults.commands import standing_in
 from tests.faults.outcome import Outcome, Pace, case
-from tests.flows import test_serve
+from tests.flows.inference import test_serve
 from tests.flows.promotion import models, test_promote
 from tests.flows.promotion.conftest import SOURCE, Shop
 from tests.infra.registry import test_elsewhere, test_interpreter
-from tests.infra.serving import test_admission, test_http, test_protocol, test_registry, test_service
+from tests.infra.serving import (
+    test_access_control,
+    test_http_server,
+    test_registry_source,
+    test_scoring_protocol,
+    test_service,
+)
 from tests.infra.serving.registered import Registered, a_bundle
 
 Test = Callable[..., None]
@@ -96,11 +102,11 @@ def trees(folder: Path, pace: Pace) -> Outcome:
     """Refused before anything of it is read or written."""
     run = Runs(folder / "runs")
     bundle = a_bundle("linear_regression", folder / "bundle", folder / "cache")
-    run(test_registry.test_no_file_is_written_outside)
-    run(test_registry.test_a_link_in_a_model_is_refused, bundle=bundle)
-    run(test_registry.test_a_model_larger_than_memory_is_not_read)
+    run(test_registry_source.test_no_file_is_written_outside)
+    run(test_registry_source.test_a_link_in_a_model_is_refused, bundle=bundle)
+    run(test_registry_source.test_a_model_larger_than_memory_is_not_read)
     run(test_interpreter.test_trees_have_limits)
-    run(test_protocol.test_a_picture_that_unpacks_to_gigabytes_is_refused_by_its_header)
+    run(test_scoring_protocol.test_a_picture_that_unpacks_to_gigabytes_is_refused_by_its_header)
     with shops(folder / "shops") as shop:
         unloaded = test_promote.test_a_model_with_code_pickles_or_links_is_refused_unloaded
         for values in parameters(unloaded):
@@ -114,11 +120,11 @@ def addresses(folder: Path, pace: Pace) -> Outcome:
     """Refused, and no request leaves."""
     run = Runs(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
-        elsewhere = test_registry.test_nothing_is_fetched_from_elsewhere
+        elsewhere = test_registry_source.test_nothing_is_fetched_from_elsewhere
         run(elsewhere, empty=Registered(folder / "registered"), monkeypatch=patch)
     linked = Registered(folder / "linked")
-    run(test_registry.test_a_link_out_of_the_home_is_elsewhere, empty=linked)
-    run(test_registry.test_registries_of_a_server_give_no_local_folders)
+    run(test_registry_source.test_a_link_out_of_the_home_is_elsewhere, empty=linked)
+    run(test_registry_source.test_registries_of_a_server_give_no_local_folders)
     run(test_elsewhere.test_a_redirect_and_a_signed_address_are_not_followed)
     with pytest.MonkeyPatch.context() as patch:
         run(test_elsewhere.test_a_name_that_flips_is_never_looked_up, monkeypatch=patch)
@@ -138,11 +144,11 @@ def foreign_pages(folder: Path, pace: Pace) -> Outcome:
     """403, but from this machine's own names; beyond loopback nothing without the token."""
     run = Runs(folder)
     for test in (
-        test_admission.test_this_machine_is_let_in_by_its_names,
-        test_admission.test_a_foreign_host_is_not,
-        test_admission.test_a_foreign_page_is_not,
-        test_admission.test_a_token_is_asked_for_everywhere_but_where_probes_look,
-        test_admission.test_with_a_token_addresses_are_hosts_and_names_must_be_known,
+        test_access_control.test_this_machine_is_let_in_by_its_names,
+        test_access_control.test_a_foreign_host_is_not,
+        test_access_control.test_a_foreign_page_is_not,
+        test_access_control.test_a_token_is_asked_for_everywhere_but_where_probes_look,
+        test_access_control.test_with_a_token_addresses_are_hosts_and_names_must_be_known,
         test_service.test_other_requests_have_their_status,
         test_service.test_a_token_is_asked_for,
     ):
@@ -155,18 +161,18 @@ def requests(folder: Path, pace: Pace) -> Outcome:
     """4xx with the reason, nobody else is held up, and no good request is lost."""
     run = Runs(folder / "runs")
     for test in (
-        test_protocol.test_what_is_wrong_is_400_with_a_reason,
-        test_protocol.test_too_many_rows_are_413,
-        test_protocol.test_other_kinds_of_content_are_415,
-        test_protocol.test_csv_that_is_wrong_is_400,
+        test_scoring_protocol.test_what_is_wrong_is_400_with_a_reason,
+        test_scoring_protocol.test_too_many_rows_are_413,
+        test_scoring_protocol.test_other_kinds_of_content_are_415,
+        test_scoring_protocol.test_csv_that_is_wrong_is_400,
         test_service.test_a_body_is_counted_while_it_arrives,
         test_service.test_a_slow_body_is_408,
         test_service.test_a_row_that_cannot_be_read_spoils_nobody_elses_request,
         test_service.test_too_much_that_waits_is_503_and_not_memory,
         test_service.test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one,
         test_service.test_a_swap_under_load_loses_no_request,
-        test_http.test_hostile_clients_get_a_4xx_and_good_ones_their_answer,
-        test_http.test_a_client_that_leaves_takes_nothing_with_it,
+        test_http_server.test_hostile_clients_get_a_4xx_and_good_ones_their_answer,
+        test_http_server.test_a_client_that_leaves_takes_nothing_with_it,
     ):
         run(test)
     real = test_serve.three_versions(folder / "registered")

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainers.data.dataset import Encoded
+from trainers.data.dataset import EncodedDataset
 from trainers.data.sources.opening import open_dataset
-from trainers.inputs.encoded_arrays import encoded
+from trainers.inputs.encoded_arrays import encode_dataset
 from trainers.registry import load
 
 BATCH = 32
@@ -27,7 +27,7 @@ Loss = Callable[[Any, Batch], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class BenchmarkCase:
     """A family on data that every installation has, and the loss that one writes for its model.
 
     Attributes:
@@ -43,24 +43,24 @@ class Case:
     trainer: bool = False
 
 
-def _table(module: Any, batch: Batch) -> Tensor:
+def _table_loss(module: Any, batch: Batch) -> Tensor:
     return functional.cross_entropy(module(batch["numbers"], batch["categories"]), batch["target"])
 
 
-def _line(module: Any, batch: Batch) -> Tensor:
+def _regression_loss(module: Any, batch: Batch) -> Tensor:
     guess = module(batch["numbers"], batch["categories"])
     return functional.mse_loss(guess.squeeze(1), batch["target"])
 
 
-def _classes(module: Any, batch: Batch) -> Tensor:
+def _class_loss(module: Any, batch: Batch) -> Tensor:
     return functional.cross_entropy(module(batch["inputs"]), batch["target"])
 
 
-def _again(module: Any, batch: Batch) -> Tensor:
+def _reconstruction_loss(module: Any, batch: Batch) -> Tensor:
     return functional.mse_loss(module(batch["inputs"]), batch["inputs"].float() / 255.0)
 
 
-def _next_token(module: Any, batch: Batch) -> Tensor:
+def _next_token_loss(module: Any, batch: Batch) -> Tensor:
     """Of a stretch of 64 tokens from a place drawn for each row."""
     context, inputs, target = module.context, batch["inputs"], batch["target"]
     beyond = ((target != -100).sum(1) - context).clamp(min=0)
@@ -70,7 +70,7 @@ def _next_token(module: Any, batch: Batch) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), target.gather(1, places).flatten())
 
 
-def texts_of_t5(batch: Batch) -> dict[str, Tensor]:
+def t5_inputs(batch: Batch) -> dict[str, Tensor]:
     """A batch as transformers takes it, cut at its longest text."""
     held = batch["source"] != 0
     longest = int(held.sum(1).max())
@@ -78,20 +78,20 @@ def texts_of_t5(batch: Batch) -> dict[str, Tensor]:
     return {"input_ids": batch["source"][:, :longest], "attention_mask": mask, "labels": batch["target"]}
 
 
-def texts_of_bert(batch: Batch) -> dict[str, Tensor]:
+def bert_inputs(batch: Batch) -> dict[str, Tensor]:
     """A batch as transformers takes it, cut at its longest text."""
     longest = int(batch["mask"].sum(1).max())
     mask = batch["mask"][:, :longest].long()
     return {"input_ids": batch["inputs"][:, :longest], "attention_mask": mask, "labels": batch["target"]}
 
 
-def _t5(module: Any, batch: Batch) -> Tensor:
-    loss: Tensor = module(**texts_of_t5(batch), use_cache=False).loss
+def _t5_loss(module: Any, batch: Batch) -> Tensor:
+    loss: Tensor = module(**t5_inputs(batch), use_cache=False).loss
     return loss
 
 
-def _bert(module: Any, batch: Batch) -> Tensor:
-    loss: Tensor = module(**texts_of_bert(batch)).loss
+def _bert_loss(module: Any, batch: Batch) -> Tensor:
+    loss: Tensor = module(**bert_inputs(batch)).loss
     return loss
 
 
@@ -100,43 +100,62 @@ _DOCSTRINGS = {"source": "builtin:docstrings"}
 _SMALL = {"width": 64, "heads": 4, "layers": 2, "feed_forward": 128}
 
 CASES = (
-    Case(family="linear_regression", data={"source": "builtin:diabetes"}, loss=_line),
-    Case(family="logistic_regression", data=_CANCER, loss=_table),
-    Case(family="mlp", data=_CANCER, loss=_table),
-    Case(family="image_cnn", data=_DIGITS, loss=_classes, params={"channels": [16, 32], "dense": [64]}),
-    Case(family="text_cnn", data=_DOCSTRINGS, loss=_classes, params={"embedding": 64, "filters": 32}),
-    Case(family="rnn", data=_DIGITS, loss=_classes, params={"hidden": 64}),
-    Case(
+    BenchmarkCase(family="linear_regression", data={"source": "builtin:diabetes"}, loss=_regression_loss),
+    BenchmarkCase(family="logistic_regression", data=_CANCER, loss=_table_loss),
+    BenchmarkCase(family="mlp", data=_CANCER, loss=_table_loss),
+    BenchmarkCase(
+        family="image_cnn", data=_DIGITS, loss=_class_loss, params={"channels": [16, 32], "dense": [64]}
+    ),
+    BenchmarkCase(
+        family="text_cnn", data=_DOCSTRINGS, loss=_class_loss, params={"embedding": 64, "filters": 32}
+    ),
+    BenchmarkCase(family="rnn", data=_DIGITS, loss=_class_loss, params={"hidden": 64}),
+    BenchmarkCase(
         family="transformer",
         data={**_DOCSTRINGS, "task": "language-model"},
-        loss=_next_token,
+        loss=_next_token_loss,
         params={**_SMALL, "gradient_clip": None},
     ),
-    Case(family="autoencoder", data=_DIGITS, loss=_again, params={"channels": [16, 32], "noise": 0.0}),
-    Case(
-        family="vgg16", data={"source": "builtin:photos"}, loss=_classes,
+    BenchmarkCase(
+        family="autoencoder",
+        data=_DIGITS,
+        loss=_reconstruction_loss,
+        params={"channels": [16, 32], "noise": 0.0},
+    ),
+    BenchmarkCase(
+        family="vgg16",
+        data={"source": "builtin:photos"},
+        loss=_class_loss,
         options={"preset": "narrow", "size": (32, 32)},
     ),
-    Case(
-        family="t5", data={**_DOCSTRINGS, "task": "seq2seq"}, loss=_t5, trainer=True,
-        options={"max_tokens": 32}, params={**_SMALL, "vocabulary": 1000, "gradient_clip": None},
+    BenchmarkCase(
+        family="t5",
+        data={**_DOCSTRINGS, "task": "seq2seq"},
+        loss=_t5_loss,
+        trainer=True,
+        options={"max_tokens": 32},
+        params={**_SMALL, "vocabulary": 1000, "gradient_clip": None},
     ),
-    Case(
-        family="bert", data=_DOCSTRINGS, loss=_bert, trainer=True,
-        options={"max_tokens": 32}, params={**_SMALL, "vocabulary": 1000},
+    BenchmarkCase(
+        family="bert",
+        data=_DOCSTRINGS,
+        loss=_bert_loss,
+        trainer=True,
+        options={"max_tokens": 32},
+        params={**_SMALL, "vocabulary": 1000},
     ),
-    Case(family="gan", data={**_DIGITS, "task": "generation"}, loss=None),
-)  # fmt: skip
+    BenchmarkCase(family="gan", data={**_DIGITS, "task": "generation"}, loss=None),
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class PreparedCase:
     """A case with its family, hyper-parameters and encoded data: `ROWS` rows at most to train on."""
 
-    case: Case
+    case: BenchmarkCase
     family: Any
     params: Mapping[str, Any]
-    data: Encoded
+    data: EncodedDataset
 
     def module(self) -> Any:
         """Fresh, the same each time."""
@@ -149,23 +168,23 @@ class Made:
         return {name: torch.from_numpy(np.array(v))[rows] for name, v in self.data.arrays.items()}
 
 
-def made(case: Case, folder: Path) -> Made:
+def prepare_case(case: BenchmarkCase, folder: Path) -> PreparedCase:
     """Opens and encodes the data."""
     family: Any = load(case.family)
     family = family(case.options)
     params = family.complete({**case.params, "batch_size": BATCH, "optimizer": "adam"})
     dataset = open_dataset(dict(case.data), base=folder, cache=folder)
-    found = encoded(family, dataset, params, folder)
+    found = encode_dataset(family, dataset, params, folder)
     splits = {name: rows[: ROWS if name == "train" else JUDGED] for name, rows in found.splits.items()}
     state = json.loads(json.dumps(found.state))
-    data = Encoded(arrays=found.arrays, state=state, splits=splits, fingerprint=found.fingerprint)
-    return Made(case, family, params, data)
+    data = EncodedDataset(arrays=found.arrays, state=state, splits=splits, fingerprint=found.fingerprint)
+    return PreparedCase(case, family, params, data)
 
 
-def by_hand(given: Made, epochs: int, *, fused: bool | None) -> list[float]:
+def time_by_hand(given: PreparedCase, epochs: int, *, fused: bool | None) -> list[float]:
     """Seconds of an epoch's steps, the mean of some: the usual loop around Adam, over tensors in memory."""
     if given.case.loss is None:
-        return _adversaries(given, epochs, fused=fused)
+        return _time_adversaries(given, epochs, fused=fused)
     module, tensors = given.module(), given.tensors()
     optimizer = torch.optim.Adam(module.parameters(), lr=given.params["learning_rate"], fused=fused)
     seconds = []
@@ -187,7 +206,7 @@ def _batches(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
         yield {name: values[rows] for name, values in tensors.items()}
 
 
-def _adversaries(given: Made, epochs: int, *, fused: bool | None) -> list[float]:
+def _time_adversaries(given: PreparedCase, epochs: int, *, fused: bool | None) -> list[float]:
     module, tensors, rate = given.module(), given.tensors(), given.params["learning_rate"]
     generator, judge = module.generator, module.discriminator
     betas = (given.params["beta1"], given.params["beta2"])

@@ -20,14 +20,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figures, parser, say
-from benchmarks.sweeps import home, sweep
+from benchmarks.figures import Measurements, parser, print_progress
+from benchmarks.sweeps import home, run_sweep
 from benchmarks.work import calibrate
 from infra.coordinator.actor import ActorSettings, actor_class
 from infra.coordinator.core import Coordinator
-from infra.coordinator.messages import Assignment, Ended, LaneHello, Pulse, Report
+from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, HeartbeatReply, LaneHandshake
 from infra.lanes.hooks import AttemptHooks
-from infra.ledger.liveness import this_process
+from infra.ledger.liveness import describe_this_process
 from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from infra.storage.checkpoints import CheckpointStore
@@ -56,7 +56,7 @@ families:
 """
 
 
-def sweep_of(trials: int, pruner: str, reports: int, sampler: str = "random") -> SweepSpec:
+def sweep_spec(trials: int, pruner: str, reports: int, sampler: str = "random") -> SweepSpec:
     """A sweep of one family that trains nothing."""
     family = FamilySpec(
         name="noop",
@@ -71,9 +71,11 @@ def sweep_of(trials: int, pruner: str, reports: int, sampler: str = "random") ->
     return SweepSpec(name="bench", objectives=goals, families=(family,))
 
 
-def hello(number: int) -> LaneHello:
+def lane_handshake(number: int) -> LaneHandshake:
     """A lane that is only a name."""
-    return LaneHello(lane=f"lane-{number}", shape="1x1cpu", host="elsewhere", pid=number, pid_started_at=0.0)
+    return LaneHandshake(
+        lane=f"lane-{number}", shape="1x1cpu", host="elsewhere", pid=number, pid_started_at=0.0
+    )
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Scene:
 
     def coordinator(self) -> Coordinator:
         """One that takes the sweep over."""
-        claimant = this_process()
+        claimant = describe_this_process()
         self.token = claimant.token
         epoch, _ = self.ledger.claim(self.sweep_id, claimant, lambda owner: True)
         return Coordinator(self.ledger, self.sweep_id, epoch=epoch)
@@ -101,46 +103,48 @@ class Scene:
 
 
 @dataclass
-class Told:
+class DecisionTimes:
     """Processor seconds of deciding reports."""
 
     decisions: list[float] = field(default_factory=list)
 
 
-def attempt(core: Coordinator, lane: LaneHello, work: Assignment, told: Told) -> tuple[Ended, list[Report]]:
+def attempt(
+    core: Coordinator, lane: LaneHandshake, work: Assignment, told: DecisionTimes
+) -> tuple[AttemptResult, list[EpochReport]]:
     """Makes up a learning curve and tells it as a lane would."""
     quality = 1.0 / (1.0 + abs(math.log10(work.params["learning_rate"]) + 2.5))
-    held: list[Report] = []
+    held: list[EpochReport] = []
     for epoch in range(1, REPORTS + 1):
-        held.append(Report(epoch=epoch, metrics={GOAL: quality * (1 - 0.5**epoch)}, at=time.time()))
+        held.append(EpochReport(epoch=epoch, metrics={GOAL: quality * (1 - 0.5**epoch)}, at=time.time()))
         if epoch in (work.deciding if work.deciding != "every" else range(1, REPORTS)):
             began = time.process_time()
             go_on = core.decide(lane, work.attempt, held)
             told.decisions.append(time.process_time() - began)
             held = []
             if not go_on:
-                return Ended(attempt=work.attempt, outcome="pruned"), []
+                return AttemptResult(attempt=work.attempt, outcome="pruned"), []
     value = (quality * (1 - 0.5**REPORTS),)
-    return Ended(attempt=work.attempt, outcome="complete", objective=value, epoch=REPORTS), held
+    return AttemptResult(attempt=work.attempt, outcome="complete", objective=value, epoch=REPORTS), held
 
 
-def through(core: Coordinator, told: Told) -> list[float]:
+def run_on_one_lane(core: Coordinator, told: DecisionTimes) -> list[float]:
     """The whole sweep on one lane; processor seconds since the beginning at each trial's end."""
-    lane, marks = hello(0), [time.process_time()]
+    lane, marks = lane_handshake(0), [time.process_time()]
     core.enter(lane)
-    ended, held = None, list[Report]()
+    ended, held = None, list[EpochReport]()
     while (answer := core.next_attempts(lane, ended=ended, reports=held)).attempts:
         ended, held = attempt(core, lane, answer.attempts[0], told)
         marks.append(time.process_time())
     return marks
 
 
-def measure_core(figures: Figures, folder: Path, trials: int) -> None:
+def measure_core(figures: Measurements, folder: Path, trials: int) -> None:
     """A trial at the beginning and at the end, by pruner."""
     window, start = max(50, trials // 10), min(100, trials // 10)
     for pruner in ("none", "asha"):
-        scene, told = Scene(folder, sweep_of(trials, pruner, REPORTS)), Told()
-        marks = through(scene.coordinator(), told)
+        scene, told = Scene(folder, sweep_spec(trials, pruner, REPORTS)), DecisionTimes()
+        marks = run_on_one_lane(scene.coordinator(), told)
         early = (marks[start + window] - marks[start]) / window * 1e3
         late = (marks[-1] - marks[-1 - window]) / window * 1e3
         figures.add(f"core, pruner {pruner}: a trial at {start}", early, "ms CPU", at_most=20)
@@ -156,11 +160,11 @@ def measure_core(figures: Figures, folder: Path, trials: int) -> None:
         scene.ledger.close()
 
 
-def measure_rate(figures: Figures, folder: Path, seconds: float) -> None:
+def measure_rate(figures: Measurements, folder: Path, seconds: float) -> None:
     """Reports a second that the core commits, five a heartbeat, from 64 lanes in turn."""
-    scene = Scene(folder, sweep_of(LANES, "none", 10_000_000))
+    scene = Scene(folder, sweep_spec(LANES, "none", 10_000_000))
     core = scene.coordinator()
-    lanes = [hello(number) for number in range(LANES)]
+    lanes = [lane_handshake(number) for number in range(LANES)]
     running = []
     for lane in lanes:
         core.enter(lane)
@@ -178,18 +182,18 @@ def measure_rate(figures: Figures, folder: Path, seconds: float) -> None:
     scene.ledger.close()
 
 
-def _report(epoch: int) -> Report:
+def _report(epoch: int) -> EpochReport:
     metrics = {GOAL: 0.5, "val/loss": 0.7, "train/loss": 0.6, "train/epoch_seconds": 0.1}
-    return Report(epoch=epoch, metrics=metrics, at=time.time())
+    return EpochReport(epoch=epoch, metrics=metrics, at=time.time())
 
 
 # -- the actor ---------------------------------------------------------------------------------------------
 
 
-class CountingLine:
+class TimedLine:
     """A lane's line to the actor, with the time that each call took."""
 
-    def __init__(self, actor: Any, lane: LaneHello) -> None:
+    def __init__(self, actor: Any, lane: LaneHandshake) -> None:
         """Calls nothing."""
         self._actor, self._lane = actor, lane
         self.took: dict[str, list[float]] = {"decide": [], "pulse": [], "next": []}
@@ -202,16 +206,18 @@ class CountingLine:
         self.took[kind].append(time.perf_counter() - began)
         return answer
 
-    def decide(self, attempt: str, reports: list[Report]) -> bool:
+    def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
         """A deciding report."""
         return bool(self._timed("decide", lambda: self._actor.decide.remote(self._lane, attempt, reports)))
 
-    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
         """A heartbeat."""
-        pulse: Pulse = self._timed("pulse", lambda: self._actor.pulse.remote(self._lane, attempt, reports))
+        pulse: HeartbeatReply = self._timed(
+            "pulse", lambda: self._actor.pulse.remote(self._lane, attempt, reports)
+        )
         return pulse
 
-    def next(self, ended: Ended | None, reports: list[Report]) -> Any:
+    def next(self, ended: AttemptResult | None, reports: list[EpochReport]) -> Any:
         """The next attempt."""
         return self._timed("next", lambda: self._actor.next_attempts.remote(self._lane, ended, reports))
 
@@ -220,7 +226,7 @@ class CountingLine:
 class SimulatedLane:
     """A thread that reports at a pace, by the hooks that real lanes use."""
 
-    line: CountingLine
+    line: TimedLine
     number: int
     until: float
     folder: Path
@@ -229,7 +235,7 @@ class SimulatedLane:
     def run(self) -> None:
         """Trials of 25 reports; each is a little better than those before, so that none is pruned."""
         pause = LANES / A_SECOND
-        ended, held = None, list[Report]()
+        ended, held = None, list[EpochReport]()
         due = time.perf_counter() + pause * self.number / LANES
         while time.perf_counter() < self.until:
             work = self.line.next(ended, held).attempts[0]
@@ -244,14 +250,14 @@ class SimulatedLane:
                     hooks.beat()
                     beaten = time.perf_counter()
             held = hooks.take_held()
-            ended = Ended(attempt=work.attempt, outcome="complete", objective=(0.5,), epoch=LONG)
+            ended = AttemptResult(attempt=work.attempt, outcome="complete", objective=(0.5,), epoch=LONG)
 
 
-def measure_actor(figures: Figures, folder: Path, seconds: float) -> None:
+def measure_actor(figures: Measurements, folder: Path, seconds: float) -> None:
     """64 lanes at 2,000 reports a second."""
     import ray
 
-    scene = Scene(folder, sweep_of(1_000_000, "asha", LONG))
+    scene = Scene(folder, sweep_spec(1_000_000, "asha", LONG))
     scene.coordinator()
     ray.init(address="local", include_dashboard=False, num_cpus=2, log_to_driver=False)
     try:
@@ -261,18 +267,19 @@ def measure_actor(figures: Figures, folder: Path, seconds: float) -> None:
         )  # fmt: skip
         handle = actor_class().options(num_cpus=0).remote(settings)
         for number in range(LANES):
-            ray.get(handle.enter.remote(hello(number)), timeout=CALL_LIMIT_S)
+            ray.get(handle.enter.remote(lane_handshake(number)), timeout=CALL_LIMIT_S)
         _simulate(figures, handle, folder, seconds)
     finally:
         ray.shutdown()
         scene.ledger.close()
 
 
-def _simulate(figures: Figures, handle: Any, folder: Path, seconds: float) -> None:
+def _simulate(figures: Measurements, handle: Any, folder: Path, seconds: float) -> None:
     warm = time.perf_counter() + 3.0
     until = warm + seconds
     lanes = [
-        SimulatedLane(CountingLine(handle, hello(number)), number, until, folder) for number in range(LANES)
+        SimulatedLane(TimedLine(handle, lane_handshake(number)), number, until, folder)
+        for number in range(LANES)
     ]
     threads = [threading.Thread(target=lane.run, daemon=True) for lane in lanes]
     for thread in threads:
@@ -299,7 +306,7 @@ def _simulate(figures: Figures, handle: Any, folder: Path, seconds: float) -> No
 # -- real lanes --------------------------------------------------------------------------------------------
 
 
-def measure_lanes(figures: Figures, trials: int, limit_s: float) -> None:
+def measure_lanes(figures: Measurements, trials: int, limit_s: float) -> None:
     """Reports of two lanes that train, and trials of one that does nothing."""
     with home() as folder:
         stamps = folder / "stamps"
@@ -307,7 +314,7 @@ def measure_lanes(figures: Figures, trials: int, limit_s: float) -> None:
             trials=trials, epochs=20, pruner="{name: asha, min_epochs: 1, reduction: 2}", lanes=2,
             function="timed", steps=calibrate(1.0),
         )  # fmt: skip
-        sweep(folder, written, limit_s=limit_s, stamps=stamps)
+        run_sweep(folder, written, limit_s=limit_s, stamps=stamps)
         told = [line.split() for file in stamps.iterdir() for line in file.read_text().splitlines()]
         for kind, bar in (("report", 0.5), ("decide", 5.0)):
             took = [float(words[1]) * 1e3 for words in told if words[0] == kind]
@@ -318,7 +325,7 @@ def measure_lanes(figures: Figures, trials: int, limit_s: float) -> None:
             )  # fmt: skip
     with home() as folder:
         written = FILE.format(trials=300, epochs=1, pruner="none", lanes=1, function="noop", steps=5)
-        ended = sweep(folder, written, limit_s=limit_s).ended_at()
+        ended = run_sweep(folder, written, limit_s=limit_s).ended_at()
         each = (ended[-1] - ended[100]) / (len(ended) - 101) * 1e3
         figures.add("one lane: a trial that does nothing", each, "ms", at_most=20, note="5 wanted")
 
@@ -331,10 +338,10 @@ def main() -> None:
     made.add_argument("--seconds", type=float, default=10.0, help="how long rates are measured")
     made.add_argument("--limit", type=float, default=600, help="seconds that one sweep may take")
     options = made.parse_args()
-    figures = Figures("coordinator", options.json)
+    figures = Measurements("coordinator", options.json)
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         for part in options.parts:
-            say(part)
+            print_progress(part)
             if part == "core":
                 measure_core(figures, Path(folder), options.trials)
             elif part == "rate":

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Measurement:
     """One measured number, and what it must be where there is a bar."""
 
     what: str
@@ -39,7 +39,7 @@ class Figure:
         return "" if self.at_least is None else f"≥ {_short(self.at_least)} {self.unit}".strip()
 
 
-class Figures:
+class Measurements:
     """What one command measures."""
 
     def __init__(self, title: str, path: Path | None) -> None:
@@ -49,7 +49,7 @@ class Figures:
             path: a file for the figures as JSON, written anew with each of them.
         """
         self.title, self._path = title, path
-        self.found: list[Figure] = []
+        self.found: list[Measurement] = []
 
     def add(
         self,
@@ -62,14 +62,18 @@ class Figures:
         note: str = "",
     ) -> None:
         """Takes a figure and says it at once."""
-        figure = Figure(
+        figure = Measurement(
             what=what, measured=measured, unit=unit, at_most=at_most, at_least=at_least, note=note
         )
         self.found.append(figure)
         held = {True: "  [holds]", False: "  [MISSED]", None: ""}[figure.holds]
-        say(f"  {what}: {_short(measured)} {unit} {note}  {figure.bar}{held}".rstrip())
+        print_progress(f"  {what}: {_short(measured)} {unit} {note}  {figure.bar}{held}".rstrip())
         if self._path is not None:
-            document = {"title": self.title, "machine": machine(), "figures": [asdict(f) for f in self.found]}
+            document = {
+                "title": self.title,
+                "machine": describe_machine(),
+                "figures": [asdict(f) for f in self.found],
+            }
             self._path.write_text(json.dumps(document, indent=2) + "\n")
 
     def table(self) -> str:
@@ -84,7 +88,7 @@ class Figures:
 
     def conclude(self) -> None:
         """Prints the table on stdout."""
-        sys.stdout.write(f"\n{machine()}\n\n{self.table()}\n")
+        sys.stdout.write(f"\n{describe_machine()}\n\n{self.table()}\n")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -96,12 +100,12 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
-def say(text: str) -> None:
+def print_progress(text: str) -> None:
     """Progress, on stderr."""
     print(f"[{time.strftime('%H:%M:%S')}] {text}", file=sys.stderr, flush=True)
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Cores, how busy they were besides, and how fast: a shared machine's pace changes by the hour."""
     load = os.getloadavg()[0]
     began = time.perf_counter()

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Figures, parser, say
+from benchmarks.figures import Measurements, parser, print_progress
 
 GIB = 2**30
 FEATURES, CLASSES, ROWS = 64, 10, 64
@@ -37,13 +37,13 @@ def widths(weights: int) -> list[int]:
     return [side, side, side]
 
 
-def child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: int) -> None:
+def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: int) -> None:
     """Trains, and prints one line of JSON; ends itself by SIGKILL after so many checkpoints (0: never)."""
     import numpy as np
     import torch
 
     from infra.storage.checkpoints import CheckpointStore
-    from trainers.data.dataset import Encoded
+    from trainers.data.dataset import EncodedDataset
     from trainers.job import Job
     from trainers.loop.memory import peak_bytes, restart_peak
     from trainers.loop.training import train
@@ -101,7 +101,9 @@ def child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_after: 
         goals=(Goal(metric="val/loss", maximize=False),), checkpoint_epochs=1,
     )  # fmt: skip
     began = time.perf_counter()
-    outcome = train(job, Encoded(arrays=arrays, state=state, splits=splits, fingerprint="f" * 32), Hooks())
+    outcome = train(
+        job, EncodedDataset(arrays=arrays, state=state, splits=splits, fingerprint="f" * 32), Hooks()
+    )
     peak = (peak_bytes(device) or 0.0) - before
     print(json.dumps({
         **found, "peak_bytes": peak, "seconds": time.perf_counter() - began, "status": outcome.status,
@@ -114,7 +116,7 @@ def _address_space() -> int:
     return pages * resource.getpagesize()
 
 
-def in_a_process(folder: Path, arguments: Any, kill_after: int = 0) -> dict[str, Any] | None:
+def run_child(folder: Path, arguments: Any, kill_after: int = 0) -> dict[str, Any] | None:
     """What the child found; None where it was killed."""
     command = [
         sys.executable, __file__, "--child", str(folder), "--weights", str(arguments.weights),
@@ -141,17 +143,17 @@ def main() -> None:
     arguments = made.parse_args()
     if arguments.child is not None:
         limit = int(arguments.limit_gib * GIB)
-        child(arguments.child, arguments.weights, arguments.steps, limit, arguments.kill_after)
+        train_child(arguments.child, arguments.weights, arguments.steps, limit, arguments.kill_after)
         return
-    figures = Figures("One large trial", arguments.json)
+    figures = Measurements("One large trial", arguments.json)
     with tempfile.TemporaryDirectory() as folder:
-        say("all steps in one process")
-        whole = in_a_process(Path(folder) / "whole", arguments)
+        print_progress("all steps in one process")
+        whole = run_child(Path(folder) / "whole", arguments)
         assert whole is not None
-        say("killed after its second checkpoint, and carried on")
+        print_progress("killed after its second checkpoint, and carried on")
         cut = Path(folder) / "cut"
-        killed = in_a_process(cut, arguments, kill_after=2)
-        resumed = in_a_process(cut, arguments)
+        killed = run_child(cut, arguments, kill_after=2)
+        resumed = run_child(cut, arguments)
         assert killed is None
         assert resumed is not None
     size = 4.0 * whole["weights"]

@@ -73,7 +73,7 @@ class Client(asyncio.Protocol):
         self._transport.close()
 
 
-async def load(
+async def send_load(
     port: int, bodies: Sequence[bytes], clients: int, seconds: float, most: int = 10**9
 ) -> dict[str, Any]:
     """Requests for some seconds, or until each client has sent so many, in turn; what came back."""
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--body", type=Path, nargs="+", required=True)
     given = parser.parse_args()
     bodies = [path.read_bytes() for path in given.body]
-    print(json.dumps(uvloop.run(load(given.port, bodies, given.clients, given.seconds))))
+    print(json.dumps(uvloop.run(send_load(given.port, bodies, given.clients, given.seconds))))
 
 
 if __name__ == "__main__":

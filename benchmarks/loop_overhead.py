@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.by_hand import BATCH, CASES, Made, by_hand, made, texts_of_bert, texts_of_t5
-from benchmarks.figures import Figures, parser, say
+from benchmarks.by_hand import BATCH, CASES, PreparedCase, bert_inputs, prepare_case, t5_inputs, time_by_hand
+from benchmarks.figures import Measurements, parser, print_progress
 from trainers.job import Job
 from trainers.loop.training import train
 from trainers.types import Goal, Length
@@ -30,7 +30,7 @@ AT_MOST, BESIDE_TRAINER = 1.05, 1.0
 METRICS = {"gan": "distance"}
 
 
-class Quiet:
+class TimingHooks:
     """Hooks that do nothing but keep the seconds of each epoch's training."""
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ class Quiet:
         """Nothing."""
 
 
-def with_the_loop(given: Made) -> list[float]:
+def time_own_loop(given: PreparedCase) -> list[float]:
     """Seconds of an epoch's steps in `trainers.loop.training.train`, the mean of some epochs."""
-    hooks, goal = Quiet(), _goal(given)
+    hooks, goal = TimingHooks(), _goal(given)
     steps = EPOCHS * -(-len(given.data.splits["train"]) // BATCH)
     length = Length(steps=steps, report_every=steps)  # one evaluation, which is not timed
     job = Job(
@@ -68,12 +68,12 @@ def with_the_loop(given: Made) -> list[float]:
     return [seconds / EPOCHS for seconds in hooks.seconds]
 
 
-def _goal(given: Made) -> Goal:
+def _goal(given: PreparedCase) -> Goal:
     usual = given.family.rules(given.data.state).metrics
     return Goal(metric=f"val/{METRICS.get(given.case.family, usual[0])}", maximize=False)
 
 
-def with_the_trainer(given: Made) -> list[float]:
+def time_hf_trainer(given: PreparedCase) -> list[float]:
     """Seconds of an epoch's steps in transformers' Trainer, from its own marks; the mean of some epochs."""
     import time
 
@@ -90,7 +90,7 @@ def with_the_trainer(given: Made) -> list[float]:
 
     tensors = given.tensors()
     rows = [{name: values[i] for name, values in tensors.items()} for i in range(len(tensors["target"]))]
-    as_taken = texts_of_t5 if given.case.family == "t5" else texts_of_bert
+    as_taken = t5_inputs if given.case.family == "t5" else bert_inputs
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             folder, num_train_epochs=EPOCHS, per_device_train_batch_size=BATCH, use_cpu=True,
@@ -107,15 +107,15 @@ def with_the_trainer(given: Made) -> list[float]:
     return [sum(marks) / EPOCHS]
 
 
-def medians_ms(given: Made, rounds: int) -> dict[str, float]:
+def medians_ms(given: PreparedCase, rounds: int) -> dict[str, float]:
     """Medians in milliseconds an epoch, by side."""
     sides: dict[str, Callable[[], list[float]]] = {
-        "loop": lambda: with_the_loop(given),
-        "by hand": lambda: by_hand(given, EPOCHS, fused=None),
-        "by hand, fused": lambda: by_hand(given, EPOCHS, fused=True),
+        "loop": lambda: time_own_loop(given),
+        "by hand": lambda: time_by_hand(given, EPOCHS, fused=None),
+        "by hand, fused": lambda: time_by_hand(given, EPOCHS, fused=True),
     }
     if given.case.trainer:
-        sides["Trainer"] = lambda: with_the_trainer(given)
+        sides["Trainer"] = lambda: time_hf_trainer(given)
     times: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(rounds + 1):
         for name, side in sides.items():
@@ -131,13 +131,13 @@ def main() -> None:
     made_parser.add_argument("--families", nargs="+", choices=[case.family for case in CASES])
     arguments = made_parser.parse_args()
     torch.set_num_threads(1)
-    figures = Figures("The loop beside others, the same model", arguments.json)
+    figures = Measurements("The loop beside others, the same model", arguments.json)
     for case in CASES:
         if arguments.families and case.family not in arguments.families:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            ms = medians_ms(made(case, Path(folder)), arguments.rounds)
-        say(", ".join(f"{name} {value:.1f} ms" for name, value in ms.items()))
+            ms = medians_ms(prepare_case(case, Path(folder)), arguments.rounds)
+        print_progress(", ".join(f"{name} {value:.1f} ms" for name, value in ms.items()))
         note = f"{ms['loop']:.1f} ms an epoch"
         figures.add(f"{case.family}: loop / by hand, fused", ms["loop"] / ms["by hand, fused"],
                     at_most=AT_MOST, note=note)  # fmt: skip

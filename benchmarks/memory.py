@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from benchmarks.figures import Figures, parser, say
-from benchmarks.sweeps import MEBIBYTE, ROOT, Seen, home, sweep
+from benchmarks.figures import Measurements, parser, print_progress
+from benchmarks.sweeps import MEBIBYTE, ROOT, SweepSample, home, run_sweep
 
 TRIALS = """
 name: memory
@@ -65,10 +65,10 @@ def write_images(path: Path, mebibytes: int) -> Path:
 # -- many trials -------------------------------------------------------------------------------------------
 
 
-def measure_trials(figures: Figures, trials: int, limit_s: float) -> None:
+def measure_trials(figures: Measurements, trials: int, limit_s: float) -> None:
     """A lane after 20 and after all trials."""
     with home() as folder:
-        swept = sweep(folder, TRIALS.format(trials=trials), limit_s=limit_s, look_every_s=0.25)
+        swept = run_sweep(folder, TRIALS.format(trials=trials), limit_s=limit_s, look_every_s=0.25)
         lane = [look for look in swept.seen if look.memory.get("lane")]
         early = [look.memory["lane"] for look in lane if 20 <= look.ended < 30]
         late = [look.memory["lane"] for look in lane if look.ended >= trials - 10]
@@ -82,7 +82,7 @@ def measure_trials(figures: Figures, trials: int, limit_s: float) -> None:
 
 
 @contextlib.contextmanager
-def limited(limit_bytes: int) -> Iterator[Path | None]:
+def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
     """A cgroup with that limit, or None where this user can't make one."""
     group = CGROUPS / f"velodrome-{time.time_ns()}"
     try:
@@ -99,7 +99,7 @@ def limited(limit_bytes: int) -> Iterator[Path | None]:
 
 
 @dataclass(slots=True)
-class Peak:
+class PeakMemory:
     """The largest anonymous memory of a process, looked at some times a second, in MiB."""
 
     process: subprocess.Popen[str]
@@ -115,20 +115,22 @@ class Peak:
             time.sleep(0.1)
 
 
-def measure_stream(figures: Figures, mebibytes: int, limit_s: float) -> None:
+def measure_stream(figures: Measurements, mebibytes: int, limit_s: float) -> None:
     """One attempt on data larger than its limit."""
     with home() as folder:
         path = write_images(folder / "images.npz", mebibytes)
         limit = ATTEMPT_MIB
         assert limit < mebibytes
-        with limited(limit * MEBIBYTE) as group:
-            say(f"{mebibytes} MiB of images, limit {limit} MiB, {'a cgroup' if group else 'no cgroup'}")
+        with memory_limit(limit * MEBIBYTE) as group:
+            print_progress(
+                f"{mebibytes} MiB of images, limit {limit} MiB, {'a cgroup' if group else 'no cgroup'}"
+            )
             words = [sys.executable, "-m", "benchmarks.memory", "--attempt", str(path), str(folder / "cache")]
             if group is not None:
                 words = ["/bin/sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh", *words]
             began = time.perf_counter()
             process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-            peak = Peak(process)
+            peak = PeakMemory(process)
             watch = threading.Thread(target=peak.watch, daemon=True)
             watch.start()
             out, _ = process.communicate(timeout=limit_s)
@@ -141,11 +143,11 @@ def measure_stream(figures: Figures, mebibytes: int, limit_s: float) -> None:
     figures.add("that attempt", time.perf_counter() - began, "s", note=out.strip())
 
 
-def one_attempt(path: Path, cache: Path) -> None:
+def run_attempt(path: Path, cache: Path) -> None:
     """What a lane does: opens the data, encodes it, trains an epoch of a small CNN."""
     from trainers.data.sources.opening import open_dataset
     from trainers.families.image_cnn import ImageCNN
-    from trainers.inputs.encoded_arrays import encoded
+    from trainers.inputs.encoded_arrays import encode_dataset
     from trainers.job import Job
     from trainers.loop.training import train
     from trainers.types import Goal, Length
@@ -153,16 +155,16 @@ def one_attempt(path: Path, cache: Path) -> None:
     dataset = open_dataset({"source": f"npz:{path}"}, base=path.parent, cache=cache)
     family = ImageCNN({})
     params = family.complete({"channels": [4], "dense": [8], "batch_size": 64})
-    arrays = encoded(family, dataset, params, cache)
+    arrays = encode_dataset(family, dataset, params, cache)
     job = Job(
         family=family, params=params, seed=0, length=Length(epochs=1), threads=1,
         goals=(Goal(metric="val/accuracy", maximize=True),),
     )  # fmt: skip
-    outcome = train(job, arrays, Quiet())
+    outcome = train(job, arrays, SilentHooks())
     print(f"accuracy {outcome.values[0]:.3f}")
 
 
-class Quiet:
+class SilentHooks:
     """Hooks that keep nothing."""
 
     def report(self, epoch: int, metrics: object) -> bool:
@@ -187,7 +189,7 @@ class Quiet:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mapped:
+class MappedFile:
     """A file in a process's memory, in MiB: pages that are there, and its share of them."""
 
     inode: int
@@ -195,9 +197,9 @@ class Mapped:
     share: float
 
 
-def mapped(pid: int, below: Path) -> dict[str, Mapped]:
+def mapped_files(pid: int, below: Path) -> dict[str, MappedFile]:
     """Files below a folder that a process maps."""
-    found: dict[str, Mapped] = {}
+    found: dict[str, MappedFile] = {}
     text = Path(f"/proc/{pid}/smaps").read_text()
     head = re.compile(r"^[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ (\d+)\s+(/.*)$", re.MULTILINE)
     places = list(head.finditer(text))
@@ -207,7 +209,7 @@ def mapped(pid: int, below: Path) -> dict[str, Mapped]:
         rest = text[place.end() : after.start() if after else len(text)]
         size = {name: _kilobytes(rest, name) / 1024 for name in ("Rss", "Pss")}
         known = found.get(place[2])
-        found[place[2]] = Mapped(
+        found[place[2]] = MappedFile(
             inode=int(place[1]),
             resident=size["Rss"] + (known.resident if known else 0),
             share=size["Pss"] + (known.share if known else 0),
@@ -220,7 +222,7 @@ def _kilobytes(text: str, name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def lanes_of(driver: psutil.Process) -> list[int]:
+def lane_pids(driver: psutil.Process) -> list[int]:
     """Pids of the lanes that a driver's Ray has started."""
     found = []
     for child in driver.children(recursive=True):
@@ -230,15 +232,15 @@ def lanes_of(driver: psutil.Process) -> list[int]:
     return found
 
 
-def measure_shared(figures: Figures, mebibytes: int, limit_s: float) -> None:
+def measure_shared(figures: Measurements, mebibytes: int, limit_s: float) -> None:
     """What two lanes map, while they train."""
     best: list[tuple[float, float, int]] = []
 
-    def look(seen: Seen) -> bool:
+    def look(seen: SweepSample) -> bool:
         maps = []
         with contextlib.suppress(OSError, psutil.Error):
-            for pid in lanes_of(psutil.Process(seen.driver)):
-                maps.append(mapped(pid, folder / "cache" / "encoded"))
+            for pid in lane_pids(psutil.Process(seen.driver)):
+                maps.append(mapped_files(pid, folder / "cache" / "encoded"))
         if len(maps) == 2 and all(maps):
             common = {name for name in maps[0] if name in maps[1]}
             inodes = {entry[name].inode for entry in maps for name in common}
@@ -249,7 +251,7 @@ def measure_shared(figures: Figures, mebibytes: int, limit_s: float) -> None:
 
     with home() as folder:
         path = write_images(folder / "images.npz", mebibytes)
-        sweep(folder, SHARED.format(path=path), limit_s=limit_s, look_every_s=0.2, until=look)
+        run_sweep(folder, SHARED.format(path=path), limit_s=limit_s, look_every_s=0.2, until=look)
     resident, share, same = max(best)
     figures.add("decoded examples that two lanes have mapped, added up", resident, "MiB")
     figures.add("pages that these are", share, "MiB", at_most=0.6 * resident, note="proportional set size")
@@ -266,11 +268,11 @@ def main() -> None:
     made.add_argument("--attempt", nargs=2, type=Path, metavar=("DATA", "CACHE"), help="one attempt, alone")
     options = made.parse_args()
     if options.attempt:
-        one_attempt(*options.attempt)
+        run_attempt(*options.attempt)
         return
-    figures = Figures("memory", options.json)
+    figures = Measurements("memory", options.json)
     for part in options.parts:
-        say(part)
+        print_progress(part)
         if part == "trials":
             measure_trials(figures, options.trials, options.limit)
         elif part == "stream":

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.config.policy import Policy
-from flows.promotion.gates.judging import Case, judge
-from flows.promotion.gates.scoring import Answers, Truth
+from flows.promotion.gates.judging import GateInputs, judge
+from flows.promotion.gates.scoring import TaskPredictions, Truth
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -35,7 +35,7 @@ class Rates:
     promotions: int
 
 
-def simulated(*, promotions: int, examples: int, gain: float, skill: float = 0.88, seed: int = 0) -> Rates:
+def simulate(*, promotions: int, examples: int, gain: float, skill: float = 0.88, seed: int = 0) -> Rates:
     """The rates over so many promotions.
 
     Args:
@@ -51,12 +51,12 @@ def simulated(*, promotions: int, examples: int, gain: float, skill: float = 0.8
     return Rates(false_moves=moved[0.0] / half, true_moves=moved[gain] / half, promotions=promotions)
 
 
-def _case(generator: np.random.Generator, examples: int, champion: float, challenger: float) -> Case:
+def _case(generator: np.random.Generator, examples: int, champion: float, challenger: float) -> GateInputs:
     truth = generator.integers(0, len(CLASSES), examples)
     shared = generator.random(examples)
     together = generator.random(examples) < SHARED
     answers = [_answers(generator, truth, shared, together, skill) for skill in (challenger, champion)]
-    return Case(
+    return GateInputs(
         metric="accuracy",
         truth=Truth(task="classification", values=truth, classes=CLASSES),
         challenger=answers[0],
@@ -67,10 +67,10 @@ def _case(generator: np.random.Generator, examples: int, champion: float, challe
 
 def _answers(
     generator: np.random.Generator, truth: Ints, shared: Floats, together: Bools, skill: float
-) -> Answers:
+) -> TaskPredictions:
     luck = np.where(together, shared, generator.random(len(truth)))
     wrong = (truth + generator.integers(1, len(CLASSES), len(truth))) % len(CLASSES)
-    return Answers(values=np.where(luck < skill, truth, wrong))
+    return TaskPredictions(values=np.where(luck < skill, truth, wrong))
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--gain", type=float, default=0.03)
     parser.add_argument("--skill", type=float, default=0.88)
     parser.add_argument("--seed", type=int, default=0)
-    found = simulated(**vars(parser.parse_args()))
+    found = simulate(**vars(parser.parse_args()))
     rates = f"moved for no gain {found.false_moves:.1%}, for the gain {found.true_moves:.1%}"
     print(f"{found.promotions} promotions: {rates}")
 

@@ -17,12 +17,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmarks.work import EPOCHS, burn, load, stamp
+from benchmarks.work import EPOCHS, burn, import_libraries, stamp
 
 TRAIN_ENV = {"RAY_TRAIN_V2_ENABLED": "1", "PYTHONWARNINGS": "ignore"}
 
 
-def training(steps: int) -> float:
+def train_trial(steps: int) -> float:
     """One trial, as every way trains it."""
     stamp("begin")
     for _ in range(EPOCHS):
@@ -31,11 +31,11 @@ def training(steps: int) -> float:
     return 0.5
 
 
-def bare(trials: int, steps: int, lanes: int) -> None:
+def with_pool(trials: int, steps: int, lanes: int) -> None:
     """A pool of processes."""
     with multiprocessing.get_context("spawn").Pool(lanes) as pool:
         pool.map(burn, [100] * lanes * 2)  # torch is loaded now
-        pool.map(training, [steps] * trials, chunksize=1)
+        pool.map(train_trial, [steps] * trials, chunksize=1)
 
 
 def with_optuna(trials: int, steps: int, lanes: int) -> None:
@@ -70,7 +70,7 @@ def _optimize(path: str, trials: int, steps: int) -> None:
 
     def objective(trial: optuna.Trial) -> float:
         x: float = trial.suggest_float("x", 0.0, 1.0)
-        load()
+        import_libraries()
         stamp("begin")
         for epoch in range(EPOCHS):
             burn(steps // EPOCHS)
@@ -82,7 +82,7 @@ def _optimize(path: str, trials: int, steps: int) -> None:
     study.optimize(objective, callbacks=[MaxTrialsCallback(trials, states=wanted)])
 
 
-def _ray(lanes: int) -> Any:
+def _init_ray(lanes: int) -> Any:
     import ray
 
     env = {name: os.environ[name] for name in ("BENCHMARK_STAMPS", "OMP_NUM_THREADS") if name in os.environ}
@@ -96,7 +96,7 @@ def _ray(lanes: int) -> Any:
 def _objective(config: Mapping[str, Any]) -> None:
     from ray import tune
 
-    load()
+    import_libraries()
     stamp("begin")
     for _ in range(EPOCHS):
         burn(config["steps"] // EPOCHS)
@@ -106,11 +106,11 @@ def _objective(config: Mapping[str, Any]) -> None:
 
 def with_tune(trials: int, steps: int, lanes: int) -> None:
     """Tune and OptunaSearch on a plain function, actors reused."""
-    _ray(lanes)
-    _tuned(_objective, trials, steps, lanes, reuse=True)
+    _init_ray(lanes)
+    _run_tuner(_objective, trials, steps, lanes, reuse=True)
 
 
-def _tuned(
+def _run_tuner(
     function: Callable[[Mapping[str, Any]], None], trials: int, steps: int, lanes: int, *, reuse: bool
 ) -> None:
     import optuna
@@ -134,7 +134,7 @@ def _tuned(
 def _train_loop(config: Mapping[str, Any]) -> None:
     import ray.train
 
-    load()
+    import_libraries()
     stamp("begin")
     for _ in range(EPOCHS):
         burn(config["steps"] // EPOCHS)
@@ -142,7 +142,7 @@ def _train_loop(config: Mapping[str, Any]) -> None:
     ray.train.report({"score": config["x"]})
 
 
-def _one_fit(config: Mapping[str, Any]) -> None:
+def _fit_once(config: Mapping[str, Any]) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
@@ -159,16 +159,16 @@ def _one_fit(config: Mapping[str, Any]) -> None:
 
 def with_trainer(trials: int, steps: int, lanes: int) -> None:
     """Ray's documented way: a driver function a trial, which runs a `TorchTrainer` of its own."""
-    _ray(lanes)
+    _init_ray(lanes)
     with tempfile.TemporaryDirectory() as folder:
 
         def one(config: Mapping[str, Any]) -> None:
-            _one_fit({**config, "storage": folder})
+            _fit_once({**config, "storage": folder})
 
-        _tuned(one, trials, steps, lanes, reuse=False)
+        _run_tuner(one, trials, steps, lanes, reuse=False)
 
 
-def start(trials: int, steps: int, lanes: int) -> None:
+def with_empty_fit(trials: int, steps: int, lanes: int) -> None:
     """`ray.init` with its defaults and one Ray Train fit of as many workers, whose function only notes."""
     import ray
     from ray.train import RunConfig, ScalingConfig
@@ -177,25 +177,25 @@ def start(trials: int, steps: int, lanes: int) -> None:
     ray.init(address="local", log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         TorchTrainer(
-            _empty,
+            _train_nothing,
             train_loop_config={"stamps": os.environ.get("BENCHMARK_STAMPS", "")},
             scaling_config=ScalingConfig(num_workers=lanes),
             run_config=RunConfig(name="empty", storage_path=folder),
         ).fit()
 
 
-def _empty(config: Mapping[str, Any]) -> None:
+def _train_nothing(config: Mapping[str, Any]) -> None:
     os.environ["BENCHMARK_STAMPS"] = config["stamps"]
     stamp("begin")
     stamp("end")
 
 
 WAYS: dict[str, Callable[[int, int, int], None]] = {
-    "bare": bare,
+    "bare": with_pool,
     "optuna": with_optuna,
     "tune": with_tune,
     "trainer": with_trainer,
-    "start": start,
+    "start": with_empty_fit,
 }
 
 

@@ -18,13 +18,13 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.figures import Figures, parser, say
-from benchmarks.sweeps import ROOT, Swept, home, sweep
+from benchmarks.figures import Measurements, parser, print_progress
+from benchmarks.sweeps import ROOT, SweepRun, home, run_sweep
 from benchmarks.work import calibrate, gaps
 from infra.coordinator.core import Coordinator
 from infra.home import Home
 from infra.ledger import views
-from infra.ledger.liveness import this_process
+from infra.ledger.liveness import describe_this_process
 from infra.ledger.store import Ledger
 from infra.tracking.sender import Sender
 
@@ -48,21 +48,21 @@ families:
 """
 
 
-def text(**changes: object) -> str:
+def sweep_text(**changes: object) -> str:
     """A sweep file."""
     usual = {"sampler": "random", "pruner": "none", "function": "noop", "steps": 5, "fast": 0, "epochs": 5}
     return SWEEP.format(**{**usual, **changes})
 
 
-def cost(swept: Swept, first: int, last: int) -> float:
+def trial_cost_ms(swept: SweepRun, first: int, last: int) -> float:
     """Milliseconds a trial of two lanes together, between two counts of ended ones."""
     ended = swept.ended_at()
     return (ended[last - 1] - ended[first]) / (last - 1 - first) * 1e3
 
 
-def measure_random(figures: Figures, folder: Path, trials: int, limit_s: float) -> None:
+def measure_random(figures: Measurements, folder: Path, trials: int, limit_s: float) -> None:
     """Flatness, memory, replay, reading and the drain."""
-    swept = sweep(folder, text(trials=trials), limit_s=limit_s, look_every_s=1.0)
+    swept = run_sweep(folder, sweep_text(trials=trials), limit_s=limit_s, look_every_s=1.0)
     figures.add("whole command", swept.seconds, "s")
     measure_flatness(figures, swept, trials)
     early, late = min(100, trials // 10), trials
@@ -79,31 +79,31 @@ def measure_random(figures: Figures, folder: Path, trials: int, limit_s: float) 
     measure_drain(figures, folder)
 
 
-def measure_flatness(figures: Figures, swept: Swept, trials: int) -> None:
+def measure_flatness(figures: Measurements, swept: SweepRun, trials: int) -> None:
     """The cost of a trial at the end beside that at the beginning."""
     window = max(50, trials // 10)
     start = min(100, trials // 10)
-    early, late = cost(swept, start, start + window), cost(swept, trials - window, trials)
+    early, late = trial_cost_ms(swept, start, start + window), trial_cost_ms(swept, trials - window, trials)
     figures.add(f"a trial at {start}", early, "ms", note="two lanes together")
     figures.add(f"a trial at {trials}", late, "ms")
     figures.add("the one beside the other", late / early, at_most=1.2)
 
 
-def measure_replay(figures: Figures, folder: Path) -> None:
+def measure_replay(figures: Measurements, folder: Path) -> None:
     """A coordinator that takes the ledger over."""
     ledger = Ledger(Home(folder).ledger_url)
     row = views.find_sweep(ledger, "scale")
     assert row is not None
-    epoch, _ = ledger.claim(row.id, this_process(), lambda owner: True)
+    epoch, _ = ledger.claim(row.id, describe_this_process(), lambda owner: True)
     wall, cpu = time.perf_counter(), time.process_time()
     Coordinator(ledger, row.id, epoch=epoch)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    ledger.release(row.id, this_process().token)
+    ledger.release(row.id, describe_this_process().token)
     ledger.close()
     figures.add("replaying the ledger", wall, "s", at_most=5, note=f"{cpu:.1f} s of processor time")
 
 
-def measure_reading(figures: Figures, folder: Path) -> None:
+def measure_reading(figures: Measurements, folder: Path) -> None:
     """The commands that read it, each as a process."""
     for verb in ("status", "compare"):
         for words in ((verb, "scale"), (verb, "scale", "--json")):
@@ -127,7 +127,7 @@ def _environ() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
-def measure_drain(figures: Figures, folder: Path) -> None:
+def measure_drain(figures: Measurements, folder: Path) -> None:
     """What MLflow still takes after the command has ended."""
     place = Home(folder)
     ledger = Ledger(place.ledger_url)
@@ -147,17 +147,19 @@ def measure_drain(figures: Figures, folder: Path) -> None:
     figures.add("sending them", seconds, "s", note=f"{runs} runs, {1e3 * seconds / max(1, runs):.1f} ms each")
 
 
-def measure_asha(figures: Figures, folder: Path, trials: int, limit_s: float) -> None:
+def measure_asha(figures: Measurements, folder: Path, trials: int, limit_s: float) -> None:
     """The same with a pruner that decides at two of five epochs."""
-    swept = sweep(
-        folder, text(trials=trials, pruner="{name: asha, min_epochs: 1, reduction: 2}"), limit_s=limit_s,
+    swept = run_sweep(
+        folder,
+        sweep_text(trials=trials, pruner="{name: asha, min_epochs: 1, reduction: 2}"),
+        limit_s=limit_s,
         look_every_s=1.0,
-    )  # fmt: skip
+    )
     figures.add("whole command, asha", swept.seconds, "s")
     measure_flatness(figures, swept, trials)
 
 
-def measure_tpe(figures: Figures, folder: Path, finished: int, limit_s: float) -> None:
+def measure_tpe(figures: Measurements, folder: Path, finished: int, limit_s: float) -> None:
     """What lanes wait between two trials, by sampler, once so many have finished."""
     steps, more = calibrate(0.5), 100
     waits = {}
@@ -165,8 +167,8 @@ def measure_tpe(figures: Figures, folder: Path, finished: int, limit_s: float) -
         place, stamps = folder / sampler, folder / f"stamps-{sampler}"
         place.mkdir()
         trials = finished + more
-        written = text(trials=trials, sampler=sampler, function="paced", steps=steps, fast=finished)
-        sweep(place, written, limit_s=limit_s, look_every_s=5.0, stamps=stamps)
+        written = sweep_text(trials=trials, sampler=sampler, function="paced", steps=steps, fast=finished)
+        run_sweep(place, written, limit_s=limit_s, look_every_s=5.0, stamps=stamps)
         late = sorted(gaps(stamps, skip=0))
         waits[sampler] = statistics.mean(late_gaps(stamps, more))
         figures.add(f"between two trials, {sampler}", 1e3 * waits[sampler], "ms", note=f"of {len(late)}")
@@ -194,9 +196,9 @@ def main() -> None:
     made.add_argument("--finished", type=int, default=1_000, help="trials before those that tpe is asked for")
     made.add_argument("--limit", type=float, default=1_800, help="seconds that one sweep may take")
     options = made.parse_args()
-    figures = Figures("scale", options.json)
+    figures = Measurements("scale", options.json)
     for part in options.parts:
-        say(part)
+        print_progress(part)
         with home() as folder:
             if part == "random":
                 measure_random(figures, folder, options.trials, options.limit)

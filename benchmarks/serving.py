@@ -69,10 +69,10 @@ def main() -> None:
             if name in given.servers:
                 with _server(command, Path(folder)) as port:
                     for clients in given.clients:
-                        _load(port, body, clients, min(2.0, given.seconds))
-                        _print(name, _load(port, body, clients, given.seconds))
+                        _run_load(port, body, clients, min(2.0, given.seconds))
+                        _print_row(name, _run_load(port, body, clients, given.seconds))
                         if given.hostile and name == "velodrome":
-                            _beside_hostile(port, body, clients, given.seconds, given.hostile)
+                            _measure_hostile(port, body, clients, given.seconds, given.hostile)
 
 
 def _model(folder: Path, family: str) -> tuple[Path, Path]:
@@ -124,11 +124,11 @@ def _wait_until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> Non
     raise SystemExit(f"the server did not come up:\n{log.read_text()[-2000:]}")
 
 
-def _load(port: int, body: Path, clients: int, seconds: float) -> dict[str, Any]:
-    return _result(_loading(port, [body], clients, seconds), seconds)
+def _run_load(port: int, body: Path, clients: int, seconds: float) -> dict[str, Any]:
+    return _load_result(_start_load(port, [body], clients, seconds), seconds)
 
 
-def _loading(port: int, bodies: Sequence[Path], clients: int, seconds: float) -> subprocess.Popen[str]:
+def _start_load(port: int, bodies: Sequence[Path], clients: int, seconds: float) -> subprocess.Popen[str]:
     command = [
         sys.executable, str(ROOT / "benchmarks" / "load.py"), "--port", str(port), "--clients", str(clients),
         "--seconds", str(seconds), "--body", *map(str, bodies),
@@ -136,22 +136,22 @@ def _loading(port: int, bodies: Sequence[Path], clients: int, seconds: float) ->
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _result(load: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
+def _load_result(load: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(load.communicate(timeout=seconds + 120)[0])
     return found
 
 
-def _beside_hostile(port: int, body: Path, clients: int, seconds: float, hostile: int) -> None:
+def _measure_hostile(port: int, body: Path, clients: int, seconds: float, hostile: int) -> None:
     bad = []
     for number, content in enumerate(HOSTILE):
         bad.append(body.parent / f"hostile-{number}.json")
         bad[-1].write_bytes(content)
-    others = _loading(port, bad, hostile, seconds)
-    _print("beside bad", _load(port, body, clients, seconds))
-    _print("the bad", _result(others, seconds))
+    others = _start_load(port, bad, hostile, seconds)
+    _print_row("beside bad", _run_load(port, body, clients, seconds))
+    _print_row("the bad", _load_result(others, seconds))
 
 
-def _print(name: str, found: dict[str, Any]) -> None:
+def _print_row(name: str, found: dict[str, Any]) -> None:
     print(
         f"{name:10} {found['clients']:3} clients  {found['per_second']:8.1f} /s"
         f"  p50 {found['p50_ms']:7.2f} ms  p99 {found['p99_ms']:7.2f} ms  {found['statuses']}",

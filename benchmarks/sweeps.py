@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.figures import say
+from benchmarks.figures import print_progress
 from benchmarks.work import STAMPS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,7 +25,7 @@ MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class SweepSample:
     """One look at a running sweep: ended trials and resident MiB by role (driver, coordinator, lane)."""
 
     at: float
@@ -35,17 +35,17 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Swept:
+class SweepRun:
     """A sweep that has run."""
 
     home: Path
     began: float
     seconds: float = 0.0
-    seen: list[Seen] = field(default_factory=list)
+    seen: list[SweepSample] = field(default_factory=list)
 
     def rows(self, query: str) -> list[tuple[float, ...]]:
         """What the ledger answers."""
-        return ask(self.home / "ledger.db", query)
+        return query_database(self.home / "ledger.db", query)
 
     @property
     def steady(self) -> float:
@@ -76,7 +76,7 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
-def sweep(
+def run_sweep(
     folder: Path,
     text: str,
     *,
@@ -84,8 +84,8 @@ def sweep(
     look_every_s: float = 0.0,
     stamps: Path | None = None,
     program: str = "flows.cli",
-    until: Callable[[Seen], bool] = lambda seen: False,
-) -> Swept:
+    until: Callable[[SweepSample], bool] = lambda seen: False,
+) -> SweepRun:
     """`velodrome sweep` on that text in a process of its own.
 
     Args:
@@ -107,16 +107,16 @@ def sweep(
         stamps.mkdir(exist_ok=True)
         env[STAMPS] = str(stamps)
     command = [sys.executable, "-m", program, "sweep", str(file), "--json"]
-    found = Swept(folder, time.time())
+    found = SweepRun(folder, time.time())
     with (folder / "stderr.txt").open("a") as errors:
         process = subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=errors)
-        watch = threading.Thread(target=_watch, args=(process, found, look_every_s, until), daemon=True)
+        watch = threading.Thread(target=_watch_sweep, args=(process, found, look_every_s, until), daemon=True)
         if look_every_s:
             watch.start()
         try:
             status = process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            _end(process)
+            _end_process(process)
             raise RuntimeError(f"the sweep took longer than {limit_s:.0f} s")
         finally:
             found.seconds = time.time() - found.began
@@ -126,7 +126,7 @@ def sweep(
     return found
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end_process(process: subprocess.Popen[bytes]) -> None:
     process.send_signal(signal.SIGINT)
     try:
         process.wait(60)
@@ -135,39 +135,43 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _watch(
-    process: subprocess.Popen[bytes], found: Swept, every_s: float, until: Callable[[Seen], bool]
+def _watch_sweep(
+    process: subprocess.Popen[bytes], found: SweepRun, every_s: float, until: Callable[[SweepSample], bool]
 ) -> None:
     said, asked = time.monotonic(), False
     while process.poll() is None:
         time.sleep(every_s)
-        ended = _ended(found.home / "ledger.db")
-        look = Seen(at=time.time(), ended=ended, memory=memory_of(process.pid), driver=process.pid)
+        ended = _count_ended(found.home / "ledger.db")
+        look = SweepSample(
+            at=time.time(), ended=ended, memory=memory_by_role(process.pid), driver=process.pid
+        )
         found.seen.append(look)
         if time.monotonic() - said > 20:
             said = time.monotonic()
-            say(f"{ended} trials ended, memory {', '.join(f'{n} {v:.0f}' for n, v in look.memory.items())}")
+            print_progress(
+                f"{ended} trials ended, memory {', '.join(f'{n} {v:.0f}' for n, v in look.memory.items())}"
+            )
         if not asked and until(look):
             asked = True
             process.send_signal(signal.SIGINT)
 
 
-def _ended(path: Path) -> int:
+def _count_ended(path: Path) -> int:
     if not path.exists():
         return 0
     try:
-        return int(ask(path, "select count(*) from trials where ended_at is not null")[0][0])
+        return int(query_database(path, "select count(*) from trials where ended_at is not null")[0][0])
     except sqlite3.Error:
         return 0
 
 
-def ask(path: Path, query: str) -> list[tuple[float, ...]]:
+def query_database(path: Path, query: str) -> list[tuple[float, ...]]:
     """What a database file answers, read alone."""
     with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as connection:
         return connection.execute(query).fetchall()
 
 
-def memory_of(pid: int) -> dict[str, float]:
+def memory_by_role(pid: int) -> dict[str, float]:
     """Resident MiB of a driver and of the processes that it started, by role."""
     found: dict[str, float] = {}
     try:

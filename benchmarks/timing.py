@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.sweeps import ROOT, home, sweep
+from benchmarks.sweeps import ROOT, home, run_sweep
 from benchmarks.work import STAMPS
 
 FILE = """
@@ -43,7 +43,7 @@ class Timing:
     trials: int
 
 
-def rival(way: str, trials: int, steps: int, lanes: int, limit_s: float) -> Timing:
+def time_rival(way: str, trials: int, steps: int, lanes: int, limit_s: float) -> Timing:
     """One of `benchmarks.rivals`, in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", STAMPS: folder}
@@ -56,12 +56,12 @@ def rival(way: str, trials: int, steps: int, lanes: int, limit_s: float) -> Timi
         return _timing(Path(folder), began, time.time())
 
 
-def lanes_way(trials: int, steps: int, lanes: int, limit_s: float) -> Timing:
+def time_lanes(trials: int, steps: int, lanes: int, limit_s: float) -> Timing:
     """`velodrome sweep`, tracking on."""
     with home() as folder:
         stamps = folder / "stamps"
         text = FILE.format(trials=trials, steps=steps, lanes=lanes)
-        swept = sweep(folder, text, limit_s=limit_s, stamps=stamps)
+        swept = run_sweep(folder, text, limit_s=limit_s, stamps=stamps)
         return _timing(stamps, swept.began, swept.began + swept.seconds)
 
 

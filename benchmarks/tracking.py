@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.figures import Figures, parser, say
-from benchmarks.sweeps import home, sweep
+from benchmarks.figures import Measurements, parser, print_progress
+from benchmarks.sweeps import home, run_sweep
 from benchmarks.timing import FILE
 from benchmarks.work import calibrate, gaps
 
@@ -20,25 +20,27 @@ BARS = {10.0: 1.0, 1.0: 4.0}
 SIDES = {"on": "flows.cli", "off": "benchmarks.untracked"}
 
 
-def once(side: str, trials: int, steps: int, limit_s: float) -> tuple[float, float]:
+def time_once(side: str, trials: int, steps: int, limit_s: float) -> tuple[float, float]:
     """Seconds from the first attempt's start to the command's end, and the median between two trials."""
     with home() as folder:
         stamps, text = folder / "stamps", FILE.format(trials=trials, steps=steps, lanes=2)
-        swept = sweep(folder, text, limit_s=limit_s, stamps=stamps, program=SIDES[side])
+        swept = run_sweep(folder, text, limit_s=limit_s, stamps=stamps, program=SIDES[side])
         return swept.seconds - swept.to_first_attempt, statistics.median(gaps(stamps))
 
 
-def measure(figures: Figures, seconds: float, trials: int, rounds: int, limit_s: float) -> None:
+def measure_length(figures: Measurements, seconds: float, trials: int, rounds: int, limit_s: float) -> None:
     """Trials of one length."""
     steps = calibrate(seconds)
     walls: dict[str, list[float]] = {side: [] for side in SIDES}
     between: dict[str, list[float]] = {side: [] for side in SIDES}
     for turn in range(rounds):
         for side in SIDES:
-            wall, gap = once(side, trials, steps, limit_s)
+            wall, gap = time_once(side, trials, steps, limit_s)
             walls[side].append(wall)
             between[side].append(gap)
-            say(f"round {turn + 1}, tracking {side}: {wall:.2f} s, {1e3 * gap:.1f} ms between two trials")
+            print_progress(
+                f"round {turn + 1}, tracking {side}: {wall:.2f} s, {1e3 * gap:.1f} ms between two trials"
+            )
     on, off = min(walls["on"]), min(walls["off"])
     name = f"{trials} trials of {seconds:g} s"
     figures.add(f"{name}, tracking off", off, "s")
@@ -56,9 +58,9 @@ def main() -> None:
     made.add_argument("--rounds", type=int, default=2)
     made.add_argument("--limit", type=float, default=600, help="seconds that one sweep may take")
     options = made.parse_args()
-    figures = Figures("tracking", options.json)
+    figures = Measurements("tracking", options.json)
     for seconds, trials in zip(options.seconds, options.trials, strict=True):
-        measure(figures, seconds, trials, options.rounds, options.limit)
+        measure_length(figures, seconds, trials, options.rounds, options.limit)
     figures.conclude()
 
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import statistics
 
-from benchmarks.figures import Figures, parser, say
-from benchmarks.start import measure as measure_start
-from benchmarks.timing import Timing, lanes_way, rival
+from benchmarks.figures import Measurements, parser, print_progress
+from benchmarks.start import measure_start as measure_start
+from benchmarks.timing import Timing, time_lanes, time_rival
 from benchmarks.work import calibrate
 
 EFFICIENCY = {10.0: 0.97, 1.0: 0.92, 0.1: 0.65}
@@ -25,15 +25,15 @@ TRAINER_TRIALS = 8
 TIMES_LESS = 12
 
 
-def run(side: str, trials: int, steps: int, lanes: int, limit_s: float) -> Timing:
+def time_side(side: str, trials: int, steps: int, lanes: int, limit_s: float) -> Timing:
     """One side; of Ray's documented way the measured trials only."""
-    say(f"{side}: {trials} trials")
+    print_progress(f"{side}: {trials} trials")
     if side == "lanes":
-        return lanes_way(trials, steps, lanes, limit_s)
-    return rival(side, trials, steps, lanes, limit_s)
+        return time_lanes(trials, steps, lanes, limit_s)
+    return time_rival(side, trials, steps, lanes, limit_s)
 
 
-def extrapolated(measured: Timing, trials: int) -> Timing:
+def extrapolate(measured: Timing, trials: int) -> Timing:
     """What that many trials would take at the pace of those that were measured."""
     more = (trials - measured.trials) * measured.steady / measured.trials
     return Timing(
@@ -41,7 +41,7 @@ def extrapolated(measured: Timing, trials: int) -> Timing:
     )
 
 
-def beside_bare(sides: list[str]) -> list[str]:
+def order_sides(sides: list[str]) -> list[str]:
     """The sides in their order, the bare loop also right before and after lanes: minutes later a shared
     machine has another pace."""
     order: list[str] = []
@@ -50,17 +50,17 @@ def beside_bare(sides: list[str]) -> list[str]:
     return [*order, "bare"]
 
 
-def measure(figures: Figures, sides: list[str], options: object, steps: int) -> dict[str, Timing]:
+def measure_sides(figures: Measurements, sides: list[str], options: object, steps: int) -> dict[str, Timing]:
     """Every side's times."""
     trials, lanes, limit_s = options.trials, options.lanes, options.limit  # type: ignore[attr-defined]
     found: dict[str, Timing] = {}
     bares: list[float] = []
-    for side in beside_bare(sides):
+    for side in order_sides(sides):
         if side == "trainer":
-            measured = run(side, min(trials, TRAINER_TRIALS), steps, lanes, limit_s)
-            took, note = extrapolated(measured, trials), f"{measured.trials} measured, the rest extrapolated"
+            measured = time_side(side, min(trials, TRAINER_TRIALS), steps, lanes, limit_s)
+            took, note = extrapolate(measured, trials), f"{measured.trials} measured, the rest extrapolated"
         else:
-            took = run(side, trials, steps, lanes, limit_s)
+            took = time_side(side, trials, steps, lanes, limit_s)
             note = "" if took.trials == trials else f"{took.trials} trained"
         if side == "bare":
             bares.append(took.steady)
@@ -77,7 +77,7 @@ def measure(figures: Figures, sides: list[str], options: object, steps: int) -> 
     return found
 
 
-def compare_cold(figures: Figures, found: dict[str, Timing], trials: int, lanes: int) -> None:
+def compare_cold(figures: Measurements, found: dict[str, Timing], trials: int, lanes: int) -> None:
     """The bars of trials of a second from nothing."""
     ours = found["lanes"].cold
     starts, _ = measure_start(1, lanes)
@@ -100,10 +100,10 @@ def main() -> None:
     sides = ["bare", "optuna", "tune", "trainer", "lanes"]
     made.add_argument("--sides", nargs="+", choices=sides, default=sides)
     options = made.parse_args()
-    figures = Figures(f"ways, {options.trials} trials of {options.seconds:g} s", options.json)
+    figures = Measurements(f"ways, {options.trials} trials of {options.seconds:g} s", options.json)
     steps = calibrate(options.seconds, options.lanes)
-    say(f"{steps} steps are {options.seconds:g} s here, now")
-    found = measure(figures, options.sides, options, steps)
+    print_progress(f"{steps} steps are {options.seconds:g} s here, now")
+    found = measure_sides(figures, options.sides, options, steps)
     if options.seconds == 1.0 and "lanes" in found:
         compare_cold(figures, found, options.trials, options.lanes)
     figures.conclude()

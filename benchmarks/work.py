@@ -27,7 +27,7 @@ def burn(steps: int) -> float:
     return float(a.sum())
 
 
-def load() -> None:
+def import_libraries() -> None:
     """Imports what training needs, before a trial's time begins: no side pays for it in its steady state."""
     import torch
 
@@ -68,7 +68,7 @@ def noop(trial: Any) -> None:
     stamp("end")
 
 
-def paced(trial: Any) -> None:
+def train_late(trial: Any) -> None:
     """Nothing in the first `fast` trials, work after that: a search that has many finished trials soon."""
     number = int(Path(trial.directory).parent.name.rpartition("-")[2])
     (train if number >= trial.params["fast"] else noop)(trial)
@@ -102,7 +102,7 @@ def gaps(folder: Path, *, skip: int = 0) -> list[float]:
     return found
 
 
-def timed(trial: Any) -> None:
+def train_timed(trial: Any) -> None:
     """As `train`, and notes what each report took its lane."""
     hooks = trial._hooks
     report, deciding = hooks.report, hooks.assignment.deciding

@@ -13,6 +13,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def bracketed(host: str) -> str:
+def bracket_ipv6(host: str) -> str:
     """As it stands in a URL: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host

@@ -25,7 +25,7 @@ def make_token(path: Path) -> None:
     aside.unlink()
 
 
-def kept_token(path: Path) -> str:
+def read_or_make_token(path: Path) -> str:
     """The token in the file, which is made where it is missing.
 
     Raises:
@@ -37,10 +37,10 @@ def kept_token(path: Path) -> str:
         raise WrongInput(
             "a token must be readable by its owner alone", f"{path} has mode {mode:o}", f"chmod 600 {path}"
         )
-    return checked_token(path.read_text(encoding="utf-8").strip(), str(path))
+    return check_token(path.read_text(encoding="utf-8").strip(), str(path))
 
 
-def checked_token(token: str, where: str) -> str:
+def check_token(token: str, where: str) -> str:
     """The token, if it is one that nobody guesses.
 
     Raises:

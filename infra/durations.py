@@ -12,7 +12,7 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PARTS = re.compile(r"(?P<count>[0-9.]+) ?(?P<unit>ms|s|m|h|d|epochs?)")
 
 
-def seconds(text: str) -> float:
+def parse_seconds(text: str) -> float:
     """A duration in seconds.
 
     Raises:
@@ -20,10 +20,10 @@ def seconds(text: str) -> float:
     """
     if not re.fullmatch(DURATION, text):
         raise WrongInput("a duration must be a number above 0 with s, m or h", repr(text[:80]), "write 30s")
-    return _seconds(text)
+    return _parse_duration(text)
 
 
-def seconds_or_epochs(text: str) -> tuple[float | None, int | None]:
+def parse_seconds_or_epochs(text: str) -> tuple[float | None, int | None]:
     """What `checkpoint.every` says: seconds and None, or None and epochs.
 
     Raises:
@@ -34,10 +34,10 @@ def seconds_or_epochs(text: str) -> tuple[float | None, int | None]:
     if not re.fullmatch(DURATION, text):
         must = "it must be a duration (30s, 2m) or a number of epochs (5 epochs)"
         raise WrongInput(must, repr(text[:80]), "write 30s or 5 epochs")
-    return _seconds(text), None
+    return _parse_duration(text), None
 
 
-def _seconds(text: str) -> float:
+def _parse_duration(text: str) -> float:
     parts = _PARTS.fullmatch(text)
     assert parts is not None
     return float(parts["count"]) * _SECONDS[parts["unit"]]

@@ -64,21 +64,23 @@ class Home:
 
 def ledger_url(home: Home, written: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """The ledger's URL: the sweep file's, `VELODROME_LEDGER`, or the embedded one."""
-    from infra.secrets import expand
+    from infra.secrets import expand_variables
 
-    return expand(written or environ.get("VELODROME_LEDGER") or home.ledger_url, environ)
+    return expand_variables(written or environ.get("VELODROME_LEDGER") or home.ledger_url, environ)
 
 
 def storage_root(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> Path:
     """Where checkpoints and models of a sweep live."""
-    from infra.secrets import expand
+    from infra.secrets import expand_variables
 
     written = spec.storage or environ.get("VELODROME_STORAGE")
-    return Path(expand(written, environ)).expanduser().absolute() if written else home.storage
+    return Path(expand_variables(written, environ)).expanduser().absolute() if written else home.storage
 
 
 def tracking_uri(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> str:
     """MLflow's URI: the sweep file's, `MLFLOW_TRACKING_URI`, or the embedded store."""
-    from infra.secrets import expand
+    from infra.secrets import expand_variables
 
-    return expand(spec.tracking_uri or environ.get("MLFLOW_TRACKING_URI") or home.mlflow_uri, environ)
+    return expand_variables(
+        spec.tracking_uri or environ.get("MLFLOW_TRACKING_URI") or home.mlflow_uri, environ
+    )

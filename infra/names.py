@@ -31,7 +31,7 @@ def check_name(value: Any, what: str) -> str:
     """
     if isinstance(value, str) and _NAME.fullmatch(value):
         return value
-    raise _refusal(value, what, RULE, _ADVICE)
+    raise _name_error(value, what, RULE, _ADVICE)
 
 
 def check_label(value: Any) -> str:
@@ -42,7 +42,7 @@ def check_label(value: Any) -> str:
     """
     if isinstance(value, str) and _LABEL.fullmatch(value):
         return value
-    raise _refusal(value, "family", _LABEL.pattern, "use ASCII letters, digits, '.', '_' and '-'")
+    raise _name_error(value, "family", _LABEL.pattern, "use ASCII letters, digits, '.', '_' and '-'")
 
 
 def family_label(reference: str) -> str:
@@ -54,7 +54,7 @@ def family_label(reference: str) -> str:
     if ":" in reference:
         if not _REFERENCE.fullmatch(reference):
             do = "write an importable name, for instance mypackage.nets:train"
-            raise _refusal(reference, "family", "package.module:name", do)
+            raise _name_error(reference, "family", "package.module:name", do)
         return check_label(reference.replace(":", "."))
     return check_label(reference)
 
@@ -67,7 +67,7 @@ def split_version(value: Any) -> tuple[str, int]:
     """
     name, at, version = value.partition("@") if isinstance(value, str) else (value, "", "")
     if at and not _VERSION.fullmatch(version):
-        raise _refusal(value, "sweep", f"{RULE}@VERSION", "write a name, or name@2 for its second version")
+        raise _name_error(value, "sweep", f"{RULE}@VERSION", "write a name, or name@2 for its second version")
     return check_name(name, "sweep"), int(version) if at else 1
 
 
@@ -81,13 +81,13 @@ def check_sweep_label(label: str) -> str:
     return label
 
 
-def shown(text: str) -> str:
+def quote_input(text: str) -> str:
     """What a person gave, quoted, with nothing in it that could move a terminal's cursor or its text."""
     quoted = ascii(text)
     return quoted if len(quoted) <= _SHOWN else f"{quoted[:_SHOWN]}… ({len(text)} characters)"
 
 
-def _refusal(value: Any, what: str, rule: str, do: str) -> WrongInput:
+def _name_error(value: Any, what: str, rule: str, do: str) -> WrongInput:
     text = ascii(value)  # no bidirectional or look-alike letters in an error text
     length = f" ({len(value)} characters)" if isinstance(value, str) and len(text) > 80 else ""
     return WrongInput(f"the name of a {what} must be {rule}", f"{text[:80]}{length}", do)

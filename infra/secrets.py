@@ -19,7 +19,7 @@ _VALUE = re.compile(
 )
 
 
-def expand(text: str, environ: Mapping[str, str]) -> str:
+def expand_variables(text: str, environ: Mapping[str, str]) -> str:
     """The text with each `${VARIABLE}` replaced by its value; the values themselves are not expanded.
 
     Raises:
@@ -27,10 +27,10 @@ def expand(text: str, environ: Mapping[str, str]) -> str:
     """
     if "${" in _VARIABLE.sub("", text):
         raise WrongInput("${VARIABLE} must be closed with }", repr(redact(text)), "add the }")
-    return _VARIABLE.sub(lambda match: _value(match[1], environ), text)
+    return _VARIABLE.sub(lambda match: _variable_value(match[1], environ), text)
 
 
-def _value(name: str, environ: Mapping[str, str]) -> str:
+def _variable_value(name: str, environ: Mapping[str, str]) -> str:
     if not _NAME.fullmatch(name):
         do = "write ${NAME} with letters, digits and _"
         raise WrongInput("a variable must have a name that a shell could set", repr(name[:80]), do)

@@ -80,7 +80,7 @@ class FamilySpec:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SweepLimits:
     """Seconds: no step for so long; a lane that does not come up; a lane whose heartbeat is lost."""
 
     stall_s: float = 600.0
@@ -107,7 +107,7 @@ class SweepSpec:
     warm_start: tuple[str, ...] = ()
     keep_models: str = "best"  # "best", "top: K" or "all"
     keep_checkpoints: int = 1
-    limits: Limits = field(default_factory=Limits)
+    limits: SweepLimits = field(default_factory=SweepLimits)
     tracking_uri: str | None = None
     experiment: str | None = None
     ledger: str | None = None
@@ -145,7 +145,7 @@ class SweepSpec:
         rest = {
             "families": families,
             "objectives": objectives,
-            "limits": Limits(**document["limits"]),
+            "limits": SweepLimits(**document["limits"]),
             "warm_start": tuple(document["warm_start"]),
         }
         return cls(**{**document, **rest})
@@ -160,7 +160,7 @@ def _family_from_json(document: dict[str, Any]) -> FamilySpec:
     return FamilySpec(**{**document, **typed})
 
 
-def derived_seed(*parts: object) -> int:
+def derive_seed(*parts: object) -> int:
     """A 31-bit seed that depends on all parts and on nothing else (SHA-256 of their JSON)."""
     text = json.dumps([str(part) for part in parts])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

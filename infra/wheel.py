@@ -29,7 +29,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Project:
+class ProjectMetadata:
     """What a wheel says of itself: the text of METADATA and of entry_points.txt, and the requirements."""
 
     version: str
@@ -45,14 +45,14 @@ def build_wheel(folder: Path) -> Path:
         Unavailable: a package or the version of this installation can't be found.
         OSError: the folder can't be written.
     """
-    project = running_project()
+    project = read_project()
     info = f"{DISTRIBUTION}-{project.version}.dist-info"
     files = dict(_package_files())
     files[f"{info}/METADATA"] = project.metadata.encode()
     files[f"{info}/WHEEL"] = _WHEEL.encode()
     if project.entry_points:
         files[f"{info}/entry_points.txt"] = project.entry_points.encode()
-    files[f"{info}/RECORD"] = _record(files, f"{info}/RECORD").encode()
+    files[f"{info}/RECORD"] = _record_text(files, f"{info}/RECORD").encode()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{DISTRIBUTION}-{project.version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
@@ -63,28 +63,28 @@ def build_wheel(folder: Path) -> Path:
     return path
 
 
-def running_project() -> Project:
+def read_project() -> ProjectMetadata:
     """The version that runs, from the checkout that it is imported from or from its installation.
 
     Raises:
         Unavailable: there is neither.
     """
-    written = _root("infra").parent / "pyproject.toml"
+    written = _package_root("infra").parent / "pyproject.toml"
     if written.is_file():
         document = tomllib.loads(written.read_text())["project"]
         if document.get("name") == DISTRIBUTION:
-            return _from_pyproject(document)
+            return _project_from_pyproject(document)
     try:
-        return _from_installation(metadata.distribution(DISTRIBUTION))
+        return _project_from_installation(metadata.distribution(DISTRIBUTION))
     except metadata.PackageNotFoundError:
         raise Unavailable(
             f"{DISTRIBUTION} must be installed, or run from its checkout",
-            f"no metadata of it beside {_root('infra')}",
+            f"no metadata of it beside {_package_root('infra')}",
             "install it with pip",
         ) from None
 
 
-def pinned_requirements(project: Project) -> list[str]:
+def pin_requirements(project: ProjectMetadata) -> list[str]:
     """Each distribution that the project asks for, without extras' own, pinned to what is installed."""
     pinned = []
     for requirement in project.requirements:
@@ -100,7 +100,7 @@ def pinned_requirements(project: Project) -> list[str]:
     return sorted(pinned)
 
 
-def _from_pyproject(document: Mapping[str, Any]) -> Project:
+def _project_from_pyproject(document: Mapping[str, Any]) -> ProjectMetadata:
     lines = ["Metadata-Version: 2.1", f"Name: {DISTRIBUTION}", f"Version: {document['version']}"]
     lines += [f"Summary: {document['description']}"] if "description" in document else []
     lines += [f"Requires-Python: {document['requires-python']}"] if "requires-python" in document else []
@@ -109,7 +109,7 @@ def _from_pyproject(document: Mapping[str, Any]) -> Project:
         lines.append(f"Provides-Extra: {extra}")
         lines += [f'Requires-Dist: {requirement} ; extra == "{extra}"' for requirement in requirements]
     scripts = [f"{name} = {target}" for name, target in document.get("scripts", {}).items()]
-    return Project(
+    return ProjectMetadata(
         version=document["version"],
         metadata="\n".join(lines) + "\n",
         entry_points="\n".join(["[console_scripts]", *scripts]) + "\n" if scripts else "",
@@ -117,8 +117,8 @@ def _from_pyproject(document: Mapping[str, Any]) -> Project:
     )
 
 
-def _from_installation(installed: metadata.Distribution) -> Project:
-    return Project(
+def _project_from_installation(installed: metadata.Distribution) -> ProjectMetadata:
+    return ProjectMetadata(
         version=installed.version,
         metadata=installed.read_text("METADATA") or "",
         entry_points=installed.read_text("entry_points.txt") or "",
@@ -128,20 +128,20 @@ def _from_installation(installed: metadata.Distribution) -> Project:
 
 def _package_files() -> Iterator[tuple[str, bytes]]:
     for package in PACKAGES:
-        root = _root(package)
+        root = _package_root(package)
         for path in sorted(root.rglob("*")):
             if path.suffix in SUFFIXES and path.is_file() and "__pycache__" not in path.parts:
                 yield f"{package}/{path.relative_to(root).as_posix()}", path.read_bytes()
 
 
-def _root(package: str) -> Path:
+def _package_root(package: str) -> Path:
     found = importlib.util.find_spec(package)
     if found is None or not found.submodule_search_locations:
         raise Unavailable(f"the package {package} must be importable", "no such package", "install it whole")
     return Path(found.submodule_search_locations[0])
 
 
-def _record(files: Mapping[str, bytes], own_name: str) -> str:
+def _record_text(files: Mapping[str, bytes], own_name: str) -> str:
     lines = [f"{name},sha256={_digest(content)},{len(content)}" for name, content in files.items()]
     return "\n".join([*lines, f"{own_name},,"]) + "\n"
 

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from search_spaces.errors import SpaceError
-from search_spaces.number_line import between, plus_steps, slot, spaced, unique, whole_steps
-from search_spaces.values import canonical, index_of, is_number, is_whole, shown
+from search_spaces.number_line import interpolate, plus_steps, slot, unique_values, unit_points, whole_steps
+from search_spaces.values import canonical_text, index_of, is_number, is_whole, short_repr
 
 
 class Domain(Protocol):
@@ -76,14 +76,16 @@ class FloatRange:
     def at(self, u: float) -> float:
         if self.step is not None:
             return self._step(slot(u, self._steps() + 1))
-        return between(self.low, self.high, u, log=self.log)
+        return interpolate(self.low, self.high, u, log=self.log)
 
     def grid(self) -> Sequence[float]:
         """As `Domain`: the values as written, or so many points from end to end, or every step."""
         if self.values is not None:
             return self.values
         if self.points is not None:
-            return unique(between(self.low, self.high, u, log=self.log) for u in spaced(self.points))
+            return unique_values(
+                interpolate(self.low, self.high, u, log=self.log) for u in unit_points(self.points)
+            )
         if self.step is not None:
             return [self._step(index) for index in range(self._steps() + 1)]
         if self.low == self.high:
@@ -97,12 +99,14 @@ class FloatRange:
     def read(self, value: Any) -> float:
         """As `Domain`: a number within the bounds and, where there are steps, on one of them."""
         if not is_number(value):
-            raise SpaceError("it must be a number", shown(value), _unquote(value))
+            raise SpaceError("it must be a number", short_repr(value), _unquote(value))
         _check_inside(value, self.low, self.high)
         if self.step is not None:
             steps = (value - self.low) / self.step
             if abs(steps - round(steps)) > 1e-6:
-                raise SpaceError(f"it must be {self.low:g} plus whole steps of {self.step:g}", shown(value))
+                raise SpaceError(
+                    f"it must be {self.low:g} plus whole steps of {self.step:g}", short_repr(value)
+                )
         return float(value)
 
     def encode(self, value: Any) -> float:
@@ -112,7 +116,7 @@ class FloatRange:
         return float(stored)
 
     def to_json(self) -> dict[str, Any]:
-        return _given("float", asdict(self))
+        return _definition("float", asdict(self))
 
     def _steps(self) -> int:
         return whole_steps(self.low, self.high, self.step or 1.0)
@@ -147,7 +151,7 @@ class IntRange:
 
     def at(self, u: float) -> int:
         if self.log:  # half a number beyond each end, so that the ends are as likely as the rest
-            return self._rounded(between(self.low - 0.5, self.high + 0.5, u, log=True))
+            return self._rounded(interpolate(self.low - 0.5, self.high + 0.5, u, log=True))
         return self.low + self.step * slot(u, (self.high - self.low) // self.step + 1)
 
     def grid(self) -> Sequence[int]:
@@ -155,18 +159,18 @@ class IntRange:
         if self.values is not None:
             return self.values
         if self.points is not None:
-            inside = (between(self.low, self.high, u, log=self.log) for u in spaced(self.points))
-            return unique(self._rounded(value) for value in inside)
+            inside = (interpolate(self.low, self.high, u, log=self.log) for u in unit_points(self.points))
+            return unique_values(self._rounded(value) for value in inside)
         return range(self.low, self.high + 1, self.step)
 
     def read(self, value: Any) -> int:
         """As `Domain`: a whole number (3.0 is one) within the bounds and on a step."""
         whole = int(value) if isinstance(value, float) and value.is_integer() else value
         if not is_whole(whole):
-            raise SpaceError("it must be a whole number", shown(value), _unquote(value))
+            raise SpaceError("it must be a whole number", short_repr(value), _unquote(value))
         _check_inside(whole, self.low, self.high)
         if (whole - self.low) % self.step:
-            raise SpaceError(f"it must be {self.low} plus whole steps of {self.step}", shown(value))
+            raise SpaceError(f"it must be {self.low} plus whole steps of {self.step}", short_repr(value))
         return int(whole)
 
     def encode(self, value: Any) -> int:
@@ -176,7 +180,7 @@ class IntRange:
         return int(stored)
 
     def to_json(self) -> dict[str, Any]:
-        document = _given("int", asdict(self))
+        document = _definition("int", asdict(self))
         return document if self.step != 1 else {k: v for k, v in document.items() if k != "step"}
 
     def _rounded(self, value: float) -> int:
@@ -202,8 +206,8 @@ class Choices:
         simple = all(isinstance(choice, (str, int, float)) for choice in self.choices)
         if simple and len(set(self.choices)) == len(self.choices):
             return self.choices
-        texts = tuple(c if isinstance(c, str) else canonical(c) for c in self.choices)
-        return texts if len(set(texts)) == len(texts) else tuple(canonical(c) for c in self.choices)
+        texts = tuple(c if isinstance(c, str) else canonical_text(c) for c in self.choices)
+        return texts if len(set(texts)) == len(texts) else tuple(canonical_text(c) for c in self.choices)
 
     def distribution(self) -> Any:
         from optuna.distributions import CategoricalDistribution
@@ -222,20 +226,20 @@ class Choices:
     def read(self, value: Any) -> Any:
         index = index_of(self.choices, value)
         if index is None:
-            listed = ", ".join(shown(choice) for choice in self.choices[:12])
-            raise SpaceError("it must be one of its choices", shown(value), f"choices are {listed}")
+            listed = ", ".join(short_repr(choice) for choice in self.choices[:12])
+            raise SpaceError("it must be one of its choices", short_repr(value), f"choices are {listed}")
         return self.choices[index]
 
     def encode(self, value: Any) -> Any:
         index = index_of(self.choices, value)
         if index is None:
-            raise SpaceError("it must be one of its choices", shown(value))
+            raise SpaceError("it must be one of its choices", short_repr(value))
         return self.stored[index]
 
     def decode(self, stored: Any) -> Any:
         index = index_of(self.stored, stored)
         if index is None:
-            raise SpaceError("it must be one of its choices", shown(stored))
+            raise SpaceError("it must be one of its choices", short_repr(stored))
         return _copy(self.choices[index])
 
     def to_json(self) -> dict[str, Any]:
@@ -253,7 +257,7 @@ class Constant:
         return False
 
     def distribution(self) -> Any:
-        raise SpaceError("a constant has no distribution", shown(self.value))
+        raise SpaceError("a constant has no distribution", short_repr(self.value))
 
     def suggest(self, trial: Any, name: str) -> Any:
         return self.at(0.0)
@@ -266,7 +270,7 @@ class Constant:
 
     def read(self, value: Any) -> Any:
         if index_of((self.value,), value) is None:
-            raise SpaceError(f"it must be {shown(self.value)}, its constant", shown(value))
+            raise SpaceError(f"it must be {short_repr(self.value)}, its constant", short_repr(value))
         return self.value
 
     def encode(self, value: Any) -> Any:
@@ -281,10 +285,10 @@ class Constant:
 
 def _copy(value: Any) -> Any:
     """So that training may change a list that it was given."""
-    return json.loads(canonical(value)) if isinstance(value, (list, dict)) else value
+    return json.loads(canonical_text(value)) if isinstance(value, (list, dict)) else value
 
 
-def _given(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+def _definition(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in fields.items() if value is not None and value is not False}
     if "values" in kept:
         kept["values"] = list(kept["values"])
@@ -293,7 +297,7 @@ def _given(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
 
 def _check_inside(value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise SpaceError(f"it must be from {low:g} to {high:g}", shown(value))
+        raise SpaceError(f"it must be from {low:g} to {high:g}", short_repr(value))
 
 
 def _unquote(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
 from search_spaces.strict_yaml import Document, read_file
-from search_spaces.values import shown
+from search_spaces.values import short_repr
 
 _FOLDER = Path(__file__).parent
 
@@ -30,12 +30,15 @@ class SpaceFile:
         value = self.document.value
         if not isinstance(value, dict):
             raise SpaceError(
-                "a space must be a mapping of names to definitions", shown(value), file=str(self.path), line=1
+                "a space must be a mapping of names to definitions",
+                short_repr(value),
+                file=str(self.path),
+                line=1,
             )
         return value
 
 
-def built_in() -> tuple[str, ...]:
+def built_in_spaces() -> tuple[str, ...]:
     """Names of the spaces in this folder."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.yaml")))
 
@@ -60,13 +63,15 @@ def _path(reference: str, base: Path | None, key: tuple[str, ...]) -> Path:
     if "/" in reference or "\\" in reference or reference.endswith((".yaml", ".yml")):
         path = (base or Path.cwd()) / reference
         if "\0" in reference or not path.is_file():
-            raise SpaceError("the file of a space must exist", shown(str(path)), "correct the path", key=key)
+            raise SpaceError(
+                "the file of a space must exist", short_repr(str(path)), "correct the path", key=key
+            )
         return path
-    if reference not in built_in():
+    if reference not in built_in_spaces():
         raise SpaceError(
             "a space must be built in, a path or a mapping",
-            shown(reference),
-            f"{advice(reference, built_in())} (a path ends in .yaml)",
+            short_repr(reference),
+            f"{advice(reference, built_in_spaces())} (a path ends in .yaml)",
             key=key,
         )
     return _FOLDER / f"{reference}.yaml"

@@ -10,7 +10,7 @@ from search_spaces.domains import FloatRange
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
 from search_spaces.reading import Condition, Parameter
-from search_spaces.values import index_of, shown
+from search_spaces.values import index_of, short_repr
 
 MOST_PARAMETERS = 500
 
@@ -24,25 +24,27 @@ def overlay(inherited: Iterable[Parameter], own: Mapping[str, Parameter]) -> lis
     kept = {parameter.name: own.get(parameter.name, parameter) for parameter in inherited}
     merged = {**kept, **own}
     while True:
-        adapted = {name: entry if name in own else _adapt(entry, merged) for name, entry in merged.items()}
+        adapted = {
+            name: entry if name in own else _adapt_parameter(entry, merged) for name, entry in merged.items()
+        }
         left = {name: entry for name, entry in adapted.items() if entry is not None}
         if len(left) == len(merged):
             return list(left.values())
         merged = left
 
 
-def _adapt(parameter: Parameter, among: Mapping[str, Parameter]) -> Parameter | None:
+def _adapt_parameter(parameter: Parameter, among: Mapping[str, Parameter]) -> Parameter | None:
     conditions = []
     for condition in parameter.when:
         parent = among.get(condition.parent)
-        values = tuple(v for v in condition.values if parent is not None and _takes(parent, v))
+        values = tuple(v for v in condition.values if parent is not None and _is_allowed(parent, v))
         if not values:
             return None
         conditions.append(replace(condition, values=values))
     return replace(parameter, when=tuple(conditions))
 
 
-def _takes(parent: Parameter, value: Any) -> bool:
+def _is_allowed(parent: Parameter, value: Any) -> bool:
     try:
         parent.domain.read(value)
     except SpaceError:
@@ -61,7 +63,7 @@ def link(parameters: Sequence[Parameter]) -> tuple[Parameter, ...]:
         found = str(len(parameters))
         raise SpaceError(f"a space must have at most {MOST_PARAMETERS} parameters", found, "make it smaller")
     by_name = {parameter.name: parameter for parameter in parameters}
-    checked = {name: _checked(parameter, by_name) for name, parameter in by_name.items()}
+    checked = {name: _check_parameter(parameter, by_name) for name, parameter in by_name.items()}
     ordered: dict[str, Parameter] = {}
     for name in checked:
         _place(name, checked, ordered)
@@ -86,17 +88,17 @@ def _place(start: str, among: Mapping[str, Parameter], ordered: dict[str, Parame
             waiting.append(missing[0])
 
 
-def _checked(parameter: Parameter, among: Mapping[str, Parameter]) -> Parameter:
-    conditions = tuple(_checked_condition(parameter.name, c, among) for c in parameter.when)
+def _check_parameter(parameter: Parameter, among: Mapping[str, Parameter]) -> Parameter:
+    conditions = tuple(_check_condition(parameter.name, c, among) for c in parameter.when)
     return replace(parameter, when=conditions)
 
 
-def _checked_condition(name: str, condition: Condition, among: Mapping[str, Parameter]) -> Condition:
+def _check_condition(name: str, condition: Condition, among: Mapping[str, Parameter]) -> Condition:
     key = (name, "when", condition.parent)
     parent = among.get(condition.parent)
     if parent is None:
         do = advice(condition.parent, [other for other in among if other != name])
-        raise SpaceError("when must name a parameter of the space", shown(condition.parent), do, key=key)
+        raise SpaceError("when must name a parameter of the space", short_repr(condition.parent), do, key=key)
     if isinstance(parent.domain, FloatRange):
         raise SpaceError(
             "when must name a parameter with choices, whole numbers or a constant",
@@ -121,7 +123,7 @@ def _advise(error: SpaceError, condition: Condition) -> str:
     return (error.do or error.must) + nested
 
 
-def holds(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
+def conditions_hold(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
     """Whether every condition holds among the values chosen so far."""
     return all(
         condition.parent in chosen and index_of(condition.values, chosen[condition.parent]) is not None

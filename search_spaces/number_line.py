@@ -30,7 +30,7 @@ def is_exact(value: int) -> bool:
     return abs(value) <= _EXACT
 
 
-def between(low: float, high: float, u: float, *, log: bool) -> float:
+def interpolate(low: float, high: float, u: float, *, log: bool) -> float:
     """The number at `u` of the unit interval, on a plain or a logarithmic scale; the ends exactly."""
     if u <= 0.0 or low == high:
         return low
@@ -48,11 +48,11 @@ def slot(u: float, count: int) -> int:
     return min(int(u * count), count - 1)
 
 
-def spaced(points: int) -> list[float]:
+def unit_points(points: int) -> list[float]:
     """So many points of the unit interval, both ends among them."""
     return [index / (points - 1) for index in range(points)]
 
 
-def unique(values: Iterable[Any]) -> list[Any]:
+def unique_values(values: Iterable[Any]) -> list[Any]:
     """Each value once, in order."""
     return list(dict.fromkeys(values))

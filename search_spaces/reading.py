@@ -12,7 +12,7 @@ from search_spaces.domains import Choices, Constant, Domain, FloatRange, IntRang
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
 from search_spaces.number_line import is_exact, last_step
-from search_spaces.values import canonical, is_number, is_whole, plain, shown
+from search_spaces.values import canonical_text, is_number, is_whole, json_value, short_repr
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _RANGE_KEYS = ("type", "low", "high", "log", "step", "points", "values", "when")
@@ -60,17 +60,17 @@ def read_parameter(name: str, definition: Any) -> Parameter:
     if not _NAME.fullmatch(name):
         raise SpaceError(
             "a parameter's name must be letters, digits, _, . and -, and begin with a letter",
-            shown(name),
+            short_repr(name),
             key=(name,),
         )
     if not isinstance(definition, Mapping):
-        return Parameter(name=name, domain=Constant(value=plain(definition, (name,))))
+        return Parameter(name=name, domain=Constant(value=json_value(definition, (name,))))
     kind = _kind(name, definition)
     for key in definition:
         if key not in _KEYS[kind]:
             raise SpaceError(
                 f"a parameter of type {kind} must have only keys that it reads",
-                shown(key),
+                short_repr(key),
                 advice(str(key), _KEYS[kind]),
                 key=(name, str(key)),
             )
@@ -84,7 +84,7 @@ def _kind(name: str, definition: Mapping[str, Any]) -> str:
         return kind
     if "type" in definition:
         do = advice(kind, _KEYS) if isinstance(kind, str) else ""
-        raise SpaceError("type must be float, int or categorical", shown(kind), do, key=(name, "type"))
+        raise SpaceError("type must be float, int or categorical", short_repr(kind), do, key=(name, "type"))
     raise SpaceError(
         "a parameter must be a constant or a mapping with type: float, int or categorical",
         f"keys {', '.join(map(str, definition))[:80] or 'none'}",
@@ -101,7 +101,7 @@ class _Definition:
         self.keys = keys
 
     def error(self, key: str, must: str, found: Any, do: str = "") -> SpaceError:
-        return SpaceError(f"{key} must be {must}", shown(found), do, key=(self.name, key))
+        return SpaceError(f"{key} must be {must}", short_repr(found), do, key=(self.name, key))
 
     def number(self, key: str, *, whole: bool) -> Any:
         if key not in self.keys:
@@ -131,7 +131,7 @@ class _Definition:
         value = self.keys.get(key)
         if not isinstance(value, (list, tuple)) or not value:
             raise self.error(key, "a list with at least one value", value)
-        return [plain(item, (self.name, key)) for item in value]
+        return [json_value(item, (self.name, key)) for item in value]
 
 
 def _float_range(definition: _Definition) -> FloatRange:
@@ -160,7 +160,7 @@ def _choices(definition: _Definition) -> Choices:
     choices = definition.items("choices")
     seen: set[str] = set()
     for choice in choices:
-        text = canonical(choice)
+        text = canonical_text(choice)
         if text in seen:
             raise definition.error("choices", "different from each other", choice, "delete the second one")
         seen.add(text)
@@ -240,14 +240,14 @@ def _conditions(name: str, when: Any) -> tuple[Condition, ...]:
     if not isinstance(when, Mapping):
         raise SpaceError(
             "when must be a mapping of a parameter's name to its values",
-            shown(when),
+            short_repr(when),
             "write when: {optimizer: [sgd]}",
             key=(name, "when"),
         )
     conditions = []
     for parent, wanted in when.items():
         key = (name, "when", str(parent))
-        values = plain(wanted, key)
+        values = json_value(wanted, key)
         if isinstance(values, list) and not values:
             raise SpaceError("when must list at least one value", "an empty list", key=key)
         listed = values if isinstance(values, list) else [values]

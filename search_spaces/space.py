@@ -10,10 +10,10 @@ from typing import Any
 from search_spaces.domains import Constant
 from search_spaces.errors import SpaceError
 from search_spaces.files import open_space
-from search_spaces.linking import holds, link, overlay
+from search_spaces.linking import conditions_hold, link, overlay
 from search_spaces.nearest import advice
 from search_spaces.reading import Parameter, read_parameter
-from search_spaces.values import plain, shown
+from search_spaces.values import json_value, short_repr
 
 _MOST_ANCESTORS = 16
 
@@ -50,8 +50,8 @@ class Space:
             SpaceError: with the path of the key to blame, and file and line where that is another file.
             YamlError: an extended file is refused.
         """
-        changed = _Inherited(fixed=fixed or {}, dropped=frozenset(dropped))
-        return cls(parameters=_read(mapping, base, (), changed))
+        changed = _Inheritance(fixed=fixed or {}, dropped=frozenset(dropped))
+        return cls(parameters=_read_space(mapping, base, (), changed))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types only; a list, so that no store can change the order."""
@@ -124,11 +124,11 @@ class Space:
                 raise SpaceError(
                     f"a grid must have at most {limit} configurations", "more", "give ranges fewer points"
                 )
-            found.append(plain(configuration, ()))
+            found.append(json_value(configuration, ()))
         return found
 
     def _grid(self, index: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        while index < len(self.parameters) and not holds(self.parameters[index], chosen):
+        while index < len(self.parameters) and not conditions_hold(self.parameters[index], chosen):
             index += 1
         if index == len(self.parameters):
             yield chosen
@@ -140,7 +140,7 @@ class Space:
     def _walk(self, draw: Callable[[Parameter], Any]) -> dict[str, Any]:
         chosen: dict[str, Any] = {}
         for parameter in self.parameters:
-            if holds(parameter, chosen):
+            if conditions_hold(parameter, chosen):
                 chosen[parameter.name] = draw(parameter)
         return chosen
 
@@ -163,15 +163,17 @@ class Space:
         for name in params:
             if name not in self.names:
                 do = advice(str(name), self.names)
-                raise SpaceError("a name must be one of the space's", shown(name), do, key=(str(name),))
+                raise SpaceError("a name must be one of the space's", short_repr(name), do, key=(str(name),))
 
     def _check_condition(self, parameter: Parameter, values: Mapping[str, Any]) -> None:
         known = [condition for condition in parameter.when if condition.parent in values]
         given = {condition.parent: values[condition.parent] for condition in known}
-        if known and not holds(Parameter(name="", domain=parameter.domain, when=tuple(known)), given):
+        if known and not conditions_hold(
+            Parameter(name="", domain=parameter.domain, when=tuple(known)), given
+        ):
             raise SpaceError(
-                f"{parameter.name} is read only when {_listed(parameter)}",
-                ", ".join(f"{name} {shown(value)}" for name, value in given.items()),
+                f"{parameter.name} is read only when {_format_conditions(parameter)}",
+                ", ".join(f"{name} {short_repr(value)}" for name, value in given.items()),
                 "leave it out",
                 key=(parameter.name,),
             )
@@ -199,7 +201,7 @@ class Space:
         """The configuration behind an Optuna trial's `params`, constants included."""
         chosen: dict[str, Any] = {}
         for parameter in self.parameters:
-            if not holds(parameter, chosen):
+            if not conditions_hold(parameter, chosen):
                 continue
             if not parameter.domain.searched:
                 chosen[parameter.name] = parameter.domain.at(0.0)
@@ -209,7 +211,7 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Inherited:
+class _Inheritance:
     """What becomes of inherited parameters."""
 
     fixed: Mapping[str, Any] = field(default_factory=dict)
@@ -221,23 +223,23 @@ class _Inherited:
         kept = [p for p in kept if not any(condition.parent in self.dropped for condition in p.when)]
         names = {parameter.name for parameter in kept}
         constants = {
-            name: Parameter(name=name, domain=Constant(value=plain(value, (name,))))
+            name: Parameter(name=name, domain=Constant(value=json_value(value, (name,))))
             for name, value in self.fixed.items()
             if name in names
         }
         return link(overlay(tuple(kept), constants)) if constants or len(kept) < len(inherited) else inherited
 
 
-def _read(
-    mapping: Any, base: Path | None, ancestors: tuple[Path, ...], changed: _Inherited
+def _read_space(
+    mapping: Any, base: Path | None, ancestors: tuple[Path, ...], changed: _Inheritance
 ) -> tuple[Parameter, ...]:
     if isinstance(mapping, str):
         return changed.applied(_read_file(mapping, base, (), ancestors))
     if not isinstance(mapping, Mapping):
-        raise SpaceError("a space must be a mapping, a name or a path", shown(mapping))
+        raise SpaceError("a space must be a mapping, a name or a path", short_repr(mapping))
     parent = mapping.get("extends")
     if "extends" in mapping and not isinstance(parent, str):
-        raise SpaceError("extends must be a name or a path", shown(parent), key=("extends",))
+        raise SpaceError("extends must be a name or a path", short_repr(parent), key=("extends",))
     inherited = _read_file(parent, base, ("extends",), ancestors) if parent is not None else ()
     inherited = changed.applied(inherited)
     own = {str(name): read_parameter(str(name), mapping[name]) for name in mapping if name != "extends"}
@@ -253,7 +255,7 @@ def _read_file(
         chain = " → ".join(path.name for path in (*ancestors, resolved))
         raise SpaceError("extends must not lead back to itself", chain, "drop one", key=key)
     try:
-        return _read(file.mapping(), file.path.parent, (*ancestors, resolved), _Inherited())
+        return _read_space(file.mapping(), file.path.parent, (*ancestors, resolved), _Inheritance())
     except SpaceError as error:
         if error.file is not None:
             raise
@@ -280,11 +282,11 @@ def _grid_values(parameter: Parameter) -> Any:
 def _may_hold(parameter: Parameter, given: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
     """True also where a parent is left to the sampler: then nobody can tell yet."""
     unknown = any(c.parent not in given and c.parent not in chosen for c in parameter.when)
-    return unknown or holds(parameter, chosen)
+    return unknown or conditions_hold(parameter, chosen)
 
 
-def _listed(parameter: Parameter) -> str:
-    parts = [f"{c.parent} is {' or '.join(shown(v) for v in c.values)}" for c in parameter.when]
+def _format_conditions(parameter: Parameter) -> str:
+    parts = [f"{c.parent} is {' or '.join(short_repr(v) for v in c.values)}" for c in parameter.when]
     return " and ".join(parts)
 
 

@@ -68,10 +68,10 @@ def read_file(path: Path) -> Document:
         if isinstance(error, YamlError):
             raise
         raise YamlError("the file must be readable", f"{type(error).__name__}: {error}") from error
-    return load(data, str(path))
+    return load_yaml(data, str(path))
 
 
-def load(data: bytes, name: str) -> Document:
+def load_yaml(data: bytes, name: str) -> Document:
     """The one document in the bytes.
 
     Args:

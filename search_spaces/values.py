@@ -10,12 +10,12 @@ from typing import Any
 from search_spaces.errors import SpaceError
 
 
-def canonical(value: Any) -> str:
+def canonical_text(value: Any) -> str:
     """A text that two values share only if they are equal in value and type."""
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """A value for an error text, cut short."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
@@ -34,11 +34,11 @@ def is_whole(value: Any) -> bool:
 def index_of(choices: Sequence[Any], value: Any) -> int | None:
     """Which choice the value is: the same in value and type or, failing that, the one equal number."""
     try:
-        text = canonical(value)
+        text = canonical_text(value)
     except (TypeError, ValueError):
         return None
     for index, choice in enumerate(choices):
-        if canonical(choice) == text:
+        if canonical_text(choice) == text:
             return index
     equal = [i for i, choice in enumerate(choices) if _equal_numbers(choice, value)]
     return equal[0] if len(equal) == 1 else None
@@ -48,7 +48,7 @@ def _equal_numbers(one: Any, other: Any) -> bool:
     return is_number(one) and is_number(other) and bool(one == other)
 
 
-def plain(value: Any, key: tuple[str, ...], depth: int = 0) -> Any:
+def json_value(value: Any, key: tuple[str, ...], depth: int = 0) -> Any:
     """The value as JSON knows it, tuples as lists.
 
     Raises:
@@ -59,9 +59,11 @@ def plain(value: Any, key: tuple[str, ...], depth: int = 0) -> Any:
     if value is None or isinstance(value, (str, bool)) or is_number(value):
         return value
     if isinstance(value, (list, tuple)):
-        return [plain(item, key, depth + 1) for item in value]
+        return [json_value(item, key, depth + 1) for item in value]
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
-        return {name: plain(item, key, depth + 1) for name, item in value.items()}
+        return {name: json_value(item, key, depth + 1) for name, item in value.items()}
     raise SpaceError(
-        "a value must be text, a finite number, true, false, null, or a list of these", shown(value), key=key
+        "a value must be text, a finite number, true, false, null, or a list of these",
+        short_repr(value),
+        key=key,
     )

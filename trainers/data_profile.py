@@ -20,7 +20,7 @@ LABEL_KINDS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guess:
+class TrivialBaseline:
     """What always answering the same scores on the validation part: the bar for every model."""
 
     metric: str  # accuracy, mse or exact_match
@@ -30,7 +30,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Giveaway:
+class TargetLeak:
     """A column that alone predicts the target nearly perfectly on validation rows."""
 
     column: str
@@ -39,7 +39,7 @@ class Giveaway:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Look:
+class DataProfile:
     """A data set at a glance.
 
     Attributes:
@@ -63,8 +63,8 @@ class Look:
     missing: Mapping[str, int] = field(default_factory=dict)
     duplicates: int = 0
     conflicts: int = 0
-    giveaways: tuple[Giveaway, ...] = ()
-    guess: Guess | None = None
+    giveaways: tuple[TargetLeak, ...] = ()
+    guess: TrivialBaseline | None = None
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -72,9 +72,9 @@ class Look:
         return asdict(self)
 
 
-def look(dataset: Dataset) -> Look:
+def look(dataset: Dataset) -> DataProfile:
     """Counts, faults and the trivial guess of a data set."""
-    return Look(
+    return DataProfile(
         rows=dataset.rows,
         kind=dataset.kind,
         task=dataset.task,
@@ -83,16 +83,16 @@ def look(dataset: Dataset) -> Look:
         columns={name: column.kind for name, column in dataset.columns.items()},
         parts={part: len(rows) for part, rows in dataset.splits.items()},
         classes=_class_counts(dataset),
-        missing=_missing(dataset),
+        missing=_count_missing(dataset),
         duplicates=dataset.rows - len(np.unique(dataset.row_hashes)),
-        conflicts=_conflicts(dataset),
-        giveaways=_giveaways(dataset),
-        guess=trivial_guess(dataset),
+        conflicts=_count_conflicts(dataset),
+        giveaways=_find_leaks(dataset),
+        guess=trivial_baseline(dataset),
         notes=dataset.notes,
     )
 
 
-def trivial_guess(dataset: Dataset, part: Part = "validation") -> Guess | None:
+def trivial_baseline(dataset: Dataset, part: Part = "validation") -> TrivialBaseline | None:
     """The score of the training part's majority class (accuracy), mean (mse, in the target's own unit) or
     commonest answer (exact_match) on a part; None where the task has no such guess."""
     rows, train = dataset.splits.get(part), dataset.splits.get("train")
@@ -101,23 +101,25 @@ def trivial_guess(dataset: Dataset, part: Part = "validation") -> Guess | None:
     if dataset.task == "classification":
         labels = dataset.labels()
         majority = int(np.bincount(labels[train], minlength=len(dataset.classes)).argmax())
-        return _scored(dataset, "accuracy", dataset.classes[majority], labels[train], labels[rows])
+        return _score_baseline(dataset, "accuracy", dataset.classes[majority], labels[train], labels[rows])
     if dataset.task == "regression":
         values = np.asarray(dataset.target.values, np.float64)
-        return _scored(dataset, "mse", float(values[train].mean()), values[train], values[rows])
+        return _score_baseline(dataset, "mse", float(values[train].mean()), values[train], values[rows])
     if dataset.task == "question-answering":
         texts = np.array([str(value) for value in dataset.target.values], object)
         commonest = Counter(texts[train].tolist()).most_common(1)[0][0]
-        return _scored(dataset, "exact_match", commonest, texts[train], texts[rows])
+        return _score_baseline(dataset, "exact_match", commonest, texts[train], texts[rows])
     return None
 
 
-def _scored(
+def _score_baseline(
     dataset: Dataset, metric: str, answer: str | float, train: npt.NDArray[Any], validation: npt.NDArray[Any]
-) -> Guess | None:
+) -> TrivialBaseline | None:
     rules = rules_for({"task": dataset.task, "classes": list(dataset.classes)})
     scores = {name: value for name, value in rules.trivial(train, validation).items() if name != "loss"}
-    return Guess(metric=metric, value=scores[metric], answer=answer, scores=scores) if scores else None
+    return (
+        TrivialBaseline(metric=metric, value=scores[metric], answer=answer, scores=scores) if scores else None
+    )
 
 
 def _class_counts(dataset: Dataset) -> dict[str, int]:
@@ -127,12 +129,12 @@ def _class_counts(dataset: Dataset) -> dict[str, int]:
     return {label: counts[label] for label in dataset.classes}
 
 
-def _missing(dataset: Dataset) -> dict[str, int]:
-    counts = {name: _missing_in(column) for name, column in dataset.columns.items()}
+def _count_missing(dataset: Dataset) -> dict[str, int]:
+    counts = {name: _count_missing_in(column) for name, column in dataset.columns.items()}
     return {name: count for name, count in counts.items() if count}
 
 
-def _missing_in(column: Column) -> int:
+def _count_missing_in(column: Column) -> int:
     if column.kind in ("number", "time"):
         return int(np.isnan(np.asarray(column.values)).sum())
     if column.kind == "image":
@@ -140,33 +142,35 @@ def _missing_in(column: Column) -> int:
     return sum(value is None for value in column.values)
 
 
-def _conflicts(dataset: Dataset) -> int:
+def _count_conflicts(dataset: Dataset) -> int:
     """Rows that share their features, but not their target, with another row."""
     if dataset.target is None or not dataset.columns or dataset.kind == "pairs":
         return 0
-    features = hashing.of_rows({name: _hashes(c) for name, c in dataset.columns.items()}, dataset.rows)
+    features = hashing.hash_rows({name: _hash_values(c) for name, c in dataset.columns.items()}, dataset.rows)
     _, group = np.unique(features, return_inverse=True)
-    _, pair_rows = np.unique(np.stack([group, _codes(dataset.target)], axis=1), axis=0, return_index=True)
+    _, pair_rows = np.unique(
+        np.stack([group, _value_codes(dataset.target)], axis=1), axis=0, return_index=True
+    )
     targets = np.bincount(group[pair_rows], minlength=int(group.max()) + 1)
     return int((targets[group] > 1).sum())
 
 
-def _hashes(column: Column) -> hashing.Hashes:
+def _hash_values(column: Column) -> hashing.Hashes:
     import pyarrow as pa
 
     if column.kind == "image":
         if isinstance(column.values, np.ndarray):
-            return hashing.of_arrays(column.values)
+            return hashing.hash_arrays(column.values)
         files = all(isinstance(value, str) for value in column.values[:1])
         if files:
-            return hashing.of_files(list(column.values))
+            return hashing.hash_files(list(column.values))
         return np.fromiter(
-            (hashing.of_bytes(value) for value in column.values), np.uint64, len(column.values)
+            (hashing.hash_bytes(value) for value in column.values), np.uint64, len(column.values)
         )
-    return hashing.of_arrow(pa.chunked_array([pa.array(column.values)]))
+    return hashing.hash_column(pa.chunked_array([pa.array(column.values)]))
 
 
-def _codes(column: Column) -> npt.NDArray[np.int64]:
+def _value_codes(column: Column) -> npt.NDArray[np.int64]:
     """A whole number for each different value."""
     values = (
         np.asarray(column.values) if column.kind == "number" else np.array([str(v) for v in column.values])
@@ -175,33 +179,35 @@ def _codes(column: Column) -> npt.NDArray[np.int64]:
     return codes
 
 
-def _giveaways(dataset: Dataset) -> tuple[Giveaway, ...]:
+def _find_leaks(dataset: Dataset) -> tuple[TargetLeak, ...]:
     """Columns that alone, by a small tree fitted on training rows, predict the target of validation rows."""
-    guess = trivial_guess(dataset)
+    guess = trivial_baseline(dataset)
     if dataset.kind != "table" or guess is None or len(dataset.columns) < 2:
         return ()
     if guess.metric == "accuracy" and guess.value >= GIVEN_AWAY:
         return ()
-    train = _sample(dataset.splits["train"])
-    validation = _sample(dataset.splits["validation"])
+    train = _sample_rows(dataset.splits["train"])
+    validation = _sample_rows(dataset.splits["validation"])
     assert dataset.target is not None
     target = dataset.labels() if guess.metric == "accuracy" else np.asarray(dataset.target.values)
     found = []
     for name, column in dataset.columns.items():
         if column.kind in ("text", "image"):
             continue
-        score = _alone(column, target, train, validation, guess.metric == "accuracy", len(dataset.classes))
+        score = _score_column(
+            column, target, train, validation, guess.metric == "accuracy", len(dataset.classes)
+        )
         if score >= GIVEN_AWAY:
             metric = "accuracy" if guess.metric == "accuracy" else "r2"
-            found.append(Giveaway(column=name, metric=metric, value=score))
+            found.append(TargetLeak(column=name, metric=metric, value=score))
     return tuple(found)
 
 
-def _sample(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _sample_rows(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return rows[:: max(1, len(rows) // SAMPLE_ROWS)]
 
 
-def _alone(
+def _score_column(
     column: Column,
     target: npt.NDArray[Any],
     train: npt.NDArray[np.int64],
@@ -212,7 +218,7 @@ def _alone(
     """Accuracy or r2 on validation rows of a tree that sees this column alone."""
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
-    values = _one_number(column, target, train)[:, None]
+    values = _encode_column(column, target, train)[:, None]
     leaves = max(8, 2 * classes)
     kind = DecisionTreeClassifier if classify else DecisionTreeRegressor
     tree = kind(max_leaf_nodes=leaves if classify else 256, random_state=0)
@@ -220,7 +226,7 @@ def _alone(
     return float(tree.score(values[validation], target[validation])) if len(validation) > 1 else 0.0
 
 
-def _one_number(
+def _encode_column(
     column: Column, target: npt.NDArray[Any], train: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
     """The column as numbers: a category becomes the target that it has most often (or on average) in

@@ -21,10 +21,12 @@ class TrainerError(Exception):
         super().__init__("; ".join(part for part in (must, found and f"but got {found}", do) if part))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuild, (type(self), self.must, self.found, self.do, self.key))
+        return (_rebuild_error, (type(self), self.must, self.found, self.do, self.key))
 
 
-def _rebuild(cls: type[TrainerError], must: str, found: str, do: str, key: tuple[str, ...]) -> TrainerError:
+def _rebuild_error(
+    cls: type[TrainerError], must: str, found: str, do: str, key: tuple[str, ...]
+) -> TrainerError:
     return cls(must, found, do, key=key)
 
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.tasks import TaskRules, Updated
-    from trainers.types import Sample, Source
+    from trainers.tasks import MetricSink, TaskRules
+    from trainers.types import ExampleSource, Sample
 
 
 class Family(ABC):
@@ -208,7 +208,7 @@ class Family(ABC):
         """The module's raw outputs for a batch (for classification: logits [B, classes])."""
         return module(batch["inputs"])
 
-    def judge(self, module: torch.nn.Module, batch: Batch, metrics: Updated) -> None:
+    def judge(self, module: torch.nn.Module, batch: Batch, metrics: MetricSink) -> None:
         """Adds a batch of validation to the metrics; by default from the outputs that the loss sees. A family
         that writes text adds what it writes here."""
         metrics.update(self.outputs(module, batch), batch)
@@ -261,7 +261,7 @@ class Family(ABC):
         return self.rules(state).to_user(outputs)
 
     def samples(
-        self, module: torch.nn.Module, source: Source, state: State, params: Params
+        self, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """Pictures and texts that show what the module does, by name; they end in the trial's run in MLflow.
 
@@ -278,7 +278,7 @@ class Family(ABC):
         """
         from trainers.tasks.confusion import confusion_samples
 
-        def judge(batch: Batch, metrics: Updated) -> None:
+        def judge(batch: Batch, metrics: MetricSink) -> None:
             self.judge(module, batch, metrics)
 
         return confusion_samples(self.rules(state), judge, source, state)

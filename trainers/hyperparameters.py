@@ -46,7 +46,9 @@ class Hyperparameter:
             return
         if self.choices is not None:
             if not any(value == choice and type(value) is type(choice) for choice in self.choices):
-                raise InputError(f"{name} must be one of {_listed(self.choices)}", repr(value), key=(name,))
+                raise InputError(
+                    f"{name} must be one of {_join_choices(self.choices)}", repr(value), key=(name,)
+                )
             return
         if not self._fits(value):
             kinds = " or ".join([*(t.__name__ for t in self.types), *map(repr, self.words)])
@@ -79,7 +81,7 @@ class Hyperparameter:
             raise InputError(f"{name} must be at most {self.high:g}", f"{value:g}", key=(name,))
 
 
-def _listed(choices: tuple[Any, ...]) -> str:
+def _join_choices(choices: tuple[Any, ...]) -> str:
     return ", ".join(str(choice) for choice in choices)
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Show = Callable[[str], object]
 
 
-class _Shown:
+class _PrintingHooks:
     """Hooks that show every report and keep nothing."""
 
     def __init__(self, show: Show) -> None:
@@ -81,22 +81,22 @@ def try_out(
     """
     found = load(reference) if isinstance(reference, str) else reference
     same: dict[str, Any] = {"seed": seed, "length": Length(epochs=epochs), "device": device}
-    hooks = _Shown(show)
+    hooks = _PrintingHooks(show)
     with TemporaryDirectory() as made:
         folder = Path(directory) if directory is not None else Path(made)
         folder.mkdir(parents=True, exist_ok=True)
-        dataset = _dataset(data, folder)
+        dataset = _open_data(data, folder)
         if isinstance(found, type) and issubclass(found, Family):
             found = found(options)
         if isinstance(found, Family):
-            same["goals"] = _goals(objective, direction, dataset)
-            return _train(found, params or {}, dataset, folder, hooks, same)
-        same["goals"] = _goals(objective, direction)
+            same["goals"] = _decide_goals(objective, direction, dataset)
+            return _train_family(found, params or {}, dataset, folder, hooks, same)
+        same["goals"] = _decide_goals(objective, direction)
         own: dict[str, Any] = {"function": found, "params": params or {}, "directory": folder}
         return run_function(FunctionJob(**own, data=dataset, **same), hooks)
 
 
-def _dataset(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Dataset | None:
+def _open_data(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Dataset | None:
     if data is None or isinstance(data, Dataset):
         return data
     from trainers.data.sources.opening import open_dataset
@@ -105,7 +105,9 @@ def _dataset(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Da
     return open_dataset(spec, base=Path.cwd(), cache=folder)
 
 
-def _goals(objective: str | None, direction: str | None, dataset: Dataset | None = None) -> tuple[Goal, ...]:
+def _decide_goals(
+    objective: str | None, direction: str | None, dataset: Dataset | None = None
+) -> tuple[Goal, ...]:
     if objective is None:
         if dataset is None or dataset.task is None:
             return ()
@@ -120,21 +122,21 @@ def _goals(objective: str | None, direction: str | None, dataset: Dataset | None
     return (Goal(metric=full_name(objective), maximize=known == "maximize"),)
 
 
-def _train(
+def _train_family(
     family: Family,
     params: Mapping[str, Any],
     dataset: Dataset | None,
     folder: Path,
-    hooks: _Shown,
+    hooks: _PrintingHooks,
     same: Mapping[str, Any],
 ) -> Outcome:
     if dataset is None:
         raise InputError("a family must be given data", "none", "add data='builtin:digits', say")
-    from trainers.inputs.encoded_arrays import encoded
+    from trainers.inputs.encoded_arrays import encode_dataset
     from trainers.loop.training import train
 
     family.check(dataset)
     family.check_searched(dataset, {name: [value] for name, value in params.items()})
     complete = family.complete(params)
-    arrays = encoded(family, dataset, complete, folder)
+    arrays = encode_dataset(family, dataset, complete, folder)
     return train(Job(family=family, params=complete, **same), arrays, hooks)

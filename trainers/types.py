@@ -81,7 +81,7 @@ class Ranks:
     sharded: bool = False
 
 
-class Source(Protocol):
+class ExampleSource(Protocol):
     """The examples of one part, as `trainers.data.batches.Batches` has them; positions count from 0 in it."""
 
     def __len__(self) -> int:

@@ -30,23 +30,23 @@ def main(generator: str, classifier: str) -> None:
     """Prints, for each kind of image, the share that is recognised and how often each digit is."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        made = _answered(generator, ({"seed": seed} for seed in range(MADE)), folder / "seeds.jsonl")
+        made = _predict(generator, ({"seed": seed} for seed in range(MADE)), folder / "seeds.jsonl")
         dataset = open_dataset({"source": "builtin:digits"}, base=folder, cache=folder / "cache")
         real = np.asarray(dataset.columns["image"].values)[dataset.splits["validation"]]
         mixed = np.random.default_rng(0).permuted(real.reshape(len(real), -1), axis=1).reshape(real.shape)
         kinds = {"made": [row["image"] for row in made], "real": real.tolist(), "real, mixed": mixed.tolist()}
         for kind, images in kinds.items():
-            rows = _answered(classifier, ({"image": image} for image in images), folder / f"{kind}.jsonl")
-            _tell(kind, rows)
+            rows = _predict(classifier, ({"image": image} for image in images), folder / f"{kind}.jsonl")
+            _print_share(kind, rows)
 
 
-def _answered(model: str, rows: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+def _predict(model: str, rows: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     lines = Path(velodrome.predict(model, path).output).read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
-def _tell(kind: str, rows: list[dict[str, Any]]) -> None:
+def _print_share(kind: str, rows: list[dict[str, Any]]) -> None:
     sure = [row for row in rows if max(v for k, v in row.items() if k.startswith("p_")) >= SURE]
     digits = sorted(Counter(str(row["prediction"]) for row in sure).items())
     print(f"{kind:12} {len(sure) / len(rows):.1%} of {len(rows)} recognised: {dict(digits)}")

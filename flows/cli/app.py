@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from flows.cli import changing, installation, promoting, reading, running, using
-from flows.cli.boundary import leave, status_of, terminable
+from flows.cli.boundary import exit_now, raise_on_sigterm, report_error
 from infra.errors import HeadGone, Interrupted, WrongInput
 
 # click's own tree of errors, wherever this version of typer keeps it
@@ -33,7 +33,7 @@ SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 
 
-class Commands(TyperGroup):
+class CommandGroup(TyperGroup):
     """The group of all commands; its exceptions end as blocks on stderr and an exit status."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -48,25 +48,25 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs the command that was typed."""
         try:
-            with terminable():
+            with raise_on_sigterm():
                 result = super().invoke(ctx)
                 sys.stdout.flush()
                 return result
         except typer.Exit:
             raise
         except typer.Abort:
-            raise typer.Exit(status_of(KeyboardInterrupt())) from None
+            raise typer.Exit(report_error(KeyboardInterrupt())) from None
         except _CLICK_ERROR as error:
-            raise typer.Exit(status_of(_as_wrong_input(error))) from None
+            raise typer.Exit(report_error(_usage_error(error))) from None
         except (HeadGone, Interrupted) as error:  # who interrupts waits: all is closed by now
-            leave(status_of(error))
+            exit_now(report_error(error))
         except BaseException as error:  # the boundary: every exception becomes a block and a status here
-            raise typer.Exit(status_of(error)) from None
+            raise typer.Exit(report_error(error)) from None
 
 
 app = typer.Typer(
     name="velodrome",
-    cls=Commands,
+    cls=CommandGroup,
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # typer's rich help imports a Markdown parser: 0.15 s before the first letter
@@ -76,7 +76,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import PackageNotFoundError, version
 
@@ -88,10 +88,11 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback(epilog="A first sweep: `velodrome new builtin:digits`, then `velodrome sweep digits.yaml`.")
-def _global(
+def _print_help(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version and end.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Say the version and end."),
     ] = False,
 ) -> None:
     if ctx.invoked_subcommand is None:
@@ -114,15 +115,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             list(sys.argv[1:] if arguments is None else arguments), "velodrome", standalone_mode=False
         )
     except _CLICK_ERROR as error:
-        status = status_of(_as_wrong_input(error))
+        status = report_error(_usage_error(error))
     except BaseException as error:  # an interrupt before a command began
         if isinstance(error, SystemExit):
             raise
-        status = status_of(error)
+        status = report_error(error)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _as_wrong_input(error: Any) -> WrongInput:
+def _usage_error(error: Any) -> WrongInput:
     """What typer says of the arguments, in our words."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "velodrome"

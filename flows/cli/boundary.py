@@ -29,7 +29,7 @@ class Terminated(BaseException):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class ErrorBlock:
     """What a person reads of an error."""
 
     title: str
@@ -43,36 +43,36 @@ class Block:
         parts = (("must hold", self.must), ("found", self.found), ("do", self.do), ("log", self.log))
         return [
             f"velodrome: {self.title}",
-            *(line for label, text in parts if text for line in _part(label, text)),
+            *(line for label, text in parts if text for line in _labelled_lines(label, text)),
         ]
 
 
-def _part(label: str, text: str) -> list[str]:
+def _labelled_lines(label: str, text: str) -> list[str]:
     first, *rest = text.splitlines() or [""]
     indent = " " * (LABEL_WIDTH + 2)
     return [f"  {label:<{LABEL_WIDTH}}{first}", *(indent + line for line in rest)]
 
 
-def status_of(error: BaseException) -> int:
+def report_error(error: BaseException) -> int:
     """The exit status of an exception, and what is printed for it on stderr."""
     if isinstance(error, Terminated):
-        return _say("terminated", TERMINATED)
+        return _print_ending("terminated", TERMINATED)
     if isinstance(error, KeyboardInterrupt):
-        return _say("interrupted", INTERRUPTED)
+        return _print_ending("interrupted", INTERRUPTED)
     if isinstance(error, BrokenPipeError):
-        _silence(sys.stdout)
+        _silence_stream(sys.stdout)
         return PIPE_CLOSED
     if isinstance(error, VelodromeError):
-        _print(_of_ours(error))
+        _print_block(_error_block(error))
         return error.exit_code
-    if wrong := _as_wrong_input(error):
-        _print(_of_ours(wrong))
+    if wrong := _input_error(error):
+        _print_block(_error_block(wrong))
         return wrong.exit_code
-    _print(_of_defect(error))
+    _print_block(_defect_block(error))
     return DEFECT
 
 
-def _as_wrong_input(error: BaseException) -> WrongInput | None:
+def _input_error(error: BaseException) -> WrongInput | None:
     """Errors of the packages below that know no exit status of ours: a person's data, options or space."""
     from search_spaces.errors import SearchSpaceInputError
     from trainers.errors import InputError
@@ -86,7 +86,7 @@ def _as_wrong_input(error: BaseException) -> WrongInput | None:
     return WrongInput(error.must, found, error.do)
 
 
-def _of_ours(error: VelodromeError) -> Block:
+def _error_block(error: VelodromeError) -> ErrorBlock:
     titles = {
         2: "wrong input",
         3: "refused",
@@ -94,7 +94,7 @@ def _of_ours(error: VelodromeError) -> Block:
         INTERRUPTED: "interrupted",
         TERMINATED: "terminated",
     }
-    return Block(
+    return ErrorBlock(
         title=titles.get(error.exit_code, "error"),
         must=error.must,
         found=error.found,
@@ -103,21 +103,21 @@ def _of_ours(error: VelodromeError) -> Block:
     )
 
 
-def _of_defect(error: BaseException) -> Block:
+def _defect_block(error: BaseException) -> ErrorBlock:
     from infra.secrets import redact
 
     text = redact("".join(traceback.format_exception(error)))
     sys.stderr.write(text)
-    return Block(
+    return ErrorBlock(
         title="a defect of Velodrome's, not of yours",
         must="no command may end like this",
         found=redact(f"{type(error).__name__}: {textwrap.shorten(str(error), 300)}"),
         do="please report it with the traceback above",
-        log=_keep(text),
+        log=_save_traceback(text),
     )
 
 
-def _keep(text: str) -> str:
+def _save_traceback(text: str) -> str:
     """Writes a traceback under the home's logs; empty where that can't be done."""
     from infra.home import Home
     from infra.secrets import redact
@@ -131,30 +131,30 @@ def _keep(text: str) -> str:
     return str(path)
 
 
-def _say(text: str, status: int) -> int:
-    _write(f"velodrome: {text}\n")
+def _print_ending(text: str, status: int) -> int:
+    _write_stderr(f"velodrome: {text}\n")
     return status
 
 
-def _print(block: Block) -> None:
+def _print_block(block: ErrorBlock) -> None:
     first, *rest = block.lines()
-    red, plain = ("\x1b[31m", "\x1b[0m") if _coloured() else ("", "")
-    _write("\n".join([f"{red}{first}{plain}", *rest]) + "\n")
+    red, plain = ("\x1b[31m", "\x1b[0m") if _has_colour() else ("", "")
+    _write_stderr("\n".join([f"{red}{first}{plain}", *rest]) + "\n")
 
 
-def _coloured() -> bool:
+def _has_colour() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _write(text: str) -> None:
+def _write_stderr(text: str) -> None:
     try:
         sys.stderr.write(text)
         sys.stderr.flush()
     except BrokenPipeError:
-        _silence(sys.stderr)
+        _silence_stream(sys.stderr)
 
 
-def _silence(stream: TextIO) -> None:
+def _silence_stream(stream: TextIO) -> None:
     """Points a closed stream at nothing, so that the interpreter's last flush has nothing to complain of."""
     try:
         nothing = os.open(os.devnull, os.O_WRONLY)
@@ -164,7 +164,7 @@ def _silence(stream: TextIO) -> None:
         return
 
 
-def leave(status: int) -> NoReturn:
+def exit_now(status: int) -> NoReturn:
     """Ends this process without what it has put off until its end."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(BrokenPipeError):
@@ -173,7 +173,7 @@ def leave(status: int) -> NoReturn:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
+def raise_on_sigterm() -> Iterator[None]:
     """SIGTERM unwinds the stack while this lasts. A command may set a handler of its own inside."""
 
     def unwind(_number: int, _frame: FrameType | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, Name, emit, example, note
+from flows.cli.screen import Family, Json, Name, example, print_json, print_note
 from infra.errors import WrongInput
 
 if TYPE_CHECKING:
@@ -25,13 +25,13 @@ def extend(
     """More trials for a sweep, running or finished."""
     from flows.sweeps.extend import extend as verb
 
-    result = verb(name, trials=more_trials(trials), family=family)
+    result = verb(name, trials=parse_trial_count(trials), family=family)
     if json:
-        emit(result)
+        print_json(result)
         return
     planned = ", ".join(f"{family}: {count}" for family, count in result.planned.items())
     how = "its running driver goes on to" if result.asked_driver else "it went on to"
-    note(f"{result.sweep}: {how} {planned} trials")
+    print_note(f"{result.sweep}: {how} {planned} trials")
 
 
 @example("velodrome retry digits --memory 8GiB")
@@ -51,16 +51,16 @@ def retry(
     """Failed trials again, with other resources if asked."""
     from flows.sweeps.retry import retry as verb
 
-    size = None if memory is None else memory_bytes(memory)
+    size = None if memory is None else parse_memory(memory)
     result = verb(name, gpus=gpus, cpus=cpus, memory_bytes=size)
     if json:
-        emit(result)
+        print_json(result)
     elif not result.trials:
-        note(f"{result.sweep}: no trial failed, so there is nothing to retry")
+        print_note(f"{result.sweep}: no trial failed, so there is nothing to retry")
     else:
         listed = ", ".join(f"{count} of {family}" for family, count in result.trials.items())
         how = "its running driver takes up" if result.asked_driver else "tried again:"
-        note(f"{result.sweep}: {how} {listed}")
+        print_note(f"{result.sweep}: {how} {listed}")
 
 
 @example("velodrome stop digits")
@@ -76,11 +76,13 @@ def stop(
 
     result = verb(name, limit_s=timeout)
     if json:
-        emit(result)
+        print_json(result)
     elif result.was_running:
-        note(f"{result.sweep}: {result.state} after {result.seconds:g} s; `velodrome sweep` carries it on")
+        print_note(
+            f"{result.sweep}: {result.state} after {result.seconds:g} s; `velodrome sweep` carries it on"
+        )
     else:
-        note(f"{result.sweep}: nobody runs it (it is {result.state}), so there is nothing to stop")
+        print_note(f"{result.sweep}: nobody runs it (it is {result.state}), so there is nothing to stop")
 
 
 @example("velodrome remove digits --yes")
@@ -93,14 +95,14 @@ def remove(
     """A sweep and what only it holds, after a question."""
     from flows.sweeps.remove import remove as verb
 
-    result = verb(name, agree=(lambda removal: True) if yes else _ask, tracking=tracking)
+    result = verb(name, agree=(lambda removal: True) if yes else _confirm_removal, tracking=tracking)
     if json:
-        emit(result)
+        print_json(result)
     else:
-        note(f"{result.sweep} is removed")
+        print_note(f"{result.sweep} is removed")
 
 
-def more_trials(text: str) -> int:
+def parse_trial_count(text: str) -> int:
     """How many more `+N` asks for; the sign may be left out.
 
     Raises:
@@ -113,7 +115,7 @@ def more_trials(text: str) -> int:
     return int(text)
 
 
-def memory_bytes(text: str) -> int:
+def parse_memory(text: str) -> int:
     """A size such as 8GiB, 500MB or 1000000 in bytes.
 
     Raises:
@@ -126,15 +128,15 @@ def memory_bytes(text: str) -> int:
     return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
 
 
-def _ask(removal: Removal) -> bool:
+def _confirm_removal(removal: Removal) -> bool:
     from flows.terminal.formatting import size, trials
 
-    note(f"{removal.sweep}: {trials(removal.trials)} in the ledger")
+    print_note(f"{removal.sweep}: {trials(removal.trials)} in the ledger")
     for folder in removal.folders:
-        note(f"  {folder}")
+        print_note(f"  {folder}")
     if removal.folders:
-        note(f"  {size(removal.size_bytes)} in these folders")
-    note(
+        print_note(f"  {size(removal.size_bytes)} in these folders")
+    print_note(
         "  its runs in MLflow go too"
         if removal.tracking
         else "  its runs in MLflow stay (--tracking deletes them)"

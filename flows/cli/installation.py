@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Json, emit, example, note, stdout
+from flows.cli.screen import Json, example, print_json, print_note, stdout_console
 
 
 @example("velodrome families image_cnn")
@@ -20,11 +20,11 @@ def families(
 
     result = verb(name)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.installation.screens import print_families
 
-    print_families(stdout(), result, detailed=name is not None)
+    print_families(stdout_console(), result, detailed=name is not None)
 
 
 @example("velodrome schema > velodrome.schema.json")
@@ -46,11 +46,11 @@ def doctor(json: Json = False) -> None:
 
     result = verb()
     if json:
-        emit(result)
+        print_json(result)
     else:
         from flows.installation.screens import print_checkup
 
-        print_checkup(stdout(), result)
+        print_checkup(stdout_console(), result)
     if result.failed:
         raise typer.Exit(1)
 
@@ -64,4 +64,4 @@ def ui(
     """The MLflow UI on the right store, until Ctrl-C."""
     from flows.installation.ui import ui as verb
 
-    verb(name, port=port, host=host, say=note)
+    verb(name, port=port, host=host, say=print_note)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, emit, example, note, stdout
+from flows.cli.screen import Family, Json, example, print_json, print_note, stdout_console
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model's name.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]
@@ -58,23 +58,23 @@ def promote(
             dry_run=dry_run,
         )
     except GateRefused as refused:
-        _promotion(refused.promotion, json)
+        _show_promotion(refused.promotion, json)
         raise
-    _promotion(result, json)
+    _show_promotion(result, json)
 
 
-def _promotion(result: object, json: bool) -> None:
+def _show_promotion(result: object, json: bool) -> None:
     from flows.promotion.judging.outcome import Promotion
 
     assert isinstance(result, Promotion)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.promotion.screens import print_promotion
 
-    print_promotion(stdout(), result)
+    print_promotion(stdout_console(), result)
     for line in result.notes:
-        note(line)
+        print_note(line)
 
 
 @example("velodrome approve digits/3")
@@ -91,11 +91,11 @@ def approve(
 
     result = verb(version, reason=reason, registry=registry)
     if json:
-        emit(result)
+        print_json(result)
         return
-    note(f"{result.model}/{result.version} is approved by {result.who} (entry {result.entry})")
+    print_note(f"{result.model}/{result.version} is approved by {result.who} (entry {result.entry})")
     if not result.asked:
-        note(f"the policy of {result.model} asks for no approval: it changes nothing yet")
+        print_note(f"the policy of {result.model} asks for no approval: it changes nothing yet")
 
 
 @example("velodrome rollback digits")
@@ -113,10 +113,10 @@ def rollback(
 
     result = verb(model, to=to, reason=reason, registry=registry)
     if json:
-        emit(result)
+        print_json(result)
         return
-    note(f"{result.model}: version {result.version} is the champion again, instead of {result.former}")
-    note(f"  {result.checked}; entry {result.entry}, {result.hash[:16]}")
+    print_note(f"{result.model}: version {result.version} is the champion again, instead of {result.former}")
+    print_note(f"  {result.checked}; entry {result.entry}, {result.hash[:16]}")
 
 
 @example("velodrome history digits --verify")
@@ -141,11 +141,11 @@ def history(
 
     result = verb(model, verify=verify, anchor=anchor, export=export, registry=registry)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.promotion.screens import print_history
 
-    print_history(stdout(), result)
+    print_history(stdout_console(), result)
 
 
 @example("velodrome policy digits --set policy.yaml")
@@ -161,11 +161,11 @@ def policy(
 
     result = verb(model, set=set, reason=reason, registry=registry)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.promotion.screens import print_policy
 
-    print_policy(stdout(), result)
+    print_policy(stdout_console(), result)
 
 
 @example("velodrome adopt digits")
@@ -175,9 +175,11 @@ def adopt(model: Model, reason: Reason = "", registry: At = None, json: Json = F
 
     result = verb(model, reason=reason, registry=registry)
     if json:
-        emit(result)
+        print_json(result)
     elif not result.changed:
-        note(f"{result.model}: the champion is where its history has it, so there is nothing to adopt")
+        print_note(f"{result.model}: the champion is where its history has it, so there is nothing to adopt")
     else:
         at = "nowhere" if result.version is None else f"version {result.version}"
-        note(f"{result.model}: the champion is {at} now, and its history says so (entry {result.entry})")
+        print_note(
+            f"{result.model}: the champion is {at} now, and its history says so (entry {result.entry})"
+        )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, Name, emit, example, note, stdout
+from flows.cli.screen import Family, Json, Name, example, print_json, print_note, stdout_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,14 +31,14 @@ def status(
 
     result = verb(name)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.sweeps import trial_screens as screens
 
     if isinstance(result, Overview):
-        screens.print_overview(stdout(), result)
+        screens.print_overview(stdout_console(), result)
     else:
-        screens.print_status(stdout(), result)
+        screens.print_status(stdout_console(), result)
 
 
 @example("velodrome show digits --family image_cnn --trial 7")
@@ -48,11 +48,11 @@ def show(name: Name, trial: Trial, family: Family = None, json: Json = False) ->
 
     result = verb(name, trial=trial, family=family)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.sweeps.trial_screens import print_trial
 
-    print_trial(stdout(), result)
+    print_trial(stdout_console(), result)
 
 
 @example("velodrome logs digits --trial 7 -f")
@@ -74,14 +74,14 @@ def logs(
     if json and follow:
         raise typer.BadParameter("one JSON document has an end: leave --json or --follow out")
     if follow:
-        _print_pieces(verb.follow(name, trial=trial, family=family))
+        _print_pieces(verb.follow_logs(name, trial=trial, family=family))
         return
     result = verb.logs(name, trial=trial, family=family)
     if json:
-        emit(result)
+        print_json(result)
         return
     if not result.files:
-        note(f"{result.sweep}: its driver had nothing to say; --trial N shows what a trial printed")
+        print_note(f"{result.sweep}: its driver had nothing to say; --trial N shows what a trial printed")
     _print_pieces((file, piece) for file in result.files for piece in file.pieces())
 
 
@@ -114,17 +114,19 @@ def compare(
 
     if json + csv + latex > 1:
         raise typer.BadParameter("--json, --csv and --latex exclude each other")
-    result = verb(*names, top=top, sort=sort, where=where or (), pareto=pareto, latency=latency, say=note)
+    result = verb(
+        *names, top=top, sort=sort, where=where or (), pareto=pareto, latency=latency, say=print_note
+    )
     if json:
-        emit(result)
+        print_json(result)
     elif csv or latex:
         for warning in result.warnings:
-            note(warning)
+            print_note(warning)
         sys.stdout.write(result.to_csv() if csv else result.to_latex())
     else:
         from flows.comparison.leaderboard import print_leaderboard
 
-        print_leaderboard(stdout(), result, next_steps=False)
+        print_leaderboard(stdout_console(), result, next_steps=False)
 
 
 @example("velodrome export digits --out digits.tar.gz")
@@ -140,13 +142,13 @@ def export(
 
     result = verb(name, out=out)
     for warning in result.warnings:
-        note(f"warning: {warning}")
+        print_note(f"warning: {warning}")
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.export.screens import print_export
 
-    print_export(stdout(), result)
+    print_export(stdout_console(), result)
 
 
 @example("velodrome report digits --out digits.html")
@@ -164,15 +166,15 @@ def report(
     """One self-contained HTML page with plots, also kept in MLflow."""
     from flows.report import report as verb
 
-    result = verb(name, out=out, latency=latency, say=note)
+    result = verb(name, out=out, latency=latency, say=print_note)
     if result.note:
-        note(f"warning: {result.note}")
+        print_note(f"warning: {result.note}")
     if json:
-        emit(result)
+        print_json(result)
         return
     sys.stdout.write(f"{result.path}\n")
     if result.run_id:
-        note(f"kept as report.html with MLflow's run {result.run_id}")
+        print_note(f"kept as report.html with MLflow's run {result.run_id}")
 
 
 def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:
@@ -181,7 +183,7 @@ def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:
     for file, piece in pieces:
         if file != before:
             sys.stdout.flush()
-            note(f"== {file.title()} ({file.path})")
+            print_note(f"== {file.title()} ({file.path})")
             before = file
         sys.stdout.write(piece)
         sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, Name, emit, example, note, stdout
+from flows.cli.screen import Family, Json, Name, example, print_json, print_note, stdout_console
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
 Set = Annotated[
@@ -40,11 +40,11 @@ def new(
 
     result = verb(source, target=target, output=output)
     if json:
-        emit(result)
+        print_json(result)
         return
-    from flows.sweeps.screens import print_look
+    from flows.sweeps.screens import print_new_file
 
-    print_look(stdout(), result)
+    print_new_file(stdout_console(), result)
 
 
 @example("velodrome plan digits.yaml --set budget.trials=50")
@@ -54,11 +54,11 @@ def plan(file: File, set_: Set = None, address: Address = None, json: Json = Fal
 
     result = verb(file, overrides=set_ or (), address=address)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.sweeps.screens import print_plan
 
-    print_plan(stdout(), result)
+    print_plan(stdout_console(), result)
 
 
 @example("velodrome sweep digits.yaml")
@@ -82,7 +82,7 @@ def sweep(
         file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
     )
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.comparison.compare import compare
     from flows.comparison.leaderboard import print_leaderboard
@@ -91,10 +91,10 @@ def sweep(
         again = shlex.join(
             ["velodrome", "sweep", str(file), *(w for key in set_ or () for w in ("--set", key))]
         )
-        note(f"{result.sweep} is stopped: `{again}` carries it on")
+        print_note(f"{result.sweep} is stopped: `{again}` carries it on")
     # By its file, which may name another ledger than the usual one, as the overrides may another sweep.
     table = compare(str(file.absolute()), overrides=set_ or (), latency=False)
-    print_leaderboard(stdout(), table)
+    print_leaderboard(stdout_console(), table)
 
 
 @example("velodrome confirm digits --top 3 --seeds 5")
@@ -115,11 +115,11 @@ def confirm(
         raise typer.BadParameter("--top and --each-family exclude each other")
     result = verb(name, top=top, each_family=each_family, seeds=seeds, address=address)
     if json:
-        emit(result)
+        print_json(result)
         return
     from flows.confirmation.screens import print_confirmation
 
-    print_confirmation(stdout(), result)
+    print_confirmation(stdout_console(), result)
 
 
 @example("velodrome reproduce digits --family image_cnn --trial 7")
@@ -146,12 +146,12 @@ def reproduce(
     """Trains a recorded run again and says whether it came out the same."""
     from flows.reproduction.reproduce import reproduce as verb
 
-    result = verb(run, trial=trial, family=family, tolerance=tolerance, say=note)
+    result = verb(run, trial=trial, family=family, tolerance=tolerance, say=print_note)
     if json:
-        emit(result)
+        print_json(result)
     else:
         from flows.reproduction.screens import print_reproduction
 
-        print_reproduction(stdout(), result)
+        print_reproduction(stdout_console(), result)
     if result.verdict == "different":
         raise typer.Exit(3)

@@ -34,30 +34,30 @@ def example(text: str) -> Callable[[Command], Command]:
     return mark
 
 
-def stdout() -> Console:
+def stdout_console() -> Console:
     """A console on stdout; without a terminal it neither colours nor cuts lines short."""
-    return _console(sys.stdout)
+    return _make_console(sys.stdout)
 
 
-def stderr() -> Console:
+def stderr_console() -> Console:
     """A console on stderr."""
-    return _console(sys.stderr)
+    return _make_console(sys.stderr)
 
 
-def _console(stream: Any) -> Console:
+def _make_console(stream: Any) -> Console:
     from flows.terminal.console import PatientConsole
 
     wide = None if stream.isatty() or "COLUMNS" in os.environ else WIDE_COLUMNS
     return PatientConsole(file=stream, highlight=False, markup=False, emoji=False, width=wide)
 
 
-def emit(result: Result) -> None:
+def print_json(result: Result) -> None:
     """Prints the result's document on stdout."""
-    from flows.terminal.json_results import document
+    from flows.terminal.json_results import json_document
 
-    sys.stdout.write(document(result) + "\n")
+    sys.stdout.write(json_document(result) + "\n")
 
 
-def note(text: str) -> None:
+def print_note(text: str) -> None:
     """A line on stderr."""
     sys.stderr.write(f"{text}\n")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.running import Address
-from flows.cli.screen import Json, emit, example, note
+from flows.cli.screen import Json, example, print_json, print_note
 
 Model = Annotated[
     str,
@@ -42,20 +42,26 @@ def predict(
     """Writes an input again with a model's predictions; carries on where it was ended."""
     from flows.inference.predict import predict as verb
     from flows.terminal.progress_line import ProgressLine
-    from infra.predicting.on_ray import Pool
+    from infra.predicting.on_ray import ActorPool
 
     with ProgressLine(sys.stderr) as line:
         result = verb(
-            model, input, out=out, overwrite=overwrite, address=address, pool=Pool(actors=actors, gpus=gpus),
-            say=note, advanced=line.advanced,
-        )  # fmt: skip
+            model,
+            input,
+            out=out,
+            overwrite=overwrite,
+            address=address,
+            pool=ActorPool(actors=actors, gpus=gpus),
+            say=print_note,
+            advanced=line.advanced,
+        )
     if json:
-        emit(result)
+        print_json(result)
         return
     carried = f", {result.carried_on} parts of them from before" if result.carried_on else ""
     shown = Path(result.output)
     shown = shown.relative_to(Path.cwd()) if shown.is_relative_to(Path.cwd()) else shown
-    note(f"{shown}: {result.rows:,} rows{carried}, by {result.model} in {result.seconds:.1f} s")
+    print_note(f"{shown}: {result.rows:,} rows{carried}, by {result.model} in {result.seconds:.1f} s")
 
 
 @example("velodrome serve digits --port 8000")
@@ -91,5 +97,5 @@ def serve(
 
     verb(
         model, host=host, port=port, replicas=replicas, cpus=cpus, gpus=gpus, shadow=shadow, canary=canary,
-        allow_hosts=allow_host or (), address=address, say=note,
+        allow_hosts=allow_host or (), address=address, say=print_note,
     )  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 from flows.comparison.records import COSTS, Row, Spread
 from flows.terminal.formatting import number
 from infra.errors import WrongInput
-from infra.names import shown
+from infra.names import quote_input
 from infra.spec import Direction, Objective
 from search_spaces.nearest import advice
 from trainers.metric_names import direction_of
@@ -42,37 +42,37 @@ class RowColumn:
         return -value if self.direction == "maximize" else float(value)
 
 
-def columns_of(rows: Sequence[Row], goals: Sequence[Objective]) -> dict[str, RowColumn]:
+def row_columns(rows: Sequence[Row], goals: Sequence[Objective]) -> dict[str, RowColumn]:
     """Every column that these rows have, by its name; an objective also by its name without `val/`."""
     goal = goals[0].direction
     known = [
         RowColumn(name="sweep", direction=None, of=lambda row: row.sweep),
         RowColumn(name="family", direction=None, of=lambda row: row.family),
         RowColumn(name="trial", direction=None, of=lambda row: row.number),
-        *_of_objectives(goals),
+        *_objective_columns(goals),
         RowColumn(name="error", direction="minimize", of=lambda row: row.error.std if row.error else None),
         RowColumn(name="median", direction=goal, of=lambda row: row.trials.median if row.trials else None),
         RowColumn(name="confirmed", direction=goal, of=lambda row: _mean(row.confirmed)),
         RowColumn(name="test", direction=goal, of=lambda row: _mean(row.tested)),
         RowColumn(name="trivial", direction=goal, of=lambda row: row.trivial),
-        *(RowColumn(name=name, direction="minimize", of=_cost(name)) for name in COSTS),
+        *(RowColumn(name=name, direction="minimize", of=_cost_getter(name)) for name in COSTS),
     ]
     columns = {column.name: column for column in known}
     for name in sorted({name for row in rows for name in row.metrics}):
-        column = RowColumn(name=name, direction=direction_of(name), of=_metric(name))
+        column = RowColumn(name=name, direction=direction_of(name), of=_metric_getter(name))
         columns.setdefault(name, column)
         if name.startswith("val/"):
             columns.setdefault(name.removeprefix("val/"), column)
     for name in sorted({name for row in rows for name in row.params}):
-        columns[f"param.{name}"] = RowColumn(name=f"param.{name}", direction=None, of=_param(name))
+        columns[f"param.{name}"] = RowColumn(name=f"param.{name}", direction=None, of=_param_getter(name))
     return columns
 
 
-def _of_objectives(goals: Sequence[Objective]) -> list[RowColumn]:
+def _objective_columns(goals: Sequence[Objective]) -> list[RowColumn]:
     made = []
     for place, goal in enumerate(goals):
         for name in dict.fromkeys((goal.metric, goal.metric.removeprefix("val/"))):
-            made.append(RowColumn(name=name, direction=goal.direction, of=_value(place)))
+            made.append(RowColumn(name=name, direction=goal.direction, of=_value_getter(place)))
     return made
 
 
@@ -80,19 +80,19 @@ def _mean(spread: Spread | None) -> float | None:
     return None if spread is None else spread.mean
 
 
-def _value(place: int) -> Callable[[Row], Value]:
+def _value_getter(place: int) -> Callable[[Row], Value]:
     return lambda row: row.values[place]
 
 
-def _cost(name: str) -> Callable[[Row], Value]:
+def _cost_getter(name: str) -> Callable[[Row], Value]:
     return lambda row: row.values[row.goals.index(name)] if name in row.goals else row.costs.get(name)
 
 
-def _metric(name: str) -> Callable[[Row], Value]:
+def _metric_getter(name: str) -> Callable[[Row], Value]:
     return lambda row: row.metrics.get(name)
 
 
-def _param(name: str) -> Callable[[Row], Value]:
+def _param_getter(name: str) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
         found = row.params.get(name)
         numeric = isinstance(found, (int, float)) and not isinstance(found, bool)
@@ -101,7 +101,7 @@ def _param(name: str) -> Callable[[Row], Value]:
     return value
 
 
-def pick(columns: dict[str, RowColumn], name: str, what: str, *, numeric: bool = False) -> RowColumn:
+def pick_column(columns: dict[str, RowColumn], name: str, what: str, *, numeric: bool = False) -> RowColumn:
     """The column of that name.
 
     Args:
@@ -113,16 +113,16 @@ def pick(columns: dict[str, RowColumn], name: str, what: str, *, numeric: bool =
     """
     found = columns.get(name)
     if found is None:
-        raise WrongInput(f"{what} must name a column", shown(name), advice(name, columns))
+        raise WrongInput(f"{what} must name a column", quote_input(name), advice(name, columns))
     if numeric and found.direction is None:
         usable = [column.name for column in columns.values() if column.direction is not None]
         raise WrongInput(
-            f"{what} must name columns of which one end is better", shown(name), ", ".join(usable)
+            f"{what} must name columns of which one end is better", quote_input(name), ", ".join(usable)
         )
     return found
 
 
-def in_order(rows: Sequence[Row], column: RowColumn) -> list[Row]:
+def sort_rows(rows: Sequence[Row], column: RowColumn) -> list[Row]:
     """Best first where one end is better, else ascending; rows without a value last, equal ones as given."""
 
     def key(row: Row) -> tuple[int, float, str]:
@@ -136,7 +136,7 @@ def in_order(rows: Sequence[Row], column: RowColumn) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
+class RowFilter:
     """One filter, read."""
 
     column: str
@@ -145,7 +145,7 @@ class Condition:
 
     def holds(self, row: Row, columns: dict[str, RowColumn]) -> bool:
         """Whether the row passes; a row without a value passes `!=` alone."""
-        found = pick(columns, self.column, "--where").of(row)
+        found = pick_column(columns, self.column, "--where").of(row)
         if self.op in ("=", "!="):
             return _matches(found, self.value) == (self.op == "=")
         if not isinstance(found, (int, float)):
@@ -157,7 +157,7 @@ class Condition:
         return holds[self.op]
 
 
-def read_condition(text: str) -> Condition:
+def parse_filter(text: str) -> RowFilter:
     """The filter that was typed.
 
     Raises:
@@ -166,10 +166,10 @@ def read_condition(text: str) -> Condition:
     found = _CONDITION.fullmatch(text)
     if found is None or not found["value"]:
         do = "for instance family=image_cnn, 'accuracy>=0.9', 'param.optimizer=adam|sgd', 'family=*cnn'"
-        raise WrongInput("--where must be COLUMN OP VALUE", shown(text), do)
-    condition = Condition(column=found["column"], op=found["op"], value=found["value"])
+        raise WrongInput("--where must be COLUMN OP VALUE", quote_input(text), do)
+    condition = RowFilter(column=found["column"], op=found["op"], value=found["value"])
     if condition.op not in ("=", "!=") and _number(condition.value) is None:
-        raise WrongInput(f"after {condition.op} must stand a number", shown(condition.value))
+        raise WrongInput(f"after {condition.op} must stand a number", quote_input(condition.value))
     return condition
 
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flows.comparison.columns import RowColumn, columns_of, in_order, pick, read_condition
+from flows.comparison.columns import RowColumn, parse_filter, pick_column, row_columns, sort_rows
 from flows.comparison.records import Group, Row
 from flows.comparison.result import Comparison
-from flows.comparison.rows import rows_of
-from flows.comparison.ties import ties_of
-from flows.config.lookup import find
+from flows.comparison.rows import best_rows
+from flows.comparison.ties import find_ties
+from flows.config.lookup import open_sweep
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.ledger.ranking import undominated
+from infra.ledger.ranking import mark_undominated
 from infra.ledger.rows import SweepRow
 from infra.spec import Objective
 
@@ -24,7 +24,7 @@ MOST_ROWS = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
+class ComparisonKey:
     """What rows must share to be put in one order."""
 
     objectives: tuple[Objective, ...]
@@ -64,47 +64,47 @@ def compare(
     if not 1 <= top <= MOST_ROWS:
         raise WrongInput(f"--top must be from 1 to {MOST_ROWS}", str(top))
     place = home or Home.here()
-    groups, sweeps, without = _read(names, place, top, overrides)
-    _check(groups, sort, where, _listed(pareto))
+    groups, sweeps, without = _read_sweeps(names, place, top, overrides)
+    _check_options(groups, sort, where, _front_names(pareto))
     if latency:
-        groups = _with_latency(groups, sweeps, place, say)
-    made = [_group(judged, rows, sort, where, _listed(pareto)) for judged, rows in groups.items()]
+        groups = _add_latency(groups, sweeps, place, say)
+    made = [_group(judged, rows, sort, where, _front_names(pareto)) for judged, rows in groups.items()]
     return Comparison(
         groups=tuple(made), without=tuple(without), warnings=_warnings(list(groups), groups, sweeps)
     )
 
 
-Groups = dict[Judged, list[Row]]
+Groups = dict[ComparisonKey, list[Row]]
 
 
-def _read(
+def _read_sweeps(
     names: Sequence[str], home: Home, top: int, overrides: Sequence[str]
 ) -> tuple[Groups, list[SweepRow], list[str]]:
     groups: Groups = {}
     sweeps: list[SweepRow] = []
     without: list[str] = []
     for name in dict.fromkeys(names):
-        ledger, row = find(name, home, overrides)
+        ledger, row = open_sweep(name, home, overrides)
         try:
-            found, missing = rows_of(ledger, row, home, top)
+            found, missing = best_rows(ledger, row, home, top)
         finally:
             ledger.close()
         sweeps.append(row)
-        groups.setdefault(_judged_by(row), []).extend(found)
+        groups.setdefault(_comparison_key(row), []).extend(found)
         without += [f"{row.label}/{family}" for family in missing]
     return groups, sweeps, without
 
 
-def _judged_by(row: SweepRow) -> Judged:
+def _comparison_key(row: SweepRow) -> ComparisonKey:
     """The objectives without `at`: a best and a last epoch's accuracy stand in one table."""
-    return Judged(
+    return ComparisonKey(
         objectives=tuple(replace(goal, at="best") for goal in row.spec.objectives),
         fingerprint=row.fingerprint,
-        split=_split(row),
+        split=_split_rule(row),
     )
 
 
-def _split(row: SweepRow) -> str:
+def _split_rule(row: SweepRow) -> str:
     """What decides which rows are for validation, in one spelling."""
     from trainers.data.split import SplitRule
     from trainers.errors import InputError
@@ -121,68 +121,70 @@ def _split(row: SweepRow) -> str:
     return f"{rule} group={named.get('group')} time={named.get('time')}"
 
 
-def _listed(pareto: Sequence[str] | str | None) -> tuple[str, ...]:
+def _front_names(pareto: Sequence[str] | str | None) -> tuple[str, ...]:
     written = pareto.split(",") if isinstance(pareto, str) else pareto or ()
     return tuple(name.strip() for name in written)
 
 
-def _check(groups: Groups, sort: str | None, where: Sequence[str], pareto: Sequence[str]) -> None:
+def _check_options(groups: Groups, sort: str | None, where: Sequence[str], pareto: Sequence[str]) -> None:
     """Refuses options that name nothing, before anything is measured."""
-    conditions = [read_condition(text) for text in where]
+    conditions = [parse_filter(text) for text in where]
     if pareto and len(set(pareto)) < 2:
         raise WrongInput("--pareto needs two columns", ", ".join(pareto), "--pareto accuracy,latency_ms")
     for judged, rows in groups.items():
         if not rows:
             continue
-        columns = columns_of(rows, judged.objectives)
+        columns = row_columns(rows, judged.objectives)
         if sort is not None:
-            pick(columns, sort, "--sort")
+            pick_column(columns, sort, "--sort")
         for condition in conditions:
-            pick(columns, condition.column, "--where")
+            pick_column(columns, condition.column, "--where")
         for name in pareto:
-            pick(columns, name, "--pareto", numeric=True)
+            pick_column(columns, name, "--pareto", numeric=True)
 
 
-def _with_latency(
+def _add_latency(
     groups: Groups, sweeps: Sequence[SweepRow], home: Home, say: Callable[[str], None] | None
 ) -> Groups:
-    from flows.comparison.latency import with_latency
+    from flows.comparison.latency import add_latency
 
     by_label = {sweep.label: sweep for sweep in sweeps}
-    measured = with_latency([row for rows in groups.values() for row in rows], by_label, home, say)
+    measured = add_latency([row for rows in groups.values() for row in rows], by_label, home, say)
     turn = iter(measured)
     return {judged: [next(turn) for _ in rows] for judged, rows in groups.items()}
 
 
 def _group(
-    judged: Judged, rows: list[Row], sort: str | None, where: Sequence[str], pareto: Sequence[str]
+    judged: ComparisonKey, rows: list[Row], sort: str | None, where: Sequence[str], pareto: Sequence[str]
 ) -> Group:
     goals = judged.objectives
-    columns = columns_of(rows, goals)
-    conditions = [read_condition(text) for text in where]
+    columns = row_columns(rows, goals)
+    conditions = [parse_filter(text) for text in where]
     left = [row for row in rows if all(condition.holds(row, columns) for condition in conditions)]
-    by = columns[sort] if sort is not None else _usual_order(left, columns, goals)
-    ordered = in_order(left, by)
-    over = [columns[name] for name in pareto] or _usual_front(ordered, columns, goals)
-    on_front = undominated([[column.cost(row) for column in over] for row in ordered])
+    by = columns[sort] if sort is not None else _default_order(left, columns, goals)
+    ordered = sort_rows(left, by)
+    over = [columns[name] for name in pareto] or _default_front(ordered, columns, goals)
+    on_front = mark_undominated([[column.cost(row) for column in over] for row in ordered])
     own = judged.fingerprint == OWN_DATA and len({row.sweep for row in rows}) > 1
     return Group(
         objectives=goals,
         rows=tuple(replace(row, on_front=keep) for row, keep in zip(ordered, on_front, strict=True)),
         ordered_by=by.name,
         front_over=tuple(column.name for column in over),
-        ties=ties_of(ordered, goals) if by.name in {goals[0].metric, "confirmed"} else (),
+        ties=find_ties(ordered, goals) if by.name in {goals[0].metric, "confirmed"} else (),
         note="their own code reads the data: nobody can say whether it was the same" if own else "",
     )
 
 
-def _usual_order(rows: Sequence[Row], columns: dict[str, RowColumn], goals: Sequence[Objective]) -> RowColumn:
+def _default_order(
+    rows: Sequence[Row], columns: dict[str, RowColumn], goals: Sequence[Objective]
+) -> RowColumn:
     """By the mean over fresh seeds where every row has one: the search's own best value flatters."""
     everywhere = bool(rows) and len(goals) == 1 and all(row.confirmed is not None for row in rows)
     return columns["confirmed" if everywhere else goals[0].metric]
 
 
-def _usual_front(
+def _default_front(
     rows: Sequence[Row], columns: dict[str, RowColumn], goals: Sequence[Objective]
 ) -> list[RowColumn]:
     """All objectives; of a single one also the size and the latency, where every row has them."""
@@ -197,7 +199,7 @@ def _usual_front(
     ]
 
 
-def _warnings(kinds: Sequence[Judged], groups: Groups, sweeps: Sequence[SweepRow]) -> tuple[str, ...]:
+def _warnings(kinds: Sequence[ComparisonKey], groups: Groups, sweeps: Sequence[SweepRow]) -> tuple[str, ...]:
     """Why groups can't be put in one order, one line for each kind of difference."""
     if len(kinds) < 2:
         return ()

@@ -31,7 +31,7 @@ EACH_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class LatencyJob:
     """A model to be measured. `uri`: of the tracking store that may have it; `key`: its logged model's tag.
 
     `experiment`: where the logged model is; empty where it was never sent. `path`: what its own code needs.
@@ -45,32 +45,32 @@ class Wanted:
     path: str = ""
 
 
-def with_latency(
+def add_latency(
     rows: Sequence[Row], sweeps: Mapping[str, SweepRow], home: Home, say: Callable[[str], None] | None = None
 ) -> list[Row]:
     """The rows with the latencies of this machine, where there is a kept model; what is not known is
     measured first. A row without one has no latency then: what its lane timed was another thing. Where
     nothing could be measured, all keep the figures of their lanes.
     """
-    known = {row.manifest: _cached(home, row.manifest) for row in rows if row.manifest}
+    known = {row.manifest: _read_cache(home, row.manifest) for row in rows if row.manifest}
     missing = {row.manifest: row for row in rows if row.manifest and known[row.manifest] is None}
     if missing:
-        tell = say or _silent
+        tell = say or _print_nothing
         tell(f"measuring the latency of {len(missing)} model{'s' * (len(missing) > 1)} (--no-latency: don't)")
-        wanted = [_wanted(row, sweeps[row.sweep], home) for row in missing.values()]
-        for manifest, found in measured(wanted, tell):
-            _keep(home, manifest, found)
+        wanted = [_latency_job(row, sweeps[row.sweep], home) for row in missing.values()]
+        for manifest, found in measure_models(wanted, tell):
+            _write_cache(home, manifest, found)
             known[manifest] = found
     if not any(known.values()):
         return list(rows)
-    return [_filled(row, known.get(row.manifest or "")) for row in rows]
+    return [_fill_latency(row, known.get(row.manifest or "")) for row in rows]
 
 
-def _silent(_text: str) -> None:
+def _print_nothing(_text: str) -> None:
     return
 
 
-def _filled(row: Row, found: Mapping[str, Any] | None) -> Row:
+def _fill_latency(row: Row, found: Mapping[str, Any] | None) -> Row:
     if found is None:
         return replace(row, costs={**row.costs, **dict.fromkeys(LATENCIES)}, latency_from=None)
     costs = {**row.costs, **{name: float(found[name]) for name in LATENCIES}}
@@ -80,7 +80,7 @@ def _filled(row: Row, found: Mapping[str, Any] | None) -> Row:
 # -- what is known -----------------------------------------------------------------------------------------
 
 
-def machine() -> str:
+def machine_key() -> str:
     """12 hex digits for what a latency depends on: host, processor, cores, interpreter, torch."""
     from importlib.metadata import version
 
@@ -97,21 +97,21 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith("model name")), platform.processor())
 
 
-def _place(home: Home, manifest: str) -> Path:
-    return home.latencies / machine() / f"{manifest[:32]}.json"
+def _cache_path(home: Home, manifest: str) -> Path:
+    return home.latencies / machine_key() / f"{manifest[:32]}.json"
 
 
-def _cached(home: Home, manifest: str) -> dict[str, Any] | None:
+def _read_cache(home: Home, manifest: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(_place(home, manifest).read_text())
+        found = json.loads(_cache_path(home, manifest).read_text())
     except (OSError, ValueError):
         return None
     whole = isinstance(found, dict) and found.get("manifest") == manifest and set(LATENCIES) <= found.keys()
     return found if whole else None
 
 
-def _keep(home: Home, manifest: str, found: Mapping[str, Any]) -> None:
-    path = _place(home, manifest)
+def _write_cache(home: Home, manifest: str, found: Mapping[str, Any]) -> None:
+    path = _cache_path(home, manifest)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}")
     aside.write_text(json.dumps({**found, "manifest": manifest}))
@@ -121,13 +121,13 @@ def _keep(home: Home, manifest: str, found: Mapping[str, Any]) -> None:
 # -- measuring ---------------------------------------------------------------------------------------------
 
 
-def _wanted(row: Row, sweep: SweepRow, home: Home) -> Wanted:
+def _latency_job(row: Row, sweep: SweepRow, home: Home) -> LatencyJob:
     from infra.tracking.mapping import sweep_identity
-    from infra.tracking.models import model_key_of
+    from infra.tracking.models import model_key_by_name
     from infra.tracking.outbox import Outbox
 
     identity = sweep_identity(sweep)
-    plain = Wanted(
+    plain = LatencyJob(
         manifest=row.manifest or "", folder=row.model or "", path=str(sweep.facts.get("own_code") or "")
     )
     try:
@@ -141,12 +141,16 @@ def _wanted(row: Row, sweep: SweepRow, home: Home) -> Wanted:
         known = outbox.cursor()
     finally:
         outbox.close()
-    key = model_key_of(identity, row.family, row.number, row.manifest or "")
+    key = model_key_by_name(identity, row.family, row.number, row.manifest or "")
     return replace(plain, uri=uri, experiment=known[1] if known else "", key=key)
 
 
-def measured(
-    wanted: Sequence[Wanted], tell: Callable[[str], None], *, start_s: float = START_S, each_s: float = EACH_S
+def measure_models(
+    wanted: Sequence[LatencyJob],
+    tell: Callable[[str], None],
+    *,
+    start_s: float = START_S,
+    each_s: float = EACH_S,
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Measures models one after another in one new interpreter; those that can't be measured are told of.
 
@@ -165,7 +169,7 @@ def measured(
     limit.start()
     left = {entry.manifest: entry for entry in wanted}
     try:
-        asked = {"budget_s": BUDGET_S, "wanted": [_document(entry) for entry in wanted]}
+        asked = {"budget_s": BUDGET_S, "wanted": [_job_document(entry) for entry in wanted]}
         process.stdin.write(json.dumps(asked))
         process.stdin.close()
         for line in process.stdout:
@@ -186,5 +190,5 @@ def measured(
         tell(f"not measured: {len(left)} of {len(wanted)}; the process that measures ended or took too long")
 
 
-def _document(entry: Wanted) -> dict[str, str]:
-    return {name: getattr(entry, name) for name in Wanted.__dataclass_fields__}
+def _job_document(entry: LatencyJob) -> dict[str, str]:
+    return {name: getattr(entry, name) for name in LatencyJob.__dataclass_fields__}

@@ -25,19 +25,19 @@ def main() -> None:
     os.dup2(2, 1)  # libraries print: only answers may stand on stdout
     asked = json.load(sys.stdin)
     for wanted in asked["wanted"]:
-        answer = {"manifest": wanted["manifest"], **_answer(wanted, asked["budget_s"])}
+        answer = {"manifest": wanted["manifest"], **_measure_model(wanted, asked["budget_s"])}
         answers.write(json.dumps(answer) + "\n")
 
 
-def _answer(wanted: dict[str, str], budget_s: float) -> dict[str, Any]:
+def _measure_model(wanted: dict[str, str], budget_s: float) -> dict[str, Any]:
     try:
-        model, loaded_from = _load(wanted)
-        return {**timed(model, _example(wanted), budget_s), "loaded_from": loaded_from}
+        model, loaded_from = _load_model(wanted)
+        return {**measure_latency(model, _example_rows(wanted), budget_s), "loaded_from": loaded_from}
     except Exception as error:  # people's own code and models may raise anything: told, and the next is tried
         return {"error": f"{wanted['folder']}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"}
 
 
-def timed(model: Any, example: pd.DataFrame, budget_s: float) -> dict[str, float]:
+def measure_latency(model: Any, example: pd.DataFrame, budget_s: float) -> dict[str, float]:
     """Median and 99th percentile in milliseconds, of one row and of a batch of `BATCH_ROWS`."""
     import pandas as pd
     import torch
@@ -58,31 +58,31 @@ def timed(model: Any, example: pd.DataFrame, budget_s: float) -> dict[str, float
     }  # fmt: skip
 
 
-def _example(wanted: dict[str, str]) -> pd.DataFrame:
+def _example_rows(wanted: dict[str, str]) -> pd.DataFrame:
     from trainers.bundle.bundle import read_description
 
     return read_description(Path(wanted["folder"])).example
 
 
-def _load(wanted: dict[str, str]) -> tuple[Any, str]:
+def _load_model(wanted: dict[str, str]) -> tuple[Any, str]:
     """The model as MLflow loads it; where it is not logged or tracking is away, the kept bundle as that
     loader reads it. Either way nothing but the manifest that was asked for."""
-    if wanted["experiment"] and (model := _logged(wanted)) is not None:
+    if wanted["experiment"] and (model := _load_logged(wanted)) is not None:
         return model, "mlflow"
     from trainers.bundle.bundle import load_bundle
 
     return load_bundle(Path(wanted["folder"]), manifest_sha256=wanted["manifest"]), "bundle"
 
 
-def _logged(wanted: dict[str, str]) -> Any:
-    from infra.tracking.client import TrackingTrouble, connect
+def _load_logged(wanted: dict[str, str]) -> Any:
+    from infra.tracking.client import TrackingError, connect
 
     try:
         found = connect(wanted["uri"]).call(
             "search_logged_models", [wanted["experiment"]],
             filter_string=f"tags.`velodrome.key` = '{wanted['key']}'", max_results=1,
         )  # fmt: skip
-    except TrackingTrouble:
+    except TrackingError:
         return None
     if not found or str(found[0].status) != "READY":
         return None

@@ -13,15 +13,15 @@ from rich.text import Text
 
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
-from flows.terminal.formatting import count, number, printable, seconds, size
-from flows.terminal.tables import Column, fitted
+from flows.terminal.formatting import number, printable_text, seconds, short_count, size
+from flows.terminal.tables import TableColumn, fit_table
 from infra.spec import Objective
 
 
 def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: bool = True) -> None:
     """Prints each group's table, then the parameters of its rows, then commands to go on with."""
     for warning in comparison.warnings:
-        console.print(Text(f"  {printable(warning)}", style="bold red"), soft_wrap=True)
+        console.print(Text(f"  {printable_text(warning)}", style="bold red"), soft_wrap=True)
     for place, group in enumerate(comparison.groups):
         letter = f"table {place + 1} of {len(comparison.groups)}: " if comparison.warnings else ""
         console.print(leaderboard(group, console.width, title=letter))
@@ -50,9 +50,9 @@ def remarks(group: Group) -> list[str]:
     if group.ordered_by == "confirmed":
         lines.append("in the order of the mean over fresh seeds")
     elif group.ordered_by != group.objectives[0].metric:
-        lines.append(f"in the order of {printable(group.ordered_by)}")
+        lines.append(f"in the order of {printable_text(group.ordered_by)}")
     if len(rows) > 1 and any(row.on_front for row in rows):
-        lines.append(f"* on the Pareto front of {', '.join(map(printable, group.front_over))}")
+        lines.append(f"* on the Pareto front of {', '.join(map(printable_text, group.front_over))}")
     if any(row.error for row in rows):
         over = sorted({f"{row.error.count:,} {OVER[row.error.over]}" for row in rows if row.error})
         lines.append(f"±: one deviation over {', or over '.join(over)}")
@@ -100,15 +100,17 @@ def _title(group: Group, before: str) -> Text:
 def _table(group: Group, width: int) -> Table:
     """The winner's numbers in each row; columns that no row fills, or that don't fit, are left out."""
     columns = [
-        Column(heading=c.heading, cells=c.cells, right=c.right, shrinks=not c.right, gives_way=c.gives_way)
-        for c in shown_columns(group)
+        TableColumn(
+            heading=c.heading, cells=c.cells, right=c.right, shrinks=not c.right, gives_way=c.gives_way
+        )
+        for c in display_columns(group)
     ]
-    return fitted(columns, width, bold_rows=frozenset({0}))
+    return fit_table(columns, width, bold_rows=frozenset({0}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A column as people read it. `gives_way`: see `flows.terminal.tables.Column`."""
+class DisplayColumn:
+    """A column as people read it. `gives_way`: see `flows.terminal.tables.TableColumn`."""
 
     heading: str
     cells: tuple[str, ...]
@@ -116,73 +118,73 @@ class Shown:
     gives_way: int = 0
 
 
-def shown_columns(group: Group) -> list[Shown]:
+def display_columns(group: Group) -> list[DisplayColumn]:
     """The columns that at least one row fills, in the order of their importance to a reader."""
     rows, goals = group.rows, group.objectives
     several = len({row.sweep for row in rows}) > 1
-    columns = [_shown("sweep", rows, lambda row: row.sweep, right=False)] if several else []
+    columns = [_display_column("sweep", rows, lambda row: row.sweep, right=False)] if several else []
     columns += [
-        _shown("family", rows, lambda row: row.family, right=False),
-        _shown("trial", rows, lambda row: _number(row, len(rows))),
+        _display_column("family", rows, lambda row: row.family, right=False),
+        _display_column("trial", rows, lambda row: _trial_cell(row, len(rows))),
     ]
     columns += [_goal_column(goal, place, group) for place, goal in enumerate(goals)]
     if any(row.confirmed for row in rows):
-        columns.append(_shown("confirmed", rows, lambda row: _mean(row.confirmed), 1))
+        columns.append(_display_column("confirmed", rows, lambda row: _mean_cell(row.confirmed), 1))
     if any(row.tested for row in rows):
-        columns.append(_shown("test", rows, lambda row: _mean(row.tested), 1))
+        columns.append(_display_column("test", rows, lambda row: _mean_cell(row.tested), 1))
     if any(row.trivial is not None for row in rows):
-        columns.append(_shown("trivial", rows, lambda row: number(row.trivial), 1))
+        columns.append(_display_column("trivial", rows, lambda row: number(row.trivial), 1))
     if len(goals) == 1:
-        columns.append(_shown("median", rows, _median, 4))
+        columns.append(_display_column("median", rows, _median_cell, 4))
     return [*columns, *_cost_columns(rows, {goal.metric for goal in goals})]
 
 
-def _goal_column(goal: Objective, place: int, group: Group) -> Shown:
+def _goal_column(goal: Objective, place: int, group: Group) -> DisplayColumn:
     def cell(row: Row) -> str:
         off = row.error if place == 0 and row.error and row.error.over == "examples" else None
         return number(row.values[place]) + (f" ±{number(off.std, 2)}" if off else "")
 
-    return _shown(goal.metric.removeprefix("val/"), group.rows, cell)
+    return _display_column(goal.metric.removeprefix("val/"), group.rows, cell)
 
 
-def _median(row: Row) -> str:
+def _median_cell(row: Row) -> str:
     return "-" if row.trials is None else f"{number(row.trials.median)} of {row.trials.count}"
 
 
-def _number(row: Row, of: int) -> str:
+def _trial_cell(row: Row, of: int) -> str:
     return f"{row.number}{'*' if row.on_front and of > 1 else ' '}"
 
 
-def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[Shown]:
+def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[DisplayColumn]:
     costs: list[tuple[str, str, Callable[[float | None], str], int]] = [
         ("latency_ms", "latency", _milliseconds, 2),
         ("latency_p99_ms", "p99", _milliseconds, 6),
         ("latency_batch_ms", "batch of 64", _milliseconds, 5),
         ("latency_batch_p99_ms", "its p99", _milliseconds, 8),
-        ("parameters", "weights", count, 4),
+        ("parameters", "weights", short_count, 4),
         ("size_bytes", "size", size, 5),
         ("peak_memory_bytes", "memory", size, 5),
         ("train_seconds", "training", seconds, 2),
         ("gpu_seconds", "GPU time", seconds, 4),
     ]
     return [
-        _shown(heading, rows, _costs_cell(name, said), way)
+        _display_column(heading, rows, _cost_cell(name, said), way)
         for name, heading, said, way in costs
         if name not in objectives and any(row.costs.get(name) is not None for row in rows)
     ]
 
 
-def _costs_cell(name: str, said: Callable[[float | None], str]) -> Callable[[Row], str]:
+def _cost_cell(name: str, said: Callable[[float | None], str]) -> Callable[[Row], str]:
     return lambda row: said(row.costs.get(name))
 
 
-def _shown(
+def _display_column(
     heading: str, rows: Sequence[Row], cell: Callable[[Row], str], gives_way: int = 0, *, right: bool = True
-) -> Shown:
-    return Shown(heading=heading, cells=tuple(map(cell, rows)), right=right, gives_way=gives_way)
+) -> DisplayColumn:
+    return DisplayColumn(heading=heading, cells=tuple(map(cell, rows)), right=right, gives_way=gives_way)
 
 
-def _mean(spread: Spread | None) -> str:
+def _mean_cell(spread: Spread | None) -> str:
     if spread is None:
         return "-"
     return number(spread.mean) if spread.std is None else f"{number(spread.mean)} ±{number(spread.std, 2)}"

@@ -53,7 +53,7 @@ def spread_of(values: Sequence[float], direction: Direction) -> Spread | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Error:
+class ErrorEstimate:
     """How far a row's value may be off. `std`: one standard error or deviation, in the objective's units.
 
     `over`: `seeds`, the spread of fresh trainings, or `examples`, what another validation set of the same
@@ -97,7 +97,7 @@ class Row:
     goals: tuple[str, ...]
     values: tuple[float, ...]
     params: dict[str, Any]
-    error: Error | None
+    error: ErrorEstimate | None
     example_error: float | None = None
     trials: Spread | None
     confirmed: Spread | None

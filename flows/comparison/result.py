@@ -38,12 +38,12 @@ class Comparison:
 
     def to_csv(self) -> str:
         """One line a row, with a header; parameters as `param.NAME`."""
-        from flows.comparison.text import as_csv
+        from flows.comparison.text import format_csv
 
-        return as_csv(self.groups)
+        return format_csv(self.groups)
 
     def to_latex(self) -> str:
         """A `booktabs` table for each group; everything from people is escaped."""
-        from flows.comparison.text import as_latex
+        from flows.comparison.text import format_latex
 
-        return as_latex(self.groups)
+        return format_latex(self.groups)

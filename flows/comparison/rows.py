@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.comparison.records import COSTS, Error, Row, Spread, spread_of
+from flows.comparison.records import COSTS, ErrorEstimate, Row, Spread, spread_of
 from flows.sweeps.states import in_file_order
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
-from infra.ledger.ranking import finite, front, ranked
+from infra.ledger.ranking import finite_values, front, rank_trials
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
@@ -21,7 +21,7 @@ SHARES = frozenset({"accuracy", "exact_match"})
 """Metrics that are a share of examples: their error over examples follows from the share itself."""
 
 
-def rows_of(ledger: Ledger, sweep: SweepRow, home: Home, top: int = 1) -> tuple[list[Row], list[str]]:
+def best_rows(ledger: Ledger, sweep: SweepRow, home: Home, top: int = 1) -> tuple[list[Row], list[str]]:
     """Rows of the best `top` trials of each family, and the names of families without a complete trial."""
     trials = in_file_order(sweep.spec, views.trials(ledger, sweep.id, role=None))
     rows: list[Row] = []
@@ -29,7 +29,7 @@ def rows_of(ledger: Ledger, sweep: SweepRow, home: Home, top: int = 1) -> tuple[
     for family in sweep.spec.families:
         mine = [trial for trial in trials if trial.family == family.name]
         searched = [trial for trial in mine if trial.role == "search"]
-        chosen = _chosen(searched, sweep, top)
+        chosen = _best_trials(searched, sweep, top)
         if not chosen:
             missing.append(family.name)
         complete = [values[0] for t in searched if (values := _values(t, sweep)) is not None]
@@ -38,10 +38,10 @@ def rows_of(ledger: Ledger, sweep: SweepRow, home: Home, top: int = 1) -> tuple[
     return rows, missing
 
 
-def _chosen(trials: Sequence[TrialRow], sweep: SweepRow, top: int) -> list[TrialRow]:
+def _best_trials(trials: Sequence[TrialRow], sweep: SweepRow, top: int) -> list[TrialRow]:
     """The best by the first objective; with several objectives those of the front come first."""
     goals = sweep.spec.objectives
-    best = ranked(trials, goals)
+    best = rank_trials(trials, goals)
     if len(goals) > 1 and top > 1:
         ahead = {trial.number for trial in front(trials, goals)}
         best.sort(key=lambda trial: trial.number not in ahead)
@@ -49,7 +49,7 @@ def _chosen(trials: Sequence[TrialRow], sweep: SweepRow, top: int) -> list[Trial
 
 
 def _values(trial: TrialRow, sweep: SweepRow) -> tuple[float, ...] | None:
-    return finite(trial, sweep.spec.objectives) if trial.state == "complete" else None
+    return finite_values(trial, sweep.spec.objectives) if trial.state == "complete" else None
 
 
 def _attempts(ledger: Ledger, sweep: SweepRow, chosen: Sequence[TrialRow]) -> list[AttemptRow]:
@@ -71,21 +71,21 @@ def _row(
 ) -> Row:
     goal = sweep.spec.objectives[0]
     short = goal.metric.rpartition("/")[2]
-    again = [t for t in family if _confirms(t, trial)]
+    again = [t for t in family if _is_confirmation(t, trial)]
     by_seed = {_seed_index(t): v[0] for t in again if (v := _values(t, sweep)) is not None}
     tested = [t.metrics[f"test/{short}"] for t in again if f"test/{short}" in t.metrics]
     trivial = sweep.facts.get("trivial") or {}
     confirmed = spread_of(list(by_seed.values()), goal.direction)
     rows = (sweep.facts.get("data") or {}).get("parts", {}).get("validation")
-    values = finite(trial, sweep.spec.objectives) or ()
+    values = finite_values(trial, sweep.spec.objectives) or ()
     folder, manifest = _model(trial, sweep, home)
     by_examples = _example_error(goal.metric, values[0], rows)
-    costs = {name: _measured(trial, name) for name in COSTS}
+    costs = {name: _cost_value(trial, name) for name in COSTS}
     costs["gpu_seconds"] = _gpu_seconds([a for a in attempts if a.number == trial.number])
     return Row(
         sweep=sweep.label, family=trial.family, number=trial.number,
         goals=tuple(entry.metric for entry in sweep.spec.objectives), values=values, params=trial.params,
-        error=_error(confirmed, by_examples, rows), example_error=by_examples,
+        error=_error_estimate(confirmed, by_examples, rows), example_error=by_examples,
         trials=spread_of(complete, goal.direction), confirmed=confirmed, confirmed_values=by_seed,
         tested=spread_of(tested, goal.direction),
         trivial=trivial.get(goal.metric, trivial.get(short)), costs=costs,
@@ -94,11 +94,13 @@ def _row(
     )  # fmt: skip
 
 
-def _error(confirmed: Spread | None, by_examples: float | None, rows: int | None) -> Error | None:
+def _error_estimate(
+    confirmed: Spread | None, by_examples: float | None, rows: int | None
+) -> ErrorEstimate | None:
     if confirmed is not None and confirmed.std is not None:
-        return Error(std=confirmed.std, over="seeds", count=confirmed.count)
+        return ErrorEstimate(std=confirmed.std, over="seeds", count=confirmed.count)
     if by_examples is not None and rows is not None:
-        return Error(std=by_examples, over="examples", count=rows)
+        return ErrorEstimate(std=by_examples, over="examples", count=rows)
     return None
 
 
@@ -110,7 +112,7 @@ def _example_error(metric: str, value: float, rows: int | None) -> float | None:
     return math.sqrt(value * (1.0 - value) / rows)
 
 
-def _confirms(trial: TrialRow, winner: TrialRow) -> bool:
+def _is_confirmation(trial: TrialRow, winner: TrialRow) -> bool:
     """Whether the trial trained the winner's configuration again, on a fresh seed, to its end."""
     origin = trial.origin or {}
     return trial.role == "confirm" and trial.state == "complete" and origin.get("number") == winner.number
@@ -120,7 +122,7 @@ def _seed_index(trial: TrialRow) -> int:
     return int((trial.origin or {}).get("seed_index", trial.number))
 
 
-def _measured(trial: TrialRow, name: str) -> float | None:
+def _cost_value(trial: TrialRow, name: str) -> float | None:
     for place in (trial.facts, trial.metrics):
         for key in (name, f"val/{name}", f"train/{name}"):
             if isinstance(place.get(key), (int, float)):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flows.comparison.records import Group, Row
-from flows.terminal.formatting import count, number, seconds, size
+from flows.terminal.formatting import number, seconds, short_count, size
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -18,9 +18,9 @@ _LATEX = {
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def as_csv(groups: Sequence[Group]) -> str:
+def format_csv(groups: Sequence[Group]) -> str:
     """One line a row, with a header. A text that a spreadsheet would take for a formula gets a `'`."""
-    rows = [_flat(group, row) for group in groups for row in group.rows]
+    rows = [_flatten_row(group, row) for group in groups for row in group.rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -33,7 +33,7 @@ def _cell(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _flat(group: Group, row: Row) -> dict[str, Any]:
+def _flatten_row(group: Group, row: Row) -> dict[str, Any]:
     flat: dict[str, Any] = {"sweep": row.sweep, "family": row.family, "number": row.number}
     flat.update(zip((goal.metric for goal in group.objectives), row.values, strict=True))
     if row.error is not None:
@@ -49,7 +49,7 @@ def _flat(group: Group, row: Row) -> dict[str, Any]:
     return flat
 
 
-def as_latex(groups: Sequence[Group]) -> str:
+def format_latex(groups: Sequence[Group]) -> str:
     """One `tabular` a group, to be set with the package `booktabs`."""
     return "\n".join(_tabular(group) for group in groups)
 
@@ -62,7 +62,7 @@ def _tabular(group: Group) -> str:
         "% \\usepackage{booktabs}",
         f"\\begin{{tabular}}{{{kinds}{'r' * (len(columns) - len(kinds))}}}",
         "\\toprule",
-        " & ".join(escaped(heading) for heading, _ in columns) + r" \\",
+        " & ".join(escape_latex(heading) for heading, _ in columns) + r" \\",
         "\\midrule",
         *(" & ".join(cells[place] for _, cells in columns) + r" \\" for place in range(len(group.rows))),
         "\\bottomrule",
@@ -73,44 +73,51 @@ def _tabular(group: Group) -> str:
 
 def _columns(group: Group) -> list[tuple[str, list[str]]]:
     rows = group.rows
-    columns = [("sweep", [escaped(row.sweep) for row in rows])] if len({r.sweep for r in rows}) > 1 else []
-    columns.append(("family", [escaped(row.family) for row in rows]))
+    columns = (
+        [("sweep", [escape_latex(row.sweep) for row in rows])] if len({r.sweep for r in rows}) > 1 else []
+    )
+    columns.append(("family", [escape_latex(row.family) for row in rows]))
     for place, goal in enumerate(group.objectives):
         name = goal.metric.removeprefix("val/")
-        columns.append((name, [_with_error(row, place) for row in rows]))
-    said = {"parameters": count, "size_bytes": size, "peak_memory_bytes": size, "train_seconds": seconds}
+        columns.append((name, [_value_cell(row, place) for row in rows]))
+    said = {
+        "parameters": short_count,
+        "size_bytes": size,
+        "peak_memory_bytes": size,
+        "train_seconds": seconds,
+    }
     single = [
-        ("test", [_mean(row) for row in rows]),
+        ("test", [_tested_cell(row) for row in rows]),
         ("trivial", [_number(row.trivial) for row in rows]),
         *(
-            (heading, [escaped(said[name](row.costs[name])) for row in rows])
+            (heading, [escape_latex(said[name](row.costs[name])) for row in rows])
             for name, heading in (
                 ("parameters", "weights"), ("size_bytes", "size"), ("peak_memory_bytes", "memory"),
             )
         ),
         ("latency (ms)", [_number(row.costs["latency_ms"], 3) for row in rows]),
-        ("training", [escaped(seconds(row.costs["train_seconds"])) for row in rows]),
+        ("training", [escape_latex(seconds(row.costs["train_seconds"])) for row in rows]),
     ]  # fmt: skip
     return columns + [(heading, cells) for heading, cells in single if any(cell != "--" for cell in cells)]
 
 
 def _number(value: float | None, digits: int = 4) -> str:
-    return "--" if value is None else escaped(number(value, digits))
+    return "--" if value is None else escape_latex(number(value, digits))
 
 
-def _with_error(row: Row, place: int) -> str:
+def _value_cell(row: Row, place: int) -> str:
     value = row.confirmed.mean if place == 0 and row.confirmed else row.values[place]
     shown = _number(value)
     return shown if place or row.error is None else f"${shown} \\pm {_number(row.error.std, 2)}$"
 
 
-def _mean(row: Row) -> str:
+def _tested_cell(row: Row) -> str:
     if row.tested is None:
         return "--"
     shown = _number(row.tested.mean)
     return shown if row.tested.std is None else f"${shown} \\pm {_number(row.tested.std, 2)}$"
 
 
-def escaped(text: str) -> str:
+def escape_latex(text: str) -> str:
     """The text with everything that LaTeX would take for a command; `-` alone is a dash."""
     return "--" if text == "-" else "".join(_LATEX.get(char, char) for char in text)

@@ -10,13 +10,13 @@ from flows.comparison.records import Row, Tie
 from infra.spec import Objective
 
 if TYPE_CHECKING:
-    from flows.statistics.ranking import Standing
+    from flows.statistics.ranking import RankingEntry
 
 LEVEL = 0.05
 MOST_ROWS = 50  # a longer table is a list of trials: Holm's correction would leave nothing to be said
 
 
-def ties_of(rows: Sequence[Row], goals: Sequence[Objective]) -> tuple[Tie, ...]:
+def find_ties(rows: Sequence[Row], goals: Sequence[Objective]) -> tuple[Tie, ...]:
     """One entry for each two neighbours, at 5 % over all of them together (Holm).
 
     Over the same fresh seeds where both were confirmed (paired t-test); else, for a share of right answers,
@@ -25,41 +25,46 @@ def ties_of(rows: Sequence[Row], goals: Sequence[Objective]) -> tuple[Tie, ...]:
     """
     if len(goals) > 1 or not 2 <= len(rows) <= MOST_ROWS:
         return ()
-    from flows.statistics.ranking import holm, p_of_difference
+    from flows.statistics.ranking import difference_p_value, holm
 
     pairs = list(pairwise(rows))
-    raw = [p_of_difference(*_standings(one, other)) for one, other in pairs]
+    raw = [difference_p_value(*_comparable_pair(one, other)) for one, other in pairs]
     adjusted = iter(holm([p for p in raw if p is not None]))
     found = [None if p is None else next(adjusted) for p in raw]
     return tuple(
-        Tie(rows=(place, place + 1), tied=None if p is None else p >= LEVEL, p=p, why=_why(*pairs[place], p))
+        Tie(
+            rows=(place, place + 1),
+            tied=None if p is None else p >= LEVEL,
+            p=p,
+            why=_tie_basis(*pairs[place], p),
+        )
         for place, p in enumerate(found)
     )
 
 
-def _standings(one: Row, other: Row) -> tuple[Standing, Standing]:
+def _comparable_pair(one: Row, other: Row) -> tuple[RankingEntry, RankingEntry]:
     """Both by their seeds, or both by their examples: what is known of one alone can't be compared."""
-    from flows.statistics.ranking import Standing
+    from flows.statistics.ranking import RankingEntry
 
-    if _by_seeds(one, other):
+    if _has_seeds(one, other):
         first, second = (
-            Standing(values=tuple(row.confirmed_values[i] for i in order), seeds=tuple(order))
+            RankingEntry(values=tuple(row.confirmed_values[i] for i in order), seeds=tuple(order))
             for row in (one, other)
             for order in [sorted(row.confirmed_values)]
         )
         return first, second
     first, second = (
-        Standing(values=row.values[:1], standard_error=row.example_error) for row in (one, other)
+        RankingEntry(values=row.values[:1], standard_error=row.example_error) for row in (one, other)
     )
     return first, second
 
 
-def _by_seeds(one: Row, other: Row) -> bool:
+def _has_seeds(one: Row, other: Row) -> bool:
     return min(len(one.confirmed_values), len(other.confirmed_values)) >= 2
 
 
-def _why(one: Row, other: Row, p: float | None) -> str:
-    if _by_seeds(one, other):
+def _tie_basis(one: Row, other: Row, p: float | None) -> str:
+    if _has_seeds(one, other):
         shared = len(set(one.confirmed_values) & set(other.confirmed_values))
         return f"{shared} fresh seeds" if p is not None else "too few seeds"
     if p is None:

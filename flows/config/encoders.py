@@ -12,7 +12,7 @@ from infra.home import Home
 PREFIX = "sweep:"
 
 
-def with_encoder(
+def resolve_encoder(
     file: SweepFile, options: dict[str, Any], path: Path, home: Home | None = None
 ) -> dict[str, Any]:
     """The options with the best model's folder, and its hash, where they name a sweep; else as they are.
@@ -37,19 +37,19 @@ def with_encoder(
 
 def _best_model(name: str, home: Home) -> Any:
     """The folder of the best model that the sweep has kept, of whichever family."""
-    from flows.config.lookup import find
+    from flows.config.lookup import open_sweep
     from infra.home import storage_root
     from infra.ledger import views
-    from infra.tracking.summary import standing
+    from infra.tracking.summary import summarize_trials
     from trainers.storage.atomic_folders import MANIFEST
 
-    ledger, row = find(name, home)
+    ledger, row = open_sweep(name, home)
     try:
         trials = views.trials(ledger, row.id, role="search")
     finally:
         ledger.close()
     having = [trial for trial in trials if trial.state == "complete" and trial.model is not None]
-    winner = standing(row.spec.objectives, having).winner
+    winner = summarize_trials(row.spec.objectives, having).winner
     if winner is None:
         return None
     folder = (storage_root(home, row.spec) / str(winner.model)).resolve()

@@ -33,7 +33,7 @@ _NUMBERS = {"int_type", "int_from_float", "float_type"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Complaint:
+class ValidationIssue:
     """One thing that is wrong: where (path of keys), and the three sentences about it."""
 
     path: Path
@@ -42,7 +42,7 @@ class Complaint:
     do: str
 
 
-def shown(value: Any) -> str:
+def redacted_repr(value: Any) -> str:
     """A value for people: ASCII, cut short, passwords in addresses hidden."""
     if isinstance(value, str):
         text = ascii(redact(value[:_WIDEST]))
@@ -53,36 +53,38 @@ def shown(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
-def dotted(path: Path) -> str:
+def dotted_path(path: Path) -> str:
     """The path of keys as people write it for `--set`."""
     return ".".join(str(part) if isinstance(part, int) else part[:80] for part in path)
 
 
-def complaints(error: ValidationError, document: Any, schema: Mapping[str, Any]) -> list[Complaint]:
+def validation_issues(
+    error: ValidationError, document: Any, schema: Mapping[str, Any]
+) -> list[ValidationIssue]:
     """What pydantic found, with paths of the document as it is written."""
-    return [_complaint(entry, document, schema) for entry in error.errors(include_url=False)]
+    return [_validation_issue(entry, document, schema) for entry in error.errors(include_url=False)]
 
 
-def _complaint(entry: Any, document: Any, schema: Mapping[str, Any]) -> Complaint:
-    path = _written(entry["loc"], document)
+def _validation_issue(entry: Any, document: Any, schema: Mapping[str, Any]) -> ValidationIssue:
+    path = _document_path(entry["loc"], document)
     kind, given = entry["type"], entry.get("input")
     context = entry.get("ctx") or {}
     if kind == "extra_forbidden":
         return _unknown_key(path, given, schema)
     if kind == "missing":
-        return Complaint(path=path, must="be given", found="nothing", do=f"add {path[-1]}: …")
+        return ValidationIssue(path=path, must="be given", found="nothing", do=f"add {path[-1]}: …")
     if kind in ("literal_error", "union_tag_invalid"):
         return _unknown_word(path, given, context)
     if kind == "velodrome":
-        return Complaint(path=path, must=context["must"], found=shown(given), do=context["do"])
+        return ValidationIssue(path=path, must=context["must"], found=redacted_repr(given), do=context["do"])
     if kind.startswith(("greater_than", "less_than")):
         must = entry["msg"].removeprefix("Input should ")
-        return Complaint(path=path, must=must, found=shown(given), do="")
+        return ValidationIssue(path=path, must=must, found=redacted_repr(given), do="")
     must = f"be {_MUST[kind]}" if kind in _MUST else f"be valid: {entry['msg']}"
-    return Complaint(path=path, must=must, found=shown(given), do=_advise(kind, given))
+    return ValidationIssue(path=path, must=must, found=redacted_repr(given), do=_advise(kind, given))
 
 
-def _written(location: tuple[str | int, ...], document: Any) -> Path:
+def _document_path(location: tuple[str | int, ...], document: Any) -> Path:
     """pydantic's location without what it adds: the names of a union's members, the index of a lone entry."""
     path: list[str | int] = []
     here = document
@@ -97,33 +99,35 @@ def _written(location: tuple[str | int, ...], document: Any) -> Path:
             continue
         skip = part in ("sampler", "pruner")
         path.append(part)
-        here = here[part] if inside and _has(here, part) else None
+        here = here[part] if inside and _has_key(here, part) else None
     return tuple(path)
 
 
-def _has(container: Any, part: str | int) -> bool:
+def _has_key(container: Any, part: str | int) -> bool:
     if isinstance(container, list):
         return isinstance(part, int) and part < len(container)
     return part in container
 
 
-def _unknown_key(path: Path, given: Any, schema: Mapping[str, Any]) -> Complaint:
+def _unknown_key(path: Path, given: Any, schema: Mapping[str, Any]) -> ValidationIssue:
     key = str(path[-1])
     known = known_keys(schema, path[:-1])
-    elsewhere = [dotted(found) for found in places_of(schema, key) if found[:-1] != path[:-1]]
+    elsewhere = [dotted_path(found) for found in places_of(schema, key) if found[:-1] != path[:-1]]
     if nearest(key, known) is None and elsewhere:
         do = f"did you mean {' or '.join(elsewhere[:2])}?"
     else:
         do = advice(key, known)
-    return Complaint(path=path, must="be a key that Velodrome knows here", found=shown(given), do=do)
+    return ValidationIssue(
+        path=path, must="be a key that Velodrome knows here", found=redacted_repr(given), do=do
+    )
 
 
-def _unknown_word(path: Path, given: Any, context: Mapping[str, Any]) -> Complaint:
+def _unknown_word(path: Path, given: Any, context: Mapping[str, Any]) -> ValidationIssue:
     listed = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
     words = [word.strip().strip("'") for word in listed.split(",")]
     word = given.get("name") if isinstance(given, dict) else given
     do = advice(word, words) if isinstance(word, str) else ""
-    return Complaint(path=path, must=f"be one of {', '.join(words)}", found=shown(word), do=do)
+    return ValidationIssue(path=path, must=f"be one of {', '.join(words)}", found=redacted_repr(word), do=do)
 
 
 def _advise(kind: str, given: Any) -> str:

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flows.config.encoders import with_encoder
-from flows.config.errors import Path, shown
+from flows.config.encoders import resolve_encoder
+from flows.config.errors import Path, redacted_repr
 from flows.config.loading import SweepFile
-from flows.config.schema import Family as FamilyEntry
+from flows.config.schema import FamilyEntry as FamilyEntry
 from infra.errors import WrongInput
 from infra.spec import FamilySpec
 from search_spaces.domains import Choices, Constant, FloatRange, IntRange
 from search_spaces.errors import SearchSpaceInputError
-from search_spaces.files import built_in
+from search_spaces.files import built_in_spaces
 from search_spaces.nearest import advice
 from search_spaces.reading import Parameter
 from search_spaces.space import Space
@@ -44,10 +44,10 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     """
     path: Path = ("families", reference)
     code = load_code(file, reference)
-    options = with_encoder(file, dict(entry.options or {}), path)
+    options = resolve_encoder(file, dict(entry.options or {}), path)
     family = _instance(file, code, options, path)
-    fixed = {} if family is None else _fixed(file, family, options, entry.space, path)
-    space = _space(file, code, entry.space, path, fixed, _dropped(code, family, entry.space))
+    fixed = {} if family is None else _fixed_values(file, family, options, entry.space, path)
+    space = _space(file, code, entry.space, path, fixed, _dropped_names(code, family, entry.space))
     if family is not None:
         _check_names(file, family, space, entry.space, path)
     starts = tuple(dict(params) for params in entry.start_with or ())
@@ -105,7 +105,7 @@ def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path
             raise file.written.wrong(
                 (*path, "options"),
                 "be left out for a function",
-                shown(dict(options)),
+                redacted_repr(dict(options)),
                 "use constants in space",
             )
         return None
@@ -117,7 +117,7 @@ def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path
     return family
 
 
-def _fixed(
+def _fixed_values(
     file: SweepFile, family: Family, options: Mapping[str, Any], space: Any, path: Path
 ) -> dict[str, Any]:
     """What an inherited space does not search: hyper-parameters among the options, and a preset's structure.
@@ -134,7 +134,7 @@ def _fixed(
     return {name: known[name].default for name in known if name in fixed}
 
 
-def _dropped(code: Reference, family: Family | None, space: Any) -> frozenset[str]:
+def _dropped_names(code: Reference, family: Family | None, space: Any) -> frozenset[str]:
     """What a family's own space searches that has no meaning with these options. In a space that people
     wrote themselves it is an error."""
     inherited = space.get("extends") if isinstance(space, dict) else space
@@ -162,7 +162,7 @@ def _space(
 def _own_space(code: Reference) -> str:
     """The space of the family's name, else what training understands everywhere."""
     name = getattr(code, "name", "")
-    return name if name in built_in() else "training"
+    return name if name in built_in_spaces() else "training"
 
 
 def _check_names(file: SweepFile, family: Family, space: Space, given: Any, path: Path) -> None:
@@ -170,12 +170,12 @@ def _check_names(file: SweepFile, family: Family, space: Space, given: Any, path
     for parameter in space.parameters:
         key = (*path, "space", parameter.name)
         if parameter.name not in known:
-            raise _unread(file, family, parameter.name, known, key)
+            raise _unread_error(file, family, parameter.name, known, key)
         for part, value in _extremes(parameter):
             _check_value(file, known[parameter.name], parameter.name, value, (*key, *part))
 
 
-def _unread(
+def _unread_error(
     file: SweepFile, family: Family, name: str, known: Mapping[str, Hyperparameter], key: Path
 ) -> WrongInput:
     label = family.name or type(family).__name__

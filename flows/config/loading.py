@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.config.errors import Path, complaints, dotted, shown
-from flows.config.overrides import Override, apply
+from flows.config.errors import Path, dotted_path, redacted_repr, validation_issues
+from flows.config.overrides import Override, apply_overrides
 from flows.config.schema import Sweep, json_schema
 from infra.errors import WrongInput
 from search_spaces.errors import SearchSpaceInputError, YamlError
@@ -25,7 +25,7 @@ __all__ = ["SweepFile", "json_schema", "load_sweep"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class SweepDocument:
     """The document as it stands after overrides, and where each key of it was written."""
 
     document: Document
@@ -57,7 +57,7 @@ class Written:
 
     def wrong(self, path: Path, must: str, found: str, do: str = "") -> WrongInput:
         """An error about a key, with its place and its path."""
-        return WrongInput(f"{self.place(path)}: {dotted(path)} must {must}", found, do)
+        return WrongInput(f"{self.place(path)}: {dotted_path(path)} must {must}", found, do)
 
     def blame(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
         """An error from below as one about this file.
@@ -69,7 +69,7 @@ class Written:
             place = f"{error.file}, line {error.line or 1}"
             return WrongInput(f"{place}: {error.must}", error.found, error.do)
         path = (*under, *error.key)
-        where = f"{self.place(path)}: {dotted(path)}: " if path else f"{self.document.name}: "
+        where = f"{self.place(path)}: {dotted_path(path)}: " if path else f"{self.document.name}: "
         return WrongInput(f"{where}{error.must}", error.found, error.do)
 
 
@@ -79,7 +79,7 @@ class SweepFile:
 
     path: FilePath
     sweep: Sweep
-    written: Written
+    written: SweepDocument
 
     @property
     def name(self) -> str:
@@ -112,32 +112,32 @@ def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepFile
     Raises:
         WrongInput: names file, line, key, value, the nearest key that exists, and what to do.
     """
-    document = _read(FilePath(path))
+    document = _read_document(FilePath(path))
     if not isinstance(document.value, dict):
         do = "begin with name: and data:, or let `velodrome new SOURCE` write a file"
         raise WrongInput(
-            f"{document.name}, line 1: a sweep file must be a mapping", shown(document.value), do
+            f"{document.name}, line 1: a sweep file must be a mapping", redacted_repr(document.value), do
         )
-    value, applied = apply(document.value, overrides)
-    written = Written(document=document, overrides=applied, value=value)
+    value, applied = apply_overrides(document.value, overrides)
+    written = SweepDocument(document=document, overrides=applied, value=value)
     try:
         sweep = Sweep.model_validate(value)
     except ValidationError as error:
-        raise _first(error, written) from error
+        raise _first_error(error, written) from error
     return SweepFile(path=FilePath(path), sweep=sweep, written=written)
 
 
-def _read(path: FilePath) -> Document:
+def _read_document(path: FilePath) -> Document:
     try:
         return read_file(path)
     except YamlError as error:
         place = f"{error.file or path}, line {error.line}" if error.line else f"{error.file or path}"
-        key = f"{dotted(error.key)}: " if error.key else ""
+        key = f"{dotted_path(error.key)}: " if error.key else ""
         raise WrongInput(f"{place}: {key}{error.must}", error.found, error.do) from error
 
 
-def _first(error: ValidationError, written: Written) -> WrongInput:
-    found = complaints(error, written.value, json_schema())
+def _first_error(error: ValidationError, written: SweepDocument) -> WrongInput:
+    found = validation_issues(error, written.value, json_schema())
     first = min(found, key=lambda complaint: written.line(complaint.path))
     more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""
     return written.wrong(first.path, first.must, first.found, f"{first.do}{more}".strip())

@@ -13,14 +13,14 @@ from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
-from infra.names import check_sweep_label, shown
+from infra.names import check_sweep_label, quote_input
 from infra.secrets import redact
 
 SQLITE = "sqlite:///"
 _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]*/[1-9][0-9]*")
 
 
-def find(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> tuple[Ledger, SweepRow]:
+def open_sweep(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> tuple[Ledger, SweepRow]:
     """The sweep of that name, or of that file, and the ledger that holds it.
 
     Args:
@@ -32,13 +32,13 @@ def find(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> tuple[
     """
     label, written = _label_and_ledger(name_or_file, overrides)
     url = ledger_url(home, written)
-    if _absent(url):
-        raise _not_found(label, url, home, [])
+    if _is_absent(url):
+        raise _not_found_error(label, url, home, [])
     ledger = Ledger(url)
     try:
         row = views.find_sweep(ledger, label)
         if row is None:
-            raise _not_found(label, url, home, _near(ledger, label))
+            raise _not_found_error(label, url, home, _similar_names(ledger, label))
     except BaseException:
         ledger.close()
         raise
@@ -48,7 +48,7 @@ def find(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> tuple[
 def open_ledger(home: Home) -> Ledger | None:
     """The ledger that commands use by default; None where nothing was ever written."""
     url = ledger_url(home)
-    return None if _absent(url) else Ledger(url)
+    return None if _is_absent(url) else Ledger(url)
 
 
 def is_file(name_or_file: str) -> bool:
@@ -63,24 +63,24 @@ def _label_and_ledger(name_or_file: str, overrides: Sequence[str]) -> tuple[str,
         do = "give a sweep's name or the path of its file"
         if _VERSION.fullmatch(name_or_file):
             do += f"; a registered version is written models:/{name_or_file}, where one is taken"
-        raise WrongInput("a sweep file must exist", shown(name_or_file), do)
+        raise WrongInput("a sweep file must exist", quote_input(name_or_file), do)
     from flows.config.loading import load_sweep
 
     file = load_sweep(Path(name_or_file), overrides)
     return file.name, file.sweep.ledger
 
 
-def _absent(url: str) -> bool:
+def _is_absent(url: str) -> bool:
     return url.startswith(SQLITE) and not Path(url.removeprefix(SQLITE)).exists()
 
 
-def _near(ledger: Ledger, label: str) -> list[str]:
+def _similar_names(ledger: Ledger, label: str) -> list[str]:
     names = sorted({row.label for row in views.sweeps(ledger)})
     return difflib.get_close_matches(label, names, n=3)
 
 
-def _not_found(label: str, url: str, home: Home, near: list[str]) -> WrongInput:
-    searched = _place(url)
+def _not_found_error(label: str, url: str, home: Home, near: list[str]) -> WrongInput:
+    searched = _ledger_place(url)
     if near:
         do = f"did you mean {' or '.join(near)}?"
     elif other := _home_above(home):
@@ -90,7 +90,7 @@ def _not_found(label: str, url: str, home: Home, near: list[str]) -> WrongInput:
     return WrongInput("a sweep of that name must be in the ledger", f"no {label} in {searched}", do)
 
 
-def _place(url: str) -> str:
+def _ledger_place(url: str) -> str:
     if not url.startswith(SQLITE):
         return f"the ledger {redact(url)}"
     path = Path(url.removeprefix(SQLITE))

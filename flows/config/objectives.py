@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from flows.config.errors import Path
 from flows.config.loading import SweepFile
-from flows.config.schema import Objective as ObjectiveEntry
+from flows.config.schema import ObjectiveEntry as ObjectiveEntry
 from infra.errors import WrongInput
 from infra.spec import Direction, Objective
 from search_spaces.nearest import nearest
@@ -40,7 +40,7 @@ def resolve_objectives(
                 at=entry.at or "best",
             )
         )
-    _check_together(file, objectives)
+    _check_objectives(file, objectives)
     return tuple(objectives)
 
 
@@ -82,16 +82,16 @@ def _check_families(file: SweepFile, metric: str, families: Mapping[str, Referen
             )
 
 
-def _check_together(file: SweepFile, objectives: list[Objective]) -> None:
+def _check_objectives(file: SweepFile, objectives: list[Objective]) -> None:
     names = [objective.metric for objective in objectives]
     for name in names:
         if names.count(name) > 1:
             raise file.written.wrong(("objective",), "name each metric once", repr(name), "drop one")
     if len({objective.at for objective in objectives}) > 1:
         found = ", ".join(f"{o.metric} at {o.at}" for o in objectives)
-        raise _same_at(file, found)
+        raise _mixed_at_error(file, found)
 
 
-def _same_at(file: SweepFile, found: str) -> WrongInput:
+def _mixed_at_error(file: SweepFile, found: str) -> WrongInput:
     do = "a trial keeps one epoch's weights: write the same at for all"
     return file.written.wrong(("objective",), "have one at", found, do)

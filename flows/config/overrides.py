@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.config.errors import Path, dotted, shown
+from flows.config.errors import Path, dotted_path, redacted_repr
 from infra.errors import WrongInput
 from infra.secrets import redact
 from search_spaces.errors import YamlError
-from search_spaces.strict_yaml import load
+from search_spaces.strict_yaml import load_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,9 @@ class Override:
         return f"--set {redact(self.written[:200])}"
 
 
-def apply(document: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str, Any], tuple[Override, ...]]:
+def apply_overrides(
+    document: dict[str, Any], overrides: Sequence[str]
+) -> tuple[dict[str, Any], tuple[Override, ...]]:
     """The document with the overrides in place, in order, and what they were.
 
     Raises:
@@ -35,26 +37,26 @@ def apply(document: dict[str, Any], overrides: Sequence[str]) -> tuple[dict[str,
     """
     applied = []
     for written in overrides:
-        override = _read(written, document)
-        document = _with(document, override.path, 0, override)
+        override = _parse_override(written, document)
+        document = _set_value(document, override.path, 0, override)
         applied.append(override)
     return document, tuple(applied)
 
 
-def _read(written: str, document: dict[str, Any]) -> Override:
+def _parse_override(written: str, document: dict[str, Any]) -> Override:
     keys, equals, text = written.partition("=")
     segments = keys.strip().split(".")
     if not equals or not all(segments):
-        raise WrongInput("--set must be KEY=VALUE", shown(written), "write --set search.pruner=none")
-    path = _path(document, segments)
+        raise WrongInput("--set must be KEY=VALUE", redacted_repr(written), "write --set search.pruner=none")
+    path = _split_path(document, segments)
     try:
-        value = load(text.strip().encode("utf-8", "surrogatepass"), f"--set {keys.strip()[:80]}").value
+        value = load_yaml(text.strip().encode("utf-8", "surrogatepass"), f"--set {keys.strip()[:80]}").value
     except YamlError as error:
-        raise WrongInput(f"--set {dotted(path)}: {error.must}", error.found, error.do) from error
+        raise WrongInput(f"--set {dotted_path(path)}: {error.must}", error.found, error.do) from error
     return Override(path=path, value=value, written=written)
 
 
-def _path(here: Any, segments: list[str]) -> Path:
+def _split_path(here: Any, segments: list[str]) -> Path:
     """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole."""
     if not segments:
         return ()
@@ -64,26 +66,28 @@ def _path(here: Any, segments: list[str]) -> Path:
         and segments[0].isdigit()
         and int(segments[0]) < len(here)
     ):
-        return (int(segments[0]), *_path(here[int(segments[0])], segments[1:]))
+        return (int(segments[0]), *_split_path(here[int(segments[0])], segments[1:]))
     keys = here if isinstance(here, dict) else {}
     for end in range(len(segments), 1, -1):
         joined = ".".join(segments[:end])
         if joined in keys:
-            return (joined, *_path(keys[joined], segments[end:]))
-    return (segments[0], *_path(keys.get(segments[0]), segments[1:]))
+            return (joined, *_split_path(keys[joined], segments[end:]))
+    return (segments[0], *_split_path(keys.get(segments[0]), segments[1:]))
 
 
-def _with(here: Any, path: Path, depth: int, override: Override) -> Any:
+def _set_value(here: Any, path: Path, depth: int, override: Override) -> Any:
     if depth == len(path):
         return override.value
     part = path[depth]
     if isinstance(here, list) and isinstance(part, int):
-        return [_with(item, path, depth + 1, override) if i == part else item for i, item in enumerate(here)]
+        return [
+            _set_value(item, path, depth + 1, override) if i == part else item for i, item in enumerate(here)
+        ]
     if here is not None and not isinstance(here, dict):
         raise WrongInput(
-            f"{override.place}: {dotted(path[:depth])} must be a mapping to set {part} in it",
-            shown(here),
-            f"set {dotted(path[:depth])} itself to a mapping {{…}}",
+            f"{override.place}: {dotted_path(path[:depth])} must be a mapping to set {part} in it",
+            redacted_repr(here),
+            f"set {dotted_path(path[:depth])} itself to a mapping {{…}}",
         )
     keys = here or {}
-    return {**keys, part: _with(keys.get(part), path, depth + 1, override)}
+    return {**keys, part: _set_value(keys.get(part), path, depth + 1, override)}

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from flows.config.data import Data
 from flows.config.samplers import Strict
-from flows.config.types import Memory, refuse
+from flows.config.types import Memory, schema_error
 
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./@:-]+$")]
@@ -30,11 +30,11 @@ class Bound(Strict):
     @model_validator(mode="after")
     def _one(self) -> Bound:
         if self.at_least is None and self.at_most is None:
-            raise refuse("have at_least or at_most", "write for instance {at_least: 0.9}")
+            raise schema_error("have at_least or at_most", "write for instance {at_least: 0.9}")
         return self
 
 
-class Comparison(Strict):
+class ComparisonRule(Strict):
     """How much better than the champion a challenger must be."""
 
     metric: Line | None = None
@@ -63,7 +63,7 @@ class Slices(Strict):
     """Smaller slices are left out, and counted."""
 
 
-class Limits(Strict):
+class ModelLimits(Strict):
     """What a model may take, measured on this machine on the model as it is served."""
 
     latency_ms: float | None = Field(default=None, gt=0)
@@ -112,7 +112,7 @@ class Policy(Strict):
 
     metrics: dict[Line, Bound] = Field(default={}, max_length=50)
     """Bounds of metrics on the evaluation data, by name."""
-    compare: Comparison = Comparison()
+    compare: ComparisonRule = ComparisonRule()
     """How much better than the champion."""
     min_examples: Whole = 30
     """Fewer examples that neither model was trained on, and nothing is decided."""
@@ -120,7 +120,7 @@ class Policy(Strict):
     """How much a class may lose."""
     slices: Slices | None = None
     """How much a part of the data may lose."""
-    limits: Limits = Limits()
+    limits: ModelLimits = ModelLimits()
     """Latency, size and parameters at most."""
     evaluation: Evaluation | None = None
     """What is judged on."""

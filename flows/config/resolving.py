@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.config.code_root import make_importable
-from flows.config.errors import Path, shown
+from flows.config.errors import Path, redacted_repr
 from flows.config.families import CheckedFamily, check_family, load_code, may_shard
 from flows.config.loading import SweepFile
 from flows.config.objectives import resolve_objectives
 from flows.config.policy import to_document
-from flows.config.schema import Family as FamilyEntry
+from flows.config.schema import FamilyEntry as FamilyEntry
 from flows.config.schema import Sweep, TrialBudget
-from infra.durations import seconds
+from infra.durations import parse_seconds
 from infra.errors import WrongInput
 from infra.names import family_label
-from infra.spec import Budget, FamilySpec, Limits, Resources, SweepSpec
+from infra.spec import Budget, FamilySpec, Resources, SweepLimits, SweepSpec
 from search_spaces.errors import SpaceError
 from trainers.registry import source_hash
 
@@ -31,7 +31,7 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
     sweep = file.sweep
     families = resolve_families(file)
     codes = {reference: load_code(file, reference) for reference in sweep.families}
-    budget, tracking = _given(sweep.budget), _given(sweep.tracking)
+    budget, tracking = _entry_values(sweep.budget), _entry_values(sweep.tracking)
     prices = _prices(file)
     return SweepSpec(
         name=sweep.name,
@@ -45,9 +45,9 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         gpu_hours=budget.get("gpu_hours"),
         cost=budget.get("cost"),
         prices=prices,
-        warm_start=tuple(_given(sweep.search).get("warm_start", ())),
-        keep_models=_given(sweep.keep).get("models", "best"),
-        keep_checkpoints=_given(sweep.checkpoint).get("keep", 1),
+        warm_start=tuple(_entry_values(sweep.search).get("warm_start", ())),
+        keep_models=_entry_values(sweep.keep).get("models", "best"),
+        keep_checkpoints=_entry_values(sweep.checkpoint).get("keep", 1),
         limits=_limits(sweep),
         tracking_uri=tracking.get("uri"),
         experiment=tracking.get("experiment"),
@@ -55,7 +55,7 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         storage=sweep.storage,
         model=sweep.model,
         gates={} if sweep.gates is None else to_document(sweep.gates),
-        code=_given(sweep.code),
+        code=_entry_values(sweep.code),
     )
 
 
@@ -72,7 +72,7 @@ def resolve_families(file: SweepFile) -> tuple[FamilySpec, ...]:
 
 def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> FamilySpec:
     budget = _budget(file, reference, entry)
-    sampler = _search(file, reference, entry, "sampler") or {"name": "tpe"}
+    sampler = _search_entry(file, reference, entry, "sampler") or {"name": "tpe"}
     return FamilySpec(
         name=family_label(reference),
         reference=reference,
@@ -81,7 +81,7 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         start_with=checked.start_with,
         trials=_trials(file, reference, entry, checked, sampler),
         budget=budget,
-        sampler=_with_defaults("sampler", sampler),
+        sampler=_fill_defaults("sampler", sampler),
         pruner=_pruner(file, reference, entry, budget),
         resources=_resources(file, reference, entry, checked),
         checkpoint_every=_checkpoint(file, entry),
@@ -103,8 +103,8 @@ def _check_labels(file: SweepFile) -> None:
 
 
 def _own_budget(file: SweepFile, reference: str, entry: FamilyEntry) -> dict[str, Any]:
-    direct = {key: value for key, value in _given(entry).items() if key in TrialBudget.model_fields}
-    nested = _given(entry.budget)
+    direct = {key: value for key, value in _entry_values(entry).items() if key in TrialBudget.model_fields}
+    nested = _entry_values(entry.budget)
     _refuse_both(file, reference, direct, nested, "budget")
     return {**nested, **direct}
 
@@ -118,17 +118,19 @@ def _refuse_both(
 
 
 def _budget(file: SweepFile, reference: str, entry: FamilyEntry) -> Budget:
-    common = {k: v for k, v in _given(file.sweep.budget).items() if k in TrialBudget.model_fields}
+    common = {k: v for k, v in _entry_values(file.sweep.budget).items() if k in TrialBudget.model_fields}
     own = _own_budget(file, reference, entry)
     if "epochs" in own or "steps" in own:  # one way of counting replaces the other
         common = {key: value for key, value in common.items() if key not in _LENGTH}
     merged = {**common, **own}
     path = ("families", reference) if own else ("budget",)
     if "epochs" in merged and "steps" in merged:
-        raise file.written.wrong(path, "have epochs or steps, not both", shown(merged), "drop one of them")
+        raise file.written.wrong(
+            path, "have epochs or steps, not both", redacted_repr(merged), "drop one of them"
+        )
     if "report_every" in merged and "steps" not in merged:
         raise file.written.wrong(
-            (*path, "report_every"), "come with steps", shown(merged), "add steps, or drop it"
+            (*path, "report_every"), "come with steps", redacted_repr(merged), "add steps, or drop it"
         )
     if merged.get("report_every", 0) > merged.get("steps", 0):
         found = f"{merged['report_every']} of {merged['steps']} steps"
@@ -142,7 +144,9 @@ def _trials(
     file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, sampler: Mapping[str, Any]
 ) -> int:
     """As written; a grid has at most as many trials as configurations, and by default all of them."""
-    written = _own_budget(file, reference, entry).get("trials", _given(file.sweep.budget).get("trials"))
+    written = _own_budget(file, reference, entry).get(
+        "trials", _entry_values(file.sweep.budget).get("trials")
+    )
     if sampler["name"] != "grid":
         return int(written or _TRIALS)
     try:
@@ -156,7 +160,7 @@ def _prices(file: SweepFile) -> dict[str, float]:
     outer, inner = file.sweep.prices, file.sweep.budget.prices if file.sweep.budget else None
     if outer is not None and inner is not None:
         raise file.written.wrong(("budget", "prices"), "stand once", "prices at the top too", "drop one")
-    prices = _given(outer or inner)
+    prices = _entry_values(outer or inner)
     if file.sweep.budget is not None and file.sweep.budget.cost is not None and not prices:
         do = "add prices: {gpu_hour: 2.5, cpu_hour: 0.05}"
         raise file.written.wrong(("budget", "cost"), "come with prices", "none", do)
@@ -166,7 +170,7 @@ def _prices(file: SweepFile) -> dict[str, float]:
 # -- search --------------------------------------------------------------------------------------------------
 
 
-def _search(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> dict[str, Any] | None:
+def _search_entry(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> dict[str, Any] | None:
     """The sampler or pruner as written for the family, else for the file; None where neither is."""
     direct, nested = getattr(entry, key), getattr(entry.search, key, None)
     if direct is not None and nested is not None:
@@ -175,20 +179,20 @@ def _search(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> di
     return None if chosen is None else dict(chosen.model_dump(exclude_none=True))
 
 
-def _with_defaults(key: str, written: dict[str, Any]) -> dict[str, Any]:
+def _fill_defaults(key: str, written: dict[str, Any]) -> dict[str, Any]:
     entry = getattr(FamilyEntry.model_validate({key: written}), key)
     return dict(entry.model_dump(exclude_none=True))
 
 
 def _pruner(file: SweepFile, reference: str, entry: FamilyEntry, budget: Budget) -> dict[str, Any]:
-    written = _search(file, reference, entry, "pruner")
+    written = _search_entry(file, reference, entry, "pruner")
     path = _pruner_path(file, reference)
     if len(file.sweep.objective or ()) > 1:
         if written is not None and written["name"] != "none":
             do = "write pruner: none, or keep one objective"
             raise file.written.wrong(path, "be none with several objectives", written["name"], do)
         return {"name": "none"}
-    pruner = _with_defaults("pruner", written or {"name": "asha"})
+    pruner = _fill_defaults("pruner", written or {"name": "asha"})
     earliest = pruner.get("min_epochs", pruner.get("warmup_epochs", 0))
     if earliest > budget.reports:
         found = f"{earliest}, and a trial has {budget.reports}"
@@ -206,7 +210,7 @@ def _pruner_path(file: SweepFile, reference: str) -> Path:
 
 
 def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> Resources:
-    merged = {**_given(file.sweep.resources), **_given(entry.resources)}
+    merged = {**_entry_values(file.sweep.resources), **_entry_values(entry.resources)}
     merged.pop("lanes", None)
     if merged.get("gpus") == "auto":
         del merged["gpus"]
@@ -223,7 +227,7 @@ def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: Che
 def _check_sharding(
     file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, workers: int
 ) -> None:
-    own = "sharding" in _given(entry.resources)
+    own = "sharding" in _entry_values(entry.resources)
     path: Path = ("families", reference, "resources", "sharding") if own else ("resources", "sharding")
     if workers == 1:
         do = "write workers: 2 or more, or sharding: none"
@@ -234,19 +238,21 @@ def _check_sharding(
 
 
 def _checkpoint(file: SweepFile, entry: FamilyEntry) -> str:
-    merged = {**_given(file.sweep.checkpoint), **_given(entry.checkpoint)}
+    merged = {**_entry_values(file.sweep.checkpoint), **_entry_values(entry.checkpoint)}
     return str(merged.get("every", "30s"))
 
 
 def _lanes(sweep: Sweep) -> int | None:
-    lanes = _given(sweep.resources).get("lanes", "auto")
+    lanes = _entry_values(sweep.resources).get("lanes", "auto")
     return None if lanes == "auto" else int(lanes)
 
 
-def _limits(sweep: Sweep) -> Limits:
-    return Limits(**{f"{name}_s": seconds(text) for name, text in _given(sweep.limits).items()})
+def _limits(sweep: Sweep) -> SweepLimits:
+    return SweepLimits(
+        **{f"{name}_s": parse_seconds(text) for name, text in _entry_values(sweep.limits).items()}
+    )
 
 
-def _given(entry: Any) -> dict[str, Any]:
+def _entry_values(entry: Any) -> dict[str, Any]:
     """What is written of a mapping, without what is left out or null."""
     return {} if entry is None else dict(entry.model_dump(exclude_none=True))

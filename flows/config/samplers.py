@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flows.config.types import by_name
+from flows.config.types import name_shorthand
 
 
 class Strict(BaseModel):
@@ -120,5 +120,5 @@ class NoPruner(Strict):
 
 _Samplers = Annotated[Tpe | Random | Qmc | Gp | Grid, Field(discriminator="name")]
 _Pruners = Annotated[Asha | Hyperband | Median | Percentile | NoPruner, Field(discriminator="name")]
-Sampler = Annotated[_Samplers, by_name(("tpe", "random", "qmc", "gp", "grid"), _Samplers)]
-Pruner = Annotated[_Pruners, by_name(("asha", "hyperband", "median", "none"), _Pruners)]
+Sampler = Annotated[_Samplers, name_shorthand(("tpe", "random", "qmc", "gp", "grid"), _Samplers)]
+Pruner = Annotated[_Pruners, name_shorthand(("asha", "hyperband", "median", "none"), _Pruners)]

@@ -23,7 +23,7 @@ from flows.config.types import (
     ModelName,
     SweepName,
     SweepVersion,
-    refuse,
+    schema_error,
 )
 
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -31,7 +31,7 @@ Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(ge=1, le=2**53)]
 
 
-class Objective(Strict):
+class ObjectiveEntry(Strict):
     """What a trial is judged by."""
 
     metric: Line | None = None
@@ -43,11 +43,11 @@ class Objective(Strict):
 
 
 Objectives = Annotated[
-    list[Objective],
+    list[ObjectiveEntry],
     Field(min_length=1, max_length=8),
     BeforeValidator(
         lambda value: value if isinstance(value, list) else [value],
-        json_schema_input_type=Objective | list[Objective],
+        json_schema_input_type=ObjectiveEntry | list[ObjectiveEntry],
     ),
 ]
 
@@ -73,7 +73,7 @@ class TrialBudget(Strict):
     @model_validator(mode="after")
     def _one_length(self) -> TrialBudget:
         if self.epochs is not None and self.steps is not None:
-            raise refuse("have epochs or steps, not both", "drop one of them")
+            raise schema_error("have epochs or steps, not both", "drop one of them")
         return self
 
 
@@ -86,7 +86,7 @@ class Prices(Strict):
     """One CPU for one hour."""
 
 
-class Budget(TrialBudget):
+class BudgetEntry(TrialBudget):
     """How much may be spent."""
 
     minutes: Positive | None = None
@@ -135,7 +135,7 @@ class FamilyResources(Strict):
     """Node labels, as Ray names them."""
 
 
-class Resources(FamilyResources):
+class ResourcesEntry(FamilyResources):
     """What each worker of a trial needs, and how many trials run at once."""
 
     lanes: Lanes | None = None
@@ -156,7 +156,7 @@ class Checkpoint(FamilyCheckpoint):
     """How many of a trial (1)."""
 
 
-class Family(TrialBudget):
+class FamilyEntry(TrialBudget):
     """One family: its options, its space, and what differs from the rest of the file."""
 
     options: dict[str, Any] | None = None
@@ -186,7 +186,7 @@ class Keep(Strict):
     """Models of each family: best, {top: K} or all."""
 
 
-class Limits(Strict):
+class LimitsEntry(Strict):
     """How long to wait for what."""
 
     stall: Duration | None = None
@@ -197,7 +197,7 @@ class Limits(Strict):
     """A lane whose heartbeat is lost (15s)."""
 
 
-class Tracking(Strict):
+class TrackingEntry(Strict):
     """Where MLflow is."""
 
     uri: Line | None = None
@@ -226,23 +226,23 @@ class Sweep(Strict):
     """The data set."""
     objective: Objectives | None = None
     """What a trial is judged by; a list makes a multi-objective study."""
-    budget: Budget | None = None
+    budget: BudgetEntry | None = None
     """How much may be spent."""
     prices: Prices | None = None
     """What hardware costs, for `budget.cost`."""
     search: Search | None = None
     """How configurations are chosen and bad ones stopped."""
-    families: dict[str, Family | None] = Field(min_length=1, max_length=200)
+    families: dict[str, FamilyEntry | None] = Field(min_length=1, max_length=200)
     """What is trained: a built-in family, or package.module:name, a Family class or a function."""
-    resources: Resources | None = None
+    resources: ResourcesEntry | None = None
     """What each worker of a trial needs, and how many trials run at once."""
     checkpoint: Checkpoint | None = None
     """When a running trial is saved."""
     keep: Keep | None = None
     """What is kept of finished trials."""
-    limits: Limits | None = None
+    limits: LimitsEntry | None = None
     """How long to wait for what."""
-    tracking: Tracking | None = None
+    tracking: TrackingEntry | None = None
     """Where MLflow is."""
     ledger: Line | None = None
     """Database address of the ledger; ${VARIABLE} is replaced."""

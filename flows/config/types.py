@@ -23,26 +23,26 @@ _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE_PATTERN = r"^[1-9][0-9]{0,8} ?[KMGT]i?B$"
 
 
-def refuse(must: str, do: str = "") -> PydanticCustomError:
+def schema_error(must: str, do: str = "") -> PydanticCustomError:
     """An error of ours for pydantic to collect: what must hold and what to do."""
     return PydanticCustomError("velodrome", "{must}", {"must": must, "do": do})
 
 
-def _checked(check: Callable[[Any], T]) -> Callable[[Any], T]:
+def _as_validator(check: Callable[[Any], T]) -> Callable[[Any], T]:
     def validate(value: Any) -> T:
         try:
             return check(value)
         except WrongInput as error:
-            raise refuse(f"be valid: {error.must}", error.do) from error
+            raise schema_error(f"be valid: {error.must}", error.do) from error
 
     return validate
 
 
-def _text(pattern: str, must: str, do: str) -> Callable[[Any], str]:
+def _text_validator(pattern: str, must: str, do: str) -> Callable[[Any], str]:
     def validate(value: Any) -> str:
         if isinstance(value, str) and re.fullmatch(pattern, value):
             return value
-        raise refuse(must, do)
+        raise schema_error(must, do)
 
     return validate
 
@@ -54,12 +54,12 @@ def _source(value: Any) -> str:
             if isinstance(value, str)
             else ""
         )
-        raise refuse(f"begin with one of {', '.join(SOURCES)}", near)
+        raise schema_error(f"begin with one of {', '.join(SOURCES)}", near)
     prefix, colon, rest = value.partition(":")
     if prefix == "builtin" and rest not in BUILT_IN_DATA:
-        raise refuse(f"be builtin:{{{', '.join(BUILT_IN_DATA)}}}", advice(rest, BUILT_IN_DATA))
+        raise schema_error(f"be builtin:{{{', '.join(BUILT_IN_DATA)}}}", advice(rest, BUILT_IN_DATA))
     if (prefix == "none") == bool(colon) or (colon and not rest):
-        raise refuse("be none, or a kind and a name as in csv:churn.csv", "complete it")
+        raise schema_error("be none, or a kind and a name as in csv:churn.csv", "complete it")
     return value
 
 
@@ -68,7 +68,7 @@ def _gpus(value: Any) -> float | Literal["auto"]:
         return "auto"
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not 0 <= value <= 1024 or (value > 1 and value != int(value)):
-        raise refuse("be auto, a whole number, or a fraction below 1", "write 0, 0.5, 1 or auto")
+        raise schema_error("be auto, a whole number, or a fraction below 1", "write 0, 0.5, 1 or auto")
     return float(value)
 
 
@@ -76,7 +76,7 @@ def _lanes(value: Any) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100_000:
-        raise refuse("be auto or a whole number of at least 1", "write 1 or auto")
+        raise schema_error("be auto or a whole number of at least 1", "write 1 or auto")
     return value
 
 
@@ -85,7 +85,7 @@ def _memory(value: Any) -> int:
         return value
     size = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if size is None:
-        raise refuse("be a size such as 4GiB, or bytes", "write 4GiB")
+        raise schema_error("be a size such as 4GiB, or bytes", "write 4GiB")
     base = 1024 if size["binary"] else 1000
     return int(size["count"]) * int(base ** _POWERS[size["unit"]])
 
@@ -97,27 +97,27 @@ def _keep(value: Any) -> str:
     if isinstance(value, str) and (found := re.fullmatch(r"top: ?([1-9][0-9]{0,5})", value)):
         top = int(found[1])
     if not isinstance(top, int) or isinstance(top, bool) or top < 1:
-        raise refuse("be best, all or {top: K} with K at least 1", "write models: {top: 3}")
+        raise schema_error("be best, all or {top: K} with K at least 1", "write models: {top: 3}")
     return f"top: {top}"
 
 
-def _named(value: Any) -> Any:
+def _expand_name(value: Any) -> Any:
     return {"name": value} if isinstance(value, str) else value
 
 
 SweepName = Annotated[
     str,
-    PlainValidator(_checked(lambda value: check_name(value, "sweep"))),
+    PlainValidator(_as_validator(lambda value: check_name(value, "sweep"))),
     WithJsonSchema({"type": "string", "pattern": f"^{RULE}$"}),
 ]
 ModelName = Annotated[
     str,
-    PlainValidator(_checked(lambda value: check_name(value, "model"))),
+    PlainValidator(_as_validator(lambda value: check_name(value, "model"))),
     WithJsonSchema({"type": "string", "pattern": f"^{RULE}$"}),
 ]
 SweepVersion = Annotated[
     str,
-    AfterValidator(lambda value: (_checked(split_version)(value), value)[1]),
+    AfterValidator(lambda value: (_as_validator(split_version)(value), value)[1]),
     Field(examples=["digits", "digits@2"]),
 ]
 Source = Annotated[
@@ -134,13 +134,15 @@ Source = Annotated[
 ]
 Duration = Annotated[
     str,
-    PlainValidator(_text(DURATION, "be a duration above 0 with its unit", "write 30s, 10m or 2h")),
+    PlainValidator(_text_validator(DURATION, "be a duration above 0 with its unit", "write 30s, 10m or 2h")),
     WithJsonSchema({"type": "string", "pattern": f"^{DURATION}$", "examples": ["30s", "10m", "2h"]}),
 ]
 DurationOrEpochs = Annotated[
     str,
     PlainValidator(
-        _text(f"{DURATION}|{EPOCHS}", "be a duration (30s) or a number of epochs", "write 30s or 5 epochs")
+        _text_validator(
+            f"{DURATION}|{EPOCHS}", "be a duration (30s) or a number of epochs", "write 30s or 5 epochs"
+        )
     ),
     WithJsonSchema(
         {"type": "string", "pattern": f"^(?:{DURATION}|{EPOCHS})$", "examples": ["30s", "5 epochs"]}
@@ -182,6 +184,6 @@ KeptModels = Annotated[
 ]
 
 
-def by_name(names: tuple[str, ...], options: Any) -> BeforeValidator:
+def name_shorthand(names: tuple[str, ...], options: Any) -> BeforeValidator:
     """Lets `tpe` stand for `{name: tpe}`, in the check and in the JSON schema."""
-    return BeforeValidator(_named, json_schema_input_type=Literal[names] | options)
+    return BeforeValidator(_expand_name, json_schema_input_type=Literal[names] | options)

@@ -11,21 +11,21 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from flows.config.lookup import find
+from flows.config.lookup import open_sweep
 from flows.confirmation.result import Confirmation
-from flows.confirmation.runs import ROLE, origin_of
+from flows.confirmation.runs import ROLE, confirmation_origin
 from flows.reproduction.recorded_run import refuse_other_code
-from flows.sweeps.ownership import taken
-from flows.sweeps.session import run
+from flows.sweeps.ownership import commit_as_owner
+from flows.sweeps.session import run_session
 from infra.errors import Refused, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
-from infra.ledger.batch import Batch
-from infra.ledger.ranking import ranked
-from infra.ledger.revival import revive
+from infra.ledger.batch import WriteBatch
+from infra.ledger.ranking import rank_trials
+from infra.ledger.revival import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.spec import derived_seed
+from infra.spec import derive_seed
 
 MOST_SEEDS = 100
 
@@ -58,15 +58,15 @@ def confirm(
     """
     check_options(top, each_family, seeds)
     place = home or Home.here()
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
         _check_test_part(row)
         chosen = _candidates(ledger, row, top)
         refuse_other_code(row, sorted({trial.family for trial in chosen}))
-        _enter(ledger, row, chosen, seeds)
+        _enqueue_confirmations(ledger, row, chosen, seeds)
         if any(not trial.ended for trial in views.trials(ledger, row.id, role=ROLE)):
-            run(ledger, row, place, address=address, role=ROLE)
-        return _result(ledger, row, chosen, seeds, place)
+            run_session(ledger, row, place, address=address, role=ROLE)
+        return _collect_result(ledger, row, chosen, seeds, place)
     finally:
         ledger.close()
 
@@ -96,7 +96,7 @@ def _check_test_part(row: SweepRow) -> None:
 
 
 def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow]:
-    best = ranked(views.trials(ledger, row.id), row.spec.objectives)
+    best = rank_trials(views.trials(ledger, row.id), row.spec.objectives)
     if not best:
         raise WrongInput(
             "a sweep must have complete trials to be confirmed",
@@ -115,18 +115,18 @@ def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow
     return best[:top]
 
 
-def seeds_of(row: SweepRow, count: int) -> list[int]:
+def confirmation_seeds(row: SweepRow, count: int) -> list[int]:
     """The fresh seeds of a sweep's confirmations, the same for all candidates; more seeds extend the list."""
-    return [derived_seed(row.spec.seed, row.spec.name, ROLE, index) for index in range(count)]
+    return [derive_seed(row.spec.seed, row.spec.name, ROLE, index) for index in range(count)]
 
 
-def _enter(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int) -> None:
+def _enqueue_confirmations(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int) -> None:
     """Writes the confirmations that are to be trained, and counts the reading of the test split."""
-    now, batch = time.time(), Batch()
-    for trial in _to_train(row, views.trials(ledger, row.id, role=ROLE), chosen, seeds):
+    now, batch = time.time(), WriteBatch()
+    for trial in _pending_confirmations(row, views.trials(ledger, row.id, role=ROLE), chosen, seeds):
         again = trial.state == "failed"
         if again:
-            revive(trial, None)
+            requeue_trial(trial, None)
         else:
             trial.created_at = now + len(batch.events) * 1e-6
         told = {"params": trial.params, "origin": trial.origin}
@@ -135,18 +135,18 @@ def _enter(ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int
         return
     if row.fingerprint != "none":  # own code that reads its own data has no test split of ours
         batch.event("test-read", now, {"why": "confirm", "count": len(batch.trials)})
-    with taken(ledger, row) as commit:
+    with commit_as_owner(ledger, row) as commit:
         commit(batch)
 
 
-def _to_train(
+def _pending_confirmations(
     row: SweepRow, known: Sequence[TrialRow], chosen: Sequence[TrialRow], seeds: int
 ) -> Iterator[TrialRow]:
     """The confirmations that are not there yet, and those that failed: whoever asks again wants them."""
-    there = {origin_of(trial): trial for trial in known}
+    there = {confirmation_origin(trial): trial for trial in known}
     count = Counter(trial.family for trial in known)
     for trial in chosen:
-        for index, seed in enumerate(seeds_of(row, seeds)):
+        for index, seed in enumerate(confirmation_seeds(row, seeds)):
             present = there.get((trial.family, trial.number, index))
             if present is None:
                 yield TrialRow(
@@ -159,12 +159,14 @@ def _to_train(
                 yield present
 
 
-def _result(
+def _collect_result(
     ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: int, place: Home
 ) -> Confirmation:
-    from flows.confirmation.statistics import confirmation_of
+    from flows.confirmation.statistics import build_confirmation
 
-    found = confirmation_of(ledger, row, chosen, seeds_of(row, seeds), storage_root(place, row.spec))
+    found = build_confirmation(
+        ledger, row, chosen, confirmation_seeds(row, seeds), storage_root(place, row.spec)
+    )
     if not found.rows:
         runs = views.trials(ledger, row.id, role=ROLE)
         reasons = sorted({str(trial.reason) for trial in runs if trial.reason})

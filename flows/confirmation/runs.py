@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from infra.ledger import views
-from infra.ledger.ranking import costs
+from infra.ledger.ranking import objective_costs
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
@@ -44,7 +44,7 @@ class ConfirmedRun:
         return (self.family, self.number)
 
 
-def origin_of(trial: TrialRow) -> tuple[str, int, int]:
+def confirmation_origin(trial: TrialRow) -> tuple[str, int, int]:
     """Of a confirmation: family and number of the search's trial, and which fresh seed."""
     origin = trial.origin or {}
     return (trial.family, int(origin.get("number", -1)), int(origin.get("seed_index", -1)))
@@ -54,7 +54,7 @@ def confirmed_runs(ledger: Ledger, sweep: SweepRow) -> list[ConfirmedRun]:
     """All complete confirmations of a sweep, by family, number and seed."""
     found = []
     for trial in views.trials(ledger, sweep.id, role=ROLE):
-        family, number, index = origin_of(trial)
+        family, number, index = confirmation_origin(trial)
         if trial.state == "complete" and trial.value is not None:
             found.append(
                 ConfirmedRun(family=family, number=number, seed_index=index, value=trial.value, trial=trial)
@@ -62,7 +62,7 @@ def confirmed_runs(ledger: Ledger, sweep: SweepRow) -> list[ConfirmedRun]:
     return sorted(found, key=lambda run: (run.family, run.number, run.seed_index))
 
 
-def by_validation(runs: Sequence[ConfirmedRun], goal: Objective) -> list[list[ConfirmedRun]]:
+def rank_by_validation(runs: Sequence[ConfirmedRun], goal: Objective) -> list[list[ConfirmedRun]]:
     """The runs of each candidate, best candidate first by the mean of its validation values.
 
     Candidates are compared over the seeds that all of them have, so that one that was given more seeds by a
@@ -79,12 +79,12 @@ def by_validation(runs: Sequence[ConfirmedRun], goal: Objective) -> list[list[Co
 
     def cost(group: list[ConfirmedRun]) -> tuple[float, Candidate]:
         values = [run.value for run in group if not shared or run.seed_index in shared]
-        return (costs([statistics.fmean(values)], [goal])[0], group[0].candidate)
+        return (objective_costs([statistics.fmean(values)], [goal])[0], group[0].candidate)
 
     return sorted(groups.values(), key=cost)
 
 
-def median_of(runs: Sequence[ConfirmedRun]) -> ConfirmedRun | None:
+def select_median(runs: Sequence[ConfirmedRun]) -> ConfirmedRun | None:
     """Of one candidate's runs with a kept model the one with the median validation value: of an even number
     the lower of the two in the middle, of equal ones the earlier seed's."""
     ordered = sorted((run for run in runs if run.trial.model), key=lambda run: (run.value, run.seed_index))
@@ -109,5 +109,5 @@ def median_run(
         for run in confirmed_runs(ledger, sweep)
         if family in (None, run.family) and number in (None, run.number)
     ]
-    ordered = by_validation(runs, sweep.spec.objectives[0])
-    return median_of(ordered[0]) if ordered else None
+    ordered = rank_by_validation(runs, sweep.spec.objectives[0])
+    return select_median(ordered[0]) if ordered else None

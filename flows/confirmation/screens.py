@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flows.sweeps.trial_screens import times
+from flows.sweeps.trial_screens import format_times
 from flows.terminal.formatting import MISSING, number
-from flows.terminal.tables import Column, fitted, listed
+from flows.terminal.tables import TableColumn, fit_table, format_params
 
 if TYPE_CHECKING:
     from flows.confirmation.result import Confirmation, ConfirmedRow, Scores
@@ -22,20 +22,30 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     name = result.metric.rpartition("/")[2]
     console.print(Text.assemble("  ", (f"{name} over fresh seeds ({better} is better)", "bold")))
     columns = [
-        Column(heading="family", cells=[row.family for row in rows], shrinks=True),
-        Column(heading="trial", cells=[str(row.number) for row in rows], right=True),
-        Column(heading="validation", cells=[_spread(row.validation) for row in rows], right=True),
-        Column(heading="test", cells=[_spread(row.test) for row in rows], right=True),
-        Column(heading="95 % interval", cells=[_interval(row.test) for row in rows], right=True, gives_way=3),
-        Column(
+        TableColumn(heading="family", cells=[row.family for row in rows], shrinks=True),
+        TableColumn(heading="trial", cells=[str(row.number) for row in rows], right=True),
+        TableColumn(heading="validation", cells=[_format_scores(row.validation) for row in rows], right=True),
+        TableColumn(heading="test", cells=[_format_scores(row.test) for row in rows], right=True),
+        TableColumn(
+            heading="95 % interval",
+            cells=[_format_interval(row.test) for row in rows],
+            right=True,
+            gives_way=3,
+        ),
+        TableColumn(
             heading="seeds", cells=[str(len(row.validation.values)) for row in rows], right=True, gives_way=2
         ),
-        Column(heading="against the first", cells=[_against(row, rows[0]) for row in rows], gives_way=1),
+        TableColumn(
+            heading="against the first",
+            cells=[_compare_with_first(row, rows[0]) for row in rows],
+            gives_way=1,
+        ),
     ]
-    console.print(fitted(columns, console.width, bold_rows=frozenset({0})))
+    console.print(fit_table(columns, console.width, bold_rows=frozenset({0})))
     for row in rows:
         console.print(
-            Text.assemble((f"  {row.family} #{row.number}: ", "dim"), listed(row.params)), soft_wrap=True
+            Text.assemble((f"  {row.family} #{row.number}: ", "dim"), format_params(row.params)),
+            soft_wrap=True,
         )
     if rows[0].test.interval is not None:
         console.print(Text(f"  the test score's interval is over {rows[0].test.over}", style="dim"))
@@ -43,22 +53,24 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
         again = f"{result.waiting} confirmations wait; the same command carries on"
         console.print(Text(f"  {again}", style="yellow"))
     console.print(
-        Text(f"  ranked by validation; the test split of {result.sweep} was read {times(result.test_reads)}")
+        Text(
+            f"  ranked by validation; the test split of {result.sweep} was read {format_times(result.test_reads)}"
+        )
     )
 
 
-def _spread(scores: Scores) -> str:
+def _format_scores(scores: Scores) -> str:
     if scores.mean is None:
         return MISSING
     return number(scores.mean) if scores.std is None else f"{number(scores.mean)} ±{number(scores.std, 2)}"
 
 
-def _interval(scores: Scores) -> str:
+def _format_interval(scores: Scores) -> str:
     found = scores.interval
     return MISSING if found is None else f"{number(found.low)} … {number(found.high)}"
 
 
-def _against(row: ConfirmedRow, first: ConfirmedRow) -> str:
+def _compare_with_first(row: ConfirmedRow, first: ConfirmedRow) -> str:
     if row is first:
         return ""
     told = {True: "can't be told apart", False: "worse", None: "too few seeds to tell"}[row.tied]

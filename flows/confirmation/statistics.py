@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.confirmation.result import Confirmation, ConfirmedRow, Scores, TestDifference
-from flows.confirmation.runs import ROLE, ConfirmedRun, confirmed_runs, median_of, origin_of
+from flows.confirmation.runs import ROLE, ConfirmedRun, confirmation_origin, confirmed_runs, select_median
 from flows.statistics import (
     Interval,
-    Standing,
+    RankingEntry,
+    difference_p_value,
     holm,
     interval_over_seeds,
-    p_of_difference,
     two_level_bootstrap,
 )
 from flows.sweeps.states import count_test_reads
 from infra.ledger import views
-from infra.ledger.ranking import costs
+from infra.ledger.ranking import objective_costs
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
@@ -40,7 +40,7 @@ _FUNCTION_OF: Mapping[str, tuple[str, Callable[[float], float]]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
+class _CandidateRuns:
     """A trial's confirmations: `runs` by seed index, and every test example's score in each of them."""
 
     trial: TrialRow
@@ -48,7 +48,7 @@ class _Candidate:
     scores: dict[int, Floats]
 
 
-def confirmation_of(
+def build_confirmation(
     ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: Sequence[int], storage: Path
 ) -> Confirmation:
     """What the confirmations of the chosen trials on these seeds say; without rows where none succeeded.
@@ -63,42 +63,46 @@ def confirmation_of(
     goal = row.spec.objectives[0]
     name = goal.metric.rpartition("/")[2]
     runs = [run for run in confirmed_runs(ledger, row) if run.seed_index < len(seeds)]
-    candidates = [_candidate(trial, runs, _scored_by(name), storage) for trial in chosen]
+    candidates = [_candidate_runs(trial, runs, _example_metric(name), storage) for trial in chosen]
     usable = [candidate for candidate in candidates if candidate.runs]
-    ordered = sorted(usable, key=lambda candidate: _order(goal, candidate))
-    not_ended = [origin_of(t)[:2] for t in views.trials(ledger, row.id, role=ROLE) if not t.ended]
-    rows = [_row(candidate, name, len(seeds), not_ended) for candidate in ordered]
-    middle = median_of(list(ordered[0].runs.values())) if ordered else None
+    ordered = sorted(usable, key=lambda candidate: _rank_key(goal, candidate))
+    not_ended = [confirmation_origin(t)[:2] for t in views.trials(ledger, row.id, role=ROLE) if not t.ended]
+    rows = [_confirmed_row(candidate, name, len(seeds), not_ended) for candidate in ordered]
+    middle = select_median(list(ordered[0].runs.values())) if ordered else None
     return Confirmation(
         sweep=row.label,
         metric=f"test/{name}",
         direction=goal.direction,
-        rows=tuple(_judged(rows, ordered, seeds, _scored_by(name))),
+        rows=tuple(_compare_with_first(rows, ordered, seeds, _example_metric(name))),
         test_reads=count_test_reads(ledger, row),
         seeds=tuple(seeds),
         median_run=middle.trial.number if middle is not None else None,
     )
 
 
-def _scored_by(name: str) -> str:
+def _example_metric(name: str) -> str:
     return _FUNCTION_OF[name][0] if name in _FUNCTION_OF else name
 
 
-def _candidate(trial: TrialRow, runs: Sequence[ConfirmedRun], metric: str, storage: Path) -> _Candidate:
+def _candidate_runs(
+    trial: TrialRow, runs: Sequence[ConfirmedRun], metric: str, storage: Path
+) -> _CandidateRuns:
     own = {run.seed_index: run for run in runs if run.candidate == (trial.family, trial.number)}
     kept = {index: read_scores(storage, run.trial).get(metric) for index, run in own.items()}
-    return _Candidate(
+    return _CandidateRuns(
         trial=trial, runs=own, scores={index: found for index, found in kept.items() if found is not None}
     )
 
 
-def _order(goal: Objective, candidate: _Candidate) -> tuple[float, str, int]:
+def _rank_key(goal: Objective, candidate: _CandidateRuns) -> tuple[float, str, int]:
     values = [run.value for run in candidate.runs.values()]
-    cost = costs([sum(values) / len(values)], [goal])[0]
+    cost = objective_costs([sum(values) / len(values)], [goal])[0]
     return (cost, candidate.trial.family, candidate.trial.number)
 
 
-def _row(candidate: _Candidate, name: str, seeds: int, not_ended: Sequence[tuple[str, int]]) -> ConfirmedRow:
+def _confirmed_row(
+    candidate: _CandidateRuns, name: str, seeds: int, not_ended: Sequence[tuple[str, int]]
+) -> ConfirmedRow:
     trial, runs = candidate.trial, list(candidate.runs.values())
     waiting = not_ended.count((trial.family, trial.number))
     values = tuple(run.value for run in runs)
@@ -113,31 +117,31 @@ def _row(candidate: _Candidate, name: str, seeds: int, not_ended: Sequence[tuple
     )
 
 
-def _test_scores(candidate: _Candidate, name: str) -> Scores:
+def _test_scores(candidate: _CandidateRuns, name: str) -> Scores:
     metrics = [run.trial.metrics for run in candidate.runs.values()]
     values = tuple(found[f"test/{name}"] for found in metrics if f"test/{name}" in found)
     if not candidate.scores or len(candidate.scores) < len(values):
         return Scores(values=values, interval=interval_over_seeds(values), over=OVER_SEEDS)
     found = two_level_bootstrap(list(candidate.scores.values()))
     if name in _FUNCTION_OF:
-        found = _carried(found, _FUNCTION_OF[name][1])
+        found = _transform_interval(found, _FUNCTION_OF[name][1])
     return Scores(values=values, interval=found, over=OVER_BOTH)
 
 
-def _carried(found: Interval, function: Callable[[float], float]) -> Interval:
+def _transform_interval(found: Interval, function: Callable[[float], float]) -> Interval:
     ends = {"estimate": function(found.estimate), "low": function(found.low), "high": function(found.high)}
     return replace(found, p_value=None, **ends)
 
 
-def _judged(
-    rows: Sequence[ConfirmedRow], ordered: Sequence[_Candidate], seeds: Sequence[int], metric: str
+def _compare_with_first(
+    rows: Sequence[ConfirmedRow], ordered: Sequence[_CandidateRuns], seeds: Sequence[int], metric: str
 ) -> list[ConfirmedRow]:
     """The rows with what sets each apart from the first; several comparisons, so Holm's correction."""
     judged, others = list(rows[:1]), list(rows[1:])
-    standings = [_standing(candidate, seeds) for candidate in ordered]
-    ties = _corrected([p_of_difference(standings[0], other) for other in standings[1:]])
-    gaps = [_difference(other, ordered[0]) for other in ordered[1:]]
-    gap_ps = _corrected([gap.p_value if gap is not None else None for gap in gaps])
+    standings = [_ranking_entry(candidate, seeds) for candidate in ordered]
+    ties = _holm_adjust([difference_p_value(standings[0], other) for other in standings[1:]])
+    gaps = [_test_difference(other, ordered[0]) for other in ordered[1:]]
+    gap_ps = _holm_adjust([gap.p_value if gap is not None else None for gap in gaps])
     for row, p_value, gap, gap_p in zip(others, ties, gaps, gap_ps, strict=True):
         difference = None
         if gap is not None and gap_p is not None:
@@ -147,20 +151,20 @@ def _judged(
     return judged
 
 
-def _standing(candidate: _Candidate, seeds: Sequence[int]) -> Standing:
+def _ranking_entry(candidate: _CandidateRuns, seeds: Sequence[int]) -> RankingEntry:
     indices = sorted(candidate.runs)
-    return Standing(
+    return RankingEntry(
         values=tuple(candidate.runs[index].value for index in indices),
         seeds=tuple(seeds[index] for index in indices),
     )
 
 
-def _corrected(p_values: Sequence[float | None]) -> list[float | None]:
+def _holm_adjust(p_values: Sequence[float | None]) -> list[float | None]:
     adjusted = iter(holm([p for p in p_values if p is not None]))
     return [None if p is None else next(adjusted) for p in p_values]
 
 
-def _difference(one: _Candidate, first: _Candidate) -> Interval | None:
+def _test_difference(one: _CandidateRuns, first: _CandidateRuns) -> Interval | None:
     """Of the examples' scores on the seeds that both have; None where either kept none."""
     shared = sorted(one.scores.keys() & first.scores.keys())
     pairs = [(one.scores[index], first.scores[index]) for index in shared]

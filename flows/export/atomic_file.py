@@ -8,7 +8,7 @@ from pathlib import Path
 from infra.errors import StorageUnavailable
 
 
-def write_whole(path: Path, content: bytes, what: str) -> None:
+def write_atomic(path: Path, content: bytes, what: str) -> None:
     """Writes aside first, so that nobody ever opens a part of it.
 
     Args:

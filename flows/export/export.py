@@ -16,15 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from flows.config.lookup import find
-from flows.export.atomic_file import write_whole
-from flows.export.files import SWEEP_FILE, Written, written_for
+from flows.config.lookup import open_sweep
+from flows.export.atomic_file import write_atomic
+from flows.export.files import SWEEP_FILE, SweepFiles, collect_sweep_files
 from flows.export.tables import metrics_csv, trials_csv
 from flows.sweeps.states import run_ids
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
-from infra.ledger.extract import extract
+from infra.ledger.extract import extract_sweep
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.secrets import redact
@@ -34,7 +34,7 @@ CONTENTS = "contents.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class ArchiveEntry:
     """One file of the archive."""
 
     name: str
@@ -57,7 +57,7 @@ class Export:
     path: Path
     size_bytes: int
     sha256: str
-    files: tuple[Packed, ...]
+    files: tuple[ArchiveEntry, ...]
     commands: tuple[str, ...]
     warnings: tuple[str, ...]
 
@@ -81,18 +81,18 @@ def export(name: str, *, out: Path | str | None = None, home: Home | None = None
         StorageUnavailable: the archive can't be written.
     """
     place = home or Home.here()
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
         path = Path(out) if out is not None else Path(f"{row.label}.tar.gz")
         _check_new(path)
-        written = written_for(row)
-        files = {**written.files, **_made(ledger, row, written, place)}
+        written = collect_sweep_files(row)
+        files = {**written.files, **_generate_files(ledger, row, written, place)}
     finally:
         ledger.close()
-    packed = [_packed(name, content) for name, content in sorted(files.items())]
-    files[CONTENTS] = _json([asdict(entry) for entry in packed])
-    archive = archive_of(files, row.label)
-    write_whole(path, archive, "archive")
+    packed = [_archive_entry(name, content) for name, content in sorted(files.items())]
+    files[CONTENTS] = _json_bytes([asdict(entry) for entry in packed])
+    archive = pack_archive(files, row.label)
+    write_atomic(path, archive, "archive")
     return Export(
         sweep=row.label,
         path=path.absolute(),
@@ -104,7 +104,7 @@ def export(name: str, *, out: Path | str | None = None, home: Home | None = None
     )
 
 
-def archive_of(files: Mapping[str, bytes], folder: str) -> bytes:
+def pack_archive(files: Mapping[str, bytes], folder: str) -> bytes:
     """A gzipped tar file: the same bytes for the same files, whenever and by whomever it is made."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -122,23 +122,23 @@ def _check_new(path: Path) -> None:
         raise WrongInput("the archive's folder must exist", str(path.absolute().parent), "make it first")
 
 
-def _made(ledger: Ledger, row: SweepRow, written: Written, home: Home) -> dict[str, bytes]:
+def _generate_files(ledger: Ledger, row: SweepRow, written: SweepFiles, home: Home) -> dict[str, bytes]:
     trials = views.trials(ledger, row.id, role=None)
     with TemporaryDirectory(prefix="velodrome-export-") as aside:
         path = Path(aside) / "ledger.db"
-        extract(ledger, row.id, path, facts=json.dumps(_facts(row, written)), clean=redact)
+        extract_sweep(ledger, row.id, path, facts=json.dumps(_portable_facts(row, written)), clean=redact)
         content = path.read_bytes()
     return {
         LEDGER: content,
         "trials.csv": redact(trials_csv(row, trials, run_ids(home, row))).encode(),
         "metrics.csv": metrics_csv(ledger, row).encode(),
         "requirements.txt": _requirements().encode(),
-        "versions.json": _json(_versions(row)),
+        "versions.json": _json_bytes(_versions(row)),
         "README.txt": _readme(row, written).encode(),
     }
 
 
-def _facts(row: SweepRow, written: Written) -> dict[str, Any]:
+def _portable_facts(row: SweepRow, written: SweepFiles) -> dict[str, Any]:
     """The sweep's facts with paths that start from the unpacked folder."""
     kept = {name: value for name, value in row.facts.items() if name not in {"file", "base", "own_code"}}
     kept["command"] = redact(str(kept.get("command", "")))
@@ -164,7 +164,7 @@ def _requirements() -> str:
     return own + "\n".join(sorted(lines, key=str.lower)) + "\n"
 
 
-def _commands(row: SweepRow, written: Written) -> tuple[str, ...]:
+def _commands(row: SweepRow, written: SweepFiles) -> tuple[str, ...]:
     given = [word for override in written.overrides for word in ("--set", override)]
     return (
         shlex.join(["cd", row.label]),
@@ -174,7 +174,7 @@ def _commands(row: SweepRow, written: Written) -> tuple[str, ...]:
     )
 
 
-def _readme(row: SweepRow, written: Written) -> str:
+def _readme(row: SweepRow, written: SweepFiles) -> str:
     source, rows = row.spec.data.get("source", "none"), (row.facts.get("data") or {}).get("rows")
     data = f"{source}{f', {rows} rows' if rows else ''}, fingerprint {row.fingerprint}"
     return "\n".join(
@@ -195,9 +195,9 @@ def _readme(row: SweepRow, written: Written) -> str:
     )
 
 
-def _packed(name: str, content: bytes) -> Packed:
-    return Packed(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+def _archive_entry(name: str, content: bytes) -> ArchiveEntry:
+    return ArchiveEntry(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _json(value: Any) -> bytes:
+def _json_bytes(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -12,8 +12,8 @@ from infra.errors import WrongInput
 from infra.ledger.rows import SweepRow
 from infra.secrets import redact
 from search_spaces.errors import YamlError
-from search_spaces.strict_yaml import load
-from trainers.code.digest import own_files
+from search_spaces.strict_yaml import load_yaml
+from trainers.code.digest import user_files
 from trainers.errors import InputError
 from trainers.registry import load as load_family
 from trainers.registry import source_hash
@@ -22,7 +22,7 @@ SWEEP_FILE = "sweep.yaml"
 
 
 @dataclass(slots=True, kw_only=True)
-class Written:
+class SweepFiles:
     """What people wrote for a sweep.
 
     Attributes:
@@ -38,19 +38,19 @@ class Written:
     warnings: list[str] = field(default_factory=list)
 
 
-def written_for(row: SweepRow) -> Written:
+def collect_sweep_files(row: SweepRow) -> SweepFiles:
     """The files of a sweep, as it was run where the ledger kept them, else as they are now.
 
     Raises:
         WrongInput: its file is neither in the ledger nor where it was, or its code can't be imported.
     """
-    found, text = Written(), _text(row)
+    found, text = SweepFiles(), _sweep_text(row)
     found.overrides = [redact(override) for override in row.facts.get("overrides", ())]
     if redact(text) != text or ":***@" in text:  # the ledger keeps it without them already
         found.warnings.append(f"passwords in {SWEEP_FILE} were replaced by ***; use ${{VARIABLE}} instead")
     found.files[SWEEP_FILE] = redact(text).encode()
     try:
-        value = load(text.encode(), SWEEP_FILE).value
+        value = load_yaml(text.encode(), SWEEP_FILE).value
     except YamlError as error:
         raise WrongInput("the sweep's file must be readable", str(error)) from error
     document = value if isinstance(value, dict) else {}
@@ -59,7 +59,7 @@ def written_for(row: SweepRow) -> Written:
     return found
 
 
-def _text(row: SweepRow) -> str:
+def _sweep_text(row: SweepRow) -> str:
     kept = row.facts.get("file_text")
     if isinstance(kept, str):
         return kept
@@ -71,14 +71,14 @@ def _text(row: SweepRow) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _add_spaces(found: Written, document: Mapping[str, Any], base: Path) -> None:
+def _add_spaces(found: SweepFiles, document: Mapping[str, Any], base: Path) -> None:
     families = document.get("families")
     for entry in families.values() if isinstance(families, dict) else ():
         if isinstance(entry, dict):
             _add_space(found, entry.get("space"), base, PurePosixPath())
 
 
-def _add_space(found: Written, space: Any, base: Path, folder: PurePosixPath) -> None:
+def _add_space(found: SweepFiles, space: Any, base: Path, folder: PurePosixPath) -> None:
     """A space that is a path, or that extends one; paths start from the file that names them."""
     reference = space.get("extends") if isinstance(space, dict) else space
     if not isinstance(reference, str) or not ("/" in reference or reference.endswith((".yaml", ".yml"))):
@@ -89,10 +89,10 @@ def _add_space(found: Written, space: Any, base: Path, folder: PurePosixPath) ->
         return
     if str(place) not in found.files:
         found.files[str(place)] = (base / place).read_bytes()
-        _add_space(found, load(found.files[str(place)], str(place)).value, base, place.parent)
+        _add_space(found, load_yaml(found.files[str(place)], str(place)).value, base, place.parent)
 
 
-def _add_code(found: Written, row: SweepRow, document: Mapping[str, Any]) -> None:
+def _add_code(found: SweepFiles, row: SweepRow, document: Mapping[str, Any]) -> None:
     own = [family for family in row.spec.families if ":" in family.reference]
     if not own:
         return
@@ -106,7 +106,7 @@ def _add_code(found: Written, row: SweepRow, document: Mapping[str, Any]) -> Non
             code = load_family(family.reference)
         except InputError as error:
             raise WrongInput(error.must, error.found, error.do) from error
-        for name, content in own_files(code).items():
+        for name, content in user_files(code).items():
             found.files[str((prefix or PurePosixPath()) / name)] = content
         if family.source_hash and source_hash(family.reference) != family.source_hash:
             found.warnings.append(f"the code of {family.name} has changed since; what is packed is of now")

@@ -23,7 +23,7 @@ def trials_csv(row: SweepRow, trials: Sequence[TrialRow], runs: Mapping[str, str
     Args:
         runs: MLflow's runs by the trials' keys in tracking.
     """
-    return _csv([_trial(row, trial, runs) for trial in in_file_order(row.spec, trials)])
+    return _write_csv([_trial_record(row, trial, runs) for trial in in_file_order(row.spec, trials)])
 
 
 def metrics_csv(ledger: Ledger, row: SweepRow) -> str:
@@ -42,7 +42,7 @@ def metrics_csv(ledger: Ledger, row: SweepRow) -> str:
     return text.getvalue()
 
 
-def _trial(row: SweepRow, trial: TrialRow, runs: Mapping[str, str]) -> dict[str, Any]:
+def _trial_record(row: SweepRow, trial: TrialRow, runs: Mapping[str, str]) -> dict[str, Any]:
     goals = [goal.metric for goal in row.spec.objectives]
     origin = trial.origin if trial.role == "confirm" and trial.origin else {}
     return {
@@ -55,17 +55,17 @@ def _trial(row: SweepRow, trial: TrialRow, runs: Mapping[str, str]) -> dict[str,
         **dict(zip(goals, trial.objective or (), strict=False)),
         **{name: getattr(trial, name) for name in _OF_A_TRIAL},
         "mlflow_run_id": run_id(runs, row, trial),
-        **{f"param.{name}": _plain(value) for name, value in trial.params.items()},
+        **{f"param.{name}": _csv_value(value) for name, value in trial.params.items()},
         **{f"metric.{name}": value for name, value in trial.metrics.items()},
-        **{f"fact.{name}": _plain(value) for name, value in trial.facts.items()},
+        **{f"fact.{name}": _csv_value(value) for name, value in trial.facts.items()},
     }
 
 
-def _plain(value: Any) -> Any:
+def _csv_value(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, dict, bool)) or value is None else value
 
 
-def _csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def _write_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     rows = list(rows)
     first = rows[0] if rows else {}
     fixed = [name for name in first if not name.startswith(("param.", "metric.", "fact."))]

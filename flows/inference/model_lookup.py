@@ -6,20 +6,20 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.config.lookup import find
+from flows.config.lookup import open_sweep
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.ranking import best
-from infra.registry.store import CHAMPION, Registry, Version, registry_uri
+from infra.registry.store import CHAMPION, ModelVersion, Registry, registry_uri
 from infra.serving.artifact import Artifact, read_artifact
-from infra.serving.model_reference import Reference, parse_reference
+from infra.serving.model_reference import ModelReference, parse_reference
 from infra.serving.registry_source import RegistrySource
 from infra.tracking.client import embedded_path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class ModelChoice:
     """What answers.
 
     Attributes:
@@ -31,7 +31,7 @@ class Chosen:
     """
 
     name: str
-    version: Version | None = None
+    version: ModelVersion | None = None
     follows: str | None = None
     artifact: Artifact | None = None
     warning: str = ""
@@ -46,7 +46,7 @@ def registry_of(home: Home) -> Registry | None:
     return Registry.open(uri, home)
 
 
-def choose(text: str, home: Home) -> Chosen:
+def choose_model(text: str, home: Home) -> ModelChoice:
     """The model that is meant; registered versions are found, but not yet fetched.
 
     Raises:
@@ -55,25 +55,25 @@ def choose(text: str, home: Home) -> Chosen:
     """
     reference = parse_reference(text)
     if reference.sweep:
-        return _of_sweep(reference.sweep, home, "")
+        return _choose_sweep(reference.sweep, home, "")
     registry = registry_of(home)
     if reference.uri:
-        return _of_uri(reference.uri, registry)
-    version = _version(registry, reference) if registry else None
+        return _choose_uri(reference.uri, registry)
+    version = _find_version(registry, reference) if registry else None
     if version is not None:
         alias = None if reference.version else reference.alias or CHAMPION
-        return Chosen(name=reference.name, version=version, follows=alias)
+        return ModelChoice(name=reference.name, version=version, follows=alias)
     if reference.alias or reference.version:
-        raise _not_registered(reference)
+        raise _not_registered_error(reference)
     try:
-        return _of_sweep(reference.name, home, f"no registered model {reference.name} has a champion; ")
+        return _choose_sweep(reference.name, home, f"no registered model {reference.name} has a champion; ")
     except WrongInput as error:
         do = "`velodrome promote` makes a sweep's winner the champion of a model"
         must = "a model must be registered with a champion, or be a sweep's name"
         raise WrongInput(must, f"no champion of {reference.name}; {error.found or error.must}", do) from None
 
 
-def fetched(chosen: Chosen, home: Home) -> Artifact:
+def fetch_artifact(chosen: ModelChoice, home: Home) -> Artifact:
     """The files of what was chosen.
 
     Raises:
@@ -89,23 +89,23 @@ def fetched(chosen: Chosen, home: Home) -> Artifact:
         return RegistrySource(registry).fetch(chosen.version.label, Path(folder))
 
 
-def _version(registry: Registry, reference: Reference) -> Version | None:
+def _find_version(registry: Registry, reference: ModelReference) -> ModelVersion | None:
     if not reference.version:
         return registry.version_at(reference.name, reference.alias or CHAMPION)
     return registry.version(reference.name, int(reference.version))
 
 
-def _of_uri(uri: str, registry: Registry | None) -> Chosen:
+def _choose_uri(uri: str, registry: Registry | None) -> ModelChoice:
     if registry is None:
         raise WrongInput("a model must be there", f"{uri}: nothing was ever tracked in this home")
     with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
         artifact = RegistrySource(registry).fetch_uri(uri, Path(folder))
     name = uri.partition(":/")[2].replace("/", "-")
-    return Chosen(name=name, artifact=artifact, warning=f"{uri}: nobody promoted this model")
+    return ModelChoice(name=name, artifact=artifact, warning=f"{uri}: nobody promoted this model")
 
 
-def _of_sweep(name: str, home: Home, because: str) -> Chosen:
-    ledger, sweep = find(name, home)
+def _choose_sweep(name: str, home: Home, because: str) -> ModelChoice:
+    ledger, sweep = open_sweep(name, home)
     try:
         trials = [t for t in views.trials(ledger, sweep.id, role="search") if t.model is not None]
     finally:
@@ -123,14 +123,14 @@ def _of_sweep(name: str, home: Home, because: str) -> Chosen:
         raise Unavailable("the model must be where the ledger says", f"{folder} is not there")
     key = f"{sweep.label}/{winner.family}-{winner.number}"
     warning = f"{because}using the best trial of the sweep {sweep.label}, {winner.family} #{winner.number}"
-    return Chosen(
+    return ModelChoice(
         name=sweep.label.replace("@", "-"),
         artifact=read_artifact(key, folder),
         warning=f"{warning}, which nobody promoted",
     )
 
 
-def _not_registered(reference: Reference) -> WrongInput:
+def _not_registered_error(reference: ModelReference) -> WrongInput:
     return WrongInput(
         "a version must be registered, and an alias point at one", f"no {reference.text}",
         "`velodrome history MODEL` shows what was promoted; `velodrome ui` the registry",

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.inference.model_lookup import choose, fetched
+from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.predicting.format import Format, Sizes
+from infra.predicting.format import InputFormat, PartSizes
 from infra.predicting.inputs import ImageFolder, open_input
-from infra.predicting.on_ray import Pool, score_on_ray
-from infra.predicting.parts import Parts, opened
-from infra.predicting.scoring import check_columns, only_field, score_here
-from infra.serving.artifact import Artifact, Loaded, load_artifact
+from infra.predicting.on_ray import ActorPool, score_on_ray
+from infra.predicting.parts import OutputParts, open_parts
+from infra.predicting.scoring import check_columns, match_single_field, score_here
+from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.scoring_protocol import Field
 
 Say = Callable[[str], None]
@@ -54,8 +54,8 @@ def predict(
     out: Path | str | None = None,
     overwrite: bool = False,
     address: str | None = None,
-    pool: Pool | None = None,
-    sizes: Sizes | None = None,
+    pool: ActorPool | None = None,
+    sizes: PartSizes | None = None,
     home: Home | None = None,
     say: Say = lambda text: None,
     advanced: Advanced = lambda rows, size: None,
@@ -80,21 +80,23 @@ def predict(
     kind = open_input(Path(input))
     output = _output(kind, out)
     present = kind.columns()
-    chosen = choose(model, place)
+    chosen = choose_model(model, place)
     if chosen.warning:
         say(f"warning: {chosen.warning}")
-    artifact = fetched(chosen, place)
+    artifact = fetch_artifact(chosen, place)
     loaded = load_artifact(artifact, device="cpu" if address else _device())
     fields = _fields(kind, present, loaded)
-    work = sizes or Sizes()
+    work = sizes or PartSizes()
     identity = {
         "input": _fingerprint(kind),
-        "model": _digest(artifact),
+        "model": _artifact_digest(artifact),
         "parts": [work.rows, work.characters],
     }
-    with opened(output, kind.ending, identity, overwrite=overwrite) as parts:
+    with open_parts(output, kind.ending, identity, overwrite=overwrite) as parts:
         before = len(parts.done())
-        rows = _score(kind, artifact, loaded, fields, parts, work, address, pool or Pool(), place, advanced)
+        rows = _score_input(
+            kind, artifact, loaded, fields, parts, work, address, pool or ActorPool(), place, advanced
+        )
         parts.join(kind, output)
     return Predictions(
         model=artifact.key, input=str(kind.path), output=str(output), rows=rows, carried_on=before,
@@ -102,27 +104,27 @@ def predict(
     )  # fmt: skip
 
 
-def _score(
-    kind: Format,
+def _score_input(
+    kind: InputFormat,
     artifact: Artifact,
-    loaded: Loaded,
+    loaded: ServedModel,
     fields: list[Field],
-    parts: Parts,
-    sizes: Sizes,
+    parts: OutputParts,
+    sizes: PartSizes,
     address: str | None,
-    pool: Pool,
+    pool: ActorPool,
     home: Home,
     advanced: Advanced,
 ) -> int:
     if address is None:
         return score_here(kind, loaded, fields, parts, sizes, advanced)
-    from infra.lanes.cluster import connected
+    from infra.lanes.cluster import connect_ray
 
-    with connected(address, home):
+    with connect_ray(address, home):
         return score_on_ray(kind, artifact, fields, parts, sizes, pool, advanced)
 
 
-def _output(kind: Format, out: Path | str | None) -> Path:
+def _output(kind: InputFormat, out: Path | str | None) -> Path:
     path = Path(out) if out else kind.path.with_name(f"{kind.path.stem}.predictions{kind.ending}")
     if path.suffix.lower() != kind.ending.lower():
         do = "leave --out out, or give it that ending"
@@ -136,9 +138,9 @@ def _output(kind: Format, out: Path | str | None) -> Path:
     return path.absolute()
 
 
-def _fields(kind: Format, present: list[str], loaded: Loaded) -> list[Field]:
+def _fields(kind: InputFormat, present: list[str], loaded: ServedModel) -> list[Field]:
     check_columns(present, loaded.fields, loaded.outputs, str(kind.path))
-    return only_field(present, loaded.fields)
+    return match_single_field(present, loaded.fields)
 
 
 def _device() -> str:
@@ -147,14 +149,14 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _fingerprint(kind: Format) -> str:
+def _fingerprint(kind: InputFormat) -> str:
     """Changes when the input does: sizes and times, not content, which may be larger than memory."""
     files = [kind.path / name for name in kind.names()] if isinstance(kind, ImageFolder) else [kind.path]
     facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def _digest(artifact: Artifact) -> str:
+def _artifact_digest(artifact: Artifact) -> str:
     found = hashlib.sha256()
     for name, content in sorted(artifact.files.items()):
         found.update(f"{name}\0{len(content)}\0".encode() + hashlib.sha256(content).digest())

@@ -13,21 +13,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows.inference.model_lookup import Chosen, choose, fetched, registry_of
-from infra.addresses import bracketed, is_loopback
-from infra.auth_tokens import checked_token, kept_token
+from flows.inference.model_lookup import ModelChoice, choose_model, fetch_artifact, registry_of
+from infra.addresses import bracket_ipv6, is_loopback
+from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
 from infra.names import check_name
-from infra.serving.access_control import Admission, known_hosts
-from infra.serving.alias_follower import POLL_S, Follower, Source, Standing
+from infra.serving.access_control import AccessControl, known_hosts
+from infra.serving.alias_follower import POLL_S, AliasFollower, ServingState, VersionSource
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
-from infra.serving.deployment import BATCHES_A_REPLICA, Replicas, deployed
-from infra.serving.limits import Limits
+from infra.serving.deployment import BATCHES_A_REPLICA, ReplicaSettings, deploy_replicas
+from infra.serving.limits import RequestLimits
 from infra.serving.registry_source import RegistrySource
 from infra.serving.routing import CanaryRule, Role
-from infra.serving.service import Service
+from infra.serving.service import ScoringService
 
 FIRST_LIMIT_S = 60.0
 TOKEN = "VELODROME_SERVE_TOKEN"
@@ -35,11 +35,11 @@ TOKEN_FILE = "serve_token"
 CHALLENGER = "challenger"
 
 Say = Callable[[str], None]
-Compute = Callable[[str, Replicas], AbstractContextManager[Scorer]]
+Compute = Callable[[str, ReplicaSettings], AbstractContextManager[Scorer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class ServeOptions:
     """How a model is served.
 
     Attributes:
@@ -50,11 +50,11 @@ class Options:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    replicas: Replicas = field(default_factory=Replicas)
+    replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
     shadow: str | None = None
     canary: float = 0.0
     hosts: Sequence[str] = ()
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     poll_s: float = POLL_S
 
 
@@ -69,7 +69,7 @@ def serve(
     shadow: str | None = None,
     canary: float = 0.0,
     allow_hosts: Sequence[str] = (),
-    limits: Limits | None = None,
+    limits: RequestLimits | None = None,
     address: str | None = None,
     home: Home | None = None,
     say: Say = print,
@@ -88,51 +88,51 @@ def serve(
         WrongInput: no such model, an option that can't be, a port in use, a model that does not load.
         Unavailable: Ray, or the registry, can't be had.
     """
-    from infra.lanes.cluster import connected
+    from infra.lanes.cluster import connect_ray
 
     place = home or Home.here()
-    options = Options(
-        host=host, port=port, replicas=Replicas(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
-        canary=canary, hosts=tuple(allow_hosts), limits=limits or Limits(),
+    options = ServeOptions(
+        host=host, port=port, replicas=ReplicaSettings(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
+        canary=canary, hosts=tuple(allow_hosts), limits=limits or RequestLimits(),
     )  # fmt: skip
-    with prepared(model, options, place) as ready, connected(address, place):
-        run(ready, options, deployed, say)
+    with prepare_server(model, options, place) as ready, connect_ray(address, place):
+        run_server(ready, options, deploy_replicas, say)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class PreparedServer:
     """What was checked before anything was started."""
 
-    chosen: Chosen
-    source: Source
-    admission: Admission
+    chosen: ModelChoice
+    source: VersionSource
+    admission: AccessControl
     listening: socket.socket
 
 
 @contextlib.contextmanager
-def prepared(model: str, options: Options, home: Home) -> Iterator[Ready]:
+def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[PreparedServer]:
     """Checks all that can be wrong before anything is started, and takes the port.
 
     Raises:
         WrongInput, Unavailable: as `serve`.
     """
-    from infra.serving.http_server import bound
+    from infra.serving.http_server import bind_socket
 
-    _check(options)
+    _check_options(options)
     admission = _admission(options, home)
-    chosen = choose(model, home)
+    chosen = choose_model(model, home)
     if (options.shadow or options.canary) and chosen.follows is None:
         do = "give a registered model's name alone"
         raise WrongInput("a challenger needs a registered model that is followed", model, do)
     source = _source(chosen, home)
-    listening = bound(options.host, options.port)
+    listening = bind_socket(options.host, options.port)
     try:
-        yield Ready(chosen=chosen, source=source, admission=admission, listening=listening)
+        yield PreparedServer(chosen=chosen, source=source, admission=admission, listening=listening)
     finally:
         listening.close()
 
 
-def _check(options: Options) -> None:
+def _check_options(options: ServeOptions) -> None:
     if not 0 <= options.canary <= 100:
         do = "--canary 5 gives the challenger five of a hundred requests"
         raise WrongInput("--canary must be between 0 and 100 percent", f"{options.canary:g}", do)
@@ -146,16 +146,16 @@ def _check(options: Options) -> None:
         raise WrongInput("there must be a replica, and it needs a CPU or a part of one", found)
 
 
-def _admission(options: Options, home: Home) -> Admission:
+def _admission(options: ServeOptions, home: Home) -> AccessControl:
     given = os.environ.get(TOKEN)
-    token = checked_token(given, TOKEN) if given else None
+    token = check_token(given, TOKEN) if given else None
     if token is None and not is_loopback(options.host):
-        token = kept_token(home.path / TOKEN_FILE)
-    return Admission(token=token, hosts=known_hosts(options.host, options.hosts))
+        token = read_or_make_token(home.path / TOKEN_FILE)
+    return AccessControl(token=token, hosts=known_hosts(options.host, options.hosts))
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class PinnedSource:
     """One version that nothing moves."""
 
     artifact: Artifact
@@ -169,14 +169,14 @@ class Fixed:
         return self.artifact
 
 
-def _source(chosen: Chosen, home: Home) -> Source:
+def _source(chosen: ModelChoice, home: Home) -> VersionSource:
     registry = registry_of(home) if chosen.follows else None
     if registry is not None:
         return RegistrySource(registry)
-    return Fixed(fetched(chosen, home))
+    return PinnedSource(fetch_artifact(chosen, home))
 
 
-def run(ready: Ready, options: Options, compute: Compute, say: Say) -> None:
+def run_server(ready: PreparedServer, options: ServeOptions, compute: Compute, say: Say) -> None:
     """Answers until it is interrupted.
 
     Raises:
@@ -192,45 +192,45 @@ def run(ready: Ready, options: Options, compute: Compute, say: Say) -> None:
             compute(ready.chosen.name, options.replicas) as scorer,
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
-            runner.run(_answer(ready, options, scorer, say))
+            runner.run(_answer_requests(ready, options, scorer, say))
     except KeyboardInterrupt:  # how a person ends it: nothing went wrong
         say("the server has ended")
 
 
-async def _answer(ready: Ready, options: Options, scorer: Scorer, say: Say) -> None:
-    from infra.serving.app import App
-    from infra.serving.http_server import serve as listen
+async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer: Scorer, say: Say) -> None:
+    from infra.serving.app import ScoringApp
+    from infra.serving.http_server import run_server as listen
 
     batcher = Batcher(scorer, options.limits, at_once=BATCHES_A_REPLICA * options.replicas.count)
-    follower = Follower(
+    follower = AliasFollower(
         ready.source, scorer, ready.chosen.name, _aliases(ready.chosen, options),
         keep_s=options.limits.answer_s, say=say,
     )  # fmt: skip
-    await _come_up(follower)
-    service = Service(
+    await _load_champion(follower)
+    service = ScoringService(
         batcher, follower.standing, options.limits, shadow=options.shadow is not None,
         canary=CanaryRule(percent=options.canary), say=say,
     )  # fmt: skip
-    app = App(service, ready.admission, {"model": ready.chosen.name})
+    app = ScoringApp(service, ready.admission, {"model": ready.chosen.name})
     # What is loaded by now stays: each time that the collector went through it, all would wait for it.
     gc.collect()
     gc.freeze()
     following = asyncio.create_task(follower.run(options.poll_s))
     try:
-        await listen(app, ready.listening, options.limits, started=lambda: _tell(ready, options, say))
+        await listen(app, ready.listening, options.limits, started=lambda: _announce(ready, options, say))
     finally:
         following.cancel()
         await batcher.close()
 
 
-def _aliases(chosen: Chosen, options: Options) -> dict[Role, str]:
+def _aliases(chosen: ModelChoice, options: ServeOptions) -> dict[Role, str]:
     aliases: dict[Role, str] = {"champion": chosen.follows or ""}
     if options.shadow or options.canary:
         aliases["challenger"] = options.shadow or CHALLENGER
     return aliases
 
 
-async def _come_up(follower: Follower) -> None:
+async def _load_champion(follower: AliasFollower) -> None:
     """Has the champion loaded; a replica that is only just up may not be known yet."""
     standing, deadline = follower.standing, time.monotonic() + FIRST_LIMIT_S
     while standing.answering["champion"] is None:
@@ -244,7 +244,7 @@ async def _come_up(follower: Follower) -> None:
             await asyncio.sleep(0.1)
 
 
-def _refusal(standing: Standing) -> str:
+def _refusal(standing: ServingState) -> str:
     """Why the champion does not answer; empty where it does, or may soon."""
     wanted = standing.wanted.get("champion")
     if standing.answering["champion"] is not None or wanted not in standing.refused:
@@ -252,9 +252,9 @@ def _refusal(standing: Standing) -> str:
     return f"{wanted}: {standing.refused[wanted]}"
 
 
-async def _tell(ready: Ready, options: Options, say: Say) -> None:
+async def _announce(ready: PreparedServer, options: ServeOptions, say: Say) -> None:
     host, port = ready.listening.getsockname()[:2]
-    say(f"http://{bracketed(host)}:{port}/invocations   (Ctrl-C ends it)")
+    say(f"http://{bracket_ipv6(host)}:{port}/invocations   (Ctrl-C ends it)")
     if ready.admission.token is not None:
         where = f"in {TOKEN}" if os.environ.get(TOKEN) else f"in the home's {TOKEN_FILE}"
         say(f"requests must bring `Authorization: Bearer TOKEN`; the token is {where}")

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from flows.installation.requirements import installed, required, satisfies
-from infra.addresses import bracketed
+from flows.installation.requirements import installed_version, is_within_bounds, version_bounds
+from infra.addresses import bracket_ipv6
 from infra.errors import VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.secrets import redact
@@ -40,7 +40,7 @@ LEAST_SHM_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class HealthFinding:
     """One check. `do`: what to do where it is not ok."""
 
     name: str
@@ -53,7 +53,7 @@ class Finding:
 class Checkup:
     """All checks, in order."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[HealthFinding, ...]
 
     @property
     def failed(self) -> bool:
@@ -68,7 +68,7 @@ class Checkup:
 def doctor(*, home: Home | None = None) -> Checkup:
     """Checks everything that a sweep needs here; writes at most a probe file, which it removes."""
     place = home or Home.here()
-    checks: Sequence[tuple[str, Callable[[], Iterator[Finding]]]] = (
+    checks: Sequence[tuple[str, Callable[[], Iterator[HealthFinding]]]] = (
         ("python", _python),
         ("packages", _packages),
         ("torch", _torch),
@@ -79,28 +79,28 @@ def doctor(*, home: Home | None = None) -> Checkup:
         ("tracking", lambda: _tracking(place)),
         ("token", lambda: _tokens(place)),
         ("ports", _ports),
-        ("folders", lambda: _shadows(Path.cwd())),
+        ("folders", lambda: _shadowing_folders(Path.cwd())),
         ("memory", _shared_memory),
     )
-    return Checkup(findings=tuple(finding for name, check in checks for finding in _checked(name, check)))
+    return Checkup(findings=tuple(finding for name, check in checks for finding in _run_check(name, check)))
 
 
-def _checked(name: str, check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def _run_check(name: str, check: Callable[[], Iterator[HealthFinding]]) -> list[HealthFinding]:
     try:
         return list(check())
     except VelodromeError as error:
-        return [Finding(name=name, verdict="fail", found=f"{error.must}: {error.found}", do=error.do)]
+        return [HealthFinding(name=name, verdict="fail", found=f"{error.must}: {error.found}", do=error.do)]
     except (
         Exception
     ) as error:  # a broken installation breaks in ways that nobody foresaw: that is the finding
         found = redact(f"{type(error).__name__}: {error}".splitlines()[0])
-        return [Finding(name=name, verdict="fail", found=found, do="reinstall with constraints.txt")]
+        return [HealthFinding(name=name, verdict="fail", found=found, do="reinstall with constraints.txt")]
 
 
-def _python() -> Iterator[Finding]:
+def _python() -> Iterator[HealthFinding]:
     version = platform.python_version()
     good = sys.version_info >= (3, 11)
-    yield Finding(
+    yield HealthFinding(
         name="python",
         verdict="ok" if good else "fail",
         found=f"{version} at {sys.executable}",
@@ -108,14 +108,14 @@ def _python() -> Iterator[Finding]:
     )
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[HealthFinding]:
     """Versions against the bounds that the installed distribution, or the checkout's pyproject, states."""
-    bounds = required()
+    bounds = version_bounds()
     for name in PACKAGES:
         bound = bounds.get(name.lower(), "")
-        version = installed(name)
-        good = version is not None and satisfies(version, bound)
-        yield Finding(
+        version = installed_version(name)
+        good = version is not None and is_within_bounds(version, bound)
+        yield HealthFinding(
             name=name,
             verdict="ok" if good else "fail",
             found=f"{version or 'not installed'}{f' ({bound})' if bound else ''}",
@@ -123,16 +123,16 @@ def _packages() -> Iterator[Finding]:
         )
 
 
-def _torch() -> Iterator[Finding]:
+def _torch() -> Iterator[HealthFinding]:
     import torch
 
     gpus = torch.cuda.device_count()
     build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
-    yield Finding(
+    yield HealthFinding(
         name="torch build", verdict="ok", found=f"{build}, {torch.get_num_threads()} threads, {gpus} GPU(s)"
     )
     if torch.version.cuda and not gpus:
-        yield Finding(
+        yield HealthFinding(
             name="gpu",
             verdict="warn",
             found="a CUDA build of torch that sees no GPU",
@@ -140,17 +140,17 @@ def _torch() -> Iterator[Finding]:
         )
 
 
-def _ray() -> Iterator[Finding]:
-    from infra.lanes.backend import check_surface
+def _ray() -> Iterator[HealthFinding]:
+    from infra.lanes.backend import check_ray_train
 
-    check_surface()
-    yield Finding(name="ray train", verdict="ok", found="single lanes can be replaced")
+    check_ray_train()
+    yield HealthFinding(name="ray train", verdict="ok", found="single lanes can be replaced")
 
 
-def _home(home: Home) -> Iterator[Finding]:
-    yield _writable("home", home.path)
-    free = shutil.disk_usage(_existing(home.path)).free
-    yield Finding(
+def _home(home: Home) -> Iterator[HealthFinding]:
+    yield _check_writable("home", home.path)
+    free = shutil.disk_usage(_nearest_existing(home.path)).free
+    yield HealthFinding(
         name="disk",
         verdict="ok" if free >= LEAST_DISK_BYTES else "warn",
         found=f"{free / 2**30:.1f} GiB free for {home.path}",
@@ -158,14 +158,14 @@ def _home(home: Home) -> Iterator[Finding]:
     )
 
 
-def _ledger(home: Home) -> Iterator[Finding]:
+def _ledger(home: Home) -> Iterator[HealthFinding]:
     from infra.ledger import views
     from infra.ledger.store import Ledger
 
     url = ledger_url(home)
     shown = redact(url)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        yield Finding(name="ledger", verdict="ok", found=f"{shown}: none yet, the first sweep makes it")
+        yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: none yet, the first sweep makes it")
         return
     ledger = Ledger(url)
     try:
@@ -173,46 +173,46 @@ def _ledger(home: Home) -> Iterator[Finding]:
         count = len(views.sweeps(ledger))
     finally:
         ledger.close()
-    yield Finding(name="ledger", verdict="ok", found=f"{shown}: {count} sweep(s), takes writes")
+    yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: {count} sweep(s), takes writes")
 
 
-def _storage(home: Home) -> Iterator[Finding]:
-    yield _writable("storage", storage_root(home, SweepSpec(name="none")))
+def _storage(home: Home) -> Iterator[HealthFinding]:
+    yield _check_writable("storage", storage_root(home, SweepSpec(name="none")))
 
 
-def _tracking(home: Home) -> Iterator[Finding]:
-    from infra.tracking.client import TrackingTrouble, connect, embedded_path
+def _tracking(home: Home) -> Iterator[HealthFinding]:
+    from infra.tracking.client import TrackingError, connect, embedded_path
 
     uri = tracking_uri(home, SweepSpec(name="none"))
     path = embedded_path(uri)
     if path is not None and not path.exists():
-        yield Finding(name="tracking", verdict="ok", found=f"{uri}: none yet, the first sweep makes it")
+        yield HealthFinding(name="tracking", verdict="ok", found=f"{uri}: none yet, the first sweep makes it")
         return
     try:
         connect(uri).call("search_experiments", max_results=1)
-    except TrackingTrouble as error:
-        yield Finding(
+    except TrackingError as error:
+        yield HealthFinding(
             name="tracking",
             verdict="warn",
             found=str(error),
             do="sweeps run without it and send later; is the server up?",
         )
         return
-    yield Finding(name="tracking", verdict="ok", found=f"{redact(uri)} answers")
+    yield HealthFinding(name="tracking", verdict="ok", found=f"{redact(uri)} answers")
 
 
-def _tokens(home: Home) -> Iterator[Finding]:
+def _tokens(home: Home) -> Iterator[HealthFinding]:
     """Files with Ray's token: ours, and the one that Ray itself makes with everybody's permission to read."""
     candidates = [home.path / "ray_token", Path.home() / ".ray" / "auth_token"]
     if given := os.environ.get("RAY_AUTH_TOKEN_PATH"):
         candidates.append(Path(given))
     present = [path for path in dict.fromkeys(candidates) if path.exists()]
     if not present:
-        yield Finding(name="token", verdict="ok", found="none yet, the first sweep makes it")
+        yield HealthFinding(name="token", verdict="ok", found="none yet, the first sweep makes it")
     for path in present:
         mode = stat.S_IMODE(path.stat().st_mode)
         private = not mode & 0o077
-        yield Finding(
+        yield HealthFinding(
             name="token",
             verdict="ok" if private else "fail",
             found=f"{path} has mode {mode:04o}",
@@ -220,26 +220,26 @@ def _tokens(home: Home) -> Iterator[Finding]:
         )
 
 
-def _ports() -> Iterator[Finding]:
+def _ports() -> Iterator[HealthFinding]:
     """What is open. Ray binds to all addresses by itself (2.60) and asks for the token there."""
-    from flows.installation.listening_ports import listening_of_ours
+    from flows.installation.listening_ports import own_listening_ports
 
-    servers = listening_of_ours()
+    servers = own_listening_ports()
     groups: dict[tuple[bool, str], list[str]] = {}
     for server in servers:
         advice = "" if server.loopback else _port_advice(server.program)
         groups.setdefault((server.loopback, advice), []).append(
-            f"{server.program} {bracketed(server.address)}:{server.port}"
+            f"{server.program} {bracket_ipv6(server.address)}:{server.port}"
         )
     for (loopback, advice), listed in groups.items():
-        yield Finding(
+        yield HealthFinding(
             name="ports",
             verdict="ok" if loopback else "warn",
             found=f"{'loopback' if loopback else 'others can reach'}: {', '.join(listed)}",
             do=advice,
         )
     if not servers:
-        yield Finding(name="ports", verdict="ok", found="no server of ours is open")
+        yield HealthFinding(name="ports", verdict="ok", found="no server of ours is open")
 
 
 def _port_advice(program: str) -> str:
@@ -248,7 +248,7 @@ def _port_advice(program: str) -> str:
     return "bind it to 127.0.0.1, or put it behind a token"
 
 
-def _shadows(folder: Path) -> Iterator[Finding]:
+def _shadowing_folders(folder: Path) -> Iterator[HealthFinding]:
     """A folder of the user's that Python, or Ray on a cluster, would import in the place of ours."""
     home = Path(__file__).resolve().parents[2]
     found = [
@@ -256,7 +256,7 @@ def _shadows(folder: Path) -> Iterator[Finding]:
         for name in OURS
         if folder.resolve() != home and ((folder / name).is_dir() or (folder / f"{name}.py").exists())
     ]
-    yield Finding(
+    yield HealthFinding(
         name="folders",
         verdict="fail" if found else "ok",
         found=f"{folder} holds {', '.join(found)}"
@@ -266,12 +266,12 @@ def _shadows(folder: Path) -> Iterator[Finding]:
     )
 
 
-def _shared_memory() -> Iterator[Finding]:
+def _shared_memory() -> Iterator[HealthFinding]:
     path = Path("/dev/shm")
     if not path.is_dir():
         return
     free = shutil.disk_usage(path).free
-    yield Finding(
+    yield HealthFinding(
         name="/dev/shm",
         verdict="ok" if free >= LEAST_SHM_BYTES else "warn",
         found=f"{free / 2**20:.0f} MiB free",
@@ -279,22 +279,22 @@ def _shared_memory() -> Iterator[Finding]:
     )
 
 
-def _writable(name: str, folder: Path) -> Finding:
-    place = _existing(folder)
+def _check_writable(name: str, folder: Path) -> HealthFinding:
+    place = _nearest_existing(folder)
     probe = place / f".velodrome-probe-{socket.gethostname()}-{os.getpid()}"
     try:
         probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as error:
-        return Finding(
+        return HealthFinding(
             name=name,
             verdict="fail",
             found=f"{folder}: {error.strerror}",
             do="change its permissions, or choose another",
         )
     there = "" if place == folder else ", not made yet"
-    return Finding(name=name, verdict="ok", found=f"{folder} is writable{there}")
+    return HealthFinding(name=name, verdict="ok", found=f"{folder} is writable{there}")
 
 
-def _existing(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.exists())

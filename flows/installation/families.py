@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from search_spaces.files import built_in
+from search_spaces.files import built_in_spaces
 from search_spaces.space import Space
 from trainers.errors import InputError
 from trainers.family import Family
@@ -60,10 +60,10 @@ def families(name: str | None = None) -> Families:
         InputError: no such family, or a plain function, whose parameters only its code knows.
     """
     names = list(BUILT_IN) if name is None else [name]
-    return Families(families=tuple(info_of(reference) for reference in names))
+    return Families(families=tuple(family_info(reference) for reference in names))
 
 
-def info_of(reference: str) -> FamilyInfo:
+def family_info(reference: str) -> FamilyInfo:
     """What there is to know of one family.
 
     Raises:
@@ -88,7 +88,7 @@ def info_of(reference: str) -> FamilyInfo:
 
 
 def _own_space(reference: str) -> dict[str, dict[str, Any]]:
-    if reference not in built_in():
+    if reference not in built_in_spaces():
         return {}
     document = Space.from_mapping(reference).to_json()
     return {entry["name"]: entry for entry in document["parameters"]}
@@ -96,12 +96,12 @@ def _own_space(reference: str) -> dict[str, dict[str, Any]]:
 
 def _options(family: type[Family]) -> dict[str, Any]:
     return {
-        name: _plain(entry.get_default(call_default_factory=True))
+        name: _plain_default(entry.get_default(call_default_factory=True))
         for name, entry in family.Options.model_fields.items()
     }
 
 
-def _plain(default: Any) -> Any:
+def _plain_default(default: Any) -> Any:
     return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
 
 
@@ -113,7 +113,7 @@ def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, dict[str, Any]]
 def takes(entry: Hyperparameter) -> str:
     """Which values a hyper-parameter takes, in words."""
     if entry.choices is not None:
-        return " | ".join(_written(choice) for choice in entry.choices)
+        return " | ".join(_format_value(choice) for choice in entry.choices)
     kinds = {
         int: "whole number",
         float: "number",
@@ -131,26 +131,26 @@ def takes(entry: Hyperparameter) -> str:
     return " ".join(part for part in (" | ".join([*words, *entry.words]), *bounds) if part)
 
 
-def swept_words(definition: Mapping[str, Any]) -> str:
+def format_definition(definition: Mapping[str, Any]) -> str:
     """How a space searches a name, in words: `0.001 to 1, log`."""
     if definition["type"] == "categorical":
-        text = " | ".join(_written(choice) for choice in definition["choices"])
+        text = " | ".join(_format_value(choice) for choice in definition["choices"])
     elif definition["type"] in {"float", "int"}:
         text = f"{definition['low']:g} to {definition['high']:g}{', log' if definition.get('log') else ''}"
     else:
-        text = _written(definition.get("value"))
+        text = _format_value(definition.get("value"))
     conditions = definition.get("when") or {}
     when = " and ".join(
-        f"{name} is {' or '.join(map(_written, _many(value)))}" for name, value in conditions.items()
+        f"{name} is {' or '.join(map(_format_value, _as_list(value)))}" for name, value in conditions.items()
     )
     return f"{text}  (when {when})" if when else text
 
 
-def _many(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)

@@ -14,7 +14,7 @@ PYTHON_PROGRAMS = ("mlflow", "velodrome", "flows.cli")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Listening:
+class ListeningPort:
     """One open port."""
 
     program: str
@@ -28,12 +28,12 @@ class Listening:
         return is_loopback(self.address)
 
 
-def listening_of_ours() -> list[Listening]:
+def own_listening_ports() -> list[ListeningPort]:
     """Open ports of this user's processes that a sweep or the UI started."""
-    return sorted(set(_listening()))
+    return sorted(set(_scan_ports()))
 
 
-def _listening() -> Iterator[Listening]:
+def _scan_ports() -> Iterator[ListeningPort]:
     import psutil
 
     uid = os.getuid()
@@ -46,7 +46,7 @@ def _listening() -> Iterator[Listening]:
                 continue
             for connection in process.net_connections(kind="inet"):
                 if connection.status == psutil.CONN_LISTEN:
-                    yield Listening(
+                    yield ListeningPort(
                         program=program,
                         port=connection.laddr.port,
                         address=connection.laddr.ip,

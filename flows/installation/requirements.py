@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 
-def installed(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
     """The installed version of a package, or None."""
     try:
         return metadata.version(name)
@@ -15,7 +15,7 @@ def installed(name: str) -> str | None:
         return None
 
 
-def required() -> dict[str, str]:
+def version_bounds() -> dict[str, str]:
     """Version bounds by lower-case package name; empty where neither distribution nor checkout says them."""
     try:
         lines = metadata.requires("velodrome") or []
@@ -38,7 +38,7 @@ def _checkout_requirements() -> list[str]:
     return list(tomllib.loads(path.read_text(encoding="utf-8"))["project"]["dependencies"])
 
 
-def satisfies(version: str, bound: str) -> bool:
+def is_within_bounds(version: str, bound: str) -> bool:
     """Whether a version is within comma-separated bounds (`>=2.60,<2.61`)."""
     from packaging.specifiers import SpecifierSet
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flows.installation.families import swept_words
-from flows.terminal.tables import Column, fitted, grid, listed, value_text
+from flows.installation.families import format_definition
+from flows.terminal.tables import TableColumn, fit_table, format_params, grid, value_text
 
 if TYPE_CHECKING:
     from flows.installation.doctor import Checkup
@@ -25,12 +25,14 @@ def print_families(console: Console, result: Families, *, detailed: bool) -> Non
             _print_family(console, family)
         return
     columns = [
-        Column(heading="family", cells=[family.name for family in result.families]),
-        Column(heading="reads", cells=[", ".join(family.kinds) for family in result.families]),
-        Column(heading="learns", cells=[", ".join(family.tasks) for family in result.families], gives_way=1),
-        Column(heading="", cells=[family.summary for family in result.families], shrinks=True),
+        TableColumn(heading="family", cells=[family.name for family in result.families]),
+        TableColumn(heading="reads", cells=[", ".join(family.kinds) for family in result.families]),
+        TableColumn(
+            heading="learns", cells=[", ".join(family.tasks) for family in result.families], gives_way=1
+        ),
+        TableColumn(heading="", cells=[family.summary for family in result.families], shrinks=True),
     ]
-    console.print(fitted(columns, console.width))
+    console.print(fit_table(columns, console.width))
     console.print(Text("  velodrome families NAME: what can be tuned in it", style="dim"))
 
 
@@ -40,24 +42,26 @@ def _print_family(console: Console, family: FamilyInfo) -> None:
     table.add_row("reads", ", ".join(family.kinds))
     table.add_row("learns", ", ".join(family.tasks))
     for name, values in family.presets.items():
-        table.add_row(f"preset {name}", Text(listed(values)))
+        table.add_row(f"preset {name}", Text(format_params(values)))
     if family.options:
-        table.add_row("options", Text(listed(family.options)))
+        table.add_row("options", Text(format_params(family.options)))
     console.print(table)
     console.print(Text(""))
     tunable = family.hyperparameters
     columns = [
-        Column(heading="hyper-parameter", cells=[entry.name for entry in tunable]),
-        Column(heading="default", cells=[value_text(entry.default) for entry in tunable], right=True),
-        Column(
+        TableColumn(heading="hyper-parameter", cells=[entry.name for entry in tunable]),
+        TableColumn(heading="default", cells=[value_text(entry.default) for entry in tunable], right=True),
+        TableColumn(
             heading="its own space",
-            cells=[Text(swept_words(entry.swept) if entry.swept else "", style="cyan") for entry in tunable],
+            cells=[
+                Text(format_definition(entry.swept) if entry.swept else "", style="cyan") for entry in tunable
+            ],
             shrinks=True,
         ),
-        Column(heading="takes", cells=[entry.takes for entry in tunable], gives_way=1),
-        Column(heading="", cells=[Text(entry.doc, style="dim") for entry in tunable], gives_way=2),
+        TableColumn(heading="takes", cells=[entry.takes for entry in tunable], gives_way=1),
+        TableColumn(heading="", cells=[Text(entry.doc, style="dim") for entry in tunable], gives_way=2),
     ]
-    console.print(fitted(columns, console.width))
+    console.print(fit_table(columns, console.width))
 
 
 def print_checkup(console: Console, checkup: Checkup) -> None:

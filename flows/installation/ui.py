@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
-from flows.config.lookup import find
-from infra.addresses import bracketed, is_loopback
+from flows.config.lookup import open_sweep
+from infra.addresses import bracket_ipv6, is_loopback
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
-from infra.names import shown
+from infra.names import quote_input
 from infra.spec import Objective, SweepSpec
 
 START_LIMIT_S = 60.0
@@ -58,16 +58,16 @@ def ui(
     from infra.tracking.client import prepare_tracking
 
     prepare_tracking(uri, place)
-    server = _start(uri, place, host, port)
+    server = _start_server(uri, place, host, port)
     try:
-        page = _path_of(uri, spec)
+        page = _trials_path(uri, spec)
         _wait_until_up(server, host, port, place)
-        say(f"http://{bracketed(host)}:{port}{page}   (Ctrl-C ends it)")
+        say(f"http://{bracket_ipv6(host)}:{port}{page}   (Ctrl-C ends it)")
         server.wait()
     except KeyboardInterrupt:  # how a person ends it: nothing went wrong
         say("the UI has ended")
     finally:
-        end(server)
+        end_server(server)
 
 
 def check_loopback(host: str) -> None:
@@ -79,12 +79,12 @@ def check_loopback(host: str) -> None:
     if not is_loopback(host):
         raise WrongInput(
             "the UI must listen on loopback, for MLflow's server asks nobody for a token",
-            f"--host {shown(host)}",
+            f"--host {quote_input(host)}",
             "leave --host out and use `ssh -L 5000:127.0.0.1:5000`, or `mlflow server --app-name basic-auth`",
         )
 
 
-def end(server: subprocess.Popen[bytes]) -> None:
+def end_server(server: subprocess.Popen[bytes]) -> None:
     """Ends the server with all its workers, at the latest after a limit."""
     _signal_group(server.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -101,7 +101,7 @@ def _signal_group(group: int, number: int) -> None:
 def _store(name: str | None, home: Home) -> tuple[str, SweepSpec | None]:
     if name is None:
         return tracking_uri(home, SweepSpec(name="none")), None
-    ledger, row = find(name, home)
+    ledger, row = open_sweep(name, home)
     ledger.close()
     return tracking_uri(home, row.spec), row.spec
 
@@ -118,7 +118,7 @@ def _check_port(host: str, port: int) -> None:
             ) from error
 
 
-def _start(uri: str, home: Home, host: str, port: int) -> subprocess.Popen[bytes]:
+def _start_server(uri: str, home: Home, host: str, port: int) -> subprocess.Popen[bytes]:
     from infra.tracking.environment import set_defaults
 
     environment = {**os.environ, **ENVIRONMENT}
@@ -129,11 +129,11 @@ def _start(uri: str, home: Home, host: str, port: int) -> subprocess.Popen[bytes
         "--artifacts-destination", home.artifacts.as_uri(), "--host", host, "--port", str(port),
         "--workers", "1",
     ]  # fmt: skip
-    with _log(home).open("ab") as log:
+    with _log_path(home).open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
 
 
-def _log(home: Home) -> Path:
+def _log_path(home: Home) -> Path:
     return home.logs / "ui.log"
 
 
@@ -142,33 +142,37 @@ def _wait_until_up(server: subprocess.Popen[bytes], host: str, port: int, home: 
     while time.monotonic() < deadline:
         if server.poll() is not None:
             raise Unavailable(
-                "MLflow's server must start", f"it ended with status {server.returncode}", log=str(_log(home))
+                "MLflow's server must start",
+                f"it ended with status {server.returncode}",
+                log=str(_log_path(home)),
             )
         try:
-            with urlopen(f"http://{bracketed(host)}:{port}/health", timeout=2):
+            with urlopen(f"http://{bracket_ipv6(host)}:{port}/health", timeout=2):
                 return
         except OSError:
             time.sleep(0.2)
-    raise Unavailable("MLflow's server must answer", f"nothing for {START_LIMIT_S:g} s", log=str(_log(home)))
+    raise Unavailable(
+        "MLflow's server must answer", f"nothing for {START_LIMIT_S:g} s", log=str(_log_path(home))
+    )
 
 
-def _path_of(uri: str, spec: SweepSpec | None) -> str:
+def _trials_path(uri: str, spec: SweepSpec | None) -> str:
     """The page with all trials of the sweep, best first and with their charts, where it is known.
 
     An experiment's plain address opens MLflow's pages for language models, whatever its tags say.
     """
     if spec is None:
         return ""
-    from infra.tracking.client import TrackingTrouble, connect
+    from infra.tracking.client import TrackingError, connect
 
     try:
         found = connect(uri).call("get_experiment_by_name", spec.experiment or spec.label)
-    except TrackingTrouble:
+    except TrackingError:
         return ""
-    return page_of(found.experiment_id, spec.objectives[0]) if found is not None else ""
+    return trials_page(found.experiment_id, spec.objectives[0]) if found is not None else ""
 
 
-def page_of(experiment_id: str, goal: Objective) -> str:
+def trials_page(experiment_id: str, goal: Objective) -> str:
     """The experiment's charts beside its trials, best first."""
     from infra.tracking.description import trials_link
     from infra.tracking.mapping import best_name

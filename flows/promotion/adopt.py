@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flows.promotion.registry_access import opened
+from flows.promotion.registry_access import open_mover
 from infra.home import Home
 
 
@@ -42,7 +42,7 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
-    mover = opened(model, home or Home.here(), registry)
+    mover = open_mover(model, home or Home.here(), registry)
     chain = mover.settle(foreign=True)
     alias = mover.registry.at(model, "champion")
     move = chain.last_move

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from flows.config.policy import Policy
-from flows.promotion.registry_access import opened, split_label
+from flows.promotion.registry_access import open_mover, split_label
 from infra.errors import Refused, WrongInput
 from infra.home import Home
-from infra.registry.identity import user, user_of
+from infra.registry.identity import registry_user, user_part
 from infra.registry.moves import Mover
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Approved:
+class ApprovalRecord:
     """An approval, recorded. `asked`: whether the model's policy asks for any."""
 
     model: str
@@ -30,7 +30,7 @@ class Approved:
 
 def approve(
     version: str, *, reason: str = "", registry: str | None = None, home: Home | None = None
-) -> Approved:
+) -> ApprovalRecord:
     """Records that this user agrees to a version; `promote` then counts it.
 
     Args:
@@ -43,31 +43,31 @@ def approve(
         Refused: whoever tried to promote it can't approve it, nor who is not among those that are asked.
     """
     model, number = split_label(version)
-    mover = opened(model, home or Home.here(), registry)
+    mover = open_mover(model, home or Home.here(), registry)
     found = mover.registry.version(model, number)
     if found is None:
         raise WrongInput(
             "a version must be in the registry to be approved", version, "see `velodrome history`"
         )
-    policy = _policy(mover)
-    _check(mover, policy, number)
+    policy = _current_policy(mover)
+    _check_approver(mover, policy, number)
     entry = mover.note("approval", target=number, manifest=found.manifest_sha256, reason=reason)
-    return Approved(
+    return ApprovalRecord(
         model=model, version=number, who=entry.who, entry=entry.number, asked=policy.approval is not None
     )
 
 
-def _policy(mover: Mover) -> Policy:
+def _current_policy(mover: Mover) -> Policy:
     newest = mover.records.read().policy
     if newest is None or newest.content is None:
         return Policy()
     return Policy.model_validate(mover.records.document(newest.content))
 
 
-def _check(mover: Mover, policy: Policy, number: int) -> None:
-    me = user()
+def _check_approver(mover: Mover, policy: Policy, number: int) -> None:
+    me = registry_user()
     tried = [e for e in mover.records.read().entries if e.kind == "refusal" and e.target == number]
-    if any(user_of(entry.who) == me for entry in tried):
+    if any(user_part(entry.who) == me for entry in tried):
         raise Refused("a version must be approved by somebody other than its promoter", me, "ask a colleague")
     asked = policy.approval
     if asked is not None and asked.by is not None and me not in asked.by:

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.promotion.registry_access import opened
+from flows.promotion.registry_access import open_mover
 from infra.errors import Refused, WrongInput
 from infra.home import Home
-from infra.registry.chain import Entry, Flaw, state_of, verify
+from infra.registry.chain import ChainEntry, ChainFlaw, alias_state, verify
 
 FORMAT = 1
 
@@ -22,7 +22,7 @@ class History:
 
     Attributes:
         champion: where the alias points; None where nowhere.
-        state: `settled`, `cut-off`, `foreign` or `unknown` (`infra.registry.chain.state_of`).
+        state: `settled`, `cut-off`, `foreign` or `unknown` (`infra.registry.chain.alias_state`).
         last_hash: worth noting elsewhere: with `--anchor` it shows later that nothing before was changed.
         applied: number of a move → when the alias was seen to stand there.
         verified: None where that was not asked for.
@@ -31,7 +31,7 @@ class History:
     model: str
     champion: int | None
     state: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ChainEntry, ...]
     last_hash: str
     applied: Mapping[int, float]
     contents: Mapping[str, Any]
@@ -57,7 +57,7 @@ class History:
         }
 
 
-class Broken(Refused):
+class BrokenHistory(Refused):
     """The history is not what was written."""
 
 
@@ -83,19 +83,19 @@ def history(
         Broken: the chain does not hold; says which entries.
         Unavailable: the registry does not answer.
     """
-    mover = opened(model, home or Home.here(), registry)
+    mover = open_mover(model, home or Home.here(), registry)
     chain, alias = mover.look()
     texts = mover.records.contents()
     flaws = _verify(chain.texts, model, texts, anchor) if verify or anchor is not None else None
     if export is not None:
-        _write(Path(export), {"format": FORMAT, "model": model, "entries": list(chain.texts),
+        _write_export(Path(export), {"format": FORMAT, "model": model, "entries": list(chain.texts),
                               "applied": dict(chain.applied), "contents": texts})  # fmt: skip
     if flaws:
-        raise _broken(model, flaws)
+        raise _broken_history_error(model, flaws)
     return History(
         model=model,
         champion=alias,
-        state=state_of(chain, alias),
+        state=alias_state(chain, alias),
         entries=chain.entries,
         last_hash=chain.last_hash,
         applied=chain.applied,
@@ -107,14 +107,14 @@ def history(
 _verify = verify  # the option has the same name
 
 
-def _broken(model: str, flaws: list[Flaw]) -> Broken:
+def _broken_history_error(model: str, flaws: list[ChainFlaw]) -> BrokenHistory:
     listed = "; ".join(f"entry {f.number}: {f.found}" if f.number else f.found for f in flaws[:5])
     more = f" and {len(flaws) - 5} more" if len(flaws) > 5 else ""
     do = "compare it with an exported history; whoever can write to the registry's database can change it"
-    return Broken(f"the history of {model} must be what was written", f"{listed}{more}", do)
+    return BrokenHistory(f"the history of {model} must be what was written", f"{listed}{more}", do)
 
 
-def _write(path: Path, document: Mapping[str, Any]) -> None:
+def _write_export(path: Path, document: Mapping[str, Any]) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             json.dump(document, file, indent=1, sort_keys=True)

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flows.config.errors import complaints, dotted, shown
+from flows.config.errors import dotted_path, redacted_repr, validation_issues
 from flows.config.policy import Policy, to_document
 from flows.promotion.judging.notifying import check_webhook
-from flows.promotion.registry_access import opened
+from flows.promotion.registry_access import open_mover
 from infra.errors import WrongInput
 from infra.home import Home
 from search_spaces.errors import YamlError
@@ -60,7 +60,7 @@ def policy(
     """
     place = home or Home.here()
     written = None if set is None else _with_fingerprint(load_policy(Path(set)), Path(set), place)
-    mover = opened(model, place, registry, known=set is None)
+    mover = open_mover(model, place, registry, known=set is None)
     if written is not None:
         content = mover.records.keep(to_document(written))
         mover.note("policy", content=content, reason=reason or f"set from {Path(str(set)).name}")
@@ -80,19 +80,21 @@ def load_policy(path: Path) -> Policy:
     Raises:
         WrongInput: names file, line, key, value, and what to do.
     """
-    document = _read(path)
+    document = _read_document(path)
     value = document.value
     if value is None:
         do = "write {} where the defaults are meant"
         raise WrongInput(f"{document.name}: a policy must have a key", "an empty file", do)
     if not isinstance(value, dict):
         raise WrongInput(
-            f"{document.name}, line 1: a policy must be a mapping", shown(value), "begin with metrics:"
+            f"{document.name}, line 1: a policy must be a mapping",
+            redacted_repr(value),
+            "begin with metrics:",
         )
     try:
         found = Policy.model_validate(value)
     except ValidationError as error:
-        raise _first(error, document, value) from error
+        raise _first_error(error, document, value) from error
     if found.notify is not None and found.notify.webhook is not None:
         try:
             check_webhook(found.notify.webhook)
@@ -102,7 +104,7 @@ def load_policy(path: Path) -> Policy:
     return found
 
 
-def _read(path: Path) -> Document:
+def _read_document(path: Path) -> Document:
     try:
         return read_file(path)
     except YamlError as error:
@@ -110,13 +112,13 @@ def _read(path: Path) -> Document:
         raise WrongInput(f"{where}: {error.must}", error.found, error.do) from error
 
 
-def _first(error: ValidationError, document: Document, value: Mapping[str, Any]) -> WrongInput:
-    found = complaints(error, value, Policy.model_json_schema(mode="validation"))
+def _first_error(error: ValidationError, document: Document, value: Mapping[str, Any]) -> WrongInput:
+    found = validation_issues(error, value, Policy.model_json_schema(mode="validation"))
     first = min(found, key=lambda complaint: document.line(complaint.path))
     more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""
     place = f"{document.name}, line {document.line(first.path)}"
     return WrongInput(
-        f"{place}: {dotted(first.path)} must {first.must}", first.found, f"{first.do}{more}".strip()
+        f"{place}: {dotted_path(first.path)} must {first.must}", first.found, f"{first.do}{more}".strip()
     )
 
 
@@ -125,7 +127,7 @@ def _with_fingerprint(policy: Policy, path: Path, home: Home) -> Policy:
     wanted = policy.evaluation
     if wanted is None:
         return policy
-    from flows.promotion.judging.examples import open_data
+    from flows.promotion.judging.examples import open_evaluation_data
 
     scheme, _, rest = wanted.data.source.partition(":")
     source = wanted.data.source
@@ -133,7 +135,7 @@ def _with_fingerprint(policy: Policy, path: Path, home: Home) -> Policy:
         source = f"{scheme}:{(path.resolve().parent / Path(rest).expanduser()).resolve()}"
     data = wanted.data.model_copy(update={"source": source})
     try:
-        dataset = open_data(
+        dataset = open_evaluation_data(
             data.model_dump(mode="json", exclude_none=True), path.resolve().parent, home.cache
         )
     except InputError as error:

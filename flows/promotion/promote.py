@@ -10,13 +10,20 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from flows.promotion.judging.candidate import Candidate, check_uri, is_uri, of_sweep, of_uri, source_uri
+from flows.promotion.judging.candidate import (
+    Candidate,
+    candidate_of_sweep,
+    candidate_of_uri,
+    check_uri,
+    is_uri,
+    source_uri,
+)
 from flows.promotion.judging.notifying import notify
 from flows.promotion.judging.outcome import Promotion
 from flows.promotion.judging.promoter import Promoter
 from infra.errors import Refused, WrongInput
 from infra.home import Home
-from infra.names import shown
+from infra.names import quote_input
 from infra.registry.identity import who
 from infra.registry.store import Registry, registry_uri
 from infra.tracking.client import embedded_path
@@ -82,15 +89,17 @@ def promote(
     given = registry_uri(place, registry)
     where = source_uri(what, place, given)
     if is_uri(what) and (path := embedded_path(where)) is not None and not path.exists():
-        raise WrongInput("a model must be in the registry", f"{shown(what)}; nothing was ever tracked here")
+        raise WrongInput(
+            "a model must be in the registry", f"{quote_input(what)}; nothing was ever tracked here"
+        )
     source = Registry.open(where, place)
-    candidate = _candidate(what, source, place, trial=trial, family=family, model=model)
+    candidate = _resolve_candidate(what, source, place, trial=trial, family=family, model=model)
     target = Registry.open(registry_uri(place, to), place) if to is not None else source
     promoter = Promoter(home=place, source=source, target=target)
-    return concluded(promoter, candidate, reason=reason, dry_run=dry_run)
+    return conclude(promoter, candidate, reason=reason, dry_run=dry_run)
 
 
-def concluded(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run: bool) -> Promotion:
+def conclude(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run: bool) -> Promotion:
     """Runs a promotion, tells whom the policy names, and raises where a gate refused.
 
     Raises:
@@ -98,24 +107,24 @@ def concluded(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run:
     """
     result = promoter.promote(candidate, reason=reason, dry_run=dry_run)
     if not dry_run and result.outcome in ("moved", "refused"):
-        said = notify(promoter.policy.notify, result.outcome, _told(result, reason))
+        said = notify(promoter.policy.notify, result.outcome, _notification_document(result, reason))
         result = replace(result, notes=(*result.notes, said)) if said else result
     if result.refused:
         raise GateRefused(result)
     return result
 
 
-def _candidate(
+def _resolve_candidate(
     what: str, source: Registry, home: Home, *, trial: int | None, family: str | None, model: str | None
 ) -> Candidate:
     if not is_uri(what):
-        return of_sweep(what, home, trial=trial, family=family, model=model)
+        return candidate_of_sweep(what, home, trial=trial, family=family, model=model)
     if trial is not None or family is not None:
         raise WrongInput("--trial and --family are for sweeps", what, "leave them out")
-    return of_uri(what, source, model=model)
+    return candidate_of_uri(what, source, model=model)
 
 
-def _told(result: Promotion, reason: str) -> Mapping[str, Any]:
+def _notification_document(result: Promotion, reason: str) -> Mapping[str, Any]:
     """The document that a command or a webhook gets."""
     return {
         "model": result.model,

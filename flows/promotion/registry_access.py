@@ -7,12 +7,12 @@ import re
 
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.names import check_name, shown
-from infra.registry.moves import Mover, check_known
+from infra.names import check_name, quote_input
+from infra.registry.moves import Mover, check_registered
 from infra.registry.store import Registry, registry_uri
 
 
-def opened(model: str, home: Home, registry: str | None = None, *, known: bool = True) -> Mover:
+def open_mover(model: str, home: Home, registry: str | None = None, *, known: bool = True) -> Mover:
     """A model's chain and alias.
 
     Args:
@@ -28,7 +28,7 @@ def opened(model: str, home: Home, registry: str | None = None, *, known: bool =
     if known:
         aliases = there.aliases(model)
         if aliases is None and not mover.records.read().texts:
-            check_known(model, None, difflib.get_close_matches(model, there.models(), n=3))
+            check_registered(model, None, difflib.get_close_matches(model, there.models(), n=3))
     return mover
 
 
@@ -41,6 +41,6 @@ def split_label(label: str) -> tuple[str, int]:
     found = re.fullmatch(r"([^/]+)/([1-9][0-9]{0,8})", label)
     if found is None:
         raise WrongInput(
-            "a version must be given as MODEL/VERSION", shown(label), "write for instance digits/3"
+            "a version must be given as MODEL/VERSION", quote_input(label), "write for instance digits/3"
         )
     return check_name(found[1], "model"), int(found[2])

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.promotion.registry_access import opened
+from flows.promotion.registry_access import open_mover
 from infra.errors import Refused, WrongInput
 from infra.home import Home
 from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain
-from infra.registry.contents import objection
-from infra.registry.interpreter import Unusable, use
-from infra.registry.moves import Mover, line_of_champions
-from infra.registry.store import Version
+from infra.registry.contents import loading_objection
+from infra.registry.interpreter import UnusableModel, use
+from infra.registry.moves import Mover, champion_line
+from infra.registry.store import ModelVersion
 from trainers.errors import TrainerError
 
 
@@ -58,14 +58,14 @@ def rollback(
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
-    mover = opened(model, home or Home.here(), registry)
+    mover = open_mover(model, home or Home.here(), registry)
     chain = mover.settle(foreign=True)
     alias = mover.registry.at(model, "champion")
-    number = _wanted(model, chain, alias, to)
+    number = _target_version(model, chain, alias, to)
     version = mover.registry.version(model, number)
     if version is None:
         raise Refused("a former champion must be in the registry", f"{model}/{number} was deleted")
-    checked = _loads(mover, version)
+    checked = _check_loads(mover, version)
     entry = mover.move(
         chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256
     )
@@ -74,8 +74,8 @@ def rollback(
     )
 
 
-def _wanted(model: str, chain: Chain, alias: int | None, to: int | None) -> int:
-    line = line_of_champions(chain)
+def _target_version(model: str, chain: Chain, alias: int | None, to: int | None) -> int:
+    line = champion_line(chain)
     before = [
         number for number in (line[:-1] if alias == (line[-1] if line else None) else line) if number != alias
     ]
@@ -97,12 +97,12 @@ def _wanted(model: str, chain: Chain, alias: int | None, to: int | None) -> int:
     return to
 
 
-def _loads(mover: Mover, version: Version) -> str:
+def _check_loads(mover: Mover, version: ModelVersion) -> str:
     """Refuses a version whose files have changed or that does not load any more."""
     must = f"{version.label} must load as it did"
     with tempfile.TemporaryDirectory(prefix="velodrome-rollback-") as aside:
         files = fetch_version(mover.registry, version, Path(aside))
-        if (why := objection(files.folder)) != "":
+        if (why := loading_objection(files.folder)) != "":
             raise Refused(must, why, "name another former champion with --to")
         try:
             if files.bundle is not None:
@@ -111,18 +111,18 @@ def _loads(mover: Mover, version: Version) -> str:
                 predictor = load_bundle(files.bundle, manifest_sha256=version.manifest_sha256)
                 predictor.predict(predictor.example)
                 return "its hashes match, and it predicts its example"
-            use(files.folder, _example(files.folder))
+            use(files.folder, _input_example(files.folder))
             return "it predicts its example in a new interpreter"
-        except (TrainerError, Unusable) as error:
+        except (TrainerError, UnusableModel) as error:
             raise Refused(must, str(error), "name another former champion with --to") from error
 
 
-def _example(folder: Path) -> Any:
+def _input_example(folder: Path) -> Any:
     from mlflow.models import Model
 
     example = Model.load(str(folder)).load_input_example(str(folder))
     if example is None:
-        raise Unusable("no input example to try it on")
+        raise UnusableModel("no input example to try it on")
     import pandas as pd
 
     return example if isinstance(example, pd.DataFrame) else pd.DataFrame(example)

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from flows.sweeps.trial_screens import times
-from flows.terminal.formatting import MISSING, clock, number, printable
-from flows.terminal.tables import Column, fitted
+from flows.sweeps.trial_screens import format_times
+from flows.terminal.formatting import MISSING, clock, number, printable_text
+from flows.terminal.tables import TableColumn, fit_table
 
 if TYPE_CHECKING:
-    from flows.promotion.gates.findings import Finding
+    from flows.promotion.gates.findings import GateFinding
     from flows.promotion.history import History
     from flows.promotion.judging.outcome import Promotion
     from flows.promotion.policy import ModelPolicy
-    from infra.registry.chain import Entry
+    from infra.registry.chain import ChainEntry
 
 GROUPED = {"class": "classes", "slice": "slices"}
 STYLES = {"passed": "green", "refused": "red", "not applicable": "dim", "not tried": "dim"}
@@ -39,22 +39,22 @@ def print_promotion(console: Console, result: Promotion) -> None:
         Text.assemble((result.candidate, "bold"), f", by {POLICIES[result.policy]}"), soft_wrap=True
     )
     if result.data:
-        console.print(Text(f"  {_read(result)}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  {_data_line(result)}", style="dim"), soft_wrap=True)
     console.print(Text(""))
-    console.print(_table(result.findings, console.width))
-    console.print(_outcome(result), soft_wrap=True)
+    console.print(_gate_table(result.findings, console.width))
+    console.print(_outcome_line(result), soft_wrap=True)
 
 
-def _read(result: Promotion) -> str:
+def _data_line(result: Promotion) -> str:
     left = f", {result.left_out:,} left out that one model was trained on" if result.left_out else ""
     which = "the test split of " if result.data["part"] == "test" else ""
-    reads = f"; read {times(result.test_reads)}" if result.test_reads else ""
+    reads = f"; read {format_times(result.test_reads)}" if result.test_reads else ""
     return f"judged on {result.examples:,} examples of {which}{result.data['source']}{left}{reads}"
 
 
-def _shortened(findings: tuple[Finding, ...]) -> list[Finding]:
+def _merge_passed(findings: tuple[GateFinding, ...]) -> list[GateFinding]:
     """The findings, those of classes and slices that simply passed in one line each."""
-    shown: list[Finding] = []
+    shown: list[GateFinding] = []
     for kind in (*dict.fromkeys(finding.gate.partition(" ")[0] for finding in findings),):
         mine = [finding for finding in findings if finding.gate.partition(" ")[0] == kind]
         plain = [f for f in mine if kind in GROUPED and f.verdict == "passed" and f.needed is None]
@@ -67,24 +67,24 @@ def _shortened(findings: tuple[Finding, ...]) -> list[Finding]:
     return shown
 
 
-def _table(given: tuple[Finding, ...], width: int) -> Any:
-    findings = _shortened(given)
+def _gate_table(given: tuple[GateFinding, ...], width: int) -> Any:
+    findings = _merge_passed(given)
     columns = [
-        Column(heading="gate", cells=[f.gate for f in findings]),
-        Column(heading="", cells=[Text(f.verdict, style=STYLES[f.verdict]) for f in findings]),
-        Column(heading="limit", cells=[f.limit for f in findings], shrinks=True, gives_way=2),
-        Column(heading="found", cells=[f.found for f in findings], shrinks=True),
-        Column(heading="by how much", cells=[f.by for f in findings], shrinks=True, gives_way=1),
-        Column(
+        TableColumn(heading="gate", cells=[f.gate for f in findings]),
+        TableColumn(heading="", cells=[Text(f.verdict, style=STYLES[f.verdict]) for f in findings]),
+        TableColumn(heading="limit", cells=[f.limit for f in findings], shrinks=True, gives_way=2),
+        TableColumn(heading="found", cells=[f.found for f in findings], shrinks=True),
+        TableColumn(heading="by how much", cells=[f.by for f in findings], shrinks=True, gives_way=1),
+        TableColumn(
             heading="examples needed",
             cells=[MISSING if f.needed is None else f"{f.needed:,}" for f in findings],
             right=True,
         ),
     ]
-    return fitted(columns, width)
+    return fit_table(columns, width)
 
 
-def _outcome(result: Promotion) -> Text:
+def _outcome_line(result: Promotion) -> Text:
     version = MISSING if result.version is None else f"{result.model}/{result.version}"
     before = "the first champion" if result.former is None else f"instead of version {result.former}"
     if result.outcome == "moved":
@@ -104,26 +104,31 @@ def print_history(console: Console, result: History) -> None:
     """One line an entry, oldest first."""
     entries = result.entries
     columns = [
-        Column(heading="entry", cells=[str(entry.number) for entry in entries], right=True),
-        Column(heading="when", cells=[clock(entry.at) for entry in entries]),
-        Column(heading="who", cells=[entry.who for entry in entries], shrinks=True, gives_way=1),
-        Column(heading="what", cells=[_what(entry, result) for entry in entries]),
-        Column(heading="by", cells=[_by(entry, result) for entry in entries], shrinks=True, gives_way=2),
-        Column(heading="reason", cells=[entry.reason for entry in entries], shrinks=True),
-        Column(heading="hash", cells=[entry.hash[:16] for entry in entries], gives_way=3),
+        TableColumn(heading="entry", cells=[str(entry.number) for entry in entries], right=True),
+        TableColumn(heading="when", cells=[clock(entry.at) for entry in entries]),
+        TableColumn(heading="who", cells=[entry.who for entry in entries], shrinks=True, gives_way=1),
+        TableColumn(heading="what", cells=[_describe_entry(entry, result) for entry in entries]),
+        TableColumn(
+            heading="by",
+            cells=[_deciding_gates(entry, result) for entry in entries],
+            shrinks=True,
+            gives_way=2,
+        ),
+        TableColumn(heading="reason", cells=[entry.reason for entry in entries], shrinks=True),
+        TableColumn(heading="hash", cells=[entry.hash[:16] for entry in entries], gives_way=3),
     ]
     if entries:
-        console.print(fitted(columns, console.width))
+        console.print(fit_table(columns, console.width))
     at = "no champion" if result.champion is None else f"the champion is version {result.champion}"
     console.print(Text(f"  {result.model}: {at}"), soft_wrap=True)
     if result.state != "settled":
-        console.print(Text(f"  {_state(result)}", style="red"), soft_wrap=True)
+        console.print(Text(f"  {_state_warning(result)}", style="red"), soft_wrap=True)
     if result.verified:
         holds = "1 entry holds" if len(entries) == 1 else f"{len(entries)} entries hold together"
         console.print(Text(f"  {holds}; anchor {result.last_hash}", style="green"), soft_wrap=True)
 
 
-def _what(entry: Entry, result: History) -> str:
+def _describe_entry(entry: ChainEntry, result: History) -> str:
     before, after = (MISSING if at is None else str(at) for at in (entry.source, entry.target))
     unfinished = " (cut off)" if entry.moves and entry.number not in result.applied else ""
     if entry.moves or entry.kind == "foreign":
@@ -131,19 +136,19 @@ def _what(entry: Entry, result: History) -> str:
     return entry.kind if entry.target is None else f"{entry.kind} of {after}"
 
 
-def _by(entry: Entry, result: History) -> str:
+def _deciding_gates(entry: ChainEntry, result: History) -> str:
     """What decided: the comparison, or the gates that refused."""
     document = result.contents.get(entry.content or "")
     if not isinstance(document, dict) or "findings" not in document:
         return ""
     refused = [f["gate"] for f in document["findings"] if f["verdict"] == "refused"]
     if refused:
-        return printable(", ".join(refused))
+        return printable_text(", ".join(refused))
     found = {f["gate"]: f["found"] for f in document["findings"] if f["verdict"] == "passed"}
-    return printable(f"{found.get('better') or found.get('guess', '')}")
+    return printable_text(f"{found.get('better') or found.get('guess', '')}")
 
 
-def _state(result: History) -> str:
+def _state_warning(result: History) -> str:
     return {
         "cut-off": "the last move was cut off; the next command about this model finishes it",
         "foreign": "somebody moved the champion by hand: `velodrome adopt` accepts it, `rollback` undoes it",
@@ -160,17 +165,19 @@ def print_policy(console: Console, result: ModelPolicy) -> None:
         console.print(
             Text(f"the policy of {result.model}, set by {result.who} on {clock(result.at)}"), soft_wrap=True
         )
-    for line in _lines(result.policy):
+    for line in _policy_lines(result.policy):
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def _lines(document: dict[str, Any]) -> list[str]:
-    return [f"{key}: {_value(value)}" for key, value in document.items() if value not in ({}, [], None)]
+def _policy_lines(document: dict[str, Any]) -> list[str]:
+    return [
+        f"{key}: {_format_value(value)}" for key, value in document.items() if value not in ({}, [], None)
+    ]
 
 
-def _value(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_value(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {_format_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(_value(entry) for entry in value) + "]"
+        return "[" + ", ".join(_format_value(entry) for entry in value) + "]"
     return number(value)

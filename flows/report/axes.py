@@ -30,13 +30,13 @@ class Axis:
     labels: tuple[str, ...]
 
 
-def axes_of(family: FamilySpec, trials: Sequence[TrialRow]) -> list[Axis]:
+def parameter_axes(family: FamilySpec, trials: Sequence[TrialRow]) -> list[Axis]:
     """An axis for every searched parameter with at least two values (left out by a `when` is one)."""
     axes = []
     for entry in family.space.get("parameters", ()):
         if entry.get("type") == "constant":
             continue
-        axis = axis_of(entry["name"], [trial.params for trial in trials], log=is_log(entry))
+        axis = parameter_axis(entry["name"], [trial.params for trial in trials], log=is_log(entry))
         if axis is not None and len(set(axis.values)) > 1:
             axes.append(axis)
     return axes
@@ -47,23 +47,23 @@ def is_log(entry: Mapping[str, Any]) -> bool:
     return bool(entry.get("log"))
 
 
-def axis_of(name: str, params: Sequence[Mapping[str, Any]], *, log: bool) -> Axis | None:
+def parameter_axis(name: str, params: Sequence[Mapping[str, Any]], *, log: bool) -> Axis | None:
     """The axis of one parameter; None where no trial has it."""
-    found = [_given(entry[name]) if name in entry else None for entry in params]
+    found = [_null_as_choice(entry[name]) if name in entry else None for entry in params]
     there = [value for value in found if value is not None]
     if not there:
         return None
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in there):
-        return _numeric(name, found, log=log and min(there) > 0)
-    return _listed(name, found)
+        return _numeric_axis(name, found, log=log and min(there) > 0)
+    return _category_axis(name, found)
 
 
-def _given(value: Any) -> Any:
+def _null_as_choice(value: Any) -> Any:
     """A value that is null in the sweep file is a choice of its own, unlike a parameter that is not there."""
     return "none" if value is None else value
 
 
-def _numeric(name: str, found: Sequence[float | None], *, log: bool) -> Axis:
+def _numeric_axis(name: str, found: Sequence[float | None], *, log: bool) -> Axis:
     numbers = [None if v is None else (math.log10(v) if log else float(v)) for v in found]
     there = [value for value in numbers if value is not None]
     low, high = min(there), max(there)
@@ -77,7 +77,7 @@ def _numeric(name: str, found: Sequence[float | None], *, log: bool) -> Axis:
     return Axis(name=name, values=coordinates, ticks=tuple(ticks), labels=tuple(labels))
 
 
-def _listed(name: str, found: Sequence[Any]) -> Axis:
+def _category_axis(name: str, found: Sequence[Any]) -> Axis:
     written = [MISSING if value is None else number(value) for value in found]
     choices = sorted(set(written), key=lambda text: (text != MISSING, text))
     place = {text: float(index) for index, text in enumerate(choices)}

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.terminal.formatting import number, printable
+from flows.terminal.formatting import number, printable_text
 from infra.ledger.rows import TrialRow
 
 PALETTE = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ec4899", "#06b6d4", "#eab308", "#84cc16")
@@ -17,7 +17,7 @@ BAD = "#ef4444"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class PlotlyFigure:
     """One plot. `min_width_px`: it scrolls sideways on a screen that is narrower. `alt`: in a sentence."""
 
     id: str
@@ -34,38 +34,39 @@ class Figure:
         return {"id": f"plot-{self.id}", "data": self.data, "layout": self.layout, "height": self.height_px}
 
 
-def label(text: object, most: int = 80) -> str:
+def escape_label(text: object, most: int = 80) -> str:
     """A text of somebody's for plotly, which takes some HTML in its labels: nothing of it has an effect."""
-    plain = printable(str(text))
+    plain = printable_text(str(text))
     return html.escape(plain if len(plain) <= most else plain[: most - 1] + "…")
 
 
-def colour(place: int) -> str:
+def family_colour(place: int) -> str:
     """The colour of the so-many-eth family."""
     return PALETTE[place % len(PALETTE)]
 
 
-def faded(hexadecimal: str, opacity: float) -> str:
+def fade(hexadecimal: str, opacity: float) -> str:
     """The colour, seen through."""
     red, green, blue = (int(hexadecimal[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
 
-def said(trial: TrialRow, value: float, metric: str) -> str:
+def hover_text(trial: TrialRow, value: float, metric: str) -> str:
     """What a pointer over a trial shows."""
     params = [
-        f"{label(name)} = {label(number(entry), 40)}" for name, entry in list(trial.params.items())[:14]
+        f"{escape_label(name)} = {escape_label(number(entry), 40)}"
+        for name, entry in list(trial.params.items())[:14]
     ]
-    head = f"<b>{label(trial.family)} #{trial.number}</b>, {trial.state}"
-    return "<br>".join([head, f"{label(metric)} {number(value)}", *params])
+    head = f"<b>{escape_label(trial.family)} #{trial.number}</b>, {trial.state}"
+    return "<br>".join([head, f"{escape_label(metric)} {number(value)}", *params])
 
 
-def rounded(values: Iterable[float], digits: int = 5) -> list[float | None]:
+def round_values(values: Iterable[float], digits: int = 5) -> list[float | None]:
     """Numbers with so many significant digits; a gap where one is not finite."""
     return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
 
 
-def scatter(**more: Any) -> dict[str, Any]:
+def scatter_trace(**more: Any) -> dict[str, Any]:
     """A trace of points or lines."""
     return {"type": "scatter", "mode": "lines", "hoverinfo": "text", **more}
 
@@ -73,8 +74,8 @@ def scatter(**more: Any) -> dict[str, Any]:
 def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
     """Titles of the axes (escaped here) and what all figures share."""
     made: dict[str, Any] = {
-        "xaxis": {"title": {"text": label(x)}, "automargin": True, "zeroline": False},
-        "yaxis": {"title": {"text": label(y)}, "automargin": True, "zeroline": False},
+        "xaxis": {"title": {"text": escape_label(x)}, "automargin": True, "zeroline": False},
+        "yaxis": {"title": {"text": escape_label(y)}, "automargin": True, "zeroline": False},
         "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
         "hovermode": "closest",
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
@@ -84,7 +85,7 @@ def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
     return {**made, **more}
 
 
-def view_of(values: Sequence[float], spare: float = 0.06) -> list[float] | None:
+def view_range(values: Sequence[float], spare: float = 0.06) -> list[float] | None:
     """A range without the few far-off values that would press all others against the edge; None: all."""
     finite = sorted(value for value in values if math.isfinite(value))
     if len(finite) < 8:

@@ -56,6 +56,6 @@ def _moments(steps: Sequence[tuple[float, float, float]], n: int) -> tuple[float
     return mean, max(0.0, variance) ** 0.5
 
 
-def worst_of(values: Sequence[float], direction: Direction) -> float:
+def worst_value(values: Sequence[float], direction: Direction) -> float:
     """What a trial that failed counts as."""
     return min(values) if direction == "maximize" else max(values)

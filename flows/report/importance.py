@@ -26,7 +26,7 @@ class Importances:
     why: str = ""
 
 
-def importances_of(spec: SweepSpec, journal: Iterable[str]) -> list[Importances]:
+def compute_importances(spec: SweepSpec, journal: Iterable[str]) -> list[Importances]:
     """For each family and objective, from the sweep's own studies.
 
     Args:
@@ -36,24 +36,24 @@ def importances_of(spec: SweepSpec, journal: Iterable[str]) -> list[Importances]
 
     studies = read_studies(spec, journal)
     return [
-        _of_one(studies.get(family.name), family.name, place, goal)
+        _study_importances(studies.get(family.name), family.name, place, goal)
         for family in spec.families
         for place, goal in enumerate(spec.objectives)
     ]
 
 
-def _of_one(study: Study | None, family: str, place: int, goal: Objective) -> Importances:
+def _study_importances(study: Study | None, family: str, place: int, goal: Objective) -> Importances:
     from optuna.trial import TrialState
 
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) if study else []
     if study is None or len(complete) < LEAST_TRIALS:
         why = f"it takes {LEAST_TRIALS} complete trials, and there are {len(complete)}"
         return Importances(family=family, metric=goal.metric, shares={}, why=why)
-    found, why = _ped_anova(study, _target(place, goal))
+    found, why = _ped_anova(study, _objective_target(place, goal))
     return Importances(family=family, metric=goal.metric, shares=found, why=why)
 
 
-def _target(place: int, goal: Objective) -> Callable[[FrozenTrial], float]:
+def _objective_target(place: int, goal: Objective) -> Callable[[FrozenTrial], float]:
     sign = -1.0 if goal.direction == "maximize" else 1.0  # PED-ANOVA takes less for better
     return lambda trial: sign * float(trial.values[place])
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from flows.comparison.compare import compare
 from flows.comparison.result import Comparison
-from flows.config.lookup import find
-from flows.report.history import sampled
-from flows.report.importance import Importances, importances_of
-from flows.sweeps.show import curve_of
-from flows.sweeps.states import honest_state, honest_trials, in_file_order
+from flows.config.lookup import open_sweep
+from flows.report.history import sample_trials
+from flows.report.importance import Importances, compute_importances
+from flows.sweeps.show import learning_curve
+from flows.sweeps.states import in_file_order, resolve_state, resolve_trials
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
@@ -32,7 +32,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class ReportData:
     """One sweep, ready to be told of.
 
     Attributes:
@@ -58,46 +58,50 @@ class Material:
         return [trial for trial in self.trials if trial.family == family]
 
 
-def gather(name: str, home: Home, *, latency: bool, say: Callable[[str], None] | None = None) -> Material:
+def gather_report_data(
+    name: str, home: Home, *, latency: bool, say: Callable[[str], None] | None = None
+) -> ReportData:
     """All of one sweep.
 
     Raises:
         WrongInput: no such sweep.
     """
-    ledger, row = find(name, home)
+    ledger, row = open_sweep(name, home)
     try:
-        state, note = honest_state(row, views.owner(ledger, row.id))
-        everything = honest_trials(views.trials(ledger, row.id, role=None), state)
+        state, note = resolve_state(row, views.owner(ledger, row.id))
+        everything = resolve_trials(views.trials(ledger, row.id, role=None), state)
         trials = in_file_order(row.spec, [t for t in everything if t.role == "search"])
-        metric, curves = _curves(ledger, row, trials)
-        return Material(
+        metric, curves = _sample_curves(ledger, row, trials)
+        return ReportData(
             sweep=row, state=state, note=note, trials=tuple(trials),
             confirmations=tuple(t for t in everything if t.role != "search"),
-            comparison=compare(name, top=_top(row), latency=latency, home=home, say=say),
+            comparison=compare(name, top=_rows_per_family(row), latency=latency, home=home, say=say),
             curve_metric=metric, curves=tuple(curves),
-            importances=tuple(importances_of(row.spec, views.journal_records(ledger, row.id))),
+            importances=tuple(compute_importances(row.spec, views.journal_records(ledger, row.id))),
             test_reads=tuple(event.payload for event in views.events_of_kind(ledger, row.id, "test-read")),
         )  # fmt: skip
     finally:
         ledger.close()
 
 
-def _top(row: SweepRow) -> int:
+def _rows_per_family(row: SweepRow) -> int:
     """Trials of each family in the leaderboard: about ten rows in all."""
     return 10 if len(row.spec.objectives) > 1 else max(1, min(5, 10 // max(1, len(row.spec.families))))
 
 
-def _curves(ledger: Ledger, row: SweepRow, trials: Sequence[TrialRow]) -> tuple[str, list[Curve]]:
+def _sample_curves(ledger: Ledger, row: SweepRow, trials: Sequence[TrialRow]) -> tuple[str, list[Curve]]:
     """Learning curves of a sample of the trials, of the first objective that is reported by epoch."""
     goals = row.spec.objectives
     reported = [
-        (trial, curve_of([(e.payload["epoch"], e.payload["metrics"]) for e in events]))
-        for trial in sampled([t for t in trials if t.epochs], goals, MOST_CURVES)
+        (trial, learning_curve([(e.payload["epoch"], e.payload["metrics"]) for e in events]))
+        for trial in sample_trials([t for t in trials if t.epochs], goals, MOST_CURVES)
         if (events := views.trial_events(ledger, row.id, trial, "reported"))
     ]
     names = [goal.metric for goal in goals]
     there = {name for _, points in reported for point in points for name in point.metrics}
-    metric = next((name for name in names if name in there), next(iter(sorted(there, key=_by_use)), ""))
+    metric = next(
+        (name for name in names if name in there), next(iter(sorted(there, key=_validation_first)), "")
+    )
     curves = []
     for trial, points in reported:
         kept = [
@@ -109,5 +113,5 @@ def _curves(ledger: Ledger, row: SweepRow, trials: Sequence[TrialRow]) -> tuple[
     return metric, curves
 
 
-def _by_use(name: str) -> tuple[bool, str]:
+def _validation_first(name: str) -> tuple[bool, str]:
     return (not name.startswith("val/"), name)

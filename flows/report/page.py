@@ -10,39 +10,48 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 
-from flows.report.drawing import Figure
-from flows.report.material import Material
-from flows.report.sections import sections_of
-from flows.report.summary import heading, tiles_of
-from flows.terminal.json_results import plain
+from flows.report.drawing import PlotlyFigure
+from flows.report.material import ReportData
+from flows.report.sections import build_sections
+from flows.report.summary import page_heading, summary_tiles
+from flows.terminal.json_results import to_plain
 
 HERE = "flows.report"
 
 
-def page_of(material: Material, *, made_at: float | None = None) -> str:
+def render_page(material: ReportData, *, made_at: float | None = None) -> str:
     """The whole page as text; it refers to nothing outside itself."""
     from jinja2 import Environment, StrictUndefined
 
-    sections = sections_of(material)
-    figures = _as_json([figure for section in sections for figure in section.figures])
-    plotly, script = _plotly(), _resource("page.js")
+    sections = build_sections(material)
+    figures = _script_json([figure for section in sections for figure in section.figures])
+    plotly, script = _plotly_script(), _read_resource("page.js")
     template = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(_resource("page.html.j2"))
+    ).from_string(_read_resource("page.html.j2"))
     return template.render(
-        head=heading(material), tiles=tiles_of(material), sections=sections, figures=figures,
-        css=_resource("page.css"), plotly=plotly, script=script, policy=_policy([plotly, script]),
-        version=_version(), made=time.strftime("%Y-%m-%d %H:%M", time.localtime(made_at or time.time())),
-    )  # fmt: skip
+        head=page_heading(material),
+        tiles=summary_tiles(material),
+        sections=sections,
+        figures=figures,
+        css=_read_resource("page.css"),
+        plotly=plotly,
+        script=script,
+        policy=_content_security_policy([plotly, script]),
+        version=_velodrome_version(),
+        made=time.strftime("%Y-%m-%d %H:%M", time.localtime(made_at or time.time())),
+    )
 
 
-def _as_json(figures: Sequence[Figure]) -> str:
+def _script_json(figures: Sequence[PlotlyFigure]) -> str:
     """JSON that can stand within a script element: nothing in it can end the element or begin another."""
-    text = json.dumps(plain([figure.to_json() for figure in figures]), allow_nan=False, separators=(",", ":"))
+    text = json.dumps(
+        to_plain([figure.to_json() for figure in figures]), allow_nan=False, separators=(",", ":")
+    )
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _policy(scripts: Sequence[str]) -> str:
+def _content_security_policy(scripts: Sequence[str]) -> str:
     """Only our two scripts run, whatever else the page may hold, and nothing is loaded from anywhere.
 
     Plotly compiles the shaders' bindings of its parallel coordinates at run time, hence `unsafe-eval`.
@@ -57,16 +66,16 @@ def _policy(scripts: Sequence[str]) -> str:
 
 
 @cache
-def _plotly() -> str:
+def _plotly_script() -> str:
     """Plotly's bundle, as its Python package carries it."""
     return files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8").strip()
 
 
-def _resource(name: str) -> str:
+def _read_resource(name: str) -> str:
     return files(HERE).joinpath(name).read_text(encoding="utf-8").strip()
 
 
-def _version() -> str:
+def _velodrome_version() -> str:
     from trainers.code.versions import installed_versions
 
     return installed_versions(("velodrome",)).get("velodrome", "(a checkout)")

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.export.atomic_file import write_whole
-from flows.report.material import gather
-from flows.report.page import page_of
+from flows.export.atomic_file import write_atomic
+from flows.report.material import gather_report_data
+from flows.report.page import render_page
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.names import shown
+from infra.names import quote_input
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,23 +60,25 @@ def report(
         StorageUnavailable: the file can't be written.
     """
     place = home or Home.here()
-    path = _checked(out) if out is not None else None
-    material = gather(name, place, latency=latency, say=say)
+    path = _check_out(out) if out is not None else None
+    material = gather_report_data(name, place, latency=latency, say=say)
     sweep = material.sweep
     path = path or Path(f"{sweep.label}-report.html").absolute()
-    content = page_of(material).encode()
-    write_whole(path, content, "report")
-    from infra.tracking.attachments import attach
+    content = render_page(material).encode()
+    write_atomic(path, content, "report")
+    from infra.tracking.attachments import attach_file
 
-    kept = attach(sweep, place, content, "report.html")
+    kept = attach_file(sweep, place, content, "report.html")
     return Report(
         sweep=sweep.label, path=str(path), size_bytes=len(content), run_id=kept.run_id, note=kept.trouble
     )
 
 
-def _checked(out: Path | str) -> Path:
+def _check_out(out: Path | str) -> Path:
     text = str(out)
     path = Path(text).expanduser().absolute() if "\0" not in text else Path("\ufffd")
     if "\0" in text or not path.parent.is_dir() or path.is_dir():
-        raise WrongInput("--out must be a file in a folder that exists", shown(text), "--out digits.html")
+        raise WrongInput(
+            "--out must be a file in a folder that exists", quote_input(text), "--out digits.html"
+        )
     return path

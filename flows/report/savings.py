@@ -35,7 +35,7 @@ class Savings:
         return self.epochs_saved / whole if whole else 0.0
 
 
-def savings_of(spec: SweepSpec, trials: Sequence[TrialRow]) -> Savings:
+def compute_savings(spec: SweepSpec, trials: Sequence[TrialRow]) -> Savings:
     """What was saved against training every trial to its end (early stopping by patience not counted)."""
     length = {family.name: family.budget.reports for family in spec.families}
     pruned = [trial for trial in trials if trial.state == "pruned"]
@@ -50,7 +50,7 @@ def savings_of(spec: SweepSpec, trials: Sequence[TrialRow]) -> Savings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failures:
+class FailureGroup:
     """Trials that failed for one reason. `kind`: the class that the reason begins with."""
 
     kind: str
@@ -58,14 +58,14 @@ class Failures:
     example: str
 
 
-def failures_of(trials: Sequence[TrialRow]) -> list[Failures]:
+def group_failures(trials: Sequence[TrialRow]) -> list[FailureGroup]:
     """Failed trials by the class of their reason, the most frequent first."""
     found: dict[str, list[TrialRow]] = defaultdict(list)
     for trial in trials:
         if trial.state == "failed":
             found[(trial.reason or "unknown").partition(":")[0]].append(trial)
     groups = [
-        Failures(
+        FailureGroup(
             kind=kind,
             trials=tuple((trial.family, trial.number) for trial in failed),
             example=(failed[0].reason or "").partition(":")[2].strip(),
@@ -75,7 +75,7 @@ def failures_of(trials: Sequence[TrialRow]) -> list[Failures]:
     return sorted(groups, key=lambda group: -len(group.trials))
 
 
-def stopped_at(trials: Sequence[TrialRow]) -> dict[str, dict[int, int]]:
+def count_endings(trials: Sequence[TrialRow]) -> dict[str, dict[int, int]]:
     """How many trials ended after how many epochs, by state."""
     counts: dict[str, dict[int, int]] = {}
     for trial in trials:

@@ -7,21 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flows.comparison.leaderboard import remarks, shown_columns
+from flows.comparison.leaderboard import display_columns, remarks
 from flows.comparison.records import Group
 from flows.report import figures, space_figures
-from flows.report.drawing import Figure
-from flows.report.material import Material
-from flows.report.savings import failures_of, savings_of
-from flows.sweeps.trial_screens import listed, times
-from flows.terminal.formatting import clock, printable, seconds, trials
+from flows.report.drawing import PlotlyFigure
+from flows.report.material import ReportData
+from flows.report.savings import compute_savings, group_failures
+from flows.sweeps.trial_screens import format_times, listed
+from flows.terminal.formatting import clock, printable_text, seconds, trials
 from infra.secrets import redact
 
 MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadCell:
+class HeaderCell:
     """A column's heading. `kind`: `number` is set right, `long` may wrap, else empty."""
 
     text: str
@@ -32,14 +32,14 @@ class HeadCell:
 class PageTable:
     """A table of texts."""
 
-    headings: tuple[HeadCell, ...]
+    headings: tuple[HeaderCell, ...]
     rows: tuple[tuple[str, ...], ...]
     title: str = ""
     first_wins: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Block:
+class TextBlock:
     """A text in fixed width, perhaps folded."""
 
     title: str
@@ -56,10 +56,10 @@ class Section:
     title: str
     about: str = ""
     tables: tuple[PageTable, ...] = ()
-    figures: tuple[Figure, ...] = ()
+    figures: tuple[PlotlyFigure, ...] = ()
     remarks: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    blocks: tuple[Block, ...] = ()
+    blocks: tuple[TextBlock, ...] = ()
     pair: bool = False
 
     @property
@@ -68,107 +68,124 @@ class Section:
         return not (self.tables or self.figures or self.blocks or self.warnings or self.remarks)
 
 
-def sections_of(material: Material) -> list[Section]:
+def build_sections(material: ReportData) -> list[Section]:
     """All sections that have something to show, in the order of the page."""
     made = [
-        _leaderboard(material), _confirmed(material), _front(material), _history(material),
-        _expected(material), _curves(material), _parallel(material), _importances(material),
-        _slices(material), _pruning(material), _failures(material), _reproduce(material),
-    ]  # fmt: skip
+        _leaderboard_section(material),
+        _confirmed_section(material),
+        _front_section(material),
+        _history_section(material),
+        _expected_section(material),
+        _curves_section(material),
+        _parallel_section(material),
+        _importances_section(material),
+        _slices_section(material),
+        _pruning_section(material),
+        _failures_section(material),
+        _reproduce_section(material),
+    ]
     return [section for section in made if not section.empty]
 
 
-def _there(*found: Figure | None) -> tuple[Figure, ...]:
+def _drop_missing(*found: PlotlyFigure | None) -> tuple[PlotlyFigure, ...]:
     return tuple(figure for figure in found if figure is not None)
 
 
-def _leaderboard(material: Material) -> Section:
+def _leaderboard_section(material: ReportData) -> Section:
     groups = [group for group in material.comparison.groups if group.rows]
     missing = material.comparison.without
     return Section(
-        id="leaderboard", short="Leaderboard", title="Leaderboard",
+        id="leaderboard",
+        short="Leaderboard",
+        title="Leaderboard",
         about="The best trials of each family by validation, what they cost, and what guessing scores.",
-        tables=tuple(_board(group) for group in groups),
+        tables=tuple(_leaderboard_table(group) for group in groups),
         remarks=tuple(line for group in groups for line in [*remarks(group), group.note] if line),
         warnings=(f"no complete trial: {', '.join(missing)}",) if missing else (),
         blocks=tuple(
-            Block(title="their parameters", text="\n".join(_params(group)), folded=True) for group in groups
+            TextBlock(title="their parameters", text="\n".join(_param_lines(group)), folded=True)
+            for group in groups
         ),
-    )  # fmt: skip
+    )
 
 
-def _board(group: Group) -> PageTable:
-    columns = shown_columns(group)
+def _leaderboard_table(group: Group) -> PageTable:
+    columns = display_columns(group)
     return PageTable(
-        headings=tuple(HeadCell(text=c.heading, kind="number" if c.right else "") for c in columns),
-        rows=tuple(zip(*(tuple(map(printable, c.cells)) for c in columns), strict=True)), first_wins=True,
-    )  # fmt: skip
+        headings=tuple(HeaderCell(text=c.heading, kind="number" if c.right else "") for c in columns),
+        rows=tuple(zip(*(tuple(map(printable_text, c.cells)) for c in columns), strict=True)),
+        first_wins=True,
+    )
 
 
-def _params(group: Group) -> list[str]:
-    return [f"{printable(row.family)} #{row.number}: {listed(row.params)}" for row in group.rows]
+def _param_lines(group: Group) -> list[str]:
+    return [f"{printable_text(row.family)} #{row.number}: {listed(row.params)}" for row in group.rows]
 
 
-def _confirmed(material: Material) -> Section:
+def _confirmed_section(material: ReportData) -> Section:
     return Section(
         id="confirmed", short="Confirmed", title="Confirmed on fresh seeds",
         about="Configurations trained again on seeds that none of them was chosen on: what to believe. "
         "They are ranked by validation; the test score is only reported.",
-        figures=_there(space_figures.confirmed_figure(material)),
+        figures=_drop_missing(space_figures.confirmed_figure(material)),
     )  # fmt: skip
 
 
-def _front(material: Material) -> Section:
+def _front_section(material: ReportData) -> Section:
     return Section(
         id="front", short="Front", title="Pareto front",
         about="Trials that no other one beats in every objective.",
-        figures=_there(figures.front_figure(material)),
+        figures=_drop_missing(figures.front_figure(material)),
     )  # fmt: skip
 
 
-def _history(material: Material) -> Section:
+def _history_section(material: ReportData) -> Section:
     goals = material.sweep.spec.objectives
     return Section(
-        id="history", short="History", title="Optimisation history",
+        id="history",
+        short="History",
+        title="Optimisation history",
         about="Every trial in the order in which they ended; crosses are pruned ones with what they had "
         "reached. Far-off values may lie outside the view: double-click shows all.",
-        figures=_there(*(figures.history_figure(material, place) for place in range(min(3, len(goals))))),
-    )  # fmt: skip
+        figures=_drop_missing(
+            *(figures.history_figure(material, place) for place in range(min(3, len(goals))))
+        ),
+    )
 
 
-def _expected(material: Material) -> Section:
+def _expected_section(material: ReportData) -> Section:
     return Section(
         id="expected-best", short="Budget", title="Expected best against budget",
         about="How good the best of n trials is to be expected, ± one deviation (Dodge et al. 2019, Show "
         "Your Work): where a curve is flat, more trials bring little; where two cross, the order depends on "
         "the budget. It takes trials as drawn independently, as random search draws them; pruned ones "
         "count with what they had reached, failed ones as the worst.",
-        figures=_there(figures.expected_figure(material)),
+        figures=_drop_missing(figures.expected_figure(material)),
     )  # fmt: skip
 
 
-def _curves(material: Material) -> Section:
+def _curves_section(material: ReportData) -> Section:
     shown, whole = len(material.curves), sum(1 for trial in material.trials if trial.epochs)
     about = "Validation by epoch; trials that the pruner stopped are grey."
     if shown < whole:
         about += f" {shown} of {whole:,} trials are drawn: the best, and others evenly over the sweep."
     return Section(
         id="learning-curves", short="Curves", title="Learning curves", about=about,
-        figures=_there(figures.curves_figure(material)),
+        figures=_drop_missing(figures.curves_figure(material)),
     )  # fmt: skip
 
 
-def _parallel(material: Material) -> Section:
+def _parallel_section(material: ReportData) -> Section:
     families = range(len(material.sweep.spec.families))
     return Section(
         id="parallel", short="Parameters", title="Parallel coordinates",
         about="One line a trial, orange for the best. Drag along an axis to keep some lines, drag a name to "
         "move its axis; “not used” is where another parameter left it out.",
-        figures=_there(*(space_figures.parallel_figure(material, index) for index in families)),
+        figures=_drop_missing(*(space_figures.parallel_figure(material, index) for index in families)),
     )  # fmt: skip
 
 
-def _importances(material: Material) -> Section:
+def _importances_section(material: ReportData) -> Section:
     several = len(material.sweep.spec.objectives) > 1
     drawn = [
         space_figures.importance_figure(found, index, several=several)
@@ -178,40 +195,47 @@ def _importances(material: Material) -> Section:
     return Section(
         id="importances", short="Importances", title="Importances", pair=True,
         about="What decides whether a trial is among the best tenth (PED-ANOVA, over complete trials).",
-        figures=_there(*drawn), remarks=tuple(missing),
+        figures=_drop_missing(*drawn), remarks=tuple(missing),
     )  # fmt: skip
 
 
-def _slices(material: Material) -> Section:
+def _slices_section(material: ReportData) -> Section:
     families = range(len(material.sweep.spec.families))
     return Section(
         id="slices", short="Learning rates", title="Learning rate by optimizer", pair=True,
         about="Small, faint points are pruned trials.",
-        figures=_there(*(space_figures.slice_figure(material, index) for index in families)),
+        figures=_drop_missing(*(space_figures.slice_figure(material, index) for index in families)),
     )  # fmt: skip
 
 
-def _pruning(material: Material) -> Section:
-    saved = savings_of(material.sweep.spec, material.trials)
+def _pruning_section(material: ReportData) -> Section:
+    saved = compute_savings(material.sweep.spec, material.trials)
     return Section(
         id="pruning", short="Pruning", title="What pruning saved",
         about=f"{trials(saved.trials)} stopped early: {saved.epochs_saved:,} epochs not trained beside "
         f"{saved.epochs_trained:,} that were, by each trial's own pace about {seconds(saved.seconds_saved)} "
         f"beside {seconds(saved.seconds_trained)}.",
-        figures=_there(figures.ends_figure(material)),
+        figures=_drop_missing(figures.ends_figure(material)),
     )  # fmt: skip
 
 
-def _failures(material: Material) -> Section:
-    groups = failures_of(material.trials)
+def _failures_section(material: ReportData) -> Section:
+    groups = group_failures(material.trials)
     rows = tuple(
-        (group.kind, str(len(group.trials)), _named(group.trials), printable(redact(group.example)))
+        (
+            group.kind,
+            str(len(group.trials)),
+            _list_trials(group.trials),
+            printable_text(redact(group.example)),
+        )
         for group in groups
     )
     heads = (
-        HeadCell(text="reason"), HeadCell(text="trials", kind="number"), HeadCell(text="which", kind="long"),
-        HeadCell(text="what the first of them said", kind="long"),
-    )  # fmt: skip
+        HeaderCell(text="reason"),
+        HeaderCell(text="trials", kind="number"),
+        HeaderCell(text="which", kind="long"),
+        HeaderCell(text="what the first of them said", kind="long"),
+    )
     return Section(
         id="failures", short="Failures", title="Failures",
         about=f"`velodrome logs {material.sweep.label} --trial N` shows what a trial printed, "
@@ -220,29 +244,29 @@ def _failures(material: Material) -> Section:
     )  # fmt: skip
 
 
-def _named(failed: Sequence[tuple[str, int]]) -> str:
+def _list_trials(failed: Sequence[tuple[str, int]]) -> str:
     shown = ", ".join(f"{family} #{number}" for family, number in failed[:MOST_NAMED])
     return shown + (f" and {len(failed) - MOST_NAMED} more" if len(failed) > MOST_NAMED else "")
 
 
-def _reproduce(material: Material) -> Section:
+def _reproduce_section(material: ReportData) -> Section:
     sweep = material.sweep
     command = redact(str(sweep.facts.get("command") or "velodrome sweep FILE"))
-    heads = (HeadCell(text="what"), HeadCell(text="value", kind="long"))
-    rows = tuple((name, printable(redact(value))) for name, value in _facts(material) if value)
+    heads = (HeaderCell(text="what"), HeaderCell(text="value", kind="long"))
+    rows = tuple((name, printable_text(redact(value))) for name, value in _sweep_facts(material) if value)
     spec = json.dumps(sweep.spec.to_json(), indent=2, ensure_ascii=False)
     return Section(
         id="reproduce", short="Reproduce", title="How to reproduce",
         about="The same file, seed, data and versions on one lane of a CPU give the same trials and values.",
         tables=(PageTable(headings=heads, rows=rows),),
         blocks=(
-            Block(title="command", text=printable(command)),
-            Block(title="the sweep, every key resolved", text=redact(spec), folded=True),
+            TextBlock(title="command", text=printable_text(command)),
+            TextBlock(title="the sweep, every key resolved", text=redact(spec), folded=True),
         ),
     )  # fmt: skip
 
 
-def _facts(material: Material) -> list[tuple[str, str]]:
+def _sweep_facts(material: ReportData) -> list[tuple[str, str]]:
     sweep, facts = material.sweep, material.sweep.facts
     git: dict[str, Any] = facts.get("git") or {}
     versions: dict[str, str] = facts.get("versions") or {}
@@ -259,7 +283,7 @@ def _facts(material: Material) -> list[tuple[str, str]]:
         ("git commit", f"{git['commit']}{dirty}" if git.get("commit") else "not in a repository"),
         ("sampler and pruner", "; ".join(samplers)),
         ("versions", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))),
-        ("test split", f"read {times(len(reads))}: {'; '.join(reads)}" if reads else "never read"),
+        ("test split", f"read {format_times(len(reads))}: {'; '.join(reads)}" if reads else "never read"),
         ("changed since the start", ", ".join(facts.get("code_changed", ()))),
         ("begun, last changed", f"{clock(sweep.created_at)}, {clock(sweep.updated_at)}"),
     ]  # fmt: skip

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.comparison.records import Row
-from flows.report.material import Material
-from flows.report.savings import savings_of
-from flows.sweeps.trial_screens import times
+from flows.report.material import ReportData
+from flows.report.savings import compute_savings
+from flows.sweeps.trial_screens import format_times
 from flows.terminal.formatting import clock, number, seconds, trials
 from infra.ledger.ranking import best, front
 from infra.secrets import redact
@@ -34,7 +34,7 @@ class Tile:
     about: str
 
 
-def heading(material: Material) -> Heading:
+def page_heading(material: ReportData) -> Heading:
     """The sweep's name, state and purpose."""
     spec = material.sweep.spec
     goals = " and ".join(f"{goal.direction} {goal.metric}" for goal in spec.objectives)
@@ -44,14 +44,18 @@ def heading(material: Material) -> Heading:
     return Heading(sweep=material.sweep.label, state=material.state, lead=lead, note=material.note)
 
 
-def tiles_of(material: Material) -> list[Tile]:
+def summary_tiles(material: ReportData) -> list[Tile]:
     """Best, trials, time, pruning, test reads."""
     return [
-        *_best(material), _trials(material), _time(material), *_pruning(material), _test(material)
-    ]  # fmt: skip
+        *_best_tiles(material),
+        _trials_tile(material),
+        _time_tile(material),
+        *_pruning_tiles(material),
+        _test_reads_tile(material),
+    ]
 
 
-def _best(material: Material) -> list[Tile]:
+def _best_tiles(material: ReportData) -> list[Tile]:
     goals = material.sweep.spec.objectives
     winner = best(material.trials, goals)
     if winner is None:
@@ -64,10 +68,10 @@ def _best(material: Material) -> list[Tile]:
     trivial = f"; always guessing scores {number(row.trivial)}" if row and row.trivial is not None else ""
     about = f"{winner.family} #{winner.number}{trivial}"
     tiles = [Tile(title=f"best {goals[0].metric}", value=number(winner.value), about=about)]
-    return [*tiles, *_confirmed(material.comparison.rows)]
+    return [*tiles, *_confirmed_tiles(material.comparison.rows)]
 
 
-def _confirmed(rows: Sequence[Row]) -> list[Tile]:
+def _confirmed_tiles(rows: Sequence[Row]) -> list[Tile]:
     """The test score of the configuration that validation ranks first among the confirmed ones."""
     for row in rows:
         if row.confirmed is not None and row.tested is not None:
@@ -77,13 +81,13 @@ def _confirmed(rows: Sequence[Row]) -> list[Tile]:
     return []
 
 
-def _trials(material: Material) -> Tile:
+def _trials_tile(material: ReportData) -> Tile:
     counts = Counter(trial.state for trial in material.trials)
     listed = ", ".join(f"{n} {state}" for state, n in counts.most_common())
     return Tile(title="trials", value=f"{len(material.trials):,}", about=listed or "none yet")
 
 
-def _time(material: Material) -> Tile:
+def _time_tile(material: ReportData) -> Tile:
     spent = material.sweep.facts.get("spent") or {}
     elapsed = float(spent.get("elapsed_s") or material.sweep.updated_at - material.sweep.created_at)
     trained = sum(trial.seconds for trial in material.trials)
@@ -92,17 +96,17 @@ def _time(material: Material) -> Tile:
     return Tile(title="time", value=seconds(elapsed), about=about)
 
 
-def _pruning(material: Material) -> list[Tile]:
-    saved = savings_of(material.sweep.spec, material.trials)
+def _pruning_tiles(material: ReportData) -> list[Tile]:
+    saved = compute_savings(material.sweep.spec, material.trials)
     if not saved.trials:
         return []
     about = f"of all epochs, about {seconds(saved.seconds_saved)} of training"
     return [Tile(title="saved by pruning", value=f"{saved.share:.0%}", about=about)]
 
 
-def _test(material: Material) -> Tile:
+def _test_reads_tile(material: ReportData) -> Tile:
     count = len(material.test_reads)
     about = (
         "by confirm and promote; the search never does" if count else "the search never sees the test split"
     )
-    return Tile(title="test split read", value="never" if not count else times(count), about=about)
+    return Tile(title="test split read", value="never" if not count else format_times(count), about=about)

@@ -9,14 +9,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from flows.config.lookup import find, open_ledger
-from flows.sweeps.states import pick, run_ids
+from flows.config.lookup import open_ledger, open_sweep
+from flows.sweeps.states import pick_trial, run_ids
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.tracking.client import TrackingTrouble, connect, embedded_path
+from infra.tracking.client import TrackingError, connect, embedded_path
 from infra.tracking.mapping import KEY, sweep_identity, trial_key
 from trainers.registry import source_hash
 
@@ -25,7 +25,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}")
 Found = tuple[Ledger, SweepRow, TrialRow]
 
 
-def recorded_run(run: str, trial: int | None, family: str | None, home: Home) -> Found:
+def find_recorded_run(run: str, trial: int | None, family: str | None, home: Home) -> Found:
     """The run, its sweep, and the open ledger that holds them.
 
     Args:
@@ -35,9 +35,9 @@ def recorded_run(run: str, trial: int | None, family: str | None, home: Home) ->
         WrongInput: there is no such run, or it can't be known which.
     """
     if trial is not None:
-        ledger, row = find(run, home)
+        ledger, row = open_sweep(run, home)
         try:
-            return ledger, row, pick(ledger, row, trial, family)
+            return ledger, row, pick_trial(ledger, row, trial, family)
         except BaseException:
             ledger.close()
             raise
@@ -49,34 +49,34 @@ def recorded_run(run: str, trial: int | None, family: str | None, home: Home) ->
         )
     opened = open_ledger(home)
     if opened is None:
-        raise _not_there(run)
+        raise _missing_run_error(run)
     try:
-        return opened, *_by_id(opened, run, home)
+        return opened, *_find_by_id(opened, run, home)
     except BaseException:
         opened.close()
         raise
 
 
-def _not_there(run: str) -> WrongInput:
+def _missing_run_error(run: str) -> WrongInput:
     return WrongInput(
         "a run of that id must be in this home's ledger", run, "name its sweep instead: NAME --trial N"
     )
 
 
-def _by_id(ledger: Ledger, run: str, home: Home) -> tuple[SweepRow, TrialRow]:
+def _find_by_id(ledger: Ledger, run: str, home: Home) -> tuple[SweepRow, TrialRow]:
     rows = views.sweeps(ledger)
     for row in rows:  # what this home has sent needs no tracking store that answers
         for key, known in run_ids(home, row).items():
             if known == run:
-                return _by_key(ledger, row, run, key)
-    key = next(filter(None, (_key_in(uri, run) for uri in _stores(rows, home))), "")
+                return _find_by_key(ledger, row, run, key)
+    key = next(filter(None, (_read_trial_key(uri, run) for uri in _tracking_stores(rows, home))), "")
     for row in rows:
         if key.startswith(f"{sweep_identity(row)}/"):
-            return _by_key(ledger, row, run, key)
-    raise _not_there(run)
+            return _find_by_key(ledger, row, run, key)
+    raise _missing_run_error(run)
 
 
-def _stores(rows: Sequence[SweepRow], home: Home) -> list[str]:
+def _tracking_stores(rows: Sequence[SweepRow], home: Home) -> list[str]:
     """The tracking stores of the sweeps that are there; a variable that is not set hides only its own."""
     found = {}
     for row in rows:
@@ -88,17 +88,17 @@ def _stores(rows: Sequence[SweepRow], home: Home) -> list[str]:
     return list(found)
 
 
-def _by_key(ledger: Ledger, row: SweepRow, run: str, key: str) -> tuple[SweepRow, TrialRow]:
+def _find_by_key(ledger: Ledger, row: SweepRow, run: str, key: str) -> tuple[SweepRow, TrialRow]:
     for trial in views.trials(ledger, row.id, role=None):
         if trial_key(sweep_identity(row), *trial.key) == key:
             return row, trial
     raise WrongInput("the run must be one trial's", f"{run} of the sweep {row.label}", "give a child's id")
 
 
-def _key_in(uri: str, run: str) -> str:
+def _read_trial_key(uri: str, run: str) -> str:
     try:
         found = connect(uri).call("get_run", run)
-    except TrackingTrouble:
+    except TrackingError:
         return ""
     return str(found.data.tags.get(KEY) or "")
 
@@ -139,7 +139,7 @@ def refuse_other_code(row: SweepRow, families: Sequence[str]) -> None:
         )
 
 
-def data_now(row: SweepRow, home: Home) -> Any:
+def open_recorded_data(row: SweepRow, home: Home) -> Any:
     """The data set as it is now; None where own code reads its own.
 
     Raises:

@@ -8,19 +8,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from flows.reproduction.recorded_run import data_now, recorded_run, refuse_other_code
+from flows.reproduction.recorded_run import find_recorded_run, open_recorded_data, refuse_other_code
 from flows.reproduction.result import (
     TOLERANCE,
     Circumstance,
     Reproduction,
-    deviating,
-    judged_by,
-    kept_pairs,
-    pairs,
-    verdict_on,
+    decide_verdict,
+    pair_kept_epoch,
+    pair_reports,
+    select_deviations,
+    select_goal_deviations,
 )
 from flows.sweeps.preparation import git_facts
-from infra.coordinator.messages import Assignment, Ended
+from infra.coordinator.messages import Assignment, AttemptResult
 from infra.errors import Refused, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -59,31 +59,33 @@ def reproduce(
     if not 0 <= tolerance < 1:
         raise WrongInput("--tolerance must be from 0 to below 1", f"{tolerance:g}")
     place = home or Home.here()
-    ledger, row, found = recorded_run(run, trial, family, place)
+    ledger, row, found = find_recorded_run(run, trial, family, place)
     try:
-        lane = _lane_of(ledger, row, found)
-        _check(row, found, lane)
+        lane = _last_lane_facts(ledger, row, found)
+        _check_reproducible(row, found, lane)
         refuse_other_code(row, [found.family])
-        data_now(row, place)
+        open_recorded_data(row, place)
         told = views.trial_events(ledger, row.id, found, "reported")
         recorded = {event.payload["epoch"]: event.payload["metrics"] for event in told}
     finally:
         ledger.close()
     with TemporaryDirectory(prefix="velodrome-reproduce-") as aside:
-        hooks = _Notes(last=_last_report(row, found), recorded=recorded, goal=_goals(row)[0], say=say)
-        ended = _trained(row, found, lane, place, Path(aside), hooks)
-        weights = _same_weights(storage_root(place, row.spec), found, Path(aside), ended)
-    return _compared(row, found, lane, tolerance, hooks, ended, weights)
+        hooks = _RecordingHooks(
+            last=_last_epoch(row, found), recorded=recorded, goal=_objective_metrics(row)[0], say=say
+        )
+        ended = _train_again(row, found, lane, place, Path(aside), hooks)
+        weights = _has_same_weights(storage_root(place, row.spec), found, Path(aside), ended)
+    return _compare_runs(row, found, lane, tolerance, hooks, ended, weights)
 
 
-def _lane_of(ledger: Ledger, row: SweepRow, trial: TrialRow) -> Mapping[str, Any]:
+def _last_lane_facts(ledger: Ledger, row: SweepRow, trial: TrialRow) -> Mapping[str, Any]:
     """What the lane of the last attempt had: `workers`, `cpus`, `gpus`."""
     known = views.attempts(ledger, row.id, trial.family, trial.number)
     mine = [attempt.lane_facts for attempt in known if attempt.role == trial.role]
     return mine[-1] if mine else {}
 
 
-def _check(row: SweepRow, trial: TrialRow, lane: Mapping[str, Any]) -> None:
+def _check_reproducible(row: SweepRow, trial: TrialRow, lane: Mapping[str, Any]) -> None:
     what = f"{row.label}, {trial.family} #{trial.number}"
     if trial.state not in {"complete", "pruned"}:
         raise WrongInput(
@@ -100,18 +102,18 @@ def _check(row: SweepRow, trial: TrialRow, lane: Mapping[str, Any]) -> None:
         )
 
 
-def _last_report(row: SweepRow, trial: TrialRow) -> int | None:
+def _last_epoch(row: SweepRow, trial: TrialRow) -> int | None:
     """Where to stop: a pruned run where the pruner did, one that a clock ended where the clock did."""
     by_clock = row.spec.family(trial.family).budget.trial_minutes is not None
     return trial.epochs if trial.state == "pruned" or by_clock else None
 
 
-def _goals(row: SweepRow) -> list[str]:
+def _objective_metrics(row: SweepRow) -> list[str]:
     return [goal.metric for goal in row.spec.objectives]
 
 
 @dataclass(slots=True, kw_only=True)
-class _Notes:
+class _RecordingHooks:
     """Hooks that write down every report, and stop where the recorded run stopped."""
 
     last: int | None
@@ -139,20 +141,26 @@ class _Notes:
         return None
 
 
-def _trained(
-    row: SweepRow, trial: TrialRow, lane: Mapping[str, Any], home: Home, aside: Path, hooks: _Notes
-) -> Ended:
+def _train_again(
+    row: SweepRow, trial: TrialRow, lane: Mapping[str, Any], home: Home, aside: Path, hooks: _RecordingHooks
+) -> AttemptResult:
     from infra.lanes.attempt import AttemptRunner
     from infra.lanes.settings import LaneSettings
     from trainers.types import Ranks
 
     own_code = row.facts.get("own_code")
     settings = LaneSettings(
-        run="reproduce", shape="", resources=Resources(cpus=float(lane.get("cpus", 1.0))),
-        spec=_without_clocks(row.spec, trial).to_json(), base=row.facts.get("base", "."), storage=str(aside),
-        cache=str(home.cache), logs=str(home.logs), sys_path=(own_code,) if own_code else (),
+        run="reproduce",
+        shape="",
+        resources=Resources(cpus=float(lane.get("cpus", 1.0))),
+        spec=_without_time_limits(row.spec, trial).to_json(),
+        base=row.facts.get("base", "."),
+        storage=str(aside),
+        cache=str(home.cache),
+        logs=str(home.logs),
+        sys_path=(own_code,) if own_code else (),
         fingerprint="" if row.fingerprint == "none" else row.fingerprint,
-    )  # fmt: skip
+    )
     assignment = Assignment(
         attempt="reproduce", role=trial.role, family=trial.family, number=trial.number, ordinal=1,
         params=trial.params, seed=trial.seed, keep=trial.model is not None,
@@ -168,7 +176,7 @@ def _trained(
     return ended
 
 
-def _without_clocks(spec: SweepSpec, trial: TrialRow) -> SweepSpec:
+def _without_time_limits(spec: SweepSpec, trial: TrialRow) -> SweepSpec:
     """The specification without what ends a trial by the clock: this machine may be slower."""
     families = tuple(
         replace(family, budget=replace(family.budget, trial_minutes=None))
@@ -187,7 +195,7 @@ def _device(lane: Mapping[str, Any]) -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def _same_weights(storage: Path, trial: TrialRow, aside: Path, ended: Ended) -> bool | None:
+def _has_same_weights(storage: Path, trial: TrialRow, aside: Path, ended: AttemptResult) -> bool | None:
     """Whether the kept model's weights are the same to the bit; None where there is no model to compare."""
     if trial.model is None or ended.model is None or not (storage / trial.model).is_dir():
         return None
@@ -199,19 +207,19 @@ def _same_weights(storage: Path, trial: TrialRow, aside: Path, ended: Ended) -> 
     return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
 
 
-def _compared(
+def _compare_runs(
     row: SweepRow,
     trial: TrialRow,
     lane: Mapping[str, Any],
     tolerance: float,
-    hooks: _Notes,
-    ended: Ended,
+    hooks: _RecordingHooks,
+    ended: AttemptResult,
     weights: bool | None,
 ) -> Reproduction:
     known = {name: value for name, value in trial.metrics.items() if not name.startswith("test/")}
-    kept = kept_pairs(known, ended.metrics or hooks.reports.get(trial.epoch, {}))
-    every = [*pairs(hooks.recorded, hooks.reports), *kept]
-    deviations, judged = deviating(every), list(judged_by(kept, _goals(row)))
+    kept = pair_kept_epoch(known, ended.metrics or hooks.reports.get(trial.epoch, {}))
+    every = [*pair_reports(hooks.recorded, hooks.reports), *kept]
+    deviations, judged = select_deviations(every), list(select_goal_deviations(kept, _objective_metrics(row)))
     return Reproduction(
         sweep=row.label,
         family=trial.family,
@@ -220,24 +228,24 @@ def _compared(
         seed=trial.seed,
         params=trial.params,
         epochs=len(hooks.reports),
-        verdict=verdict_on(deviations, judged, weights, tolerance),
+        verdict=decide_verdict(deviations, judged, weights, tolerance),
         tolerance=tolerance,
         judged=tuple(judged),
         compared=len(every),
         deviations=tuple(deviations),
         weights=weights,
-        circumstances=tuple(_circumstances(row, trial.family, lane)),
+        circumstances=tuple(_changed_circumstances(row, trial.family, lane)),
     )
 
 
-def _circumstances(row: SweepRow, family: str, lane: Mapping[str, Any]) -> list[Circumstance]:
+def _changed_circumstances(row: SweepRow, family: str, lane: Mapping[str, Any]) -> list[Circumstance]:
     before: dict[str, str] = dict(row.facts.get("versions") or {})
     after = installed_versions([name for name in before if name != "python"])
     git = row.facts.get("git") or {}
     if git.get("commit"):
         now = git_facts(Path(row.facts.get("base", ".")))
-        before["commit"] = _commit(git)
-        after["commit"] = _commit(now)
+        before["commit"] = _describe_commit(git)
+        after["commit"] = _describe_commit(now)
     if family in row.facts.get("code_changed", ()):
         before["code"], after["code"] = "maybe from before a change that was accepted", "from after it"
     before["device"] = "cuda" if lane.get("gpus") else "cpu"
@@ -249,5 +257,5 @@ def _circumstances(row: SweepRow, family: str, lane: Mapping[str, Any]) -> list[
     ]
 
 
-def _commit(git: Mapping[str, Any]) -> str:
+def _describe_commit(git: Mapping[str, Any]) -> str:
     return f"{git.get('commit') or 'none'}{' with changes' if git.get('dirty') else ''}"

@@ -84,32 +84,32 @@ class Reproduction:
         return document
 
 
-def repeatable(name: str) -> bool:
+def is_repeatable(name: str) -> bool:
     """Whether a metric can come out the same: not what a clock or the system measured."""
     return not name.startswith("system/") and not name.endswith(_CLOCKED)
 
 
-def pairs(recorded: Reports, found: Reports) -> list[Deviation]:
+def pair_reports(recorded: Reports, found: Reports) -> list[Deviation]:
     """Every repeatable number of every epoch, as it was and as it came out."""
     return [
         Deviation(metric=name, epoch=epoch, recorded=before.get(name), found=after.get(name))
         for epoch in sorted(recorded.keys() | found.keys())
         for before, after in ((recorded.get(epoch, {}), found.get(epoch, {})),)
         for name in sorted(before.keys() | after.keys())
-        if repeatable(name)
+        if is_repeatable(name)
     ]
 
 
-def kept_pairs(recorded: Mapping[str, float], found: Mapping[str, float]) -> list[Deviation]:
+def pair_kept_epoch(recorded: Mapping[str, float], found: Mapping[str, float]) -> list[Deviation]:
     """The numbers of the kept epoch."""
     return [
         Deviation(metric=name, epoch=None, recorded=recorded.get(name), found=found.get(name))
         for name in sorted(recorded.keys() | found.keys())
-        if repeatable(name)
+        if is_repeatable(name)
     ]
 
 
-def deviating(compared: Sequence[Deviation]) -> list[Deviation]:
+def select_deviations(compared: Sequence[Deviation]) -> list[Deviation]:
     """Those that are not the same to the bit, the largest first."""
     return sorted(
         (entry for entry in compared if entry.recorded != entry.found),
@@ -117,12 +117,12 @@ def deviating(compared: Sequence[Deviation]) -> list[Deviation]:
     )
 
 
-def judged_by(kept: Sequence[Deviation], goals: Sequence[str]) -> Iterator[Deviation]:
+def select_goal_deviations(kept: Sequence[Deviation], goals: Sequence[str]) -> Iterator[Deviation]:
     """The numbers that decide on the tolerance: those of the goals."""
     return (entry for entry in kept if entry.metric in goals)
 
 
-def verdict_on(
+def decide_verdict(
     deviations: Sequence[Deviation], judged: Sequence[Deviation], weights: bool | None, tolerance: float
 ) -> Verdict:
     """Identical, within the tolerance, or different; without any number to judge by, different."""

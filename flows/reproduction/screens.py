@@ -33,13 +33,16 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     for entry in result.judged:
-        grid.add_row(f"  {entry.metric}", _told(entry))
+        grid.add_row(f"  {entry.metric}", _describe_deviation(entry))
     same = result.compared - len(result.deviations)
     grid.add_row("  numbers", f"{same} of {result.compared} the same to the bit, over {result.epochs} epochs")
     if result.weights is not None:
         grid.add_row("  weights", "the same to the bit" if result.weights else "not the same")
     for entry in result.deviations[:SHOWN]:
-        grid.add_row(f"  {entry.metric}", f"{_told(entry)}{f', epoch {entry.epoch}' if entry.epoch else ''}")
+        grid.add_row(
+            f"  {entry.metric}",
+            f"{_describe_deviation(entry)}{f', epoch {entry.epoch}' if entry.epoch else ''}",
+        )
     for one in result.circumstances:
         grid.add_row(f"  {one.name}", f"was {one.recorded}, is {one.found}")
     console.print(grid)
@@ -47,7 +50,7 @@ def print_reproduction(console: Console, result: Reproduction) -> None:
         console.print(Text("  nothing recorded is otherwise: a thread count, a processor or a clock may be"))
 
 
-def _told(entry: Deviation) -> str:
+def _describe_deviation(entry: Deviation) -> str:
     if entry.recorded is None or entry.found is None:
         missing = "not recorded" if entry.recorded is None else "did not come out"
         return f"{missing} ({number(entry.found if entry.recorded is None else entry.recorded, 6)})"

@@ -8,20 +8,20 @@ are compared on the same examples in the same order, so every test of two is a p
 from flows.statistics.accuracies import mcnemar
 from flows.statistics.bootstrap import interval_over_seeds, paired_bootstrap, two_level_bootstrap
 from flows.statistics.power import examples_needed
-from flows.statistics.ranking import Standing, holm, indistinguishable, p_of_difference, tied_with_first
+from flows.statistics.ranking import RankingEntry, adjacent_ties, difference_p_value, holm, ties_with_first
 from flows.statistics.verdicts import Interval, PairedComparison
 
 __all__ = [
     "Interval",
     "PairedComparison",
-    "Standing",
+    "RankingEntry",
+    "adjacent_ties",
+    "difference_p_value",
     "examples_needed",
     "holm",
-    "indistinguishable",
     "interval_over_seeds",
     "mcnemar",
-    "p_of_difference",
     "paired_bootstrap",
-    "tied_with_first",
+    "ties_with_first",
     "two_level_bootstrap",
 ]

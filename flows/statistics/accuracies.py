@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from flows.statistics.scores import Numbers, differences_of
+from flows.statistics.scores import Numbers, paired_differences
 from flows.statistics.verdicts import CONFIDENCE, PairedComparison
 
 
@@ -33,7 +33,7 @@ def mcnemar(
     Raises:
         ValueError: no example, different numbers of them, or values that are neither right nor wrong.
     """
-    differences = differences_of(challenger_right, champion_right)
+    differences = paired_differences(challenger_right, champion_right)
     if not np.isin(differences, (-1.0, 0.0, 1.0)).all():
         raise ValueError("McNemar's test takes answers that are right (1) or wrong (0)")
     count, won, lost = differences.size, int((differences > 0).sum()), int((differences < 0).sum())
@@ -43,7 +43,7 @@ def mcnemar(
         low=low,
         high=high,
         confidence=confidence,
-        p_value=_mid_p(won, lost) if margin == 0 else _score_p(won, lost, count, margin),
+        p_value=_mid_p(won, lost) if margin == 0 else _tango_p(won, lost, count, margin),
         margin=margin,
         examples=count,
         deviation=float(differences.std(ddof=1)) if count > 1 else 0.0,
@@ -60,7 +60,7 @@ def _mid_p(won: int, lost: int) -> float:
     return float(draws.sf(won) + 0.5 * draws.pmf(won))
 
 
-def _score(won: int, lost: int, count: int, margin: float) -> float:
+def _tango_score(won: int, lost: int, count: int, margin: float) -> float:
     """Tango's statistic of the difference (won − lost) / count against `margin`."""
     b = -won - lost + (2 * count - won + lost) * margin
     c = -lost * margin * (1 - margin)
@@ -72,10 +72,10 @@ def _score(won: int, lost: int, count: int, margin: float) -> float:
     return shift / math.sqrt(variance)
 
 
-def _score_p(won: int, lost: int, count: int, margin: float) -> float:
+def _tango_p(won: int, lost: int, count: int, margin: float) -> float:
     from scipy import stats
 
-    return float(stats.norm.sf(_score(won, lost, count, margin)))
+    return float(stats.norm.sf(_tango_score(won, lost, count, margin)))
 
 
 def _tango_interval(won: int, lost: int, count: int, confidence: float) -> tuple[float, float]:
@@ -85,7 +85,7 @@ def _tango_interval(won: int, lost: int, count: int, confidence: float) -> tuple
 
     def end(far: float, wanted: float) -> float:
         def gap(margin: float) -> float:
-            return min(max(_score(won, lost, count, margin), -1e6), 1e6) - wanted
+            return min(max(_tango_score(won, lost, count, margin), -1e6), 1e6) - wanted
 
         if abs(found - far) < 1e-9:
             return far

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from flows.statistics.scores import Floats, Numbers, differences_of, table_of
+from flows.statistics.scores import Floats, Numbers, paired_differences, stack_scores
 from flows.statistics.verdicts import CONFIDENCE, Interval, PairedComparison
 
 RESAMPLES = 10_000
@@ -42,15 +42,15 @@ def two_level_bootstrap(
     Raises:
         ValueError: no score, or arrays of different lengths.
     """
-    table = table_of(scores_by_seed)
+    table = stack_scores(scores_by_seed)
     estimate = float(table.mean())
     if table.std() == 0:
-        return _exact(estimate, confidence)
+        return _point_interval(estimate, confidence)
     seeds, rng = table.shape[0], np.random.default_rng(seed)
     by_example = _resampled_means(table, rng, resamples)  # (resamples, seeds)
     drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
     means = (by_example * drawn).sum(axis=1) / seeds
-    freedom, shrunk = _freedom(table)
+    freedom, shrunk = _degrees_of_freedom(table)
     found = _t_interval(estimate, float(means.std(ddof=1)) / math.sqrt(shrunk), freedom, confidence)
     low, high = max(found.low, float(table.min())), min(found.high, float(table.max()))
     return replace(found, low=low, high=high)
@@ -76,7 +76,7 @@ def _t_interval(estimate: float, error: float, freedom: float, confidence: float
     from scipy import stats
 
     if error == 0:
-        return _exact(estimate, confidence)
+        return _point_interval(estimate, confidence)
     reach = error * float(stats.t.ppf(0.5 + confidence / 2, freedom))
     p_value = float(2 * stats.t.sf(abs(estimate) / error, freedom))
     return Interval(
@@ -84,7 +84,7 @@ def _t_interval(estimate: float, error: float, freedom: float, confidence: float
     )
 
 
-def _exact(estimate: float, confidence: float) -> Interval:
+def _point_interval(estimate: float, confidence: float) -> Interval:
     """Of numbers without any spread."""
     p_value = 0.0 if estimate else 1.0
     return Interval(estimate=estimate, low=estimate, high=estimate, confidence=confidence, p_value=p_value)
@@ -116,7 +116,7 @@ def paired_bootstrap(
     Raises:
         ValueError: no score, or different numbers of them.
     """
-    differences = differences_of(challenger, champion)
+    differences = paired_differences(challenger, champion)
     low, high, p_value = _studentised_test(differences, margin, confidence, seed, resamples)
     return PairedComparison(
         difference=float(differences.mean()),
@@ -126,7 +126,7 @@ def paired_bootstrap(
         p_value=p_value,
         margin=margin,
         examples=differences.size,
-        deviation=_deviation(differences),
+        deviation=_standard_deviation(differences),
         method="paired bootstrap, studentised",
         won=int((differences > 0).sum()),
         lost=int((differences < 0).sum()),
@@ -137,11 +137,11 @@ def _studentised_test(
     differences: Floats, margin: float, confidence: float, seed: int, resamples: int
 ) -> tuple[float, float, float]:
     """Both ends of the interval, and the one-sided p-value."""
-    mean, deviation, count = float(differences.mean()), _deviation(differences), differences.size
+    mean, deviation, count = float(differences.mean()), _standard_deviation(differences), differences.size
     if deviation <= 1e-12 * max(1.0, abs(mean)):  # nothing to resample: the sign test decides
         return mean, mean, max(0.5**count, 1 / (resamples + 1)) if mean > margin else 1.0
     error = deviation / math.sqrt(count)
-    ratios = _studentised(differences, np.random.default_rng(seed), resamples)
+    ratios = _studentised_ratios(differences, np.random.default_rng(seed), resamples)
     above = int((ratios >= (mean - margin) / error - 1e-12).sum())
     tail = (1 - confidence) / 2
     lowest, highest = np.quantile(ratios, [tail, 1 - tail], method="closest_observation")
@@ -150,7 +150,7 @@ def _studentised_test(
     return low, high, (1 + above) / (1 + resamples)
 
 
-def _deviation(differences: Floats) -> float:
+def _standard_deviation(differences: Floats) -> float:
     return math.sqrt(_variance(differences))
 
 
@@ -163,7 +163,7 @@ def _resampled_means(table: Floats, rng: np.random.Generator, resamples: int) ->
     kinds, frequency = np.unique(table, axis=1, return_counts=True)
     columns = table.shape[1]
     if kinds.shape[1] * _DEARER > columns:
-        return _one_by_one(table, rng, resamples)
+        return _resample_singly(table, rng, resamples)
     means = np.empty((resamples, table.shape[0]))
     step = max(1, _CHUNK // kinds.shape[1])
     for start in range(0, resamples, step):
@@ -173,7 +173,7 @@ def _resampled_means(table: Floats, rng: np.random.Generator, resamples: int) ->
     return means
 
 
-def _one_by_one(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:
+def _resample_singly(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     columns = table.shape[1]
     means = np.empty((resamples, table.shape[0]))
     for index in range(resamples):
@@ -182,7 +182,7 @@ def _one_by_one(table: Floats, rng: np.random.Generator, resamples: int) -> Floa
     return means
 
 
-def _studentised(differences: Floats, rng: np.random.Generator, resamples: int) -> Floats:
+def _studentised_ratios(differences: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     """(mean* − mean) / error* of each resample; ±inf where a resample has no spread, but 0 at the mean."""
     count, mean = differences.size, differences.mean()
     centred = differences - mean
@@ -195,7 +195,7 @@ def _studentised(differences: Floats, rng: np.random.Generator, resamples: int) 
     return np.asarray(np.where(flat & (np.abs(shifts) < 1e-15), 0.0, ratios), dtype=np.float64)
 
 
-def _freedom(table: Floats) -> tuple[float, float]:
+def _degrees_of_freedom(table: Floats) -> tuple[float, float]:
     """Degrees of freedom of the mean's variance over both levels (Satterthwaite), and the share of that
     variance which a bootstrap shows: it divides by n where n - 1 is right."""
     counts = np.array(table.shape, dtype=np.float64)

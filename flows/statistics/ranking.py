@@ -10,7 +10,7 @@ LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class RankingEntry:
     """One candidate of a ranking.
 
     Attributes:
@@ -42,7 +42,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def indistinguishable(ranking: Sequence[Standing], *, level: float = LEVEL) -> tuple[bool | None, ...]:
+def adjacent_ties(ranking: Sequence[RankingEntry], *, level: float = LEVEL) -> tuple[bool | None, ...]:
     """Of each two neighbours in a ranking, whether they can't be told apart.
 
     Args:
@@ -53,16 +53,16 @@ def indistinguishable(ranking: Sequence[Standing], *, level: float = LEVEL) -> t
         One entry for each neighbouring pair (so one fewer than candidates); None where nothing is known
         about how the numbers spread.
     """
-    return _undecided([p_of_difference(a, b) for a, b in pairwise(ranking)], level)
+    return _adjusted_ties([difference_p_value(a, b) for a, b in pairwise(ranking)], level)
 
 
-def tied_with_first(ranking: Sequence[Standing], *, level: float = LEVEL) -> tuple[bool | None, ...]:
+def ties_with_first(ranking: Sequence[RankingEntry], *, level: float = LEVEL) -> tuple[bool | None, ...]:
     """Of each candidate after the first, whether it can't be told apart from the first; as
     `indistinguishable` otherwise."""
-    return _undecided([p_of_difference(ranking[0], other) for other in ranking[1:]], level)
+    return _adjusted_ties([difference_p_value(ranking[0], other) for other in ranking[1:]], level)
 
 
-def p_of_difference(one: Standing, other: Standing) -> float | None:
+def difference_p_value(one: RankingEntry, other: RankingEntry) -> float | None:
     """Two-sided p-value of "the two have the same mean"; None where nothing is known about the spread.
 
     A paired t-test over the same seeds; Welch's over different ones; for single values a z-test by their
@@ -72,39 +72,39 @@ def p_of_difference(one: Standing, other: Standing) -> float | None:
 
     if min(len(one.values), len(other.values)) >= 2:
         paired = one.seeds == other.seeds and len(one.values) == len(other.values)
-        return _paired(one.values, other.values) if paired else _welch(one.values, other.values)
+        return _paired_p(one.values, other.values) if paired else _welch_p(one.values, other.values)
     if one.standard_error is None or other.standard_error is None or not one.values or not other.values:
         return None
     gap = _mean(one.values) - _mean(other.values)
     error = (one.standard_error**2 + other.standard_error**2) ** 0.5
     if error == 0:
-        return _exact(gap)
+        return _degenerate_p(gap)
     return float(2 * stats.norm.sf(abs(gap) / error))
 
 
-def _undecided(p_values: Sequence[float | None], level: float) -> tuple[bool | None, ...]:
+def _adjusted_ties(p_values: Sequence[float | None], level: float) -> tuple[bool | None, ...]:
     adjusted = iter(holm([p for p in p_values if p is not None]))
     return tuple(None if p is None else next(adjusted) >= level for p in p_values)
 
 
-def _paired(one: Sequence[float], other: Sequence[float]) -> float:
+def _paired_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
     differences = [a - b for a, b in zip(one, other, strict=True)]
     if max(differences) - min(differences) < 1e-15:  # no spread: the test has no answer, the numbers have
-        return _exact(differences[0])
+        return _degenerate_p(differences[0])
     return float(stats.ttest_rel(one, other).pvalue)
 
 
-def _welch(one: Sequence[float], other: Sequence[float]) -> float:
+def _welch_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
     if max(one) - min(one) < 1e-15 and max(other) - min(other) < 1e-15:
-        return _exact(one[0] - other[0])
+        return _degenerate_p(one[0] - other[0])
     return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
 
 
-def _exact(gap: float) -> float:
+def _degenerate_p(gap: float) -> float:
     return 1.0 if abs(gap) < 1e-15 else 0.0
 
 

@@ -12,7 +12,7 @@ Floats = npt.NDArray[np.float64]
 Numbers = Sequence[float] | npt.NDArray[Any]
 
 
-def table_of(scores_by_seed: Sequence[Numbers]) -> Floats:
+def stack_scores(scores_by_seed: Sequence[Numbers]) -> Floats:
     rows = [np.asarray(scores, dtype=np.float64).ravel() for scores in scores_by_seed]
     if not rows or not rows[0].size:
         raise ValueError("a bootstrap takes at least one seed and one example")
@@ -23,7 +23,7 @@ def table_of(scores_by_seed: Sequence[Numbers]) -> Floats:
     return np.stack(rows)
 
 
-def differences_of(challenger: Numbers, champion: Numbers) -> Floats:
+def paired_differences(challenger: Numbers, champion: Numbers) -> Floats:
     one, other = (np.asarray(given, dtype=np.float64).ravel() for given in (challenger, champion))
     if one.size != other.size or not one.size:
         raise ValueError(f"both models must be scored on the same examples, but got {one.size}, {other.size}")

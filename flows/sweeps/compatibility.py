@@ -15,7 +15,7 @@ _FREE |= {"code", "tracking_uri", "experiment", "ledger", "storage", "keep_check
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Carried:
+class SpecChange:
     """How a file goes on with a sweep.
 
     Attributes:
@@ -31,7 +31,7 @@ class Carried:
     code_changed: tuple[str, ...]
 
 
-def carry(before: SweepSpec, now: SweepSpec) -> Carried:
+def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
     """Compares the ledger's sweep with the file's."""
     old = {family.name: family for family in before.families}
     refused = _differences(before, now)
@@ -59,14 +59,14 @@ def carry(before: SweepSpec, now: SweepSpec) -> Carried:
         now,
         version=before.version,
         families=tuple(ordered),
-        minutes=_larger(before.minutes, now.minutes),
-        gpu_hours=_larger(before.gpu_hours, now.gpu_hours),
-        cost=_larger(before.cost, now.cost),
+        minutes=_larger_budget(before.minutes, now.minutes),
+        gpu_hours=_larger_budget(before.gpu_hours, now.gpu_hours),
+        cost=_larger_budget(before.cost, now.cost),
     )
-    return Carried(spec=spec, grown=grown, refused=tuple(refused), code_changed=changed)
+    return SpecChange(spec=spec, grown=grown, refused=tuple(refused), code_changed=changed)
 
 
-def _larger(one: float | None, other: float | None) -> float | None:
+def _larger_budget(one: float | None, other: float | None) -> float | None:
     """The larger of two budgets; None is none, and so the largest."""
     return None if one is None or other is None else max(one, other)
 
@@ -74,7 +74,7 @@ def _larger(one: float | None, other: float | None) -> float | None:
 def _differences(before: SweepSpec, now: SweepSpec) -> list[str]:
     one, other = before.to_json(), now.to_json()
     return [
-        f"{key}: {_shown(one[key])} → {_shown(other[key])}"
+        f"{key}: {_shorten(one[key])} → {_shorten(other[key])}"
         for key in one
         if key not in _FREE and one[key] != other[key]
     ]
@@ -85,10 +85,10 @@ def _family_differences(before: FamilySpec, now: FamilySpec) -> list[str]:
     for key in FamilySpec.__dataclass_fields__:
         one, other = getattr(before, key), getattr(now, key)
         if key not in _MAY_CHANGE and key != "resources" and one != other:
-            found.append(f"families.{now.name}.{key}: {_shown(one)} → {_shown(other)}")
+            found.append(f"families.{now.name}.{key}: {_shorten(one)} → {_shorten(other)}")
     return found
 
 
-def _shown(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 120 else f"{text[:117]}…"

@@ -6,16 +6,16 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flows.config.lookup import find
-from flows.sweeps.growth import grow, growth
-from flows.sweeps.ownership import asked_driver, taken
+from flows.config.lookup import open_sweep
+from flows.sweeps.growth import added_trials, grow_spec
+from flows.sweeps.ownership import asked_driver, commit_as_owner
 from infra.home import Home
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Extended:
+class ExtendResult:
     """What was asked for. `planned`: trials of each family in all. `asked_driver`: a running driver took it
     up; else the sweep was carried on by this call."""
 
@@ -28,7 +28,7 @@ class Extended:
         return asdict(self)
 
 
-def extend(name: str, *, trials: int, family: str | None = None, home: Home | None = None) -> Extended:
+def extend(name: str, *, trials: int, family: str | None = None, home: Home | None = None) -> ExtendResult:
     """So many more trials for each family of a sweep, or for one; a sweep that nobody runs is carried on.
 
     Raises:
@@ -36,22 +36,22 @@ def extend(name: str, *, trials: int, family: str | None = None, home: Home | No
         OwnedElsewhere: the driver did not answer.
     """
     place = home or Home.here()
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
-        grown = grow(row.spec, trials=trials, family=family)
+        grown = grow_spec(row.spec, trials=trials, family=family)
         planned = {entry.name: entry.trials for entry in grown.families}
         if asked_driver(ledger, row, "extend", {"trials": trials, "family": family}):
-            return Extended(sweep=row.label, planned=planned, asked_driver=True)
-        with taken(ledger, row) as commit:
+            return ExtendResult(sweep=row.label, planned=planned, asked_driver=True)
+        with commit_as_owner(ledger, row) as commit:
             fresh = views.sweep_by_id(ledger, row.id)
-            grown = grow(fresh.spec, trials=trials, family=family)
-            batch = Batch(sweep={"spec": grown, "updated_at": time.time()})
-            batch.event("grown", time.time(), {"families": dict(growth(fresh.spec, grown))})
+            grown = grow_spec(fresh.spec, trials=trials, family=family)
+            batch = WriteBatch(sweep={"spec": grown, "updated_at": time.time()})
+            batch.event("grown", time.time(), {"families": dict(added_trials(fresh.spec, grown))})
             commit(batch)
     finally:
         ledger.close()
-    from flows.sweeps.sweep import carry_on
+    from flows.sweeps.sweep import resume_sweep
 
-    carry_on(row.label, home=place)
+    resume_sweep(row.label, home=place)
     planned = {entry.name: entry.trials for entry in grown.families}
-    return Extended(sweep=row.label, planned=planned, asked_driver=False)
+    return ExtendResult(sweep=row.label, planned=planned, asked_driver=False)

@@ -11,7 +11,7 @@ from infra.spec import SweepSpec
 MOST_TRIALS = 1_000_000
 
 
-def grow(spec: SweepSpec, *, trials: int, family: str | None = None) -> SweepSpec:
+def grow_spec(spec: SweepSpec, *, trials: int, family: str | None = None) -> SweepSpec:
     """The spec with so many more trials for each family, or for one.
 
     Raises:
@@ -36,7 +36,7 @@ def grow(spec: SweepSpec, *, trials: int, family: str | None = None) -> SweepSpe
     return replace(spec, families=grown)
 
 
-def growth(before: SweepSpec, after: SweepSpec) -> Mapping[str, int]:
+def added_trials(before: SweepSpec, after: SweepSpec) -> Mapping[str, int]:
     """Trials of each family that has more of them now, new families among them."""
     had = {entry.name: entry.trials for entry in before.families}
     return {entry.name: entry.trials for entry in after.families if entry.trials > had.get(entry.name, 0)}

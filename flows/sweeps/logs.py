@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.config.lookup import find
-from flows.sweeps.states import honest_state
+from flows.config.lookup import open_sweep
+from flows.sweeps.states import resolve_state
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -86,7 +86,7 @@ def logs(name: str, *, trial: int | None = None, family: str | None = None, home
         WrongInput: no such sweep or trial, or what the trial printed is not here.
     """
     place = home or Home.here()
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
         files = present_files(ledger, row, place, trial, family)
     finally:
@@ -100,7 +100,7 @@ def logs(name: str, *, trial: int | None = None, family: str | None = None, home
     return Logs(sweep=row.label, files=files)
 
 
-def follow(
+def follow_logs(
     name: str,
     *,
     trial: int | None = None,
@@ -113,13 +113,13 @@ def follow(
     Files of attempts that begin meanwhile are followed too.
     """
     place = home or Home.here()
-    ledger, row = find(name, place)
-    followed: dict[Path, _Follower] = {}
+    ledger, row = open_sweep(name, place)
+    followed: dict[Path, _ReadPosition] = {}
     try:
         while True:
-            living = _runs(ledger, row)  # asked before reading, so that the last words are read too
+            living = _is_running(ledger, row)  # asked before reading, so that the last words are read too
             for file in present_files(ledger, row, place, trial, family):
-                for piece in _unread(file.path, followed):
+                for piece in _read_new(file.path, followed):
                     yield file, piece
             if not living:
                 return
@@ -163,12 +163,12 @@ def present_files(
     return tuple(file for file in candidates if file.path.exists())
 
 
-def _runs(ledger: Ledger, row: SweepRow) -> bool:
-    return honest_state(views.sweep_by_id(ledger, row.id), views.owner(ledger, row.id))[0] == "running"
+def _is_running(ledger: Ledger, row: SweepRow) -> bool:
+    return resolve_state(views.sweep_by_id(ledger, row.id), views.owner(ledger, row.id))[0] == "running"
 
 
-def _unread(path: Path, followed: dict[Path, _Follower]) -> Iterator[str]:
-    follower = followed.setdefault(path, _Follower())
+def _read_new(path: Path, followed: dict[Path, _ReadPosition]) -> Iterator[str]:
+    follower = followed.setdefault(path, _ReadPosition())
     with path.open("rb") as file:
         file.seek(follower.read_bytes)
         while chunk := file.read(CHUNK_BYTES):
@@ -178,7 +178,7 @@ def _unread(path: Path, followed: dict[Path, _Follower]) -> Iterator[str]:
 
 
 @dataclass(slots=True)
-class _Follower:
+class _ReadPosition:
     """How far a file has been read; a character that is written in two pieces waits for its second one."""
 
     read_bytes: int = 0

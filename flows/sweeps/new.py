@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
-from infra.names import shown
+from infra.names import quote_input
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
-    from trainers.data_profile import Look
+    from trainers.data_profile import DataProfile
 
 SCHEMA_FILE = "velodrome.schema.json"
 TRIALS, EPOCHS = 20, 10
@@ -31,7 +31,7 @@ class NewFile:
     path: Path
     schema: Path
     name: str
-    look: Look
+    look: DataProfile
     families: tuple[str, ...]
     metric: str | None
 
@@ -66,7 +66,7 @@ def new(
         InputError: the source can't be read, or no family fits it.
     """
     place = home or Home.here()
-    name = name_of(source)
+    name = sweep_name(source)
     path = Path(output) if output is not None else Path(f"{name}.yaml")
     _refuse_existing(path)
     data: dict[str, Any] = {"source": source, **({"columns": {"target": target}} if target else {})}
@@ -76,20 +76,20 @@ def new(
     relative_to = Path.cwd()
     dataset = open_dataset(data, base=relative_to, cache=place.cache)
     seen = look(dataset)
-    fitting = families_for(dataset)
+    fitting = suitable_families(dataset)
     if not fitting:
         kind = f"{seen.kind} for {seen.task or 'no task'}"
         do = "`velodrome families` lists what each one reads; a family or a function of your own may read it"
         raise InputError("a built-in family must fit the data", kind, do)
-    data = rebased(data, relative_to, path.absolute().parent)
-    metric = _usual_metric(seen.task)
+    data = rebase_source(data, relative_to, path.absolute().parent)
+    metric = _default_metric(seen.task)
     text = sweep_text(name, data, seen, fitting, metric)
     schema = _write_schema(path.absolute().parent)
     _write_new(path, text)
     return NewFile(path=path, schema=schema, name=name, look=seen, families=tuple(fitting), metric=metric)
 
 
-def name_of(source: str) -> str:
+def sweep_name(source: str) -> str:
     """A sweep's name for a source: `digits` for `builtin:digits`, `churn` for `csv:data/churn.csv`."""
     scheme, _, rest = source.partition(":")
     last = Path(rest or scheme).name
@@ -98,7 +98,7 @@ def name_of(source: str) -> str:
     return name or "sweep"
 
 
-def families_for(dataset: Dataset) -> list[str]:
+def suitable_families(dataset: Dataset) -> list[str]:
     """Built-in families that can learn from the data set, the heavy ones only where no other does."""
     fitting: list[str] = []
     heavy: list[str] = []
@@ -112,7 +112,7 @@ def families_for(dataset: Dataset) -> list[str]:
     return fitting or heavy
 
 
-def rebased(data: Mapping[str, Any], before: Path, after: Path) -> dict[str, Any]:
+def rebase_source(data: Mapping[str, Any], before: Path, after: Path) -> dict[str, Any]:
     """The data mapping with a relative path of its source starting from another folder."""
     scheme, _, rest = str(data["source"]).partition(":")
     path = Path(rest).expanduser()
@@ -122,12 +122,12 @@ def rebased(data: Mapping[str, Any], before: Path, after: Path) -> dict[str, Any
 
 
 def sweep_text(
-    name: str, data: Mapping[str, Any], seen: Look, families: Sequence[str], metric: str | None
+    name: str, data: Mapping[str, Any], seen: DataProfile, families: Sequence[str], metric: str | None
 ) -> str:
     """The sweep file: what was seen as comments, and the keys that people change first."""
     lines = [
         f"# yaml-language-server: $schema={SCHEMA_FILE}",
-        *(f"# {line}" for line in seen_lines(seen)),
+        *(f"# {line}" for line in profile_lines(seen)),
         "",
     ]
     lines += [f"name: {name}", "seed: 0", *_data_lines(data, seen)]
@@ -146,14 +146,14 @@ def sweep_text(
     return "\n".join(lines) + "\n"
 
 
-def seen_lines(seen: Look) -> list[str]:
+def profile_lines(seen: DataProfile) -> list[str]:
     """What is worth knowing of the data, a line each; nothing in them breaks a line."""
     parts = ", ".join(f"{rows:,} {part}" for part, rows in seen.parts.items())
     lines = [f"{seen.rows:,} rows of kind {seen.kind}, task {seen.task or 'unknown'}: {parts}"]
     if seen.classes:
-        lines.append(f"{len(seen.classes)} classes: {_counted(seen.classes)}")
+        lines.append(f"{len(seen.classes)} classes: {_format_counts(seen.classes)}")
     if seen.missing:
-        lines.append(f"missing values: {_counted(seen.missing)}")
+        lines.append(f"missing values: {_format_counts(seen.missing)}")
     if seen.duplicates:
         lines.append(
             f"duplicates: {seen.duplicates:,} rows repeat an earlier one; each stays with its copies"
@@ -171,7 +171,7 @@ def seen_lines(seen: Look) -> list[str]:
     return lines + [_one_line(line) for line in seen.notes]
 
 
-def _counted(counts: Mapping[str, int], most: int = 8) -> str:
+def _format_counts(counts: Mapping[str, int], most: int = 8) -> str:
     listed = ", ".join(f"{_one_line(name)} {count:,}" for name, count in list(counts.items())[:most])
     return f"{listed}, and {len(counts) - most} more" if len(counts) > most else listed
 
@@ -181,7 +181,7 @@ def _one_line(value: Any) -> str:
     return text if text.isprintable() and len(text) <= 200 else ascii(text[:200])
 
 
-def _data_lines(data: Mapping[str, Any], seen: Look) -> list[str]:
+def _data_lines(data: Mapping[str, Any], seen: DataProfile) -> list[str]:
     lines = ["data:", f"  source: {_scalar(data['source'])}"]
     if seen.task:
         lines.append(f"  task: {seen.task}")
@@ -202,7 +202,7 @@ def _scalar(text: str) -> str:
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
-def _usual_metric(task: str | None) -> str | None:
+def _default_metric(task: str | None) -> str | None:
     from trainers.metric_names import USUAL
 
     return next((metric for known, metric in USUAL.items() if known == task), None)
@@ -210,7 +210,9 @@ def _usual_metric(task: str | None) -> str | None:
 
 def _refuse_existing(path: Path) -> None:
     if "\0" in str(path) or path.is_dir():
-        raise WrongInput("--output must be a file's name", shown(str(path)), "write --output digits.yaml")
+        raise WrongInput(
+            "--output must be a file's name", quote_input(str(path)), "write --output digits.yaml"
+        )
     if path.exists() or path.is_symlink():
         raise WrongInput(
             "a new sweep file must not replace one", f"{path} is there", "choose another with --output"

@@ -10,8 +10,8 @@ from typing import Any
 
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
-from infra.ledger.batch import Batch
-from infra.ledger.liveness import alive_here_and_now, this_process
+from infra.ledger.batch import WriteBatch
+from infra.ledger.liveness import describe_this_process, is_alive_here
 from infra.ledger.rows import OwnerRow, SweepRow
 from infra.ledger.store import Ledger
 
@@ -22,7 +22,7 @@ ANSWER_LIMIT_S = 30.0
 def living_owner(ledger: Ledger, row: SweepRow) -> OwnerRow | None:
     """Who runs the sweep now, or None."""
     owner = views.owner(ledger, row.id)
-    return owner if owner is not None and alive_here_and_now(owner) else None
+    return owner if owner is not None and is_alive_here(owner) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class Ownership:
 
 
 @contextmanager
-def owning(ledger: Ledger, row: SweepRow) -> Iterator[Ownership]:
+def own_sweep(ledger: Ledger, row: SweepRow) -> Iterator[Ownership]:
     """Owns the sweep within the block.
 
     Raises:
         OwnedElsewhere: another living process owns it.
     """
-    claimant = this_process()
-    epoch, other = ledger.claim(row.id, claimant, may_take=lambda owner: not alive_here_and_now(owner))
+    claimant = describe_this_process()
+    epoch, other = ledger.claim(row.id, claimant, may_take=lambda owner: not is_alive_here(owner))
     if other is not None:
-        raise owned(row, other)
+        raise owner_error(row, other)
     try:
         yield Ownership(claimant.token, epoch)
     finally:
@@ -51,17 +51,17 @@ def owning(ledger: Ledger, row: SweepRow) -> Iterator[Ownership]:
 
 
 @contextmanager
-def taken(ledger: Ledger, row: SweepRow) -> Iterator[Callable[[Batch], None]]:
+def commit_as_owner(ledger: Ledger, row: SweepRow) -> Iterator[Callable[[WriteBatch], None]]:
     """Owns the sweep for a moment, so that no driver starts in between; gives a function that commits.
 
     Raises:
         OwnedElsewhere: a living process runs it.
     """
-    with owning(ledger, row) as ownership:
+    with own_sweep(ledger, row) as ownership:
         yield lambda batch: ledger.commit(row.id, ownership.epoch, batch)
 
 
-def owned(row: SweepRow, owner: OwnerRow) -> OwnedElsewhere:
+def owner_error(row: SweepRow, owner: OwnerRow) -> OwnedElsewhere:
     """The refusal that names who runs the sweep."""
     return OwnedElsewhere(
         f"nobody must run {row.label} meanwhile",
@@ -94,7 +94,7 @@ def asked_driver(
     while any(entry.id == request for entry in views.open_requests(ledger, row.id)):
         owner = living_owner(ledger, row)
         if owner is None:
-            return not _withdrawn(ledger, row, request)
+            return not _withdraw_request(ledger, row, request)
         if time.monotonic() > deadline:
             raise OwnedElsewhere(
                 f"the driver of {row.label} must answer within {limit_s:g} s",
@@ -105,9 +105,9 @@ def asked_driver(
     return True
 
 
-def _withdrawn(ledger: Ledger, row: SweepRow, request: int) -> bool:
+def _withdraw_request(ledger: Ledger, row: SweepRow, request: int) -> bool:
     """Takes a request back; False where it was answered at the last moment."""
-    with taken(ledger, row) as commit:
+    with commit_as_owner(ledger, row) as commit:
         still_open = any(entry.id == request for entry in views.open_requests(ledger, row.id))
-        commit(Batch(requests_done=[request]))
+        commit(WriteBatch(requests_done=[request]))
     return still_open

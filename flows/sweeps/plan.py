@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.sweeps.preparation import Prepared, prepare
-from flows.sweeps.probing import Probe, probe
+from flows.sweeps.preparation import PreparedSweep, prepare_sweep
+from flows.sweeps.probing import DryRun, dry_run
 from infra.errors import VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.secrets import redact
@@ -85,15 +85,15 @@ def plan(
         ClusterUnavailable: it can't be reached, or can't place a lane.
         LedgerUnavailable: the ledger can't be read.
     """
-    from flows.sweeps.new import seen_lines
+    from flows.sweeps.new import profile_lines
 
     place = home or Home.here()
-    prepared = prepare(file, overrides, place)
+    prepared = prepare_sweep(file, overrides, place)
     warnings = [*_ledger_warnings(prepared, place)]
-    done = _done(prepared.spec, place)
+    done = _count_ended(prepared.spec, place)
     nodes = _nodes(address, place)
-    lanes, resources = _placed(prepared.spec, nodes)
-    probes = {family.name: probe(prepared, family, place) for family in prepared.spec.families}
+    lanes, resources = _place_lanes(prepared.spec, nodes)
+    probes = {family.name: dry_run(prepared, family, place) for family in prepared.spec.families}
     warnings += [f"{name}: {found.warning}" for name, found in probes.items() if found.warning]
     warnings += _tracking_warnings(prepared.spec, place)
     families = tuple(
@@ -116,14 +116,14 @@ def plan(
         gpus_used=min(
             sum(node.gpus for node in nodes), lanes * max(r.gpus or 0.0 for r in resources.values())
         ),
-        seconds=_limited(work_s * left / trials / max(1, lanes), prepared.spec) if trials else None,
+        seconds=_limit_seconds(work_s * left / trials / max(1, lanes), prepared.spec) if trials else None,
         disk_bytes=_disk_bytes(prepared.spec, probes, lanes),
-        data=tuple(seen_lines(prepared.look)) if prepared.look is not None else (),
+        data=tuple(profile_lines(prepared.look)) if prepared.look is not None else (),
         warnings=tuple(warnings),
     )
 
 
-def _family_plan(family: FamilySpec, found: Probe, resources: Any) -> FamilyPlan:
+def _family_plan(family: FamilySpec, found: DryRun, resources: Any) -> FamilyPlan:
     lane = f"{resources.cpus:g} CPU" + (f", {resources.gpus:g} GPU" if resources.gpus else "")
     if resources.workers > 1:
         sharded = ", the weights sharded over them" if resources.sharding == "full" else ""
@@ -139,11 +139,11 @@ def _family_plan(family: FamilySpec, found: Probe, resources: Any) -> FamilyPlan
     )
 
 
-def _limited(seconds: float, spec: SweepSpec) -> float:
+def _limit_seconds(seconds: float, spec: SweepSpec) -> float:
     return seconds if spec.minutes is None else min(seconds, spec.minutes * 60.0)
 
 
-def _disk_bytes(spec: SweepSpec, probes: dict[str, Probe], lanes: int) -> int:
+def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
     """Kept models of each family, and a checkpoint with the optimizer's state for each lane and one more."""
     total = 0
     for family in spec.families:
@@ -162,9 +162,9 @@ def _disk_bytes(spec: SweepSpec, probes: dict[str, Probe], lanes: int) -> int:
 def _nodes(address: str | None, home: Home) -> Sequence[Node]:
     """The cluster's nodes; without an address this machine, as a local Ray would see it."""
     if address is not None:
-        from infra.lanes.cluster import connected
+        from infra.lanes.cluster import connect_ray
 
-        with connected(address, home) as nodes:
+        with connect_ray(address, home) as nodes:
             return list(nodes)
     return [this_machine()]
 
@@ -188,30 +188,30 @@ def this_machine() -> Node:
     )
 
 
-def _placed(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str, Any]]:
+def _place_lanes(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str, Any]]:
     """How many lanes there will be, and each family's settled resources.
 
     Raises:
         ClusterUnavailable: no lane of a family can be placed.
     """
-    from infra.coordinator.placement import check_placeable, plan_runs, shape_of, shapes_of
+    from infra.coordinator.placement import check_placeable, plan_runs, resolve_shapes, shape_name
 
-    resources = shapes_of(spec, nodes)
+    resources = resolve_shapes(spec, nodes)
     for family, needed in resources.items():
         check_placeable(family, needed, nodes)
     wanted: dict[str, int] = {}
     for entry in spec.families:
-        shape = shape_of(resources[entry.name])
+        shape = shape_name(resources[entry.name])
         wanted[shape] = wanted.get(shape, 0) + entry.trials
-    shapes = {shape_of(needed): needed for needed in resources.values()}
+    shapes = {shape_name(needed): needed for needed in resources.values()}
     runs = plan_runs(shapes, wanted, nodes, spec.lanes)
     return max(1, sum(run.lanes for run in runs)), dict(resources)
 
 
-def _done(spec: SweepSpec, home: Home) -> int:
+def _count_ended(spec: SweepSpec, home: Home) -> int:
     from infra.ledger import views
 
-    ledger = _ledger(spec, home)
+    ledger = _open_ledger(spec, home)
     if ledger is None:
         return 0
     try:
@@ -221,12 +221,12 @@ def _done(spec: SweepSpec, home: Home) -> int:
         ledger.close()
 
 
-def _ledger_warnings(prepared: Prepared, home: Home) -> list[str]:
+def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
     """Why `sweep` would refuse to carry on with the sweep that the ledger has."""
-    from flows.sweeps.compatibility import carry
+    from flows.sweeps.compatibility import compare_specs
     from infra.ledger import views
 
-    ledger = _ledger(prepared.spec, home)
+    ledger = _open_ledger(prepared.spec, home)
     if ledger is None:
         return []
     try:
@@ -235,7 +235,7 @@ def _ledger_warnings(prepared: Prepared, home: Home) -> list[str]:
         ledger.close()
     if known is None:
         return []
-    carried = carry(known.spec, prepared.spec)
+    carried = compare_specs(known.spec, prepared.spec)
     found = list(carried.refused)
     if known.fingerprint != prepared.fingerprint:
         found.append("the data changed")
@@ -247,7 +247,7 @@ def _ledger_warnings(prepared: Prepared, home: Home) -> list[str]:
     )
 
 
-def _ledger(spec: SweepSpec, home: Home) -> Any:
+def _open_ledger(spec: SweepSpec, home: Home) -> Any:
     from infra.ledger.store import Ledger
 
     url = ledger_url(home, spec.ledger)
@@ -259,7 +259,7 @@ def _ledger(spec: SweepSpec, home: Home) -> Any:
 
 def _tracking_warnings(spec: SweepSpec, home: Home) -> list[str]:
     """Tracking that is away stops nothing, but is worth knowing before."""
-    from infra.tracking.client import TrackingTrouble, connect, embedded_path
+    from infra.tracking.client import TrackingError, connect, embedded_path
 
     try:
         storage_root(home, spec)
@@ -270,6 +270,6 @@ def _tracking_warnings(spec: SweepSpec, home: Home) -> list[str]:
         return []
     try:
         connect(uri).call("search_experiments", max_results=1)
-    except TrackingTrouble as error:
+    except TrackingError as error:
         return [f"tracking does not answer at {redact(uri)} ({error}): the sweep would run and send later"]
     return []

@@ -25,14 +25,14 @@ from trainers.errors import InputError
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
-    from trainers.data_profile import Look
+    from trainers.data_profile import DataProfile
 
 GIT_LIMIT_S = 5.0
 _VERSIONS_OF = ("velodrome", "torch", "ray", "optuna", "mlflow", "numpy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class PreparedSweep:
     """A checked sweep file.
 
     Attributes:
@@ -46,7 +46,7 @@ class Prepared:
     file: SweepFile
     spec: SweepSpec
     dataset: Dataset | None
-    look: Look | None
+    look: DataProfile | None
     base: Path
     own_code: Path | None
 
@@ -56,7 +56,7 @@ class Prepared:
         return self.dataset.fingerprint if self.dataset is not None else "none"
 
 
-def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
+def prepare_sweep(path: Path | str, overrides: Sequence[str], home: Home) -> PreparedSweep:
     """Reads and checks a sweep file, its data and its families.
 
     Raises:
@@ -67,7 +67,7 @@ def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
         file
     )  # what needs no data first: a wrong file is refused before torch or pandas are loaded
     base = file.folder
-    dataset = _open(file, base, home)
+    dataset = _open_data(file, base, home)
     default = None
     if dataset is not None and dataset.task is not None:
         from trainers.metric_names import USUAL
@@ -83,12 +83,12 @@ def prepare(path: Path | str, overrides: Sequence[str], home: Home) -> Prepared:
         from trainers.data_profile import look as look_at
 
         look = look_at(dataset)
-    return Prepared(
+    return PreparedSweep(
         file=file, spec=spec, dataset=dataset, look=look, base=base, own_code=code_root(file) if own else None
     )
 
 
-def _open(file: SweepFile, base: Path, home: Home) -> Dataset | None:
+def _open_data(file: SweepFile, base: Path, home: Home) -> Dataset | None:
     if file.data.get("source") == "none":
         return None
     from trainers.data.sources.opening import open_dataset
@@ -99,13 +99,13 @@ def _open(file: SweepFile, base: Path, home: Home) -> Dataset | None:
         raise file.blame(error) from error
 
 
-def facts_of(prepared: Prepared) -> dict[str, Any]:
+def sweep_facts(prepared: PreparedSweep) -> dict[str, Any]:
     """What a ledger keeps of a sweep beside its specification."""
     facts: dict[str, Any] = {
         "git": git_facts(prepared.base),
         "versions": installed_versions(_VERSIONS_OF),
         "command": redact(shlex.join(["velodrome", *sys.argv[1:]])),
-        **written_in(prepared),
+        **file_facts(prepared),
         "base": str(prepared.base),
         "own_code": str(prepared.own_code) if prepared.own_code else None,
     }
@@ -117,7 +117,7 @@ def facts_of(prepared: Prepared) -> dict[str, Any]:
     return facts
 
 
-def written_in(prepared: Prepared) -> dict[str, Any]:
+def file_facts(prepared: PreparedSweep) -> dict[str, Any]:
     """The sweep file as it is now, kept so that an export has what was run."""
     return {
         "file": str(prepared.file.path),

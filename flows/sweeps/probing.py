@@ -12,10 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from flows.sweeps.preparation import Prepared
+from flows.sweeps.preparation import PreparedSweep
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.spec import FamilySpec, derived_seed
+from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
 from trainers.functions.trial import FunctionJob
 from trainers.job import Job
@@ -29,7 +29,7 @@ STEPS = 12  # the first are slow: memory is had, kernels are chosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class DryRun:
     """What they told. `warning`: something that need not stop the sweep; may be empty."""
 
     trial_seconds: float
@@ -62,7 +62,7 @@ class _Stopwatch:
         return None
 
 
-def probe(prepared: Prepared, family: FamilySpec, home: Home) -> Probe:
+def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     """Trains a family for a few steps, evaluates it once, and says what a whole trial would take.
 
     Raises:
@@ -71,23 +71,23 @@ def probe(prepared: Prepared, family: FamilySpec, home: Home) -> Probe:
     code: Any = load(family.reference)
     try:
         if is_function(code):
-            return _probe_function(prepared, family, code)
-        return _probe_family(prepared, family, code(family.options), home)
+            return _dry_run_function(prepared, family, code)
+        return _dry_run_family(prepared, family, code(family.options), home)
     except NotFinite as error:
-        return Probe(
+        return DryRun(
             trial_seconds=0.0, warning=f"its defaults give {error.found or 'numbers that are not finite'}"
         )
     except InputError as error:
         raise prepared.file.blame(error, ("families", family.reference)) from error
     except TrialError as error:
-        raise _failed(prepared, family, f"{error.reason}: {error}") from error
+        raise _training_error(prepared, family, f"{error.reason}: {error}") from error
     except (
         Exception
     ) as error:  # people's code may raise anything: it is theirs to correct, before a sweep does
-        raise _failed(prepared, family, f"{type(error).__name__}: {error}") from error
+        raise _training_error(prepared, family, f"{type(error).__name__}: {error}") from error
 
 
-def _failed(prepared: Prepared, family: FamilySpec, found: str) -> WrongInput:
+def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> WrongInput:
     return prepared.file.written.wrong(
         ("families", family.reference),
         "train on one batch",
@@ -96,16 +96,16 @@ def _failed(prepared: Prepared, family: FamilySpec, found: str) -> WrongInput:
     )
 
 
-def _probe_family(prepared: Prepared, family: FamilySpec, made: Any, home: Home) -> Probe:
-    from trainers.inputs.encoded_arrays import encoded
+def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Any, home: Home) -> DryRun:
+    from trainers.inputs.encoded_arrays import encode_dataset
     from trainers.loop.training import train
 
-    params = made.complete(_first_params(family))
-    arrays = encoded(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
+    params = made.complete(_middle_params(family))
+    arrays = encode_dataset(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
     job = Job(
         family=made,
         params=params,
-        seed=derived_seed(prepared.spec.seed, family.name, "plan"),
+        seed=derive_seed(prepared.spec.seed, family.name, "plan"),
         length=Length(steps=STEPS, report_every=STEPS),
         goals=_goals(prepared),
         device=_device(family),
@@ -116,21 +116,21 @@ def _probe_family(prepared: Prepared, family: FamilySpec, made: Any, home: Home)
     outcome = train(job, arrays, watch)
     parameters = outcome.facts.get("parameters")
     size = outcome.facts.get("size_bytes")
-    return Probe(
+    return DryRun(
         trial_seconds=_trial_seconds(family, params, len(arrays.splits["train"]), watch, began),
         parameters=int(parameters) if parameters is not None else None,
         size_bytes=int(size) if size is not None else None,
     )
 
 
-def _probe_function(prepared: Prepared, family: FamilySpec, function: Any) -> Probe:
-    from trainers.functions.run import check_function
+def _dry_run_function(prepared: PreparedSweep, family: FamilySpec, function: Any) -> DryRun:
+    from trainers.functions.run import dry_run_function
 
     with TemporaryDirectory() as folder:
         job = FunctionJob(
             function=function,
-            params=_first_params(family),
-            seed=derived_seed(prepared.spec.seed, family.name, "plan"),
+            params=_middle_params(family),
+            seed=derive_seed(prepared.spec.seed, family.name, "plan"),
             length=Length(epochs=2),
             goals=_goals(prepared),
             directory=Path(folder),
@@ -139,11 +139,11 @@ def _probe_function(prepared: Prepared, family: FamilySpec, function: Any) -> Pr
             threads=max(1, int(family.resources.cpus)),
         )
         began = time.monotonic()
-        check_function(job)
-    return Probe(trial_seconds=(time.monotonic() - began) / 2 * family.budget.reports)
+        dry_run_function(job)
+    return DryRun(trial_seconds=(time.monotonic() - began) / 2 * family.budget.reports)
 
 
-def _first_params(family: FamilySpec) -> dict[str, Any]:
+def _middle_params(family: FamilySpec) -> dict[str, Any]:
     """A configuration that a trial may have: the middle of the space."""
     from search_spaces.space import Space
 
@@ -153,7 +153,7 @@ def _first_params(family: FamilySpec) -> dict[str, Any]:
     return space.middle()
 
 
-def _goals(prepared: Prepared) -> tuple[Goal, ...]:
+def _goals(prepared: PreparedSweep) -> tuple[Goal, ...]:
     return tuple(
         Goal(metric=goal.metric, maximize=goal.direction == "maximize") for goal in prepared.spec.objectives
     )

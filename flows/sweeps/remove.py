@@ -9,17 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.config.lookup import find
-from flows.sweeps.ownership import living_owner, owned, taken
+from flows.config.lookup import open_sweep
+from flows.sweeps.ownership import commit_as_owner, living_owner, owner_error
 from infra.errors import Refused, StorageUnavailable, Unavailable
 from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from infra.tracking.client import Tracking
+    from infra.tracking.client import TrackingStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,27 +58,27 @@ def remove(
             again.
     """
     place = home or Home.here()
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
         folders = _folders(row, place)
-        removal = _what_goes(ledger, row, folders, tracking)
+        removal = _plan_removal(ledger, row, folders, tracking)
         if (owner := living_owner(ledger, row)) is not None:
-            raise owned(row, owner)
+            raise owner_error(row, owner)
         if not agree(removal):
             raise Refused("a removal must be agreed to", "no", "nothing was removed; --yes asks nothing")
-        with taken(ledger, row) as commit:
-            commit(Batch(sweep={"state": "stopped"}))
+        with commit_as_owner(ledger, row) as commit:
+            commit(WriteBatch(sweep={"state": "stopped"}))
             if tracking:
                 _forget_runs(row, place)
             for folder in folders:
-                _delete(folder)
+                _delete_folder(folder)
             ledger.remove_sweep(row.id)
     finally:
         ledger.close()
     return removal
 
 
-def _what_goes(ledger: Ledger, row: SweepRow, folders: Sequence[Path], tracking: bool) -> Removal:
+def _plan_removal(ledger: Ledger, row: SweepRow, folders: Sequence[Path], tracking: bool) -> Removal:
     return Removal(
         sweep=row.label,
         trials=len(views.trials(ledger, row.id, role=None)),
@@ -98,7 +98,7 @@ def _size_bytes(folder: Path) -> int:
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
-def _delete(folder: Path) -> None:
+def _delete_folder(folder: Path) -> None:
     try:
         if folder.is_symlink():
             folder.unlink()  # what a link points at is somebody else's
@@ -119,7 +119,7 @@ def _forget_runs(row: SweepRow, home: Home) -> None:
     """
     if not home.outbox.exists():
         return
-    from infra.tracking.client import Missing, TrackingTrouble, connect
+    from infra.tracking.client import MissingEntity, TrackingError, connect
     from infra.tracking.mapping import sweep_identity
     from infra.tracking.outbox import Outbox
 
@@ -129,11 +129,11 @@ def _forget_runs(row: SweepRow, home: Home) -> None:
         tracking = connect(uri)
         registered = _registered_runs(tracking)
         for sent in outbox.runs().values():
-            with suppress(Missing):
+            with suppress(MissingEntity):
                 if sent.run_id and sent.run_id not in registered:
                     tracking.call("delete_run", sent.run_id)
         outbox.forget()
-    except TrackingTrouble as error:
+    except TrackingError as error:
         raise Unavailable(
             "MLflow must delete the sweep's runs", str(error), "try again, or leave --tracking out"
         ) from error
@@ -141,7 +141,7 @@ def _forget_runs(row: SweepRow, home: Home) -> None:
         outbox.close()
 
 
-def _registered_runs(tracking: Tracking) -> set[str]:
+def _registered_runs(tracking: TrackingStore) -> set[str]:
     """Runs that registered versions of any model came from."""
     found: set[str] = set()
     token: str | None = None

@@ -6,20 +6,20 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flows.config.lookup import find
-from flows.sweeps.ownership import asked_driver, taken
+from flows.config.lookup import open_sweep
+from flows.sweeps.ownership import asked_driver, commit_as_owner
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
-from infra.ledger.batch import Batch
-from infra.ledger.revival import revive
+from infra.ledger.batch import WriteBatch
+from infra.ledger.revival import requeue_trial
 
 MOST_GPUS = 1024
 MOST_CPUS = 65_536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retried:
+class RetryResult:
     """What was asked for. `trials`: how many failed ones wait again, by family. `asked_driver`: a running
     driver took it up; else the sweep was carried on by this call."""
 
@@ -40,7 +40,7 @@ def retry(
     cpus: float | None = None,
     memory_bytes: int | None = None,
     home: Home | None = None,
-) -> Retried:
+) -> RetryResult:
     """Puts the failed trials of a sweep back to waiting; a sweep that nobody runs is carried on.
 
     Args:
@@ -50,32 +50,32 @@ def retry(
         WrongInput: no such sweep, or resources that can't be.
         OwnedElsewhere: the driver did not answer.
     """
-    resources = _checked(gpus, cpus, memory_bytes)
+    resources = _requested_resources(gpus, cpus, memory_bytes)
     place = home or Home.here()
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
         failed = [trial for trial in views.trials(ledger, row.id) if trial.state == "failed"]
         counts = {entry.name: sum(t.family == entry.name for t in failed) for entry in row.spec.families}
         found = {family: count for family, count in counts.items() if count}
         if not failed:
-            return Retried(sweep=row.label, trials={}, resources=resources, asked_driver=False)
+            return RetryResult(sweep=row.label, trials={}, resources=resources, asked_driver=False)
         if asked_driver(ledger, row, "retry", {"resources": resources}):
-            return Retried(sweep=row.label, trials=found, resources=resources, asked_driver=True)
-        with taken(ledger, row) as commit:
-            batch = Batch(sweep={"updated_at": time.time()})
+            return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
+        with commit_as_owner(ledger, row) as commit:
+            batch = WriteBatch(sweep={"updated_at": time.time()})
             for trial in failed:
-                revive(trial, resources)
+                requeue_trial(trial, resources)
                 batch.event("retry", time.time(), {"resources": resources}, trial)
             commit(batch)
     finally:
         ledger.close()
-    from flows.sweeps.sweep import carry_on
+    from flows.sweeps.sweep import resume_sweep
 
-    carry_on(row.label, home=place)
-    return Retried(sweep=row.label, trials=found, resources=resources, asked_driver=False)
+    resume_sweep(row.label, home=place)
+    return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=False)
 
 
-def _checked(gpus: float | None, cpus: float | None, memory_bytes: int | None) -> dict[str, Any]:
+def _requested_resources(gpus: float | None, cpus: float | None, memory_bytes: int | None) -> dict[str, Any]:
     if gpus is not None and not (0 <= gpus <= MOST_GPUS and (gpus <= 1 or gpus == int(gpus))):
         raise WrongInput("--gpus must be a fraction below 1 or a whole number", f"{gpus:g}")
     if cpus is not None and not 0 < cpus <= MOST_CPUS:

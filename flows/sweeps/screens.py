@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flows.terminal.formatting import count, seconds, size
-from flows.terminal.tables import Column, fitted, grid
+from flows.terminal.formatting import seconds, short_count, size
+from flows.terminal.tables import TableColumn, fit_table, grid
 
 if TYPE_CHECKING:
     from flows.sweeps.new import NewFile
     from flows.sweeps.plan import Plan
 
 
-def print_look(console: Console, result: NewFile) -> None:
+def print_new_file(console: Console, result: NewFile) -> None:
     """What was seen, what was written, and what to type next."""
-    from flows.sweeps.new import seen_lines
+    from flows.sweeps.new import profile_lines
 
-    for line in seen_lines(result.look):
+    for line in profile_lines(result.look):
         console.print(Text(f"  {line}"), soft_wrap=True)
     console.print(Text(""))
     console.print(Text(f"{result.path} is written, with {', '.join(result.families)}"), soft_wrap=True)
@@ -36,22 +36,24 @@ def print_plan(console: Console, plan: Plan) -> None:
     console.print(Text(""))
     families = plan.families
     columns = [
-        Column(heading="family", cells=[family.family for family in families], shrinks=True),
-        Column(heading="trials", cells=[str(family.trials) for family in families], right=True),
-        Column(heading="epochs", cells=[str(family.epochs) for family in families], right=True),
-        Column(heading="a trial", cells=[seconds(family.trial_seconds) for family in families], right=True),
-        Column(heading="a lane", cells=[family.lane for family in families]),
-        Column(
+        TableColumn(heading="family", cells=[family.family for family in families], shrinks=True),
+        TableColumn(heading="trials", cells=[str(family.trials) for family in families], right=True),
+        TableColumn(heading="epochs", cells=[str(family.epochs) for family in families], right=True),
+        TableColumn(
+            heading="a trial", cells=[seconds(family.trial_seconds) for family in families], right=True
+        ),
+        TableColumn(heading="a lane", cells=[family.lane for family in families]),
+        TableColumn(
             heading="weights",
-            cells=[count(family.parameters) for family in families],
+            cells=[short_count(family.parameters) for family in families],
             right=True,
             gives_way=1,
         ),
-        Column(
+        TableColumn(
             heading="size", cells=[size(family.size_bytes) for family in families], right=True, gives_way=1
         ),
     ]
-    console.print(fitted(columns, console.width))
+    console.print(fit_table(columns, console.width))
     table = grid()
     done = f", {plan.done} of them done" if plan.done else ""
     table.add_row("  trials", f"{plan.trials}{done}")

@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.sweeps.ownership import owning
+from flows.sweeps.ownership import own_sweep
 from infra.errors import ClusterUnavailable, HeadGone, Interrupted, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
-from infra.ledger.follower import Follower
+from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
-from infra.ledger.snapshot import snapshot_of
+from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import Standing
+    from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
-    from infra.lanes.driver import Drive, StopSignals
+    from infra.lanes.driver import DriveJob, StopSignals
     from infra.tracking.sender import Sender
 
 DRAIN_LIMIT_S = 60.0
@@ -35,16 +35,16 @@ SHOW_REST = 20  # showing rests this many times as long as it took: with thousan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class SessionEnd:
     """How a session of a sweep ended: the ledger's state, and how many things tracking has not got."""
 
     state: str
     unsent: int
 
 
-def run(
+def run_session(
     ledger: Ledger, sweep: SweepRow, home: Home, *, address: str | None = None, role: str = "search"
-) -> Ended:
+) -> SessionEnd:
     """Runs a sweep from where its ledger stands.
 
     Raises:
@@ -52,14 +52,14 @@ def run(
         ClusterUnavailable: no Ray, or no room for a lane.
         Interrupted: a signal asked to stop; state is kept.
     """
-    with owning(ledger, sweep) as ownership, sending(ledger, sweep, home) as sender:
+    with own_sweep(ledger, sweep) as ownership, background_sender(ledger, sweep, home) as sender:
         try:
-            signals = _drive(ledger, sweep, home, ownership.token, sender, address, role)
+            signals = _drive_lanes(ledger, sweep, home, ownership.token, sender, address, role)
         except HeadGone:
             sender.drain(STOPPED_DRAIN_LIMIT_S)
             raise
         signal_number = signals.first
-        unsent = _drained(sender, signals)
+        unsent = _drain_sender(sender, signals)
     state = views.sweep_by_id(ledger, sweep.id).state
     if signal_number is not None:
         raise Interrupted(
@@ -68,10 +68,10 @@ def run(
             f"`velodrome {'sweep' if role == 'search' else role}` carries {sweep.label} on where it stopped",
             signal=signal_number,
         )
-    return Ended(state=state, unsent=unsent)
+    return SessionEnd(state=state, unsent=unsent)
 
 
-def _drained(sender: Sender, signals: StopSignals) -> int:
+def _drain_sender(sender: Sender, signals: StopSignals) -> int:
     """What is not sent after as much waiting as is due."""
     if signals.impatient:
         return sender.unsent()
@@ -81,7 +81,7 @@ def _drained(sender: Sender, signals: StopSignals) -> int:
 
 
 @contextmanager
-def sending(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
+def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
     """A sender that brings tracking up to date in the background, once it is started or drained."""
     from infra.tracking.sender import Sender
 
@@ -95,30 +95,30 @@ def sending(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[Sender]:
         sender.stop()
 
 
-def _drive(
+def _drive_lanes(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import check_this_machine, connected
-    from infra.lanes.driver import Hurried, StopSignals, drive
+    from infra.lanes.cluster import check_local_placeable, connect_ray
+    from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
     if address is None:
-        check_this_machine(sweep.spec)
-    stderr_line(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
+        check_local_placeable(sweep.spec)
+    print_stderr(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
     own_code = sweep.facts.get("own_code")
     sender.prepare()
-    with signals.caught(), _logging_to(home.logs / sweep.label / "driver.log"), suppress(Hurried):
-        ray = connected(address, home, working_dir=own_code, starting=signals.hurrying)
+    with signals.caught(), _log_to_file(home.logs / sweep.label / "driver.log"), suppress(SecondSignal):
+        ray = connect_ray(address, home, working_dir=own_code, starting=signals.hurrying)
         # Ray takes SIGTERM for itself when it starts.
         with ray as nodes, signals.caught():
-            _check_places(sweep, home, nodes)
-            with _showing(ledger, sweep, sender, role) as show:
-                drive(_job(sweep, home, token, address, role), nodes, signals, show)
+            _check_shared_places(sweep, home, nodes)
+            with _show_progress(ledger, sweep, sender, role) as show:
+                drive_sweep(_job(sweep, home, token, address, role), nodes, signals, show)
     return signals
 
 
-def _job(sweep: SweepRow, home: Home, token: str, address: str | None, role: str) -> Drive:
-    from infra.lanes.driver import Drive
+def _job(sweep: SweepRow, home: Home, token: str, address: str | None, role: str) -> DriveJob:
+    from infra.lanes.driver import DriveJob
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
 
@@ -130,13 +130,13 @@ def _job(sweep: SweepRow, home: Home, token: str, address: str | None, role: str
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint,
     )  # fmt: skip
     url = ledger_url(home, sweep.spec.ledger)
-    return Drive(
+    return DriveJob(
         ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
         own_ray=address is None,
     )  # fmt: skip
 
 
-def _check_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
+def _check_shared_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
     """Lanes on other machines need a ledger, a tracking server and a storage that they can reach.
 
     Raises:
@@ -160,16 +160,16 @@ def _check_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
 
 
 @contextmanager
-def _showing(
+def _show_progress(
     ledger: Ledger, sweep: SweepRow, sender: Sender, role: str
-) -> Iterator[Callable[[Standing], None]]:
-    from flows.terminal.live_progress import Progress
+) -> Iterator[Callable[[CoordinatorStatus], None]]:
+    from flows.terminal.live_progress import LiveProgress
 
     began, show_next_at = time.time(), 0.0
-    follower = Follower(ledger, sweep.id, role)
-    with Progress(sweep.spec) as progress:
+    follower = TrialFollower(ledger, sweep.id, role)
+    with LiveProgress(sweep.spec) as progress:
 
-        def show(standing: Standing) -> None:
+        def show(standing: CoordinatorStatus) -> None:
             nonlocal show_next_at
             ended = standing.state != "running"
             began_at = time.monotonic()
@@ -181,7 +181,7 @@ def _showing(
                 sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
                 progress.update(
-                    snapshot_of(
+                    make_snapshot(
                         views.sweep_by_id(ledger, sweep.id).spec,
                         follower.trials(),
                         state=standing.state,
@@ -199,7 +199,7 @@ def _showing(
         yield show
 
 
-def _message(standing: Standing) -> str:
+def _message(standing: CoordinatorStatus) -> str:
     if standing.stopping:
         return f"stopping: {standing.stopping}"
     waits = standing.wanted and not standing.lanes and standing.state == "running"
@@ -207,7 +207,7 @@ def _message(standing: Standing) -> str:
 
 
 @contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
+def _log_to_file(path: Path) -> Iterator[None]:
     """Our own log lines, and Ray's about this driver, in a file of the sweep."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, delay=True)
@@ -226,12 +226,12 @@ def _logging_to(path: Path) -> Iterator[None]:
         handler.close()
 
 
-def stderr_line(text: str) -> None:
+def print_stderr(text: str) -> None:
     """One line for the person who waits; stdout stays free for documents."""
     print(text, file=sys.stderr, flush=True)
 
 
-def reason_of(trials: list[Any]) -> str:
+def commonest_reason(trials: list[Any]) -> str:
     """The commonest reason of failed trials, for the one line that says why nothing succeeded."""
     from collections import Counter
 

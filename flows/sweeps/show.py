@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flows.config.lookup import find
-from flows.sweeps.states import honest_state, honest_trials, pick, run_id, run_ids
+from flows.config.lookup import open_sweep
+from flows.sweeps.states import pick_trial, resolve_state, resolve_trials, run_id, run_ids
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
@@ -24,7 +24,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialWhole:
+class TrialDetails:
     """One trial with everything that the ledger knows of it.
 
     Attributes:
@@ -71,7 +71,7 @@ class TrialWhole:
         return document
 
 
-def show(name: str, *, trial: int, family: str | None = None, home: Home | None = None) -> TrialWhole:
+def show(name: str, *, trial: int, family: str | None = None, home: Home | None = None) -> TrialDetails:
     """One trial whole.
 
     Args:
@@ -83,24 +83,24 @@ def show(name: str, *, trial: int, family: str | None = None, home: Home | None 
         WrongInput: no such sweep, family or trial, or several that it could be.
     """
     place = home or Home.here()
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
-        found = pick(ledger, row, trial, family)
-        state, _ = honest_state(row, views.owner(ledger, row.id))
-        honest_trials([found], state)
-        return _whole(ledger, row, found, place)
+        found = pick_trial(ledger, row, trial, family)
+        state, _ = resolve_state(row, views.owner(ledger, row.id))
+        resolve_trials([found], state)
+        return _trial_details(ledger, row, found, place)
     finally:
         ledger.close()
 
 
-def _whole(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialWhole:
+def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialDetails:
     attempts = views.attempts(ledger, row.id, trial.family, trial.number)
     mine = tuple(attempt for attempt in attempts if attempt.role == trial.role)
     reports = views.trial_events(ledger, row.id, trial, "reported")
     checkpoints = views.trial_events(ledger, row.id, trial, "checkpoint")
     folder = home.logs / row.label
     files = [folder / log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
-    return TrialWhole(
+    return TrialDetails(
         sweep=row.label,
         family=trial.family,
         number=trial.number,
@@ -117,7 +117,7 @@ def _whole(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialW
         facts=trial.facts,
         asked=trial.origin,
         resources=trial.resources,
-        curve=curve_of([(event.payload["epoch"], event.payload["metrics"]) for event in reports]),
+        curve=learning_curve([(event.payload["epoch"], event.payload["metrics"]) for event in reports]),
         attempts=mine,
         checkpoint_epoch=checkpoints[-1].payload.get("epoch") if checkpoints else None,
         model=str(storage_root(home, row.spec) / trial.model) if trial.model else None,
@@ -126,7 +126,7 @@ def _whole(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialW
     )
 
 
-def curve_of(reports: list[tuple[int, dict[str, float]]]) -> tuple[CurvePoint, ...]:
+def learning_curve(reports: list[tuple[int, dict[str, float]]]) -> tuple[CurvePoint, ...]:
     """One point an epoch, in order; of an epoch that a later attempt trained again, the later report."""
     latest = dict(reports)
     return tuple(CurvePoint(epoch=epoch, metrics=latest[epoch]) for epoch in sorted(latest))

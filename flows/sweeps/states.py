@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger import views
-from infra.ledger.liveness import alive_here_and_now
+from infra.ledger.liveness import is_alive_here
 from infra.ledger.rows import OwnerRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
 
 
-def honest_state(row: SweepRow, owner: OwnerRow | None) -> tuple[str, str]:
+def resolve_state(row: SweepRow, owner: OwnerRow | None) -> tuple[str, str]:
     """The state as it really is, and a note where the ledger's word is not enough.
 
     A driver that is killed can't write that it stopped: a running sweep without a living owner is stopped.
     """
-    living = owner is not None and alive_here_and_now(owner)
+    living = owner is not None and is_alive_here(owner)
     again = f"`velodrome sweep` with its file carries {row.label} on"
     if row.state == "running" and owner is None:
         return "stopped", f"no process runs it any more; {again}"
@@ -27,7 +27,7 @@ def honest_state(row: SweepRow, owner: OwnerRow | None) -> tuple[str, str]:
     return row.state, ""
 
 
-def honest_trials(trials: Sequence[TrialRow], sweep_state: str) -> list[TrialRow]:
+def resolve_trials(trials: Sequence[TrialRow], sweep_state: str) -> list[TrialRow]:
     """The trials, where those that nobody runs any more wait: that is what the next driver makes of them."""
     if sweep_state != "running":
         for trial in trials:
@@ -73,7 +73,7 @@ def run_id(runs: Mapping[str, str], row: SweepRow, trial: TrialRow) -> str | Non
     return runs.get(trial_key(sweep_identity(row), trial.role, trial.family, trial.number))
 
 
-def pick(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> TrialRow:
+def pick_trial(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> TrialRow:
     """The trial of that number.
 
     Raises:

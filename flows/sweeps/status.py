@@ -7,8 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flows.config.lookup import find, open_ledger
-from flows.sweeps.states import count_test_reads, honest_state, honest_trials, in_file_order, run_id, run_ids
+from flows.config.lookup import open_ledger, open_sweep
+from flows.sweeps.states import (
+    count_test_reads,
+    in_file_order,
+    resolve_state,
+    resolve_trials,
+    run_id,
+    run_ids,
+)
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.ranking import best, front
@@ -172,9 +179,9 @@ def status(name: str | None = None, *, home: Home | None = None) -> SweepStatus 
     place = home or Home.here()
     if name is None:
         return overview(place)
-    ledger, row = find(name, place)
+    ledger, row = open_sweep(name, place)
     try:
-        return status_of(ledger, row, run_ids(place, row))
+        return sweep_status(ledger, row, run_ids(place, row))
     finally:
         ledger.close()
 
@@ -185,16 +192,16 @@ def overview(home: Home) -> Overview:
     if ledger is None:
         return Overview(home=str(home.path), sweeps=())
     try:
-        lines = tuple(_line(ledger, row) for row in views.sweeps(ledger))
+        lines = tuple(_sweep_line(ledger, row) for row in views.sweeps(ledger))
     finally:
         ledger.close()
     return Overview(home=str(home.path), sweeps=lines)
 
 
-def status_of(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None) -> SweepStatus:
+def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None) -> SweepStatus:
     """One sweep's status from its rows."""
-    state, note = honest_state(row, views.owner(ledger, row.id))
-    trials = in_file_order(row.spec, honest_trials(views.trials(ledger, row.id), state))
+    state, note = resolve_state(row, views.owner(ledger, row.id))
+    trials = in_file_order(row.spec, resolve_trials(views.trials(ledger, row.id), state))
     goals = row.spec.objectives
     several = len(goals) > 1
     found = None if several else best(trials, goals)
@@ -203,8 +210,8 @@ def status_of(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = No
         state=state,
         objectives=goals,
         trials=tuple(_trial_status(trial, run_id(runs or {}, row, trial)) for trial in trials),
-        best=_outstanding(found) if found else None,
-        front=tuple(_outstanding(trial) for trial in front(trials, goals)) if several else (),
+        best=_best_trial(found) if found else None,
+        front=tuple(_best_trial(trial) for trial in front(trials, goals)) if several else (),
         test_reads=count_test_reads(ledger, row),
         note=note,
         planned={family.name: family.trials for family in row.spec.families},
@@ -228,13 +235,13 @@ def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:
     )
 
 
-def _outstanding(trial: TrialRow) -> BestTrial:
+def _best_trial(trial: TrialRow) -> BestTrial:
     return BestTrial(family=trial.family, number=trial.number, values=tuple(trial.objective or ()))
 
 
-def _line(ledger: Ledger, row: SweepRow) -> SweepLine:
-    state, note = honest_state(row, views.owner(ledger, row.id))
-    trials = in_file_order(row.spec, honest_trials(views.trials(ledger, row.id), state))
+def _sweep_line(ledger: Ledger, row: SweepRow) -> SweepLine:
+    state, note = resolve_state(row, views.owner(ledger, row.id))
+    trials = in_file_order(row.spec, resolve_trials(views.trials(ledger, row.id), state))
     counts = Counter(trial.state for trial in trials)
     found = best(trials, row.spec.objectives)
     return SweepLine(
@@ -244,7 +251,7 @@ def _line(ledger: Ledger, row: SweepRow) -> SweepLine:
         counts={name: counts[name] for name in STATES},
         planned=sum(family.trials for family in row.spec.families),
         objectives=row.spec.objectives,
-        best=_outstanding(found) if found else None,
+        best=_best_trial(found) if found else None,
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

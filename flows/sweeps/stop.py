@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from flows.config.lookup import find
+from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import POLL_S, living_owner
 from infra.errors import OwnedElsewhere
 from infra.home import Home
@@ -19,7 +19,7 @@ LIMIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stopped:
+class StopResult:
     """What became of the request. `was_running`: whether there was anything to stop."""
 
     sweep: str
@@ -38,7 +38,7 @@ def stop(
     limit_s: float = LIMIT_S,
     home: Home | None = None,
     sleep: Callable[[float], None] = time.sleep,
-) -> Stopped:
+) -> StopResult:
     """Asks the driver to write checkpoints, put running trials back to waiting and end; waits until it has.
 
     Args:
@@ -48,14 +48,14 @@ def stop(
         WrongInput: no such sweep.
         OwnedElsewhere: the driver lives on after the limit; the request stays.
     """
-    ledger, row = find(name, home or Home.here())
+    ledger, row = open_sweep(name, home or Home.here())
     try:
         if living_owner(ledger, row) is None:
             state = "stopped" if row.state == "running" else row.state
-            return Stopped(sweep=row.label, was_running=False, state=state)
+            return StopResult(sweep=row.label, was_running=False, state=state)
         ledger.request(row.id, "stop", {}, time.time())
         seconds = _wait_for_end(ledger, row, limit_s, sleep)
-        return Stopped(
+        return StopResult(
             sweep=row.label,
             was_running=True,
             state=views.sweep_by_id(ledger, row.id).state,

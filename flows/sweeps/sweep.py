@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flows.sweeps.compatibility import Carried, carry
-from flows.sweeps.ownership import taken
-from flows.sweeps.preparation import Prepared, facts_of, prepare, written_in
-from flows.sweeps.session import reason_of, run, sending, stderr_line
+from flows.sweeps.compatibility import SpecChange, compare_specs
+from flows.sweeps.ownership import commit_as_owner
+from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, sweep_facts
+from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
 from flows.sweeps.states import run_ids
-from flows.sweeps.status import SweepStatus, status_of
-from infra.coordinator.policy import used_up
+from flows.sweeps.status import SweepStatus, sweep_status
+from infra.coordinator.policy import exhausted_budget
 from infra.errors import Refused, WrongInput
 from infra.home import Home, ledger_url
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 
@@ -50,65 +50,65 @@ def sweep(
         Interrupted: a signal asked to stop; state is kept.
     """
     place = home or Home.here()
-    prepared = prepare(file, overrides, place)
+    prepared = prepare_sweep(file, overrides, place)
     ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
     try:
-        row = _register(ledger, prepared, new=new, accept_code_change=accept_code_change)
-        return _run(ledger, row, place, address)
+        row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)
+        return _run_sweep(ledger, row, place, address)
     finally:
         ledger.close()
 
 
-def carry_on(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
+def resume_sweep(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
     """Runs what the ledger has of a sweep, without its file (after `extend` and `retry`).
 
     Raises:
         As `sweep`.
     """
-    from flows.config.lookup import find
+    from flows.config.lookup import open_sweep
 
     place = home or Home.here()
-    ledger, row = find(label, place)
+    ledger, row = open_sweep(label, place)
     try:
-        return _run(ledger, row, place, address)
+        return _run_sweep(ledger, row, place, address)
     finally:
         ledger.close()
 
 
-def _run(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
-    nothing_left = _nothing_left(ledger, row)
+def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
+    nothing_left = _nothing_left_reason(ledger, row)
     if nothing_left is not None:
-        with sending(ledger, row, place) as sender:
+        with background_sender(ledger, row, place) as sender:
             waiting = sender.unsent()
             unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
-        _say_unsent(unsent)
+        _warn_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
-        stderr_line(f"{row.label} is finished: {nothing_left}{sent}.")
+        print_stderr(f"{row.label} is finished: {nothing_left}{sent}.")
         return _status(ledger, row, place)
-    ended = run(ledger, row, place, address=address)
-    _say_unsent(ended.unsent)
+    ended = run_session(ledger, row, place, address=address)
+    _warn_unsent(ended.unsent)
     if ended.state == "failed":
         raise Refused(
             "at least one trial must succeed",
-            reason_of(views.trials(ledger, row.id)),
+            commonest_reason(views.trials(ledger, row.id)),
             f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
             log=str(place.logs / row.label),
         )
     return _status(ledger, row, place)
 
 
-def _nothing_left(ledger: Ledger, row: SweepRow) -> str | None:
+def _nothing_left_reason(ledger: Ledger, row: SweepRow) -> str | None:
     """Why there is nothing to run, and what would change that; None where there is something."""
     if _is_done(ledger, row):
         return f"nothing to run (`velodrome extend {row.label} --trials +N` adds trials)"
     spent = row.facts.get("spent", {})
-    why = used_up(row.spec, *(spent.get(name, 0.0) for name in ("elapsed_s", "gpu_s", "cpu_s")))
+    why = exhausted_budget(row.spec, *(spent.get(name, 0.0) for name in ("elapsed_s", "gpu_s", "cpu_s")))
     return None if why is None else f"{why} (a larger one in its file carries it on)"
 
 
 def _status(ledger: Ledger, row: SweepRow, place: Home) -> SweepStatus:
     fresh = views.sweep_by_id(ledger, row.id)
-    return status_of(ledger, fresh, run_ids(place, fresh))
+    return sweep_status(ledger, fresh, run_ids(place, fresh))
 
 
 def _is_done(ledger: Ledger, row: SweepRow) -> bool:
@@ -123,14 +123,16 @@ def _is_done(ledger: Ledger, row: SweepRow) -> bool:
     return all(trial.ended for trial in trials) and (asked_all or row.state == "failed")
 
 
-def _say_unsent(unsent: int) -> None:
+def _warn_unsent(unsent: int) -> None:
     if unsent:
-        stderr_line(
+        print_stderr(
             f"warning: tracking is away; {unsent} events are not sent yet. The next command sends them."
         )
 
 
-def _register(ledger: Ledger, prepared: Prepared, *, new: bool, accept_code_change: bool) -> SweepRow:
+def _register_sweep(
+    ledger: Ledger, prepared: PreparedSweep, *, new: bool, accept_code_change: bool
+) -> SweepRow:
     """The sweep's row: a new one, or the known one grown to what the file says now."""
     known = views.find_sweep(ledger, prepared.spec.name)
     if known is None or new:
@@ -138,31 +140,31 @@ def _register(ledger: Ledger, prepared: Prepared, *, new: bool, accept_code_chan
         spec = replace(prepared.spec, version=version)
         _check_warm_start(ledger, prepared)
         created = ledger.create_sweep(
-            spec, fingerprint=prepared.fingerprint, facts=facts_of(prepared), at=time.time()
+            spec, fingerprint=prepared.fingerprint, facts=sweep_facts(prepared), at=time.time()
         )
         return views.sweep_by_id(ledger, created)
     if not views.has_journal(ledger, known.id):
-        return _rewritten(ledger, known, prepared)
-    carried = carry(known.spec, prepared.spec)
-    _refuse_other(known, prepared, carried, accept_code_change)
+        return _rewrite_sweep(ledger, known, prepared)
+    carried = compare_specs(known.spec, prepared.spec)
+    _refuse_changes(known, prepared, carried, accept_code_change)
     if carried.spec != known.spec:
         _store_growth(ledger, known, prepared, carried)
     return views.sweep_by_id(ledger, known.id)
 
 
-def _rewritten(ledger: Ledger, known: SweepRow, prepared: Prepared) -> SweepRow:
+def _rewrite_sweep(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> SweepRow:
     """A sweep that was refused before its search began is what its corrected file says."""
     _check_warm_start(ledger, prepared)
-    with taken(ledger, known) as commit:
+    with commit_as_owner(ledger, known) as commit:
         written = {
             "spec": replace(prepared.spec, version=known.spec.version), "fingerprint": prepared.fingerprint,
-            "facts": facts_of(prepared), "updated_at": time.time(),
+            "facts": sweep_facts(prepared), "updated_at": time.time(),
         }  # fmt: skip
-        commit(Batch(sweep=written))
+        commit(WriteBatch(sweep=written))
     return views.sweep_by_id(ledger, known.id)
 
 
-def _check_warm_start(ledger: Ledger, prepared: Prepared) -> None:
+def _check_warm_start(ledger: Ledger, prepared: PreparedSweep) -> None:
     for label in prepared.spec.warm_start:
         if views.find_sweep(ledger, label) is None:
             near = views.nearest_names(ledger, label)
@@ -173,7 +175,9 @@ def _check_warm_start(ledger: Ledger, prepared: Prepared) -> None:
             )
 
 
-def _refuse_other(known: SweepRow, prepared: Prepared, carried: Carried, accept_code_change: bool) -> None:
+def _refuse_changes(
+    known: SweepRow, prepared: PreparedSweep, carried: SpecChange, accept_code_change: bool
+) -> None:
     differences = list(carried.refused)
     if known.fingerprint != prepared.fingerprint:
         differences.append(f"data: fingerprint {known.fingerprint[:12]} → {prepared.fingerprint[:12]}")
@@ -191,13 +195,13 @@ def _refuse_other(known: SweepRow, prepared: Prepared, carried: Carried, accept_
         )
 
 
-def _store_growth(ledger: Ledger, known: SweepRow, prepared: Prepared, carried: Carried) -> None:
-    with taken(ledger, known) as commit:
+def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep, carried: SpecChange) -> None:
+    with commit_as_owner(ledger, known) as commit:
         now = time.time()
-        facts = {**known.facts, **written_in(prepared)}
+        facts = {**known.facts, **file_facts(prepared)}
         if carried.code_changed:  # said on every run from here on
             facts["code_changed"] = sorted({*facts.get("code_changed", ()), *carried.code_changed})
-        batch = Batch(sweep={"spec": carried.spec, "facts": facts, "updated_at": now})
+        batch = WriteBatch(sweep={"spec": carried.spec, "facts": facts, "updated_at": now})
         if carried.grown:
             batch.event("grown", now, {"families": dict(carried.grown)})
         if carried.code_changed:

@@ -10,11 +10,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.formatting import MISSING, ago, clock, measured, number, printable, seconds, trials
-from flows.terminal.tables import Column, fitted, fitting
+from flows.terminal.formatting import (
+    MISSING,
+    age,
+    clock,
+    format_fact,
+    number,
+    printable_text,
+    seconds,
+    trials,
+)
+from flows.terminal.tables import TableColumn, fit_columns, fit_table
 
 if TYPE_CHECKING:
-    from flows.sweeps.show import CurvePoint, TrialWhole
+    from flows.sweeps.show import CurvePoint, TrialDetails
     from flows.sweeps.status import Overview, SweepLine, SweepStatus, TrialStatus
     from infra.ledger.rows import AttemptRow
     from infra.spec import Objective
@@ -42,25 +51,25 @@ def print_overview(console: Console, overview: Overview) -> None:
         return
     now, lines = time.time(), overview.sweeps
     ended = [sum(line.counts[state] for state in ENDED) for line in lines]
-    failed = Column(
+    failed = TableColumn(
         heading="failed",
         cells=[Text(str(line.counts["failed"] or ""), style="red") for line in lines],
         right=True,
         gives_way=2,
     )
     columns = [
-        Column(heading="sweep", cells=[line.sweep for line in lines], shrinks=True),
-        Column(heading="state", cells=[state_text(line.state) for line in lines]),
-        Column(
+        TableColumn(heading="sweep", cells=[line.sweep for line in lines], shrinks=True),
+        TableColumn(heading="state", cells=[state_text(line.state) for line in lines]),
+        TableColumn(
             heading="done",
             cells=[f"{n}/{line.planned}" for n, line in zip(ended, lines, strict=True)],
             right=True,
         ),
         *([failed] if any(line.counts["failed"] for line in lines) else []),
-        Column(heading="best", cells=[_best_of(line) for line in lines], shrinks=True),
-        Column(heading="changed", cells=[ago(line.updated_at, now) for line in lines], gives_way=1),
+        TableColumn(heading="best", cells=[_best_cell(line) for line in lines], shrinks=True),
+        TableColumn(heading="changed", cells=[age(line.updated_at, now) for line in lines], gives_way=1),
     ]
-    console.print(fitted(columns, console.width))
+    console.print(fit_table(columns, console.width))
     for line in lines:
         if line.note:
             console.print(Text(f"  {line.sweep}: {line.note}", style="yellow"), soft_wrap=True)
@@ -83,41 +92,47 @@ def print_status(console: Console, status: SweepStatus) -> None:
     if status.note:
         console.print(Text(status.note, style="yellow"))
     goals = ", ".join(f"{goal.direction} {goal.metric}, {goal.at} epoch" for goal in status.objectives)
-    reads = "never" if status.test_reads == 0 else times(status.test_reads)
+    reads = "never" if status.test_reads == 0 else format_times(status.test_reads)
     console.print(Text(f"{goals}; test split read {reads}", style="dim"), soft_wrap=True)
     for family in status.planned:
         mine = [trial for trial in status.trials if trial.family == family]
         if mine:
             console.print(Text(f"\n{family}, {len(mine)} of {trials(status.planned[family])}", style="bold"))
             _print_trials(console, status, mine)
-    _print_outstanding(console, status)
+    _print_best(console, status)
 
 
 def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialStatus]) -> None:
     """One family's trials, with as many of the parameters that differ as fit, and why trials failed."""
-    listed, left_out = worth_listing(mine, maximize=status.objectives[0].direction == "maximize")
+    listed, left_out = select_trials(mine, maximize=status.objectives[0].direction == "maximize")
     if left_out:
         told = f"  the best and the newest of them; {left_out} others: velodrome status {status.sweep} --json"
         console.print(Text(told, style="dim"), soft_wrap=True)
     mine = listed
     goals = [goal.metric.removeprefix("val/") for goal in status.objectives]
-    names = differing([trial.params for trial in mine])
+    names = varying_params([trial.params for trial in mine])
     columns = [
-        Column(heading="trial", cells=[str(trial.number) for trial in mine], right=True),
-        Column(heading="state", cells=[state_text(trial.state) for trial in mine]),
+        TableColumn(heading="trial", cells=[str(trial.number) for trial in mine], right=True),
+        TableColumn(heading="state", cells=[state_text(trial.state) for trial in mine]),
         *(
-            Column(heading=goal, cells=[_value(trial, place) for trial in mine], right=True)
+            TableColumn(heading=goal, cells=[_value(trial, place) for trial in mine], right=True)
             for place, goal in enumerate(goals)
         ),
-        Column(heading="epochs", cells=[str(trial.epochs) for trial in mine], right=True, gives_way=1),
+        TableColumn(heading="epochs", cells=[str(trial.epochs) for trial in mine], right=True, gives_way=1),
         *(
-            [Column(heading="tries", cells=[str(trial.attempts) for trial in mine], right=True, gives_way=1)]
+            [
+                TableColumn(
+                    heading="tries", cells=[str(trial.attempts) for trial in mine], right=True, gives_way=1
+                )
+            ]
             if any(trial.attempts > 1 for trial in mine)
             else []
         ),
-        Column(heading="time", cells=[seconds(trial.seconds) for trial in mine], right=True, gives_way=2),
+        TableColumn(
+            heading="time", cells=[seconds(trial.seconds) for trial in mine], right=True, gives_way=2
+        ),
         *(
-            Column(
+            TableColumn(
                 heading=name,
                 cells=[number(trial.params.get(name, MISSING), 3) for trial in mine],
                 right=all(isinstance(trial.params.get(name, 0), (int, float)) for trial in mine),
@@ -128,18 +143,18 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
     ]
     outstanding = {(entry.family, entry.number) for entry in (status.best, *status.front) if entry}
     bold = frozenset(place for place, trial in enumerate(mine) if (trial.family, trial.number) in outstanding)
-    console.print(fitted(columns, console.width, bold_rows=bold))
-    shown = {column.heading for column in fitting(columns, console.width)}
+    console.print(fit_table(columns, console.width, bold_rows=bold))
+    shown = {column.heading for column in fit_columns(columns, console.width)}
     if hidden := [name for name in names if name not in shown]:
         console.print(Text(f"  not shown for want of room: {', '.join(hidden)}", style="dim"), soft_wrap=True)
     for trial in mine:
         if trial.reason:
             console.print(
-                Text(f"  trial {trial.number}: {printable(trial.reason)}", style="red"), soft_wrap=True
+                Text(f"  trial {trial.number}: {printable_text(trial.reason)}", style="red"), soft_wrap=True
             )
 
 
-def worth_listing(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Sequence[TrialStatus], int]:
+def select_trials(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Sequence[TrialStatus], int]:
     """The trials that a person looks for among thousands, by number, and how many others there are."""
     if len(mine) <= MANY_TRIALS:
         return mine, 0
@@ -151,7 +166,7 @@ def worth_listing(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Seque
     return [kept[number] for number in sorted(kept)], len(mine) - len(kept)
 
 
-def differing(params: Sequence[dict[str, Any]]) -> list[str]:
+def varying_params(params: Sequence[dict[str, Any]]) -> list[str]:
     """Names whose value is not the same everywhere; all names where there is only one configuration."""
     names = dict.fromkeys(name for entry in params for name in entry)
     if len(params) < 2:
@@ -159,7 +174,7 @@ def differing(params: Sequence[dict[str, Any]]) -> list[str]:
     return [name for name in names if any(entry.get(name) != params[0].get(name) for entry in params)]
 
 
-def _print_outstanding(console: Console, status: SweepStatus) -> None:
+def _print_best(console: Console, status: SweepStatus) -> None:
     best = [status.best] if status.best else list(status.front)
     if not best:
         return
@@ -173,7 +188,7 @@ def _print_outstanding(console: Console, status: SweepStatus) -> None:
     console.print(Text(command, style="cyan"), soft_wrap=True)
 
 
-def print_trial(console: Console, trial: TrialWhole) -> None:
+def print_trial(console: Console, trial: TrialDetails) -> None:
     """One trial whole."""
     head = Text.assemble(
         (f"{trial.sweep}: {trial.family} trial {trial.number}", "bold"), " is ", state_text(trial.state)
@@ -193,13 +208,13 @@ def print_trial(console: Console, trial: TrialWhole) -> None:
         console.print(_attempts_table(trial, console.width))
 
 
-def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
+def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
     if trial.values:
         goals = zip(trial.objectives, trial.values, strict=False)
         kept = f" (epoch {trial.epoch})" if trial.epoch else ""
         yield "value", ", ".join(f"{goal.metric} {number(value, 6)}" for goal, value in goals) + kept
     if trial.reason:
-        yield "reason", printable(trial.reason)
+        yield "reason", printable_text(trial.reason)
     yield "parameters", listed(trial.params) or "none"
     yield "seed", str(trial.seed)
     yield "trained", f"{trial.epochs} epochs in {seconds(trial.seconds)}"
@@ -208,7 +223,7 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
             yield label, listed(value)
     if trial.facts:
         numbers = {name: value for name, value in trial.facts.items() if isinstance(value, (int, float))}
-        yield "measured", "  ".join(f"{name}={measured(name, value)}" for name, value in numbers.items())
+        yield "measured", "  ".join(f"{name}={format_fact(name, value)}" for name, value in numbers.items())
     if trial.checkpoint_epoch is not None:
         yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
     for label, name in (("model", trial.model), ("MLflow run", trial.mlflow_run_id)):
@@ -220,12 +235,12 @@ def _facts(trial: TrialWhole) -> Iterable[tuple[str, str]]:
 
 def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: int, width: int) -> Table:
     """The curve by epoch: the objectives first, then as many other metrics as fit; long curves thinned."""
-    names = sorted({name for point in curve for name in point.metrics}, key=_by_section)
+    names = sorted({name for point in curve for name in point.metrics}, key=_metric_order)
     first = [goal.metric for goal in goals if goal.metric in names]
-    points = thinned(curve, kept)
-    columns = [Column(heading="epoch", cells=[str(point.epoch) for point in points], right=True)]
+    points = thin_curve(curve, kept)
+    columns = [TableColumn(heading="epoch", cells=[str(point.epoch) for point in points], right=True)]
     columns += [
-        Column(
+        TableColumn(
             heading=name,
             cells=[number(point.metrics.get(name)) for point in points],
             right=True,
@@ -234,17 +249,17 @@ def _curve_table(curve: Sequence[CurvePoint], goals: Sequence[Objective], kept: 
         for name in [*first, *(name for name in names if name not in first)]
     ]
     bold = frozenset(place for place, point in enumerate(points) if point.epoch == kept)
-    return fitted(columns, width, bold_rows=bold)
+    return fit_table(columns, width, bold_rows=bold)
 
 
-def _by_section(metric: str) -> tuple[int, str]:
+def _metric_order(metric: str) -> tuple[int, str]:
     """What says how good a model is comes before how it was trained, and that before the machine."""
     sections = ("val", "train")
     section = metric.partition("/")[0]
     return (sections.index(section) if section in sections else len(sections), metric)
 
 
-def thinned(curve: Sequence[CurvePoint], kept: int, rows: int = CURVE_ROWS) -> list[CurvePoint]:
+def thin_curve(curve: Sequence[CurvePoint], kept: int, rows: int = CURVE_ROWS) -> list[CurvePoint]:
     """At most so many points over the whole curve, the first, the last and the kept one among them."""
     if len(curve) <= rows:
         return list(curve)
@@ -252,16 +267,18 @@ def thinned(curve: Sequence[CurvePoint], kept: int, rows: int = CURVE_ROWS) -> l
     return [point for place, point in enumerate(curve) if place in chosen or point.epoch == kept]
 
 
-def _attempts_table(trial: TrialWhole, width: int) -> Table:
+def _attempts_table(trial: TrialDetails, width: int) -> Table:
     attempts = trial.attempts
-    return fitted(
+    return fit_table(
         [
-            Column(heading="attempt", cells=[str(attempt.ordinal) for attempt in attempts], right=True),
-            Column(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=2),
-            Column(heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1),
-            Column(heading="took", cells=[_took(attempt) for attempt in attempts], right=True),
-            Column(heading="outcome", cells=[attempt.outcome or "running" for attempt in attempts]),
-            Column(
+            TableColumn(heading="attempt", cells=[str(attempt.ordinal) for attempt in attempts], right=True),
+            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=2),
+            TableColumn(
+                heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1
+            ),
+            TableColumn(heading="took", cells=[_duration(attempt) for attempt in attempts], right=True),
+            TableColumn(heading="outcome", cells=[attempt.outcome or "running" for attempt in attempts]),
+            TableColumn(
                 heading="detail", cells=[_first_line(attempt.detail) for attempt in attempts], shrinks=True
             ),
         ],
@@ -269,7 +286,7 @@ def _attempts_table(trial: TrialWhole, width: int) -> Table:
     )
 
 
-def _took(attempt: AttemptRow) -> str:
+def _duration(attempt: AttemptRow) -> str:
     return MISSING if attempt.ended_at is None else seconds(attempt.ended_at - attempt.started_at)
 
 
@@ -282,7 +299,7 @@ def listed(values: dict[str, Any]) -> str:
     return "  ".join(f"{name}={number(value)}" for name, value in values.items())
 
 
-def times(n: int) -> str:
+def format_times(n: int) -> str:
     """once, twice, 3 times."""
     return {1: "once", 2: "twice"}.get(n, f"{n} times")
 
@@ -297,7 +314,7 @@ def _value(trial: TrialStatus, place: int) -> str:
     return number(values[place]) if place < len(values) else MISSING
 
 
-def _best_of(line: SweepLine) -> str:
+def _best_cell(line: SweepLine) -> str:
     if line.best is None:
         return MISSING
     goal = line.objectives[0].metric.removeprefix("val/")

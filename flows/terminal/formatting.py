@@ -17,11 +17,11 @@ def number(value: Any, digits: int = 4) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return _rounded(value, digits)
-    return printable(_written(value))
+        return _round(value, digits)
+    return printable_text(_format_container(value))
 
 
-def _written(value: Any) -> str:
+def _format_container(value: Any) -> str:
     """A list or a mapping as a sweep file has it: [16, 32], {shift: 0.07}."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(number(item) for item in value)}]"
@@ -30,7 +30,7 @@ def _written(value: Any) -> str:
     return str(value)
 
 
-def _rounded(value: float, digits: int) -> str:
+def _round(value: float, digits: int) -> str:
     if not math.isfinite(value) or value == 0:
         return f"{value:g}"
     if abs(value) < 1e-3 or abs(value) >= WRITTEN_OUT:
@@ -42,12 +42,12 @@ def _rounded(value: float, digits: int) -> str:
     return f"{value:.{digits}g}"
 
 
-def measured(name: str, value: float) -> str:
+def format_fact(name: str, value: float) -> str:
     """A trial's fact: counts and bytes whole, other numbers rounded."""
     return f"{value:,.0f}" if name == "parameters" or name.endswith("_bytes") else number(value)
 
 
-def count(value: float | None) -> str:
+def short_count(value: float | None) -> str:
     """A count in thousands, millions or billions: 1.2 M."""
     if value is None:
         return MISSING
@@ -87,13 +87,13 @@ def seconds(value_s: float | None) -> str:
     return f"{whole} s"
 
 
-def ago(at: float, now: float) -> str:
+def age(at: float, now: float) -> str:
     """How long ago, in one unit: 5 s ago, 3 min ago, 2 d ago."""
     number_and_unit = seconds(max(0.0, now - at)).split(" ")[:2]
     return f"{' '.join(number_and_unit)} ago"
 
 
-def printable(text: str) -> str:
+def printable_text(text: str) -> str:
     """The text with everything escaped that could move a terminal's cursor, colour it or turn it round."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 

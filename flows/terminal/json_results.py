@@ -14,18 +14,18 @@ class Result(Protocol):
         """Plain JSON types; what `--json` prints."""
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """The value with everything that JSON can't hold made into what it can: a number that is not finite is
     null, a tuple a list."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
+        return {str(key): to_plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
+        return [to_plain(entry) for entry in value]
     return value
 
 
-def document(result: Result) -> str:
+def json_document(result: Result) -> str:
     """The result as one JSON document, strict enough for any parser."""
-    return json.dumps(plain(result.to_json()), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(to_plain(result.to_json()), indent=2, ensure_ascii=False, allow_nan=False)

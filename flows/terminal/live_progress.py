@@ -17,7 +17,7 @@ from rich.text import Text
 
 from flows.terminal.console import PatientConsole
 from flows.terminal.formatting import MISSING, number, seconds
-from flows.terminal.tables import Column, fitted
+from flows.terminal.tables import TableColumn, fit_table
 from infra.ledger.snapshot import FamilySnapshot, Snapshot
 from infra.spec import SweepSpec
 
@@ -25,7 +25,7 @@ LINE_EVERY_S = 5.0
 BAR_WIDTH = 12
 
 
-class Progress:
+class LiveProgress:
     """Shows snapshots of one sweep. A context manager; `update` never raises for a screen that is gone."""
 
     def __init__(
@@ -50,7 +50,7 @@ class Progress:
         self._said_at: float | None = None
         self._gone = False
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> LiveProgress:
         """Takes the terminal's last lines, where there is a terminal."""
         if self._console.is_terminal:
             self._live = Live(
@@ -78,9 +78,9 @@ class Progress:
             return
         try:
             if self._live is not None:
-                self._live.update(table_of(self._spec, snapshot, self._console.width), refresh=True)
+                self._live.update(snapshot_table(self._spec, snapshot, self._console.width), refresh=True)
             elif self._is_due(snapshot):
-                self._console.print(Text(line_of(snapshot)), soft_wrap=True)
+                self._console.print(Text(snapshot_line(snapshot)), soft_wrap=True)
         except (BrokenPipeError, ValueError):  # who read it left, or closed it: the sweep goes on
             self._gone = True
 
@@ -112,7 +112,7 @@ class Progress:
         return True
 
 
-def line_of(snapshot: Snapshot) -> str:
+def snapshot_line(snapshot: Snapshot) -> str:
     """The snapshot as one line."""
     parts = [f"{snapshot.ended}/{snapshot.total} done"]
     counts = {
@@ -124,32 +124,36 @@ def line_of(snapshot: Snapshot) -> str:
     best = [f"{family.family} {_best(family)}" for family in snapshot.families if family.best]
     if best:
         parts.append(f"best {', '.join(best)}")
-    parts += _around(snapshot)
+    parts += _status_parts(snapshot)
     return f"{snapshot.sweep}: {' · '.join(parts)}"
 
 
-def table_of(spec: SweepSpec, snapshot: Snapshot, width: int) -> RenderableType:
+def snapshot_table(spec: SweepSpec, snapshot: Snapshot, width: int) -> RenderableType:
     """The snapshot as a table that fits, one line a family, and a line on what is around it."""
     families = snapshot.families
     columns = [
-        Column(heading="family", cells=[family.family for family in families], shrinks=True),
-        Column(heading="", cells=[_bar(family) for family in families], gives_way=3),
-        Column(heading="done", cells=[f"{family.ended}/{family.total}" for family in families], right=True),
-        Column(heading="running", cells=[str(family.running or "") for family in families], right=True),
-        Column(
+        TableColumn(heading="family", cells=[family.family for family in families], shrinks=True),
+        TableColumn(heading="", cells=[_bar(family) for family in families], gives_way=3),
+        TableColumn(
+            heading="done", cells=[f"{family.ended}/{family.total}" for family in families], right=True
+        ),
+        TableColumn(heading="running", cells=[str(family.running or "") for family in families], right=True),
+        TableColumn(
             heading="pruned", cells=[str(family.pruned or "") for family in families], right=True, gives_way=1
         ),
-        Column(
+        TableColumn(
             heading="failed",
             cells=[Text(str(family.failed or ""), style="red") for family in families],
             right=True,
             gives_way=1,
         ),
-        Column(heading=_goal_name(spec), cells=[_best_value(family) for family in families], right=True),
-        Column(heading="best", cells=[_best_number(family) for family in families], right=True, gives_way=2),
+        TableColumn(heading=_goal_name(spec), cells=[_best_value(family) for family in families], right=True),
+        TableColumn(
+            heading="best", cells=[_best_number(family) for family in families], right=True, gives_way=2
+        ),
     ]
-    around = Text("  " + " · ".join([snapshot.sweep, *_around(snapshot)]), style="dim")
-    return Group(Padding(fitted(columns, width), (1, 0, 0, 0), expand=False), around)
+    around = Text("  " + " · ".join([snapshot.sweep, *_status_parts(snapshot)]), style="dim")
+    return Group(Padding(fit_table(columns, width), (1, 0, 0, 0), expand=False), around)
 
 
 def _best_number(family: FamilySnapshot) -> str:
@@ -164,7 +168,7 @@ def _bar(family: FamilySnapshot) -> Text:
     )
 
 
-def _around(snapshot: Snapshot) -> list[str]:
+def _status_parts(snapshot: Snapshot) -> list[str]:
     lanes = f"{snapshot.lanes_up} lane{'' if snapshot.lanes_up == 1 else 's'}"
     if snapshot.lanes_starting:
         lanes += f" (+{snapshot.lanes_starting} starting)"

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from flows.terminal.formatting import number, printable
+from flows.terminal.formatting import number, printable_text
 
 GAP = 3
 SHRUNK = 24
@@ -19,7 +19,7 @@ ALWAYS = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class TableColumn:
     """One column.
 
     Attributes:
@@ -40,9 +40,11 @@ class Column:
         return max([cell_len(self.heading), *(cell_len(str(cell)) for cell in self.cells)])
 
 
-def fitted(columns: Sequence[Column], width: int, *, bold_rows: frozenset[int] = frozenset()) -> Table:
+def fit_table(
+    columns: Sequence[TableColumn], width: int, *, bold_rows: frozenset[int] = frozenset()
+) -> Table:
     """The table of the columns that fit the width."""
-    kept = fitting(columns, width)
+    kept = fit_columns(columns, width)
     widths = _widths(kept, width)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=True)
     for column, characters in zip(kept, widths, strict=True):
@@ -56,7 +58,7 @@ def fitted(columns: Sequence[Column], width: int, *, bold_rows: frozenset[int] =
     return table
 
 
-def fitting(columns: Sequence[Column], width: int) -> list[Column]:
+def fit_columns(columns: Sequence[TableColumn], width: int) -> list[TableColumn]:
     """The columns that are left when those that give way have done so, the last of equals first."""
     kept = list(columns)
     while _width(kept) > width:
@@ -67,27 +69,27 @@ def fitting(columns: Sequence[Column], width: int) -> list[Column]:
     return kept
 
 
-def _least(column: Column) -> int:
+def _least_width(column: TableColumn) -> int:
     return min(column.width, SHRUNK) if column.shrinks else column.width
 
 
-def _width(columns: Sequence[Column]) -> int:
-    return sum(_least(column) + GAP for column in columns) - 1
+def _width(columns: Sequence[TableColumn]) -> int:
+    return sum(_least_width(column) + GAP for column in columns) - 1
 
 
-def _widths(columns: Sequence[Column], width: int) -> list[int]:
+def _widths(columns: Sequence[TableColumn], width: int) -> list[int]:
     """Characters of each column; what is spare goes to those that shrink, the first of them first."""
     spare = max(0, width - _width(columns))
     widths = []
     for column in columns:
-        more = min(spare, column.width - _least(column))
+        more = min(spare, column.width - _least_width(column))
         spare -= more
-        widths.append(_least(column) + more)
+        widths.append(_least_width(column) + more)
     return widths
 
 
 def _text(cell: str | Text) -> Text:
-    return cell if isinstance(cell, Text) else Text(printable(cell))
+    return cell if isinstance(cell, Text) else Text(printable_text(cell))
 
 
 def grid() -> Table:
@@ -97,7 +99,7 @@ def grid() -> Table:
     return grid
 
 
-def listed(values: dict[str, Any]) -> str:
+def format_params(values: dict[str, Any]) -> str:
     return "  ".join(f"{name}={value_text(value)}" for name, value in values.items())
 
 

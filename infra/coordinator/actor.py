@@ -22,9 +22,9 @@ from typing import Any, TypeVar
 import ray
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.group_commit import Asked, Turns
-from infra.coordinator.messages import Ended, LaneHello, Pulse, Report, Work
-from infra.coordinator.oom_kills import KernelKills, ended_by_ray_for_memory
+from infra.coordinator.group_commit import GroupCommit, PendingCall
+from infra.coordinator.messages import AttemptResult, EpochReport, HeartbeatReply, LaneHandshake, LaneWork
+from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
 from infra.errors import Fenced, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
@@ -59,7 +59,7 @@ class ActorSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class CoordinatorStatus:
     """How a sweep stands, for the driver: cheap, read from memory.
 
     Attributes:
@@ -88,15 +88,15 @@ class CoordinatorActor:
             Fenced: another driver owns the sweep by now.
         """
         self._settings = settings
-        self._turns: Turns[Event] = Turns(self._answer_all)
+        self._turns: GroupCommit[Event] = GroupCommit(self._answer_all)
         self._host = socket.gethostname()
         self._handles: dict[str, Any] = {}
-        self._kernel_kills = KernelKills()
+        self._kernel_kills = KernelOomKills()
         self._controllers: dict[str, Any] = {}
         self._start_failures: list[str] = []
         self._away = ""
         self._failure: Exception | None = None
-        self._stood = Standing()
+        self._stood = CoordinatorStatus()
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._ledger: Ledger | None = None
         self._core = self._build(same_driver=again)
@@ -105,7 +105,7 @@ class CoordinatorActor:
         for loop in (self._ticking, self._settling):
             threading.Thread(target=loop, daemon=True).start()
 
-    def enter(self, hello: LaneHello, handle: Any = None) -> None:
+    def enter(self, hello: LaneHandshake, handle: Any = None) -> None:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
         self._handles[hello.lane] = handle
         self._call(lambda core: core.enter(hello))
@@ -126,22 +126,28 @@ class CoordinatorActor:
         self._start_failures.append(text)
 
     def next_attempts(
-        self, hello: LaneHello, ended: Ended | None = None, reports: Sequence[Report] = (), limit: int = 1
-    ) -> Work:
+        self,
+        hello: LaneHandshake,
+        ended: AttemptResult | None = None,
+        reports: Sequence[EpochReport] = (),
+        limit: int = 1,
+    ) -> LaneWork:
         """See `Coordinator.next_attempts`."""
         work = self._call(lambda core: core.next_attempts(hello, ended=ended, reports=reports, limit=limit))
         self._settle_due.set()
         return work
 
-    def attempt_failed(self, ended: Ended, reports: Sequence[Report]) -> None:
+    def attempt_failed(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
         """See `Coordinator.attempt_failed`."""
         self._call(lambda core: core.attempt_failed(ended, reports))
 
-    def pulse(self, hello: LaneHello, attempt: str | None, reports: Sequence[Report] = ()) -> Pulse:
+    def pulse(
+        self, hello: LaneHandshake, attempt: str | None, reports: Sequence[EpochReport] = ()
+    ) -> HeartbeatReply:
         """See `Coordinator.pulse`."""
         return self._call(lambda core: core.pulse(hello, attempt, reports))
 
-    def decide(self, hello: LaneHello, attempt: str, reports: Sequence[Report]) -> bool:
+    def decide(self, hello: LaneHandshake, attempt: str, reports: Sequence[EpochReport]) -> bool:
         """See `Coordinator.decide`."""
         return self._call(lambda core: core.decide(hello, attempt, reports))
 
@@ -155,12 +161,12 @@ class CoordinatorActor:
 
     # Answered while another call waits for the ledger.
     @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
-    def standing(self) -> Standing:
+    def standing(self) -> CoordinatorStatus:
         """How the sweep stands; while the ledger is away, how it stood."""
         with self._turns.between(STANDING_WAIT_S) as mine:
             if mine:
                 core = self._core
-                self._stood = Standing(
+                self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
                     wanted=core.wanted,
                 )  # fmt: skip
@@ -172,7 +178,7 @@ class CoordinatorActor:
         answer: Answer = self._turns.call(event)
         return answer
 
-    def _answer_all(self, group: Sequence[Asked[Event]]) -> None:
+    def _answer_all(self, group: Sequence[PendingCall[Event]]) -> None:
         try:
             self._tried(group)
         except Fenced:
@@ -185,7 +191,7 @@ class CoordinatorActor:
             self._failure = RuntimeError(f"the coordinator failed\n{traceback.format_exc()}")
             raise error
 
-    def _tried(self, group: Sequence[Asked[Event]]) -> None:
+    def _tried(self, group: Sequence[PendingCall[Event]]) -> None:
         deadline = time.monotonic() + LEDGER_WAIT_S
         while True:
             try:
@@ -252,14 +258,14 @@ class CoordinatorActor:
             for folder in dropped:
                 shutil.rmtree(Path(self._settings.storage) / folder, ignore_errors=True)
 
-    def _alive(self, hello: LaneHello) -> bool:
+    def _alive(self, hello: LaneHandshake) -> bool:
         return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
 
-    def _starved(self, hello: LaneHello) -> bool:
+    def _starved(self, hello: LaneHandshake) -> bool:
         here = hello.host == self._host
-        return (here and self._kernel_kills.recent()) or ended_by_ray_for_memory(hello.facts.get("actor", ""))
+        return (here and self._kernel_kills.recent()) or is_oom_killed_by_ray(hello.facts.get("actor", ""))
 
-    def _end_process(self, hello: LaneHello) -> None:
+    def _end_process(self, hello: LaneHandshake) -> None:
         if hello.host == self._host and process_started_at(hello.pid) == hello.pid_started_at:
             os.kill(hello.pid, signal.SIGKILL)
         elif (handle := self._handles.get(hello.lane)) is not None:

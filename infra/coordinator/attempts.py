@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from infra.coordinator import policy
-from infra.coordinator.messages import Ended, LaneHello, Report
-from infra.coordinator.trial_table import Book
-from infra.ledger.batch import Batch
-from infra.ledger.rows import TrialRow, shared_names
+from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
+from infra.coordinator.trial_table import TrialTable
+from infra.ledger.batch import WriteBatch
+from infra.ledger.rows import TrialRow, intern_names
 from infra.search.study import Studies
 from infra.secrets import redact
 from infra.spec import SweepSpec
 
 
 @dataclass(slots=True)
-class Running:
+class RunningAttempt:
     """An attempt under way: its trial, its lane, and the reports of all the trial's attempts so far."""
 
     attempt: str
@@ -34,7 +34,7 @@ class Attempts:
     def __init__(
         self,
         spec: SweepSpec,
-        book: Book,
+        book: TrialTable,
         studies: Studies | None,
         clock: Callable[[], float],
         steady: Callable[[], float],
@@ -42,19 +42,21 @@ class Attempts:
         """Starts with nothing under way."""
         self._spec, self._book, self._studies = spec, book, studies
         self._clock, self._steady = clock, steady
-        self.batch = Batch()
-        self.running: dict[str, Running] = {}
+        self.batch = WriteBatch()
+        self.running: dict[str, RunningAttempt] = {}
         self.reports: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}
         self.dropped_models: list[str] = []
-        self._just_ended: dict[str, Running] = {}  # by lane: the attempt whose trial the pruner has ended
+        self._just_ended: dict[
+            str, RunningAttempt
+        ] = {}  # by lane: the attempt whose trial the pruner has ended
 
-    def start(self, trial: TrialRow, lane: LaneHello, attempt: str) -> None:
+    def start(self, trial: TrialRow, lane: LaneHandshake, attempt: str) -> None:
         """A lane begins an attempt."""
         now = self._clock()
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
-        self.adopt(Running(attempt, trial, lane.lane, counted_to=self._steady()))
+        self.adopt(RunningAttempt(attempt, trial, lane.lane, counted_to=self._steady()))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
         facts = json.dumps({**lane.facts, **process, "shape": lane.shape})
         self.batch.attempt(
@@ -64,12 +66,12 @@ class Attempts:
         told = {"attempt": attempt, "ordinal": trial.attempts, "lane": lane.lane}
         self.batch.event("started", now, told, trial)
 
-    def adopt(self, running: Running) -> None:
+    def adopt(self, running: RunningAttempt) -> None:
         """Takes an attempt as under way, with what the trial's earlier attempts reported."""
         running.reports = self.reports.pop(running.trial.key, {})
         self.running[running.attempt] = running
 
-    def take(self, attempt: str, lane: str, reports: Sequence[Report]) -> set[int]:
+    def take(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> set[int]:
         """Takes reports of an attempt that runs on the lane; returns the epochs that were new."""
         running = self.running.get(attempt)
         if running is None or running.lane != lane:
@@ -79,9 +81,9 @@ class Attempts:
             self._take_one(running, report)
         return {report.epoch for report in fresh}
 
-    def _take_one(self, running: Running, report: Report) -> None:
+    def _take_one(self, running: RunningAttempt, report: EpochReport) -> None:
         trial, goal = running.trial, self._spec.objectives[0].metric
-        known = shared_names(report.metrics)
+        known = intern_names(report.metrics)
         metrics = {name: value for name, value in known.items() if math.isfinite(value)}
         running.reports[report.epoch] = metrics
         trial.epochs = max(trial.epochs, report.epoch)
@@ -101,14 +103,14 @@ class Attempts:
         self._finish(running, "pruned", None)
         return True
 
-    def end(self, ended: Ended, lane: str) -> None:
+    def end(self, ended: AttemptResult, lane: str) -> None:
         """What a lane says of its attempt's end; changes nothing when the attempt is no longer its own."""
         running = self.running.get(ended.attempt)
         if running is None or running.lane != lane:
             self._late(ended, lane)
             return
         trial = running.trial
-        trial.facts.update(shared_names(ended.facts))
+        trial.facts.update(intern_names(ended.facts))
         if ended.outcome == "failed":
             self.fail(running, ended.reason, ended.detail)
         elif ended.outcome == "stopped":
@@ -117,11 +119,11 @@ class Attempts:
             found = ", ".join(map(repr, ended.objective)) or "no value"
             self.fail(running, "not-finite", f"the objective must be a finite number, but got {found}")
         else:
-            trial.metrics = shared_names(ended.metrics)
+            trial.metrics = intern_names(ended.metrics)
             trial.epoch, trial.model = ended.epoch, ended.model
             self._finish(running, ended.outcome, list(ended.objective) or None)
 
-    def _late(self, ended: Ended, lane: str) -> None:
+    def _late(self, ended: AttemptResult, lane: str) -> None:
         """A pruned trial ended when the pruner said so; what its lane measured is known only now."""
         running = self._just_ended.pop(lane, None)
         if running is not None and running.attempt == ended.attempt:
@@ -129,9 +131,9 @@ class Attempts:
             self.batch.trials[running.trial.key] = running.trial
 
     def _valid(self, objective: Sequence[float]) -> bool:
-        return len(objective) == len(self._spec.objectives) and all(map(_finite, objective))
+        return len(objective) == len(self._spec.objectives) and all(map(_is_finite, objective))
 
-    def _finish(self, running: Running, state: str, objective: list[float] | None) -> None:
+    def _finish(self, running: RunningAttempt, state: str, objective: list[float] | None) -> None:
         trial = running.trial
         so_far = policy.objective_so_far(self._spec.objectives, running.reports)
         if objective is None and so_far is not None:
@@ -155,15 +157,15 @@ class Attempts:
             self._book.note_model(beaten)
             self.batch.trials[beaten.key] = beaten
 
-    def fail(self, running: Running, reason: str, detail: str, *, killed: bool = False) -> None:
+    def fail(self, running: RunningAttempt, reason: str, detail: str, *, killed: bool = False) -> None:
         """Charges a failure to the trial, which then ends or gets another attempt.
 
         Args:
             killed: whether its process was ended from outside.
         """
-        trial, detail = running.trial, redact(storable(detail))
+        trial, detail = running.trial, redact(escape_unstorable(detail))
         trial.failures += 1
-        if policy.after_failure(reason, trial.failures, killed=killed) == "retry":
+        if policy.failure_action(reason, trial.failures, killed=killed) == "retry":
             self.to_waiting(running, reason, detail)
             return
         first_line = detail.strip().splitlines()[0] if detail.strip() else ""
@@ -174,7 +176,7 @@ class Attempts:
         self._close(running, reason, detail)
         self._conclude(trial, "failed")
 
-    def to_waiting(self, running: Running, outcome: str, detail: str) -> None:
+    def to_waiting(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         """Ends the attempt but not the trial, which goes on from its checkpoint."""
         trial = running.trial
         self._close(running, outcome, detail)
@@ -183,7 +185,7 @@ class Attempts:
         self._book.queue(trial)
         self.batch.event("waiting", self._clock(), {"why": outcome}, trial)
 
-    def _close(self, running: Running, outcome: str, detail: str) -> None:
+    def _close(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         now = self._clock()
         del self.running[running.attempt]
         running.trial.seconds += max(0.0, self._steady() - running.counted_to)
@@ -208,7 +210,7 @@ class Attempts:
             trial.study_number = studies.learn(family, trial.params, trial.objective)
 
 
-def _finite(value: object) -> bool:
+def _is_finite(value: object) -> bool:
     """Whether it is one real number that a database can hold; True is none, and 10**400 is too large."""
     try:
         return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
@@ -216,7 +218,7 @@ def _finite(value: object) -> bool:
         return False
 
 
-def storable(text: str) -> str:
+def escape_unstorable(text: str) -> str:
     """The text without what a database refuses: PostgreSQL takes no NUL, and nobody half a surrogate pair.
 
     An error's message may hold anything, and one that can't be written would never be over.

@@ -15,19 +15,26 @@ from dataclasses import replace
 from typing import Any
 
 from infra.coordinator import policy
-from infra.coordinator.attempts import Attempts, Running
-from infra.coordinator.lane_table import Roster
-from infra.coordinator.messages import Assignment, Ended, LaneHello, Pulse, Report, Work
-from infra.coordinator.placement import shape_of
-from infra.coordinator.trial_table import Book
-from infra.coordinator.usage import Spending
+from infra.coordinator.attempts import Attempts, RunningAttempt
+from infra.coordinator.lane_table import LaneTable
+from infra.coordinator.messages import (
+    Assignment,
+    AttemptResult,
+    EpochReport,
+    HeartbeatReply,
+    LaneHandshake,
+    LaneWork,
+)
+from infra.coordinator.placement import shape_name
+from infra.coordinator.trial_table import TrialTable
+from infra.coordinator.usage import BudgetUsage
 from infra.ledger import views
-from infra.ledger.revival import revive
+from infra.ledger.revival import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.search.samplers import deciding_reports
 from infra.search.study import Studies
-from infra.spec import Resources, derived_seed
+from infra.spec import Resources, derive_seed
 
 IDLE_WAIT_S = 0.25
 
@@ -47,7 +54,7 @@ class Coordinator:
         same_driver: bool = False,
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
-        starved: Callable[[LaneHello], bool] = lambda hello: False,
+        starved: Callable[[LaneHandshake], bool] = lambda hello: False,
     ) -> None:
         """Takes over from what the ledger says.
 
@@ -72,15 +79,15 @@ class Coordinator:
         self.state = "running"
         records = views.journal_records(ledger, sweep_id) if role == "search" else ()
         self._studies = Studies(self.spec, records) if role == "search" else None
-        self.book = Book(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
+        self.book = TrialTable(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
         self._attempts = Attempts(self.spec, self.book, self._studies, clock, steady)
-        self._roster = Roster(steady)
+        self._roster = LaneTable(steady)
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
         self.stopping: str | None = None
-        self._spending = Spending(self.sweep.facts.get("spent", {}), steady())
+        self._spending = BudgetUsage(self.sweep.facts.get("spent", {}), steady())
         self._take_over(same_driver)
 
-    def enter(self, hello: LaneHello) -> None:
+    def enter(self, hello: LaneHandshake) -> None:
         """A lane's process is there. One that had the slot before it is gone, and its attempt with it."""
         self.settle()
         former = self._roster.holder(hello.lane)
@@ -89,8 +96,13 @@ class Coordinator:
         self._commit()
 
     def next_attempts(
-        self, hello: LaneHello, *, ended: Ended | None = None, reports: Sequence[Report] = (), limit: int = 1
-    ) -> Work:
+        self,
+        hello: LaneHandshake,
+        *,
+        ended: AttemptResult | None = None,
+        reports: Sequence[EpochReport] = (),
+        limit: int = 1,
+    ) -> LaneWork:
         """What the lane does next.
 
         Args:
@@ -100,17 +112,17 @@ class Coordinator:
         """
         self.settle()
         if not self._roster.admit(hello):
-            return Work(fenced=True)
+            return LaneWork(fenced=True)
         if ended is not None:
             self._attempts.take(ended.attempt, hello.lane, reports)
             self._attempts.end(ended, hello.lane)
-        work = self._work_for(hello) if limit > 0 else Work(wait_s=IDLE_WAIT_S)
+        work = self._work_for(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S)
         if work.leave:
             self._roster.leave(hello.lane)
         self._commit()
         return work
 
-    def attempt_failed(self, ended: Ended, reports: Sequence[Report] = ()) -> None:
+    def attempt_failed(self, ended: AttemptResult, reports: Sequence[EpochReport] = ()) -> None:
         """A process of the lane, whichever rank it is, says that the attempt failed and that it ends itself.
 
         Only the lane's first process is known here; that the attempt is under way is proof enough.
@@ -122,17 +134,19 @@ class Coordinator:
             self._attempts.end(ended, running.lane)
         self._commit()
 
-    def pulse(self, hello: LaneHello, attempt: str | None, reports: Sequence[Report] = ()) -> Pulse:
+    def pulse(
+        self, hello: LaneHandshake, attempt: str | None, reports: Sequence[EpochReport] = ()
+    ) -> HeartbeatReply:
         """A heartbeat, with what has been reported since the last message."""
         self.settle()
         if not self._roster.admit(hello):
-            return Pulse(void=True, fenced=True)
+            return HeartbeatReply(void=True, fenced=True)
         if attempt is not None:
             self._attempts.take(attempt, hello.lane, reports)
         self._commit()
-        return Pulse(void=attempt not in self._attempts.running, stop=self.stopping is not None)
+        return HeartbeatReply(void=attempt not in self._attempts.running, stop=self.stopping is not None)
 
-    def decide(self, hello: LaneHello, attempt: str, reports: Sequence[Report]) -> bool:
+    def decide(self, hello: LaneHandshake, attempt: str, reports: Sequence[EpochReport]) -> bool:
         """Takes reports, the last of which the pruner judges. False: the trial ends here."""
         self.settle()
         if not self._roster.admit(hello) or attempt not in self._attempts.running:
@@ -143,7 +157,7 @@ class Coordinator:
         self._commit()
         return not pruned
 
-    def tick(self, alive: Callable[[LaneHello], bool] = lambda hello: True) -> None:
+    def tick(self, alive: Callable[[LaneHandshake], bool] = lambda hello: True) -> None:
         """What passes with time: lost lanes, requests of other commands, budgets, the end.
 
         Args:
@@ -206,8 +220,8 @@ class Coordinator:
             needs = [(usual, self.book.to_ask(family.name))]
             needs += [(self._needs(trial), 1) for trial in self.book.not_ended(family.name)]
             for resources, count in needs:
-                by_shape[shape_of(resources)] = resources
-                counts[shape_of(resources)] += count
+                by_shape[shape_name(resources)] = resources
+                counts[shape_name(resources)] += count
         return {shape: (by_shape[shape], count) for shape, count in counts.items() if count}
 
     def take_dropped_models(self) -> list[str]:
@@ -215,7 +229,7 @@ class Coordinator:
         dropped, self._attempts.dropped_models = self._attempts.dropped_models, []
         return dropped
 
-    def take_lost_lanes(self) -> list[LaneHello]:
+    def take_lost_lanes(self) -> list[LaneHandshake]:
         """Processes that were given up and must end, once."""
         return self._roster.take_lost()
 
@@ -230,22 +244,22 @@ class Coordinator:
         if due:
             self._commit()
 
-    def _work_for(self, hello: LaneHello) -> Work:
+    def _work_for(self, hello: LaneHandshake) -> LaneWork:
         if self.stopping is not None or self.state != "running":
-            return Work(leave=True)
+            return LaneWork(leave=True)
         fits = self._fitting(hello.shape)
         for running in self._attempts.running.values():
             if running.lane == hello.lane:  # the answer to an earlier call was lost on its way
-                return Work(attempts=(self._assignment(running.trial, running.attempt),))
+                return LaneWork(attempts=(self._assignment(running.trial, running.attempt),))
         trial = self.book.take_waiting(fits) or self._ask(hello.shape)
         if trial is None:
             busy = any(fits(running.trial) for running in self._attempts.running.values())
-            return Work(wait_s=IDLE_WAIT_S) if busy else Work(leave=True)
+            return LaneWork(wait_s=IDLE_WAIT_S) if busy else LaneWork(leave=True)
         attempt = f"{self.sweep.id}-{trial.role}-{trial.family}-{trial.number}-{trial.attempts + 1}"
         self._attempts.start(trial, hello, attempt)
         if not self.book.has_fresh(fits):
             self._ask_due.append(hello.shape)
-        return Work(attempts=(self._assignment(trial, attempt),))
+        return LaneWork(attempts=(self._assignment(trial, attempt),))
 
     def _ask(self, shape: str) -> TrialRow | None:
         if self._studies is None:
@@ -253,7 +267,7 @@ class Coordinator:
         closed = frozenset(
             f.name
             for f in self.spec.families
-            if shape_of(self._resources[f.name]) != shape or self.book.broken(f.name)
+            if shape_name(self._resources[f.name]) != shape or self.book.broken(f.name)
         )
         family = policy.next_family(self.spec.families, self.book.asked, closed)
         if family is None:
@@ -262,7 +276,7 @@ class Coordinator:
         study_number, params = self._studies.ask(family, number, self._lanes_planned)
         trial = TrialRow(
             role="search", family=family.name, number=number, study_number=study_number, params=params,
-            seed=derived_seed(self.spec.seed, family.name, number, "trial"), created_at=self._clock(),
+            seed=derive_seed(self.spec.seed, family.name, number, "trial"), created_at=self._clock(),
         )  # fmt: skip
         self.book.add(trial)
         self._attempts.batch.event("asked", self._clock(), {"params": params}, trial)
@@ -292,7 +306,7 @@ class Coordinator:
         for trial in (trial for trial in open_trials if trial.state == "running"):
             known = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)
             last = [attempt for attempt in known if attempt.role == trial.role][-1]
-            self._attempts.adopt(Running(last.id, trial, last.lane, counted_to=self._steady()))
+            self._attempts.adopt(RunningAttempt(last.id, trial, last.lane, counted_to=self._steady()))
             if same_driver:
                 self._remember_lane(last.lane, last.lane_facts)
             else:
@@ -311,7 +325,7 @@ class Coordinator:
         self._commit()
 
     def _remember_lane(self, lane: str, facts: dict[str, Any]) -> None:
-        hello = LaneHello(
+        hello = LaneHandshake(
             lane=lane, shape=facts.get("shape", ""), host=facts["host"], pid=facts["pid"],
             pid_started_at=facts.get("pid_started_at", 0.0), facts=facts,
         )  # fmt: skip
@@ -332,7 +346,7 @@ class Coordinator:
         if self.spec.warm_start:
             self._set_facts(warm_started=taught)
 
-    def _lose(self, lane: str, why: str, process: LaneHello | None) -> None:
+    def _lose(self, lane: str, why: str, process: LaneHandshake | None) -> None:
         for running in [r for r in self._attempts.running.values() if r.lane == lane]:
             if process is not None and self._starved(process):
                 why = "its process was ended since memory ran out"
@@ -368,7 +382,7 @@ class Coordinator:
     def _retry(self, payload: Mapping[str, Any]) -> None:
         for trial in self.book.every():
             if trial.state == "failed":
-                revive(trial, payload.get("resources"))
+                requeue_trial(trial, payload.get("resources"))
                 self.book.queue(trial)
                 self._attempts.batch.event("retry", self._clock(), dict(payload), trial)
 
@@ -401,7 +415,7 @@ class Coordinator:
         self._attempts.batch.sweep["facts"] = self.sweep.facts
 
     def _fitting(self, shape: str) -> Callable[[TrialRow], bool]:
-        return lambda trial: shape_of(self._needs(trial)) == shape
+        return lambda trial: shape_name(self._needs(trial)) == shape
 
     def _needs(self, trial: TrialRow) -> Resources:
         """What a worker of the trial gets: its family's resources, or what `retry` gave it."""

@@ -14,7 +14,7 @@ Event = TypeVar("Event")
 
 
 @dataclass(slots=True)
-class Asked(Generic[Event]):
+class PendingCall(Generic[Event]):
     """A call that waits, and what came of it."""
 
     event: Event
@@ -23,10 +23,10 @@ class Asked(Generic[Event]):
     over: bool = False
 
 
-class Turns(Generic[Event]):
+class GroupCommit(Generic[Event]):
     """One group of calls at a time; within a group, in the order in which they came."""
 
-    def __init__(self, answer_all: Callable[[Sequence[Asked[Event]]], None]) -> None:
+    def __init__(self, answer_all: Callable[[Sequence[PendingCall[Event]]], None]) -> None:
         """Starts nothing.
 
         Args:
@@ -34,7 +34,7 @@ class Turns(Generic[Event]):
         """
         self._answer_all = answer_all
         self._lock = threading.Lock()
-        self._waiting: deque[Asked[Event]] = deque()
+        self._waiting: deque[PendingCall[Event]] = deque()
 
     def call(self, event: Event) -> Any:
         """The answer to one call, however many come with it.
@@ -42,7 +42,7 @@ class Turns(Generic[Event]):
         Raises:
             BaseException: what answering its group raised.
         """
-        asked = Asked(event)
+        asked = PendingCall(event)
         self._waiting.append(asked)
         with self._lock:
             if not asked.over:  # nobody who had the turn before took it along
@@ -51,7 +51,7 @@ class Turns(Generic[Event]):
             raise asked.error
         return asked.answer
 
-    def _answer(self, group: Sequence[Asked[Event]]) -> None:
+    def _answer(self, group: Sequence[PendingCall[Event]]) -> None:
         try:
             self._answer_all(group)
         except BaseException as error:  # it belongs to the callers, each in a thread of its own; none may

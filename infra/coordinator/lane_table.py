@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from infra.coordinator.messages import LaneHello
+from infra.coordinator.messages import LaneHandshake
 
 DEAF_S = 5.0  # ten times as long as two looks are apart
 
 
 @dataclass(slots=True)
 class _Entry:
-    hello: LaneHello
+    hello: LaneHandshake
     heard_at: float
 
 
-class Roster:
+class LaneTable:
     """Lanes by slot. A process that was given up never gets its slot back."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -24,32 +24,34 @@ class Roster:
         self._clock = clock
         self._lanes: dict[str, _Entry] = {}
         self._given_up: set[tuple[str, int, float]] = set()
-        self._lost: list[LaneHello] = []
+        self._lost: list[LaneHandshake] = []
         self._looked_at = clock()
 
     def __len__(self) -> int:
         """How many lanes are in."""
         return len(self._lanes)
 
-    def holder(self, lane: str) -> LaneHello | None:
+    def holder(self, lane: str) -> LaneHandshake | None:
         """The process that has the slot."""
         known = self._lanes.get(lane)
         return known.hello if known else None
 
-    def enter(self, hello: LaneHello) -> bool:
+    def enter(self, hello: LaneHandshake) -> bool:
         """Gives the slot to a process that has just begun. True: another one had it, and is gone."""
         known = self._lanes.get(hello.lane)
         self._lanes[hello.lane] = _Entry(hello, self._clock())
-        return known is None or _process(known.hello) != _process(hello)
+        return known is None or _process_key(known.hello) != _process_key(hello)
 
-    def admit(self, hello: LaneHello) -> bool:
+    def admit(self, hello: LaneHandshake) -> bool:
         """Whether this process has the slot; if so, it was just heard.
 
         A coordinator that came after another's death meets lanes that it does not know: they are let in
         where the slot is free.
         """
         known = self._lanes.get(hello.lane)
-        if _process(hello) in self._given_up or (known and _process(known.hello) != _process(hello)):
+        if _process_key(hello) in self._given_up or (
+            known and _process_key(known.hello) != _process_key(hello)
+        ):
             return False
         self._lanes[hello.lane] = _Entry(hello, self._clock())
         return True
@@ -58,7 +60,9 @@ class Roster:
         """The slot is free."""
         self._lanes.pop(lane, None)
 
-    def look(self, lease_s: float, alive: Callable[[LaneHello], bool]) -> Iterator[tuple[LaneHello, str]]:
+    def look(
+        self, lease_s: float, alive: Callable[[LaneHandshake], bool]
+    ) -> Iterator[tuple[LaneHandshake, str]]:
         """Frees the slots of processes that ended or fell silent; gives each with the reason.
 
         Lanes are not to blame for silence while this process itself could not listen: it was stopped,
@@ -73,16 +77,16 @@ class Roster:
                 self.leave(entry.hello.lane)
                 yield entry.hello, "its process ended"
             elif silent_s > lease_s:
-                self._given_up.add(_process(entry.hello))
+                self._given_up.add(_process_key(entry.hello))
                 self._lost.append(entry.hello)
                 self.leave(entry.hello.lane)
                 yield entry.hello, f"no heartbeat for {silent_s:.0f} s (limits.lease)"
 
-    def take_lost(self) -> list[LaneHello]:
+    def take_lost(self) -> list[LaneHandshake]:
         """Processes that were given up and must end, once."""
         lost, self._lost = self._lost, []
         return lost
 
 
-def _process(hello: LaneHello) -> tuple[str, int, float]:
+def _process_key(hello: LaneHandshake) -> tuple[str, int, float]:
     return (hello.host, hello.pid, hello.pid_started_at)

@@ -10,7 +10,7 @@ from infra.search.samplers import Deciding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneHello:
+class LaneHandshake:
     """A lane's process that asks to be let in. The lane's name is its slot; a new process in the same slot
     means that the former one is gone."""
 
@@ -49,7 +49,7 @@ class Assignment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class EpochReport:
     """One report of an attempt: `epoch` from 1, all metrics by full name, the lane's clock."""
 
     epoch: int
@@ -58,7 +58,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ended:
+class AttemptResult:
     """How an attempt ended. `outcome`: complete, pruned, stopped or failed (then `reason` is the class of
     failure and `detail` says more, with the traceback where there is one)."""
 
@@ -76,7 +76,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
+class LaneWork:
     """What a lane is to do next: attempts, or wait so many seconds, or leave for good. `fenced`: this
     process was given up for lost and another takes its slot; it must end without touching anything."""
 
@@ -87,9 +87,9 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
+class HeartbeatReply:
     """The answer to a heartbeat: `void`: the attempt is no longer this lane's, what it does is not counted;
-    `stop`: checkpoint and leave; `fenced`: as in `Work`."""
+    `stop`: checkpoint and leave; `fenced`: as in `LaneWork`."""
 
     void: bool = False
     stop: bool = False

@@ -10,7 +10,7 @@ from pathlib import Path
 RECENT_S = 10.0
 
 
-def ended_by_ray_for_memory(actor_id: str) -> bool:
+def is_oom_killed_by_ray(actor_id: str) -> bool:
     """Whether Ray ended the process of this actor since its node ran out of memory.
 
     Asked of Ray's table of actors: a coordinator that was started anew has no handle of the lane any more,
@@ -28,7 +28,7 @@ def ended_by_ray_for_memory(actor_id: str) -> bool:
     return bool(known) and bool(known["DeathCause"].HasField("oom_context"))
 
 
-class KernelKills:
+class KernelOomKills:
     """Whether the kernel ended processes of this one's memory cgroup of late.
 
     It counts before the process is gone, which takes a while where there is much memory to give back.

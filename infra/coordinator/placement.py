@@ -35,14 +35,14 @@ class RunPlan:
     lanes: int
 
 
-def settle_gpus(resources: Resources, nodes: Sequence[Node]) -> Resources:
+def resolve_gpus(resources: Resources, nodes: Sequence[Node]) -> Resources:
     """`gpus: auto` as a number: one where the cluster has GPUs, else none."""
     if resources.gpus is not None:
         return resources
     return replace(resources, gpus=1.0 if any(node.gpus >= 1 for node in nodes) else 0.0)
 
 
-def shape_of(resources: Resources) -> str:
+def shape_name(resources: Resources) -> str:
     """A name that families with the same needs share."""
     parts = [f"{resources.workers}x{resources.cpus:g}cpu"]
     if resources.gpus:
@@ -55,23 +55,23 @@ def shape_of(resources: Resources) -> str:
     return "-".join(parts)
 
 
-def shapes_of(spec: SweepSpec, nodes: Sequence[Node]) -> dict[str, Resources]:
+def resolve_shapes(spec: SweepSpec, nodes: Sequence[Node]) -> dict[str, Resources]:
     """Each family's settled resources."""
-    return {family.name: settle_gpus(family.resources, nodes) for family in spec.families}
+    return {family.name: resolve_gpus(family.resources, nodes) for family in spec.families}
 
 
-def fits(resources: Resources, node: Node) -> int:
+def worker_capacity(resources: Resources, node: Node) -> int:
     """How many workers of that shape one empty node can hold."""
     if resources.accelerator and resources.accelerator not in node.accelerators:
         return 0
     labels = node.labels or {}
     if any(labels.get(key) != value for key, value in resources.labels.items()):
         return 0
-    counts = [math.floor(have / need + 1e-9) for have, need in _needs(resources, node) if need > 0]
+    counts = [math.floor(have / need + 1e-9) for have, need in _node_needs(resources, node) if need > 0]
     return min(counts, default=LANES_A_RUN)
 
 
-def _needs(resources: Resources, node: Node) -> list[tuple[float, float]]:
+def _node_needs(resources: Resources, node: Node) -> list[tuple[float, float]]:
     gpus = resources.gpus or 0.0
     return [
         (node.cpus, resources.cpus),
@@ -86,7 +86,7 @@ def check_placeable(family: str, resources: Resources, nodes: Sequence[Node]) ->
     Raises:
         ClusterUnavailable: with what one lane needs and what there is.
     """
-    places = sum(fits(resources, node) for node in nodes)
+    places = sum(worker_capacity(resources, node) for node in nodes)
     if places >= resources.workers:
         return
     need = f"{resources.workers * resources.cpus:g} CPU"
@@ -125,17 +125,17 @@ def plan_runs(
         Runs of independent lanes of at most eight on one node, and one run for each lane of several workers.
         A shape that finds no room now is left for later.
     """
-    room = _room(nodes, running)
+    room = _free_nodes(nodes, running)
     left = math.inf if lanes is None else lanes - sum(plan.lanes for plan in running)
     active = [shape for shape in shapes if wanted.get(shape, 0) > 0]
-    plans = _shared_out([(shape, shapes[shape], wanted[shape]) for shape in active], room, left)
+    plans = _share_lanes([(shape, shapes[shape], wanted[shape]) for shape in active], room, left)
     placed = {plan.shape for plan in plans}
     if plans and len(placed) < len(active):  # what was held back for the others would stand idle
-        plans = _shared_out([(s, shapes[s], wanted[s]) for s in active if s in placed], room, left)
+        plans = _share_lanes([(s, shapes[s], wanted[s]) for s in active if s in placed], room, left)
     return plans
 
 
-def _shared_out(
+def _share_lanes(
     needs: Sequence[tuple[str, Resources, int]], nodes: Mapping[str, Node], left: float
 ) -> list[RunPlan]:
     room, plans = dict(nodes), list[RunPlan]()
@@ -151,14 +151,14 @@ def _shared_out(
     return plans
 
 
-def _room(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
+def _free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
     """What the running plans leave of each node, if they were placed in the nodes' order."""
     room = {node.name: node for node in nodes}
     for plan in running:
         missing = plan.lanes * plan.resources.workers
         for name, node in list(room.items()):
-            taken = min(missing, fits(plan.resources, node))
-            room[name] = _less(node, plan.resources, taken)
+            taken = min(missing, worker_capacity(plan.resources, node))
+            room[name] = _subtract_workers(node, plan.resources, taken)
             missing -= taken
     return room
 
@@ -168,30 +168,33 @@ def _independent_runs(
 ) -> list[RunPlan]:
     plans: list[RunPlan] = []
     for name, node in list(room.items()):
-        here = min(fits(resources, node), count)
+        here = min(worker_capacity(resources, node), count)
         if reserve and here > 1:
             here = max(1, here // (reserve + 1))  # other shapes are to begin too
         while here > 0:
             size = min(here, LANES_A_RUN)
             plans.append(RunPlan(shape=shape, resources=resources, lanes=size))
-            room[name] = node = _less(node, resources, size)
+            room[name] = node = _subtract_workers(node, resources, size)
             here, count = here - size, count - size
     return plans
 
 
 def _ranked_runs(shape: str, resources: Resources, room: dict[str, Node], count: int) -> list[RunPlan]:
     plans: list[RunPlan] = []
-    while len(plans) < count and sum(fits(resources, node) for node in room.values()) >= resources.workers:
+    while (
+        len(plans) < count
+        and sum(worker_capacity(resources, node) for node in room.values()) >= resources.workers
+    ):
         missing = resources.workers
         for name, node in list(room.items()):
-            taken = min(missing, fits(resources, node))
-            room[name] = _less(node, resources, taken)
+            taken = min(missing, worker_capacity(resources, node))
+            room[name] = _subtract_workers(node, resources, taken)
             missing -= taken
         plans.append(RunPlan(shape=shape, resources=resources, lanes=1))
     return plans
 
 
-def _less(node: Node, resources: Resources, workers: int) -> Node:
+def _subtract_workers(node: Node, resources: Resources, workers: int) -> Node:
     return replace(
         node,
         cpus=node.cpus - workers * resources.cpus,

@@ -17,7 +17,7 @@ BROKEN_AFTER = 5
 _HOPELESS = frozenset({"error", "not-finite", "out-of-memory"})
 
 
-def after_failure(reason: str, failures: int, *, killed: bool = False) -> Literal["retry", "fail"]:
+def failure_action(reason: str, failures: int, *, killed: bool = False) -> Literal["retry", "fail"]:
     """Whether a trial gets another attempt.
 
     Args:
@@ -52,7 +52,7 @@ def next_family(
     return min(open_families, key=lambda family: asked[family.name], default=None)
 
 
-def signed(goal: Objective, value: float) -> float:
+def signed_value(goal: Objective, value: float) -> float:
     """The value with the sign that makes larger better."""
     return value if goal.direction == "maximize" else -value
 
@@ -74,11 +74,11 @@ def objective_so_far(
     if goals[0].at == "last":
         epoch = max(usable)
     else:
-        epoch = min(usable, key=lambda e: (-signed(goals[0], usable[e][0]), e))
+        epoch = min(usable, key=lambda e: (-signed_value(goals[0], usable[e][0]), e))
     return epoch, usable[epoch]
 
 
-def kept_models(keep: str) -> int | None:
+def kept_model_count(keep: str) -> int | None:
     """How many models of each family are kept; None: all."""
     if keep == "all":
         return None
@@ -89,27 +89,27 @@ def kept_models(keep: str) -> int | None:
 
 def models_to_drop(goal: Objective, keep: str, trials: Iterable[TrialRow]) -> list[TrialRow]:
     """Trials of one family whose models no longer belong to the best."""
-    count = kept_models(keep)
+    count = kept_model_count(keep)
     if count is None:
         return []
     having = [trial for trial in trials if trial.model and trial.value is not None]
-    ranked = sorted(having, key=lambda trial: (-signed(goal, trial.value or 0.0), trial.number))
+    ranked = sorted(having, key=lambda trial: (-signed_value(goal, trial.value or 0.0), trial.number))
     return ranked[count:]
 
 
 def keep_threshold(goal: Objective, keep: str, trials: Iterable[TrialRow]) -> float | None:
     """What a new model must beat to be kept (larger is better); None: it is kept in any case."""
-    count = kept_models(keep)
+    count = kept_model_count(keep)
     if count is None:
         return None
     ranked = sorted(
-        (signed(goal, trial.value) for trial in trials if trial.model and trial.value is not None),
+        (signed_value(goal, trial.value) for trial in trials if trial.model and trial.value is not None),
         reverse=True,
     )
     return ranked[count - 1] if len(ranked) >= count else None
 
 
-def used_up(spec: SweepSpec, elapsed_s: float, gpu_s: float, cpu_s: float) -> str | None:
+def exhausted_budget(spec: SweepSpec, elapsed_s: float, gpu_s: float, cpu_s: float) -> str | None:
     """Which budget of the whole sweep is spent, in words, or None."""
     if spec.minutes is not None and elapsed_s >= spec.minutes * 60:
         return f"the budget of {spec.minutes:g} minutes is used up"

@@ -12,7 +12,7 @@ from infra.spec import SweepSpec
 Key = tuple[str, str, int]
 
 
-class Book:
+class TrialTable:
     """The trials of one role, by family, and the two queues of those that wait: trials that ran before and
     go on first, and fresh ones in the order in which they were asked for."""
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from infra.coordinator.policy import used_up
+from infra.coordinator.policy import exhausted_budget
 from infra.spec import Resources, SweepSpec
 
 SAVE_EVERY_S = 5.0
 
 
-class Spending:
+class BudgetUsage:
     """Counts up while attempts run."""
 
     def __init__(self, before: Mapping[str, float], now: float) -> None:
@@ -28,7 +28,7 @@ class Spending:
 
     def over(self, spec: SweepSpec) -> str | None:
         """Which budget of the whole sweep is spent, in words, or None."""
-        return used_up(spec, self.used["elapsed_s"], self.used["gpu_s"], self.used["cpu_s"])
+        return exhausted_budget(spec, self.used["elapsed_s"], self.used["gpu_s"], self.used["cpu_s"])
 
     def save_due(self, now: float) -> bool:
         """Whether it is time to write the numbers down again."""

@@ -11,9 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from infra.coordinator.messages import Assignment, Ended
-from infra.coordinator.policy import signed
-from infra.durations import seconds_or_epochs
+from infra.coordinator.messages import Assignment, AttemptResult
+from infra.coordinator.policy import signed_value
+from infra.durations import parse_seconds_or_epochs
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
@@ -48,22 +48,22 @@ class AttemptRunner:
         """Where the trial's checkpoints are."""
         return self.folder(assignment) / "checkpoints"
 
-    def run(self, assignment: Assignment, hooks: Hooks) -> Ended:
+    def run(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
         """Trains, and says how it went; an exception becomes a failure with its class and traceback."""
         began = time.monotonic()
         try:
             ended = self._run(assignment, hooks)
         except TrialError as error:
-            ended = _failed(assignment, error.reason, error)
+            ended = _failure_result(assignment, error.reason, error)
         except MemoryError as error:
-            ended = _failed(assignment, "out-of-memory", error)
+            ended = _failure_result(assignment, "out-of-memory", error)
         except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
-            ended = _failed(assignment, "worker-died" if self._lost_peer(error) else "error", error)
+            ended = _failure_result(assignment, "worker-died" if self._lost_peer(error) else "error", error)
         finally:
             self._give_back()
         return replace(ended, seconds=time.monotonic() - began)
 
-    def failed_together(self, ended: Ended, assignment: Assignment) -> bool:
+    def failed_together(self, ended: AttemptResult, assignment: Assignment) -> bool:
         """Whether every rank failed at the same place: our loop agrees on what is not finite."""
         reference = self.spec.family(assignment.family).reference
         return ended.reason == "not-finite" and not is_function(load(reference))
@@ -82,7 +82,7 @@ class AttemptRunner:
                 return False
             error = former
 
-    def _run(self, assignment: Assignment, hooks: Hooks) -> Ended:
+    def _run(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
         spec = self.spec.family(assignment.family)
         if is_function(load(spec.reference)):
             outcome = self._run_function(spec, assignment, hooks)
@@ -96,19 +96,19 @@ class AttemptRunner:
             self._save_samples(spec, assignment, outcome)
         if outcome.test_scores:
             facts[TEST_SCORES] = self._keep_scores(assignment, outcome)
-        return Ended(
+        return AttemptResult(
             attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
             epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
             facts=facts, model=model,
         )  # fmt: skip
 
     def _run_family(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
-        from trainers.inputs.encoded_arrays import encoded
+        from trainers.inputs.encoded_arrays import encode_dataset
         from trainers.loop.training import train
 
         family, dataset = self._family(spec), self.dataset()
         params = family.complete(assignment.params)
-        arrays = encoded(family, dataset, params, Path(self._settings.cache))
+        arrays = encode_dataset(family, dataset, params, Path(self._settings.cache))
         job = Job(
             family=family, params=params, read_test=assignment.read_test, samples=self._samples(assignment),
             **self._common(spec, assignment),
@@ -130,7 +130,7 @@ class AttemptRunner:
 
     def _common(self, spec: FamilySpec, assignment: Assignment) -> dict[str, Any]:
         budget = spec.budget
-        seconds, epochs = seconds_or_epochs(spec.checkpoint_every)
+        seconds, epochs = parse_seconds_or_epochs(spec.checkpoint_every)
         length = Length(
             epochs=None if budget.steps is not None else budget.epochs, steps=budget.steps,
             report_every=budget.report_every, patience=budget.patience, min_delta=budget.min_delta,
@@ -176,7 +176,7 @@ class AttemptRunner:
     def _keeps(self, assignment: Assignment, outcome: Outcome) -> bool:
         if self._ranks.rank != 0 or not assignment.keep or not outcome.weights or not outcome.values:
             return False
-        value = signed(self.spec.objectives[0], outcome.values[0])
+        value = signed_value(self.spec.objectives[0], outcome.values[0])
         return assignment.keep_above is None or value > assignment.keep_above
 
     def _save_model(
@@ -233,10 +233,12 @@ class AttemptRunner:
             torch.cuda.reset_peak_memory_stats()
 
 
-def _failed(assignment: Assignment, reason: str, error: BaseException) -> Ended:
+def _failure_result(assignment: Assignment, reason: str, error: BaseException) -> AttemptResult:
     first = _first_line(error)
     text = "".join(traceback.format_exception(error))
-    return Ended(attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}")
+    return AttemptResult(
+        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}"
+    )
 
 
 def _first_line(error: BaseException) -> str:
@@ -246,8 +248,8 @@ def _first_line(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=1)
-def versions() -> Mapping[str, str]:
+def package_versions() -> Mapping[str, str]:
     """Versions of the packages that decide a trial's numbers."""
-    from trainers.bundle.bundle import versions as found
+    from trainers.bundle.bundle import bundle_versions as found
 
     return dict(found())

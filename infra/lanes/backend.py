@@ -53,7 +53,7 @@ class LaneBackendConfig(BackendConfig):  # type: ignore[misc]
         return LaneBackend
 
 
-class NamedGroup(WorkerGroup):  # type: ignore[misc]
+class NamedWorkerGroup(WorkerGroup):  # type: ignore[misc]
     """A worker group whose placement group bears its run's name, by which the driver can free it.
 
     Ray frees one only when the actor that made it and the whole job are gone: the resources of a run whose
@@ -72,14 +72,14 @@ class NamedGroup(WorkerGroup):  # type: ignore[misc]
         return DefaultPlacementGroupHandle(made)
 
 
-def free_places(run: str) -> None:
+def remove_placement_groups(run: str) -> None:
     """Gives back what a run that has ended left taken."""
     for place, known in placement_group_table().items():
         if known["name"].startswith(f"{run}/") and known["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(place))))
 
 
-class LaneGroup(NamedGroup):
+class LaneWorkerGroup(NamedWorkerGroup):
     """A worker group in which several workers may die at once.
 
     Before it replaces one, Ray asks all others to clear their results, and takes a second dead one among
@@ -89,12 +89,12 @@ class LaneGroup(NamedGroup):
     def replace_replica_group(self, replica_group_index: int) -> None:
         """Replaces one worker; others that are dead too are given up first, and replaced in their turn."""
         for group in self._replica_groups:
-            if group.is_active() and not _answers(group):
+            if group.is_active() and not _is_alive(group):
                 group.shutdown()
         super().replace_replica_group(replica_group_index)
 
 
-def _answers(group: Any) -> bool:
+def _is_alive(group: Any) -> bool:
     try:
         ray.get([worker.actor.clear_result_queue.remote() for worker in group.get_workers()])
     except (RayActorError, OutOfMemoryError):  # ended for memory, an actor's death is no RayActorError
@@ -102,7 +102,7 @@ def _answers(group: Any) -> bool:
     return True
 
 
-class RunBegins(ControllerCallback):  # type: ignore[misc]
+class RunStartCallback(ControllerCallback):  # type: ignore[misc]
     """Runs in a run's controller process, before it starts workers."""
 
     def __init__(self, name: str, coordinator: Any, *, independent: bool) -> None:
@@ -117,12 +117,12 @@ class RunBegins(ControllerCallback):  # type: ignore[misc]
 
     def after_controller_start(self, train_run_context: Any) -> None:
         """Makes the controller known, and makes it use our worker groups."""
-        TrainController.worker_group_cls = LaneGroup if self._independent else NamedGroup
+        TrainController.worker_group_cls = LaneWorkerGroup if self._independent else NamedWorkerGroup
         controller = ray.get_runtime_context().current_actor
         ray.get(self._coordinator.run_began.remote(self._name, controller), timeout=ANSWER_LIMIT_S)
 
 
-def check_surface() -> None:
+def check_ray_train() -> None:
     """Refuses a Ray whose surface has changed, before a sweep leans on it.
 
     Raises:
@@ -144,7 +144,7 @@ def check_surface() -> None:
         )
 
 
-class AloneScaling(FixedScalingPolicy):  # type: ignore[misc]
+class NoAutoscaling(FixedScalingPolicy):  # type: ignore[misc]
     """Asks no autoscaler for nodes."""
 
     def after_controller_start(self, train_run_context: Any) -> None:
@@ -154,7 +154,7 @@ class AloneScaling(FixedScalingPolicy):  # type: ignore[misc]
         return
 
 
-class Light:
+class LocalRunMixin:
     """A run on a Ray of our own, without the actors that it does not need there.
 
     One would hand out shards of Ray data sets, one clean up after runs of a cluster that stays, one speak to
@@ -169,15 +169,15 @@ class Light:
         return [callback for callback in made if not isinstance(callback, needless)]
 
     def _initialize_and_run_controller(self, **settings: Any) -> Any:
-        settings["scaling_policy"] = AloneScaling(self.scaling_config)
+        settings["scaling_policy"] = NoAutoscaling(self.scaling_config)
         return super()._initialize_and_run_controller(**settings)  # type: ignore[misc]
 
 
-class LightLanes(Light, DataParallelTrainer):  # type: ignore[misc]
+class LocalLanes(LocalRunMixin, DataParallelTrainer):  # type: ignore[misc]
     """Independent workers on a Ray of our own."""
 
 
-def independent_workers(
+def make_independent_trainer(
     function: Callable[[dict[str, Any]], Any],
     config: dict[str, Any],
     scaling: ScalingConfig,
@@ -186,7 +186,7 @@ def independent_workers(
     own_ray: bool,
 ) -> DataParallelTrainer:
     """A Ray Train run whose workers know nothing of each other."""
-    kind = LightLanes if own_ray else DataParallelTrainer
+    kind = LocalLanes if own_ray else DataParallelTrainer
     return kind(
         function,
         train_loop_config=config,

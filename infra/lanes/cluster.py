@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.auth_tokens import make_token
-from infra.coordinator.placement import Node, check_placeable, shapes_of
+from infra.coordinator.placement import Node, check_placeable, resolve_shapes
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
 from infra.ledger.liveness import process_started_at
@@ -52,7 +52,7 @@ RAY_TRAIN_SETTINGS = {
 
 
 @contextlib.contextmanager
-def connected(
+def connect_ray(
     address: str | None,
     home: Home,
     *,
@@ -74,17 +74,17 @@ def connected(
     import ray
 
     os.environ.update({name: os.environ.get(name, value) for name, value in RAY_TRAIN_SETTINGS.items()})
-    temp = None if address else _scratch()
+    temp = None if address else _make_temp_folder()
     let_go = True
     try:
         with starting():
             if temp is not None:
                 _use_token(home)
-                with _groups_of_their_own():
-                    _init(address="local", _temp_dir=temp, include_dashboard=False)
+                with _separate_process_groups():
+                    _init_ray(address="local", _temp_dir=temp, include_dashboard=False)
             else:
                 env = {"working_dir": working_dir} if working_dir else {}
-                _init(address=address, runtime_env=env)
+                _init_ray(address=address, runtime_env=env)
         yield nodes()
     except HeadGone:
         let_go = False
@@ -96,7 +96,7 @@ def connected(
             shutil.rmtree(temp, ignore_errors=True)
 
 
-def _init(**options: object) -> None:
+def _init_ray(**options: object) -> None:
     import ray
 
     # It announces the token that we chose; `doctor` tells of it.
@@ -124,7 +124,7 @@ def _init(**options: object) -> None:
 
 
 @contextlib.contextmanager
-def _groups_of_their_own() -> Iterator[None]:
+def _separate_process_groups() -> Iterator[None]:
     """Within the block Ray starts its processes in process groups of their own.
 
     A signal to this process's whole group (`timeout`, systemd, a batch system) would end them before the
@@ -140,7 +140,7 @@ def _groups_of_their_own() -> Iterator[None]:
         services.ConsolePopen = former
 
 
-def _scratch() -> str:
+def _make_temp_folder() -> str:
     """A folder for Ray's sockets and logs, short enough for a socket's path; those of dead processes go."""
     for left in Path(tempfile.gettempdir()).glob(f"{SCRATCH}-*-*"):
         pid = left.name.split("-")[1]
@@ -158,7 +158,7 @@ def _use_token(home: Home) -> None:
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
 
 
-def check_this_machine(spec: SweepSpec) -> None:
+def check_local_placeable(spec: SweepSpec) -> None:
     """Refuses before Ray is started what a Ray of our own could never place here.
 
     Raises:
@@ -174,7 +174,7 @@ def check_this_machine(spec: SweepSpec) -> None:
         gpus=float(get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()),
         memory_bytes=psutil.virtual_memory().total,
     )
-    for family, resources in shapes_of(spec, [here]).items():
+    for family, resources in resolve_shapes(spec, [here]).items():
         # Kinds of accelerators and labels are known to a running Ray alone.
         check_placeable(family, replace(resources, accelerator=None, labels={}), [here])
 
@@ -183,10 +183,10 @@ def nodes() -> list[Node]:
     """The living nodes of the connected cluster, with what each has in all."""
     import ray
 
-    return [_node(entry) for entry in ray.nodes() if entry.get("Alive")]
+    return [_node_from_ray(entry) for entry in ray.nodes() if entry.get("Alive")]
 
 
-def _node(entry: Mapping[str, object]) -> Node:
+def _node_from_ray(entry: Mapping[str, object]) -> Node:
     resources = dict(entry.get("Resources") or {})  # type: ignore[call-overload]
     kinds = tuple(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
     return Node(

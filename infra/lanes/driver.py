@@ -18,16 +18,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from infra.coordinator.actor import ActorSettings, Standing, actor_class
+from infra.coordinator.actor import ActorSettings, CoordinatorStatus, actor_class
 from infra.coordinator.core import Coordinator
-from infra.coordinator.placement import Node, check_placeable, plan_runs, shape_of, shapes_of
+from infra.coordinator.placement import Node, check_placeable, plan_runs, resolve_shapes, shape_name
 from infra.errors import ClusterUnavailable, Fenced, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import nodes
-from infra.lanes.head import LOOK_EVERY_S, Head
+from infra.lanes.head import LOOK_EVERY_S, HeadMonitor
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
-from infra.spec import Limits, SweepSpec
+from infra.spec import SweepLimits, SweepSpec
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 POLL_S = 0.5
@@ -44,7 +44,7 @@ MOST_START_FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Drive:
+class DriveJob:
     """Everything that driving one sweep needs.
 
     Attributes:
@@ -63,7 +63,7 @@ class Drive:
     own_ray: bool = True
 
 
-class Hurried(BaseException):
+class SecondSignal(BaseException):
     """A second signal: leave at once."""
 
 
@@ -109,7 +109,7 @@ class StopSignals:
         self._hurries = True
         try:
             if self.impatient:
-                raise Hurried
+                raise SecondSignal
             yield
         finally:
             self._hurries = False
@@ -118,15 +118,15 @@ class StopSignals:
         self.received.append(number)
         if self._hurries and self.impatient:
             self._hurries = False
-            raise Hurried
+            raise SecondSignal
 
 
-def drive(
-    job: Drive,
+def drive_sweep(
+    job: DriveJob,
     nodes: Sequence[Node],
     signals: StopSignals,
-    watch: Callable[[Standing], None] = lambda standing: None,
-) -> Standing:
+    watch: Callable[[CoordinatorStatus], None] = lambda standing: None,
+) -> CoordinatorStatus:
     """Runs a sweep on the connected Ray until it ends or is stopped.
 
     Args:
@@ -137,20 +137,20 @@ def drive(
         HeadGone: the cluster's head is away for good; what ran is kept as waiting.
         Fenced: another driver took the sweep over.
     """
-    families = shapes_of(job.spec, nodes)
+    families = resolve_shapes(job.spec, nodes)
     for family, resources in families.items():
         check_placeable(family, resources, nodes)
     driver = _Driver(job, nodes, signals, watch)
     try:
         return driver.run()
     except HeadGone:
-        _take_back(job)
+        _return_to_waiting(job)
         raise
     finally:
         driver.close()
 
 
-def _take_back(job: Drive) -> None:
+def _return_to_waiting(job: DriveJob) -> None:
     """What runs waits for the next command; lanes that still live are not heard any more."""
     ledger = Ledger(job.ledger_url)
     try:
@@ -162,23 +162,27 @@ def _take_back(job: Drive) -> None:
 
 class _Driver:
     def __init__(
-        self, job: Drive, nodes: Sequence[Node], signals: StopSignals, watch: Callable[[Standing], None]
+        self,
+        job: DriveJob,
+        nodes: Sequence[Node],
+        signals: StopSignals,
+        watch: Callable[[CoordinatorStatus], None],
     ) -> None:
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
-        self._by_family = shapes_of(job.spec, nodes)
+        self._by_family = resolve_shapes(job.spec, nodes)
         self._runs: list[LaneRun] = []
         self._deaths = 0
         self._seen_lane_at = time.monotonic()
         self._beaten_at = 0.0
         self._looked_at = time.monotonic()
         self._ledger = Ledger(job.ledger_url)
-        _limit_ray(job.spec.limits)
-        self._head = Head(_head_address())
+        _set_ray_limits(job.spec.limits)
+        self._head = HeadMonitor(_head_address())
         self._actor = self._start_actor()
-        self._last = Standing()
+        self._last = CoordinatorStatus()
 
-    def run(self) -> Standing:
-        with contextlib.suppress(Hurried), self._signals.hurrying():
+    def run(self) -> CoordinatorStatus:
+        with contextlib.suppress(SecondSignal), self._signals.hurrying():
             self._run()
         return self._conclude()
 
@@ -213,7 +217,7 @@ class _Driver:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        shapes = {shape_of(resources): resources for resources in self._by_family.values()}
+        shapes = {shape_name(resources): resources for resources in self._by_family.values()}
         plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), self._nodes, self._job.spec.lanes)
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
@@ -273,8 +277,8 @@ class _Driver:
             )
         return ClusterUnavailable("the coordinator must live", last_line(cause) or type(error).__name__)
 
-    def _standing(self) -> Standing:
-        standing: Standing = self._ask("standing")
+    def _standing(self) -> CoordinatorStatus:
+        standing: CoordinatorStatus = self._ask("standing")
         self._last = standing
         return standing
 
@@ -289,7 +293,7 @@ class _Driver:
         if not owned:
             raise Fenced("a driver must own its sweep", "another driver took it over")
 
-    def _check_lanes(self, standing: Standing) -> None:
+    def _check_lanes(self, standing: CoordinatorStatus) -> None:
         now = time.monotonic()
         if standing.lanes or not self._runs:
             self._seen_lane_at = now
@@ -307,7 +311,7 @@ class _Driver:
                 "is the cluster busy? `ray status` tells; raise limits.start if its nodes are slow",
             )
 
-    def _keep_runs(self, standing: Standing) -> None:
+    def _keep_runs(self, standing: CoordinatorStatus) -> None:
         for run in [run for run in self._runs if not run.alive]:
             self._runs.remove(run)
             run.free()
@@ -349,7 +353,7 @@ class _Driver:
         job_id: str = ray.get_runtime_context().get_job_id()
         return Path(self._job.lanes.storage) / ".ray" / job_id
 
-    def _conclude(self) -> Standing:
+    def _conclude(self) -> CoordinatorStatus:
         if self._signals.impatient:
             # What runs is found by the next command and goes on from its checkpoint then.
             with contextlib.suppress(VelodromeError):
@@ -392,7 +396,7 @@ def last_line(text: str) -> str:
     return lines[-1].strip() if lines else ""
 
 
-def _limit_ray(limits: Limits) -> None:
+def _set_ray_limits(limits: SweepLimits) -> None:
     """Ray Train's own waits, which it reads when a run starts, follow the sweep's limits. A lane that is
     silent is ended by the coordinator; Ray's look at it comes after that."""
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(limits.start_s)

@@ -18,7 +18,7 @@ LOOK_EVERY_S = 1.0
 LIMIT_S = 20.0
 
 
-class Head:
+class HeadMonitor:
     """Looks at the head's port now and then."""
 
     def __init__(
@@ -35,7 +35,7 @@ class Head:
             reachable: whether somebody listens at an address.
             steady: seconds that only pass.
         """
-        self._address, self._reachable, self._steady = address, reachable or listens, steady
+        self._address, self._reachable, self._steady = address, reachable or is_listening, steady
         self._looked_at = steady()
         self._away_since: float | None = None
 
@@ -60,7 +60,7 @@ class Head:
         return False
 
 
-def listens(address: str) -> bool:
+def is_listening(address: str) -> bool:
     """Whether a connection to `host:port` is taken."""
     host, _, port = address.rpartition(":")
     with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), CONNECT_S):

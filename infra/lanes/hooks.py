@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from infra.coordinator.messages import Assignment, Pulse, Report
+from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
 from infra.errors import StorageUnavailable
 from infra.lanes.system import ProcessSampler
 from infra.storage.checkpoints import CheckpointStore
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-class Line(Protocol):
+class ReportChannel(Protocol):
     """The lane's line to its coordinator, for one attempt."""
 
-    def decide(self, attempt: str, reports: list[Report]) -> bool:
+    def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
         """See `Coordinator.decide`."""
 
-    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
         """See `Coordinator.pulse`."""
 
 
@@ -42,14 +42,14 @@ class AttemptHooks:
     def __init__(
         self,
         assignment: Assignment,
-        line: Line,
+        line: ReportChannel,
         checkpoints: CheckpointStore,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Nothing is read or sent yet."""
         self.assignment, self._line, self._checkpoints, self._clock = assignment, line, checkpoints, clock
         self._lock = threading.Lock()
-        self._held: list[Report] = []
+        self._held: list[EpochReport] = []
         self._last = 0  # the newest report; own code may skip some, and a rung between two still decides
         self.steps = 0  # calls of `alive`: any change is progress
         self.void = False
@@ -59,7 +59,7 @@ class AttemptHooks:
     def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Holds the report, or asks at once where the pruner can decide."""
         self.steps += 1
-        report = Report(epoch=epoch, metrics={**metrics, **self._process.sample()}, at=self._clock())
+        report = EpochReport(epoch=epoch, metrics={**metrics, **self._process.sample()}, at=self._clock())
         with self._lock:
             passed, self._last = range(self._last + 1, epoch + 1), epoch
             deciding = self.assignment.deciding
@@ -106,11 +106,11 @@ class AttemptHooks:
         self.stop = self.stop or pulse.stop
         self.void = self.void or pulse.void
 
-    def _delivered(self, sent: list[Report]) -> None:
+    def _delivered(self, sent: list[EpochReport]) -> None:
         with self._lock:
             self._held = self._held[len(sent) :] if self._held[: len(sent)] == sent else self._held
 
-    def take_held(self) -> list[Report]:
+    def take_held(self) -> list[EpochReport]:
         """The reports that have not been told yet, to travel with the end."""
         with self._lock:
             held, self._held = self._held, []

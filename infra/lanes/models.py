@@ -49,19 +49,19 @@ def save_model(
         save_functions(
             folder, build=outcome.code["build"], predict=outcome.code.get("predict"), params=params,
             weights=outcome.weights, facts=facts, row_hashes_of_train=rows,
-            example_rows=_example(None, dataset),
+            example_rows=_input_example(None, dataset),
         )  # fmt: skip
         return {}
-    from trainers.inputs.encoded_arrays import encoded
+    from trainers.inputs.encoded_arrays import encode_dataset
 
     assert dataset is not None
-    state = encoded(family, dataset, family.complete(params), cache).state
+    state = encode_dataset(family, dataset, family.complete(params), cache).state
     save_bundle(
         folder, family_reference=spec.reference, options=spec.options, params=params, state=state,
         weights=outcome.weights, facts=facts, row_hashes_of_train=rows,
-        example_rows=_example(family, dataset),
+        example_rows=_input_example(family, dataset),
     )  # fmt: skip
-    return _measure(folder)
+    return _measure_bundle(folder)
 
 
 def save_samples(
@@ -74,15 +74,15 @@ def save_samples(
     device: str,
 ) -> None:
     """Writes what a family shows of an attempt's kept weights."""
-    from trainers.inputs.encoded_arrays import encoded
+    from trainers.inputs.encoded_arrays import encode_dataset
     from trainers.samples.writing import samples_of_weights, write_samples
 
     complete = family.complete(params)
-    arrays = encoded(family, dataset, complete, cache)
+    arrays = encode_dataset(family, dataset, complete, cache)
     write_samples(folder, samples_of_weights(family, arrays, complete, outcome.weights, device))
 
 
-def _measure(folder: Path) -> dict[str, float]:
+def _measure_bundle(folder: Path) -> dict[str, float]:
     from trainers.bundle.bundle import load_bundle
     from trainers.bundle.latency import measure_latency
 
@@ -96,7 +96,7 @@ def _train_rows(dataset: Dataset | None) -> Any:
     return dataset.row_hashes[dataset.splits["train"]]
 
 
-def _example(family: Family | None, dataset: Dataset | None) -> pd.DataFrame:
+def _input_example(family: Family | None, dataset: Dataset | None) -> pd.DataFrame:
     import pandas as pd
 
     if dataset is None:

@@ -12,14 +12,14 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
-from infra.lanes.backend import Light
+from infra.lanes.backend import LocalRunMixin
 
 
-class LightRanks(Light, TorchTrainer):  # type: ignore[misc]
+class LocalRanks(LocalRunMixin, TorchTrainer):  # type: ignore[misc]
     """Workers of one process group on a Ray of our own."""
 
 
-def group_of_workers(
+def make_ranked_trainer(
     function: Callable[[dict[str, Any]], Any],
     config: dict[str, Any],
     scaling: ScalingConfig,
@@ -29,7 +29,7 @@ def group_of_workers(
 ) -> DataParallelTrainer:
     """A Ray Train run of one lane of several ranks: its process group spans exactly that lane."""
     backend = TorchConfig(backend="cpu:gloo,cuda:nccl" if scaling.use_gpu else "gloo")
-    kind = LightRanks if own_ray else TorchTrainer
+    kind = LocalRanks if own_ray else TorchTrainer
     return kind(
         function, train_loop_config=config, torch_config=backend, scaling_config=scaling, run_config=run
     )

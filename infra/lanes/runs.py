@@ -52,9 +52,9 @@ class LaneRun:
 
     def free(self) -> None:
         """Gives back what the run, which has ended, left taken."""
-        from infra.lanes.backend import free_places
+        from infra.lanes.backend import remove_placement_groups
 
-        free_places(self.name)
+        remove_placement_groups(self.name)
 
     def _fit(self) -> None:
         try:
@@ -67,7 +67,7 @@ class LaneRun:
     def _trainer(self) -> Any:
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
-        from infra.lanes.backend import RunBegins, independent_workers
+        from infra.lanes.backend import RunStartCallback, make_independent_trainer
 
         resources = self.plan.resources
         per_worker: dict[str, float] = {"CPU": resources.cpus}
@@ -89,13 +89,13 @@ class LaneRun:
             storage_path=str(self._scratch),
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            callbacks=[RunBegins(self.name, self._coordinator, independent=alone)],
+            callbacks=[RunStartCallback(self.name, self._coordinator, independent=alone)],
         )
-        from infra.lanes.worker import lane
+        from infra.lanes.worker import run_lane
 
         config = {"settings": self._settings, "coordinator": self._coordinator}
         if alone:
-            return independent_workers(lane, config, scaling, run, own_ray=self._own_ray)
-        from infra.lanes.ranks import group_of_workers
+            return make_independent_trainer(run_lane, config, scaling, run, own_ray=self._own_ray)
+        from infra.lanes.ranks import make_ranked_trainer
 
-        return group_of_workers(lane, config, scaling, run, own_ray=self._own_ray)
+        return make_ranked_trainer(run_lane, config, scaling, run, own_ray=self._own_ray)

@@ -11,7 +11,7 @@ COLLECTIVES = {"distributed", "autograd"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class ThreadLocation:
     """Where a thread is.
 
     Attributes:
@@ -24,7 +24,7 @@ class Place:
     waits: bool
 
 
-def place_of(thread: int) -> Place:
+def locate_thread(thread: int) -> ThreadLocation:
     """Where the thread of that identity is now.
 
     Of ranks that all stand still, those that wait in a collective are not what holds the others up.
@@ -34,14 +34,14 @@ def place_of(thread: int) -> Place:
     while frame is not None and _is_torch(frame):
         waits = waits or not COLLECTIVES.isdisjoint(Path(frame.f_code.co_filename).parts)
         frame = frame.f_back
-    return Place(text=_named(frame or innermost), waits=waits)
+    return ThreadLocation(text=_frame_name(frame or innermost), waits=waits)
 
 
 def _is_torch(frame: FrameType) -> bool:
     return "torch" in Path(frame.f_code.co_filename).parts
 
 
-def _named(frame: FrameType | None) -> str:
+def _frame_name(frame: FrameType | None) -> str:
     if frame is None:
         return "a thread that has ended"
     code = frame.f_code

@@ -49,10 +49,10 @@ class ProcessSampler:
                 }
         except psutil.Error:
             return {}
-        return used | (_gpu() if self._own else {})
+        return used | (_gpu_usage() if self._own else {})
 
 
-def _gpu() -> dict[str, float]:
+def _gpu_usage() -> dict[str, float]:
     torch: Any = sys.modules.get("torch")  # where nothing imported it, no GPU is in use
     if torch is None or not torch.cuda.is_initialized():
         return {}

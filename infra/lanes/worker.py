@@ -21,11 +21,18 @@ import ray
 import ray.train
 from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
-from infra.coordinator.messages import Assignment, Ended, LaneHello, Pulse, Report, Work
+from infra.coordinator.messages import (
+    Assignment,
+    AttemptResult,
+    EpochReport,
+    HeartbeatReply,
+    LaneHandshake,
+    LaneWork,
+)
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneSettings
-from infra.lanes.stacks import Place, place_of
+from infra.lanes.stacks import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
@@ -41,7 +48,7 @@ Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
 
-def lane(config: dict[str, Any]) -> None:
+def run_lane(config: dict[str, Any]) -> None:
     """Runs one lane, or one rank of a lane of several, in this Ray Train worker.
 
     Args:
@@ -51,10 +58,10 @@ def lane(config: dict[str, Any]) -> None:
     for folder in settings.sys_path:
         if folder not in sys.path:
             sys.path.append(folder)
-    ranks = _ranks(settings)
-    line = CoordinatorLine(config["coordinator"], _hello(settings, ranks))
+    ranks = _read_ranks(settings)
+    line = CoordinatorClient(config["coordinator"], _make_handshake(settings, ranks))
     try:
-        made = Lane(settings, ranks, line)
+        made = LaneLoop(settings, ranks, line)
         if ranks.rank == 0:  # the others are not heard: one process stands for the lane
             line.enter()
     except Exception:  # whatever it is would come again at each restart: the driver must hear of it
@@ -63,7 +70,7 @@ def lane(config: dict[str, Any]) -> None:
     made.pull()
 
 
-def _ranks(settings: LaneSettings) -> Ranks:
+def _read_ranks(settings: LaneSettings) -> Ranks:
     if settings.resources.workers == 1:
         # Lanes of one worker know nothing of their neighbours, whatever Ray says about the run.
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
@@ -73,11 +80,11 @@ def _ranks(settings: LaneSettings) -> Ranks:
     return Ranks(rank=context.get_world_rank(), world_size=context.get_world_size())
 
 
-def _hello(settings: LaneSettings, ranks: Ranks) -> LaneHello:
+def _make_handshake(settings: LaneSettings, ranks: Ranks) -> LaneHandshake:
     slot = ray.train.get_context().get_world_rank() if ranks.world_size == 1 else 0
     pid = os.getpid()
     resources = settings.resources
-    return LaneHello(
+    return LaneHandshake(
         lane=f"{settings.run}-{slot}", shape=settings.shape, host=socket.gethostname(), pid=pid,
         pid_started_at=process_started_at(pid) or 0.0,
         facts={
@@ -88,12 +95,12 @@ def _hello(settings: LaneSettings, ranks: Ranks) -> LaneHello:
 
 
 @dataclass(slots=True)
-class CoordinatorLine:
+class CoordinatorClient:
     """Calls to the coordinator, each with a limit. A coordinator that is gone for good ends the process:
     whoever drives the sweep has ended too."""
 
     actor: Any
-    hello: LaneHello
+    hello: LaneHandshake
 
     def enter(self) -> None:
         """Says hello, with the handle by which this process can be ended."""
@@ -104,23 +111,23 @@ class CoordinatorLine:
         """Tells that the lane could not begin."""
         self._call(lambda: self.actor.start_failed.remote(self.hello.lane, text))
 
-    def attempt_failed(self, ended: Ended, reports: Sequence[Report], limit_s: float) -> None:
+    def attempt_failed(self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float) -> None:
         """See `Coordinator.attempt_failed`; said before this process ends, whatever comes of it."""
         with contextlib.suppress(Exception):  # the process ends either way; its death tells the rest
             ray.get(self.actor.attempt_failed.remote(ended, list(reports)), timeout=limit_s)
 
-    def next_attempts(self, ended: Ended | None, reports: Sequence[Report]) -> Work:
+    def next_attempts(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         """See `Coordinator.next_attempts`."""
-        work: Work = self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+        work: LaneWork = self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
         return work
 
-    def decide(self, attempt: str, reports: list[Report]) -> bool:
+    def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
         """See `Coordinator.decide`."""
         return bool(self._call(lambda: self.actor.decide.remote(self.hello, attempt, reports)))
 
-    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
         """See `Coordinator.pulse`. A fenced process ends here."""
-        pulse: Pulse = self._call(lambda: self.actor.pulse.remote(self.hello, attempt, reports))
+        pulse: HeartbeatReply = self._call(lambda: self.actor.pulse.remote(self.hello, attempt, reports))
         if pulse.fenced:
             end_process(EXIT_FENCED, "another process has this lane by now")
         return pulse
@@ -138,10 +145,10 @@ def end_process(status: int, why: str) -> Any:
     os._exit(status)
 
 
-class Lane:
+class LaneLoop:
     """One lane's life: pull, train, tell, until there is nothing more."""
 
-    def __init__(self, settings: LaneSettings, ranks: Ranks, line: CoordinatorLine) -> None:
+    def __init__(self, settings: LaneSettings, ranks: Ranks, line: CoordinatorClient) -> None:
         """Imports what training needs, so that the first attempt does not pay for it.
 
         Raises:
@@ -157,12 +164,12 @@ class Lane:
 
             device = str(ray.train.torch.get_device())
         self._runner = AttemptRunner(settings, device=device, ranks=ranks)
-        self._watch = Watch(self._runner.spec.limits.stall_s, line, ranks)
+        self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks)
 
     def pull(self) -> None:
         """Attempts, one after another; returns when told to leave."""
-        ended: Ended | None = None
-        reports: list[Report] = []
+        ended: AttemptResult | None = None
+        reports: list[EpochReport] = []
         self._watch.start()
         gc.freeze()  # what was imported stays; the collection after each attempt need not look at it
         try:
@@ -180,17 +187,17 @@ class Lane:
         finally:
             self._watch.stop()
 
-    def _next(self, ended: Ended | None, reports: Sequence[Report]) -> Work:
+    def _next(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         if self._ranks.world_size == 1:
             return self._line.next_attempts(ended, reports)
         import torch.distributed as dist
 
         box: list[Any] = [self._line.next_attempts(ended, reports) if self._ranks.rank == 0 else None]
-        dist.broadcast_object_list(box, src=0, device=_cpu())
-        work: Work = box[0]
+        dist.broadcast_object_list(box, src=0, device=_cpu_device())
+        work: LaneWork = box[0]
         return work
 
-    def _attempt(self, assignment: Assignment) -> tuple[Ended, list[Report]]:
+    def _attempt(self, assignment: Assignment) -> tuple[AttemptResult, list[EpochReport]]:
         store = CheckpointStore(self._runner.checkpoints(assignment), keep=self._runner.spec.keep_checkpoints)
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
@@ -208,7 +215,7 @@ class Lane:
             self._tidy(store, ended)
         return ended, held
 
-    def _tidy(self, store: CheckpointStore, ended: Ended) -> None:
+    def _tidy(self, store: CheckpointStore, ended: AttemptResult) -> None:
         if ended.outcome != "failed":
             with contextlib.suppress(OSError):
                 store.delete()
@@ -229,10 +236,10 @@ class Lane:
             yield
 
 
-class Watch:
+class Watchdog:
     """A thread beside training: a heartbeat every two seconds, and an end to attempts that stand still."""
 
-    def __init__(self, stall_s: float, line: CoordinatorLine, ranks: Ranks) -> None:
+    def __init__(self, stall_s: float, line: CoordinatorClient, ranks: Ranks) -> None:
         """Nothing runs yet.
 
         Args:
@@ -282,13 +289,13 @@ class Watch:
         silent_s = time.monotonic() - self._moved_at
         if silent_s <= self._stall_s:
             return
-        stands = place_of(self._training)
+        stands = locate_thread(self._training)
         if self._ranks.world_size == 1:
             stands = replace(stands, waits=False)
         if not stands.waits or silent_s > self._stall_s + COLLECTIVE_GRACE_S:
             self._give_up(now[0], silent_s, stands)
 
-    def _give_up(self, assignment: Assignment, silent_s: float, stands: Place) -> None:
+    def _give_up(self, assignment: Assignment, silent_s: float, stands: ThreadLocation) -> None:
         # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
@@ -298,12 +305,12 @@ class Watch:
             f"no step for {silent_s:.0f} s{on} (limits.stall): it {what} {stands.text}; "
             "the stacks of all threads are in the attempt's log"
         )
-        ended = Ended(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
+        ended = AttemptResult(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
         self._line.attempt_failed(ended, [], LAST_WORD_S)
         end_process(EXIT_STALLED, detail)
 
 
-def _cpu() -> Any:
+def _cpu_device() -> Any:
     import torch
 
     return torch.device("cpu")

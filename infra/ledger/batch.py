@@ -10,7 +10,7 @@ from infra.ledger.rows import TrialRow
 
 
 @dataclass(slots=True)
-class Batch:
+class WriteBatch:
     """Everything that one event changes, written together or not at all."""
 
     events: list[dict[str, Any]] = field(default_factory=list)

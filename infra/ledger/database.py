@@ -20,7 +20,7 @@ CREATION_LOOKS = 20
 SMALLEST_PAGE = 512  # bytes
 
 
-def connect(url: str, *, create: bool) -> Engine:
+def open_engine(url: str, *, create: bool) -> Engine:
     """An engine on a ledger whose tables are there and whole.
 
     Args:
@@ -31,10 +31,10 @@ def connect(url: str, *, create: bool) -> Engine:
         WrongInput: the URL can't be read or names another kind of database.
         LedgerUnavailable: damaged, of another schema version, absent, or not to be reached.
     """
-    parsed = _parse(url)
+    parsed = _parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         _check_file(Path(parsed.database or ""), create=create)
-    engine = _engine(parsed)
+    engine = _build_engine(parsed)
     try:
         _ensure_tables(engine, create=create)
     except SQLAlchemyError as error:
@@ -47,7 +47,7 @@ def connect(url: str, *, create: bool) -> Engine:
     return engine
 
 
-def _parse(url: str) -> URL:
+def _parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -61,7 +61,7 @@ def _parse(url: str) -> URL:
     return parsed
 
 
-def _engine(parsed: URL) -> Engine:
+def _build_engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
         try:
@@ -112,7 +112,7 @@ def _check_file(path: Path, *, create: bool) -> None:
         _make_parent(path)
         return
     restore = f"restore {path} from a copy, or move it away to start anew"
-    size = _settled_size(path)
+    size = _await_size(path)
     if size < SMALLEST_PAGE:
         what = f"an empty file {path}" if size == 0 else f"{path} of {size} bytes"
         raise LedgerDamaged("the ledger must be whole", what, restore)
@@ -132,7 +132,7 @@ def _check_file(path: Path, *, create: bool) -> None:
         raise LedgerDamaged("the ledger must be whole", f"{path}: {'; '.join(found)}", restore)
 
 
-def _settled_size(path: Path) -> int:
+def _await_size(path: Path) -> int:
     """The file's size in bytes; a file without a whole page is looked at again for a moment, since SQLite
     makes one so while another process creates it. It takes what stays so for a new and empty database."""
     for _ in range(CREATION_LOOKS):

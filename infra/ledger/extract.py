@@ -17,7 +17,7 @@ _OF_A_SWEEP = (schema.journal, schema.trials, schema.attempts, schema.events)
 _ROWS = 1_000
 
 
-def extract(
+def extract_sweep(
     ledger: Ledger, sweep_id: int, path: Path, *, facts: str, clean: Callable[[str], str] = lambda text: text
 ) -> None:
     """Writes a new ledger with one sweep in it: no owner, and no request that nobody has answered.
@@ -34,10 +34,10 @@ def extract(
     try:
         with ledger.engine.connect() as source:  # one transaction: a running sweep as it was at one moment
             known = source.execute(select(schema.sweeps).where(schema.sweeps.c.id == sweep_id)).mappings()
-            rows = [{**_cleaned(row, clean), "facts": facts} for row in known]
+            rows = [{**_clean_row(row, clean), "facts": facts} for row in known]
             target.write(lambda into: into.execute(insert(schema.sweeps), rows))
             for table in _OF_A_SWEEP:
-                _copy(source, target, table, sweep_id, clean)
+                _copy_table(source, target, table, sweep_id, clean)
     except SQLAlchemyError as error:
         text = str(getattr(error, "orig", error)).splitlines()[0]
         raise LedgerUnavailable("the ledger must be readable", text, "is its server up?") from error
@@ -45,14 +45,14 @@ def extract(
         target.close()
 
 
-def _copy(
+def _copy_table(
     source: Connection, target: Ledger, table: Table, sweep_id: int, clean: Callable[[str], str]
 ) -> None:
     query = select(table).where(table.c.sweep_id == sweep_id).order_by(*table.primary_key.columns)
     for page in source.execute(query).mappings().partitions(_ROWS):
-        rows = [_cleaned(row, clean) for row in page]
+        rows = [_clean_row(row, clean) for row in page]
         target.write(lambda into, rows=rows: into.execute(insert(table), rows))  # type: ignore[misc]
 
 
-def _cleaned(row: Mapping[Any, Any], clean: Callable[[str], str]) -> dict[str, Any]:
+def _clean_row(row: Mapping[Any, Any], clean: Callable[[str], str]) -> dict[str, Any]:
     return {str(name): clean(value) if isinstance(value, str) else value for name, value in dict(row).items()}

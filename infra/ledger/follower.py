@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from infra.ledger import views
-from infra.ledger.rows import TrialRow, without_measurements
+from infra.ledger.rows import TrialRow, strip_measurements
 from infra.ledger.store import Ledger
 
 
-class Follower:
+class TrialFollower:
     """The trials of one role of a sweep, for who looks at them again and again.
 
     They are kept without parameters and what was measured (`params`, `metrics`, `facts`): thousands of them
@@ -28,6 +28,6 @@ class Follower:
         """
         seq, keys = views.changed_trials(self._ledger, self._sweep_id, after=self._seq, role=self._role)
         for trial in views.trials_by_key(self._ledger, self._sweep_id, keys):
-            self._trials[trial.key] = without_measurements(trial, params=False)
+            self._trials[trial.key] = strip_measurements(trial, params=False)
         self._seq = seq
         return [self._trials[key] for key in sorted(self._trials)]

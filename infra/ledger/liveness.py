@@ -16,7 +16,7 @@ SAME_START_S = (
 )
 
 
-def alive(
+def is_owner_alive(
     owner: OwnerRow,
     *,
     here: str,
@@ -30,7 +30,7 @@ def alive(
     is still there. A pid that started at another time is another process. Elsewhere the heartbeat decides.
 
     Args:
-        here: this host's name, as `this_process` gives it.
+        here: this host's name, as `describe_this_process` gives it.
         now: seconds since 1970.
         process_started_at: when the process of that pid started, None where there is none.
         expiry_s: how long a heartbeat from another host counts.
@@ -54,7 +54,7 @@ def process_started_at(pid: int) -> float | None:
         return None
 
 
-def this_process(now: float | None = None) -> OwnerRow:
+def describe_this_process(now: float | None = None) -> OwnerRow:
     """This process as a claimant: host, pid, start time and a token that no other process has."""
     at = time.time() if now is None else now
     pid = os.getpid()
@@ -68,9 +68,9 @@ def this_process(now: float | None = None) -> OwnerRow:
     )
 
 
-def alive_here_and_now(owner: OwnerRow, *, expiry_s: float = EXPIRY_S) -> bool:
+def is_alive_here(owner: OwnerRow, *, expiry_s: float = EXPIRY_S) -> bool:
     """`alive` by this host's process table and clock."""
-    return alive(
+    return is_owner_alive(
         owner,
         here=socket.gethostname(),
         now=time.time(),

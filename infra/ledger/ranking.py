@@ -9,7 +9,7 @@ from infra.ledger.rows import TrialRow
 from infra.spec import Objective
 
 
-def finite(trial: TrialRow, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
+def finite_values(trial: TrialRow, objectives: Sequence[Objective]) -> tuple[float, ...] | None:
     """The trial's values, one a goal; None where one is missing or not a finite number."""
     values = trial.objective or []
     if len(values) != len(objectives) or not all(math.isfinite(value) for value in values):
@@ -17,7 +17,7 @@ def finite(trial: TrialRow, objectives: Sequence[Objective]) -> tuple[float, ...
     return tuple(values)
 
 
-def costs(values: Sequence[float], objectives: Sequence[Objective]) -> tuple[float, ...]:
+def objective_costs(values: Sequence[float], objectives: Sequence[Objective]) -> tuple[float, ...]:
     """The values with their signs turned so that less is better in each."""
     return tuple(
         -value if objective.direction == "maximize" else value
@@ -25,26 +25,30 @@ def costs(values: Sequence[float], objectives: Sequence[Objective]) -> tuple[flo
     )
 
 
-def ranked(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
+def rank_trials(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
     """Complete trials, best first by the first objective; equal ones in the order given."""
-    usable = [(finite(trial, objectives), trial) for trial in trials if trial.state == "complete"]
-    keyed = [(costs(values, objectives)[0], trial) for values, trial in usable if values is not None]
+    usable = [(finite_values(trial, objectives), trial) for trial in trials if trial.state == "complete"]
+    keyed = [
+        (objective_costs(values, objectives)[0], trial) for values, trial in usable if values is not None
+    ]
     return [trial for _, trial in sorted(keyed, key=lambda pair: pair[0])]
 
 
 def best(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> TrialRow | None:
     """The best complete trial by the first objective, or None."""
-    return next(iter(ranked(trials, objectives)), None)
+    return next(iter(rank_trials(trials, objectives)), None)
 
 
 def front(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
     """Complete trials that no other one beats in every objective, best by the first of them first."""
-    candidates = ranked(trials, objectives)
-    kept = undominated([costs(finite(trial, objectives) or (), objectives) for trial in candidates])
+    candidates = rank_trials(trials, objectives)
+    kept = mark_undominated(
+        [objective_costs(finite_values(trial, objectives) or (), objectives) for trial in candidates]
+    )
     return [trial for trial, keep in zip(candidates, kept, strict=True) if keep]
 
 
-def undominated(points: Sequence[Sequence[float]]) -> list[bool]:
+def mark_undominated(points: Sequence[Sequence[float]]) -> list[bool]:
     """For each point (less is better in each coordinate) whether no other is at least as good in all
     coordinates and better in one.
 

@@ -8,7 +8,7 @@ from typing import Any
 from infra.ledger.rows import TrialRow
 
 
-def revive(trial: TrialRow, resources: Mapping[str, Any] | None) -> None:
+def requeue_trial(trial: TrialRow, resources: Mapping[str, Any] | None) -> None:
     """A failed trial waits again, with other resources where they are given.
 
     Its Optuna trial stays failed: the study's numbers are not ours to reuse, so a success is told to the

@@ -81,7 +81,7 @@ class TrialRow:
 _NOTHING: dict[str, Any] = {}  # one for all that keep nothing: thousands of empty ones are a mebibyte
 
 
-def without_measurements(trial: TrialRow, *, params: bool = True) -> TrialRow:
+def strip_measurements(trial: TrialRow, *, params: bool = True) -> TrialRow:
     """A copy for who keeps thousands of them, to be read only: without `metrics` and `facts`.
 
     Args:
@@ -164,11 +164,11 @@ def trial_from_columns(columns: dict[str, Any]) -> TrialRow:
     for name in JSON_COLUMNS:
         values[name] = None if values[name] is None else json.loads(values[name])
         if isinstance(values[name], dict):
-            values[name] = shared_names(values[name])
+            values[name] = intern_names(values[name])
     return TrialRow(**values)
 
 
-def shared_names(found: Mapping[str, Any]) -> dict[str, Any]:
+def intern_names(found: Mapping[str, Any]) -> dict[str, Any]:
     """The same with names that exist once in this process: each message and each row brings its own copies,
     and a sweep of ten thousand trials keeps some of each."""
     return {sys.intern(str(name)): value for name, value in found.items()}

@@ -77,7 +77,7 @@ class Snapshot:
         return sum(family.total for family in self.families)
 
 
-def snapshot_of(
+def make_snapshot(
     spec: SweepSpec,
     trials: Sequence[TrialRow],
     *,
@@ -99,7 +99,7 @@ def snapshot_of(
     """
     own = [trial for trial in trials if trial.role == role]
     families = tuple(
-        _family_of(family, [trial for trial in own if trial.family == family.name], spec, role)
+        _family_snapshot(family, [trial for trial in own if trial.family == family.name], spec, role)
         for family in spec.families
     )
     if role != "search":
@@ -113,13 +113,15 @@ def snapshot_of(
         lanes_starting=lanes_starting,
         started_at=started_at,
         elapsed_s=max(0.0, now - started_at),
-        eta_s=_time_left(spec, own, left, now, started_at),
+        eta_s=_estimate_time_left(spec, own, left, now, started_at),
         unsent=unsent,
         message=message,
     )
 
 
-def _family_of(family: FamilySpec, trials: list[TrialRow], spec: SweepSpec, role: str) -> FamilySnapshot:
+def _family_snapshot(
+    family: FamilySpec, trials: list[TrialRow], spec: SweepSpec, role: str
+) -> FamilySnapshot:
     counts = Counter(trial.state for trial in trials)
     found = best(trials, spec.objectives)
     return FamilySnapshot(
@@ -134,7 +136,7 @@ def _family_of(family: FamilySpec, trials: list[TrialRow], spec: SweepSpec, role
     )
 
 
-def _time_left(
+def _estimate_time_left(
     spec: SweepSpec, trials: list[TrialRow], left: int, now: float, started_at: float
 ) -> float | None:
     if left == 0:

@@ -1,7 +1,7 @@
 """Writing the ledger: sweeps are created, owned and grown; their owner writes what happened in batches.
 
-A `Batch` gathers all that one event changes; `Ledger.commit` writes it in one transaction that first checks
-that the writer still owns the sweep.
+A `WriteBatch` gathers all that one event changes; `Ledger.commit` writes it in one transaction that first
+checks that the writer still owns the sweep.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.errors import Fenced, LedgerUnavailable
 from infra.ledger import schema
-from infra.ledger.batch import Batch
-from infra.ledger.database import connect
+from infra.ledger.batch import WriteBatch
+from infra.ledger.database import open_engine
 from infra.ledger.rows import OwnerRow
 from infra.ledger.writing import owner_epoch, upsert, write_batch
 from infra.spec import SweepSpec
@@ -36,7 +36,7 @@ class Ledger:
             LedgerUnavailable: absent, damaged, of another version, or not to be reached.
             WrongInput: the URL can't be read.
         """
-        self.engine: Engine = connect(url, create=create)
+        self.engine: Engine = open_engine(url, create=create)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -99,7 +99,7 @@ class Ledger:
 
         self.write(work)
 
-    def add_events(self, sweep_id: int, batch: Batch) -> None:
+    def add_events(self, sweep_id: int, batch: WriteBatch) -> None:
         """Writes a batch of a sweep that nobody runs (a growth, a reading of the test split)."""
         self.write(lambda connection: write_batch(connection, sweep_id, batch))
 
@@ -119,14 +119,14 @@ class Ledger:
         """
 
         def work(connection: Connection) -> tuple[int, OwnerRow | None]:
-            present = _owner(connection, sweep_id)
+            present = _read_owner(connection, sweep_id)
             if present is not None and present.token and not may_take(present):
                 return 0, present
             epoch = (present.epoch if present else 0) + 1
             values = {name: getattr(claimant, name) for name in OwnerRow.__dataclass_fields__}
             row = {"sweep_id": sweep_id, **values, "epoch": epoch}
             connection.execute(upsert(connection.dialect, schema.owners, list(row), ("sweep_id",)), row)
-            connection.execute(_stops(sweep_id).values(done_at=claimant.heartbeat_at))
+            connection.execute(_close_stop_requests(sweep_id).values(done_at=claimant.heartbeat_at))
             return epoch, None
 
         epoch, refused_by = self.write(work)
@@ -140,7 +140,7 @@ class Ledger:
         """
 
         def work(connection: Connection) -> int:
-            present = _owner(connection, sweep_id)
+            present = _read_owner(connection, sweep_id)
             if present is None or present.token != token:
                 raise Fenced("a coordinator must be its sweep's owner", "another owner in the ledger")
             change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
@@ -167,7 +167,7 @@ class Ledger:
         )
         self.write(lambda connection: connection.execute(change))
 
-    def commit(self, sweep_id: int, epoch: int, batch: Batch) -> None:
+    def commit(self, sweep_id: int, epoch: int, batch: WriteBatch) -> None:
         """Writes a batch as the owner.
 
         Raises:
@@ -193,7 +193,7 @@ class Ledger:
         return int(self.write(lambda connection: connection.execute(row).inserted_primary_key[0]))  # type: ignore[index]
 
 
-def _stops(sweep_id: int) -> Update:
+def _close_stop_requests(sweep_id: int) -> Update:
     """For all requests to stop that nobody has answered."""
     asked = schema.requests.c
     return update(schema.requests).where(
@@ -201,7 +201,7 @@ def _stops(sweep_id: int) -> Update:
     )
 
 
-def _owner(connection: Connection, sweep_id: int) -> OwnerRow | None:
+def _read_owner(connection: Connection, sweep_id: int) -> OwnerRow | None:
     row = (
         connection.execute(select(schema.owners).where(schema.owners.c.sweep_id == sweep_id))
         .mappings()

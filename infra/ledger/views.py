@@ -34,7 +34,7 @@ Row = TypeVar("Row")
 
 def sweeps(ledger: Ledger) -> list[SweepRow]:
     """All sweeps, oldest first."""
-    return _read(_sweep, _rows(ledger, select(schema.sweeps).order_by(schema.sweeps.c.id)))
+    return _build_rows(_sweep_row, _fetch_rows(ledger, select(schema.sweeps).order_by(schema.sweeps.c.id)))
 
 
 def sweep_by_id(ledger: Ledger, sweep_id: int) -> SweepRow:
@@ -43,7 +43,9 @@ def sweep_by_id(ledger: Ledger, sweep_id: int) -> SweepRow:
     Raises:
         LedgerUnavailable: there is none of that id any more.
     """
-    for row in _read(_sweep, _rows(ledger, select(schema.sweeps).where(schema.sweeps.c.id == sweep_id))):
+    for row in _build_rows(
+        _sweep_row, _fetch_rows(ledger, select(schema.sweeps).where(schema.sweeps.c.id == sweep_id))
+    ):
         return row
     raise LedgerUnavailable("a sweep must be in its ledger", f"none of id {sweep_id}", "was it removed?")
 
@@ -56,14 +58,16 @@ def find_sweep(ledger: Ledger, label: str) -> SweepRow | None:
         if not version.isdecimal():
             raise WrongInput("a sweep's version must be a number", repr(label), "write it as digits@2")
         query = query.where(schema.sweeps.c.version == int(version))
-    for row in _read(_sweep, _rows(ledger, query.order_by(schema.sweeps.c.version.desc()).limit(1))):
+    for row in _build_rows(
+        _sweep_row, _fetch_rows(ledger, query.order_by(schema.sweeps.c.version.desc()).limit(1))
+    ):
         return row
     return None
 
 
 def nearest_names(ledger: Ledger, label: str) -> list[str]:
     """Names that a mistyped one may have meant, nearest first."""
-    names = [row["name"] for row in _rows(ledger, select(schema.sweeps.c.name).distinct())]
+    names = [row["name"] for row in _fetch_rows(ledger, select(schema.sweeps.c.name).distinct())]
     return difflib.get_close_matches(label, names, n=3)
 
 
@@ -73,7 +77,7 @@ def trials(ledger: Ledger, sweep_id: int, *, role: str | None = "search") -> lis
     if role is not None:
         query = query.where(schema.trials.c.role == role)
     query = query.order_by(schema.trials.c.role.desc(), schema.trials.c.family, schema.trials.c.number)
-    return _read(_trial, _rows(ledger, query, streamed=True))
+    return _build_rows(_trial_row, _fetch_rows(ledger, query, streamed=True))
 
 
 def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str, int]]) -> list[TrialRow]:
@@ -85,7 +89,7 @@ def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str
         query = select(schema.trials).where(
             columns.sweep_id == sweep_id, wanted.in_(ordered[start : start + KEYS_AT_ONCE])
         )
-        found += _read(_trial, _rows(ledger, query))
+        found += _build_rows(_trial_row, _fetch_rows(ledger, query))
     return found
 
 
@@ -96,13 +100,13 @@ def attempts(
     query = select(schema.attempts).where(schema.attempts.c.sweep_id == sweep_id)
     if family is not None:
         query = query.where(schema.attempts.c.family == family, schema.attempts.c.number == number)
-    return _read(_attempt, _rows(ledger, query.order_by(schema.attempts.c.started_at)))
+    return _build_rows(_attempt_row, _fetch_rows(ledger, query.order_by(schema.attempts.c.started_at)))
 
 
 def events(ledger: Ledger, sweep_id: int, *, after: int = 0, limit: int = PAGE) -> list[EventRow]:
     """Up to `limit` events after a position, in order."""
     query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.seq > after)
-    return _read(_event, _rows(ledger, query.order_by(schema.events.c.seq).limit(limit)))
+    return _build_rows(_event_row, _fetch_rows(ledger, query.order_by(schema.events.c.seq).limit(limit)))
 
 
 def changed_trials(
@@ -112,11 +116,11 @@ def changed_trials(
     events after it are about."""
     columns = schema.events.c
     newer = (columns.sweep_id == sweep_id, columns.seq > after)
-    (last,) = _rows(ledger, select(func.max(columns.seq).label("seq")).where(*newer))
+    (last,) = _fetch_rows(ledger, select(func.max(columns.seq).label("seq")).where(*newer))
     if last["seq"] is None:
         return after, []
     query = select(columns.role, columns.family, columns.number).where(*newer, columns.seq <= last["seq"])
-    rows = _rows(ledger, query.where(columns.role == role).distinct(), streamed=True)
+    rows = _fetch_rows(ledger, query.where(columns.role == role).distinct(), streamed=True)
     return int(last["seq"]), [(row["role"], row["family"], row["number"]) for row in rows]
 
 
@@ -130,13 +134,13 @@ def trial_events(ledger: Ledger, sweep_id: int, trial: TrialRow, kind: str | Non
     )
     if kind is not None:
         query = query.where(schema.events.c.kind == kind)
-    return _read(_event, _rows(ledger, query.order_by(schema.events.c.seq)))
+    return _build_rows(_event_row, _fetch_rows(ledger, query.order_by(schema.events.c.seq)))
 
 
 def events_of_kind(ledger: Ledger, sweep_id: int, kind: str) -> list[EventRow]:
     """All events of one kind, in order; meant for kinds of which there are few."""
     query = select(schema.events).where(schema.events.c.sweep_id == sweep_id, schema.events.c.kind == kind)
-    return [_event(row) for row in _rows(ledger, query.order_by(schema.events.c.seq))]
+    return [_event_row(row) for row in _fetch_rows(ledger, query.order_by(schema.events.c.seq))]
 
 
 def count_events(ledger: Ledger, sweep_id: int, kind: str, *, after: int = 0) -> int:
@@ -144,12 +148,12 @@ def count_events(ledger: Ledger, sweep_id: int, kind: str, *, after: int = 0) ->
     query = select(func.count()).select_from(schema.events).where(schema.events.c.sweep_id == sweep_id)
     if kind != "*":
         query = query.where(schema.events.c.kind == kind)
-    return int(next(iter(_rows(ledger, query.where(schema.events.c.seq > after))))["count_1"])
+    return int(next(iter(_fetch_rows(ledger, query.where(schema.events.c.seq > after))))["count_1"])
 
 
 def owner(ledger: Ledger, sweep_id: int) -> OwnerRow | None:
     """Who owns the sweep, or None where nobody does."""
-    for row in _rows(ledger, select(schema.owners).where(schema.owners.c.sweep_id == sweep_id)):
+    for row in _fetch_rows(ledger, select(schema.owners).where(schema.owners.c.sweep_id == sweep_id)):
         found = OwnerRow(**{name: row[name] for name in OwnerRow.__dataclass_fields__})
         return found if found.token else None
     return None
@@ -160,23 +164,23 @@ def open_requests(ledger: Ledger, sweep_id: int) -> list[RequestRow]:
     query = select(schema.requests).where(
         schema.requests.c.sweep_id == sweep_id, schema.requests.c.done_at.is_(None)
     )
-    return _read(_request, _rows(ledger, query.order_by(schema.requests.c.id)))
+    return _build_rows(_request_row, _fetch_rows(ledger, query.order_by(schema.requests.c.id)))
 
 
 def journal_records(ledger: Ledger, sweep_id: int) -> Iterator[str]:
     """Optuna's operations of all studies of a sweep, in order; read as they are asked for."""
     query = select(schema.journal.c.record).where(schema.journal.c.sweep_id == sweep_id)
-    for row in _rows(ledger, query.order_by(schema.journal.c.position), streamed=True):
+    for row in _fetch_rows(ledger, query.order_by(schema.journal.c.position), streamed=True):
         yield row["record"]
 
 
 def has_journal(ledger: Ledger, sweep_id: int) -> bool:
     """Whether the search of a sweep has begun."""
     query = select(schema.journal.c.position).where(schema.journal.c.sweep_id == sweep_id).limit(1)
-    return any(True for _ in _rows(ledger, query))
+    return any(True for _ in _fetch_rows(ledger, query))
 
 
-def _rows(ledger: Ledger, query: Select[Any], *, streamed: bool = False) -> Iterator[RowMapping]:
+def _fetch_rows(ledger: Ledger, query: Select[Any], *, streamed: bool = False) -> Iterator[RowMapping]:
     """The rows; `streamed` where there may be many: a page of them is in memory at a time."""
     options = {"yield_per": ROWS_AT_ONCE} if streamed else {}
     try:
@@ -190,7 +194,7 @@ def _rows(ledger: Ledger, query: Select[Any], *, streamed: bool = False) -> Iter
         ) from error
 
 
-def _read(make: Callable[[RowMapping], Row], rows: Iterable[RowMapping]) -> list[Row]:
+def _build_rows(make: Callable[[RowMapping], Row], rows: Iterable[RowMapping]) -> list[Row]:
     """Rows as what they are; a database finds damaged pages, and only we find damaged documents."""
     try:
         return [make(row) for row in rows]
@@ -202,15 +206,15 @@ def _read(make: Callable[[RowMapping], Row], rows: Iterable[RowMapping]) -> list
         ) from error
 
 
-def _trial(row: RowMapping) -> TrialRow:
+def _trial_row(row: RowMapping) -> TrialRow:
     return trial_from_columns(dict(row))
 
 
-def _request(row: RowMapping) -> RequestRow:
+def _request_row(row: RowMapping) -> RequestRow:
     return RequestRow(id=row["id"], kind=row["kind"], payload=json.loads(row["payload"]))
 
 
-def _sweep(row: RowMapping) -> SweepRow:
+def _sweep_row(row: RowMapping) -> SweepRow:
     return SweepRow(
         id=row["id"],
         state=row["state"],
@@ -222,11 +226,11 @@ def _sweep(row: RowMapping) -> SweepRow:
     )
 
 
-def _attempt(row: RowMapping) -> AttemptRow:
+def _attempt_row(row: RowMapping) -> AttemptRow:
     values = {name: row[name] for name in AttemptRow.__dataclass_fields__}
     return AttemptRow(**{**values, "lane_facts": json.loads(values["lane_facts"])})
 
 
-def _event(row: RowMapping) -> EventRow:
+def _event_row(row: RowMapping) -> EventRow:
     values = {name: row[name] for name in EventRow.__dataclass_fields__}
     return EventRow(**{**values, "payload": json.loads(values["payload"])})

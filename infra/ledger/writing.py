@@ -16,7 +16,7 @@ from infra.ledger import schema
 from infra.ledger.rows import trial_to_columns
 
 if TYPE_CHECKING:
-    from infra.ledger.batch import Batch
+    from infra.ledger.batch import WriteBatch
 
 TRIAL_KEY = ("sweep_id", "role", "family", "number")
 _STARTED = (
@@ -28,7 +28,7 @@ _EVENT = ("sweep_id", "at", "kind", "role", "family", "number", "payload")
 _JOURNAL = ("sweep_id", "position", "record")
 
 
-class Statement:
+class SqlStatement:
     """SQL text for one driver, and the order in which it takes its parameters."""
 
     def __init__(self, clause: ClauseElement, dialect: Dialect, names: Sequence[str]) -> None:
@@ -49,14 +49,14 @@ class Statement:
         return dict(row) if self._order is None else tuple(row[name] for name in self._order)
 
 
-class Statements:
+class BatchStatements:
     """What commits consist of, for one kind of database."""
 
     def __init__(self, dialect: Dialect) -> None:
         """Compiles them all."""
 
-        def made(clause: ClauseElement, *names: str) -> Statement:
-            return Statement(clause, dialect, names)
+        def made(clause: ClauseElement, *names: str) -> SqlStatement:
+            return SqlStatement(clause, dialect, names)
 
         by_sweep: BindParameter[int] = bindparam("of_sweep")
         self.owner_epoch = made(
@@ -84,9 +84,9 @@ def upsert(dialect: Dialect, table: Table, columns: Sequence[str], keys: Sequenc
     return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
 
-def write_batch(connection: Connection, sweep_id: int, batch: Batch) -> None:
+def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> None:
     """Writes all of a batch within the connection's transaction."""
-    use = statements(connection)
+    use = dialect_statements(connection)
     if batch.journal:
         _append_journal(connection, sweep_id, batch.journal)
     if batch.trials:
@@ -106,14 +106,16 @@ def write_batch(connection: Connection, sweep_id: int, batch: Batch) -> None:
 
 def owner_epoch(connection: Connection, sweep_id: int) -> int | None:
     """The epoch of the sweep's owner row; None where there is none."""
-    found: int | None = statements(connection).owner_epoch.run(connection, {"of_sweep": sweep_id}).scalar()
+    found: int | None = (
+        dialect_statements(connection).owner_epoch.run(connection, {"of_sweep": sweep_id}).scalar()
+    )
     return found
 
 
 def _write_attempt(
     connection: Connection, sweep_id: int, attempt_id: str, columns: Mapping[str, Any]
 ) -> None:
-    use = statements(connection)
+    use = dialect_statements(connection)
     if "started_at" in columns:
         whole = {**dict.fromkeys(_ENDED), **columns, "id": attempt_id, "sweep_id": sweep_id}
         use.attempt_started.run(connection, whole)
@@ -122,7 +124,7 @@ def _write_attempt(
 
 
 def _append_journal(connection: Connection, sweep_id: int, records: Sequence[str]) -> None:
-    use = statements(connection)
+    use = dialect_statements(connection)
     last = use.last_position.run(connection, {"of_sweep": sweep_id}).scalar()
     start = 0 if last is None else int(last) + 1
     rows = ({"sweep_id": sweep_id, "position": start + i, "record": text} for i, text in enumerate(records))
@@ -138,13 +140,13 @@ def _update_sweep(connection: Connection, sweep_id: int, columns: Mapping[str, A
     connection.execute(update(schema.sweeps).where(schema.sweeps.c.id == sweep_id).values(**values))
 
 
-def statements(connection: Connection) -> Statements:
+def dialect_statements(connection: Connection) -> BatchStatements:
     """Those of the connection's kind of database."""
     dialect = connection.dialect
     kind = f"{dialect.name}+{dialect.driver}"
     if kind not in _known:
-        _known[kind] = Statements(dialect)
+        _known[kind] = BatchStatements(dialect)
     return _known[kind]
 
 
-_known: dict[str, Statements] = {}
+_known: dict[str, BatchStatements] = {}

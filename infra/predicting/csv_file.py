@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from infra.errors import WrongInput
-from infra.predicting.format import MOST_CHARACTERS, Sizes, concatenate, cut, plain, table_frame
+from infra.predicting.format import (
+    MOST_CHARACTERS,
+    PartSizes,
+    concatenate_files,
+    json_values,
+    split_rows,
+    table_frame,
+)
 from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ class CsvFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.ending = path.suffix
-        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else _delimiter(path)
+        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else _detect_delimiter(path)
 
     def columns(self) -> list[str]:
         """As `Format`."""
@@ -35,12 +42,12 @@ class CsvFile:
             raise WrongInput(f"the first line of {self.path} must name each column once", found)
         return header
 
-    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+    def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `Format`."""
         with self._open() as file:
             rows = self._rows(self._reader(file))
             header = next(rows)
-            for held in cut(rows, sizes, lambda row: sum(map(len, row))):
+            for held in split_rows(rows, sizes, lambda row: sum(map(len, row))):
                 columns = dict(zip(header, zip(*held, strict=True), strict=True))
                 yield pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
@@ -54,7 +61,7 @@ class CsvFile:
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """As `Format`."""
-        concatenate(parts, path)
+        concatenate_files(parts, path)
 
     def _open(self) -> io.TextIOWrapper:
         return self.path.open(encoding="utf-8-sig", newline="")
@@ -84,7 +91,7 @@ class CsvFile:
 def write_csv(part: pa.Table, predictions: pd.DataFrame, path: Path, delimiter: str, *, header: bool) -> None:
     """The part's fields and the predictions, a line a row."""
     columns = [part.column(name).to_pylist() for name in part.column_names]
-    columns += [plain(predictions[name]) for name in predictions.columns]
+    columns += [json_values(predictions[name]) for name in predictions.columns]
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
         if header:
@@ -92,7 +99,7 @@ def write_csv(part: pa.Table, predictions: pd.DataFrame, path: Path, delimiter: 
         writer.writerows(zip(*columns, strict=True))
 
 
-def _delimiter(path: Path) -> str:
+def _detect_delimiter(path: Path) -> str:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         line = file.readline(2**20)
     counts = {mark: line.count(mark) for mark in (",", ";", "\t")}

@@ -26,7 +26,7 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
+class PartSizes:
     """How large a part may get: whichever is reached first ends it."""
 
     rows: int = 4096
@@ -41,7 +41,7 @@ class BadValue(Exception):
         super().__init__(column, row, value)
 
 
-class Format(Protocol):
+class InputFormat(Protocol):
     """One kind of input."""
 
     path: Path
@@ -50,7 +50,7 @@ class Format(Protocol):
     def columns(self) -> list[str]:
         """The columns that are there, for a check before anything is computed."""
 
-    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+    def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """The input, from its beginning.
 
         Raises:
@@ -71,7 +71,9 @@ class Format(Protocol):
         """One file of all parts."""
 
 
-def cut(rows: Iterator[Row], sizes: Sizes, characters: Callable[[Row], int]) -> Iterator[list[Row]]:
+def split_rows(
+    rows: Iterator[Row], sizes: PartSizes, characters: Callable[[Row], int]
+) -> Iterator[list[Row]]:
     """Rows by the part."""
     held: list[Row] = []
     size = 0
@@ -85,7 +87,7 @@ def cut(rows: Iterator[Row], sizes: Sizes, characters: Callable[[Row], int]) -> 
         yield held
 
 
-def concatenate(parts: Sequence[Path], path: Path) -> None:
+def concatenate_files(parts: Sequence[Path], path: Path) -> None:
     """The bytes of all parts, one after another."""
     with path.open("wb") as out:
         for part in parts:
@@ -99,10 +101,10 @@ def table_frame(columns: dict[str, list[Any]], fields: Sequence[Field], *, usual
     import pandas as pd
 
     kinds = {field.name: field.type for field in fields} or dict.fromkeys(columns, usual)
-    return pd.DataFrame({name: _typed(name, columns[name], kind) for name, kind in kinds.items()})
+    return pd.DataFrame({name: _typed_series(name, columns[name], kind) for name, kind in kinds.items()})
 
 
-def only_column(values: list[Any], fields: Sequence[Field], path: Path) -> pd.DataFrame:
+def single_column_frame(values: list[Any], fields: Sequence[Field], path: Path) -> pd.DataFrame:
     """The values as a model's only column.
 
     Raises:
@@ -118,15 +120,15 @@ def only_column(values: list[Any], fields: Sequence[Field], path: Path) -> pd.Da
     return pd.DataFrame({name: pd.Series(values, dtype=object)})
 
 
-def _typed(name: str, values: list[Any], kind: str) -> Any:
+def _typed_series(name: str, values: list[Any], kind: str) -> Any:
     import pandas as pd
 
     if kind not in ("double", "long"):
         return pd.Series(values, dtype=object)
-    return pd.Series([_number(name, row, value) for row, value in enumerate(values)], dtype="float64")
+    return pd.Series([_parse_number(name, row, value) for row, value in enumerate(values)], dtype="float64")
 
 
-def _number(name: str, row: int, value: Any) -> float | None:
+def _parse_number(name: str, row: int, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return None
     try:
@@ -135,6 +137,6 @@ def _number(name: str, row: int, value: Any) -> float | None:
         raise BadValue(name, row, value) from None
 
 
-def plain(column: Any) -> list[Any]:
+def json_values(column: Any) -> list[Any]:
     """A prediction's values; what is not a number is None."""
     return [None if isinstance(value, float) and value != value else value for value in column.tolist()]

@@ -10,7 +10,14 @@ import pyarrow as pa
 
 from infra.errors import WrongInput
 from infra.predicting.csv_file import CsvFile, write_csv
-from infra.predicting.format import Format, Sizes, concatenate, only_column, plain, table_frame
+from infra.predicting.format import (
+    InputFormat,
+    PartSizes,
+    concatenate_files,
+    json_values,
+    single_column_frame,
+    table_frame,
+)
 from infra.predicting.lines import JsonLines, TextLines
 from infra.serving.scoring_protocol import Field
 
@@ -30,7 +37,7 @@ class ParquetFile:
         self.path = path
 
     def columns(self) -> list[str]:
-        """As `Format`."""
+        """As `InputFormat`."""
         from pyarrow import parquet
 
         try:
@@ -38,8 +45,8 @@ class ParquetFile:
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(error) from error
 
-    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
-        """As `Format`."""
+    def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
+        """As `InputFormat`."""
         from pyarrow import parquet
 
         try:
@@ -50,19 +57,19 @@ class ParquetFile:
             raise self._unreadable(error) from error
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
-        """As `Format`."""
+        """As `InputFormat`."""
         return table_frame(part.to_pydict(), fields, usual="any")
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `Format`."""
+        """As `InputFormat`."""
         from pyarrow import parquet
 
         for name in predictions.columns:
-            part = part.append_column(str(name), pa.array(plain(predictions[name])))
+            part = part.append_column(str(name), pa.array(json_values(predictions[name])))
         parquet.write_table(part, path)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `Format`: a row group a part."""
+        """As `InputFormat`: a row group a part."""
         from pyarrow import parquet
 
         with parquet.ParquetWriter(path, parquet.read_schema(parts[0])) as writer:
@@ -82,7 +89,7 @@ class ImageFolder:
         self.path = path
 
     def columns(self) -> list[str]:
-        """As `Format`."""
+        """As `InputFormat`."""
         return [IMAGE]
 
     def names(self) -> list[str]:
@@ -90,8 +97,8 @@ class ImageFolder:
         found = (file for file in self.path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
         return sorted(file.relative_to(self.path).as_posix() for file in found)
 
-    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
-        """As `Format`."""
+    def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
+        """As `InputFormat`."""
         names = self.names()
         if not names:
             do = f"it reads {', '.join(sorted(IMAGES))}"
@@ -101,20 +108,20 @@ class ImageFolder:
             yield pa.table({IMAGE: pa.array(names[start : start + rows], pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
-        """As `Format`: paths, which a model of images opens itself."""
+        """As `InputFormat`: paths, which a model of images opens itself."""
         names = part.column(IMAGE).to_pylist()
-        return only_column([str(self.path / name) for name in names], fields, self.path)
+        return single_column_frame([str(self.path / name) for name in names], fields, self.path)
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `Format`: a line an image."""
+        """As `InputFormat`: a line an image."""
         write_csv(part, predictions, path, ",", header=first)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `Format`."""
-        concatenate(parts, path)
+        """As `InputFormat`."""
+        concatenate_files(parts, path)
 
 
-ENDINGS: dict[str, Callable[[Path], Format]] = {
+ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".csv": CsvFile,
     ".tsv": CsvFile,
     ".jsonl": JsonLines,
@@ -126,7 +133,7 @@ ENDINGS: dict[str, Callable[[Path], Format]] = {
 }
 
 
-def open_input(path: Path) -> Format:
+def open_input(path: Path) -> InputFormat:
     """The format of a file or folder, by its name.
 
     Raises:

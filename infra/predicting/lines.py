@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from infra.errors import WrongInput
-from infra.predicting.format import MOST_CHARACTERS, Sizes, concatenate, cut, only_column, plain, table_frame
+from infra.predicting.format import (
+    MOST_CHARACTERS,
+    PartSizes,
+    concatenate_files,
+    json_values,
+    single_column_frame,
+    split_rows,
+    table_frame,
+)
 from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
@@ -30,34 +38,36 @@ class JsonLines:
 
     def columns(self) -> list[str]:
         """As `Format`: the names of the first object."""
-        with _opened(self.path) as file:
-            first = next((line for line in _lines(self.path, file) if line.strip()), None)
-        return list(_parsed(first, self.path)) if first is not None else []
+        with _open_text(self.path) as file:
+            first = next((line for line in _read_lines(self.path, file) if line.strip()), None)
+        return list(_parse_line(first, self.path)) if first is not None else []
 
-    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+    def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `Format`."""
-        with _opened(self.path) as file:
-            lines = (line.strip() for line in _lines(self.path, file) if line.strip())
-            for held in cut(lines, sizes, len):
+        with _open_text(self.path) as file:
+            lines = (line.strip() for line in _read_lines(self.path, file) if line.strip())
+            for held in split_rows(lines, sizes, len):
                 yield pa.table({LINE: pa.array(held, pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `Format`; what an object leaves out is missing."""
-        rows = [_parsed(line, self.path) for line in part.column(LINE).to_pylist()]
+        rows = [_parse_line(line, self.path) for line in part.column(LINE).to_pylist()]
         names = [field.name for field in fields] or list(dict.fromkeys(n for row in rows for n in row))
         return table_frame({name: [row.get(name) for row in rows] for name in names}, fields, usual="any")
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
         """As `Format`: each line as it was, with more before its last brace."""
         with path.open("w", encoding="utf-8") as file:
-            for line, added in zip(part.column(LINE).to_pylist(), _objects(predictions), strict=True):
+            for line, added in zip(
+                part.column(LINE).to_pylist(), _prediction_objects(predictions), strict=True
+            ):
                 before = line[:-1].rstrip()
                 comma = "" if before == "{" else ", "
                 file.write(f"{before}{comma}{added[1:]}\n")
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """As `Format`."""
-        concatenate(parts, path)
+        concatenate_files(parts, path)
 
 
 class TextLines:
@@ -72,33 +82,35 @@ class TextLines:
         """As `Format`."""
         return ["text"]
 
-    def parts(self, sizes: Sizes) -> Iterator[pa.Table]:
+    def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `Format`."""
-        with _opened(self.path) as file:
-            for held in cut(_lines(self.path, file), sizes, len):
+        with _open_text(self.path) as file:
+            for held in split_rows(_read_lines(self.path, file), sizes, len):
                 yield pa.table({LINE: pa.array(held, pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `Format`: the lines as the model's only column."""
-        return only_column(part.column(LINE).to_pylist(), fields, self.path)
+        return single_column_frame(part.column(LINE).to_pylist(), fields, self.path)
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
         """As `Format`: objects with the text and its predictions."""
         with path.open("w", encoding="utf-8") as file:
-            for line, added in zip(part.column(LINE).to_pylist(), _objects(predictions), strict=True):
+            for line, added in zip(
+                part.column(LINE).to_pylist(), _prediction_objects(predictions), strict=True
+            ):
                 text = json.dumps({"text": line}, ensure_ascii=False)
                 file.write(f"{text[:-1]}, {added[1:]}\n")
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """As `Format`."""
-        concatenate(parts, path)
+        concatenate_files(parts, path)
 
 
-def _opened(path: Path) -> io.TextIOWrapper:
+def _open_text(path: Path) -> io.TextIOWrapper:
     return path.open(encoding="utf-8-sig", newline="\n")
 
 
-def _lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
+def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
     number = 0
     try:
         while line := file.readline(MOST_CHARACTERS):
@@ -111,7 +123,7 @@ def _lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
         raise WrongInput(f"{path} must be text in UTF-8", f"after line {number}: {error}") from error
 
 
-def _parsed(line: str, path: Path) -> dict[str, Any]:
+def _parse_line(line: str, path: Path) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -121,7 +133,7 @@ def _parsed(line: str, path: Path) -> dict[str, Any]:
     return row
 
 
-def _objects(predictions: pd.DataFrame) -> Iterator[str]:
+def _prediction_objects(predictions: pd.DataFrame) -> Iterator[str]:
     names = [str(name) for name in predictions.columns]
-    for values in zip(*(plain(predictions[name]) for name in predictions.columns), strict=True):
+    for values in zip(*(json_values(predictions[name]) for name in predictions.columns), strict=True):
         yield json.dumps(dict(zip(names, values, strict=True)), ensure_ascii=False)

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from infra.errors import ClusterUnavailable, WrongInput
-from infra.predicting.format import Format, Sizes
-from infra.predicting.parts import Parts
+from infra.predicting.format import InputFormat, PartSizes
+from infra.predicting.parts import OutputParts
 from infra.predicting.scoring import Advanced, score_part
 from infra.serving.artifact import Artifact, load_artifact
 from infra.serving.scoring_protocol import Field
@@ -28,7 +28,7 @@ BLOCK_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pool:
+class ActorPool:
     """Actors that score, and what each gets of the cluster."""
 
     actors: int = 1
@@ -37,12 +37,12 @@ class Pool:
 
 
 def score_on_ray(
-    kind: Format,
+    kind: InputFormat,
     artifact: Artifact,
     fields: Sequence[Field],
-    parts: Parts,
-    sizes: Sizes,
-    pool: Pool,
+    parts: OutputParts,
+    sizes: PartSizes,
+    pool: ActorPool,
     advanced: Advanced,
 ) -> int:
     """As `score_here`, on the Ray that is connected; the input must be readable there.
@@ -56,11 +56,11 @@ def score_on_ray(
     done = parts.done()
     rows = size = 0
     try:
-        for row in _scored(kind, artifact, fields, sizes, pool, done):
+        for row in _score_parts(kind, artifact, fields, sizes, pool, done):
             if row[REFUSED]:
                 raise WrongInput(*row[REFUSED].split("\0"))
             if row[NUMBER] not in done:
-                parts.commit(row[NUMBER], lambda path, content=row[OUTPUT]: _write(path, content))  # type: ignore[misc]
+                parts.commit(row[NUMBER], lambda path, content=row[OUTPUT]: _write_bytes(path, content))  # type: ignore[misc]
             rows, size = rows + row[ROWS], size + row[SIZE]
             advanced(rows, size)
     except RayError as error:
@@ -72,12 +72,17 @@ def score_on_ray(
     return rows
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write_bytes(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _scored(
-    kind: Format, artifact: Artifact, fields: Sequence[Field], sizes: Sizes, pool: Pool, done: set[int]
+def _score_parts(
+    kind: InputFormat,
+    artifact: Artifact,
+    fields: Sequence[Field],
+    sizes: PartSizes,
+    pool: ActorPool,
+    done: set[int],
 ) -> Iterator[Mapping[str, Any]]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
@@ -86,9 +91,9 @@ def _scored(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = BLOCK_BYTES
-    source = _datasource(lambda: _rows(kind, sizes, done))
+    source = _make_datasource(lambda: _part_rows(kind, sizes, done))
     scored = ray.data.read_datasource(source, override_num_blocks=1).map_batches(
-        Scorer,
+        PartScorer,
         fn_constructor_args=(kind, ray.put(artifact), list(fields), pool.gpus > 0),
         batch_size=1,
         batch_format="pyarrow",
@@ -99,11 +104,11 @@ def _scored(
     return iter(scored.iter_rows())
 
 
-def _rows(kind: Format, sizes: Sizes, done: set[int]) -> Iterator[pa.Table]:
+def _part_rows(kind: InputFormat, sizes: PartSizes, done: set[int]) -> Iterator[pa.Table]:
     """A row for each part; of those that are done already only how large they are."""
     first = 0
     for number, part in enumerate(kind.parts(sizes)):
-        content = b"" if number in done else _as_bytes(part)
+        content = b"" if number in done else _table_bytes(part)
         yield pa.table(
             {
                 NUMBER: pa.array([number], pa.int64()),
@@ -116,10 +121,10 @@ def _rows(kind: Format, sizes: Sizes, done: set[int]) -> Iterator[pa.Table]:
         first += len(part)
 
 
-class Scorer:
+class PartScorer:
     """One actor of the pool."""
 
-    def __init__(self, kind: Format, artifact: Any, fields: Sequence[Field], on_gpu: bool) -> None:
+    def __init__(self, kind: InputFormat, artifact: Any, fields: Sequence[Field], on_gpu: bool) -> None:
         import ray
         import torch
 
@@ -156,14 +161,14 @@ class Scorer:
             return path.read_bytes()
 
 
-def _as_bytes(table: pa.Table) -> bytes:
+def _table_bytes(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return bytes(sink.getvalue())
 
 
-def _datasource(read: Callable[[], Iterator[pa.Table]]) -> Any:
+def _make_datasource(read: Callable[[], Iterator[pa.Table]]) -> Any:
     """What Ray Data reads: one task that streams."""
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata

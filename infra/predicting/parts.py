@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import OwnedElsewhere, StorageUnavailable, WrongInput
-from infra.predicting.format import Format
+from infra.predicting.format import InputFormat
 
 IDENTITY, LOCK = "identity.json", "lock"
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class OutputParts:
     """The parts of one output."""
 
     folder: Path
@@ -40,24 +40,26 @@ class Parts:
     def commit(self, number: int, write: Callable[[Path], None]) -> None:
         """Writes a part aside, has it on the disk, and gives it its name."""
         aside = self.folder / f"aside-{number:08d}{self.ending}"
-        with _storage(self.folder):
+        with _map_os_errors(self.folder):
             write(aside)
-            _sync(aside)
+            _fsync_path(aside)
             aside.rename(self.path(number))
 
-    def join(self, kind: Format, out: Path) -> None:
+    def join(self, kind: InputFormat, out: Path) -> None:
         """Makes the output of all parts, and removes them; until then the output is as it was before."""
-        with _storage(out):
+        with _map_os_errors(out):
             aside = self.folder / f"joined{self.ending}"
             kind.join([self.path(number) for number in sorted(self.done())], aside)
-            _sync(aside)
+            _fsync_path(aside)
             aside.replace(out)
-            _sync(out.parent)
+            _fsync_path(out.parent)
             shutil.rmtree(self.folder)
 
 
 @contextlib.contextmanager
-def opened(out: Path, ending: str, identity: Mapping[str, Any], *, overwrite: bool) -> Iterator[Parts]:
+def open_parts(
+    out: Path, ending: str, identity: Mapping[str, Any], *, overwrite: bool
+) -> Iterator[OutputParts]:
     """The parts of an output, those of an earlier, unfinished command included.
 
     Raises:
@@ -70,11 +72,11 @@ def opened(out: Path, ending: str, identity: Mapping[str, Any], *, overwrite: bo
         raise WrongInput(
             "the output must not be there yet", str(out), "name another with --out, or --overwrite"
         )
-    with _storage(folder):
+    with _map_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with _locked(folder):
+    with _lock_folder(folder):
         _check_identity(folder, json.loads(json.dumps(identity)), overwrite)
-        yield Parts(folder, ending)
+        yield OutputParts(folder, ending)
 
 
 def _check_identity(folder: Path, identity: Any, overwrite: bool) -> None:
@@ -91,18 +93,18 @@ def _check_identity(folder: Path, identity: Any, overwrite: bool) -> None:
             "unfinished predictions are carried on with the same input and model", f"another {differs}",
             f"--overwrite begins anew; {folder} holds what was done",
         )  # fmt: skip
-    with _storage(folder):
+    with _map_os_errors(folder):
         for left in folder.iterdir():
             if left.name != LOCK:
                 left.unlink()
         aside = path.with_name("aside.json")
         aside.write_text(json.dumps(identity, indent=1), encoding="utf-8")
-        _sync(aside)
+        _fsync_path(aside)
         aside.rename(path)
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock_folder(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +117,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _sync(path: Path) -> None:
+def _fsync_path(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -124,7 +126,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _storage(path: Path) -> Iterator[None]:
+def _map_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from infra.errors import WrongInput
-from infra.predicting.format import BadValue, Format, Sizes
-from infra.predicting.parts import Parts
-from infra.serving.artifact import Loaded
+from infra.predicting.format import BadValue, InputFormat, PartSizes
+from infra.predicting.parts import OutputParts
+from infra.serving.artifact import ServedModel
 from infra.serving.scoring_protocol import Field
 from trainers.errors import InputError
 
@@ -38,32 +38,32 @@ def check_columns(
     missing = [field.name for field in fields if field.name not in present]
     if missing and len(fields) > 1:
         raise WrongInput(
-            f"the input must have the model's columns {_named([field.name for field in fields])}",
-            f"no {_named(missing)} in {where}, which has {_named(present)}",
+            f"the input must have the model's columns {_join_names([field.name for field in fields])}",
+            f"no {_join_names(missing)} in {where}, which has {_join_names(present)}",
         )
-    taken = [name for name in map(renamed, outputs) if name in present]
+    taken = [name for name in map(output_name, outputs) if name in present]
     if taken:
-        found = f"{_named(taken)} in {where}"
+        found = f"{_join_names(taken)} in {where}"
         raise WrongInput("predictions need names of their own", found, "rename the input's column")
 
 
-def only_field(present: Sequence[str], fields: Sequence[Field]) -> list[Field]:
+def match_single_field(present: Sequence[str], fields: Sequence[Field]) -> list[Field]:
     """The model's columns by the names that the input has: where either has one alone, it may have any."""
     if len(fields) == 1 and fields[0].name not in present:
         if len(present) == 1:
             return [Field(name=present[0], type=fields[0].type)]
-        found = f"no {fields[0].name} among {_named(present)}"
+        found = f"no {fields[0].name} among {_join_names(present)}"
         raise WrongInput(f"the input must have the model's column {fields[0].name}", found)
     return list(fields)
 
 
-def renamed(name: str) -> str:
+def output_name(name: str) -> str:
     """A prediction's column: a class is called a prediction too, as a number is."""
     return PREDICTION if name == LABEL else name
 
 
 def score_part(
-    kind: Format, part: pa.Table, model: Loaded, fields: Sequence[Field], first_row: int
+    kind: InputFormat, part: pa.Table, model: ServedModel, fields: Sequence[Field], first_row: int
 ) -> pd.DataFrame:
     """The predictions of a part's rows.
 
@@ -71,7 +71,7 @@ def score_part(
         WrongInput: a row that the model can't read; says which.
     """
     try:
-        return model.predict(kind.frame(part, fields)).rename(columns=renamed)
+        return model.predict(kind.frame(part, fields)).rename(columns=output_name)
     except BadValue as error:
         raise WrongInput(
             f"the column {error.column} must hold numbers",
@@ -84,7 +84,12 @@ def score_part(
 
 
 def score_here(
-    kind: Format, model: Loaded, fields: Sequence[Field], parts: Parts, sizes: Sizes, advanced: Advanced
+    kind: InputFormat,
+    model: ServedModel,
+    fields: Sequence[Field],
+    parts: OutputParts,
+    sizes: PartSizes,
+    advanced: Advanced,
 ) -> int:
     """Scores what is not scored yet, part by part; how many rows there are in all.
 
@@ -115,6 +120,6 @@ def _check_names(part: pa.Table, predictions: pd.DataFrame) -> None:
     check_columns(part.column_names, [], [str(name) for name in predictions.columns], "the input")
 
 
-def _named(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     more = f" and {len(names) - 10} more" if len(names) > 10 else ""
     return ", ".join(map(str, names[:10])) + more

@@ -19,7 +19,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ChainEntry:
     """One record.
 
     Attributes:
@@ -62,7 +62,7 @@ class Entry:
     @property
     def hash(self) -> str:
         """SHA-256 of the text."""
-        return hash_of(self.text)
+        return hash_text(self.text)
 
     @property
     def moves(self) -> bool:
@@ -70,7 +70,7 @@ class Entry:
         return self.kind in MOVES
 
 
-def entry_of(text: str) -> Entry:
+def parse_entry(text: str) -> ChainEntry:
     """The inverse of `Entry.text`.
 
     Raises:
@@ -80,19 +80,19 @@ def entry_of(text: str) -> Entry:
     if not isinstance(document, dict) or document.pop("format", None) != FORMAT:
         raise ValueError(f"an entry must be of format {FORMAT}")
     try:
-        return Entry(**document)
+        return ChainEntry(**document)
     except TypeError as error:
         raise ValueError(f"an entry must have an entry's fields: {error}") from error
 
 
-def hash_of(text: str) -> str:
+def hash_text(text: str) -> str:
     """SHA-256, 64 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def first_hash(model: str) -> str:
     """What the first entry of a model holds as the hash before it."""
-    return hash_of(f"velodrome registry {FORMAT}: {model}")
+    return hash_text(f"velodrome registry {FORMAT}: {model}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,34 +109,36 @@ class Chain:
     applied: Mapping[int, float] = field(default_factory=dict)
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[ChainEntry, ...]:
         """The entries."""
-        return tuple(entry_of(text) for text in self.texts)
+        return tuple(parse_entry(text) for text in self.texts)
 
     @property
     def last_hash(self) -> str:
         """What the next entry has to hold; worth noting elsewhere as an anchor."""
-        return hash_of(self.texts[-1]) if self.texts else first_hash(self.model)
+        return hash_text(self.texts[-1]) if self.texts else first_hash(self.model)
 
     @property
-    def last_move(self) -> Entry | None:
+    def last_move(self) -> ChainEntry | None:
         """The entry that says where `champion` points."""
         return next((entry for entry in reversed(self.entries) if entry.moves), None)
 
     @property
-    def policy(self) -> Entry | None:
+    def policy(self) -> ChainEntry | None:
         """The newest policy."""
         return next((entry for entry in reversed(self.entries) if entry.kind == "policy"), None)
 
-    def next(self, kind: Kind, **values: Any) -> Entry:
+    def next(self, kind: Kind, **values: Any) -> ChainEntry:
         """An entry that follows the last one."""
-        return Entry(number=len(self.texts) + 1, before=self.last_hash, kind=kind, model=self.model, **values)
+        return ChainEntry(
+            number=len(self.texts) + 1, before=self.last_hash, kind=kind, model=self.model, **values
+        )
 
 
 State = Literal["settled", "cut-off", "foreign", "unknown"]
 
 
-def state_of(chain: Chain, alias: int | None) -> State:
+def alias_state(chain: Chain, alias: int | None) -> State:
     """How the alias stands to the chain.
 
     `settled`: where the last move left it. `cut-off`: that move was written and not marked as applied, and
@@ -152,7 +154,7 @@ def state_of(chain: Chain, alias: int | None) -> State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flaw:
+class ChainFlaw:
     """What is wrong with a chain. `number`: of the entry; 0 for the chain as a whole."""
 
     number: int
@@ -161,7 +163,7 @@ class Flaw:
 
 def verify(
     texts: Sequence[str], model: str, contents: Mapping[str, str], anchor: str | None = None
-) -> list[Flaw]:
+) -> list[ChainFlaw]:
     """Everything that is wrong with a chain; empty where it holds.
 
     Args:
@@ -169,20 +171,23 @@ def verify(
         contents: the documents beside the chain by their hash.
         anchor: the hash of an entry that was noted elsewhere, at least its first 16 digits: it must be here.
     """
-    flaws: list[Flaw] = []
+    flaws: list[ChainFlaw] = []
     before, seen = first_hash(model), [first_hash(model)]
     for number, text in enumerate(texts, start=1):
-        flaws += [Flaw(number=number, found=found) for found in _wrong(text, number, model, before, contents)]
-        before = hash_of(text)
+        flaws += [
+            ChainFlaw(number=number, found=found)
+            for found in _entry_flaws(text, number, model, before, contents)
+        ]
+        before = hash_text(text)
         seen.append(before)
     if anchor is not None and not (len(anchor) >= 16 and any(known.startswith(anchor) for known in seen)):
-        flaws.append(Flaw(number=0, found=f"no entry with the anchor's hash {anchor[:16]}"))
+        flaws.append(ChainFlaw(number=0, found=f"no entry with the anchor's hash {anchor[:16]}"))
     return flaws
 
 
-def _wrong(text: str, number: int, model: str, before: str, contents: Mapping[str, str]) -> list[str]:
+def _entry_flaws(text: str, number: int, model: str, before: str, contents: Mapping[str, str]) -> list[str]:
     try:
-        entry = entry_of(text)
+        entry = parse_entry(text)
     except ValueError as error:
         return [f"a text that is no entry ({error})"]
     found = []
@@ -194,6 +199,6 @@ def _wrong(text: str, number: int, model: str, before: str, contents: Mapping[st
         found.append("an entry of another model")
     if entry.before != before:
         found.append("another hash than that of the entry before it: something there was changed or left out")
-    if entry.content is not None and hash_of(contents.get(entry.content, "")) != entry.content:
+    if entry.content is not None and hash_text(contents.get(entry.content, "")) != entry.content:
         found.append("its document is missing or was changed")
     return found

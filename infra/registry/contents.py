@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from infra.errors import WrongInput
-from infra.names import shown
-from infra.registry.artifacts import bundle_in
+from infra.names import quote_input
+from infra.registry.artifacts import find_bundle
 
 OURS = "velodrome.model"
 LOADERS = frozenset(
@@ -43,7 +43,7 @@ def read_mlmodel(folder: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise WrongInput(must, f"{shown(path.name)}: {error.strerror}", "log it with MLflow") from error
+        raise WrongInput(must, f"{quote_input(path.name)}: {error.strerror}", "log it with MLflow") from error
     if len(data) > MOST_BYTES:
         raise WrongInput(must, f"one of more than {MOST_BYTES:,} bytes")
     try:
@@ -72,7 +72,7 @@ def pyfunc_flavor(mlmodel: Mapping[str, Any]) -> Mapping[str, Any]:
     return flavor
 
 
-def loader_of(folder: Path) -> str:
+def model_loader(folder: Path) -> str:
     """The module that a model names as its loader.
 
     Raises:
@@ -81,7 +81,7 @@ def loader_of(folder: Path) -> str:
     return str(pyfunc_flavor(read_mlmodel(folder)).get("loader_module"))
 
 
-def objection(folder: Path, loaders: Collection[str] = ()) -> str:
+def loading_objection(folder: Path, loaders: Collection[str] = ()) -> str:
     """Why a model's folder is not loaded; empty where nothing speaks against it.
 
     Args:
@@ -98,18 +98,20 @@ def objection(folder: Path, loaders: Collection[str] = ()) -> str:
         return "a folder of code"
     loader = str(flavor.get("loader_module"))
     if loader not in LOADERS and loader not in loaders:
-        return f"the loader {shown(loader)}"
+        return f"the loader {quote_input(loader)}"
     data = (folder / str(flavor.get("data", "."))).resolve()
     if not data.is_relative_to(folder.resolve()):
         return "data outside its folder"
     if loader == OURS:
-        bundle = bundle_in(folder)
+        bundle = find_bundle(folder)
         known = bundle is not None and bundle.resolve() == data
         return "" if known else "no bundle of Velodrome's, whose loader it names"
-    return next((f"a pickle ({shown(path.name)})" for path in _files(folder) if is_pickle(path)), "")
+    return next(
+        (f"a pickle ({quote_input(path.name)})" for path in _list_files(folder) if is_pickle(path)), ""
+    )
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file()]
 
 
@@ -122,11 +124,11 @@ def is_pickle(path: Path) -> bool:
     if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:  # PROTO, with which protocols from 2 on begin
         return True
     if head == b"PK\x03\x04" and path.suffix.lower() not in (".whl", ".pt2"):  # MLflow looks into pt2 itself
-        return _holds_pickle(path)
+        return _has_pickle_bytes(path)
     return False
 
 
-def _holds_pickle(path: Path) -> bool:
+def _has_pickle_bytes(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return any(name.lower().endswith(_PICKLED) for name in archive.namelist())

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import Unavailable
-from infra.registry.artifacts import Fetched, fetch
+from infra.registry.artifacts import FetchedFiles, fetch
 from infra.registry.store import KEY_TAG, Registry
-from infra.tracking.client import Rejected
+from infra.tracking.client import RequestRejected
 
 
-def copy_model(registry: Registry, model: str, files: Fetched, key: str, tags: Mapping[str, str]) -> str:
+def copy_model(registry: Registry, model: str, files: FetchedFiles, key: str, tags: Mapping[str, str]) -> str:
     """The logged model of that key in another store, copied there where it is not yet.
 
     Args:
@@ -29,32 +29,32 @@ def copy_model(registry: Registry, model: str, files: Fetched, key: str, tags: M
     Raises:
         Unavailable: the store does not take it, or has other bytes afterwards.
     """
-    experiment = _experiment(registry, model)
+    experiment = _ensure_experiment(registry, model)
     query = f"tags.`{KEY_TAG}` = '{key}'"
     found = registry.call("search_logged_models", [experiment], filter_string=query, max_results=1)
-    logged = found[0] if found else _create(registry, experiment, model, key, tags)
+    logged = found[0] if found else _create_copy(registry, experiment, model, key, tags)
     if str(logged.status) != "READY":
         registry.call("log_model_artifacts", logged.model_id, str(files.folder))
         registry.call("finalize_logged_model", logged.model_id, "READY")
-    _check(registry, str(logged.artifact_location), files)
+    _check_copy(registry, str(logged.artifact_location), files)
     return f"models:/{logged.model_id}"
 
 
-def _create(registry: Registry, experiment: str, model: str, key: str, tags: Mapping[str, str]) -> Any:
+def _create_copy(registry: Registry, experiment: str, model: str, key: str, tags: Mapping[str, str]) -> Any:
     name = model.replace(".", "_")
     return registry.call("create_logged_model", experiment, name=name, tags={KEY_TAG: key, **tags})
 
 
-def _experiment(registry: Registry, name: str) -> str:
+def _ensure_experiment(registry: Registry, name: str) -> str:
     found = registry.call("get_experiment_by_name", name)
     if found is None:
-        with suppress(Rejected):  # somebody else made it between our two calls
+        with suppress(RequestRejected):  # somebody else made it between our two calls
             return registry.make_experiment(name, {})
         found = registry.call("get_experiment_by_name", name)
     return str(found.experiment_id)
 
 
-def _check(registry: Registry, location: str, files: Fetched) -> None:
+def _check_copy(registry: Registry, location: str, files: FetchedFiles) -> None:
     with tempfile.TemporaryDirectory(prefix="velodrome-copy-") as aside:
         there = fetch(registry, location, Path(aside))
         if there.manifest_sha256 != files.manifest_sha256:

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 
 def who(environ: Mapping[str, str] = os.environ) -> str:
     """`ada@host`."""
-    return f"{user(environ)}@{socket.gethostname()}"
+    return f"{registry_user(environ)}@{socket.gethostname()}"
 
 
-def user(environ: Mapping[str, str] = os.environ) -> str:
+def registry_user(environ: Mapping[str, str] = os.environ) -> str:
     """The account at the registry (`MLFLOW_TRACKING_USERNAME`), else the process's own user."""
     named = environ.get("MLFLOW_TRACKING_USERNAME", "").strip()
     if named:
@@ -28,6 +28,6 @@ def user(environ: Mapping[str, str] = os.environ) -> str:
         return f"uid-{os.geteuid()}"
 
 
-def user_of(who: str) -> str:
+def user_part(who: str) -> str:
     """The user of `ada@host`."""
     return who.rpartition("@")[0]

@@ -34,12 +34,12 @@ _KEPT = (
 )
 
 
-class Unusable(Exception):
+class UnusableModel(Exception):
     """The model does not load or predict in a new interpreter; the text says how it ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Used:
+class IsolatedPredictions:
     """What a model did.
 
     Attributes:
@@ -51,14 +51,16 @@ class Used:
     facts: Mapping[str, float] = field(default_factory=dict)
 
 
-class Use(Protocol):
+class IsolatedPredict(Protocol):
     """How a model is asked; tests have others."""
 
-    def __call__(self, folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = ()) -> Used:
-        """As `use`; raises `Unusable`."""
+    def __call__(self, folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = ()) -> IsolatedPredictions:
+        """As `use`; raises `UnusableModel`."""
 
 
-def use(folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = (), limit_s: float = LIMIT_S) -> Used:
+def use(
+    folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = (), limit_s: float = LIMIT_S
+) -> IsolatedPredictions:
     """Loads MLflow's folder of a model in a new interpreter and predicts the rows there.
 
     Nothing is unpickled (`MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`), and no secret of this process's
@@ -80,42 +82,44 @@ def use(folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = (), limit_s:
         (place / "rows.json").write_text(json.dumps(frame_to_json(rows)))
         request = {"model": str(folder), "rows": str(place / "rows.json"), "latency_seconds": LATENCY_S}
         (place / "request.json").write_text(json.dumps(request))
-        _run(place, paths, limit_s)
+        _run_interpreter(place, paths, limit_s)
         try:
             answer: dict[str, Any] = json.loads((place / "answer.json").read_text())
             predictions = frame_from_json(answer.pop("predictions"))
         except (OSError, ValueError, KeyError) as error:
-            raise Unusable(f"no answer ({type(error).__name__})") from error
+            raise UnusableModel(f"no answer ({type(error).__name__})") from error
     if len(predictions) != len(rows):
-        raise Unusable(f"{len(predictions)} predictions for {len(rows)} rows")
-    return Used(predictions=predictions, facts={name: float(value) for name, value in answer.items()})
+        raise UnusableModel(f"{len(predictions)} predictions for {len(rows)} rows")
+    return IsolatedPredictions(
+        predictions=predictions, facts={name: float(value) for name, value in answer.items()}
+    )
 
 
-def _run(place: Path, paths: Sequence[str], limit_s: float) -> None:
+def _run_interpreter(place: Path, paths: Sequence[str], limit_s: float) -> None:
     command = [sys.executable, "-m", "infra.registry.trial_use", "request.json", "answer.json"]
     with (place / "printed").open("wb") as printed:
         process = subprocess.Popen(
-            command, cwd=place, env=_environment(paths), stdin=subprocess.DEVNULL, stdout=printed,
+            command, cwd=place, env=_child_environment(paths), stdin=subprocess.DEVNULL, stdout=printed,
             stderr=printed, start_new_session=True,
         )  # fmt: skip
         try:
             status = process.wait(limit_s)
         except subprocess.TimeoutExpired:
-            raise Unusable(f"no end within {limit_s:g} s") from None
+            raise UnusableModel(f"no end within {limit_s:g} s") from None
         finally:
-            _end(process)
+            _kill_process_group(process)
     if status:
-        raise Unusable(_last_line((place / "printed").read_bytes()) or f"exit status {status}")
+        raise UnusableModel(_last_line((place / "printed").read_bytes()) or f"exit status {status}")
 
 
-def _environment(own: Sequence[str]) -> dict[str, str]:
+def _child_environment(own: Sequence[str]) -> dict[str, str]:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     here = str(Path(__file__).resolve().parents[2])
     paths = [here, *own, *(str(Path(entry).resolve()) for entry in sys.path if entry)]
     return {**kept, **DEFAULTS, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*paths, os.getcwd()]))}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _kill_process_group(process: subprocess.Popen[bytes]) -> None:
     """Ends the interpreter and whatever it started, which is a process group of its own."""
     if process.poll() is not None:
         return

@@ -6,21 +6,21 @@ import re
 from typing import Any
 
 from infra.errors import WrongInput
-from infra.names import shown
+from infra.names import quote_input
 from infra.registry.store import Registry
-from infra.tracking.client import Missing, Rejected
+from infra.tracking.client import MissingEntity, RequestRejected
 
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]{32})")
 _RUN = re.compile(r"runs:/([0-9a-f]{32})/([\w.-]{1,200})")
 _UI = "see it in `velodrome ui`"
 
 
-def is_logged(uri: str) -> bool:
-    """Whether an address is of one of the forms that `logged_model` takes."""
+def is_logged_uri(uri: str) -> bool:
+    """Whether an address is of one of the forms that `find_logged_model` takes."""
     return bool(_LOGGED.fullmatch(uri) or _RUN.fullmatch(uri))
 
 
-def logged_model(registry: Registry, uri: str) -> Any:
+def find_logged_model(registry: Registry, uri: str) -> Any:
     """MLflow's description of a logged model.
 
     Args:
@@ -34,11 +34,13 @@ def logged_model(registry: Registry, uri: str) -> Any:
         if found := _LOGGED.fullmatch(uri):
             model = registry.call("get_logged_model", found[1])
         elif found := _RUN.fullmatch(uri):
-            model = _of_run(registry, found[1], found[2], uri)
+            model = _model_of_run(registry, found[1], found[2], uri)
         else:
-            raise WrongInput("a logged model must be given as models:/m-… or runs:/RUN/NAME", shown(uri))
-    except (Missing, Rejected):
-        raise WrongInput("a logged model must be there", shown(uri), _UI) from None
+            raise WrongInput(
+                "a logged model must be given as models:/m-… or runs:/RUN/NAME", quote_input(uri)
+            )
+    except (MissingEntity, RequestRejected):
+        raise WrongInput("a logged model must be there", quote_input(uri), _UI) from None
     check_ready(model, uri)
     return model
 
@@ -53,13 +55,13 @@ def check_ready(model: Any, label: str) -> None:
         raise WrongInput("a logged model must be READY", f"{label} is {model.status}", "log it again")
 
 
-def _of_run(registry: Registry, run_id: str, name: str, uri: str) -> Any:
+def _model_of_run(registry: Registry, run_id: str, name: str, uri: str) -> Any:
     run = registry.call("get_run", run_id)
     query = f"source_run_id = '{run_id}'"
     models = registry.call("search_logged_models", [run.info.experiment_id], filter_string=query)
     named = [model for model in models if model.name == name] or (models if name == "model" else [])
     if not named:
-        raise WrongInput("a run must have a logged model of that name", shown(uri), _UI)
+        raise WrongInput("a run must have a logged model of that name", quote_input(uri), _UI)
     if len(named) > 1 and named[0].name != name:
-        raise WrongInput("a run of several models must be asked for one by its name", shown(uri), _UI)
+        raise WrongInput("a run of several models must be asked for one by its name", quote_input(uri), _UI)
     return named[0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.errors import Refused, WrongInput
-from infra.registry.chain import Chain, Entry, Kind, state_of
+from infra.registry.chain import Chain, ChainEntry, Kind, alias_state
 from infra.registry.identity import who
 from infra.registry.records import Records
 from infra.registry.store import CHAMPION, PREVIOUS, Registry, RegistryUnavailable
@@ -26,7 +26,7 @@ class ForeignMove(Refused):
     """The champion is not where the chain has it: somebody moved the alias by hand."""
 
 
-class Overtaken(Refused):
+class ConcurrentChange(Refused):
     """Somebody else wrote to the chain first."""
 
 
@@ -56,7 +56,7 @@ class Mover:
         foreign_before = False
         for _ in range(LOOKS):
             chain, alias = self.look()
-            state = state_of(chain, alias)
+            state = alias_state(chain, alias)
             if state == "settled":
                 return chain
             if state == "cut-off":
@@ -65,7 +65,7 @@ class Mover:
                 self._record_foreign(chain, alias)
                 if foreign:
                     return self.records.read()
-                raise _foreign(self.model, chain, alias)
+                raise _foreign_move_error(self.model, chain, alias)
             else:  # perhaps somebody was just between the chain and the alias: look again before it is said
                 foreign_before = True
                 self.sleep(SECOND_LOOK_S)
@@ -77,7 +77,7 @@ class Mover:
         """The chain, and where the alias points."""
         return self.records.read(), self.registry.at(self.model, CHAMPION)
 
-    def move(self, chain: Chain, kind: Kind, target: int | None, **values: Any) -> Entry:
+    def move(self, chain: Chain, kind: Kind, target: int | None, **values: Any) -> ChainEntry:
         """Writes the entry after the last one of `chain`, then moves the alias.
 
         Args:
@@ -92,7 +92,7 @@ class Mover:
         self.apply()
         return entry
 
-    def record(self, chain: Chain, kind: Kind, **values: Any) -> Entry:
+    def record(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
         """Writes the entry after the last one of `chain`.
 
         Raises:
@@ -101,10 +101,10 @@ class Mover:
         entry = self.entry(chain, kind, **values)
         records = self.records
         if not records.append(entry):
-            raise overtaken(self.model, records.read(), entry.number)
+            raise concurrent_change_error(self.model, records.read(), entry.number)
         return entry
 
-    def note(self, kind: Kind, **values: Any) -> Entry:
+    def note(self, kind: Kind, **values: Any) -> ChainEntry:
         """Writes an entry that moves nothing, after whatever is last."""
         records = self.records
         for _ in range(LOOKS):
@@ -113,7 +113,7 @@ class Mover:
                 return entry
         raise RegistryUnavailable("an entry must find its place in the chain", f"{LOOKS} others came first")
 
-    def entry(self, chain: Chain, kind: Kind, **values: Any) -> Entry:
+    def entry(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
         """An entry of now and of this process."""
         import os
         import uuid
@@ -138,7 +138,7 @@ class Mover:
             f"the champion of {self.model} must stand still for a moment", f"{LOOKS} moves at once"
         )
 
-    def _point(self, move: Entry, target: int) -> None:
+    def _point(self, move: ChainEntry, target: int) -> None:
         """Tags, then `previous`, then `champion`, last."""
         version = self.registry.version(self.model, target)
         if version is None:
@@ -169,7 +169,7 @@ class Mover:
         )
 
 
-def line_of_champions(chain: Chain) -> list[int]:
+def champion_line(chain: Chain) -> list[int]:
     """The versions that `champion` stood on and can go back to, oldest first, the present one last.
 
     A promotion or an adoption adds one; a rollback takes those after its target away.
@@ -185,18 +185,18 @@ def line_of_champions(chain: Chain) -> list[int]:
     return line
 
 
-def overtaken(model: str, chain: Chain, number: int) -> Overtaken:
+def concurrent_change_error(model: str, chain: Chain, number: int) -> ConcurrentChange:
     """What the loser is told."""
     other = chain.entries[number - 1]
     what = f"{other.kind} of version {other.target}" if other.target else other.kind
-    return Overtaken(
+    return ConcurrentChange(
         f"nobody else must change {model} between the evaluation and the move",
         f"entry {number} of its history, by {other.who}: {what}",
         f"see `velodrome history {model}`, then repeat the command",
     )
 
 
-def _foreign(model: str, chain: Chain, alias: int | None) -> ForeignMove:
+def _foreign_move_error(model: str, chain: Chain, alias: int | None) -> ForeignMove:
     move = chain.last_move
     has = "no move at all" if move is None else f"version {move.target}"
     at = "nowhere" if alias is None else f"at version {alias}"
@@ -211,7 +211,7 @@ def _foreign(model: str, chain: Chain, alias: int | None) -> ForeignMove:
     )
 
 
-def check_known(model: str, aliases: Mapping[str, int] | None, near: list[str]) -> None:
+def check_registered(model: str, aliases: Mapping[str, int] | None, near: list[str]) -> None:
     """Refuses a model that the registry does not have.
 
     Raises:

@@ -19,9 +19,9 @@ from contextlib import suppress
 from typing import Any
 
 from infra.errors import Unavailable
-from infra.registry.chain import Chain, Entry, hash_of
+from infra.registry.chain import Chain, ChainEntry, hash_text
 from infra.registry.store import Registry, RegistryUnavailable
-from infra.tracking.client import Missing, Rejected
+from infra.tracking.client import MissingEntity, RequestRejected
 
 EXPERIMENT = "velodrome-registry"
 ANCHOR = "velodrome-registry-root"
@@ -77,7 +77,7 @@ class Records:
             Unavailable: it is not there, or is not what was written.
         """
         text = self.contents().get(digest, "")
-        if hash_of(text) != digest:
+        if hash_text(text) != digest:
             raise Unavailable(
                 "a record's document must be there as it was written",
                 f"{digest[:16]} is missing or changed",
@@ -87,18 +87,18 @@ class Records:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def append(self, entry: Entry) -> bool:
+    def append(self, entry: ChainEntry) -> bool:
         """Writes the entry at its number. False: somebody else wrote another one there first."""
         return self._put(f"entry/{entry.number:05d}", entry.text)
 
-    def mark_applied(self, entry: Entry, at: float) -> None:
+    def mark_applied(self, entry: ChainEntry, at: float) -> None:
         """Notes that the alias stood where the entry says; the first mark stays."""
         self._put(f"applied/{entry.number:05d}", repr(at))
 
     def keep(self, document: Any) -> str:
         """Keeps a document and returns its hash; the same one again changes nothing."""
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        digest = hash_of(text)
+        digest = hash_text(text)
         pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
         if len(pieces) > MOST_PIECES:
             raise ValueError(
@@ -116,11 +116,11 @@ class Records:
     def _params(self) -> Mapping[str, str]:
         if self._run is None:
             self._run = self._known_run()
-        return {} if self._run is None else _params_of(self._registry, self._run)
+        return {} if self._run is None else _run_params(self._registry, self._run)
 
     def _known_run(self) -> str | None:
-        root = _root(self._registry)
-        return None if root is None else _params_of(self._registry, root).get(self._key)
+        root = _find_root(self._registry)
+        return None if root is None else _run_params(self._registry, root).get(self._key)
 
     @property
     def _key(self) -> str:
@@ -133,15 +133,15 @@ class Records:
 
     def _make_run(self) -> str:
         registry = self._registry
-        root = _root(registry) or _make_root(registry)
+        root = _find_root(registry) or _make_root(registry)
         name = f"history of {self.model}"
         tags = {"velodrome.registry.model": self.model, "mlflow.note.content": NOTE}
-        mine = _new_run(registry, name, tags)
+        mine = _create_run(registry, name, tags)
         if _write_once(registry, root, self._key, mine):
             _write_once(registry, mine, "model", self.model)
             return mine
-        _forget(registry, mine)  # somebody else's run is the one
-        return _params_of(registry, root)[self._key]
+        _delete_run(registry, mine)  # somebody else's run is the one
+        return _run_params(registry, root)[self._key]
 
 
 def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:
@@ -153,7 +153,7 @@ def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:
     try:
         registry.call("log_param", run, key, value)
         return True
-    except (Rejected, RegistryUnavailable) as error:
+    except (RequestRejected, RegistryUnavailable) as error:
         found = dict(registry.call("get_run", run).data.params).get(key)
         if found is None:
             must = "the registry must take a record"
@@ -161,10 +161,10 @@ def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:
         return bool(found == value)
 
 
-def _params_of(registry: Registry, run: str) -> dict[str, str]:
+def _run_params(registry: Registry, run: str) -> dict[str, str]:
     try:
         found = registry.call("get_run", run)
-    except Missing:
+    except MissingEntity:
         found = None
     if found is None or found.info.lifecycle_stage != "active":
         raise Unavailable(
@@ -175,48 +175,48 @@ def _params_of(registry: Registry, run: str) -> dict[str, str]:
     return dict(found.data.params)
 
 
-def _root(registry: Registry) -> str | None:
+def _find_root(registry: Registry) -> str | None:
     """The root run, or None where no history was ever kept here."""
     anchor = registry.call("get_experiment_by_name", ANCHOR)
     return None if anchor is None else str(anchor.tags[ROOT_TAG])
 
 
 def _make_root(registry: Registry) -> str:
-    mine = _new_run(registry, "registered models", {"mlflow.note.content": NOTE})
+    mine = _create_run(registry, "registered models", {"mlflow.note.content": NOTE})
     try:
         registry.make_experiment(ANCHOR, {ROOT_TAG: mine, "mlflow.note.content": NOTE})
         return mine
-    except Rejected:  # somebody else's root is the one, which may be the run that we took
-        found = _root(registry)
+    except RequestRejected:  # somebody else's root is the one, which may be the run that we took
+        found = _find_root(registry)
         assert found is not None
         if found != mine:
-            _forget(registry, mine)
+            _delete_run(registry, mine)
         return found
 
 
-def _new_run(registry: Registry, name: str, tags: Mapping[str, str]) -> str:
+def _create_run(registry: Registry, name: str, tags: Mapping[str, str]) -> str:
     """A run of that name that is not yet anybody's; one that a cut-off attempt left behind is taken first."""
-    experiment = _experiment(registry)
+    experiment = _ensure_experiment(registry)
     query = f"attributes.run_name = '{name}'"
     left = registry.call("search_runs", [experiment], filter_string=query, max_results=1)
     run = left[0] if left else registry.call("create_run", experiment, run_name=name, tags=dict(tags))
-    with suppress(Missing, Rejected):  # a loser took it and put it away: then we have lost too
+    with suppress(MissingEntity, RequestRejected):  # a loser took it and put it away: then we have lost too
         registry.call("set_terminated", run.info.run_id)
     return str(run.info.run_id)
 
 
-def _forget(registry: Registry, run: str) -> None:
-    with suppress(Missing, Rejected):  # another loser took the same run, and was quicker
+def _delete_run(registry: Registry, run: str) -> None:
+    with suppress(MissingEntity, RequestRejected):  # another loser took the same run, and was quicker
         registry.call("delete_run", run)
 
 
-def _experiment(registry: Registry) -> str:
+def _ensure_experiment(registry: Registry) -> str:
     for _ in range(2):
         found = registry.call("get_experiment_by_name", EXPERIMENT)
         if found is not None:
             if found.lifecycle_stage != "active":
                 registry.call("restore_experiment", found.experiment_id)
             return str(found.experiment_id)
-        with suppress(Rejected):  # somebody else made it between our two calls
+        with suppress(RequestRejected):  # somebody else made it between our two calls
             return registry.make_experiment(EXPERIMENT, {"mlflow.note.content": NOTE})
     raise RegistryUnavailable("the registry must have an experiment for its records", "none can be made")

@@ -12,9 +12,17 @@ from typing import Any
 
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
-from infra.names import shown
-from infra.secrets import expand, redact
-from infra.tracking.client import Away, Connect, Missing, Rejected, Tracking, connect, prepare_tracking
+from infra.names import quote_input
+from infra.secrets import expand_variables, redact
+from infra.tracking.client import (
+    Connect,
+    MissingEntity,
+    RequestRejected,
+    TrackingStore,
+    TrackingUnavailable,
+    connect,
+    prepare_tracking,
+)
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 MANIFEST_TAG = "velodrome.manifest_sha256"
@@ -28,7 +36,7 @@ class RegistryUnavailable(Unavailable):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Version:
+class ModelVersion:
     """One registered version.
 
     Attributes:
@@ -60,7 +68,7 @@ class Version:
 class Registry:
     """One registry, with the tracking store beside it."""
 
-    def __init__(self, tracking: Tracking, artifacts: Path) -> None:
+    def __init__(self, tracking: TrackingStore, artifacts: Path) -> None:
         """Names the store; nothing is asked yet.
 
         Args:
@@ -77,7 +85,7 @@ class Registry:
             WrongInput: a URI of a kind that holds no registry of ours.
             Unavailable: the embedded store can't be made or read.
         """
-        check_uri(uri)
+        check_registry_uri(uri)
         prepare_tracking(uri, home)
         return cls(connect(uri), home.artifacts)
 
@@ -90,7 +98,7 @@ class Registry:
         """
         try:
             return self.tracking.call(method, *args, **kwargs)
-        except Away as error:
+        except TrackingUnavailable as error:
             raise RegistryUnavailable(
                 "the registry must answer", str(error), "repeat the command: it goes on where it stopped"
             ) from None
@@ -112,7 +120,7 @@ class Registry:
         """Which version each alias points at; None where no model has the name."""
         try:
             found = self.call("get_registered_model", model)
-        except Missing:
+        except MissingEntity:
             return None
         return {alias: int(version) for alias, version in found.aliases.items()}
 
@@ -120,34 +128,34 @@ class Registry:
         """The version that an alias points at, or None."""
         return (self.aliases(model) or {}).get(alias)
 
-    def version_at(self, model: str, alias: str) -> Version | None:
+    def version_at(self, model: str, alias: str) -> ModelVersion | None:
         """The same with all that is known of it, in one question."""
         try:
-            return _version(self.call("get_model_version_by_alias", model, alias))
-        except (Missing, Rejected):
+            return _version_from_mlflow(self.call("get_model_version_by_alias", model, alias))
+        except (MissingEntity, RequestRejected):
             return None
 
-    def version(self, model: str, number: int) -> Version | None:
+    def version(self, model: str, number: int) -> ModelVersion | None:
         """One version, or None."""
         try:
             found = self.call("get_model_version", model, str(number))
-        except Missing:
+        except MissingEntity:
             return None
-        return _version(found)
+        return _version_from_mlflow(found)
 
-    def versions(self, model: str) -> list[Version]:
+    def versions(self, model: str) -> list[ModelVersion]:
         """All versions of a model, oldest first."""
-        found: list[Version] = []
+        found: list[ModelVersion] = []
         token: str | None = None
         while True:
             query = f"name = '{model}'"
             page = self.call("search_model_versions", query, max_results=200, page_token=token)
-            found += [_version(entry) for entry in page]
+            found += [_version_from_mlflow(entry) for entry in page]
             token = page.token
             if not token:
                 return sorted(found, key=lambda version: version.number)
 
-    def location(self, version: Version) -> str:
+    def location(self, version: ModelVersion) -> str:
         """Where a version's files are."""
         return str(self.call("get_model_version_download_uri", version.model, str(version.number)))
 
@@ -159,13 +167,13 @@ class Registry:
             return
         try:
             self.call("create_registered_model", model)
-        except Rejected:  # somebody else made it between our two calls
+        except RequestRejected:  # somebody else made it between our two calls
             if self.aliases(model) is None:
                 raise
 
     def register(
         self, model: str, *, key: str, source: str, run_id: str | None, tags: Mapping[str, str]
-    ) -> Version:
+    ) -> ModelVersion:
         """The version of that key, made where there is none: creating one is not idempotent in MLflow.
 
         Args:
@@ -178,16 +186,16 @@ class Registry:
             return known[0]
         logged = _MODEL_ID.fullmatch(source)
         try:
-            with _as_global(self.tracking.uri):
+            with _global_tracking_uri(self.tracking.uri):
                 made = self.call(
                     "create_model_version", model, source, run_id=run_id, tags={KEY_TAG: key, **tags},
                     model_id=logged[1] if logged else None,
                 )  # fmt: skip
-        except (Missing, Rejected) as error:
+        except (MissingEntity, RequestRejected) as error:
             raise RegistryUnavailable(
                 "the registry must take a version of this source", str(error), "see what its server allows"
             ) from None
-        return _version(made)
+        return _version_from_mlflow(made)
 
     def make_experiment(self, name: str, tags: Mapping[str, str]) -> str:
         """An experiment of that name, with its artifacts where the others of this store have theirs.
@@ -202,7 +210,7 @@ class Registry:
         """Moves an alias. The last writer wins: callers hold the chain's word for it."""
         self.call("set_registered_model_alias", model, alias, str(number))
 
-    def tag(self, version: Version, tags: Mapping[str, str]) -> None:
+    def tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         """Adds tags to a version."""
         for name, value in tags.items():
             self.call("set_model_version_tag", version.model, str(version.number), name, value)
@@ -210,10 +218,10 @@ class Registry:
 
 def registry_uri(home: Home, written: str | None = None, environ: Mapping[str, str] = os.environ) -> str:
     """Where a model's registry is: as written, `MLFLOW_TRACKING_URI`, or the embedded store."""
-    return expand(written or environ.get("MLFLOW_TRACKING_URI") or home.mlflow_uri, environ)
+    return expand_variables(written or environ.get("MLFLOW_TRACKING_URI") or home.mlflow_uri, environ)
 
 
-def check_uri(uri: str) -> None:
+def check_registry_uri(uri: str) -> None:
     """Refuses what is no address of a registry.
 
     Raises:
@@ -223,14 +231,14 @@ def check_uri(uri: str) -> None:
         known = ", ".join(_SCHEMES)
         raise WrongInput(
             f"a registry's address must begin with one of {known}",
-            shown(redact(uri)),
+            quote_input(redact(uri)),
             "name an MLflow server",
         )
 
 
-def _version(found: Any) -> Version:
+def _version_from_mlflow(found: Any) -> ModelVersion:
     tags = dict(found.tags or {})
-    return Version(
+    return ModelVersion(
         model=found.name,
         number=int(found.version),
         source=str(found.source),
@@ -241,7 +249,7 @@ def _version(found: Any) -> Version:
 
 
 @contextmanager
-def _as_global(uri: str) -> Iterator[None]:
+def _global_tracking_uri(uri: str) -> Iterator[None]:
     """MLflow 3.17 looks a version's `models:/m-…` source up at the process's own tracking URI, whatever the
     client's is."""
     import mlflow

@@ -21,13 +21,13 @@ MOST = 200
 
 def main(request: Path, answer: Path) -> None:
     """Reads the request, does what it asks for, writes the answer aside and renames it."""
-    found = answered(json.loads(request.read_text()))
+    found = answer_request(json.loads(request.read_text()))
     aside = answer.with_suffix(".part")
     aside.write_text(json.dumps(found))
     aside.rename(answer)
 
 
-def answered(request: dict[str, Any]) -> dict[str, Any]:
+def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     """Predictions of every row, and what one of them takes."""
     from infra.tracking.environment import set_defaults
 
@@ -43,22 +43,22 @@ def answered(request: dict[str, Any]) -> dict[str, Any]:
     example = model.input_example
     if example is not None:
         model.predict(example)
-    predict = _predict_of(model)
+    predict = _predict_function(model)
     return {
         "load_seconds": load_s,
-        "predictions": frame_to_json(_frame(predict(rows))),
-        **_latency(predict, rows, request["latency_seconds"]),
-        **_size(model),
+        "predictions": frame_to_json(_prediction_frame(predict(rows))),
+        **_measure_latency(predict, rows, request["latency_seconds"]),
+        **_model_size(model),
     }
 
 
-def _predict_of(model: Any) -> Any:
+def _predict_function(model: Any) -> Any:
     """Our own models take whole rows, without MLflow's check of types: a missing number is no error there."""
     own = getattr(model._model_impl, "predictor", None)
     return model.predict if own is None else own.predict
 
 
-def _frame(predictions: Any) -> pd.DataFrame:
+def _prediction_frame(predictions: Any) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
@@ -72,7 +72,7 @@ def _frame(predictions: Any) -> pd.DataFrame:
     return pd.DataFrame({f"prediction_{place}": values[:, place] for place in range(values.shape[1])})
 
 
-def _latency(predict: Any, rows: pd.DataFrame, budget_s: float) -> dict[str, float]:
+def _measure_latency(predict: Any, rows: pd.DataFrame, budget_s: float) -> dict[str, float]:
     import numpy as np
 
     seconds: list[float] = []
@@ -88,7 +88,7 @@ def _latency(predict: Any, rows: pd.DataFrame, budget_s: float) -> dict[str, flo
     return {"latency_ms": float(median) * 1e3, "latency_p99_ms": float(p99) * 1e3}
 
 
-def _size(model: Any) -> dict[str, float]:
+def _model_size(model: Any) -> dict[str, float]:
     own = getattr(model._model_impl, "predictor", None)
     if own is None:
         return {}

@@ -32,14 +32,14 @@ class IndexedHalving(SuccessiveHalvingPruner):  # type: ignore[misc]
         if step is None:
             return False
         rungs = self._known(study)
-        rung, value = _reached(trial), trial.intermediate_values[step]
+        rung, value = _reached_rung(trial), trial.intermediate_values[step]
         while step >= self._first_rung * self._reduction**rung:
             if math.isnan(value):
                 return True
-            study._storage.set_trial_system_attr(trial._trial_id, _key(rung), value)
+            study._storage.set_trial_system_attr(trial._trial_id, _rung_key(rung), value)
             competing = rungs.setdefault(rung, [])
             insort(competing, value)
-            if not _promotable(value, competing, self._reduction, study.direction.name):
+            if not _is_promotable(value, competing, self._reduction, study.direction.name):
                 return True
             rung += 1
         return False
@@ -48,25 +48,25 @@ class IndexedHalving(SuccessiveHalvingPruner):  # type: ignore[misc]
         if self._rungs is None:
             self._rungs = {}
             for trial in study.get_trials(deepcopy=False):
-                for rung in range(_reached(trial)):
-                    self._rungs.setdefault(rung, []).append(trial.system_attrs[_key(rung)])
+                for rung in range(_reached_rung(trial)):
+                    self._rungs.setdefault(rung, []).append(trial.system_attrs[_rung_key(rung)])
             for values in self._rungs.values():
                 values.sort()
         return self._rungs
 
 
-def _key(rung: int) -> str:
+def _rung_key(rung: int) -> str:
     return f"completed_rung_{rung}"  # Optuna's name for it
 
 
-def _reached(trial: FrozenTrial) -> int:
+def _reached_rung(trial: FrozenTrial) -> int:
     rung = 0
-    while _key(rung) in trial.system_attrs:
+    while _rung_key(rung) in trial.system_attrs:
         rung += 1
     return rung
 
 
-def _promotable(value: float, competing: list[float], reduction: int, direction: str) -> bool:
+def _is_promotable(value: float, competing: list[float], reduction: int, direction: str) -> bool:
     """Whether the value is among the best `1 / reduction`; the best of the first few is, whatever comes."""
     last = max(len(competing) // reduction - 1, 0)
     if direction == "MAXIMIZE":

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from infra.spec import FamilySpec, derived_seed
+from infra.spec import FamilySpec, derive_seed
 
 if TYPE_CHECKING:
     import optuna
@@ -113,7 +113,7 @@ def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> di
     batch = {"tpe": max(FIRST_BATCH, lanes), "gp": max(FIRST_BATCH, lanes), "random": FIRST_BATCH}.get(name)
     if batch is not None and index >= batch:
         return None
-    return space.sobol(1, derived_seed(seed, family.name, "sobol"), start=index)[0]
+    return space.sobol(1, derive_seed(seed, family.name, "sobol"), start=index)[0]
 
 
 Deciding = tuple[int, ...] | Literal["every"]

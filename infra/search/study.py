@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from infra.errors import LedgerDamaged
 from infra.search.samplers import make_pruner, make_sampler, starting_point
-from infra.spec import FamilySpec, SweepSpec, derived_seed
+from infra.spec import FamilySpec, SweepSpec, derive_seed
 from search_spaces.space import Space
 
 
@@ -46,7 +46,7 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
         """
         for record in records:
             self._position += 1
-            yield _decoded(record)
+            yield _decode_record(record)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Takes records; they are durable once the transaction that takes them is."""
@@ -61,7 +61,7 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
         return pending
 
 
-def _decoded(record: str) -> dict[str, Any]:
+def _decode_record(record: str) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(record)
     except ValueError as error:
@@ -111,7 +111,7 @@ class Studies:
     def ask(self, family: FamilySpec, number: int, lanes: int) -> tuple[int, dict[str, Any]]:
         """A new trial: Optuna's number and the parameters."""
         study = self._studies[family.name]
-        seed = derived_seed(self._spec.seed, family.name, number)
+        seed = derive_seed(self._spec.seed, family.name, number)
         study.sampler = make_sampler(family.sampler, seed, self._common[family.name])
         space = self._spaces[family.name]
         point = starting_point(family, self._spec.seed, number, lanes)

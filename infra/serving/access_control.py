@@ -22,7 +22,7 @@ _SAFE_SITES = ("same-origin", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admission:
+class AccessControl:
     """Rules for every request.
 
     Attributes:

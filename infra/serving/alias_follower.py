@@ -18,10 +18,10 @@ from typing import Protocol
 
 from infra.errors import Unavailable, VelodromeError
 from infra.serving.artifact import Artifact
-from infra.serving.batching import NoReplica, ReplicaTrouble, Scorer
+from infra.serving.batching import NoReplicaError, ReplicaError, Scorer
 from infra.serving.routing import Role, next_step
 from infra.serving.scoring_protocol import Field
-from infra.tracking.client import TrackingTrouble
+from infra.tracking.client import TrackingError
 from trainers.errors import TrainerError
 
 log = logging.getLogger("velodrome.serving")
@@ -30,7 +30,7 @@ POLL_S = 0.5
 MOST_DEATHS = 2  # of replicas that were loading a version
 
 
-class Source(Protocol):
+class VersionSource(Protocol):
     """Where versions come from: `infra.serving.registry_source.RegistrySource`, or one fixed version."""
 
     def at_alias(self, model: str, alias: str) -> str | None:
@@ -41,7 +41,7 @@ class Source(Protocol):
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class ServingState:
     """What answers now.
 
     Attributes:
@@ -63,12 +63,12 @@ class Standing:
     trouble: str = ""
 
 
-class Follower:
+class AliasFollower:
     """Follows the aliases of one registered model."""
 
     def __init__(
         self,
-        source: Source,
+        source: VersionSource,
         scorer: Scorer,
         model: str,
         aliases: Mapping[Role, str],
@@ -88,7 +88,7 @@ class Follower:
         self._former: str | None = None  # kept, so that a rollback needs no loading
         self._deaths: Counter[str] = Counter()
         self._left_at: dict[str, float] = {}
-        self.standing = Standing(answering=dict.fromkeys(aliases))
+        self.standing = ServingState(answering=dict.fromkeys(aliases))
 
     async def run(self, poll_s: float = POLL_S) -> None:
         """Follows for ever."""
@@ -108,7 +108,7 @@ class Follower:
         for role in self._aliases:
             try:
                 await self._follow(role)
-            except (Unavailable, TrackingTrouble, ReplicaTrouble) as error:
+            except (Unavailable, TrackingError, ReplicaError) as error:
                 self.standing.trouble = str(error)[:300]
         await self._retire()
 
@@ -148,9 +148,9 @@ class Follower:
             self.standing.refused[key] = str(error)
             self._say(f"{key} is refused, and what answered goes on: {error}")
             return False
-        except NoReplica:
+        except NoReplicaError:
             raise
-        except ReplicaTrouble as error:
+        except ReplicaError as error:
             self._deaths[key] += 1
             if self._deaths[key] < MOST_DEATHS:
                 raise
@@ -181,5 +181,5 @@ class Follower:
     async def _dropped(self, key: str) -> None:
         try:
             await self._scorer.drop(key)
-        except ReplicaTrouble as error:
+        except ReplicaError as error:
             log.debug("%s was not dropped: %s", key, error)

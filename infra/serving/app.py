@@ -11,11 +11,11 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from infra.serving.access_control import Admission
+from infra.serving.access_control import AccessControl
 from infra.serving.limits import ScoringError
 from infra.serving.metrics import CONTENT_TYPE
-from infra.serving.service import Reply, Service, error_body
-from infra.serving.throttle import Turnstile
+from infra.serving.service import Reply, ScoringService, error_body
+from infra.serving.throttle import ErrorThrottle
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,21 +32,21 @@ METHODS = {
 JSON = "application/json"
 
 
-class Gone(Exception):
+class ClientDisconnected(Exception):
     """Whoever asked has hung up."""
 
 
-class App:
+class ScoringApp:
     """An ASGI application for one model."""
 
-    def __init__(self, service: Service, admission: Admission, about: Mapping[str, Any]) -> None:
+    def __init__(self, service: ScoringService, admission: AccessControl, about: Mapping[str, Any]) -> None:
         """Prepares.
 
         Args:
             about: what `/version` says beside the versions that answer.
         """
         self._service, self._admission, self._about = service, admission, dict(about)
-        self._turnstile = Turnstile()
+        self._turnstile = ErrorThrottle()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; websockets are closed."""
@@ -59,7 +59,7 @@ class App:
         method, path = str(scope["method"]), str(scope["path"])
         kind, close = JSON, False
         try:
-            headers = _headers(scope)
+            headers = _parse_headers(scope)
             self._admission.check(method, path, headers)
             _check_path(method, path)
             if path == "/invocations":
@@ -70,11 +70,11 @@ class App:
         except ScoringError as error:
             # What is left of the body is not read, so the connection can't carry another request.
             reply, kind, close = Reply(status=error.status, body=error_body(error)), JSON, method == "POST"
-        except Gone:
+        except ClientDisconnected:
             return
         if 400 <= reply.status < 500:
             await self._turnstile.wait(reply.read_s)
-        await _send(send, reply, kind, close=close, silent=method == "HEAD")
+        await _send_reply(send, reply, kind, close=close, silent=method == "HEAD")
 
     async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         limits = self._service.limits
@@ -82,10 +82,10 @@ class App:
             raise ScoringError(415, "a compressed body is not read: send it as it is")
         length = headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > limits.body_bytes:
-            raise _too_large(limits.body_bytes, f"{length[:20]} bytes")
+            raise _body_size_error(limits.body_bytes, f"{length[:20]} bytes")
         try:
             async with asyncio.timeout(limits.receive_s):
-                return await _received(receive, limits.body_bytes)
+                return await _receive_body(receive, limits.body_bytes)
         except TimeoutError:
             raise ScoringError(408, f"the body must arrive within {limits.receive_s:g} s") from None
 
@@ -103,7 +103,7 @@ class App:
         return Reply(status=status, body=b'{"status": "%b"}' % (b"ok" if champion else b"starting")), JSON
 
 
-def _headers(scope: Scope) -> dict[str, str]:
+def _parse_headers(scope: Scope) -> dict[str, str]:
     headers: dict[str, str] = {}
     for raw, value in scope["headers"]:
         name = raw.decode("latin-1").lower()
@@ -120,27 +120,27 @@ def _check_path(method: str, path: str) -> None:
         raise ScoringError(405, f"the method must be {' or '.join(METHODS[path])}, but got {method[:20]!r}")
 
 
-async def _received(receive: Receive, most: int) -> bytes:
+async def _receive_body(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise Gone
+            raise ClientDisconnected
         part = message.get("body", b"")
         size += len(part)
         if size > most:
-            raise _too_large(most, "more")
+            raise _body_size_error(most, "more")
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts) if len(parts) > 1 else parts[0]
 
 
-def _too_large(most: int, found: str) -> ScoringError:
+def _body_size_error(most: int, found: str) -> ScoringError:
     return ScoringError(413, f"a body must have at most {most} bytes, but got {found}")
 
 
-async def _send(send: Send, reply: Reply, kind: str, *, close: bool, silent: bool) -> None:
+async def _send_reply(send: Send, reply: Reply, kind: str, *, close: bool, silent: bool) -> None:
     headers = [
         (b"content-type", kind.encode()),
         (b"content-length", str(len(reply.body)).encode()),

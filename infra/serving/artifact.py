@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.errors import WrongInput
-from infra.registry.artifacts import bundle_in, check_tree
-from infra.registry.contents import OURS, loader_of, objection
+from infra.registry.artifacts import check_tree, find_bundle
+from infra.registry.contents import OURS, loading_objection, model_loader
 from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Artifact:
     manifest_sha256: str | None = None
 
 
-class Loaded(Protocol):
+class ServedModel(Protocol):
     """A model that answers."""
 
     @property
@@ -74,16 +74,16 @@ def read_artifact(
     """
     check_tree(folder)
     if not (folder / MLMODEL).is_file():
-        return Artifact(key=key, files=_files(folder), bundle=True, manifest_sha256=manifest_sha256)
-    if why := objection(folder, loaders):
-        raise _refused(key, why)
-    bundle = bundle_in(folder) if loader_of(folder) == OURS else None
+        return Artifact(key=key, files=_read_files(folder), bundle=True, manifest_sha256=manifest_sha256)
+    if why := loading_objection(folder, loaders):
+        raise _unsafe_model_error(key, why)
+    bundle = find_bundle(folder) if model_loader(folder) == OURS else None
     if bundle is None:
-        return Artifact(key=key, files=_files(folder), bundle=False)
-    return Artifact(key=key, files=_files(bundle), bundle=True, manifest_sha256=manifest_sha256)
+        return Artifact(key=key, files=_read_files(folder), bundle=False)
+    return Artifact(key=key, files=_read_files(bundle), bundle=True, manifest_sha256=manifest_sha256)
 
 
-def _refused(key: str, found: str) -> WrongInput:
+def _unsafe_model_error(key: str, found: str) -> WrongInput:
     return WrongInput(
         "a model must load without running what a registry handed over",
         f"{key}: {found}",
@@ -91,7 +91,7 @@ def _refused(key: str, found: str) -> WrongInput:
     )
 
 
-def _files(folder: Path, most_bytes: int | None = None) -> dict[str, bytes]:
+def _read_files(folder: Path, most_bytes: int | None = None) -> dict[str, bytes]:
     """All files of a model; refuses one that does not fit into the memory that is free, before it is read."""
     import psutil
 
@@ -103,18 +103,18 @@ def _files(folder: Path, most_bytes: int | None = None) -> dict[str, bytes]:
         if path.is_file() and name.parts[0] not in LEFT_OUT:
             total += path.stat().st_size
             if total > limit:
-                raise _too_large(folder.name, limit)
+                raise _model_size_error(folder.name, limit)
             found[name.as_posix()] = path.read_bytes()
     return found
 
 
-def _too_large(key: str, limit: int) -> WrongInput:
+def _model_size_error(key: str, limit: int) -> WrongInput:
     return WrongInput(
         "a model must fit into memory", f"{key} is larger than the {limit / 2**30:.1f} GiB that are free"
     )
 
 
-def load_artifact(artifact: Artifact, *, device: str = "cpu") -> Loaded:
+def load_artifact(artifact: Artifact, *, device: str = "cpu") -> ServedModel:
     """The model, ready to answer, and proven on its own example.
 
     Raises:
@@ -123,27 +123,27 @@ def load_artifact(artifact: Artifact, *, device: str = "cpu") -> Loaded:
     """
     with tempfile.TemporaryDirectory(prefix="velodrome-load-") as aside:
         folder = Path(aside) / "model"
-        _write(folder, artifact.files)
-        loaded: Loaded = (
-            _Bundle(folder, device, artifact.manifest_sha256)
+        _write_files(folder, artifact.files)
+        loaded: ServedModel = (
+            _BundleModel(folder, device, artifact.manifest_sha256)
             if artifact.bundle
-            else _Pyfunc(artifact.key, folder)
+            else _PyfuncModel(artifact.key, folder)
         )
-    prove(artifact.key, loaded)
+    check_example(artifact.key, loaded)
     return loaded
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir()
     for name, content in files.items():
         plain = PurePosixPath(name)
         if plain.is_absolute() or ".." in plain.parts:
-            raise _refused(folder.name, f"a file named {ascii(name)[:80]}")
+            raise _unsafe_model_error(folder.name, f"a file named {ascii(name)[:80]}")
         (folder / plain).parent.mkdir(parents=True, exist_ok=True)
         (folder / plain).write_bytes(content)
 
 
-def prove(key: str, loaded: Loaded) -> None:
+def check_example(key: str, loaded: ServedModel) -> None:
     """Lets a model answer its own example.
 
     Raises:
@@ -158,24 +158,24 @@ def prove(key: str, loaded: Loaded) -> None:
         found = f"{len(answers)} answers for {len(example)} rows"
     elif loaded.outputs and [str(name) for name in answers.columns] != loaded.outputs:
         found = f"columns {', '.join(map(str, answers.columns))} instead of {', '.join(loaded.outputs)}"
-    elif not all(_finite(value) for row in answers.itertuples(index=False) for value in row):
+    elif not all(_is_finite(value) for row in answers.itertuples(index=False) for value in row):
         found = "numbers that are not finite"
     if found:
         raise WrongInput("a model must answer its own example", f"{key}: {found}", "train or log it again")
 
 
-def _finite(value: Any) -> bool:
+def _is_finite(value: Any) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
-class _Bundle:
+class _BundleModel:
     """One of our bundles."""
 
     def __init__(self, folder: Path, device: str, manifest_sha256: str | None) -> None:
-        from trainers.bundle.bundle import load_bundle, read_description, signature_of
+        from trainers.bundle.bundle import infer_signature, load_bundle, read_description
 
         self._predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
-        signature = read_description(folder).signature or signature_of(self._predictor)
+        signature = read_description(folder).signature or infer_signature(self._predictor)
         self.example: pd.DataFrame | None = self._predictor.example
         self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs]
         self.outputs = [column.name for column in signature.outputs]
@@ -184,7 +184,7 @@ class _Bundle:
         return self._predictor.predict(rows)
 
 
-class _Pyfunc:
+class _PyfuncModel:
     """A model of another of MLflow's flavours."""
 
     def __init__(self, key: str, folder: Path) -> None:
@@ -203,8 +203,10 @@ class _Pyfunc:
             self._model = mlflow.pyfunc.load_model(str(folder))
             self.example = self._model.input_example
         except Exception as error:  # whatever a flavour raises: this version is not loaded
-            raise _refused(key, f"{type(error).__name__}: {str(error).splitlines()[0][:300]}") from error
-        self.fields = _fields(self._model.metadata.signature)
+            raise _unsafe_model_error(
+                key, f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+            ) from error
+        self.fields = _signature_fields(self._model.metadata.signature)
         self.outputs: list[str] = []
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
@@ -222,7 +224,7 @@ class _Pyfunc:
 _TYPES = {"double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean"}
 
 
-def _fields(signature: Any) -> list[Field]:
+def _signature_fields(signature: Any) -> list[Field]:
     schema = signature.inputs if signature is not None else None
     if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
         return []

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from infra.serving.artifact import Artifact
-from infra.serving.limits import Limits, ScoringError
-from infra.serving.scoring import Answer, Batch, joined
-from infra.serving.scoring_protocol import Columns, Field, Rows
+from infra.serving.limits import RequestLimits, ScoringError
+from infra.serving.scoring import Answer, RequestBatch, join_requests
+from infra.serving.scoring_protocol import Columns, Field, RequestRows
 
 log = logging.getLogger("velodrome.serving")
 
@@ -26,11 +26,11 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 
 
-class ReplicaTrouble(Exception):
+class ReplicaError(Exception):
     """A batch was not answered, for no fault of its own: a replica died, or does not have the version."""
 
 
-class NoReplica(ReplicaTrouble):
+class NoReplicaError(ReplicaError):
     """None is up; none has died of this."""
 
 
@@ -49,7 +49,7 @@ class Scorer(Protocol):
     async def drop(self, key: str) -> None:
         """Lets go of a version."""
 
-    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+    async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """An answer to each request of the batch.
 
         Raises:
@@ -58,8 +58,8 @@ class Scorer(Protocol):
 
 
 @dataclass(slots=True)
-class _Waiting:
-    rows: Rows
+class _WaitingRequest:
+    rows: RequestRows
     deadline: float
     answer: asyncio.Future[Answer]
 
@@ -68,7 +68,7 @@ class _Waiting:
 class _Queue:
     key: str
     names: tuple[str, ...]
-    waiting: deque[_Waiting] = field(default_factory=deque)
+    waiting: deque[_WaitingRequest] = field(default_factory=deque)
 
 
 class Batcher:
@@ -80,7 +80,7 @@ class Batcher:
         retries: batches that were sent once more, because a replica had died.
     """
 
-    def __init__(self, scorer: Scorer, limits: Limits, *, at_once: int) -> None:
+    def __init__(self, scorer: Scorer, limits: RequestLimits, *, at_once: int) -> None:
         """Prepares.
 
         Args:
@@ -93,7 +93,7 @@ class Batcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = self.batches = self.batched_rows = self.retries = 0
 
-    async def answer(self, key: str, rows: Rows, *, limit_s: float | None = None) -> Answer:
+    async def answer(self, key: str, rows: RequestRows, *, limit_s: float | None = None) -> Answer:
         """The version's answer to these rows.
 
         Args:
@@ -105,7 +105,9 @@ class Batcher:
         if self.waiting_rows + rows.count > self._limits.waiting_rows:
             raise ScoringError(503, f"{self.waiting_rows} rows are waiting already; try again later")
         limit_s = self._limits.answer_s if limit_s is None else limit_s
-        waiting = _Waiting(rows, time.monotonic() + limit_s, asyncio.get_running_loop().create_future())
+        waiting = _WaitingRequest(
+            rows, time.monotonic() + limit_s, asyncio.get_running_loop().create_future()
+        )
         self._put(key, waiting)
         self._send()
         try:
@@ -120,7 +122,7 @@ class Batcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _put(self, key: str, waiting: _Waiting) -> None:
+    def _put(self, key: str, waiting: _WaitingRequest) -> None:
         names = tuple(waiting.rows.columns)
         queue = self._queues.setdefault((key, names), _Queue(key, names))
         queue.waiting.append(waiting)
@@ -133,15 +135,15 @@ class Batcher:
             if not queue.waiting:
                 del self._queues[queue.key, queue.names]
 
-    def _start(self, key: str, taken: list[_Waiting]) -> None:
+    def _start(self, key: str, taken: list[_WaitingRequest]) -> None:
         if taken:
             self._busy[key] += 1
             task = asyncio.create_task(self._run(key, taken))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _take(self, queue: _Queue) -> list[_Waiting]:
-        taken: list[_Waiting] = []
+    def _take(self, queue: _Queue) -> list[_WaitingRequest]:
+        taken: list[_WaitingRequest] = []
         rows = 0
         while queue.waiting:
             count = queue.waiting[0].rows.count
@@ -154,9 +156,9 @@ class Batcher:
                 rows += count
         return taken
 
-    async def _run(self, key: str, taken: list[_Waiting]) -> None:
+    async def _run(self, key: str, taken: list[_WaitingRequest]) -> None:
         requests: list[tuple[Columns, int]] = [(w.rows.columns, w.rows.count) for w in taken]
-        batch = joined(requests)
+        batch = join_requests(requests)
         self.batches += 1
         self.batched_rows += sum(batch.sizes)
         try:
@@ -172,7 +174,7 @@ class Batcher:
             self._busy[key] -= 1
             self._send()
 
-    async def _tried(self, key: str, batch: Batch, deadline: float) -> Sequence[Answer]:
+    async def _tried(self, key: str, batch: RequestBatch, deadline: float) -> Sequence[Answer]:
         """Answers never change anything, so a batch that a dying replica held is sent again."""
         pause = FIRST_PAUSE_S
         while True:
@@ -180,7 +182,7 @@ class Batcher:
             try:
                 async with asyncio.timeout(left):
                     return await self._scorer.score(key, batch)
-            except ReplicaTrouble:
+            except ReplicaError:
                 if time.monotonic() + pause > deadline:
                     raise
                 self.retries += 1
@@ -193,6 +195,6 @@ def _as_scoring_error(error: Exception) -> ScoringError:
         log.warning("a batch was not answered: %s: %s", type(error).__name__, error)
     if isinstance(error, ScoringError):
         return error
-    if isinstance(error, (TimeoutError, ReplicaTrouble, MemoryError)):
+    if isinstance(error, (TimeoutError, ReplicaError, MemoryError)):
         return ScoringError(503, "no replica could answer in time; try again, with fewer rows")
     return ScoringError(500, "the model failed on this batch; the server's log says how")

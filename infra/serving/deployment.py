@@ -19,9 +19,9 @@ from typing import Any
 from infra.coordinator.placement import Node
 from infra.errors import ClusterUnavailable, WrongInput
 from infra.serving.artifact import Artifact
-from infra.serving.batching import NoReplica, ReplicaTrouble
-from infra.serving.loaded_models import Models
-from infra.serving.scoring import Answer, Batch
+from infra.serving.batching import NoReplicaError, ReplicaError
+from infra.serving.loaded_models import LoadedModels
+from infra.serving.scoring import Answer, RequestBatch
 from infra.serving.scoring_protocol import Field
 
 log = logging.getLogger("velodrome.serving")
@@ -35,7 +35,7 @@ REPLICA_SETTINGS = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replicas:
+class ReplicaSettings:
     """How many compute, and what each gets of the cluster. `gpus` may be a fraction."""
 
     count: int = 1
@@ -52,7 +52,7 @@ class Replica:
         set_defaults()
         import torch
 
-        self._models = Models("cuda" if gpus and torch.cuda.is_available() else "cpu")
+        self._models = LoadedModels("cuda" if gpus and torch.cuda.is_available() else "cpu")
 
     def load(self, artifact: Artifact) -> list[Field] | str:
         """The columns that the version takes, or why it can't be loaded."""
@@ -70,18 +70,18 @@ class Replica:
         """Lets go of a version."""
         self._models.drop(key)
 
-    def score(self, key: str, batch: Batch) -> list[Answer] | None:
+    def score(self, key: str, batch: RequestBatch) -> list[Answer] | None:
         """Answers, or None where the version is not loaded here."""
         return self._models.score(key, batch)
 
 
-def check_placeable(replicas: Replicas, nodes: Sequence[Node]) -> None:
+def check_replicas_placeable(replicas: ReplicaSettings, nodes: Sequence[Node]) -> None:
     """Refuses at once what the cluster could never hold; Serve would wait for it.
 
     Raises:
         ClusterUnavailable: says how many it can hold.
     """
-    room = sum(_room(replicas, node) for node in nodes)
+    room = sum(_replica_capacity(replicas, node) for node in nodes)
     if room < replicas.count:
         cpus, gpus = sum(node.cpus for node in nodes), sum(node.gpus for node in nodes)
         raise ClusterUnavailable(
@@ -92,13 +92,13 @@ def check_placeable(replicas: Replicas, nodes: Sequence[Node]) -> None:
         )
 
 
-def _room(replicas: Replicas, node: Node) -> int:
+def _replica_capacity(replicas: ReplicaSettings, node: Node) -> int:
     by_cpus = int(node.cpus / replicas.cpus + 1e-6)
     return min(by_cpus, int(node.gpus / replicas.gpus + 1e-6)) if replicas.gpus else by_cpus
 
 
 @contextmanager
-def deployed(model: str, replicas: Replicas) -> Iterator[RayScorer]:
+def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer]:
     """Replicas of a model, up for as long as the block lasts, on the Ray that is connected.
 
     Raises:
@@ -108,8 +108,8 @@ def deployed(model: str, replicas: Replicas) -> Iterator[RayScorer]:
 
     from infra.lanes.cluster import nodes
 
-    check_placeable(replicas, nodes())
-    _quiet()
+    check_replicas_placeable(replicas, nodes())
+    _silence_ray_logs()
     name = f"velodrome-{model}-{secrets.token_hex(4)}"  # several servers of one model may share a cluster
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR", "enable_access_log": False})
     deployment = serve.deployment(
@@ -128,13 +128,13 @@ def deployed(model: str, replicas: Replicas) -> Iterator[RayScorer]:
         graceful_shutdown_wait_loop_s=0.1,
     )
     try:
-        yield RayScorer(_up(deployment.bind(replicas.gpus), name))
+        yield RayScorer(_await_running(deployment.bind(replicas.gpus), name))
     finally:
-        with _whatever_serve_says():
+        with _log_serve_errors():
             serve.delete(name, _blocking=False)
 
 
-def _up(application: Any, name: str) -> Any:
+def _await_running(application: Any, name: str) -> Any:
     from ray import serve
 
     target = serve.RunTarget(target=application, name=name, route_prefix=None)
@@ -149,14 +149,14 @@ def _up(application: Any, name: str) -> Any:
     return serve.get_app_handle(name)
 
 
-def _quiet() -> None:
+def _silence_ray_logs() -> None:
     os.environ.setdefault("RAY_SERVE_ENABLE_TASK_EVENTS", "0")
     for name in ("ray.serve", "ray"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager
-def _whatever_serve_says() -> Iterator[None]:
+def _log_serve_errors() -> Iterator[None]:
     from ray.exceptions import RayError
 
     try:
@@ -200,7 +200,7 @@ class RayScorer:
         self._artifacts.pop(key, None)
         await self._everywhere("drop", key)
 
-    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+    async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """As `Scorer`."""
         from ray.exceptions import RayError
         from ray.serve.exceptions import RayServeException
@@ -210,13 +210,13 @@ class RayScorer:
         except (RayError, RayServeException) as error:
             if isinstance(getattr(error, "cause", None), MemoryError):
                 raise MemoryError(str(error)) from error
-            raise ReplicaTrouble(type(error).__name__) from error
+            raise ReplicaError(type(error).__name__) from error
         if answers is None:
             await self._load_again(key)
-            raise ReplicaTrouble(f"{key} was not loaded")
+            raise ReplicaError(f"{key} was not loaded")
         return answers
 
-    async def _scored(self, key: str, batch: Batch) -> Any:
+    async def _scored(self, key: str, batch: RequestBatch) -> Any:
         """Straight to the replica, as long as the message is no larger than that may be; else through Ray's
         store of objects."""
         import grpc
@@ -241,9 +241,9 @@ class RayScorer:
             response = self._handle.broadcast(method, *arguments)
             found: list[Any] = await response.results_async(timeout_s=LOAD_LIMIT_S)
         except DeploymentUnavailableError as error:
-            raise NoReplica(f"{method}: no replica is there") from error
+            raise NoReplicaError(f"{method}: no replica is there") from error
         except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
-            raise ReplicaTrouble(f"{method}: {type(error).__name__}") from error
+            raise ReplicaError(f"{method}: {type(error).__name__}") from error
         if not found:
-            raise NoReplica(f"{method}: no replica is there")
+            raise NoReplicaError(f"{method}: no replica is there")
         return found

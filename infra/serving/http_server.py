@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from infra.errors import WrongInput
-from infra.serving.limits import Limits
+from infra.serving.limits import RequestLimits
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 30
@@ -19,7 +19,7 @@ END_LIMIT_S = 10
 HEADER_BYTES = 64 * 1024
 
 
-def bound(host: str, port: int) -> socket.socket:
+def bind_socket(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Args:
@@ -42,8 +42,8 @@ def bound(host: str, port: int) -> socket.socket:
     return listening
 
 
-async def serve(
-    app: Any, listening: socket.socket, limits: Limits, *, started: Callable[[], Awaitable[None]]
+async def run_server(
+    app: Any, listening: socket.socket, limits: RequestLimits, *, started: Callable[[], Awaitable[None]]
 ) -> None:
     """Answers until the process gets SIGINT or SIGTERM; requests that are being answered still are.
 
@@ -53,7 +53,7 @@ async def serve(
     import uvicorn
 
     config = uvicorn.Config(
-        app, http=_protocol(limits), loop="uvloop", lifespan="off", log_config=None, access_log=False,
+        app, http=_protocol_class(limits), loop="uvloop", lifespan="off", log_config=None, access_log=False,
         backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=limits.connections,
         timeout_graceful_shutdown=END_LIMIT_S, server_header=False, ws="none", proxy_headers=False,
     )  # fmt: skip
@@ -70,7 +70,7 @@ async def serve(
             await answering
 
 
-def _protocol(limits: Limits) -> Any:
+def _protocol_class(limits: RequestLimits) -> Any:
     """uvicorn's protocol has no limit on headers that never end; this one has."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 

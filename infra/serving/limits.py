@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class RequestLimits:
     """Bounds of one request and of all that wait.
 
     Attributes:
@@ -42,6 +42,6 @@ class ScoringError(Exception):
         return (type(self), (self.status, self.reason))
 
 
-def bad(reason: str) -> ScoringError:
+def bad_request(reason: str) -> ScoringError:
     """The request itself is wrong: 400."""
     return ScoringError(400, reason)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from infra.serving.artifact import Artifact, Loaded, load_artifact
-from infra.serving.batching import ReplicaTrouble
-from infra.serving.scoring import Answer, Batch, answer
+from infra.serving.artifact import Artifact, ServedModel, load_artifact
+from infra.serving.batching import ReplicaError
+from infra.serving.scoring import Answer, RequestBatch, answer_batch
 from infra.serving.scoring_protocol import Field
 
 
-class Models:
+class LoadedModels:
     """Loaded versions by their keys; several threads may use it."""
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
-        self._loaded: dict[str, Loaded] = {}
+        self._loaded: dict[str, ServedModel] = {}
 
     def load(self, artifact: Artifact) -> list[Field]:
         """Loads and proves a version beside those that are there; the columns that it takes.
@@ -32,17 +32,17 @@ class Models:
         """Lets go of a version; batches that are being computed end with it."""
         self._loaded.pop(key, None)
 
-    def score(self, key: str, batch: Batch) -> list[Answer] | None:
+    def score(self, key: str, batch: RequestBatch) -> list[Answer] | None:
         """Answers, or None where the version is not loaded here."""
         model = self._loaded.get(key)
-        return None if model is None else answer(model, batch)
+        return None if model is None else answer_batch(model, batch)
 
 
 class LocalScorer:
     """Computes in threads of this process."""
 
     def __init__(self, device: str = "cpu") -> None:
-        self._models = Models(device)
+        self._models = LoadedModels(device)
 
     async def load(self, artifact: Artifact) -> list[Field]:
         """As `Scorer`."""
@@ -52,9 +52,9 @@ class LocalScorer:
         """As `Scorer`."""
         self._models.drop(key)
 
-    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+    async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """As `Scorer`."""
         answers = await asyncio.to_thread(self._models.score, key, batch)
         if answers is None:
-            raise ReplicaTrouble(f"{key} is not loaded")
+            raise ReplicaError(f"{key} is not loaded")
         return answers

@@ -10,17 +10,17 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
-    from infra.serving.alias_follower import Standing
+    from infra.serving.alias_follower import ServingState
     from infra.serving.batching import Batcher
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class Figures:
+class ServingMetrics:
     """Counters of one server; asked for in Prometheus' text format."""
 
-    def __init__(self, batcher: Batcher, standing: Standing) -> None:
+    def __init__(self, batcher: Batcher, standing: ServingState) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             "velodrome_requests", "Requests by version and status", ["version", "status"],
@@ -39,7 +39,7 @@ class Figures:
             "velodrome_canary_requests", "Requests that went to the challenger first", ["outcome"],
             registry=self._registry,
         )  # fmt: skip
-        self._registry.register(_Standing(batcher, standing))
+        self._registry.register(_StateCollector(batcher, standing))
 
     def answered(self, version: str | None, status: int, rows: int, seconds: float) -> None:
         """A request has ended."""
@@ -66,10 +66,10 @@ class Figures:
         return generate_latest(self._registry)
 
 
-class _Standing:
+class _StateCollector:
     """Figures that stand elsewhere already."""
 
-    def __init__(self, batcher: Batcher, standing: Standing) -> None:
+    def __init__(self, batcher: Batcher, standing: ServingState) -> None:
         self._batcher, self._standing = batcher, standing
 
     def collect(self) -> Iterator[Metric]:

@@ -6,15 +6,15 @@ import re
 from dataclasses import dataclass
 
 from infra.errors import WrongInput
-from infra.names import check_name, shown, split_version
-from infra.registry.logged import is_logged
+from infra.names import check_name, quote_input, split_version
+from infra.registry.logged import is_logged_uri
 
 _ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reference:
+class ModelReference:
     """Exactly one of: a registered model with `alias` or `version`; a `uri`; a `sweep`; or, with none of
     these, a name alone, which is a registered model with a champion or else a sweep."""
 
@@ -34,7 +34,7 @@ class Reference:
         return f"{self.name}@{self.alias}" if self.alias else self.name
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str) -> ModelReference:
     """What was written, with nothing looked up.
 
     `digits` · `digits@challenger` · `digits/3` · `digits@2` (a sweep's second version) · `models:/digits/3` ·
@@ -43,35 +43,35 @@ def parse_reference(text: str) -> Reference:
     Raises:
         WrongInput: none of these. No other scheme is ever opened.
     """
-    if is_logged(text):
-        return Reference(uri=text)
+    if is_logged_uri(text):
+        return ModelReference(uri=text)
     if text.startswith("models:/"):
-        return _registered(text.removeprefix("models:/"), text)
+        return _registered_reference(text.removeprefix("models:/"), text)
     if "://" in text or re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", text):
-        raise _unknown(text)
+        raise _reference_error(text)
     if text.lower().endswith((".yaml", ".yml")):
-        return Reference(sweep=text)
+        return ModelReference(sweep=text)
     if "@" in text and text.rpartition("@")[2].isdecimal():
         split_version(text)
-        return Reference(sweep=text)
+        return ModelReference(sweep=text)
     if "/" in text or "@" in text:
-        return _registered(text, text)
-    return Reference(name=check_name(text, "model"))
+        return _registered_reference(text, text)
+    return ModelReference(name=check_name(text, "model"))
 
 
-def _registered(text: str, written: str) -> Reference:
+def _registered_reference(text: str, written: str) -> ModelReference:
     name, mark, rest = re.match(r"([^/@]*)([/@]?)(.*)", text, re.DOTALL).groups()  # type: ignore[union-attr]
     if mark == "/" and _VERSION.fullmatch(rest):
-        return Reference(name=check_name(name, "model"), version=rest)
+        return ModelReference(name=check_name(name, "model"), version=rest)
     if mark == "@" and _ALIAS.fullmatch(rest):
-        return Reference(name=check_name(name, "model"), alias=rest)
-    raise _unknown(written)
+        return ModelReference(name=check_name(name, "model"), alias=rest)
+    raise _reference_error(written)
 
 
-def _unknown(text: str) -> WrongInput:
+def _reference_error(text: str) -> WrongInput:
     return WrongInput(
         "a model must be NAME, NAME@ALIAS, NAME/VERSION, models:/…, runs:/ID/PATH or a sweep's name",
-        shown(text),
+        quote_input(text),
         f"write {text}/model"
         if re.fullmatch(r"runs:/[0-9a-f]{32}", text)
         else "files and other addresses are not opened; register it with `velodrome promote`",

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from infra.errors import WrongInput
 from infra.registry.artifacts import fetch, fetch_version
-from infra.registry.contents import LOADERS, loader_of
-from infra.registry.logged import logged_model
+from infra.registry.contents import LOADERS, model_loader
+from infra.registry.logged import find_logged_model
 from infra.registry.records import Records
-from infra.registry.store import MANIFEST_TAG, Registry, Version
+from infra.registry.store import MANIFEST_TAG, ModelVersion, Registry
 from infra.serving.artifact import Artifact, read_artifact
-from infra.tracking.client import Missing, Rejected
+from infra.tracking.client import MissingEntity, RequestRejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +48,9 @@ class RegistrySource:
         try:
             files = fetch_version(self.registry, version, folder).folder
             manifest = version.manifest_sha256 or self._logged_manifest(version)
-        except (Missing, Rejected) as error:
+        except (MissingEntity, RequestRejected) as error:
             raise WrongInput("a version's files must be there", f"{label}: {error}") from None
-        loaders = () if loader_of(files) in LOADERS else self._allowed(model)
+        loaders = () if model_loader(files) in LOADERS else self._allowed(model)
         return read_artifact(label, files, manifest_sha256=manifest, loaders=loaders)
 
     def fetch_uri(self, uri: str, folder: Path) -> Artifact:
@@ -60,11 +60,11 @@ class RegistrySource:
             WrongInput: there is none, or it may not be loaded.
             RegistryUnavailable: they can't be had now.
         """
-        logged = logged_model(self.registry, uri)
+        logged = find_logged_model(self.registry, uri)
         files = fetch(self.registry, str(logged.artifact_location), folder).folder
         return read_artifact(uri, files, manifest_sha256=logged.tags.get(MANIFEST_TAG))
 
-    def _logged_manifest(self, version: Version) -> str | None:
+    def _logged_manifest(self, version: ModelVersion) -> str | None:
         """What the logged model says that a version was made of, which somebody registered by hand."""
         if version.model_id is None:
             return None

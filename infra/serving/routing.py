@@ -59,7 +59,7 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class AliasStep:
     """What a follower does next with one alias.
 
     Attributes:
@@ -72,7 +72,7 @@ class Step:
     version: str | None = None
 
 
-def next_step(*, wanted: str | None, answering: str | None, loaded: set[str], refused: set[str]) -> Step:
+def next_step(*, wanted: str | None, answering: str | None, loaded: set[str], refused: set[str]) -> AliasStep:
     """What to do about an alias.
 
     Args:
@@ -82,10 +82,10 @@ def next_step(*, wanted: str | None, answering: str | None, loaded: set[str], re
         refused: versions that did not load or did not answer their example, and did not change since.
     """
     if wanted == answering:
-        return Step(kind="stay", version=answering)
+        return AliasStep(kind="stay", version=answering)
     if wanted is None or wanted in refused:
-        return Step(kind="keep", version=answering)
-    return Step(kind="swap" if wanted in loaded else "load", version=wanted)
+        return AliasStep(kind="keep", version=answering)
+    return AliasStep(kind="swap" if wanted in loaded else "load", version=wanted)
 
 
 def agreement(champion: list[dict[str, object]], challenger: list[dict[str, object]]) -> list[bool]:
@@ -93,7 +93,7 @@ def agreement(champion: list[dict[str, object]], challenger: list[dict[str, obje
     other relative to the larger."""
     if len(champion) != len(challenger):
         return [False] * len(champion)
-    return [_agree(_decision(a), _decision(b)) for a, b in zip(champion, challenger, strict=True)]
+    return [_is_same(_decision(a), _decision(b)) for a, b in zip(champion, challenger, strict=True)]
 
 
 def _decision(record: dict[str, object]) -> object:
@@ -103,7 +103,7 @@ def _decision(record: dict[str, object]) -> object:
     return record
 
 
-def _agree(one: object, other: object) -> bool:
+def _is_same(one: object, other: object) -> bool:
     if isinstance(one, float) and isinstance(other, (int, float)):
         return abs(one - other) <= 1e-6 * max(abs(one), abs(other), 1e-12)
     return one == other

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from infra.serving.artifact import Loaded
+from infra.serving.artifact import ServedModel
 from infra.serving.scoring_protocol import Columns
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ log = logging.getLogger("velodrome.serving")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class RequestBatch:
     """Rows of several requests, by column.
 
     Attributes:
@@ -45,7 +45,7 @@ class Answer:
     defect: bool = False
 
 
-def answer(model: Loaded, batch: Batch) -> list[Answer]:
+def answer_batch(model: ServedModel, batch: RequestBatch) -> list[Answer]:
     """An answer to each request of the batch.
 
     Where rows can't be read, the batch is halved until those are alone: others' requests never fail of them.
@@ -54,18 +54,18 @@ def answer(model: Loaded, batch: Batch) -> list[Answer]:
         MemoryError: there is no room for a single request.
     """
     try:
-        answers = model.predict(_frame(batch.columns))
+        answers = model.predict(_batch_frame(batch.columns))
         if len(answers) != sum(batch.sizes):
             raise ValueError(f"{len(answers)} answers for {sum(batch.sizes)} rows")
     except Exception as error:  # a model is other people's code, and rows are other people's input
         if len(batch.sizes) == 1:
-            return [_failed(error)]
-        first, second = halves(batch)
-        return [*answer(model, first), *answer(model, second)]
-    return _parts(_records(answers), batch.sizes)
+            return [_failure_answer(error)]
+        first, second = split_batch(batch)
+        return [*answer_batch(model, first), *answer_batch(model, second)]
+    return _split_answers(_row_records(answers), batch.sizes)
 
 
-def _failed(error: Exception) -> Answer:
+def _failure_answer(error: Exception) -> Answer:
     from trainers.errors import InputError
 
     if isinstance(error, InputError):
@@ -76,32 +76,32 @@ def _failed(error: Exception) -> Answer:
     return Answer(reason=f"the model can't answer these rows: {type(error).__name__}", defect=True)
 
 
-def halves(batch: Batch) -> tuple[Batch, Batch]:
+def split_batch(batch: RequestBatch) -> tuple[RequestBatch, RequestBatch]:
     """The batch's first requests and its others, at least one each."""
     middle = len(batch.sizes) // 2
     rows = sum(batch.sizes[:middle])
     return (
-        Batch(columns={n: v[:rows] for n, v in batch.columns.items()}, sizes=batch.sizes[:middle]),
-        Batch(columns={n: v[rows:] for n, v in batch.columns.items()}, sizes=batch.sizes[middle:]),
+        RequestBatch(columns={n: v[:rows] for n, v in batch.columns.items()}, sizes=batch.sizes[:middle]),
+        RequestBatch(columns={n: v[rows:] for n, v in batch.columns.items()}, sizes=batch.sizes[middle:]),
     )
 
 
-def joined(requests: Sequence[tuple[Columns, int]]) -> Batch:
+def join_requests(requests: Sequence[tuple[Columns, int]]) -> RequestBatch:
     """Several requests of the same columns as one batch."""
     columns: Columns = {name: [] for name in requests[0][0]}
     for given, _ in requests:
         for name, values in given.items():
             columns[name].extend(values)
-    return Batch(columns=columns, sizes=tuple(count for _, count in requests))
+    return RequestBatch(columns=columns, sizes=tuple(count for _, count in requests))
 
 
-def _frame(columns: Columns) -> pd.DataFrame:
+def _batch_frame(columns: Columns) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({name: _column(values) for name, values in columns.items()})
+    return pd.DataFrame({name: _column_values(values) for name, values in columns.items()})
 
 
-def _column(values: list[Any]) -> Any:
+def _column_values(values: list[Any]) -> Any:
     """Numbers are no series: aligning ten of one row each costs more than a small model does."""
     import numpy as np
     import pandas as pd
@@ -112,21 +112,21 @@ def _column(values: list[Any]) -> Any:
     return pd.Series(values, dtype=object)
 
 
-def _records(answers: pd.DataFrame) -> list[dict[str, Any]]:
+def _row_records(answers: pd.DataFrame) -> list[dict[str, Any]]:
     names = [str(name) for name in answers.columns]
     columns = [answers[name].tolist() for name in answers.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _parts(records: list[dict[str, Any]], sizes: Sequence[int]) -> list[Answer]:
+def _split_answers(records: list[dict[str, Any]], sizes: Sequence[int]) -> list[Answer]:
     parts, start = [], 0
     for size in sizes:
-        parts.append(_as_json(records[start : start + size]))
+        parts.append(_json_answer(records[start : start + size]))
         start += size
     return parts
 
 
-def _as_json(records: list[dict[str, Any]]) -> Answer:
+def _json_answer(records: list[dict[str, Any]]) -> Answer:
     try:
         text = json.dumps(records, ensure_ascii=False, allow_nan=False, default=str)
     except ValueError:

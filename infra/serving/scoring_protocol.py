@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from infra.serving.limits import Limits, ScoringError, bad
-from infra.serving.values import checked
+from infra.serving.limits import RequestLimits, ScoringError, bad_request
+from infra.serving.values import check_values
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5
@@ -37,14 +37,14 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rows:
+class RequestRows:
     """The rows of one request, by column; `count` of them, at least one."""
 
     columns: Columns
     count: int
 
 
-def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: Limits) -> Rows:
+def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: RequestLimits) -> RequestRows:
     """The rows in a request's body.
 
     Args:
@@ -54,13 +54,13 @@ def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: L
         ScoringError: 400, 413 or 415, with what must hold and what was found.
     """
     kind = _media_type(content_type)
-    columns = _of_csv(body) if kind == "text/csv" else _of_json(body, fields, limits)
-    count = _count(columns, limits)
+    columns = _parse_csv(body) if kind == "text/csv" else _parse_json_rows(body, fields, limits)
+    count = _count_rows(columns, limits)
     if not fields:
-        return Rows(columns=columns, count=count)
+        return RequestRows(columns=columns, count=count)
     _check_present(columns, fields)
-    typed = {field.name: checked(field.name, field.type, columns[field.name]) for field in fields}
-    return Rows(columns=typed, count=count)
+    typed = {field.name: check_values(field.name, field.type, columns[field.name]) for field in fields}
+    return RequestRows(columns=typed, count=count)
 
 
 @functools.lru_cache(maxsize=64)
@@ -78,13 +78,13 @@ def _media_type(content_type: str) -> str:
     return kind
 
 
-def _count(columns: Columns, limits: Limits) -> int:
+def _count_rows(columns: Columns, limits: RequestLimits) -> int:
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:
-        raise bad(f"all columns must have as many rows, but got {sorted(lengths)[:_SHOWN]}")
+        raise bad_request(f"all columns must have as many rows, but got {sorted(lengths)[:_SHOWN]}")
     count = lengths.pop() if lengths else 0
     if not count:
-        raise bad("a request must have at least one row, but got none")
+        raise bad_request("a request must have at least one row, but got none")
     if count > limits.rows:
         raise ScoringError(413, f"a request must have at most {limits.rows} rows, but got {count}")
     return count
@@ -93,29 +93,31 @@ def _count(columns: Columns, limits: Limits) -> int:
 def _check_present(columns: Columns, fields: Sequence[Field]) -> None:
     missing = [field.name for field in fields if field.name not in columns]
     if missing:
-        raise bad(
-            f"rows must have the columns {_named(f.name for f in fields)}, "
-            f"but {_named(missing)} is missing among {_named(columns)}"
+        raise bad_request(
+            f"rows must have the columns {_join_names(f.name for f in fields)}, "
+            f"but {_join_names(missing)} is missing among {_join_names(columns)}"
         )
 
 
-def _named(names: Any) -> str:
+def _join_names(names: Any) -> str:
     listed = [ascii(name)[:60] for name in names]
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more
 
 
-def _of_csv(body: bytes) -> Columns:
+def _parse_csv(body: bytes) -> Columns:
     try:
         rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise bad(f"the body must be CSV in UTF-8: {error}") from None
+        raise bad_request(f"the body must be CSV in UTF-8: {error}") from None
     header, *lines = [row for row in rows if row] or [[]]
     if len(set(header)) != len(header) or not all(header):
-        raise bad(f"the first line must name each column once, but got {_named(header)}")
+        raise bad_request(f"the first line must name each column once, but got {_join_names(header)}")
     odd = next((number for number, line in enumerate(lines, 2) if len(line) != len(header)), None)
     if odd is not None:
-        raise bad(f"every line must have {len(header)} fields, but line {odd} has {len(lines[odd - 2])}")
+        raise bad_request(
+            f"every line must have {len(header)} fields, but line {odd} has {len(lines[odd - 2])}"
+        )
     return {name: [_Text(line[i]) for line in lines] for i, name in enumerate(header)}
 
 
@@ -125,43 +127,43 @@ class _Text(str):
     __slots__ = ()
 
 
-def _of_json(body: bytes, fields: Sequence[Field], limits: Limits) -> Columns:
-    document = _parsed(body, limits)
+def _parse_json_rows(body: bytes, fields: Sequence[Field], limits: RequestLimits) -> Columns:
+    document = _parse_json(body, limits)
     if not isinstance(document, dict):
-        raise bad(f"the body must be a JSON object, but got {_kind(document)}")
+        raise bad_request(f"the body must be a JSON object, but got {_kind_name(document)}")
     given = [name for name in FORMATS if name in document]
     unknown = set(document) - set(FORMATS) - {"params"}
     if len(given) != 1 or unknown:
-        raise bad(
+        raise bad_request(
             f"the body must have exactly one of {', '.join(FORMATS)}, and beside it only params; "
-            f"but got {_named(document) or 'nothing'}"
+            f"but got {_join_names(document) or 'nothing'}"
         )
     if not isinstance(document.get("params", {}), dict):
-        raise bad(f"params must be an object, but got {_kind(document['params'])}")
+        raise bad_request(f"params must be an object, but got {_kind_name(document['params'])}")
     return _READERS[given[0]](document[given[0]], [field.name for field in fields])
 
 
-def _parsed(body: bytes, limits: Limits) -> Any:
-    if _too_deep(body, limits.depth):
-        raise bad(f"a JSON body must be at most {limits.depth} brackets deep")
+def _parse_json(body: bytes, limits: RequestLimits) -> Any:
+    if _is_too_deep(body, limits.depth):
+        raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep")
     try:
-        return json.loads(body, parse_constant=_no_constant)
+        return json.loads(body, parse_constant=_reject_constant)
     except RecursionError:
-        raise bad(f"a JSON body must be at most {limits.depth} brackets deep") from None
+        raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep") from None
     except (ValueError, UnicodeDecodeError) as error:
-        raise bad(f"the body must be JSON: {str(error)[:200]}") from None
+        raise bad_request(f"the body must be JSON: {str(error)[:200]}") from None
 
 
-def _no_constant(name: str) -> Any:
+def _reject_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON; write null where a value is missing")
 
 
-def _too_deep(body: bytes, most: int) -> bool:
+def _is_too_deep(body: bytes, most: int) -> bool:
     """Whether brackets open more than `most` deep; brackets in strings do not count.
 
     Counting all of them, which is quick, nearly always tells already.
     """
-    if body.count(b"[") + body.count(b"{") <= most or _depth_with_strings(body) <= most:
+    if body.count(b"[") + body.count(b"{") <= most or _bracket_depth(body) <= most:
         return False
     depth, position, end = 0, 0, len(body)
     for found in _MARKS.finditer(body):
@@ -178,7 +180,7 @@ def _too_deep(body: bytes, most: int) -> bool:
     return False
 
 
-def _depth_with_strings(body: bytes) -> int:
+def _bracket_depth(body: bytes) -> int:
     import numpy as np
 
     marks = np.frombuffer(body, dtype=np.uint8)
@@ -186,25 +188,25 @@ def _depth_with_strings(body: bytes) -> int:
     return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
 
 
-def _kind(value: Any) -> str:
+def _kind_name(value: Any) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
 
-def _split(given: Any, _names: Sequence[str]) -> Columns:
+def _read_split(given: Any, _names: Sequence[str]) -> Columns:
     if not isinstance(given, dict) or set(given) - {"columns", "index", "data"}:
-        raise bad("dataframe_split must be an object of columns, data and, if wanted, index")
+        raise bad_request("dataframe_split must be an object of columns, data and, if wanted, index")
     names, data = given.get("columns"), given.get("data")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise bad("dataframe_split.columns must be a list of names")
+        raise bad_request("dataframe_split.columns must be a list of names")
     if len(set(names)) != len(names):
-        raise bad("dataframe_split.columns must name each column once")
-    return _by_position(data, names, "dataframe_split.data")
+        raise bad_request("dataframe_split.columns must name each column once")
+    return _columns_by_position(data, names, "dataframe_split.data")
 
 
-def _records(given: Any, _names: Sequence[str]) -> Columns:
+def _read_records(given: Any, _names: Sequence[str]) -> Columns:
     if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
-        raise bad("dataframe_records must be a list of objects")
+        raise bad_request("dataframe_records must be a list of objects")
     if not given:
         return {}
     names = list(given[0])
@@ -213,49 +215,51 @@ def _records(given: Any, _names: Sequence[str]) -> Columns:
     return {name: [row.get(name) for row in given] for name in names}
 
 
-def _instances(given: Any, names: Sequence[str]) -> Columns:
+def _read_instances(given: Any, names: Sequence[str]) -> Columns:
     if isinstance(given, dict):
-        return _columnar(given)
+        return _read_columns(given)
     if not isinstance(given, list):
-        raise bad(f"instances must be a list, but got {_kind(given)}")
+        raise bad_request(f"instances must be a list, but got {_kind_name(given)}")
     if given and all(isinstance(row, dict) for row in given):
-        return _records(given, names)
-    return _unnamed(given, names, "instances")
+        return _read_records(given, names)
+    return _name_columns(given, names, "instances")
 
 
-def _inputs(given: Any, names: Sequence[str]) -> Columns:
+def _read_inputs(given: Any, names: Sequence[str]) -> Columns:
     if isinstance(given, dict):
-        return _columnar(given)
+        return _read_columns(given)
     if not isinstance(given, list):
-        raise bad(f"inputs must be an object of columns or a list, but got {_kind(given)}")
-    return _instances(given, names)
+        raise bad_request(f"inputs must be an object of columns or a list, but got {_kind_name(given)}")
+    return _read_instances(given, names)
 
 
-def _columnar(given: Mapping[str, Any]) -> Columns:
+def _read_columns(given: Mapping[str, Any]) -> Columns:
     return {name: values if isinstance(values, list) else [values] for name, values in given.items()}
 
 
-def _unnamed(given: list[Any], names: Sequence[str], what: str) -> Columns:
+def _name_columns(given: list[Any], names: Sequence[str], what: str) -> Columns:
     """Rows without names: values of the only column, or lists of values in the columns' order."""
     if len(names) == 1:
         return {names[0]: given}
     if not names:
-        raise bad(f"{what} must name its columns, for the model has no signature")
-    return _by_position(given, names, what)
+        raise bad_request(f"{what} must name its columns, for the model has no signature")
+    return _columns_by_position(given, names, what)
 
 
-def _by_position(data: Any, names: Sequence[str], what: str) -> Columns:
+def _columns_by_position(data: Any, names: Sequence[str], what: str) -> Columns:
     if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
-        raise bad(f"{what} must be a list of rows, each a list of {len(names)} values")
+        raise bad_request(f"{what} must be a list of rows, each a list of {len(names)} values")
     odd = next((number for number, row in enumerate(data) if len(row) != len(names)), None)
     if odd is not None:
-        raise bad(f"each row of {what} must have {len(names)} values, but row {odd} has {len(data[odd])}")
+        raise bad_request(
+            f"each row of {what} must have {len(names)} values, but row {odd} has {len(data[odd])}"
+        )
     return {name: [row[i] for row in data] for i, name in enumerate(names)}
 
 
 _READERS = {
-    "dataframe_split": _split,
-    "dataframe_records": _records,
-    "instances": _instances,
-    "inputs": _inputs,
+    "dataframe_split": _read_split,
+    "dataframe_records": _read_records,
+    "instances": _read_instances,
+    "inputs": _read_inputs,
 }

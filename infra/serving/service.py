@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infra.serving.alias_follower import Standing
+from infra.serving.alias_follower import ServingState
 from infra.serving.batching import Batcher
-from infra.serving.limits import Limits, ScoringError, bad
-from infra.serving.metrics import Figures
+from infra.serving.limits import RequestLimits, ScoringError, bad_request
+from infra.serving.metrics import ServingMetrics
 from infra.serving.routing import Canary, CanaryRule, agreement
 from infra.serving.scoring import Answer
-from infra.serving.scoring_protocol import Rows, read_rows
+from infra.serving.scoring_protocol import RequestRows, read_rows
 
 SHADOWS_AT_ONCE = 64
 LARGE_BODY = 64 * 1024  # parsed in a thread, so that others' small requests go on
@@ -35,14 +35,14 @@ class Reply:
     read_s: float = 0.0
 
 
-class Service:
+class ScoringService:
     """Answers requests with the versions that stand."""
 
     def __init__(
         self,
         batcher: Batcher,
-        standing: Standing,
-        limits: Limits,
+        standing: ServingState,
+        limits: RequestLimits,
         *,
         shadow: bool = False,
         canary: CanaryRule | None = None,
@@ -56,7 +56,7 @@ class Service:
             say: told when the challenger loses its share.
         """
         self._batcher, self.standing, self.limits = batcher, standing, limits
-        self.figures = Figures(batcher, standing)
+        self.figures = ServingMetrics(batcher, standing)
         self.canary = Canary(rule=canary or CanaryRule(percent=0.0))
         self._shadow, self._say = shadow, say
         self._shadows: set[asyncio.Task[None]] = set()
@@ -83,13 +83,13 @@ class Service:
         """Waits for the challenger's unheard answers."""
         await asyncio.gather(*self._shadows, return_exceptions=True)
 
-    async def _read(self, body: bytes, content_type: str, champion: str) -> Rows:
+    async def _read(self, body: bytes, content_type: str, champion: str) -> RequestRows:
         fields = self.standing.fields.get(champion, [])
         if len(body) < LARGE_BODY:
             return read_rows(body, content_type, fields, self.limits)
         return await asyncio.to_thread(read_rows, body, content_type, fields, self.limits)
 
-    async def _answer(self, champion: str, rows: Rows) -> tuple[str, Answer]:
+    async def _answer(self, champion: str, rows: RequestRows) -> tuple[str, Answer]:
         challenger = self.standing.answering.get("challenger")
         self.canary.follow(challenger)
         tried = challenger is not None and self.canary.takes_next()
@@ -104,10 +104,10 @@ class Service:
         if self._shadow and challenger is not None:
             self._beside(challenger, rows, answer)
         if answer.reason is not None:
-            raise bad(answer.reason)
+            raise bad_request(answer.reason)
         return champion, answer
 
-    async def _from_challenger(self, challenger: str, rows: Rows) -> Answer | None:
+    async def _from_challenger(self, challenger: str, rows: RequestRows) -> Answer | None:
         """The challenger's answer, soon enough for the champion to answer instead; None where it has none."""
         try:
             answer = await self._batcher.answer(challenger, rows, limit_s=self.limits.answer_s / 3)
@@ -120,7 +120,7 @@ class Service:
         if self.canary.told(failed=failed):
             self._say(f"{challenger} failed too often and gets no requests any longer")
 
-    def _beside(self, challenger: str, rows: Rows, heard: Answer) -> None:
+    def _beside(self, challenger: str, rows: RequestRows, heard: Answer) -> None:
         if len(self._shadows) >= SHADOWS_AT_ONCE:
             self.figures.shadowed("skipped", rows.count)
             return
@@ -128,7 +128,7 @@ class Service:
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
 
-    async def _compare(self, challenger: str, rows: Rows, heard: Answer) -> None:
+    async def _compare(self, challenger: str, rows: RequestRows, heard: Answer) -> None:
         try:
             unheard = await self._batcher.answer(challenger, rows)
         except ScoringError:

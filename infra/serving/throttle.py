@@ -10,7 +10,7 @@ FIXED_S = 0.0004  # of reading a request's headers and writing its answer
 LONGEST_S = 5.0
 
 
-class Turnstile:
+class ErrorThrottle:
     """Spaces the answers to wrong requests by what they cost.
 
     A client that waits for its answer sends nothing meanwhile, so all wrong requests together take `share` of

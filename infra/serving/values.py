@@ -9,38 +9,38 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from infra.serving.limits import bad
+from infra.serving.limits import bad_request
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "none", "?", "-", "."))  # as training reads them
 MOST_PIXELS = 16_000_000
 _BYTES = "base64:"
 
 
-def checked(name: str, kind: str, values: list[Any]) -> list[Any]:
+def check_values(name: str, kind: str, values: list[Any]) -> list[Any]:
     """The values as the model takes them; a missing one is None.
 
     Raises:
         ScoringError: 400, with the row and what is wrong there.
     """
-    check = _CHECKS.get(kind, _anything)
+    check = _CHECKS.get(kind, _check_image)
     out: list[Any] = []
     for row, value in enumerate(values):
         try:
             out.append(None if value is None else check(value))
         except ValueError as error:
-            raise bad(f"column {ascii(name)[:60]}, row {row}: {error}") from None
+            raise bad_request(f"column {ascii(name)[:60]}, row {row}: {error}") from None
     return out
 
 
-def _double(value: Any) -> Any:
+def _check_double(value: Any) -> Any:
     if type(value) is str or isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"a number is wanted, but got {_shown(value)}")
+        raise ValueError(f"a number is wanted, but got {_quote_value(value)}")
     if isinstance(value, str):  # a field of CSV
-        return None if value.strip().lower() in MISSING else _finite(float(value))
-    return _finite(value)
+        return None if value.strip().lower() in MISSING else _check_finite(float(value))
+    return _check_finite(value)
 
 
-def _finite(value: float) -> float:
+def _check_finite(value: float) -> float:
     try:
         number = float(value)
     except OverflowError:
@@ -50,26 +50,26 @@ def _finite(value: float) -> float:
     return number
 
 
-def _long(value: Any) -> Any:
-    number = _double(value)
+def _check_long(value: Any) -> Any:
+    number = _check_double(value)
     if number is not None and not number.is_integer():
-        raise ValueError(f"a whole number is wanted, but got {_shown(value)}")
+        raise ValueError(f"a whole number is wanted, but got {_quote_value(value)}")
     return None if number is None else int(value)
 
 
-def _boolean(value: Any) -> Any:
+def _check_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and type(value) is not str:  # a field of CSV
         known = {"true": True, "false": False, "1": True, "0": False, "": None}
         if value.strip().lower() in known:
             return known[value.strip().lower()]
-    raise ValueError(f"true or false is wanted, but got {_shown(value)}")
+    raise ValueError(f"true or false is wanted, but got {_quote_value(value)}")
 
 
-def _string(value: Any) -> str:
+def _check_string(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"a string is wanted, but got {_shown(value)}")
+        raise ValueError(f"a string is wanted, but got {_quote_value(value)}")
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -77,18 +77,18 @@ def _string(value: Any) -> str:
     return str(value)
 
 
-def _anything(value: Any) -> Any:
+def _check_image(value: Any) -> Any:
     """An image: encoded bytes in base64, or nested lists of numbers. Never a path: whoever asks must not be
     able to read this machine's files."""
     if isinstance(value, str):
-        return _picture(value)
+        return _decode_image(value)
     if not isinstance(value, list):
-        raise ValueError(f"base64 or nested lists of numbers are wanted, but got {_shown(value)}")
+        raise ValueError(f"base64 or nested lists of numbers are wanted, but got {_quote_value(value)}")
     _check_numbers(value)
     return value
 
 
-def _picture(text: str) -> bytes:
+def _decode_image(text: str) -> bytes:
     from PIL import Image
 
     try:
@@ -117,13 +117,13 @@ def _check_numbers(value: list[Any]) -> None:
         raise ValueError("finite numbers are wanted, but got infinity")
 
 
-def _shown(value: Any) -> str:
+def _quote_value(value: Any) -> str:
     return ascii(value)[:40]
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
-    "double": _double,
-    "long": _long,
-    "boolean": _boolean,
-    "string": _string,
+    "double": _check_double,
+    "long": _check_long,
+    "boolean": _check_boolean,
+    "string": _check_string,
 }

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import StorageUnavailable, WrongInput
 from infra.storage.sealed_folders import (
-    Damaged,
-    contents,
+    StorageDamaged,
+    folder_contents,
     list_folder,
     remove_folder,
-    seal,
+    seal_folder,
     sweep_aside,
     verify_folder,
     write_folder,
@@ -27,7 +27,7 @@ from trainers.storage import safetensors_file as tensors
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CheckpointStore", "Damaged", "Loaded", "verify_folder", "write_folder"]
+__all__ = ["CheckpointStore", "LoadedCheckpoint", "StorageDamaged", "verify_folder", "write_folder"]
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"(\d{8})-([0-9a-f]{16})")
@@ -36,7 +36,7 @@ _LOOKS = 16  # at a list that a writer changes while it is read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class LoadedCheckpoint:
     """A checkpoint that verified.
 
     Attributes:
@@ -80,12 +80,14 @@ class CheckpointStore:
         Raises:
             StorageUnavailable: the file system refused; former checkpoints are as they were.
         """
-        parts = contents({_WEIGHTS: tensors}, {_DOCUMENT: document}, None)
-        committed = seal(self.folder, parts, lambda manifest: f"{self._next():08d}-{_mark(manifest)}")
+        parts = folder_contents({_WEIGHTS: tensors}, {_DOCUMENT: document}, None)
+        committed = seal_folder(
+            self.folder, parts, lambda manifest: f"{self._next():08d}-{_manifest_mark(manifest)}"
+        )
         self._retain()
         return committed
 
-    def load(self, identity: Mapping[str, Any] | None = None) -> Loaded | None:
+    def load(self, identity: Mapping[str, Any] | None = None) -> LoadedCheckpoint | None:
         """The newest checkpoint that verifies, or None; what was damaged is logged and returned.
 
         Args:
@@ -101,7 +103,7 @@ class CheckpointStore:
             except FileNotFoundError:  # removed by a writer that has committed a newer one: look again
                 continue
             if loaded is not None and identity is not None:
-                refuse_other(identity, loaded.document.get("identity", {}), loaded.path)
+                check_identity(identity, loaded.document.get("identity", {}), loaded.path)
             return loaded
         raise StorageUnavailable(
             "a checkpoint must stay readable while it is read", f"one that vanished {_LOOKS} times"
@@ -129,20 +131,20 @@ class CheckpointStore:
         except StorageUnavailable as error:  # the new one is committed: too many is no reason to stop
             _log.warning("an old checkpoint could not be removed: %s", error)
 
-    def _newest(self) -> Loaded | None:
+    def _newest(self) -> LoadedCheckpoint | None:
         damaged: list[str] = []
         for path in reversed(self.paths()):
             try:
-                tensors, document = _open(path)
-            except Damaged as error:
+                tensors, document = _load_checkpoint(path)
+            except StorageDamaged as error:
                 damaged.append(str(error))
                 _log.warning("a damaged checkpoint was passed over: %s", error)
                 continue
-            return Loaded(tensors=tensors, document=document, path=path, damaged=tuple(damaged))
+            return LoadedCheckpoint(tensors=tensors, document=document, path=path, damaged=tuple(damaged))
         return None
 
 
-def refuse_other(expected: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
+def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
     """Refuses a checkpoint that was written for something else.
 
     Raises:
@@ -160,12 +162,14 @@ def refuse_other(expected: Mapping[str, Any], found: Mapping[str, Any], path: Pa
         )
 
 
-def _open(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     parts = verify_folder(path, mark=path.name.partition("-")[2], readers={_WEIGHTS: tensors.read})
     if set(parts) != {_WEIGHTS, _DOCUMENT}:
-        raise Damaged(f"{path} must hold {_WEIGHTS} and {_DOCUMENT}", ", ".join(sorted(parts)) or "nothing")
+        raise StorageDamaged(
+            f"{path} must hold {_WEIGHTS} and {_DOCUMENT}", ", ".join(sorted(parts)) or "nothing"
+        )
     return parts[_WEIGHTS], json.loads(parts[_DOCUMENT])
 
 
-def _mark(manifest: bytes) -> str:
+def _manifest_mark(manifest: bytes) -> str:
     return hashlib.sha256(manifest).hexdigest()[:16]

@@ -14,21 +14,29 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import StorageUnavailable
 from trainers.storage import atomic_folders as folders
 from trainers.storage.atomic_folders import ASIDE, Content, Reader, as_json
-from trainers.storage.safetensors_file import Pieces
-from trainers.storage.safetensors_file import from_bytes as read_tensors
+from trainers.storage.safetensors_file import SafetensorsPieces
+from trainers.storage.safetensors_file import tensors_from_bytes as read_tensors
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "ASIDE", "Damaged", "contents", "list_folder", "read_tensors", "remove_folder", "seal", "sweep_aside",
-    "verify_folder", "write_folder",
-]  # fmt: skip
+    "ASIDE",
+    "StorageDamaged",
+    "folder_contents",
+    "list_folder",
+    "read_tensors",
+    "remove_folder",
+    "seal_folder",
+    "sweep_aside",
+    "verify_folder",
+    "write_folder",
+]
 
 Tensors = Mapping[str, "torch.Tensor"]
 
 
-class Damaged(StorageUnavailable):
+class StorageDamaged(StorageUnavailable):
     """A sealed folder that is not what was written: something is missing, changed or added."""
 
 
@@ -51,11 +59,11 @@ def write_folder(
         StorageUnavailable: the file system refused (full, read-only, gone, an I/O error), or the folder
             exists; what was written is removed again.
     """
-    with _storage(folder.parent):
-        return folders.write_folder(folder, contents(tensors, documents, files))
+    with _map_os_errors(folder.parent):
+        return folders.write_folder(folder, folder_contents(tensors, documents, files))
 
 
-def contents(
+def folder_contents(
     tensors: Mapping[str, Tensors] | None,
     documents: Mapping[str, Any] | None,
     files: Mapping[str, bytes] | None,
@@ -67,7 +75,7 @@ def contents(
     """
     parts: list[tuple[str, Content]] = list((files or {}).items())
     parts += [(name, as_json(value)) for name, value in (documents or {}).items()]
-    parts += [(name, Pieces(values)) for name, values in (tensors or {}).items()]
+    parts += [(name, SafetensorsPieces(values)) for name, values in (tensors or {}).items()]
     named = dict(parts)
     if len(named) < len(parts):
         raise ValueError(
@@ -76,14 +84,14 @@ def contents(
     return named
 
 
-def seal(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
-    """`trainers.storage.atomic_folders.seal`.
+def seal_folder(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
+    """`trainers.storage.atomic_folders.seal_folder`.
 
     Raises:
         StorageUnavailable: the file system refused; what was written is removed again.
     """
-    with _storage(parent):
-        return folders.seal(parent, files, name_of)
+    with _map_os_errors(parent):
+        return folders.seal_folder(parent, files, name_of)
 
 
 def verify_folder(
@@ -104,12 +112,12 @@ def verify_folder(
         FileNotFoundError: the folder itself is not there.
     """
     try:
-        with _storage(folder):
+        with _map_os_errors(folder):
             return folders.read_folder(folder, manifest_sha256=mark, readers=readers)
-    except folders.Gone as error:
+    except folders.MissingFolder as error:
         raise FileNotFoundError(errno.ENOENT, error.found, str(folder)) from error
-    except folders.Damaged as error:
-        raise Damaged(error.must, error.found) from error
+    except folders.DamagedFolder as error:
+        raise StorageDamaged(error.must, error.found) from error
 
 
 def remove_folder(folder: Path) -> None:
@@ -118,7 +126,7 @@ def remove_folder(folder: Path) -> None:
     Raises:
         StorageUnavailable: the file system refused.
     """
-    with _storage(folder):
+    with _map_os_errors(folder):
         folders.remove_folder(folder)
 
 
@@ -128,7 +136,7 @@ def sweep_aside(parent: Path) -> None:
     Raises:
         StorageUnavailable: the file system refused.
     """
-    with _storage(parent):
+    with _map_os_errors(parent):
         folders.sweep_aside(parent)
 
 
@@ -138,19 +146,19 @@ def list_folder(folder: Path) -> list[str]:
     Raises:
         StorageUnavailable: the file system refused.
     """
-    with _storage(folder):
+    with _map_os_errors(folder):
         return folders.list_folder(folder)
 
 
 @contextmanager
-def _storage(path: Path) -> Iterator[None]:
+def _map_os_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unavailable(error, path) from error
+        raise _storage_error(error, path) from error
 
 
-def _unavailable(error: OSError, path: Path) -> StorageUnavailable:
+def _storage_error(error: OSError, path: Path) -> StorageUnavailable:
     code = errno.errorcode.get(error.errno or 0, type(error).__name__)
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     room, access = (

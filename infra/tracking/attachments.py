@@ -9,40 +9,42 @@ from pathlib import Path
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger.rows import SweepRow
-from infra.tracking.client import Connect, Tracking, TrackingTrouble, connect, prepare_tracking
+from infra.tracking.client import Connect, TrackingError, TrackingStore, connect, prepare_tracking
 from infra.tracking.mapping import KEY, parent_key, sweep_identity
 from infra.tracking.outbox import Outbox
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Attached:
+class AttachmentResult:
     """`run_id`: of the run that has the file now; None, and `trouble` says why, where none has."""
 
     run_id: str | None
     trouble: str = ""
 
 
-def attach(sweep: SweepRow, home: Home, content: bytes, name: str, *, connect: Connect = connect) -> Attached:
+def attach_file(
+    sweep: SweepRow, home: Home, content: bytes, name: str, *, connect: Connect = connect
+) -> AttachmentResult:
     """Puts a file into the artifacts of the sweep's parent run; an earlier one of the name is replaced."""
     try:
         uri = tracking_uri(home, sweep.spec)
         if uri == home.mlflow_uri and not (home.path / "mlflow.db").exists():
-            return Attached(run_id=None, trouble="nothing of this sweep was sent to MLflow yet")
+            return AttachmentResult(run_id=None, trouble="nothing of this sweep was sent to MLflow yet")
         prepare_tracking(uri, home)
         tracking = connect(uri)
-        run_id = _sent(sweep, home, uri) or _found(sweep, tracking)
+        run_id = _run_in_outbox(sweep, home, uri) or _find_run(sweep, tracking)
         if run_id is None:
-            return Attached(run_id=None, trouble="MLflow has no run of this sweep")
+            return AttachmentResult(run_id=None, trouble="MLflow has no run of this sweep")
         with tempfile.TemporaryDirectory(prefix="velodrome-") as aside:
             path = Path(aside) / name
             path.write_bytes(content)
             tracking.call("log_artifact", run_id, str(path))
-    except (TrackingTrouble, Unavailable, WrongInput, OSError) as error:
-        return Attached(run_id=None, trouble=f"not kept in MLflow: {error}")
-    return Attached(run_id=run_id)
+    except (TrackingError, Unavailable, WrongInput, OSError) as error:
+        return AttachmentResult(run_id=None, trouble=f"not kept in MLflow: {error}")
+    return AttachmentResult(run_id=run_id)
 
 
-def _sent(sweep: SweepRow, home: Home, uri: str) -> str | None:
+def _run_in_outbox(sweep: SweepRow, home: Home, uri: str) -> str | None:
     """The run that this home's sender made."""
     if not home.outbox.exists():
         return None
@@ -55,7 +57,7 @@ def _sent(sweep: SweepRow, home: Home, uri: str) -> str | None:
     return found.run_id if found else None
 
 
-def _found(sweep: SweepRow, tracking: Tracking) -> str | None:
+def _find_run(sweep: SweepRow, tracking: TrackingStore) -> str | None:
     """The run that another home's sender made."""
     experiment = tracking.call("get_experiment_by_name", sweep.spec.experiment or sweep.label)
     if experiment is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from infra.tracking.client import Away
+from infra.tracking.client import TrackingUnavailable
 
 FIRST_S = 1.0
 LONGEST_S = 30.0
@@ -13,7 +13,7 @@ LONGEST_ASKED_S = 300.0
 PROBE_TIMEOUT_S = 5.0
 
 
-class Patience:
+class Backoff:
     """Counts failures in a row. MLflow's client does not tell what Retry-After said: a probe does."""
 
     def __init__(self, uri: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -54,12 +54,14 @@ class Patience:
             url = self._uri.rstrip("/") + "/health"
             answer = requests.get(url, timeout=PROBE_TIMEOUT_S, allow_redirects=False)
         except requests.RequestException as error:
-            raise Away(f"health: {type(error).__name__}") from None
+            raise TrackingUnavailable(f"health: {type(error).__name__}") from None
         if answer.status_code in (429, 503):
-            asked_s = _seconds(answer.headers.get("Retry-After", ""))
+            asked_s = _retry_after_s(answer.headers.get("Retry-After", ""))
             self._asked_until = self._clock() + min(asked_s, LONGEST_ASKED_S)
-            raise Away(f"health: status {answer.status_code}, to be tried again after {asked_s:.0f} s")
+            raise TrackingUnavailable(
+                f"health: status {answer.status_code}, to be tried again after {asked_s:.0f} s"
+            )
 
 
-def _seconds(text: str) -> float:
+def _retry_after_s(text: str) -> float:
     return float(text) if text.isdecimal() else 0.0

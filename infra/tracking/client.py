@@ -25,23 +25,23 @@ _REFUSED = {
 }
 
 
-class TrackingTrouble(Exception):
+class TrackingError(Exception):
     """A call to tracking did not do what it should. The text holds no secret."""
 
 
-class Away(TrackingTrouble):
+class TrackingUnavailable(TrackingError):
     """Not to be reached, broken for now, or answering nonsense: try again later."""
 
 
-class Missing(TrackingTrouble):
+class MissingEntity(TrackingError):
     """The run, model or experiment is not there."""
 
 
-class Rejected(TrackingTrouble):
+class RequestRejected(TrackingError):
     """Tracking is there and does not take this request: trying again will not help."""
 
 
-class Tracking:
+class TrackingStore:
     """A tracking store. `client` is MLflow's, or anything with the same methods in a test."""
 
     def __init__(self, uri: str, client: Any) -> None:
@@ -64,7 +64,7 @@ class Tracking:
         except Exception as error:  # whatever a client library raises, a sweep must not end of it
             raise self._sorted(error, method) from None
 
-    def _sorted(self, error: Exception, method: str) -> TrackingTrouble:
+    def _sorted(self, error: Exception, method: str) -> TrackingError:
         from mlflow.exceptions import MlflowException, RestException
 
         first_line = str(error).partition("\n")[0]
@@ -73,21 +73,21 @@ class Tracking:
         trusted = isinstance(error, RestException) or not self.remote
         if isinstance(error, MlflowException) and trusted:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return Missing(text)
+                return MissingEntity(text)
             if error.error_code in _REFUSED:
-                return Rejected(text)
-        return Away(text)
+                return RequestRejected(text)
+        return TrackingUnavailable(text)
 
 
-def connect(uri: str) -> Tracking:
+def connect(uri: str) -> TrackingStore:
     """MLflow's client for a tracking URI; for the embedded store `prepare_tracking` comes first."""
     set_defaults()
     from mlflow import MlflowClient
 
-    return Tracking(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
+    return TrackingStore(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
 
 
-Connect = Callable[[str], Tracking]
+Connect = Callable[[str], TrackingStore]
 
 
 def prepare_tracking(uri: str, home: Home) -> None:
@@ -105,13 +105,16 @@ def prepare_tracking(uri: str, home: Home) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         home.artifacts.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(path.name + ".lock")), closing(sqlite3.connect(path, timeout=60)) as raw:
+        with (
+            _lock_file(path.with_name(path.name + ".lock")),
+            closing(sqlite3.connect(path, timeout=60)) as raw,
+        ):
             with closing(raw.execute("PRAGMA journal_mode=WAL")):
                 pass
             fresh = not raw.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if fresh:
                 connect(uri).call("get_experiment", "0")
-    except (OSError, sqlite3.Error, TrackingTrouble) as error:
+    except (OSError, sqlite3.Error, TrackingError) as error:
         raise Unavailable(
             "the tracking store must be readable and writable",
             f"{path}: {error}",
@@ -126,7 +129,7 @@ def embedded_path(uri: str) -> Path | None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _lock_file(path: Path) -> Iterator[None]:
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -21,7 +21,7 @@ class TrainingDefaults:
     def __call__(self, spec: FamilySpec, params: Mapping[str, Any]) -> Mapping[str, Any]:
         """An empty mapping where the family is a plain function, or can't be loaded here."""
         if spec.name not in self._families:
-            self._families[spec.name] = _family(spec)
+            self._families[spec.name] = _load_family(spec)
         family = self._families[spec.name]
         if family is None:
             return {}
@@ -31,7 +31,7 @@ class TrainingDefaults:
             return {}
 
 
-def _family(spec: FamilySpec) -> Family | None:
+def _load_family(spec: FamilySpec) -> Family | None:
     try:
         found = load(spec.reference)
         return None if inspect.isfunction(found) else found(spec.options)

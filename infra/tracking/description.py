@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.secrets import redact
-from infra.tracking.mapping import fitted, run_name, space_names
-from infra.tracking.summary import Standing
+from infra.tracking.mapping import run_name, space_names, truncate_text
+from infra.tracking.summary import SweepSummary
 
 _NOTE_CHARACTERS = 5_000
 _FRONT_ROWS = 10
@@ -16,7 +16,7 @@ _FRONT_ROWS = 10
 Link = Callable[[TrialRow], str | None]
 
 
-def note(sweep: SweepRow, state: Standing, link: Link, trials: str) -> str:
+def sweep_note(sweep: SweepRow, state: SweepSummary, link: Link, trials: str) -> str:
     """What was swept, what came of it, and how to get it again.
 
     Args:
@@ -25,11 +25,17 @@ def note(sweep: SweepRow, state: Standing, link: Link, trials: str) -> str:
         link: where a trial's run is in the UI, or None.
         trials: where all of them are, in Markdown.
     """
-    parts = [_outcome(sweep, state, link), trials, _best(sweep, state, link), _what(sweep), _reproduce(sweep)]
-    return fitted(redact("\n\n".join(part for part in parts if part)), _NOTE_CHARACTERS)
+    parts = [
+        _outcome_line(sweep, state, link),
+        trials,
+        _best_section(sweep, state, link),
+        _sweep_section(sweep),
+        _reproduce_section(sweep),
+    ]
+    return truncate_text(redact("\n\n".join(part for part in parts if part)), _NOTE_CHARACTERS)
 
 
-def _what(sweep: SweepRow) -> str:
+def _sweep_section(sweep: SweepRow) -> str:
     spec = sweep.spec
     goals = " and ".join(f"{goal.direction} **{goal.metric}**" for goal in spec.objectives)
     lines = [
@@ -47,7 +53,7 @@ def _what(sweep: SweepRow) -> str:
     return "\n".join(lines)
 
 
-def _outcome(sweep: SweepRow, state: Standing, link: Link) -> str:
+def _outcome_line(sweep: SweepRow, state: SweepSummary, link: Link) -> str:
     """One line: the UI shows no more of a note before a click."""
     order = ("complete", "pruned", "failed", "running", "waiting")
     counts = ", ".join(f"{state.states[name]} {name}" for name in order if state.states.get(name))
@@ -55,11 +61,11 @@ def _outcome(sweep: SweepRow, state: Standing, link: Link) -> str:
     if state.winner is not None and state.winner.objective:
         values = zip(sweep.spec.objectives, state.winner.objective, strict=True)
         best = ", ".join(f"{goal.metric} {value:.5g}" for goal, value in values)
-        parts.append(f"best **{best}** by {_named(state.winner, link(state.winner))}")
+        parts.append(f"best **{best}** by {_trial_title(state.winner, link(state.winner))}")
     return " · ".join([*parts, counts]) if counts else parts[0]
 
 
-def _best(sweep: SweepRow, state: Standing, link: Link) -> str:
+def _best_section(sweep: SweepRow, state: SweepSummary, link: Link) -> str:
     shown = list(state.best.values()) if len(sweep.spec.objectives) == 1 else state.front[:_FRONT_ROWS]
     if not shown:
         return ""
@@ -71,21 +77,21 @@ def _best(sweep: SweepRow, state: Standing, link: Link) -> str:
 
 
 def _best_row(trial: TrialRow, link: str | None) -> str:
-    name = _named(trial, link)
+    name = _trial_title(trial, link)
     values = " | ".join(f"{value:.5g}" for value in trial.objective or ())
-    params = ", ".join(f"{key} {_short(value)}" for key, value in trial.params.items())
+    params = ", ".join(f"{key} {_format_value(value)}" for key, value in trial.params.items())
     return f"| {name} | {values} | {trial.epoch} | {params} |"
 
 
-def _named(trial: TrialRow, link: str | None) -> str:
+def _trial_title(trial: TrialRow, link: str | None) -> str:
     return f"[{run_name(trial)}]({link})" if link else run_name(trial)
 
 
-def _short(value: object) -> str:
+def _format_value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value).replace("|", "/")
 
 
-def _reproduce(sweep: SweepRow) -> str:
+def _reproduce_section(sweep: SweepRow) -> str:
     git, versions = sweep.facts.get("git") or {}, sweep.facts.get("versions") or {}
     lines = ["### How to reproduce", f"```\n{sweep.facts.get('command') or 'velodrome sweep FILE'}\n```"]
     if git.get("commit"):

@@ -72,7 +72,7 @@ def clean_name(name: str) -> str:
     return "/".join(parts)[:_KEY_CHARACTERS] or "_"
 
 
-def milliseconds(seconds: float) -> int:
+def to_milliseconds(seconds: float) -> int:
     """MLflow's clock."""
     return int(seconds * 1000)
 
@@ -99,9 +99,9 @@ def sweep_tags(sweep: SweepRow) -> dict[str, str]:
         "mlflow.source.git.commit": str(git.get("commit") or ""),
         "mlflow.source.name": str(sweep.facts.get("command") or "velodrome"),
         "mlflow.source.type": "LOCAL",
-        "mlflow.user": str(sweep.facts.get("user") or _user()),
+        "mlflow.user": str(sweep.facts.get("user") or _user_name()),
     }
-    return _fit(tags)
+    return _truncate_tags(tags)
 
 
 def trial_tags(sweep: SweepRow, trial: TrialRow, inactive: Iterable[str]) -> dict[str, str]:
@@ -115,25 +115,27 @@ def trial_tags(sweep: SweepRow, trial: TrialRow, inactive: Iterable[str]) -> dic
         "velodrome.inactive": ", ".join(inactive),
         "velodrome.origin": json.dumps(trial.origin) if trial.origin else "",
     }
-    return _fit({**tags, **state_tags(trial)})
+    return _truncate_tags({**tags, **state_tags(trial)})
 
 
 def state_tags(trial: TrialRow) -> dict[str, str]:
     """What changes while a trial lives; an empty reason takes an earlier one back."""
     tags = {"velodrome.state": trial.state, "velodrome.attempts": str(trial.attempts)}
-    return {**tags, "velodrome.reason": fitted(redact(trial.reason or ""), _TAG_CHARACTERS)}
+    return {**tags, "velodrome.reason": truncate_text(redact(trial.reason or ""), _TAG_CHARACTERS)}
 
 
-def _fit(tags: Mapping[str, str]) -> dict[str, str]:
-    return {name: fitted(redact(value), _TAG_CHARACTERS) for name, value in tags.items() if value != ""}
+def _truncate_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: truncate_text(redact(value), _TAG_CHARACTERS) for name, value in tags.items() if value != ""
+    }
 
 
-def fitted(text: str, characters: int) -> str:
+def truncate_text(text: str, characters: int) -> str:
     """The text, cut with an ellipsis where MLflow would refuse its length."""
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
-def _user() -> str:
+def _user_name() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -143,7 +145,7 @@ def _user() -> str:
 # -- parameters --------------------------------------------------------------------------------------------
 
 
-def parameters(
+def run_parameters(
     family: FamilySpec, trial: TrialRow, defaults: Mapping[str, Any]
 ) -> tuple[dict[str, str], list[str]]:
     """Every name of the family's space with what training uses, and the names that a `when` left out.
@@ -155,7 +157,7 @@ def parameters(
     """
     inactive = [name for name in space_names(family) if name not in trial.params]
     values = {**trial.params, **{name: defaults[name] for name in inactive if name in defaults}}
-    return {clean_name(name): _written(value) for name, value in values.items()}, sorted(inactive)
+    return {clean_name(name): _param_text(value) for name, value in values.items()}, sorted(inactive)
 
 
 def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]:
@@ -164,9 +166,9 @@ def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]
     return [e["name"] for e in entries if not searched_only or e.get("type") != "constant"]
 
 
-def _written(value: Any) -> str:
+def _param_text(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return fitted(redact(text), _PARAM_CHARACTERS)
+    return truncate_text(redact(text), _PARAM_CHARACTERS)
 
 
 # -- points ------------------------------------------------------------------------------------------------
@@ -174,8 +176,8 @@ def _written(value: Any) -> str:
 
 def report_points(event: EventRow) -> list[Point]:
     """One `reported` event's numbers at its epoch, with the ledger's time."""
-    at, epoch = milliseconds(event.at), int(event.payload["epoch"])
-    return _points(event.payload["metrics"], at, epoch)
+    at, epoch = to_milliseconds(event.at), int(event.payload["epoch"])
+    return _make_points(event.payload["metrics"], at, epoch)
 
 
 def final_points(sweep: SweepRow, trial: TrialRow) -> list[Point]:
@@ -183,20 +185,20 @@ def final_points(sweep: SweepRow, trial: TrialRow) -> list[Point]:
 
     All at step 0: the UI draws bars, one a trial, where no run has a later step.
     """
-    at = milliseconds(trial.ended_at or trial.created_at)
+    at = to_milliseconds(trial.ended_at or trial.created_at)
     best = {best_name(n): v for n, v in trial.metrics.items() if n.startswith("val/")}
     named = zip(sweep.spec.objectives, trial.objective or (), strict=False)
     best |= {best_name(goal.metric): value for goal, value in named}
     test = {n: v for n, v in trial.metrics.items() if n.startswith("test/")}
     facts = {n: v for n, v in trial.facts.items() if n in FACTS or n.startswith("system/")}
     kept = {"best/epoch": trial.epoch} if best else {}
-    return _points({**best, **kept, **test, **facts}, at, 0)
+    return _make_points({**best, **kept, **test, **facts}, at, 0)
 
 
-def _points(values: Mapping[str, Any], at: int, step: int) -> list[Point]:
-    return [(clean_name(n), float(v), at, step) for n, v in values.items() if _plottable(v)]
+def _make_points(values: Mapping[str, Any], at: int, step: int) -> list[Point]:
+    return [(clean_name(n), float(v), at, step) for n, v in values.items() if _is_plottable(v)]
 
 
-def _plottable(value: Any) -> bool:
+def _is_plottable(value: Any) -> bool:
     # MLflow stores infinity as 1.8e308, which flattens every axis, and NaN as 0 with a mark.
     return isinstance(value, (int, float)) and math.isfinite(value)

@@ -18,13 +18,13 @@ from typing import Any
 
 from infra.errors import Unavailable
 from infra.ledger.rows import SweepRow, TrialRow
-from infra.tracking.client import Missing, Rejected
-from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, fitted, run_name, trial_key
-from infra.tracking.outbox import Sent
-from infra.tracking.runs import Runs
-from infra.tracking.summary import standing
-from infra.wheel import build_wheel, pinned_requirements, running_project
-from trainers.bundle.bundle import load_bundle, read_description, signature_of
+from infra.tracking.client import MissingEntity, RequestRejected
+from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, trial_key, truncate_text
+from infra.tracking.outbox import SentState
+from infra.tracking.runs import RunIndex
+from infra.tracking.summary import summarize_trials
+from infra.wheel import build_wheel, pin_requirements, read_project
+from trainers.bundle.bundle import infer_signature, load_bundle, read_description
 from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import TrainerError
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
@@ -37,18 +37,18 @@ WHEELS = "wheels"
 PointsOf = Callable[[TrialRow], Sequence[Point]]
 
 
-def kept_models(sweep: SweepRow, trials: Iterable[TrialRow]) -> list[TrialRow]:
+def select_kept_models(sweep: SweepRow, trials: Iterable[TrialRow]) -> list[TrialRow]:
     """The trials whose models are logged: the best of each family, or all that `keep.models` left."""
     having = [t for t in trials if t.role == "search" and t.state == "complete" and t.model is not None]
     if sweep.spec.keep_models != "best":
         return having
-    return list(standing(sweep.spec.objectives, having).best.values())
+    return list(summarize_trials(sweep.spec.objectives, having).best.values())
 
 
-class Models:
+class ModelLogger:
     """Logs the models of one sweep."""
 
-    def __init__(self, runs: Runs, sweep: SweepRow, storage: Path, points_of: PointsOf) -> None:
+    def __init__(self, runs: RunIndex, sweep: SweepRow, storage: Path, points_of: PointsOf) -> None:
         """Prepares; nothing is sent yet.
 
         Args:
@@ -66,7 +66,7 @@ class Models:
         Raises:
             Away: tracking did not take it.
         """
-        for trial in kept_models(self._sweep, trials):
+        for trial in select_kept_models(self._sweep, trials):
             folder = self._folder(trial)
             if folder is not None:
                 self._send(trial, folder)
@@ -88,11 +88,11 @@ class Models:
         run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
         try:
             if run_id is None:
-                raise Missing(f"{run_name(trial)} has no run in MLflow")
+                raise MissingEntity(f"{run_name(trial)} has no run in MLflow")
             self._log(trial, folder, run_id, key, manifest)
-        except (Missing, Rejected, TrainerError) as error:
+        except (MissingEntity, RequestRejected, TrainerError) as error:
             raise Unavailable("a trial's model must be logged in MLflow", str(error)) from error
-        self._runs.put(key, Sent(status="READY"))
+        self._runs.put(key, SentState(status="READY"))
         return self._find(key)
 
     def _folder(self, trial: TrialRow) -> Path | None:
@@ -110,11 +110,11 @@ class Models:
             return
         try:
             self._log(trial, folder, run_id, key, manifest)
-        except (Missing, Rejected, TrainerError, Unavailable) as error:
+        except (MissingEntity, RequestRejected, TrainerError, Unavailable) as error:
             log.warning("the model of %s is not logged: %s", run_name(trial), error)
-            self._runs.put(key, Sent(status="refused"))
+            self._runs.put(key, SentState(status="refused"))
             return
-        self._runs.put(key, Sent(status="READY"))
+        self._runs.put(key, SentState(status="READY"))
 
     def _log(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> None:
         model = self._find(key) or self._create(trial, run_id, key, manifest)
@@ -123,7 +123,7 @@ class Models:
         try:
             with tempfile.TemporaryDirectory(prefix="velodrome-model-") as aside:
                 path = Path(aside) / "model"
-                save_model(path, folder, self._sweep, model=model, run_id=run_id)
+                write_mlflow_model(path, folder, self._sweep, model=model, run_id=run_id)
                 self._runs.tracking.call("log_model_artifacts", model.model_id, str(path))
         except (TrainerError, Unavailable):
             self._runs.tracking.call("finalize_logged_model", model.model_id, "FAILED")
@@ -153,7 +153,7 @@ class Models:
                 "velodrome.manifest_sha256": manifest,
                 "velodrome.fingerprint": self._sweep.fingerprint,
             },
-            params={clean_name(name): fitted(str(value), 500) for name, value in trial.params.items()},
+            params={clean_name(name): truncate_text(str(value), 500) for name, value in trial.params.items()},
             model_type=trial.family,
         )
 
@@ -172,15 +172,15 @@ class Models:
 
 def model_key(identity: str, trial: TrialRow, manifest: str) -> str:
     """What identifies a logged model: its trial and its content."""
-    return model_key_of(identity, trial.family, trial.number, manifest, role=trial.role)
+    return model_key_by_name(identity, trial.family, trial.number, manifest, role=trial.role)
 
 
-def model_key_of(identity: str, family: str, number: int, manifest: str, *, role: str = "search") -> str:
+def model_key_by_name(identity: str, family: str, number: int, manifest: str, *, role: str = "search") -> str:
     """The same, by the trial's name."""
     return f"{trial_key(identity, role, family, number)}/model/{manifest[:16]}"
 
 
-def save_model(
+def write_mlflow_model(
     path: Path, bundle: Path, sweep: SweepRow, *, model: Any = None, run_id: str | None = None
 ) -> None:
     """Writes MLflow's folder of a bundle, with the wheel that loads it.
@@ -205,7 +205,9 @@ def save_model(
     from mlflow.models import Model
 
     known = read_description(bundle)
-    signature = known.signature or signature_of(load_bundle(bundle))  # imports torch, and people's own code
+    signature = known.signature or infer_signature(
+        load_bundle(bundle)
+    )  # imports torch, and people's own code
     wheel = build_wheel(path.parent / WHEELS)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     given = {"model_id": model.model_id, "model_uuid": model.model_id, "run_id": run_id} if model else {}
@@ -215,32 +217,32 @@ def save_model(
         loader_module=LOADER,
         data_path=str(bundle),
         mlflow_model=Model(**given, **location),
-        signature=_signature(signature),
+        signature=_mlflow_signature(signature),
         input_example=None if known.example.empty else known.example,
-        pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_packages(sweep)],
+        pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_pip_requirements(sweep)],
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )
     shutil.copytree(wheel.parent, path / WHEELS)
 
 
-def _packages(sweep: SweepRow) -> list[str]:
+def _pip_requirements(sweep: SweepRow) -> list[str]:
     own = sweep.spec.code.get("package")
-    return [*pinned_requirements(running_project()), *([str(own)] if own else [])]
+    return [*pin_requirements(read_project()), *([str(own)] if own else [])]
 
 
-def _signature(plain: Signature) -> Any:
+def _mlflow_signature(plain: Signature) -> Any:
     if not plain.inputs:
         return None
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
     def schema(columns: tuple[ColumnSpec, ...]) -> Any:
-        return Schema([_column(column) for column in columns])
+        return Schema([_column_spec(column) for column in columns])
 
     return ModelSignature(inputs=schema(plain.inputs), outputs=schema(plain.outputs))
 
 
-def _column(column: ColumnSpec) -> Any:
+def _column_spec(column: ColumnSpec) -> Any:
     from mlflow.types import ColSpec
     from mlflow.types.schema import AnyType
 

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS runs (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class SentState:
     """What one run has received.
 
     Attributes:
@@ -52,11 +52,11 @@ class Outbox:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._scope = (hashlib.sha256(redact(uri).encode()).hexdigest()[:16], sweep)
         try:
-            self._connection = _connect(path)
+            self._connection = _open_database(path)
         except sqlite3.DatabaseError:
             for leftover in path.parent.glob(f"{path.name}*"):
                 leftover.unlink(missing_ok=True)
-            self._connection = _connect(path)
+            self._connection = _open_database(path)
 
     def close(self) -> None:
         """Gives the file back."""
@@ -75,13 +75,15 @@ class Outbox:
         )
         self._connection.commit()
 
-    def runs(self) -> dict[str, Sent]:
+    def runs(self) -> dict[str, SentState]:
         """What each run has received, by key."""
         query = "SELECT key, run_id, seq, epoch, status FROM runs WHERE target = ? AND sweep = ?"
         rows = self._connection.execute(query, self._scope)
-        return {key: Sent(run_id=run, seq=seq, epoch=epoch, status=s) for key, run, seq, epoch, s in rows}
+        return {
+            key: SentState(run_id=run, seq=seq, epoch=epoch, status=s) for key, run, seq, epoch, s in rows
+        }
 
-    def put(self, key: str, sent: Sent) -> None:
+    def put(self, key: str, sent: SentState) -> None:
         """Notes what one run has received."""
         row = (*self._scope, key, sent.run_id, sent.seq, sent.epoch, sent.status)
         self._connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
@@ -94,7 +96,7 @@ class Outbox:
         self._connection.commit()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
     try:
         # Not synchronous: what a power failure takes from here is found again in tracking.

@@ -9,10 +9,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from infra.ledger.rows import EventRow, SweepRow, TrialRow, without_measurements
+from infra.ledger.rows import EventRow, SweepRow, TrialRow, strip_measurements
 from infra.spec import FamilySpec
-from infra.tracking.client import Missing, Rejected, Tracking
-from infra.tracking.description import note, run_link, trials_link
+from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
+from infra.tracking.description import run_link, sweep_note, trials_link
 from infra.tracking.mapping import (
     ENDED,
     KEY,
@@ -21,20 +21,20 @@ from infra.tracking.mapping import (
     Point,
     best_name,
     final_points,
-    milliseconds,
-    parameters,
     parent_key,
     report_points,
     run_name,
+    run_parameters,
     state_tags,
     sweep_tags,
+    to_milliseconds,
     trial_key,
     trial_tags,
 )
 from infra.tracking.outbox import DROPPED
-from infra.tracking.run_writer import Write, dataset_input, log_batch, log_what_it_takes, set_status
-from infra.tracking.runs import Runs
-from infra.tracking.summary import standing
+from infra.tracking.run_writer import RunWrite, dataset_input, log_accepted, log_batch, set_status
+from infra.tracking.runs import RunIndex
+from infra.tracking.summary import summarize_trials
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -50,7 +50,9 @@ class TrackingLost(Exception):
 class Projection:
     """Writes one sweep's runs."""
 
-    def __init__(self, runs: Runs, sweep: SweepRow, trials: Iterable[TrialRow], defaults: Defaults) -> None:
+    def __init__(
+        self, runs: RunIndex, sweep: SweepRow, trials: Iterable[TrialRow], defaults: Defaults
+    ) -> None:
         """Starts from what the ledger has.
 
         Args:
@@ -67,7 +69,7 @@ class Projection:
         self._shown: tuple[str, str] | None = None  # the parent's note and state, as last sent
 
     @property
-    def _tracking(self) -> Tracking:
+    def _tracking(self) -> TrackingStore:
         return self._runs.tracking
 
     def refresh(self, sweep: SweepRow, trials: Iterable[TrialRow]) -> None:
@@ -106,7 +108,7 @@ class Projection:
             return
         try:
             self._send_trial(key, trial, events)
-        except (Missing, Rejected) as error:
+        except (MissingEntity, RequestRejected) as error:
             self._diagnose(key, error)
 
     def _send_trial(self, key: str, trial: TrialRow, events: Sequence[EventRow]) -> None:
@@ -114,41 +116,44 @@ class Projection:
         if first:
             made, params = self._ensure_run(key, trial)
         sent = self._runs.of(key)
-        reported = [e for e in events if e.seq > sent.seq and _epoch(e) > sent.epoch]
-        write = Write(params=params, points=[point for e in reported for point in report_points(e)])
+        reported = [e for e in events if e.seq > sent.seq and _event_epoch(e) > sent.epoch]
+        write = RunWrite(params=params, points=[point for e in reported for point in report_points(e)])
         status = STATUS[trial.state]
         if not made and (status != sent.status or any(e.kind == "started" for e in events)):
             write.tags = state_tags(trial)
         anew = any(e.kind == "ended" for e in events)
         if trial.ended and (anew or sent.status not in ENDED):
             write.points += final_points(self.sweep, trial)
-        log_what_it_takes(self._runs, key, write)
+        log_accepted(self._runs, key, write)
         if first:
             self._tracking.call("log_inputs", sent.run_id, datasets=[dataset_input(self.sweep, trial)])
         before = "RUNNING" if anew or not sent.status else sent.status
         set_status(self._tracking, sent.run_id or "", before, status, trial.ended_at)
-        seq, epoch = max([sent.seq, *(e.seq for e in events)]), max([sent.epoch, *map(_epoch, reported)])
+        seq, epoch = (
+            max([sent.seq, *(e.seq for e in events)]),
+            max([sent.epoch, *map(_event_epoch, reported)]),
+        )
         self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
         if trial.ended and trial.key in self.trials:  # what was measured is sent: thousands of trials stay
-            self.trials[trial.key] = without_measurements(trial)
+            self.trials[trial.key] = strip_measurements(trial)
 
     def _ensure_run(self, key: str, trial: TrialRow) -> tuple[bool, dict[str, str]]:
         """Whether the run was made just now, and the parameters to write into it."""
         family = self.sweep.spec.family(trial.family)
-        params, inactive = parameters(family, trial, self._defaults(family, trial.params))
+        params, inactive = run_parameters(family, trial, self._defaults(family, trial.params))
         tags = {
             **self._shared,
             **trial_tags(self.sweep, trial, inactive),
             "mlflow.parentRunId": self.parent_id(),
         }
-        start = milliseconds(trial.started_at or trial.created_at)
+        start = to_milliseconds(trial.started_at or trial.created_at)
         return self._runs.ensure(key, run_name(trial), start, tags), params
 
     def _diagnose(self, key: str, error: Exception) -> None:
         """After a refusal: is it this run alone, or all of them?"""
         try:
             experiment = self._tracking.call("get_experiment", self._runs.experiment_id)
-        except Missing:
+        except MissingEntity:
             raise TrackingLost from None
         if (
             experiment.lifecycle_stage != "active"
@@ -169,7 +174,7 @@ class Projection:
         """Makes the parent run, before any child."""
         key = parent_key(self._runs.identity)
         tags = {**self._shared, KEY: key, "velodrome.state": self.sweep.state, "velodrome.role": "sweep"}
-        start = milliseconds(self.sweep.created_at)
+        start = to_milliseconds(self.sweep.created_at)
         self._runs.ensure(key, self.sweep.label, start, tags)
 
     def send_sweep(self) -> None:
@@ -179,17 +184,19 @@ class Projection:
             return
         try:
             self._send_sweep(key)
-        except (Missing, Rejected) as error:
+        except (MissingEntity, RequestRejected) as error:
             self._diagnose(key, error)
 
     def _send_sweep(self, key: str) -> None:
-        state = standing(self.sweep.spec.objectives, self.trials.values())
-        text = note(self.sweep, state, self._link, self._trials_link())
+        state = summarize_trials(self.sweep.spec.objectives, self.trials.values())
+        text = sweep_note(self.sweep, state, self._link, self._trials_link())
         shown = (text, self.sweep.state)
         if shown == self._shown:
             return
         tags = {**self._shared, "mlflow.note.content": text, "velodrome.state": self.sweep.state}
-        log_batch(self._tracking, self.parent_id(), Write(points=self._best_points(state.winner), tags=tags))
+        log_batch(
+            self._tracking, self.parent_id(), RunWrite(points=self._best_points(state.winner), tags=tags)
+        )
         status, sent = SWEEP_STATUS[self.sweep.state], self._runs.of(key)
         set_status(self._tracking, self.parent_id(), sent.status or "RUNNING", status, self.sweep.updated_at)
         self._runs.put(key, replace(sent, status=status))
@@ -201,7 +208,7 @@ class Projection:
         """The winner's values at step 0, so that the UI draws a bar beside those of the trials."""
         if winner is None:
             return []
-        at = milliseconds(winner.ended_at or winner.created_at)
+        at = to_milliseconds(winner.ended_at or winner.created_at)
         values = zip(self.sweep.spec.objectives, winner.objective or (), strict=True)
         return [(best_name(goal.metric), value, at, 0) for goal, value in values]
 
@@ -250,11 +257,11 @@ class Projection:
             set_status(self._tracking, run_id, "RUNNING", status, self.sweep.updated_at)
 
 
-def _epoch(event: EventRow) -> int:
+def _event_epoch(event: EventRow) -> int:
     return int(event.payload["epoch"]) if event.kind == "reported" else 0
 
 
-def changed_trials(events: Collection[EventRow]) -> set[tuple[str, str, int]]:
+def trial_keys(events: Collection[EventRow]) -> set[tuple[str, str, int]]:
     """Keys of the trials that events are about."""
     return {
         (event.role, event.family, event.number)

@@ -9,27 +9,27 @@ from typing import Any
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.secrets import redact
-from infra.tracking.client import Rejected, Tracking
-from infra.tracking.mapping import ENDED, Point, fitted, milliseconds
-from infra.tracking.runs import Runs
+from infra.tracking.client import RequestRejected, TrackingStore
+from infra.tracking.mapping import ENDED, Point, to_milliseconds, truncate_text
+from infra.tracking.runs import RunIndex
 
 log = logging.getLogger("velodrome.tracking")
 
 
 @dataclass(slots=True)
-class Write:
+class RunWrite:
     """What one `log_batch` of a run holds."""
 
     points: list[Point] = field(default_factory=list)
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
 
-    def parts(self) -> tuple[Write, Write, Write]:
+    def parts(self) -> tuple[RunWrite, RunWrite, RunWrite]:
         """Each kind of content alone."""
-        return Write(tags=self.tags), Write(params=self.params), Write(points=self.points)
+        return RunWrite(tags=self.tags), RunWrite(params=self.params), RunWrite(points=self.points)
 
 
-def log_what_it_takes(runs: Runs, key: str, write: Write) -> None:
+def log_accepted(runs: RunIndex, key: str, write: RunWrite) -> None:
     """Writes into the run of that key; what tracking will never take must not keep the rest from it.
 
     Raises:
@@ -38,21 +38,21 @@ def log_what_it_takes(runs: Runs, key: str, write: Write) -> None:
     run_id = runs.of(key).run_id or ""
     try:
         log_batch(runs.tracking, run_id, write)
-    except Rejected:
+    except RequestRejected:
         if runs.alive(key) is not True:
             raise
         for part in write.parts():
             _log_part(runs, run_id, part, key)
 
 
-def _log_part(runs: Runs, run_id: str, part: Write, key: str) -> None:
+def _log_part(runs: RunIndex, run_id: str, part: RunWrite, key: str) -> None:
     try:
         log_batch(runs.tracking, run_id, part)
-    except Rejected as error:
+    except RequestRejected as error:
         log.warning("%s: tracking does not take something, which is left out: %s", key, error)
 
 
-def log_batch(tracking: Tracking, run_id: str, write: Write) -> None:
+def log_batch(tracking: TrackingStore, run_id: str, write: RunWrite) -> None:
     """All of it in one call; none where there is nothing to write."""
     from mlflow.entities import Metric, Param, RunTag
 
@@ -67,12 +67,14 @@ def log_batch(tracking: Tracking, run_id: str, write: Write) -> None:
     )
 
 
-def set_status(tracking: Tracking, run_id: str, before: str, status: str, ended_at: float | None) -> None:
+def set_status(
+    tracking: TrackingStore, run_id: str, before: str, status: str, ended_at: float | None
+) -> None:
     """Changes a run's status, where it is another; `ended_at` in seconds, for what has ended."""
     if status == before:
         return
     if status in ENDED:
-        tracking.call("set_terminated", run_id, status, milliseconds(ended_at or 0) or None)
+        tracking.call("set_terminated", run_id, status, to_milliseconds(ended_at or 0) or None)
     else:
         tracking.call("update_run", run_id, status)
 
@@ -84,7 +86,7 @@ def dataset_input(sweep: SweepRow, trial: TrialRow) -> Any:
     data = {name: value for name, value in sweep.spec.data.items() if name != "source"}
     source = redact(str(sweep.spec.data.get("source", "none")))
     dataset = Dataset(
-        name=fitted(source, 500),
+        name=truncate_text(source, 500),
         digest=sweep.fingerprint[:36],
         source_type="local",
         source=json.dumps({"uri": source}),

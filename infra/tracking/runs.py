@@ -14,17 +14,17 @@ from typing import Any
 
 from infra.ledger.rows import SweepRow
 from infra.secrets import redact
-from infra.tracking.client import Missing, Rejected, Tracking
+from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
 from infra.tracking.mapping import KEY, SWEEP, best_name, parent_key, sweep_identity
-from infra.tracking.outbox import Outbox, Sent
+from infra.tracking.outbox import Outbox, SentState
 
 _PAGE = 1_000
 
 
-class Runs:
+class RunIndex:
     """Which run belongs to which key, and what it has received."""
 
-    def __init__(self, tracking: Tracking, outbox: Outbox, sweep: SweepRow, artifacts: Path) -> None:
+    def __init__(self, tracking: TrackingStore, outbox: Outbox, sweep: SweepRow, artifacts: Path) -> None:
         """Reads the outbox; asks tracking nothing yet.
 
         Args:
@@ -37,7 +37,7 @@ class Runs:
         self._sweep, self.identity = sweep, sweep_identity(sweep)
         self.experiment_id = ""
         self.cursor = 0
-        self._sent: dict[str, Sent] = {}
+        self._sent: dict[str, SentState] = {}
 
     # -- opening -------------------------------------------------------------------------------------------
 
@@ -73,7 +73,7 @@ class Runs:
     def _still_there(self) -> bool:
         try:
             experiment = self.tracking.call("get_experiment", self.experiment_id)
-        except Missing:
+        except MissingEntity:
             return False
         return experiment.lifecycle_stage == "active" and self.alive(parent_key(self.identity)) is not False
 
@@ -84,7 +84,7 @@ class Runs:
             return None
         try:
             run = self.tracking.call("get_run", run_id)
-        except Missing:
+        except MissingEntity:
             return False
         if run.data.tags.get(KEY) != key:  # another database has the same ids
             return False
@@ -95,7 +95,7 @@ class Runs:
         if self._search(f"tags.`{KEY}` = '{parent_key(self.identity)}'", 1):
             for run in self._all(f"tags.`{SWEEP}` = '{self.identity}'"):
                 if run.info.lifecycle_stage == "active" or run.data.tags[KEY] not in self._sent:
-                    self.put(run.data.tags[KEY], Sent(run_id=run.info.run_id))
+                    self.put(run.data.tags[KEY], SentState(run_id=run.info.run_id))
 
     def _search(self, query: str, limit: int, token: str | None = None) -> Any:
         from mlflow.entities import ViewType
@@ -130,10 +130,10 @@ class Runs:
                 return self._create_experiment(name)
             if found.lifecycle_stage == "active":
                 return str(found.experiment_id)
-        raise Rejected(f"get_experiment_by_name: {wanted} and 98 more of that name are deleted")
+        raise RequestRejected(f"get_experiment_by_name: {wanted} and 98 more of that name are deleted")
 
     def _create_experiment(self, name: str) -> str:
-        location = None if self.tracking.remote else _folder(self._artifacts, name).as_uri()
+        location = None if self.tracking.remote else _artifact_folder(self._artifacts, name).as_uri()
         goal = self._sweep.spec.objectives[0]
         tags = {
             "mlflow.experimentKind": "custom_model_development",
@@ -142,7 +142,7 @@ class Runs:
         }
         try:
             return str(self.tracking.call("create_experiment", name, artifact_location=location, tags=tags))
-        except Rejected:  # somebody else made it between our two calls
+        except RequestRejected:  # somebody else made it between our two calls
             found = self.tracking.call("get_experiment_by_name", name)
             if found is None or found.lifecycle_stage != "active":
                 raise
@@ -150,11 +150,11 @@ class Runs:
 
     # -- runs ----------------------------------------------------------------------------------------------
 
-    def of(self, key: str) -> Sent:
+    def of(self, key: str) -> SentState:
         """What a key's run has received; an empty record where there is none."""
-        return self._sent.get(key, Sent())
+        return self._sent.get(key, SentState())
 
-    def put(self, key: str, sent: Sent) -> None:
+    def put(self, key: str, sent: SentState) -> None:
         """Notes what a key's run has received."""
         self._sent[key] = sent
         self._outbox.put(key, sent)
@@ -177,12 +177,12 @@ class Runs:
         run_id = self._look_for(key) if key in self._sent else None
         made = run_id is None
         if made:
-            self.put(key, Sent())
+            self.put(key, SentState())
             run = self.tracking.call(
                 "create_run", self.experiment_id, start_time=start, tags=dict(tags), run_name=name
             )
             run_id = str(run.info.run_id)
-        self.put(key, Sent(run_id=run_id))
+        self.put(key, SentState(run_id=run_id))
         return made
 
     def _look_for(self, key: str) -> str | None:
@@ -197,7 +197,7 @@ class Runs:
                 yield run.data.tags.get(KEY, ""), run.info.run_id
 
 
-def _folder(artifacts: Path, name: str) -> Path:
+def _artifact_folder(artifacts: Path, name: str) -> Path:
     """A folder for an experiment's artifacts whose name can't leave its parent."""
     plain = re.sub(r"[^\w-]", "_", redact(name))[:80]
     return artifacts / (

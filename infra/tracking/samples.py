@@ -13,20 +13,20 @@ from pathlib import Path
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.storage.paths import samples_folder
-from infra.tracking.client import Missing, Rejected
+from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.mapping import run_name, trial_key
-from infra.tracking.outbox import Sent
-from infra.tracking.runs import Runs
+from infra.tracking.outbox import SentState
+from infra.tracking.runs import RunIndex
 
 log = logging.getLogger("velodrome.tracking")
 
 ARTIFACTS = "samples"
 
 
-class Samples:
+class SampleSender:
     """Sends the samples of one sweep's trials."""
 
-    def __init__(self, runs: Runs, sweep: SweepRow, storage: Path) -> None:
+    def __init__(self, runs: RunIndex, sweep: SweepRow, storage: Path) -> None:
         """Prepares; nothing is sent yet.
 
         Args:
@@ -51,18 +51,18 @@ class Samples:
         if not folder.is_dir():
             return
         own = trial_key(self._runs.identity, *trial.key)
-        run_id, state = self._runs.of(own).run_id, _state_of(folder)
+        run_id, state = self._runs.of(own).run_id, _folder_digest(folder)
         key = f"{own}/{ARTIFACTS}"
         if run_id is None or self._runs.of(key).status == state:
             return
         try:
             self._runs.tracking.call("log_artifacts", run_id, str(folder), ARTIFACTS)
-        except (Missing, Rejected) as error:
+        except (MissingEntity, RequestRejected) as error:
             log.warning("the samples of %s are not logged: %s", run_name(trial), error)
-        self._runs.put(key, Sent(status=state))
+        self._runs.put(key, SentState(status=state))
 
 
-def _state_of(folder: Path) -> str:
+def _folder_digest(folder: Path) -> str:
     """A digest of names, sizes and times of the files."""
     facts = [
         (str(path.relative_to(folder)), found.st_size, found.st_mtime_ns)

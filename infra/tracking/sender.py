@@ -21,16 +21,23 @@ from infra.ledger import views
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.secrets import redact
-from infra.tracking.backoff import Patience
-from infra.tracking.client import Away, Connect, Rejected, Tracking, connect, prepare_tracking
+from infra.tracking.backoff import Backoff
+from infra.tracking.client import (
+    Connect,
+    RequestRejected,
+    TrackingStore,
+    TrackingUnavailable,
+    connect,
+    prepare_tracking,
+)
 from infra.tracking.defaults import TrainingDefaults
 from infra.tracking.environment import set_defaults
 from infra.tracking.mapping import Point, final_points, report_points, sweep_identity
-from infra.tracking.models import Models
+from infra.tracking.models import ModelLogger
 from infra.tracking.outbox import Outbox
-from infra.tracking.projection import Projection, TrackingLost, changed_trials
-from infra.tracking.runs import Runs
-from infra.tracking.samples import Samples
+from infra.tracking.projection import Projection, TrackingLost, trial_keys
+from infra.tracking.runs import RunIndex
+from infra.tracking.samples import SampleSender
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -78,11 +85,11 @@ class Sender:
         self._uri, self._home, self._storage = uri, home, storage
         self._connect, self._clock = connect, clock
         self._outbox = Outbox(home.outbox, uri, sweep_identity(self._sweep))
-        self._tracking: Tracking | None = None
-        self._runs: Runs | None = None
+        self._tracking: TrackingStore | None = None
+        self._runs: RunIndex | None = None
         self._projection: Projection | None = None
         self._concluded = ""  # the sweep's state that tracking was brought up to, models included
-        self.patience = Patience(uri, clock=time.monotonic)
+        self.patience = Backoff(uri, clock=time.monotonic)
         self._busy = threading.Lock()  # one pass at a time
         self._turn = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -107,7 +114,7 @@ class Sender:
                     return self._send_all()
                 except TrackingLost:
                     self._start_over()
-            raise Away("tracking loses what it is sent, again and again")
+            raise TrackingUnavailable("tracking loses what it is sent, again and again")
 
     def _send_all(self) -> int:
         runs, projection = self._open()
@@ -120,15 +127,15 @@ class Sender:
         self._conclude(runs, projection)
         return count
 
-    def _send_page(self, runs: Runs, projection: Projection, page: list[EventRow]) -> None:
-        changed = views.trials_by_key(self._ledger, self._sweep_id, changed_trials(page))
+    def _send_page(self, runs: RunIndex, projection: Projection, page: list[EventRow]) -> None:
+        changed = views.trials_by_key(self._ledger, self._sweep_id, trial_keys(page))
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), changed)
         projection.send_events(page, self._clock())
         projection.send_sweep()
-        Samples(runs, projection.sweep, self._storage).send(changed)
+        SampleSender(runs, projection.sweep, self._storage).send(changed)
         runs.advance(page[-1].seq)
 
-    def _conclude(self, runs: Runs, projection: Projection) -> None:
+    def _conclude(self, runs: RunIndex, projection: Projection) -> None:
         """Once a sweep has ended: every run as the ledger has it, and the models that are kept."""
         state = projection.sweep.state
         if state == self._concluded or state not in CONCLUDED:
@@ -137,8 +144,8 @@ class Sender:
         trials = views.trials(self._ledger, self._sweep_id, role=None)
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
         projection.reconcile(abandoned=False)
-        Samples(runs, projection.sweep, self._storage).send(trials)
-        Models(runs, projection.sweep, self._storage, self._points_of).send(trials)
+        SampleSender(runs, projection.sweep, self._storage).send(trials)
+        ModelLogger(runs, projection.sweep, self._storage, self._points_of).send(trials)
         self._concluded = state
 
     def _points_of(self, trial: TrialRow) -> list[Point]:
@@ -173,7 +180,7 @@ class Sender:
         self.send_once()
         with self._busy:
             runs, projection = self._open()
-            return Models(runs, projection.sweep, self._storage, self._points_of).ensure(trial)
+            return ModelLogger(runs, projection.sweep, self._storage, self._points_of).ensure(trial)
 
     def unsent(self) -> int:
         """How many events tracking has not got."""
@@ -184,11 +191,11 @@ class Sender:
         """MLflow's run of each key (`infra.tracking.mapping.trial_key`) that was sent from here."""
         return {key: sent.run_id for key, sent in self._outbox.runs().items() if sent.run_id}
 
-    def _open(self) -> tuple[Runs, Projection]:
+    def _open(self) -> tuple[RunIndex, Projection]:
         if self._runs is not None and self._projection is not None:
             return self._runs, self._projection
         artifacts = self._home.artifacts
-        runs = Runs(self._reach(), self._outbox, self._sweep, artifacts)
+        runs = RunIndex(self._reach(), self._outbox, self._sweep, artifacts)
         if not runs.open():
             log.warning(
                 "tracking has lost this sweep (an empty or another database?): all of it is sent again"
@@ -200,7 +207,7 @@ class Sender:
         self._runs, self._projection = runs, projection
         return runs, projection
 
-    def _reach(self) -> Tracking:
+    def _reach(self) -> TrackingStore:
         if self._tracking is None:
             prepare_tracking(self._uri, self._home)
             self._tracking = self._connect(self._uri)
@@ -308,7 +315,7 @@ class Sender:
 
     def _warn(self, error: Exception) -> None:
         if self.patience.first:
-            known = isinstance(error, (Away, Rejected, Unavailable))
+            known = isinstance(error, (TrackingUnavailable, RequestRejected, Unavailable))
             what = "tracking is away" if known else "tracking failed unexpectedly"
             log.warning(
                 "%s, the sweep goes on and sends later: %s", what, redact(str(error)) or type(error).__name__

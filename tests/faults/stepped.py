@@ -24,9 +24,9 @@ from typing import Any
 
 from sqlalchemy import event
 
-from flows.sweeps.ownership import owning
+from flows.sweeps.ownership import own_sweep
 from infra.coordinator.core import Coordinator
-from infra.coordinator.messages import Assignment, Ended, LaneHello, Report
+from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, LaneHandshake
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
 from infra.ledger.store import Ledger
@@ -95,7 +95,7 @@ def _driver(url: str, pid: int, at: float) -> None:
     ledger = Ledger(url, create=True)
     spec = sweep(family(trials=5))
     row = views.sweep_by_id(ledger, ledger.create_sweep(spec, fingerprint="f", facts={}, at=time.time()))
-    with owning(ledger, row) as ownership:
+    with own_sweep(ledger, row) as ownership:
         coordinator = Coordinator(ledger, row.id, epoch=ledger.raise_epoch(row.id, ownership.token))
         drive(coordinator, hello(pid=pid), value=_slow_score)
         coordinator.tick()
@@ -181,7 +181,7 @@ def _four_running(bench: Bench) -> None:
         me = hello(lane, 100 + place)
         coordinator.enter(me)
         (work,) = coordinator.next_attempts(me).attempts
-        coordinator.pulse(me, work.attempt, [Report(epoch=1, metrics={GOAL: 0.1}, at=bench.clock())])
+        coordinator.pulse(me, work.attempt, [EpochReport(epoch=1, metrics={GOAL: 0.1}, at=bench.clock())])
 
 
 def _take_over(bench: Bench) -> None:
@@ -242,7 +242,7 @@ def _about_to_prune(bench: Bench) -> None:
     coordinator.next_attempts(me, ended=ended)
 
 
-def _running(bench: Bench) -> tuple[Coordinator, LaneHello, Assignment]:
+def _running(bench: Bench) -> tuple[Coordinator, LaneHandshake, Assignment]:
     """The coordinator again in a new process, and the attempt under way."""
     coordinator, me = bench.take_over(same_driver=True), hello()
     (work,) = coordinator.next_attempts(me).attempts
@@ -251,7 +251,7 @@ def _running(bench: Bench) -> tuple[Coordinator, LaneHello, Assignment]:
 
 def _prune_and_die(bench: Bench) -> None:
     coordinator, me, work = _running(bench)
-    report = Report(epoch=1, metrics={GOAL: 0.01}, at=bench.clock())
+    report = EpochReport(epoch=1, metrics={GOAL: 0.01}, at=bench.clock())
     assert coordinator.decide(me, work.attempt, [report]) is False, "the pruner should end it"
     coordinator.tick(alive=lambda lane: False)
 
@@ -261,7 +261,7 @@ def _stop_and_die(bench: Bench) -> None:
     coordinator.stop("asked to")
     assert coordinator.pulse(me, work.attempt).stop
     coordinator.tick(alive=lambda lane: False)
-    ended = Ended(attempt=work.attempt, outcome="stopped")
+    ended = AttemptResult(attempt=work.attempt, outcome="stopped")
     coordinator.next_attempts(hello(pid=101), ended=ended)  # the last words of a process already given up
     coordinator.conclude_stop()
 

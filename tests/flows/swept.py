@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.messages import Ended, Report
+from infra.coordinator.messages import AttemptResult, EpochReport
 from infra.home import Home
 from infra.ledger.rows import OwnerRow
 from infra.ledger.store import Ledger
@@ -49,21 +49,25 @@ def _run(core: Coordinator, clock: Clock, spec: SweepSpec, fail: tuple[int, ...]
     core.tick()
 
 
-def _train(core: Coordinator, clock: Clock, spec: SweepSpec, given: Any, fail: tuple[int, ...]) -> Ended:
+def _train(
+    core: Coordinator, clock: Clock, spec: SweepSpec, given: Any, fail: tuple[int, ...]
+) -> AttemptResult:
     if given.number in fail:
-        return Ended(attempt=given.attempt, outcome="failed", reason="error", detail="<b>boom</b>\nTraceback")
+        return AttemptResult(
+            attempt=given.attempt, outcome="failed", reason="error", detail="<b>boom</b>\nTraceback"
+        )
     budget, values = spec.family(given.family).budget.reports, []
     for epoch in range(1, budget + 1):
         clock.now += 0.5
         values.append(score(dict(given.params), epoch))
-        report = Report(epoch=epoch, metrics={GOAL: values[-1], "val/loss": 1 - values[-1]}, at=clock())
+        report = EpochReport(epoch=epoch, metrics={GOAL: values[-1], "val/loss": 1 - values[-1]}, at=clock())
         decides = given.deciding == "every" or epoch in given.deciding
         if decides and not core.decide(hello(), given.attempt, [report]):
-            return Ended(attempt=given.attempt, outcome="pruned", epochs=epoch)
+            return AttemptResult(attempt=given.attempt, outcome="pruned", epochs=epoch)
         if not decides:
             core.pulse(hello(), given.attempt, [report])
     goals = {GOAL: values[-1], "latency_ms": 1.0 + 1e3 * given.params["learning_rate"]}
-    return Ended(
+    return AttemptResult(
         attempt=given.attempt, outcome="complete", epoch=budget, epochs=budget, metrics={GOAL: values[-1]},
         objective=tuple(goals[goal.metric] for goal in spec.objectives),
         facts={"parameters": 500.0, "size_bytes": 2_000.0, "latency_ms": goals["latency_ms"]},

@@ -6,12 +6,12 @@ import json
 import time
 from pathlib import Path
 
-from flows.sweeps.preparation import facts_of, prepare
+from flows.sweeps.preparation import prepare_sweep, sweep_facts
 from infra.coordinator.messages import Assignment
 from infra.home import Home
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Resources
@@ -43,7 +43,7 @@ class Recorder:
 
 def write_trained(home: Home, file: Path | str, params: dict, *, prune_at: int | None = None) -> TrialRow:
     """Trains trial 0 of the file's only family, and writes the sweep with it into the home's ledger."""
-    prepared = prepare(file, (), home)
+    prepared = prepare_sweep(file, (), home)
     spec, (family,) = prepared.spec, prepared.spec.families
     settings = LaneSettings(
         run="test", shape="", resources=Resources(), spec=spec.to_json(), base=str(prepared.base),
@@ -68,9 +68,9 @@ def write_trained(home: Home, file: Path | str, params: dict, *, prune_at: int |
 
 def _write(home: Home, prepared, trial: TrialRow, reports: dict) -> None:
     ledger = Ledger(home.ledger_url, create=True)
-    facts, fingerprint = facts_of(prepared), prepared.fingerprint
+    facts, fingerprint = sweep_facts(prepared), prepared.fingerprint
     sweep = ledger.create_sweep(prepared.spec, fingerprint=fingerprint, facts=facts, at=time.time())
-    batch = Batch(sweep={"state": "finished"})
+    batch = WriteBatch(sweep={"state": "finished"})
     batch.event("asked", 1.0, {"params": trial.params}, trial)
     batch.attempt(
         f"{sweep}-search-{trial.family}-0-1", role="search", family=trial.family, number=0, ordinal=1,
@@ -85,8 +85,8 @@ def _write(home: Home, prepared, trial: TrialRow, reports: dict) -> None:
 
 def change_facts(home: Home, name: str, **facts) -> None:
     """Changes what the ledger keeps of a sweep beside its specification."""
-    from flows.config.lookup import find
+    from flows.config.lookup import open_sweep
 
-    ledger, row = find(name, home)
-    ledger.add_events(row.id, Batch(sweep={"facts": {**row.facts, **facts}}))
+    ledger, row = open_sweep(name, home)
+    ledger.add_events(row.id, WriteBatch(sweep={"facts": {**row.facts, **facts}}))
     ledger.close()

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.home import Home
-from infra.ledger.batch import Batch
-from infra.ledger.liveness import this_process
+from infra.ledger.batch import WriteBatch
+from infra.ledger.liveness import describe_this_process
 from infra.ledger.rows import OwnerRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
@@ -74,7 +74,7 @@ def write_sweep(
     ledger = Ledger(home.ledger_url, create=True)
     known = facts if facts is not None else {"trivial": {"val/accuracy": 0.11}}
     sweep = ledger.create_sweep(spec, fingerprint=fingerprint, facts=known, at=time.time())
-    batch = Batch(sweep={"state": state})
+    batch = WriteBatch(sweep={"state": state})
     for row in rows:
         batch.event("asked", time.time(), {"params": row.params}, row)
         for ordinal in range(1, row.attempts + 1):
@@ -101,12 +101,12 @@ def own(home: Home, sweep: int, owner: OwnerRow) -> None:
 
 def living_owner() -> OwnerRow:
     """This very process."""
-    return this_process()
+    return describe_this_process()
 
 
 def dead_owner() -> OwnerRow:
     """A process of this host that is there no more: the pid is ours, the start time is not."""
-    mine = this_process()
+    mine = describe_this_process()
     return OwnerRow(
         epoch=0, token="dead", host=mine.host, pid=mine.pid, pid_started_at=1.0, heartbeat_at=time.time()
     )  # fmt: skip

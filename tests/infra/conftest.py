@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.messages import Ended, LaneHello, Report, Work
+from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake, LaneWork
 from infra.ledger.rows import OwnerRow
 from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
@@ -92,9 +92,9 @@ class Bench:
         )
 
 
-def hello(lane: str = "lane-0", pid: int = 100) -> LaneHello:
+def hello(lane: str = "lane-0", pid: int = 100) -> LaneHandshake:
     """A lane's process."""
-    return LaneHello(lane=lane, shape="1x1cpu", host="h", pid=pid, pid_started_at=float(pid))
+    return LaneHandshake(lane=lane, shape="1x1cpu", host="h", pid=pid, pid_started_at=float(pid))
 
 
 def score(params: dict[str, object], epoch: int) -> float:
@@ -107,34 +107,34 @@ def score(params: dict[str, object], epoch: int) -> float:
 
 def run_attempt(
     coordinator: Coordinator,
-    work: Work,
-    me: LaneHello,
+    work: LaneWork,
+    me: LaneHandshake,
     *,
     epochs: int = 4,
     value: Callable[..., float] = score,
-) -> Ended:
+) -> AttemptResult:
     """Trains the assignment in no time, deciding where the pruner can."""
     (assignment,) = work.attempts
-    held: list[Report] = []
+    held: list[EpochReport] = []
     reached, values = 0, {}
     for epoch in range(1, epochs + 1):
         reached = epoch
         values[epoch] = value(dict(assignment.params), epoch)
-        held.append(Report(epoch=epoch, metrics={GOAL: values[epoch]}, at=coordinator._clock()))
+        held.append(EpochReport(epoch=epoch, metrics={GOAL: values[epoch]}, at=coordinator._clock()))
         deciding = assignment.deciding == "every" or epoch in assignment.deciding
         if deciding and not coordinator.decide(me, assignment.attempt, held):
-            return Ended(attempt=assignment.attempt, outcome="pruned", epochs=reached)
+            return AttemptResult(attempt=assignment.attempt, outcome="pruned", epochs=reached)
         if deciding:
             held = []
     coordinator.pulse(me, assignment.attempt, held)
     best = max(values, key=lambda e: (values[e], -e))
-    return Ended(
+    return AttemptResult(
         attempt=assignment.attempt, outcome="complete", objective=(values[best],), epoch=best, epochs=reached,
         metrics={GOAL: values[best]},
     )  # fmt: skip
 
 
-def drive(coordinator: Coordinator, me: LaneHello, *, most: int = 1_000, **options: object) -> int:
+def drive(coordinator: Coordinator, me: LaneHandshake, *, most: int = 1_000, **options: object) -> int:
     """One lane pulls attempts until it may leave; returns how many it made."""
     coordinator.enter(me)
     ended, made = None, 0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.durations import seconds, seconds_or_epochs
+from infra.durations import parse_seconds, parse_seconds_or_epochs
 from infra.errors import WrongInput
 
 
@@ -19,8 +19,8 @@ from infra.errors import WrongInput
     ],
 )
 def test_a_duration_is_a_number_with_a_unit(text: str, value: float) -> None:
-    assert seconds(text) == value
-    assert seconds_or_epochs(text) == (value, None)
+    assert parse_seconds(text) == value
+    assert parse_seconds_or_epochs(text) == (value, None)
 
 
 @pytest.mark.parametrize(
@@ -28,12 +28,12 @@ def test_a_duration_is_a_number_with_a_unit(text: str, value: float) -> None:
 )
 def test_anything_else_is_none(text: str) -> None:
     with pytest.raises(WrongInput):
-        seconds(text)
+        parse_seconds(text)
 
 
 def test_epochs_are_counted() -> None:
-    assert seconds_or_epochs("5 epochs") == (None, 5)
-    assert seconds_or_epochs("1 epoch") == (None, 1)
+    assert parse_seconds_or_epochs("5 epochs") == (None, 5)
+    assert parse_seconds_or_epochs("1 epoch") == (None, 1)
     for wrong in ("0 epochs", "1.5 epochs", "epochs", "5 reports"):
         with pytest.raises(WrongInput):
-            seconds_or_epochs(wrong)
+            parse_seconds_or_epochs(wrong)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import pytest
 
 from infra.errors import WrongInput
-from infra.secrets import expand, redact
+from infra.secrets import expand_variables, redact
 
 ENVIRON = {"USER": "me", "PASSWORD": "p@ss:w/ord ${USER}", "EMPTY": ""}
 
 
 def test_variables_are_replaced_once() -> None:
-    assert expand("postgresql://${USER}:${PASSWORD}@h/db", ENVIRON) == (
+    assert expand_variables("postgresql://${USER}:${PASSWORD}@h/db", ENVIRON) == (
         "postgresql://me:p@ss:w/ord ${USER}@h/db"
     )
-    assert expand("no $USER here, $${USER}", ENVIRON) == "no $USER here, $me"
+    assert expand_variables("no $USER here, $${USER}", ENVIRON) == "no $USER here, $me"
 
 
 @pytest.mark.parametrize("text", ["${NOTHING}", "${EMPTY}", "${}", "${A-B}", "${1}", "${USER", "${${USER}}"])
 def test_what_is_not_set_is_an_error_that_holds_no_value(text: str) -> None:
     with pytest.raises(WrongInput) as caught:
-        expand(f"postgresql://u:hidden@h/{text}", ENVIRON)
+        expand_variables(f"postgresql://u:hidden@h/{text}", ENVIRON)
     assert "hidden" not in str(caught.value)
     assert "p@ss" not in str(caught.value)
 

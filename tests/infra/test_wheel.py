@@ -9,13 +9,13 @@ import sys
 import zipfile
 from pathlib import Path
 
-from infra.wheel import PACKAGES, Project, build_wheel, pinned_requirements, running_project
+from infra.wheel import PACKAGES, ProjectMetadata, build_wheel, pin_requirements, read_project
 
 
 def test_the_same_version_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = build_wheel(tmp_path / "a"), build_wheel(tmp_path / "b")
     assert first.read_bytes() == second.read_bytes()
-    assert first.name == f"velodrome-{running_project().version}-py3-none-any.whl"
+    assert first.name == f"velodrome-{read_project().version}-py3-none-any.whl"
 
 
 def test_every_file_is_recorded_with_its_hash(tmp_path: Path) -> None:
@@ -45,17 +45,17 @@ def test_pip_installs_it_without_an_index_and_its_packages_import(tmp_path: Path
         timeout=60,
         check=True,
     )
-    assert found.stdout.strip() == running_project().version
+    assert found.stdout.strip() == read_project().version
 
 
 def test_requirements_are_pinned_without_local_labels() -> None:
-    project = Project(
+    project = ProjectMetadata(
         version="1",
         metadata="",
         entry_points="",
         requirements=("torch>=2.10", "numpy>=1", "nowhere-to-be-found>=1", "pytest>=8; extra == 'dev'"),
     )
-    pinned = dict(line.split("==") for line in pinned_requirements(project))
+    pinned = dict(line.split("==") for line in pin_requirements(project))
     assert set(pinned) == {"torch", "numpy"}
     assert "+" not in pinned["torch"]
 

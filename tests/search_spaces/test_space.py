@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces.errors import SearchSpaceInputError, SpaceError
-from search_spaces.files import built_in
+from search_spaces.files import built_in_spaces
 from search_spaces.space import Space
-from search_spaces.values import canonical
+from search_spaces.values import canonical_text
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -40,7 +40,7 @@ def whole_space(space: Space) -> list[dict[str, Any]]:
     return space.sobol(64, seed=3)
 
 
-@pytest.fixture(params=["contract", "awkward", *built_in()])
+@pytest.fixture(params=["contract", "awkward", *built_in_spaces()])
 def space(request: pytest.FixtureRequest) -> Space:
     spaces = {"contract": CONTRACT, "awkward": AWKWARD}
     return Space.from_mapping(spaces.get(request.param, request.param))
@@ -54,7 +54,7 @@ def test_json_and_back_is_the_same_space(space: Space) -> None:
 
     again = Space.from_json(json.loads(json.dumps(space.to_json(), sort_keys=True)))
     assert again == space
-    assert canonical(again.to_json()) == canonical(space.to_json())
+    assert canonical_text(again.to_json()) == canonical_text(space.to_json())
 
 
 def test_sobol_depends_on_the_index_alone(space: Space) -> None:
@@ -71,8 +71,8 @@ def test_optuna_gives_back_what_was_enqueued(space: Space) -> None:
         space.check_params(params)
         study.enqueue_trial(space.encode(params))
         trial = study.ask()
-        assert canonical(space.suggest(trial)) == canonical(params)
-        assert canonical(space.decode(trial.params)) == canonical(params)
+        assert canonical_text(space.suggest(trial)) == canonical_text(params)
+        assert canonical_text(space.decode(trial.params)) == canonical_text(params)
         assert trial.distributions.items() <= space.distributions().items()
 
 
@@ -83,12 +83,12 @@ def test_what_a_sampler_draws_lies_in_the_space(space: Space) -> None:
 
 
 def test_a_draw_can_be_changed_without_changing_the_space(space: Space) -> None:
-    before = canonical(space.to_json())
+    before = canonical_text(space.to_json())
     for params in whole_space(space)[:8]:
         for value in params.values():
             if isinstance(value, list):
                 value.clear()
-    assert canonical(space.to_json()) == before
+    assert canonical_text(space.to_json()) == before
 
 
 # -- what a space means ---------------------------------------------------------------------------------
@@ -152,7 +152,7 @@ def test_a_grid_has_every_combination_once_and_no_idle_parameter() -> None:
     )
     grid = space.grid(1000)
     assert len(grid) == 3 * (2 + 1) * 4 * 3
-    assert len({canonical(params) for params in grid}) == len(grid)
+    assert len({canonical_text(params) for params in grid}) == len(grid)
     assert sorted({params["lr"] for params in grid}) == [1e-4, 1e-3, 1e-2]
     assert sorted({params["width"] for params in grid}) == [8, 16, 32, 64]
     assert all(("momentum" in params) == (params["optimizer"] == "sgd") for params in grid)
@@ -176,7 +176,7 @@ def test_a_space_without_parameters_has_one_configuration() -> None:
     assert Space.from_mapping({"a": 1}).sobol(2, 0) == [{"a": 1}, {"a": 1}]
 
 
-@pytest.mark.parametrize("name", sorted(built_in()))
+@pytest.mark.parametrize("name", sorted(built_in_spaces()))
 def test_every_space_of_ours_sweeps_the_rate_and_three_optimizers(name: str) -> None:
     by_name = {parameter.name: parameter for parameter in Space.from_mapping(name).searched}
     assert "learning_rate" in by_name

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search_spaces.errors import YamlError
-from search_spaces.strict_yaml import load, read_file
+from search_spaces.strict_yaml import load_yaml, read_file
 from tests.search_spaces.hostile_files import HOSTILE
 
 
 def value_of(text: str) -> Any:
-    return load(f"x: {text}\n".encode(), "f.yaml").value["x"]
+    return load_yaml(f"x: {text}\n".encode(), "f.yaml").value["x"]
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_a_plain_scalar_means_one_thing(text: str, value: Any) -> None:
 )
 def test_an_ambiguous_or_endless_number_is_refused_not_guessed(text: str) -> None:
     with pytest.raises(YamlError) as caught:
-        load(f"a: 1\nb: {text}\n".encode(), "f.yaml")
+        load_yaml(f"a: 1\nb: {text}\n".encode(), "f.yaml")
     assert caught.value.line == 2
     assert caught.value.key == ("b",)
     assert caught.value.do
 
 
 def test_every_key_and_value_has_its_line() -> None:
-    document = load(b"a: 1\nb:\n  - 2\n  - {c: 3,\n     d: 4}\n\ne: |\n  text\n", "f.yaml")
+    document = load_yaml(b"a: 1\nb:\n  - 2\n  - {c: 3,\n     d: 4}\n\ne: |\n  text\n", "f.yaml")
     assert document.value == {"a": 1, "b": [2, {"c": 3, "d": 4}], "e": "text\n"}
     assert document.key_lines[("b",)] == 2
     assert document.value_lines[("b",)] == 3
@@ -125,7 +125,7 @@ def test_what_yaml_allows_and_people_do_not_mean_is_refused_with_its_line(
     text: str, line: int, words: str
 ) -> None:
     with pytest.raises(YamlError) as caught:
-        load(text.encode(), "f.yaml")
+        load_yaml(text.encode(), "f.yaml")
     assert caught.value.line == line
     assert words in str(caught.value)
     assert "f.yaml" in str(caught.value)
@@ -135,13 +135,13 @@ def test_what_yaml_allows_and_people_do_not_mean_is_refused_with_its_line(
 def test_a_hostile_file_is_refused_at_once(name: str) -> None:
     began = time.process_time()
     with pytest.raises(YamlError):
-        load(HOSTILE[name], "f.yaml")
+        load_yaml(HOSTILE[name], "f.yaml")
     assert time.process_time() - began < 1.0
 
 
 def test_long_text_that_looks_like_a_number_takes_linear_time() -> None:
     began = time.process_time()
-    assert isinstance(load(HOSTILE["long number with underscores"], "f.yaml").value["a"], str)
+    assert isinstance(load_yaml(HOSTILE["long number with underscores"], "f.yaml").value["a"], str)
     assert time.process_time() - began < 1.0
 
 
@@ -185,7 +185,7 @@ yaml_like = st.text(alphabet=st.sampled_from("abc01 :-?[]{},&*!|>'\"%#\n\t.e+_~<
 )
 def test_any_input_ends_in_a_plain_value_or_the_one_error(data: bytes) -> None:
     try:
-        document = load(data, "f.yaml")
+        document = load_yaml(data, "f.yaml")
     except YamlError:
         return
     assert _plain(document.value)
@@ -196,7 +196,7 @@ def test_the_error_survives_a_pickle_between_processes() -> None:
     import pickle
 
     with pytest.raises(YamlError) as caught:
-        load(b"a: 012", "f.yaml")
+        load_yaml(b"a: 012", "f.yaml")
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value)
     assert again.line == 1

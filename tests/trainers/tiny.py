@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from trainers.data.dataset import Dataset, Encoded
+from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.family import Family
 from trainers.job import Job
 from trainers.options import Options
@@ -21,14 +21,14 @@ from trainers.types import ArrayWriter, Batch, Goal, Length, Params, State, Trai
 FEATURES, CLASSES = 6, 3
 
 
-def data(rows: int = 100, seed: int = 0, *, validation: int = 30) -> Encoded:
+def data(rows: int = 100, seed: int = 0, *, validation: int = 30) -> EncodedDataset:
     """Three classes by a noisy linear rule; `rows` of them to train on."""
     draw = np.random.default_rng(seed)
     total = rows + validation + 20
     inputs = draw.normal(size=(total, FEATURES)).astype(np.float32)
     scores = inputs @ draw.normal(size=(FEATURES, CLASSES)) + 0.1 * draw.normal(size=(total, CLASSES))
     parts = np.split(np.arange(total), [rows, rows + validation])
-    return Encoded(
+    return EncodedDataset(
         arrays={"inputs": inputs, "target": scores.argmax(1).astype(np.int64)},
         state={"task": "classification", "classes": ["a", "b", "c"]},
         splits=dict(zip(("train", "validation", "test"), parts, strict=True)),

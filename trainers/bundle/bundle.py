@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.bundle.contents import Bundle, Description, RowHashes
+from trainers.bundle.contents import Bundle, BundleDescription, RowHashes
 from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
-from trainers.code.named import fingerprints
+from trainers.code.named import source_hashes
 from trainers.code.versions import installed_versions
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load
 from trainers.storage import safetensors_file as tensors
-from trainers.storage.atomic_folders import Damaged, as_json, read_folder, write_folder
+from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,10 +76,10 @@ def save_bundle(
         "options": made.options.model_dump(mode="json", exclude=_TRAINING_ONLY),
         "params": made.complete(params),
         "state": dict(state),
-        "code": {} if family_reference in BUILT_IN else fingerprints([family_reference]),
+        "code": {} if family_reference in BUILT_IN else source_hashes([family_reference]),
     }
-    files = _files(document, weights, facts, example_rows, row_hashes_of_train)
-    signature = _signature(folder, {**files, WEIGHTS: weights})
+    files = _bundle_files(document, weights, facts, example_rows, row_hashes_of_train)
+    signature = _try_signature(folder, {**files, WEIGHTS: weights})
     if signature is not None:
         files[MODEL] = as_json({**json.loads(files[MODEL]), "signature": signature.to_json()})
     return write_folder(folder, files)
@@ -111,38 +111,40 @@ def save_functions(
         "build": build,
         "predict": predict,
         "params": dict(params),
-        "code": fingerprints([build] if predict is None else [build, predict]),
+        "code": source_hashes([build] if predict is None else [build, predict]),
     }
-    return write_folder(folder, _files(document, weights, facts, example_rows, row_hashes_of_train))
+    return write_folder(folder, _bundle_files(document, weights, facts, example_rows, row_hashes_of_train))
 
 
-def _files(
+def _bundle_files(
     document: Mapping[str, Any],
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
 ) -> dict[str, Any]:
-    whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": versions()}
+    whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": bundle_versions()}
     return {
-        WEIGHTS: tensors.Pieces(weights),
+        WEIGHTS: tensors.SafetensorsPieces(weights),
         MODEL: as_json(whole),
         TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
         EXAMPLE: as_json(frame_to_json(example_rows)),
     }
 
 
-def _signature(folder: Path, files: Mapping[str, Any]) -> Signature | None:
+def _try_signature(folder: Path, files: Mapping[str, Any]) -> Signature | None:
     """What the model takes and gives; None where it can't be used here, as whoever loads it will be told."""
     from trainers.bundle.predictor import make_predictor
 
     try:
-        return signature_of(make_predictor(_parsed(folder, files), device="cpu", accept_code_change=True))
+        return infer_signature(
+            make_predictor(_parse_bundle(folder, files), device="cpu", accept_code_change=True)
+        )
     except InputError:
         return None
 
 
-def versions() -> dict[str, str]:
+def bundle_versions() -> dict[str, str]:
     """The versions that a model's numbers may depend on, of what is installed."""
     return installed_versions(_VERSIONS_OF)
 
@@ -157,10 +159,10 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
         Damaged: says which file and what is wrong with it.
     """
     readers = {WEIGHTS: tensors.read}
-    return _parsed(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
+    return _parse_bundle(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
 
 
-def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Description:
+def read_description(folder: Path, *, manifest_sha256: str | None = None) -> BundleDescription:
     """What a bundle says of its model, once its manifest has verified; needs neither torch nor its code.
 
     Args:
@@ -170,19 +172,19 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Des
         Damaged: says which file and what is wrong with it.
     """
     files = read_folder(folder, manifest_sha256=manifest_sha256)
-    signature = _document(folder, files).get("signature")
-    with _forged(folder):
-        return Description(
+    signature = _read_document(folder, files).get("signature")
+    with _reject_forged(folder):
+        return BundleDescription(
             example=frame_from_json(json.loads(files[EXAMPLE])),
             signature=None if signature is None else Signature.from_json(signature),
             train_rows=_train_rows(files),
         )
 
 
-def _parsed(folder: Path, files: Mapping[str, Any]) -> Bundle:
+def _parse_bundle(folder: Path, files: Mapping[str, Any]) -> Bundle:
     """Files as bytes, but for the weights, which are tensors already."""
-    document = _document(folder, files)
-    with _forged(folder):
+    document = _read_document(folder, files)
+    with _reject_forged(folder):
         return Bundle(
             document=document,
             weights=files[WEIGHTS],
@@ -192,12 +194,12 @@ def _parsed(folder: Path, files: Mapping[str, Any]) -> Bundle:
 
 
 @contextmanager
-def _forged(folder: Path) -> Iterator[None]:
+def _reject_forged(folder: Path) -> Iterator[None]:
     """Files whose manifest is true and whose content was never ours."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(
+        raise DamagedFolder(
             f"{folder} must hold what a bundle holds", f"{type(error).__name__}: {error}"[:300]
         ) from error
 
@@ -206,15 +208,15 @@ def _train_rows(files: Mapping[str, bytes]) -> RowHashes:
     return np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64)
 
 
-def _document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _read_document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
     missing = {WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE} - files.keys()
     if missing:
-        raise Damaged(f"{folder} must be a model's bundle", f"no {min(missing)}")
-    with _forged(folder):
+        raise DamagedFolder(f"{folder} must be a model's bundle", f"no {min(missing)}")
+    with _reject_forged(folder):
         document: dict[str, Any] = json.loads(files[MODEL])
         found = document.get("format")
     if found != FORMAT:
-        raise Damaged(
+        raise DamagedFolder(
             f"{folder} must be a bundle of format {FORMAT}",
             f"format {found!r}",
             "load it with the version of Velodrome that its model.json names",
@@ -246,7 +248,7 @@ def load_bundle(
     return make_predictor(bundle, device=device, accept_code_change=accept_code_change)
 
 
-def signature_of(predictor: Predictor) -> Signature:
+def infer_signature(predictor: Predictor) -> Signature:
     """The signature, from the bundle's own example rows; empty where own code reads its own data."""
     if predictor.example.empty:
         return Signature(inputs=(), outputs=())

@@ -37,7 +37,7 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
+class BundleDescription:
     """What is known of a bundle's model without building it.
 
     Attributes:

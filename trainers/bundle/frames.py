@@ -38,24 +38,24 @@ def as_frame(given: Any, columns: Sequence[str], image_shape: Sequence[int] | No
     if isinstance(given, pd.Series):
         given = given.to_frame()
     if isinstance(given, pd.DataFrame):
-        return _named(given, columns)
+        return _match_columns(given, columns)
     if isinstance(given, Mapping):
-        return _named(pd.DataFrame(_columns_of(given)), columns)
+        return _match_columns(pd.DataFrame(_column_lists(given)), columns)
     if isinstance(given, (str, bytes)):
         given = [given]
     if isinstance(given, list) and given and all(isinstance(row, Mapping) for row in given):
-        return _named(pd.DataFrame(given), columns)
+        return _match_columns(pd.DataFrame(given), columns)
     if len(columns) == 1:
-        return pd.DataFrame({columns[0]: pd.Series(_values(given, image_shape), dtype=object)})
-    return _table(given, columns)
+        return pd.DataFrame({columns[0]: pd.Series(_list_values(given, image_shape), dtype=object)})
+    return _table_frame(given, columns)
 
 
-def _columns_of(given: Mapping[str, Any]) -> dict[str, Any]:
+def _column_lists(given: Mapping[str, Any]) -> dict[str, Any]:
     single = not any(isinstance(value, (list, tuple, np.ndarray)) for value in given.values())
     return {name: [value] if single else list(value) for name, value in given.items()}
 
 
-def _named(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def _match_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     missing = [name for name in columns if name not in rows.columns]
     if not missing:
         return rows
@@ -72,7 +72,7 @@ def _named(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return rows.rename(columns=renamed)
 
 
-def _values(given: Any, image_shape: Sequence[int] | None) -> list[Any]:
+def _list_values(given: Any, image_shape: Sequence[int] | None) -> list[Any]:
     if image_shape is None:
         return (
             list(np.asarray(given, dtype=object).reshape(-1))
@@ -80,7 +80,7 @@ def _values(given: Any, image_shape: Sequence[int] | None) -> list[Any]:
             else list(given)
         )
     array = given if isinstance(given, np.ndarray) else None
-    if array is None and isinstance(given, (list, tuple)) and _depth(given) >= 2:
+    if array is None and isinstance(given, (list, tuple)) and _nesting_depth(given) >= 2:
         array = np.asarray(given)
     if array is None or array.dtype == object or array.dtype.kind in "US":
         return list(given)
@@ -89,14 +89,14 @@ def _values(given: Any, image_shape: Sequence[int] | None) -> list[Any]:
     return [array] if single else list(array)
 
 
-def _depth(value: Any) -> int:
+def _nesting_depth(value: Any) -> int:
     depth = 0
     while isinstance(value, (list, tuple)) and value:
         value, depth = value[0], depth + 1
     return depth if not isinstance(value, (str, bytes, np.ndarray)) and not hasattr(value, "size") else 0
 
 
-def _table(given: Any, columns: Sequence[str]) -> pd.DataFrame:
+def _table_frame(given: Any, columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     try:
@@ -115,7 +115,7 @@ def _table(given: Any, columns: Sequence[str]) -> pd.DataFrame:
 
 def frame_to_json(rows: pd.DataFrame) -> dict[str, Any]:
     """Column names and rows as plain JSON values; arrays as nested lists, bytes in base64."""
-    data = [[_plain(value) for value in row] for row in rows.itertuples(index=False, name=None)]
+    data = [[_encode_value(value) for value in row] for row in rows.itertuples(index=False, name=None)]
     return {"columns": [str(name) for name in rows.columns], "data": data}
 
 
@@ -123,13 +123,13 @@ def frame_from_json(document: Mapping[str, Any]) -> pd.DataFrame:
     """What `frame_to_json` wrote; nested lists stay lists."""
     import pandas as pd
 
-    data = [[_unplain(value) for value in row] for row in document["data"]]
+    data = [[_decode_value(value) for value in row] for row in document["data"]]
     return pd.DataFrame(
-        {name: _series([row[i] for row in data]) for i, name in enumerate(document["columns"])}
+        {name: _json_series([row[i] for row in data]) for i, name in enumerate(document["columns"])}
     )
 
 
-def _series(values: list[Any]) -> Any:
+def _json_series(values: list[Any]) -> Any:
     import pandas as pd
 
     if all(
@@ -140,7 +140,7 @@ def _series(values: list[Any]) -> Any:
     return pd.Series(values, dtype=object)
 
 
-def _plain(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, bytes):
@@ -154,7 +154,7 @@ def _plain(value: Any) -> Any:
     return None if value != value else str(value)
 
 
-def _unplain(value: Any) -> Any:
+def _decode_value(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(_BYTES):
         return base64.b64decode(value.removeprefix(_BYTES))
     return value

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from trainers.bundle.frames import as_frame
-from trainers.code.named import check_unchanged, named
+from trainers.code.named import check_unchanged, resolve_reference
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BATCH_ROWS = 256
 
 
-class Answers(Protocol):
+class ModelRunner(Protocol):
     """How one kind of model answers a batch of named rows."""
 
     module: torch.nn.Module
@@ -41,7 +41,7 @@ class Predictor:
         train_rows: content hashes of the rows that it was trained on, uint64, ascending.
     """
 
-    def __init__(self, bundle: Bundle, answers: Answers, *, device: str) -> None:
+    def __init__(self, bundle: Bundle, answers: ModelRunner, *, device: str) -> None:
         self.document = bundle.document
         self.example = bundle.example
         self.train_rows = bundle.train_rows
@@ -96,7 +96,7 @@ class Predictor:
         return self._answers(rows)
 
 
-class FamilyAnswers:
+class FamilyRunner:
     """A family's module and the state that its rows are read with."""
 
     def __init__(self, family: Family, module: torch.nn.Module, state: dict[str, Any], device: str) -> None:
@@ -107,7 +107,7 @@ class FamilyAnswers:
         self.whole = family.needs_neighbours(state)
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """As `Answers`; rows that are read in one piece are still computed batch by batch."""
+        """As `ModelRunner`; rows that are read in one piece are still computed batch by batch."""
         import pandas as pd
 
         arrays = self.family.from_user(rows, self.state)
@@ -126,7 +126,7 @@ class FamilyAnswers:
         return self.family.to_user(self.family.answers(self.module, batch, self.state), self.state)
 
 
-class FunctionAnswers:
+class FunctionRunner:
     """People's own `predict(module, rows)`."""
 
     def __init__(self, predict: Any, module: torch.nn.Module) -> None:
@@ -135,7 +135,7 @@ class FunctionAnswers:
         self.whole = False
 
     def __call__(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """As `Answers`; an array or list becomes the column `prediction`."""
+        """As `ModelRunner`; an array or list becomes the column `prediction`."""
         import pandas as pd
         import torch
 
@@ -168,18 +168,18 @@ def make_predictor(bundle: Bundle, *, device: str, accept_code_change: bool) -> 
     document = bundle.document
     if not accept_code_change:
         check_unchanged(document["code"])
-    answers = _of_functions(document) if "build" in document else _of_family(document, device)
-    _fill(answers.module, bundle.weights)
+    answers = _function_runner(document) if "build" in document else _family_runner(document, device)
+    _load_weights(answers.module, bundle.weights)
     return Predictor(bundle, answers, device=device)
 
 
-def _of_functions(document: Mapping[str, Any]) -> FunctionAnswers:
-    build = named(document["build"])
-    predict = named(document["predict"]) if document["predict"] is not None else _outputs
-    return FunctionAnswers(predict, _undisturbed(lambda: build(**document["params"])))
+def _function_runner(document: Mapping[str, Any]) -> FunctionRunner:
+    build = resolve_reference(document["build"])
+    predict = resolve_reference(document["predict"]) if document["predict"] is not None else _module_outputs
+    return FunctionRunner(predict, _build_module(lambda: build(**document["params"])))
 
 
-def _outputs(module: torch.nn.Module, rows: pd.DataFrame) -> torch.Tensor:
+def _module_outputs(module: torch.nn.Module, rows: pd.DataFrame) -> torch.Tensor:
     """The module's own outputs for the rows' numbers."""
     import torch
 
@@ -187,19 +187,19 @@ def _outputs(module: torch.nn.Module, rows: pd.DataFrame) -> torch.Tensor:
     return outputs
 
 
-def _of_family(document: Mapping[str, Any], device: str) -> FamilyAnswers:
+def _family_runner(document: Mapping[str, Any], device: str) -> FamilyRunner:
     reference, state = document["family"], dict(document["state"])
     if reference not in BUILT_IN:
-        named(reference)
+        resolve_reference(reference)
     found = load(reference)
     if not isinstance(found, type):
         raise InputError("a bundle's family must be a Family class", reference)
     family = found(document["options"])
     params = family.complete(document["params"])
-    return FamilyAnswers(family, _undisturbed(lambda: family.build(state, params)), state, device)
+    return FamilyRunner(family, _build_module(lambda: family.build(state, params)), state, device)
 
 
-def _undisturbed(build: Any) -> torch.nn.Module:
+def _build_module(build: Any) -> torch.nn.Module:
     """A module whose first weights, soon replaced, were drawn without touching the caller's generator."""
     import torch
 
@@ -208,7 +208,7 @@ def _undisturbed(build: Any) -> torch.nn.Module:
     return module
 
 
-def _fill(module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+def _load_weights(module: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
     try:
         module.load_state_dict(dict(weights), strict=True)
     except RuntimeError as error:

@@ -57,11 +57,12 @@ def column_specs(rows: pd.DataFrame, *, of_inputs: bool = False) -> tuple[Column
             a column named `image` takes anything.
     """
     return tuple(
-        ColumnSpec(name=str(name), type=_type_of(str(name), rows[name], of_inputs)) for name in rows.columns
+        ColumnSpec(name=str(name), type=_column_type(str(name), rows[name], of_inputs))
+        for name in rows.columns
     )
 
 
-def _type_of(name: str, values: pd.Series, of_inputs: bool) -> ColumnType:
+def _column_type(name: str, values: pd.Series, of_inputs: bool) -> ColumnType:
     if of_inputs and name == "image":
         return "any"
     kind = values.dtype.kind if isinstance(values.dtype, np.dtype) else "O"

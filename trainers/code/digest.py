@@ -32,26 +32,28 @@ def source_digest(found: type | Callable[..., Any]) -> str:
     beside it counts by its version, not here.
     """
     things: list[Any] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
-    digest = hashlib.sha256(_training().encode() if inspect.isclass(found) else b"")
+    digest = hashlib.sha256(_training_digest().encode() if inspect.isclass(found) else b"")
     parts: dict[str, bytes] = {}
-    for thing in filter(_is_own, things):
-        parts |= _imported(thing.__module__, _top(found)) or {thing.__qualname__: _compiled(thing)}
+    for thing in filter(_is_user_code, things):
+        parts |= _collect_imports(thing.__module__, _top_package(found)) or {
+            thing.__qualname__: _code_bytes(thing)
+        }
     for name, text in sorted(parts.items()):
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()
 
 
-def own_files(found: type | Callable[..., Any]) -> dict[str, bytes]:
+def user_files(found: type | Callable[..., Any]) -> dict[str, bytes]:
     """The files of people's own that `source_digest` counts, by their path below the folder that Python
     imports them from; without those that are installed, and without our own."""
     things: list[Any] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
     files: dict[str, bytes] = {}
-    for thing in (thing for thing in things if _is_own(thing) and _top(thing) not in _OURS):
+    for thing in (thing for thing in things if _is_user_code(thing) and _top_package(thing) not in _OURS):
         file = Path(getattr(sys.modules.get(thing.__module__), "__file__", None) or "")
-        for name in _imported(thing.__module__, _top(found)):
+        for name in _collect_imports(thing.__module__, _top_package(found)):
             root = file.parents[thing.__module__.count(".") + (file.name == "__init__.py")]
-            at = _located(root, name)
-            if at is not None and not _installed(root):
+            at = _find_module(root, name)
+            if at is not None and not _is_installed(root):
                 files[at.relative_to(root).as_posix()] = at.read_bytes()
                 files |= _package_marks(root, at)
     return files
@@ -65,7 +67,7 @@ def _package_marks(root: Path, file: Path) -> dict[str, bytes]:
 
 
 @lru_cache(maxsize=1)
-def _training() -> str:
+def _training_digest() -> str:
     """A digest over all of `trainers` that decides training, whatever the family."""
     digest = hashlib.sha256()
     for path in sorted(_HERE.rglob("*.py")):
@@ -75,17 +77,17 @@ def _training() -> str:
     return digest.hexdigest()
 
 
-def _is_own(thing: Any) -> bool:
-    known = _top(thing) in _OURS or _top(thing) in sys.stdlib_module_names
+def _is_user_code(thing: Any) -> bool:
+    known = _top_package(thing) in _OURS or _top_package(thing) in sys.stdlib_module_names
     return not known or thing.__module__.startswith(_FAMILIES)
 
 
-def _top(thing: Any) -> str:
+def _top_package(thing: Any) -> str:
     name: str = thing.__module__.partition(".")[0]
     return name
 
 
-def _imported(module: str, own: str) -> dict[str, bytes]:
+def _collect_imports(module: str, own: str) -> dict[str, bytes]:
     """The files of a module and of all that it imports from its own folder.
 
     None where it has no file, or is installed and of another top-level package than `own`: a base class
@@ -96,12 +98,12 @@ def _imported(module: str, own: str) -> dict[str, bytes]:
         return {}
     path = Path(file)
     root = path.parents[module.count(".") + (path.name == "__init__.py")]
-    if _installed(root) and module.partition(".")[0] != own:
+    if _is_installed(root) and module.partition(".")[0] != own:
         return {}
     found, waiting = {module: path.read_bytes()}, [(module, path)]
     while waiting:
-        for name in _names(*waiting.pop()):
-            if name not in found and _belongs(name, module, root) and (at := _located(root, name)):
+        for name in _import_names(*waiting.pop()):
+            if name not in found and _belongs(name, module, root) and (at := _find_module(root, name)):
                 found[name] = at.read_bytes()
                 waiting.append((name, at))
     return found
@@ -111,21 +113,21 @@ def _belongs(name: str, module: str, root: Path) -> bool:
     if module.startswith(_FAMILIES):
         return name.startswith(_FAMILIES)
     top = name.partition(".")[0]
-    return top == module.partition(".")[0] or (not _installed(root) and top not in _OURS)
+    return top == module.partition(".")[0] or (not _is_installed(root) and top not in _OURS)
 
 
 @lru_cache
-def _installed(root: Path) -> bool:
+def _is_installed(root: Path) -> bool:
     return root in {Path(path) for path in sysconfig.get_paths().values()}
 
 
-def _located(root: Path, name: str) -> Path | None:
+def _find_module(root: Path, name: str) -> Path | None:
     path = root.joinpath(*name.split("."))
     places = (path.with_name(f"{path.name}.py"), path / "__init__.py")
     return next((at for at in places if at.is_file()), None)
 
 
-def _names(module: str, path: Path) -> Iterator[str]:
+def _import_names(module: str, path: Path) -> Iterator[str]:
     """Every name that a module's file may import, the packages on the way among them."""
     try:
         tree = ast.parse(path.read_bytes())
@@ -149,18 +151,18 @@ def _with_packages(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def _compiled(thing: Any) -> bytes:
+def _code_bytes(thing: Any) -> bytes:
     """What stands for code without a file, as in a notebook."""
     members = list(vars(thing).values()) if inspect.isclass(thing) else [thing]
-    return b"".join(_instructions(m.__code__) for m in members if inspect.isfunction(m))
+    return b"".join(_instruction_bytes(m.__code__) for m in members if inspect.isfunction(m))
 
 
-def _instructions(code: CodeType) -> bytes:
+def _instruction_bytes(code: CodeType) -> bytes:
     """The same bytes in every process: no addresses, and sets in order."""
     constants = []
     for value in code.co_consts:
         if isinstance(value, CodeType):
-            constants.append(_instructions(value))
+            constants.append(_instruction_bytes(value))
         else:
             constants.append(
                 repr(sorted(map(repr, value)) if isinstance(value, frozenset) else value).encode()

@@ -12,7 +12,7 @@ from typing import Any
 from trainers.errors import InputError
 
 
-def importable(name: str) -> Callable[..., Any]:
+def import_function(name: str) -> Callable[..., Any]:
     """The function or class of that name.
 
     Raises:
@@ -37,9 +37,9 @@ def importable(name: str) -> Callable[..., Any]:
     return function
 
 
-def source_of(name: str) -> str:
+def source_sha256(name: str) -> str:
     """The SHA-256 of the file that holds it, in hex; of its repr where there is no Python source."""
-    found = importable(name)
+    found = import_function(name)
     try:
         path = inspect.getsourcefile(found)
     except TypeError:

@@ -24,7 +24,7 @@ sqlalchemy flask starlette uvicorn fastapi typer rich plotly pydantic psutil req
 _NOT_PEOPLES_OWN = frozenset(_ALWAYS_THERE.split())
 
 
-def named(reference: str) -> Any:
+def resolve_reference(reference: str) -> Any:
     """What `package.module:name` leads to: a function or class that this module defines.
 
     Raises:
@@ -36,7 +36,7 @@ def named(reference: str) -> Any:
         raise InputError("code must be named package.module:name", repr(reference))
     if top in sys.stdlib_module_names or top in _NOT_PEOPLES_OWN:
         raise InputError("a bundle's code must be of people's own package", repr(reference))
-    found = getattr(_imported(module_name, reference), name, None)
+    found = getattr(_import_module(module_name, reference), name, None)
     if found is None or getattr(found, "__module__", None) != module_name:
         raise InputError(
             f"{reference} must be a function or class that {module_name} defines",
@@ -45,7 +45,7 @@ def named(reference: str) -> Any:
     return found
 
 
-def _imported(module_name: str, reference: str) -> Any:
+def _import_module(module_name: str, reference: str) -> Any:
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
@@ -57,9 +57,9 @@ def _imported(module_name: str, reference: str) -> Any:
         ) from error
 
 
-def fingerprints(references: Iterable[str]) -> dict[str, str]:
+def source_hashes(references: Iterable[str]) -> dict[str, str]:
     """SHA-256 of the source file behind each name."""
-    return {reference: _source_hash(named(reference)) for reference in references}
+    return {reference: _source_hash(resolve_reference(reference)) for reference in references}
 
 
 def _source_hash(found: Any) -> str:
@@ -78,7 +78,7 @@ def check_unchanged(recorded: Mapping[str, str]) -> None:
         InputError: names the file; or the code is not installed.
     """
     for reference, digest in recorded.items():
-        found = named(reference)
+        found = resolve_reference(reference)
         if _source_hash(found) != digest:
             raise InputError(
                 f"{reference} must be the code that the model was saved with",

@@ -12,13 +12,13 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.dataset import ColumnKind
-from trainers.data.raw import Raw
-from trainers.data.roles import Roles
-from trainers.data.typed import typed
+from trainers.data.raw import RawDataset
+from trainers.data.roles import ColumnRoles
+from trainers.data.typed import convert_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
+class AnswerPlaces:
     """Answers in their contexts.
 
     Attributes:
@@ -32,12 +32,12 @@ class Found:
     notes: tuple[str, ...]
 
 
-def find_answers(raw: Raw, roles: Roles) -> Found:
+def find_answers(raw: RawDataset, roles: ColumnRoles) -> AnswerPlaces:
     """The place that a row gives, if the answer stands there; without one the answer's first occurrence."""
     context, answer, place = roles.features["context"], str(roles.target), roles.answer_start
     kinds: dict[str, ColumnKind] = {context: "text", answer: "text", **({place: "number"} if place else {})}
-    columns = typed({name: raw.columns[name] for name in kinds}, kinds, None)
-    given = _characters(columns[place].values) if place else [None] * raw.rows
+    columns = convert_columns({name: raw.columns[name] for name in kinds}, kinds, None)
+    given = _read_starts(columns[place].values) if place else [None] * raw.rows
     starts, several = np.full(raw.rows, -1, np.int64), 0
     rows = zip(columns[context].values, columns[answer].values, given, strict=True)
     for row, (text, words, at) in enumerate(rows):
@@ -47,10 +47,10 @@ def find_answers(raw: Raw, roles: Roles) -> Found:
         starts[row] = first_occurrence(text, words)
         several += starts[row] >= 0 and first_occurrence(text[starts[row] + len(words) :], words) >= 0
     keep = starts >= 0
-    return Found(keep=keep, starts=starts[keep], notes=tuple(_notes(keep, int(several), place)))
+    return AnswerPlaces(keep=keep, starts=starts[keep], notes=tuple(_place_notes(keep, int(several), place)))
 
 
-def _characters(given: Any) -> Iterable[int | None]:
+def _read_starts(given: Any) -> Iterable[int | None]:
     """What each row gives; -1 for what is no character's number."""
     return (None if np.isnan(at) else int(at) if float(at).is_integer() else -1 for at in given)
 
@@ -62,7 +62,7 @@ def first_occurrence(context: str, answer: str) -> int:
     return alone.start() if alone else context.find(answer)
 
 
-def _notes(keep: npt.NDArray[np.bool_], several: int, place: str | None) -> Iterable[str]:
+def _place_notes(keep: npt.NDArray[np.bool_], several: int, place: str | None) -> Iterable[str]:
     if not keep.all():
         where = f"where {place} says" if place else "in its context"
         yield f"{int((~keep).sum()):,} of {len(keep):,} rows are left out: the answer does not stand {where}"
@@ -73,9 +73,9 @@ def _notes(keep: npt.NDArray[np.bool_], several: int, place: str | None) -> Iter
         )
 
 
-def places(hashes: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64] | None) -> tuple[str, ...]:
+def places_digest(hashes: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64] | None) -> tuple[str, ...]:
     """What the answers' places add to the data's fingerprint. They add nothing to a row's own hash: the same
     question and answer are the same row wherever the answer was found."""
     if starts is None:
         return ()
-    return (str(int(np.sum(hashing.mixed(hashes ^ hashing.mixed(starts.astype(np.uint64)))))),)
+    return (str(int(np.sum(hashing.mix_hashes(hashes ^ hashing.mix_hashes(starts.astype(np.uint64)))))),)

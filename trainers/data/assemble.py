@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data import hashing
-from trainers.data.answers import find_answers, places
+from trainers.data.answers import find_answers, places_digest
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
 from trainers.data.prepare import read_prepare
-from trainers.data.raw import Pictures, Raw, RawColumn, hashes_of, nearest
-from trainers.data.roles import Named, Roles, roles_of
+from trainers.data.raw import RawColumn, RawDataset, RawImages, column_hashes, suggest_name
+from trainers.data.roles import ColumnNames, ColumnRoles, decide_roles
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
-from trainers.data.typed import kind_of, missing_of, typed
+from trainers.data.typed import convert_columns, kind_of, missing_mask
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 
@@ -29,7 +29,7 @@ TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
 
 
-def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
+def assemble_dataset(raw: RawDataset, spec: Mapping[str, Any]) -> Dataset:
     """The data set that a sweep file's `data` makes of a source's rows.
 
     Raises:
@@ -37,24 +37,24 @@ def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
     """
     task = read_task(spec.get("task"))
     prepare = read_prepare(spec.get("prepare") or {})
-    rule = SplitRule.read(_mapping(spec, "split"))
+    rule = SplitRule.read(_read_mapping(spec, "split"))
     source = str(spec["source"])
     if not raw.rows:
         raise InputError("data must have rows", f"none in {source}", key=("data", "source"))
     kind = cache(lambda name: kind_of(name, raw.columns[name]))
-    roles = roles_of(raw, Named.read(_mapping(spec, "columns"), raw), task or raw.task, kind)
+    roles = decide_roles(raw, ColumnNames.read(_read_mapping(spec, "columns"), raw), task or raw.task, kind)
     task, why = decide_task(raw, roles, task, kind)
-    raw, dropped = _usable(raw, roles, task, kind, prepare["missing"] == "drop", rule.by == "time")
+    raw, dropped = _select_usable(raw, roles, task, kind, prepare["missing"] == "drop", rule.by == "time")
     starts = None
     if roles.kind == "questions" and raw.rows:
         found = find_answers(raw, roles)
         raw, starts, dropped = keep_rows(raw, found.keep), found.starts, (*dropped, *found.notes)
     if not raw.rows:
         raise InputError("data must have usable rows", "; ".join(dropped), key=("data", "source"))
-    columns, target = _typed(raw, roles, task, kind)
-    classes, notes = _classes(target, task)
+    columns, target = _convert_columns(raw, roles, task, kind)
+    classes, notes = _find_classes(target, task)
     hashes = _row_hashes(raw, roles)
-    splits, split_notes = split_rows(rule, _facts(raw, roles, rule, hashes))
+    splits, split_notes = split_rows(rule, _row_facts(raw, roles, rule, hashes))
     _check_parts(splits, hashes)
     return Dataset(
         kind=roles.kind,
@@ -65,18 +65,24 @@ def assemble(raw: Raw, spec: Mapping[str, Any]) -> Dataset:
         splits=splits,
         row_hashes=hashes,
         fingerprint=hashing.fingerprint(
-            hashes, raw.part, sorted(roles.features), roles.target, task, *places(hashes, starts)
+            hashes, raw.part, sorted(roles.features), roles.target, task, *places_digest(hashes, starts)
         ),
         source=source,
         notes=(
-            *raw.notes, *roles.notes, *why, *dropped, *notes, *split_notes, *_thin(splits, target, classes)
+            *raw.notes,
+            *roles.notes,
+            *why,
+            *dropped,
+            *notes,
+            *split_notes,
+            *_note_thin_parts(splits, target, classes),
         ),
         prepare=prepare,
         answer_starts=starts,
-    )  # fmt: skip
+    )
 
 
-def _mapping(spec: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _read_mapping(spec: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = spec.get(key) or {}
     if not isinstance(value, Mapping):
         raise InputError(f"data.{key} must be a mapping", repr(value), key=("data", key))
@@ -91,12 +97,14 @@ def read_task(task: Any) -> Task | None:
     """
     if task is not None and task not in TASKS:
         raise InputError(
-            "task must be one that there is", repr(task), nearest(str(task), TASKS), key=("data", "task")
+            "task must be one that there is", repr(task), suggest_name(str(task), TASKS), key=("data", "task")
         )
     return task  # type: ignore[no-any-return]
 
 
-def decide_task(raw: Raw, roles: Roles, given: Task | None, kind: Any) -> tuple[Task | None, tuple[str, ...]]:
+def decide_task(
+    raw: RawDataset, roles: ColumnRoles, given: Task | None, kind: Any
+) -> tuple[Task | None, tuple[str, ...]]:
     """The task and, where it was inferred, why.
 
     Raises:
@@ -120,7 +128,7 @@ def decide_task(raw: Raw, roles: Roles, given: Task | None, kind: Any) -> tuple[
     return _task_of_target(raw.columns[roles.target], roles.target, kind)
 
 
-def _check_task(task: Task, roles: Roles, kind: Any) -> None:
+def _check_task(task: Task, roles: ColumnRoles, kind: Any) -> None:
     if task in ("classification", "regression") and roles.target is None:
         do = "name one under data.columns.target"
         raise InputError(f"{task} needs a target", "none", do, key=("data", "columns", "target"))
@@ -133,8 +141,8 @@ def _task_of_target(column: RawColumn, name: str, kind: Any) -> tuple[Task, tupl
     found: ColumnKind = kind(name)
     if found != "number":
         return "classification", (f"task classification: target {name!r} holds words",)
-    assert not isinstance(column, Pictures)
-    values = typed({name: column}, {name: "number"}, None)[name].values
+    assert not isinstance(column, RawImages)
+    values = convert_columns({name: column}, {name: "number"}, None)[name].values
     numbers = np.asarray(values)[~np.isnan(values)]
     distinct = np.unique(numbers)
     whole = bool((distinct == np.round(distinct)).all())
@@ -143,9 +151,9 @@ def _task_of_target(column: RawColumn, name: str, kind: Any) -> tuple[Task, tupl
     return "regression", (f"task regression: target {name!r} has {len(distinct):,} different numbers",)
 
 
-def _usable(
-    raw: Raw, roles: Roles, task: Task | None, kind: Any, drop_missing: bool, by_time: bool
-) -> tuple[Raw, tuple[str, ...]]:
+def _select_usable(
+    raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: Any, drop_missing: bool, by_time: bool
+) -> tuple[RawDataset, tuple[str, ...]]:
     """The rows that can be learned from, and what was left out."""
     needed = {roles.target: "the target"} if roles.target and task not in WITHOUT_TARGET else {}
     if roles.kind in ("text", "pairs", "questions", "corpus", "image"):
@@ -160,20 +168,20 @@ def _usable(
         asked = roles.kind == "questions" and name in (roles.target, *roles.features.values())
         written = asked or (name == roles.target and roles.kind == "pairs")
         column_kind: ColumnKind = "text" if written else kind(name)
-        missing = missing_of(raw.columns[name], column_kind) & keep
+        missing = missing_mask(raw.columns[name], column_kind) & keep
         if missing.any():
             notes.append(f"{int(missing.sum()):,} rows without {what} ({name}) are left out")
         keep &= ~missing
     return keep_rows(raw, keep), tuple(notes)
 
 
-def keep_rows(raw: Raw, keep: npt.NDArray[np.bool_]) -> Raw:
+def keep_rows(raw: RawDataset, keep: npt.NDArray[np.bool_]) -> RawDataset:
     """Only the rows that the mask names; on disk where the source is."""
     if keep.all():
         return raw
     part = None if raw.part is None else raw.part[keep]
     if raw.folder is None:
-        columns = {name: _kept(column, keep) for name, column in raw.columns.items()}
+        columns = {name: _filter_column(column, keep) for name, column in raw.columns.items()}
         return replace(raw, columns=columns, part=part)
     table = pa.table(dict(raw.columns))
 
@@ -193,25 +201,27 @@ def keep_rows(raw: Raw, keep: npt.NDArray[np.bool_]) -> Raw:
     return replace(raw, columns={name: kept[name] for name in kept.column_names}, part=part, folder=folder)
 
 
-def _kept(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
-    return column.keep(keep) if isinstance(column, Pictures) else column.filter(pa.array(keep))
+def _filter_column(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
+    return column.keep(keep) if isinstance(column, RawImages) else column.filter(pa.array(keep))
 
 
-def _typed(raw: Raw, roles: Roles, task: Task | None, kind: Any) -> tuple[dict[str, Column], Column | None]:
+def _convert_columns(
+    raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: Any
+) -> tuple[dict[str, Column], Column | None]:
     kinds: dict[str, ColumnKind] = {name: kind(name) for name in roles.features.values()}
     if roles.kind in ("text", "pairs", "questions", "corpus"):
         kinds = dict.fromkeys(kinds, "text")
     folder = raw.folder.with_name(f"{raw.folder.name}-derived") if raw.folder else None
-    values = typed({name: raw.columns[name] for name in kinds}, kinds, folder)
+    values = convert_columns({name: raw.columns[name] for name in kinds}, kinds, folder)
     columns = {name: replace(values[column], name=name) for name, column in roles.features.items()}
     if roles.target is None:
         return columns, None
     target_kind = _target_kind(roles, task, kind)
-    target = typed({roles.target: raw.columns[roles.target]}, {roles.target: target_kind}, folder)
+    target = convert_columns({roles.target: raw.columns[roles.target]}, {roles.target: target_kind}, folder)
     return columns, target[roles.target]
 
 
-def _target_kind(roles: Roles, task: Task | None, kind: Any) -> ColumnKind:
+def _target_kind(roles: ColumnRoles, task: Task | None, kind: Any) -> ColumnKind:
     if roles.kind in ("pairs", "questions"):
         return "text"
     if task == "regression":
@@ -220,15 +230,15 @@ def _target_kind(roles: Roles, task: Task | None, kind: Any) -> ColumnKind:
     return "category" if task == "classification" or found != "number" else found
 
 
-def _classes(target: Column | None, task: Task | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Sorted labels (numbers by their size), and notes.
 
     Raises:
         InputError: fewer than two classes, or no two rows of the same one.
     """
     if target is None or target.kind != "category":
-        return (), _constant(target)
-    labels = sorted({str(label) for label in target.values if label is not None}, key=_by_size)
+        return (), _note_constant(target)
+    labels = sorted({str(label) for label in target.values if label is not None}, key=_label_order)
     key = ("data", "columns", "target")
     if task == "classification" and len(labels) < 2:
         found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
@@ -240,35 +250,39 @@ def _classes(target: Column | None, task: Task | None) -> tuple[tuple[str, ...],
     return tuple(labels), ()
 
 
-def _by_size(label: str) -> tuple[int, float, str]:
+def _label_order(label: str) -> tuple[int, float, str]:
     try:
         return (0, float(label), label)
     except ValueError:
         return (1, 0.0, label)
 
 
-def _constant(target: Column | None) -> tuple[str, ...]:
+def _note_constant(target: Column | None) -> tuple[str, ...]:
     if target is None or target.kind != "number":
         return ()
     values = np.asarray(target.values)
     return ("every row has the same target",) if len(values) and np.ptp(values) == 0 else ()
 
 
-def _row_hashes(raw: Raw, roles: Roles) -> npt.NDArray[np.uint64]:
-    parts = {name: hashes_of(raw.columns[column]) for name, column in roles.features.items()}
+def _row_hashes(raw: RawDataset, roles: ColumnRoles) -> npt.NDArray[np.uint64]:
+    parts = {name: column_hashes(raw.columns[column]) for name, column in roles.features.items()}
     if roles.target is not None:
-        parts["\0target"] = hashes_of(raw.columns[roles.target])
-    return hashing.of_rows(parts, raw.rows)
+        parts["\0target"] = column_hashes(raw.columns[roles.target])
+    return hashing.hash_rows(parts, raw.rows)
 
 
-def _facts(raw: Raw, roles: Roles, rule: SplitRule, hashes: npt.NDArray[np.uint64]) -> RowFacts:
+def _row_facts(
+    raw: RawDataset, roles: ColumnRoles, rule: SplitRule, hashes: npt.NDArray[np.uint64]
+) -> RowFacts:
     group = time = None
     if roles.group:
-        group = hashes_of(raw.columns[roles.group])
+        group = column_hashes(raw.columns[roles.group])
         group = np.where(group == hashing.MISSING, hashes, group)  # rows without a group stand alone
     if roles.time and rule.by == "time":
         time = np.asarray(
-            typed({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[roles.time].values
+            convert_columns({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[
+                roles.time
+            ].values
         )
     elif raw.kind == "corpus" and rule.by == "time":  # a text is read from its beginning to its end
         time = np.arange(raw.rows, dtype=np.float64)
@@ -283,7 +297,7 @@ def _check_parts(splits: Mapping[Part, Rows], hashes: npt.NDArray[np.uint64]) ->
             raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
 
 
-def _thin(splits: Mapping[Part, Rows], target: Column | None, classes: Sequence[str]) -> list[str]:
+def _note_thin_parts(splits: Mapping[Part, Rows], target: Column | None, classes: Sequence[str]) -> list[str]:
     """Notes about parts without rows and classes that a part never sees."""
     notes = [] if len(splits["test"]) else ["no rows in the test part: confirm and promote will refuse"]
     if target is None or not classes:

@@ -26,7 +26,7 @@ UNKNOWN = 1  # the token id that stands for a word left out; 0 is padding and st
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Augmentation:
     """One kind of change: its usual strength, the largest that makes sense, and what the number means."""
 
     usual: float
@@ -34,18 +34,20 @@ class Change:
     doc: str
 
 
-IMAGES: Mapping[str, Change] = {
-    "flip": Change(usual=0.5, most=1.0, doc="chance of a mirror image, left for right"),
-    "crop": Change(usual=0.125, most=0.5, doc="zeros added around, as a share of the side, then a cut-out"),
-    "rotate": Change(usual=15.0, most=180.0, doc="largest angle in degrees, either way"),
-    "scale": Change(usual=0.1, most=0.9, doc="largest relative change of size, either way"),
-    "shift": Change(usual=0.1, most=0.5, doc="largest move as a share of the side, any way"),
-    "noise": Change(usual=0.05, most=1.0, doc="standard deviation, 1 being white less black"),
+IMAGES: Mapping[str, Augmentation] = {
+    "flip": Augmentation(usual=0.5, most=1.0, doc="chance of a mirror image, left for right"),
+    "crop": Augmentation(
+        usual=0.125, most=0.5, doc="zeros added around, as a share of the side, then a cut-out"
+    ),
+    "rotate": Augmentation(usual=15.0, most=180.0, doc="largest angle in degrees, either way"),
+    "scale": Augmentation(usual=0.1, most=0.9, doc="largest relative change of size, either way"),
+    "shift": Augmentation(usual=0.1, most=0.5, doc="largest move as a share of the side, any way"),
+    "noise": Augmentation(usual=0.05, most=1.0, doc="standard deviation, 1 being white less black"),
 }
-TEXT: Mapping[str, Change] = {
-    "word_dropout": Change(usual=0.1, most=1.0, doc="chance that a token becomes the unknown one"),
+TEXT: Mapping[str, Augmentation] = {
+    "word_dropout": Augmentation(usual=0.1, most=1.0, doc="chance that a token becomes the unknown one"),
 }
-CHANGES: Mapping[str, Change] = {**IMAGES, **TEXT}
+CHANGES: Mapping[str, Augmentation] = {**IMAGES, **TEXT}
 
 
 def check_augment(spec: Any) -> dict[str, float]:
@@ -57,13 +59,13 @@ def check_augment(spec: Any) -> dict[str, float]:
     Raises:
         InputError: an unknown name (with the nearest known), or a strength out of its range.
     """
-    given = _strengths(spec)
+    given = _read_strengths(spec)
     for name, strength in given.items():
         _check_one(name, strength)
     return {name: float(given[name]) for name in CHANGES if name in given}
 
 
-def _strengths(spec: Any) -> dict[Any, Any]:
+def _read_strengths(spec: Any) -> dict[Any, Any]:
     if spec is None or spec == "none":
         return {}
     if isinstance(spec, Mapping):
@@ -73,10 +75,10 @@ def _strengths(spec: Any) -> dict[Any, Any]:
         raise InputError(
             "augment must be a name, a list of names or a mapping to strengths", repr(spec), key=("augment",)
         )
-    return {name: CHANGES[name].usual if name in CHANGES else 0.0 for name in map(_word, names)}
+    return {name: CHANGES[name].usual if name in CHANGES else 0.0 for name in map(_check_name, names)}
 
 
-def _word(name: Any) -> str:
+def _check_name(name: Any) -> str:
     if not isinstance(name, str):
         raise InputError("a list under augment must hold names", repr(name), key=("augment",))
     return name
@@ -113,16 +115,16 @@ def augment_batch(
     Raises:
         InputError: a change that has no meaning for these inputs.
     """
-    changes = _made(spec)
+    changes = _active_changes(spec)
     if not changes:
         return batch
     inputs = batch["inputs"]
     if inputs.ndim == 4 and (inputs.is_floating_point() or str(inputs.dtype) == "torch.uint8"):
         _refuse_others(changes, IMAGES, "images")
-        return {**batch, "inputs": _images(inputs, changes, generator)}
+        return {**batch, "inputs": _augment_images(inputs, changes, generator)}
     if inputs.ndim == 2 and str(inputs.dtype) in ("torch.int64", "torch.int32"):
         _refuse_others(changes, TEXT, "token ids")
-        return {**batch, "inputs": _word_dropout(inputs, changes["word_dropout"], generator)}
+        return {**batch, "inputs": _drop_words(inputs, changes["word_dropout"], generator)}
     _refuse_others(changes, {}, f"inputs of shape {tuple(inputs.shape)} and type {inputs.dtype}")
     return batch
 
@@ -139,10 +141,10 @@ def refuse_changes(spec: Any, known: Collection[str], what: str, *under: str) ->
     Raises:
         InputError: the first that has none.
     """
-    _refuse_others(_made(spec), known, what, *under)
+    _refuse_others(_active_changes(spec), known, what, *under)
 
 
-def _made(spec: Any) -> dict[str, float]:
+def _active_changes(spec: Any) -> dict[str, float]:
     """The changes that are made at all."""
     return {name: strength for name, strength in check_augment(spec).items() if strength > 0}
 
@@ -158,18 +160,20 @@ def _refuse_others(changes: Iterable[str], known: Collection[str], what: str, *u
             )
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> torch.Tensor:
+def _draw_uniform(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> torch.Tensor:
     import torch
 
     return torch.rand(shape, generator=generator, device=generator.device).to(device)
 
 
-def _word_dropout(ids: torch.Tensor, chance: float, generator: torch.Generator) -> torch.Tensor:
-    dropped = (_uniform(tuple(ids.shape), generator, ids.device) < chance) & (ids != 0)
+def _drop_words(ids: torch.Tensor, chance: float, generator: torch.Generator) -> torch.Tensor:
+    dropped = (_draw_uniform(tuple(ids.shape), generator, ids.device) < chance) & (ids != 0)
     return ids.masked_fill(dropped, UNKNOWN)
 
 
-def _images(images: torch.Tensor, changes: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
+def _augment_images(
+    images: torch.Tensor, changes: Mapping[str, float], generator: torch.Generator
+) -> torch.Tensor:
     import torch
 
     was_bytes = images.dtype == torch.uint8
@@ -179,16 +183,16 @@ def _images(images: torch.Tensor, changes: Mapping[str, float], generator: torch
     if "crop" in changes:
         changed = _crop(changed, changes["crop"], generator)
     if changes.keys() & {"rotate", "scale", "shift"}:
-        changed = _affine(changed, changes, generator)
+        changed = _apply_affine(changed, changes, generator)
     if "noise" in changes:
-        changed = _noise(changed, changes["noise"], generator)
+        changed = _add_noise(changed, changes["noise"], generator)
     return (changed * 255).round_().clamp_(0, 255).to(torch.uint8) if was_bytes else changed
 
 
 def _flip(images: torch.Tensor, chance: float, generator: torch.Generator) -> torch.Tensor:
     import torch
 
-    mirrored = _uniform((len(images), 1, 1, 1), generator, images.device) < chance
+    mirrored = _draw_uniform((len(images), 1, 1, 1), generator, images.device) < chance
     return torch.where(mirrored, images.flip(-1), images)
 
 
@@ -197,7 +201,7 @@ def _crop(images: torch.Tensor, share: float, generator: torch.Generator) -> tor
 
     count, _, height, width = images.shape
     rows, columns = math.ceil(share * height), math.ceil(share * width)
-    chance = _uniform((count, 2), generator, images.device)
+    chance = _draw_uniform((count, 2), generator, images.device)
     top = (chance[:, 0] * (2 * rows + 1)).long()
     left = (chance[:, 1] * (2 * columns + 1)).long()
     padded = torch.nn.functional.pad(images, (columns, columns, rows, rows))
@@ -208,12 +212,14 @@ def _crop(images: torch.Tensor, share: float, generator: torch.Generator) -> tor
     return padded[which, :, at_row[:, :, None], at_column[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-def _affine(images: torch.Tensor, changes: Mapping[str, float], generator: torch.Generator) -> torch.Tensor:
+def _apply_affine(
+    images: torch.Tensor, changes: Mapping[str, float], generator: torch.Generator
+) -> torch.Tensor:
     """One rotation, change of size and move for each image, read from where each pixel came from."""
     import torch
 
     count, _, height, width = images.shape
-    chance = _uniform((count, 4), generator, images.device) * 2 - 1  # [B, 4] in [-1, 1)
+    chance = _draw_uniform((count, 4), generator, images.device) * 2 - 1  # [B, 4] in [-1, 1)
     angle = chance[:, 0] * math.radians(changes.get("rotate", 0.0))
     size = 1 + chance[:, 1] * changes.get("scale", 0.0)
     cos, sin = angle.cos() / size, angle.sin() / size
@@ -225,7 +231,7 @@ def _affine(images: torch.Tensor, changes: Mapping[str, float], generator: torch
     return torch.nn.functional.grid_sample(images, grid, align_corners=False)
 
 
-def _noise(images: torch.Tensor, deviation: float, generator: torch.Generator) -> torch.Tensor:
+def _add_noise(images: torch.Tensor, deviation: float, generator: torch.Generator) -> torch.Tensor:
     import torch
 
     shape = tuple(images.shape)

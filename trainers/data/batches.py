@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from trainers.data.dataset import Encoded, Part
+from trainers.data.dataset import EncodedDataset, Part
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ class Batches:
     """
 
     def __init__(
-        self, encoded: Encoded, part: Part, device: str = "cpu", budget_bytes: int | None = None
+        self, encoded: EncodedDataset, part: Part, device: str = "cpu", budget_bytes: int | None = None
     ) -> None:
         """Opens a part.
 
         Args:
-            encoded: from `trainers.inputs.encoded_arrays.encoded`.
+            encoded: from `trainers.inputs.encoded_arrays.encode_dataset`.
             part: train, validation or test.
             device: as torch names it.
             budget_bytes: how much of the device the copy may take; by default a quarter of what is free.
@@ -153,7 +153,7 @@ class Batches:
         whole = batch_size == "all"  # order means nothing to a sum over all, and the part's own needs no copy
         positions = self.epoch_order(epoch, seed, shuffle=shuffle and not whole)
         if shuffle and not whole and self._lengths is not None:
-            positions = _alike(positions, self._lengths, joint)
+            positions = _bucket_by_length(positions, self._lengths, joint)
         if self.resident and self.device.type != "cpu":
             positions = positions.to(self.device)
         blocks = torch.split(positions[start * joint :], joint * AT_ONCE)
@@ -162,7 +162,7 @@ class Batches:
             yield from batches
             return
         for together in batches:
-            first, last = _stretch(len(together), rank, world_size)
+            first, last = _rank_range(len(together), rank, world_size)
             yield together[first:last] if last > first else together[:1]
 
     def weight(self, step: int, batch_size: BatchSize, rank: int = 0, world_size: int = 1) -> float:
@@ -170,7 +170,7 @@ class Batches:
         ranks are those of the joint batch: 1 but for a last batch that can't be dealt out evenly."""
         joint = self._joint(batch_size, world_size)
         count = min(joint, len(self) - step * joint)
-        first, last = _stretch(count, rank, world_size)
+        first, last = _rank_range(count, rank, world_size)
         return (last - first) * world_size / count
 
     # -- examples ------------------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ class Batches:
         return values.pin_memory().to(self.device, non_blocking=True)
 
 
-def _alike(positions: torch.Tensor, lengths: torch.Tensor, size: int) -> torch.Tensor:
+def _bucket_by_length(positions: torch.Tensor, lengths: torch.Tensor, size: int) -> torch.Tensor:
     """The same positions, so that each `size` of them that follow one another are alike in length.
 
     Sorted within pools alone, and batches stand in the random order of their first examples: the order of an
@@ -234,7 +234,7 @@ def _alike(positions: torch.Tensor, lengths: torch.Tensor, size: int) -> torch.T
     return torch.cat([*batches, positions[len(positions) // size * size :]])
 
 
-def _stretch(count: int, rank: int, world_size: int) -> tuple[int, int]:
+def _rank_range(count: int, rank: int, world_size: int) -> tuple[int, int]:
     """First and last (exclusive) example of a rank in a joint batch of `count`; a full one is cut in equal
     pieces, a shorter one as evenly as can be."""
     base, more = divmod(count, world_size)

@@ -36,8 +36,8 @@ class Column:
 
     `values` by kind: `number` float64 [N] with NaN where missing; `category` and `text` a sequence of N
     `str` or None where missing; `image` uint8 [N, H, W, C], memory-mapped, or, where sizes differ, a
-    sequence of N paths or encoded bytes that `trainers.data.images.decode` reads at the size a family asks
-    for; `time` float64 [N], seconds since 1970 in UTC.
+    sequence of N paths or encoded bytes that `trainers.data.images.decode_images` reads at the size a family
+    asks for; `time` float64 [N], seconds since 1970 in UTC.
     """
 
     name: str
@@ -94,7 +94,7 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Encoded:
+class EncodedDataset:
     """A data set as one family trains on it: arrays of N rows, memory-mapped from a folder, and the state
     that was fitted on the training split alone.
 

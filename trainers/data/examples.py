@@ -30,32 +30,32 @@ def raw_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
 
     chosen = [int(row) for row in rows]
     if dataset.kind == "corpus":
-        return pd.DataFrame({"text": [_start(dataset.columns["text"].values[row]) for row in chosen]})
-    return pd.DataFrame({name: _values(column, chosen) for name, column in dataset.columns.items()})
+        return pd.DataFrame({"text": [_shorten_text(dataset.columns["text"].values[row]) for row in chosen]})
+    return pd.DataFrame({name: _raw_values(column, chosen) for name, column in dataset.columns.items()})
 
 
-def _start(text: Any) -> str:
+def _shorten_text(text: Any) -> str:
     return str(text)[:CORPUS_CHARACTERS].rstrip()
 
 
-def _values(column: Column, rows: list[int]) -> Any:
+def _raw_values(column: Column, rows: list[int]) -> Any:
     values = [column.values[row] for row in rows]
     if column.kind == "number":
         return np.array(values, np.float64)
     if column.kind == "time":
-        return np.array([_moment(value) for value in values], object)
+        return np.array([_format_time(value) for value in values], object)
     if column.kind == "image":
-        return [_nested(value) for value in values]
+        return [_nested_lists(value) for value in values]
     return np.array(values, object)
 
 
-def _moment(seconds: float) -> str | None:
+def _format_time(seconds: float) -> str | None:
     from datetime import UTC, datetime
 
     return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def _nested(value: Any) -> Any:
+def _nested_lists(value: Any) -> Any:
     """An image as nested lists of whole numbers, [H][W][C]."""
     if isinstance(value, np.ndarray):
         return value.tolist()

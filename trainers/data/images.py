@@ -28,7 +28,7 @@ PIECE_ROWS = 256
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 
 
-def natural_size(column: Column) -> tuple[int, int, int] | None:
+def common_size(column: Column) -> tuple[int, int, int] | None:
     """(H, W, C) where all images have one, else None."""
     values = column.values
     if isinstance(values, np.ndarray):
@@ -36,7 +36,7 @@ def natural_size(column: Column) -> tuple[int, int, int] | None:
     return None
 
 
-def decode(
+def decode_images(
     column: Column,
     writer: ArrayWriter,
     name: str = "inputs",
@@ -68,13 +68,17 @@ def decode(
                 target[at : at + len(piece)] = piece
                 continue
             numbered = enumerate(piece, start=at)
-            images = pool.map(lambda each: _one(each[1], f"row {each[0]}", size, channels, fit), numbered)
+            images = pool.map(
+                lambda each: _decode_image(each[1], f"row {each[0]}", size, channels, fit), numbered
+            )
             for row, pixels in enumerate(images, start=at):
                 target[row] = pixels
     return target
 
 
-def from_user(values: Iterable[Any], *, size: tuple[int, int], channels: int, fit: Fit = "crop") -> Pixels:
+def decode_user_images(
+    values: Iterable[Any], *, size: tuple[int, int], channels: int, fit: Fit = "crop"
+) -> Pixels:
     """A person's images as uint8 [B, H, W, C].
 
     Args:
@@ -87,11 +91,11 @@ def from_user(values: Iterable[Any], *, size: tuple[int, int], channels: int, fi
     Raises:
         InputError: one of them can't be read; names its file or row.
     """
-    images = [_one(value, f"image {at}", size, channels, fit) for at, value in enumerate(values)]
+    images = [_decode_image(value, f"image {at}", size, channels, fit) for at, value in enumerate(values)]
     return np.stack(images) if images else np.zeros((0, *size, channels), np.uint8)
 
 
-def _one(value: Any, where: str, size: tuple[int, int], channels: int, fit: Fit) -> Pixels:
+def _decode_image(value: Any, where: str, size: tuple[int, int], channels: int, fit: Fit) -> Pixels:
     """uint8 [H, W, C]."""
     from PIL import Image
 
@@ -102,10 +106,10 @@ def _one(value: Any, where: str, size: tuple[int, int], channels: int, fit: Fit)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if isinstance(value, Image.Image):
-                resized = _resized(_flat(value, mode), size, fit)
+                resized = _resize_image(_flatten_alpha(value, mode), size, fit)
             else:
-                with _opened(value, size) as picture:
-                    resized = np.asarray(_resized(_flat(picture, mode), size, fit))
+                with _open_image(value, size) as picture:
+                    resized = np.asarray(_resize_image(_flatten_alpha(picture, mode), size, fit))
     except InputError:
         raise
     except Exception as error:  # decoders of two dozen formats raise what they like at damaged files
@@ -115,7 +119,7 @@ def _one(value: Any, where: str, size: tuple[int, int], channels: int, fit: Fit)
     return np.asarray(resized).reshape(*size, channels)
 
 
-def _opened(value: Any, size: tuple[int, int]) -> Any:
+def _open_image(value: Any, size: tuple[int, int]) -> Any:
     from PIL import Image
 
     if isinstance(value, (str, Path, bytes)):
@@ -128,7 +132,7 @@ def _opened(value: Any, size: tuple[int, int]) -> Any:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def _flat(picture: Any, mode: str) -> Any:
+def _flatten_alpha(picture: Any, mode: str) -> Any:
     """The picture in the mode, transparency on white."""
     from PIL import Image
 
@@ -140,7 +144,7 @@ def _flat(picture: Any, mode: str) -> Any:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _resized(picture: Any, size: tuple[int, int], fit: Fit) -> Any:
+def _resize_image(picture: Any, size: tuple[int, int], fit: Fit) -> Any:
     from PIL import Image, ImageOps
 
     width_height = (size[1], size[0])
@@ -175,19 +179,19 @@ def as_pixels(value: Any) -> Pixels:
     return np.round(values * scale).astype(np.uint8)
 
 
-def sizes_of(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int]]:
+def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int]]:
     """(H, W, C) of some of the images, so that a family can choose a size; reads headers alone.
 
     Raises:
         InputError: one of them can't be read.
     """
-    found = natural_size(column)
+    found = common_size(column)
     if found is not None:
         return [found for _ in rows]
-    return [_size_of(column.values[int(row)], int(row)) for row in rows]
+    return [_read_size(column.values[int(row)], int(row)) for row in rows]
 
 
-def _size_of(value: Any, row: int) -> tuple[int, int, int]:
+def _read_size(value: Any, row: int) -> tuple[int, int, int]:
     from PIL import Image
 
     try:

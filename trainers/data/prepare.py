@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, Dataset
-from trainers.data.raw import check_names, nearest
+from trainers.data.raw import check_names, suggest_name
 from trainers.errors import InputError
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -43,7 +43,7 @@ def read_prepare(given: Any) -> dict[str, Any]:
     prepare = {**DEFAULTS, **{k: "none" if v is None else v for k, v in given.items()}}
     for name, choices in CHOICES.items():
         if prepare[name] not in choices and not (name == "missing" and _is_filler(prepare[name])):
-            do = nearest(str(prepare[name]), choices)
+            do = suggest_name(str(prepare[name]), choices)
             more = " or a finite number" if name == "missing" else ""
             must = f"prepare.{name} must be one of {', '.join(choices)}{more}"
             raise InputError(must, repr(prepare[name]), do, key=(*key, name))
@@ -81,9 +81,9 @@ def fit_table(dataset: Dataset, prepare: Mapping[str, Any] | None = None) -> dic
     for column in dataset.columns.values():
         _check_missing(column, rules)
         if column.kind in ("number", "time"):
-            _add(_fit_numbers(column, train, rules), column, numbers, left_out)
+            _add_entry(_fit_numbers(column, train, rules), column, numbers, left_out)
         elif column.kind == "category":
-            _add(_fit_category(column, train, rules), column, categories, left_out)
+            _add_entry(_fit_category(column, train, rules), column, categories, left_out)
         else:
             left_out[column.name] = f"holds {column.kind}s, which tables can't use"
     if not numbers and not categories:
@@ -105,7 +105,7 @@ def _nothing_left(left_out: Mapping[str, str]) -> InputError:
     return InputError("a table must have a column that varies in training", found, key=("data", "columns"))
 
 
-def _add(
+def _add_entry(
     entry: dict[str, Any] | None, column: Column, entries: list[dict[str, Any]], left_out: dict[str, str]
 ) -> None:
     if entry is None:
@@ -135,7 +135,7 @@ def _fit_numbers(
     present = values[~np.isnan(values)]
     if not len(present):
         return None
-    fill = _fill_of(present, rules["missing"])
+    fill = _fill_value(present, rules["missing"])
     filled = np.where(np.isnan(values), fill, values)
     low, high = float(filled.min()), float(filled.max())
     if low == high:
@@ -153,7 +153,7 @@ def _fit_numbers(
     }  # fmt: skip
 
 
-def _fill_of(present: npt.NDArray[np.float64], missing: str | float) -> float:
+def _fill_value(present: npt.NDArray[np.float64], missing: str | float) -> float:
     if not isinstance(missing, str):
         return float(missing)
     if missing == "mean":

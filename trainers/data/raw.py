@@ -18,7 +18,7 @@ from trainers.errors import InputError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pictures:
+class RawImages:
     """Images: an array uint8 [N, H, W, C], or N paths of files whose content hashes are known."""
 
     values: npt.NDArray[np.uint8] | list[str]
@@ -27,18 +27,18 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.values)
 
-    def keep(self, mask: npt.NDArray[np.bool_]) -> Pictures:
+    def keep(self, mask: npt.NDArray[np.bool_]) -> RawImages:
         """Only the rows that the mask names."""
         kept = np.flatnonzero(mask)
         values = self.values[kept] if isinstance(self.values, np.ndarray) else [self.values[i] for i in kept]
-        return Pictures(values=values, hashes=self.hashes[kept])
+        return RawImages(values=values, hashes=self.hashes[kept])
 
 
-RawColumn: TypeAlias = "pa.ChunkedArray | Pictures"
+RawColumn: TypeAlias = "pa.ChunkedArray | RawImages"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Raw:
+class RawDataset:
     """A source's rows.
 
     Attributes:
@@ -63,19 +63,19 @@ class Raw:
         return len(next(iter(self.columns.values()))) if self.columns else 0
 
 
-def hashes_of(column: RawColumn) -> npt.NDArray[np.uint64]:
+def column_hashes(column: RawColumn) -> npt.NDArray[np.uint64]:
     """Content hash of each value, uint64 [N]."""
-    if isinstance(column, Pictures):
+    if isinstance(column, RawImages):
         return column.hashes
-    return hashing.of_arrow(column)
+    return hashing.hash_column(column)
 
 
-def arrow(values: Iterable[Any] | npt.NDArray[Any]) -> pa.ChunkedArray:
+def arrow_column(values: Iterable[Any] | npt.NDArray[Any]) -> pa.ChunkedArray:
     """The values as an Arrow column."""
     return pa.chunked_array([pa.array(values)])
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def suggest_name(name: str, known: Iterable[str]) -> str:
     """What to say about a name that is not known: the nearest that is, or all."""
     names = [str(entry) for entry in known]
     folded = {entry.lower(): entry for entry in names}
@@ -96,5 +96,8 @@ def check_names(given: Mapping[str, Any], known: Iterable[str], *key: str) -> No
     for name in given:
         if name not in known:
             raise InputError(
-                f"a key of {'.'.join(key)} must be known", repr(name), nearest(name, known), key=(*key, name)
+                f"a key of {'.'.join(key)} must be known",
+                repr(name),
+                suggest_name(name, known),
+                key=(*key, name),
             )

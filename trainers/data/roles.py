@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from trainers.data.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
-from trainers.data.raw import Pictures, Raw, check_names, nearest
+from trainers.data.raw import RawDataset, RawImages, check_names, suggest_name
 from trainers.errors import InputError
 
 TARGETS = ("target", "label", "labels", "y", "class")
@@ -26,7 +26,7 @@ KindOf = Callable[[str], ColumnKind]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Named:
+class ColumnNames:
     """The sweep file's `data.columns`, checked against the columns that there are."""
 
     target: str | None = None
@@ -45,15 +45,15 @@ class Named:
     id: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, given: Mapping[str, Any], raw: Raw) -> Named:
+    def read(cls, given: Mapping[str, Any], raw: RawDataset) -> ColumnNames:
         """The checked names.
 
         Raises:
             InputError: an unknown key, a value that names no column, or one column named twice.
         """
         check_names(given, (*SINGLE, *LISTS), "data", "columns")
-        single = {key: _column(given[key], raw, key) for key in SINGLE if given.get(key) is not None}
-        lists = {key: _columns(given[key], raw, key) for key in LISTS if given.get(key) is not None}
+        single = {key: _check_column(given[key], raw, key) for key in SINGLE if given.get(key) is not None}
+        lists = {key: _check_columns(given[key], raw, key) for key in LISTS if given.get(key) is not None}
         named = cls(**single, **lists)  # type: ignore[arg-type]
         for key in ("text", "input", "image"):
             if named.target is not None and getattr(named, key) == named.target:
@@ -65,24 +65,26 @@ class Named:
         return named
 
 
-def _column(name: Any, raw: Raw, *key: str) -> str:
+def _check_column(name: Any, raw: RawDataset, *key: str) -> str:
     path = ("data", "columns", *key)
     if not isinstance(name, str):
         raise InputError("a column's name must be text", repr(name), key=path)
     if name not in raw.columns:
-        raise InputError("a column must be in the data", repr(name), nearest(name, raw.columns), key=path)
+        raise InputError(
+            "a column must be in the data", repr(name), suggest_name(name, raw.columns), key=path
+        )
     return name
 
 
-def _columns(names: Any, raw: Raw, key: str) -> tuple[str, ...]:
+def _check_columns(names: Any, raw: RawDataset, key: str) -> tuple[str, ...]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, (list, tuple)):
         raise InputError(f"{key} must be a list of columns", repr(names), key=("data", "columns", key))
-    return tuple(_column(name, raw, key) for name in listed)
+    return tuple(_check_column(name, raw, key) for name in listed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roles:
+class ColumnRoles:
     """What each column is for: `features` are the data set's columns by the names that they get there."""
 
     kind: Kind
@@ -94,21 +96,21 @@ class Roles:
     notes: tuple[str, ...] = field(default=())
 
 
-def roles_of(raw: Raw, named: Named, task: Task | None, kind_of: KindOf) -> Roles:
+def decide_roles(raw: RawDataset, named: ColumnNames, task: Task | None, kind_of: KindOf) -> ColumnRoles:
     """Decides what each column is for.
 
     Raises:
         InputError: what is asked for can't be made of these columns.
     """
-    if (asked := _questions(raw, named, task)) is not None:
+    if (asked := _find_questions(raw, named, task)) is not None:
         return asked
     notes: list[str] = []
-    target = _target(raw, named, task, notes)
+    target = _find_target(raw, named, task, notes)
     aside = {target, named.group, named.time, *named.drop, *named.id, named.reference}
     left = list(named.features) or [name for name in raw.columns if name not in aside]
-    shape = _pairs(named, task, left, target, kind_of, notes)
+    shape = _find_pairs(named, task, left, target, kind_of, notes)
     if shape is None:
-        shape = _single(raw, named, task, left, target, kind_of, notes)
+        shape = _find_single_input(raw, named, task, left, target, kind_of, notes)
     kind, features, target = shape
     own_past = kind == "table" and named.time is not None and target is not None  # a series of one column
     if not features and kind != "none" and not own_past:
@@ -120,12 +122,12 @@ def roles_of(raw: Raw, named: Named, task: Task | None, kind_of: KindOf) -> Role
         column = getattr(named, role)
         if column and column not in features.values():
             notes.append(f"column {column!r} decides the split and is not learned from")
-    return Roles(
+    return ColumnRoles(
         kind=kind, features=features, target=target, group=named.group, time=named.time, notes=tuple(notes)
     )
 
 
-def _questions(raw: Raw, named: Named, task: Task | None) -> Roles | None:
+def _find_questions(raw: RawDataset, named: ColumnNames, task: Task | None) -> ColumnRoles | None:
     """Questions, contexts and answers, where the file names them or their names say so."""
     given = [key for key in ASKING if getattr(named, key) is not None]
     if task not in (None, "question-answering"):
@@ -156,15 +158,17 @@ def _questions(raw: Raw, named: Named, task: Task | None) -> Roles | None:
         must = "question answering needs columns of questions, contexts and answers"
         raise InputError(must, found, do, key=("data", "columns"))
     start = column(named.answer_start, ANSWER_STARTS)
-    return _asked(raw, named, (question, context, answer, start), meant)
+    return _question_roles(raw, named, (question, context, answer, start), meant)
 
 
-def _asked(raw: Raw, named: Named, columns: tuple[str, str, str, str | None], meant: bool) -> Roles:
+def _question_roles(
+    raw: RawDataset, named: ColumnNames, columns: tuple[str, str, str, str | None], meant: bool
+) -> ColumnRoles:
     question, context, answer, start = columns
     if len({question, context, answer}) < 3:
         found = f"question {question!r}, context {context!r}, answer {answer!r}"
         raise InputError("question, context and answer must be three columns", found, key=("data", "columns"))
-    pictures = next((c for c in columns if c and isinstance(raw.columns[c], Pictures)), None)
+    pictures = next((c for c in columns if c and isinstance(raw.columns[c], RawImages)), None)
     if pictures is not None:
         found = f"images in column {pictures!r}"
         raise InputError("question answering reads texts", found, key=("data", "columns"))
@@ -175,7 +179,7 @@ def _asked(raw: Raw, named: Named, columns: tuple[str, str, str, str | None], me
     others = [name for name in raw.columns if name not in used]
     if others:
         notes.append(f"questions are answered from their context alone, not from {', '.join(others)}")
-    return Roles(
+    return ColumnRoles(
         kind="questions",
         features={"question": question, "context": context},
         target=answer,
@@ -186,7 +190,7 @@ def _asked(raw: Raw, named: Named, columns: tuple[str, str, str, str | None], me
     )
 
 
-def _target(raw: Raw, named: Named, task: Task | None, notes: list[str]) -> str | None:
+def _find_target(raw: RawDataset, named: ColumnNames, task: Task | None, notes: list[str]) -> str | None:
     if named.target or raw.target:
         return named.target or raw.target
     if task in WITHOUT_TARGET:
@@ -209,8 +213,13 @@ def _target(raw: Raw, named: Named, task: Task | None, notes: list[str]) -> str 
 Shape = tuple[Kind, dict[str, str], str | None]
 
 
-def _pairs(
-    named: Named, task: Task | None, left: list[str], target: str | None, kind_of: KindOf, notes: list[str]
+def _find_pairs(
+    named: ColumnNames,
+    task: Task | None,
+    left: list[str],
+    target: str | None,
+    kind_of: KindOf,
+    notes: list[str],
 ) -> Shape | None:
     """Input and target texts, where the file names them or their names say so."""
     given = named.input is not None or named.reference is not None
@@ -218,7 +227,7 @@ def _pairs(
         return None
     names = [*left, *([target] if target and target not in left else [])]
     source = named.input or next((n for n in names if n.lower() in INPUTS and n != named.reference), None)
-    reference = named.reference or named.target or _second(names, source)
+    reference = named.reference or named.target or _find_reference(names, source)
     if given or task == "seq2seq":
         if source is None or reference is None:
             do = "name both under data.columns.input and data.columns.reference"
@@ -237,13 +246,13 @@ def _pairs(
     return "pairs", {"input": source}, reference
 
 
-def _second(names: list[str], source: str | None) -> str | None:
+def _find_reference(names: list[str], source: str | None) -> str | None:
     return next((name for name in names if name.lower() in REFERENCES and name != source), None)
 
 
-def _single(
-    raw: Raw,
-    named: Named,
+def _find_single_input(
+    raw: RawDataset,
+    named: ColumnNames,
     task: Task | None,
     left: list[str],
     target: str | None,
@@ -252,12 +261,12 @@ def _single(
 ) -> Shape:
     image = named.image or next((name for name in left if kind_of(name) == "image"), None)
     if image is not None:
-        _say_left_out(left, image, "images", notes)
+        _note_left_out(left, image, "images", notes)
         return "image", {"image": image}, target
-    text = named.text or _text(named, task, left, kind_of, notes)
+    text = named.text or _find_text(named, task, left, kind_of, notes)
     if text is None:
         return "table", {name: name for name in left}, target
-    _say_left_out(left, text, "texts", notes)
+    _note_left_out(left, text, "texts", notes)
     if raw.kind == "corpus" or task == "language-model" or target is None:
         if raw.kind != "corpus":
             notes.append(f"a corpus: column {text!r} holds texts and there is no target")
@@ -265,7 +274,9 @@ def _single(
     return "text", {"text": text}, target
 
 
-def _text(named: Named, task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]) -> str | None:
+def _find_text(
+    named: ColumnNames, task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]
+) -> str | None:
     if task == "language-model":
         found = next((name for name in left if name.lower() in TEXTS), None) or (left[0] if left else None)
         if found is None:
@@ -283,7 +294,7 @@ def _text(named: Named, task: Task | None, left: list[str], kind_of: KindOf, not
     return None
 
 
-def _say_left_out(left: list[str], used: str, what: str, notes: list[str]) -> None:
+def _note_left_out(left: list[str], used: str, what: str, notes: list[str]) -> None:
     others = [name for name in left if name != used]
     if others:
         notes.append(f"{what} are learned from column {used!r} alone, not from {', '.join(others)}")

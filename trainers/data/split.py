@@ -48,7 +48,7 @@ class SplitRule:
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 raise InputError("a key of split must be known", repr(key), hint, key=("data", "split", key))
         _check_by(given.get("by", "content"))
-        shares = _shares(given)
+        shares = _read_shares(given)
         return cls(**shares, by=given.get("by", "content"), salt=given.get("salt", 0))
 
 
@@ -58,7 +58,7 @@ def _check_by(by: Any) -> None:
         raise InputError(f"split.by must be one of {', '.join(get_args(By))}", repr(by), key=key)
 
 
-def _shares(given: Mapping[str, Any]) -> dict[str, float]:
+def _read_shares(given: Mapping[str, Any]) -> dict[str, float]:
     """All three shares; where one is left out it is what the others leave."""
     named = {part: given[part] for part in PARTS if part in given}
     for part, share in named.items():
@@ -108,8 +108,10 @@ def split_rows(rule: SplitRule, facts: RowFacts) -> tuple[dict[Part, Rows], tupl
     """
     _check_facts(rule, facts)
     if facts.part is None:
-        return _numbered(_cut(rule, facts, {"validation": rule.validation, "test": rule.test})), ()
-    return _brought(rule, facts, facts.part)
+        return _rows_by_part(
+            _assign_parts(rule, facts, {"validation": rule.validation, "test": rule.test})
+        ), ()
+    return _use_source_parts(rule, facts, facts.part)
 
 
 def _check_facts(rule: SplitRule, facts: RowFacts) -> None:
@@ -125,7 +127,7 @@ def _check_facts(rule: SplitRule, facts: RowFacts) -> None:
         )
 
 
-def _brought(
+def _use_source_parts(
     rule: SplitRule, facts: RowFacts, part: npt.NDArray[np.int8]
 ) -> tuple[dict[Part, Rows], tuple[str, ...]]:
     """The source's own parts; those that it lacks are cut from its training rows."""
@@ -138,17 +140,19 @@ def _brought(
     assigned = part.copy()
     if missing:
         inside = np.flatnonzero(part == 0)
-        assigned[inside] = _cut(rule, _only(facts, inside), missing)
-        notes += [f"no {name} part: {share:.0%} of train by {_how(rule)}" for name, share in missing.items()]
-    notes += _overlaps(facts.content, assigned)
-    return _numbered(assigned), tuple(notes)
+        assigned[inside] = _assign_parts(rule, _select_facts(facts, inside), missing)
+        notes += [
+            f"no {name} part: {share:.0%} of train by {_split_basis(rule)}" for name, share in missing.items()
+        ]
+    notes += _note_overlaps(facts.content, assigned)
+    return _rows_by_part(assigned), tuple(notes)
 
 
-def _how(rule: SplitRule) -> str:
+def _split_basis(rule: SplitRule) -> str:
     return "content" if rule.by == "files" else rule.by
 
 
-def _only(facts: RowFacts, rows: Rows) -> RowFacts:
+def _select_facts(facts: RowFacts, rows: Rows) -> RowFacts:
     return RowFacts(
         content=facts.content[rows],
         group=None if facts.group is None else facts.group[rows],
@@ -156,7 +160,7 @@ def _only(facts: RowFacts, rows: Rows) -> RowFacts:
     )
 
 
-def _overlaps(content: Hashes, part: npt.NDArray[np.int8]) -> list[str]:
+def _note_overlaps(content: Hashes, part: npt.NDArray[np.int8]) -> list[str]:
     train = content[part == 0]
     notes = []
     for index, name in enumerate(PARTS[1:], start=1):
@@ -166,21 +170,21 @@ def _overlaps(content: Hashes, part: npt.NDArray[np.int8]) -> list[str]:
     return notes
 
 
-def _cut(rule: SplitRule, facts: RowFacts, shares: Mapping[Part, float]) -> npt.NDArray[np.int8]:
+def _assign_parts(rule: SplitRule, facts: RowFacts, shares: Mapping[Part, float]) -> npt.NDArray[np.int8]:
     """Part index of each row; what no share claims is train."""
     if rule.by == "time":
         assert facts.time is not None
-        return _cut_by_time(facts.time, shares)
+        return _assign_by_time(facts.time, shares)
     keys = facts.content
     if rule.by == "group":
         assert facts.group is not None
         keys = facts.group
-    return _cut_by_hash(keys, shares, rule.salt)
+    return _assign_by_hash(keys, shares, rule.salt)
 
 
-def _cut_by_hash(keys: Hashes, shares: Mapping[Part, float], salt: int | str) -> npt.NDArray[np.int8]:
+def _assign_by_hash(keys: Hashes, shares: Mapping[Part, float], salt: int | str) -> npt.NDArray[np.int8]:
     """Test takes the lowest hashes, validation those above: test stays when validation's share changes."""
-    place = salted(keys, salt).astype(np.float64) / 2.0**64
+    place = salt_hashes(keys, salt).astype(np.float64) / 2.0**64
     test, validation = shares.get("test", 0.0), shares.get("validation", 0.0)
     part = np.zeros(len(keys), np.int8)
     part[place < test + validation] = PARTS.index("validation")
@@ -188,25 +192,25 @@ def _cut_by_hash(keys: Hashes, shares: Mapping[Part, float], salt: int | str) ->
     return part
 
 
-def _cut_by_time(time: npt.NDArray[np.float64], shares: Mapping[Part, float]) -> npt.NDArray[np.int8]:
+def _assign_by_time(time: npt.NDArray[np.float64], shares: Mapping[Part, float]) -> npt.NDArray[np.int8]:
     """The last rows are test, those before them validation; rows of one moment are never parted."""
     ordered = np.sort(time)
     test, validation = shares.get("test", 0.0), shares.get("validation", 0.0)
     part = np.zeros(len(time), np.int8)
     if validation > 0:
-        part[time >= _edge(ordered, test + validation)] = PARTS.index("validation")
+        part[time >= _time_threshold(ordered, test + validation)] = PARTS.index("validation")
     if test > 0:
-        part[time >= _edge(ordered, test)] = PARTS.index("test")
+        part[time >= _time_threshold(ordered, test)] = PARTS.index("test")
     return part
 
 
-def _edge(ordered: npt.NDArray[np.float64], share: float) -> float:
+def _time_threshold(ordered: npt.NDArray[np.float64], share: float) -> float:
     """The moment from which on the last `share` of the rows stand."""
     at = min(round(len(ordered) * (1.0 - share)), len(ordered) - 1)
     return float(ordered[at])
 
 
-def salted(keys: Hashes, salt: int | str) -> Hashes:
+def salt_hashes(keys: Hashes, salt: int | str) -> Hashes:
     """The hashes mixed with the salt (the finaliser of SplitMix64, Steele et al. 2014)."""
     grain = np.uint64(int.from_bytes(hashlib.sha256(str(salt).encode()).digest()[:8], "little"))
     z = keys ^ grain
@@ -215,5 +219,5 @@ def salted(keys: Hashes, salt: int | str) -> Hashes:
     return z ^ (z >> np.uint64(31))
 
 
-def _numbered(part: npt.NDArray[np.int8]) -> dict[Part, Rows]:
+def _rows_by_part(part: npt.NDArray[np.int8]) -> dict[Part, Rows]:
     return {name: np.flatnonzero(part == index) for index, name in enumerate(PARTS)}

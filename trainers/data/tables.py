@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, Dataset
-from trainers.data.raw import nearest
+from trainers.data.raw import suggest_name
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -40,15 +40,15 @@ def apply_table(
     Raises:
         InputError: a column is missing, or holds what can't be read as a number.
     """
-    read = _reader(state, rows)
-    numbers = [_numbers(entry, read(entry["name"], part), state) for entry in state["numbers"]]
-    ids = [_ids(entry, read(entry["name"], part)) for entry in state["categories"]]
+    read = _column_reader(state, rows)
+    numbers = [_prepare_numbers(entry, read(entry["name"], part), state) for entry in state["numbers"]]
+    ids = [_category_ids(entry, read(entry["name"], part)) for entry in state["categories"]]
     count = len((numbers or ids)[0])
     if not state["cardinalities"] and ids:
         numbers += [
             column
             for entry, own in zip(state["categories"], ids, strict=True)
-            for column in _onehot(entry, own)
+            for column in _encode_onehot(entry, own)
         ]
         ids = []
     return (
@@ -66,7 +66,7 @@ def write_table(dataset: Dataset, state: Mapping[str, Any], writer: ArrayWriter)
         numbers[piece], categories[piece] = apply_table(state, dataset.columns, piece)
 
 
-def _reader(state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, Column]) -> Any:
+def _column_reader(state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, Column]) -> Any:
     """(name, part) → the values of one column."""
     needed = [entry["name"] for entry in (*state["numbers"], *state["categories"])]
     present = list(rows) if isinstance(rows, Mapping) else [str(name) for name in rows.columns]
@@ -74,14 +74,18 @@ def _reader(state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, Column])
     if absent:
         found = f"none named {', '.join(map(repr, absent))}"
         raise InputError(
-            "rows must have every column that the model was trained on", found, nearest(absent[0], present)
+            "rows must have every column that the model was trained on",
+            found,
+            suggest_name(absent[0], present),
         )
     if isinstance(rows, Mapping):
         return lambda name, part: rows[name].values[part]
     return lambda name, part: rows[name].to_numpy(dtype=object)[part]
 
 
-def _numbers(entry: Mapping[str, Any], values: Any, state: Mapping[str, Any]) -> npt.NDArray[np.float64]:
+def _prepare_numbers(
+    entry: Mapping[str, Any], values: Any, state: Mapping[str, Any]
+) -> npt.NDArray[np.float64]:
     read = (
         values
         if isinstance(values, np.ndarray) and values.dtype == np.float64
@@ -101,7 +105,7 @@ def _numbers(entry: Mapping[str, Any], values: Any, state: Mapping[str, Any]) ->
 
 def _read_numbers(entry: Mapping[str, Any], values: Any) -> npt.NDArray[np.float64]:
     if entry["kind"] == "time":
-        return _seconds(entry["name"], values)
+        return _parse_times(entry["name"], values)
     numbers = np.empty(len(values), np.float64)
     for at, value in enumerate(values):
         try:
@@ -111,7 +115,7 @@ def _read_numbers(entry: Mapping[str, Any], values: Any) -> npt.NDArray[np.float
     return numbers
 
 
-def _seconds(name: str, values: Any) -> npt.NDArray[np.float64]:
+def _parse_times(name: str, values: Any) -> npt.NDArray[np.float64]:
     import pandas as pd
 
     if all(isinstance(value, (int, float)) for value in values):
@@ -132,18 +136,18 @@ def _is_missing(value: Any) -> bool:
     return bool(value != value)
 
 
-def _ids(entry: Mapping[str, Any], values: Sequence[Any]) -> Categories:
+def _category_ids(entry: Mapping[str, Any], values: Sequence[Any]) -> Categories:
     ids = {value: number for number, value in enumerate(entry["values"], start=1)}
     fill = ids.get(entry["fill"], 0)
-    found = (fill if _no_category(value) else ids.get(_label(value), 0) for value in values)
+    found = (fill if _is_missing_category(value) else ids.get(_category_label(value), 0) for value in values)
     return np.fromiter(found, np.int64, len(values))
 
 
-def _no_category(value: Any) -> bool:
+def _is_missing_category(value: Any) -> bool:
     return value is None or (isinstance(value, float) and value != value) or str(value) in ("", "<NA>", "NaT")
 
 
-def _label(value: Any) -> str:
+def _category_label(value: Any) -> str:
     """A category as training saw it: 3.0 in a frame is the category 3."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
@@ -152,6 +156,6 @@ def _label(value: Any) -> str:
     return str(value)
 
 
-def _onehot(entry: Mapping[str, Any], ids: Categories) -> list[npt.NDArray[np.float64]]:
+def _encode_onehot(entry: Mapping[str, Any], ids: Categories) -> list[npt.NDArray[np.float64]]:
     """One column a known value; what training never saw is all zeros."""
     return [(ids == number).astype(np.float64) for number in range(1, len(entry["values"]) + 1)]

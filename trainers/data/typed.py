@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainers.data.dataset import Column, ColumnKind
-from trainers.data.hashing import in_pieces
-from trainers.data.raw import Pictures, RawColumn
+from trainers.data.hashing import split_chunks
+from trainers.data.raw import RawColumn, RawImages
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 
@@ -24,7 +24,7 @@ LEADING_ZERO = r"^[+-]?0\d"  # a postal code or a part number, not a quantity
 LIST_ROWS = 2_000_000  # more strings than this stay in Arrow's memory map
 
 
-class Strings(Sequence[str | None]):
+class LazyStrings(Sequence[str | None]):
     """Strings of an Arrow column that may be larger than memory; a block at a time becomes Python's."""
 
     def __init__(self, column: pa.ChunkedArray, missing: list[str]) -> None:
@@ -55,15 +55,15 @@ class Strings(Sequence[str | None]):
         return self._block[at - start]
 
     def __iter__(self) -> Iterator[str | None]:
-        for piece in in_pieces(self._column):
+        for piece in split_chunks(self._column):
             yield from self._read(pa.chunked_array([piece]))
 
     def _read(self, column: pa.ChunkedArray) -> list[str | None]:
-        values: list[str | None] = blanked(_plain_strings(column), self._missing).to_pylist()
+        values: list[str | None] = null_missing(_plain_strings(column), self._missing).to_pylist()
         return values
 
 
-def blanked(column: pa.ChunkedArray, missing: pa.Array) -> pa.ChunkedArray:
+def null_missing(column: pa.ChunkedArray, missing: pa.Array) -> pa.ChunkedArray:
     """The strings with null where one of the words for a missing value stands."""
     folded = pc.utf8_lower(pc.utf8_trim_whitespace(column))
     return pc.if_else(pc.is_in(folded, value_set=missing.cast(column.type)), None, column)
@@ -95,7 +95,7 @@ def kind_of(name: str, column: RawColumn) -> ColumnKind:
     Raises:
         InputError: it holds lists or other nested values.
     """
-    if isinstance(column, Pictures) or _holds_images(column.type):
+    if isinstance(column, RawImages) or _holds_images(column.type):
         return "image"
     kind = column.type
     if pa.types.is_dictionary(kind):
@@ -128,9 +128,9 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 
 def _kind_of_strings(column: pa.ChunkedArray) -> ColumnKind:
-    if all(_all_numbers(piece) for piece in in_pieces(column)):
+    if all(_all_numbers(piece) for piece in split_chunks(column)):
         return "number"
-    if all(_all_match(piece, ISO_DATE) for piece in in_pieces(column)):
+    if all(_all_match(piece, ISO_DATE) for piece in split_chunks(column)):
         return "time"
     return "text" if _looks_like_text(column) else "category"
 
@@ -147,17 +147,17 @@ def _all_numbers(piece: pa.Array) -> bool:
 
 
 def _number_strings(piece: pa.Array) -> pa.Array:
-    return pc.utf8_trim_whitespace(blanked(piece, pa.array(MISSING_NUMBERS)))
+    return pc.utf8_trim_whitespace(null_missing(piece, pa.array(MISSING_NUMBERS)))
 
 
 def _all_match(piece: pa.Array, pattern: str) -> bool:
-    values = blanked(piece, pa.array(MISSING_WORDS))
+    values = null_missing(piece, pa.array(MISSING_WORDS))
     return pc.all(pc.match_substring_regex(values, pattern)).as_py() is not False
 
 
 def _looks_like_text(column: pa.ChunkedArray) -> bool:
     """Three words on average, and most of them never twice: prose rather than names of categories."""
-    sample = pc.drop_null(blanked(column.slice(0, 20_000), pa.array(MISSING_WORDS)))
+    sample = pc.drop_null(null_missing(column.slice(0, 20_000), pa.array(MISSING_WORDS)))
     if not len(sample):
         return False
     words = pc.mean(pc.add(pc.count_substring_regex(sample, r"\S+"), 0)).as_py()
@@ -165,7 +165,7 @@ def _looks_like_text(column: pa.ChunkedArray) -> bool:
     return bool(words >= 3 and (distinct > 0.5 or words >= 12))
 
 
-def typed(
+def convert_columns(
     columns: Mapping[str, RawColumn], kinds: Mapping[str, ColumnKind], folder: Path | None
 ) -> dict[str, Column]:
     """The columns as their kinds; numbers of a source too large for memory stand in files of the folder."""
@@ -175,7 +175,7 @@ def typed(
         name: Column(
             name=name,
             kind=kinds[name],
-            values=arrays[name] if name in arrays else _values(name, column, kinds[name]),
+            values=arrays[name] if name in arrays else _convert_values(name, column, kinds[name]),
         )
         for name, column in columns.items()
     }
@@ -190,7 +190,7 @@ def _numbers_on_disk(
         for number, name in enumerate(names):
             shape = (len(columns[name]),)
             file = np.lib.format.open_memmap(aside / f"{number}.npy", "w+", np.float64, shape)
-            _fill(file, name, columns[name], kinds[name])
+            _fill_numbers(file, name, columns[name], kinds[name])
             file.flush()
 
     digest = hashlib.sha256(repr([(name, kinds[name]) for name in names]).encode()).hexdigest()[:16]
@@ -198,20 +198,20 @@ def _numbers_on_disk(
     return {name: np.load(where / f"{number}.npy", mmap_mode="r") for number, name in enumerate(names)}
 
 
-def _values(name: str, column: RawColumn, kind: ColumnKind) -> npt.NDArray[Any] | Sequence[Any]:
-    if isinstance(column, Pictures):
+def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> npt.NDArray[Any] | Sequence[Any]:
+    if isinstance(column, RawImages):
         return column.values
     if kind == "image":
-        return Encoded(column)
+        return EncodedImages(column)
     if kind in ("number", "time"):
         numbers = np.empty(len(column), np.float64)
-        _fill(numbers, name, column, kind)
+        _fill_numbers(numbers, name, column, kind)
         return numbers
-    strings = Strings(column, [""] if kind == "text" else MISSING_WORDS)
+    strings = LazyStrings(column, [""] if kind == "text" else MISSING_WORDS)
     return strings if len(column) > LIST_ROWS else list(strings)
 
 
-class Encoded(Sequence[bytes | str]):
+class EncodedImages(Sequence[bytes | str]):
     """Encoded images of an Arrow column: bytes, or the path of a file."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
@@ -227,30 +227,30 @@ class Encoded(Sequence[bytes | str]):
         return (value["bytes"] or value["path"]) if isinstance(value, dict) else value
 
 
-def _fill(numbers: npt.NDArray[np.float64], name: str, column: RawColumn, kind: ColumnKind) -> None:
-    assert not isinstance(column, Pictures)
+def _fill_numbers(numbers: npt.NDArray[np.float64], name: str, column: RawColumn, kind: ColumnKind) -> None:
+    assert not isinstance(column, RawImages)
     at = 0
-    for piece in in_pieces(column):
-        values = _numbers(piece) if kind == "number" else _seconds(name, piece)
+    for piece in split_chunks(column):
+        values = _to_numbers(piece) if kind == "number" else _to_seconds(name, piece)
         numbers[at : at + len(piece)] = values
         at += len(piece)
 
 
-def _numbers(piece: pa.Array) -> npt.NDArray[np.float64]:
+def _to_numbers(piece: pa.Array) -> npt.NDArray[np.float64]:
     values = _number_strings(piece) if is_strings(piece.type) else piece
     numbers: npt.NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
-def _seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
+def _to_seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
     """Seconds since 1970 in UTC; NaN where missing."""
     import pandas as pd
 
     if pa.types.is_integer(piece.type) or pa.types.is_floating(piece.type):
-        return _numbers(piece)
-    values = blanked(piece, pa.array(MISSING_WORDS)) if is_strings(piece.type) else piece
+        return _to_numbers(piece)
+    values = null_missing(piece, pa.array(MISSING_WORDS)) if is_strings(piece.type) else piece
     if is_strings(piece.type) and _all_numbers(piece):
-        return _numbers(piece)
+        return _to_numbers(piece)
     try:
         moments = pd.to_datetime(pd.Series(values.to_pylist(), dtype=object), utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
@@ -263,16 +263,16 @@ def _seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 
 
-def missing_of(column: RawColumn, kind: ColumnKind) -> npt.NDArray[np.bool_]:
+def missing_mask(column: RawColumn, kind: ColumnKind) -> npt.NDArray[np.bool_]:
     """Where the column has no value, bool [N]."""
-    if isinstance(column, Pictures):
+    if isinstance(column, RawImages):
         return np.zeros(len(column), np.bool_)
     words = pa.array([""] if kind == "text" else MISSING_NUMBERS if kind == "number" else MISSING_WORDS)
     missing = np.empty(len(column), np.bool_)
     at = 0
-    for piece in in_pieces(column):
-        values = blanked(piece, words) if is_strings(piece.type) else piece
-        empty = values.is_null() if kind != "number" else pa.array(np.isnan(_numbers(piece)))
+    for piece in split_chunks(column):
+        values = null_missing(piece, words) if is_strings(piece.type) else piece
+        empty = values.is_null() if kind != "number" else pa.array(np.isnan(_to_numbers(piece)))
         missing[at : at + len(piece)] = empty.to_numpy(zero_copy_only=False)
         at += len(piece)
     return missing

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.types import Sample, Source
+    from trainers.types import ExampleSource, Sample
 
 SHOWN = 10
 WHITE = 255.0
@@ -115,17 +115,19 @@ class Autoencoder(Family):
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes `inputs` and gives as much back, float32."""
         from trainers.modules import autoencoder as autoencoding
-        from trainers.modules.layers import BlockShape, channels_last
+        from trainers.modules.layers import ConvShape, channels_last
 
         middle = {name: params[name] for name in ("code", "dense", "activation", "dropout")}
         if "shape" not in state:
-            return autoencoding.Rows(state["inputs"], **middle)
+            return autoencoding.TableAutoencoder(state["inputs"], **middle)
         blocks = None
         if self.options.structure == "convolution":
             own = ("kernel", "padding", "activation", "pooling", "batch_norm")
-            shape = BlockShape(**{name: params[name] for name in own})
-            blocks = autoencoding.Blocks(channels=tuple(params["channels"]), shape=shape)
-        pictures = autoencoding.Pictures(state["shape"], state["mean"], state["std"], blocks, **middle)
+            shape = ConvShape(**{name: params[name] for name in own})
+            blocks = autoencoding.ConvBlocks(channels=tuple(params["channels"]), shape=shape)
+        pictures = autoencoding.ImageAutoencoder(
+            state["shape"], state["mean"], state["std"], blocks, **middle
+        )
         return channels_last(pictures)
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
@@ -135,7 +137,7 @@ class Autoencoder(Family):
             batch = augment_images(batch, params, generator)
         if not params["noise"]:
             return batch
-        return {**_noisy(batch, params["noise"], generator), "target": batch["inputs"]}
+        return {**_add_noise(batch, params["noise"], generator), "target": batch["inputs"]}
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
         """Images of the column `image`, or rows of the table."""
@@ -146,7 +148,7 @@ class Autoencoder(Family):
         return {"inputs": apply_table(state["table"], rows)[0]}
 
     def samples(
-        self, module: torch.nn.Module, source: Source, state: State, params: Params
+        self, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """Images of the validation split above what is made of them; noise between, where there is any."""
         import torch
@@ -157,13 +159,13 @@ class Autoencoder(Family):
         given = batch
         if params["noise"]:
             generator = torch.Generator(batch["inputs"].device).manual_seed(0)
-            given = _noisy(batch, params["noise"], generator)
+            given = _add_noise(batch, params["noise"], generator)
         made = (self.outputs(module, given).float() * WHITE).round().clamp(0, WHITE).to(torch.uint8)
         rows = [batch["inputs"], *([given["inputs"]] if given is not batch else []), made]
         return {"reconstructions": grid(torch.cat(rows).cpu().numpy(), columns=len(made))}
 
 
-def _noisy(batch: Batch, deviation: float, generator: torch.Generator) -> Batch:
+def _add_noise(batch: Batch, deviation: float, generator: torch.Generator) -> Batch:
     import torch
 
     inputs = batch["inputs"]

@@ -36,28 +36,28 @@ from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs import word_pieces
 from trainers.inputs.images import augment_images, images_from_user
-from trainers.inputs.questions import LEAST_TOKENS, Limits, put_questions, questions_from_user
+from trainers.inputs.questions import LEAST_TOKENS, QuestionLimits, put_questions, questions_from_user
 from trainers.inputs.targets import output_size, write_target
-from trainers.inputs.token_ids import texts_of
-from trainers.inputs.tokenizers import filled, token_count, whole_ids
+from trainers.inputs.token_ids import read_texts
+from trainers.inputs.tokenizers import pad_tokens, token_count, whole_ids
 from trainers.inputs.vocabulary import as_text
 from trainers.options import Options
 from trainers.pretrained import hub
-from trainers.pretrained.lora import Lora, add_lora
+from trainers.pretrained.lora import LoraOptions, add_lora
 from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.types import Sample, Source
+    from trainers.types import ExampleSource, Sample
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary", "lowercase"}
 CHUNK_ROWS = 2048
 TEXT_TOKENS, QUESTION_TOKENS = 128, 384  # BERT's authors read 384 of SQuAD at once
 
 
-class Masked(BaseModel):
+class Masking(BaseModel):
     """Pre-training by masked words.
 
     Attributes:
@@ -87,8 +87,8 @@ class BertOptions(Options):
     """
 
     auto: str | None = None
-    lora: Lora | None = None
-    masked_words: Masked | None = None
+    lora: LoraOptions | None = None
+    masked_words: Masking | None = None
     max_tokens: int | None = Field(default=None, ge=3)
     stride: int = Field(default=128, ge=1)
     max_context: int = Field(default=4096, ge=1)
@@ -164,7 +164,7 @@ class Bert(Family):
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Text: `inputs` int64 [N, L] and `mask` bool [N, L], true where there is text. Images: `inputs`
         uint8 [N, H, W, C]. Questions: see `trainers.inputs.questions.put_questions`."""
-        config = hub.config_of(self._folder()) if self._model else None
+        config = hub.read_config(self._folder()) if self._model else None
         state = {} if config is None else {"config": hub.without_labels(config)}
         if dataset.kind == "questions":
             return {**state, **self._encode_questions(dataset, params, config, writer)}
@@ -175,7 +175,7 @@ class Bert(Family):
 
     def _folder(self) -> Path:
         option = "pretrained" if self._model == self.options.pretrained else "auto"
-        return hub.folder_of(str(self._model), option=option)
+        return hub.find_folder(str(self._model), option=option)
 
     def _encode_texts(
         self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
@@ -183,12 +183,12 @@ class Bert(Family):
         column, train = dataset.columns["text"], dataset.splits["train"]
         document, pad = self._tokenizer(dataset, params, config)
         most = self.options.max_tokens or TEXT_TOKENS
-        length = _longest(document, texts_of(column, train), most)
+        length = _longest_text(document, read_texts(column, train), most)
         inputs = writer.create("inputs", (dataset.rows, length), np.int64)
         mask = writer.create("mask", (dataset.rows, length), np.bool_)
         for start in range(0, dataset.rows, CHUNK_ROWS):
             rows = range(start, min(start + CHUNK_ROWS, dataset.rows))
-            made = _arrays(document, list(texts_of(column, rows)), length, pad)
+            made = _text_arrays(document, list(read_texts(column, rows)), length, pad)
             inputs[rows.start : rows.stop], mask[rows.start : rows.stop] = made["inputs"], made["mask"]
         return {"tokenizer": document, "length": length, "pad_id": pad}
 
@@ -198,7 +198,7 @@ class Bert(Family):
         document, pad = self._tokenizer(dataset, params, config)
         most = self.options.max_tokens or QUESTION_TOKENS
         places = (config or {}).get("max_position_embeddings")
-        limits = Limits(
+        limits = QuestionLimits(
             window=min(most, places) if isinstance(places, int) else most, context=self.options.max_context
         )
         made = put_questions(dataset, writer, document, limits)
@@ -210,18 +210,20 @@ class Bert(Family):
     ) -> tuple[str, int]:
         """The tokenizer and its padding: the model's own, or fitted on all texts of the training split."""
         if config is not None:
-            return hub.tokenizer_of(self._folder()), hub.pad_id(config)
+            return hub.read_tokenizer(self._folder()), hub.pad_id(config)
         train = dataset.splits["train"]
-        texts = (text for column in dataset.columns.values() for text in texts_of(column, train))
+        texts = (text for column in dataset.columns.values() for text in read_texts(column, train))
         size, lowercase = params["vocabulary"], params["lowercase"]
         return word_pieces.fit_word_pieces(texts, size=size, lowercase=lowercase), word_pieces.PAD
 
     def _encode_images(self, dataset: Dataset, writer: ArrayWriter) -> State:
-        from trainers.data.images import decode
+        from trainers.data.images import decode_images
 
-        facts = hub.image_facts(self._folder(), self.options.size)
+        facts = hub.image_config(self._folder(), self.options.size)
         size = (facts["shape"][0], facts["shape"][1])
-        decode(dataset.columns["image"], writer, "inputs", size=size, channels=facts["shape"][2], fit="crop")
+        decode_images(
+            dataset.columns["image"], writer, "inputs", size=size, channels=facts["shape"][2], fit="crop"
+        )
         return facts
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
@@ -233,7 +235,7 @@ class Bert(Family):
             raise InputError(f"rows must have a column {name}", f"columns {list(rows.columns)}")
         if name == "image":
             return images_from_user(rows, state)
-        return _arrays(
+        return _text_arrays(
             state["tokenizer"], [as_text(value) for value in rows["text"]], state["length"], state["pad_id"]
         )
 
@@ -242,13 +244,13 @@ class Bert(Family):
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """transformers' model for the task, with adapters and a head for masked words if asked for."""
         images, questions = "shape" in state, "frame" in state
-        config = {**(state.get("config") or _small(state, params))}
+        config = {**(state.get("config") or _small_config(state, params))}
         config["num_labels"] = 2 if questions else output_size(state)
         if not images:
             config["pad_token_id"] = state["pad_id"]
         auto = "ImageClassification" if images else "SequenceClassification"
         auto = f"AutoModelFor{'QuestionAnswering' if questions else auto}"
-        module: Any = hub.module_of(auto, config, dropout=params["dropout"])
+        module: Any = hub.make_module(auto, config, dropout=params["dropout"])
         if questions:
             from trainers.inputs.question_windows import QuestionReader
 
@@ -259,7 +261,7 @@ class Bert(Family):
 
             module.pixels = Pixels(state["mean"], state["std"])
         if self.options.lora is not None:
-            add_lora(module, self.options.lora, also=_head(module))
+            add_lora(module, self.options.lora, also=_head_names(module))
         if self.options.masked_words is not None:
             from trainers.modules.masked_language_model import MaskedWords
 
@@ -281,7 +283,7 @@ class Bert(Family):
             return
         folder = self._folder()
         if self.options.pretrained or hub.has_weights(folder):
-            fresh = (*_head(module), "*pooler*")
+            fresh = (*_head_names(module), "*pooler*")
             hub.load_weights(module, folder, fresh=fresh, sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
@@ -295,17 +297,17 @@ class Bert(Family):
         if masked_words is not None and masked_words.active:
             from trainers.modules.masked_language_model import pretraining_loss
 
-            return {"masked_words": pretraining_loss(module, *_read(module, batch))}
+            return {"masked_words": pretraining_loss(module, *_read_batch(module, batch))}
         if "question" in batch:
             reader: Any = module.reader
             outputs = reader.scores(module, batch)
         else:
-            ids, mask, _ = _read(module, batch)
+            ids, mask, _ = _read_batch(module, batch)
             outputs = module(input_ids=ids, attention_mask=mask).logits
         if masked_words is not None and module.training:
-            from trainers.modules.masked_language_model import unused
+            from trainers.modules.masked_language_model import zero_gradient_term
 
-            outputs = outputs + unused(masked_words)
+            outputs = outputs + zero_gradient_term(masked_words)
         return outputs
 
     def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
@@ -326,24 +328,24 @@ class Bert(Family):
         """Of images, as `trainers.data.augment` does it, which takes channels first; of questions the
         window that is read, drawn anew."""
         if "question" in batch:
-            from trainers.inputs.question_windows import drawn
+            from trainers.inputs.question_windows import draw_windows
 
-            return drawn(batch, params["augment"], generator)
+            return draw_windows(batch, params["augment"], generator)
         text = "mask" in batch
         return (super().augment if text else augment_images)(batch, params, generator)
 
     def samples(
-        self, module: torch.nn.Module, source: Source, state: State, params: Params
+        self, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """Some questions with their answers; confusions of classes."""
         if "frame" in state:
-            from trainers.samples.texts import answered
+            from trainers.samples.texts import answer_samples
 
-            return answered(self, module, source, state)
+            return answer_samples(self, module, source, state)
         return super().samples(module, source, state, params)
 
 
-def _read(module: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+def _read_batch(module: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Ids and mask [B, L] without what lies beyond the longest text, and what else tells tokens apart."""
     if "question" in batch:
         return module.reader.read(module, batch)  # type: ignore[no-any-return]  # a QuestionReader
@@ -351,26 +353,26 @@ def _read(module: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[s
     return batch["inputs"][:, :longest], batch["mask"][:, :longest].long(), {}
 
 
-def _arrays(document: str, texts: list[str], length: int, pad: int) -> dict[str, Array]:
+def _text_arrays(document: str, texts: list[str], length: int, pad: int) -> dict[str, Array]:
     ids = whole_ids(document, texts, length)
     mask = np.arange(length)[None] < np.array([len(tokens) for tokens in ids]).reshape(-1, 1)
-    return {"inputs": filled(ids, length, pad), "mask": mask}
+    return {"inputs": pad_tokens(ids, length, pad), "mask": mask}
 
 
-def _longest(document: str, texts: Iterator[str], most: int) -> int:
+def _longest_text(document: str, texts: Iterator[str], most: int) -> int:
     longest = 1
     while chunk := list(islice(texts, CHUNK_ROWS)):
         longest = max(longest, *map(len, whole_ids(document, chunk, most)))
     return longest
 
 
-def _head(module: Any) -> tuple[str, ...]:
+def _head_names(module: Any) -> tuple[str, ...]:
     """Names of what the task adds to the model itself."""
     prefix = f"{module.base_model_prefix}."
     return tuple(name for name in module.state_dict() if not name.startswith(prefix))
 
 
-def _small(state: State, params: Params) -> dict[str, Any]:
+def _small_config(state: State, params: Params) -> dict[str, Any]:
     if params["width"] % params["heads"]:
         raise InputError(
             "width must be a multiple of heads",

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.types import Sample, Source
+    from trainers.types import ExampleSource, Sample
 
 SHOWN = 25
 
@@ -117,7 +117,7 @@ class GAN(Family):
         import torch
 
         if "seed" in batch:
-            noise = torch.stack([_noise(int(seed), module.latent) for seed in batch["seed"].tolist()])
+            noise = torch.stack([_draw_noise(int(seed), module.latent) for seed in batch["seed"].tolist()])
             return module(noise.to(batch["seed"].device))
         inputs = batch["inputs"]
         generator = torch.Generator().manual_seed(int(inputs.long().sum()) & 0x7FFFFFFF)
@@ -127,14 +127,16 @@ class GAN(Family):
         """As `trainers.data.augment` does it, for the real images."""
         return augment_images(batch, params, generator)
 
-    def samples(self, module: Any, source: Source, state: State, params: Params) -> Mapping[str, Sample]:
+    def samples(
+        self, module: Any, source: ExampleSource, state: State, params: Params
+    ) -> Mapping[str, Sample]:
         """A grid of made images, of the same noise each time."""
         import torch
 
         from trainers.samples.pictures import grid
 
         device = next(module.parameters()).device
-        noise = torch.stack([_noise(seed, module.latent) for seed in range(SHOWN)]).to(device)
+        noise = torch.stack([_draw_noise(seed, module.latent) for seed in range(SHOWN)]).to(device)
         pixels = (module(noise) * 255.0).round().clamp(0, 255).byte().cpu().numpy()
         return {"made": grid(pixels, 5)}
 
@@ -158,7 +160,7 @@ class GAN(Family):
         return {"seed": seeds.astype(np.int64)}
 
 
-def _noise(seed: int, latent: int) -> torch.Tensor:
+def _draw_noise(seed: int, latent: int) -> torch.Tensor:
     import torch
 
     generator = torch.Generator().manual_seed(seed & 0x7FFFFFFFFFFFFFFF)

@@ -114,11 +114,11 @@ class ImageCNN(Family):
         """The module; it takes uint8 [B, H, W, C] and gives [B, classes], or [B, 1] in regression."""
         from torch import nn
 
-        from trainers.modules.layers import BlockShape, Pixels, channels_last, conv_blocks, dense
+        from trainers.modules.layers import ConvShape, Pixels, channels_last, conv_blocks, dense
 
         height, width, inputs = state["shape"]
         names = ("kernel", "padding", "activation", "pooling", "batch_norm")
-        shape = BlockShape(**{name: params[name] for name in names})
+        shape = ConvShape(**{name: params[name] for name in names})
         blocks, numbers = conv_blocks([inputs, *params["channels"]], (height, width), shape)
         sizes = [numbers, *params["dense"], output_size(state)]
         head = dense(sizes, activation=params["activation"], dropout=params["dropout"])

@@ -132,7 +132,7 @@ class RNN(Family):
         """The module; it takes `inputs`, and `lengths` of a series, and gives [B, classes], or [B, 1]."""
         from trainers.modules import recurrent
 
-        front, dims = _front(state, params)
+        front, dims = _sequence_front(state, params)
         convolution = None
         if params["filters"] is not None:
             filters, kernel = params["filters"], params["kernel"]
@@ -170,7 +170,7 @@ class RNN(Family):
         return example_series(dataset, self.options, rows)
 
 
-def _front(state: State, params: Params) -> tuple[torch.nn.Module, int]:
+def _sequence_front(state: State, params: Params) -> tuple[torch.nn.Module, int]:
     """What makes sequences of the inputs, and how many numbers a place of theirs has."""
     from trainers.inputs.vocabulary import vocabulary_size
     from trainers.modules import recurrent

@@ -24,21 +24,21 @@ from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
-from trainers.inputs.token_ids import put_pairs, texts_of, with_end, without_padding
-from trainers.inputs.tokenizers import BEGIN, END, SPECIAL, filled, fit_tokens, token_count, token_ids
+from trainers.inputs.token_ids import append_end, put_pairs, read_texts, without_padding
+from trainers.inputs.tokenizers import BEGIN, END, SPECIAL, fit_tokens, pad_tokens, token_count, token_ids
 from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
-from trainers.modules.decoding import Generate
+from trainers.modules.decoding import DecodingOptions
 from trainers.options import Options
 from trainers.pretrained import hub
-from trainers.pretrained.lora import Lora, add_lora
+from trainers.pretrained.lora import LoraOptions, add_lora
 from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.tasks import Updated
-    from trainers.types import Sample, Source
+    from trainers.tasks import MetricSink
+    from trainers.types import ExampleSource, Sample
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary"}
 
@@ -55,10 +55,10 @@ class T5Options(Options):
         generate: how texts are written, in use and for the metrics that compare texts.
     """
 
-    lora: Lora | None = None
+    lora: LoraOptions | None = None
     prefix: str = ""
     max_tokens: int = Field(default=128, ge=2)
-    generate: Generate = Generate()
+    generate: DecodingOptions = DecodingOptions()
 
 
 class T5(Family):
@@ -114,14 +114,14 @@ class T5(Family):
         assert dataset.target is not None
         train = dataset.splits["train"]
         columns = (dataset.columns["input"], dataset.target)
-        texts = (text for column in columns for text in texts_of(column, train))
+        texts = (text for column in columns for text in read_texts(column, train))
         document = fit_tokens(texts, unit="pieces", size=params["vocabulary"])
         marks = {"pad_id": PAD, "end_id": END, "begin_id": PAD, "special_ids": [UNKNOWN, BEGIN]}
         return {"tokenizer": document, **marks}
 
     def _pretrained(self, source: str) -> State:
-        folder = hub.folder_of(source)
-        config = hub.config_of(folder)
+        folder = hub.find_folder(source)
+        config = hub.read_config(folder)
         if config["model_type"] not in ("t5", "mt5", "umt5"):
             found = f"model_type {config['model_type']}"
             raise InputError("pretrained must be a T5", found, key=("options", "pretrained"))
@@ -131,17 +131,17 @@ class T5(Family):
             "begin_id": config.get("decoder_start_token_id", config.get("pad_token_id", 0)),
             "special_ids": [config.get("pad_token_id", 0)],
         }
-        return {"tokenizer": hub.tokenizer_of(folder), "config": config, **marks}
+        return {"tokenizer": hub.read_tokenizer(folder), "config": config, **marks}
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """transformers' `T5ForConditionalGeneration`, with adapters where asked for."""
         config = {
-            **(state.get("config") or _small(state, params)),
+            **(state.get("config") or _small_config(state, params)),
             "pad_token_id": state["pad_id"],
             "eos_token_id": state["end_id"],
             "decoder_start_token_id": state["begin_id"],
         }
-        module = hub.module_of("AutoModelForSeq2SeqLM", config, dropout=params["dropout"])
+        module = hub.make_module("AutoModelForSeq2SeqLM", config, dropout=params["dropout"])
         if self.options.lora is not None:
             add_lora(module, self.options.lora, also=())
         return module
@@ -153,7 +153,7 @@ class T5(Family):
         if self._model is None:
             super().start(module)
             return
-        hub.load_weights(module, hub.folder_of(self._model), fresh=(), sha256=self.options.sha256)
+        hub.load_weights(module, hub.find_folder(self._model), fresh=(), sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
@@ -171,7 +171,7 @@ class T5(Family):
         """Without padding that no target of the batch needs."""
         return super().augment(without_padding(batch), params, generator)
 
-    def judge(self, module: torch.nn.Module, batch: Batch, metrics: Updated) -> None:
+    def judge(self, module: torch.nn.Module, batch: Batch, metrics: MetricSink) -> None:
         """The loss of what it is shown, and the texts that it writes by itself."""
         longest = batch["target"].shape[1]
         how = self.options.generate.model_copy(update={"outputs": 1, "max_tokens": longest})
@@ -185,7 +185,7 @@ class T5(Family):
             raise InputError("rows must have a column input", f"columns {list(rows.columns)}")
         ids = token_ids(state["tokenizer"], [self.options.prefix + as_text(value) for value in rows["input"]])
         length = state["length"]
-        return {"source": filled(with_end(ids, length, state["end_id"]), length, state["pad_id"])}
+        return {"source": pad_tokens(append_end(ids, length, state["end_id"]), length, state["pad_id"])}
 
     def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
         """`tokens` [B, outputs, n], as written."""
@@ -193,18 +193,18 @@ class T5(Family):
 
     def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
         """A column `output`; further outputs are numbered from 2."""
-        from trainers.modules.decoding import numbered
+        from trainers.modules.decoding import join_outputs
 
         one = super().to_user
-        return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
+        return join_outputs(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
 
     def samples(
-        self, module: torch.nn.Module, source: Source, state: State, params: Params
+        self, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """Some pairs, and what the model writes for them."""
-        from trainers.samples.texts import translated
+        from trainers.samples.texts import translation_samples
 
-        return translated(self, module, source, state)
+        return translation_samples(self, module, source, state)
 
     def _source(self, module: Any, source: torch.Tensor) -> dict[str, torch.Tensor]:
         """The batch without what lies beyond its longest text, and what of it is text."""
@@ -212,20 +212,20 @@ class T5(Family):
         longest = max(int(held.sum(dim=1).max()), 1)
         return {"input_ids": source[:, :longest], "attention_mask": held[:, :longest].long()}
 
-    def _written(self, module: Any, source: torch.Tensor, how: Generate) -> torch.Tensor:
+    def _written(self, module: Any, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
         """[B, outputs, n], without the token that the decoder begins with."""
         import torch
 
-        from trainers.modules.decoding import of_transformers
+        from trainers.modules.decoding import transformers_arguments
 
         given = self._source(module, source)
         with torch.random.fork_rng(devices=[source.device] if source.is_cuda else []):
             torch.manual_seed(how.seed)
-            tokens: torch.Tensor = module.generate(**given, **of_transformers(how))
+            tokens: torch.Tensor = module.generate(**given, **transformers_arguments(how))
         return tokens[:, 1:].reshape(len(source), how.outputs, -1)
 
 
-def _small(state: State, params: Params) -> dict[str, Any]:
+def _small_config(state: State, params: Params) -> dict[str, Any]:
     width, heads = params["width"], params["heads"]
     if width % heads:
         raise InputError(

@@ -43,7 +43,7 @@ def _check_widths(widths: Any) -> None:
         raise InputError("filter_widths must name at least one width", "none", key=("filter_widths",))
 
 
-class TextOptions(WordOptions):
+class TextCNNOptions(WordOptions):
     """Fixed structure of a text CNN.
 
     Attributes:
@@ -61,7 +61,7 @@ class TextCNN(Family):
     summary = "convolutions of several widths over words, max over time (Kim 2014)"
     kinds = ("text",)
     tasks = ("classification", "regression")
-    Options = TextOptions
+    Options = TextCNNOptions
     uses = ("activation", "pooling", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "batch_size": replace(TRAINING["batch_size"], default=50),
@@ -102,7 +102,7 @@ class TextCNN(Family):
         },
     }
 
-    options: TextOptions
+    options: TextCNNOptions
 
     def known(self) -> dict[str, Hyperparameter]:
         """Without the names that the other structure reads."""
@@ -142,13 +142,15 @@ def _time_module(words: int, outputs: int, params: Params) -> torch.nn.Module:
 def _image_module(words: int, length: int, outputs: int, params: Params) -> torch.nn.Module:
     from torch import nn
 
-    from trainers.modules.layers import BlockShape, Words, conv_blocks, dense
+    from trainers.modules.layers import ConvShape, WordEmbedding, conv_blocks, dense
 
     dims = params["embedding"]
-    shape = BlockShape(activation=params["activation"], pooling=params["pooling"])
+    shape = ConvShape(activation=params["activation"], pooling=params["pooling"])
     blocks, numbers = conv_blocks([1, *params["channels"]], (length, dims), shape)
     sizes = [numbers, *params["dense"], outputs]
     head = dense(sizes, activation=params["activation"], dropout=params["dropout"])
     image = nn.Unflatten(1, (1, length))
-    parts = OrderedDict(words=Words(words, dims), image=image, blocks=blocks, flat=nn.Flatten(), head=head)
+    parts = OrderedDict(
+        words=WordEmbedding(words, dims), image=image, blocks=blocks, flat=nn.Flatten(), head=head
+    )
     return nn.Sequential(parts)

@@ -33,13 +33,13 @@ from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, imag
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.token_ids import (
     IGNORED,
-    kept_length,
+    append_end,
+    crop_context,
+    longest_length,
     put_pairs,
     put_rows,
-    stretch,
-    texts_of,
-    windows,
-    with_end,
+    read_texts,
+    split_context,
     without_padding,
 )
 from trainers.inputs.tokenizers import (
@@ -47,22 +47,22 @@ from trainers.inputs.tokenizers import (
     END,
     Unit,
     characters_of_tokens,
-    filled,
+    encode_chunks,
     fit_tokens,
-    in_chunks,
+    pad_tokens,
     token_count,
     token_ids,
 )
 from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
-from trainers.modules.decoding import Generate, Marks, numbered, write
+from trainers.modules.decoding import DecodingOptions, SpecialTokens, generate_tokens, join_outputs
 from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.tasks import Updated
-    from trainers.types import Sample, Source
+    from trainers.tasks import MetricSink
+    from trainers.types import ExampleSource, Sample
 
 JUDGED_AT_ONCE = 1 << 24  # numbers of logits
 
@@ -82,7 +82,7 @@ class TransformerOptions(ImageOptions):
     max_positions: int = Field(default=5000, ge=1)
     unit: Unit | None = None
     max_tokens: int = Field(default=128, ge=1)
-    generate: Generate = Generate()
+    generate: DecodingOptions = DecodingOptions()
 
 
 class Transformer(Family):
@@ -138,19 +138,21 @@ class Transformer(Family):
     def _encode_text(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         column = dataset.columns["text"]
         document = self._fitted(dataset, [column], params, "words")
-        length = kept_length(document, texts_of(column, dataset.splits["train"]), self.options.max_tokens)
-        put_rows(writer, "inputs", _filled(document, texts_of(column), length), dataset.rows, length)
+        length = longest_length(
+            document, read_texts(column, dataset.splits["train"]), self.options.max_tokens
+        )
+        put_rows(writer, "inputs", _pad_texts(document, read_texts(column), length), dataset.rows, length)
         return {"tokenizer": document, "length": length, **write_target(dataset, writer)}
 
     def _encode_corpus(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         column = dataset.columns["text"]
         document = self._fitted(dataset, [column], params, "characters")
-        length = max((len(t) for ids in in_chunks(document, texts_of(column)) for t in ids), default=2)
+        length = max((len(t) for ids in encode_chunks(document, read_texts(column)) for t in ids), default=2)
         length = max(length - 1, 1)
-        before = ([tokens[:-1] for tokens in ids] for ids in in_chunks(document, texts_of(column)))
-        after = ([tokens[1:] for tokens in ids] for ids in in_chunks(document, texts_of(column)))
-        put_rows(writer, "inputs", (filled(ids, length) for ids in before), dataset.rows, length)
-        put_rows(writer, "target", (filled(ids, length, IGNORED) for ids in after), dataset.rows, length)
+        before = ([tokens[:-1] for tokens in ids] for ids in encode_chunks(document, read_texts(column)))
+        after = ([tokens[1:] for tokens in ids] for ids in encode_chunks(document, read_texts(column)))
+        put_rows(writer, "inputs", (pad_tokens(ids, length) for ids in before), dataset.rows, length)
+        put_rows(writer, "target", (pad_tokens(ids, length, IGNORED) for ids in after), dataset.rows, length)
         return {
             "task": "language-model",
             "tokenizer": document,
@@ -175,7 +177,7 @@ class Transformer(Family):
 
     def _fitted(self, dataset: Dataset, columns: Sequence[Column], params: Params, unit: Unit) -> str:
         train = dataset.splits["train"]
-        texts = (text for column in columns for text in texts_of(column, train))
+        texts = (text for column in columns for text in read_texts(column, train))
         return fit_tokens(texts, unit=self.options.unit or unit, size=params["vocabulary"])
 
     # -- module --------------------------------------------------------------------------------------------
@@ -183,11 +185,11 @@ class Transformer(Family):
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """One of `trainers.modules.transformer`, by the task."""
         from trainers.modules import transformer as modules
-        from trainers.modules.attention import BlockShape
+        from trainers.modules.attention import TransformerShape
 
         names = ("width", "heads", "feed_forward", "dropout", "activation", "norm_first")
-        shape = BlockShape(**{name: params[name] for name in names})
-        reading = modules.Reading(
+        shape = TransformerShape(**{name: params[name] for name in names})
+        reading = modules.EncoderShape(
             tokens=token_count(state["tokenizer"]) if "tokenizer" in state else 0,
             places=self.options.max_positions,
             learned_places=self.options.positions == "learned",
@@ -205,9 +207,9 @@ class Transformer(Family):
                 "raise it, or cut texts by options.max_tokens", key=("options", "max_positions"),
             )  # fmt: skip
         if state["task"] == "language-model":
-            return modules.Continuation(reading, shape, params["context"])
+            return modules.CausalLanguageModel(reading, shape, params["context"])
         if state["task"] == "seq2seq":
-            return modules.Answering(reading, shape, state["target_length"])
+            return modules.EncoderDecoder(reading, shape, state["target_length"])
         return modules.Classifier(modules.Encoder(reading, shape), shape, output_size(state))
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
@@ -218,7 +220,7 @@ class Transformer(Family):
         inputs = batch["inputs"]
         if context is None or inputs.shape[1] <= context:
             return module(inputs)
-        found = module(windows(inputs, context, PAD))
+        found = module(split_context(inputs, context, PAD))
         return found.reshape(len(inputs), -1, found.shape[-1])[:, : inputs.shape[1]]
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
@@ -227,12 +229,12 @@ class Transformer(Family):
         if "source" in batch:
             batch = without_padding(batch)
         elif batch["target"].dim() == 2:
-            return stretch(batch, params["context"], generator)
+            return crop_context(batch, params["context"], generator)
         elif batch["inputs"].dim() == 4:
             return augment_images(batch, params, generator)
         return super().augment(batch, params, generator)
 
-    def judge(self, module: Any, batch: Batch, metrics: Updated) -> None:
+    def judge(self, module: Any, batch: Batch, metrics: MetricSink) -> None:
         """Every token of a corpus once; of pairs also the texts that the model writes by itself."""
         import torch
 
@@ -241,8 +243,8 @@ class Transformer(Family):
             batch = without_padding(batch)
             metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
         elif batch["target"].dim() == 2:
-            inputs = windows(batch["inputs"], module.context, PAD)
-            target = windows(batch["target"], module.context, IGNORED)
+            inputs = split_context(batch["inputs"], module.context, PAD)
+            target = split_context(batch["target"], module.context, IGNORED)
             held = (target != IGNORED).any(dim=1).nonzero()[:, 0]
             size = max(1, JUDGED_AT_ONCE // (module.context * module.embedding.tokens.num_embeddings))
             for some in torch.split(held, size):
@@ -265,9 +267,9 @@ class Transformer(Family):
             tokens or [UNKNOWN] for tokens in token_ids(state["tokenizer"], [as_text(v) for v in rows[name]])
         ]
         if pairs:
-            return {"source": filled(with_end(ids, state["length"], END), state["length"])}
+            return {"source": pad_tokens(append_end(ids, state["length"], END), state["length"])}
         length = state.get("length") or max((len(tokens) for tokens in ids), default=1)
-        return {"inputs": filled(ids, length)}
+        return {"inputs": pad_tokens(ids, length)}
 
     def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
         """What was written, `tokens` [B, outputs, n]; of a text its logits."""
@@ -283,50 +285,50 @@ class Transformer(Family):
         if not isinstance(outputs, Mapping) or outputs["tokens"].dim() == 2:
             return super().to_user(outputs, state)
         one = super().to_user
-        return numbered(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
+        return join_outputs(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
 
-    def _written(self, module: Any, source: torch.Tensor, how: Generate, most: int) -> torch.Tensor:
-        from trainers.modules.transformer import Answered
+    def _written(self, module: Any, source: torch.Tensor, how: DecodingOptions, most: int) -> torch.Tensor:
+        from trainers.modules.transformer import SourceDecoder
 
         how = how.model_copy(update={"max_tokens": min(most, self.options.max_positions)})
-        marks = Marks(pad=PAD, end=END, never=(PAD, UNKNOWN, BEGIN))
-        tokens = write(Answered(module, source), len(source), how, marks, str(source.device))
+        marks = SpecialTokens(pad=PAD, end=END, never=(PAD, UNKNOWN, BEGIN))
+        tokens = generate_tokens(SourceDecoder(module, source), len(source), how, marks, str(source.device))
         return tokens.view(len(source), how.outputs, -1)
 
-    def _continued(self, module: Any, prompts: torch.Tensor, how: Generate) -> torch.Tensor:
+    def _continued(self, module: Any, prompts: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
         """Prompts of one length at a time: what is written must not depend on its neighbours' padding."""
         import torch
 
-        from trainers.modules.transformer import Continued
+        from trainers.modules.transformer import PromptDecoder
 
         lengths = (prompts != PAD).sum(dim=1)
         written = torch.full((len(prompts), how.outputs, how.max_tokens), PAD, device=prompts.device)
-        marks = Marks(pad=PAD, end=None, never=(PAD, UNKNOWN, BEGIN, END))
+        marks = SpecialTokens(pad=PAD, end=None, never=(PAD, UNKNOWN, BEGIN, END))
         for length in sorted(set(lengths.tolist())):
             rows = (lengths == length).nonzero()[:, 0]
-            model = Continued(module, prompts[rows, : max(length, 1)])
-            tokens = write(model, len(rows), how, marks, str(prompts.device))
+            model = PromptDecoder(module, prompts[rows, : max(length, 1)])
+            tokens = generate_tokens(model, len(rows), how, marks, str(prompts.device))
             written[rows] = tokens.view(len(rows), how.outputs, -1)
         return written
 
     def samples(
-        self, module: torch.nn.Module, source: Source, state: State, params: Params
+        self, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """Pairs with what was made of them, beginnings with what was written after them, or confusions."""
         from trainers.samples import texts as text_samples
 
         if state["task"] == "seq2seq":
-            return text_samples.translated(self, module, source, state)
+            return text_samples.translation_samples(self, module, source, state)
         if state["task"] != "language-model":
             return super().samples(module, source, state, params)
         how = self.options.generate
         most = min(how.max_tokens, text_samples.CONTINUED_TOKENS)
         how = how.model_copy(update={"outputs": 1, "max_tokens": most})
-        return text_samples.continued(
+        return text_samples.continuation_samples(
             source, state, lambda prompts: self._continued(module, prompts, how)[:, 0]
         )
 
 
-def _filled(document: str, texts: Iterator[str], length: int) -> Iterator[Array]:
-    for ids in in_chunks(document, texts):
-        yield filled([tokens or [UNKNOWN] for tokens in ids], length)
+def _pad_texts(document: str, texts: Iterator[str], length: int) -> Iterator[Array]:
+    for ids in encode_chunks(document, texts):
+        yield pad_tokens([tokens or [UNKNOWN] for tokens in ids], length)

@@ -102,7 +102,7 @@ class VGG16(Family):
 
         from trainers.modules.layers import Pixels, channels_last, dense
 
-        features = _features(
+        features = _feature_layers(
             self.options.narrow, self.options.batch_norm, params["activation"], params["pooling"]
         )
         height, width, _ = state["shape"]
@@ -146,7 +146,7 @@ class VGG16(Family):
         return images_from_user(rows, state)
 
 
-def _features(narrow: int, batch_norm: bool, activation: str, pooling: str) -> torch.nn.Sequential:
+def _feature_layers(narrow: int, batch_norm: bool, activation: str, pooling: str) -> torch.nn.Sequential:
     """torchvision's `features`, numbered as there."""
     from torch import nn
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from trainers.errors import TrialError
 from trainers.functions.state_dicts import load_states, save_states
-from trainers.loop.collectives import Crew
-from trainers.loop.progress import Progress
-from trainers.loop.randomness import capture, restore
+from trainers.loop.collectives import RankGroup
+from trainers.loop.progress import TrainingProgress
+from trainers.loop.randomness import capture_state, restore_state
 
 if TYPE_CHECKING:
     import torch
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _FORMAT = 1
 
 
-def pack(
+def pack_states(
     stateful: Mapping[str, Any],
-    progress: Progress,
+    progress: TrainingProgress,
     kept: Mapping[str, torch.Tensor] | None,
-    crew: Crew,
+    crew: RankGroup,
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and JSON of a checkpoint. Called by every rank; rank 0's states are what is in it.
 
@@ -30,7 +30,7 @@ def pack(
     """
     import torch
 
-    generators = {name: crew.stack(state) for name, state in capture(torch.Generator()).items()}
+    generators = {name: crew.stack(state) for name, state in capture_state(torch.Generator()).items()}
     tensors, states = save_states(stateful) if crew.first else ({}, {})
     parts = {"state": tensors, "random": generators, "kept": dict(kept or {})}
     named = {f"{part}/{name}": tensor for part, own in parts.items() for name, tensor in own.items()}
@@ -44,12 +44,12 @@ def pack(
     return named, document
 
 
-def unpack(
+def unpack_states(
     stateful: Mapping[str, Any],
     tensors: Mapping[str, torch.Tensor],
     document: Mapping[str, Any],
-    crew: Crew,
-) -> tuple[Progress, dict[str, torch.Tensor] | None]:
+    crew: RankGroup,
+) -> tuple[TrainingProgress, dict[str, torch.Tensor] | None]:
     """Puts the states and this rank's generators back; returns the bookkeeping and the kept weights.
 
     Raises:
@@ -58,14 +58,14 @@ def unpack(
     import torch
 
     _refuse_other(document, crew.size)
-    load_states(stateful, _under("state/", tensors), document["states"])
-    generators = _under("random/", tensors)
-    restore({name: rows[crew.rank] for name, rows in generators.items()}, torch.Generator())
-    kept = _under("kept/", tensors) if document["kept"] else None
-    return Progress.from_json(document["progress"]), kept
+    load_states(stateful, _strip_prefix("state/", tensors), document["states"])
+    generators = _strip_prefix("random/", tensors)
+    restore_state({name: rows[crew.rank] for name, rows in generators.items()}, torch.Generator())
+    kept = _strip_prefix("kept/", tensors) if document["kept"] else None
+    return TrainingProgress.from_json(document["progress"]), kept
 
 
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _strip_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 

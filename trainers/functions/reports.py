@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. /-]{0,199}")  # what MLflow stores
 _OURS = ("best/", "system/")
 
 
-def checked(metrics: Mapping[str, Any], goals: Iterable[Goal]) -> dict[str, float]:
+def check_metrics(metrics: Mapping[str, Any], goals: Iterable[Goal]) -> dict[str, float]:
     """The metrics by their full names, as floats.
 
     A number that is not finite and by which nothing is judged is left out, with a warning in the log.
@@ -32,8 +32,8 @@ def checked(metrics: Mapping[str, Any], goals: Iterable[Goal]) -> dict[str, floa
     judged = {full_name(goal.metric) for goal in goals}
     values: dict[str, float] = {}
     for given, value in metrics.items():
-        name = full_name(_checked_name(given))
-        number = _number(name, value)
+        name = full_name(_check_name(given))
+        number = _to_number(name, value)
         if math.isfinite(number):
             values[name] = number
         elif name in judged:
@@ -43,7 +43,7 @@ def checked(metrics: Mapping[str, Any], goals: Iterable[Goal]) -> dict[str, floa
     return values
 
 
-def _checked_name(name: Any) -> str:
+def _check_name(name: Any) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or "//" in name:
         raise TrialError(
             "a metric's name must be letters, digits, and _ . - / or blanks within, at most 200", repr(name)
@@ -53,7 +53,7 @@ def _checked_name(name: Any) -> str:
     return name
 
 
-def _number(name: str, value: Any) -> float:
+def _to_number(name: str, value: Any) -> float:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a tensor or array of no dimensions
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):

@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from trainers.errors import InputError
-from trainers.functions.reports import checked, require_goals
+from trainers.functions.reports import check_metrics, require_goals
 from trainers.functions.trial import FunctionJob, Trial
 from trainers.job import Hooks, Outcome
-from trainers.loop.memory import room_on
-from trainers.loop.randomness import seed_all, steady
+from trainers.loop.memory import catch_out_of_memory
+from trainers.loop.randomness import fix_torch_flags, seed_all
 from trainers.types import Length
 
 if TYPE_CHECKING:
@@ -34,18 +34,18 @@ def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
         OutOfMemory: the device had no room.
         Exception: whatever else the function raised, as it was.
     """
-    with steady(job.threads), room_on(job.device):
+    with fix_torch_flags(job.threads), catch_out_of_memory(job.device):
         seed_all(job.seed)
         trial = Trial(job, hooks)
         job.function(trial)
         return trial.outcome()
 
 
-class _EnoughSeen(BaseException):
+class _DryRunDone(BaseException):
     """Ends a function that is only looked at; no `except Exception` of its own may swallow it."""
 
 
-class _Nothing:
+class _NullHooks:
     """Hooks of a run that leaves nothing behind."""
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
@@ -64,21 +64,21 @@ class _Nothing:
         return None
 
 
-class _Look(Trial):
+class _DryRunTrial(Trial):
     """A trial that notes what is reported and ends at the second report."""
 
     def __init__(self, job: FunctionJob) -> None:
-        super().__init__(job, _Nothing())
+        super().__init__(job, _NullHooks())
         self.seen: dict[str, float] = {}
 
     def report(self, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         super().report(metrics, **named)
-        self.seen |= checked({**(metrics or {}), **named}, self._job.goals)
+        self.seen |= check_metrics({**(metrics or {}), **named}, self._job.goals)
         if not self._used_epochs and self._progress.reports >= 2:
-            raise _EnoughSeen
+            raise _DryRunDone
 
 
-def check_function(job: FunctionJob) -> dict[str, float]:
+def dry_run_function(job: FunctionJob) -> dict[str, float]:
     """Runs two epochs (or reports) of the function, before anything is spent on it.
 
     Args:
@@ -92,9 +92,9 @@ def check_function(job: FunctionJob) -> dict[str, float]:
         Exception: whatever the function raised, as it was.
     """
     look = replace(job, length=Length(epochs=2), checkpoint_seconds=None, checkpoint_epochs=1)
-    with steady(job.threads), room_on(job.device), suppress(_EnoughSeen):
+    with fix_torch_flags(job.threads), catch_out_of_memory(job.device), suppress(_DryRunDone):
         seed_all(job.seed)
-        trial = _Look(look)
+        trial = _DryRunTrial(look)
         job.function(trial)
     require_goals(trial.seen, job.goals, InputError)
     return trial.seen

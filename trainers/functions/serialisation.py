@@ -37,7 +37,7 @@ def flatten(state: Any) -> tuple[dict[str, torch.Tensor], Document]:
         TrialError: a value that can't be stored, named by its place in the state.
     """
     tensors: dict[str, torch.Tensor] = {}
-    return tensors, _pack(state, "state", tensors, 0)
+    return tensors, _pack_value(state, "state", tensors, 0)
 
 
 def unflatten(tensors: Mapping[str, torch.Tensor], document: Document) -> Any:
@@ -49,7 +49,7 @@ def unflatten(tensors: Mapping[str, torch.Tensor], document: Document) -> Any:
     return read(document, tensors)
 
 
-def _pack(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Document:
+def _pack_value(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Document:
     import torch
 
     if depth > _DEEPEST:
@@ -77,18 +77,18 @@ def _pack_container(value: Any, place: str, tensors: dict[str, torch.Tensor], de
     if type(value) in _MAPPINGS:
         pairs = [
             [
-                _pack(key, f"{place} key {key!r}", tensors, depth + 1),
-                _pack(entry, f"{place}[{key!r}]", tensors, depth + 1),
+                _pack_value(key, f"{place} key {key!r}", tensors, depth + 1),
+                _pack_value(entry, f"{place}[{key!r}]", tensors, depth + 1),
             ]
             for key, entry in value.items()
         ]
         document = {_KIND: _MAPPINGS[type(value)], "items": pairs}
         if hasattr(value, "_metadata"):  # versions of the layers of a module's state
-            document["metadata"] = _pack(value._metadata, f"{place}._metadata", tensors, depth + 1)
+            document["metadata"] = _pack_value(value._metadata, f"{place}._metadata", tensors, depth + 1)
         return document
     if type(value) in (list, tuple, set, frozenset):
         entries = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
-        packed = [_pack(entry, f"{place}[{i}]", tensors, depth + 1) for i, entry in enumerate(entries)]
+        packed = [_pack_value(entry, f"{place}[{i}]", tensors, depth + 1) for i, entry in enumerate(entries)]
         return {_KIND: type(value).__name__, "items": packed}
     raise TrialError(
         "a state must hold tensors, arrays, numbers, strings, bytes, None, and mappings, lists, tuples or "
@@ -136,7 +136,7 @@ def _pack_torch(value: Any) -> Document:
     return {_KIND: "dtype" if isinstance(value, torch.dtype) else "device", "value": str(value)}
 
 
-def _items(document: Document, tensors: Mapping[str, torch.Tensor]) -> list[Any]:
+def _read_items(document: Document, tensors: Mapping[str, torch.Tensor]) -> list[Any]:
     return [unflatten(tensors, entry) for entry in document["items"]]
 
 
@@ -188,10 +188,10 @@ _READERS: Mapping[str, Any] = {
     "complex": lambda document, tensors: complex(*map(float.fromhex, document["value"])),
     "bytes": lambda document, tensors: base64.b64decode(document["value"]),
     "bytearray": lambda document, tensors: bytearray(base64.b64decode(document["value"])),
-    "list": _items,
-    "tuple": lambda document, tensors: tuple(_items(document, tensors)),
-    "set": lambda document, tensors: set(_items(document, tensors)),
-    "frozenset": lambda document, tensors: frozenset(_items(document, tensors)),
+    "list": _read_items,
+    "tuple": lambda document, tensors: tuple(_read_items(document, tensors)),
+    "set": lambda document, tensors: set(_read_items(document, tensors)),
+    "frozenset": lambda document, tensors: frozenset(_read_items(document, tensors)),
     "dict": _read_mapping,
     "OrderedDict": _read_mapping,
     "Counter": _read_mapping,

@@ -73,24 +73,24 @@ def check_states(stateful: Mapping[str, Any]) -> None:
     save_states(stateful)
 
 
-def only_module(stateful: Mapping[str, Any]) -> torch.nn.Module | None:
+def find_module(stateful: Mapping[str, Any]) -> torch.nn.Module | None:
     """The module called `model`, or the only one there is, else None."""
-    modules = {name: module_of(entry) for name, entry in stateful.items()}
+    modules = {name: unwrap_module(entry) for name, entry in stateful.items()}
     if modules.get("model") is not None:
         return modules["model"]
     found = [module for module in modules.values() if module is not None]
     return found[0] if len(found) == 1 else None
 
 
-def module_of(entry: Any) -> torch.nn.Module | None:
+def unwrap_module(entry: Any) -> torch.nn.Module | None:
     """The module itself, out of DistributedDataParallel and torch.compile; None for anything else."""
     import torch
 
     if not isinstance(entry, torch.nn.Module):
         return None
     if isinstance(entry, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
-        return module_of(entry.module)
-    return module_of(entry._orig_mod) if hasattr(entry, "_orig_mod") else entry
+        return unwrap_module(entry.module)
+    return unwrap_module(entry._orig_mod) if hasattr(entry, "_orig_mod") else entry
 
 
 def plain_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

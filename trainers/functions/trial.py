@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from trainers.code.importing import source_of
+from trainers.code.importing import source_sha256
 from trainers.errors import TrialError
-from trainers.functions.checkpoint import pack, unpack
-from trainers.functions.reports import checked, require_goals
-from trainers.functions.state_dicts import check_states, module_of, only_module, plain_weights
+from trainers.functions.checkpoint import pack_states, unpack_states
+from trainers.functions.reports import check_metrics, require_goals
+from trainers.functions.state_dicts import check_states, find_module, plain_weights, unwrap_module
 from trainers.job import Hooks, Outcome
-from trainers.loop.collectives import Crew
+from trainers.loop.collectives import RankGroup
 from trainers.loop.memory import peak_bytes, restart_peak
-from trainers.loop.progress import Progress
+from trainers.loop.progress import TrainingProgress
 from trainers.metric_names import full_name
 from trainers.types import Goal, Length, Ranks
 
@@ -33,7 +33,7 @@ _STATUS: tuple[Status, ...] = ("complete", "complete", "pruned", "stopped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OwnModel:
+class UserModel:
     """What `trial.model` was told: the module, and how to build it and predict with it elsewhere."""
 
     module: torch.nn.Module
@@ -62,8 +62,8 @@ class Trial:
         self.world_size = job.ranks.world_size
         self.directory = job.directory
         self._job, self._hooks = job, hooks
-        self._crew = Crew(job.ranks, self.device)
-        self._progress = Progress()
+        self._crew = RankGroup(job.ranks, self.device)
+        self._progress = TrainingProgress()
         self._pending: dict[str, float] = {}  # reported, not sent yet
         self._seen: set[str] = set()
         self._used_epochs = self._sent_last = False
@@ -71,7 +71,7 @@ class Trial:
         self._ticks = 0
         self._module: torch.nn.Module | None = None  # whose weights are kept
         self._kept: dict[str, torch.Tensor] | None = None
-        self._own: OwnModel | None = None
+        self._own: UserModel | None = None
         restart_peak(self.device)
         self._began = self._saved_at = time.monotonic()
         self._saved_reports, self._earlier_s = 0, 0.0
@@ -96,7 +96,7 @@ class Trial:
         if self._used_epochs:
             raise TrialError("trial.epochs must be called once in a trial", "a second call")
         self._used_epochs = True
-        self._module = self._module or only_module(stateful)
+        self._module = self._module or find_module(stateful)
         self._resume(stateful)
         while self._progress.reports < self._job.reports:
             yield self._progress.reports
@@ -117,7 +117,7 @@ class Trial:
         self.alive()
         if self.rank != 0 or self._status != "complete":
             return
-        self._pending |= checked({**(metrics or {}), **named}, self._job.goals)
+        self._pending |= check_metrics({**(metrics or {}), **named}, self._job.goals)
         if not self._used_epochs:
             self._send()
 
@@ -133,7 +133,7 @@ class Trial:
         self._ticks += 1
         self._hooks.alive(self._ticks)
 
-    def model(self, module: torch.nn.Module, *, build: str, predict: str | None = None) -> OwnModel:
+    def model(self, module: torch.nn.Module, *, build: str, predict: str | None = None) -> UserModel:
         """Names the model that this trial makes: what is logged and can be promoted.
 
         The weights that are kept are those of the best epoch (`objective.at: best`); for that the module
@@ -147,16 +147,16 @@ class Trial:
             InputError: a name can't be imported.
             TrialError: not a module; or one that was not known while the best epoch's weights were there.
         """
-        code = {"build": build, "build_sha256": source_of(build)}
+        code = {"build": build, "build_sha256": source_sha256(build)}
         if predict is not None:
-            code |= {"predict": predict, "predict_sha256": source_of(predict)}
-        own = module_of(module)
+            code |= {"predict": predict, "predict_sha256": source_sha256(predict)}
+        own = unwrap_module(module)
         if own is None:
             raise TrialError("trial.model must be given a torch.nn.Module", type(module).__name__)
         if own is not self._module:
             self._refuse_late(self._progress.reports + bool(self._pending))
             self._module, self._kept = own, None
-        self._own = OwnModel(module=own, code=code)
+        self._own = UserModel(module=own, code=code)
         return self._own
 
     def _refuse_late(self, reports: int) -> None:
@@ -229,7 +229,7 @@ class Trial:
         return late or (epochs is not None and self._progress.reports - self._saved_reports >= epochs)
 
     def _save(self, stateful: Mapping[str, Any]) -> None:
-        tensors, document = pack(stateful, self._progress, self._kept, self._crew)
+        tensors, document = pack_states(stateful, self._progress, self._kept, self._crew)
         if self.rank == 0:
             self._hooks.save(tensors, {**document, "seen": sorted(self._seen)})
         self._saved_at, self._saved_reports = time.monotonic(), self._progress.reports
@@ -240,7 +240,7 @@ class Trial:
         if found is None:
             return
         tensors, document = found
-        self._progress, self._kept = unpack(stateful, tensors, document, self._crew)
+        self._progress, self._kept = unpack_states(stateful, tensors, document, self._crew)
         self._seen = set(document["seen"])
         self._earlier_s, self._saved_reports = self._progress.seconds, self._progress.reports
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.code.digest import source_digest
-from trainers.data.dataset import Dataset, Encoded
+from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.storage.shared_folders import MANIFEST, WAIT_S, shared_folder
@@ -26,7 +26,7 @@ MOST_KEPT = 8
 READ_AHEAD_BYTES = 256 << 20  # larger arrays may not fit in memory
 STATE = "state.json"
 
-_recent: OrderedDict[Path, Encoded] = OrderedDict()
+_recent: OrderedDict[Path, EncodedDataset] = OrderedDict()
 _recent_lock = Lock()
 
 
@@ -78,9 +78,9 @@ class FolderWriter:
             raise InputError("an array may be written once", repr(name))
 
 
-def encoded(
+def encode_dataset(
     family: Family, dataset: Dataset, params: Mapping[str, Any], cache: Path, *, wait_s: float = WAIT_S
-) -> Encoded:
+) -> EncodedDataset:
     """The data set as the family trains on it; `family.encode` runs once a node for the same inputs.
 
     The folder's name holds all that the arrays depend on: the rows and their order, the split, the family's
@@ -98,7 +98,7 @@ def encoded(
         InputError: the family can't read this data.
         trainers.storage.shared_folders.FolderBusy: another process held the folder for `wait_s` seconds.
     """
-    folder = cache / "encoded" / _key(family, dataset, params)
+    folder = cache / "encoded" / _cache_key(family, dataset, params)
     with _recent_lock:
         found = _recent.get(folder)
         if found is not None and (folder / MANIFEST).exists():
@@ -107,9 +107,9 @@ def encoded(
 
     def build(aside: Path) -> None:
         writer = FolderWriter(aside, dataset.rows)
-        writer.finish(_jsonable(family.encode(dataset, params, writer), family))
+        writer.finish(_check_jsonable(family.encode(dataset, params, writer), family))
 
-    result = _mapped(shared_folder(folder, build, wait_s=wait_s), dataset)
+    result = _map_arrays(shared_folder(folder, build, wait_s=wait_s), dataset)
     with _recent_lock:
         _recent[folder] = result
         while len(_recent) > MOST_KEPT:
@@ -117,13 +117,13 @@ def encoded(
     return result
 
 
-def forget() -> None:
+def clear_cache() -> None:
     """Drops what this process keeps open (a lane between sweeps, a test between cases)."""
     with _recent_lock:
         _recent.clear()
 
 
-def _jsonable(state: Any, family: Family) -> dict[str, Any]:
+def _check_jsonable(state: Any, family: Family) -> dict[str, Any]:
     name = type(family).__name__
     try:
         plain = json.loads(json.dumps(state, allow_nan=False))
@@ -134,9 +134,9 @@ def _jsonable(state: Any, family: Family) -> dict[str, Any]:
     return plain
 
 
-def _mapped(folder: Path, dataset: Dataset) -> Encoded:
+def _map_arrays(folder: Path, dataset: Dataset) -> EncodedDataset:
     arrays = {path.stem: _open_array(path) for path in sorted(folder.glob("*.npy"))}
-    return Encoded(
+    return EncodedDataset(
         arrays=arrays,
         state=json.loads((folder / STATE).read_text()),
         splits=dataset.splits,
@@ -157,18 +157,18 @@ def _open_array(path: Path) -> npt.NDArray[Any]:
     return np.asarray(array)
 
 
-def _key(family: Family, dataset: Dataset, params: Mapping[str, Any]) -> str:
+def _cache_key(family: Family, dataset: Dataset, params: Mapping[str, Any]) -> str:
     complete = family.complete({name: params[name] for name in family.encoding if name in params})
     facts = {
         "layout": LAYOUT,
-        "rows": _digest(dataset.row_hashes),
+        "rows": _array_digest(dataset.row_hashes),
         "fingerprint": dataset.fingerprint,
         "kind": dataset.kind,
         "task": dataset.task,
         "columns": [(name, column.kind) for name, column in dataset.columns.items()],
         "classes": dataset.classes,
         "prepare": dict(dataset.prepare),
-        "splits": {part: _digest(rows) for part, rows in dataset.splits.items()},
+        "splits": {part: _array_digest(rows) for part, rows in dataset.splits.items()},
         "family": f"{type(family).__module__}:{type(family).__qualname__}",
         "code": code_digest(type(family)),
         "options": family.options.model_dump(mode="json"),
@@ -178,7 +178,7 @@ def _key(family: Family, dataset: Dataset, params: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _digest(values: npt.NDArray[Any]) -> str:
+def _array_digest(values: npt.NDArray[Any]) -> str:
     return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
 
 

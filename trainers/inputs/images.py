@@ -52,19 +52,19 @@ def write_images(dataset: Dataset, options: ImageOptions, writer: ArrayWriter) -
     Returns:
         `shape`, `fit`, and `mean` and `std` of each channel on the training split.
     """
-    from trainers.data.images import decode
+    from trainers.data.images import decode_images
 
     column, train = dataset.columns["image"], dataset.splits["train"]
-    height, width, channels = _shape(column, train, options)
-    inputs = decode(column, writer, "inputs", size=(height, width), channels=channels, fit=options.fit)
+    height, width, channels = _choose_shape(column, train, options)
+    inputs = decode_images(column, writer, "inputs", size=(height, width), channels=channels, fit=options.fit)
     mean, std = channel_moments(inputs, train)
     return {"shape": [height, width, channels], "fit": options.fit, "mean": mean, "std": std}
 
 
-def _shape(column: Column, train: Array, options: ImageOptions) -> tuple[int, int, int]:
-    from trainers.data.images import sizes_of
+def _choose_shape(column: Column, train: Array, options: ImageOptions) -> tuple[int, int, int]:
+    from trainers.data.images import image_sizes
 
-    seen = sizes_of(column, train[:LOOK_ROWS].tolist())
+    seen = image_sizes(column, train[:LOOK_ROWS].tolist())
     sides = {(height, width) for height, width, _ in seen}
     height, width = options.size or (sides.pop() if len(sides) == 1 else DEFAULT_SIZE)
     colors = {"gray": 1, "rgb": 3, None: max(channels for _, _, channels in seen)}
@@ -77,12 +77,14 @@ def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
     Raises:
         InputError: there is no such column, or an image can't be read.
     """
-    from trainers.data.images import from_user
+    from trainers.data.images import decode_user_images
 
     if first_missing(rows, ["image"]):
         raise InputError("rows must have a column image", f"columns {list(rows.columns)}")
     height, width, channels = state["shape"]
-    return {"inputs": from_user(rows["image"], size=(height, width), channels=channels, fit=state["fit"])}
+    return {
+        "inputs": decode_user_images(rows["image"], size=(height, width), channels=channels, fit=state["fit"])
+    }
 
 
 def augment_images(batch: Batch, params: Params, generator: torch.Generator) -> Batch:

@@ -26,7 +26,7 @@ NONE = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
+class QuestionWindows:
     """Some windows, ready to be read.
 
     Attributes:
@@ -47,7 +47,7 @@ class QuestionReader(nn.Module):
 
     def __init__(self, frame: Mapping[str, list[int]], *, length: int, step: int, pad: int) -> None:
         """Args:
-        frame: see `trainers.inputs.questions.frame_of`.
+        frame: see `trainers.inputs.questions.pair_frame`.
         length: tokens of a window at most.
         step: tokens of the context from one window to the next, where it has room for as many.
         pad: the id that stands where there is no text.
@@ -55,7 +55,7 @@ class QuestionReader(nn.Module):
         super().__init__()
         self.frame, self.length, self.step, self.pad = dict(frame), length, step, pad
 
-    def windows(self, batch: Mapping[str, Tensor]) -> Windows:
+    def windows(self, batch: Mapping[str, Tensor]) -> QuestionWindows:
         """All windows of each question in turn; where the batch has `drawn` [B] in [0, 1), one of each."""
         question, context = batch["question"], batch["context"]
         asked, held = (question != NONE).sum(1), (context != NONE).sum(1)
@@ -74,7 +74,7 @@ class QuestionReader(nn.Module):
 
     def _assembled(
         self, question: Tensor, context: Tensor, rows: Tensor, asked: Tensor, first: Tensor, size: Tensor
-    ) -> Windows:
+    ) -> QuestionWindows:
         """Every token by its place in one long row: before, question, between, context, after, padding."""
         parts = [
             torch.tensor(self.frame[name], dtype=question.dtype, device=question.device)
@@ -96,7 +96,7 @@ class QuestionReader(nn.Module):
         index = torch.where(j >= stop + after, end, index)
         of_context = (j >= begin) & (j < stop)
         kinds = self.frame["types"]
-        return Windows(
+        return QuestionWindows(
             ids=source[rows].gather(1, index).long(),
             mask=(j < stop + after).long(),
             types=torch.where(j >= begin, kinds[1], kinds[0]).masked_fill(j >= stop + after, 0),
@@ -107,7 +107,11 @@ class QuestionReader(nn.Module):
     def read(self, module: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Ids and mask [K, L] of the windows, and what else the model reads of each token."""
         windows = self.windows(batch)
-        return windows.ids, windows.mask, {"token_type_ids": windows.types} if _is_typed(module) else {}
+        return (
+            windows.ids,
+            windows.mask,
+            {"token_type_ids": windows.types} if _has_token_types(module) else {},
+        )
 
     def scores(self, module: Any, batch: Mapping[str, Tensor]) -> Tensor:
         """Log-probabilities [B, 1 + C, 2] as `trainers.tasks.question_answering` takes them.
@@ -120,18 +124,18 @@ class QuestionReader(nn.Module):
         pieces = [
             self._scored(module, windows, slice(at, at + size)) for at in range(0, len(windows.rows), size)
         ]
-        return merged(torch.cat(pieces), windows, size, batch["context"].shape[1])
+        return merge_scores(torch.cat(pieces), windows, size, batch["context"].shape[1])
 
     @staticmethod
-    def _scored(module: Any, windows: Windows, some: slice) -> Tensor:
-        kinds = {"token_type_ids": windows.types[some]} if _is_typed(module) else {}
+    def _scored(module: Any, windows: QuestionWindows, some: slice) -> Tensor:
+        kinds = {"token_type_ids": windows.types[some]} if _has_token_types(module) else {}
         made = module(input_ids=windows.ids[some], attention_mask=windows.mask[some], **kinds)
         logits = torch.stack([made.start_logits, made.end_logits], dim=2).float()
         hidden = (windows.places[some] < 0)[:, :, None]
         return logits.masked_fill(hidden, float("-inf")).log_softmax(dim=1)
 
 
-def merged(scores_KL2: Tensor, windows: Windows, questions: int, tokens: int) -> Tensor:
+def merge_scores(scores_KL2: Tensor, windows: QuestionWindows, questions: int, tokens: int) -> Tensor:
     """[B, 1 + C, 2] of what was found in each window: of several the largest."""
     width = 1 + tokens
     target = windows.rows[:, None] * width + windows.places
@@ -141,7 +145,7 @@ def merged(scores_KL2: Tensor, windows: Windows, questions: int, tokens: int) ->
     return found[:-1].view(questions, width, 2)
 
 
-def drawn(batch: Mapping[str, Tensor], augment: Any, generator: torch.Generator) -> dict[str, Tensor]:
+def draw_windows(batch: Mapping[str, Tensor], augment: Any, generator: torch.Generator) -> dict[str, Tensor]:
     """The batch with a number `drawn` in [0, 1) for each question, which decides the window that is read.
 
     Raises:
@@ -154,6 +158,6 @@ def drawn(batch: Mapping[str, Tensor], augment: Any, generator: torch.Generator)
     return {**batch, "drawn": torch.rand(rows, generator=generator, device=batch["question"].device)}
 
 
-def _is_typed(module: Any) -> bool:
+def _has_token_types(module: Any) -> bool:
     """Whether a model tells two texts apart by `token_type_ids`."""
     return "token_type_ids" in inspect.signature(type(module).forward).parameters

@@ -15,8 +15,8 @@ import numpy as np
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import first_missing
-from trainers.inputs.token_ids import IGNORED, texts_of
-from trainers.inputs.tokenizers import filled
+from trainers.inputs.token_ids import IGNORED, read_texts
+from trainers.inputs.tokenizers import pad_tokens
 from trainers.inputs.vocabulary import as_text
 from trainers.types import Array, ArrayWriter, State
 
@@ -30,7 +30,7 @@ LEAST_TOKENS = 16  # of a window: less has no room for question and context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class QuestionLimits:
     """What is kept of texts, in tokens.
 
     Attributes:
@@ -42,10 +42,10 @@ class Limits:
     context: int
 
 
-def frame_of(document: str) -> dict[str, list[int]]:
+def pair_frame(document: str) -> dict[str, list[int]]:
     """What the tokenizer puts `before` a pair of texts, `between` and `after` them, and the `types` of
     question and context, as ids."""
-    pair = _plain(document).encode("a", "b")
+    pair = _plain_tokenizer(document).encode("a", "b")
     first, second = ([i for i, side in enumerate(pair.sequence_ids) if side == s] for s in (0, 1))
     return {
         "before": pair.ids[: first[0]],
@@ -56,7 +56,7 @@ def frame_of(document: str) -> dict[str, list[int]]:
 
 
 @lru_cache(maxsize=8)
-def _plain(document: str) -> Tokenizer:
+def _plain_tokenizer(document: str) -> Tokenizer:
     """Without the padding and the cut that a pretrained tokenizer may bring."""
     from tokenizers import Tokenizer
 
@@ -66,11 +66,11 @@ def _plain(document: str) -> Tokenizer:
     return tokenizer
 
 
-def _encodings(document: str, texts: Sequence[str]) -> list[Encoding]:
-    return _plain(document).encode_batch(list(texts), add_special_tokens=False)
+def _encode_texts(document: str, texts: Sequence[str]) -> list[Encoding]:
+    return _plain_tokenizer(document).encode_batch(list(texts), add_special_tokens=False)
 
 
-def put_questions(dataset: Dataset, writer: ArrayWriter, document: str, limits: Limits) -> State:
+def put_questions(dataset: Dataset, writer: ArrayWriter, document: str, limits: QuestionLimits) -> State:
     """Writes `question` int32 [N, Q] and `context` int32 [N, C], -1 where they have ended; `offsets` int32
     [N, C, 2], each token's first byte in `text` and the one after its last; `text` uint8 [N, T]; and `target`
     int64 [N, 4] as `trainers.tasks.question_answering` has it.
@@ -79,10 +79,10 @@ def put_questions(dataset: Dataset, writer: ArrayWriter, document: str, limits: 
         What a family's state needs: `frame`, `length` (tokens of a window), `question_length`,
         `context_length`.
     """
-    frame = frame_of(document)
+    frame = pair_frame(document)
     sides = [dataset.columns[name] for name in ("question", "context")]
     train = dataset.splits["train"]
-    asked, given = (_longest(document, texts_of(side, train)) for side in sides)
+    asked, given = (_longest_text(document, read_texts(side, train)) for side in sides)
     asked = max(1, min(asked, limits.window // 2))
     marks = sum(len(frame[name]) for name in ("before", "between", "after"))
     state: State = {
@@ -91,20 +91,20 @@ def put_questions(dataset: Dataset, writer: ArrayWriter, document: str, limits: 
         "question_length": asked,
         "context_length": limits.context,
     }
-    widths = _widths(document, dataset, state)
+    widths = _find_widths(document, dataset, state)
     arrays = {
         name: writer.create(name, (dataset.rows, *shape), dtype)
-        for name, (shape, dtype) in _layout(*widths).items()
+        for name, (shape, dtype) in _array_layout(*widths).items()
     }
     target = writer.create("target", (dataset.rows, 4), np.int64)
-    for rows, made in _chunks(document, dataset, state, widths):
+    for rows, made in _encode_chunks(document, dataset, state, widths):
         for name, values in made.items():
             arrays[name][rows.start : rows.stop] = values
-        target[rows.start : rows.stop] = _targets(dataset, rows, made)
+        target[rows.start : rows.stop] = _answer_targets(dataset, rows, made)
     return state
 
 
-def _layout(asked: int, given: int, size: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+def _array_layout(asked: int, given: int, size: int) -> dict[str, tuple[tuple[int, ...], Any]]:
     return {
         "question": ((asked,), np.int32),
         "context": ((given,), np.int32),
@@ -113,33 +113,33 @@ def _layout(asked: int, given: int, size: int) -> dict[str, tuple[tuple[int, ...
     }
 
 
-def _longest(document: str, texts: Iterator[str]) -> int:
+def _longest_text(document: str, texts: Iterator[str]) -> int:
     rest, longest = list(texts), 0
     for at in range(0, len(rest), CHUNK_ROWS):
-        chunk = _encodings(document, rest[at : at + CHUNK_ROWS])
+        chunk = _encode_texts(document, rest[at : at + CHUNK_ROWS])
         longest = max(longest, *(len(encoding.ids) for encoding in chunk))
     return longest
 
 
-def _widths(document: str, dataset: Dataset, state: State) -> tuple[int, int, int]:
+def _find_widths(document: str, dataset: Dataset, state: State) -> tuple[int, int, int]:
     widths = (1, 1, 1)
-    for _, made in _chunks(document, dataset, state, None):
+    for _, made in _encode_chunks(document, dataset, state, None):
         found = (made[name].shape[1] for name in ("question", "context", "text"))
         widths = tuple(map(max, widths, found))
     return widths
 
 
-def _chunks(
+def _encode_chunks(
     document: str, dataset: Dataset, state: State, widths: tuple[int, int, int] | None
 ) -> Iterator[tuple[range, dict[str, Array]]]:
     questions, contexts = dataset.columns["question"], dataset.columns["context"]
     for start in range(0, dataset.rows, CHUNK_ROWS):
         rows = range(start, min(start + CHUNK_ROWS, dataset.rows))
-        texts = list(texts_of(questions, rows)), list(texts_of(contexts, rows))
-        yield rows, _arrays(document, *texts, state, widths)
+        texts = list(read_texts(questions, rows)), list(read_texts(contexts, rows))
+        yield rows, _question_arrays(document, *texts, state, widths)
 
 
-def _arrays(
+def _question_arrays(
     document: str,
     questions: Sequence[str],
     contexts: Sequence[str],
@@ -147,36 +147,37 @@ def _arrays(
     widths: tuple[int, int, int] | None = None,
 ) -> dict[str, Array]:
     """The arrays of some rows but the target; as wide as their longest, or as told."""
-    asked = [encoding.ids[: state["question_length"]] for encoding in _encodings(document, questions)]
-    read = _encodings(document, contexts)
+    asked = [encoding.ids[: state["question_length"]] for encoding in _encode_texts(document, questions)]
+    read = _encode_texts(document, contexts)
     kept = slice(state["context_length"])
     given = [encoding.ids[kept] for encoding in read]
-    spans = [_bytes_of(t, encoding.offsets[kept]) for t, encoding in zip(contexts, read, strict=True)]
+    spans = [_token_bytes(t, encoding.offsets[kept]) for t, encoding in zip(contexts, read, strict=True)]
     texts = [t.encode()[: int(at[-1, 1]) if len(at) else 0] for t, at in zip(contexts, spans, strict=True)]
     if widths is None:
         widths = tuple(max(1, *map(len, part)) for part in (asked, given, texts))  # type: ignore[assignment]
     assert widths is not None
     made = {
-        name: np.zeros((len(questions), *shape), dtype) for name, (shape, dtype) in _layout(*widths).items()
+        name: np.zeros((len(questions), *shape), dtype)
+        for name, (shape, dtype) in _array_layout(*widths).items()
     }
-    made["question"][:] = filled(asked, widths[0], NONE)
-    made["context"][:] = filled(given, widths[1], NONE)
+    made["question"][:] = pad_tokens(asked, widths[0], NONE)
+    made["context"][:] = pad_tokens(given, widths[1], NONE)
     for row, (at, text) in enumerate(zip(spans, texts, strict=True)):
         made["offsets"][row, : len(at)] = at
         made["text"][row, : len(text)] = np.frombuffer(text, np.uint8)
     return made
 
 
-def _bytes_of(text: str, offsets: Sequence[tuple[int, int]]) -> Array:
+def _token_bytes(text: str, offsets: Sequence[tuple[int, int]]) -> Array:
     """The bytes of each token, int32 [tokens, 2], without the blanks that some tokenizers put into one."""
-    spans = np.array([_trimmed(text, start, end) for start, end in offsets], np.int32).reshape(-1, 2)
+    spans = np.array([_trim_blanks(text, start, end) for start, end in offsets], np.int32).reshape(-1, 2)
     if text.isascii():
         return spans
     sizes = np.fromiter((len(character.encode()) for character in text), np.int32, len(text))
     return np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)[spans]
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+def _trim_blanks(text: str, start: int, end: int) -> tuple[int, int]:
     while start < end and text[start].isspace():
         start += 1
     while end > start and text[end - 1].isspace():
@@ -184,7 +185,7 @@ def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
     return start, end
 
 
-def _targets(dataset: Dataset, rows: range, made: dict[str, Array]) -> Array:
+def _answer_targets(dataset: Dataset, rows: range, made: dict[str, Array]) -> Array:
     """[rows, 4]: places of the first and the last token, first byte and the one after the last."""
     assert dataset.target is not None
     assert dataset.answer_starts is not None
@@ -212,4 +213,4 @@ def questions_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
         found = f"no {lacking} among {', '.join(map(str, rows.columns))}"
         raise InputError("rows must have the columns question and context", found)
     questions, contexts = ([as_text(value) for value in rows[name]] for name in ("question", "context"))
-    return _arrays(state["tokenizer"], questions, contexts, state)
+    return _question_arrays(state["tokenizer"], questions, contexts, state)

@@ -82,10 +82,10 @@ def write_windows(dataset: Dataset, options: SeriesOptions, scaling: State, writ
     past = None
     if options.horizon and dataset.task == "regression" and dataset.target is not None:
         past = dataset.target.name
-    table = _table(dataset, past is not None)
+    table = _fit_features(dataset, past is not None)
     values = [] if table is None else [apply_table(table, dataset.columns)[0]]
     if past is not None and dataset.target is not None:
-        values.append(_scaled(np.asarray(dataset.target.values, np.float64), scaling))
+        values.append(_scale_target(np.asarray(dataset.target.values, np.float64), scaling))
     rows = np.concatenate(values, axis=1)
     state: State = {
         "table": table, "past": past, "channels": rows.shape[1], "window": options.window,
@@ -95,11 +95,11 @@ def write_windows(dataset: Dataset, options: SeriesOptions, scaling: State, writ
     lengths = writer.create("lengths", (len(rows),), np.int64)
     for at in range(0, len(rows), PIECE_ROWS):
         piece = np.arange(at, min(at + PIECE_ROWS, len(rows)))
-        inputs[piece], lengths[piece] = windows(rows, piece, state)
+        inputs[piece], lengths[piece] = cut_windows(rows, piece, state)
     return state
 
 
-def _table(dataset: Dataset, may_be_none: bool) -> State | None:
+def _fit_features(dataset: Dataset, may_be_none: bool) -> State | None:
     from trainers.data.prepare import fit_table
 
     try:
@@ -110,14 +110,14 @@ def _table(dataset: Dataset, may_be_none: bool) -> State | None:
         raise
 
 
-def _scaled(values: Array, scaling: State) -> Array:
+def _scale_target(values: Array, scaling: State) -> Array:
     """float32 [N, 1]; 0, the mean, where a value is missing."""
     scaled = (values - scaling["target_mean"]) / scaling["target_std"]
     known: Array = np.nan_to_num(scaled, nan=0.0)[:, None].astype(np.float32)
     return known
 
 
-def windows(rows: Array, chosen: Array, state: State) -> tuple[Array, Array]:
+def cut_windows(rows: Array, chosen: Array, state: State) -> tuple[Array, Array]:
     """The windows of some rows: float32 [n, W, C], filled up with zeros, and their lengths, int64 [n].
 
     A row before which there is nothing has a window of one row of zeros: the mean of each channel.
@@ -147,12 +147,12 @@ def windows_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
 
     values = [] if state["table"] is None else [apply_table(state["table"], rows)[0]]
     if state["past"] is not None:
-        values.append(_scaled(_numbers(rows, state["past"]), state))
-    inputs, lengths = windows(np.concatenate(values, axis=1), np.arange(len(rows)), state)
+        values.append(_scale_target(_read_target(rows, state["past"]), state))
+    inputs, lengths = cut_windows(np.concatenate(values, axis=1), np.arange(len(rows)), state)
     return {"inputs": inputs, "lengths": lengths}
 
 
-def _numbers(rows: pd.DataFrame, name: str) -> Array:
+def _read_target(rows: pd.DataFrame, name: str) -> Array:
     import pandas as pd
 
     if name not in rows.columns:

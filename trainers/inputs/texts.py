@@ -15,7 +15,7 @@ from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import first_missing
 from trainers.hyperparameters import Hyperparameter
-from trainers.inputs.vocabulary import as_text, fit_vocabulary, padded, stop_words, word_ids
+from trainers.inputs.vocabulary import as_text, fit_vocabulary, pad_words, stop_words, word_ids
 from trainers.options import Options
 from trainers.types import Array, ArrayWriter, Params, State
 
@@ -70,20 +70,20 @@ def write_words(
         leave_out=stop_words(options.stop_words),
         lowercase=params["lowercase"],
     )
-    longest = options.max_words if fill else _longest(vocabulary, texts, train)
+    longest = options.max_words if fill else _longest_text(vocabulary, texts, train)
     length = min(longest, options.max_words)
     ids = writer.create("inputs", (len(texts), length), np.int32)
-    for rows in _chunks(np.arange(len(texts))):
-        ids[rows] = padded(word_ids(vocabulary, [as_text(texts[i]) for i in rows]), length)
+    for rows in _row_chunks(np.arange(len(texts))):
+        ids[rows] = pad_words(word_ids(vocabulary, [as_text(texts[i]) for i in rows]), length)
     return {"tokenizer": vocabulary, "length": length}
 
 
-def _longest(vocabulary: str, texts: Any, train: Array) -> int:
-    chunks = (word_ids(vocabulary, [as_text(texts[i]) for i in rows]) for rows in _chunks(train))
+def _longest_text(vocabulary: str, texts: Any, train: Array) -> int:
+    chunks = (word_ids(vocabulary, [as_text(texts[i]) for i in rows]) for rows in _row_chunks(train))
     return max((len(words) for chunk in chunks for words in chunk), default=1)
 
 
-def _chunks(rows: Array) -> Iterator[Array]:
+def _row_chunks(rows: Array) -> Iterator[Array]:
     for start in range(0, len(rows), CHUNK_ROWS):
         yield rows[start : start + CHUNK_ROWS]
 
@@ -97,4 +97,4 @@ def words_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
     if first_missing(rows, ["text"]):
         raise InputError("rows must have a column text", f"columns {list(rows.columns)}")
     ids = word_ids(state["tokenizer"], [as_text(value) for value in rows["text"]])
-    return {"inputs": padded(ids, state["length"])}
+    return {"inputs": pad_words(ids, state["length"])}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from trainers.data.dataset import Column, Dataset
-from trainers.inputs.tokenizers import filled, in_chunks
+from trainers.inputs.tokenizers import encode_chunks, pad_tokens
 from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
 from trainers.types import Array, ArrayWriter, Batch
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 IGNORED = -100
 
 
-def texts_of(column: Column, rows: Any = None) -> Iterator[str]:
+def read_texts(column: Column, rows: Any = None) -> Iterator[str]:
     """The column's texts, of some rows or of all; an empty one where a value is missing."""
     values = column.values
     return (as_text(values[i]) for i in (range(len(values)) if rows is None else rows))
 
 
-def kept_length(document: str, texts: Iterator[str], most: int) -> int:
+def longest_length(document: str, texts: Iterator[str], most: int) -> int:
     """Tokens of the longest text and its end, but at most `most`."""
-    longest = max((len(tokens) for ids in in_chunks(document, texts) for tokens in ids), default=0)
+    longest = max((len(tokens) for ids in encode_chunks(document, texts) for tokens in ids), default=0)
     return min(longest + 1, most)
 
 
@@ -42,7 +42,7 @@ def put_rows(writer: ArrayWriter, name: str, parts: Iterator[Array], rows: int, 
         at += len(part)
 
 
-def with_end(ids: Sequence[Sequence[int]], length: int, end: int) -> list[list[int]]:
+def append_end(ids: Sequence[Sequence[int]], length: int, end: int) -> list[list[int]]:
     """Each text and its end, cut so that the end stands within `length`; an empty one is one unknown."""
     return [[*list(tokens or [UNKNOWN])[: length - 1], end] for tokens in ids]
 
@@ -70,9 +70,9 @@ def put_pairs(
     lengths = []
     sides = (("source", dataset.columns["input"], pad, prefix), ("target", dataset.target, IGNORED, ""))
     for name, column, fill, start in sides:
-        length = kept_length(document, (start + text for text in texts_of(column, train)), most)
-        chunks = in_chunks(document, (start + text for text in texts_of(column)))
-        parts = (filled(with_end(ids, length, end), length, fill) for ids in chunks)
+        length = longest_length(document, (start + text for text in read_texts(column, train)), most)
+        chunks = encode_chunks(document, (start + text for text in read_texts(column)))
+        parts = (pad_tokens(append_end(ids, length, end), length, fill) for ids in chunks)
         put_rows(writer, name, parts, dataset.rows, length)
         lengths.append(length)
     return lengths[0], lengths[1]
@@ -85,7 +85,7 @@ def without_padding(batch: Batch) -> Batch:
     return {**batch, "target": batch["target"][:, :longest]}
 
 
-def windows(x_BL: torch.Tensor, context: int, fill: int) -> torch.Tensor:
+def split_context(x_BL: torch.Tensor, context: int, fill: int) -> torch.Tensor:
     """[B, L] as stretches one after another, [B * ceil(L / context), context]."""
     from torch.nn import functional
 
@@ -93,7 +93,7 @@ def windows(x_BL: torch.Tensor, context: int, fill: int) -> torch.Tensor:
     return functional.pad(x_BL, (0, lacking), value=fill).reshape(-1, context)
 
 
-def stretch(batch: Batch, context: int, generator: torch.Generator) -> Batch:
+def crop_context(batch: Batch, context: int, generator: torch.Generator) -> Batch:
     """`context` tokens of each row from a place drawn anew; shorter rows as a whole."""
     import torch
     from torch.nn import functional

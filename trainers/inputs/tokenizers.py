@@ -35,13 +35,13 @@ def fit_tokens(texts: Iterable[str], *, unit: Unit, size: int) -> str:
             bytes (Sennrich et al. 2016; Radford et al. 2019), which knows every text.
         size: at most so many entries, the special ones among them, the commonest first.
     """
-    makers = {"characters": _characters, "words": _words, "pieces": _pieces}
+    makers = {"characters": _character_tokenizer, "words": _word_tokenizer, "pieces": _byte_pair_tokenizer}
     tokenizer, trainer = makers[unit](size)
     tokenizer.train_from_iterator(texts, trainer)
     return str(tokenizer.to_str())
 
 
-def _characters(size: int) -> Any:
+def _character_tokenizer(size: int) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordLevel(vocab=SPECIAL, unk_token="[UNK]"))
@@ -51,7 +51,7 @@ def _characters(size: int) -> Any:
     return tokenizer, trainer
 
 
-def _words(size: int) -> Any:
+def _word_tokenizer(size: int) -> Any:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordLevel(vocab=SPECIAL, unk_token="[UNK]"))
@@ -60,7 +60,7 @@ def _words(size: int) -> Any:
     return tokenizer, trainer
 
 
-def _pieces(size: int) -> Any:
+def _byte_pair_tokenizer(size: int) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=None))
@@ -76,7 +76,7 @@ def _pieces(size: int) -> Any:
 
 
 @lru_cache(maxsize=8)
-def tokenizer_of(document: str) -> Tokenizer:
+def parse_tokenizer(document: str) -> Tokenizer:
     """The library's tokenizer of a JSON string; read once."""
     from tokenizers import Tokenizer
 
@@ -85,12 +85,12 @@ def tokenizer_of(document: str) -> Tokenizer:
 
 def token_count(document: str) -> int:
     """Entries, the four special ones among them."""
-    return int(tokenizer_of(document).get_vocab_size())
+    return int(parse_tokenizer(document).get_vocab_size())
 
 
 def token_ids(document: str, texts: Sequence[str]) -> list[list[int]]:
     """Each text as ids, without a beginning and an end."""
-    encodings = tokenizer_of(document).encode_batch_fast(list(texts), add_special_tokens=False)
+    encodings = parse_tokenizer(document).encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids for encoding in encodings]
 
 
@@ -110,7 +110,7 @@ def _cut_at(document: str, most: int) -> Tokenizer:
     return tokenizer
 
 
-def in_chunks(document: str, texts: Iterable[str]) -> Iterator[list[list[int]]]:
+def encode_chunks(document: str, texts: Iterable[str]) -> Iterator[list[list[int]]]:
     """The ids of many texts, some thousands at a time, so that memory stays small."""
     rest = iter(texts)
     while chunk := list(islice(rest, CHUNK)):
@@ -119,11 +119,11 @@ def in_chunks(document: str, texts: Iterable[str]) -> Iterator[list[list[int]]]:
 
 def characters_of_tokens(document: str) -> list[int]:
     """How many characters of text each id stands for; 0 for the special ones. For bits a character."""
-    tokenizer = tokenizer_of(document)
+    tokenizer = parse_tokenizer(document)
     return [0 if i < len(SPECIAL) else len(tokenizer.decode([i])) for i in range(token_count(document))]
 
 
-def filled(ids: Sequence[Sequence[int]], length: int, fill: int = PAD) -> npt.NDArray[np.int64]:
+def pad_tokens(ids: Sequence[Sequence[int]], length: int, fill: int = PAD) -> npt.NDArray[np.int64]:
     """int64 [N, length]: cut at `length`, filled up."""
     rows = np.full((len(ids), length), fill, np.int64)
     for row, tokens in zip(rows, ids, strict=True):

@@ -106,17 +106,17 @@ def _whole_words(words: frozenset[str]) -> str:
 
 def vocabulary_size(vocabulary: str) -> int:
     """Entries of the vocabulary, the two special ones among them."""
-    return int(_tokenizer(vocabulary).get_vocab_size())
+    return int(_parse_vocabulary(vocabulary).get_vocab_size())
 
 
 def word_ids(vocabulary: str, texts: Sequence[str]) -> list[list[int]]:
     """The words of each text as ids. A text without a single word is one unknown word, so that every text
     has something to convolve over."""
-    encodings = _tokenizer(vocabulary).encode_batch_fast(list(texts), add_special_tokens=False)
+    encodings = _parse_vocabulary(vocabulary).encode_batch_fast(list(texts), add_special_tokens=False)
     return [encoding.ids or [UNKNOWN] for encoding in encodings]
 
 
-def padded(ids: Sequence[Sequence[int]], length: int) -> npt.NDArray[np.int32]:
+def pad_words(ids: Sequence[Sequence[int]], length: int) -> npt.NDArray[np.int32]:
     """int32 [N, length]: cut at `length`, filled up with `PAD`."""
     rows = np.full((len(ids), length), PAD, dtype=np.int32)
     for row, words in zip(rows, ids, strict=True):
@@ -126,7 +126,7 @@ def padded(ids: Sequence[Sequence[int]], length: int) -> npt.NDArray[np.int32]:
 
 
 @lru_cache(maxsize=8)
-def _tokenizer(vocabulary: str) -> Tokenizer:
+def _parse_vocabulary(vocabulary: str) -> Tokenizer:
     from tokenizers import Tokenizer
 
     return Tokenizer.from_str(vocabulary)

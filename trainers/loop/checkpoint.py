@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-def identity(job: Job, module: torch.nn.Module, fingerprint: str, steps: int) -> dict[str, Any]:
+def checkpoint_identity(job: Job, module: torch.nn.Module, fingerprint: str, steps: int) -> dict[str, Any]:
     """What must be equal for a checkpoint to be carried on: plain JSON."""
     family = job.family
     weights = {name: [str(t.dtype), *t.shape] for name, t in module.state_dict().items()}
@@ -53,7 +53,7 @@ def refuse_other(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     """One line for each key, at any depth, that is missing, unexpected or of another value."""
-    want, have = dict(_flat(expected)), dict(_flat(found))
+    want, have = dict(_flatten_keys(expected)), dict(_flatten_keys(found))
     lines = []
     for key in [*want, *(key for key in have if key not in want)]:
         if key not in have:
@@ -65,15 +65,15 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
     return lines
 
 
-def _flat(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten_keys(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in document.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
+            yield from _flatten_keys(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
 
 
-def pack(
+def pack_model(
     module: torch.nn.Module,
     kept: Mapping[str, torch.Tensor],
     optimizers: Mapping[str, torch.optim.Optimizer],
@@ -84,7 +84,7 @@ def pack(
     tensor, as [parameter, key, value] rows. Nothing is copied that this process has as a whole.
 
     Args:
-        kept: this rank's, as `kept_weights` made them; empty before the first.
+        kept: this rank's, as `copy_weights` made them; empty before the first.
         keep: whether this rank wants the tensors. Where weights are sharded every rank must call.
     """
     from trainers.loop import parallel
@@ -93,15 +93,17 @@ def pack(
     named = {"model": (here, here), "kept": (kept, here)}
     rest = {}
     for name, optimizer in optimizers.items():
-        own, rest[name] = _taken_apart(optimizer)
+        own, rest[name] = _split_state(optimizer)
         named[f"optimizer/{name}"] = (own, own)
     tensors: dict[str, torch.Tensor] = {}
     for prefix, (held, like) in named.items():
-        tensors |= {f"{prefix}/{name}": t for name, t in parallel.wholes(held, like, keep=keep).items()}
+        tensors |= {
+            f"{prefix}/{name}": t for name, t in parallel.gather_wholes(held, like, keep=keep).items()
+        }
     return tensors, rest
 
 
-def _taken_apart(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
+def _split_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
     import torch
 
     tensors, rest = {}, []
@@ -114,7 +116,7 @@ def _taken_apart(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tens
     return tensors, rest
 
 
-def unpack(
+def unpack_model(
     module: torch.nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
     tensors: Mapping[str, torch.Tensor],
@@ -124,10 +126,10 @@ def unpack(
     the optimizers were made."""
     from trainers.loop import parallel
 
-    parallel.load_whole(module, under("model", tensors))
+    parallel.load_whole(module, strip_prefix("model", tensors))
     for name, optimizer in optimizers.items():
         state: dict[int, dict[str, Any]] = {}
-        for path, tensor in under(f"optimizer/{name}", tensors).items():
+        for path, tensor in strip_prefix(f"optimizer/{name}", tensors).items():
             index, _, key = path.partition("/")
             state.setdefault(int(index), {})[key] = tensor
         for index, key, value in rest[name]:
@@ -135,10 +137,12 @@ def unpack(
         laid_out = parallel.lay_out_state(optimizer, state)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": laid_out})
     here = module.state_dict()
-    return {name: parallel.part_of(whole, here[name]) for name, whole in under("kept", tensors).items()}
+    return {
+        name: parallel.shard_like(whole, here[name]) for name, whole in strip_prefix("kept", tensors).items()
+    }
 
 
-def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def strip_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors whose names begin with `prefix`/, without it."""
     return {
         name.removeprefix(f"{prefix}/"): tensor

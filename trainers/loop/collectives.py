@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Crew:
+class RankGroup:
     """This process among those of its attempt. Each method is called by every rank, in the same order."""
 
     def __init__(self, ranks: Ranks, device: torch.device) -> None:
@@ -23,7 +23,7 @@ class Crew:
         self.rank, self.size = ranks.rank, ranks.world_size
         self.alone, self.first = ranks.world_size == 1, ranks.rank == 0
         self.sharded = ranks.sharded and not self.alone
-        self._device = device if not self.alone and _only_on_device() else "cpu"
+        self._device = device if not self.alone and _is_device_only() else "cpu"
 
     def agree(self, *values: int) -> tuple[int, ...]:
         """Rank 0's values, on every rank."""
@@ -85,7 +85,7 @@ class Crew:
             dist.broadcast(buffer, src=0)
 
 
-def _only_on_device() -> bool:
+def _is_device_only() -> bool:
     """Whether the process group carries device tensors alone (NCCL without gloo beside it)."""
     import torch.distributed as dist
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from trainers.loop.micro_batches import shares
-from trainers.tasks.merging import over_ranks
-from trainers.types import Ranks, Source
+from trainers.loop.micro_batches import rank_batches
+from trainers.tasks.merging import merge_ranks
+from trainers.types import ExampleSource, Ranks
 
 if TYPE_CHECKING:
     from trainers.family import Family
-    from trainers.tasks import Updated
+    from trainers.tasks import MetricSink
     from trainers.tasks.singly import ExampleScores
     from trainers.types import State
 
@@ -26,7 +26,7 @@ _LATENCY_PASSES = 9
 def evaluate(
     family: Family,
     module: torch.nn.Module,
-    source: Source,
+    source: ExampleSource,
     state: State,
     *,
     batch_size: int,
@@ -50,26 +50,26 @@ def evaluate(
     """
     device = next(module.parameters()).device
     metrics = family.rules(state).metric_set(device)
-    counted = metrics if singly is None else _Both(metrics, singly)
+    counted = metrics if singly is None else _PairedMetrics(metrics, singly)
     own = Ranks() if ranks.sharded else ranks
     module.eval()
     with torch.no_grad():
-        for indices in shares(len(source), batch_size, own):
+        for indices in rank_batches(len(source), batch_size, own):
             batch = source.gather(torch.arange(indices.start, indices.stop))
             through(partial(family.judge, module, batch, counted))
             alive()
     module.train()
     if own.world_size > 1:
-        over_ranks(metrics)
+        merge_ranks(metrics)
         if singly is not None:
-            over_ranks(singly)
+            merge_ranks(singly)
     return metrics.compute()
 
 
-class _Both:
+class _PairedMetrics:
     """Adds each batch to the metrics and to every example's own."""
 
-    def __init__(self, metrics: Updated, singly: ExampleScores) -> None:
+    def __init__(self, metrics: MetricSink, singly: ExampleScores) -> None:
         self._metrics, self._singly = metrics, singly
 
     def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
@@ -81,7 +81,7 @@ class _Both:
 def latency_ms(
     family: Family,
     module: torch.nn.Module,
-    source: Source,
+    source: ExampleSource,
     through: Callable[[Callable[[], Any]], Any] = lambda call: call(),
 ) -> float:
     """Median milliseconds of a forward pass of one example, the batch being on the device."""
@@ -90,12 +90,12 @@ def latency_ms(
     with torch.no_grad():
         on_cuda = any(tensor.is_cuda for tensor in batch.values())
         forward = partial(through, partial(family.outputs, module, batch))
-        times = [_timed(forward, on_cuda) for _ in range(_LATENCY_PASSES)]
+        times = [_time_call(forward, on_cuda) for _ in range(_LATENCY_PASSES)]
     module.train()
     return 1000.0 * statistics.median(times)
 
 
-def _timed(forward: Callable[[], object], on_cuda: bool) -> float:
+def _time_call(forward: Callable[[], object], on_cuda: bool) -> float:
     started = time.perf_counter()
     forward()
     if on_cuda:

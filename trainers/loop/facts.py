@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 FACTS = frozenset({"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms"})
 
 
-def facts_of(module: torch.nn.Module, seconds: float, device: torch.device) -> dict[str, float]:
+def model_facts(module: torch.nn.Module, seconds: float, device: torch.device) -> dict[str, float]:
     """All but the latency, for which the model must be called. Of a sharded module the whole counts.
 
     Args:

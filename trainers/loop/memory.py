@@ -18,7 +18,7 @@ _SIGNS = ("DefaultCPUAllocator", "not enough memory", "out of memory")
 
 
 @contextmanager
-def room_on(device: str) -> Iterator[None]:
+def catch_out_of_memory(device: str) -> Iterator[None]:
     """Turns torch's and Python's ways of saying so into `OutOfMemory`.
 
     Raises:
@@ -27,7 +27,7 @@ def room_on(device: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not is_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise OutOfMemory(
             f"{device} must have room for this configuration",
@@ -36,7 +36,7 @@ def room_on(device: str) -> Iterator[None]:
         ) from error
 
 
-def is_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether the error says that memory ran out, on a device or on the host."""
     import torch
 

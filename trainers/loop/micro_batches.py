@@ -12,14 +12,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from trainers.data.batches import Batches
-from trainers.data.dataset import Encoded, Part
-from trainers.types import Ranks, Source
+from trainers.data.dataset import EncodedDataset, Part
+from trainers.types import ExampleSource, Ranks
 
 if TYPE_CHECKING:
     import torch
 
 
-class Micro(NamedTuple):
+class MicroBatch(NamedTuple):
     """A micro-batch: its positions, how many of them count, and the weight of its mean loss.
 
     Attributes:
@@ -32,10 +32,10 @@ class Micro(NamedTuple):
     of: int
 
 
-class Feed:
+class MicroBatchFeed:
     """Groups of micro-batches, one group a step, from any step on."""
 
-    def __init__(self, source: Source, params: Mapping[str, Any], seed: int, ranks: Ranks) -> None:
+    def __init__(self, source: ExampleSource, params: Mapping[str, Any], seed: int, ranks: Ranks) -> None:
         """Reads `batch_size` and `accumulate`; `batch_size` is then the examples of a rank's full batch."""
         self.source, self._seed, self._ranks = source, seed, ranks
         self._size = params["batch_size"]
@@ -46,7 +46,7 @@ class Feed:
         self.batch_size = -(-min(self._joint, len(source)) // ranks.world_size)
         self.steps_per_epoch = -(-self._batches // self._accumulate)
 
-    def groups(self, step: int) -> Iterator[list[Micro]]:
+    def groups(self, step: int) -> Iterator[list[MicroBatch]]:
         """The groups from that step on (0: the first of the first epoch), without an end."""
         while True:
             epoch, within = divmod(step, self.steps_per_epoch)
@@ -56,24 +56,24 @@ class Feed:
             alike = self._accumulate == 1 and self._joint % world == 0
             full = len(self.source) // self._joint if alike else 0
             for positions in islice(order, max(0, full - first)):  # nearly all: every example counts
-                yield [Micro(positions, self.batch_size, 1.0, self._joint)]
+                yield [MicroBatch(positions, self.batch_size, 1.0, self._joint)]
             for place in range(max(first, full), self._batches, self._accumulate):
                 yield self._group(order, place)
             step += self.steps_per_epoch - within
 
-    def _group(self, order: Iterator[torch.Tensor], first: int) -> list[Micro]:
+    def _group(self, order: Iterator[torch.Tensor], first: int) -> list[MicroBatch]:
         last = min(first + self._accumulate, self._batches)
         examples = min(last * self._joint, len(self.source)) - first * self._joint
         return [self._micro(next(order), place, examples) for place in range(first, last)]
 
-    def _micro(self, positions: torch.Tensor, place: int, examples: int) -> Micro:
+    def _micro(self, positions: torch.Tensor, place: int, examples: int) -> MicroBatch:
         world = self._ranks.world_size
         joint = min(self._joint, len(self.source) - place * self._joint)
         dealt = joint // world + (self._ranks.rank < joint % world)
-        return Micro(positions, dealt, dealt * world / examples, examples)
+        return MicroBatch(positions, dealt, dealt * world / examples, examples)
 
 
-def shares(length: int, batch_size: int, ranks: Ranks) -> Iterator[range]:
+def rank_batches(length: int, batch_size: int, ranks: Ranks) -> Iterator[range]:
     """This rank's consecutive positions in a part of `length` examples, in batches."""
     first = length * ranks.rank // ranks.world_size
     last = length * (ranks.rank + 1) // ranks.world_size
@@ -81,10 +81,10 @@ def shares(length: int, batch_size: int, ranks: Ranks) -> Iterator[range]:
         yield range(start, min(start + batch_size, last))
 
 
-class Parts:
+class PartSources:
     """Each part's examples, opened when first asked for: `test` is not touched unless it is read."""
 
-    def __init__(self, encoded: Encoded, device: str) -> None:
+    def __init__(self, encoded: EncodedDataset, device: str) -> None:
         """Opens nothing yet."""
         self._encoded, self._device = encoded, device
         self._made: dict[Part, Batches] = {}

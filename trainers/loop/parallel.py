@@ -2,7 +2,7 @@
 
 Sharded (torch's `fully_shard`; S. Rajbhandari et al., "ZeRO", SC 2020, stage 3), a rank holds 1/n of each
 parameter, of its gradient and of what the optimizer knows of it; the whole of a unit (one block of a
-transformer, say) is put together while it computes, and given up again. Outside `Through` a sharded
+transformer, say) is put together while it computes, and given up again. Outside `GatheredModule` a sharded
 parameter is a part: what needs the whole asks here for it, on every rank at the same time.
 """
 
@@ -23,7 +23,7 @@ Made = TypeVar("Made")
 Tensors = Mapping[str, torch.Tensor]
 
 
-class _Forward(nn.Module):
+class _ForwardModule(nn.Module):
     """The family's forward pass as one module, so that DDP sees it whatever the family calls inside."""
 
     def __init__(self, family: Family, module: nn.Module) -> None:
@@ -34,12 +34,12 @@ class _Forward(nn.Module):
         return self.family.outputs(self.module, batch)
 
 
-def in_parallel(family: Family, module: nn.Module) -> nn.parallel.DistributedDataParallel:
+def wrap_parallel(family: Family, module: nn.Module) -> nn.parallel.DistributedDataParallel:
     """The family's outputs of a batch; backward then averages gradients over ranks."""
-    return nn.parallel.DistributedDataParallel(_Forward(family, module))
+    return nn.parallel.DistributedDataParallel(_ForwardModule(family, module))
 
 
-class Through(nn.Module):
+class GatheredModule(nn.Module):
     """What is called through it finds the module's own parameters whole; every rank must make the same calls
     in the same order."""
 
@@ -53,7 +53,7 @@ class Through(nn.Module):
         return call()
 
 
-def sharded(family: Family, module: nn.Module, device: torch.device) -> Through:
+def shard_module(family: Family, module: nn.Module, device: torch.device) -> GatheredModule:
     """Leaves on this rank its part of each parameter of the family's module, on the device.
 
     Raises:
@@ -74,38 +74,40 @@ def sharded(family: Family, module: nn.Module, device: torch.device) -> Through:
     mesh = init_device_mesh(device.type, (dist.get_world_size(),))
     for parameter in module.parameters():  # torch shards no kernel that lies channels last in memory
         parameter.data = parameter.data.contiguous()
-    through = Through(module)
-    for unit in _units(through):
+    through = GatheredModule(module)
+    for unit in _shard_units(through):
         fully_shard(unit, mesh=mesh)
     # the root's are given up too: between forward passes there are parts alone
     fully_shard(through, mesh=mesh, reshard_after_forward=True)
     return through
 
 
-def _units(module: nn.Module) -> list[nn.Module]:
+def _shard_units(module: nn.Module) -> list[nn.Module]:
     """What is gathered one by one: members of lists and sequences that share no parameter with others."""
-    everywhere = _uses(module)
-    found = list(_members(module, inside=False))
-    return [unit for unit in found if all(everywhere[key] == n for key, n in _uses(unit).items())]
+    everywhere = _count_uses(module)
+    found = list(_unit_candidates(module, inside=False))
+    return [unit for unit in found if all(everywhere[key] == n for key, n in _count_uses(unit).items())]
 
 
-def _members(module: nn.Module, *, inside: bool) -> Iterator[nn.Module]:
+def _unit_candidates(module: nn.Module, *, inside: bool) -> Iterator[nn.Module]:
     if inside and not isinstance(module, nn.ModuleList | nn.ModuleDict):
         if next(module.parameters(), None) is not None:
             yield module
         return
     for child in module.children():
-        yield from _members(child, inside=isinstance(module, nn.ModuleList | nn.ModuleDict | nn.Sequential))
+        yield from _unit_candidates(
+            child, inside=isinstance(module, nn.ModuleList | nn.ModuleDict | nn.Sequential)
+        )
 
 
-def _uses(module: nn.Module) -> Counter[int]:
+def _count_uses(module: nn.Module) -> Counter[int]:
     return Counter(id(parameter) for _, parameter in module.named_parameters(remove_duplicate=False))
 
 
 # -- parts and wholes ----------------------------------------------------------------------------------------
 
 
-def part(tensor: torch.Tensor) -> torch.Tensor:
+def local_part(tensor: torch.Tensor) -> torch.Tensor:
     """This rank's part of a sharded tensor, on the same memory; any other tensor as it is."""
     found: torch.Tensor = tensor.detach().to_local() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
     return found
@@ -113,15 +115,15 @@ def part(tensor: torch.Tensor) -> torch.Tensor:
 
 def parts(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """This rank's part of each, without those of which it has nothing."""
-    return [own for own in map(part, tensors) if own.numel()]
+    return [own for own in map(local_part, tensors) if own.numel()]
 
 
-def part_of(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+def shard_like(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The part that this rank has of a tensor laid out as `like`; the whole where that is not sharded."""
-    return part(_laid_out(whole, like))
+    return local_part(_lay_out(whole, like))
 
 
-def _laid_out(whole: torch.Tensor, like: Any) -> torch.Tensor:
+def _lay_out(whole: torch.Tensor, like: Any) -> torch.Tensor:
     if not _is_sharded(like):
         return whole
     from torch.distributed.tensor import distribute_tensor
@@ -132,20 +134,20 @@ def _laid_out(whole: torch.Tensor, like: Any) -> torch.Tensor:
 
 
 def whole(own: torch.Tensor, like: Any) -> torch.Tensor:
-    """The inverse of `part_of`: called by every rank with its part."""
+    """The inverse of `shard_like`: called by every rank with its part."""
     if not _is_sharded(like):
         return own
     from torch.distributed.tensor import DTensor
 
     laid_out: Any = DTensor.from_local(
-        part(own).to(like.device), like.device_mesh, like.placements,
+        local_part(own).to(like.device), like.device_mesh, like.placements,
         run_check=False, shape=like.shape, stride=like.stride(),
     )  # fmt: skip
     found: torch.Tensor = laid_out.full_tensor()
     return found
 
 
-def wholes(named: Tensors, like: Tensors, *, keep: bool) -> dict[str, torch.Tensor]:
+def gather_wholes(named: Tensors, like: Tensors, *, keep: bool) -> dict[str, torch.Tensor]:
     """Tensors of which each rank has its part, put together one after another.
 
     Args:
@@ -156,25 +158,25 @@ def wholes(named: Tensors, like: Tensors, *, keep: bool) -> dict[str, torch.Tens
     return {name: tensor.cpu() if _is_sharded(like[name]) else tensor for name, tensor in made if keep}
 
 
-def kept_weights(module: nn.Module, former: Tensors) -> dict[str, torch.Tensor]:
+def copy_weights(module: nn.Module, former: Tensors) -> dict[str, torch.Tensor]:
     """A copy of this rank's part of the weights, on the CPU; into the memory of a former copy, if any."""
     made = {}
     for name, tensor in module.state_dict().items():
-        own = part(tensor.detach())
+        own = local_part(tensor.detach())
         made[name] = former[name].copy_(own) if name in former else own.to("cpu", copy=True)
     return made
 
 
-def load_kept(module: nn.Module, kept: Tensors) -> None:
-    """The inverse of `kept_weights`."""
+def restore_weights(module: nn.Module, kept: Tensors) -> None:
+    """The inverse of `copy_weights`."""
     with torch.no_grad():
         for name, own in module.state_dict().items():
-            part(own).copy_(kept[name])
+            local_part(own).copy_(kept[name])
 
 
 def load_whole(module: nn.Module, named: Tensors) -> None:
     """As `load_state_dict`, where this rank takes its part of each tensor."""
-    load_kept(module, {name: part_of(named[name], own) for name, own in module.state_dict().items()})
+    restore_weights(module, {name: shard_like(named[name], own) for name, own in module.state_dict().items()})
 
 
 def lay_out_state(optimizer: torch.optim.Optimizer, state: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
@@ -182,7 +184,7 @@ def lay_out_state(optimizer: torch.optim.Optimizer, state: Mapping[int, Any]) ->
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {
         index: {
-            key: _laid_out(value, parameters[index])
+            key: _lay_out(value, parameters[index])
             if isinstance(value, torch.Tensor) and value.shape == parameters[index].shape
             else value
             for key, value in entries.items()

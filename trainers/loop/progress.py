@@ -12,7 +12,7 @@ from trainers.types import Goal, Length
 
 
 @dataclass(slots=True, kw_only=True)
-class Window:
+class ReportWindow:
     """What training has gathered since the last report."""
 
     losses: float = 0.0  # Σ loss of a batch times its examples, on this rank
@@ -33,7 +33,7 @@ class Window:
 
 
 @dataclass(slots=True, kw_only=True)
-class Progress:
+class TrainingProgress:
     """All that a resumed attempt must know besides tensors; plain JSON by `to_json`.
 
     Attributes:
@@ -53,23 +53,23 @@ class Progress:
     best: float | None = None
     anchor: float | None = None
     waited: int = 0
-    window: Window = field(default_factory=Window)
+    window: ReportWindow = field(default_factory=ReportWindow)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Progress:
+    def from_json(cls, document: Mapping[str, Any]) -> TrainingProgress:
         """The inverse of `to_json`."""
-        return cls(**{**document, "window": Window(**document["window"])})
+        return cls(**{**document, "window": ReportWindow(**document["window"])})
 
     def note(self, metrics: Mapping[str, float], goal: Goal, length: Length, at: str) -> bool:
         """Takes a report in. True: its weights are the ones to keep."""
         self.reports += 1
-        value = value_of(metrics, goal)
-        better = _better(value, self.best, goal, 0.0)
-        if _better(value, self.anchor, goal, length.min_delta):
+        value = goal_value(metrics, goal)
+        better = _is_better(value, self.best, goal, 0.0)
+        if _is_better(value, self.anchor, goal, length.min_delta):
             self.anchor, self.waited = value, 0
         else:
             self.waited += 1
@@ -77,7 +77,7 @@ class Progress:
         if at == "best" and not better:
             return False
         self.kept_epoch = self.reports
-        self.kept = finite(metrics)
+        self.kept = drop_not_finite(metrics)
         return True
 
     def finished(self, length: Length, steps: int) -> bool:
@@ -87,7 +87,7 @@ class Progress:
         return self.step >= steps or impatient or late
 
 
-def planned(length: Length, steps_per_epoch: int) -> tuple[int, int]:
+def plan_steps(length: Length, steps_per_epoch: int) -> tuple[int, int]:
     """All steps of a trial, and the steps between reports.
 
     Raises:
@@ -100,12 +100,12 @@ def planned(length: Length, steps_per_epoch: int) -> tuple[int, int]:
     return length.epochs * steps_per_epoch, steps_per_epoch
 
 
-def finite(metrics: Mapping[str, float]) -> dict[str, float]:
+def drop_not_finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """Without what is not defined for this data (r2 of equal targets): no reader takes a NaN."""
     return {name: number for name, number in metrics.items() if math.isfinite(number)}
 
 
-def value_of(metrics: Mapping[str, float], goal: Goal) -> float:
+def goal_value(metrics: Mapping[str, float], goal: Goal) -> float:
     """The goal's value, `val/` being optional in its name.
 
     Raises:
@@ -127,7 +127,7 @@ def value_of(metrics: Mapping[str, float], goal: Goal) -> float:
     return value
 
 
-def _better(value: float, than: float | None, goal: Goal, by: float) -> bool:
+def _is_better(value: float, than: float | None, goal: Goal, by: float) -> bool:
     if than is None:
         return True
     return value > than + by if goal.maximize else value < than - by

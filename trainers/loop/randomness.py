@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def derived(seed: int, *parts: int) -> int:
+def derive_seed(seed: int, *parts: int) -> int:
     """A 63-bit seed of its own for each purpose, rank or epoch of one attempt."""
     words = np.random.SeedSequence([seed, *parts]).generate_state(2, np.uint32)
     return (int(words[0]) << 31) ^ int(words[1])
@@ -29,7 +29,7 @@ def seed_all(seed: int) -> None:
 
 
 @contextmanager
-def steady(threads: int | None) -> Iterator[None]:
+def fix_torch_flags(threads: int | None) -> Iterator[None]:
     """Puts torch's flags where every attempt expects them, and all of them back at the end.
 
     Args:
@@ -42,18 +42,20 @@ def steady(threads: int | None) -> Iterator[None]:
     cudnn = torch.backends.cudnn
     before = (torch.get_num_threads(), torch.get_default_dtype(), torch.get_float32_matmul_precision())
     flags = (cudnn.benchmark, cudnn.deterministic)
-    devices = list(range(torch.cuda.device_count())) if _cuda() else []
+    devices = list(range(torch.cuda.device_count())) if _uses_cuda() else []
     with torch.random.fork_rng(devices=devices), torch.enable_grad():
         try:
-            _set(threads or before[0], torch.float32, "highest", False, True)
+            _set_flags(threads or before[0], torch.float32, "highest", False, True)
             yield
         finally:
-            _set(*before, *flags)
+            _set_flags(*before, *flags)
             np.random.set_state(numpy_state)
             random.setstate(python_state)
 
 
-def _set(threads: int, dtype: torch.dtype, precision: str, benchmark: bool, deterministic: bool) -> None:
+def _set_flags(
+    threads: int, dtype: torch.dtype, precision: str, benchmark: bool, deterministic: bool
+) -> None:
     import torch
 
     torch.set_num_threads(threads)
@@ -62,7 +64,7 @@ def _set(threads: int, dtype: torch.dtype, precision: str, benchmark: bool, dete
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = benchmark, deterministic
 
 
-def _cuda() -> bool:
+def _uses_cuda() -> bool:
     """Whether this process uses CUDA; asking for more would start it."""
     import torch
 
@@ -70,37 +72,37 @@ def _cuda() -> bool:
     return started
 
 
-def capture(augmentation: torch.Generator) -> dict[str, torch.Tensor]:
+def capture_state(augmentation: torch.Generator) -> dict[str, torch.Tensor]:
     """The state of every generator that training draws from, as vectors by name."""
     import torch
 
     state = {
-        "python": _from_python(),
-        "numpy": _from_numpy(),
+        "python": _python_state(),
+        "numpy": _numpy_state(),
         "torch": torch.get_rng_state(),
         "augmentation": augmentation.get_state(),
     }
-    if _cuda():
+    if _uses_cuda():
         state["cuda"] = torch.cuda.get_rng_state()
     return state
 
 
-def restore(state: Mapping[str, torch.Tensor], augmentation: torch.Generator) -> None:
+def restore_state(state: Mapping[str, torch.Tensor], augmentation: torch.Generator) -> None:
     """The inverse of `capture`. A state of a device that is not here is left aside."""
     import torch
 
     # torch 2.13 reads a generator's state past its end where it is a row of a larger tensor (a crash).
     state = {name: vector.clone() for name, vector in state.items()}
-    _to_python(state["python"])
-    _to_numpy(state["numpy"])
+    _set_python_state(state["python"])
+    _set_numpy_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     if state["augmentation"].numel() == augmentation.get_state().numel():
         augmentation.set_state(state["augmentation"])
-    if "cuda" in state and _cuda():
+    if "cuda" in state and _uses_cuda():
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _from_python() -> torch.Tensor:
+def _python_state() -> torch.Tensor:
     import torch
 
     version, words, gauss = random.getstate()
@@ -108,19 +110,19 @@ def _from_python() -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64)  # words of 32 bits are exact in it
 
 
-def _to_python(vector: torch.Tensor) -> None:
+def _set_python_state(vector: torch.Tensor) -> None:
     version, has_gauss, gauss, *words = vector.tolist()
     random.setstate((int(version), tuple(int(word) for word in words), gauss if has_gauss else None))
 
 
-def _from_numpy() -> torch.Tensor:
+def _numpy_state() -> torch.Tensor:
     import torch
 
     _, words, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return torch.from_numpy(np.concatenate([[position, has_gauss, gauss], np.asarray(words)]))
 
 
-def _to_numpy(vector: torch.Tensor) -> None:
+def _set_numpy_state(vector: torch.Tensor) -> None:
     values = vector.numpy()
     words = values[3:].astype(np.uint32)
     np.random.set_state(("MT19937", words, int(values[0]), int(values[1]), float(values[2])))

@@ -14,22 +14,22 @@ from torch import nn
 
 from trainers.errors import NotFinite
 from trainers.family import Family
-from trainers.loop.micro_batches import Micro
-from trainers.loop.parallel import in_parallel, parts
+from trainers.loop.micro_batches import MicroBatch
+from trainers.loop.parallel import parts, wrap_parallel
 from trainers.optim.optimizers import (
     add_l1,
     clip_gradients,
     clip_weights,
+    flag_not_finite,
     gradient_norm,
     make_optimizer,
-    note_bad,
 )
-from trainers.tasks import CountsTerms
-from trainers.types import Batch, Source
+from trainers.tasks import TermCounter
+from trainers.types import Batch, ExampleSource
 
 if TYPE_CHECKING:
-    from trainers.loop.collectives import Crew
-    from trainers.loop.parallel import Through
+    from trainers.loop.collectives import RankGroup
+    from trainers.loop.parallel import GatheredModule
 
 Shown = Mapping[str, Any]
 
@@ -47,9 +47,9 @@ class Stepper:
         module: nn.Module,
         params: Mapping[str, Any],
         state: dict[str, Any],
-        crew: Crew,
+        crew: RankGroup,
         generator: torch.Generator,
-        through: Through | None = None,
+        through: GatheredModule | None = None,
     ) -> None:
         """Makes the optimizers and, for several ranks, wraps the forward pass.
 
@@ -63,14 +63,14 @@ class Stepper:
             name: make_optimizer(list(part.parameters()), params)
             for name, part in family.players(module).items()
         }
-        self._trained = {name: _trained(optimizer) for name, optimizer in self.optimizers.items()}
+        self._trained = {name: _trained_parameters(optimizer) for name, optimizer in self.optimizers.items()}
         self._sharded = through is not None
-        self._parallel = None if crew.alone or self.own or self._sharded else in_parallel(family, module)
+        self._parallel = None if crew.alone or self.own or self._sharded else wrap_parallel(family, module)
         self._forward: Callable[[Batch], Any] = self._parallel or partial(family.outputs, module)
         if through is not None:
             self._forward = lambda batch: through(lambda: family.outputs(module, batch))
-        self._loss = _loss_of(family, params, state)
-        self._terms = _terms_of(family, state)
+        self._loss = _loss_function(family, params, state)
+        self._terms = _term_counter(family, state)
         self._augments = params.get("augment") is not None or type(family).augment is not Family.augment
         self._half = params["precision"] == "bf16"
         self._l1, self._clip = params["l1"], params["gradient_clip"]
@@ -97,7 +97,7 @@ class Stepper:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate
 
-    def step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
+    def step(self, group: Sequence[MicroBatch], source: ExampleSource) -> tuple[float, Shown]:
         """One step over the group's examples.
 
         Returns:
@@ -124,7 +124,7 @@ class Stepper:
         self._after(trained)
         return sum(map(operator.mul, self._values, counts)), {}
 
-    def _accumulated(self, group: Sequence[Micro], source: Source) -> Sequence[float]:
+    def _accumulated(self, group: Sequence[MicroBatch], source: ExampleSource) -> Sequence[float]:
         """Gradients of several micro-batches, and how many examples each one's loss counts for."""
         batches: Iterable[Batch] = (self._batch(source, micro.positions) for micro in group)
         counts = [float(micro.examples) for micro in group]
@@ -152,7 +152,9 @@ class Stepper:
         else:
             self._losses.append(loss.detach().reshape(1).float())
 
-    def _by_terms(self, group: Sequence[Micro], batches: Sequence[Batch]) -> tuple[list[Micro], list[float]]:
+    def _by_terms(
+        self, group: Sequence[MicroBatch], batches: Sequence[Batch]
+    ) -> tuple[list[MicroBatch], list[float]]:
         """The group weighted by what its losses are means over, and each one's share of the examples."""
         assert self._terms is not None
         counted = torch.stack([self._terms(batch) for batch in batches]).tolist()
@@ -169,8 +171,8 @@ class Stepper:
         else:
             loss.backward(loss.detach() * 0.0 + weight)  # type: ignore[no-untyped-call]
 
-    def _own_step(self, group: Sequence[Micro], source: Source) -> tuple[float, Shown]:
-        positions = _joined([micro.positions for micro in group])
+    def _own_step(self, group: Sequence[MicroBatch], source: ExampleSource) -> tuple[float, Shown]:
+        positions = _concatenate([micro.positions for micro in group])
         self._own_weight = 1.0 if self._crew.alone else sum(micro.weight for micro in group)
         with self._precision():
             shown = self.family.train_step(self.module, self._batch(source, positions), self)
@@ -199,7 +201,7 @@ class Stepper:
             moved = [parameter for parameter in trained if parameter.grad is not None]
             add_l1(self._here(moved), gradients, self._l1)
         # one look at the device for all: the losses (on the CPU they are known) and the gradients
-        note_bad(gradients, self._bad, self._ones)
+        flag_not_finite(gradients, self._bad, self._ones)
         if self._losses:
             *self._values, found = torch.cat([*self._losses, self._bad]).tolist()
         else:
@@ -211,8 +213,8 @@ class Stepper:
         if found:
             norm = float(self._norm(gradients))  # by all ranks, before any of them leaves
             for value in self._values:
-                _refuse("the loss", value)
-            _refuse("the norm of the gradient", norm)
+                _require_finite("the loss", value)
+            _require_finite("the norm of the gradient", norm)
         if self._clip is not None:
             clip_gradients(gradients, self._norm(gradients), self._clip)
 
@@ -234,7 +236,7 @@ class Stepper:
 
     # -- pieces --------------------------------------------------------------------------------------------
 
-    def _batch(self, source: Source, positions: torch.Tensor) -> Batch:
+    def _batch(self, source: ExampleSource, positions: torch.Tensor) -> Batch:
         batch = source.gather(positions)
         return self.family.augment(batch, self.params, self.generator) if self._augments else batch
 
@@ -247,7 +249,7 @@ class Stepper:
         return nullcontext()
 
 
-def _loss_of(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
+def _loss_function(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
     """The loss as a function of outputs and batch; the task's rules are looked up once, not every step."""
     if type(family).loss is Family.loss:
         rules = family.rules(state)
@@ -255,21 +257,21 @@ def _loss_of(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -
     return lambda outputs, batch: family.loss(outputs, batch, params, state)
 
 
-def _terms_of(family: Family, state: dict[str, Any]) -> Callable[[Batch], torch.Tensor] | None:
+def _term_counter(family: Family, state: dict[str, Any]) -> Callable[[Batch], torch.Tensor] | None:
     """What counts the terms of a batch's mean loss, where those are not its examples."""
     rules = family.rules(state) if type(family).loss is Family.loss else None
-    return rules.terms if isinstance(rules, CountsTerms) else None
+    return rules.terms if isinstance(rules, TermCounter) else None
 
 
-def _trained(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
+def _trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def _joined(parts: list[torch.Tensor]) -> torch.Tensor:
+def _concatenate(parts: list[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _refuse(what: str, value: float) -> None:
+def _require_finite(what: str, value: float) -> None:
     if not math.isfinite(value):
         raise NotFinite(
             f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients"

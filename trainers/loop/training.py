@@ -13,29 +13,29 @@ from typing import Any, Literal
 
 import torch
 
-from trainers.data.dataset import Encoded, Part
+from trainers.data.dataset import EncodedDataset, Part
 from trainers.errors import InputError, NotFinite
 from trainers.job import Hooks, Job, Outcome
 from trainers.loop import checkpoint as resume
 from trainers.loop import parallel, randomness
-from trainers.loop.collectives import Crew
+from trainers.loop.collectives import RankGroup
 from trainers.loop.evaluation import evaluate, latency_ms
-from trainers.loop.facts import FACTS, facts_of
-from trainers.loop.memory import restart_peak, room_on
-from trainers.loop.micro_batches import Feed, Micro, Parts
-from trainers.loop.progress import Progress, finite, planned, value_of
+from trainers.loop.facts import FACTS, model_facts
+from trainers.loop.memory import catch_out_of_memory, restart_peak
+from trainers.loop.micro_batches import MicroBatch, MicroBatchFeed, PartSources
+from trainers.loop.progress import TrainingProgress, drop_not_finite, goal_value, plan_steps
 from trainers.loop.stepper import Stepper
-from trainers.optim.initialisation import initialise
-from trainers.optim.schedules import schedule
+from trainers.optim.initialisation import initialise_weights
+from trainers.optim.schedules import make_schedule
 from trainers.samples.writing import samples_now, write_samples
 from trainers.tasks.singly import ExampleScores
-from trainers.types import Source
+from trainers.types import ExampleSource
 
 Status = Literal["complete", "pruned", "stopped"]
 _LOOK_S = 0.25  # between two looks at the clock's and the surroundings' wishes within an epoch
 
 
-def train(job: Job, encoded: Encoded, hooks: Hooks) -> Outcome:
+def train(job: Job, encoded: EncodedDataset, hooks: Hooks) -> Outcome:
     """Trains one attempt, from its newest checkpoint if there is one.
 
     With `job.ranks.world_size` > 1 every rank calls this, and the default process group spans exactly them.
@@ -46,7 +46,7 @@ def train(job: Job, encoded: Encoded, hooks: Hooks) -> Outcome:
         OutOfMemory: the device has no room.
         InputError: a hyper-parameter, the data or the checkpoint can't be used.
     """
-    with randomness.steady(job.threads), room_on(job.device):
+    with randomness.fix_torch_flags(job.threads), catch_out_of_memory(job.device):
         attempt = _Attempt(job, encoded, hooks)
         try:
             return attempt.run()
@@ -58,31 +58,33 @@ def train(job: Job, encoded: Encoded, hooks: Hooks) -> Outcome:
 class _Attempt:
     """One call of `train`: what it is made of, and the turns that it takes."""
 
-    def __init__(self, job: Job, encoded: Encoded, hooks: Hooks) -> None:
+    def __init__(self, job: Job, encoded: EncodedDataset, hooks: Hooks) -> None:
         self.job, self.hooks, self.state = job, hooks, encoded.state
         self.device = torch.device(job.device)
-        self.crew = Crew(job.ranks, self.device)
-        self.parts = Parts(encoded, job.device)
-        self.feed = Feed(self.parts["train"], job.params, job.seed, job.ranks)
-        self.steps, self.report_every = planned(job.length, self.feed.steps_per_epoch)
+        self.crew = RankGroup(job.ranks, self.device)
+        self.parts = PartSources(encoded, job.device)
+        self.feed = MicroBatchFeed(self.parts["train"], job.params, job.seed, job.ranks)
+        self.steps, self.report_every = plan_steps(job.length, self.feed.steps_per_epoch)
         self.module = self._module()
-        self.through = parallel.sharded(job.family, self.module, self.device) if self.crew.sharded else None
+        self.through = (
+            parallel.shard_module(job.family, self.module, self.device) if self.crew.sharded else None
+        )
         self.generator = torch.Generator(self.device)
         self._seed_rank()
         self.stepper = Stepper(
             job.family, self.module, job.params, self.state, self.crew, self.generator, self.through
         )
-        self.rate = schedule(job.params["schedule"], self.steps, job.params["warmup"])
-        self.progress = Progress()
+        self.rate = make_schedule(job.params["schedule"], self.steps, job.params["warmup"])
+        self.progress = TrainingProgress()
         self.kept: dict[str, torch.Tensor] = {}
-        self.identity = resume.identity(job, self.module, encoded.fingerprint, self.steps)
+        self.identity = resume.checkpoint_identity(job, self.module, encoded.fingerprint, self.steps)
         self.ticks = 0
 
     def _module(self) -> torch.nn.Module:
         job = self.job
         randomness.seed_all(job.seed)
         module = job.family.build(self.state, job.params)
-        initialise(module, job.params["init"])
+        initialise_weights(module, job.params["init"])
         job.family.start(module)
         if self.crew.sharded:  # the parts alone go to the device, one unit after another
             return module.train()
@@ -93,8 +95,8 @@ class _Attempt:
         return call() if self.through is None else self.through(call)
 
     def _seed_rank(self) -> None:
-        randomness.seed_all(randomness.derived(self.job.seed, 1, self.crew.rank))
-        self.generator.manual_seed(randomness.derived(self.job.seed, 2, self.crew.rank))
+        randomness.seed_all(randomness.derive_seed(self.job.seed, 1, self.crew.rank))
+        self.generator.manual_seed(randomness.derive_seed(self.job.seed, 2, self.crew.rank))
 
     # -- turns ---------------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class _Attempt:
                 return self._outcome("stopped")
         return self._outcome("complete")
 
-    def _train(self, groups: Iterator[list[Micro]]) -> bool:
+    def _train(self, groups: Iterator[list[MicroBatch]]) -> bool:
         """Trains up to the next report. True: asked to leave, and a checkpoint is written."""
         progress = self.progress
         target = min((progress.step // self.report_every + 1) * self.report_every, self.steps)
@@ -131,7 +133,7 @@ class _Attempt:
         progress.window.seconds = time.monotonic() - self._window_started
         return False
 
-    def _step(self, group: list[Micro]) -> None:
+    def _step(self, group: list[MicroBatch]) -> None:
         progress, window = self.progress, self.progress.window
         self.stepper.set_rate(self.rate(progress.step))
         try:
@@ -170,14 +172,14 @@ class _Attempt:
         metrics = {**self._train_metrics(), **self._metrics("validation", "val")}
         metrics |= self._facts_for_goals()
         for goal in job.goals:
-            value_of(metrics, goal)
+            goal_value(metrics, goal)
         better = progress.note(metrics, job.goals[0], job.length, job.at)
         self._show()
         self._count_time()
         finished = progress.finished(job.length, self.steps)
         if better and (job.at == "best" or finished):  # the last ones stand in the module until then
-            self.kept = parallel.kept_weights(self.module, self.kept)
-        go_on = not self.crew.first or self.hooks.report(progress.reports, finite(metrics))
+            self.kept = parallel.copy_weights(self.module, self.kept)
+        go_on = not self.crew.first or self.hooks.report(progress.reports, drop_not_finite(metrics))
         stop = self.crew.first and not finished and self.hooks.stopping()
         return self.crew.agree(go_on, finished, stop, self._save_due(time.monotonic(), reported=True))
 
@@ -236,9 +238,9 @@ class _Attempt:
         return {name: value for name, value in known.items() if name in asked}
 
     def _facts(self) -> dict[str, float]:
-        return facts_of(self.module, self.progress.seconds, self.device)
+        return model_facts(self.module, self.progress.seconds, self.device)
 
-    def _latency_ms(self, source: Source) -> float:
+    def _latency_ms(self, source: ExampleSource) -> float:
         return latency_ms(self.job.family, self.module, source, self._call)
 
     def _alive(self) -> None:
@@ -261,12 +263,14 @@ class _Attempt:
 
     def _save(self) -> None:
         self._count_time()
-        states = randomness.capture(self.generator)
+        states = randomness.capture_state(self.generator)
         tensors = {f"random/{name}": self.crew.stack(state) for name, state in states.items()}
         window = self.progress.window
         counts = torch.tensor([window.losses, float(window.examples)], dtype=torch.float64)
         tensors["window"] = self.crew.stack(counts)
-        own, optimizers = resume.pack(self.module, self.kept, self.stepper.optimizers, keep=self.crew.first)
+        own, optimizers = resume.pack_model(
+            self.module, self.kept, self.stepper.optimizers, keep=self.crew.first
+        )
         if self.crew.first:
             progress = self.progress.to_json()
             document = {"identity": self.identity, "progress": progress, "optimizers": optimizers}
@@ -285,14 +289,16 @@ class _Attempt:
             self._restore(*loaded)
 
     def _restore(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
-        self.progress = Progress.from_json(document["progress"])
+        self.progress = TrainingProgress.from_json(document["progress"])
         losses, examples = tensors["window"][self.crew.rank].tolist()
         self.progress.window.losses, self.progress.window.examples = losses, int(examples)
         optimizers = self.stepper.optimizers
-        self.kept = resume.unpack(self.module, optimizers, tensors, document["optimizers"])
+        self.kept = resume.unpack_model(self.module, optimizers, tensors, document["optimizers"])
         # cloned: torch.set_rng_state crashes the process on a tensor that begins within another's storage
-        states = {n: rows[self.crew.rank].clone() for n, rows in resume.under("random", tensors).items()}
-        randomness.restore(states, self.generator)
+        states = {
+            n: rows[self.crew.rank].clone() for n, rows in resume.strip_prefix("random", tensors).items()
+        }
+        randomness.restore_state(states, self.generator)
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -302,16 +308,16 @@ class _Attempt:
         metrics, facts = dict(progress.kept), self._facts()
         test_scores: dict[str, torch.Tensor] = {}
         if status == "complete":
-            parallel.load_kept(self.module, self.kept)
+            parallel.restore_weights(self.module, self.kept)
             if job.read_test:
                 tested, test_scores = self._test()
                 metrics |= tested
             facts["latency_ms"] = self._latency_ms(self.feed.source)
         here = self.module.state_dict()
-        weights = parallel.wholes(self.kept, here, keep=self.crew.first and status != "pruned")
+        weights = parallel.gather_wholes(self.kept, here, keep=self.crew.first and status != "pruned")
         return Outcome(
             status=status,
-            values=tuple(value_of(metrics, goal) for goal in job.goals) if metrics else (),
+            values=tuple(goal_value(metrics, goal) for goal in job.goals) if metrics else (),
             epoch=progress.kept_epoch,
             epochs=progress.reports,
             metrics=metrics,

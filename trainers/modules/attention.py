@@ -20,7 +20,7 @@ from trainers.modules.layers import ACTIVATIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockShape:
+class TransformerShape:
     """What the blocks of one model have in common, named as the hyper-parameters are."""
 
     width: int
@@ -57,7 +57,7 @@ def sinusoids(positions: int, width: int) -> Tensor:
     return table.float()
 
 
-class TokensAndPlaces(nn.Module):
+class PositionalEmbedding(nn.Module):
     """Token ids [B, L] as vectors [B, L, D]: E[token] * sqrt(D) + the vector of its place, then dropout.
 
     The same E turns outputs into logits (`logits`), as in section 3.4 of the paper.
@@ -95,7 +95,7 @@ class Attention(nn.Module):
     Takes who asks [B, L, D] and who is asked [B, S, D]; `mask` is True where S may be seen.
     """
 
-    def __init__(self, shape: BlockShape) -> None:
+    def __init__(self, shape: TransformerShape) -> None:
         super().__init__()
         self.heads, self.dropout = shape.heads, shape.dropout
         self.query = nn.Linear(shape.width, shape.width)
@@ -128,7 +128,7 @@ class Attention(nn.Module):
 Asked = tuple[Tensor, Tensor]
 
 
-class Cache:
+class KeyValueCache:
     """Keys and values of what a decoder has already read, a pair for each block."""
 
     def __init__(self, blocks: int) -> None:
@@ -155,13 +155,13 @@ class Cache:
                     held[i] = (pair[0][rows], pair[1][rows])
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Self-attention, attention to a source if there is one, and two dense layers, each added to its input.
 
     The norm comes before each part (`norm_first`; Xiong et al. 2020) or after the sum, as in the paper.
     """
 
-    def __init__(self, shape: BlockShape, *, source: bool = False) -> None:
+    def __init__(self, shape: TransformerShape, *, source: bool = False) -> None:
         super().__init__()
         self.norm_first = shape.norm_first
         self.attention = Attention(shape)
@@ -183,7 +183,7 @@ class Block(nn.Module):
         causal: bool = False,
         source: Tensor | None = None,
         source_mask: Tensor | None = None,
-        cache: Cache | None = None,
+        cache: KeyValueCache | None = None,
         number: int = 0,
     ) -> Tensor:
         """[B, L, D] to [B, L, D]; with a cache x holds only what was not read yet."""
@@ -203,7 +203,7 @@ class Block(nn.Module):
             x = self._added(x, lambda h: to_source(h, asked, mask=source_mask), 1)
         return self._added(x, self.dense, -1)
 
-    def _source(self, source: Tensor, cache: Cache | None, number: int) -> Asked:
+    def _source(self, source: Tensor, cache: KeyValueCache | None, number: int) -> Asked:
         assert self.to_source is not None
         known = cache.source[number] if cache is not None else None
         if known is None:
@@ -220,6 +220,6 @@ class Block(nn.Module):
         return normed
 
 
-def end_norm(shape: BlockShape) -> nn.Module:
+def final_norm(shape: TransformerShape) -> nn.Module:
     """What follows the last block: a norm where blocks begin with theirs, nothing where they end with it."""
     return nn.LayerNorm(shape.width) if shape.norm_first else nn.Identity()

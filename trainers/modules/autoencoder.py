@@ -11,32 +11,32 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from trainers.modules.layers import ACTIVATIONS, BlockShape, Pixels, conv_blocks, dense
+from trainers.modules.layers import ACTIVATIONS, ConvShape, Pixels, conv_blocks, dense
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
+class ConvBlocks:
     """Blocks of convolution and pooling: their channels, and what they have in common."""
 
     channels: tuple[int, ...]
-    shape: BlockShape
+    shape: ConvShape
 
 
-class Rows(nn.Module):
+class TableAutoencoder(nn.Module):
     """Dense layers to the code and back: floats [B, F] → [B, F]."""
 
     def __init__(
         self, inputs: int, *, code: int, dense: Sequence[int], activation: str, dropout: float
     ) -> None:
         super().__init__()
-        self.encoder, self.decoder = _halves(inputs, code, dense, activation, dropout)
+        self.encoder, self.decoder = _dense_halves(inputs, code, dense, activation, dropout)
 
     def forward(self, x_BF: Tensor) -> Tensor:
         made: Tensor = self.decoder(self.encoder(x_BF))
         return made
 
 
-class Pictures(nn.Module):
+class ImageAutoencoder(nn.Module):
     """Bytes of images [B, H, W, C] → shares of white, as many; through blocks of convolution or without."""
 
     def __init__(
@@ -44,7 +44,7 @@ class Pictures(nn.Module):
         shape: Sequence[int],
         mean: Sequence[float],
         std: Sequence[float],
-        blocks: Blocks | None,
+        blocks: ConvBlocks | None,
         *,
         code: int,
         dense: Sequence[int],
@@ -59,10 +59,10 @@ class Pictures(nn.Module):
         if blocks is not None:
             depths = [channels, *blocks.channels]
             self.blocks, numbers = conv_blocks(depths, (height, width), blocks.shape)
-            sizes = _sizes((height, width), blocks)
+            sizes = _block_sizes((height, width), blocks)
             inner = (depths[-1], *sizes[-1])
-            self.unblocks = _unblocks(depths, sizes, blocks.shape)
-        self.encoder, decoder = _halves(numbers, code, dense, activation, dropout)
+            self.unblocks = _upsampling_blocks(depths, sizes, blocks.shape)
+        self.encoder, decoder = _dense_halves(numbers, code, dense, activation, dropout)
         last = [ACTIVATIONS[activation]()] if blocks is not None else []
         self.decoder = nn.Sequential(decoder, *last, nn.Unflatten(1, inner))
 
@@ -72,7 +72,7 @@ class Pictures(nn.Module):
         return made_BCHW.sigmoid().permute(0, 2, 3, 1)
 
 
-def _halves(
+def _dense_halves(
     numbers: int, code: int, hidden: Sequence[int], activation: str, dropout: float
 ) -> tuple[nn.Sequential, nn.Sequential]:
     encoder = dense([numbers, *hidden, code], activation=activation, dropout=dropout)
@@ -80,7 +80,7 @@ def _halves(
     return encoder, decoder
 
 
-def _sizes(size: tuple[int, int], blocks: Blocks) -> list[tuple[int, int]]:
+def _block_sizes(size: tuple[int, int], blocks: ConvBlocks) -> list[tuple[int, int]]:
     """Height and width before each block, and after the last."""
     lost = blocks.shape.kernel - 1 if blocks.shape.padding == "valid" else 0
     sizes = [size]
@@ -89,7 +89,9 @@ def _sizes(size: tuple[int, int], blocks: Blocks) -> list[tuple[int, int]]:
     return sizes
 
 
-def _unblocks(depths: Sequence[int], sizes: Sequence[tuple[int, int]], shape: BlockShape) -> nn.Sequential:
+def _upsampling_blocks(
+    depths: Sequence[int], sizes: Sequence[tuple[int, int]], shape: ConvShape
+) -> nn.Sequential:
     """The blocks in turn: made as large as each block's input was, then a convolution of the same size."""
     layers = nn.Sequential()
     steps = list(zip(pairwise(depths), sizes, strict=False))

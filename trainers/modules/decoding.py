@@ -1,6 +1,6 @@
 """Writing text token by token: the likeliest, a draw, or the best of several beams.
 
-Knows nothing of the model: `Next` gives numbers for the next token and goes on with chosen rows.
+Knows nothing of the model: `NextTokenModel` gives numbers for the next token and goes on with chosen rows.
 
 Shape legend: B texts, W beams of each, V tokens.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Generate(BaseModel):
+class DecodingOptions(BaseModel):
     """How text is written.
 
     Attributes:
@@ -44,13 +44,13 @@ class Generate(BaseModel):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _greedy_has_one(self) -> Generate:
+    def _greedy_has_one(self) -> DecodingOptions:
         if self.strategy == "greedy" and self.outputs > 1:
             raise ValueError("several outputs need strategy sample or beam")
         return self
 
 
-class Next(Protocol):
+class NextTokenModel(Protocol):
     """A model that is writing."""
 
     def logits(self, tokens: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class Next(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Marks:
+class SpecialTokens:
     """Ids with a meaning for writing."""
 
     pad: int
@@ -69,7 +69,9 @@ class Marks:
     never: tuple[int, ...] = ()
 
 
-def write(model: Next, rows: int, how: Generate, marks: Marks, device: str) -> Tensor:
+def generate_tokens(
+    model: NextTokenModel, rows: int, how: DecodingOptions, marks: SpecialTokens, device: str
+) -> Tensor:
     """Written tokens, int64 [rows * outputs, n <= max_tokens], the outputs of a text one after another.
 
     What follows a text's end is `marks.pad`.
@@ -77,21 +79,23 @@ def write(model: Next, rows: int, how: Generate, marks: Marks, device: str) -> T
     import torch
 
     if how.strategy == "beam":
-        return _beam(model, rows, how, marks, device)
+        return _beam_search(model, rows, how, marks, device)
     if how.outputs > 1:
         model.choose(torch.arange(rows, device=device).repeat_interleave(how.outputs))
-    return _one_by_one(model, rows * how.outputs, how, marks, device)
+    return _decode_stepwise(model, rows * how.outputs, how, marks, device)
 
 
-def _one_by_one(model: Next, rows: int, how: Generate, marks: Marks, device: str) -> Tensor:
+def _decode_stepwise(
+    model: NextTokenModel, rows: int, how: DecodingOptions, marks: SpecialTokens, device: str
+) -> Tensor:
     import torch
 
     generator = torch.Generator(device).manual_seed(how.seed)
     tokens = torch.zeros((rows, 0), dtype=torch.int64, device=device)
     ended = torch.zeros(rows, dtype=torch.bool, device=device)
     for _ in range(how.max_tokens):
-        logits = _allowed(model.logits(tokens), marks)
-        chosen = logits.argmax(-1) if how.strategy == "greedy" else _drawn(logits, how, generator)
+        logits = _mask_forbidden(model.logits(tokens), marks)
+        chosen = logits.argmax(-1) if how.strategy == "greedy" else _sample_tokens(logits, how, generator)
         tokens = torch.cat([tokens, chosen.masked_fill(ended, marks.pad)[:, None]], dim=1)
         if marks.end is not None:
             ended = ended | (chosen == marks.end)
@@ -100,7 +104,7 @@ def _one_by_one(model: Next, rows: int, how: Generate, marks: Marks, device: str
     return tokens
 
 
-def _drawn(logits: Tensor, how: Generate, generator: torch.Generator) -> Tensor:
+def _sample_tokens(logits: Tensor, how: DecodingOptions, generator: torch.Generator) -> Tensor:
     import torch
 
     scaled = logits / how.temperature
@@ -110,7 +114,9 @@ def _drawn(logits: Tensor, how: Generate, generator: torch.Generator) -> Tensor:
     return torch.multinomial(scaled.softmax(-1), 1, generator=generator)[:, 0]
 
 
-def _beam(model: Next, rows: int, how: Generate, marks: Marks, device: str) -> Tensor:
+def _beam_search(
+    model: NextTokenModel, rows: int, how: DecodingOptions, marks: SpecialTokens, device: str
+) -> Tensor:
     """The texts with the highest mean log-probability a token, of those that W beams found."""
     import torch
 
@@ -123,7 +129,7 @@ def _beam(model: Next, rows: int, how: Generate, marks: Marks, device: str) -> T
     lengths = torch.zeros((rows, width), device=device)
     base = torch.arange(rows, device=device)[:, None] * width
     for _ in range(how.max_tokens):
-        steps = _allowed(model.logits(tokens), marks).log_softmax(-1).view(rows, width, -1)
+        steps = _mask_forbidden(model.logits(tokens), marks).log_softmax(-1).view(rows, width, -1)
         stay = torch.full_like(steps, float("-inf"))
         stay[..., marks.pad] = 0.0  # an ended text goes on at no cost, in one way
         total = scores[..., None] + torch.where(ended[..., None], stay, steps)
@@ -141,7 +147,7 @@ def _beam(model: Next, rows: int, how: Generate, marks: Marks, device: str) -> T
     return tokens.view(rows, width, -1)[:, : how.outputs].flatten(0, 1)
 
 
-def _allowed(logits: Tensor, marks: Marks) -> Tensor:
+def _mask_forbidden(logits: Tensor, marks: SpecialTokens) -> Tensor:
     logits = logits.float()
     if marks.never:
         logits = logits.clone()
@@ -149,7 +155,7 @@ def _allowed(logits: Tensor, marks: Marks) -> Tensor:
     return logits
 
 
-def of_transformers(how: Generate) -> dict[str, Any]:
+def transformers_arguments(how: DecodingOptions) -> dict[str, Any]:
     """The same wish for transformers' `generate`."""
     wish: dict[str, Any] = {
         "max_new_tokens": how.max_tokens,
@@ -162,7 +168,7 @@ def of_transformers(how: Generate) -> dict[str, Any]:
     return wish
 
 
-def numbered(to_user: Callable[[Tensor], pd.DataFrame], tokens: Tensor) -> pd.DataFrame:
+def join_outputs(to_user: Callable[[Tensor], pd.DataFrame], tokens: Tensor) -> pd.DataFrame:
     """One row an input: the first output's columns, then the others', their names numbered from 2.
 
     Args:

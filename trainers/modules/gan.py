@@ -19,10 +19,10 @@ class Adversaries(nn.Module):
         height, width, colors = shape
         first = (height // 2 ** len(channels), width // 2 ** len(channels))
         self.latent = latent
-        self.generator = _generator(first, [*channels, colors], latent)
-        self.discriminator = _discriminator(first, [colors, *reversed(channels)])
+        self.generator = _build_generator(first, [*channels, colors], latent)
+        self.discriminator = _build_discriminator(first, [colors, *reversed(channels)])
         for layer in self.modules():
-            _draw(layer)
+            _draw_weights(layer)
 
     def forward(self, noise_BZ: Tensor) -> Tensor:
         """Images [B, H, W, C] in [0, 1]."""
@@ -30,7 +30,7 @@ class Adversaries(nn.Module):
         return (made + 1.0) / 2.0
 
 
-def _generator(first: tuple[int, int], channels: Sequence[int], latent: int) -> nn.Sequential:
+def _build_generator(first: tuple[int, int], channels: Sequence[int], latent: int) -> nn.Sequential:
     height, width = first
     layers: list[nn.Module] = [
         nn.Linear(latent, channels[0] * height * width),
@@ -44,7 +44,7 @@ def _generator(first: tuple[int, int], channels: Sequence[int], latent: int) -> 
     return nn.Sequential(*layers[:-2], nn.Tanh())
 
 
-def _discriminator(last: tuple[int, int], channels: Sequence[int]) -> nn.Sequential:
+def _build_discriminator(last: tuple[int, int], channels: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for i, (before, after) in enumerate(pairwise(channels)):
         layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
@@ -53,7 +53,7 @@ def _discriminator(last: tuple[int, int], channels: Sequence[int]) -> nn.Sequent
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels[-1] * last[0] * last[1], 1))
 
 
-def _draw(layer: nn.Module) -> None:
+def _draw_weights(layer: nn.Module) -> None:
     """Radford 2016, section 4: all weights from N(0, 0.02^2)."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(layer.weight, std=0.02)

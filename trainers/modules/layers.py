@@ -63,7 +63,7 @@ class TableVectors(nn.Module):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockShape:
+class ConvShape:
     """What blocks of convolution have in common, named as the hyper-parameters are."""
 
     kernel: int = 3
@@ -120,7 +120,7 @@ class RowModel(nn.Module):
         return answer
 
 
-class Words(nn.Embedding):
+class WordEmbedding(nn.Embedding):
     """One vector a word, drawn from U(-0.25, 0.25) as in Kim 2014; the padding's is zero and stays so."""
 
     def __init__(self, words: int, dims: int) -> None:
@@ -184,7 +184,7 @@ class TextWindows(nn.Module):
 
     def __init__(self, words: int, dims: int, widths: Sequence[int], filters: int, activation: str) -> None:
         super().__init__()
-        self.words = Words(words, dims)
+        self.words = WordEmbedding(words, dims)
         self.convolutions = WindowConvolutions(dims, widths, filters, activation)
 
     def forward(self, ids_BL: Tensor) -> Tensor:
@@ -195,7 +195,7 @@ class TextWindows(nn.Module):
 
 
 def conv_blocks(
-    channels: Sequence[int], size: tuple[int, int], shape: BlockShape
+    channels: Sequence[int], size: tuple[int, int], shape: ConvShape
 ) -> tuple[nn.Sequential, int]:
     """Blocks of a convolution, batch norm if asked for, an activation, and pooling by two.
 
@@ -229,7 +229,7 @@ def conv_blocks(
     return blocks, channels[-1] * height * width
 
 
-def _conv_block(before: int, after: int, shape: BlockShape) -> nn.Sequential:
+def _conv_block(before: int, after: int, shape: ConvShape) -> nn.Sequential:
     block = nn.Sequential()
     # batch norm takes the mean away, and a bias with it
     conv = nn.Conv2d(before, after, shape.kernel, padding=shape.padding, bias=not shape.batch_norm)

@@ -66,7 +66,7 @@ class MaskedWords(nn.Module):
         return total / found.sum().clamp(min=1)
 
 
-def unused(module: nn.Module) -> Tensor:
+def zero_gradient_term(module: nn.Module) -> Tensor:
     """Nothing, but a part of every gradient: so that ranks agree on what has one, whatever the phase."""
     return torch.stack([p.sum() * 0.0 for p in module.parameters() if p.requires_grad]).sum()
 
@@ -80,4 +80,4 @@ def pretraining_loss(module: Any, ids_BL: Tensor, mask_BL: Tensor, more: Mapping
     head: MaskedWords = module.masked_words
     hidden, wanted = head.hidden(ids_BL)
     encoded = module.base_model(input_ids=hidden, attention_mask=mask_BL, **more).last_hidden_state
-    return head.loss(encoded, module.get_input_embeddings().weight, wanted) + unused(module)
+    return head.loss(encoded, module.get_input_embeddings().weight, wanted) + zero_gradient_term(module)

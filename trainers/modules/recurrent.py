@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from trainers.inputs.vocabulary import PAD
-from trainers.modules.layers import ACTIVATIONS, Pixels, Words
+from trainers.modules.layers import ACTIVATIONS, Pixels, WordEmbedding
 
 CELLS: Mapping[str, Callable[..., nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -28,7 +28,7 @@ class WordSequence(nn.Module):
 
     def __init__(self, words: int, dims: int) -> None:
         super().__init__()
-        self.words = Words(words, dims)
+        self.words = WordEmbedding(words, dims)
 
     def forward(self, ids_BL: Tensor, lengths_B: Tensor | None) -> tuple[Tensor, Tensor | None]:
         found_B = (ids_BL != PAD).sum(dim=1).clamp(min=1)

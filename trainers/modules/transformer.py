@@ -14,12 +14,19 @@ from torch import Tensor, nn
 
 from trainers.inputs.tokenizers import BEGIN
 from trainers.inputs.vocabulary import PAD
-from trainers.modules.attention import Block, BlockShape, Cache, TokensAndPlaces, end_norm, sinusoids
+from trainers.modules.attention import (
+    KeyValueCache,
+    PositionalEmbedding,
+    TransformerBlock,
+    TransformerShape,
+    final_norm,
+    sinusoids,
+)
 from trainers.modules.recurrent import RowSequence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class EncoderShape:
     """How token ids become vectors, and how many blocks follow. `tokens` and `places` are those of texts."""
 
     tokens: int
@@ -27,9 +34,9 @@ class Reading:
     learned_places: bool
     layers: int
 
-    def embedding(self, shape: BlockShape) -> TokensAndPlaces:
+    def embedding(self, shape: TransformerShape) -> PositionalEmbedding:
         """The first layer."""
-        return TokensAndPlaces(
+        return PositionalEmbedding(
             self.tokens, shape.width, self.places, learned=self.learned_places, dropout=shape.dropout
         )
 
@@ -37,11 +44,11 @@ class Reading:
 class Encoder(nn.Module):
     """Token ids [B, L], `PAD` at the end, to vectors [B, L, D] and the mask of what is text, [B, 1, 1, L]."""
 
-    def __init__(self, reading: Reading, shape: BlockShape) -> None:
+    def __init__(self, reading: EncoderShape, shape: TransformerShape) -> None:
         super().__init__()
         self.embedding = reading.embedding(shape)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(reading.layers))
-        self.norm = end_norm(shape)
+        self.blocks = nn.ModuleList(TransformerBlock(shape) for _ in range(reading.layers))
+        self.norm = final_norm(shape)
 
     def forward(self, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """What lies beyond the longest text of the batch is cut off first."""
@@ -60,7 +67,12 @@ class RowEncoder(nn.Module):
     places: Tensor
 
     def __init__(
-        self, reading: Reading, shape: BlockShape, image: Sequence[int], mean: list[float], std: list[float]
+        self,
+        reading: EncoderShape,
+        shape: TransformerShape,
+        image: Sequence[int],
+        mean: list[float],
+        std: list[float],
     ) -> None:
         super().__init__()
         height, width, channels = image
@@ -71,8 +83,8 @@ class RowEncoder(nn.Module):
         else:
             self.register_buffer("places", sinusoids(height, shape.width), persistent=False)
         self.dropout = nn.Dropout(shape.dropout)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(reading.layers))
-        self.norm = end_norm(shape)
+        self.blocks = nn.ModuleList(TransformerBlock(shape) for _ in range(reading.layers))
+        self.norm = final_norm(shape)
 
     def forward(self, x_BHWC: Tensor) -> tuple[Tensor, Tensor]:
         """All rows count: the mask [B, 1, 1, H] is true."""
@@ -86,7 +98,7 @@ class RowEncoder(nn.Module):
 class Classifier(nn.Module):
     """The mean of a text's (or of an image's rows') vectors, dropout, one linear layer → [B, outputs]."""
 
-    def __init__(self, encoder: Encoder | RowEncoder, shape: BlockShape, outputs: int) -> None:
+    def __init__(self, encoder: Encoder | RowEncoder, shape: TransformerShape, outputs: int) -> None:
         super().__init__()
         self.encoder = encoder
         self.dropout = nn.Dropout(shape.dropout)
@@ -101,19 +113,19 @@ class Classifier(nn.Module):
         return answer
 
 
-class Continuation(nn.Module):
+class CausalLanguageModel(nn.Module):
     """A causal language model: [B, L] → logits of each place's next token [B, L, V].
 
     Attributes:
         context: tokens that are read at once.
     """
 
-    def __init__(self, reading: Reading, shape: BlockShape, context: int) -> None:
+    def __init__(self, reading: EncoderShape, shape: TransformerShape, context: int) -> None:
         super().__init__()
         self.context = context
         self.embedding = reading.embedding(shape)
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(reading.layers))
-        self.norm = end_norm(shape)
+        self.blocks = nn.ModuleList(TransformerBlock(shape) for _ in range(reading.layers))
+        self.norm = final_norm(shape)
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         """At most `context` tokens a row."""
@@ -123,26 +135,28 @@ class Continuation(nn.Module):
         return self.embedding.logits(self.norm(x))
 
 
-class Answering(nn.Module):
+class EncoderDecoder(nn.Module):
     """Encoder and decoder with one table of tokens: source [B, S] and target [B, T] → logits [B, T, V].
 
     Attributes:
         longest: tokens of the longest target that it has learned from.
     """
 
-    def __init__(self, reading: Reading, shape: BlockShape, longest: int) -> None:
+    def __init__(self, reading: EncoderShape, shape: TransformerShape, longest: int) -> None:
         super().__init__()
         self.longest = longest
         self.encoder = Encoder(reading, shape)
-        self.blocks = nn.ModuleList(Block(shape, source=True) for _ in range(reading.layers))
-        self.norm = end_norm(shape)
+        self.blocks = nn.ModuleList(TransformerBlock(shape, source=True) for _ in range(reading.layers))
+        self.norm = final_norm(shape)
 
     def forward(self, source_BS: Tensor, target_BT: Tensor) -> Tensor:
         """Each place of the target sees those before it; negative ids (nothing to learn) count as padding."""
         memory, mask = self.encoder(source_BS)
-        return self.decode(shifted(target_BT), memory, mask)
+        return self.decode(shift_right(target_BT), memory, mask)
 
-    def decode(self, ids_BT: Tensor, memory: Tensor, mask: Tensor, cache: Cache | None = None) -> Tensor:
+    def decode(
+        self, ids_BT: Tensor, memory: Tensor, mask: Tensor, cache: KeyValueCache | None = None
+    ) -> Tensor:
         """Logits [B, T, V] for ids that begin with `BEGIN`; with a cache, for those it has not read yet."""
         x = self.encoder.embedding(ids_BT, cache.length if cache else 0)
         for i, block in enumerate(self.blocks):
@@ -150,45 +164,45 @@ class Answering(nn.Module):
         return self.encoder.embedding.logits(self.norm(x))
 
 
-def shifted(target_BT: Tensor) -> Tensor:
+def shift_right(target_BT: Tensor) -> Tensor:
     """What a decoder reads to write the target: `BEGIN`, then all but its last token."""
     begin = torch.full_like(target_BT[:, :1], BEGIN)
     return torch.cat([begin, target_BT[:, :-1].clamp(min=PAD)], dim=1)
 
 
-class Continued:
-    """A `Continuation` that is writing after prompts of one length."""
+class PromptDecoder:
+    """A `CausalLanguageModel` that is writing after prompts of one length."""
 
-    def __init__(self, module: Continuation, prompt_BL: Tensor) -> None:
+    def __init__(self, module: CausalLanguageModel, prompt_BL: Tensor) -> None:
         self._module, self._prompt = module, prompt_BL
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """As `trainers.modules.decoding.Next`."""
+        """As `trainers.modules.decoding.NextTokenModel`."""
         text = torch.cat([self._prompt, tokens], dim=1)[:, -self._module.context :]
         logits: Tensor = self._module(text)[:, -1]
         return logits
 
     def choose(self, rows: Tensor) -> None:
-        """As `trainers.modules.decoding.Next`."""
+        """As `trainers.modules.decoding.NextTokenModel`."""
         self._prompt = self._prompt[rows]
 
 
-class Answered:
-    """An `Answering` that is writing for sources."""
+class SourceDecoder:
+    """An `EncoderDecoder` that is writing for sources."""
 
-    def __init__(self, module: Answering, source_BS: Tensor) -> None:
+    def __init__(self, module: EncoderDecoder, source_BS: Tensor) -> None:
         self._module = module
         self._memory, self._mask = module.encoder(source_BS)
-        self._cache = Cache(len(module.blocks))
+        self._cache = KeyValueCache(len(module.blocks))
 
     def logits(self, tokens: Tensor) -> Tensor:
-        """As `trainers.modules.decoding.Next`."""
+        """As `trainers.modules.decoding.NextTokenModel`."""
         last = tokens[:, -1:]
         if not tokens.shape[1]:
             last = torch.full((len(tokens), 1), BEGIN, device=tokens.device)
         return self._module.decode(last, self._memory, self._mask, self._cache)[:, -1]
 
     def choose(self, rows: Tensor) -> None:
-        """As `trainers.modules.decoding.Next`."""
+        """As `trainers.modules.decoding.NextTokenModel`."""
         self._memory, self._mask = self._memory[rows], self._mask[rows]
         self._cache.choose(rows)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
 
-def initialise(module: torch.nn.Module, name: str) -> None:
+def initialise_weights(module: torch.nn.Module, name: str) -> None:
     """Draws the weights of dense, convolution and recurrent layers anew, in place.
 
     Biases, norms, embeddings and frozen parameters stay as they are. Draws from torch's global generator.
@@ -32,14 +32,14 @@ def initialise(module: torch.nn.Module, name: str) -> None:
         "xavier": init.xavier_uniform_,
         "kaiming": lambda weight: init.kaiming_normal_(weight, nonlinearity="relu"),
         "normal": lambda weight: init.normal_(weight, std=0.02),
-        "orthogonal": _orthogonal,
+        "orthogonal": _fill_orthogonal,
     }
     fill = fillers[name]
-    for weight in _matrices(module):
+    for weight in _weight_matrices(module):
         fill(weight)
 
 
-def _orthogonal(weight: torch.Tensor) -> None:
+def _fill_orthogonal(weight: torch.Tensor) -> None:
     """As torch's, which fails at kernels that lie channels last in memory."""
     import torch
     from torch.nn import init
@@ -49,7 +49,7 @@ def _orthogonal(weight: torch.Tensor) -> None:
         weight.copy_(init.orthogonal_(drawn))
 
 
-def _matrices(module: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
+def _weight_matrices(module: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
     from torch import nn
 
     for layer in module.modules():

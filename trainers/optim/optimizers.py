@@ -42,10 +42,10 @@ def make_optimizer(
         nesterov = bool(params["nesterov"]) and params["momentum"] > 0
         return optim.SGD(trainable, momentum=params["momentum"], nesterov=nesterov, **common)
     if name == "rmsprop":
-        return optim.RMSprop(trainable, alpha=_alpha(params), momentum=params["momentum"], **common)
+        return optim.RMSprop(trainable, alpha=_rmsprop_alpha(params), momentum=params["momentum"], **common)
     kind = {"adam": optim.Adam, "adamw": optim.AdamW}[name]
-    betas = (_moment(params, "beta1"), _moment(params, "beta2"))
-    optimizer: optim.Optimizer = kind(trainable, betas=betas, fused=_fusable(trainable), **common)
+    betas = (_check_moment(params, "beta1"), _check_moment(params, "beta2"))
+    optimizer: optim.Optimizer = kind(trainable, betas=betas, fused=_is_fusable(trainable), **common)
     return optimizer
 
 
@@ -68,7 +68,7 @@ def gradient_norm(gradients: Sequence[torch.Tensor]) -> torch.Tensor:
     return norm
 
 
-def note_bad(gradients: Sequence[torch.Tensor], bad: torch.Tensor, ones: torch.Tensor) -> None:
+def flag_not_finite(gradients: Sequence[torch.Tensor], bad: torch.Tensor, ones: torch.Tensor) -> None:
     """Sets `bad`, float32 [1], to 1 where a gradient is not finite, and leaves it as it is where all are; a
     third of the norm's price.
 
@@ -100,20 +100,20 @@ def clip_weights(parameters: Sequence[torch.Tensor], largest: float) -> None:
     torch._foreach_clamp_max_(weights, largest)
 
 
-def _alpha(params: Mapping[str, Any]) -> float:
+def _rmsprop_alpha(params: Mapping[str, Any]) -> float:
     from trainers.hyperparameters import TRAINING
 
     untouched = params["beta2"] == TRAINING["beta2"].default
     return RMSPROP_ALPHA if untouched else float(params["beta2"])
 
 
-def _moment(params: Mapping[str, Any], name: str) -> float:
+def _check_moment(params: Mapping[str, Any], name: str) -> float:
     value = float(params[name])
     if value >= 1.0:
         raise InputError(f"{name} must be below 1", f"{value:g}", key=(name,))
     return value
 
 
-def _fusable(parameters: Sequence[torch.nn.Parameter]) -> bool:
+def _is_fusable(parameters: Sequence[torch.nn.Parameter]) -> bool:
     """Adam fused is a third of the price on small models; it takes floating point on CPU and CUDA alone."""
     return all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)

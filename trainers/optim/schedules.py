@@ -18,7 +18,7 @@ from collections.abc import Callable
 Schedule = Callable[[int], float]
 
 
-def schedule(name: str, steps: int, warmup: float = 0.0) -> Schedule:
+def make_schedule(name: str, steps: int, warmup: float = 0.0) -> Schedule:
     """The factor as a function of the step, from 0 to `steps` - 1.
 
     Args:

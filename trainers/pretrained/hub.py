@@ -51,7 +51,7 @@ def is_file(name: str | None) -> bool:
     return name is not None and Path(name).suffix in (".safetensors", ".pt", ".pth", ".bin")
 
 
-def folder_of(name: str, *, option: str = "pretrained") -> Path:
+def find_folder(name: str, *, option: str = "pretrained") -> Path:
     """The folder that holds a model: the path itself, or the hub's files in the local cache.
 
     Args:
@@ -68,10 +68,10 @@ def folder_of(name: str, *, option: str = "pretrained") -> Path:
         return path.resolve()
     if not _NAME.fullmatch(name):
         raise InputError(f"{option} must be a folder that exists, or a name on the hub", repr(name), key=key)
-    return _from_hub(name, key)
+    return _find_on_hub(name, key)
 
 
-def _from_hub(name: str, key: tuple[str, ...]) -> Path:
+def _find_on_hub(name: str, key: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -93,7 +93,7 @@ def _from_hub(name: str, key: tuple[str, ...]) -> Path:
     return found
 
 
-def config_of(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
     """The model's configuration, without what would point to code of its own.
 
     Raises:
@@ -111,7 +111,7 @@ def config_of(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in ("auto_map", "_name_or_path")}
 
 
-def tokenizer_of(folder: Path) -> str:
+def read_tokenizer(folder: Path) -> str:
     """The model's tokenizer as JSON of the `tokenizers` library.
 
     Raises:
@@ -122,7 +122,7 @@ def tokenizer_of(folder: Path) -> str:
         return path.read_text(encoding="utf-8")
     from transformers import AutoTokenizer
 
-    quiet()
+    silence_transformers()
     try:
         made = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         return str(made.backend_tokenizer.to_str())
@@ -160,7 +160,7 @@ def load_weights(module: Any, folder: Path, *, fresh: Iterable[str], sha256: str
         )
     if sha256 is not None:
         check_hash(files, sha256)
-    quiet()
+    silence_transformers()
     loaded, info = type(module).from_pretrained(
         folder,
         config=module.config,
@@ -169,7 +169,7 @@ def load_weights(module: Any, folder: Path, *, fresh: Iterable[str], sha256: str
         ignore_mismatched_sizes=True,
         output_loading_info=True,
     )
-    _check(folder, info, tuple(fresh))
+    _check_keys(folder, info, tuple(fresh))
     kept = {n: t for n, t in loaded.state_dict().items() if n not in set(info["missing_keys"])}
     kept = {n: t for n, t in kept.items() if n not in {entry[0] for entry in info["mismatched_keys"]}}
     module.load_state_dict(kept, strict=False)
@@ -192,7 +192,7 @@ def check_hash(files: Iterable[Path], sha256: str) -> None:
         )
 
 
-def _check(folder: Path, info: Mapping[str, Any], fresh: tuple[str, ...]) -> None:
+def _check_keys(folder: Path, info: Mapping[str, Any], fresh: tuple[str, ...]) -> None:
     def meant(name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in fresh)
 
@@ -215,7 +215,7 @@ def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
-def quiet() -> None:
+def silence_transformers() -> None:
     """Keeps transformers from drawing progress bars and load reports into a lane's log."""
     from transformers.utils import logging
 
@@ -223,12 +223,12 @@ def quiet() -> None:
     logging.set_verbosity_error()
 
 
-def module_of(auto: str, config: Mapping[str, Any], *, dropout: float) -> torch.nn.Module:
+def make_module(auto: str, config: Mapping[str, Any], *, dropout: float) -> torch.nn.Module:
     """A model with freshly drawn weights.
 
     Args:
         auto: one of transformers' Auto classes (`AutoModelForSequenceClassification`).
-        config: from `config_of`, or made by hand; `model_type` says which model.
+        config: from `read_config`, or made by hand; `model_type` says which model.
         dropout: set wherever the kind of model has one.
 
     Raises:
@@ -236,7 +236,7 @@ def module_of(auto: str, config: Mapping[str, Any], *, dropout: float) -> torch.
     """
     import transformers
 
-    quiet()
+    silence_transformers()
     try:
         made = transformers.AutoConfig.for_model(**config)
         for name in _DROPOUTS:
@@ -266,9 +266,9 @@ def pad_id(config: Mapping[str, Any]) -> int:
     return 0
 
 
-def image_facts(folder: Path, size: tuple[int, int] | None) -> dict[str, Any]:
+def image_config(folder: Path, size: tuple[int, int] | None) -> dict[str, Any]:
     """Height, width, channels, and what the numbers are scaled by, as the model was trained."""
-    config, path = config_of(folder), folder / "preprocessor_config.json"
+    config, path = read_config(folder), folder / "preprocessor_config.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     side = config.get("image_size") or before.get("crop_size") or before.get("size") or 224
     if isinstance(side, Mapping):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 
-class Lora(BaseModel):
+class LoraOptions(BaseModel):
     """Which adapters.
 
     Attributes:
@@ -35,7 +35,7 @@ class Lora(BaseModel):
     targets: tuple[str, ...] = ()
 
 
-def add_lora(module: torch.nn.Module, lora: Lora, *, also: tuple[str, ...]) -> None:
+def add_lora(module: torch.nn.Module, lora: LoraOptions, *, also: tuple[str, ...]) -> None:
     """Puts adapters into a model in place; everything else is frozen but what `also` matches (a new head).
 
     Raises:

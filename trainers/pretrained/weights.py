@@ -94,10 +94,10 @@ def load_pretrained(
     """
     if sha256 is not None and path.is_file():
         check_hash([path], sha256)
-    return _take(module, path, read_weights(path), prefix=prefix, into=into, leave=leave)
+    return _copy_weights(module, path, read_weights(path), prefix=prefix, into=into, leave=leave)
 
 
-def _take(
+def _copy_weights(
     module: torch.nn.Module,
     path: Path,
     weights: Mapping[str, torch.Tensor],
@@ -113,19 +113,19 @@ def _take(
     }
     own = {name: tensor for name, tensor in module.state_dict().items() if name.startswith(into)}
     wanted = {name for name in own if not any(fnmatchcase(name, pattern) for pattern in leave)}
-    _check(path, found, own, wanted)
+    _check_weights(path, found, own, wanted)
     taken = {name: tensor for name, tensor in found.items() if name in wanted}
     module.load_state_dict(taken, strict=False)
     return sorted(taken)
 
 
-def _check(
+def _check_weights(
     path: Path, found: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor], wanted: set[str]
 ) -> None:
     missing, unknown = sorted(wanted - found.keys()), sorted(found.keys() - own.keys())
     if missing or unknown:
         parts = [("without", missing), ("with the unknown", unknown)]
-        told = " and ".join(f"{word} {_listed(names)}" for word, names in parts if names)
+        told = " and ".join(f"{word} {_join_names(names)}" for word, names in parts if names)
         near = difflib.get_close_matches(missing[0], unknown, n=1) if missing else []
         hint = f"is {near[0]!r} the module's {missing[0]!r}?" if near else ""
         raise InputError(
@@ -140,7 +140,7 @@ def _check(
             )
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -163,7 +163,7 @@ def encoder_structure(path: Path, sha256: str | None) -> dict[str, Any]:
     """
     if not path.is_dir():
         return {}
-    document = json.loads(_bundle(path, sha256)["model.json"])
+    document = json.loads(_read_encoder(path, sha256)["model.json"])
     params = document.get("params", {})
     known = {name: params[name] for name in STRUCTURE if name in params}
     if "channels" not in known:
@@ -185,13 +185,13 @@ def load_encoder(module: torch.nn.Module, path: Path, sha256: str | None) -> lis
     """
     if not path.is_dir():
         return load_pretrained(module, path, prefix=BLOCKS, into=BLOCKS)
-    from trainers.storage.safetensors_file import from_bytes
+    from trainers.storage.safetensors_file import tensors_from_bytes
 
-    weights = from_bytes(_bundle(path, sha256)["weights.safetensors"])
-    return _take(module, path, weights, prefix=BLOCKS, into=BLOCKS)
+    weights = tensors_from_bytes(_read_encoder(path, sha256)["weights.safetensors"])
+    return _copy_weights(module, path, weights, prefix=BLOCKS, into=BLOCKS)
 
 
-def _bundle(path: Path, sha256: str | None) -> dict[str, bytes]:
+def _read_encoder(path: Path, sha256: str | None) -> dict[str, bytes]:
     from trainers.storage.atomic_folders import read_folder
 
     files = read_folder(path, manifest_sha256=sha256)
@@ -220,7 +220,7 @@ def freeze(module: torch.nn.Module, patterns: Iterable[str]) -> list[str]:
             raise InputError(
                 "freeze must name parameters of the module",
                 repr(pattern),
-                f"it has {_listed(known)}",
+                f"it has {_join_names(known)}",
                 key=("options", "freeze"),
             )
         frozen += names

@@ -5,71 +5,77 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainers.tasks.answers import Decoder
+from trainers.tasks.answers import TokenDecoder
 
 if TYPE_CHECKING:
     import torch
 
     from trainers.family import Family
-    from trainers.types import Batch, Source, State
+    from trainers.types import Batch, ExampleSource, State
 
 ROWS, PROMPTS = 10, 4
 PROMPT_TOKENS, CONTINUED_TOKENS = 32, 200
 
 
-def table(columns: Mapping[str, Sequence[Any]]) -> str:
+def format_table(columns: Mapping[str, Sequence[Any]]) -> str:
     """The columns, tab-separated, one line a row."""
     rows = zip(*columns.values(), strict=True)
     lines = ["\t".join(" ".join(str(value).split()) for value in row) for row in rows]
     return "\n".join(["\t".join(columns), *lines]) + "\n"
 
 
-def first_rows(source: Source, count: int) -> Batch:
+def first_rows(source: ExampleSource, count: int) -> Batch:
     """The first examples of a part."""
     import torch
 
     return source.gather(torch.arange(min(count, len(source))))
 
 
-def translated(family: Family, module: torch.nn.Module, source: Source, state: State) -> dict[str, str]:
+def translation_samples(
+    family: Family, module: torch.nn.Module, source: ExampleSource, state: State
+) -> dict[str, str]:
     """`texts`: input, reference and output of some pairs."""
     batch = first_rows(source, ROWS)
     made = family.to_user(family.answers(module, {"source": batch["source"]}, state), state)
-    given, wanted = Decoder(state), Decoder(state, side="target_")
+    given, wanted = TokenDecoder(state), TokenDecoder(state, side="target_")
     columns = {
         "input": [given.text(ids) for ids in batch["source"].tolist()],
         "reference": [wanted.text(ids) for ids in batch["target"].tolist()],
         "output": made["output"].tolist(),
     }
-    return {"texts": table(columns)}
+    return {"texts": format_table(columns)}
 
 
-def continued(source: Source, state: State, go_on: Callable[[torch.Tensor], torch.Tensor]) -> dict[str, str]:
+def continuation_samples(
+    source: ExampleSource, state: State, go_on: Callable[[torch.Tensor], torch.Tensor]
+) -> dict[str, str]:
     """`continuations`: beginnings of a corpus's texts, and what the model writes after each.
 
     Args:
         go_on: tokens [B, n] that follow prompts [B, L].
     """
     prompts = first_rows(source, PROMPTS)["inputs"][:, :PROMPT_TOKENS]
-    decoder, written = Decoder(state), go_on(prompts)
+    decoder, written = TokenDecoder(state), go_on(prompts)
     both = zip(prompts.tolist(), written.tolist(), strict=True)
     texts = [f"{decoder.text(before)}[…]{decoder.text(after)}" for before, after in both]
     line = "-" * 40
     return {"continuations": f"what stands before […] was given\n{line}\n" + f"\n{line}\n".join(texts) + "\n"}
 
 
-def answered(family: Family, module: torch.nn.Module, source: Source, state: State) -> dict[str, str]:
+def answer_samples(
+    family: Family, module: torch.nn.Module, source: ExampleSource, state: State
+) -> dict[str, str]:
     """`answers`: question, reference and answer of some rows, and how sure the model is."""
-    from trainers.inputs.tokenizers import tokenizer_of
+    from trainers.inputs.tokenizers import parse_tokenizer
     from trainers.tasks.question_answering import right_answers
 
     batch = first_rows(source, ROWS)
     made = family.to_user(family.answers(module, batch, state), state)
-    tokenizer = tokenizer_of(state["tokenizer"])
+    tokenizer = parse_tokenizer(state["tokenizer"])
     columns = {
         "question": [tokenizer.decode([i for i in ids if i >= 0]) for ids in batch["question"].tolist()],
         "reference": [right or "" for right in right_answers(batch)],
         "answer": made["answer"].tolist(),
         "score": [f"{score:.3f}" for score in made["score"]],
     }
-    return {"answers": table(columns)}
+    return {"answers": format_table(columns)}

@@ -25,9 +25,9 @@ from trainers.types import Sample
 if TYPE_CHECKING:
     import torch
 
-    from trainers.data.dataset import Encoded
+    from trainers.data.dataset import EncodedDataset
     from trainers.family import Family
-    from trainers.types import Params, Source, State
+    from trainers.types import ExampleSource, Params, State
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -46,13 +46,15 @@ def write_samples(folder: Path, samples: Mapping[str, Sample], report: int | Non
         InputError: a name that can't be a file's, or what is neither a text nor a picture.
         OSError: the file system refused.
     """
-    return [_write(folder, name, sample, report) for name, sample in samples.items()]
+    return [_write_sample(folder, name, sample, report) for name, sample in samples.items()]
 
 
-def _write(folder: Path, name: str, sample: Sample, report: int | None) -> Path:
+def _write_sample(folder: Path, name: str, sample: Sample, report: int | None) -> Path:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise InputError("a sample's name must be lower-case letters, digits, _ and -", repr(name))
-    content, suffix = (sample.encode(), "txt") if isinstance(sample, str) else (_png(name, sample), "png")
+    content, suffix = (
+        (sample.encode(), "txt") if isinstance(sample, str) else (_encode_png(name, sample), "png")
+    )
     path = folder / (f"{name}.{suffix}" if report is None else f"{name}/{report:04d}.{suffix}")
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = folder.parent / f".{name}-{path.name}"  # not within: what lies in the folder is sent
@@ -61,7 +63,7 @@ def _write(folder: Path, name: str, sample: Sample, report: int | None) -> Path:
     return path
 
 
-def _png(name: str, pixels: Any) -> bytes:
+def _encode_png(name: str, pixels: Any) -> bytes:
     import io
 
     from PIL import Image
@@ -79,7 +81,7 @@ def _png(name: str, pixels: Any) -> bytes:
 
 
 def samples_of_weights(
-    family: Family, encoded: Encoded, params: Params, weights: Mapping[str, torch.Tensor], device: str
+    family: Family, encoded: EncodedDataset, params: Params, weights: Mapping[str, torch.Tensor], device: str
 ) -> dict[str, Sample]:
     """What a family shows of a finished model, on the validation split.
 
@@ -100,12 +102,12 @@ def samples_of_weights(
 
 
 def samples_now(
-    family: Family, module: torch.nn.Module, source: Source, state: State, params: Params
+    family: Family, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
 ) -> dict[str, Sample]:
     """What a family shows of a module as it is; leaves it in training mode, and chance where it was."""
     import torch
 
-    devices = [module_device] if (module_device := _cuda_of(module)) is not None else []
+    devices = [module_device] if (module_device := _cuda_device(module)) is not None else []
     module.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=devices):
@@ -115,7 +117,7 @@ def samples_now(
         module.train()
 
 
-def _cuda_of(module: torch.nn.Module) -> torch.device | None:
+def _cuda_device(module: torch.nn.Module) -> torch.device | None:
     first = next(module.parameters(), None)
     return first.device if first is not None and first.is_cuda else None
 

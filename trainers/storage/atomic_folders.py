@@ -32,11 +32,11 @@ _STALE_S = 86_400.0  # what another host left aside is taken for dead after a da
 _LEAST_DIGITS = 16  # of a manifest's SHA-256: fewer could be met by another manifest
 
 
-class Damaged(InputError):
+class DamagedFolder(InputError):
     """A folder that is not what was written: something is missing, changed or added."""
 
 
-class Gone(Damaged):
+class MissingFolder(DamagedFolder):
     """The folder itself is not there."""
 
 
@@ -57,13 +57,13 @@ def write_folder(folder: Path, files: Mapping[str, Content]) -> Path:
         ValueError: a name that is not a plain file name.
         OSError: the file system refused, or the folder exists; what was written is removed again.
     """
-    written = seal(folder.parent, files, lambda _: folder.name)
+    written = seal_folder(folder.parent, files, lambda _: folder.name)
     with suppress(OSError):  # the new one is there: what is left aside is no reason to fail
         sweep_aside(folder.parent)
     return written
 
 
-def seal(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
+def seal_folder(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
     """Writes files and their manifest aside in `parent`, then renames to `name_of(manifest's bytes)`.
 
     Raises:
@@ -71,19 +71,19 @@ def seal(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], 
         OSError: the file system refused; what was written is removed again.
     """
     for name in files:
-        if not _plain(name):
+        if not _is_plain_name(name):
             raise ValueError(f"a file of a sealed folder must have a plain name, but got {name!r}")
     parent.mkdir(parents=True, exist_ok=True)
-    aside = _aside(parent)
+    aside = _aside_path(parent)
     try:
         aside.mkdir()
-        entries = {name: _write(aside / name, content) for name, content in files.items()}
+        entries = {name: _write_file(aside / name, content) for name, content in files.items()}
         manifest = as_json({"format": FORMAT, "files": entries})
-        _write(aside / MANIFEST, manifest)
-        _sync(aside)
+        _write_file(aside / MANIFEST, manifest)
+        _sync_folder(aside)
         target = parent / name_of(manifest)
         os.rename(aside, target)
-        _sync(parent)
+        _sync_folder(parent)
     except BaseException:  # whatever stopped it, a half-written folder must not stay
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -106,12 +106,12 @@ def read_folder(
         Damaged: names the file and what is wrong with it.
         OSError: the file system refused.
     """
-    listed = _manifest(folder, manifest_sha256)
+    listed = _read_manifest(folder, manifest_sha256)
     added = {name for name in list_folder(folder) if name not in FOREIGN} - listed.keys() - {MANIFEST}
     if added:
-        raise _damaged(folder, f"{min(added)!r}, which the manifest does not name")
+        raise _damage_error(folder, f"{min(added)!r}, which the manifest does not name")
     made = readers or {}
-    return {name: _verified(folder, name, entry, made.get(name)) for name, entry in listed.items()}
+    return {name: _read_verified(folder, name, entry, made.get(name)) for name, entry in listed.items()}
 
 
 def manifest_hash(folder: Path) -> str:
@@ -125,7 +125,7 @@ def remove_folder(folder: Path) -> None:
     Raises:
         OSError: the file system refused.
     """
-    aside = _aside(folder.parent)
+    aside = _aside_path(folder.parent)
     with suppress(FileNotFoundError):
         os.rename(folder, aside)
         shutil.rmtree(aside, ignore_errors=True)
@@ -138,7 +138,7 @@ def sweep_aside(parent: Path) -> None:
         OSError: the file system refused.
     """
     for name in list_folder(parent):
-        if name.startswith(ASIDE) and _abandoned(parent / name):
+        if name.startswith(ASIDE) and _is_abandoned(parent / name):
             shutil.rmtree(parent / name, ignore_errors=True)
 
 
@@ -159,21 +159,21 @@ def as_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _aside(parent: Path) -> Path:
+def _aside_path(parent: Path) -> Path:
     return parent / f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
 
 
-def _abandoned(aside: Path) -> bool:
+def _is_abandoned(aside: Path) -> bool:
     host, _, pid = aside.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
     if host == socket.gethostname() and pid.isdigit():
-        return not _alive(int(pid))
+        return not _is_alive(int(pid))
     try:
         return time.time() - aside.stat(follow_symlinks=False).st_mtime > _STALE_S
     except FileNotFoundError:
         return False
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -183,29 +183,31 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _manifest(folder: Path, expected: str | None) -> dict[str, dict[str, Any]]:
-    with _opened(folder, MANIFEST) as file:
+def _read_manifest(folder: Path, expected: str | None) -> dict[str, dict[str, Any]]:
+    with _open_file(folder, MANIFEST) as file:
         content: bytes = file.read()
-    if expected is not None and not _begins(hashlib.sha256(content).hexdigest(), expected):
-        raise _damaged(folder, f"another {MANIFEST} than was recorded (SHA-256 differs)")
+    if expected is not None and not _matches_digest(hashlib.sha256(content).hexdigest(), expected):
+        raise _damage_error(folder, f"another {MANIFEST} than was recorded (SHA-256 differs)")
     try:
         document = json.loads(content)
         listed: dict[str, dict[str, Any]] = document["files"]
-        formed = all(_plain(name) and {"sha256", "size"} <= entry.keys() for name, entry in listed.items())
+        formed = all(
+            _is_plain_name(name) and {"sha256", "size"} <= entry.keys() for name, entry in listed.items()
+        )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise _damaged(folder, f"a {MANIFEST} that can't be read")
+        raise _damage_error(folder, f"a {MANIFEST} that can't be read")
     if document.get("format") != FORMAT:
-        raise _damaged(folder, f"format {document.get('format')!r}, where this version reads {FORMAT}")
+        raise _damage_error(folder, f"format {document.get('format')!r}, where this version reads {FORMAT}")
     if not formed:
-        raise _damaged(folder, f"a {MANIFEST} with an entry that can't be used")
+        raise _damage_error(folder, f"a {MANIFEST} with an entry that can't be used")
     return listed
 
 
-def _begins(digest: str, expected: str) -> bool:
+def _matches_digest(digest: str, expected: str) -> bool:
     return len(expected) >= _LEAST_DIGITS and digest.startswith(expected)
 
 
-class _Hashed:
+class _HashingFile:
     """A file whose bytes are hashed as they are read."""
 
     def __init__(self, file: Any) -> None:
@@ -227,41 +229,43 @@ class _Hashed:
         return self.sha256.hexdigest()
 
 
-def _verified(folder: Path, name: str, entry: Mapping[str, Any], reader: Reader | None) -> Any:
-    with _opened(folder, name) as opened:
-        size, file, wrong = os.fstat(opened.fileno()).st_size, _Hashed(opened), None
+def _read_verified(folder: Path, name: str, entry: Mapping[str, Any], reader: Reader | None) -> Any:
+    with _open_file(folder, name) as opened:
+        size, file, wrong = os.fstat(opened.fileno()).st_size, _HashingFile(opened), None
         if size != entry["size"]:
-            raise _damaged(folder, f"{name} of {size} bytes, where {entry['size']} were written")
+            raise _damage_error(folder, f"{name} of {size} bytes, where {entry['size']} were written")
         try:
             made = file.read() if reader is None else reader(file, size)
         except ValueError as error:  # told only of bytes that are what was written
             wrong = error
         if file.digest_of_all() != entry["sha256"]:
-            raise _damaged(folder, f"{name} with other bytes than were written (SHA-256 differs)")
+            raise _damage_error(folder, f"{name} with other bytes than were written (SHA-256 differs)")
     if wrong is not None:
-        raise _damaged(folder, f"{name} that can't be read: {wrong}") from wrong
+        raise _damage_error(folder, f"{name} that can't be read: {wrong}") from wrong
     return made
 
 
-def _opened(folder: Path, name: str) -> Any:
+def _open_file(folder: Path, name: str) -> Any:
     try:
         descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
         if folder.is_dir():
-            raise _damaged(folder, f"no {name}")
-        raise Gone(f"{folder} must hold what was written to it", "no such folder", "fetch or make it again")
+            raise _damage_error(folder, f"no {name}")
+        raise MissingFolder(
+            f"{folder} must hold what was written to it", "no such folder", "fetch or make it again"
+        )
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _damaged(folder, f"{name}, a link")
+            raise _damage_error(folder, f"{name}, a link")
         raise
     return os.fdopen(descriptor, "rb", buffering=0)
 
 
-def _damaged(folder: Path, found: str) -> Damaged:
-    return Damaged(f"{folder} must hold what was written to it", found, "fetch or make it again")
+def _damage_error(folder: Path, found: str) -> DamagedFolder:
+    return DamagedFolder(f"{folder} must hold what was written to it", found, "fetch or make it again")
 
 
-def _write(path: Path, content: Content) -> dict[str, Any]:
+def _write_file(path: Path, content: Content) -> dict[str, Any]:
     """Writes a file durably; returns what the manifest says of it."""
     sha256, size = hashlib.sha256(), 0
     pieces: Iterable[Any] = (content,) if isinstance(content, bytes) else content
@@ -275,7 +279,7 @@ def _write(path: Path, content: Content) -> dict[str, Any]:
     return {"sha256": sha256.hexdigest(), "size": size}
 
 
-def _sync(folder: Path) -> None:
+def _sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -283,5 +287,5 @@ def _sync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _plain(name: object) -> bool:
+def _is_plain_name(name: object) -> bool:
     return isinstance(name, str) and name not in ("", ".", "..", MANIFEST) and not set(name) & set("/\\\0")

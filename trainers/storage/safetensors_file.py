@@ -23,7 +23,7 @@ _ORDER = {name: place for place, name in enumerate(reversed(_TYPES))}
 _LARGEST_HEADER = 100_000_000  # the library's own limit
 
 
-class Reading(Protocol):
+class BinaryReader(Protocol):
     """An open file, as far as it is needed here."""
 
     def read(self, count: int) -> bytes:
@@ -33,7 +33,7 @@ class Reading(Protocol):
         """Fills the buffer; how many bytes there were."""
 
 
-class Pieces:
+class SafetensorsPieces:
     """The bytes of a safetensors file, piece by piece: a header, then each tensor's own memory.
 
     Tensors may be on any device and share memory (tied weights do): they are stored apart.
@@ -45,26 +45,26 @@ class Pieces:
         Raises:
             ValueError: a tensor of a type that such a file can't hold, or that is not dense.
         """
-        self._tensors = sorted(tensors.items(), key=lambda item: (_ORDER[_type(*item)], item[0]))
+        self._tensors = sorted(tensors.items(), key=lambda item: (_ORDER[_type_name(*item)], item[0]))
 
     def __iter__(self) -> Iterator[Any]:
         """Bytes-like objects in the file's order; of each tensor one, copied only from another device."""
         yield self._header()
         for _, tensor in self._tensors:
-            yield _bytes_of(tensor.detach().cpu().contiguous()).numpy().data
+            yield _tensor_bytes(tensor.detach().cpu().contiguous()).numpy().data
 
     def _header(self) -> bytes:
         entries, end = {}, 0
         for name, tensor in self._tensors:
             first, end = end, end + tensor.numel() * tensor.element_size()
-            kind = _TYPES[_type(name, tensor)]
+            kind = _TYPES[_type_name(name, tensor)]
             entries[name] = {"dtype": kind, "shape": list(tensor.shape), "data_offsets": [first, end]}
         text = json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 8)
         return len(text).to_bytes(8, "little") + text
 
 
-def read(file: Reading, size_bytes: int) -> dict[str, torch.Tensor]:
+def read(file: BinaryReader, size_bytes: int) -> dict[str, torch.Tensor]:
     """CPU tensors by name, each read into memory of its own.
 
     Args:
@@ -80,7 +80,7 @@ def read(file: Reading, size_bytes: int) -> dict[str, torch.Tensor]:
         raise ValueError(f"a header of {length} bytes in a file of {size_bytes}")
     left = size_bytes - 8 - length
     tensors, place = {}, 0
-    for name, entry in _in_order(file.read(length)):
+    for name, entry in _sort_entries(file.read(length)):
         dtype, shape, (first, end) = getattr(torch, entry["dtype"]), entry["shape"], entry["data_offsets"]
         count = 1
         for side in shape:
@@ -88,15 +88,15 @@ def read(file: Reading, size_bytes: int) -> dict[str, torch.Tensor]:
         if first != place or end - first != count * dtype.itemsize or min(shape, default=0) < 0 or end > left:
             raise ValueError(f"{name} is not where the header says")
         tensors[name] = torch.empty(shape, dtype=dtype)
-        _fill(file, name, tensors[name])
+        _fill_tensor(file, name, tensors[name])
         place = end
     if place != left:
         raise ValueError(f"{left} bytes of values, where the header says {place}")
     return tensors
 
 
-def _fill(file: Reading, name: str, tensor: torch.Tensor) -> None:
-    rest = _bytes_of(tensor).numpy().data
+def _fill_tensor(file: BinaryReader, name: str, tensor: torch.Tensor) -> None:
+    rest = _tensor_bytes(tensor).numpy().data
     while len(rest):
         count = file.readinto(rest)
         if not count:
@@ -104,25 +104,25 @@ def _fill(file: Reading, name: str, tensor: torch.Tensor) -> None:
         rest = rest[count:]
 
 
-def _in_order(text: bytes) -> list[tuple[str, dict[str, Any]]]:
+def _sort_entries(text: bytes) -> list[tuple[str, dict[str, Any]]]:
     """The header's entries as they follow each other, with torch's names of types."""
     try:
         document = json.loads(text)
         document.pop("__metadata__", None)
-        found = [(name, _entry(entry)) for name, entry in document.items()]
+        found = [(name, _parse_entry(entry)) for name, entry in document.items()]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"a header that can't be read: {type(error).__name__} {error}"[:300]) from error
     return sorted(found, key=lambda item: item[1]["data_offsets"])
 
 
-def _entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     names = {kind: name for name, kind in _TYPES.items()}
     first, end = entry["data_offsets"]
     shape = [int(side) for side in entry["shape"]]
     return {"dtype": names[entry["dtype"]], "shape": shape, "data_offsets": [int(first), int(end)]}
 
 
-def from_bytes(content: bytes) -> dict[str, torch.Tensor]:
+def tensors_from_bytes(content: bytes) -> dict[str, torch.Tensor]:
     """CPU tensors by name.
 
     Raises:
@@ -134,7 +134,7 @@ def from_bytes(content: bytes) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _type(name: str, tensor: torch.Tensor) -> str:
+def _type_name(name: str, tensor: torch.Tensor) -> str:
     import torch
 
     kind = str(tensor.dtype).removeprefix("torch.")
@@ -143,7 +143,7 @@ def _type(name: str, tensor: torch.Tensor) -> str:
     return kind
 
 
-def _bytes_of(tensor: torch.Tensor) -> torch.Tensor:
+def _tensor_bytes(tensor: torch.Tensor) -> torch.Tensor:
     """A contiguous tensor's memory, uint8 [bytes]."""
     import torch
 

@@ -42,7 +42,7 @@ def shared_folder(folder: Path, build: Callable[[Path], None], *, wait_s: float 
     if is_whole(folder):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with locked(folder.with_name(f".{folder.name}.lock"), wait_s):
+    with lock_file(folder.with_name(f".{folder.name}.lock"), wait_s):
         if is_whole(folder):
             return folder
         _remove_remains(folder)
@@ -66,7 +66,7 @@ def _remove_remains(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, wait_s: float) -> Iterator[None]:
+def lock_file(path: Path, wait_s: float) -> Iterator[None]:
     """Holds an exclusive lock on the file, which is freed when the process ends, however it ends.
 
     Raises:
@@ -97,11 +97,11 @@ def write_manifest(folder: Path) -> None:
     """Names, sizes and, for what is small, checksums of the files, which reach the disk first."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     for path in files:
-        _sync(path)
+        _sync_path(path)
     sizes = {path.name: path.stat().st_size for path in files}
     entries = {path.name: {"size": sizes[path.name], "crc32": _checksum(path, sizes)} for path in files}
     (folder / MANIFEST).write_text(json.dumps(entries))
-    _sync(folder / MANIFEST)
+    _sync_path(folder / MANIFEST)
 
 
 def is_whole(folder: Path) -> bool:
@@ -127,6 +127,6 @@ def _checksum(path: Path, sizes: dict[str, int]) -> int | None:
     return found
 
 
-def _sync(path: Path) -> None:
+def _sync_path(path: Path) -> None:
     with path.open("rb") as handle:
         os.fsync(handle.fileno())

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     import torch
 
 
-class Updated(Protocol):
+class MetricSink(Protocol):
     """What takes batches: the metrics of a pass, or more beside them."""
 
     def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds one batch, of any size."""
 
 
-class MetricSet(Updated, Protocol):
+class MetricSet(MetricSink, Protocol):
     """The metrics of one pass over one part of the data: sums on the device, numbers at the end.
 
-    Nothing here talks to other processes. Where ranks share a pass, `trainers.tasks.merging.over_ranks`
+    Nothing here talks to other processes. Where ranks share a pass, `trainers.tasks.merging.merge_ranks`
     puts their sums together, and only when it is called.
     """
 
@@ -81,7 +81,7 @@ class TaskRules(Protocol):
 
 
 @runtime_checkable
-class CountsTerms(Protocol):
+class TermCounter(Protocol):
     """Rules whose loss is a mean over something else than examples (tokens): a batch that is cut up must be
     weighted by it, or short texts would count more in some cuts than in others."""
 

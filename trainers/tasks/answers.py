@@ -12,13 +12,13 @@ PADDING, UNKNOWN = 0, 1  # token ids that every vocabulary keeps for these
 IGNORED = -100  # a target that no loss and no metric counts
 
 
-def tensor_of(outputs: Any, name: str) -> torch.Tensor:
+def output_tensor(outputs: Any, name: str) -> torch.Tensor:
     """The outputs themselves, or the entry of that name where a module returns several."""
     tensor: torch.Tensor = outputs[name] if isinstance(outputs, Mapping) else outputs
     return tensor
 
 
-class Decoder:
+class TokenDecoder:
     """Token ids to text, by a family's state (see `trainers.tasks.rules_for`).
 
     Ids without a text of their own (padding, the ids in the state's `special_ids`, and all that follows

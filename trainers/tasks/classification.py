@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import tensor_of
-from trainers.tasks.scores import by_class, from_counts
+from trainers.tasks.answers import output_tensor
+from trainers.tasks.scores import metrics_by_class, metrics_from_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class Classification:
         """
         import torch
 
-        logits = tensor_of(outputs, "logits")
+        logits = output_tensor(outputs, "logits")
         smoothing = float(params.get("label_smoothing") or 0.0)
         target = batch["target"]
         if self.class_weights is None:
@@ -71,7 +71,7 @@ class Classification:
         """Columns `label` and `p_<class>`."""
         import pandas as pd
 
-        chances = tensor_of(outputs, "logits").detach().float().softmax(-1).cpu().numpy()
+        chances = output_tensor(outputs, "logits").detach().float().softmax(-1).cpu().numpy()
         labels = np.array(self.classes, dtype=object)[chances.argmax(-1)]
         columns = {f"p_{name}": chances[:, i] for i, name in enumerate(self.classes)}
         return pd.DataFrame({"label": labels, **columns})
@@ -83,7 +83,7 @@ class Classification:
         seen = np.bincount(train[train >= 0], minlength=size)
         predicted = np.zeros(size, dtype=np.int64)
         predicted[seen.argmax()] = actual.sum()
-        values = from_counts(np.minimum(actual, predicted), actual, predicted)
+        values = metrics_from_counts(np.minimum(actual, predicted), actual, predicted)
         if not values:
             return {}
         if (actual > 0).sum() > 1 and size <= MOST_CLASSES_FOR_AUC:
@@ -130,7 +130,7 @@ class ClassificationMetrics:
         """Adds logits [B, C] and `batch["target"]` [B]; nothing waits for the device."""
         import torch
 
-        logits = tensor_of(outputs, "logits").detach().float()
+        logits = output_tensor(outputs, "logits").detach().float()
         target = batch["target"]
         self._loss += torch.nn.functional.cross_entropy(logits, target, reduction="sum")
         self._count(logits.argmax(-1), target)
@@ -156,11 +156,11 @@ class ClassificationMetrics:
             hits, actual, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
         else:
             hits, actual, predicted = cells.reshape(3, self._size)
-        values = from_counts(hits, actual, predicted)
+        values = metrics_from_counts(hits, actual, predicted)
         if not values:
             return {}
         if self._named:
-            values |= by_class(self._named, hits, actual, predicted)
+            values |= metrics_by_class(self._named, hits, actual, predicted)
         area = self._auc(actual)
         if area is not None:
             values["auc"] = area
@@ -177,9 +177,9 @@ class ClassificationMetrics:
             return None
         chances, target = torch.cat(self._chances), torch.cat(self._targets)
         if self._size == 2:
-            return float(areas(chances[:, 1:], (target == 1).unsqueeze(1)))
+            return float(roc_areas(chances[:, 1:], (target == 1).unsqueeze(1)))
         present = torch.from_numpy(np.flatnonzero(actual)).to(target.device)
-        return float(areas(chances[:, present], target.unsqueeze(1) == present).mean())
+        return float(roc_areas(chances[:, present], target.unsqueeze(1) == present).mean())
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
@@ -210,7 +210,7 @@ class ClassificationMetrics:
         return matrix
 
 
-def areas(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
+def roc_areas(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
     """Area under the ROC curve of each column, from ranks, ties sharing theirs.
 
     The Mann-Whitney form: Hanley and McNeil, "The meaning and use of the area under a receiver operating

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from trainers.types import Pixels, Sample
 
 if TYPE_CHECKING:
-    from trainers.tasks import MetricSet, TaskRules, Updated
-    from trainers.types import Batch, Source, State
+    from trainers.tasks import MetricSet, MetricSink, TaskRules
+    from trainers.types import Batch, ExampleSource, State
 
 MOST_CLASSES = 50  # a matrix of more is neither read nor looked at
 ROWS_AT_ONCE = 256
@@ -20,7 +20,7 @@ CORNER = "true / predicted"  # in the corner of a confusion matrix
 
 
 def confusion_samples(
-    rules: TaskRules, judge: Callable[[Batch, Updated], None], source: Source, state: State
+    rules: TaskRules, judge: Callable[[Batch, MetricSink], None], source: ExampleSource, state: State
 ) -> dict[str, Sample]:
     """A confusion matrix as a picture and as a table, where the task has classes, few enough to be read.
 
@@ -46,10 +46,10 @@ def confusion_samples(
 
 def classes_table(counts: npt.NDArray[Any], classes: Sequence[str]) -> str:
     """Precision, recall, F1 and rows of each class, tab-separated."""
-    from trainers.tasks.scores import by_class
+    from trainers.tasks.scores import metrics_by_class
 
     hits, actual, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)
-    values = by_class(classes, hits, actual, predicted)
+    values = metrics_by_class(classes, hits, actual, predicted)
     lines = ["class\tprecision\trecall\tf1\trows"]
     for name, rows in zip(classes, actual, strict=True):
         figures = [f"{values.get(f'{metric}_{name}', 0.0):.4f}" for metric in ("precision", "recall", "f1")]
@@ -77,18 +77,18 @@ def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixel
     for i in range(size):
         for j in range(size):
             box = (left + j * cell, left + i * cell, left + (j + 1) * cell - 1, left + (i + 1) * cell - 1)
-            draw.rectangle(box, fill=_shade(float(shares[i, j])))
+            draw.rectangle(box, fill=_shade_color(float(shares[i, j])))
             if counts[i, j]:
                 at = (left + (j + 0.5) * cell, left + (i + 0.5) * cell)
                 ink = "white" if shares[i, j] > 0.5 else "black"
                 draw.text(at, str(int(counts[i, j])), fill=ink, font=font, anchor="mm")
         draw.text((left - 6, left + (i + 0.5) * cell), names[i], fill="black", font=font, anchor="rm")
-        _upright(picture, names[i], (int(left + (i + 0.5) * cell), left - 6), font)
+        _draw_upright(picture, names[i], (int(left + (i + 0.5) * cell), left - 6), font)
     draw.text((left - 6, 6), CORNER, fill="gray", font=font, anchor="ra")
     return np.asarray(picture)
 
 
-def _upright(picture: Any, text: str, foot: tuple[int, int], font: Any) -> None:
+def _draw_upright(picture: Any, text: str, foot: tuple[int, int], font: Any) -> None:
     """Writes from the foot upwards."""
     from PIL import Image, ImageDraw
 
@@ -98,6 +98,6 @@ def _upright(picture: Any, text: str, foot: tuple[int, int], font: Any) -> None:
     picture.paste(label.rotate(90, expand=True), (foot[0] - height // 2, foot[1] - width))
 
 
-def _shade(share: float) -> tuple[int, int, int]:
+def _shade_color(share: float) -> tuple[int, int, int]:
     """White to dark blue."""
     return tuple(round(255 + share * (dark - 255)) for dark in (8, 48, 107))  # type: ignore[return-value]

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import tensor_of
+from trainers.tasks.answers import output_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ class Generation:
         """Mean square to the real ones; who generates has steps of its own and does not train so."""
         import torch
 
-        made = tensor_of(outputs, "made")
+        made = output_tensor(outputs, "made")
         return torch.nn.functional.mse_loss(made, batch["inputs"].float() / 255.0)
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> GenerationMetrics:
@@ -55,7 +55,7 @@ class Generation:
         """A column `image` of nested lists [H][W][C], whole numbers from 0 to 255."""
         import pandas as pd
 
-        made = tensor_of(outputs, "made").detach().float().cpu().numpy()
+        made = output_tensor(outputs, "made").detach().float().cpu().numpy()
         pixels = np.clip(np.round(made * 255.0), 0, 255).astype(np.int64)
         return pd.DataFrame({"image": [image.tolist() for image in pixels]})
 
@@ -81,7 +81,7 @@ class GenerationMetrics:
         import torch
 
         with torch.no_grad():
-            for place, images in enumerate((batch["inputs"].float() / 255.0, tensor_of(outputs, "made"))):
+            for place, images in enumerate((batch["inputs"].float() / 255.0, output_tensor(outputs, "made"))):
                 features = self._network(images.detach().float().permute(0, 3, 1, 2) * 2.0 - 1.0).double()
                 self._counts[place] += len(features)
                 self._sums[place] += features.sum(0)
@@ -93,7 +93,7 @@ class GenerationMetrics:
         if min(real, made) < 2:
             return {}
         moments = [self._moments(place, count) for place, count in enumerate((real, made))]
-        distance = frechet(*moments[0], *moments[1])
+        distance = frechet_distance(*moments[0], *moments[1])
         if not math.isfinite(distance):
             raise NotFinite("made images must be finite numbers", f"a distance of {distance}")
         return {"distance": distance}
@@ -119,7 +119,7 @@ class GenerationMetrics:
         return None
 
 
-def frechet(
+def frechet_distance(
     mean_a: npt.NDArray[Any], cov_a: npt.NDArray[Any], mean_b: npt.NDArray[Any], cov_b: npt.NDArray[Any]
 ) -> float:
     """The distance of two Gaussians, equation 6; at least 0.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import IGNORED, Decoder, tensor_of
+from trainers.tasks.answers import IGNORED, TokenDecoder, output_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +34,7 @@ def token_loss(outputs: Any, target: torch.Tensor, smoothing: float = 0.0) -> to
     """
     import torch
 
-    logits = tensor_of(outputs, "logits")
+    logits = output_tensor(outputs, "logits")
     total = torch.nn.functional.cross_entropy(
         logits.flatten(0, -2),
         target.flatten(),
@@ -56,7 +56,7 @@ class LanguageModel:
     metrics = PER_TASK["language-model"]
 
     def __init__(self, state: Mapping[str, Any]) -> None:
-        self._decoder = Decoder(state)
+        self._decoder = TokenDecoder(state)
         self._characters = _token_characters(state)
 
     def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
@@ -78,14 +78,14 @@ class LanguageModel:
 
         if isinstance(outputs, Mapping) and "tokens" in outputs:
             return pd.DataFrame({"text": [self._decoder.text(row) for row in outputs["tokens"].tolist()]})
-        last = tensor_of(outputs, "logits").detach().float()[:, -1].softmax(-1)
+        last = output_tensor(outputs, "logits").detach().float()[:, -1].softmax(-1)
         best = last.max(-1)
         tokens = [self._decoder.text([i]) for i in best.indices.tolist()]
         return pd.DataFrame({"next": tokens, "probability": best.values.cpu().numpy()})
 
     def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
         """Every token as likely as it was in `train` (each counted once more), whatever came before."""
-        known, seen = _tokens(validation), _tokens(train)
+        known, seen = _flat_tokens(validation), _flat_tokens(train)
         if not len(known):
             return {}
         size = int(max(known.max(), seen.max(initial=0))) + 1
@@ -94,10 +94,10 @@ class LanguageModel:
         characters = None
         if self._characters is not None:
             characters = int(np.asarray(self._characters)[known].sum())
-        return _from_loss(float(losses[known].sum()), len(known), characters)
+        return _loss_metrics(float(losses[known].sum()), len(known), characters)
 
 
-def _tokens(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _flat_tokens(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     flat = np.asarray(ids).reshape(-1).astype(np.int64)
     return flat[flat >= 0]
 
@@ -111,7 +111,7 @@ def _token_characters(state: Mapping[str, Any]) -> list[int] | None:
     return None
 
 
-def _from_loss(total: float, tokens: int, characters: int | None) -> dict[str, float]:
+def _loss_metrics(total: float, tokens: int, characters: int | None) -> dict[str, float]:
     loss = total / tokens
     if not math.isfinite(loss):
         raise NotFinite("outputs must be finite numbers", f"a cross-entropy of {loss}")
@@ -140,7 +140,7 @@ class LanguageMetrics:
         import torch
 
         target = batch["target"].flatten()
-        logits = tensor_of(outputs, "logits").detach().flatten(0, -2).float()
+        logits = output_tensor(outputs, "logits").detach().flatten(0, -2).float()
         self._loss += torch.nn.functional.cross_entropy(logits, target, ignore_index=IGNORED, reduction="sum")
         counted = target != IGNORED
         self._counts[0] += counted.sum()
@@ -150,7 +150,7 @@ class LanguageMetrics:
     def compute(self) -> dict[str, float]:
         """As `MetricSet.compute`."""
         tokens, characters = self._counts.tolist()
-        return _from_loss(float(self._loss), tokens, characters) if tokens else {}
+        return _loss_metrics(float(self._loss), tokens, characters) if tokens else {}
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trainers.tasks.singly import ExampleScores
 
 
-def merge(into: MetricSet, other: MetricSet) -> None:
+def merge_metrics(into: MetricSet, other: MetricSet) -> None:
     """Adds what `other` saw to `into`; both made by the same rules."""
     import torch
 
@@ -25,7 +25,7 @@ def merge(into: MetricSet, other: MetricSet) -> None:
     into.set_rows([torch.cat([mine, theirs.to(mine.device)]) for mine, theirs in both])
 
 
-def over_ranks(metrics: MetricSet | ExampleScores, group: Any = None) -> None:
+def merge_ranks(metrics: MetricSet | ExampleScores, group: Any = None) -> None:
     """Makes `metrics` on every rank hold what all ranks of the process group saw.
 
     To be called by every rank of the group, with as many different numbers of examples as they like.
@@ -34,10 +34,10 @@ def over_ranks(metrics: MetricSet | ExampleScores, group: Any = None) -> None:
 
     for tensor in metrics.sums():
         dist.all_reduce(tensor, group=group)
-    metrics.set_rows([_gathered(rows, group) for rows in metrics.rows()])
+    metrics.set_rows([_gather_rows(rows, group) for rows in metrics.rows()])
 
 
-def _gathered(rows: torch.Tensor, group: Any) -> torch.Tensor:
+def _gather_rows(rows: torch.Tensor, group: Any) -> torch.Tensor:
     import torch
     import torch.distributed as dist
 

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import IGNORED, tensor_of
-from trainers.tasks.squad import exact_match, f1
+from trainers.tasks.answers import IGNORED, output_tensor
+from trainers.tasks.squad import exact_match, f1_score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +30,7 @@ LONGEST = 30  # tokens of an answer, where the state does not say: as BERT's aut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class AnswerSpan:
     """A stretch of a context: its text, how likely it is, and its first character and the one after it."""
 
     text: str
@@ -57,7 +57,7 @@ class QuestionAnswering:
                 beyond what is kept of the context; then its first byte and the one after its last.
             params: `label_smoothing` spreads over the places that were read.
         """
-        losses, seen = _losses(outputs, batch, float(params.get("label_smoothing") or 0.0))
+        losses, seen = _question_losses(outputs, batch, float(params.get("label_smoothing") or 0.0))
         return losses.sum() / seen.sum().clamp(min=1)
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> QuestionMetrics:
@@ -72,7 +72,7 @@ class QuestionAnswering:
         """
         import pandas as pd
 
-        found = list(answers_of(outputs["scores"], outputs, self.longest))
+        found = list(likeliest_answers(outputs["scores"], outputs, self.longest))
         names = ("answer", "score", "start", "end")
         values = [(answer.text, answer.score, answer.start, answer.end) for answer in found]
         return pd.DataFrame(values, columns=list(names))
@@ -83,19 +83,19 @@ class QuestionAnswering:
             return {}
         guess = str(Counter(map(str, train)).most_common(1)[0][0])
         return {
-            "f1": float(np.mean([f1(guess, str(right)) for right in validation])),
+            "f1": float(np.mean([f1_score(guess, str(right)) for right in validation])),
             "exact_match": float(np.mean([exact_match(guess, str(right)) for right in validation])),
         }
 
 
-def _losses(
+def _question_losses(
     outputs: Any, batch: Mapping[str, torch.Tensor], smoothing: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Each question's loss [B], 0 where it does not count, and which do. What is not in the one window that
     was read has place 0."""
     import torch
 
-    scores, target = tensor_of(outputs, "scores").float(), batch["target"][:, :2]
+    scores, target = output_tensor(outputs, "scores").float(), batch["target"][:, :2]
     seen = target[:, 0] != IGNORED
     places = target.clamp(min=0)[:, None]  # [B, 1, 2]
     within = torch.isfinite(scores.detach().gather(1, places)).all(dim=2, keepdim=True)
@@ -108,7 +108,9 @@ def _losses(
     return torch.where(seen, losses, 0.0), seen
 
 
-def answers_of(outputs: Any, batch: Mapping[str, torch.Tensor], longest: int = LONGEST) -> Iterator[Answer]:
+def likeliest_answers(
+    outputs: Any, batch: Mapping[str, torch.Tensor], longest: int = LONGEST
+) -> Iterator[AnswerSpan]:
     """The likeliest stretch of each context.
 
     Args:
@@ -117,19 +119,21 @@ def answers_of(outputs: Any, batch: Mapping[str, torch.Tensor], longest: int = L
             token stands for.
         longest: tokens that an answer has at most.
     """
-    first, last, chances = (part.cpu() for part in _best(tensor_of(outputs, "scores").detach(), longest))
+    first, last, chances = (
+        part.cpu() for part in _best_span(output_tensor(outputs, "scores").detach(), longest)
+    )
     offsets, texts = batch["offsets"].cpu(), batch["text"].cpu().numpy()
     for row, chance in enumerate(chances.tolist()):
         if not chance:  # an empty context
-            yield Answer(text="", score=0.0, start=0, end=0)
+            yield AnswerSpan(text="", score=0.0, start=0, end=0)
             continue
         start, end = int(offsets[row, first[row], 0]), int(offsets[row, last[row], 1])
         text = texts[row, start:end].tobytes().decode(errors="ignore")
         before = len(texts[row, :start].tobytes().decode(errors="ignore"))
-        yield Answer(text=text, score=chance, start=before, end=before + len(text))
+        yield AnswerSpan(text=text, score=chance, start=before, end=before + len(text))
 
 
-def _best(scores: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _best_span(scores: torch.Tensor, longest: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """First and last token, and the probability, of the likeliest stretch of at most `longest` tokens."""
     import torch
 
@@ -154,13 +158,13 @@ def right_answers(batch: Mapping[str, torch.Tensor]) -> list[str | None]:
     ]
 
 
-def scores_of_texts(
+def text_scores(
     outputs: Any, batch: Mapping[str, torch.Tensor], longest: int
 ) -> tuple[list[float], list[float]]:
     """Exact matches and F1 of each question of a batch; a lost answer is never found."""
-    pairs = list(zip(answers_of(outputs, batch, longest), right_answers(batch), strict=True))
+    pairs = list(zip(likeliest_answers(outputs, batch, longest), right_answers(batch), strict=True))
     exact = [0.0 if right is None else exact_match(found.text, right) for found, right in pairs]
-    return exact, [0.0 if right is None else f1(found.text, right) for found, right in pairs]
+    return exact, [0.0 if right is None else f1_score(found.text, right) for found, right in pairs]
 
 
 class QuestionMetrics:
@@ -174,13 +178,13 @@ class QuestionMetrics:
         self._counts = torch.zeros(2, dtype=torch.int64, device=device)  # that have a loss, all
 
     def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
-        """Adds log-probabilities [B, 1 + C, 2]; `batch` as in `answers_of`, with its `target`."""
-        losses, seen = _losses(outputs, batch)
+        """Adds log-probabilities [B, 1 + C, 2]; `batch` as in `likeliest_answers`, with its `target`."""
+        losses, seen = _question_losses(outputs, batch)
         self._sums[0] += losses.detach().double().sum()
         self._counts[0] += seen.sum()
         if not self._scores:
             return
-        exact, shared = scores_of_texts(outputs, batch, self._longest)
+        exact, shared = text_scores(outputs, batch, self._longest)
         self._sums[1] += sum(exact)
         self._sums[2] += sum(shared)
         self._counts[1] += len(exact)

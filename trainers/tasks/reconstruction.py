@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import tensor_of
+from trainers.tasks.answers import output_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
 
-def original(batch: Mapping[str, torch.Tensor], unit: float) -> torch.Tensor:
+def reconstruction_target(batch: Mapping[str, torch.Tensor], unit: float) -> torch.Tensor:
     """What was to be given back: `target`, or the inputs where there is none, in units of the outputs."""
     wanted = batch["target"] if "target" in batch else batch["inputs"]
     return wanted.float() / unit if unit != 1.0 else wanted
@@ -47,8 +47,8 @@ class Reconstruction:
         """Mean squared error to `batch["target"]`, or to `batch["inputs"]` where there is no target."""
         import torch
 
-        made = tensor_of(outputs, "reconstruction")
-        wanted = original(batch, self.unit)
+        made = output_tensor(outputs, "reconstruction")
+        wanted = reconstruction_target(batch, self.unit)
         return torch.nn.functional.mse_loss(made, wanted.reshape(made.shape).to(made.dtype))
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ReconstructionMetrics:
@@ -60,7 +60,7 @@ class Reconstruction:
         `reconstruction` of nested lists, whole numbers from 0 to 255 for images."""
         import pandas as pd
 
-        made = tensor_of(outputs, "reconstruction").detach().float().cpu().numpy()
+        made = output_tensor(outputs, "reconstruction").detach().float().cpu().numpy()
         if self._features and made.ndim == 2 and made.shape[1] == len(self._features):
             return pd.DataFrame(made / self._factor + self._shift, columns=list(self._features))
         if self.unit != 1.0:
@@ -88,8 +88,10 @@ class ReconstructionMetrics:
 
     def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds outputs and their originals, [B, …]."""
-        made = tensor_of(outputs, "reconstruction").detach().double()
-        self._squares += (made - original(batch, self._unit).reshape(made.shape).double()).square().sum()
+        made = output_tensor(outputs, "reconstruction").detach().double()
+        self._squares += (
+            (made - reconstruction_target(batch, self._unit).reshape(made.shape).double()).square().sum()
+        )
         self._count += made.numel()
 
     def compute(self) -> dict[str, float]:

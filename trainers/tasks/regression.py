@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import tensor_of
+from trainers.tasks.answers import output_tensor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ class Regression:
         import torch
 
         target = batch["target"]
-        guess = tensor_of(outputs, "prediction").reshape(target.shape)
+        guess = output_tensor(outputs, "prediction").reshape(target.shape)
         return torch.nn.functional.mse_loss(guess, target.to(guess.dtype))
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> RegressionMetrics:
@@ -49,7 +49,7 @@ class Regression:
         """A column `prediction`, or `prediction_<name>` for each number of a target with several."""
         import pandas as pd
 
-        guess = tensor_of(outputs, "prediction").detach().double().cpu().numpy()
+        guess = output_tensor(outputs, "prediction").detach().double().cpu().numpy()
         values = guess.reshape(len(guess), math.prod(guess.shape[1:])) * self.std + self.mean
         if values.shape[1] == 1:
             return pd.DataFrame({"prediction": values[:, 0]})
@@ -58,13 +58,13 @@ class Regression:
 
     def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
         """Always the mean of `train`; targets in their own units, [N] or [N, K]."""
-        known = _two_dimensional(validation)
+        known = _valid_columns(validation)
         if not len(known):
             return {}
-        guess = _two_dimensional(train).mean(axis=0)
+        guess = _valid_columns(train).mean(axis=0)
         error, spread = known - guess, known - known.mean(axis=0)
         totals = [np.square(error).sum(0), np.abs(error).sum(0), np.square(spread).sum(0)]
-        return from_sums(len(known), *totals, scale=self.std)
+        return metrics_from_sums(len(known), *totals, scale=self.std)
 
 
 class RegressionMetrics:
@@ -87,7 +87,7 @@ class RegressionMetrics:
 
         target = batch["target"].detach().double()
         target = target.reshape(len(target), math.prod(target.shape[1:]))
-        error = tensor_of(outputs, "prediction").detach().double().reshape(target.shape) - target
+        error = output_tensor(outputs, "prediction").detach().double().reshape(target.shape) - target
         batch_totals = [error.square().sum(0), error.abs().sum(0), target.sum(0), target.square().sum(0)]
         if self._totals.shape[1] != target.shape[1]:  # the state did not say how many numbers a target has
             self._totals = self._totals.expand(4, target.shape[1]).clone()
@@ -105,7 +105,7 @@ class RegressionMetrics:
         spread = np.maximum(second - np.square(first) / count, 0.0)
         spread[spread <= 1e-14 * second] = 0.0  # rounding of targets that are all equal
         scaled = (squares * self._std**2, absolutes * self._std, spread * self._std**2)
-        return from_sums(count, *scaled, scale=self._std)
+        return metrics_from_sums(count, *scaled, scale=self._std)
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
@@ -123,7 +123,7 @@ class RegressionMetrics:
         return None
 
 
-def from_sums(
+def metrics_from_sums(
     count: int,
     squares: npt.NDArray[np.float64],
     absolutes: npt.NDArray[np.float64],
@@ -144,7 +144,7 @@ def from_sums(
     return values
 
 
-def _two_dimensional(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _valid_columns(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     columns = numbers.reshape(len(numbers), math.prod(numbers.shape[1:]))
     kept: npt.NDArray[np.float64] = columns[~np.isnan(columns).any(axis=1)]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 Counts = npt.NDArray[np.int64]
 
 
-def from_counts(hits: Counts, actual: Counts, predicted: Counts) -> dict[str, float]:
+def metrics_from_counts(hits: Counts, actual: Counts, predicted: Counts) -> dict[str, float]:
     """Accuracy and the macro averages.
 
     `precision`, `recall` and `f1` average over the classes that occur among the targets or the predictions,
@@ -46,11 +46,13 @@ def from_counts(hits: Counts, actual: Counts, predicted: Counts) -> dict[str, fl
     }
 
 
-def by_class(classes: Sequence[str], hits: Counts, actual: Counts, predicted: Counts) -> dict[str, float]:
+def metrics_by_class(
+    classes: Sequence[str], hits: Counts, actual: Counts, predicted: Counts
+) -> dict[str, float]:
     """`precision_<class>`, `recall_<class>` and `f1_<class>` of each class that occurs, 0 where undefined.
 
     Args:
-        classes: their names; `hits`, `actual`, `predicted` as in `from_counts`.
+        classes: their names; `hits`, `actual`, `predicted` as in `metrics_from_counts`.
     """
     values = {
         "precision": _ratio(hits, predicted),

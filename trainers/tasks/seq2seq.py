@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import IGNORED, Decoder, tensor_of
+from trainers.tasks.answers import IGNORED, TokenDecoder, output_tensor
 from trainers.tasks.language import token_loss, token_terms
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Seq2Seq:
     metrics = PER_TASK["seq2seq"]
 
     def __init__(self, state: Mapping[str, Any]) -> None:
-        self._decoder = Decoder(state, side="target_")
+        self._decoder = TokenDecoder(state, side="target_")
 
     def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
@@ -47,24 +47,24 @@ class Seq2Seq:
         """A column `output`: the generated texts, or, without `tokens`, the likeliest token of each place."""
         import pandas as pd
 
-        ids = _generated(outputs)
+        ids = _generated_tokens(outputs)
         if ids is None:
-            ids = tensor_of(outputs, "logits").detach().argmax(-1)
+            ids = output_tensor(outputs, "logits").detach().argmax(-1)
         return pd.DataFrame({"output": [self._decoder.text(row) for row in ids.tolist()]})
 
     def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
         """Always the commonest target of `train`; token ids [N, T] or texts [N]."""
         if not len(train) or not len(validation):
             return {}
-        guess = Counter(map(_key, train)).most_common(1)[0][0]
-        return {"exact_match": float(np.mean([_key(row) == guess for row in validation]))}
+        guess = Counter(map(_target_key, train)).most_common(1)[0][0]
+        return {"exact_match": float(np.mean([_target_key(row) == guess for row in validation]))}
 
 
-def _key(row: Any) -> Any:
+def _target_key(row: Any) -> Any:
     return row if isinstance(row, str) else tuple(np.asarray(row).tolist())
 
 
-def _generated(outputs: Any) -> torch.Tensor | None:
+def _generated_tokens(outputs: Any) -> torch.Tensor | None:
     return outputs.get("tokens") if isinstance(outputs, Mapping) else None
 
 
@@ -76,7 +76,7 @@ class Seq2SeqMetrics:
     smoothing; chrF is chrF++ (both torchmetrics'). 0 to 1.
     """
 
-    def __init__(self, device: torch.device | str, decoder: Decoder, *, scores: bool = True) -> None:
+    def __init__(self, device: torch.device | str, decoder: TokenDecoder, *, scores: bool = True) -> None:
         import torch
 
         self._decoder = decoder
@@ -100,7 +100,7 @@ class Seq2SeqMetrics:
         tokens = (target != IGNORED).sum()
         self._loss += token_loss(outputs, target).detach().double() * tokens
         self._counts[0] += tokens
-        ids = _generated(outputs)
+        ids = _generated_tokens(outputs)
         if ids is None or not self._scores:
             return
         found = [self._decoder.text(row) for row in ids.tolist()]
@@ -121,14 +121,14 @@ class Seq2SeqMetrics:
         values = {"loss": loss}
         if texts:
             values["exact_match"] = exact / texts
-            values["bleu"] = _score(self._bleu)
-            values["chrf"] = _score(self._chrf)
+            values["bleu"] = _metric_value(self._bleu)
+            values["chrf"] = _metric_value(self._chrf)
         return values
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
         own = [self._loss, self._counts]
-        return own + [t for metric in (self._bleu, self._chrf) if metric for t in _states(metric)]
+        return own + [t for metric in (self._bleu, self._chrf) if metric for t in _metric_states(metric)]
 
     def rows(self) -> list[torch.Tensor]:
         """None: all of it adds up."""
@@ -142,11 +142,11 @@ class Seq2SeqMetrics:
         return None
 
 
-def _states(metric: Any) -> list[torch.Tensor]:
+def _metric_states(metric: Any) -> list[torch.Tensor]:
     return [metric.metric_state[name] for name in sorted(metric.metric_state)]
 
 
-def _score(metric: Any) -> float:
+def _metric_value(metric: Any) -> float:
     with warnings.catch_warnings():  # a rank may have none but the sums of others: no update of its own
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric", category=UserWarning)
         return float(metric.compute())

@@ -9,11 +9,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainers.tasks.answers import IGNORED, tensor_of
+from trainers.tasks.answers import IGNORED, output_tensor
 from trainers.tasks.classification import Classification
 from trainers.tasks.language import LanguageModel
-from trainers.tasks.question_answering import QuestionAnswering, scores_of_texts
-from trainers.tasks.reconstruction import Reconstruction, original
+from trainers.tasks.question_answering import QuestionAnswering, text_scores
+from trainers.tasks.reconstruction import Reconstruction, reconstruction_target
 from trainers.tasks.regression import Regression
 
 if TYPE_CHECKING:
@@ -29,13 +29,13 @@ class ExampleScores:
 
     def __init__(self, rules: TaskRules, device: torch.device | str) -> None:
         self._rules, self._device = rules, device
-        self.names = names_of(rules)
+        self.names = score_names(rules)
         self._kept: dict[str, list[torch.Tensor]] = {name: [] for name in self.names}
 
     def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds one batch."""
         if self.names:
-            for name, values in scores_of(self._rules, outputs, batch).items():
+            for name, values in score_examples(self._rules, outputs, batch).items():
                 self._kept[name].append(values)
 
     def compute(self, metrics: Mapping[str, float]) -> dict[str, torch.Tensor]:
@@ -66,7 +66,7 @@ class ExampleScores:
         self._kept = {name: [values] for name, values in zip(self.names, rows, strict=True)}
 
 
-def names_of(rules: TaskRules) -> tuple[str, ...]:
+def score_names(rules: TaskRules) -> tuple[str, ...]:
     """The metrics of which each example has a share, known before any example is: ranks must agree."""
     if isinstance(rules, Classification):
         return ("accuracy", "loss")
@@ -79,54 +79,56 @@ def names_of(rules: TaskRules) -> tuple[str, ...]:
     return ("loss",) if isinstance(rules, LanguageModel) else ()
 
 
-def scores_of(rules: TaskRules, outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def score_examples(
+    rules: TaskRules, outputs: Any, batch: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """One batch's examples singly, [B] float64 by name, in the metric's own units."""
     if isinstance(rules, Classification):
-        return _classification(outputs, batch)
+        return _score_classification(outputs, batch)
     if isinstance(rules, Regression):
-        return _regression(rules, outputs, batch)
+        return _score_regression(rules, outputs, batch)
     if isinstance(rules, Reconstruction):
-        made = tensor_of(outputs, "reconstruction").detach().double()
-        error = (made - original(batch, rules.unit).reshape(made.shape).double()).square()
+        made = output_tensor(outputs, "reconstruction").detach().double()
+        error = (made - reconstruction_target(batch, rules.unit).reshape(made.shape).double()).square()
         return {"mse": error.flatten(1).mean(1)}
     if isinstance(rules, QuestionAnswering):
-        return _answers(rules, outputs, batch)
-    return _language(outputs, batch)
+        return _score_answers(rules, outputs, batch)
+    return _score_language(outputs, batch)
 
 
-def _classification(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _score_classification(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     import torch
 
-    logits, target = tensor_of(outputs, "logits").detach().float(), batch["target"]
+    logits, target = output_tensor(outputs, "logits").detach().float(), batch["target"]
     loss = torch.nn.functional.cross_entropy(logits, target, reduction="none")
     return {"accuracy": (logits.argmax(-1) == target).double(), "loss": loss.double()}
 
 
-def _regression(
+def _score_regression(
     rules: Regression, outputs: Any, batch: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     target = batch["target"].detach().double()
     target = target.reshape(len(target), math.prod(target.shape[1:]))
-    error = tensor_of(outputs, "prediction").detach().double().reshape(target.shape) - target
+    error = output_tensor(outputs, "prediction").detach().double().reshape(target.shape) - target
     error = error * error.new_tensor(rules.std)
     return {"mae": error.abs().mean(1), "mse": error.square().mean(1)}
 
 
-def _answers(
+def _score_answers(
     rules: QuestionAnswering, outputs: Any, batch: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     import torch
 
-    exact, shared = scores_of_texts(outputs, batch, rules.longest)
+    exact, shared = text_scores(outputs, batch, rules.longest)
     device = batch["target"].device
     named = {"exact_match": exact, "f1": shared}
     return {name: torch.tensor(v, dtype=torch.float64, device=device) for name, v in named.items()}
 
 
-def _language(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _score_language(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     import torch
 
-    logits, target = tensor_of(outputs, "logits").detach().float(), batch["target"]
+    logits, target = output_tensor(outputs, "logits").detach().float(), batch["target"]
     losses = torch.nn.functional.cross_entropy(
         logits.transpose(1, -1), target, ignore_index=IGNORED, reduction="none"
     )

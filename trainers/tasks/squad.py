@@ -15,21 +15,21 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
-def normalised(answer: str) -> str:
+def normalise_answer(answer: str) -> str:
     """The answer as it is compared."""
     return " ".join(_ARTICLES.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
 def exact_match(answer: str, right: str) -> float:
     """1 where both are the same once normalised, else 0."""
-    return float(normalised(answer) == normalised(right))
+    return float(normalise_answer(answer) == normalise_answer(right))
 
 
-def f1(answer: str, right: str) -> float:
+def f1_score(answer: str, right: str) -> float:
     """2 P R / (P + R) of the two bags of normalised words: P is the share of the answer's words that the
     right one has, R the share of the right one's that the answer has. Where one has no word left, 1 if
     neither has (as SQuAD 2.0's script does), else 0."""
-    words, wanted = normalised(answer).split(), normalised(right).split()
+    words, wanted = normalise_answer(answer).split(), normalise_answer(right).split()
     if not words or not wanted:
         return float(words == wanted)
     common = sum((Counter(words) & Counter(wanted)).values())

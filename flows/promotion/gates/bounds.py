@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 from flows.config.policy import Policy
-from flows.promotion.gates.findings import Finding, of
-from flows.promotion.gates.scoring import Answers, Truth, guess, higher_is_better, metric
-from flows.terminal.formatting import count, number, size
+from flows.promotion.gates.findings import GateFinding, gate_finding
+from flows.promotion.gates.scoring import TaskPredictions, Truth, baseline_metric, higher_is_better, metric
+from flows.terminal.formatting import number, short_count, size
 
 
-def examples(found: int, least: int, left_out: int) -> Finding:
+def examples_gate(found: int, least: int, left_out: int) -> GateFinding:
     """Enough examples that neither model was trained on."""
     overlap = f", {left_out:,} left out that one was trained on" if left_out else ""
-    return of(
+    return gate_finding(
         "examples",
         found >= least,
         limit=f"at least {least:,} that neither model was trained on",
@@ -25,13 +25,13 @@ def examples(found: int, least: int, left_out: int) -> Finding:
     )
 
 
-def guessing(name: str, truth: Truth, answers: Answers) -> Finding | None:
+def baseline_gate(name: str, truth: Truth, answers: TaskPredictions) -> GateFinding | None:
     """Better than one answer for all; None where that has no score."""
-    trivial, value = guess(truth, name), metric(name, truth, answers)
+    trivial, value = baseline_metric(truth, name), metric(name, truth, answers)
     if trivial is None or value is None:
         return None
     holds = value > trivial if higher_is_better(name) else value < trivial
-    return of(
+    return gate_finding(
         "guess",
         holds,
         limit=f"{name} better than one answer for all ({number(trivial)})",
@@ -42,7 +42,7 @@ def guessing(name: str, truth: Truth, answers: Answers) -> Finding | None:
     )
 
 
-def metric_bounds(policy: Policy, truth: Truth, answers: Answers) -> Iterator[Finding]:
+def metric_gates(policy: Policy, truth: Truth, answers: TaskPredictions) -> Iterator[GateFinding]:
     """One gate for each bound of `metrics`."""
     for name, bound in policy.metrics.items():
         value = metric(name.rpartition("/")[2], truth, answers)
@@ -51,81 +51,85 @@ def metric_bounds(policy: Policy, truth: Truth, answers: Answers) -> Iterator[Fi
                 continue
             words = f"{name} at {'least' if at_least else 'most'} {number(limit)}"
             if value is None:
-                yield of(f"metric {name}", False, limit=words, found="not defined for these predictions")
+                yield gate_finding(
+                    f"metric {name}", False, limit=words, found="not defined for these predictions"
+                )
                 continue
             holds = value >= limit if at_least else value <= limit
-            yield of(
+            yield gate_finding(
                 f"metric {name}", holds, limit=words, found=number(value),
                 by=number(abs(value - limit), 3), value=value, bound=limit,
             )  # fmt: skip
 
 
-def _milliseconds(value: float | None) -> str:
+def _format_ms(value: float | None) -> str:
     return f"{number(value)} ms"
 
 
-_SHOWN: Mapping[str, Callable[[float | None], str]] = {"size_bytes": size, "parameters": count}
+_SHOWN: Mapping[str, Callable[[float | None], str]] = {"size_bytes": size, "parameters": short_count}
 
 
-def costs(policy: Policy, facts: Mapping[str, float]) -> Iterator[Finding]:
+def cost_gates(policy: Policy, facts: Mapping[str, float]) -> Iterator[GateFinding]:
     """One gate for each limit that the policy sets."""
     for name in type(policy.limits).model_fields:
         limit = getattr(policy.limits, name)
         if limit is None:
             continue
-        show = _SHOWN.get(name, _milliseconds)
+        show = _SHOWN.get(name, _format_ms)
         value = facts.get(name)
         if value is None:
-            yield of(
+            yield gate_finding(
                 name, False, limit=f"at most {show(limit)}", found="not known of this model", bound=limit
             )
             continue
-        yield of(
+        yield gate_finding(
             name, value <= limit, limit=f"at most {show(limit)}", found=show(value),
             by=show(abs(value - limit)), value=value, bound=float(limit),
         )  # fmt: skip
 
 
-def training_rows(problems: Collection[str], allowed: bool) -> Finding:
+def training_rows_gate(problems: Collection[str], allowed: bool) -> GateFinding:
     """Whether it is known which rows each model was trained on, so that those can be left out."""
     limit = "the rows that each model was trained on are known"
     if not problems:
-        return of("training rows", True, limit=limit, found="known")
+        return gate_finding("training rows", True, limit=limit, found="known")
     found = "; ".join(problems)
-    return of(
+    return gate_finding(
         "training rows", allowed, limit=limit, found=f"{found}{' (the policy allows it)' if allowed else ''}"
     )
 
 
-def hashes(wrong: str) -> Finding:
+def hashes_gate(wrong: str) -> GateFinding:
     """The files are what was registered."""
-    return of("hashes", not wrong, limit="the files are those that were registered", found=wrong or "match")
+    return gate_finding(
+        "hashes", not wrong, limit="the files are those that were registered", found=wrong or "match"
+    )
 
 
-def contents(objection: str) -> Finding:
+def contents_gate(objection: str) -> GateFinding:
     """No code and no pickle, and a known loader."""
     limit = "no code, no pickle, a known loader"
-    return of("contents", not objection, limit=limit, found=objection or "none")
+    return gate_finding("contents", not objection, limit=limit, found=objection or "none")
 
 
-def interpreter(failure: str, load_s: float | None) -> Finding:
+def interpreter_gate(failure: str, load_s: float | None) -> GateFinding:
     """It loads and predicts in a new interpreter."""
     loaded = "yes" if load_s is None else f"yes, loaded in {number(load_s, 2)} s"
     limit = "loads and predicts in a new interpreter"
-    return of("new interpreter", not failure, limit=limit, found=failure or loaded)
+    return gate_finding("new interpreter", not failure, limit=limit, found=failure or loaded)
 
 
-def signature(differences: Collection[str]) -> Finding:
+def signature_gate(differences: Collection[str]) -> GateFinding:
     """What goes in and out is what went in and out before."""
     limit = "takes and gives what the champion does"
-    return of("signature", not differences, limit=limit, found="; ".join(differences) or "the same")
+    return gate_finding("signature", not differences, limit=limit, found="; ".join(differences) or "the same")
 
 
-def evaluation_data(wanted: str | None, found: str) -> Finding | None:
+def evaluation_data_gate(wanted: str | None, found: str) -> GateFinding | None:
     """The evaluation data is what the policy was set with; None where it names no fingerprint."""
     if wanted is None:
         return None
-    return of(
+    return gate_finding(
         "evaluation data",
         wanted == found,
         limit=f"fingerprint {wanted[:12]}",
@@ -133,14 +137,14 @@ def evaluation_data(wanted: str | None, found: str) -> Finding | None:
     )
 
 
-def approval(policy: Policy, by: Collection[str], promoter: str) -> Finding | None:
+def approval_gate(policy: Policy, by: Collection[str], promoter: str) -> GateFinding | None:
     """Enough people agreed who are not the promoter; None where the policy asks for none."""
     asked = policy.approval
     if asked is None:
         return None
     counted = sorted({user for user in by if user != promoter and (asked.by is None or user in asked.by)})
     from_whom = "anybody but the promoter" if asked.by is None else " or ".join(asked.by)
-    return of(
+    return gate_finding(
         "approval", len(counted) >= asked.count, limit=f"{asked.count} of {from_whom}",
         found=", ".join(counted) or "none", value=float(len(counted)), bound=float(asked.count),
     )  # fmt: skip

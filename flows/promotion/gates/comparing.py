@@ -8,16 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.config.policy import Policy
-from flows.promotion.gates.findings import Finding, of
+from flows.promotion.gates.findings import GateFinding, gate_finding
 from flows.promotion.gates.scoring import (
-    Answers,
+    TaskPredictions,
     Truth,
+    correct_scores,
+    example_scores,
     higher_is_better,
     metric,
-    picked,
-    picked_answers,
-    right_answers,
-    scores,
+    select_predictions,
+    select_truth,
 )
 from flows.statistics import PairedComparison, examples_needed, mcnemar, paired_bootstrap
 from flows.terminal.formatting import number
@@ -26,20 +26,32 @@ RESAMPLES = 2_000
 Rows = npt.NDArray[np.bool_]
 
 
-def compared(
-    name: str, truth: Truth, challenger: Answers, champion: Answers, *, margin: float, confidence: float
+def compare_paired(
+    name: str,
+    truth: Truth,
+    challenger: TaskPredictions,
+    champion: TaskPredictions,
+    *,
+    margin: float,
+    confidence: float,
 ) -> PairedComparison:
     """The paired test of a metric: McNemar's for right or wrong, a bootstrap for everything else."""
-    one, other = scores(name, truth, challenger), scores(name, truth, champion)
+    one, other = example_scores(name, truth, challenger), example_scores(name, truth, champion)
     if one is None or other is None:
-        return _resampled(name, truth, challenger, champion, margin=margin, confidence=confidence)
+        return _bootstrap_metric(name, truth, challenger, champion, margin=margin, confidence=confidence)
     if name in ("accuracy", "exact_match"):
         return mcnemar(one, other, confidence=confidence, margin=margin)
     return paired_bootstrap(one, other, confidence=confidence, margin=margin)
 
 
-def _resampled(
-    name: str, truth: Truth, challenger: Answers, champion: Answers, *, margin: float, confidence: float
+def _bootstrap_metric(
+    name: str,
+    truth: Truth,
+    challenger: TaskPredictions,
+    champion: TaskPredictions,
+    *,
+    margin: float,
+    confidence: float,
 ) -> PairedComparison:
     """For metrics that are no means (F1, AUC, R2, BLEU): the metric's difference over resampled examples.
 
@@ -51,12 +63,15 @@ def _resampled(
     drawn = []
     for _ in range(RESAMPLES):
         rows = generator.integers(0, len(truth), len(truth))
-        found = _difference(
-            name, picked(truth, rows), picked_answers(challenger, rows), picked_answers(champion, rows)
+        found = _metric_difference(
+            name,
+            select_truth(truth, rows),
+            select_predictions(challenger, rows),
+            select_predictions(champion, rows),
         )
         if found is not None:
             drawn.append(sign * found)
-    difference = sign * (_difference(name, truth, challenger, champion) or 0.0)
+    difference = sign * (_metric_difference(name, truth, challenger, champion) or 0.0)
     tail = (1 - confidence) / 2
     low, high = np.quantile(drawn, [tail, 1 - tail])
     below = int((np.asarray(drawn) <= margin).sum())
@@ -68,7 +83,7 @@ def _resampled(
     )  # fmt: skip
 
 
-def _difference(name: str, truth: Truth, one: Answers, other: Answers) -> float | None:
+def _metric_difference(name: str, truth: Truth, one: TaskPredictions, other: TaskPredictions) -> float | None:
     first, second = metric(name, truth, one), metric(name, truth, other)
     return None if first is None or second is None else first - second
 
@@ -78,24 +93,24 @@ def is_better(found: PairedComparison) -> bool:
     return found.difference > found.margin and found.p_value < (1 - found.confidence) / 2
 
 
-def better(name: str, found: PairedComparison) -> Finding:
+def better_gate(name: str, found: PairedComparison) -> GateFinding:
     """The gate `better`."""
     shown = "" if found.margin == 0 else f" by more than {number(found.margin)}"
     interval = f"{found.low:+.4g} to {found.high:+.4g} at {found.confidence:.0%}"
     holds = is_better(found)
-    return of(
+    return gate_finding(
         "better",
         holds,
         limit=f"{name} better than the champion's{shown}",
         found=f"{found.difference:+.4g} ({interval})",
         by=f"p = {number(found.p_value, 2)} ({found.method}, {found.examples:,} examples)",
-        needed=None if holds else _needed(found),
+        needed=None if holds else _examples_to_decide(found),
         value=found.difference,
         bound=found.margin,
     )
 
 
-def _needed(found: PairedComparison) -> int | None:
+def _examples_to_decide(found: PairedComparison) -> int | None:
     """How many examples would show the difference that was found, were it the true one."""
     spread = (
         {"discordance": found.discordance}
@@ -108,41 +123,60 @@ def _needed(found: PairedComparison) -> int | None:
     return examples_needed(difference=found.difference, margin=found.margin, confidence=confidence, **spread)
 
 
-def class_gates(policy: Policy, truth: Truth, challenger: Answers, champion: Answers) -> Iterator[Finding]:
+def class_gates(
+    policy: Policy, truth: Truth, challenger: TaskPredictions, champion: TaskPredictions
+) -> Iterator[GateFinding]:
     """One gate a class that occurs: its recall may not fall by more than `classes.max_drop`."""
     if truth.task != "classification":
         return
     for index, name in enumerate(truth.classes):
         rows = truth.values == index
         if rows.any():
-            yield _fall(
-                f"class {name}", policy.classes.max_drop, policy.compare.confidence,
-                picked(truth, rows), picked_answers(challenger, rows), picked_answers(champion, rows),
-            )  # fmt: skip
+            yield _drop_gate(
+                f"class {name}",
+                policy.classes.max_drop,
+                policy.compare.confidence,
+                select_truth(truth, rows),
+                select_predictions(challenger, rows),
+                select_predictions(champion, rows),
+            )
 
 
 def slice_gates(
-    policy: Policy, slices: Mapping[str, Rows], truth: Truth, challenger: Answers, champion: Answers
-) -> Iterator[Finding]:
+    policy: Policy,
+    slices: Mapping[str, Rows],
+    truth: Truth,
+    challenger: TaskPredictions,
+    champion: TaskPredictions,
+) -> Iterator[GateFinding]:
     """One gate a slice of enough examples."""
     if policy.slices is None:
         return
     for name, rows in slices.items():
         if rows.sum() >= policy.slices.min_examples:
-            yield _fall(
-                f"slice {name}", policy.slices.max_drop, policy.compare.confidence,
-                picked(truth, rows), picked_answers(challenger, rows), picked_answers(champion, rows),
-            )  # fmt: skip
+            yield _drop_gate(
+                f"slice {name}",
+                policy.slices.max_drop,
+                policy.compare.confidence,
+                select_truth(truth, rows),
+                select_predictions(challenger, rows),
+                select_predictions(champion, rows),
+            )
 
 
-def _fall(
-    gate: str, most: float, confidence: float, truth: Truth, challenger: Answers, champion: Answers
-) -> Finding:
+def _drop_gate(
+    gate: str,
+    most: float,
+    confidence: float,
+    truth: Truth,
+    challenger: TaskPredictions,
+    champion: TaskPredictions,
+) -> GateFinding:
     """Refused where the score fell by more than the limit and the fall is no accident of few examples.
 
     A fall is tested one-sided, without a correction for being several: a gate that guards may be wary.
     """
-    one, other = _of_slice(truth, challenger), _of_slice(truth, champion)
+    one, other = _slice_scores(truth, challenger), _slice_scores(truth, champion)
     before, after = float(other.mean()), float(one.mean())
     unit = abs(before) if truth.task == "regression" and before else 1.0
     drop = round((before - after) / unit, 12)
@@ -154,28 +188,28 @@ def _fall(
     words = (
         "squared error " if truth.task == "regression" else ""
     ) + f"{number(sign * before)} → {number(sign * after)}"
-    return of(
+    return gate_finding(
         gate,
         held or not real,
         limit=f"falls by at most {number(most)}",
         found=f"{words} of {len(truth):,}{note}",
         by=f"{number(abs(drop - most), 3)} {'over' if not held else 'within'}",
-        needed=None if held or real else _needed_for_fall(drop * unit, test, confidence),
+        needed=None if held or real else _examples_for_drop(drop * unit, test, confidence),
         value=drop,
         bound=most,
     )
 
 
-def _of_slice(truth: Truth, answers: Answers) -> npt.NDArray[np.float64]:
-    found = right_answers(truth, answers)
+def _slice_scores(truth: Truth, answers: TaskPredictions) -> npt.NDArray[np.float64]:
+    found = correct_scores(truth, answers)
     if found is not None:
         return found
-    squared = scores("mse", truth, answers)
+    squared = example_scores("mse", truth, answers)
     assert squared is not None
     return squared
 
 
-def _needed_for_fall(drop: float, test: PairedComparison, confidence: float) -> int | None:
+def _examples_for_drop(drop: float, test: PairedComparison, confidence: float) -> int | None:
     spread = (
         {"discordance": test.discordance}
         if test.method.startswith("McNemar")

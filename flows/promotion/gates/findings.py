@@ -9,7 +9,7 @@ Verdict = Literal["passed", "refused", "not applicable", "not tried"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class GateFinding:
     """One line of the table.
 
     Attributes:
@@ -40,21 +40,21 @@ class Finding:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Finding:
+    def from_json(cls, document: dict[str, Any]) -> GateFinding:
         """The inverse of `to_json`."""
         return cls(**document)
 
 
-def of(gate: str, holds: bool, **words: Any) -> Finding:
+def gate_finding(gate: str, holds: bool, **words: Any) -> GateFinding:
     """Passed where it holds, else refused."""
-    return Finding(gate=gate, verdict="passed" if holds else "refused", **words)
+    return GateFinding(gate=gate, verdict="passed" if holds else "refused", **words)
 
 
-def without_champion(gate: str) -> Finding:
+def without_champion(gate: str) -> GateFinding:
     """A gate that needs a champion where there is none."""
-    return Finding(gate=gate, verdict="not applicable", found="no champion yet")
+    return GateFinding(gate=gate, verdict="not applicable", found="no champion yet")
 
 
-def not_tried(gate: str, why: str) -> Finding:
+def not_tried(gate: str, why: str) -> GateFinding:
     """A gate that was not reached."""
-    return Finding(gate=gate, verdict="not tried", found=why)
+    return GateFinding(gate=gate, verdict="not tried", found=why)

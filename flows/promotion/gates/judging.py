@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from flows.config.policy import Policy
 from flows.promotion.gates import bounds, comparing
 from flows.promotion.gates.comparing import Rows
-from flows.promotion.gates.findings import Finding, without_champion
-from flows.promotion.gates.scoring import Answers, Truth, metric
+from flows.promotion.gates.findings import GateFinding, without_champion
+from flows.promotion.gates.scoring import TaskPredictions, Truth, metric
 from flows.statistics import PairedComparison
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class GateInputs:
     """What is known of a challenger that could be loaded, on examples that no model was trained on.
 
     Attributes:
@@ -27,8 +27,8 @@ class Case:
 
     metric: str
     truth: Truth
-    challenger: Answers
-    champion: Answers | None
+    challenger: TaskPredictions
+    champion: TaskPredictions | None
     facts: Mapping[str, float] = field(default_factory=dict)
     slices: Mapping[str, Rows] = field(default_factory=dict)
     signature: Sequence[str] | None = None
@@ -38,7 +38,7 @@ class Case:
 class Judgement:
     """The table, and the test behind the gate `better`."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[GateFinding, ...]
     comparison: PairedComparison | None = None
 
     @property
@@ -47,47 +47,49 @@ class Judgement:
         return not any(finding.refused for finding in self.findings)
 
 
-def judge(policy: Policy, case: Case) -> Judgement:
+def judge(policy: Policy, case: GateInputs) -> Judgement:
     """Every gate that needs predictions."""
-    findings: list[Finding] = []
-    if (trivial := bounds.guessing(case.metric, case.truth, case.challenger)) is not None:
+    findings: list[GateFinding] = []
+    if (trivial := bounds.baseline_gate(case.metric, case.truth, case.challenger)) is not None:
         findings.append(trivial)
-    findings += bounds.metric_bounds(policy, case.truth, case.challenger)
+    findings += bounds.metric_gates(policy, case.truth, case.challenger)
     if case.champion is None:
-        findings += [without_champion(name) for name in _of_two(policy, case)]
+        findings += [without_champion(name) for name in _champion_gate_names(policy, case)]
         comparison = None
     else:
-        comparison, more = _against(policy, case, case.champion)
+        comparison, more = _judge_against_champion(policy, case, case.champion)
         findings += more
-    findings += bounds.costs(policy, case.facts)
+    findings += bounds.cost_gates(policy, case.facts)
     return Judgement(findings=tuple(findings), comparison=comparison)
 
 
-def _against(policy: Policy, case: Case, champion: Answers) -> tuple[PairedComparison | None, list[Finding]]:
-    findings: list[Finding] = []
+def _judge_against_champion(
+    policy: Policy, case: GateInputs, champion: TaskPredictions
+) -> tuple[PairedComparison | None, list[GateFinding]]:
+    findings: list[GateFinding] = []
     comparison = None
     if metric(case.metric, case.truth, champion) is None:
-        findings.append(_undefined(case.metric, "the champion's"))
+        findings.append(_undefined_metric(case.metric, "the champion's"))
     elif metric(case.metric, case.truth, case.challenger) is None:
-        findings.append(_undefined(case.metric, "the challenger's"))
+        findings.append(_undefined_metric(case.metric, "the challenger's"))
     else:
-        comparison = comparing.compared(
+        comparison = comparing.compare_paired(
             case.metric, case.truth, case.challenger, champion,
             margin=policy.compare.margin, confidence=policy.compare.confidence,
         )  # fmt: skip
-        findings.append(comparing.better(case.metric, comparison))
+        findings.append(comparing.better_gate(case.metric, comparison))
     findings += comparing.class_gates(policy, case.truth, case.challenger, champion)
     findings += comparing.slice_gates(policy, case.slices, case.truth, case.challenger, champion)
-    findings.append(bounds.signature(case.signature or ()))
+    findings.append(bounds.signature_gate(case.signature or ()))
     return comparison, findings
 
 
-def _undefined(name: str, whose: str) -> Finding:
+def _undefined_metric(name: str, whose: str) -> GateFinding:
     found = f"not defined for {whose} predictions"
-    return Finding(gate="better", verdict="refused", limit=f"{name} of both is known", found=found)
+    return GateFinding(gate="better", verdict="refused", limit=f"{name} of both is known", found=found)
 
 
-def _of_two(policy: Policy, case: Case) -> list[str]:
+def _champion_gate_names(policy: Policy, case: GateInputs) -> list[str]:
     """Names of the gates that need a champion."""
     names = ["better"]
     if case.truth.task == "classification":

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from trainers.metric_names import direction_of
 from trainers.tasks import squad
-from trainers.tasks.scores import from_counts
+from trainers.tasks.scores import metrics_from_counts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ _TINY = 1e-15
 _COUNTED = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
 
 
-class Unreadable(ValueError):
+class UnreadablePredictions(ValueError):
     """Predictions that are none of the task's."""
 
 
@@ -49,7 +49,7 @@ class Truth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
+class TaskPredictions:
     """What a model says of the same examples.
 
     Attributes:
@@ -61,7 +61,7 @@ class Answers:
     chances: Floats | None = None
 
 
-def read_answers(predictions: pd.DataFrame, truth: Truth) -> Answers:
+def parse_predictions(predictions: pd.DataFrame, truth: Truth) -> TaskPredictions:
     """A model's predictions as answers to the task.
 
     Args:
@@ -72,51 +72,54 @@ def read_answers(predictions: pd.DataFrame, truth: Truth) -> Answers:
         Unreadable: there is no such column, another number of rows, or numbers that are not finite.
     """
     if len(predictions) != len(truth):
-        raise Unreadable(f"{len(predictions)} predictions for {len(truth)} examples")
+        raise UnreadablePredictions(f"{len(predictions)} predictions for {len(truth)} examples")
     if truth.task == "classification":
-        return _classes(predictions, truth)
-    column = _column(predictions, ("prediction", "text", "output", "answer"))
+        return _parse_classes(predictions, truth)
+    column = _find_column(predictions, ("prediction", "text", "output", "answer"))
     if truth.task == "regression":
         try:
             numbers = np.asarray(column, dtype=np.float64)
         except (TypeError, ValueError) as error:
-            raise Unreadable("predictions that are no numbers") from error
+            raise UnreadablePredictions("predictions that are no numbers") from error
         if not np.isfinite(numbers).all():
-            raise Unreadable(f"{int((~np.isfinite(numbers)).sum())} predictions that are not finite")
-        return Answers(values=numbers)
-    return Answers(values=[str(text) for text in column])
+            raise UnreadablePredictions(
+                f"{int((~np.isfinite(numbers)).sum())} predictions that are not finite"
+            )
+        return TaskPredictions(values=numbers)
+    return TaskPredictions(values=[str(text) for text in column])
 
 
-def _column(predictions: pd.DataFrame, names: Sequence[str]) -> Any:
+def _find_column(predictions: pd.DataFrame, names: Sequence[str]) -> Any:
     for name in names:
         if name in predictions.columns:
             return predictions[name].to_numpy()
     if len(predictions.columns) == 1:
         return predictions.iloc[:, 0].to_numpy()
-    raise Unreadable(
+    raise UnreadablePredictions(
         f"columns {', '.join(map(str, predictions.columns[:5]))}, and none of {', '.join(names)}"
     )
 
 
-def _classes(predictions: pd.DataFrame, truth: Truth) -> Answers:
+def _parse_classes(predictions: pd.DataFrame, truth: Truth) -> TaskPredictions:
     place = {name: index for index, name in enumerate(truth.classes)}
     labels = np.array(
-        [place.get(_name(label), -1) for label in _column(predictions, ("label", "prediction"))], np.int64
+        [place.get(_class_name(label), -1) for label in _find_column(predictions, ("label", "prediction"))],
+        np.int64,
     )
     if not (labels >= 0).any():
-        raise Unreadable("labels of which none is a class of the data")
+        raise UnreadablePredictions("labels of which none is a class of the data")
     given = [name for name in truth.classes if f"p_{name}" in predictions.columns]
     if not given:
-        return Answers(values=labels)
+        return TaskPredictions(values=labels)
     chances = np.zeros((len(truth), len(truth.classes)))
     for name in given:
         chances[:, place[name]] = np.asarray(predictions[f"p_{name}"], dtype=np.float64)
     if not np.isfinite(chances).all():
-        raise Unreadable("probabilities that are not finite")
-    return Answers(values=labels, chances=chances)
+        raise UnreadablePredictions("probabilities that are not finite")
+    return TaskPredictions(values=labels, chances=chances)
 
 
-def _name(label: Any) -> str:
+def _class_name(label: Any) -> str:
     """A class as the data set writes it: 3 and 3.0 are the class `3`."""
     if isinstance(label, (float, np.floating)) and float(label).is_integer():
         return str(int(label))
@@ -126,7 +129,7 @@ def _name(label: Any) -> str:
 # -- metrics -------------------------------------------------------------------------------------------------
 
 
-def metric(name: str, truth: Truth, answers: Answers) -> float | None:
+def metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     """One metric over all examples; None where it is not defined for these answers.
 
     Args:
@@ -146,26 +149,28 @@ def known_metrics(task: str) -> tuple[str, ...]:
     }.get(task, ())
 
 
-def all_metrics(truth: Truth, answers: Answers) -> dict[str, float]:
+def compute_metrics(truth: Truth, answers: TaskPredictions) -> dict[str, float]:
     """Every metric that is defined."""
     found = {name: metric(name, truth, answers) for name in known_metrics(truth.task)}
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _of_classes(name: str, truth: Truth, answers: Answers) -> float | None:
+def _classification_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     if name in _COUNTED:
         size = len(truth.classes)
         right = truth.values[truth.values == answers.values]
         named = answers.values[answers.values >= 0]
         counts = [np.bincount(values, minlength=size) for values in (right, truth.values, named)]
-        value: float = from_counts(*counts)[name]
+        value: float = metrics_from_counts(*counts)[name]
         return value
     if answers.chances is None:
         return None
-    return float(-_log_chances(truth, answers).mean()) if name == "loss" else _auc(truth, answers.chances)
+    return (
+        float(-_log_probabilities(truth, answers).mean()) if name == "loss" else _auc(truth, answers.chances)
+    )
 
 
-def _log_chances(truth: Truth, answers: Answers) -> Floats:
+def _log_probabilities(truth: Truth, answers: TaskPredictions) -> Floats:
     assert answers.chances is not None
     own = answers.chances[np.arange(len(truth)), truth.values]
     return np.asarray(np.log(np.clip(own, _TINY, 1.0)), dtype=np.float64)
@@ -187,7 +192,7 @@ def _auc(truth: Truth, chances: Floats) -> float | None:
     return float(np.mean(areas))
 
 
-def _of_numbers(name: str, truth: Truth, answers: Answers) -> float | None:
+def _regression_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     errors = answers.values - truth.values
     square = float((errors**2).mean())
     if name == "r2":
@@ -198,7 +203,7 @@ def _of_numbers(name: str, truth: Truth, answers: Answers) -> float | None:
     return square if name == "mse" else math.sqrt(square)
 
 
-def _of_texts(name: str, truth: Truth, answers: Answers) -> float | None:
+def _text_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     if name == "exact_match":
         return float(np.mean([a == b for a, b in zip(answers.values, truth.values, strict=True)]))
     from torchmetrics.text import BLEUScore, CHRFScore
@@ -207,57 +212,57 @@ def _of_texts(name: str, truth: Truth, answers: Answers) -> float | None:
     return float(counted(list(answers.values), [[text] for text in truth.values]))
 
 
-def _of_answers(name: str, truth: Truth, answers: Answers) -> float | None:
-    return float(np.mean(_each_answer(name, truth, answers)))
+def _answer_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
+    return float(np.mean(_squad_scores(name, truth, answers)))
 
 
-def _each_answer(name: str, truth: Truth, answers: Answers) -> Floats:
+def _squad_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats:
     """SQuAD's `exact_match` or `f1` of each example."""
-    score = {"exact_match": squad.exact_match, "f1": squad.f1}[name]
+    score = {"exact_match": squad.exact_match, "f1": squad.f1_score}[name]
     return np.array([score(a, b) for a, b in zip(answers.values, truth.values, strict=True)])
 
 
-_METRICS: Mapping[str, Callable[[str, Truth, Answers], float | None]] = {
-    "classification": _of_classes,
-    "regression": _of_numbers,
-    "seq2seq": _of_texts,
-    "question-answering": _of_answers,
+_METRICS: Mapping[str, Callable[[str, Truth, TaskPredictions], float | None]] = {
+    "classification": _classification_metric,
+    "regression": _regression_metric,
+    "seq2seq": _text_metric,
+    "question-answering": _answer_metric,
 }
 
 
 # -- each example's share ------------------------------------------------------------------------------------
 
 
-def right_answers(truth: Truth, answers: Answers) -> Floats | None:
+def correct_scores(truth: Truth, answers: TaskPredictions) -> Floats | None:
     """1 where an example is answered rightly, else 0; None for numbers, which are never simply right."""
     if truth.task == "regression":
         return None
     if truth.task == "question-answering":
-        return _each_answer("exact_match", truth, answers)
+        return _squad_scores("exact_match", truth, answers)
     pairs = zip(answers.values, truth.values, strict=True)
     return np.array([float(one == other) for one, other in pairs])
 
 
-def scores(name: str, truth: Truth, answers: Answers) -> Floats | None:
+def example_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats | None:
     """Each example's score, whose mean is the metric, turned so that higher is better.
 
     None where the metric is no mean over examples.
     """
     if name in ("accuracy", "exact_match"):
-        return right_answers(truth, answers)
+        return correct_scores(truth, answers)
     if name == "f1" and truth.task == "question-answering":
-        return _each_answer(name, truth, answers)
+        return _squad_scores(name, truth, answers)
     if name in ("balanced_accuracy", "recall") and truth.task == "classification":
-        return _balanced(truth, answers)
+        return _balanced_scores(truth, answers)
     if name == "loss" and answers.chances is not None:
-        return _log_chances(truth, answers)
+        return _log_probabilities(truth, answers)
     if name in ("mse", "mae") and truth.task == "regression":
         errors = np.abs(answers.values - truth.values)
         return np.asarray(-(errors**2) if name == "mse" else -errors, dtype=np.float64)
     return None
 
 
-def _balanced(truth: Truth, answers: Answers) -> Floats:
+def _balanced_scores(truth: Truth, answers: TaskPredictions) -> Floats:
     """Right answers weighted so that every class that occurs counts alike."""
     frequency = np.bincount(truth.values, minlength=len(truth.classes))
     weights = len(truth) / ((frequency > 0).sum() * frequency[truth.values])
@@ -272,33 +277,33 @@ def higher_is_better(name: str) -> bool:
 Rows = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
 
 
-def picked(truth: Truth, rows: Rows) -> Truth:
+def select_truth(truth: Truth, rows: Rows) -> Truth:
     """Only some of the examples: those marked, or those of these numbers, as often as each is named."""
-    return Truth(task=truth.task, classes=truth.classes, values=_some(truth.values, rows))
+    return Truth(task=truth.task, classes=truth.classes, values=_select_values(truth.values, rows))
 
 
-def picked_answers(answers: Answers, rows: Rows) -> Answers:
+def select_predictions(answers: TaskPredictions, rows: Rows) -> TaskPredictions:
     """The answers to those."""
     chances = None if answers.chances is None else answers.chances[rows]
-    return Answers(values=_some(answers.values, rows), chances=chances)
+    return TaskPredictions(values=_select_values(answers.values, rows), chances=chances)
 
 
-def _some(values: Any, rows: Rows) -> Any:
+def _select_values(values: Any, rows: Rows) -> Any:
     if isinstance(values, np.ndarray):
         return values[rows]
     return [values[row] for row in np.arange(len(values))[rows]]
 
 
-def guess(truth: Truth, name: str) -> float | None:
+def baseline_metric(truth: Truth, name: str) -> float | None:
     """What always answering the most frequent class, or the mean, scores on these very examples."""
     if truth.task == "classification":
         if name in ("loss", "auc"):
             return None
         most = int(np.bincount(truth.values, minlength=len(truth.classes)).argmax())
-        return metric(name, truth, Answers(values=np.full(len(truth), most)))
+        return metric(name, truth, TaskPredictions(values=np.full(len(truth), most)))
     if truth.task == "regression":
-        return metric(name, truth, Answers(values=np.full(len(truth), truth.values.mean())))
+        return metric(name, truth, TaskPredictions(values=np.full(len(truth), truth.values.mean())))
     if truth.task == "question-answering":
         commonest = Counter(truth.values).most_common(1)[0][0]
-        return metric(name, truth, Answers(values=[commonest] * len(truth)))
+        return metric(name, truth, TaskPredictions(values=[commonest] * len(truth)))
     return None

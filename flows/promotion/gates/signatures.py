@@ -9,7 +9,7 @@ from typing import Any
 Columns = Mapping[str, str]
 
 
-def columns_of(mlmodel: Mapping[str, Any], which: str) -> dict[str, str] | None:
+def signature_columns(mlmodel: Mapping[str, Any], which: str) -> dict[str, str] | None:
     """Name → type of a model's `inputs` or `outputs`, as its MLmodel has them; None where it has none.
 
     An unnamed column is named by its place; a tensor's type holds its shape. Optional inputs are left out of
@@ -24,10 +24,10 @@ def columns_of(mlmodel: Mapping[str, Any], which: str) -> dict[str, str] | None:
     except ValueError:
         return None
     entries = listed if isinstance(listed, list) else []
-    return {str(entry.get("name", place)): _type(entry) for place, entry in enumerate(entries)}
+    return {str(entry.get("name", place)): _column_type(entry) for place, entry in enumerate(entries)}
 
 
-def _type(entry: Mapping[str, Any]) -> str:
+def _column_type(entry: Mapping[str, Any]) -> str:
     optional = "" if entry.get("required", True) else "?"
     tensor = entry.get("tensor-spec")
     if isinstance(tensor, dict):
@@ -35,7 +35,7 @@ def _type(entry: Mapping[str, Any]) -> str:
     return f"{entry.get('type')}{optional}"
 
 
-def differences(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> list[str]:
+def signature_differences(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> list[str]:
     """What would break for a user of the champion; empty where nothing would.
 
     A challenger may need fewer inputs and give more outputs. Inputs of type `any` fit every type.
@@ -44,7 +44,7 @@ def differences(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> l
         challenger, champion: their MLmodel documents.
     """
     found: list[str] = []
-    before, after = columns_of(champion, "inputs"), columns_of(challenger, "inputs")
+    before, after = signature_columns(champion, "inputs"), signature_columns(challenger, "inputs")
     if (before is None) != (after is None):
         return [f"the {'challenger' if after is None else 'champion'} has no signature"]
     for name, kind in (after or {}).items():
@@ -53,7 +53,7 @@ def differences(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> l
             found.append(f"needs {name} ({kind})")
         elif known is not None and known.rstrip("?") != kind.rstrip("?") and kind != "any":
             found.append(f"takes {name} as {kind}, not {known}")
-    before, after = columns_of(champion, "outputs"), columns_of(challenger, "outputs")
+    before, after = signature_columns(champion, "outputs"), signature_columns(challenger, "outputs")
     for name, kind in (before or {}).items():
         given = (after or {}).get(name)
         if given is None:

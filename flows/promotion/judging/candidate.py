@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from flows.config.lookup import find
-from flows.sweeps.ownership import living_owner, owned
+from flows.config.lookup import open_sweep
+from flows.sweeps.ownership import living_owner, owner_error
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
-from infra.ledger.ranking import ranked
+from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.names import check_name, shown
-from infra.registry.logged import check_ready, is_logged, logged_model
+from infra.names import check_name, quote_input
+from infra.registry.logged import check_ready, find_logged_model, is_logged_uri
 from infra.registry.store import KEY_TAG, MANIFEST_TAG, Registry
-from infra.tracking.client import Connect, TrackingTrouble, connect
+from infra.tracking.client import Connect, TrackingError, connect
 
 if TYPE_CHECKING:
     from infra.tracking.sender import Sender
@@ -70,12 +70,12 @@ def source_uri(what: str, home: Home, registry: str) -> str:
     """Where the candidate is: the sweep's own tracking store, or the registry that commands use."""
     if is_uri(what):
         return registry
-    ledger, row = find(what, home)
+    ledger, row = open_sweep(what, home)
     ledger.close()
     return tracking_uri(home, row.spec)
 
 
-def of_sweep(
+def candidate_of_sweep(
     name: str,
     home: Home,
     *,
@@ -91,36 +91,36 @@ def of_sweep(
         OwnedElsewhere: the sweep is running.
         Unavailable: tracking does not take or give the model.
     """
-    ledger, row = find(name, home)
+    ledger, row = open_sweep(name, home)
     try:
         if (owner := living_owner(ledger, row)) is not None:
-            raise owned(row, owner)
-        chosen = _chosen(ledger, row, family, trial)
-        logged = _logged(row, chosen, home, connect)
+            raise owner_error(row, owner)
+        chosen = _select_trial(ledger, row, family, trial)
+        logged = _log_model(row, chosen, home, connect)
     finally:
         ledger.close()
-    return _of_logged(
+    return _candidate_of_logged(
         logged,
         model=check_name(model or row.spec.model or row.spec.name, "model"),
-        label=f"{row.label}, {_said(chosen)}",
+        label=f"{row.label}, {_trial_label(chosen)}",
         gates=row.spec.gates,
         sweep=row.label,
     )
 
 
-def _said(trial: TrialRow) -> str:
+def _trial_label(trial: TrialRow) -> str:
     number = (trial.origin or {}).get("number", trial.number) if trial.role == "confirm" else trial.number
     seed = f", seed {trial.seed}" if trial.role == "confirm" else ""
     return f"{trial.family} #{number}{seed}"
 
 
-def _chosen(ledger: Ledger, row: SweepRow, family: str | None, number: int | None) -> TrialRow:
+def _select_trial(ledger: Ledger, row: SweepRow, family: str | None, number: int | None) -> TrialRow:
     """Of the winner's confirmed runs the one with the median validation value; else the trial itself."""
     from flows.confirmation.runs import median_run
 
     if family is not None and family not in {entry.name for entry in row.spec.families}:
         known = ", ".join(entry.name for entry in row.spec.families)
-        raise WrongInput(f"--family must be one of {row.label}'s: {known}", shown(family))
+        raise WrongInput(f"--family must be one of {row.label}'s: {known}", quote_input(family))
     trials = [t for t in views.trials(ledger, row.id) if family in (None, t.family)]
     named = [t for t in trials if t.number == number]
     if number is not None and len(named) != 1:
@@ -129,17 +129,17 @@ def _chosen(ledger: Ledger, row: SweepRow, family: str | None, number: int | Non
     confirmed = median_run(ledger, row, family=family, number=number)
     if confirmed is not None:
         return confirmed.trial
-    best = named or ranked(trials, row.spec.objectives)[:1]
+    best = named or rank_trials(trials, row.spec.objectives)[:1]
     if not best or best[0].state != "complete":
         do = f"`velodrome status {row.label}` tells how its trials ended"
         raise WrongInput("a promoted trial must be complete", f"none such in {row.label}", do)
     if best[0].model is None:
         do = "sweep with keep: {models: all}, or confirm it first"
-        raise WrongInput("a promoted trial must have a model", f"{_said(best[0])} kept none", do)
+        raise WrongInput("a promoted trial must have a model", f"{_trial_label(best[0])} kept none", do)
     return best[0]
 
 
-def _logged(row: SweepRow, trial: TrialRow, home: Home, connect: Connect) -> object:
+def _log_model(row: SweepRow, trial: TrialRow, home: Home, connect: Connect) -> object:
     from infra.tracking.sender import Sender
 
     sender: Sender = Sender(
@@ -148,23 +148,25 @@ def _logged(row: SweepRow, trial: TrialRow, home: Home, connect: Connect) -> obj
     )  # fmt: skip
     try:
         return sender.log_model(trial)
-    except TrackingTrouble as error:
+    except TrackingError as error:
         raise Unavailable("tracking must take a promoted model", str(error), "repeat the command") from None
     finally:
         sender.stop()
 
 
-def of_uri(uri: str, registry: Registry, *, model: str | None) -> Candidate:
+def candidate_of_uri(uri: str, registry: Registry, *, model: str | None) -> Candidate:
     """A model by `models:/m-…`, `models:/NAME/VERSION`, `models:/NAME@ALIAS` or `runs:/RUN/NAME`.
 
     Raises:
         WrongInput: another scheme or form, no such model, or no name to register it under.
     """
-    if is_logged(uri):
-        return _of_logged(logged_model(registry, uri), model=_named(model, uri), label=uri)
+    if is_logged_uri(uri):
+        return _candidate_of_logged(
+            find_logged_model(registry, uri), model=_require_model_name(model, uri), label=uri
+        )
     if (found := _VERSION.fullmatch(uri)) or (found := _ALIAS.fullmatch(uri)):
-        return _of_version(registry, found[1], found[2], uri, model)
-    raise _no_uri(uri)
+        return _candidate_of_version(registry, found[1], found[2], uri, model)
+    raise _uri_error(uri)
 
 
 def check_uri(uri: str) -> None:
@@ -173,31 +175,35 @@ def check_uri(uri: str) -> None:
     Raises:
         WrongInput: another scheme or form.
     """
-    if not is_logged(uri) and not any(form.fullmatch(uri) for form in (_VERSION, _ALIAS)):
-        raise _no_uri(uri)
+    if not is_logged_uri(uri) and not any(form.fullmatch(uri) for form in (_VERSION, _ALIAS)):
+        raise _uri_error(uri)
 
 
-def _no_uri(uri: str) -> WrongInput:
+def _uri_error(uri: str) -> WrongInput:
     return WrongInput(
         "a model must be given as models:/NAME/VERSION, models:/NAME@ALIAS, models:/m-… or runs:/RUN/NAME",
-        shown(uri),
+        quote_input(uri),
         "name a sweep, or one of these",
     )
 
 
-def _named(model: str | None, uri: str) -> str:
+def _require_model_name(model: str | None, uri: str) -> str:
     if model is None:
         raise WrongInput(
-            "a model from elsewhere needs a name to be registered under", shown(uri), "give --model NAME"
+            "a model from elsewhere needs a name to be registered under",
+            quote_input(uri),
+            "give --model NAME",
         )
     return check_name(model, "model")
 
 
-def _of_version(registry: Registry, name: str, which: str, uri: str, model: str | None) -> Candidate:
+def _candidate_of_version(
+    registry: Registry, name: str, which: str, uri: str, model: str | None
+) -> Candidate:
     number = int(which) if which.isdecimal() else registry.at(name, which)
     version = None if number is None else registry.version(name, number)
     if version is None:
-        raise WrongInput("a registered version must be there", shown(uri))
+        raise WrongInput("a registered version must be there", quote_input(uri))
     return Candidate(
         model=check_name(model or name, "model"),
         label=uri,
@@ -211,7 +217,7 @@ def _of_version(registry: Registry, name: str, which: str, uri: str, model: str 
     )
 
 
-def _of_logged(
+def _candidate_of_logged(
     logged: object,
     *,
     model: str,

@@ -4,33 +4,33 @@ from __future__ import annotations
 
 from flows.config.policy import Policy
 from flows.promotion.gates import bounds
-from flows.promotion.gates.findings import Finding
+from flows.promotion.gates.findings import GateFinding
 from flows.promotion.gates.scoring import Truth, known_metrics
-from flows.promotion.judging.evaluation import Source
+from flows.promotion.judging.evaluation import EvaluationSource
 from flows.promotion.judging.examples import Examples
 from infra.errors import WrongInput
-from infra.registry.chain import Chain, Entry
-from infra.registry.identity import user_of
-from infra.registry.store import Version
+from infra.registry.chain import Chain, ChainEntry
+from infra.registry.identity import user_part
+from infra.registry.store import ModelVersion
 
 
-def champion_broken(why: str) -> Finding:
+def champion_failure(why: str) -> GateFinding:
     """The refusal of a comparison with a champion that does not answer."""
-    return Finding(
+    return GateFinding(
         gate="champion", verdict="refused", limit="the champion can be asked too", found=why,
         by="`velodrome rollback` goes back to one that can",
     )  # fmt: skip
 
 
-def of_examples(policy: Policy, source: Source, examples: Examples) -> list[Finding]:
+def judge_examples(policy: Policy, source: EvaluationSource, examples: Examples) -> list[GateFinding]:
     """The gates on the examples, before any model is asked."""
-    found = [bounds.training_rows(examples.problems, policy.training_rows == "unknown")]
-    if (data := bounds.evaluation_data(source.fingerprint, examples.fingerprint)) is not None:
+    found = [bounds.training_rows_gate(examples.problems, policy.training_rows == "unknown")]
+    if (data := bounds.evaluation_data_gate(source.fingerprint, examples.fingerprint)) is not None:
         found.append(data)
-    return [*found, bounds.examples(len(examples.hashes), policy.min_examples, examples.left_out)]
+    return [*found, bounds.examples_gate(len(examples.hashes), policy.min_examples, examples.left_out)]
 
 
-def compared_metric(policy: Policy, source: Source, truth: Truth) -> str:
+def select_metric(policy: Policy, source: EvaluationSource, truth: Truth) -> str:
     """What is compared: the policy's metric, else the sweep's objective, else the task's usual one.
 
     Raises:
@@ -46,11 +46,11 @@ def compared_metric(policy: Policy, source: Source, truth: Truth) -> str:
     return next((name for name in source.metrics if name in known), known[0])
 
 
-def approved_by(chain: Chain, version: Version) -> list[str]:
+def approvers(chain: Chain, version: ModelVersion) -> list[str]:
     """Who agreed to this version with these bytes, since the policy was last changed."""
     since = 0 if chain.policy is None else chain.policy.number
     return [
-        user_of(entry.who)
+        user_part(entry.who)
         for entry in chain.entries
         if entry.kind == "approval"
         and entry.number > since
@@ -59,7 +59,7 @@ def approved_by(chain: Chain, version: Version) -> list[str]:
     ]
 
 
-def overtaking(judged: Chain, now: Chain) -> Entry | None:
+def find_overtaking_entry(judged: Chain, now: Chain) -> ChainEntry | None:
     """The entry written since the judgement that takes its ground away; None where it still stands.
 
     A first policy does not: it is this promotion's own.

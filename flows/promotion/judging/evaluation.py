@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flows.config.lookup import find
+from flows.config.lookup import open_sweep
 from flows.config.policy import Policy
 from flows.promotion.judging.candidate import Candidate
 from flows.sweeps.states import count_test_reads
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.ledger.batch import Batch
-from infra.registry.store import Version
+from infra.ledger.batch import WriteBatch
+from infra.registry.store import ModelVersion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class EvaluationSource:
     """Evaluation data.
 
     Attributes:
@@ -40,17 +40,19 @@ class Source:
     sweep: str = ""
 
 
-def source_of(policy: Policy, candidate: Candidate, champion: Version | None, home: Home) -> Source:
+def resolve_evaluation_source(
+    policy: Policy, candidate: Candidate, champion: ModelVersion | None, home: Home
+) -> EvaluationSource:
     """The policy's evaluation data, else the test split of the challenger's sweep, else of the champion's.
 
     Raises:
         WrongInput: neither is known here.
     """
     label = candidate.sweep or (None if champion is None else champion.tags.get("velodrome.sweep"))
-    swept = None if label is None else _of_sweep(label, home, needed=policy.evaluation is None)
+    swept = None if label is None else _sweep_source(label, home, needed=policy.evaluation is None)
     wanted = policy.evaluation
     if wanted is not None:
-        return Source(
+        return EvaluationSource(
             spec=wanted.data.model_dump(mode="json", exclude_none=True),
             base=home.path,
             part=wanted.part,
@@ -67,16 +69,16 @@ def source_of(policy: Policy, candidate: Candidate, champion: Version | None, ho
     return swept
 
 
-def _of_sweep(label: str, home: Home, *, needed: bool) -> Source | None:
+def _sweep_source(label: str, home: Home, *, needed: bool) -> EvaluationSource | None:
     try:
-        ledger, row = find(label, home)
+        ledger, row = open_sweep(label, home)
     except WrongInput:
         if needed:
             raise
         return None
     ledger.close()
     own_code = row.facts.get("own_code")
-    return Source(
+    return EvaluationSource(
         spec=row.spec.data,
         base=Path(row.facts.get("base") or "."),
         part="test",
@@ -86,11 +88,11 @@ def _of_sweep(label: str, home: Home, *, needed: bool) -> Source | None:
     )
 
 
-def count_reading(label: str, home: Home, examples: int) -> int:
+def record_test_read(label: str, home: Home, examples: int) -> int:
     """Counts that the test split of a sweep was read, and says how often that has been."""
-    ledger, row = find(label, home)
+    ledger, row = open_sweep(label, home)
     try:
-        batch = Batch()
+        batch = WriteBatch()
         batch.event("test-read", time.time(), {"why": "promote", "count": examples})
         ledger.add_events(row.id, batch)
         return count_test_reads(ledger, row)

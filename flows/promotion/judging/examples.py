@@ -24,7 +24,7 @@ MOST_VALUES = 50  # of a column that makes slices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trained:
+class TrainingRows:
     """What a model was trained on.
 
     Attributes:
@@ -61,7 +61,7 @@ class Examples:
     slices: Mapping[str, Rows] = field(default_factory=dict)
 
 
-def open_data(spec: Mapping[str, Any], base: Path, cache: Path) -> Dataset:
+def open_evaluation_data(spec: Mapping[str, Any], base: Path, cache: Path) -> Dataset:
     """The evaluation data.
 
     Raises:
@@ -85,7 +85,7 @@ def open_data(spec: Mapping[str, Any], base: Path, cache: Path) -> Dataset:
     return dataset
 
 
-def gather(dataset: Dataset, part: str, trained: Sequence[Trained], policy: Policy) -> Examples:
+def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows], policy: Policy) -> Examples:
     """The rows of a part that no model was trained on.
 
     Args:
@@ -93,12 +93,12 @@ def gather(dataset: Dataset, part: str, trained: Sequence[Trained], policy: Poli
         trained: what is known of each model.
     """
     rows = dataset.splits["test"] if part == "test" else np.arange(dataset.rows)
-    rows = rows[_usable(dataset)[rows]]
+    rows = rows[_target_mask(dataset)[rows]]
     hashes = dataset.row_hashes[rows]
     seen = np.zeros(len(rows), np.bool_)
     problems: list[str] = []
     for model in trained:
-        if (problem := _problem(model, dataset)) is not None:
+        if (problem := _unknown_rows_reason(model, dataset)) is not None:
             problems.append(problem)
         else:
             assert model.rows is not None
@@ -109,18 +109,18 @@ def gather(dataset: Dataset, part: str, trained: Sequence[Trained], policy: Poli
     frame = raw_rows(dataset, kept)
     return Examples(
         frame=frame,
-        truth=_truth(dataset, kept),
+        truth=_read_truth(dataset, kept),
         hashes=dataset.row_hashes[kept],
         left_out=int(seen.sum()),
         fingerprint=dataset.fingerprint,
         source=dataset.source,
         part=part,
         problems=tuple(problems),
-        slices=_slices(frame, policy),
+        slices=_slice_rows(frame, policy),
     )
 
 
-def _usable(dataset: Dataset) -> npt.NDArray[np.bool_]:
+def _target_mask(dataset: Dataset) -> npt.NDArray[np.bool_]:
     """Rows whose target is known."""
     if dataset.task == "classification":
         return np.asarray(dataset.labels() >= 0)
@@ -130,7 +130,7 @@ def _usable(dataset: Dataset) -> npt.NDArray[np.bool_]:
     return np.array([value is not None for value in dataset.target.values], np.bool_)
 
 
-def _problem(model: Trained, dataset: Dataset) -> str | None:
+def _unknown_rows_reason(model: TrainingRows, dataset: Dataset) -> str | None:
     if model.rows is None or model.columns is None:
         return f"not those of the {model.whose}"
     here = frozenset(dataset.columns)
@@ -141,7 +141,7 @@ def _problem(model: Trained, dataset: Dataset) -> str | None:
     return None
 
 
-def _truth(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Truth:
+def _read_truth(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Truth:
     assert dataset.target is not None
     if dataset.task == "classification":
         return Truth(task="classification", values=dataset.labels()[rows], classes=dataset.classes)
@@ -150,7 +150,7 @@ def _truth(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Truth:
     return Truth(task=str(dataset.task), values=[str(dataset.target.values[int(row)]) for row in rows])
 
 
-def _slices(frame: pd.DataFrame, policy: Policy) -> dict[str, Rows]:
+def _slice_rows(frame: pd.DataFrame, policy: Policy) -> dict[str, Rows]:
     if policy.slices is None:
         return {}
     found: dict[str, Rows] = {}

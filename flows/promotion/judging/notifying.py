@@ -12,7 +12,7 @@ from urllib.parse import urlparse
 from flows.config.policy import Notify
 from infra.addresses import is_loopback
 from infra.errors import WrongInput
-from infra.names import shown
+from infra.names import quote_input
 from infra.secrets import redact
 
 LIMIT_S = 10.0
@@ -34,7 +34,7 @@ def check_webhook(url: str) -> None:
             return
     raise WrongInput(
         "a webhook must be https, or http on loopback, without a user",
-        shown(redact(url)),
+        quote_input(redact(url)),
         "write https://HOST/PATH",
     )
 
@@ -52,29 +52,31 @@ def notify(wanted: Notify | None, outcome: str, document: Mapping[str, Any]) -> 
         return ""
     text = json.dumps(document, sort_keys=True)
     said = [
-        _command(wanted.command, text) if wanted.command else "",
-        _post(wanted.webhook, text) if wanted.webhook else "",
+        _run_command(wanted.command, text) if wanted.command else "",
+        _post_webhook(wanted.webhook, text) if wanted.webhook else "",
     ]
     return "; ".join(line for line in said if line)
 
 
-def _command(command: list[str], text: str) -> str:
+def _run_command(command: list[str], text: str) -> str:
     """Runs it, if this machine allows its program: whoever may write to a registry must not thereby run code
     on the machine of whoever promotes."""
     program = command[0]
     if program not in os.environ.get(ALLOWED, "").split(os.pathsep):
-        return f"not notified: {ALLOWED} does not name {shown(program)}"
+        return f"not notified: {ALLOWED} does not name {quote_input(program)}"
     try:
         done = subprocess.run(
             command, input=text, text=True, timeout=LIMIT_S, check=False,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
-        return f"not notified: {shown(program)}: {type(error).__name__}"
-    return "" if done.returncode == 0 else f"not notified: {shown(program)} ended with {done.returncode}"
+        return f"not notified: {quote_input(program)}: {type(error).__name__}"
+    return (
+        "" if done.returncode == 0 else f"not notified: {quote_input(program)} ended with {done.returncode}"
+    )
 
 
-def _post(url: str, text: str) -> str:
+def _post_webhook(url: str, text: str) -> str:
     import requests
 
     try:

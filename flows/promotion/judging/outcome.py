@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flows.promotion.gates.findings import Finding
+from flows.promotion.gates.findings import GateFinding
 from flows.promotion.judging.examples import Examples
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Promotion:
     outcome: str
     version: int | None
     former: int | None
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[GateFinding, ...] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     examples: int = 0
     left_out: int = 0
@@ -64,7 +64,7 @@ class Promotion:
 class Evidence:
     """What was found of a candidate, and what is kept of it in the records."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[GateFinding, ...]
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     comparison: PairedComparison | None = None
     examples: Examples | None = None
@@ -83,11 +83,11 @@ class Evidence:
             "comparison": None if self.comparison is None else self.comparison.to_json(),
             "data": None if data is None else {
                 "source": data.source, "part": data.part, "fingerprint": data.fingerprint,
-                "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_of(data),
+                "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_examples(data),
             },
         }  # fmt: skip
 
 
-def digest_of(examples: Examples) -> str:
+def digest_examples(examples: Examples) -> str:
     """16 hex digits over the rows that were judged on, in any order."""
     return hashlib.sha256(np.sort(examples.hashes).astype("<u8").tobytes()).hexdigest()[:16]

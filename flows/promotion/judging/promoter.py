@@ -10,31 +10,36 @@ from typing import Any
 
 from flows.config.policy import Policy, to_document
 from flows.promotion.gates import bounds
-from flows.promotion.gates.findings import Finding, not_tried
-from flows.promotion.gates.judging import Case, Judgement, judge
-from flows.promotion.gates.scoring import Answers, Unreadable, all_metrics, read_answers
-from flows.promotion.gates.signatures import differences
+from flows.promotion.gates.findings import GateFinding, not_tried
+from flows.promotion.gates.judging import GateInputs, Judgement, judge
+from flows.promotion.gates.scoring import (
+    TaskPredictions,
+    UnreadablePredictions,
+    compute_metrics,
+    parse_predictions,
+)
+from flows.promotion.gates.signatures import signature_differences
 from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.deciding import (
-    approved_by,
-    champion_broken,
-    compared_metric,
-    of_examples,
-    overtaking,
+    approvers,
+    champion_failure,
+    find_overtaking_entry,
+    judge_examples,
+    select_metric,
 )
-from flows.promotion.judging.evaluation import count_reading, source_of
-from flows.promotion.judging.examples import Examples, Trained, gather, open_data
+from flows.promotion.judging.evaluation import record_test_read, resolve_evaluation_source
+from flows.promotion.judging.examples import Examples, TrainingRows, gather_examples, open_evaluation_data
 from flows.promotion.judging.outcome import Evidence, Promotion
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.registry.artifacts import Fetched, fetch, fetch_version
-from infra.registry.chain import Chain, Entry
-from infra.registry.contents import objection, read_mlmodel
+from infra.registry.artifacts import FetchedFiles, fetch, fetch_version
+from infra.registry.chain import Chain, ChainEntry
+from infra.registry.contents import loading_objection, read_mlmodel
 from infra.registry.copying import copy_model
-from infra.registry.identity import user
-from infra.registry.interpreter import Unusable, Use, Used, use
-from infra.registry.moves import Mover, overtaken
-from infra.registry.store import CHALLENGER, MANIFEST_TAG, Registry, Version
+from infra.registry.identity import registry_user
+from infra.registry.interpreter import IsolatedPredict, IsolatedPredictions, UnusableModel, use
+from infra.registry.moves import Mover, concurrent_change_error
+from infra.registry.store import CHALLENGER, MANIFEST_TAG, ModelVersion, Registry
 from infra.secrets import redact
 from trainers.errors import InputError
 
@@ -42,13 +47,13 @@ TRIES = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
+class CheckedModel:
     """A model whose files were checked: where they are, and what is known of its training."""
 
     whose: str
-    files: Fetched
+    files: FetchedFiles
     mlmodel: Mapping[str, Any]
-    trained: Trained
+    trained: TrainingRows
 
 
 @dataclass(slots=True, kw_only=True)
@@ -64,8 +69,8 @@ class Promoter:
     home: Home
     source: Registry
     target: Registry
-    use: Use = use
-    judged: Callable[[Policy, Case], Judgement] = judge
+    use: IsolatedPredict = use
+    judged: Callable[[Policy, GateInputs], Judgement] = judge
     mover: Callable[[Registry, str], Mover] = Mover
     policy: Policy = field(default_factory=Policy)
     test_reads: int = 0
@@ -94,7 +99,7 @@ class Promoter:
             files = fetch(self.source, candidate.location, place / "challenger")
             policy, whence = self._policy(mover, chain, candidate, dry_run)
             self.policy = policy
-            early = _checked(files, candidate.manifest, policy)
+            early = _check_files(files, candidate.manifest, policy)
             version = None
             if not dry_run and not any(finding.refused for finding in early):
                 version = self._register(candidate, files)
@@ -103,13 +108,13 @@ class Promoter:
             model=candidate.model, candidate=candidate.label, outcome="would move",
             version=None if version is None else version.number, former=former, policy=whence,
             findings=found.findings, metrics=found.metrics, test_reads=self.test_reads,
-            **_of_data(found.examples),
+            **_data_facts(found.examples),
         )  # fmt: skip
         return self._decided(mover, chain, policy, candidate, version, found, result, reason, dry_run)
 
     # -- before --------------------------------------------------------------------------------------------
 
-    def _there(self, model: str, number: int) -> Version:
+    def _there(self, model: str, number: int) -> ModelVersion:
         version = self.target.version(model, number)
         if version is None:
             raise WrongInput(
@@ -119,10 +124,10 @@ class Promoter:
             )
         return version
 
-    def _same(self, candidate: Candidate, champion: Version) -> bool:
+    def _same(self, candidate: Candidate, champion: ModelVersion) -> bool:
         return champion.tags.get("velodrome.key") == candidate.key
 
-    def _already(self, candidate: Candidate, champion: Version, chain: Chain) -> Promotion:
+    def _already(self, candidate: Candidate, champion: ModelVersion, chain: Chain) -> Promotion:
         last = chain.last_move
         return Promotion(
             model=candidate.model, candidate=candidate.label, outcome="already", version=champion.number,
@@ -142,7 +147,7 @@ class Promoter:
             mover.note("policy", content=content, reason=f"the gates of {candidate.sweep or candidate.label}")
         return policy, "sweep file"
 
-    def _register(self, candidate: Candidate, files: Fetched) -> Version:
+    def _register(self, candidate: Candidate, files: FetchedFiles) -> ModelVersion:
         manifest = files.manifest_sha256
         tags = {**candidate.tags, **({MANIFEST_TAG: manifest} if manifest else {})}
         source, run_id = candidate.source, candidate.run_id
@@ -159,62 +164,62 @@ class Promoter:
     # -- what is found -------------------------------------------------------------------------------------
 
     def _evidence(
-        self, policy: Policy, candidate: Candidate, champion: Version | None, files: Fetched,
-        early: list[Finding], place: Path,
+        self, policy: Policy, candidate: Candidate, champion: ModelVersion | None, files: FetchedFiles,
+        early: list[GateFinding], place: Path,
     ) -> Evidence:  # fmt: skip
         if any(finding.refused for finding in early):
             return Evidence(findings=(*early, not_tried("the rest", "the model is not loaded")))
-        challenger = _loaded("challenger", files)
+        challenger = _read_model("challenger", files)
         models = [challenger]
         if champion is not None:
             there = fetch_version(self.target, champion, place / "champion")
-            broken = [f for f in _checked(there, champion.manifest_sha256, policy) if f.refused]
+            broken = [f for f in _check_files(there, champion.manifest_sha256, policy) if f.refused]
             if broken:
-                return Evidence(findings=(*early, champion_broken(f"{broken[0].gate}: {broken[0].found}")))
-            models.append(_loaded("champion", there))
-        source = source_of(policy, candidate, champion, self.home)
-        dataset = open_data(source.spec, source.base, self.home.cache)
-        examples = gather(dataset, source.part, [model.trained for model in models], policy)
+                return Evidence(findings=(*early, champion_failure(f"{broken[0].gate}: {broken[0].found}")))
+            models.append(_read_model("champion", there))
+        source = resolve_evaluation_source(policy, candidate, champion, self.home)
+        dataset = open_evaluation_data(source.spec, source.base, self.home.cache)
+        examples = gather_examples(dataset, source.part, [model.trained for model in models], policy)
         if policy.evaluation is None:
-            self.test_reads = count_reading(source.sweep, self.home, len(examples.hashes))
-        first = [*early, *of_examples(policy, source, examples)]
+            self.test_reads = record_test_read(source.sweep, self.home, len(examples.hashes))
+        first = [*early, *judge_examples(policy, source, examples)]
         if any(finding.refused for finding in first):
             return Evidence(
                 findings=(*first, not_tried("the rest", "no decision on these examples")), examples=examples
             )
         return self._asked(
-            policy, compared_metric(policy, source, examples.truth), models, examples, first, source.paths
+            policy, select_metric(policy, source, examples.truth), models, examples, first, source.paths
         )
 
     def _asked(
-        self, policy: Policy, metric: str, models: Sequence[Loaded], examples: Examples,
-        first: list[Finding], paths: Sequence[str],
+        self, policy: Policy, metric: str, models: Sequence[CheckedModel], examples: Examples,
+        first: list[GateFinding], paths: Sequence[str],
     ) -> Evidence:  # fmt: skip
-        answers: dict[str, Answers] = {}
+        answers: dict[str, TaskPredictions] = {}
         facts: Mapping[str, float] = {}
         for model in models:
             try:
-                used: Used = self.use(model.files.folder, examples.frame, paths=paths)
-                answers[model.whose] = read_answers(used.predictions, examples.truth)
-            except (Unusable, Unreadable) as error:
+                used: IsolatedPredictions = self.use(model.files.folder, examples.frame, paths=paths)
+                answers[model.whose] = parse_predictions(used.predictions, examples.truth)
+            except (UnusableModel, UnreadablePredictions) as error:
                 failed = (
-                    champion_broken(str(error))
+                    champion_failure(str(error))
                     if model.whose == "champion"
-                    else bounds.interpreter(str(error), None)
+                    else bounds.interpreter_gate(str(error), None)
                 )
                 return Evidence(findings=(*first, failed), examples=examples)
             if model.whose == "challenger":
                 facts = used.facts
-        first.append(bounds.interpreter("", facts.get("load_seconds")))
-        changed = differences(models[0].mlmodel, models[1].mlmodel) if len(models) > 1 else None
-        case = Case(
+        first.append(bounds.interpreter_gate("", facts.get("load_seconds")))
+        changed = signature_differences(models[0].mlmodel, models[1].mlmodel) if len(models) > 1 else None
+        case = GateInputs(
             metric=metric, truth=examples.truth, challenger=answers["challenger"],
             champion=answers.get("champion"), facts=facts, slices=examples.slices, signature=changed,
         )  # fmt: skip
         judgement = self.judged(policy, case)
         return Evidence(
             findings=(*first, *judgement.findings),
-            metrics={whose: all_metrics(examples.truth, given) for whose, given in answers.items()},
+            metrics={whose: compute_metrics(examples.truth, given) for whose, given in answers.items()},
             comparison=judgement.comparison,
             examples=examples,
         )
@@ -222,11 +227,11 @@ class Promoter:
     # -- after ---------------------------------------------------------------------------------------------
 
     def _decided(
-        self, mover: Mover, chain: Chain, policy: Policy, candidate: Candidate, version: Version | None,
+        self, mover: Mover, chain: Chain, policy: Policy, candidate: Candidate, version: ModelVersion | None,
         found: Evidence, result: Promotion, reason: str, dry_run: bool,
     ) -> Promotion:  # fmt: skip
         if found.passed and version is not None:
-            agreed = bounds.approval(policy, approved_by(mover.records.read(), version), user())
+            agreed = bounds.approval_gate(policy, approvers(mover.records.read(), version), registry_user())
             if agreed is not None:
                 found = replace(found, findings=(*found.findings, agreed))
                 result = replace(result, findings=found.findings)
@@ -245,12 +250,14 @@ class Promoter:
         entry = self._moved(mover, chain, version, values)
         return replace(result, outcome="moved", entry=entry.number, hash=entry.hash)
 
-    def _moved(self, mover: Mover, chain: Chain, version: Version, values: Mapping[str, Any]) -> Entry:
+    def _moved(
+        self, mover: Mover, chain: Chain, version: ModelVersion, values: Mapping[str, Any]
+    ) -> ChainEntry:
         """Moves on the chain as it is now, unless something that the judgement rests on has changed."""
         for _ in range(TRIES):
             now = mover.records.read()
-            if (other := overtaking(chain, now)) is not None:
-                raise overtaken(mover.model, now, other.number)
+            if (other := find_overtaking_entry(chain, now)) is not None:
+                raise concurrent_change_error(mover.model, now, other.number)
             written = mover.entry(
                 now, "promotion", target=version.number, verdict="passed", manifest=version.manifest_sha256,
                 **values,
@@ -258,16 +265,16 @@ class Promoter:
             if mover.records.append(written):
                 mover.apply()
                 return written
-        raise overtaken(mover.model, mover.records.read(), len(mover.records.read().texts))
+        raise concurrent_change_error(mover.model, mover.records.read(), len(mover.records.read().texts))
 
 
-def _checked(files: Fetched, manifest: str | None, policy: Policy) -> list[Finding]:
+def _check_files(files: FetchedFiles, manifest: str | None, policy: Policy) -> list[GateFinding]:
     """The gates that come before anything is loaded."""
-    found = [bounds.contents(objection(files.folder, policy.loaders))]
-    return [*found, bounds.hashes(_wrong_bytes(files, manifest))]
+    found = [bounds.contents_gate(loading_objection(files.folder, policy.loaders))]
+    return [*found, bounds.hashes_gate(_find_mismatch(files, manifest))]
 
 
-def _wrong_bytes(files: Fetched, manifest: str | None) -> str:
+def _find_mismatch(files: FetchedFiles, manifest: str | None) -> str:
     from trainers.bundle.bundle import read_description
 
     if files.bundle is None:
@@ -279,19 +286,19 @@ def _wrong_bytes(files: Fetched, manifest: str | None) -> str:
     return ""
 
 
-def _loaded(whose: str, files: Fetched) -> Loaded:
+def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
     from trainers.bundle.bundle import read_description
 
-    trained = Trained(whose=whose)
+    trained = TrainingRows(whose=whose)
     if files.bundle is not None:
         known = read_description(files.bundle)
         if len(known.train_rows):
             columns = frozenset(map(str, known.example.columns))
-            trained = Trained(whose=whose, rows=known.train_rows, columns=columns)
-    return Loaded(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
+            trained = TrainingRows(whose=whose, rows=known.train_rows, columns=columns)
+    return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 
 
-def _of_data(examples: Examples | None) -> dict[str, Any]:
+def _data_facts(examples: Examples | None) -> dict[str, Any]:
     if examples is None:
         return {}
     data = {"source": examples.source, "part": examples.part, "fingerprint": examples.fingerprint}

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from infra.coordinator.messages import Assignment, Pulse, Report
+from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
 from infra.errors import StorageUnavailable, WrongInput
 from infra.lanes.hooks import AttemptHooks
 from infra.storage import sealed_folders as sealed
@@ -241,13 +241,13 @@ def _failed_save(store: CheckpointStore, nth: int, code: int) -> StorageUnavaila
 class Nobody:
     """A lane's line to no coordinator."""
 
-    def decide(self, attempt: str, reports: list[Report]) -> bool:
+    def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
         """Goes on."""
         return True
 
-    def pulse(self, attempt: str | None, reports: list[Report]) -> Pulse:
+    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
         """Nothing is wanted."""
-        return Pulse()
+        return HeartbeatReply()
 
 
 def _weights(store: CheckpointStore) -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from infra.storage.checkpoints import CheckpointStore, Loaded
+from infra.storage.checkpoints import CheckpointStore, LoadedCheckpoint
 from tests.faults import tally
 from tests.faults.harness import (
     ROOT,
@@ -193,7 +193,7 @@ def _sigint(stage: Stage) -> tuple[float, dict[int, int]]:
     return took_s, reached
 
 
-def _checkpoint(stage: Stage, number: int) -> Loaded | None:
+def _checkpoint(stage: Stage, number: int) -> LoadedCheckpoint | None:
     (folder,) = stage.home.storage.glob(f"told/*/search-{number:04d}/checkpoints")
     return CheckpointStore(folder).load()
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from infra.coordinator.messages import Ended
+from infra.coordinator.messages import AttemptResult
 from infra.ledger import views
 from infra.ledger.rows import TrialRow
 from infra.storage.checkpoints import CheckpointStore
-from infra.tracking.summary import standing
+from infra.tracking.summary import summarize_trials
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.conftest import GOAL, Bench, family, hello, sweep
 from tests.trainers import tiny
@@ -42,7 +42,9 @@ def not_finite(folder: Path, pace: Pace) -> Outcome:
     silent = sum(changed_by(*what) for what in itertools.product(PLACES, BAD, (1, 2)))
     for found in both(_bad_on_rank_1).values():
         assert found == dict.fromkeys(PLACES, ("nan at epoch 1, step 3", 2))
-    trials = told_of(folder, {1: Ended(attempt="", outcome="failed", reason="not-finite", detail="nan")})
+    trials = told_of(
+        folder, {1: AttemptResult(attempt="", outcome="failed", reason="not-finite", detail="nan")}
+    )
     assert (trials[1].state, trials[1].attempts, trials[1].reason) == ("failed", 1, "not-finite: nan")
     return Outcome(silent=silent + best_is(trials, 1), lost=sum(not trial.ended for trial in trials))
 
@@ -108,7 +110,7 @@ def no_objective(folder: Path, pace: Pace) -> Outcome:
     for number, value in enumerate((*NO_NUMBER, *NOT_FINITE)):
         expected = TrialError if number < len(NO_NUMBER) else NotFinite
         silent += _taken(folder, value, expected)
-    ends = {n: Ended(attempt="", outcome="complete", objective=o) for n, o in enumerate(OBJECTIVES)}
+    ends = {n: AttemptResult(attempt="", outcome="complete", objective=o) for n, o in enumerate(OBJECTIVES)}
     trials = told_of(folder, ends)
     silent += sum(best_is(trials, number) for number in ends)
     assert all((trials[n].reason or "").startswith("not-finite: ") for n in ends)
@@ -129,7 +131,7 @@ def _taken(folder: Path, value: Any, expected: type[TrialError]) -> bool:
     return bool(hooks.reports)
 
 
-def told_of(folder: Path, ends: Mapping[int, Ended]) -> list[TrialRow]:
+def told_of(folder: Path, ends: Mapping[int, AttemptResult]) -> list[TrialRow]:
     """The trials of a sweep in which some end as told, and one after them well; best is the largest."""
     bench = Bench(folder / f"ledger-{len(ends)}")
     spec = sweep(family(trials=len(ends) + 3, pruner={"name": "none"}))
@@ -138,10 +140,10 @@ def told_of(folder: Path, ends: Mapping[int, Ended]) -> list[TrialRow]:
     ended = None
     while (work := coordinator.next_attempts(me, ended=ended)).attempts:
         (assignment,) = work.attempts
-        told = ends.get(assignment.number) or Ended(
+        told = ends.get(assignment.number) or AttemptResult(
             attempt="", outcome="complete", objective=(0.5,), epoch=1, epochs=1, metrics={GOAL: 0.5}
         )
-        ended = Ended(
+        ended = AttemptResult(
             **{name: getattr(told, name) for name in told.__slots__} | {"attempt": assignment.attempt}
         )
     trials = views.trials(bench.ledger, bench.sweep_id)
@@ -151,7 +153,7 @@ def told_of(folder: Path, ends: Mapping[int, Ended]) -> list[TrialRow]:
 
 def best_is(trials: list[TrialRow], number: int) -> bool:
     """Whether a trial is complete, or the best."""
-    winner = standing(sweep().objectives, trials).winner
+    winner = summarize_trials(sweep().objectives, trials).winner
     assert winner is not None
     return trials[number].state != "failed" or winner.number == number
 

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra.coordinator.messages import Assignment, Ended
+from infra.coordinator.messages import Assignment, AttemptResult
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.hooks import AttemptHooks
 from infra.lanes.settings import LaneSettings
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.spec import Budget, Objective, Resources
 from infra.storage.checkpoints import CheckpointStore, verify_folder, write_folder
 from infra.storage.sealed_folders import read_tensors
@@ -122,7 +122,7 @@ def _in_journal(folder: Path, payload: bytes) -> None:
     bench.begin(sweep())
     owner = views.owner(bench.ledger, bench.sweep_id)
     assert owner is not None
-    bench.ledger.commit(bench.sweep_id, owner.epoch, Batch(journal=[payload.decode("latin-1")]))
+    bench.ledger.commit(bench.sweep_id, owner.epoch, WriteBatch(journal=[payload.decode("latin-1")]))
     with pytest.raises(Exception, match="ledger"):
         bench.take_over(token="driver-2")
     bench.ledger.close()
@@ -293,7 +293,7 @@ def _in_training(folder: Path) -> str:
     coordinator = bench.begin(spec)
     coordinator.enter(hello())
     (given,) = coordinator.next_attempts(hello()).attempts
-    failed = Ended(
+    failed = AttemptResult(
         attempt=given.attempt, outcome="failed", reason="error", detail=f"no {LEDGER}\nat {TRACKING}"
     )
     coordinator.next_attempts(hello(), ended=failed)

@@ -19,7 +19,7 @@ import pytest
 from infra.ledger import views
 from infra.tracking import backoff as patience
 from infra.tracking import sender
-from infra.tracking.client import Tracking
+from infra.tracking.client import TrackingStore
 from tests.faults.harness import Stage, ended, patient, until
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.tracking.conftest import points_of, runs_of, shared_store
@@ -273,7 +273,7 @@ def comes_back_empty(folder: Path, pace: Pace) -> Outcome:
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     with hasty() as said:
-        tracking = Tracking(shared_store(), clients[1])
+        tracking = TrackingStore(shared_store(), clients[1])
         sending = story.sender(shared_store(), connect=lambda uri: tracking)
         sending.send_once()
         sending.stop()

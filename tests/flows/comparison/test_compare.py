@@ -11,7 +11,7 @@ import pytest
 
 import velodrome as public
 from flows.comparison import latency
-from flows.comparison.text import escaped
+from flows.comparison.text import escape_latex
 from infra.errors import WrongInput
 from infra.spec import Objective
 from tests.flows.written import ACCURACY, spec_of, trial_of, write_sweep
@@ -174,10 +174,10 @@ def test_neighbours_by_validation_examples_or_not_at_all(home, velodrome):
 
 def test_gpu_seconds_are_those_of_the_attempts(home, velodrome):
     write_sweep(home)
-    from infra.ledger.batch import Batch
+    from infra.ledger.batch import WriteBatch
     from infra.ledger.store import Ledger
 
-    ledger, batch = Ledger(home.ledger_url), Batch()
+    ledger, batch = Ledger(home.ledger_url), WriteBatch()
     columns = {"role": "search", "family": "image_cnn", "number": 1, "ordinal": 2, "lane": "l"}
     facts = json.dumps({"workers": 2, "gpus": 0.5})
     batch.attempt("again", **columns, lane_facts=facts, started_at=10.0, ended_at=17.0, outcome="complete")
@@ -222,7 +222,7 @@ def test_a_damaged_measurement_is_made_again_and_another_model_has_its_own(home,
         for entry in wanted:
             yield entry.manifest, dict.fromkeys(latency.LATENCIES, 2.0)
 
-    monkeypatch.setattr(latency, "measured", measured)
+    monkeypatch.setattr(latency, "measure_models", measured)
     assert public.compare("digits").rows[0].costs["latency_ms"] == 2.0
     next(iter(home.latencies.rglob("*.json"))).write_text("{")
     public.compare("digits")
@@ -243,8 +243,8 @@ def test_a_model_that_can_not_be_measured_is_told_of(home, velodrome):
 def test_measuring_has_an_end(home, kept):
     said = []
     rows = public.compare("digits", latency=False).rows
-    wanted = [latency.Wanted(manifest=row.manifest, folder=row.model) for row in rows]
-    assert list(latency.measured(wanted, said.append, start_s=0.05, each_s=0.0)) == []
+    wanted = [latency.LatencyJob(manifest=row.manifest, folder=row.model) for row in rows]
+    assert list(latency.measure_models(wanted, said.append, start_s=0.05, each_s=0.0)) == []
     assert "took too long" in said[0]
 
 
@@ -258,7 +258,7 @@ def test_latex_is_a_table_whatever_names_there_are(home, velodrome):
     assert r"image\_cnn & $0.985 \pm 0.0061$ & 0.11 &" in out
     lines = [line for line in out.splitlines() if " & " in line]
     assert {line.count(" & ") for line in lines} == {6}
-    assert escaped(r"\input{x}$a_b%") == r"\textbackslash{}input\{x\}\$a\_b\%"
+    assert escape_latex(r"\input{x}$a_b%") == r"\textbackslash{}input\{x\}\$a\_b\%"
 
 
 def test_csv_runs_no_formula(home, velodrome):

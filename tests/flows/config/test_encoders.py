@@ -15,7 +15,7 @@ from tests.infra.tracking.story import Story, a_spec
 from trainers.bundle.bundle import save_bundle
 from trainers.data.sources.opening import open_dataset
 from trainers.families.autoencoder import Autoencoder
-from trainers.inputs.encoded_arrays import encoded
+from trainers.inputs.encoded_arrays import encode_dataset
 from trainers.storage.atomic_folders import manifest_hash
 
 SWEEP = """name: tuned
@@ -57,7 +57,7 @@ def a_bundle(folder: Path, cache: Path, **params: Any) -> None:
     family = Autoencoder()
     dataset = open_dataset({"source": "builtin:digits", "task": "reconstruction"}, base=cache, cache=cache)
     complete = family.complete({"dense": [8], **params})
-    state = encoded(family, dataset, complete, cache).state
+    state = encode_dataset(family, dataset, complete, cache).state
     save_bundle(
         folder,
         family_reference="autoencoder",

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flows.config.schema import json_schema
-from search_spaces.strict_yaml import load
+from search_spaces.strict_yaml import load_yaml
 
 VALIDATOR = jsonschema.Draft202012Validator(json_schema())
 SMALL: dict[str, Any] = {
@@ -51,7 +51,7 @@ def test_every_key_is_documented() -> None:
     ],
 )
 def test_good_files_pass(text: str) -> None:
-    assert list(VALIDATOR.iter_errors({**SMALL, **load(text.encode(), "x").value})) == []
+    assert list(VALIDATOR.iter_errors({**SMALL, **load_yaml(text.encode(), "x").value})) == []
 
 
 @pytest.mark.parametrize(

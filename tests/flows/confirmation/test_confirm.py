@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from flows.config.lookup import find
+from flows.config.lookup import open_sweep
 from flows.confirmation import confirm as verb
 from flows.confirmation.runs import median_run
 from flows.sweeps import session as carrying_on
-from flows.sweeps.session import Ended
+from flows.sweeps.session import SessionEnd
 from infra.errors import Interrupted, Refused, WrongInput
 from infra.lanes.driver import StopSignals
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores
 from tests.flows.written import living_owner, own, spec_of, trial_of, write_sweep
 
@@ -32,8 +32,8 @@ class Lanes:
     def __init__(self, home, *, first: int = 1_000, failing: frozenset[str] = frozenset()) -> None:
         self.home, self.left, self.failing, self.trained = home, first, failing, 0
 
-    def run(self, ledger, row, place, *, address=None, role="search") -> Ended:
-        batch = Batch()
+    def run(self, ledger, row, place, *, address=None, role="search") -> SessionEnd:
+        batch = WriteBatch()
         for trial in views.trials(ledger, row.id, role=role):
             if trial.ended or not self.left:
                 continue
@@ -45,7 +45,7 @@ class Lanes:
                 self._finish(trial)
             batch.event("ended", 1.0, {"state": trial.state}, trial)
         ledger.add_events(row.id, batch)
-        return Ended(state=row.state, unsent=0)
+        return SessionEnd(state=row.state, unsent=0)
 
     def _finish(self, trial) -> None:
         index = trial.origin["seed_index"]
@@ -70,7 +70,7 @@ def test_each_family_is_confirmed_on_the_same_fresh_seeds(home, lanes):
     write_sweep(home)
     found = verb.confirm("digits", seeds=3)
     assert [(row.family, row.number) for row in found.rows] == [("image_cnn", 1), ("text_cnn", 0)]
-    ledger, row = find("digits", home)
+    ledger, row = open_sweep("digits", home)
     runs = views.trials(ledger, row.id, role="confirm")
     ledger.close()
     assert {run.seed for run in runs} == set(found.seeds)
@@ -85,7 +85,7 @@ def test_each_family_is_confirmed_on_the_same_fresh_seeds(home, lanes):
 
 
 def views_of(home):
-    ledger, row = find("digits", home)
+    ledger, row = open_sweep("digits", home)
     trials = views.trials(ledger, row.id)
     ledger.close()
     return trials
@@ -111,7 +111,7 @@ def test_the_same_call_resumes_and_more_seeds_or_candidates_grow(home, lanes):
 def test_the_run_to_promote_has_the_best_candidates_median_value(home, lanes):
     write_sweep(home)
     found = verb.confirm("digits", seeds=3)
-    ledger, row = find("digits", home)
+    ledger, row = open_sweep("digits", home)
     run = median_run(ledger, row)
     other = median_run(ledger, row, family="text_cnn")
     nothing = median_run(ledger, row, number=17)
@@ -184,7 +184,7 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_entered(home, la
     ):
         with pytest.raises(WrongInput, match=words):
             verb.confirm(name, **options)
-    ledger, row = find("digits", home)
+    ledger, row = open_sweep("digits", home)
     assert views.trials(ledger, row.id, role="confirm") == []
     assert views.count_events(ledger, row.id, "test-read") == 0
     ledger.close()
@@ -229,9 +229,9 @@ def test_scores_that_were_tampered_with_are_not_read(tmp_path: Path):
 )
 def test_who_is_interrupted_hears_which_command_goes_on(home, monkeypatch, role, command):
     write_sweep(home)
-    ledger, row = find("digits", home)
+    ledger, row = open_sweep("digits", home)
     told = StopSignals(received=[signal.SIGINT, signal.SIGINT])
-    monkeypatch.setattr(carrying_on, "_drive", lambda *a: told)
+    monkeypatch.setattr(carrying_on, "_drive_lanes", lambda *a: told)
     with pytest.raises(Interrupted, match=f"`{command}` carries digits on"):
-        carrying_on.run(ledger, row, home, role=role)
+        carrying_on.run_session(ledger, row, home, role=role)
     ledger.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import velodrome as public
-from flows.export.export import archive_of
+from flows.export.export import pack_archive
 from infra.errors import StorageUnavailable, WrongInput
 from tests.flows.reproduction.test_reproduce import FUNCTION, LINEAR, OWN, PARAMS
 from tests.flows.trained import change_facts, write_trained
@@ -115,8 +115,8 @@ def test_no_secret_and_no_path_of_this_machine_is_in_it(home, tmp_path):
 
 def test_the_same_files_make_the_same_bytes():
     files = {"b.txt": b"2", "a/c.txt": b"1"}
-    assert archive_of(files, "x") == archive_of(dict(reversed(files.items())), "x")
-    with tarfile.open(fileobj=io.BytesIO(archive_of(files, "x"))) as tar:
+    assert pack_archive(files, "x") == pack_archive(dict(reversed(files.items())), "x")
+    with tarfile.open(fileobj=io.BytesIO(pack_archive(files, "x"))) as tar:
         assert [(entry.name, entry.mtime, entry.uname) for entry in tar] == [
             ("x/a/c.txt", 0, ""), ("x/b.txt", 0, ""),
         ]  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.inference.model_lookup import choose, fetched
+from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import Unavailable, WrongInput
 from infra.serving.artifact import load_artifact
 from infra.spec import FamilySpec
@@ -42,40 +42,40 @@ def test_a_sweep_is_its_best_trial_and_that_nobody_promoted_it_is_said(
     name: str, bundle: Path, tmp_path: Path
 ) -> None:
     story = swept(tmp_path, bundle)
-    chosen = choose(name, story.home)
+    chosen = choose_model(name, story.home)
     assert chosen.artifact is not None
     assert chosen.artifact.key == "prices/linear_regression-1"
     assert "linear_regression #1, which nobody promoted" in chosen.warning
-    assert load_artifact(fetched(chosen, story.home)).example is not None
+    assert load_artifact(fetch_artifact(chosen, story.home)).example is not None
 
 
 def test_a_champion_comes_before_a_sweep_of_its_name(bundle: Path, tmp_path: Path) -> None:
     story = swept(tmp_path, bundle)
     registered = Registered(tmp_path)
     registered.add("prices", bundle)
-    before = choose("prices", story.home)
+    before = choose_model("prices", story.home)
     assert before.version is None
     assert "no registered model prices has a champion" in before.warning
     registered.move("prices", "champion", 1)
-    after = choose("prices", story.home)
+    after = choose_model("prices", story.home)
     assert (after.version and after.version.label, after.follows, after.warning) == (
         "prices/1",
         "champion",
         "",
     )
-    assert fetched(after, story.home).bundle
-    assert choose("prices/1", story.home).follows is None
+    assert fetch_artifact(after, story.home).bundle
+    assert choose_model("prices/1", story.home).follows is None
 
 
 def test_a_sweep_without_models_or_with_one_elsewhere_is_refused(bundle: Path, tmp_path: Path) -> None:
     story = swept(tmp_path, None)
     with pytest.raises(WrongInput, match="champion"):
-        choose("prices", story.home)
+        choose_model("prices", story.home)
     trial = story.whole("linear_regression", 2, value=0.99, epochs=1)
     trial.model = f"../../{bundle.name}"
     story.tell("model", {"path": trial.model}, trial)
     with pytest.raises(Unavailable, match="is not there"):
-        choose("prices", story.home)
+        choose_model("prices", story.home)
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing@champion", "nothing/1", f"models:/m-{'0' * 32}"])
@@ -83,5 +83,5 @@ def test_an_empty_home_has_nothing_and_stays_empty(name: str, tmp_path: Path) ->
     from infra.home import Home
 
     with pytest.raises(WrongInput):
-        choose(name, Home(tmp_path / "home"))
+        choose_model(name, Home(tmp_path / "home"))
     assert not (tmp_path / "home").exists()

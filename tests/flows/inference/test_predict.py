@@ -18,9 +18,9 @@ import pytest
 
 from flows.inference.predict import predict
 from infra.errors import OwnedElsewhere, WrongInput
-from infra.predicting.format import Sizes
+from infra.predicting.format import PartSizes
 from infra.predicting.inputs import open_input
-from infra.predicting.parts import opened
+from infra.predicting.parts import open_parts
 from tests.infra.serving.registered import Registered, a_bundle, shifted
 from trainers.bundle.bundle import load_bundle
 
@@ -64,7 +64,7 @@ def found(path: Path) -> list[dict[str, str]]:
 
 def test_a_file_comes_out_with_predictions(registered: Registered, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", 500)
-    result = predict("linear-regression", path, home=registered.home, sizes=Sizes(rows=64))
+    result = predict("linear-regression", path, home=registered.home, sizes=PartSizes(rows=64))
     assert (result.model, result.rows, result.carried_on) == ("linear-regression/1", 500, 0)
     rows = found(tmp_path / "rows.predictions.csv")
     assert [row["id"] for row in rows] == [f"{n:06d}" for n in range(500)]
@@ -143,7 +143,7 @@ def test_ended_anywhere_the_same_command_carries_on_and_nothing_is_twice(
     registered: Registered, tmp_path: Path
 ) -> None:
     path = write_rows(tmp_path / "rows.csv", 100)
-    sizes = Sizes(rows=10)
+    sizes = PartSizes(rows=10)
     predict("linear-regression", path, out=tmp_path / "whole.csv", home=registered.home, sizes=sizes)
     for last in (1, 4, 10):
         out = tmp_path / f"out-{last}.csv"
@@ -164,7 +164,7 @@ def test_unfinished_parts_of_something_else_are_not_carried_on(
     registered: Registered, tmp_path: Path
 ) -> None:
     path = write_rows(tmp_path / "rows.csv", 30)
-    out, sizes = tmp_path / "out.csv", Sizes(rows=10)
+    out, sizes = tmp_path / "out.csv", PartSizes(rows=10)
 
     def stop(_rows: int, _size: int) -> None:
         raise Killed
@@ -184,8 +184,8 @@ def test_unfinished_parts_of_something_else_are_not_carried_on(
 
 
 def test_one_command_at_a_time_writes_an_output(tmp_path: Path) -> None:
-    with opened(tmp_path / "out.csv", ".csv", {}, overwrite=False):  # noqa: SIM117
-        with pytest.raises(OwnedElsewhere), opened(tmp_path / "out.csv", ".csv", {}, overwrite=False):
+    with open_parts(tmp_path / "out.csv", ".csv", {}, overwrite=False):  # noqa: SIM117
+        with pytest.raises(OwnedElsewhere), open_parts(tmp_path / "out.csv", ".csv", {}, overwrite=False):
             pass
 
 
@@ -253,9 +253,9 @@ def test_kill_9_in_the_middle_and_the_same_command_again(registered: Registered,
 def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: Path) -> None:
     import ray
 
-    from infra.predicting.on_ray import Pool, score_on_ray
+    from infra.predicting.on_ray import ActorPool, score_on_ray
 
-    path, sizes, pool = write_rows(tmp_path / "rows.csv", 2_000), Sizes(rows=150), Pool(actors=1)
+    path, sizes, pool = write_rows(tmp_path / "rows.csv", 2_000), PartSizes(rows=150), ActorPool(actors=1)
     predict("linear-regression", path, out=tmp_path / "here.csv", home=registered.home, sizes=sizes)
 
     def stop(_rows: int, _size: int) -> None:
@@ -270,14 +270,14 @@ def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: P
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
         kind, artifact, fields = _pieces(registered, path)
-        with opened(out, ".csv", {}, overwrite=False) as parts:
+        with open_parts(out, ".csv", {}, overwrite=False) as parts:
             with pytest.raises(Killed):
                 score_on_ray(kind, artifact, fields, parts, sizes, pool, stop)
             assert 0 < len(parts.done()) < 14
             assert score_on_ray(kind, artifact, fields, parts, sizes, pool, ignore) == 2_000
             parts.join(kind, out)
         with (
-            opened(tmp_path / "bad-out.csv", ".csv", {}, overwrite=False) as parts,
+            open_parts(tmp_path / "bad-out.csv", ".csv", {}, overwrite=False) as parts,
             pytest.raises(WrongInput, match="row 2001"),
         ):
             score_on_ray(open_input(bad), artifact, fields, parts, sizes, pool, ignore)
@@ -287,8 +287,8 @@ def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: P
 
 
 def _pieces(registered: Registered, path: Path) -> tuple[Any, Any, Any]:
-    from flows.inference.model_lookup import choose, fetched
+    from flows.inference.model_lookup import choose_model, fetch_artifact
     from infra.serving.artifact import load_artifact
 
-    artifact = fetched(choose("linear-regression", registered.home), registered.home)
+    artifact = fetch_artifact(choose_model("linear-regression", registered.home), registered.home)
     return open_input(path), artifact, load_artifact(artifact).fields

@@ -20,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.inference.serve import TOKEN, Options, prepared
+from flows.inference.serve import TOKEN, ServeOptions, prepare_server
 from infra.errors import WrongInput
 from infra.home import Home
 from tests.infra.serving.registered import Registered, a_bundle, answers, shifted
@@ -212,16 +212,16 @@ def test_mlflows_own_server_serves_the_same_version(registered: Registered, tmp_
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (Options(canary=101), "between 0 and 100"),
-        (Options(canary=5, shadow="challenger"), "heard or not"),
-        (Options(shadow="Not An Alias"), "name of a alias"),
-        (Options(host="203.0.113.7", port=0), "address must be this machine's"),
+        (ServeOptions(canary=101), "between 0 and 100"),
+        (ServeOptions(canary=5, shadow="challenger"), "heard or not"),
+        (ServeOptions(shadow="Not An Alias"), "name of a alias"),
+        (ServeOptions(host="203.0.113.7", port=0), "address must be this machine's"),
     ],
 )
 def test_options_that_cannot_be_are_refused_before_ray(
-    registered: Registered, options: Options, says: str
+    registered: Registered, options: ServeOptions, says: str
 ) -> None:
-    with pytest.raises(WrongInput, match=says), prepared("m", options, registered.home):
+    with pytest.raises(WrongInput, match=says), prepare_server("m", options, registered.home):
         pass
 
 
@@ -229,13 +229,13 @@ def test_options_that_cannot_be_are_refused_before_ray(
     "model", ["m/9", "m@challenger", "nothing-here", "file:///etc", f"models:/m-{'0' * 32}"]
 )
 def test_a_model_that_is_not_there_is_refused_before_ray(registered: Registered, model: str) -> None:
-    with pytest.raises(WrongInput), prepared(model, Options(port=0), registered.home):
+    with pytest.raises(WrongInput), prepare_server(model, ServeOptions(port=0), registered.home):
         pass
 
 
 def test_a_challenger_needs_a_followed_model(registered: Registered) -> None:
-    options = Options(port=0, canary=5)
-    with pytest.raises(WrongInput, match="is followed"), prepared("m/1", options, registered.home):
+    options = ServeOptions(port=0, canary=5)
+    with pytest.raises(WrongInput, match="is followed"), prepare_server("m/1", options, registered.home):
         pass
 
 
@@ -243,16 +243,16 @@ def test_beyond_loopback_there_is_a_token(
     registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(TOKEN, raising=False)
-    with prepared("m", Options(port=0), registered.home) as ready:
+    with prepare_server("m", ServeOptions(port=0), registered.home) as ready:
         assert ready.admission.token is None
         assert ready.listening.getsockname()[0] == "127.0.0.1"
-    with prepared("m", Options(host="0.0.0.0", port=0), registered.home) as ready:
+    with prepare_server("m", ServeOptions(host="0.0.0.0", port=0), registered.home) as ready:
         kept = registered.home.path / "serve_token"
         assert ready.admission.token == kept.read_text().strip()
         assert kept.stat().st_mode & 0o777 == 0o600
     monkeypatch.setenv(TOKEN, "a token of one's own".replace(" ", "-"))
-    with prepared("m", Options(port=0), registered.home) as ready:
+    with prepare_server("m", ServeOptions(port=0), registered.home) as ready:
         assert ready.admission.token == "a-token-of-one's-own"
     monkeypatch.setenv(TOKEN, "short")
-    with pytest.raises(WrongInput, match="16"), prepared("m", Options(port=0), Home(tmp_path)):
+    with pytest.raises(WrongInput, match="16"), prepare_server("m", ServeOptions(port=0), Home(tmp_path)):
         pass

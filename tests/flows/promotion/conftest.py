@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from flows.promotion.judging.candidate import Candidate, of_sweep, of_uri
+from flows.promotion.judging.candidate import Candidate, candidate_of_sweep, candidate_of_uri
 from flows.promotion.judging.outcome import Promotion
 from flows.promotion.judging.promoter import Promoter
-from flows.promotion.promote import concluded
+from flows.promotion.promote import conclude
 from infra.home import Home
 from infra.ledger.rows import TrialRow
-from infra.registry.interpreter import Unusable, Used
+from infra.registry.interpreter import IsolatedPredictions, UnusableModel
 from infra.registry.moves import Mover
 from infra.registry.store import Registry
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
-from infra.tracking.client import Tracking
+from infra.tracking.client import TrackingStore
 from tests.flows.promotion import models
 from tests.flows.written import trial_of, write_sweep
 from trainers.errors import TrainerError
@@ -46,21 +46,21 @@ def dataset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return open_dataset(SOURCE, base=rows.parent, cache=tmp_path_factory.mktemp("cache"))
 
 
-def ask_here(folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> Used:
+def ask_here(folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> IsolatedPredictions:
     """As `infra.registry.interpreter.use`, in this process."""
-    from infra.registry.artifacts import bundle_in
+    from infra.registry.artifacts import find_bundle
     from trainers.bundle.bundle import load_bundle
     from trainers.bundle.latency import measure_latency
 
-    bundle = bundle_in(folder)
+    bundle = find_bundle(folder)
     assert bundle is not None
     try:
         predictor = load_bundle(bundle)
         predictions = predictor.predict(frame, batch_size=100_000)
         facts = measure_latency(predictor, predictor.example, budget_s=0.02)
     except (TrainerError, RuntimeError) as error:
-        raise Unusable(str(error)) from error
-    return Used(predictions=predictions, facts=facts)
+        raise UnusableModel(str(error)) from error
+    return IsolatedPredictions(predictions=predictions, facts=facts)
 
 
 @dataclass
@@ -103,8 +103,8 @@ class Shop:
         """The sweep's winner, logged in MLflow."""
         more = {} if connect is None else {"connect": connect}
         if ":" in name:
-            return of_uri(name, self.registry, model="shop")
-        return of_sweep(name, self.home, trial=None, family=None, model=None, **more)
+            return candidate_of_uri(name, self.registry, model="shop")
+        return candidate_of_sweep(name, self.home, trial=None, family=None, model=None, **more)
 
     @property
     def registry(self) -> Registry:
@@ -120,18 +120,18 @@ class Shop:
         """Asks models here, through another client if one is given."""
         registry = self.registry
         if client is not None:
-            registry = Registry(Tracking(self.home.mlflow_uri, client), self.home.artifacts)
+            registry = Registry(TrackingStore(self.home.mlflow_uri, client), self.home.artifacts)
         given = {"source": registry, "target": registry, "use": self.ask, **more}
         return Promoter(home=self.home, mover=_quick, **given)
 
-    def ask(self, folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> Used:
+    def ask(self, folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> IsolatedPredictions:
         """As `ask_here`, and notes the rows."""
         self.asked.append(frame)
         return ask_here(folder, frame)
 
     def promote(self, name: str, *, dry_run: bool = False, reason: str = "") -> Promotion:
         """As the command does."""
-        return concluded(self.promoter(), self.candidate(name), reason=reason, dry_run=dry_run)
+        return conclude(self.promoter(), self.candidate(name), reason=reason, dry_run=dry_run)
 
     @property
     def champion(self) -> int | None:

@@ -60,12 +60,12 @@ class Reaper:
 
 def promoted(home: Path, name: str, fatal: int = 0) -> dict[str, Any]:
     """Promotes a sweep's winner; the outcome, the state after it, and how many writes it took."""
-    from flows.promotion.promote import concluded
+    from flows.promotion.promote import conclude
 
     reaper = Reaper(home, fatal)
     reaper.watch()
     shop = Shop(home=Home(home), rows=home, dataset=None)
-    outcome = concluded(shop.promoter(), shop.candidate(name), reason="", dry_run=False).outcome
+    outcome = conclude(shop.promoter(), shop.candidate(name), reason="", dry_run=False).outcome
     writes, modules = reaper.writes, sorted(sys.modules)
     return {"outcome": outcome, "writes": writes, "state": state(shop), "modules": modules}
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.promotion.judging.candidate import of_sweep
+from flows.promotion.judging.candidate import candidate_of_sweep
 from infra.errors import WrongInput
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, SweepSpec
@@ -41,20 +41,22 @@ def test_of_the_winners_confirmed_runs_the_median_one_is_taken(shop: Shop) -> No
     again = [confirmed(n, value, of=1, seed_index=n) for n, value in values]
     worse = [confirmed(3 + n, 0.5, of=0, seed_index=n) for n, _ in values]
     name = written(shop, *again, *worse)
-    found = of_sweep(name, shop.home, trial=None, family=None, model=None)
+    found = candidate_of_sweep(name, shop.home, trial=None, family=None, model=None)
     assert found.label == f"s, plain #1, seed {again[2].seed}"
     assert shop.promote(name).outcome == "moved"
-    assert of_sweep(name, shop.home, trial=0, family=None, model=None).label.startswith("s, plain #0, seed")
+    assert candidate_of_sweep(name, shop.home, trial=0, family=None, model=None).label.startswith(
+        "s, plain #0, seed"
+    )
 
 
 def test_without_confirmations_the_best_is_taken_and_one_without_a_model_is_refused(shop: Shop) -> None:
     name = written(shop)
-    assert of_sweep(name, shop.home, trial=None, family=None, model="other").model == "other"
-    assert of_sweep(name, shop.home, trial=1, family="plain", model=None).label == "s, plain #1"
+    assert candidate_of_sweep(name, shop.home, trial=None, family=None, model="other").model == "other"
+    assert candidate_of_sweep(name, shop.home, trial=1, family="plain", model=None).label == "s, plain #1"
     for trial, family, must in (
         (0, None, "must have a model"),
         (7, None, "one trial"),
         (None, "x", "--family"),
     ):
         with pytest.raises(WrongInput, match=must):
-            of_sweep(name, shop.home, trial=trial, family=family, model=None)
+            candidate_of_sweep(name, shop.home, trial=trial, family=family, model=None)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from flows.promotion.promote import concluded
+from flows.promotion.promote import conclude
 from infra.errors import Unavailable
 from tests.conftest import copy_store
 from tests.faults.harness import ROOT
@@ -35,14 +35,14 @@ def through_every_failure(shop: Shop, client: Any, name: str, odd: str, even: st
     candidate = shop.candidate(name)
     store, before = shop.home.path / "mlflow.db", shop.home.path.parent / "before.db"
     copy_store(store, before)
-    assert concluded(shop.promoter(), candidate, reason="", dry_run=False).outcome == "moved"
+    assert conclude(shop.promoter(), candidate, reason="", dry_run=False).outcome == "moved"
     wanted = state(shop)
     for broken in range(1, 100):
         copy_store(before, store)
         failing = Failing(client, broken, when=odd if broken % 2 else even)
         with suppress(Unavailable):
-            concluded(shop.promoter(failing), candidate, reason="", dry_run=False)
-        again = concluded(shop.promoter(), candidate, reason="", dry_run=False)
+            conclude(shop.promoter(failing), candidate, reason="", dry_run=False)
+        again = conclude(shop.promoter(), candidate, reason="", dry_run=False)
         assert again.outcome in ("moved", "already"), (broken, failing.calls)
         assert state(shop) == wanted, (broken, failing.calls)
         if len(failing.calls) < broken:
@@ -78,7 +78,7 @@ def test_a_promotion_is_killed_at_its_writes(shop: Shop, later: bool) -> None:
 
 def test_an_alias_never_moves_before_the_record(shop: Shop, client: Any) -> None:
     failing = Failing(client)
-    concluded(shop.promoter(failing), shop.candidate(shop.sweep("one")), reason="", dry_run=False)
+    conclude(shop.promoter(failing), shop.candidate(shop.sweep("one")), reason="", dry_run=False)
     names = failing.calls
     last_alias = len(names) - 1 - names[::-1].index("set_registered_model_alias")
     assert names[last_alias + 1 :] == ["log_param"]  # the mark that it was applied

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.promotion.judging.deciding import overtaking
+from flows.promotion.judging.deciding import find_overtaking_entry
 from infra.registry.chain import Chain
 from tests.infra.registry.test_records import entry
 
@@ -30,6 +30,6 @@ def followed(chain: Chain, kind: Any) -> Chain:
 )
 def test_who_comes_between(before: str, meanwhile: str, overtaken: bool) -> None:
     judged = followed(Chain(model="shop"), before)
-    assert overtaking(judged, judged) is None
-    found = overtaking(judged, followed(judged, meanwhile))
+    assert find_overtaking_entry(judged, judged) is None
+    found = find_overtaking_entry(judged, followed(judged, meanwhile))
     assert (found is not None and found.kind == meanwhile) == overtaken

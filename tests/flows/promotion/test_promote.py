@@ -13,15 +13,15 @@ import pytest
 from flows.promotion.adopt import adopt
 from flows.promotion.approve import approve
 from flows.promotion.gates.judging import judge
-from flows.promotion.history import Broken, history
+from flows.promotion.history import BrokenHistory, history
 from flows.promotion.judging.outcome import Promotion
 from flows.promotion.policy import policy
-from flows.promotion.promote import GateRefused, concluded, promote
+from flows.promotion.promote import GateRefused, conclude, promote
 from flows.promotion.rollback import rollback
 from infra.errors import Refused, WrongInput
 from infra.registry import identity
 from infra.registry.artifacts import fetch_version
-from infra.registry.moves import ForeignMove, Mover, Overtaken
+from infra.registry.moves import ConcurrentChange, ForeignMove, Mover
 from infra.registry.store import Registry
 from infra.serving.registry_source import RegistrySource
 from tests.conftest import copy_store
@@ -178,11 +178,11 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(shop: Shop) -> None:
     quick = shop.candidate(shop.sweep("three", skill=0.95, seed=3))
 
     def meanwhile(given: Any, case: Any) -> Any:
-        assert concluded(shop.promoter(), quick, reason="", dry_run=False).outcome == "moved"
+        assert conclude(shop.promoter(), quick, reason="", dry_run=False).outcome == "moved"
         return judge(given, case)
 
-    with pytest.raises(Overtaken, match="nobody else"):
-        concluded(shop.promoter(judged=meanwhile), slow, reason="", dry_run=False)
+    with pytest.raises(ConcurrentChange, match="nobody else"):
+        conclude(shop.promoter(judged=meanwhile), slow, reason="", dry_run=False)
     assert shop.champion == shop.registry.aliases("shop")["champion"] == 3  # type: ignore[index]
     assert [e.target for e in shop.mover.records.read().entries if e.moves] == [1, 3]
 
@@ -249,7 +249,7 @@ def test_somebody_else_approves(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
         shop.promote(name)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     assert shop.promote(name).outcome == "moved"
-    assert identity.user() == "ada"
+    assert identity.registry_user() == "ada"
 
 
 def test_a_changed_history_is_seen(shop: Shop, tmp_path: Path) -> None:
@@ -260,7 +260,7 @@ def test_a_changed_history_is_seen(shop: Shop, tmp_path: Path) -> None:
     assert anchor not in (tmp_path / "history.json").read_text().splitlines()[0]
     with pytest.raises(WrongInput, match="new file"):
         history("shop", export=str(tmp_path / "history.json"))
-    with pytest.raises(Broken, match="anchor"):
+    with pytest.raises(BrokenHistory, match="anchor"):
         history("shop", anchor="0" * 64)
     import sqlite3
 
@@ -268,7 +268,7 @@ def test_a_changed_history_is_seen(shop: Shop, tmp_path: Path) -> None:
         change = """replace(value, '"target":1', '"target":7')"""
         raw.execute(f"UPDATE params SET value = {change} WHERE key = 'entry/00001'")
     raw.close()
-    with pytest.raises(Broken, match="entry 2"):
+    with pytest.raises(BrokenHistory, match="entry 2"):
         history("shop", verify=True)
 
 
@@ -279,7 +279,7 @@ def test_another_registry_gets_the_same_bytes(shop: Shop, empty_store: Path, tmp
     production = Registry.open(uri, shop.home)
     there = shop.promoter(target=production)
     candidate = shop.candidate("models:/shop@champion")
-    moved = concluded(there, candidate, reason="", dry_run=False)
+    moved = conclude(there, candidate, reason="", dry_run=False)
     assert (moved.outcome, production.at("shop", "champion")) == ("moved", 1)
     version = production.version("shop", 1)
     here = shop.registry.version("shop", 1)
@@ -287,7 +287,7 @@ def test_another_registry_gets_the_same_bytes(shop: Shop, empty_store: Path, tmp
     assert here is not None
     assert version.manifest_sha256 == here.manifest_sha256
     assert fetch_version(production, version, tmp_path / "x").manifest_sha256 == here.manifest_sha256
-    assert concluded(there, candidate, reason="", dry_run=False).outcome == "already"
+    assert conclude(there, candidate, reason="", dry_run=False).outcome == "already"
     assert Mover(production, "shop").settle().last_move is not None
 
 
@@ -360,7 +360,7 @@ def test_a_model_with_code_pickles_or_links_is_refused_unloaded(shop: Shop, tamp
     folder = Path(candidate.location.removeprefix("file://"))
     tamper(folder)
     with pytest.raises((GateRefused, WrongInput)) as refused:
-        concluded(shop.promoter(), candidate, reason="", dry_run=False)
+        conclude(shop.promoter(), candidate, reason="", dry_run=False)
     if isinstance(refused.value, GateRefused):
         assert "contents" in {f.gate for f in refused.value.promotion.findings if f.refused}
     else:

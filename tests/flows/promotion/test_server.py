@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.promotion.judging.candidate import of_sweep
+from flows.promotion.judging.candidate import candidate_of_sweep
 from flows.promotion.judging.promoter import Promoter
-from flows.promotion.promote import concluded
+from flows.promotion.promote import conclude
 from infra.registry.store import Registry
 from infra.serving.registry_source import RegistrySource
 from tests.flows.promotion.conftest import Shop
@@ -24,9 +24,9 @@ def test_through_a_server(shop: Shop, server: str, tmp_path: Path, monkeypatch: 
     registry = Registry.open(server, shop.home)
     for number, skill in enumerate((0.85, 0.95), start=1):
         name = shop.sweep(f"s{number}", skill=skill, seed=number)
-        candidate = of_sweep(name, shop.home, trial=None, family=None, model=None)
+        candidate = candidate_of_sweep(name, shop.home, trial=None, family=None, model=None)
         promoter = Promoter(home=shop.home, source=registry, target=registry, use=shop.ask)
-        moved = concluded(promoter, candidate, reason="", dry_run=False)
+        moved = conclude(promoter, candidate, reason="", dry_run=False)
         assert (moved.outcome, moved.version) == ("moved", number)
     served = RegistrySource(registry)
     assert served.at_alias("shop", "champion") == "shop/2"

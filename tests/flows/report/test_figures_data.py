@@ -7,12 +7,12 @@ import statistics
 
 import pytest
 
-from flows.report.axes import MISSING, axes_of, axis_of
+from flows.report.axes import MISSING, parameter_axes, parameter_axis
 from flows.report.expected import expected_best
 from flows.report.figures import values_for_expectation
-from flows.report.history import history, sampled, thinned
-from flows.report.importance import importances_of
-from flows.report.savings import failures_of, savings_of
+from flows.report.history import history_points, sample_trials, thin
+from flows.report.importance import compute_importances
+from flows.report.savings import compute_savings, group_failures
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.store import Ledger
@@ -49,20 +49,20 @@ def test_history_is_in_the_order_of_the_ends_and_only_complete_trials_are_best()
         trial_of("text_cnn", 2, "failed", ended_at=20.0),
         trial_of("text_cnn", 3, "complete", 0.4, ended_at=40.0),
     ]
-    found = history(trials, "maximize")
+    found = history_points(trials, "maximize")
     assert [(e.order, e.trial.number) for e in found] == [(1, 1), (3, 0), (4, 3)]
     assert found[0].best != found[0].best  # nothing is complete yet
     assert [e.best for e in found[1:]] == [0.5, 0.5]
-    assert [e.best for e in history(trials, "minimize")[1:]] == [0.5, 0.4]
+    assert [e.best for e in history_points(trials, "minimize")[1:]] == [0.5, 0.4]
 
 
 def test_a_sample_keeps_the_best_and_the_ends():
-    assert thinned(list(range(100)), 5) == [0, 25, 50, 74, 99]
+    assert thin(list(range(100)), 5) == [0, 25, 50, 74, 99]
     trials = [trial_of("text_cnn", n, "complete", 1.0 - abs(n - 700) / 1e3) for n in range(1_000)]
-    found = sampled(trials, (ACCURACY,), 50)
+    found = sample_trials(trials, (ACCURACY,), 50)
     assert len(found) == 50
     assert {0, 999, *range(695, 706)} <= {trial.number for trial in found}
-    assert sampled(trials[:50], (ACCURACY,), 50) == trials[:50]
+    assert sample_trials(trials[:50], (ACCURACY,), 50) == trials[:50]
 
 
 def test_savings_by_each_trials_own_pace():
@@ -71,7 +71,7 @@ def test_savings_by_each_trials_own_pace():
         trial_of("image_cnn", 1, "pruned", 0.1, epochs=1, seconds=3.0),
         trial_of("image_cnn", 2, "pruned", 0.1, epochs=0, seconds=0.5),
     ]
-    saved = savings_of(spec_of(), trials)
+    saved = compute_savings(spec_of(), trials)
     assert (saved.trials, saved.epochs_saved, saved.epochs_trained) == (2, 9, 6)
     assert saved.seconds_saved == pytest.approx(12.0)
     assert saved.share == pytest.approx(9 / 15)
@@ -80,7 +80,7 @@ def test_savings_by_each_trials_own_pace():
 def test_failures_by_their_class():
     reasons = ["error: ValueError: 1", "out-of-memory: 3 GiB", "error: ValueError: 2", None]
     trials = [trial_of("text_cnn", n, "failed", reason=reason) for n, reason in enumerate(reasons)]
-    found = failures_of(trials)
+    found = group_failures(trials)
     assert [(group.kind, len(group.trials)) for group in found] == [
         ("error", 2), ("out-of-memory", 1), ("unknown", 1)
     ]  # fmt: skip
@@ -88,19 +88,19 @@ def test_failures_by_their_class():
 
 
 def test_an_axis_has_a_place_for_what_was_left_out():
-    axis = axis_of("momentum", [{"momentum": 0.2}, {}, {"momentum": 0.8}], log=False)
+    axis = parameter_axis("momentum", [{"momentum": 0.2}, {}, {"momentum": 0.8}], log=False)
     assert axis.labels[0] == MISSING
     assert axis.values[1] == axis.ticks[0] < 0.2
-    assert axis_of("momentum", [{}, {}], log=False) is None
+    assert parameter_axis("momentum", [{}, {}], log=False) is None
 
 
 def test_a_null_that_was_chosen_is_not_left_out():
-    axis = axis_of("augment", [{"augment": None}, {"augment": {"shift": 0.1}}, {}], log=False)
+    axis = parameter_axis("augment", [{"augment": None}, {"augment": {"shift": 0.1}}, {}], log=False)
     assert set(axis.labels) == {MISSING, "none", "{shift: 0.1}"}
 
 
 def test_a_logarithmic_axis_is_labelled_in_its_own_numbers():
-    axis = axis_of("rate", [{"rate": 1e-4}, {"rate": 1e-2}], log=True)
+    axis = parameter_axis("rate", [{"rate": 1e-4}, {"rate": 1e-2}], log=True)
     assert axis.values == pytest.approx((-4.0, -2.0))
     assert (axis.labels[0], axis.labels[2], axis.labels[-1]) == ("1e-4", "0.001", "0.01")
 
@@ -111,11 +111,11 @@ def test_importances_find_what_decides(home: Home):
     )
     ledger = Ledger(home.ledger_url)
     row = views.find_sweep(ledger, "digits")
-    (found,) = importances_of(spec, views.journal_records(ledger, row.id))
+    (found,) = compute_importances(spec, views.journal_records(ledger, row.id))
     ledger.close()
     assert max(found.shares, key=found.shares.get) == "learning_rate"
     assert sum(found.shares.values()) == pytest.approx(1.0)
-    assert [axis.name for axis in axes_of(spec.families[0], [])] == []
+    assert [axis.name for axis in parameter_axes(spec.families[0], [])] == []
 
 
 def test_too_few_trials_have_no_importances(home: Home):
@@ -123,7 +123,7 @@ def test_too_few_trials_have_no_importances(home: Home):
         home, sweep(family("noop", trials=3, sampler=RANDOM, budget=Budget(epochs=1)), name="digits")
     )
     ledger = Ledger(home.ledger_url)
-    (found,) = importances_of(spec, views.journal_records(ledger, views.find_sweep(ledger, "digits").id))
+    (found,) = compute_importances(spec, views.journal_records(ledger, views.find_sweep(ledger, "digits").id))
     ledger.close()
     assert found.shares == {}
     assert "3" in found.why

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 import velodrome as public
-from flows.report.material import gather
-from flows.report.page import page_of
-from flows.report.sections import sections_of
-from infra.tracking.attachments import attach
-from infra.tracking.client import Tracking
+from flows.report.material import gather_report_data
+from flows.report.page import render_page
+from flows.report.sections import build_sections
+from infra.tracking.attachments import attach_file
+from infra.tracking.client import TrackingStore
 from tests.flows.swept import RANDOM, renamed, swept
 from tests.flows.written import ACCURACY, LATENCY, spec_of, trial_of, write_sweep
 from tests.infra.conftest import family, sweep
@@ -32,9 +32,9 @@ def figures_in(page: str) -> list[dict]:
 
 
 def without_plotly(page: str) -> str:
-    from flows.report.page import _plotly
+    from flows.report.page import _plotly_script
 
-    return page.replace(_plotly(), "")
+    return page.replace(_plotly_script(), "")
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def digits(home):
 def test_all_parts_are_there_and_plotly_takes_every_figure(home, digits):
     import plotly.graph_objects as go
 
-    material = gather("digits", home, latency=False)
-    assert {section.id for section in sections_of(material)} == PARTS
-    page = page_of(material)
+    material = gather_report_data("digits", home, latency=False)
+    assert {section.id for section in build_sections(material)} == PARTS
+    page = render_page(material)
     figures = figures_in(page)
     assert {figure["id"] for figure in figures} >= {
         "plot-history-0", "plot-expected", "plot-curves", "plot-parallel-0", "plot-parallel-1",
@@ -68,7 +68,7 @@ def test_all_parts_are_there_and_plotly_takes_every_figure(home, digits):
 
 
 def test_it_refers_to_nothing_outside_itself(home, digits):
-    page = html.unescape(without_plotly(page_of(gather("digits", home, latency=False))))
+    page = html.unescape(without_plotly(render_page(gather_report_data("digits", home, latency=False))))
     assert not re.findall(r'(?:src|href)\s*=\s*"(?!#)', page)
     assert "@import" not in page
     assert "url(" not in page
@@ -85,7 +85,7 @@ def test_names_of_people_do_nothing(home):
     ]
     trials.append(trial_of(EVIL, 9, "failed", reason=f"error: {EVIL} \x1b[2J"))
     write_sweep(home, spec, trials=tuple(trials), facts={"command": EVIL, "git": {"commit": EVIL}})
-    page = page_of(gather("digits", home, latency=False))
+    page = render_page(gather_report_data("digits", home, latency=False))
     assert EVIL not in page
     assert "\x1b" not in page
     texts = json.dumps(figures_in(page))
@@ -100,8 +100,8 @@ def test_several_objectives_have_a_front(home):
         home,
         sweep(family(trials=12, pruner={"name": "none"}, sampler=RANDOM), name="digits", objectives=goals),
     )
-    material = gather("digits", home, latency=False)
-    page = page_of(material)
+    material = gather_report_data("digits", home, latency=False)
+    page = render_page(material)
     assert {"plot-front", "plot-history-0", "plot-history-1"} <= {f["id"] for f in figures_in(page)}
     assert "Pareto front" in page
     assert len(material.importances) == 2
@@ -116,7 +116,7 @@ def test_several_objectives_have_a_front(home):
 )  # fmt: skip
 def test_sweeps_with_little_in_them(home, trials):
     write_sweep(home, trials=trials)
-    page = page_of(gather("digits", home, latency=False))
+    page = render_page(gather_report_data("digits", home, latency=False))
     assert "How to reproduce" in page
     assert "NaN" not in without_plotly(page)
 
@@ -127,9 +127,9 @@ def test_a_thousand_trials_make_no_larger_page(home):
         for n in range(1_000)
     ]
     write_sweep(home, spec_of(trials=1_000), trials=tuple(trials))
-    material = gather("digits", home, latency=False)
+    material = gather_report_data("digits", home, latency=False)
     assert len(material.curves) == 200
-    assert len(without_plotly(page_of(material))) < 1_500_000
+    assert len(without_plotly(render_page(material))) < 1_500_000
 
 
 def test_the_command_writes_one_file_and_says_what_tracking_has(home, velodrome, tmp_path):
@@ -188,8 +188,8 @@ class Client:
 def test_a_copy_is_kept_with_the_parent_run_or_it_is_said_why_not(home, monkeypatch, away):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
     write_sweep(home)
-    row, client = gather("digits", home, latency=False).sweep, Client(away=away)
-    found = attach(row, home, b"page", "report.html", connect=lambda uri: Tracking(uri, client))
+    row, client = gather_report_data("digits", home, latency=False).sweep, Client(away=away)
+    found = attach_file(row, home, b"page", "report.html", connect=lambda uri: TrackingStore(uri, client))
     if away:
         assert found.run_id is None
         assert "not kept" in found.trouble

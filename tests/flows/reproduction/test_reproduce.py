@@ -9,14 +9,20 @@ import pytest
 from sqlalchemy import update
 
 import velodrome as public
-from flows.config.lookup import find
-from flows.reproduction.result import Deviation, deviating, pairs, repeatable, verdict_on
+from flows.config.lookup import open_sweep
+from flows.reproduction.result import (
+    Deviation,
+    decide_verdict,
+    is_repeatable,
+    pair_reports,
+    select_deviations,
+)
 from infra.errors import Refused, WrongInput
 from infra.home import tracking_uri
 from infra.ledger import schema, views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.tracking.mapping import sweep_identity, trial_key
-from infra.tracking.outbox import Outbox, Sent
+from infra.tracking.outbox import Outbox, SentState
 from tests.flows.trained import change_facts, write_trained
 from tests.flows.written import spec_of, trial_of, write_sweep
 
@@ -52,9 +58,9 @@ def linear(home):
 
 
 def change_trial(home, name, **changes):
-    ledger, row = find(name, home)
+    ledger, row = open_sweep(name, home)
     (trial,) = views.trials(ledger, row.id)
-    batch = Batch()
+    batch = WriteBatch()
     for field, value in changes.items():
         setattr(trial, field, value)
     batch.event("changed", 1.0, {}, trial)
@@ -71,17 +77,17 @@ def test_every_number_and_the_weights_come_out_the_same(home, linear, velodrome)
     ended = velodrome("reproduce", "sugar", "--trial", "0", "--json")
     assert ended.status == 0
     assert json.loads(ended.out)["verdict"] == "identical"
-    ledger, row = find("sugar", home)
+    ledger, row = open_sweep("sugar", home)
     assert views.count_events(ledger, row.id, "test-read") == 0
     ledger.close()
 
 
 def test_a_run_is_found_by_its_id_in_mlflow(home, linear):
-    ledger, row = find("sugar", home)
+    ledger, row = open_sweep("sugar", home)
     ledger.close()
     outbox = Outbox(home.outbox, tracking_uri(home, row.spec), sweep_identity(row))
-    outbox.put(trial_key(sweep_identity(row), *linear.key), Sent(run_id="a" * 32))
-    outbox.put(f"{sweep_identity(row)}/sweep", Sent(run_id="b" * 32))
+    outbox.put(trial_key(sweep_identity(row), *linear.key), SentState(run_id="a" * 32))
+    outbox.put(f"{sweep_identity(row)}/sweep", SentState(run_id="b" * 32))
     outbox.close()
     assert public.reproduce("a" * 32).verdict == "identical"
     with pytest.raises(WrongInput, match="one trial's"):
@@ -104,7 +110,7 @@ def test_another_value_is_told_with_its_size(home, linear, velodrome):
 
 
 def test_versions_and_device_that_differ_are_named(home, linear, velodrome):
-    ledger, row = find("sugar", home)
+    ledger, row = open_sweep("sugar", home)
     ledger.close()
     change_facts(home, "sugar", versions={**row.facts["versions"], "torch": "1.0"}, git={"commit": "c0ffee"})
     change_facts(home, "sugar", code_changed=["linear_regression"])
@@ -163,7 +169,7 @@ def test_what_was_not_trained_to_an_end_or_by_several_is_refused(home, linear):
     ):
         with pytest.raises(WrongInput, match=words):
             public.reproduce(run, **options)
-    ledger, row = find("sugar", home)
+    ledger, row = open_sweep("sugar", home)
     two = update(schema.attempts).values(lane_facts=json.dumps({"workers": 2}))
     ledger.write(lambda connection: connection.execute(two.where(schema.attempts.c.sweep_id == row.id)))
     ledger.close()
@@ -179,16 +185,18 @@ def test_training_that_fails_this_time_is_told(home, linear):
 
 def test_the_verdict_is_a_matter_of_numbers_alone():
     same, near = ({"val/a": 0.5, "train/epoch_seconds": 1.0}, {"val/a": 0.504, "system/ram": 2.0})
-    compared = pairs({1: same}, {1: near})
+    compared = pair_reports({1: same}, {1: near})
     assert [entry.metric for entry in compared] == ["val/a"]
-    (off,) = deviating(compared)
+    (off,) = select_deviations(compared)
     judged = [off]
-    assert verdict_on([], judged, None, 0.01) == "identical"
-    assert verdict_on([], judged, False, 0.01) == "within-tolerance"
-    assert verdict_on([off], judged, None, 0.01) == "within-tolerance"
-    assert verdict_on([off], judged, None, 0.001) == "different"
-    assert verdict_on([], [], None, 0.01) == "different"
+    assert decide_verdict([], judged, None, 0.01) == "identical"
+    assert decide_verdict([], judged, False, 0.01) == "within-tolerance"
+    assert decide_verdict([off], judged, None, 0.01) == "within-tolerance"
+    assert decide_verdict([off], judged, None, 0.001) == "different"
+    assert decide_verdict([], [], None, 0.01) == "different"
     missing = Deviation(metric="val/a", epoch=None, recorded=0.5, found=None)
-    assert verdict_on([missing], [missing], None, 0.9) == "different"
-    assert pairs({1: {"val/a": 1.0}}, {}) == [Deviation(metric="val/a", epoch=1, recorded=1.0, found=None)]
-    assert not repeatable("val/latency_ms")
+    assert decide_verdict([missing], [missing], None, 0.9) == "different"
+    assert pair_reports({1: {"val/a": 1.0}}, {}) == [
+        Deviation(metric="val/a", epoch=1, recorded=1.0, found=None)
+    ]
+    assert not is_repeatable("val/latency_ms")

@@ -12,20 +12,20 @@ from types import ModuleType
 import pytest
 
 from flows.sweeps.extend import extend
-from flows.sweeps.growth import grow, growth
+from flows.sweeps.growth import added_trials, grow_spec
 from flows.sweeps.remove import remove
 from flows.sweeps.retry import retry
 from flows.sweeps.stop import stop
 from infra.errors import OwnedElsewhere, Refused, WrongInput
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.ledger.store import Ledger
 from tests.flows.written import dead_owner, living_owner, own, spec_of, write_logs, write_sweep
 
 
 @pytest.fixture
 def carried_on(monkeypatch):
-    """The labels that `flows.sweeps.sweep.carry_on` was called with, in the place of running them."""
+    """The labels that `flows.sweeps.sweep.resume_sweep` was called with, in the place of running them."""
     labels = []
     module = ModuleType("flows.sweeps.sweep")
     module.carry_on = lambda label, home: labels.append(label)
@@ -48,7 +48,9 @@ class Driver(threading.Thread):
         while not self.seen and time.monotonic() < deadline:
             for request in views.open_requests(ledger, self.sweep):
                 self.seen.append((request.kind, request.payload))
-                ledger.add_events(self.sweep, Batch(requests_done=[request.id], sweep={"state": "stopped"}))
+                ledger.add_events(
+                    self.sweep, WriteBatch(requests_done=[request.id], sweep={"state": "stopped"})
+                )
                 if request.kind == "stop":
                     ledger.release(self.sweep, self.me.token)
             time.sleep(0.05)
@@ -200,13 +202,13 @@ def test_remove_asks_first(home, velodrome, monkeypatch):
 
 def test_growth_is_pure_and_bounded():
     spec = spec_of()
-    grown = grow(spec, trials=2, family="image_cnn")
+    grown = grow_spec(spec, trials=2, family="image_cnn")
     assert [family.trials for family in grown.families] == [4, 6]
     assert [family.trials for family in spec.families] == [4, 4]
-    assert growth(spec, grown) == {"image_cnn": 6}
+    assert added_trials(spec, grown) == {"image_cnn": 6}
     for wrong in ({"trials": 0}, {"trials": 1, "family": "rnn"}, {"trials": 10**7}):
         with pytest.raises(WrongInput):
-            grow(spec, **wrong)
+            grow_spec(spec, **wrong)
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "+0", "1e3", "ten", "", "+99999999"])
@@ -222,14 +224,14 @@ def test_trials_must_be_how_many_more(home, velodrome, text):
     [("8GiB", 8 << 30), ("500MB", 500_000_000), ("1000", 1000), ("1.5k", 1500), ("2Gi", 2 << 30)],
 )
 def test_sizes_of_memory(text, size):
-    from flows.cli.changing import memory_bytes
+    from flows.cli.changing import parse_memory
 
-    assert memory_bytes(text) == size
+    assert parse_memory(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1GB", "8 Gigs", "1iB", "9" * 40])
 def test_what_is_no_size_is_refused(text):
-    from flows.cli.changing import memory_bytes
+    from flows.cli.changing import parse_memory
 
     with pytest.raises(WrongInput):
-        memory_bytes(text)
+        parse_memory(text)

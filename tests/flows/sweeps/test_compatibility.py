@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from flows.sweeps.compatibility import carry
+from flows.sweeps.compatibility import compare_specs
 from infra.spec import Budget
 from tests.infra.conftest import family, sweep
 
@@ -14,7 +14,7 @@ from tests.infra.conftest import family, sweep
 def test_the_same_file_carries_on_unchanged() -> None:
     """Nothing grew, nothing is refused."""
     before = sweep(family("a"))
-    carried = carry(before, sweep(family("a")))
+    carried = compare_specs(before, sweep(family("a")))
     assert (carried.spec, carried.grown, carried.refused, carried.code_changed) == (before, {}, (), ())
 
 
@@ -22,7 +22,7 @@ def test_more_trials_and_families_are_growth_and_fewer_take_nothing_away() -> No
     """The budget is the larger of file and ledger; new families come after those that are known."""
     before = sweep(family("b", trials=6), family("a", trials=6))
     now = sweep(family("new", trials=2), family("a", trials=9), family("b", trials=3))
-    carried = carry(before, now)
+    carried = compare_specs(before, now)
     assert carried.refused == ()
     assert carried.grown == {"new": 2, "a": 9}
     assert [(entry.name, entry.trials) for entry in carried.spec.families] == [("b", 6), ("a", 9), ("new", 2)]
@@ -38,7 +38,7 @@ def test_more_trials_and_families_are_growth_and_fewer_take_nothing_away() -> No
 )
 def test_another_sweep_is_refused_with_the_difference(changed: dict[str, object], key: str) -> None:
     """Each changed key is named with both values."""
-    carried = carry(sweep(), sweep(**changed))
+    carried = compare_specs(sweep(), sweep(**changed))
     (difference,) = carried.refused
     assert difference.startswith(f"{key}: ")
     assert " → " in difference
@@ -48,22 +48,22 @@ def test_what_a_family_is_may_not_change_but_what_it_runs_on_may() -> None:
     """Another pruner or length makes other trials; another machine does not."""
     before = sweep(family("a"))
     other = family("a", pruner={"name": "none"}, budget=Budget(epochs=9))
-    named = {entry.split(":")[0] for entry in carry(before, sweep(other)).refused}
+    named = {entry.split(":")[0] for entry in compare_specs(before, sweep(other)).refused}
     assert named == {"families.a.pruner", "families.a.budget"}
     faster = family("a", resources=replace(family("a").resources, cpus=2.0))
-    assert carry(before, sweep(faster, lanes=3)).refused == ()
+    assert compare_specs(before, sweep(faster, lanes=3)).refused == ()
 
 
 def test_a_family_that_is_gone_is_refused() -> None:
     """Its trials would have no definition any more."""
-    carried = carry(sweep(family("a"), family("b")), sweep(family("a")))
+    carried = compare_specs(sweep(family("a"), family("b")), sweep(family("a")))
     assert carried.refused == ("families.b: removed from the file",)
 
 
 def test_changed_code_is_asked_about() -> None:
     """By the hash of the family's source."""
     before = sweep(family("a", source_hash="1"))
-    assert carry(before, sweep(family("a", source_hash="2"))).code_changed == ("a",)
+    assert compare_specs(before, sweep(family("a", source_hash="2"))).code_changed == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_changed_code_is_asked_about() -> None:
 )
 def test_whole_budgets_only_grow(ledger: float | None, file: float | None, larger: float | None) -> None:
     """No budget is the largest of all."""
-    assert carry(sweep(minutes=ledger), sweep(minutes=file)).spec.minutes == larger
+    assert compare_specs(sweep(minutes=ledger), sweep(minutes=file)).spec.minutes == larger

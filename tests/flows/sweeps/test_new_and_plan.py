@@ -9,10 +9,10 @@ import pytest
 
 from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
-from flows.sweeps.new import name_of, new, sweep_text
+from flows.sweeps.new import new, sweep_name, sweep_text
 from infra.errors import WrongInput
 from tests.flows.written import spec_of, write_sweep
-from trainers.data_profile import Giveaway, Look
+from trainers.data_profile import DataProfile, TargetLeak
 
 
 def test_the_file_loads_and_its_families_fit(home, velodrome):
@@ -82,14 +82,14 @@ def test_a_bare_path_is_told_its_kind(home, velodrome, source, meant):
      ("hf:user/some_set", "some_set"), ("csv:...", "csv"), ("csv:日本.csv", "csv"), ("none", "none")],
 )  # fmt: skip
 def test_names_of_sources_are_names(source, name):
-    assert name_of(source) in {name, "sweep"}
+    assert sweep_name(source) in {name, "sweep"}
 
 
 def test_hostile_columns_stay_within_their_line(home):
     evil = 'a"\nfamilies: {evil: {}} # '
-    seen = Look(
+    seen = DataProfile(
         rows=3, kind="table", task="regression", source="csv:x.csv", fingerprint="", columns={evil: "number"},
-        parts={"train": 3}, missing={evil: 1}, giveaways=(Giveaway(column=evil, metric="r2", value=1.0),),
+        parts={"train": 3}, missing={evil: 1}, giveaways=(TargetLeak(column=evil, metric="r2", value=1.0),),
         notes=(evil,),
     )  # fmt: skip
     data = {"source": "csv:x.csv", "columns": {"target": evil}}

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from flows.sweeps.logs import follow
-from flows.sweeps.show import curve_of
+from flows.sweeps.logs import follow_logs
+from flows.sweeps.show import learning_curve
 from flows.sweeps.status import status
 from tests.flows.written import (
     ACCURACY,
@@ -156,7 +156,7 @@ def test_show_asks_which_family_is_meant(home, velodrome):
 
 
 def test_of_an_epoch_trained_twice_the_later_report_counts():
-    curve = curve_of([(1, {"a": 1.0}), (2, {"a": 2.0}), (2, {"a": 2.5})])
+    curve = learning_curve([(1, {"a": 1.0}), (2, {"a": 2.0}), (2, {"a": 2.5})])
     assert [point.metrics["a"] for point in curve] == [1.0, 2.5]
 
 
@@ -194,7 +194,7 @@ def test_following_reads_what_is_written_meanwhile_and_ends_with_the_sweep(home)
         if turns == 2:
             own(home, sweep, dead_owner())
 
-    text = "".join(piece for _, piece in follow("digits", sleep=sleep))
+    text = "".join(piece for _, piece in follow_logs("digits", sleep=sleep))
     assert text == "lanes are up\n✓\n"
     assert turns == 2
 

@@ -12,15 +12,15 @@ from rich.console import Console
 
 from flows.installation.doctor import doctor
 from flows.installation.listening_ports import program_of
-from flows.installation.requirements import required, satisfies
+from flows.installation.requirements import is_within_bounds, version_bounds
 from flows.installation.ui import ui
 from flows.sweeps.show import CurvePoint
-from flows.sweeps.trial_screens import thinned
-from flows.terminal.formatting import ago, count, number, seconds, size
-from flows.terminal.live_progress import Progress, line_of, table_of
-from flows.terminal.tables import Column, fitted, fitting
+from flows.sweeps.trial_screens import thin_curve
+from flows.terminal.formatting import age, number, seconds, short_count, size
+from flows.terminal.live_progress import LiveProgress, snapshot_line, snapshot_table
+from flows.terminal.tables import TableColumn, fit_columns, fit_table
 from infra.errors import WrongInput
-from infra.ledger.snapshot import snapshot_of
+from infra.ledger.snapshot import make_snapshot
 from tests.flows.written import TRIALS, spec_of, trial_of
 
 
@@ -30,7 +30,7 @@ def snapshot(**more):
         for f, n, s, v, m in TRIALS
     ]
     return replace(
-        snapshot_of(
+        make_snapshot(
             spec_of(), rows, state="running", now=130.0, started_at=100.0, lanes_up=2, lanes_starting=1
         ),
         **more,
@@ -46,7 +46,7 @@ class Clock:
 
 def test_without_a_terminal_a_change_is_a_line_at_most_every_few_seconds():
     out, clock = io.StringIO(), Clock()
-    with Progress(spec_of(), out, clock=clock, every_s=5) as progress:
+    with LiveProgress(spec_of(), out, clock=clock, every_s=5) as progress:
         progress.update(snapshot())
         progress.update(snapshot())  # nothing new
         clock.now = 1.0
@@ -60,7 +60,7 @@ def test_without_a_terminal_a_change_is_a_line_at_most_every_few_seconds():
 
 
 def test_a_line_says_all_that_a_person_waits_for():
-    line = line_of(snapshot(unsent=3, message="waiting for a lane"))
+    line = snapshot_line(snapshot(unsent=3, message="waiting for a lane"))
     for part in (
         "digits: 5/8 done", "1 running", "1 pruned", "1 failed", "image_cnn 0.985 (#1)",
         "2 lanes (+1 starting)", "7.1 s left", "3 not yet sent", "waiting for a lane",
@@ -71,7 +71,7 @@ def test_a_line_says_all_that_a_person_waits_for():
 @pytest.mark.parametrize("width", [80, 120])
 def test_the_live_table_fits_the_terminal(width):
     console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
-    console.print(table_of(spec_of(), snapshot(), width))
+    console.print(snapshot_table(spec_of(), snapshot(), width))
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= width
     assert "…" not in console.file.getvalue()
@@ -86,7 +86,7 @@ def test_a_screen_that_is_gone_does_not_stop_a_sweep():
             refused.append(text)
             raise BrokenPipeError
 
-    with Progress(spec_of(), Gone()) as progress:
+    with LiveProgress(spec_of(), Gone()) as progress:
         progress.update(snapshot())
         progress.say("still here")
     assert refused  # and yet nothing was raised
@@ -94,22 +94,22 @@ def test_a_screen_that_is_gone_does_not_stop_a_sweep():
 
 def test_columns_give_way_before_anything_is_cut():
     columns = [
-        Column(heading="name", cells=["x" * 10]),
-        Column(heading="first", cells=["y" * 10], gives_way=2),
-        Column(heading="last", cells=["z" * 10], gives_way=1),
+        TableColumn(heading="name", cells=["x" * 10]),
+        TableColumn(heading="first", cells=["y" * 10], gives_way=2),
+        TableColumn(heading="last", cells=["z" * 10], gives_way=1),
     ]
-    assert [column.heading for column in fitting(columns, 40)] == ["name", "first", "last"]
-    assert [column.heading for column in fitting(columns, 30)] == ["name", "last"]
-    assert [column.heading for column in fitting(columns, 5)] == ["name"]
+    assert [column.heading for column in fit_columns(columns, 40)] == ["name", "first", "last"]
+    assert [column.heading for column in fit_columns(columns, 30)] == ["name", "last"]
+    assert [column.heading for column in fit_columns(columns, 5)] == ["name"]
 
 
 def test_a_column_that_shrinks_is_cut_with_an_ellipsis():
     console = Console(file=io.StringIO(), width=40)
     columns = [
-        Column(heading="a", cells=["long " * 20], shrinks=True),
-        Column(heading="b", cells=["kept"], right=True),
+        TableColumn(heading="a", cells=["long " * 20], shrinks=True),
+        TableColumn(heading="b", cells=["kept"], right=True),
     ]
-    console.print(fitted(columns, 40))
+    console.print(fit_table(columns, 40))
     text = console.file.getvalue()
     assert "…" in text
     assert "kept" in text
@@ -118,10 +118,10 @@ def test_a_column_that_shrinks_is_cut_with_an_ellipsis():
 
 def test_a_long_curve_is_thinned_but_keeps_its_ends_and_the_best():
     curve = [CurvePoint(epoch=n, metrics={}) for n in range(1, 501)]
-    shown = [point.epoch for point in thinned(curve, kept=77)]
+    shown = [point.epoch for point in thin_curve(curve, kept=77)]
     assert len(shown) <= 20
     assert {1, 77, 500} <= set(shown)
-    assert thinned(curve[:20], kept=3) == curve[:20]
+    assert thin_curve(curve[:20], kept=3) == curve[:20]
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_sizes_counts_and_times():
     ]  # fmt: skip
     assert seconds(59.9) == "1 min"
     assert [size(n) for n in (10, 2048, 3 << 20, None)] == ["10 B", "2 KiB", "3 MiB", "-"]
-    assert [count(n) for n in (999, 52_138, 5_400_000)] == ["999", "52.1 k", "5.4 M"]
+    assert [short_count(n) for n in (999, 52_138, 5_400_000)] == ["999", "52.1 k", "5.4 M"]
 
 
 def test_doctor_finds_a_token_that_others_can_read_and_a_folder_named_as_ours(home):
@@ -171,10 +171,10 @@ def test_doctor_survives_a_damaged_ledger(home):
 
 
 def test_bounds_of_packages():
-    assert satisfies("2.60.0", ">=2.60,<2.61")
-    assert not satisfies("2.61.0", ">=2.60,<2.61")
-    assert satisfies("2.13.0+cpu", ">=2.10")
-    assert set(required()["ray"].split(",")) == {">=2.60", "<2.61"}
+    assert is_within_bounds("2.60.0", ">=2.60,<2.61")
+    assert not is_within_bounds("2.61.0", ">=2.60,<2.61")
+    assert is_within_bounds("2.13.0+cpu", ">=2.10")
+    assert set(version_bounds()["ray"].split(",")) == {">=2.60", "<2.61"}
 
 
 @pytest.mark.parametrize(
@@ -205,4 +205,4 @@ def test_a_store_that_is_a_server_is_named_without_its_password(home, monkeypatc
 
 
 def test_when_something_happened_is_said_in_one_unit():
-    assert [ago(0.0, now) for now in (5.0, 98.0, 7_500.0)] == ["5 s ago", "1 min ago", "2 h ago"]
+    assert [age(0.0, now) for now in (5.0, 98.0, 7_500.0)] == ["5 s ago", "1 min ago", "2 h ago"]

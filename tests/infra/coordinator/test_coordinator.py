@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from infra.coordinator.messages import Ended, Report
+from infra.coordinator.messages import AttemptResult, EpochReport
 from infra.errors import Fenced
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, run_attempt, sweep
 
@@ -84,10 +84,10 @@ def test_an_attempt_of_a_dead_lane_goes_on_elsewhere(bench: Bench) -> None:
         coordinator.tick()
     (again,) = coordinator.next_attempts(second).attempts
     assert (again.number, again.ordinal) == (lost.number, 2)
-    late = [Report(epoch=1, metrics={GOAL: 0.99}, at=bench.clock())]
+    late = [EpochReport(epoch=1, metrics={GOAL: 0.99}, at=bench.clock())]
     assert coordinator.decide(first, lost.attempt, late) is False
     assert coordinator.next_attempts(
-        first, ended=Ended(attempt=lost.attempt, outcome="complete", objective=(1.0,))
+        first, ended=AttemptResult(attempt=lost.attempt, outcome="complete", objective=(1.0,))
     ).fenced
     assert [lane.pid for lane in coordinator.take_lost_lanes()] == [100]
     trial = views.trials(bench.ledger, bench.sweep_id)[0]
@@ -129,7 +129,9 @@ def test_what_cannot_work_is_not_tried_again(bench: Bench, reason: str) -> None:
     me = hello()
     coordinator.enter(me)
     (assignment,) = coordinator.next_attempts(me).attempts
-    ended = Ended(attempt=assignment.attempt, outcome="failed", reason=reason, detail="boom\nTraceback")
+    ended = AttemptResult(
+        attempt=assignment.attempt, outcome="failed", reason=reason, detail="boom\nTraceback"
+    )
     assert coordinator.next_attempts(me, ended=ended).leave
     (trial,) = views.trials(bench.ledger, bench.sweep_id)
     assert (trial.state, trial.attempts, trial.reason) == ("failed", 1, f"{reason}: boom")
@@ -143,7 +145,9 @@ def test_an_error_may_say_anything(bench: Bench) -> None:
     me = hello()
     coordinator.enter(me)
     (assignment,) = coordinator.next_attempts(me).attempts
-    ended = Ended(attempt=assignment.attempt, outcome="failed", reason="error", detail="a\0b\udcffc ü\nmore")
+    ended = AttemptResult(
+        attempt=assignment.attempt, outcome="failed", reason="error", detail="a\0b\udcffc ü\nmore"
+    )
     assert coordinator.next_attempts(me, ended=ended).leave
     (trial,) = views.trials(bench.ledger, bench.sweep_id)
     assert trial.reason == "error: a\\0b\\udcffc ü"
@@ -193,7 +197,7 @@ def test_stop_keeps_what_runs_as_waiting(bench: Bench) -> None:
     (assignment,) = coordinator.next_attempts(me).attempts
     coordinator.stop("by hand")
     assert coordinator.pulse(me, assignment.attempt).stop
-    ended = Ended(attempt=assignment.attempt, outcome="stopped", epochs=1)
+    ended = AttemptResult(attempt=assignment.attempt, outcome="stopped", epochs=1)
     assert coordinator.next_attempts(me, ended=ended).leave
     coordinator.conclude_stop()
     assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == "stopped"
@@ -263,7 +267,7 @@ def test_a_sweep_that_used_up_its_budget_can_be_confirmed(bench: Bench) -> None:
     coordinator.conclude_stop()
     params = {"learning_rate": 0.01, "optimizer": "adam"}
     fresh = TrialRow(role="confirm", family="noop", number=0, params=params, seed=1, origin={"number": 0})
-    batch = Batch()
+    batch = WriteBatch()
     batch.event("asked", bench.clock(), {}, fresh)
     bench.ledger.add_events(bench.sweep_id, batch)
     spent = views.sweep_by_id(bench.ledger, bench.sweep_id).facts.get("spent")
@@ -290,7 +294,7 @@ def test_only_the_best_model_is_kept(bench: Bench) -> None:
     for value, model in ((0.5, "m0"), (0.8, "m1"), (0.7, None)):
         (assignment,) = coordinator.next_attempts(me, ended=ended).attempts
         assert assignment.keep_above == {0.5: None, 0.8: 0.5, 0.7: 0.8}[value]
-        ended = Ended(attempt=assignment.attempt, outcome="complete", objective=(value,), model=model)
+        ended = AttemptResult(attempt=assignment.attempt, outcome="complete", objective=(value,), model=model)
     coordinator.next_attempts(me, ended=ended)
     assert coordinator.take_dropped_models() == ["m0"]
     assert [t.model for t in views.trials(bench.ledger, bench.sweep_id)] == [None, "m1", None]
@@ -304,7 +308,7 @@ def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
     ended, made = None, 0
     while (work := coordinator.next_attempts(me, ended=ended)).attempts:
         made += 1
-        ended = Ended(
+        ended = AttemptResult(
             attempt=work.attempts[0].attempt, outcome="failed", reason="error", detail="ImportError: x"
         )
     assert made <= 6
@@ -332,7 +336,7 @@ def test_a_sweep_in_which_nothing_completed_has_failed(bench: Bench) -> None:
     me = hello()
     coordinator.enter(me)
     (assignment,) = coordinator.next_attempts(me).attempts
-    told = Ended(attempt=assignment.attempt, outcome="pruned", epochs=1)
+    told = AttemptResult(attempt=assignment.attempt, outcome="pruned", epochs=1)
     coordinator.next_attempts(me, ended=told)
     coordinator.tick()
     assert views.trials(bench.ledger, bench.sweep_id)[0].state == "pruned"

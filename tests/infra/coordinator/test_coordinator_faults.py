@@ -24,10 +24,10 @@ from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.messages import Ended, LaneHello, Work
+from infra.coordinator.messages import AttemptResult, LaneHandshake, LaneWork
 from infra.errors import LedgerUnavailable
 from infra.ledger import views
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
@@ -56,7 +56,7 @@ class Saboteur:
     def over(self, commit: Callable[..., None]) -> Callable[..., None]:
         """The ledger's `commit`, spoiled."""
 
-        def spoiled(ledger: Ledger, sweep_id: int, epoch: int, batch: Batch) -> None:
+        def spoiled(ledger: Ledger, sweep_id: int, epoch: int, batch: WriteBatch) -> None:
             self.writes += 1
             now = self.writes == self.at
             if now and self.how in {"refused", "killed"}:
@@ -168,26 +168,26 @@ def _insist(call: Callable[[], Any]) -> None:
         call()
 
 
-def _drive(bench: Bench, coordinator: Any, me: LaneHello) -> None:
+def _drive(bench: Bench, coordinator: Any, me: LaneHandshake) -> None:
     coordinator.enter(me)
     ended = None
     while not (work := coordinator.next_attempts(me, ended=ended)).leave:
         ended = _train(bench, coordinator, work, me) if work.attempts else None
 
 
-def _train(bench: Bench, coordinator: Any, work: Work, me: LaneHello) -> Ended | None:
+def _train(bench: Bench, coordinator: Any, work: LaneWork, me: LaneHandshake) -> AttemptResult | None:
     """Trial 2 fails until it was asked for again, trial 3 takes its lane's process with it the first time,
     in trial 4 another command stops the sweep, once."""
     (assignment,) = work.attempts
     trial = _trial(bench, assignment.number)
     events = views.trial_events(bench.ledger, bench.sweep_id, trial)
     if assignment.number == 2 and not any(e.kind == "retry" for e in events):
-        return Ended(attempt=assignment.attempt, outcome="failed", reason="error", detail="told to")
+        return AttemptResult(attempt=assignment.attempt, outcome="failed", reason="error", detail="told to")
     if assignment.number == 3 and not trial.failures:
         coordinator.tick(alive=lambda lane: False)
         return None
     if assignment.number == 4 and _requested(bench, coordinator, "stop", {}, "concluded"):
-        return Ended(attempt=assignment.attempt, outcome="stopped")
+        return AttemptResult(attempt=assignment.attempt, outcome="stopped")
     return run_attempt(coordinator, work, me)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from infra.coordinator.core import Coordinator
-from infra.coordinator.messages import Assignment, Ended, LaneHello, Report
+from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, LaneHandshake
 from infra.coordinator.policy import MAX_FAILURES
 from infra.ledger import views
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, score, sweep
@@ -34,10 +34,10 @@ Key = tuple[str, int]
 class LaneModel:
     """A lane's process as it sees itself; a zombie was given up and does not know it."""
 
-    hello: LaneHello
+    hello: LaneHandshake
     work: Assignment | None = None
     epoch: int = 0
-    said: Ended | None = None
+    said: AttemptResult | None = None
 
 
 class Coordinated(RuleBasedStateMachine):
@@ -98,7 +98,7 @@ class Coordinated(RuleBasedStateMachine):
         ended = self._ended(lane, outcome) if lane.work is not None else None
         self._pull(slot, ended, lost=outcome == "lost")
 
-    def _pull(self, slot: str, ended: Ended | None, *, lost: bool = False) -> None:
+    def _pull(self, slot: str, ended: AttemptResult | None, *, lost: bool = False) -> None:
         lane = self.lanes[slot]
         work = self.coordinator.next_attempts(lane.hello, ended=ended)
         if lost:  # Ray sends the call again
@@ -108,15 +108,15 @@ class Coordinated(RuleBasedStateMachine):
             return
         lane.work, lane.epoch = (work.attempts[0] if work.attempts else None), 0
 
-    def _ended(self, lane: LaneModel, outcome: str) -> Ended:
+    def _ended(self, lane: LaneModel, outcome: str) -> AttemptResult:
         assert lane.work is not None
         attempt = lane.work.attempt
         if outcome in FAILURES:
-            return Ended(attempt=attempt, outcome="failed", reason=outcome, detail="told to")
+            return AttemptResult(attempt=attempt, outcome="failed", reason=outcome, detail="told to")
         if outcome == "stopped":
-            return Ended(attempt=attempt, outcome="stopped", epochs=lane.epoch)
+            return AttemptResult(attempt=attempt, outcome="stopped", epochs=lane.epoch)
         value = score(dict(lane.work.params), EPOCHS)
-        return Ended(
+        return AttemptResult(
             attempt=attempt, outcome="complete", objective=(value,), epoch=EPOCHS, epochs=EPOCHS,
             metrics={GOAL: value},
         )  # fmt: skip
@@ -139,7 +139,7 @@ class Coordinated(RuleBasedStateMachine):
     def _report(self, lane: LaneModel) -> bool:
         assert lane.work is not None
         value = score(dict(lane.work.params), lane.epoch)
-        reports = [Report(epoch=lane.epoch, metrics={GOAL: value}, at=self.bench.clock())]
+        reports = [EpochReport(epoch=lane.epoch, metrics={GOAL: value}, at=self.bench.clock())]
         if lane.work.deciding == "every" or lane.epoch in lane.work.deciding:
             return self.coordinator.decide(lane.hello, lane.work.attempt, reports)
         return not self.coordinator.pulse(lane.hello, lane.work.attempt, reports).void
@@ -173,7 +173,7 @@ class Coordinated(RuleBasedStateMachine):
         other = self.lanes[data.draw(st.sampled_from(sorted(self.lanes.keys() - {slot})))]
         lane, before = self.lanes[slot], self._rows()
         assert lane.work is not None
-        report = Report(epoch=EPOCHS, metrics={GOAL: 2.0}, at=self.bench.clock())
+        report = EpochReport(epoch=EPOCHS, metrics={GOAL: 2.0}, at=self.bench.clock())
         ended = self._ended(lane, "complete")
         self.coordinator.pulse(other.hello, lane.work.attempt, [report])
         self.coordinator.decide(other.hello, lane.work.attempt, [report])

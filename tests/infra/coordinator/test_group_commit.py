@@ -14,12 +14,12 @@ import pytest
 
 from infra.coordinator import actor as actor_module
 from infra.coordinator.actor import ActorSettings, CoordinatorActor
-from infra.coordinator.group_commit import Asked, Turns
-from infra.coordinator.messages import Ended, Report, Work
+from infra.coordinator.group_commit import GroupCommit, PendingCall
+from infra.coordinator.messages import AttemptResult, EpochReport, LaneWork
 from infra.errors import LedgerUnavailable
 from infra.ledger import views
-from infra.ledger.batch import Batch
-from infra.ledger.liveness import this_process
+from infra.ledger.batch import WriteBatch
+from infra.ledger.liveness import describe_this_process
 from infra.ledger.store import Ledger
 from tests.infra.conftest import GOAL, Bench, family, hello, score, sweep
 
@@ -33,9 +33,9 @@ class Desk:
     def __init__(self) -> None:
         self.groups: list[list[str]] = []
         self.open, self.busy = threading.Event(), threading.Event()
-        self.turns = Turns(self.answer_all)
+        self.turns = GroupCommit(self.answer_all)
 
-    def answer_all(self, group: Sequence[Asked[str]]) -> None:
+    def answer_all(self, group: Sequence[PendingCall[str]]) -> None:
         self.busy.set()
         assert self.open.wait(10)
         self.groups.append([asked.event for asked in group])
@@ -120,7 +120,7 @@ class Shaky:
     def __init__(self, every: int) -> None:
         self._commit, self._every, self.batches, self.refused = Ledger.commit, every, 0, 0
 
-    def __call__(self, ledger: Ledger, sweep_id: int, epoch: int, batch: Batch) -> None:
+    def __call__(self, ledger: Ledger, sweep_id: int, epoch: int, batch: WriteBatch) -> None:
         self.batches += 1
         wrong = bool(self._every) and self.batches % self._every == 0
         self.refused += wrong
@@ -134,7 +134,7 @@ def made_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> CoordinatorActo
     """The actor's own code in this process, on a sweep of the bench."""
     spec = sweep(family(trials=TRIALS, pruner={"name": "asha"}))
     bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=time.time())
-    me = this_process()
+    me = describe_this_process()
     bench.ledger.claim(bench.sweep_id, me, lambda owner: True)
     context = SimpleNamespace(was_current_actor_reconstructed=False)
     monkeypatch.setattr(actor_module, "ray", SimpleNamespace(get_runtime_context=lambda: context))
@@ -174,15 +174,17 @@ def lane(actor: CoordinatorActor, number: int) -> list[str]:
     return made
 
 
-def trained(actor: CoordinatorActor, me: Any, work: Work) -> Ended | None:
+def trained(actor: CoordinatorActor, me: Any, work: LaneWork) -> AttemptResult | None:
     """One attempt of four reports, each of which decides."""
     for assignment in work.attempts:
         for epoch in range(1, 5):
             value = score(dict(assignment.params), epoch)
-            report = Report(epoch=epoch, metrics={GOAL: value}, at=time.time())
+            report = EpochReport(epoch=epoch, metrics={GOAL: value}, at=time.time())
             if not actor.decide(me, assignment.attempt, [report]):
-                return Ended(attempt=assignment.attempt, outcome="pruned", epochs=epoch)
-        return Ended(attempt=assignment.attempt, outcome="complete", objective=(value,), epoch=4, epochs=4)
+                return AttemptResult(attempt=assignment.attempt, outcome="pruned", epochs=epoch)
+        return AttemptResult(
+            attempt=assignment.attempt, outcome="complete", objective=(value,), epoch=4, epochs=4
+        )
     return None
 
 

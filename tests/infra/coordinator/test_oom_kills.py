@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.coordinator.oom_kills import RECENT_S, KernelKills
+from infra.coordinator.oom_kills import RECENT_S, KernelOomKills
 from tests.infra.conftest import Clock
 
 
@@ -25,7 +25,7 @@ def test_a_count_that_rose_is_known_for_a_while(tmp_path: Path, groups: str, fil
     count, clock = tmp_path / file, Clock()
     count.parent.mkdir(parents=True)
     count.write_text("low 0\noom_kill 3\n")
-    kills = KernelKills(tmp_path, clock)
+    kills = KernelOomKills(tmp_path, clock)
     assert not kills.recent()
     count.write_text("low 0\noom_kill 4\n")
     assert kills.recent()
@@ -36,4 +36,4 @@ def test_a_count_that_rose_is_known_for_a_while(tmp_path: Path, groups: str, fil
 
 
 def test_where_nothing_counts_nothing_was_ended(tmp_path: Path) -> None:
-    assert not KernelKills(tmp_path).recent()
+    assert not KernelOomKills(tmp_path).recent()

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from infra.coordinator.placement import Node, check_placeable, fits, plan_runs, settle_gpus, shape_of
+from infra.coordinator.placement import (
+    Node,
+    check_placeable,
+    plan_runs,
+    resolve_gpus,
+    shape_name,
+    worker_capacity,
+)
 from infra.errors import ClusterUnavailable
 from infra.spec import Resources
 
@@ -30,14 +37,14 @@ def test_how_many_workers_a_node_holds(
     resources: Resources, nodes: tuple[Node, ...], places: list[int]
 ) -> None:
     """By processors, GPUs and their fractions, kinds and labels."""
-    assert [fits(resources, node) for node in nodes] == places
+    assert [worker_capacity(resources, node) for node in nodes] == places
 
 
 def test_gpus_auto_means_one_where_there_are_some() -> None:
     """And none elsewhere; a number stays."""
-    assert settle_gpus(Resources(), LAPTOP).gpus == 0.0
-    assert settle_gpus(Resources(), CLUSTER).gpus == 1.0
-    assert settle_gpus(Resources(gpus=0.25), CLUSTER).gpus == 0.25
+    assert resolve_gpus(Resources(), LAPTOP).gpus == 0.0
+    assert resolve_gpus(Resources(), CLUSTER).gpus == 1.0
+    assert resolve_gpus(Resources(gpus=0.25), CLUSTER).gpus == 0.25
 
 
 def test_what_can_never_be_placed_is_refused_with_the_figures() -> None:
@@ -94,7 +101,7 @@ def test_a_lane_of_several_workers_is_a_run_of_its_own() -> None:
 
 def test_shapes_tell_needs_apart() -> None:
     """Families of the same needs share lanes."""
-    assert shape_of(Resources(gpus=0.0)) == shape_of(Resources(gpus=None))
+    assert shape_name(Resources(gpus=0.0)) == shape_name(Resources(gpus=None))
     kinds = [
         Resources(),
         Resources(cpus=2.0),
@@ -102,4 +109,4 @@ def test_shapes_tell_needs_apart() -> None:
         Resources(workers=2),
         Resources(labels={"a": "b"}),
     ]
-    assert len({shape_of(resources) for resources in kinds}) == len(kinds)
+    assert len({shape_name(resources) for resources in kinds}) == len(kinds)

@@ -12,7 +12,7 @@ import pytest
 
 from infra.coordinator.core import Coordinator
 from infra.ledger import views
-from infra.ledger.follower import Follower
+from infra.ledger.follower import TrialFollower
 from infra.spec import Budget
 from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
 
@@ -78,7 +78,7 @@ def test_a_follower_reads_only_what_has_changed(bench: Bench, monkeypatch: pytes
 
     monkeypatch.setattr(views, "trials_by_key", counted)
     coordinator = bench.begin(sweep(family(trials=40, sampler={"name": "random"}, pruner={"name": "none"})))
-    follower = Follower(bench.ledger, bench.sweep_id, "search")
+    follower = TrialFollower(bench.ledger, bench.sweep_id, "search")
     for most in (30, 3, 1):
         drive(coordinator, hello(), most=most)
         shown = [(t.number, t.state, t.objective) for t in follower.trials()]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra.coordinator.messages import Assignment, Ended
+from infra.coordinator.messages import Assignment, AttemptResult
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
 from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
@@ -28,7 +28,7 @@ SHOWN = [
 
 def attempt(
     folder: Path, family: str, data: Any, metric: str, params: Any, options: Any, **more: Any
-) -> tuple[Ended, list[str]]:
+) -> tuple[AttemptResult, list[str]]:
     """How one of two steps ended, and the files of its samples."""
     spec = SweepSpec(
         name="shown", version=1, data=data, keep_models="all",

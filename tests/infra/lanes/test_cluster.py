@@ -10,7 +10,7 @@ import ray
 
 from infra.errors import ClusterUnavailable
 from infra.home import Home
-from infra.lanes.cluster import RAY_TRAIN_SETTINGS, connected
+from infra.lanes.cluster import RAY_TRAIN_SETTINGS, connect_ray
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_ray_that_does_not_start_is_no_defect_of_ours(
     failing(error)
     with (
         pytest.raises(ClusterUnavailable, match="a local Ray must start") as told,
-        connected(None, Home(tmp_path)),
+        connect_ray(None, Home(tmp_path)),
     ):
         pass
     assert str(error) in str(told.value)
@@ -43,7 +43,7 @@ def test_a_ray_that_does_not_start_is_no_defect_of_ours(
 
 def test_a_defect_of_ours_stays_one(failing: Any, tmp_path: Path) -> None:
     failing(KeyError("no such option"))
-    with pytest.raises(KeyError), connected(None, Home(tmp_path)):
+    with pytest.raises(KeyError), connect_ray(None, Home(tmp_path)):
         pass
 
 
@@ -62,6 +62,6 @@ def test_ray_does_not_keep_the_signal_that_ends_a_command(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ray, "init", init)
     before = signal.getsignal(signal.SIGTERM)
-    cluster_module._init(address="local")
+    cluster_module._init_ray(address="local")
     assert taken == [before]
     assert signal.getsignal(signal.SIGTERM) is before

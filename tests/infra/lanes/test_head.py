@@ -7,13 +7,13 @@ import socket
 import pytest
 
 from infra.errors import HeadGone
-from infra.lanes.head import LIMIT_S, LOOK_EVERY_S, Head, listens
+from infra.lanes.head import LIMIT_S, LOOK_EVERY_S, HeadMonitor, is_listening
 from tests.infra.conftest import Clock
 
 
-def _stepped(there: list[bool]) -> tuple[Head, Clock]:
+def _stepped(there: list[bool]) -> tuple[HeadMonitor, Clock]:
     clock = Clock()
-    return Head("h:1", reachable=lambda address: there[0], steady=clock), clock
+    return HeadMonitor("h:1", reachable=lambda address: there[0], steady=clock), clock
 
 
 def test_a_head_that_stays_away_is_gone_at_the_limit() -> None:
@@ -52,5 +52,5 @@ def test_one_that_was_stopped_itself_looks_before_it_judges() -> None:
 def test_somebody_listens_or_nobody_does() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        assert listens(address)
-    assert not listens(address)
+        assert is_listening(address)
+    assert not is_listening(address)

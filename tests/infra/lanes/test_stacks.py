@@ -8,15 +8,15 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-from infra.lanes.stacks import Place, place_of
+from infra.lanes.stacks import ThreadLocation, locate_thread
 
 
-def found_in(work: Callable[[], object], holds: Callable[[Place], bool]) -> Place:
+def found_in(work: Callable[[], object], holds: Callable[[ThreadLocation], bool]) -> ThreadLocation:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     assert thread.ident is not None
     deadline = time.monotonic() + 5
-    while not holds(found := place_of(thread.ident)) and time.monotonic() < deadline:
+    while not holds(found := locate_thread(thread.ident)) and time.monotonic() < deadline:
         time.sleep(0.01)
     return found
 
@@ -47,4 +47,4 @@ def test_a_thread_that_waits_for_another_rank_is_told_apart(tmp_path: Path) -> N
 
 
 def test_a_thread_that_has_ended() -> None:
-    assert place_of(1).text == "a thread that has ended"
+    assert locate_thread(1).text == "a thread that has ended"

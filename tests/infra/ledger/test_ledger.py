@@ -12,8 +12,8 @@ from sqlalchemy import event
 
 from infra.errors import LedgerUnavailable, WrongInput
 from infra.ledger import views
-from infra.ledger.batch import Batch
-from infra.ledger.liveness import alive_here_and_now, this_process
+from infra.ledger.batch import WriteBatch
+from infra.ledger.liveness import describe_this_process, is_alive_here
 from infra.ledger.store import Ledger
 from tests.infra.conftest import Bench, drive, family, hello, sweep
 
@@ -23,7 +23,7 @@ ROUNDS = 20
 def _claim(url: str, sweep_id: int, ready: object, answers: object) -> None:
     ledger = Ledger(url)
     ready.wait(30)  # type: ignore[attr-defined]
-    epoch, other = ledger.claim(sweep_id, this_process(), lambda owner: not alive_here_and_now(owner))
+    epoch, other = ledger.claim(sweep_id, describe_this_process(), lambda owner: not is_alive_here(owner))
     answers.put((os.getpid(), epoch, other.pid if other else None))  # type: ignore[attr-defined]
     ready.wait(30)  # type: ignore[attr-defined]  # the winner lives until all have asked
     ledger.close()
@@ -129,7 +129,7 @@ def _outcomes(bench: Bench) -> list[tuple[object, ...]]:
 def test_a_batch_is_written_whole_or_not_at_all(bench: Bench) -> None:
     """A second attempt of the same id can't be inserted: nothing of its batch is there."""
     bench.begin(sweep())
-    batch = Batch()
+    batch = WriteBatch()
     columns = {"role": "search", "family": "noop", "number": 0, "ordinal": 1, "lane": "l", "lane_facts": "{}"}
     batch.attempt("a", **columns, started_at=1.0)
     epoch = views.owner(bench.ledger, bench.sweep_id)

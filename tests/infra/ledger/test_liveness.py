@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.ledger.liveness import alive, alive_here_and_now, process_started_at, this_process
+from infra.ledger.liveness import describe_this_process, is_alive_here, is_owner_alive, process_started_at
 from infra.ledger.rows import OwnerRow
 
 OWNER = OwnerRow(epoch=1, token="t", host="here", pid=42, pid_started_at=1000.0, heartbeat_at=5000.0)
@@ -30,25 +30,25 @@ def started(at: float | None):
     ],
 )
 def test_on_the_same_host_the_process_table_decides(started_at, now, lives):
-    assert alive(OWNER, here="here", now=now, process_started_at=started(started_at)) is lives
+    assert is_owner_alive(OWNER, here="here", now=now, process_started_at=started(started_at)) is lives
 
 
 @pytest.mark.parametrize(("now", "lives"), [(5059.0, True), (5061.0, False)])
 def test_elsewhere_the_heartbeat_decides(now, lives):
-    assert alive(OWNER, here="there", now=now, process_started_at=started(None)) is lives
+    assert is_owner_alive(OWNER, here="there", now=now, process_started_at=started(None)) is lives
 
 
 def test_a_released_sweep_has_no_owner():
     empty = replace(OWNER, token="")
-    assert not alive(empty, here="here", now=5000.0, process_started_at=started(1000.0))
+    assert not is_owner_alive(empty, here="here", now=5000.0, process_started_at=started(1000.0))
 
 
 def test_this_process_lives_and_another_start_time_does_not():
-    mine = this_process()
-    assert alive_here_and_now(mine)
+    mine = describe_this_process()
+    assert is_alive_here(mine)
     assert mine.pid == os.getpid()
-    assert this_process().token != mine.token
-    assert not alive_here_and_now(replace(mine, pid_started_at=mine.pid_started_at - 100))
+    assert describe_this_process().token != mine.token
+    assert not is_alive_here(replace(mine, pid_started_at=mine.pid_started_at - 100))
 
 
 def test_a_process_that_ended_is_gone_even_as_a_zombie():

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.ledger.ranking import best, front, ranked, undominated
-from infra.ledger.snapshot import snapshot_of
+from infra.ledger.ranking import best, front, mark_undominated, rank_trials
+from infra.ledger.snapshot import make_snapshot
 from infra.spec import Objective
 from tests.flows.written import ACCURACY, LATENCY, TRIALS, spec_of, trial_of
 
@@ -44,7 +44,7 @@ def test_the_front_keeps_what_nothing_beats():
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
 def test_every_point_off_the_front_is_beaten_by_one_on_it(points):
-    kept = [point for point, keep in zip(points, undominated(points), strict=True) if keep]
+    kept = [point for point, keep in zip(points, mark_undominated(points), strict=True) if keep]
     assert kept
     for point in points:
         beaten = any(a <= point[0] and b <= point[1] and (a, b) != point for a, b in kept)
@@ -52,7 +52,7 @@ def test_every_point_off_the_front_is_beaten_by_one_on_it(points):
 
 
 def test_a_snapshot_counts_states_by_family_in_file_order():
-    snapshot = snapshot_of(spec_of(), rows(), state="running", now=130.0, started_at=100.0, lanes_up=2)
+    snapshot = make_snapshot(spec_of(), rows(), state="running", now=130.0, started_at=100.0, lanes_up=2)
     text, image = snapshot.families
     assert (text.family, text.complete, text.failed, text.total) == ("text_cnn", 1, 1, 4)
     assert (image.complete, image.pruned, image.running, image.ended) == (2, 1, 1, 3)
@@ -64,21 +64,23 @@ def test_a_snapshot_counts_states_by_family_in_file_order():
 def test_time_left_goes_by_the_pace_of_this_run_alone():
     before = [trial_of("text_cnn", n, "complete", 0.5, ended_at=50.0) for n in range(4)]
     now = [trial_of("image_cnn", n, "complete", 0.5, ended_at=120.0, seconds=10.0) for n in range(2)]
-    snapshot = snapshot_of(spec_of(), before + now, state="running", now=140.0, started_at=100.0)
+    snapshot = make_snapshot(spec_of(), before + now, state="running", now=140.0, started_at=100.0)
     assert snapshot.eta_s == pytest.approx(30.0)  # two in the 30 s since lanes were up, two left
-    assert snapshot_of(spec_of(), before, state="running", now=140.0, started_at=100.0).eta_s is None
+    assert make_snapshot(spec_of(), before, state="running", now=140.0, started_at=100.0).eta_s is None
 
 
 def test_confirmations_are_no_trials_of_the_search():
     confirmations = [trial_of("image_cnn", 0, "complete", 0.5)]
     confirmations[0].role = "confirm"
-    snapshot = snapshot_of(spec_of(), confirmations, state="running", now=1.0, started_at=0.0)
+    snapshot = make_snapshot(spec_of(), confirmations, state="running", now=1.0, started_at=0.0)
     assert snapshot.ended == 0
-    snapshot = snapshot_of(spec_of(), confirmations, state="running", now=1.0, started_at=0.0, role="confirm")
+    snapshot = make_snapshot(
+        spec_of(), confirmations, state="running", now=1.0, started_at=0.0, role="confirm"
+    )
     assert [(family.family, family.ended, family.total) for family in snapshot.families] == [
         ("image_cnn", 1, 1)
     ]
 
 
 def test_ranked_is_best_first():
-    assert [trial.value for trial in ranked(rows(), (ACCURACY,))] == [0.985, 0.97, 0.91]
+    assert [trial.value for trial in rank_trials(rows(), (ACCURACY,))] == [0.985, 0.97, 0.91]

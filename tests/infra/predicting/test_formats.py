@@ -13,14 +13,14 @@ import pytest
 from pyarrow import parquet
 
 from infra.errors import WrongInput
-from infra.predicting.format import BadValue, Sizes
+from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.inputs import open_input
 from infra.serving.scoring_protocol import Field
 
 X = [Field(name="x", type="double")]
 
 
-def through(path: Path, fields: Sequence[Field], folder: Path, sizes: Sizes) -> tuple[Path, list[int]]:
+def through(path: Path, fields: Sequence[Field], folder: Path, sizes: PartSizes) -> tuple[Path, list[int]]:
     """The input's parts with their row numbers as predictions, joined; and how many rows each had."""
     kind = open_input(path)
     written, lengths, row = [], [], 0
@@ -41,12 +41,12 @@ def test_csv_keeps_every_field_as_it_was(tmp_path: Path) -> None:
     text = 'id,x,"a, name"\n007,1.10,"two\nlines"\n008,NA,"say ""x"""\n009,1e3,\n'
     path = tmp_path / "rows.csv"
     path.write_text("\ufeff" + text, encoding="utf-8")
-    joined, lengths = through(path, X, tmp_path, Sizes(rows=2))
+    joined, lengths = through(path, X, tmp_path, PartSizes(rows=2))
     assert lengths == [2, 1]
     expected = 'id,x,"a, name",prediction\n007,1.10,"two\nlines",0.0\n008,NA,"say ""x""",1.0\n009,1e3,,2.0\n'
     assert joined.read_text() == expected
     kind = open_input(path)
-    (part,) = kind.parts(Sizes())
+    (part,) = kind.parts(PartSizes())
     found = kind.frame(part, X)["x"].tolist()
     assert found[0] == 1.1
     assert np.isnan(found[1])
@@ -57,14 +57,14 @@ def test_csv_keeps_every_field_as_it_was(tmp_path: Path) -> None:
 def test_other_marks_are_kept(name: str, mark: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(f"a{mark}x\n1{mark}2\n")
-    joined, _ = through(path, X, tmp_path, Sizes())
+    joined, _ = through(path, X, tmp_path, PartSizes())
     assert joined.read_text() == f"a{mark}x{mark}prediction\n1{mark}2{mark}0.0\n"
 
 
 def test_jsonl_keeps_every_line_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"x": 1.10, "id": 12345678901234567890}\n\n{}\n{"x": null, "t": "é\\u0000"} \n')
-    joined, _ = through(path, X, tmp_path, Sizes(rows=1))
+    joined, _ = through(path, X, tmp_path, PartSizes(rows=1))
     assert joined.read_text().splitlines() == [
         '{"x": 1.10, "id": 12345678901234567890, "prediction": 0.0}',
         '{"prediction": 1.0}',
@@ -84,7 +84,7 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
     )
     path = tmp_path / "rows.parquet"
     parquet.write_table(table, path)
-    joined, lengths = through(path, X, tmp_path, Sizes(rows=2))
+    joined, lengths = through(path, X, tmp_path, PartSizes(rows=2))
     found = parquet.read_table(joined)
     assert lengths == [2, 1]
     assert found.drop_columns("prediction").equals(table)
@@ -94,7 +94,7 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
 def test_text_keeps_empty_lines(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_text('one\n\n"three"')
-    joined, _ = through(path, [Field(name="text", type="string")], tmp_path, Sizes(rows=2))
+    joined, _ = through(path, [Field(name="text", type="string")], tmp_path, PartSizes(rows=2))
     rows = [json.loads(line) for line in joined.read_text().splitlines()]
     assert [row["text"] for row in rows] == ["one", "", '"three"']
 
@@ -107,7 +107,7 @@ def test_images_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name in ("z.png", "b/a.jpg", "b/c.PNG"):
         Image.new("L", (4, 4)).save(folder / name, "PNG")
     (folder / "notes.txt").write_text("no picture")
-    joined, _ = through(folder, [Field(name="image", type="any")], tmp_path, Sizes(rows=2))
+    joined, _ = through(folder, [Field(name="image", type="any")], tmp_path, PartSizes(rows=2))
     assert joined.read_text() == "image,prediction\nb/a.jpg,0.0\nb/c.PNG,1.0\nz.png,2.0\n"
 
 
@@ -115,8 +115,8 @@ def test_parts_end_by_size_too_and_at_the_same_places_again(tmp_path: Path) -> N
     path = tmp_path / "texts.txt"
     path.write_text("".join("x" * (n % 50) + "\n" for n in range(1000)))
     kind = open_input(path)
-    lengths = [len(part) for part in kind.parts(Sizes(rows=100, characters=500))]
-    assert lengths == [len(part) for part in kind.parts(Sizes(rows=100, characters=500))]
+    lengths = [len(part) for part in kind.parts(PartSizes(rows=100, characters=500))]
+    assert lengths == [len(part) for part in kind.parts(PartSizes(rows=100, characters=500))]
     assert max(lengths) < 100
     assert sum(lengths) == 1000
 
@@ -136,7 +136,7 @@ def test_what_cannot_be_read_is_said(name: str, content: bytes, tmp_path: Path) 
     with pytest.raises(WrongInput):
         kind = open_input(path)
         kind.columns()
-        for part in kind.parts(Sizes()):
+        for part in kind.parts(PartSizes()):
             kind.frame(part, [])
 
 
@@ -144,7 +144,7 @@ def test_a_value_of_another_kind_is_told_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("x\n1\ntwo\n")
     kind = open_input(path)
-    (part,) = kind.parts(Sizes())
+    (part,) = kind.parts(PartSizes())
     with pytest.raises(BadValue) as refused:
         kind.frame(part, X)
     assert (refused.value.column, refused.value.row, refused.value.value) == ("x", 1, "two")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from infra.errors import WrongInput
-from infra.registry.artifacts import bundle_in, check_tree
-from infra.registry.contents import is_pickle, objection
-from infra.registry.interpreter import Unusable, use
+from infra.registry.artifacts import check_tree, find_bundle
+from infra.registry.contents import is_pickle, loading_objection
+from infra.registry.interpreter import UnusableModel, use
 from tests.infra.tracking.bundles import a_bundle
 
 
@@ -45,15 +45,15 @@ def test_it_loads_and_predicts_in_a_new_interpreter(tmp_path: Path, monkeypatch:
     assert list(found.predictions["prediction"]) == pytest.approx(wanted)
     assert found.facts["parameters"] == predictor.parameters
     assert 0 < found.facts["latency_ms"] <= found.facts["latency_p99_ms"]
-    assert bundle_in(tmp_path / "model") is not None
-    assert objection(tmp_path / "model") == ""
+    assert find_bundle(tmp_path / "model") is not None
+    assert loading_objection(tmp_path / "model") == ""
     started = time.monotonic()
-    with pytest.raises(Unusable, match="within"):
+    with pytest.raises(UnusableModel, match="within"):
         use(tmp_path / "model", predictor.example, limit_s=0.1)
     assert time.monotonic() - started < 10
     for weights in (tmp_path / "model").rglob("weights.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
-    with pytest.raises(Unusable, match="SHA-256"):
+    with pytest.raises(UnusableModel, match="SHA-256"):
         use(tmp_path / "model", predictor.example)
 
 
@@ -69,8 +69,8 @@ def test_a_pickle_is_never_read_even_where_the_contents_were_not_looked_at(tmp_p
         "    loader_module: mlflow.pyfunc.model\n"
         "    python_model: python_model.pkl\n    python_version: 3.11.2\nmlflow_version: 3.17.0\n"
     )
-    assert objection(folder) == "a pickled object (python_model)"
-    with pytest.raises(Unusable):
+    assert loading_objection(folder) == "a pickled object (python_model)"
+    with pytest.raises(UnusableModel):
         use(folder, pd.DataFrame({"x": [1.0]}))
     assert not canary.exists()
 

@@ -14,8 +14,8 @@ import pytest
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.registry import records as records_module
-from infra.registry.chain import Chain, Entry, entry_of, state_of, verify
-from infra.registry.moves import line_of_champions
+from infra.registry.chain import Chain, ChainEntry, alias_state, parse_entry, verify
+from infra.registry.moves import champion_line
 from infra.registry.records import EXPERIMENT, Records
 from infra.registry.store import Registry
 from infra.tracking.client import connect
@@ -24,7 +24,7 @@ from tests import postgres
 AT_ONCE = 4
 
 
-def entry(chain: Chain, kind: Any = "promotion", **values: Any) -> Entry:
+def entry(chain: Chain, kind: Any = "promotion", **values: Any) -> ChainEntry:
     """An entry that nobody else writes."""
     import uuid
 
@@ -65,7 +65,7 @@ def test_a_late_one_does_not_put_away_the_root_that_it_took(
 ) -> None:
     """It looked for the root before there was one, then found the root's own run by its name."""
     Records(registry, "shop").append(entry(Chain(model="shop")))
-    monkeypatch.setattr(records_module, "_root", _first_none(records_module._root, 2))
+    monkeypatch.setattr(records_module, "_find_root", _first_none(records_module._find_root, 2))
     assert Records(registry, "other").append(entry(Chain(model="other")))
     assert len(Records(registry, "shop").read().texts) == 1
 
@@ -159,7 +159,7 @@ def test_whatever_is_changed_is_found(change: dict[str, Any]) -> None:
     chain = a_chain(("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1))
     texts = list(chain.texts)
     assert verify(texts, "shop", {}) == []
-    changed = replace(entry_of(texts[1]), **change).text
+    changed = replace(parse_entry(texts[1]), **change).text
     assert verify([texts[0], changed, texts[2]], "shop", {})
     assert verify([texts[0], texts[2]], "shop", {})
     assert verify(texts[1:], "shop", {})
@@ -178,12 +178,12 @@ def test_how_the_alias_stands_to_the_chain() -> None:
     none = Chain(model="shop")
     moved = a_chain(("promotion", None, 1), ("promotion", 1, 2))
     cut = Chain(model="shop", texts=moved.texts, applied={1: 1.0})
-    assert [state_of(none, at) for at in (None, 1)] == ["settled", "unknown"]
-    assert [state_of(moved, at) for at in (2, 1, None)] == ["settled", "foreign", "foreign"]
-    assert [state_of(cut, at) for at in (1, 2, 3, None)] == ["cut-off", "cut-off", "foreign", "foreign"]
+    assert [alias_state(none, at) for at in (None, 1)] == ["settled", "unknown"]
+    assert [alias_state(moved, at) for at in (2, 1, None)] == ["settled", "foreign", "foreign"]
+    assert [alias_state(cut, at) for at in (1, 2, 3, None)] == ["cut-off", "cut-off", "foreign", "foreign"]
 
 
 def test_who_can_be_gone_back_to() -> None:
     chain = a_chain(("promotion", None, 1), ("promotion", 1, 2), ("promotion", 2, 3), ("rollback", 3, 2))
-    assert line_of_champions(chain) == [1, 2]
-    assert line_of_champions(a_chain(("promotion", None, 1), ("rollback", 1, 4))) == [1, 4]
+    assert champion_line(chain) == [1, 2]
+    assert champion_line(a_chain(("promotion", None, 1), ("rollback", 1, 4))) == [1, 4]

@@ -13,7 +13,7 @@ from infra.registry.store import MANIFEST_TAG, Registry
 from infra.serving.registry_source import RegistrySource
 from infra.tracking.client import connect, prepare_tracking
 from tests.infra.tracking.bundles import a_bundle
-from trainers.bundle.bundle import load_bundle, read_bundle, read_description, signature_of
+from trainers.bundle.bundle import infer_signature, load_bundle, read_bundle, read_description
 from trainers.storage.atomic_folders import manifest_hash, write_folder
 
 
@@ -69,12 +69,12 @@ def save_mlflow_folder(path: Path, bundle: Path) -> None:
     warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
     import mlflow.pyfunc
 
-    from infra.tracking.models import _signature
+    from infra.tracking.models import _mlflow_signature
 
     known = read_description(bundle)
     mlflow.pyfunc.save_model(
         path=str(path), loader_module="velodrome.model", data_path=str(bundle),
-        signature=_signature(known.signature or signature_of(load_bundle(bundle))),
+        signature=_mlflow_signature(known.signature or infer_signature(load_bundle(bundle))),
         input_example=known.example, pip_requirements=["velodrome"],
     )  # fmt: skip
 

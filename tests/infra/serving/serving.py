@@ -11,16 +11,16 @@ from typing import Any
 
 from infra.errors import WrongInput
 from infra.registry.store import RegistryUnavailable
-from infra.serving.access_control import Admission
-from infra.serving.alias_follower import Follower
-from infra.serving.app import App
+from infra.serving.access_control import AccessControl
+from infra.serving.alias_follower import AliasFollower
+from infra.serving.app import ScoringApp
 from infra.serving.artifact import Artifact
-from infra.serving.batching import Batcher, ReplicaTrouble
-from infra.serving.limits import Limits
+from infra.serving.batching import Batcher, ReplicaError
+from infra.serving.limits import RequestLimits
 from infra.serving.routing import CanaryRule, Role
-from infra.serving.scoring import Answer, Batch
+from infra.serving.scoring import Answer, RequestBatch
 from infra.serving.scoring_protocol import Field
-from infra.serving.service import Service
+from infra.serving.service import ScoringService
 
 NUMBER = [Field(name="x", type="double")]
 
@@ -45,14 +45,14 @@ class Scripted:
     hanging: set[str] = field(default_factory=set)
     deadly: set[str] = field(default_factory=set)
     loaded: set[str] = field(default_factory=set)
-    batches: list[tuple[str, Batch]] = field(default_factory=list)
+    batches: list[tuple[str, RequestBatch]] = field(default_factory=list)
 
     async def load(self, artifact: Artifact) -> list[Field]:
         """As `Scorer`."""
         if artifact.key in self.broken:
             raise WrongInput("a version must load", artifact.key)
         if artifact.key in self.deadly:
-            raise ReplicaTrouble("load: ActorDiedError")
+            raise ReplicaError("load: ActorDiedError")
         self.loaded.add(artifact.key)
         return NUMBER
 
@@ -60,15 +60,15 @@ class Scripted:
         """As `Scorer`."""
         self.loaded.discard(key)
 
-    async def score(self, key: str, batch: Batch) -> Sequence[Answer]:
+    async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """As `Scorer`."""
         self.batches.append((key, batch))
         await asyncio.sleep(1000.0 if key in self.hanging else self.seconds)
         if self.troubles:
             self.troubles -= 1
-            raise ReplicaTrouble("died")
+            raise ReplicaError("died")
         if key not in self.loaded:
-            raise ReplicaTrouble(f"{key} is not loaded")
+            raise ReplicaError(f"{key} is not loaded")
         if key in self.failing:
             return [Answer(reason="failed", defect=True) for _ in batch.sizes]
         answers, start = [], 0
@@ -123,8 +123,8 @@ class Server:
         scorer: Any = None,
         aliases: Any = None,
         *,
-        limits: Limits | None = None,
-        admission: Admission | None = None,
+        limits: RequestLimits | None = None,
+        admission: AccessControl | None = None,
         canary: CanaryRule | None = None,
         shadow: bool = False,
         keep_s: float = 0.0,
@@ -132,16 +132,18 @@ class Server:
         self.scorer = Scripted() if scorer is None else scorer
         self.aliases = Aliases() if aliases is None else aliases
         self.said: list[str] = []
-        limits = limits or Limits(answer_s=5.0)
+        limits = limits or RequestLimits(answer_s=5.0)
         self.batcher = Batcher(self.scorer, limits, at_once=2)
         roles: dict[Role, str] = {"champion": "champion"}
         if canary or shadow:
             roles["challenger"] = "challenger"
-        self.follower = Follower(self.aliases, self.scorer, "m", roles, keep_s=keep_s, say=self.said.append)
-        self.service = Service(
+        self.follower = AliasFollower(
+            self.aliases, self.scorer, "m", roles, keep_s=keep_s, say=self.said.append
+        )
+        self.service = ScoringService(
             self.batcher, self.follower.standing, limits, canary=canary, shadow=shadow, say=self.said.append
         )
-        self.app = App(self.service, admission or Admission(), {"model": "m"})
+        self.app = ScoringApp(self.service, admission or AccessControl(), {"model": "m"})
 
     async def ask(
         self,

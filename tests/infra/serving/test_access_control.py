@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from infra.addresses import is_loopback
-from infra.auth_tokens import checked_token, kept_token
+from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import WrongInput
-from infra.serving.access_control import Admission, known_hosts
+from infra.serving.access_control import AccessControl, known_hosts
 from infra.serving.limits import ScoringError
 
-OPEN = Admission()
+OPEN = AccessControl()
 TOKEN = "0123456789abcdef0123"
-CLOSED = Admission(token=TOKEN, hosts=frozenset({"models.example"}))
+CLOSED = AccessControl(token=TOKEN, hosts=frozenset({"models.example"}))
 
 
-def status(admission: Admission, method: str = "POST", path: str = "/invocations", **headers: str) -> int:
+def status(admission: AccessControl, method: str = "POST", path: str = "/invocations", **headers: str) -> int:
     given = {"host": "localhost:8000", **{name.replace("_", "-"): value for name, value in headers.items()}}
     try:
         admission.check(method, path, given)
@@ -75,17 +75,17 @@ def test_loopback_is_known_from_the_rest() -> None:
 
 def test_a_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "home" / "serve_token"
-    made = kept_token(path)
+    made = read_or_make_token(path)
     assert len(made) == 64
-    assert kept_token(path) == made
+    assert read_or_make_token(path) == made
     assert path.stat().st_mode & 0o777 == 0o600
     assert os.listdir(path.parent) == ["serve_token"]
     path.chmod(0o644)
     with pytest.raises(WrongInput, match="readable by its owner alone"):
-        kept_token(path)
+        read_or_make_token(path)
 
 
 @pytest.mark.parametrize("token", ["", "short", "with a space in it, long", "é" * 20, "line\nbreak" * 3])
 def test_what_is_no_token_is_refused(token: str) -> None:
     with pytest.raises(WrongInput, match="at least 16"):
-        checked_token(token, "VELODROME_SERVE_TOKEN")
+        check_token(token, "VELODROME_SERVE_TOKEN")

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from infra.errors import WrongInput
-from infra.serving.http_server import bound, serve
-from infra.serving.limits import Limits
+from infra.serving.http_server import bind_socket, run_server
+from infra.serving.limits import RequestLimits
 from tests.infra.serving.serving import Scripted, Server, run
 
 GOOD = b'{"instances": [1.0]}'
@@ -30,19 +30,19 @@ async def exchanged(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
         writer.close()
 
 
-def served(server: Server, limits: Limits, story: Callable[[int], Awaitable[None]]) -> None:
+def served(server: Server, limits: RequestLimits, story: Callable[[int], Awaitable[None]]) -> None:
     """Runs a story on a server that listens."""
 
     async def whole() -> None:
         await server.follower.step()
-        listening = bound("127.0.0.1", 0)
+        listening = bind_socket("127.0.0.1", 0)
         port = listening.getsockname()[1]
         started = asyncio.Event()
 
         async def up() -> None:
             started.set()
 
-        task = asyncio.create_task(serve(server.app, listening, limits, started=up))
+        task = asyncio.create_task(run_server(server.app, listening, limits, started=up))
         await started.wait()
         try:
             await story(port)
@@ -55,7 +55,7 @@ def served(server: Server, limits: Limits, story: Callable[[int], Awaitable[None
 
 
 def test_hostile_clients_get_a_4xx_and_good_ones_their_answer() -> None:
-    limits = Limits(receive_s=0.4, body_bytes=10_000)
+    limits = RequestLimits(receive_s=0.4, body_bytes=10_000)
     whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
     hostile = {
         b"408 after some headers": [HEAD],
@@ -97,7 +97,7 @@ def test_a_request_in_pieces_and_two_on_one_connection_are_answered() -> None:
             assert json.loads(await reader.readexactly(length)) == {"predictions": [{"prediction": 1.0}]}
         writer.close()
 
-    served(Server(), Limits(), story)
+    served(Server(), RequestLimits(), story)
 
 
 def test_a_client_that_leaves_takes_nothing_with_it() -> None:
@@ -111,11 +111,11 @@ def test_a_client_that_leaves_takes_nothing_with_it() -> None:
         whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
         assert b" 200 OK" in await exchanged(port, whole)
 
-    served(Server(Scripted(seconds=0.05)), Limits(), story)
+    served(Server(Scripted(seconds=0.05)), RequestLimits(), story)
 
 
 def test_a_port_in_use_is_said() -> None:
-    listening = bound("127.0.0.1", 0)
+    listening = bind_socket("127.0.0.1", 0)
     listening.listen()
     with listening, pytest.raises(WrongInput, match="port free"):
-        bound("127.0.0.1", listening.getsockname()[1])
+        bind_socket("127.0.0.1", listening.getsockname()[1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.errors import WrongInput
-from infra.serving.model_reference import Reference, parse_reference
+from infra.serving.model_reference import ModelReference, parse_reference
 
 RUN = "0123456789abcdef0123456789abcdef"
 
@@ -13,18 +13,18 @@ RUN = "0123456789abcdef0123456789abcdef"
 @pytest.mark.parametrize(
     ("text", "meant"),
     [
-        ("digits", Reference(name="digits")),
-        ("digits@challenger", Reference(name="digits", alias="challenger")),
-        ("digits/3", Reference(name="digits", version="3")),
-        ("models:/digits/3", Reference(name="digits", version="3")),
-        ("models:/digits@champion", Reference(name="digits", alias="champion")),
-        (f"models:/m-{RUN}", Reference(uri=f"models:/m-{RUN}")),
-        (f"runs:/{RUN}/model", Reference(uri=f"runs:/{RUN}/model")),
-        ("digits@2", Reference(sweep="digits@2")),
-        ("sweeps/digits.yaml", Reference(sweep="sweeps/digits.yaml")),
+        ("digits", ModelReference(name="digits")),
+        ("digits@challenger", ModelReference(name="digits", alias="challenger")),
+        ("digits/3", ModelReference(name="digits", version="3")),
+        ("models:/digits/3", ModelReference(name="digits", version="3")),
+        ("models:/digits@champion", ModelReference(name="digits", alias="champion")),
+        (f"models:/m-{RUN}", ModelReference(uri=f"models:/m-{RUN}")),
+        (f"runs:/{RUN}/model", ModelReference(uri=f"runs:/{RUN}/model")),
+        ("digits@2", ModelReference(sweep="digits@2")),
+        ("sweeps/digits.yaml", ModelReference(sweep="sweeps/digits.yaml")),
     ],
 )
-def test_it_is_understood(text: str, meant: Reference) -> None:
+def test_it_is_understood(text: str, meant: ModelReference) -> None:
     assert parse_reference(text) == meant
 
 

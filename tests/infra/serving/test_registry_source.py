@@ -198,8 +198,8 @@ def test_mlflows_folder_and_the_bundle_answer_alike(bundle: Path, tmp_path: Path
 
 
 def test_registries_of_a_server_give_no_local_folders(tmp_path: Path) -> None:
-    from infra.tracking.client import Tracking
+    from infra.tracking.client import TrackingStore
 
-    registry = Registry(Tracking("http://localhost:1", None), tmp_path / "artifacts")
+    registry = Registry(TrackingStore("http://localhost:1", None), tmp_path / "artifacts")
     with pytest.raises(WrongInput, match="experiments keep theirs"):
         fetch(registry, str(tmp_path), tmp_path / "aside")

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.serving.limits import Limits, ScoringError
+from infra.serving.limits import RequestLimits, ScoringError
 from infra.serving.scoring_protocol import Field, read_rows
 
 TABLE = [Field(name="a", type="double"), Field(name="b", type="string")]
 TEXT = [Field(name="text", type="string")]
 IMAGE = [Field(name="image", type="any")]
-LIMITS = Limits(rows=5)
+LIMITS = RequestLimits(rows=5)
 PICTURE = [[0, 255], [128, 3]]
 
 
-def read(document: Any, fields: list[Field] = TABLE, limits: Limits = LIMITS) -> dict[str, list[Any]]:
+def read(document: Any, fields: list[Field] = TABLE, limits: RequestLimits = LIMITS) -> dict[str, list[Any]]:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return read_rows(body, "application/json", fields, limits).columns
 

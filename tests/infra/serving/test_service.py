@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.serving.access_control import Admission
+from infra.serving.access_control import AccessControl
 from infra.serving.artifact import load_artifact, read_artifact
-from infra.serving.limits import Limits
+from infra.serving.limits import RequestLimits
 from infra.serving.loaded_models import LocalScorer
 from infra.serving.routing import CanaryRule
-from infra.serving.scoring import Batch, answer, joined
+from infra.serving.scoring import RequestBatch, answer_batch, join_requests
 from infra.serving.scoring_protocol import Field
-from infra.serving.throttle import FIXED_S, SHARE, Turnstile
+from infra.serving.throttle import FIXED_S, SHARE, ErrorThrottle
 from tests.infra.serving.registered import Registered, answers
 from tests.infra.serving.serving import Aliases, Scripted, Server, run
 
@@ -45,7 +45,7 @@ def test_a_request_is_answered_and_says_by_whom() -> None:
 
 def test_what_waits_together_is_answered_together_and_never_mixed_up() -> None:
     async def story() -> None:
-        server = Server(Scripted(seconds=0.01), limits=Limits(batch_rows=16))
+        server = Server(Scripted(seconds=0.01), limits=RequestLimits(batch_rows=16))
         await server.follower.step()
         replies = await asyncio.gather(
             *(server.ask({"instances": [float(n)] * (1 + n % 3)}) for n in range(100))
@@ -174,7 +174,7 @@ def test_a_batch_whose_replica_died_is_sent_again() -> None:
 
 def test_without_any_replica_requests_end_with_503_in_time() -> None:
     async def story() -> None:
-        server = Server(Scripted(troubles=10**6), limits=Limits(answer_s=0.3))
+        server = Server(Scripted(troubles=10**6), limits=RequestLimits(answer_s=0.3))
         await server.follower.step()
         replies = await asyncio.gather(*(server.ask() for _ in range(5)))
         assert {reply.status for reply in replies} == {503}
@@ -206,7 +206,7 @@ def test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one()
 
 def test_nobody_waits_for_ever_at_the_turnstile() -> None:
     async def story() -> None:
-        turnstile = Turnstile(share=0.1, longest_s=0.05)
+        turnstile = ErrorThrottle(share=0.1, longest_s=0.05)
         began = time.monotonic()
         await asyncio.gather(*(turnstile.wait(10.0) for _ in range(20)))
         assert 0.04 < time.monotonic() - began < 5.0
@@ -216,7 +216,7 @@ def test_nobody_waits_for_ever_at_the_turnstile() -> None:
 
 def test_too_much_that_waits_is_503_and_not_memory() -> None:
     async def story() -> None:
-        server = Server(Scripted(seconds=0.2), limits=Limits(waiting_rows=10, batch_rows=1))
+        server = Server(Scripted(seconds=0.2), limits=RequestLimits(waiting_rows=10, batch_rows=1))
         await server.follower.step()
         replies = await asyncio.gather(*(server.ask() for _ in range(40)))
         assert sorted({reply.status for reply in replies}) == [200, 503]
@@ -268,7 +268,10 @@ def test_a_challenger_that_hangs_holds_up_nobody() -> None:
     async def story() -> None:
         aliases = Aliases({"champion": "m/1", "challenger": "m/2"})
         server = Server(
-            Scripted(hanging={"m/2"}), aliases, canary=CanaryRule(percent=50), limits=Limits(answer_s=0.6)
+            Scripted(hanging={"m/2"}),
+            aliases,
+            canary=CanaryRule(percent=50),
+            limits=RequestLimits(answer_s=0.6),
         )
         await server.follower.step()
         replies = await asyncio.gather(*(server.ask() for _ in range(40)))
@@ -309,7 +312,7 @@ def test_other_requests_have_their_status(
 
 def test_a_body_is_counted_while_it_arrives() -> None:
     async def story() -> None:
-        server = Server(limits=Limits(body_bytes=1000))
+        server = Server(limits=RequestLimits(body_bytes=1000))
         await server.follower.step()
         read = 0
 
@@ -327,7 +330,7 @@ def test_a_body_is_counted_while_it_arrives() -> None:
 
 def test_a_slow_body_is_408() -> None:
     async def story() -> None:
-        server = Server(limits=Limits(receive_s=0.1))
+        server = Server(limits=RequestLimits(receive_s=0.1))
         await server.follower.step()
 
         async def slow() -> object:
@@ -341,7 +344,7 @@ def test_a_slow_body_is_408() -> None:
 
 def test_a_token_is_asked_for() -> None:
     async def story() -> None:
-        server = Server(admission=Admission(token="0123456789abcdef"))
+        server = Server(admission=AccessControl(token="0123456789abcdef"))
         await server.follower.step()
         refused = await server.ask()
         assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
@@ -373,7 +376,7 @@ class Picky:
 
 def test_a_row_that_cannot_be_read_spoils_nobody_elses_request() -> None:
     requests = [({"x": [1.0]}, 1), ({"x": [-1.0, 2.0]}, 2), ({"x": [13.0]}, 1), ({"x": [3.0, 4.0]}, 2)]
-    found = answer(Picky(), joined(requests))
+    found = answer_batch(Picky(), join_requests(requests))
     assert [a.reason is None for a in found] == [True, False, False, True]
     assert [a.defect for a in found] == [False, False, True, False]
     assert "negative" in str(found[1].reason)
@@ -388,7 +391,7 @@ def test_an_answer_that_is_not_finite_is_a_reason() -> None:
             assert isinstance(rows, pd.DataFrame)
             return pd.DataFrame({"prediction": rows["x"] * 1e308 * 10})
 
-    (found,) = answer(Infinite(), Batch(columns={"x": [1.0]}, sizes=(1,)))
+    (found,) = answer_batch(Infinite(), RequestBatch(columns={"x": [1.0]}, sizes=(1,)))
     assert "not a finite number" in str(found.reason)
 
 

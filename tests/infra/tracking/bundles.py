@@ -7,7 +7,7 @@ from typing import Any
 
 from trainers.bundle.bundle import save_bundle
 from trainers.data.sources.opening import open_dataset
-from trainers.inputs.encoded_arrays import encoded
+from trainers.inputs.encoded_arrays import encode_dataset
 from trainers.registry import load
 
 SOURCES = {
@@ -29,7 +29,7 @@ def a_bundle(reference: str, folder: Path, cache: Path) -> Path:
     family: Any = load(reference)
     made = family({})
     params = made.complete({})
-    state = encoded(made, dataset, params, cache).state
+    state = encode_dataset(made, dataset, params, cache).state
     return save_bundle(
         folder,
         family_reference=reference,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from infra.tracking.client import Away, Tracking
+from infra.tracking.client import TrackingStore, TrackingUnavailable
 from tests.infra.tracking.conftest import points_of, runs_of
 from tests.infra.tracking.story import Story
 
@@ -41,9 +41,9 @@ class Failing:
 
         return call
 
-    def connect(self, uri: str) -> Tracking:
+    def connect(self, uri: str) -> TrackingStore:
         """As `infra.tracking.client.connect`."""
-        return Tracking(uri, self)
+        return TrackingStore(uri, self)
 
 
 def short_story(tell: Tell) -> Story:
@@ -76,7 +76,7 @@ def send_until_sent(story: Story, connect: Any, store: str) -> int:
         try:
             sending.send_once()
             return failures
-        except Away:
+        except TrackingUnavailable:
             failures += 1
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.home import Home
-from infra.ledger.batch import Batch
+from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import OwnerRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
@@ -76,7 +76,7 @@ class Story:
     def tell(self, kind: str, payload: dict[str, Any], trial: TrialRow | None = None, **sweep: Any) -> None:
         """Commits one event."""
         self.now += 1.0
-        batch = Batch()
+        batch = WriteBatch()
         batch.event(kind, self.now, payload, trial)
         batch.sweep.update(sweep)
         self.ledger.commit(self.sweep_id, self.epoch, batch)

@@ -19,7 +19,7 @@ from mlflow.models import Model
 from infra.ledger.views import sweep_by_id
 from infra.spec import FamilySpec
 from infra.tracking import models
-from infra.tracking.client import Away
+from infra.tracking.client import TrackingUnavailable
 from tests.infra.tracking import failing
 from tests.infra.tracking.bundles import a_bundle
 from tests.infra.tracking.conftest import runs_of
@@ -107,7 +107,7 @@ def test_whichever_step_fails_there_is_one_model_and_it_is_ready(
         story = with_models(tell, bundle)
         story.concluded()
         client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
-        with pytest.raises(Away):
+        with pytest.raises(TrackingUnavailable):
             story.sender(store, connect=client.connect).send_once()
         story.sender(store).send_once()
         assert [str(model.status) for model in models_of(mlflow, story)] == ["READY"]
@@ -152,7 +152,7 @@ def test_the_signature_is_read_or_else_found_by_predicting(
     monkeypatch.setattr(models, "load_bundle", load)
     signatures = []
     for number, folder in enumerate([bundle, older]):
-        models.save_model(tmp_path / str(number) / "model", folder, sweep)
+        models.write_mlflow_model(tmp_path / str(number) / "model", folder, sweep)
         signatures.append(Model.load(str(tmp_path / str(number) / "model")).signature.to_dict())
     assert signatures[0] == signatures[1]
     assert "text" in str(signatures[0])
@@ -171,7 +171,7 @@ def test_whole_numbers_of_a_frame_are_taken(tmp_path: Path, monkeypatch: pytest.
     loaded = {}
     for name in ("linear_regression", "gan"):
         made = a_bundle(name, tmp_path / name / "bundle", tmp_path / "cache")
-        models.save_model(tmp_path / name / "model", made, sweep)
+        models.write_mlflow_model(tmp_path / name / "model", made, sweep)
         loaded[name] = load_model(str(tmp_path / name / "model"))
     line = loaded["linear_regression"]
     kinds = {column.name: str(column.type) for column in line.metadata.signature.inputs}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from infra.storage.paths import samples_folder
-from infra.tracking.client import Away, Tracking, connect
+from infra.tracking.client import TrackingStore, TrackingUnavailable, connect
 from tests.infra.tracking.conftest import runs_of
 from tests.infra.tracking.story import Story
 
@@ -36,15 +36,15 @@ class Counting:
     def __init__(self, away: int = 0) -> None:
         self.uploads, self.away = 0, away
 
-    def connect(self, uri: str) -> Tracking:
+    def connect(self, uri: str) -> TrackingStore:
         outer, inner = self, connect(uri)
 
-        class Counted(Tracking):
+        class Counted(TrackingStore):
             def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
                 if method == "log_artifacts":
                     outer.uploads += 1
                     if outer.uploads <= outer.away:
-                        raise Away("not now")
+                        raise TrackingUnavailable("not now")
                 return inner.call(method, *args, **kwargs)
 
         return Counted(uri, None)
@@ -87,7 +87,7 @@ def test_what_tracking_did_not_take_arrives_later(store: str, mlflow: Any, tell:
     shown(story, 0, it="text")
     story.whole("image_cnn", 0)
     sender = story.sender(store, connect=counting.connect)
-    with pytest.raises(Away):
+    with pytest.raises(TrackingUnavailable):
         sender.send_once()
     sender.send_once()
     assert artifacts(mlflow, runs_of(mlflow, story)["image_cnn-0000"]) == ["samples/it.txt"]

@@ -14,7 +14,7 @@ import pytest
 
 from infra.home import Home
 from infra.spec import FamilySpec, Objective
-from infra.tracking.client import Away, Tracking, connect, prepare_tracking
+from infra.tracking.client import TrackingStore, TrackingUnavailable, connect, prepare_tracking
 from infra.tracking.sender import Sender
 from tests.infra.tracking.conftest import points_of, runs_of
 from tests.infra.tracking.story import FACTS, SPACE, Story
@@ -305,7 +305,7 @@ def prepared(sender: Sender) -> None:
 def test_preparing_reaches_tracking_once_and_writes_nothing(store: str, mlflow: Any, tell: Tell) -> None:
     story, reached = tell(), []
 
-    def noting(uri: str) -> Tracking:
+    def noting(uri: str) -> TrackingStore:
         reached.append(uri)
         return connect(uri)
 
@@ -322,16 +322,16 @@ def test_preparing_reaches_tracking_once_and_writes_nothing(store: str, mlflow: 
 def test_what_hinders_preparing_is_left_to_the_first_pass(
     store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
 ) -> None:
-    story, answers = tell(), iter([OSError("no route"), Away("nobody answers")])
+    story, answers = tell(), iter([OSError("no route"), TrackingUnavailable("nobody answers")])
 
-    def reaching(uri: str) -> Tracking:
+    def reaching(uri: str) -> TrackingStore:
         raise next(answers)
 
     story.whole("rnn", 0)
     sender = story.sender(store, connect=reaching)
     prepared(sender)
     assert caplog.messages == []
-    with pytest.raises(Away, match="nobody answers"):
+    with pytest.raises(TrackingUnavailable, match="nobody answers"):
         sender.send_once()
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from infra.tracking import backoff as patience
 from infra.tracking import sender
-from infra.tracking.backoff import Patience
-from infra.tracking.client import Away, Tracking, connect
+from infra.tracking.backoff import Backoff
+from infra.tracking.client import TrackingStore, TrackingUnavailable, connect
 from tests.infra.tracking.conftest import points_of, runs_of
 from tests.infra.tracking.failing import Failing, check_whole, copy_empty, send_until_sent, short_story
 from tests.infra.tracking.story import Story
@@ -43,7 +43,7 @@ def test_a_process_that_dies_at_any_write_leaves_no_second_run(
     for broken in range(1, 8):  # the experiment, the parent, and all of one trial
         story = short_story(tell)
         client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
-        with pytest.raises(Away):
+        with pytest.raises(TrackingUnavailable):
             story.sender(store, connect=client.connect).send_once()
         story.sender(store).send_once()
         check_whole(mlflow, story)
@@ -83,7 +83,7 @@ def test_a_store_that_loses_everything_meanwhile_gets_everything_again(
         copy_empty(store, uri)
         clients.append(MlflowClient(uri, registry_uri=uri))
     story = tell()
-    tracking = Tracking(store, clients[0])
+    tracking = TrackingStore(store, clients[0])
     sending = story.sender(store, connect=lambda uri: tracking)
     trial = story.started(story.asked("rnn", 0))
     story.reported(trial, 1, 0.4)
@@ -252,7 +252,7 @@ def test_an_answer_that_is_none_means_away(server: Any, mode: str, monkeypatch: 
     server.mode = mode
     tracking = connect(f"http://ada:hunter2@127.0.0.1:{server.server_port}")
     began = time.monotonic()
-    with pytest.raises(Away) as found:
+    with pytest.raises(TrackingUnavailable) as found:
         tracking.call("get_experiment", "1")
     assert time.monotonic() - began < 3.0
     assert "hunter2" not in str(found.value)
@@ -274,7 +274,7 @@ def test_a_refused_connection_means_away_and_says_no_secret(
 
 def test_retry_after_is_honoured_and_waits_double(server: Any) -> None:
     now = [100.0]
-    waiting = Patience(f"http://127.0.0.1:{server.server_port}", clock=lambda: now[0])
+    waiting = Backoff(f"http://127.0.0.1:{server.server_port}", clock=lambda: now[0])
     waiting.probe()
     assert server.asked == 0  # nothing has failed
     waits = []
@@ -285,7 +285,7 @@ def test_retry_after_is_honoured_and_waits_double(server: Any) -> None:
     waiting.recovered()
     waiting.failed()
     server.mode = "503"
-    with pytest.raises(Away):
+    with pytest.raises(TrackingUnavailable):
         waiting.probe()
     assert waiting.wait_s() == 7
     now[0] += 6.5

@@ -16,16 +16,16 @@ import torch
 from trainers.bundle.bundle import (
     MODEL,
     WEIGHTS,
+    infer_signature,
     load_bundle,
     read_bundle,
     read_description,
     save_bundle,
     save_functions,
-    signature_of,
 )
 from trainers.bundle.latency import measure_latency
 from trainers.errors import InputError
-from trainers.storage.atomic_folders import MANIFEST, Damaged, manifest_hash, read_folder, write_folder
+from trainers.storage.atomic_folders import MANIFEST, DamagedFolder, manifest_hash, read_folder, write_folder
 
 OWN_CODE = """
 import torch
@@ -138,7 +138,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     folder = linear_bundle(tmp_path / "b")
     (folder / name).unlink()
-    with pytest.raises(Damaged, match=name):
+    with pytest.raises(DamagedFolder, match=name):
         load_bundle(folder)
 
 
@@ -147,7 +147,7 @@ def test_an_added_file_is_named_but_for_mlflows_own(tmp_path: Path) -> None:
     (folder / "registered_model_meta").write_text("model_name: x")
     load_bundle(folder)
     (folder / "extra.pkl").write_bytes(b"")
-    with pytest.raises(Damaged, match=r"extra\.pkl"):
+    with pytest.raises(DamagedFolder, match=r"extra\.pkl"):
         load_bundle(folder)
 
 
@@ -155,7 +155,7 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     folder = linear_bundle(tmp_path / "b")
     (folder / WEIGHTS).rename(tmp_path / "elsewhere")
     (folder / WEIGHTS).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(Damaged, match="a link"):
+    with pytest.raises(DamagedFolder, match="a link"):
         load_bundle(folder)
 
 
@@ -163,7 +163,7 @@ def test_a_bundle_replaced_as_a_whole_is_found_by_the_manifests_hash(tmp_path: P
     first = linear_bundle(tmp_path / "first")
     other = linear_bundle(tmp_path / "other", facts={"n": 1})
     load_bundle(first, manifest_sha256=manifest_hash(first))
-    with pytest.raises(Damaged, match="another manifest"):
+    with pytest.raises(DamagedFolder, match="another manifest"):
         load_bundle(other, manifest_sha256=manifest_hash(first))
 
 
@@ -181,7 +181,7 @@ def test_a_manifest_may_not_lead_out_of_its_folder(tmp_path: Path) -> None:
     document = json.loads((folder / MANIFEST).read_text())
     document["files"]["../secret"] = {"size": 1, "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db"}
     (folder / MANIFEST).write_text(json.dumps(document))
-    with pytest.raises(Damaged, match="entry that can't be used"):
+    with pytest.raises(DamagedFolder, match="entry that can't be used"):
         read_folder(folder)
 
 
@@ -201,7 +201,7 @@ def test_without_a_predict_the_module_itself_answers(tmp_path: Path, package: Pa
     predictor = load_bundle(own_bundle(tmp_path / "b", predict=None))
     assert list(predictor.predict(EXAMPLE).columns) == ["prediction_0", "prediction_1", "prediction_2"]
     empty = load_bundle(own_bundle(tmp_path / "none", predict=None, example_rows=pd.DataFrame()))
-    assert signature_of(empty).inputs == ()
+    assert infer_signature(empty).inputs == ()
 
 
 def test_own_code_that_is_not_installed_is_named(tmp_path: Path, package: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_family_of_anothers_package_must_be_a_family(tmp_path: Path, package: 
 
 def test_signature_and_latency(tmp_path: Path) -> None:
     predictor = load_bundle(linear_bundle(tmp_path / "b"))
-    signature = signature_of(predictor)
+    signature = infer_signature(predictor)
     assert [(c.name, c.type) for c in signature.inputs] == [("a", "double"), ("b", "double")]
     assert [(c.name, c.type) for c in signature.outputs] == [("prediction", "double")]
     assert read_description(tmp_path / "b").signature == signature

@@ -87,9 +87,9 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     shutil.copytree(Path(sources.__file__).parents[1], tmp_path / "trainers")
     monkeypatch.setattr(sources, "_HERE", tmp_path / "trainers")
-    sources._training.cache_clear()
+    sources._training_digest.cache_clear()
     yield tmp_path / "trainers"
-    sources._training.cache_clear()
+    sources._training_digest.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_decides_training_counts_for_a_built_in_family(copied: Path, file: 
     before = source_hash("image_cnn")
     with (copied / file).open("a") as handle:
         handle.write("# changed\n")
-    sources._training.cache_clear()
+    sources._training_digest.cache_clear()
     assert (source_hash("image_cnn") != before) == seen
 
 
@@ -144,7 +144,7 @@ def test_a_base_class_from_a_library_is_not_followed_through_all_of_it() -> None
     class Own(torch.nn.Module):
         pass
 
-    assert sources._imported("torch.nn.modules.module", "tests") == {}
+    assert sources._collect_imports("torch.nn.modules.module", "tests") == {}
     assert len(sources.source_digest(Own)) == 64
 
 
@@ -152,7 +152,7 @@ def test_it_costs_little() -> None:
     import time
 
     load("image_cnn")
-    sources._training.cache_clear()
+    sources._training_digest.cache_clear()
     started = time.process_time()
     source_hash("image_cnn")
     assert time.process_time() - started < 0.5

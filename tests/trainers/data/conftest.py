@@ -8,7 +8,7 @@ import pytest
 
 from trainers.data.dataset import Dataset
 from trainers.data.sources.opening import open_dataset
-from trainers.inputs.encoded_arrays import forget
+from trainers.inputs.encoded_arrays import clear_cache
 
 Open = Callable[..., Dataset]
 
@@ -25,4 +25,4 @@ def opened(tmp_path: Path) -> Open:
 
 @pytest.fixture(autouse=True)
 def _fresh() -> None:
-    forget()
+    clear_cache()

@@ -51,8 +51,8 @@ class Pixels(Recorder):
     """Images at 16x16."""
 
     def encode(self, dataset: Dataset, params: Mapping[str, Any], writer: ArrayWriter) -> dict[str, Any]:
-        images.decode(dataset.columns["image"], writer, size=(16, 16), channels=3)
+        images.decode_images(dataset.columns["image"], writer, size=(16, 16), channels=3)
         return {"task": dataset.task}
 
     def from_user(self, rows: Any, state: dict[str, Any]) -> dict[str, Any]:
-        return {"inputs": images.from_user(rows["image"], size=(16, 16), channels=3)}
+        return {"inputs": images.decode_user_images(rows["image"], size=(16, 16), channels=3)}

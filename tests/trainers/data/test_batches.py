@@ -13,14 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainers.data.batches import Batches
-from trainers.data.dataset import Encoded
+from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError
 
 
-def made(rows: int = 100, part: Any = None) -> Encoded:
+def made(rows: int = 100, part: Any = None) -> EncodedDataset:
     chosen = np.arange(rows) if part is None else np.array(part)
     arrays = {"inputs": np.arange(rows * 3, dtype=np.float32).reshape(rows, 3), "target": np.arange(rows)}
-    return Encoded(arrays=arrays, state={}, splits={"train": chosen, "validation": np.zeros(0, np.int64)})
+    return EncodedDataset(
+        arrays=arrays, state={}, splits={"train": chosen, "validation": np.zeros(0, np.int64)}
+    )
 
 
 def flat(lists: Iterable[list[int]]) -> list[int]:
@@ -56,7 +58,7 @@ def test_texts_of_a_batch_are_alike_in_length() -> None:
     lengths = np.random.default_rng(0).integers(1, 40, 1003)
     target = np.where(np.arange(40) < lengths[:, None], 5, -100)
     rows = np.arange(3, 1003)
-    encoded = Encoded(arrays={"target": target}, state={"alike_by": "target"}, splits={"train": rows})
+    encoded = EncodedDataset(arrays={"target": target}, state={"alike_by": "target"}, splits={"train": rows})
     batches = Batches(encoded, "train")
     found = ordered(batches, batch_size=16)
     assert sorted(flat(found)) == list(range(1000))
@@ -137,7 +139,7 @@ def test_a_gpu_has_the_same_batches(budget: int | None) -> None:
 def test_an_epoch_is_several_times_faster_than_a_data_loader() -> None:
     rows = 1400
     arrays = {"inputs": np.zeros((rows, 64), np.uint8), "target": np.zeros(rows, np.int64)}
-    data = Encoded(arrays=arrays, state={}, splits={"train": np.arange(rows)})
+    data = EncodedDataset(arrays=arrays, state={}, splits={"train": np.arange(rows)})
     batches = Batches(data, "train")
     tensors = torch.utils.data.TensorDataset(*(torch.from_numpy(array) for array in arrays.values()))
     loader = torch.utils.data.DataLoader(tensors, batch_size=64, shuffle=True)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.trainers.data.conftest import Open
-from trainers.data_profile import look, trivial_guess
+from trainers.data_profile import look, trivial_baseline
 
 
 def written(path: Path, **columns: object) -> None:
@@ -31,7 +31,7 @@ def test_counts_of_a_table(opened: Open, tmp_path: Path) -> None:
 def test_the_trivial_guess_is_what_the_majority_or_the_mean_scores(opened: Open) -> None:
     cancer = opened("builtin:cancer")
     labels = cancer.labels()
-    guess = trivial_guess(cancer)
+    guess = trivial_baseline(cancer)
     assert guess is not None
     benign = labels[cancer.splits["validation"]] == cancer.classes.index("benign")
     assert (guess.metric, guess.answer, guess.value) == ("accuracy", "benign", benign.mean())
@@ -41,7 +41,7 @@ def test_the_trivial_guess_is_what_the_majority_or_the_mean_scores(opened: Open)
     assert diabetes.target is not None
     values = np.asarray(diabetes.target.values)
     mean = values[diabetes.splits["train"]].mean()
-    found = trivial_guess(diabetes, "test")
+    found = trivial_baseline(diabetes, "test")
     assert found is not None
     assert found.metric == "mse"
     assert found.value == pytest.approx(((values[diabetes.splits["test"]] - mean) ** 2).mean())

@@ -11,7 +11,7 @@ from tests.trainers.data.families import Pixels, Recorder
 from trainers.data.dataset import Dataset
 from trainers.data.examples import example_rows
 from trainers.data.sources.opening import open_dataset
-from trainers.inputs.encoded_arrays import encoded
+from trainers.inputs.encoded_arrays import encode_dataset
 
 
 def opened(folder: Path, source: str, **rest: str) -> Dataset:
@@ -27,7 +27,7 @@ def test_a_table_s_rows_give_what_training_had(tmp_path: Path) -> None:
     table.to_csv(tmp_path / "a.csv", index=False)
     dataset = opened(tmp_path, "csv:a.csv")
     family = Recorder({"log": str(tmp_path / "log")})
-    trained = encoded(family, dataset, {}, tmp_path)
+    trained = encode_dataset(family, dataset, {}, tmp_path)
     rows = example_rows(dataset, 7)
     assert list(rows.columns) == ["n", "w", "at"]
     batch = family.from_user(rows, trained.state)
@@ -44,7 +44,7 @@ def test_images_give_what_training_had(tmp_path: Path, source: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 255, (20, 20 + at % 3, 3), np.uint8)).save(file)
     dataset = opened(tmp_path, source)
-    trained = encoded(Pixels({"log": str(tmp_path / "log")}), dataset, {}, tmp_path)
+    trained = encode_dataset(Pixels({"log": str(tmp_path / "log")}), dataset, {}, tmp_path)
     rows = example_rows(dataset)
     batch = Pixels().from_user(rows, trained.state)
     assert (batch["inputs"] == trained.arrays["inputs"][dataset.splits["train"][:2]]).all()

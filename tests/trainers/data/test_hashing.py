@@ -5,11 +5,11 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.data.hashing import MISSING, fingerprint, of_arrays, of_arrow, of_rows
+from trainers.data.hashing import MISSING, fingerprint, hash_arrays, hash_column, hash_rows
 
 
 def hashed(values: object, kind: pa.DataType | None = None) -> list[int]:
-    return of_arrow(pa.chunked_array([pa.array(values, kind)])).tolist()
+    return hash_column(pa.chunked_array([pa.array(values, kind)])).tolist()
 
 
 def test_hashes_never_change_between_versions() -> None:
@@ -48,11 +48,11 @@ def test_equal_values_and_only_they_have_equal_hashes(values: list[str]) -> None
 
 def test_a_change_in_row_15000_changes_the_fingerprint_and_order_does_not() -> None:
     values = np.arange(20_000)
-    rows = of_rows({"a": of_arrow(pa.chunked_array([values]))}, len(values))
+    rows = hash_rows({"a": hash_column(pa.chunked_array([values]))}, len(values))
     same = fingerprint(rows[np.random.default_rng(0).permutation(len(rows))], None, ["a"])
     assert same == fingerprint(rows, None, ["a"])
     values[15_000] = -1
-    changed = of_rows({"a": of_arrow(pa.chunked_array([values]))}, len(values))
+    changed = hash_rows({"a": hash_column(pa.chunked_array([values]))}, len(values))
     assert fingerprint(changed, None, ["a"]) != same
     assert fingerprint(rows, None, ["b"]) != same
     assert len(same) == 32
@@ -73,11 +73,11 @@ def test_a_row_that_moves_to_another_part_changes_the_fingerprint() -> None:
 
 def test_columns_are_told_apart_by_name_and_not_by_place() -> None:
     a, b = np.array([1, 2], np.uint64), np.array([3, 4], np.uint64)
-    assert (of_rows({"a": a, "b": b}, 2) == of_rows({"b": b, "a": a}, 2)).all()
-    assert (of_rows({"a": a, "b": b}, 2) != of_rows({"a": b, "b": a}, 2)).all()
+    assert (hash_rows({"a": a, "b": b}, 2) == hash_rows({"b": b, "a": a}, 2)).all()
+    assert (hash_rows({"a": a, "b": b}, 2) != hash_rows({"a": b, "b": a}, 2)).all()
 
 
 def test_image_rows_are_hashed_with_their_shape() -> None:
     images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
-    assert (of_arrays(images) != of_arrays(images.reshape(2, 2, 8, 1))).all()
-    assert of_arrays(images)[0] == of_arrays(images[:1])[0]
+    assert (hash_arrays(images) != hash_arrays(images.reshape(2, 2, 8, 1))).all()
+    assert hash_arrays(images)[0] == hash_arrays(images[:1])[0]

@@ -25,7 +25,7 @@ def encoded(mode: str = "RGB", size: tuple[int, int] = (20, 30), form: str = "pn
 
 
 def one(value: Any, size: tuple[int, int] = (8, 8), channels: int = 3, fit: Any = "crop") -> Any:
-    return images.from_user([value], size=size, channels=channels, fit=fit)[0]
+    return images.decode_user_images([value], size=size, channels=channels, fit=fit)[0]
 
 
 def test_images_of_many_sizes_become_one_array(tmp_path: Path) -> None:
@@ -40,19 +40,19 @@ def test_images_of_many_sizes_become_one_array(tmp_path: Path) -> None:
     writer = FolderWriter(tmp_path, 5)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = images.decode(column, writer, size=(12, 10), channels=3)
+        found = images.decode_images(column, writer, size=(12, 10), channels=3)
     writer.finish({})
     assert (found.shape, found.dtype) == ((5, 12, 10, 3), np.uint8)
     assert found.reshape(5, -1).std(axis=1).min() > 5
     assert (np.load(tmp_path / "inputs.npy") == found).all()
-    assert images.sizes_of(column, [0, 1]) == [(20, 30, 3), (21, 30, 1)]
+    assert images.image_sizes(column, [0, 1]) == [(20, 30, 3), (21, 30, 1)]
 
 
 def test_a_person_gets_the_pixels_that_training_had(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
     file.write_bytes(encoded())
     column = Column(name="image", kind="image", values=[str(file)])
-    trained = images.decode(column, FolderWriter(tmp_path, 1), size=(8, 8), channels=3)[0]
+    trained = images.decode_images(column, FolderWriter(tmp_path, 1), size=(8, 8), channels=3)[0]
     array = np.asarray(Image.open(file))
     for value in (str(file), file, file.read_bytes(), Image.open(file), array, array.tolist(), array / 255.0):
         assert (one(value) == trained).all()
@@ -61,8 +61,8 @@ def test_a_person_gets_the_pixels_that_training_had(tmp_path: Path) -> None:
 def test_an_array_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 255, (600, 8, 8, 1), np.uint8)
     column = Column(name="image", kind="image", values=values)
-    assert images.natural_size(column) == (8, 8, 1)
-    found = images.decode(column, FolderWriter(tmp_path, 600), size=(8, 8), channels=1)
+    assert images.common_size(column) == (8, 8, 1)
+    found = images.decode_images(column, FolderWriter(tmp_path, 600), size=(8, 8), channels=1)
     assert (found == values).all()
 
 
@@ -120,7 +120,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     file.write_bytes(encoded(form="jpeg")[:200])
     column = Column(name="image", kind="image", values=[str(file)])
     with pytest.raises(InputError, match=r"broken\.jpg"):
-        images.decode(column, FolderWriter(tmp_path, 1), size=(8, 8), channels=3)
+        images.decode_images(column, FolderWriter(tmp_path, 1), size=(8, 8), channels=3)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from trainers.data.batches import Batches
-from trainers.data.dataset import Encoded
+from trainers.data.dataset import EncodedDataset
 from trainers.data.sources import arrays
 from trainers.data.sources.opening import open_dataset
 from trainers.families.image_cnn import ImageCNN
 from trainers.inputs import encoded_arrays as encode
-from trainers.inputs.encoded_arrays import encoded, forget
+from trainers.inputs.encoded_arrays import clear_cache, encode_dataset
 
 ROWS, SIDE = 4_000, 64
 
@@ -35,17 +35,17 @@ def written(path: Path, rows: int) -> Path:
     return path
 
 
-def opened(path: Path) -> Encoded:
+def opened(path: Path) -> EncodedDataset:
     """As a lane opens it."""
     dataset = open_dataset({"source": f"npz:{path}"}, base=path.parent, cache=path.parent / "cache")
     family = ImageCNN({})
-    return encoded(family, dataset, family.complete({}), path.parent / "cache")
+    return encode_dataset(family, dataset, family.complete({}), path.parent / "cache")
 
 
 def test_a_large_file_is_never_in_memory_as_a_whole(images: Path) -> None:
     """Opened, split, encoded and gathered for an epoch in a fifth of its size."""
     Batches(opened(written(images.with_name("few.npz"), 40)), "train")  # modules are loaded now
-    forget()
+    clear_cache()
     tracemalloc.start()
     try:
         batches = Batches(opened(images), "train")
@@ -61,7 +61,7 @@ def test_a_large_file_is_never_in_memory_as_a_whole(images: Path) -> None:
 def test_lanes_look_at_the_same_pages(images: Path) -> None:
     """What a lane gathers from is the map of a file that every lane of the node finds, not a copy of it."""
     first = opened(images)
-    forget()  # a second lane begins with nothing in memory
+    clear_cache()  # a second lane begins with nothing in memory
     second = opened(images)
     assert first.folder == second.folder
     assert second.folder is not None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.data.hashing import mixed
+from trainers.data.hashing import mix_hashes
 from trainers.data.split import PARTS, RowFacts, SplitRule, split_rows
 from trainers.errors import InputError
 
@@ -44,7 +44,7 @@ def test_identical_rows_are_on_one_side(hashes: list[int]) -> None:
 
 
 def test_shares_are_met_approximately_and_the_salt_matters() -> None:
-    facts = content(mixed(np.arange(20_000, dtype=np.uint64)))
+    facts = content(mix_hashes(np.arange(20_000, dtype=np.uint64)))
     splits, _ = split_rows(SplitRule(train=0.7, validation=0.2, test=0.1), facts)
     assert [round(len(splits[part]) / 20_000, 1) for part in PARTS] == [0.7, 0.2, 0.1]
     other, _ = split_rows(SplitRule(train=0.7, validation=0.2, test=0.1, salt=1), facts)
@@ -53,7 +53,7 @@ def test_shares_are_met_approximately_and_the_salt_matters() -> None:
 
 
 def test_the_test_part_stays_when_validation_grows() -> None:
-    facts = content(mixed(np.arange(1000, dtype=np.uint64)))
+    facts = content(mix_hashes(np.arange(1000, dtype=np.uint64)))
     small, _ = split_rows(SplitRule(train=0.8, validation=0.1, test=0.1), facts)
     large, _ = split_rows(SplitRule(train=0.5, validation=0.4, test=0.1), facts)
     assert (small["test"] == large["test"]).all()
@@ -62,7 +62,7 @@ def test_the_test_part_stays_when_validation_grows() -> None:
 @given(st.lists(st.integers(0, 20), min_size=3, max_size=100))
 def test_a_group_is_never_parted(groups: list[int]) -> None:
     facts = RowFacts(
-        content=np.arange(len(groups), dtype=np.uint64), group=mixed(np.array(groups, np.uint64))
+        content=np.arange(len(groups), dtype=np.uint64), group=mix_hashes(np.array(groups, np.uint64))
     )
     side = sides(SplitRule(by="group"), facts)
     assert len(set(zip(groups, side, strict=True))) == len(set(groups))
@@ -79,7 +79,7 @@ def test_time_puts_the_last_rows_into_test(moments: list[int]) -> None:
 
 def test_brought_parts_are_kept_and_missing_ones_come_from_train() -> None:
     part = np.array([0] * 1000 + [2] * 100, np.int8)
-    facts = RowFacts(content=mixed(np.arange(1100, dtype=np.uint64)), part=part)
+    facts = RowFacts(content=mix_hashes(np.arange(1100, dtype=np.uint64)), part=part)
     splits, notes = split_rows(SplitRule(), facts)
     assert splits["test"].tolist() == list(range(1000, 1100))
     assert 60 < len(splits["validation"]) < 140

@@ -13,12 +13,12 @@ import torch
 
 from tests.trainers.families.cases import Memory, images, table, unlabelled_images, unlabelled_rows
 from trainers.bundle.bundle import load_bundle, save_bundle
-from trainers.data.dataset import Encoded
+from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError
 from trainers.families.autoencoder import Autoencoder
 from trainers.families.image_cnn import ImageCNN
 from trainers.samples.writing import samples_of_weights
-from trainers.storage.atomic_folders import Damaged, manifest_hash
+from trainers.storage.atomic_folders import DamagedFolder, manifest_hash
 
 
 def built(options: Any = None, **params: Any) -> tuple[Autoencoder, Any, Any, torch.nn.Module, Memory]:
@@ -97,7 +97,7 @@ def test_a_tables_rows_come_back_in_their_own_units() -> None:
 @pytest.mark.parametrize(("noise", "rows"), [(0.0, 2), (0.3, 3)])
 def test_originals_stand_above_what_is_made_of_them(noise: float, rows: int) -> None:
     family, state, params, net, memory = built(noise=noise)
-    encoded = Encoded(arrays=memory.arrays, state=state, splits=unlabelled_images().splits)
+    encoded = EncodedDataset(arrays=memory.arrays, state=state, splits=unlabelled_images().splits)
     made = samples_of_weights(family, encoded, params, net.state_dict(), "cpu")
     picture = np.asarray(made["reconstructions"])
     assert picture.shape == (rows * 50 - 2, 10 * 50 - 2, 3)
@@ -174,14 +174,14 @@ def test_an_encoder_may_be_a_file_of_weights(tmp_path: Path) -> None:
 
 def test_another_encoder_than_the_one_meant_is_refused(tmp_path: Path) -> None:
     folder, _ = saved(tmp_path / "bundle")
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedFolder):
         ImageCNN({"encoder": str(folder), "encoder_sha256": "0" * 64})
     with pytest.raises(InputError, match="channels must be the encoder's") as error:
         ImageCNN({"encoder": str(folder), "channels": [8, 16]})
     assert error.value.key == ("options", "channels")
     weights = folder / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(Damaged):
+    with pytest.raises(DamagedFolder):
         ImageCNN({"encoder": str(folder)})
 
 

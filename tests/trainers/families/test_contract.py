@@ -19,7 +19,7 @@ from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.registry import BUILT_IN, load
-from trainers.storage.atomic_folders import MANIFEST, Damaged
+from trainers.storage.atomic_folders import MANIFEST, DamagedFolder
 
 STEPS = 30
 
@@ -234,7 +234,7 @@ class TestFamily:
             whole = path.read_bytes()
             at = len(whole) // 2
             path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
-            with pytest.raises(Damaged) as error:
+            with pytest.raises(DamagedFolder) as error:
                 load_bundle(tmp_path / "bundle")
             assert path.name in str(error.value) or path.name == MANIFEST
             path.write_bytes(whole)

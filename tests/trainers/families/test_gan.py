@@ -12,7 +12,7 @@ import torch
 
 from tests.trainers.families.cases import Memory, pictures
 from trainers.bundle.bundle import load_bundle, save_bundle
-from trainers.data.dataset import Dataset, Encoded
+from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.families.gan import GAN
 from trainers.job import Hooks, Job
@@ -45,14 +45,16 @@ class Silent(Hooks):
         return None
 
 
-def encoded(dataset: Dataset) -> tuple[GAN, Encoded]:
+def encoded(dataset: Dataset) -> tuple[GAN, EncodedDataset]:
     family, memory = GAN(), Memory()
     state = family.encode(dataset, family.complete(PARAMS), memory)
     arrays = {name: np.asarray(values) for name, values in memory.arrays.items()}
-    return family, Encoded(arrays=arrays, state=state, splits=dataset.splits, fingerprint="0" * 32)
+    return family, EncodedDataset(arrays=arrays, state=state, splits=dataset.splits, fingerprint="0" * 32)
 
 
-def trained(epochs: int, samples: Path | None = None, seed: int = 0) -> tuple[Any, Silent, Encoded, GAN]:
+def trained(
+    epochs: int, samples: Path | None = None, seed: int = 0
+) -> tuple[Any, Silent, EncodedDataset, GAN]:
     family, data = encoded(pictures())
     hooks = Silent()
     job = Job(

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from tests.trainers.families.cases import CASES, GAN, Case, Memory
 from tests.trainers.pairs import both
 from tests.trainers.tiny import Recorder
-from trainers.data.dataset import Encoded
+from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError, NotFinite
 from trainers.job import Job, Outcome
 from trainers.loop import stepper
@@ -55,7 +55,7 @@ JUDGED = {"autoencoder": "val/mse", "gan": "val/distance"}  # the others by thei
 
 
 @cache
-def _encoded(name: str) -> tuple[Any, dict[str, Any], Encoded]:
+def _encoded(name: str) -> tuple[Any, dict[str, Any], EncodedDataset]:
     case = {**PLAIN, **{key: entry[0] for key, entry in (VARIANTS | CHANCE).items()}}[name]
     family: Any = load(case.name)
     family = family(case.options)
@@ -65,7 +65,11 @@ def _encoded(name: str) -> tuple[Any, dict[str, Any], Encoded]:
     arrays = {key: np.asarray(values) for key, values in memory.arrays.items()}
     if dataset.task == "seq2seq":
         arrays["target"][::3, 1:] = -100  # texts of several lengths
-    return family, params, Encoded(arrays=arrays, state=state, splits=dataset.splits, fingerprint="f" * 32)
+    return (
+        family,
+        params,
+        EncodedDataset(arrays=arrays, state=state, splits=dataset.splits, fingerprint="f" * 32),
+    )
 
 
 def _train(

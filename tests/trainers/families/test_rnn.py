@@ -18,7 +18,7 @@ from trainers.data.dataset import Column, Dataset
 from trainers.data.sources.opening import open_dataset
 from trainers.errors import InputError
 from trainers.families.rnn import RNN
-from trainers.inputs.series import windows
+from trainers.inputs.series import cut_windows
 from trainers.modules.recurrent import Recurrence, RecurrentShape, SequenceConvolution
 
 SHAPE = RecurrentShape(
@@ -84,7 +84,7 @@ def encoded(dataset: Dataset, **options: Any) -> tuple[RNN, Any, Memory]:
 def test_a_window_ends_a_horizon_before_its_row() -> None:
     rows = np.arange(1, 11, dtype=np.float32)[:, None]
     state = {"window": 3, "step": 2, "horizon": 1}
-    made, lengths = windows(rows, np.array([9, 3, 1, 0]), state)
+    made, lengths = cut_windows(rows, np.array([9, 3, 1, 0]), state)
     assert made[:, :, 0].tolist() == [[5, 7, 9], [1, 3, 0], [1, 0, 0], [0, 0, 0]]
     assert lengths.tolist() == [3, 2, 1, 1]
 

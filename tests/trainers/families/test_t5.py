@@ -14,7 +14,7 @@ import torch
 from tests.trainers.families.cases import Memory, pairs
 from trainers.errors import InputError
 from trainers.families.t5 import T5
-from trainers.pretrained.hub import check_hash, folder_of
+from trainers.pretrained.hub import check_hash, find_folder
 from trainers.tasks import rules_for
 
 SMALL = {"width": 32, "heads": 4, "layers": 1, "feed_forward": 64, "dropout": 0.0, "vocabulary": 270}
@@ -173,12 +173,12 @@ def test_without_the_hub_a_name_says_how_to_bring_the_files(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(InputError, match="hf download t5-small --local-dir DIR"):
-        folder_of("t5-small")
+        find_folder("t5-small")
     assert [wanted.get("local_files_only") for wanted in asked] == [True, None]
     assert not any("bin" in pattern or "py" in pattern for pattern in asked[0]["allow_patterns"])
     for wrong in ("../escape", "a b", "no/such/folder"):
         with pytest.raises(InputError, match="a folder that exists"):
-            folder_of(wrong)
+            find_folder(wrong)
 
 
 def test_adapters_learn_alone(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from search_spaces.files import built_in
+from search_spaces.files import built_in_spaces
 from search_spaces.space import Space
 from tests.trainers.families.cases import (
     CASES,
@@ -22,7 +22,7 @@ from tests.trainers.families.cases import (
     texts,
     unlabelled_images,
 )
-from trainers.data.dataset import Encoded, Kind
+from trainers.data.dataset import EncodedDataset, Kind
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING
@@ -62,13 +62,13 @@ class Quiet:
         return None
 
 
-def encoded_of(case: Case, params: Any = None) -> tuple[Family, Encoded]:
+def encoded_of(case: Case, params: Any = None) -> tuple[Family, EncodedDataset]:
     """The family and its data."""
     found: Any = load(case.name)
     family: Family = found(case.options)
     dataset, memory = case.dataset(), Memory()
     state = family.encode(dataset, family.complete(params or case.params), memory)
-    return family, Encoded(arrays=memory.arrays, state=state, splits=dataset.splits)
+    return family, EncodedDataset(arrays=memory.arrays, state=state, splits=dataset.splits)
 
 
 def trained(case: Case, length: Length, **more: Any) -> tuple[Family, Outcome]:
@@ -103,7 +103,7 @@ def test_a_trial_that_gets_no_better_stops_early(case: Case) -> None:
 
 
 def test_every_family_has_a_space_of_its_own_that_fits_all_its_data() -> None:
-    assert BUILT_IN.keys() <= set(built_in())
+    assert BUILT_IN.keys() <= set(built_in_spaces())
     for name in BUILT_IN:
         found: Any = load(name)
         searched = {parameter.name for parameter in Space.from_mapping(name, Path.cwd()).parameters}

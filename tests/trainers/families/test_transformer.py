@@ -16,11 +16,11 @@ from trainers.data.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.families.transformer import IGNORED, Transformer
 from trainers.inputs.tokenizers import END, token_ids
-from trainers.modules.attention import Attention, BlockShape, sinusoids
+from trainers.modules.attention import Attention, TransformerShape, sinusoids
 from trainers.tasks import rules_for
 
 ROWS = 90
-SHAPE = BlockShape(width=8, heads=2, feed_forward=16, dropout=0.0, activation="gelu", norm_first=True)
+SHAPE = TransformerShape(width=8, heads=2, feed_forward=16, dropout=0.0, activation="gelu", norm_first=True)
 SMALL = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "dropout": 0.0, "context": 8}
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from trainers.errors import InputError, OutOfMemory, TrialError
-from trainers.functions.run import check_function, run_function
+from trainers.functions.run import dry_run_function, run_function
 from trainers.functions.trial import FunctionJob, Trial
 from trainers.job import Outcome
 from trainers.types import Goal, Length
@@ -370,10 +370,10 @@ def test_the_check_runs_two_epochs_and_wants_the_objective(job: FunctionJob) -> 
             seen.append(epoch)
             trial.report(accuracy=0.5)
 
-    found = check_function(replace(job, function=function, goals=(ACCURACY,)))
+    found = dry_run_function(replace(job, function=function, goals=(ACCURACY,)))
     assert (found, seen) == ({"val/accuracy": 0.5}, [0, 1])
     with pytest.raises(InputError, match="val/loss must be reported"):
-        check_function(replace(job, function=function))
+        dry_run_function(replace(job, function=function))
 
 
 def test_the_check_ends_a_function_without_epochs(job: FunctionJob) -> None:
@@ -388,7 +388,7 @@ def test_the_check_ends_a_function_without_epochs(job: FunctionJob) -> None:
             except Exception:
                 pytest.fail("the end of a look must not be an Exception")
 
-    check_function(replace(job, function=function))
+    dry_run_function(replace(job, function=function))
     assert count == 1
 
 
@@ -400,4 +400,4 @@ def test_the_check_finds_a_model_that_comes_too_late(job: FunctionJob) -> None:
         trial.model(model, build=f"{__name__}:build")
 
     with pytest.raises(TrialError, match=r"objective\.at: last"):
-        check_function(replace(job, function=function))
+        dry_run_function(replace(job, function=function))

@@ -16,9 +16,9 @@ from tests.trainers.data.families import Recorder
 from trainers.data.dataset import Dataset
 from trainers.data.sources.opening import open_dataset
 from trainers.errors import InputError
-from trainers.inputs.encoded_arrays import FolderWriter, encoded, forget
+from trainers.inputs.encoded_arrays import FolderWriter, clear_cache, encode_dataset
 from trainers.storage import shared_folders as folders
-from trainers.storage.shared_folders import FolderBusy, locked, shared_folder
+from trainers.storage.shared_folders import FolderBusy, lock_file, shared_folder
 
 
 def diabetes(folder: Path, **rest: Any) -> Dataset:
@@ -35,12 +35,12 @@ def recorder(folder: Path) -> Recorder:
 
 def test_a_family_encodes_once(tmp_path: Path) -> None:
     dataset, family = diabetes(tmp_path), recorder(tmp_path)
-    first = encoded(family, dataset, {}, tmp_path)
+    first = encode_dataset(family, dataset, {}, tmp_path)
     start = time.perf_counter()
-    again = encoded(recorder(tmp_path), diabetes(tmp_path), {"learning_rate": 0.5}, tmp_path)
+    again = encode_dataset(recorder(tmp_path), diabetes(tmp_path), {"learning_rate": 0.5}, tmp_path)
     assert time.perf_counter() - start < 0.5
-    forget()
-    reopened = encoded(family, dataset, {}, tmp_path)
+    clear_cache()
+    reopened = encode_dataset(family, dataset, {}, tmp_path)
     assert times(tmp_path) == 1
     assert first is again
     assert reopened.folder == first.folder
@@ -54,11 +54,11 @@ def test_a_family_encodes_once(tmp_path: Path) -> None:
 def test_whatever_the_arrays_hang_on_makes_another_folder(tmp_path: Path) -> None:
     family = recorder(tmp_path)
     folders_made = {
-        encoded(family, diabetes(tmp_path), {}, tmp_path).folder,
-        encoded(family, diabetes(tmp_path), {"width": 2}, tmp_path).folder,
-        encoded(family, diabetes(tmp_path, split={"salt": 1}), {}, tmp_path).folder,
-        encoded(family, diabetes(tmp_path, prepare={"scale": "minmax"}), {}, tmp_path).folder,
-        encoded(family, diabetes(tmp_path, columns={"drop": ["age"]}), {}, tmp_path).folder,
+        encode_dataset(family, diabetes(tmp_path), {}, tmp_path).folder,
+        encode_dataset(family, diabetes(tmp_path), {"width": 2}, tmp_path).folder,
+        encode_dataset(family, diabetes(tmp_path, split={"salt": 1}), {}, tmp_path).folder,
+        encode_dataset(family, diabetes(tmp_path, prepare={"scale": "minmax"}), {}, tmp_path).folder,
+        encode_dataset(family, diabetes(tmp_path, columns={"drop": ["age"]}), {}, tmp_path).folder,
     }
     assert len(folders_made) == 5
 
@@ -70,7 +70,7 @@ def test_the_order_of_rows_makes_another_folder(tmp_path: Path) -> None:
     for order in (table, table[::-1]):
         order.to_csv(tmp_path / "a.csv", index=False)
         dataset = open_dataset({"source": "csv:a.csv"}, base=tmp_path, cache=tmp_path)
-        found.append((dataset.fingerprint, encoded(family, dataset, {}, tmp_path).folder))
+        found.append((dataset.fingerprint, encode_dataset(family, dataset, {}, tmp_path).folder))
     assert found[0][0] == found[1][0]
     assert found[0][1] != found[1][1]
 
@@ -78,21 +78,21 @@ def test_the_order_of_rows_makes_another_folder(tmp_path: Path) -> None:
 def test_torch_takes_the_arrays_without_a_copy_or_a_warning(tmp_path: Path) -> None:
     import torch
 
-    found = encoded(recorder(tmp_path), diabetes(tmp_path), {}, tmp_path)
+    found = encode_dataset(recorder(tmp_path), diabetes(tmp_path), {}, tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tensor = torch.from_numpy(found.arrays["numbers"])
     assert tensor.data_ptr() == found.arrays["numbers"].ctypes.data
     tensor[0] = 77.0  # copy-on-write: another lane never sees it
-    forget()
-    other = encoded(recorder(tmp_path), diabetes(tmp_path), {}, tmp_path)
+    clear_cache()
+    other = encode_dataset(recorder(tmp_path), diabetes(tmp_path), {}, tmp_path)
     assert not (other.arrays["numbers"][0] == 77.0).any()
 
 
 @pytest.mark.parametrize("harm", ["truncate", "remove", "flip", "manifest", "state"])
 def test_a_damaged_folder_is_made_anew(tmp_path: Path, harm: str) -> None:
     dataset, family = diabetes(tmp_path), recorder(tmp_path)
-    first = encoded(family, dataset, {}, tmp_path)
+    first = encode_dataset(family, dataset, {}, tmp_path)
     assert first.folder is not None
     whole = {name: values.copy() for name, values in first.arrays.items()}
     file = first.folder / "numbers.npy"
@@ -108,8 +108,8 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path, harm: str) -> None:
         (first.folder / folders.MANIFEST).write_text("{]")
     else:
         (first.folder / "state.json").write_text("{}")
-    forget()
-    again = encoded(family, dataset, {}, tmp_path)
+    clear_cache()
+    again = encode_dataset(family, dataset, {}, tmp_path)
     assert times(tmp_path) == 2
     for name, values in whole.items():
         assert np.array_equal(again.arrays[name], values)
@@ -125,7 +125,7 @@ def _encode_there(folder: str, start: Any, answers: Any) -> None:
     path = Path(folder)
     dataset = diabetes(path)
     start.wait(30)
-    found = encoded(recorder(path), dataset, {}, path)
+    found = encode_dataset(recorder(path), dataset, {}, path)
     answers.put(float(found.arrays["numbers"].sum()))
 
 
@@ -179,7 +179,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         shared_folder(tmp_path / "f", build)
     assert [path.name for path in tmp_path.iterdir()] == [".f.lock"]
-    with locked(tmp_path / ".f.lock", 0.1):
+    with lock_file(tmp_path / ".f.lock", 0.1):
         pass
 
 
@@ -204,4 +204,4 @@ class NotJson(Recorder):
 
 def test_a_state_that_is_not_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"NotJson\.encode returns must be plain JSON"):
-        encoded(NotJson(), diabetes(tmp_path), {}, tmp_path)
+        encode_dataset(NotJson(), diabetes(tmp_path), {}, tmp_path)

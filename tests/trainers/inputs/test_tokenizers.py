@@ -7,12 +7,12 @@ import pytest
 from trainers.inputs.tokenizers import (
     CHUNK,
     characters_of_tokens,
-    filled,
+    encode_chunks,
     fit_tokens,
-    in_chunks,
+    pad_tokens,
+    parse_tokenizer,
     token_count,
     token_ids,
-    tokenizer_of,
 )
 
 TEXTS = ["To be, or not\nto be", "Das ist schön.", "a  b\tc"]
@@ -22,7 +22,7 @@ TEXTS = ["To be, or not\nto be", "Das ist schön.", "a  b\tc"]
 def test_text_comes_back_as_it_was(unit: str) -> None:
     document = fit_tokens(TEXTS, unit=unit, size=400)
     for text, ids in zip(TEXTS, token_ids(document, TEXTS), strict=True):
-        assert tokenizer_of(document).decode(ids) == text
+        assert parse_tokenizer(document).decode(ids) == text
         assert sum(characters_of_tokens(document)[i] for i in ids) >= len(text)
 
 
@@ -35,22 +35,22 @@ def test_characters_count_one_each() -> None:
 def test_words_come_back_with_blanks_and_the_commonest_stay() -> None:
     document = fit_tokens(["one one two", "one two three"], unit="words", size=6)
     (ids,) = token_ids(document, ["two one three"])
-    assert tokenizer_of(document).decode(ids) == "two one"
+    assert parse_tokenizer(document).decode(ids) == "two one"
     assert token_count(document) == 6
 
 
 def test_pieces_know_what_training_never_held() -> None:
     document = fit_tokens(["plain words"], unit="pieces", size=270)
     (ids,) = token_ids(document, ["Ünïcödé 🚲"])
-    assert tokenizer_of(document).decode(ids) == "Ünïcödé 🚲"
+    assert parse_tokenizer(document).decode(ids) == "Ünïcödé 🚲"
 
 
 def test_many_texts_come_in_order() -> None:
     document = fit_tokens(["a b"], unit="characters", size=10)
-    chunks = list(in_chunks(document, ("ab"[i % 2] for i in range(CHUNK + 3))))
+    chunks = list(encode_chunks(document, ("ab"[i % 2] for i in range(CHUNK + 3))))
     assert [len(chunk) for chunk in chunks] == [CHUNK, 3]
     assert [len(tokens) for chunk in chunks for tokens in chunk] == [1] * (CHUNK + 3)
 
 
 def test_rows_are_cut_and_filled() -> None:
-    assert filled([[5, 6, 7], [8]], 2, -100).tolist() == [[5, 6], [8, -100]]
+    assert pad_tokens([[5, 6, 7], [8]], 2, -100).tolist() == [[5, 6], [8, -100]]

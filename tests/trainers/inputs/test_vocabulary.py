@@ -13,7 +13,7 @@ from trainers.inputs.vocabulary import (
     UNKNOWN,
     as_text,
     fit_vocabulary,
-    padded,
+    pad_words,
     stop_words,
     vocabulary_size,
     word_ids,
@@ -85,7 +85,7 @@ def test_capitals_are_kept_where_asked() -> None:
 
 
 def test_padding_fills_up_and_cuts() -> None:
-    rows = padded([[5, 6, 7], [8]], 2)
+    rows = pad_words([[5, 6, 7], [8]], 2)
     np.testing.assert_array_equal(rows, [[5, 6], [8, PAD]])
     assert rows.dtype == np.int32
 

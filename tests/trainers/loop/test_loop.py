@@ -11,7 +11,7 @@ import torch
 
 from tests.trainers import tiny
 from tests.trainers.tiny import MLP, Frozen, Noisy, Normed, Recorder, TwoPlayers
-from trainers.data.dataset import Encoded
+from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError, NotFinite, OutOfMemory, TrialError
 from trainers.family import Family
 from trainers.job import Outcome
@@ -21,7 +21,7 @@ from trainers.types import Batch, Goal, Length, Params, State
 
 
 def _run(
-    family: Family | None = None, encoded: Encoded | None = None, **settings: Any
+    family: Family | None = None, encoded: EncodedDataset | None = None, **settings: Any
 ) -> tuple[Outcome, Recorder]:
     hooks = settings.pop("hooks", None) or Recorder()
     return train(tiny.job(family, **settings), encoded or tiny.data(), hooks), hooks
@@ -90,10 +90,10 @@ def test_it_equals_a_loop_written_by_hand() -> None:
     outcome = train(job, encoded, Recorder())
 
     from trainers.data.batches import Batches
-    from trainers.loop.randomness import steady
+    from trainers.loop.randomness import fix_torch_flags
 
     batches = Batches(encoded, "train", "cpu")
-    with steady(job.threads):  # sums over another number of threads round otherwise
+    with fix_torch_flags(job.threads):  # sums over another number of threads round otherwise
         torch.manual_seed(job.seed)
         module = family.build(encoded.state, job.params)
         optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)

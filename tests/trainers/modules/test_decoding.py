@@ -10,10 +10,10 @@ import torch
 
 from trainers.errors import InputError
 from trainers.families.transformer import TransformerOptions
-from trainers.modules.decoding import Generate, Marks, write
+from trainers.modules.decoding import DecodingOptions, SpecialTokens, generate_tokens
 from trainers.options import read_options
 
-MARKS = Marks(pad=0, end=3, never=(0,))
+MARKS = SpecialTokens(pad=0, end=3, never=(0,))
 
 
 class Chain:
@@ -54,7 +54,7 @@ def texts(longest: int) -> list[tuple[int, ...]]:
 def test_greedy_takes_the_likeliest_and_stops_at_the_end() -> None:
     model = Chain(6)
     tables = model.tables
-    rows = write(model, 6, Generate(max_tokens=8), MARKS, "cpu")
+    rows = generate_tokens(model, 6, DecodingOptions(max_tokens=8), MARKS, "cpu")
     for table, row in zip(tables, rows.tolist(), strict=True):
         last, ended = 1, False
         for token in row:
@@ -64,10 +64,10 @@ def test_greedy_takes_the_likeliest_and_stops_at_the_end() -> None:
 
 
 def test_a_wide_beam_finds_the_best_of_all_texts() -> None:
-    how = Generate(strategy="beam", beams=64, max_tokens=3)
+    how = DecodingOptions(strategy="beam", beams=64, max_tokens=3)
     model = Chain(5, seed=3)
     tables = model.tables
-    for table, row in zip(tables, write(model, 5, how, MARKS, "cpu").tolist(), strict=True):
+    for table, row in zip(tables, generate_tokens(model, 5, how, MARKS, "cpu").tolist(), strict=True):
         best = max(texts(3), key=lambda text: mean_score(table, text))
         assert tuple(token for token in row if token) == best
 
@@ -75,7 +75,9 @@ def test_a_wide_beam_finds_the_best_of_all_texts() -> None:
 def test_beams_give_several_outputs_best_first_and_none_twice() -> None:
     model = Chain(2)
     tables = model.tables
-    rows = write(model, 2, Generate(strategy="beam", beams=8, outputs=3, max_tokens=4), MARKS, "cpu")
+    rows = generate_tokens(
+        model, 2, DecodingOptions(strategy="beam", beams=8, outputs=3, max_tokens=4), MARKS, "cpu"
+    )
     assert rows.shape[0] == 6
     for table, group in zip(tables, rows.view(2, 3, -1).tolist(), strict=True):
         found = [tuple(token for token in row if token) for row in group]
@@ -87,25 +89,25 @@ def test_beams_give_several_outputs_best_first_and_none_twice() -> None:
 def test_draws_follow_the_distribution_and_the_seed() -> None:
     table = Chain(1).tables
     model = Chain(1)
-    how = Generate(strategy="sample", outputs=64, max_tokens=1)
+    how = DecodingOptions(strategy="sample", outputs=64, max_tokens=1)
     counts = torch.zeros(5)
     for seed in range(40):
         model.tables = table
-        tokens = write(model, 1, how.model_copy(update={"seed": seed}), MARKS, "cpu")
+        tokens = generate_tokens(model, 1, how.model_copy(update={"seed": seed}), MARKS, "cpu")
         counts += torch.bincount(tokens[:, 0], minlength=5)
     expected = table[0, 1].clone()
     expected[0] = float("-inf")
     assert torch.allclose(counts / counts.sum(), expected.softmax(-1), atol=0.03)
     model.tables = table
-    again = write(model, 1, how, MARKS, "cpu")
+    again = generate_tokens(model, 1, how, MARKS, "cpu")
     model.tables = table
-    assert torch.equal(again, write(model, 1, how, MARKS, "cpu"))
+    assert torch.equal(again, generate_tokens(model, 1, how, MARKS, "cpu"))
 
 
 def test_top_one_is_greedy_whatever_the_temperature() -> None:
-    how = Generate(strategy="sample", top_k=1, temperature=5.0, max_tokens=6)
-    greedy = write(Chain(4), 4, Generate(max_tokens=6), MARKS, "cpu")
-    assert torch.equal(write(Chain(4), 4, how, MARKS, "cpu"), greedy)
+    how = DecodingOptions(strategy="sample", top_k=1, temperature=5.0, max_tokens=6)
+    greedy = generate_tokens(Chain(4), 4, DecodingOptions(max_tokens=6), MARKS, "cpu")
+    assert torch.equal(generate_tokens(Chain(4), 4, how, MARKS, "cpu"), greedy)
 
 
 @pytest.mark.parametrize("wrong", [{"strategy": "best"}, {"temperature": 0}, {"outputs": 0}, {"beam": 3}])

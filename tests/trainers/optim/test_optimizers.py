@@ -12,9 +12,9 @@ from trainers.optim.optimizers import (
     add_l1,
     clip_gradients,
     clip_weights,
+    flag_not_finite,
     gradient_norm,
     make_optimizer,
-    note_bad,
 )
 
 
@@ -115,11 +115,11 @@ def test_one_bad_number_among_the_gradients_is_found_and_the_others_stay(bad: fl
     gradients = [torch.randn(100), torch.full((7,), 1e30)]
     copies = [gradient.clone() for gradient in gradients]
     found, ones = torch.zeros(1), torch.ones(1)
-    note_bad(gradients, found, ones)
+    flag_not_finite(gradients, found, ones)
     assert not found
     assert all(torch.equal(a, b) for a, b in zip(gradients, copies, strict=True))
     gradients[1][3] = bad
-    note_bad(gradients, found, ones)
+    flag_not_finite(gradients, found, ones)
     assert found
     assert not torch.isfinite(gradient_norm(gradients))
 

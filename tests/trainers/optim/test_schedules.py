@@ -7,23 +7,23 @@ import pytest
 import torch
 from torch import nn
 
-from trainers.optim.initialisation import initialise
-from trainers.optim.schedules import schedule
+from trainers.optim.initialisation import initialise_weights
+from trainers.optim.schedules import make_schedule
 
 
 def test_constant() -> None:
-    assert [schedule("constant", 4)(step) for step in range(4)] == [1.0] * 4
+    assert [make_schedule("constant", 4)(step) for step in range(4)] == [1.0] * 4
 
 
 def test_step_falls_at_a_half_and_at_three_quarters() -> None:
-    factor = schedule("step", 8)
+    factor = make_schedule("step", 8)
     assert [factor(step) for step in range(8)] == [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
 
 
 def test_cosine_is_torchs() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
-    factor = schedule("cosine", 50)
+    factor = make_schedule("cosine", 50)
     for step in range(50):
         assert factor(step) == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
         optimizer.step()
@@ -31,7 +31,7 @@ def test_cosine_is_torchs() -> None:
 
 
 def test_warmup_rises_to_the_peak_and_then_falls() -> None:
-    factor = schedule("warmup-cosine", 100, 0.2)
+    factor = make_schedule("warmup-cosine", 100, 0.2)
     values = [factor(step) for step in range(100)]
     assert values[:20] == pytest.approx([(step + 1) / 20 for step in range(20)])
     assert values[20] == 1.0
@@ -40,14 +40,14 @@ def test_warmup_rises_to_the_peak_and_then_falls() -> None:
 
 
 def test_warmup_cosine_always_has_a_warmup() -> None:
-    assert schedule("warmup-cosine", 100)(0) == pytest.approx(0.1)
+    assert make_schedule("warmup-cosine", 100)(0) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("name", ["constant", "step", "cosine", "warmup-cosine"])
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 3, 17])
 def test_is_positive_and_at_most_one_everywhere(name: str, warmup: float, steps: int) -> None:
-    factor = schedule(name, steps, warmup)
+    factor = make_schedule(name, steps, warmup)
     assert all(0 < factor(step) <= 1 for step in range(steps))
 
 
@@ -64,7 +64,7 @@ def test_initialisation_has_the_spread_of_its_formula(name: str, spread: float) 
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(200, 100), nn.Embedding(10, 4), nn.LayerNorm(4))
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    initialise(module, name)
+    initialise_weights(module, name)
     weight = module.get_parameter("0.weight")
     assert float(weight.detach().std()) == pytest.approx(spread, rel=0.05)
     for key, tensor in module.state_dict().items():
@@ -75,7 +75,7 @@ def test_initialisation_spares_what_is_frozen_and_reaches_kernels_and_recurrent_
     module = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.LSTM(3, 4), nn.Linear(2, 2)])
     frozen = module.get_parameter("2.weight").requires_grad_(False)
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}
-    initialise(module, "orthogonal")
+    initialise_weights(module, "orthogonal")
     changed = {key for key, tensor in module.state_dict().items() if not torch.equal(tensor, before[key])}
     assert changed == {"0.weight", "1.weight_ih_l0", "1.weight_hh_l0"}
     assert torch.equal(frozen, before["2.weight"])
@@ -84,5 +84,5 @@ def test_initialisation_spares_what_is_frozen_and_reaches_kernels_and_recurrent_
 def test_default_initialisation_draws_nothing() -> None:
     module = nn.Linear(2, 2)
     state = torch.get_rng_state()
-    initialise(module, "default")
+    initialise_weights(module, "default")
     assert torch.equal(torch.get_rng_state(), state)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from tests.trainers.families.cases import CASES, ROWS, Memory, images, made, pairs, questions
-from trainers.data.dataset import Column, Dataset, Encoded
+from trainers.data.dataset import Column, Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.families.image_cnn import ImageCNN
 from trainers.family import Family
@@ -62,10 +62,10 @@ class Quiet:
         return None
 
 
-def data(family: ImageCNN) -> Encoded:
+def data(family: ImageCNN) -> EncodedDataset:
     dataset, memory = images(), Memory()
     state = family.encode(dataset, family.complete(SMALL), memory)
-    return Encoded(arrays=memory.arrays, state=state, splits=dataset.splits)
+    return EncodedDataset(arrays=memory.arrays, state=state, splits=dataset.splits)
 
 
 def job(family: ImageCNN, samples: Path | None) -> Job:
@@ -156,7 +156,7 @@ def shown_by(name: str, dataset: Dataset, options: dict[str, Any]) -> str:
     assert isinstance(family, Family)
     params, memory = family.complete({**case.params, "vocabulary": 320}), Memory()
     state = json.loads(json.dumps(family.encode(dataset, params, memory)))
-    encoded = Encoded(arrays=memory.arrays, state=state, splits=dataset.splits)
+    encoded = EncodedDataset(arrays=memory.arrays, state=state, splits=dataset.splits)
     weights = family.build(state, params).state_dict()
     ((label, text),) = samples_of_weights(family, encoded, params, weights, "cpu").items()
     return f"{label}\n{text}"

@@ -37,10 +37,10 @@ def test_a_manifest_is_known_by_sixteen_digits_at_least(tmp_path: Path, known: s
     folder = folders.write_folder(tmp_path / "a", {"file": b"1"})
     digest = folders.manifest_hash(folder)
     assert folders.read_folder(folder, manifest_sha256=digest[:16]) == {"file": b"1"}
-    with pytest.raises(folders.Damaged, match="another manifest"):
+    with pytest.raises(folders.DamagedFolder, match="another manifest"):
         folders.read_folder(folder, manifest_sha256=digest[:15] if known == "short" else known)
 
 
 def test_a_folder_that_is_not_there_is_gone(tmp_path: Path) -> None:
-    with pytest.raises(folders.Gone, match="no such folder"):
+    with pytest.raises(folders.MissingFolder, match="no such folder"):
         folders.read_folder(tmp_path / "none")

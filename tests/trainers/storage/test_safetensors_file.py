@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from trainers.storage.safetensors_file import Pieces, read
+from trainers.storage.safetensors_file import SafetensorsPieces, read
 
 KINDS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16,
@@ -27,7 +27,7 @@ def _tensors() -> dict[str, torch.Tensor]:
 
 def test_the_bytes_are_the_librarys() -> None:
     plain = {name: tensor.contiguous() for name, tensor in _tensors().items()}
-    content = b"".join(map(bytes, Pieces(_tensors())))
+    content = b"".join(map(bytes, SafetensorsPieces(_tensors())))
     assert content == save(plain)
     found = read(io.BytesIO(content), len(content))
     assert found.keys() == plain.keys()
@@ -38,7 +38,7 @@ def test_the_bytes_are_the_librarys() -> None:
 
 def test_tied_tensors_are_stored_apart() -> None:
     one = torch.arange(4.0)
-    found = load(b"".join(map(bytes, Pieces({"a": one, "b": one, "c": one[1:]}))))
+    found = load(b"".join(map(bytes, SafetensorsPieces({"a": one, "b": one, "c": one[1:]}))))
     assert {name: tensor.tolist() for name, tensor in found.items()} == {
         "a": one.tolist(),
         "b": one.tolist(),
@@ -74,4 +74,4 @@ def test_what_is_no_such_file_is_refused(content: bytes) -> None:
 
 def test_what_can_not_be_stored_is_refused() -> None:
     with pytest.raises(ValueError, match="dense and of a plain type"):
-        Pieces({"x": torch.eye(2).to_sparse()})
+        SafetensorsPieces({"x": torch.eye(2).to_sparse()})

@@ -9,7 +9,7 @@ from scipy.linalg import sqrtm
 
 from trainers.errors import NotFinite
 from trainers.tasks import rules_for
-from trainers.tasks.generation import Generation, fixed_network, frechet
+from trainers.tasks.generation import Generation, fixed_network, frechet_distance
 
 STATE = {"task": "generation", "shape": [8, 8, 1]}
 
@@ -33,7 +33,7 @@ def test_it_is_the_papers_formula() -> None:
     moments = [(x.mean(0), np.cov(x.T)) for x in (a, b)]
     (mean_a, cov_a), (mean_b, cov_b) = moments
     expected = np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b - 2 * sqrtm(cov_a @ cov_b).real)
-    assert frechet(mean_a, cov_a, mean_b, cov_b) == pytest.approx(expected)
+    assert frechet_distance(mean_a, cov_a, mean_b, cov_b) == pytest.approx(expected)
 
 
 def test_moments_are_those_of_the_features_however_they_come_in() -> None:
@@ -43,7 +43,7 @@ def test_moments_are_those_of_the_features_however_they_come_in() -> None:
     for some in (real, made):
         features = network(some.float().permute(0, 3, 1, 2) / 127.5 - 1.0).double().numpy()
         moments += [features.mean(0), np.cov(features.T)]
-    assert distance(real, made) == pytest.approx(frechet(*moments), rel=1e-6)
+    assert distance(real, made) == pytest.approx(frechet_distance(*moments), rel=1e-6)
     assert distance(real, made, 7) == pytest.approx(distance(real, made), rel=1e-9)
 
 

@@ -18,7 +18,7 @@ from trainers.data.dataset import Task
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import DIRECTIONS, FOR_ALL, PER_TASK, USUAL, direction_of
 from trainers.tasks import MetricSet, TaskRules, rules_for
-from trainers.tasks.merging import merge
+from trainers.tasks.merging import merge_metrics
 
 Batch = dict[str, torch.Tensor]
 VOCABULARY = ["", "?", "a", "bc", "d", "ef", "g", "h"]
@@ -175,7 +175,7 @@ def test_pieces_of_any_size_merge_to_the_whole(case: str, cuts: list[int], split
             part = {name: values[start:end] for name, values in batch.items()}
             metrics.update(_sliced(outputs, start, end), part)
             metrics.compute()  # looking early must not fix the answer
-    merge(first, second)
+    merge_metrics(first, second)
     assert first.compute() == pytest.approx(whole, rel=1e-6)
 
 

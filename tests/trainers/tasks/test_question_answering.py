@@ -9,9 +9,9 @@ import torch
 
 from tests.trainers.tasks.test_metrics import asked, scored
 from trainers.tasks import rules_for
-from trainers.tasks.question_answering import answers_of, right_answers
+from trainers.tasks.question_answering import likeliest_answers, right_answers
 from trainers.tasks.singly import ExampleScores
-from trainers.tasks.squad import exact_match, f1, normalised
+from trainers.tasks.squad import exact_match, f1_score, normalise_answer
 
 PAIRS = (
     ("The  Red, box!", "red box"),
@@ -30,9 +30,9 @@ def test_answers_are_compared_as_torchmetrics_does_it() -> None:
         answer = {"answers": {"answer_start": [0], "text": [right]}, "id": "1"}
         expected = squad([{"prediction_text": found, "id": "1"}], [answer])
         assert exact_match(found, right) == float(expected["exact_match"]) / 100
-        assert f1(found, right) == pytest.approx(float(expected["f1"]) / 100)
-    assert normalised(" The  Red, box!") == "red box"
-    assert (f1("the", "a"), f1("the", "box"), exact_match("the", "a")) == (1.0, 0.0, 1.0)
+        assert f1_score(found, right) == pytest.approx(float(expected["f1"]) / 100)
+    assert normalise_answer(" The  Red, box!") == "red box"
+    assert (f1_score("the", "a"), f1_score("the", "box"), exact_match("the", "a")) == (1.0, 0.0, 1.0)
 
 
 def test_the_loss_is_the_mean_of_both_ends_cross_entropies() -> None:
@@ -59,13 +59,13 @@ def test_the_likeliest_stretch_is_no_longer_than_allowed() -> None:
     _, batch = asked(1)
     scores = torch.full((1, 7, 2), -9.0)
     scores[0, 2, 0], scores[0, 5, 1] = -0.1, -0.2  # from v to y
-    (found,) = answers_of(scores, batch, 4)
+    (found,) = likeliest_answers(scores, batch, 4)
     assert (found.text, found.start, found.end) == ("v w x y", 2, 9)
     assert found.score == pytest.approx(math.exp(-0.3))
-    (short,) = answers_of(scores, batch, 3)
+    (short,) = likeliest_answers(scores, batch, 3)
     assert len(short.text.split()) <= 3
     scores[0, 1:] = float("-inf")
-    (nothing,) = answers_of(scores, batch, 4)
+    (nothing,) = likeliest_answers(scores, batch, 4)
     assert (nothing.text, nothing.score) == ("", 0.0)
 
 

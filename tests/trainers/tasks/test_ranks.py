@@ -15,7 +15,7 @@ import torch.multiprocessing as mp
 from trainers.functions.run import run_function
 from trainers.functions.trial import FunctionJob, Trial
 from trainers.tasks import rules_for
-from trainers.tasks.merging import over_ranks
+from trainers.tasks.merging import merge_ranks
 from trainers.tasks.singly import ExampleScores
 from trainers.types import Goal, Length, Ranks
 
@@ -55,13 +55,13 @@ def merged(rank: int) -> dict[str, Any]:
     metrics, singly = CLASSIFICATION.metric_set("cpu"), ExampleScores(CLASSIFICATION, "cpu")
     metrics.update(*batch_of(rank))
     singly.update(*batch_of(rank))
-    over_ranks(metrics)
-    over_ranks(singly)
+    merge_ranks(metrics)
+    merge_ranks(singly)
     each = {name: values.tolist() for name, values in singly.compute(metrics.compute()).items()}
     pairs = PAIRS.metric_set("cpu")
     if rank == 0:
         pairs.update(*texts())
-    over_ranks(pairs)
+    merge_ranks(pairs)
     return {"classification": metrics.compute(), "seq2seq": pairs.compute(), "each": each}
 
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from trainers.data import hashing
 from trainers.data.dataset import Part
-from trainers.data.raw import Pictures, Raw, RawColumn, arrow
-from trainers.data.sources.places import LARGE_BYTES, PART_NAMES, SOURCE_KEY, existing
+from trainers.data.raw import RawColumn, RawDataset, RawImages, arrow_column
+from trainers.data.sources.places import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -22,14 +22,14 @@ LABELS = ("labels", "label", "y", "target", "targets")
 Array = npt.NDArray[Any]
 
 
-def read_npz(path: Path, cache: Path) -> Raw:
+def read_npz(path: Path, cache: Path) -> RawDataset:
     """Arrays `images` or `x`, `labels` or `y`, or with parts `x_train`, `y_train`, `x_test` and so on.
 
     Raises:
         InputError: not an .npz file, arrays of Python objects (never unpickled), or arrays that don't fit.
     """
-    arrays = _load(existing(path), cache)
-    inputs, labels = _by_part(arrays, INPUTS), _by_part(arrays, LABELS)
+    arrays = _load_arrays(require_path(path), cache)
+    inputs, labels = _group_by_part(arrays, INPUTS), _group_by_part(arrays, LABELS)
     if not inputs:
         found = ", ".join(arrays) or "no arrays"
         raise InputError(f"{path.name} must hold an array named images or x", found, key=SOURCE_KEY)
@@ -43,21 +43,21 @@ def read_npz(path: Path, cache: Path) -> Raw:
     part = None
     if None not in ordered:
         part = np.concatenate([np.full(len(inputs[p]), PARTS.index(p), np.int8) for p in ordered if p])
-    columns = _columns(_joined([inputs[p] for p in ordered]))
+    columns = _input_columns(_concatenate([inputs[p] for p in ordered]))
     if labels:
-        target = _joined([labels[p] for p in ordered])
-        columns["target"] = arrow(_labels(target, len(next(iter(columns.values())))))
-    return Raw(columns=columns, part=part, target="target" if labels else None)
+        target = _concatenate([labels[p] for p in ordered])
+        columns["target"] = arrow_column(_check_labels(target, len(next(iter(columns.values())))))
+    return RawDataset(columns=columns, part=part, target="target" if labels else None)
 
 
-def _joined(arrays: list[Array]) -> Array:
+def _concatenate(arrays: list[Array]) -> Array:
     try:
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
     except ValueError as error:
         raise InputError("arrays of all parts must have one shape", str(error), key=SOURCE_KEY) from error
 
 
-def _by_part(arrays: dict[str, Array], names: tuple[str, ...]) -> dict[Part | None, Array]:
+def _group_by_part(arrays: dict[str, Array], names: tuple[str, ...]) -> dict[Part | None, Array]:
     found: dict[Part | None, Array] = {}
     for name, values in arrays.items():
         if name in names:
@@ -71,7 +71,7 @@ def _by_part(arrays: dict[str, Array], names: tuple[str, ...]) -> dict[Part | No
     return found
 
 
-def _load(path: Path, cache: Path) -> dict[str, Array]:
+def _load_arrays(path: Path, cache: Path) -> dict[str, Array]:
     try:
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -79,14 +79,14 @@ def _load(path: Path, cache: Path) -> dict[str, Array]:
             _check_room(path, unpacked, cache)
             return _load_mapped(path, cache)
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: _array(name, arrays[name]) for name in arrays.files}
+            return {name: _check_array(name, arrays[name]) for name in arrays.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "arrays of Python objects are never read: save numbers or fixed-width strings"
         raise InputError(f"{path} must be an npz file of plain arrays", text, do, key=SOURCE_KEY) from error
 
 
-def _array(name: str, found: Array | bytes) -> Array:
+def _check_array(name: str, found: Array | bytes) -> Array:
     if isinstance(found, bytes):  # what NumPy gives of a member that is no array
         raise ValueError(f"{name} is no array")
     return found
@@ -124,13 +124,13 @@ def _load_mapped(path: Path, cache: Path) -> dict[str, Array]:
     }
 
 
-def _columns(inputs: Array) -> dict[str, RawColumn]:
+def _input_columns(inputs: Array) -> dict[str, RawColumn]:
     if inputs.ndim == 1:
-        return {"text" if inputs.dtype.kind == "U" else "x0": arrow(inputs)}
+        return {"text" if inputs.dtype.kind == "U" else "x0": arrow_column(inputs)}
     if inputs.ndim == 2:
-        return {f"x{i}": arrow(np.ascontiguousarray(inputs[:, i])) for i in range(inputs.shape[1])}
+        return {f"x{i}": arrow_column(np.ascontiguousarray(inputs[:, i])) for i in range(inputs.shape[1])}
     images = as_images(inputs)
-    return {"image": Pictures(values=images, hashes=hashing.of_arrays(images))}
+    return {"image": RawImages(values=images, hashes=hashing.hash_arrays(images))}
 
 
 def as_images(values: Array) -> npt.NDArray[np.uint8]:
@@ -160,7 +160,7 @@ def as_images(values: Array) -> npt.NDArray[np.uint8]:
     return np.round(values * scale).astype(np.uint8)
 
 
-def _labels(labels: Array, rows: int) -> Array:
+def _check_labels(labels: Array, rows: int) -> Array:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != rows:

@@ -14,11 +14,11 @@ MOST_CHARACTERS = 16_384
 ONE_IN = 4  # of the paragraphs beyond the least length, those that end a block
 
 
-def blocks(lines: Iterator[str]) -> Iterator[str]:
+def text_blocks(lines: Iterator[str]) -> Iterator[str]:
     """Blocks of whole paragraphs, some 2,000 characters each; joined, they are the text."""
     block: list[str] = []
     size = 0
-    for paragraph in _paragraphs(lines):
+    for paragraph in _split_paragraphs(lines):
         block.append(paragraph)
         size += len(paragraph)
         ends = zlib.crc32(paragraph.encode()) % ONE_IN == 0
@@ -29,7 +29,7 @@ def blocks(lines: Iterator[str]) -> Iterator[str]:
         yield "".join(block)
 
 
-def _paragraphs(lines: Iterator[str]) -> Iterator[str]:
+def _split_paragraphs(lines: Iterator[str]) -> Iterator[str]:
     """Lines up to and with the blank lines that follow; a long run without blank lines is cut at lines."""
     paragraph: list[str] = []
     size, blank = 0, False

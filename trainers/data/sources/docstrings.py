@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from trainers.data.dataset import Task
-from trainers.data.raw import Raw, arrow
+from trainers.data.raw import RawDataset, arrow_column
 from trainers.data.sources.places import SOURCE_KEY
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -34,44 +34,49 @@ PACKAGES = (
 LEAST_WORDS = 3
 
 
-def read_docstrings(task: Task | None, cache: Path) -> Raw:
+def read_docstrings(task: Task | None, cache: Path) -> RawDataset:
     """By task: texts with their package (classification), texts alone (language-model), or the first
     sentence of each with the name that it documents (seq2seq).
 
     Raises:
         InputError: this installation has no sources of the standard library.
     """
-    rows = _rows(cache)
+    rows = _load_rows(cache)
     if task == "seq2seq":
-        pairs = sorted({(summary, name) for _, name, summary, _ in _functions(rows)})
-        return Raw(
-            columns={"input": arrow([p[0] for p in pairs]), "target": arrow([p[1] for p in pairs])},
+        pairs = sorted({(summary, name) for _, name, summary, _ in _filter_functions(rows)})
+        return RawDataset(
+            columns={
+                "input": arrow_column([p[0] for p in pairs]),
+                "target": arrow_column([p[1] for p in pairs]),
+            },
             kind="pairs",
             task="seq2seq",
             target="target",
         )
     if task == "language-model":
         texts = list(dict.fromkeys(text for _, _, _, text in rows))
-        return Raw(columns={"text": arrow([f"{t}\n\n" for t in texts])}, kind="corpus", task="language-model")
+        return RawDataset(
+            columns={"text": arrow_column([f"{t}\n\n" for t in texts])}, kind="corpus", task="language-model"
+        )
     texts_of = {text: package for package, _, _, text in reversed(rows)}
-    labels = {"text": arrow(list(texts_of)), "package": arrow(list(texts_of.values()))}
-    return Raw(columns=labels, kind="text", task="classification", target="package")
+    labels = {"text": arrow_column(list(texts_of)), "package": arrow_column(list(texts_of.values()))}
+    return RawDataset(columns=labels, kind="text", task="classification", target="package")
 
 
 Row = tuple[str, str, str, str]  # package, name, first sentence, whole text
 
 
-def _functions(rows: list[Row]) -> list[Row]:
+def _filter_functions(rows: list[Row]) -> list[Row]:
     return [row for row in rows if not row[1].startswith("_") and len(row[2].split()) >= LEAST_WORDS]
 
 
-def _rows(cache: Path) -> list[Row]:
+def _load_rows(cache: Path) -> list[Row]:
     """Parsed once for each Python installation: it takes a second."""
     place = sysconfig.get_paths()["stdlib"]
     identity = hashlib.sha256(f"2 {place} {sys.version} {PACKAGES}".encode()).hexdigest()[:24]
 
     def build(aside: Path) -> None:
-        (aside / "rows.json").write_text(json.dumps(list(_parsed(Path(place)))))
+        (aside / "rows.json").write_text(json.dumps(list(_parse_library(Path(place)))))
 
     folder = shared_folder(cache / "sources" / identity, build)
     rows = [tuple(row) for row in json.loads((folder / "rows.json").read_text())]
@@ -82,15 +87,15 @@ def _rows(cache: Path) -> list[Row]:
     return rows
 
 
-def _parsed(place: Path) -> Iterator[Row]:
+def _parse_library(place: Path) -> Iterator[Row]:
     for package in PACKAGES:
         for path in sorted((place / package).rglob("*.py")):
             if "test" in path.relative_to(place).parts or "tests" in path.parts:
                 continue
-            yield from _of_source(package, path)
+            yield from _parse_file(package, path)
 
 
-def _of_source(package: str, path: Path) -> Iterator[Row]:
+def _parse_file(package: str, path: Path) -> Iterator[Row]:
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError):  # files that are meant to be broken

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from trainers.data.raw import Raw
-from trainers.data.sources.places import LARGE_BYTES, SOURCE_KEY, existing, files_by_part, total_bytes
+from trainers.data.raw import RawDataset
+from trainers.data.sources.places import LARGE_BYTES, SOURCE_KEY, files_by_part, require_path, total_bytes
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -27,17 +27,17 @@ JSON_ROWS = 20_000
 Batches = Iterator[pa.RecordBatch]
 
 
-def read_files(scheme: str, path: Path, cache: Path) -> Raw:
+def read_files(scheme: str, path: Path, cache: Path) -> RawDataset:
     """The rows of one file, or of a folder with a file for each part.
 
     Raises:
         InputError: nothing there, or what is there can't be read as this format.
     """
-    found = files_by_part(existing(path), ENDINGS[scheme])
+    found = files_by_part(require_path(path), ENDINGS[scheme])
     paths = [file for files in found.values() for file in files]
     large = total_bytes(paths) > LARGE_BYTES
-    folder = cache / "sources" / _identity(scheme, paths) if large else None
-    tables = [(part, _table(scheme, file, folder)) for part, files in found.items() for file in files]
+    folder = cache / "sources" / _cache_key(scheme, paths) if large else None
+    tables = [(part, _read_table(scheme, file, folder)) for part, files in found.items() for file in files]
     _check_same_columns(tables, paths)
     joined = pa.concat_tables([table for _, table in tables], promote_options="permissive")
     part = None
@@ -46,7 +46,7 @@ def read_files(scheme: str, path: Path, cache: Path) -> Raw:
             [np.full(len(table), PARTS.index(name), np.int8) for name, table in tables if name]
         )
     corpus = scheme == "text"
-    return Raw(
+    return RawDataset(
         columns={name: joined[name] for name in joined.column_names},
         part=part,
         folder=folder,
@@ -55,7 +55,7 @@ def read_files(scheme: str, path: Path, cache: Path) -> Raw:
     )
 
 
-def _identity(scheme: str, paths: list[Path]) -> str:
+def _cache_key(scheme: str, paths: list[Path]) -> str:
     facts = [(scheme, str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
@@ -69,7 +69,7 @@ def _check_same_columns(tables: list[tuple[Any, pa.Table]], paths: list[Path]) -
             raise InputError("all files of a source must have the same columns", found, key=SOURCE_KEY)
 
 
-def _table(scheme: str, path: Path, folder: Path | None) -> pa.Table:
+def _read_table(scheme: str, path: Path, folder: Path | None) -> pa.Table:
     """The file's rows, in memory or, where a folder is given, memory-mapped from an Arrow file in it."""
     read = READERS[scheme]
     try:
@@ -78,7 +78,7 @@ def _table(scheme: str, path: Path, folder: Path | None) -> pa.Table:
             return pa.Table.from_batches(batches) if batches else pa.table({})
         number = hashlib.sha256(str(path).encode()).hexdigest()[:12]
         built = shared_folder(
-            folder.with_name(f"{folder.name}-{number}"), lambda aside: _stream(read(path), aside)
+            folder.with_name(f"{folder.name}-{number}"), lambda aside: _write_batches(read(path), aside)
         )
     except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
         text = str(error).splitlines()[0]
@@ -86,7 +86,7 @@ def _table(scheme: str, path: Path, folder: Path | None) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(built / "table.arrow"))).read_all()
 
 
-def _stream(batches: Batches, aside: Path) -> None:
+def _write_batches(batches: Batches, aside: Path) -> None:
     writer = None
     with pa.OSFile(str(aside / "table.arrow"), "wb") as file:
         for batch in batches:
@@ -97,12 +97,12 @@ def _stream(batches: Batches, aside: Path) -> None:
         writer.close()
 
 
-def _csv(path: Path) -> Batches:
+def _read_csv(path: Path) -> Batches:
     """Every value as text: kinds are decided over all rows, not by the first block."""
     from pyarrow import csv
 
-    delimiter = _delimiter(path)
-    header = _header(path, delimiter)
+    delimiter = _detect_delimiter(path)
+    header = _read_header(path, delimiter)
     if len(set(header)) != len(header) or not all(header):
         found = ", ".join(repr(name) for name in header[:20])
         raise InputError(f"the first line of {path} must name each column once", found, key=SOURCE_KEY)
@@ -117,29 +117,29 @@ def _csv(path: Path) -> Batches:
     return iter(reader)
 
 
-def _delimiter(path: Path) -> str:
+def _detect_delimiter(path: Path) -> str:
     if ".tsv" in path.name:
         return "\t"
-    line = _first_line(path)
+    line = _read_first_line(path)
     counts = {mark: line.count(mark) for mark in (",", ";", "\t")}
     best = max(counts, key=lambda mark: counts[mark])
     return best if counts[best] else ","
 
 
-def _first_line(path: Path) -> str:
+def _read_first_line(path: Path) -> str:
     with pa.input_stream(str(path), compression="detect") as stream:
         start = stream.read(1 << 20).decode("utf-8-sig", errors="replace")
     return str(start.split("\n")[0]).rstrip("\r")
 
 
-def _header(path: Path, delimiter: str) -> list[str]:
+def _read_header(path: Path, delimiter: str) -> list[str]:
     import csv
 
-    line = _first_line(path)
+    line = _read_first_line(path)
     return next(csv.reader([line], delimiter=delimiter), [])
 
 
-def _jsonl(path: Path) -> Batches:
+def _read_jsonl(path: Path) -> Batches:
     """Every value as text, as in a csv file, so that a column may mix numbers and words."""
     names = _json_names(path)
     for rows in _json_rows(path):
@@ -191,19 +191,19 @@ def _as_text(value: Any) -> str | None:
     )
 
 
-def _parquet(path: Path) -> Batches:
+def _read_parquet(path: Path) -> Batches:
     from pyarrow import parquet
 
     with parquet.ParquetFile(path, memory_map=True) as file:
         yield from file.iter_batches()
 
 
-def _text(path: Path) -> Batches:
-    from trainers.data.sources.blocks import blocks
+def _read_text(path: Path) -> Batches:
+    from trainers.data.sources.blocks import text_blocks
 
     rows: list[str] = []
     with pa.input_stream(str(path), compression="detect") as stream:
-        for block in blocks(_lines(stream)):
+        for block in text_blocks(_read_lines(stream)):
             rows.append(block)
             if len(rows) == 1000:
                 yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
@@ -212,7 +212,7 @@ def _text(path: Path) -> Batches:
         yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
 
 
-def _lines(stream: Any) -> Iterator[str]:
+def _read_lines(stream: Any) -> Iterator[str]:
     import io
 
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")
@@ -221,8 +221,8 @@ def _lines(stream: Any) -> Iterator[str]:
 
 
 READERS: dict[str, Callable[[Path], Batches]] = {
-    "csv": _csv,
-    "jsonl": _jsonl,
-    "parquet": _parquet,
-    "text": _text,
+    "csv": _read_csv,
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+    "text": _read_text,
 }

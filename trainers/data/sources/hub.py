@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.data.dataset import Part
-from trainers.data.raw import Raw
+from trainers.data.raw import RawDataset
 from trainers.data.sources.places import PART_NAMES, SOURCE_KEY
 from trainers.data.split import PARTS
 from trainers.errors import InputError
@@ -20,23 +20,23 @@ BRING = (
 )
 
 
-def read_hub(name: str, base: Path) -> Raw:
+def read_hub(name: str, base: Path) -> RawDataset:
     """The rows of a data set. `hf:NAME`, `hf:NAME#CONFIGURATION` or `hf:FOLDER`; no code of it is run.
 
     Raises:
         InputError: it can't be had, which names how to bring it, or it has no training part.
     """
-    loaded = _load(name, base)
-    named = {None: loaded} if not isinstance(loaded, dict) else _parts(loaded, name)
-    tables = {part: _table(dataset) for part, dataset in named.items()}
+    loaded = _load_dataset(name, base)
+    named = {None: loaded} if not isinstance(loaded, dict) else _select_parts(loaded, name)
+    tables = {part: _arrow_table(dataset) for part, dataset in named.items()}
     joined = pa.concat_tables(tables.values(), promote_options="permissive")
     part = None
     if None not in named and len(named) > 1:
         part = np.concatenate([np.full(len(t), PARTS.index(p), np.int8) for p, t in tables.items() if p])
-    return Raw(columns={column: joined[column] for column in joined.column_names}, part=part)
+    return RawDataset(columns={column: joined[column] for column in joined.column_names}, part=part)
 
 
-def _load(name: str, base: Path) -> Any:
+def _load_dataset(name: str, base: Path) -> Any:
     import datasets
 
     datasets.disable_progress_bars()
@@ -60,14 +60,14 @@ def _load(name: str, base: Path) -> Any:
         ) from error
 
 
-def _parts(loaded: dict[str, Any], name: str) -> dict[Part | None, Any]:
+def _select_parts(loaded: dict[str, Any], name: str) -> dict[Part | None, Any]:
     parts = {PART_NAMES[split]: dataset for split, dataset in loaded.items() if split in PART_NAMES}
     if "train" not in parts:
         raise InputError(f"the data set {name} must have a train part", ", ".join(loaded), key=SOURCE_KEY)
     return {part: parts[part] for part in PARTS if part in parts}
 
 
-def _table(dataset: Any) -> pa.Table:
+def _arrow_table(dataset: Any) -> pa.Table:
     """The memory-mapped Arrow table, with labels by their names."""
     import datasets
 
@@ -80,11 +80,11 @@ def _table(dataset: Any) -> pa.Table:
     for name, feature in dataset.features.items():
         if isinstance(feature, datasets.ClassLabel):
             at = table.column_names.index(name)
-            table = table.set_column(at, name, _named_labels(table[name], feature.names))
+            table = table.set_column(at, name, _label_names(table[name], feature.names))
     return table
 
 
-def _named_labels(column: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
+def _label_names(column: pa.ChunkedArray, names: list[str]) -> pa.ChunkedArray:
     codes = column.to_pandas().to_numpy(dtype=np.float64)
     known = np.isfinite(codes) & (codes >= 0)  # the hub's test parts have -1 for hidden labels
     return pa.chunked_array(

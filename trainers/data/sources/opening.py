@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.data.dataset import Dataset
-from trainers.data.raw import check_names, nearest
+from trainers.data.raw import check_names, suggest_name
 from trainers.errors import InputError
 
 KEYS = ("source", "task", "columns", "prepare", "split")
@@ -32,20 +32,20 @@ def open_dataset(spec: Mapping[str, Any], *, base: Path, cache: Path) -> Dataset
     check_names(spec, KEYS, "data")
     scheme, _, rest = read_source(spec.get("source")).partition(":")
     if scheme == "none":
-        return _nothing(spec)
-    from trainers.data.assemble import assemble, read_task
+        return _empty_dataset(spec)
+    from trainers.data.assemble import assemble_dataset, read_task
 
     task = read_task(spec.get("task"))
     if scheme == "builtin":
         from trainers.data.sources.builtin import read_builtin
 
-        return assemble(read_builtin(rest, task, cache), spec)
+        return assemble_dataset(read_builtin(rest, task, cache), spec)
     if scheme == "hf":
         from trainers.data.sources.hub import read_hub
 
-        return assemble(read_hub(rest, base), spec)
+        return assemble_dataset(read_hub(rest, base), spec)
     path = base / Path(rest).expanduser()
-    return assemble(_read_path(scheme, path, cache), spec)
+    return assemble_dataset(_read_path(scheme, path, cache), spec)
 
 
 def _read_path(scheme: str, path: Path, cache: Path) -> Any:
@@ -54,9 +54,9 @@ def _read_path(scheme: str, path: Path, cache: Path) -> Any:
 
         return read_npz(path, cache)
     if scheme == "images":
-        from trainers.data.sources.pictures import read_pictures
+        from trainers.data.sources.pictures import read_images
 
-        return read_pictures(path, cache)
+        return read_images(path, cache)
     from trainers.data.sources.files import read_files
 
     return read_files(scheme, path, cache)
@@ -74,7 +74,7 @@ def read_source(source: Any) -> str:
         raise InputError("data needs a source", repr(source), do, key=key)
     scheme, colon, rest = source.partition(":")
     if scheme not in SOURCES:
-        do = (None if colon else _meant(source)) or nearest(scheme, SOURCES)
+        do = (None if colon else _suggest_scheme(source)) or suggest_name(scheme, SOURCES)
         raise InputError("a source must be of a known kind", repr(source), do, key=key)
     if scheme == "none":
         if colon:
@@ -84,12 +84,12 @@ def read_source(source: Any) -> str:
         raise InputError(f"{scheme}: must name what to read", repr(source), f"write {scheme}:NAME", key=key)
     if scheme == "builtin" and rest not in BUILTIN:
         raise InputError(
-            "a built-in source must be one that there is", repr(rest), nearest(rest, BUILTIN), key=key
+            "a built-in source must be one that there is", repr(rest), suggest_name(rest, BUILTIN), key=key
         )
     return source
 
 
-def _nothing(spec: Mapping[str, Any]) -> Dataset:
+def _empty_dataset(spec: Mapping[str, Any]) -> Dataset:
     import hashlib
     import json
 
@@ -106,7 +106,7 @@ def _nothing(spec: Mapping[str, Any]) -> Dataset:
     )
 
 
-def _meant(source: str) -> str | None:
+def _suggest_scheme(source: str) -> str | None:
     """What to write for a path whose kind its ending tells."""
     from trainers.data.sources.files import ENDINGS
 

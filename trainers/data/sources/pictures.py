@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from trainers.data import hashing
 from trainers.data.dataset import Part
-from trainers.data.raw import Pictures, Raw
-from trainers.data.sources.places import PART_NAMES, SOURCE_KEY, existing
+from trainers.data.raw import RawDataset, RawImages
+from trainers.data.sources.places import PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
@@ -20,15 +20,15 @@ from trainers.storage.shared_folders import shared_folder
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-def read_pictures(path: Path, cache: Path) -> Raw:
+def read_images(path: Path, cache: Path) -> RawDataset:
     """Paths of the images and their classes. Contents are hashed, and decoded only when a family asks.
 
     Raises:
         InputError: no folder, no classes or no images there.
     """
-    if not existing(path).is_dir():
+    if not require_path(path).is_dir():
         raise InputError("images: must name a folder", f"a file at {path.absolute()}", key=SOURCE_KEY)
-    found = _found(path)
+    found = _find_images(path)
     if not found:
         do = f"put images ({', '.join(ENDINGS[:4])}, …) into one folder a class"
         raise InputError(
@@ -39,8 +39,8 @@ def read_pictures(path: Path, cache: Path) -> Raw:
     if all(name is not None for name, _, _ in found):
         part = np.array([PARTS.index(name) for name, _, _ in found if name], np.int8)
     labels = pa.chunked_array([pa.array([label for _, label, _ in found])])
-    images = Pictures(values=files, hashes=_hashes(files, path, cache))
-    return Raw(
+    images = RawImages(values=files, hashes=_hash_images(files, path, cache))
+    return RawDataset(
         columns={"image": images, "label": labels},
         part=part,
         kind="image",
@@ -49,9 +49,9 @@ def read_pictures(path: Path, cache: Path) -> Raw:
     )
 
 
-def _found(path: Path) -> list[tuple[Part | None, str, str]]:
+def _find_images(path: Path) -> list[tuple[Part | None, str, str]]:
     """(part, class, file) of every image."""
-    folders = _folders(path)
+    folders = _list_folders(path)
     parts = {folder: PART_NAMES.get(folder.name.lower()) for folder in folders}
     if folders and all(parts.values()):
         if "train" not in parts.values():
@@ -60,16 +60,19 @@ def _found(path: Path) -> list[tuple[Part | None, str, str]]:
             )
         ordered = sorted(folders, key=lambda folder: PARTS.index(parts[folder] or "train"))
         return [
-            (parts[f], label.name, file) for f in ordered for label in _folders(f) for file in _images(label)
+            (parts[f], label.name, file)
+            for f in ordered
+            for label in _list_folders(f)
+            for file in _list_images(label)
         ]
-    return [(None, label.name, file) for label in folders for file in _images(label)]
+    return [(None, label.name, file) for label in folders for file in _list_images(label)]
 
 
-def _folders(path: Path) -> list[Path]:
+def _list_folders(path: Path) -> list[Path]:
     return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _images(folder: Path) -> list[str]:
+def _list_images(folder: Path) -> list[str]:
     files = []
     for parent, folders, names in os.walk(folder):
         folders.sort()
@@ -77,13 +80,13 @@ def _images(folder: Path) -> list[str]:
     return files
 
 
-def _hashes(files: list[str], path: Path, cache: Path) -> hashing.Hashes:
+def _hash_images(files: list[str], path: Path, cache: Path) -> hashing.Hashes:
     """Content hashes, kept for as long as no file changes its size or time."""
     stats = [os.stat(file) for file in files]
     facts = "\n".join(f"{f}\t{s.st_size}\t{s.st_mtime_ns}" for f, s in zip(files, stats, strict=True))
     digest = hashlib.sha256(f"{path.resolve()}\n{facts}".encode()).hexdigest()[:24]
     folder = shared_folder(
-        cache / "sources" / digest, lambda aside: np.save(aside / "hashes.npy", hashing.of_files(files))
+        cache / "sources" / digest, lambda aside: np.save(aside / "hashes.npy", hashing.hash_files(files))
     )
     hashes: hashing.Hashes = np.load(folder / "hashes.npy", allow_pickle=False)
     return hashes

@@ -21,7 +21,7 @@ SOURCE_KEY = ("data", "source")
 LARGE_BYTES = 256 << 20  # larger sources are streamed into memory-mapped files
 
 
-def existing(path: Path) -> Path:
+def require_path(path: Path) -> Path:
     """The path.
 
     Raises:
@@ -33,12 +33,12 @@ def existing(path: Path) -> Path:
         raise InputError("data must be at a path", f"{error.strerror}: {path}", key=SOURCE_KEY) from error
     if found:
         return path
-    from trainers.data.raw import nearest
+    from trainers.data.raw import suggest_name
 
     parent = path.parent
     near = [entry.name for entry in sorted(parent.iterdir())[:500]] if parent.is_dir() else []
     folder = parent.absolute()
-    do = nearest(path.name, near).replace("known are", f"{folder} holds", 1)
+    do = suggest_name(path.name, near).replace("known are", f"{folder} holds", 1)
     if not near:
         do = f"{folder} is empty, or not there either"
     raise InputError(
@@ -52,7 +52,7 @@ def files_by_part(path: Path, endings: tuple[str, ...]) -> dict[Part | None, lis
     Raises:
         InputError: nothing there, nothing readable there, or parts without a training part.
     """
-    if existing(path).is_file():
+    if require_path(path).is_file():
         return {None: [path]}
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(endings))
     parts: dict[Part | None, list[Path]] = {}
@@ -64,10 +64,10 @@ def files_by_part(path: Path, endings: tuple[str, ...]) -> dict[Part | None, lis
         inner = [file for f in folders for file in sorted(f.iterdir()) if file.name.endswith(endings)]
         if inner:
             parts.setdefault(name, []).extend(inner)
-    return _checked(parts, path, endings)
+    return _check_parts(parts, path, endings)
 
 
-def _checked(
+def _check_parts(
     parts: dict[Part | None, list[Path]], path: Path, endings: tuple[str, ...]
 ) -> dict[Part | None, list[Path]]:
     if not parts:

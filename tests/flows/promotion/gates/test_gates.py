@@ -8,13 +8,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks.promotions import simulated
+from benchmarks.promotions import simulate
 from flows.config.policy import Policy
 from flows.promotion.gates import bounds
-from flows.promotion.gates.comparing import compared, is_better
-from flows.promotion.gates.judging import Case, judge
-from flows.promotion.gates.scoring import Answers, Truth, Unreadable, all_metrics, guess, metric, read_answers
-from flows.promotion.gates.signatures import differences
+from flows.promotion.gates.comparing import compare_paired, is_better
+from flows.promotion.gates.judging import GateInputs, judge
+from flows.promotion.gates.scoring import (
+    TaskPredictions,
+    Truth,
+    UnreadablePredictions,
+    baseline_metric,
+    compute_metrics,
+    metric,
+    parse_predictions,
+)
+from flows.promotion.gates.signatures import signature_differences
 
 CLASSES = ("a", "b")
 
@@ -24,24 +32,24 @@ def truth(count: int = 200) -> Truth:
     return Truth(task="classification", values=np.arange(count) % 2, classes=CLASSES)
 
 
-def right(known: Truth, share: float, *, spared: int | None = None) -> Answers:
+def right(known: Truth, share: float, *, spared: int | None = None) -> TaskPredictions:
     """The first so many answers of each class are right; those of a spared class all."""
     values = known.values.copy()
     for index in range(len(known.classes)):
         rows = np.flatnonzero(known.values == index)
         if index != spared:
             values[rows[int(share * len(rows)) :]] = 1 - index
-    return Answers(values=values)
+    return TaskPredictions(values=values)
 
 
-def verdicts(policy: Policy, case: Case) -> dict[str, str]:
+def verdicts(policy: Policy, case: GateInputs) -> dict[str, str]:
     """Each gate's verdict."""
     return {finding.gate: finding.verdict for finding in judge(policy, case).findings}
 
 
 @pytest.mark.slow
 def test_of_400_promotions_few_are_false_and_most_true_ones_are_made() -> None:
-    found = simulated(promotions=400, examples=2_000, gain=0.03)
+    found = simulate(promotions=400, examples=2_000, gain=0.03)
     assert found.false_moves <= 0.05
     assert found.true_moves >= 0.80
 
@@ -49,12 +57,12 @@ def test_of_400_promotions_few_are_false_and_most_true_ones_are_made() -> None:
 def test_a_fallen_class_is_found_and_a_wobbling_one_is_not() -> None:
     known = truth(400)
     champion = right(known, 0.9)
-    fallen = Answers(values=np.where(known.values == 0, 0, right(known, 0.6).values))
-    case = Case(metric="accuracy", truth=known, challenger=fallen, champion=champion, signature=())
+    fallen = TaskPredictions(values=np.where(known.values == 0, 0, right(known, 0.6).values))
+    case = GateInputs(metric="accuracy", truth=known, challenger=fallen, champion=champion, signature=())
     assert verdicts(Policy(), case)["class b"] == "refused"
     assert verdicts(Policy(), case)["class a"] == "passed"
     few = truth(20)
-    wobble = Case(
+    wobble = GateInputs(
         metric="accuracy", truth=few, challenger=right(few, 0.8), champion=right(few, 0.9), signature=()
     )
     (found,) = [f for f in judge(Policy(), wobble).findings if f.gate == "class a"]
@@ -68,23 +76,25 @@ def test_a_metric_that_is_no_mean_is_resampled() -> None:
     known = truth(400)
     good, bad = right(known, 0.9), right(known, 0.7)
     for name in ("f1", "balanced_accuracy", "accuracy"):
-        assert is_better(compared(name, known, good, bad, margin=0.0, confidence=0.95)), name
-        assert not is_better(compared(name, known, good, good, margin=0.0, confidence=0.95)), name
-        assert not is_better(compared(name, known, good, bad, margin=0.3, confidence=0.95)), name
+        assert is_better(compare_paired(name, known, good, bad, margin=0.0, confidence=0.95)), name
+        assert not is_better(compare_paired(name, known, good, good, margin=0.0, confidence=0.95)), name
+        assert not is_better(compare_paired(name, known, good, bad, margin=0.3, confidence=0.95)), name
 
 
 def test_numbers_are_compared_by_their_errors() -> None:
     generator = np.random.default_rng(0)
     known = Truth(task="regression", values=generator.normal(size=300))
-    close, far = (Answers(values=known.values + generator.normal(size=300) * s) for s in (0.2, 0.5))
+    close, far = (TaskPredictions(values=known.values + generator.normal(size=300) * s) for s in (0.2, 0.5))
     for name in ("mse", "rmse", "mae", "r2"):
-        assert is_better(compared(name, known, close, far, margin=0.0, confidence=0.95)), name
-        assert not is_better(compared(name, known, far, close, margin=0.0, confidence=0.95)), name
-    case = Case(metric="mse", truth=known, challenger=far, champion=close, signature=())
+        assert is_better(compare_paired(name, known, close, far, margin=0.0, confidence=0.95)), name
+        assert not is_better(compare_paired(name, known, far, close, margin=0.0, confidence=0.95)), name
+    case = GateInputs(metric="mse", truth=known, challenger=far, champion=close, signature=())
     assert verdicts(Policy(), case)["better"] == "refused"
     policy = Policy.model_validate({"slices": {"columns": ["x"]}})
     half = {"x=1": np.arange(300) < 150, "x=2": np.arange(300) < 5}
-    sliced = verdicts(policy, Case(metric="mse", truth=known, challenger=far, champion=close, slices=half))
+    sliced = verdicts(
+        policy, GateInputs(metric="mse", truth=known, challenger=far, champion=close, slices=half)
+    )
     assert sliced["slice x=1"] == "refused"
     assert "slice x=2" not in sliced
 
@@ -95,8 +105,8 @@ def test_metrics_are_scikit_learns() -> None:
     generator = np.random.default_rng(1)
     chances = generator.dirichlet(np.ones(3), size=100)
     known = Truth(task="classification", values=generator.integers(0, 3, 100), classes=("a", "b", "c"))
-    answers = Answers(values=chances.argmax(1), chances=chances)
-    found = all_metrics(known, answers)
+    answers = TaskPredictions(values=chances.argmax(1), chances=chances)
+    found = compute_metrics(known, answers)
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(known.values, answers.values))
     assert found["f1"] == pytest.approx(metrics.f1_score(known.values, answers.values, average="macro"))
     assert found["loss"] == pytest.approx(metrics.log_loss(known.values, chances))
@@ -106,8 +116,10 @@ def test_metrics_are_scikit_learns() -> None:
 def test_a_guess_is_not_good_enough() -> None:
     known = Truth(task="classification", values=np.arange(100) % 10 == 0, classes=CLASSES)
     known = Truth(task="classification", values=known.values.astype(np.int64), classes=CLASSES)
-    always = Answers(values=np.zeros(100, np.int64))
-    assert verdicts(Policy(), Case(metric="accuracy", truth=known, challenger=always, champion=None)) == {
+    always = TaskPredictions(values=np.zeros(100, np.int64))
+    assert verdicts(
+        Policy(), GateInputs(metric="accuracy", truth=known, challenger=always, champion=None)
+    ) == {
         "guess": "refused",
         "better": "not applicable",
         "classes": "not applicable",
@@ -117,7 +129,7 @@ def test_a_guess_is_not_good_enough() -> None:
 
 def test_a_model_that_is_not_defined_for_the_metric_does_not_pass() -> None:
     known = truth()
-    case = Case(metric="loss", truth=known, challenger=right(known, 1.0), champion=right(known, 0.5))
+    case = GateInputs(metric="loss", truth=known, challenger=right(known, 1.0), champion=right(known, 0.5))
     assert verdicts(Policy(), case)["better"] == "refused"
 
 
@@ -133,23 +145,23 @@ def test_a_model_that_is_not_defined_for_the_metric_does_not_pass() -> None:
     ],
 )
 def test_costs(limits: dict[str, Any], facts: dict[str, float], wanted: str) -> None:
-    (found,) = bounds.costs(Policy.model_validate({"limits": limits}), facts)
+    (found,) = bounds.cost_gates(Policy.model_validate({"limits": limits}), facts)
     assert found.verdict == wanted
 
 
 def test_answers_are_read_by_name_and_refused_when_they_are_none() -> None:
     known = Truth(task="classification", values=np.array([0, 1]), classes=("3", "4"))
-    assert read_answers(pd.DataFrame({"prediction": [3.0, 4.0]}), known).values.tolist() == [0, 1]
+    assert parse_predictions(pd.DataFrame({"prediction": [3.0, 4.0]}), known).values.tolist() == [0, 1]
     named = pd.DataFrame({"label": ["3", "9"], "p_4": [0.1, 0.7], "p_3": [0.9, 0.3]})
-    found = read_answers(named, known)
+    found = parse_predictions(named, known)
     assert found.values.tolist() == [0, -1]
     assert metric("loss", known, found) == pytest.approx(-np.log([0.9, 0.7]).mean())
     for bad in (named[:1], pd.DataFrame({"x": [1, 2], "y": [1, 2]}), pd.DataFrame({"label": ["u", "v"]})):
-        with pytest.raises(Unreadable):
-            read_answers(bad, known)
+        with pytest.raises(UnreadablePredictions):
+            parse_predictions(bad, known)
     numbers = Truth(task="regression", values=np.array([0.0, 1.0]))
-    with pytest.raises(Unreadable, match="finite"):
-        read_answers(pd.DataFrame({"prediction": [np.nan, 1.0]}), numbers)
+    with pytest.raises(UnreadablePredictions, match="finite"):
+        parse_predictions(pd.DataFrame({"prediction": [np.nan, 1.0]}), numbers)
 
 
 def test_signatures() -> None:
@@ -162,22 +174,27 @@ def test_signatures() -> None:
         '[{"name": "text", "type": "string"}, {"name": "n", "type": "double", "required": false}]'
     )
     number = model('[{"name": "text", "type": "double"}]')
-    assert differences(text, text) == differences(optional, text) == differences(text, both) == []
-    assert differences(both, text) == ["needs n (double)"]
-    assert differences(number, text) == ["takes text as double, not string"]
-    assert differences(model(text["signature"]["inputs"], "[]"), text) == ["no longer gives label"]
-    assert differences({}, text) == ["the challenger has no signature"]
+    assert (
+        signature_differences(text, text)
+        == signature_differences(optional, text)
+        == signature_differences(text, both)
+        == []
+    )
+    assert signature_differences(both, text) == ["needs n (double)"]
+    assert signature_differences(number, text) == ["takes text as double, not string"]
+    assert signature_differences(model(text["signature"]["inputs"], "[]"), text) == ["no longer gives label"]
+    assert signature_differences({}, text) == ["the challenger has no signature"]
 
 
 @pytest.mark.parametrize("name", ["exact_match", "f1"])
 def test_answers_to_questions_are_judged_as_squad_does(name: str) -> None:
     known = Truth(task="question-answering", values=["the red box", "Anna", "17", "17"] * 50)
     frame = pd.DataFrame({"answer": ["Red box.", "Anna Berg", "7", "17"] * 50, "score": 0.5})
-    challenger = read_answers(frame, known)
-    assert all_metrics(known, challenger) == pytest.approx({"exact_match": 0.5, "f1": 2 / 3})
-    assert guess(known, "exact_match") == 0.5
-    worse = read_answers(frame.assign(answer=["Red box.", "", "", ""] * 50), known)
+    challenger = parse_predictions(frame, known)
+    assert compute_metrics(known, challenger) == pytest.approx({"exact_match": 0.5, "f1": 2 / 3})
+    assert baseline_metric(known, "exact_match") == 0.5
+    worse = parse_predictions(frame.assign(answer=["Red box.", "", "", ""] * 50), known)
     for one, other, verdict in ((challenger, worse, "passed"), (worse, challenger, "refused")):
-        case = Case(metric=name, truth=known, challenger=one, champion=other, signature=())
+        case = GateInputs(metric=name, truth=known, challenger=one, champion=other, signature=())
         (found,) = [f for f in judge(Policy(), case).findings if f.gate == "better"]
         assert found.verdict == verdict

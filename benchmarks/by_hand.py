@@ -17,7 +17,7 @@ from torch.nn import functional
 from trainers.data.dataset import EncodedDataset
 from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import encode_dataset
-from trainers.registry import load
+from trainers.registry import load_reference
 
 BATCH = 32
 ROWS = 640  # 20 steps an epoch
@@ -170,7 +170,7 @@ class PreparedCase:
 
 def prepare_case(case: BenchmarkCase, folder: Path) -> PreparedCase:
     """Opens and encodes the data."""
-    family: Any = load(case.family)
+    family: Any = load_reference(case.family)
     family = family(case.options)
     params = family.complete({**case.params, "batch_size": BATCH, "optimizer": "adam"})
     dataset = open_dataset(dict(case.data), base=folder, cache=folder)

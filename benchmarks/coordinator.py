@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Measurements, parser, print_progress
-from benchmarks.sweeps import home, run_sweep
+from benchmarks.sweeps import run_sweep, temporary_home
 from benchmarks.work import calibrate
 from infra.coordinator.actor import ActorSettings, actor_class
 from infra.coordinator.core import Coordinator
@@ -109,7 +109,7 @@ class DecisionTimes:
     decisions: list[float] = field(default_factory=list)
 
 
-def attempt(
+def run_attempt(
     core: Coordinator, lane: LaneHandshake, work: Assignment, told: DecisionTimes
 ) -> tuple[AttemptResult, list[EpochReport]]:
     """Makes up a learning curve and tells it as a lane would."""
@@ -131,10 +131,10 @@ def attempt(
 def run_on_one_lane(core: Coordinator, told: DecisionTimes) -> list[float]:
     """The whole sweep on one lane; processor seconds since the beginning at each trial's end."""
     lane, marks = lane_handshake(0), [time.process_time()]
-    core.enter(lane)
+    core.register_lane(lane)
     ended, held = None, list[EpochReport]()
     while (answer := core.next_attempts(lane, ended=ended, reports=held)).attempts:
-        ended, held = attempt(core, lane, answer.attempts[0], told)
+        ended, held = run_attempt(core, lane, answer.attempts[0], told)
         marks.append(time.process_time())
     return marks
 
@@ -167,14 +167,14 @@ def measure_rate(figures: Measurements, folder: Path, seconds: float) -> None:
     lanes = [lane_handshake(number) for number in range(LANES)]
     running = []
     for lane in lanes:
-        core.enter(lane)
+        core.register_lane(lane)
         running.append(core.next_attempts(lane).attempts[0])
     for together in (1, 5):
         epoch, began, calls = 1_000_000 * together, time.perf_counter(), 0
         while time.perf_counter() - began < seconds:
             lane, work = lanes[calls % LANES], running[calls % LANES]
             epochs = range(epoch, epoch + together)
-            core.pulse(lane, work.attempt, [_report(number) for number in epochs])
+            core.heartbeat(lane, work.attempt, [_report(number) for number in epochs])
             calls, epoch = calls + 1, epoch + (together if calls % LANES == LANES - 1 else 0)
         rate = calls * together / (time.perf_counter() - began)
         bar = 5_000 if together == 5 else None
@@ -196,9 +196,9 @@ class TimedLine:
     def __init__(self, actor: Any, lane: LaneHandshake) -> None:
         """Calls nothing."""
         self._actor, self._lane = actor, lane
-        self.took: dict[str, list[float]] = {"decide": [], "pulse": [], "next": []}
+        self.took: dict[str, list[float]] = {"decide": [], "heartbeat": [], "next": []}
 
-    def _timed(self, kind: str, send: Callable[[], Any]) -> Any:
+    def _time_call(self, kind: str, send: Callable[[], Any]) -> Any:
         import ray
 
         began = time.perf_counter()
@@ -208,18 +208,20 @@ class TimedLine:
 
     def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
         """A deciding report."""
-        return bool(self._timed("decide", lambda: self._actor.decide.remote(self._lane, attempt, reports)))
+        return bool(
+            self._time_call("decide", lambda: self._actor.decide.remote(self._lane, attempt, reports))
+        )
 
-    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
+    def heartbeat(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
         """A heartbeat."""
-        pulse: HeartbeatReply = self._timed(
-            "pulse", lambda: self._actor.pulse.remote(self._lane, attempt, reports)
+        pulse: HeartbeatReply = self._time_call(
+            "heartbeat", lambda: self._actor.heartbeat.remote(self._lane, attempt, reports)
         )
         return pulse
 
     def next(self, ended: AttemptResult | None, reports: list[EpochReport]) -> Any:
         """The next attempt."""
-        return self._timed("next", lambda: self._actor.next_attempts.remote(self._lane, ended, reports))
+        return self._time_call("next", lambda: self._actor.next_attempts.remote(self._lane, ended, reports))
 
 
 @dataclass
@@ -247,9 +249,9 @@ class SimulatedLane:
                 hooks.report(epoch, {GOAL: time.time(), "val/loss": 0.5, "train/loss": 0.5})
                 self.reports += 1
                 if time.perf_counter() - beaten > 2.0:
-                    hooks.beat()
+                    hooks.send_heartbeat()
                     beaten = time.perf_counter()
-            held = hooks.take_held()
+            held = hooks.take_undelivered()
             ended = AttemptResult(attempt=work.attempt, outcome="complete", objective=(0.5,), epoch=LONG)
 
 
@@ -267,7 +269,7 @@ def measure_actor(figures: Measurements, folder: Path, seconds: float) -> None:
         )  # fmt: skip
         handle = actor_class().options(num_cpus=0).remote(settings)
         for number in range(LANES):
-            ray.get(handle.enter.remote(lane_handshake(number)), timeout=CALL_LIMIT_S)
+            ray.get(handle.register_lane.remote(lane_handshake(number)), timeout=CALL_LIMIT_S)
         _simulate(figures, handle, folder, seconds)
     finally:
         ray.shutdown()
@@ -308,11 +310,11 @@ def _simulate(figures: Measurements, handle: Any, folder: Path, seconds: float) 
 
 def measure_lanes(figures: Measurements, trials: int, limit_s: float) -> None:
     """Reports of two lanes that train, and trials of one that does nothing."""
-    with home() as folder:
+    with temporary_home() as folder:
         stamps = folder / "stamps"
         written = FILE.format(
             trials=trials, epochs=20, pruner="{name: asha, min_epochs: 1, reduction: 2}", lanes=2,
-            function="timed", steps=calibrate(1.0),
+            function="train_timed", steps=calibrate(1.0),
         )  # fmt: skip
         run_sweep(folder, written, limit_s=limit_s, stamps=stamps)
         told = [line.split() for file in stamps.iterdir() for line in file.read_text().splitlines()]
@@ -323,9 +325,9 @@ def measure_lanes(figures: Measurements, trials: int, limit_s: float) -> None:
                 f"two lanes that train: a {kind}, median", statistics.median(took), "ms", at_most=bar,
                 note=note,
             )  # fmt: skip
-    with home() as folder:
+    with temporary_home() as folder:
         written = FILE.format(trials=300, epochs=1, pruner="none", lanes=1, function="noop", steps=5)
-        ended = run_sweep(folder, written, limit_s=limit_s).ended_at()
+        ended = run_sweep(folder, written, limit_s=limit_s).end_times()
         each = (ended[-1] - ended[100]) / (len(ended) - 101) * 1e3
         figures.add("one lane: a trial that does nothing", each, "ms", at_most=20, note="5 wanted")
 

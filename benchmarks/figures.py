@@ -23,7 +23,7 @@ class Measurement:
     note: str = ""
 
     @property
-    def holds(self) -> bool | None:
+    def meets_bar(self) -> bool | None:
         """Whether the bar is met; None where there is none."""
         if self.at_most is None and self.at_least is None:
             return None
@@ -66,7 +66,7 @@ class Measurements:
             what=what, measured=measured, unit=unit, at_most=at_most, at_least=at_least, note=note
         )
         self.found.append(figure)
-        held = {True: "  [holds]", False: "  [MISSED]", None: ""}[figure.holds]
+        held = {True: "  [holds]", False: "  [MISSED]", None: ""}[figure.meets_bar]
         print_progress(f"  {what}: {_short(measured)} {unit} {note}  {figure.bar}{held}".rstrip())
         if self._path is not None:
             document = {
@@ -81,7 +81,7 @@ class Measurements:
         lines = ["| what | measured | bar | holds |", "| --- | --- | --- | --- |"]
         for figure in self.found:
             note = f" ({figure.note})" if figure.note else ""
-            holds = {True: "yes", False: "**no**", None: ""}[figure.holds]
+            holds = {True: "yes", False: "**no**", None: ""}[figure.meets_bar]
             measured = f"{_short(figure.measured)} {figure.unit}".strip()
             lines.append(f"| {figure.what}{note} | {measured} | {figure.bar} | {holds} |")
         return "\n".join(lines)

@@ -47,7 +47,7 @@ def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_a
     from trainers.job import Job
     from trainers.loop.memory import peak_bytes, restart_peak
     from trainers.loop.training import train
-    from trainers.registry import load
+    from trainers.registry import load_reference
     from trainers.types import Goal, Length
 
     draw = np.random.default_rng(0)
@@ -86,7 +86,7 @@ def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_a
             loaded = store.load()
             return None if loaded is None else (loaded.tensors, loaded.document)
 
-    family = load("mlp")({})
+    family = load_reference("mlp")({})
     params = family.complete({"hidden": widths(weights), "batch_size": 32, "optimizer": "adam",
                               "learning_rate": 1e-4, "dropout": 0.0})  # fmt: skip
     device = torch.device("cpu")

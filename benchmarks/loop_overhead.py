@@ -99,10 +99,10 @@ def time_hf_trainer(given: PreparedCase) -> list[float]:
             logging_strategy="no", report_to="none", disable_tqdm=True, remove_unused_columns=False,
         )  # fmt: skip
 
-        def collated(batch: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        def collate(batch: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
             return as_taken({name: torch.stack([row[name] for row in batch]) for name in batch[0]})
 
-        trainer = Trainer(given.module(), arguments, collated, rows, callbacks=[Marks()])  # type: ignore[arg-type]
+        trainer = Trainer(given.module(), arguments, collate, rows, callbacks=[Marks()])  # type: ignore[arg-type]
         trainer.train()
     return [sum(marks) / EPOCHS]
 

@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from benchmarks.figures import Measurements, parser, print_progress
-from benchmarks.sweeps import MEBIBYTE, ROOT, SweepSample, home, run_sweep
+from benchmarks.sweeps import MEBIBYTE, ROOT, SweepSample, run_sweep, temporary_home
 
 TRIALS = """
 name: memory
@@ -67,7 +67,7 @@ def write_images(path: Path, mebibytes: int) -> Path:
 
 def measure_trials(figures: Measurements, trials: int, limit_s: float) -> None:
     """A lane after 20 and after all trials."""
-    with home() as folder:
+    with temporary_home() as folder:
         swept = run_sweep(folder, TRIALS.format(trials=trials), limit_s=limit_s, look_every_s=0.25)
         lane = [look for look in swept.seen if look.memory.get("lane")]
         early = [look.memory["lane"] for look in lane if 20 <= look.ended < 30]
@@ -117,7 +117,7 @@ class PeakMemory:
 
 def measure_stream(figures: Measurements, mebibytes: int, limit_s: float) -> None:
     """One attempt on data larger than its limit."""
-    with home() as folder:
+    with temporary_home() as folder:
         path = write_images(folder / "images.npz", mebibytes)
         limit = ATTEMPT_MIB
         assert limit < mebibytes
@@ -236,7 +236,7 @@ def measure_shared(figures: Measurements, mebibytes: int, limit_s: float) -> Non
     """What two lanes map, while they train."""
     best: list[tuple[float, float, int]] = []
 
-    def look(seen: SweepSample) -> bool:
+    def note_shared(seen: SweepSample) -> bool:
         maps = []
         with contextlib.suppress(OSError, psutil.Error):
             for pid in lane_pids(psutil.Process(seen.driver)):
@@ -249,9 +249,9 @@ def measure_shared(figures: Measurements, mebibytes: int, limit_s: float) -> Non
             best.append((resident, share, len(inodes) == len(common)))
         return False
 
-    with home() as folder:
+    with temporary_home() as folder:
         path = write_images(folder / "images.npz", mebibytes)
-        run_sweep(folder, SHARED.format(path=path), limit_s=limit_s, look_every_s=0.2, until=look)
+        run_sweep(folder, SHARED.format(path=path), limit_s=limit_s, look_every_s=0.2, until=note_shared)
     resident, share, same = max(best)
     figures.add("decoded examples that two lanes have mapped, added up", resident, "MiB")
     figures.add("pages that these are", share, "MiB", at_most=0.6 * resident, note="proportional set size")

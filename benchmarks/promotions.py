@@ -46,7 +46,7 @@ def simulate(*, promotions: int, examples: int, gain: float, skill: float = 0.88
     moved = {0.0: 0, gain: 0}
     for number in range(promotions):
         more = 0.0 if number % 2 else gain
-        moved[more] += judge(Policy(), _case(generator, examples, skill, skill + more)).passed
+        moved[more] += judge(Policy(), _case(generator, examples, skill, skill + more)).has_passed
     half = promotions / 2
     return Rates(false_moves=moved[0.0] / half, true_moves=moved[gain] / half, promotions=promotions)
 

@@ -162,10 +162,10 @@ def with_trainer(trials: int, steps: int, lanes: int) -> None:
     _init_ray(lanes)
     with tempfile.TemporaryDirectory() as folder:
 
-        def one(config: Mapping[str, Any]) -> None:
+        def train_one(config: Mapping[str, Any]) -> None:
             _fit_once({**config, "storage": folder})
 
-        _run_tuner(one, trials, steps, lanes, reuse=False)
+        _run_tuner(train_one, trials, steps, lanes, reuse=False)
 
 
 def with_empty_fit(trials: int, steps: int, lanes: int) -> None:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from benchmarks.figures import Measurements, parser, print_progress
-from benchmarks.sweeps import ROOT, SweepRun, home, run_sweep
+from benchmarks.sweeps import ROOT, SweepRun, run_sweep, temporary_home
 from benchmarks.work import calibrate, gaps
 from infra.coordinator.core import Coordinator
 from infra.home import Home
@@ -56,7 +56,7 @@ def sweep_text(**changes: object) -> str:
 
 def trial_cost_ms(swept: SweepRun, first: int, last: int) -> float:
     """Milliseconds a trial of two lanes together, between two counts of ended ones."""
-    ended = swept.ended_at()
+    ended = swept.end_times()
     return (ended[last - 1] - ended[first]) / (last - 1 - first) * 1e3
 
 
@@ -134,7 +134,7 @@ def measure_drain(figures: Measurements, folder: Path) -> None:
     row = views.find_sweep(ledger, "scale")
     assert row is not None
     sender = Sender(place.ledger_url, row.id, uri=place.mlflow_uri, home=place, storage=place.storage)
-    before, had = sender.unsent(), len(sender.run_ids())
+    before, had = sender.count_unsent(), len(sender.run_ids())
     began = time.perf_counter()
     try:
         sender.send_once()
@@ -167,7 +167,7 @@ def measure_tpe(figures: Measurements, folder: Path, finished: int, limit_s: flo
         place, stamps = folder / sampler, folder / f"stamps-{sampler}"
         place.mkdir()
         trials = finished + more
-        written = sweep_text(trials=trials, sampler=sampler, function="paced", steps=steps, fast=finished)
+        written = sweep_text(trials=trials, sampler=sampler, function="train_late", steps=steps, fast=finished)
         run_sweep(place, written, limit_s=limit_s, look_every_s=5.0, stamps=stamps)
         late = sorted(gaps(stamps, skip=0))
         waits[sampler] = statistics.mean(late_gaps(stamps, more))
@@ -199,7 +199,7 @@ def main() -> None:
     figures = Measurements("scale", options.json)
     for part in options.parts:
         print_progress(part)
-        with home() as folder:
+        with temporary_home() as folder:
             if part == "random":
                 measure_random(figures, folder, options.trials, options.limit)
             elif part == "asha":

@@ -43,25 +43,25 @@ class SweepRun:
     seconds: float = 0.0
     seen: list[SweepSample] = field(default_factory=list)
 
-    def rows(self, query: str) -> list[tuple[float, ...]]:
+    def query_ledger(self, query: str) -> list[tuple[float, ...]]:
         """What the ledger answers."""
         return query_database(self.home / "ledger.db", query)
 
     @property
     def steady(self) -> float:
         """Seconds from the first attempt's start to the last one's end."""
-        ((first, last),) = self.rows("select min(started_at), max(ended_at) from attempts")
+        ((first, last),) = self.query_ledger("select min(started_at), max(ended_at) from attempts")
         return last - first
 
     @property
     def to_first_attempt(self) -> float:
         """Seconds from the command to the first attempt."""
-        ((first,),) = self.rows("select min(started_at) from attempts")
+        ((first,),) = self.query_ledger("select min(started_at) from attempts")
         return first - self.began
 
-    def ended_at(self) -> list[float]:
+    def end_times(self) -> list[float]:
         """When each attempt ended, in order."""
-        return [row[0] for row in self.rows("select ended_at from attempts order by ended_at")]
+        return [row[0] for row in self.query_ledger("select ended_at from attempts order by ended_at")]
 
     def memory(self, role: str, ended: int) -> float:
         """Resident MiB of a role's processes together, when so many trials had ended."""
@@ -70,7 +70,7 @@ class SweepRun:
 
 
 @contextlib.contextmanager
-def home() -> Iterator[Path]:
+def temporary_home() -> Iterator[Path]:
     """A folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.sweeps import ROOT, home, run_sweep
+from benchmarks.sweeps import ROOT, run_sweep, temporary_home
 from benchmarks.work import STAMPS
 
 FILE = """
@@ -58,7 +58,7 @@ def time_rival(way: str, trials: int, steps: int, lanes: int, limit_s: float) ->
 
 def time_lanes(trials: int, steps: int, lanes: int, limit_s: float) -> Timing:
     """`velodrome sweep`, tracking on."""
-    with home() as folder:
+    with temporary_home() as folder:
         stamps = folder / "stamps"
         text = FILE.format(trials=trials, steps=steps, lanes=lanes)
         swept = run_sweep(folder, text, limit_s=limit_s, stamps=stamps)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import statistics
 
 from benchmarks.figures import Measurements, parser, print_progress
-from benchmarks.sweeps import home, run_sweep
+from benchmarks.sweeps import run_sweep, temporary_home
 from benchmarks.timing import FILE
 from benchmarks.work import calibrate, gaps
 
@@ -22,7 +22,7 @@ SIDES = {"on": "flows.cli", "off": "benchmarks.untracked"}
 
 def time_once(side: str, trials: int, steps: int, limit_s: float) -> tuple[float, float]:
     """Seconds from the first attempt's start to the command's end, and the median between two trials."""
-    with home() as folder:
+    with temporary_home() as folder:
         stamps, text = folder / "stamps", FILE.format(trials=trials, steps=steps, lanes=2)
         swept = run_sweep(folder, text, limit_s=limit_s, stamps=stamps, program=SIDES[side])
         return swept.seconds - swept.to_first_attempt, statistics.median(gaps(stamps))

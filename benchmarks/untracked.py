@@ -27,7 +27,7 @@ class NoSender:
         """All is sent."""
         return 0
 
-    def unsent(self) -> int:
+    def count_unsent(self) -> int:
         """Nothing waits."""
         return 0
 

@@ -1,6 +1,6 @@
 """Work that learns nothing: what a trial costs beside it is then what lanes add.
 
-Training functions for sweep files (`benchmarks.work:train`, `:noop`, `:paced`), and the same work bare.
+Training functions for sweep files (`benchmarks.work:train`, `:noop`, `:train_late`), and the same work bare.
 """
 
 from __future__ import annotations
@@ -76,10 +76,10 @@ def train_late(trial: Any) -> None:
 
 def stamp(what: str) -> None:
     """Notes the time in a file of this process's own, in the folder that the environment names."""
-    line(f"{what} {time.time()!r}")
+    write_line(f"{what} {time.time()!r}")
 
 
-def line(text: str) -> None:
+def write_line(text: str) -> None:
     """Writes a line into that file."""
     folder = os.environ.get(STAMPS)
     if folder:
@@ -107,14 +107,14 @@ def train_timed(trial: Any) -> None:
     hooks = trial._hooks
     report, deciding = hooks.report, hooks.assignment.deciding
 
-    def noting(epoch: int, metrics: Any) -> bool:
+    def timed_report(epoch: int, metrics: Any) -> bool:
         began = time.perf_counter()
         go_on: bool = report(epoch, metrics)
         took = time.perf_counter() - began
-        line(f"{'decide' if epoch in deciding else 'report'} {took!r}")
+        write_line(f"{'decide' if epoch in deciding else 'report'} {took!r}")
         return go_on
 
-    hooks.report = noting
+    hooks.report = timed_report
     epochs = 20
     for _ in trial.epochs():
         burn(trial.params["steps"] // epochs)

@@ -42,7 +42,7 @@ class WrongInput(VelodromeError):
     exit_code = 2
 
 
-class Refused(VelodromeError):
+class RefusedError(VelodromeError):
     """A gate refused, or no trial succeeded."""
 
     exit_code = 3
@@ -79,13 +79,13 @@ class OwnedElsewhere(Unavailable):
     """Another live process runs this sweep."""
 
 
-class Fenced(VelodromeError):
+class FencedError(VelodromeError):
     """This process is no longer the owner of its sweep and must not write."""
 
     exit_code = 4
 
 
-class Interrupted(VelodromeError):
+class InterruptedCommand(VelodromeError):
     """A person or the system asked the command to stop; state is kept."""
 
     def __init__(self, must: str, found: str = "", do: str = "", log: str = "", *, signal: int = 2) -> None:

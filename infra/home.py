@@ -17,7 +17,7 @@ class Home:
     path: Path
 
     @classmethod
-    def here(cls, environ: Mapping[str, str] = os.environ) -> Home:
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Home:
         """`VELODROME_HOME`, or `.velodrome` in the current folder."""
         return cls(Path(environ.get("VELODROME_HOME") or ".velodrome").expanduser().absolute())
 

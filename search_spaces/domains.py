@@ -21,7 +21,7 @@ class Domain(Protocol):
     """What a parameter may be."""
 
     @property
-    def searched(self) -> bool:
+    def is_searched(self) -> bool:
         """False for a constant."""
 
     def distribution(self) -> Any:
@@ -61,7 +61,7 @@ class FloatRange:
     values: tuple[float, ...] | None = None
 
     @property
-    def searched(self) -> bool:
+    def is_searched(self) -> bool:
         return True
 
     def distribution(self) -> Any:
@@ -137,7 +137,7 @@ class IntRange:
     values: tuple[int, ...] | None = None
 
     @property
-    def searched(self) -> bool:
+    def is_searched(self) -> bool:
         return True
 
     def distribution(self) -> Any:
@@ -151,7 +151,7 @@ class IntRange:
 
     def at(self, u: float) -> int:
         if self.log:  # half a number beyond each end, so that the ends are as likely as the rest
-            return self._rounded(interpolate(self.low - 0.5, self.high + 0.5, u, log=True))
+            return self._round(interpolate(self.low - 0.5, self.high + 0.5, u, log=True))
         return self.low + self.step * slot(u, (self.high - self.low) // self.step + 1)
 
     def grid(self) -> Sequence[int]:
@@ -160,7 +160,7 @@ class IntRange:
             return self.values
         if self.points is not None:
             inside = (interpolate(self.low, self.high, u, log=self.log) for u in unit_points(self.points))
-            return unique_values(self._rounded(value) for value in inside)
+            return unique_values(self._round(value) for value in inside)
         return range(self.low, self.high + 1, self.step)
 
     def read(self, value: Any) -> int:
@@ -183,7 +183,7 @@ class IntRange:
         document = _definition("int", asdict(self))
         return document if self.step != 1 else {k: v for k, v in document.items() if k != "step"}
 
-    def _rounded(self, value: float) -> int:
+    def _round(self, value: float) -> int:
         return min(max(round(value), self.low), self.high)
 
 
@@ -194,11 +194,11 @@ class Choices:
     choices: tuple[Any, ...]
 
     @property
-    def searched(self) -> bool:
+    def is_searched(self) -> bool:
         return True
 
     @property
-    def stored(self) -> tuple[Any, ...]:
+    def stored_choices(self) -> tuple[Any, ...]:
         """What Optuna holds for each choice: the choices themselves where it can tell them apart, else texts.
 
         Optuna keeps only numbers, booleans and text, and takes True, 1 and 1.0 for the same.
@@ -212,10 +212,10 @@ class Choices:
     def distribution(self) -> Any:
         from optuna.distributions import CategoricalDistribution
 
-        return CategoricalDistribution(self.stored)
+        return CategoricalDistribution(self.stored_choices)
 
     def suggest(self, trial: Any, name: str) -> Any:
-        return self.decode(trial.suggest_categorical(name, self.stored))
+        return self.decode(trial.suggest_categorical(name, self.stored_choices))
 
     def at(self, u: float) -> Any:
         return _copy(self.choices[slot(u, len(self.choices))])
@@ -234,10 +234,10 @@ class Choices:
         index = index_of(self.choices, value)
         if index is None:
             raise SpaceError("it must be one of its choices", short_repr(value))
-        return self.stored[index]
+        return self.stored_choices[index]
 
     def decode(self, stored: Any) -> Any:
-        index = index_of(self.stored, stored)
+        index = index_of(self.stored_choices, stored)
         if index is None:
             raise SpaceError("it must be one of its choices", short_repr(stored))
         return _copy(self.choices[index])
@@ -253,7 +253,7 @@ class Constant:
     value: Any
 
     @property
-    def searched(self) -> bool:
+    def is_searched(self) -> bool:
         return False
 
     def distribution(self) -> Any:

@@ -74,18 +74,18 @@ class Space:
         return tuple(parameter.name for parameter in self.parameters)
 
     @property
-    def searched(self) -> tuple[Parameter, ...]:
+    def searched_parameters(self) -> tuple[Parameter, ...]:
         """The parameters that are not constants."""
-        return tuple(parameter for parameter in self.parameters if parameter.domain.searched)
+        return tuple(parameter for parameter in self.parameters if parameter.domain.is_searched)
 
     @property
     def constants(self) -> dict[str, Any]:
         """The constants' values by name."""
-        return {p.name: p.domain.at(0.0) for p in self.parameters if not p.domain.searched}
+        return {p.name: p.domain.at(0.0) for p in self.parameters if not p.domain.is_searched}
 
     def distributions(self) -> dict[str, Any]:
         """Optuna's distribution of every searched parameter, conditional ones among them."""
-        return {parameter.name: parameter.domain.distribution() for parameter in self.searched}
+        return {parameter.name: parameter.domain.distribution() for parameter in self.searched_parameters}
 
     # -- walking through it ------------------------------------------------------------------------------
 
@@ -99,12 +99,14 @@ class Space:
         Every searched parameter has its own dimension whether its `when` holds or not, so that the
         configuration at an index depends on the space, the seed and the index alone.
         """
-        if not self.searched:
+        if not self.searched_parameters:
             return [self._walk(lambda parameter: parameter.domain.at(0.0)) for _ in range(count)]
-        dimensions = {parameter.name: index for index, parameter in enumerate(self.searched)}
+        dimensions = {parameter.name: index for index, parameter in enumerate(self.searched_parameters)}
 
         def configuration(point: list[float]) -> dict[str, Any]:
-            return self._walk(lambda p: p.domain.at(point[dimensions[p.name]] if p.domain.searched else 0.0))
+            return self._walk(
+                lambda p: p.domain.at(point[dimensions[p.name]] if p.domain.is_searched else 0.0)
+            )
 
         return [configuration(point) for point in _sobol_points(len(dimensions), count, seed, start)]
 
@@ -193,7 +195,7 @@ class Space:
             if parameter.name not in params or not _may_hold(parameter, params, chosen):
                 continue
             chosen[parameter.name] = _read_value(parameter, params[parameter.name])
-            if parameter.domain.searched:
+            if parameter.domain.is_searched:
                 encoded[parameter.name] = parameter.domain.encode(chosen[parameter.name])
         return encoded
 
@@ -203,7 +205,7 @@ class Space:
         for parameter in self.parameters:
             if not conditions_hold(parameter, chosen):
                 continue
-            if not parameter.domain.searched:
+            if not parameter.domain.is_searched:
                 chosen[parameter.name] = parameter.domain.at(0.0)
             elif parameter.name in stored:
                 chosen[parameter.name] = parameter.domain.decode(stored[parameter.name])
@@ -217,7 +219,7 @@ class _Inheritance:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
 
-    def applied(self, inherited: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    def apply(self, inherited: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
         """Those that are left, some as constants."""
         kept = [p for p in inherited if p.name not in self.dropped]
         kept = [p for p in kept if not any(condition.parent in self.dropped for condition in p.when)]
@@ -234,14 +236,14 @@ def _read_space(
     mapping: Any, base: Path | None, ancestors: tuple[Path, ...], changed: _Inheritance
 ) -> tuple[Parameter, ...]:
     if isinstance(mapping, str):
-        return changed.applied(_read_file(mapping, base, (), ancestors))
+        return changed.apply(_read_file(mapping, base, (), ancestors))
     if not isinstance(mapping, Mapping):
         raise SpaceError("a space must be a mapping, a name or a path", short_repr(mapping))
     parent = mapping.get("extends")
     if "extends" in mapping and not isinstance(parent, str):
         raise SpaceError("extends must be a name or a path", short_repr(parent), key=("extends",))
     inherited = _read_file(parent, base, ("extends",), ancestors) if parent is not None else ()
-    inherited = changed.applied(inherited)
+    inherited = changed.apply(inherited)
     own = {str(name): read_parameter(str(name), mapping[name]) for name in mapping if name != "extends"}
     return link(overlay(inherited, own))
 

@@ -88,7 +88,7 @@ def load_yaml(data: bytes, name: str) -> Document:
     builder = _Builder(document)
     try:
         events = iter(yaml.parse(text, Loader=_LOADER))
-        value = builder.stream(events)
+        value = builder.build(events)
     except yaml.YAMLError as error:
         raise _syntax_error(error, name, builder.line) from error
     return Document(name=name, value=value, key_lines=document.key_lines, value_lines=document.value_lines)
@@ -140,7 +140,7 @@ class _Builder:
         self.line = 1
         self._values = 0
 
-    def stream(self, events: Iterator[Any]) -> Any:
+    def build(self, events: Iterator[Any]) -> Any:
         value: Any = None
         documents = 0
         for event in events:

@@ -20,7 +20,7 @@ from flows.cli.app import app
 from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
 from trainers.data.sources.opening import open_dataset
-from trainers.registry import is_function, load
+from trainers.registry import is_function, load_reference
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -181,7 +181,7 @@ def test_the_example_family_learns(examples: Path, tmp_path: Path) -> None:
     )
     assert outcome.values[0] > 0.9
     assert len(said) == 5
-    family: Any = load("table_mlp:TableMLP")
+    family: Any = load_reference("table_mlp:TableMLP")
     with pytest.raises(Exception, match="kind"):
         family().check(open_dataset({"source": "builtin:digits"}, base=tmp_path, cache=tmp_path))
 
@@ -189,7 +189,7 @@ def test_the_example_family_learns(examples: Path, tmp_path: Path) -> None:
 def test_the_example_function_learns(examples: Path) -> None:
     import velodrome
 
-    assert is_function(load("plain_function:train"))
+    assert is_function(load_reference("plain_function:train"))
     params = {"learning_rate": 3e-2, "dropout": 0.1}
     outcome = velodrome.try_out(
         "plain_function:train", params, epochs=3, objective="accuracy", show=lambda _line: None

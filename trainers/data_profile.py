@@ -72,7 +72,7 @@ class DataProfile:
         return asdict(self)
 
 
-def look(dataset: Dataset) -> DataProfile:
+def profile_dataset(dataset: Dataset) -> DataProfile:
     """Counts, faults and the trivial guess of a data set."""
     return DataProfile(
         rows=dataset.rows,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from trainers.data.augment import IMAGES, TEXT, augment_batch, refuse_changes
 from trainers.data.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
-from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, complete
+from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, fill_defaults
 from trainers.options import Options, read_options
 from trainers.types import Array, ArrayWriter, Batch, Params, State, TrainStep
 
@@ -122,7 +122,7 @@ class Family(ABC):
 
     def complete(self, params: Params) -> dict[str, Any]:
         """The sampled hyper-parameters with defaults for the rest; refuses what can't be used."""
-        return complete(self.known(), params)
+        return fill_defaults(self.known(), params)
 
     def check(self, dataset: Dataset) -> None:
         """Refuses a data set that this family can't learn from, before anything is spent.

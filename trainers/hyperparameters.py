@@ -50,7 +50,7 @@ class Hyperparameter:
                     f"{name} must be one of {_join_choices(self.choices)}", repr(value), key=(name,)
                 )
             return
-        if not self._fits(value):
+        if not self._has_type(value):
             kinds = " or ".join([*(t.__name__ for t in self.types), *map(repr, self.words)])
             raise InputError(f"{name} must be {kinds}", repr(value), key=(name,))
         if isinstance(value, list) and self.of:
@@ -61,7 +61,7 @@ class Hyperparameter:
         if self.rule is not None:
             self.rule(value)
 
-    def _fits(self, value: Any) -> bool:
+    def _has_type(self, value: Any) -> bool:
         if value is None:
             return type(None) in self.types
         if isinstance(value, bool):
@@ -166,7 +166,7 @@ OPTIONAL: Mapping[str, Hyperparameter] = {
 }
 
 
-def complete(known: Mapping[str, Hyperparameter], params: Mapping[str, Any]) -> dict[str, Any]:
+def fill_defaults(known: Mapping[str, Hyperparameter], params: Mapping[str, Any]) -> dict[str, Any]:
     """Every known name with the sampled value or its default.
 
     Raises:

@@ -33,7 +33,7 @@ BUILT_IN: Mapping[str, str] = {
 Reference = type[Family] | Callable[..., Any]
 
 
-def load(reference: str) -> Reference:
+def load_reference(reference: str) -> Reference:
     """The Family class, or the plain training function, that a sweep file names.
 
     Args:
@@ -74,4 +74,4 @@ def source_hash(reference: str) -> str:
     See `trainers.code.digest.source_digest`: the family's file, what it imports from its own folder, and,
     for a Family class, the training that all families share.
     """
-    return source_digest(load(reference))[:16]
+    return source_digest(load_reference(reference))[:16]

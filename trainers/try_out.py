@@ -14,7 +14,7 @@ from trainers.functions.run import run_function
 from trainers.functions.trial import FunctionJob
 from trainers.job import Job, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
-from trainers.registry import load
+from trainers.registry import load_reference
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def try_out(
         InputError: the reference, parameters, options or data can't be used.
         TrialError: the attempt can't go on.
     """
-    found = load(reference) if isinstance(reference, str) else reference
+    found = load_reference(reference) if isinstance(reference, str) else reference
     same: dict[str, Any] = {"seed": seed, "length": Length(epochs=epochs), "device": device}
     hooks = _PrintingHooks(show)
     with TemporaryDirectory() as made:

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from flows.cli import changing, installation, promoting, reading, running, using
 from flows.cli.boundary import exit_now, raise_on_sigterm, report_error
-from infra.errors import HeadGone, Interrupted, WrongInput
+from infra.errors import HeadGone, InterruptedCommand, WrongInput
 
 # click's own tree of errors, wherever this version of typer keeps it
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -58,7 +58,7 @@ class CommandGroup(TyperGroup):
             raise typer.Exit(report_error(KeyboardInterrupt())) from None
         except _CLICK_ERROR as error:
             raise typer.Exit(report_error(_usage_error(error))) from None
-        except (HeadGone, Interrupted) as error:  # who interrupts waits: all is closed by now
+        except (HeadGone, InterruptedCommand) as error:  # who interrupts waits: all is closed by now
             exit_now(report_error(error))
         except BaseException as error:  # the boundary: every exception becomes a block and a status here
             raise typer.Exit(report_error(error)) from None

@@ -122,7 +122,7 @@ def _save_traceback(text: str) -> str:
     from infra.home import Home
     from infra.secrets import redact
 
-    path: Path = Home.here().logs / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    path: Path = Home.from_environment().logs / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{redact(' '.join(sys.argv))}\n\n{text}", encoding="utf-8")

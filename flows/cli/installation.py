@@ -51,7 +51,7 @@ def doctor(json: Json = False) -> None:
         from flows.installation.screens import print_checkup
 
         print_checkup(stdout_console(), result)
-    if result.failed:
+    if result.has_failure:
         raise typer.Exit(1)
 
 

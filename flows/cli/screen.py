@@ -27,11 +27,11 @@ Family = Annotated[str | None, typer.Option("--family", metavar="F", help="One o
 def example(text: str) -> Callable[[Command], Command]:
     """Gives a command the example that ends its `--help`."""
 
-    def mark(command: Command) -> Command:
+    def set_example(command: Command) -> Command:
         command.example = f"Example: {text}"  # type: ignore[attr-defined]
         return command
 
-    return mark
+    return set_example
 
 
 def stdout_console() -> Console:

@@ -53,7 +53,7 @@ def predict(
             address=address,
             pool=ActorPool(actors=actors, gpus=gpus),
             say=print_note,
-            advanced=line.advanced,
+            advanced=line.advance,
         )
     if json:
         print_json(result)

@@ -143,7 +143,7 @@ class RowFilter:
     op: str
     value: str
 
-    def holds(self, row: Row, columns: dict[str, RowColumn]) -> bool:
+    def matches(self, row: Row, columns: dict[str, RowColumn]) -> bool:
         """Whether the row passes; a row without a value passes `!=` alone."""
         found = pick_column(columns, self.column, "--where").of(row)
         if self.op in ("=", "!="):

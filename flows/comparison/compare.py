@@ -63,7 +63,7 @@ def compare(
         raise WrongInput("compare needs at least one sweep", "none", "velodrome compare digits digits@2")
     if not 1 <= top <= MOST_ROWS:
         raise WrongInput(f"--top must be from 1 to {MOST_ROWS}", str(top))
-    place = home or Home.here()
+    place = home or Home.from_environment()
     groups, sweeps, without = _read_sweeps(names, place, top, overrides)
     _check_options(groups, sort, where, _front_names(pareto))
     if latency:
@@ -160,7 +160,7 @@ def _group(
     goals = judged.objectives
     columns = row_columns(rows, goals)
     conditions = [parse_filter(text) for text in where]
-    left = [row for row in rows if all(condition.holds(row, columns) for condition in conditions)]
+    left = [row for row in rows if all(condition.matches(row, columns) for condition in conditions)]
     by = columns[sort] if sort is not None else _default_order(left, columns, goals)
     ordered = sort_rows(left, by)
     over = [columns[name] for name in pareto] or _default_front(ordered, columns, goals)

@@ -12,7 +12,7 @@ from flows.sweeps.states import in_file_order
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
-from infra.ledger.ranking import finite_values, front, rank_trials
+from infra.ledger.ranking import finite_values, pareto_front, rank_trials
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
@@ -43,7 +43,7 @@ def _best_trials(trials: Sequence[TrialRow], sweep: SweepRow, top: int) -> list[
     goals = sweep.spec.objectives
     best = rank_trials(trials, goals)
     if len(goals) > 1 and top > 1:
-        ahead = {trial.number for trial in front(trials, goals)}
+        ahead = {trial.number for trial in pareto_front(trials, goals)}
         best.sort(key=lambda trial: trial.number not in ahead)
     return best[:top]
 

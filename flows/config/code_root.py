@@ -24,12 +24,14 @@ def make_importable(file: SweepFile) -> None:
     root = code_root(file)
     key = ("code", "root")
     if not root.is_dir():
-        raise file.written.wrong(key, "be a folder", repr(str(root)), "correct the path")
+        raise file.written.error_at(key, "be a folder", repr(str(root)), "correct the path")
     home = Path(__file__).resolve().parents[2]
     taken = [name for name in OURS if (root / name).is_dir() or (root / f"{name}.py").is_file()]
     if taken and root != home:
         found = f"{', '.join(taken)} in {root}"
-        raise file.written.wrong(key, "hold no folder with the name of a package of ours", found, "rename it")
+        raise file.written.error_at(
+            key, "hold no folder with the name of a package of ours", found, "rename it"
+        )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
 

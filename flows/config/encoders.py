@@ -25,11 +25,11 @@ def resolve_encoder(
         return options
     key = (*path, "options", "encoder")
     try:
-        folder = _best_model(written.removeprefix(PREFIX), home or Home.here())
+        folder = _best_model(written.removeprefix(PREFIX), home or Home.from_environment())
     except WrongInput as error:
-        raise file.written.wrong(key, f"name a sweep here: {error.must}", error.found, error.do) from error
+        raise file.written.error_at(key, f"name a sweep here: {error.must}", error.found, error.do) from error
     if folder is None:
-        raise file.written.wrong(key, "name a sweep that has kept a model", written, "sweep it first")
+        raise file.written.error_at(key, "name a sweep that has kept a model", written, "sweep it first")
     from trainers.storage.atomic_folders import manifest_hash
 
     return {**options, "encoder": str(folder), "encoder_sha256": manifest_hash(folder)}

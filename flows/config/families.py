@@ -22,7 +22,7 @@ from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING, Hyperparameter
-from trainers.registry import Reference, is_function, load
+from trainers.registry import Reference, is_function, load_reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
         try:
             space.check_params(params)
         except SearchSpaceInputError as error:
-            raise file.blame(error, (*path, "start_with", index)) from error
+            raise file.locate_error(error, (*path, "start_with", index)) from error
     return CheckedFamily(code=code, options=options, space=space, start_with=starts)
 
 
@@ -75,7 +75,7 @@ def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> No
         searched = {entry.name: [value for _, value in _extremes(entry)] for entry in parameters}
         made.check_searched(dataset, searched)
     except InputError as error:
-        raise file.blame(error, ("families", family.reference)) from error
+        raise file.locate_error(error, ("families", family.reference)) from error
 
 
 def load_code(file: SweepFile, reference: str) -> Reference:
@@ -86,12 +86,12 @@ def load_code(file: SweepFile, reference: str) -> Reference:
     """
     path: Path = ("families", reference)
     try:
-        return load(reference)
+        return load_reference(reference)
     except InputError as error:
-        raise file.blame(error, path) from error
+        raise file.locate_error(error, path) from error
     except (Exception, SystemExit) as error:  # importing people's code can raise anything: theirs to correct
         found = f"{type(error).__name__}: {error}"[:300]
-        raise file.written.wrong(path, "be importable", found, "correct the module") from error
+        raise file.written.error_at(path, "be importable", found, "correct the module") from error
 
 
 def may_shard(code: Reference) -> bool:
@@ -102,7 +102,7 @@ def may_shard(code: Reference) -> bool:
 def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path: Path) -> Family | None:
     if is_function(code):
         if options:
-            raise file.written.wrong(
+            raise file.written.error_at(
                 (*path, "options"),
                 "be left out for a function",
                 redacted_repr(dict(options)),
@@ -113,7 +113,7 @@ def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path
     try:
         family: Family = code(options)
     except InputError as error:
-        raise file.blame(error, path) from error
+        raise file.locate_error(error, path) from error
     return family
 
 
@@ -128,7 +128,7 @@ def _fixed_values(
     for name in (*options, *family.decided):
         if name in known and isinstance(space, dict) and name in space:
             do = "drop it: options are not searched, nor what they decide"
-            raise file.written.wrong((*path, "space", name), "not stand in options too", repr(name), do)
+            raise file.written.error_at((*path, "space", name), "not stand in options too", repr(name), do)
     structure = set(family.presets.get(family.preset or "", {})) - TRAINING.keys()
     fixed = structure | options.keys() | family.decided
     return {name: known[name].default for name in known if name in fixed}
@@ -152,11 +152,11 @@ def _space(
 ) -> Space:
     if given is None and is_function(code):
         do = "write space: {learning_rate: {type: float, low: 1e-4, high: 1e-1, log: true}}"
-        raise file.written.wrong((*path, "space"), "be given for a function", "nothing", do)
+        raise file.written.error_at((*path, "space"), "be given for a function", "nothing", do)
     try:
         return Space.from_mapping(_own_space(code) if given is None else given, file.folder, fixed, dropped)
     except SearchSpaceInputError as error:
-        raise file.blame(error, (*path, "space")) from error
+        raise file.locate_error(error, (*path, "space")) from error
 
 
 def _own_space(code: Reference) -> str:
@@ -183,14 +183,14 @@ def _unread_error(
         do = "it is an option: move it to options"
     else:
         do = advice(name, known)
-    return file.written.wrong(key, f"be a hyper-parameter that {label} reads", repr(name[:80]), do)
+    return file.written.error_at(key, f"be a hyper-parameter that {label} reads", repr(name[:80]), do)
 
 
 def _check_value(file: SweepFile, entry: Hyperparameter, name: str, value: Any, key: Path) -> None:
     try:
         entry.check(name, value)
     except InputError as error:
-        raise file.written.wrong(key, f"fit the family: {error.must}", error.found, error.do) from error
+        raise file.written.error_at(key, f"fit the family: {error.must}", error.found, error.do) from error
 
 
 def _extremes(parameter: Parameter) -> list[tuple[tuple[str, ...], Any]]:

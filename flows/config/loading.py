@@ -43,7 +43,7 @@ class SweepDocument:
         """For order: what comes first in the file is told first."""
         return self.document.line(path)
 
-    def at(self, path: Path) -> Any:
+    def value_at(self, path: Path) -> Any:
         """The value at a path, or None."""
         here: Any = self.value
         for part in path:
@@ -55,11 +55,11 @@ class SweepDocument:
                 return None
         return here
 
-    def wrong(self, path: Path, must: str, found: str, do: str = "") -> WrongInput:
+    def error_at(self, path: Path, must: str, found: str, do: str = "") -> WrongInput:
         """An error about a key, with its place and its path."""
         return WrongInput(f"{self.place(path)}: {dotted_path(path)} must {must}", found, do)
 
-    def blame(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
+    def locate_error(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
         """An error from below as one about this file.
 
         Args:
@@ -96,14 +96,14 @@ class SweepFile:
         """The `data` mapping as written, without what is left out."""
         return self.sweep.data.model_dump(exclude_none=True)
 
-    def blame(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
+    def locate_error(self, error: InputError | SearchSpaceInputError, under: Path = ()) -> WrongInput:
         """An error of a family, a space or a data source as one about this file, with its line.
 
         Args:
             error: its `key` is a path of keys, from the top of the file unless `under` says otherwise.
             under: the path that the key starts from.
         """
-        return self.written.blame(error, under)
+        return self.written.locate_error(error, under)
 
 
 def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepFile:
@@ -140,4 +140,4 @@ def _first_error(error: ValidationError, written: SweepDocument) -> WrongInput:
     found = validation_issues(error, written.value, json_schema())
     first = min(found, key=lambda complaint: written.line(complaint.path))
     more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""
-    return written.wrong(first.path, first.must, first.found, f"{first.do}{more}".strip())
+    return written.error_at(first.path, first.must, first.found, f"{first.do}{more}".strip())

@@ -24,14 +24,14 @@ def resolve_objectives(
             none that a family's tasks have; objectives differ in `at`.
     """
     entries = file.sweep.objective or [ObjectiveEntry()]
-    listed = isinstance(file.written.at(("objective",)), list)
+    listed = isinstance(file.written.value_at(("objective",)), list)
     objectives = []
     for index, entry in enumerate(entries):
         path: Path = ("objective", index) if listed else ("objective",)
         metric = entry.metric or (default_metric if len(entries) == 1 else None)
         if metric is None:
             do = f"write one of {', '.join(DIRECTIONS)}"
-            raise file.written.wrong((*path, "metric"), "be given", "nothing", do)
+            raise file.written.error_at((*path, "metric"), "be given", "nothing", do)
         _check_families(file, metric, families, (*path, "metric"))
         objectives.append(
             Objective(
@@ -54,13 +54,13 @@ def _direction(file: SweepFile, entry: ObjectiveEntry, metric: str, path: Path) 
     key = (*path, "metric")
     if slash and prefix == "test":
         do = "use val/…; the test split is for confirm, report and promote"
-        raise file.written.wrong(key, "be measured on the validation split", repr(metric), do)
+        raise file.written.error_at(key, "be measured on the validation split", repr(metric), do)
     direction = entry.direction or direction_of(metric)
     if direction is None:
         near = nearest(metric.rpartition("/")[2], DIRECTIONS)
         hint = f"did you mean {near!r}? else " if near else ""
         do = f"{hint}add direction: minimize or maximize"
-        raise file.written.wrong(key, "have a direction where it is not Velodrome's own", repr(metric), do)
+        raise file.written.error_at(key, "have a direction where it is not Velodrome's own", repr(metric), do)
     return direction
 
 
@@ -77,7 +77,7 @@ def _check_families(file: SweepFile, metric: str, families: Mapping[str, Referen
         if not own & tasks:
             found = f"{metric!r}, and {label} learns {' or '.join(sorted(own))}"
             known = sorted({m for task in own for m in PER_TASK[task]})
-            raise file.written.wrong(
+            raise file.written.error_at(
                 key, "be a metric of every family", found, f"write one of {', '.join(known)}"
             )
 
@@ -86,7 +86,7 @@ def _check_objectives(file: SweepFile, objectives: list[Objective]) -> None:
     names = [objective.metric for objective in objectives]
     for name in names:
         if names.count(name) > 1:
-            raise file.written.wrong(("objective",), "name each metric once", repr(name), "drop one")
+            raise file.written.error_at(("objective",), "name each metric once", repr(name), "drop one")
     if len({objective.at for objective in objectives}) > 1:
         found = ", ".join(f"{o.metric} at {o.at}" for o in objectives)
         raise _mixed_at_error(file, found)
@@ -94,4 +94,4 @@ def _check_objectives(file: SweepFile, objectives: list[Objective]) -> None:
 
 def _mixed_at_error(file: SweepFile, found: str) -> WrongInput:
     do = "a trial keeps one epoch's weights: write the same at for all"
-    return file.written.wrong(("objective",), "have one at", found, do)
+    return file.written.error_at(("objective",), "have one at", found, do)

@@ -28,7 +28,7 @@ class Bound(Strict):
     """The metric's largest value that passes."""
 
     @model_validator(mode="after")
-    def _one(self) -> Bound:
+    def _check_bound(self) -> Bound:
         if self.at_least is None and self.at_most is None:
             raise schema_error("have at_least or at_most", "write for instance {at_least: 0.9}")
         return self

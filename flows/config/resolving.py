@@ -94,7 +94,7 @@ def _check_labels(file: SweepFile) -> None:
         try:
             family_label(reference)
         except WrongInput as error:
-            raise file.written.wrong(
+            raise file.written.error_at(
                 ("families", reference), f"be named so that {error.must}", error.found, error.do
             )
 
@@ -114,7 +114,7 @@ def _refuse_both(
 ) -> None:
     for key in direct.keys() & nested.keys():
         path = ("families", reference, under, key)
-        raise file.written.wrong(path, "stand once", f"{key} in the family and in its {under}", "drop one")
+        raise file.written.error_at(path, "stand once", f"{key} in the family and in its {under}", "drop one")
 
 
 def _budget(file: SweepFile, reference: str, entry: FamilyEntry) -> Budget:
@@ -125,16 +125,16 @@ def _budget(file: SweepFile, reference: str, entry: FamilyEntry) -> Budget:
     merged = {**common, **own}
     path = ("families", reference) if own else ("budget",)
     if "epochs" in merged and "steps" in merged:
-        raise file.written.wrong(
+        raise file.written.error_at(
             path, "have epochs or steps, not both", redacted_repr(merged), "drop one of them"
         )
     if "report_every" in merged and "steps" not in merged:
-        raise file.written.wrong(
+        raise file.written.error_at(
             (*path, "report_every"), "come with steps", redacted_repr(merged), "add steps, or drop it"
         )
     if merged.get("report_every", 0) > merged.get("steps", 0):
         found = f"{merged['report_every']} of {merged['steps']} steps"
-        raise file.written.wrong((*path, "report_every"), "be at most steps", found, "lower it")
+        raise file.written.error_at((*path, "report_every"), "be at most steps", found, "lower it")
     merged.pop("trials", None)
     epochs = None if "steps" in merged else merged.get("epochs", _EPOCHS)
     return Budget(**{**merged, "epochs": epochs})
@@ -152,18 +152,18 @@ def _trials(
     try:
         size = len(checked.space.grid(_LARGEST_GRID))
     except SpaceError as error:
-        raise file.blame(error, ("families", reference, "space")) from error
+        raise file.locate_error(error, ("families", reference, "space")) from error
     return min(int(written or size), size)
 
 
 def _prices(file: SweepFile) -> dict[str, float]:
     outer, inner = file.sweep.prices, file.sweep.budget.prices if file.sweep.budget else None
     if outer is not None and inner is not None:
-        raise file.written.wrong(("budget", "prices"), "stand once", "prices at the top too", "drop one")
+        raise file.written.error_at(("budget", "prices"), "stand once", "prices at the top too", "drop one")
     prices = _entry_values(outer or inner)
     if file.sweep.budget is not None and file.sweep.budget.cost is not None and not prices:
         do = "add prices: {gpu_hour: 2.5, cpu_hour: 0.05}"
-        raise file.written.wrong(("budget", "cost"), "come with prices", "none", do)
+        raise file.written.error_at(("budget", "cost"), "come with prices", "none", do)
     return prices
 
 
@@ -190,20 +190,20 @@ def _pruner(file: SweepFile, reference: str, entry: FamilyEntry, budget: Budget)
     if len(file.sweep.objective or ()) > 1:
         if written is not None and written["name"] != "none":
             do = "write pruner: none, or keep one objective"
-            raise file.written.wrong(path, "be none with several objectives", written["name"], do)
+            raise file.written.error_at(path, "be none with several objectives", written["name"], do)
         return {"name": "none"}
     pruner = _fill_defaults("pruner", written or {"name": "asha"})
     earliest = pruner.get("min_epochs", pruner.get("warmup_epochs", 0))
     if earliest > budget.reports:
         found = f"{earliest}, and a trial has {budget.reports}"
-        raise file.written.wrong(path, "act before a trial's last epoch", found, "lower it, or write none")
+        raise file.written.error_at(path, "act before a trial's last epoch", found, "lower it, or write none")
     return pruner
 
 
 def _pruner_path(file: SweepFile, reference: str) -> Path:
     own: Path = ("families", reference)
     places: list[Path] = [(*own, "pruner"), (*own, "search", "pruner"), ("search", "pruner")]
-    return next((path for path in places if file.written.at(path) is not None), places[-1])
+    return next((path for path in places if file.written.value_at(path) is not None), places[-1])
 
 
 # -- the rest ------------------------------------------------------------------------------------------------
@@ -231,10 +231,10 @@ def _check_sharding(
     path: Path = ("families", reference, "resources", "sharding") if own else ("resources", "sharding")
     if workers == 1:
         do = "write workers: 2 or more, or sharding: none"
-        raise file.written.wrong(path, "come with several workers", "workers: 1", do)
+        raise file.written.error_at(path, "come with several workers", "workers: 1", do)
     if not may_shard(checked.code):
         do = f"write sharding: none in {reference}"
-        raise file.written.wrong(path, "be for families whose steps Velodrome makes", reference, do)
+        raise file.written.error_at(path, "be for families whose steps Velodrome makes", reference, do)
 
 
 def _checkpoint(file: SweepFile, entry: FamilyEntry) -> str:

@@ -71,7 +71,7 @@ class TrialBudget(Strict):
     """A trial ends after so long; its value so far counts."""
 
     @model_validator(mode="after")
-    def _one_length(self) -> TrialBudget:
+    def _check_length(self) -> TrialBudget:
         if self.epochs is not None and self.steps is not None:
             raise schema_error("have epochs or steps, not both", "drop one of them")
         return self

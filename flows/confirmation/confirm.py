@@ -17,7 +17,7 @@ from flows.confirmation.runs import ROLE, confirmation_origin
 from flows.reproduction.recorded_run import refuse_other_code
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.session import run_session
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -57,14 +57,14 @@ def confirm(
         OwnedElsewhere, ClusterUnavailable, Interrupted: as `sweep`.
     """
     check_options(top, each_family, seeds)
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         _check_test_part(row)
         chosen = _candidates(ledger, row, top)
         refuse_other_code(row, sorted({trial.family for trial in chosen}))
         _enqueue_confirmations(ledger, row, chosen, seeds)
-        if any(not trial.ended for trial in views.trials(ledger, row.id, role=ROLE)):
+        if any(not trial.has_ended for trial in views.trials(ledger, row.id, role=ROLE)):
             run_session(ledger, row, place, address=address, role=ROLE)
         return _collect_result(ledger, row, chosen, seeds, place)
     finally:
@@ -130,11 +130,11 @@ def _enqueue_confirmations(ledger: Ledger, row: SweepRow, chosen: Sequence[Trial
         else:
             trial.created_at = now + len(batch.events) * 1e-6
         told = {"params": trial.params, "origin": trial.origin}
-        batch.event("retry" if again else "asked", now, {} if again else told, trial)
-    if batch.empty:
+        batch.add_event("retry" if again else "asked", now, {} if again else told, trial)
+    if batch.is_empty:
         return
     if row.fingerprint != "none":  # own code that reads its own data has no test split of ours
-        batch.event("test-read", now, {"why": "confirm", "count": len(batch.trials)})
+        batch.add_event("test-read", now, {"why": "confirm", "count": len(batch.trials)})
     with commit_as_owner(ledger, row) as commit:
         commit(batch)
 
@@ -170,7 +170,7 @@ def _collect_result(
     if not found.rows:
         runs = views.trials(ledger, row.id, role=ROLE)
         reasons = sorted({str(trial.reason) for trial in runs if trial.reason})
-        raise Refused(
+        raise RefusedError(
             "a confirmation must succeed",
             "; ".join(reasons) or "none ended",
             f"what they printed is in {place.logs / row.label}",

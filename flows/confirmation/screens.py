@@ -52,11 +52,8 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     if result.waiting:
         again = f"{result.waiting} confirmations wait; the same command carries on"
         console.print(Text(f"  {again}", style="yellow"))
-    console.print(
-        Text(
-            f"  ranked by validation; the test split of {result.sweep} was read {format_times(result.test_reads)}"
-        )
-    )
+    reads = format_times(result.test_reads)
+    console.print(Text(f"  ranked by validation; the test split of {result.sweep} was read {reads}"))
 
 
 def _format_scores(scores: Scores) -> str:

@@ -66,7 +66,9 @@ def build_confirmation(
     candidates = [_candidate_runs(trial, runs, _example_metric(name), storage) for trial in chosen]
     usable = [candidate for candidate in candidates if candidate.runs]
     ordered = sorted(usable, key=lambda candidate: _rank_key(goal, candidate))
-    not_ended = [confirmation_origin(t)[:2] for t in views.trials(ledger, row.id, role=ROLE) if not t.ended]
+    not_ended = [
+        confirmation_origin(t)[:2] for t in views.trials(ledger, row.id, role=ROLE) if not t.has_ended
+    ]
     rows = [_confirmed_row(candidate, name, len(seeds), not_ended) for candidate in ordered]
     middle = select_median(list(ordered[0].runs.values())) if ordered else None
     return Confirmation(

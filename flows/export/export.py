@@ -80,7 +80,7 @@ def export(name: str, *, out: Path | str | None = None, home: Home | None = None
         WrongInput: no such sweep, its file or code is gone, or the archive exists already.
         StorageUnavailable: the archive can't be written.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         path = Path(out) if out is not None else Path(f"{row.label}.tar.gz")

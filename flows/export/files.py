@@ -15,7 +15,7 @@ from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import load_yaml
 from trainers.code.digest import user_files
 from trainers.errors import InputError
-from trainers.registry import load as load_family
+from trainers.registry import load_reference as load_family
 from trainers.registry import source_hash
 
 SWEEP_FILE = "sweep.yaml"

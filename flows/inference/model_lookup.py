@@ -10,7 +10,7 @@ from flows.config.lookup import open_sweep
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
-from infra.ledger.ranking import best
+from infra.ledger.ranking import best_trial
 from infra.registry.store import CHAMPION, ModelVersion, Registry, registry_uri
 from infra.serving.artifact import Artifact, read_artifact
 from infra.serving.model_reference import ModelReference, parse_reference
@@ -110,7 +110,7 @@ def _choose_sweep(name: str, home: Home, because: str) -> ModelChoice:
         trials = [t for t in views.trials(ledger, sweep.id, role="search") if t.model is not None]
     finally:
         ledger.close()
-    winner = best(trials, sweep.spec.objectives)
+    winner = best_trial(trials, sweep.spec.objectives)
     if winner is None or winner.model is None:
         raise WrongInput(
             "a sweep must have a trial whose model was kept",

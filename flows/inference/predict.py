@@ -76,7 +76,7 @@ def predict(
         Unavailable: the registry, the cluster or the storage can't be had.
     """
     began = time.monotonic()
-    place = home or Home.here()
+    place = home or Home.from_environment()
     kind = open_input(Path(input))
     output = _output(kind, out)
     present = kind.columns()
@@ -93,11 +93,11 @@ def predict(
         "parts": [work.rows, work.characters],
     }
     with open_parts(output, kind.ending, identity, overwrite=overwrite) as parts:
-        before = len(parts.done())
+        before = len(parts.done_numbers())
         rows = _score_input(
             kind, artifact, loaded, fields, parts, work, address, pool or ActorPool(), place, advanced
         )
-        parts.join(kind, output)
+        parts.join_parts(kind, output)
     return Predictions(
         model=artifact.key, input=str(kind.path), output=str(output), rows=rows, carried_on=before,
         seconds=round(time.monotonic() - began, 3), warning=chosen.warning,
@@ -151,7 +151,9 @@ def _device() -> str:
 
 def _fingerprint(kind: InputFormat) -> str:
     """Changes when the input does: sizes and times, not content, which may be larger than memory."""
-    files = [kind.path / name for name in kind.names()] if isinstance(kind, ImageFolder) else [kind.path]
+    files = (
+        [kind.path / name for name in kind.image_names()] if isinstance(kind, ImageFolder) else [kind.path]
+    )
     facts = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 

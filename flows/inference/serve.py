@@ -90,7 +90,7 @@ def serve(
     """
     from infra.lanes.cluster import connect_ray
 
-    place = home or Home.here()
+    place = home or Home.from_environment()
     options = ServeOptions(
         host=host, port=port, replicas=ReplicaSettings(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
         canary=canary, hosts=tuple(allow_hosts), limits=limits or RequestLimits(),
@@ -160,7 +160,7 @@ class PinnedSource:
 
     artifact: Artifact
 
-    def at_alias(self, model: str, alias: str) -> str:
+    def alias_target(self, model: str, alias: str) -> str:
         """Always that one."""
         return self.artifact.key
 
@@ -215,7 +215,7 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
     # What is loaded by now stays: each time that the collector went through it, all would wait for it.
     gc.collect()
     gc.freeze()
-    following = asyncio.create_task(follower.run(options.poll_s))
+    following = asyncio.create_task(follower.follow_forever(options.poll_s))
     try:
         await listen(app, ready.listening, options.limits, started=lambda: _announce(ready, options, say))
     finally:
@@ -234,7 +234,7 @@ async def _load_champion(follower: AliasFollower) -> None:
     """Has the champion loaded; a replica that is only just up may not be known yet."""
     standing, deadline = follower.standing, time.monotonic() + FIRST_LIMIT_S
     while standing.answering["champion"] is None:
-        await follower.step()
+        await follower.poll_once()
         if reason := _refusal(standing):
             raise WrongInput("a version must load and answer its example", reason)
         if standing.answering["champion"] is None:

@@ -56,18 +56,18 @@ class Checkup:
     findings: tuple[HealthFinding, ...]
 
     @property
-    def failed(self) -> bool:
+    def has_failure(self) -> bool:
         """Whether something must be put right before a sweep can run."""
         return any(finding.verdict == "fail" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """The findings, and whether any of them is a failure."""
-        return {"ok": not self.failed, "findings": [asdict(finding) for finding in self.findings]}
+        return {"ok": not self.has_failure, "findings": [asdict(finding) for finding in self.findings]}
 
 
 def doctor(*, home: Home | None = None) -> Checkup:
     """Checks everything that a sweep needs here; writes at most a probe file, which it removes."""
-    place = home or Home.here()
+    place = home or Home.from_environment()
     checks: Sequence[tuple[str, Callable[[], Iterator[HealthFinding]]]] = (
         ("python", _python),
         ("packages", _packages),
@@ -169,7 +169,7 @@ def _ledger(home: Home) -> Iterator[HealthFinding]:
         return
     ledger = Ledger(url)
     try:
-        ledger.write(lambda connection: None)
+        ledger.run_transaction(lambda connection: None)
         count = len(views.sweeps(ledger))
     finally:
         ledger.close()
@@ -227,8 +227,8 @@ def _ports() -> Iterator[HealthFinding]:
     servers = own_listening_ports()
     groups: dict[tuple[bool, str], list[str]] = {}
     for server in servers:
-        advice = "" if server.loopback else _port_advice(server.program)
-        groups.setdefault((server.loopback, advice), []).append(
+        advice = "" if server.is_local else _port_advice(server.program)
+        groups.setdefault((server.is_local, advice), []).append(
             f"{server.program} {bracket_ipv6(server.address)}:{server.port}"
         )
     for (loopback, advice), listed in groups.items():

@@ -14,7 +14,7 @@ from search_spaces.space import Space
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import Hyperparameter
-from trainers.registry import BUILT_IN, load
+from trainers.registry import BUILT_IN, load_reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def family_info(reference: str) -> FamilyInfo:
     Raises:
         InputError: as `families`.
     """
-    found = load(reference)
+    found = load_reference(reference)
     if not (inspect.isclass(found) and issubclass(found, Family)):
         raise InputError(
             f"{reference} must be a family", "a function", "its space in the sweep file says all"
@@ -107,10 +107,10 @@ def _plain_default(default: Any) -> Any:
 
 def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, dict[str, Any]]) -> Tunable:
     swept = {key: value for key, value in own[name].items() if key != "name"} if name in own else None
-    return Tunable(name=name, default=entry.default, takes=takes(entry), doc=entry.doc, swept=swept)
+    return Tunable(name=name, default=entry.default, takes=accepted_values(entry), doc=entry.doc, swept=swept)
 
 
-def takes(entry: Hyperparameter) -> str:
+def accepted_values(entry: Hyperparameter) -> str:
     """Which values a hyper-parameter takes, in words."""
     if entry.choices is not None:
         return " | ".join(_format_value(choice) for choice in entry.choices)

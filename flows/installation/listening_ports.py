@@ -23,7 +23,7 @@ class ListeningPort:
     pid: int
 
     @property
-    def loopback(self) -> bool:
+    def is_local(self) -> bool:
         """Whether only this machine can reach it."""
         return is_loopback(self.address)
 

@@ -47,7 +47,7 @@ def ui(
         Unavailable: the server does not come up.
     """
     check_loopback(host)
-    place = home or Home.here()
+    place = home or Home.from_environment()
     uri, spec = _store(name, place)
     if uri.startswith(("http://", "https://")):
         from infra.secrets import redact

@@ -42,9 +42,9 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
-    mover = open_mover(model, home or Home.here(), registry)
-    chain = mover.settle(foreign=True)
-    alias = mover.registry.at(model, "champion")
+    mover = open_mover(model, home or Home.from_environment(), registry)
+    chain = mover.finish_pending(foreign=True)
+    alias = mover.registry.alias_target(model, "champion")
     move = chain.last_move
     former = None if move is None else move.target
     if alias == former:
@@ -57,5 +57,7 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
         )
     version = None if alias is None else mover.registry.version(model, alias)
     manifest = None if version is None else version.manifest_sha256
-    entry = mover.move(chain, "adoption", target=alias, source=alias, reason=reason, manifest=manifest)
+    entry = mover.move_champion(
+        chain, "adoption", target=alias, source=alias, reason=reason, manifest=manifest
+    )
     return Adoption(model=model, version=alias, former=former, changed=True, entry=entry.number)

@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.config.policy import Policy
 from flows.promotion.registry_access import open_mover, split_label
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.identity import registry_user, user_part
 from infra.registry.moves import Mover
@@ -43,7 +43,7 @@ def approve(
         Refused: whoever tried to promote it can't approve it, nor who is not among those that are asked.
     """
     model, number = split_label(version)
-    mover = open_mover(model, home or Home.here(), registry)
+    mover = open_mover(model, home or Home.from_environment(), registry)
     found = mover.registry.version(model, number)
     if found is None:
         raise WrongInput(
@@ -51,24 +51,24 @@ def approve(
         )
     policy = _current_policy(mover)
     _check_approver(mover, policy, number)
-    entry = mover.note("approval", target=number, manifest=found.manifest_sha256, reason=reason)
+    entry = mover.append_note("approval", target=number, manifest=found.manifest_sha256, reason=reason)
     return ApprovalRecord(
         model=model, version=number, who=entry.who, entry=entry.number, asked=policy.approval is not None
     )
 
 
 def _current_policy(mover: Mover) -> Policy:
-    newest = mover.records.read().policy
+    newest = mover.records.read_chain().last_policy
     if newest is None or newest.content is None:
         return Policy()
-    return Policy.model_validate(mover.records.document(newest.content))
+    return Policy.model_validate(mover.records.read_document(newest.content))
 
 
 def _check_approver(mover: Mover, policy: Policy, number: int) -> None:
     me = registry_user()
-    tried = [e for e in mover.records.read().entries if e.kind == "refusal" and e.target == number]
+    tried = [e for e in mover.records.read_chain().entries if e.kind == "refusal" and e.target == number]
     if any(user_part(entry.who) == me for entry in tried):
-        raise Refused("a version must be approved by somebody other than its promoter", me, "ask a colleague")
+        raise RefusedError("a version must be approved by somebody other than its promoter", me, "ask a colleague")
     asked = policy.approval
     if asked is not None and asked.by is not None and me not in asked.by:
-        raise Refused(f"the policy must name who approves: {', '.join(asked.by)}", me, "ask one of them")
+        raise RefusedError(f"the policy must name who approves: {', '.join(asked.by)}", me, "ask one of them")

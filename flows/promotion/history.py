@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.promotion.registry_access import open_mover
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home
-from infra.registry.chain import ChainEntry, ChainFlaw, alias_state, verify
+from infra.registry.chain import ChainEntry, ChainFlaw, alias_state, find_flaws
 
 FORMAT = 1
 
@@ -57,7 +57,7 @@ class History:
         }
 
 
-class BrokenHistory(Refused):
+class BrokenHistory(RefusedError):
     """The history is not what was written."""
 
 
@@ -83,9 +83,9 @@ def history(
         Broken: the chain does not hold; says which entries.
         Unavailable: the registry does not answer.
     """
-    mover = open_mover(model, home or Home.here(), registry)
-    chain, alias = mover.look()
-    texts = mover.records.contents()
+    mover = open_mover(model, home or Home.from_environment(), registry)
+    chain, alias = mover.read_state()
+    texts = mover.records.read_documents()
     flaws = _verify(chain.texts, model, texts, anchor) if verify or anchor is not None else None
     if export is not None:
         _write_export(Path(export), {"format": FORMAT, "model": model, "entries": list(chain.texts),
@@ -104,7 +104,7 @@ def history(
     )
 
 
-_verify = verify  # the option has the same name
+_verify = find_flaws  # the option has the same name
 
 
 def _broken_history_error(model: str, flaws: list[ChainFlaw]) -> BrokenHistory:

@@ -58,18 +58,18 @@ def policy(
         WrongInput: the file, with line and key; or no such model.
         Unavailable: the registry does not answer.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     written = None if set is None else _with_fingerprint(load_policy(Path(set)), Path(set), place)
     mover = open_mover(model, place, registry, known=set is None)
     if written is not None:
-        content = mover.records.keep(to_document(written))
-        mover.note("policy", content=content, reason=reason or f"set from {Path(str(set)).name}")
-    chain = mover.records.read()
-    newest = chain.policy
+        content = mover.records.store_document(to_document(written))
+        mover.append_note("policy", content=content, reason=reason or f"set from {Path(str(set)).name}")
+    chain = mover.records.read_chain()
+    newest = chain.last_policy
     if newest is None or newest.content is None:
         return ModelPolicy(model=model, source="defaults", policy=to_document(Policy()))
     return ModelPolicy(
-        model=model, source="chain", policy=mover.records.document(newest.content), entry=newest.number,
+        model=model, source="chain", policy=mover.records.read_document(newest.content), entry=newest.number,
         who=newest.who, at=newest.at,
     )  # fmt: skip
 

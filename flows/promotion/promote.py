@@ -21,22 +21,22 @@ from flows.promotion.judging.candidate import (
 from flows.promotion.judging.notifying import notify
 from flows.promotion.judging.outcome import Promotion
 from flows.promotion.judging.promoter import Promoter
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.names import quote_input
-from infra.registry.identity import who
+from infra.registry.identity import user_at_host
 from infra.registry.store import Registry, registry_uri
 from infra.tracking.client import embedded_path
 
 REASON = 500
 
 
-class GateRefused(Refused):
+class GateRefused(RefusedError):
     """Gates refused; `promotion` has the table."""
 
     def __init__(self, promotion: Promotion) -> None:
         self.promotion = promotion
-        gates = [finding for finding in promotion.findings if finding.refused]
+        gates = [finding for finding in promotion.findings if finding.is_refused]
         named = ", ".join(finding.gate for finding in gates[:6]) + (", …" if len(gates) > 6 else "")
         stays = (
             "no champion" if promotion.former is None else f"version {promotion.former} stays the champion"
@@ -85,7 +85,7 @@ def promote(
         raise WrongInput(f"--reason must have at most {REASON} characters", f"{len(reason)}", "shorten it")
     if is_uri(what):
         check_uri(what)
-    place = home or Home.here()
+    place = home or Home.from_environment()
     given = registry_uri(place, registry)
     where = source_uri(what, place, given)
     if is_uri(what) and (path := embedded_path(where)) is not None and not path.exists():
@@ -109,7 +109,7 @@ def conclude(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run: 
     if not dry_run and result.outcome in ("moved", "refused"):
         said = notify(promoter.policy.notify, result.outcome, _notification_document(result, reason))
         result = replace(result, notes=(*result.notes, said)) if said else result
-    if result.refused:
+    if result.is_refused:
         raise GateRefused(result)
     return result
 
@@ -132,9 +132,9 @@ def _notification_document(result: Promotion, reason: str) -> Mapping[str, Any]:
         "version": result.version,
         "former": result.former,
         "candidate": result.candidate,
-        "who": who(),
+        "who": user_at_host(),
         "reason": reason,
         "entry": result.entry,
         "hash": result.hash,
-        "refused_by": [finding.gate for finding in result.findings if finding.refused],
+        "refused_by": [finding.gate for finding in result.findings if finding.is_refused],
     }

@@ -27,8 +27,8 @@ def open_mover(model: str, home: Home, registry: str | None = None, *, known: bo
     mover = Mover(there, model)
     if known:
         aliases = there.aliases(model)
-        if aliases is None and not mover.records.read().texts:
-            check_registered(model, None, difflib.get_close_matches(model, there.models(), n=3))
+        if aliases is None and not mover.records.read_chain().texts:
+            check_registered(model, None, difflib.get_close_matches(model, there.model_names(), n=3))
     return mover
 
 

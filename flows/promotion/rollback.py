@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from flows.promotion.registry_access import open_mover
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain
 from infra.registry.contents import loading_objection
-from infra.registry.interpreter import UnusableModel, use
+from infra.registry.interpreter import UnusableModel, predict_isolated
 from infra.registry.moves import Mover, champion_line
 from infra.registry.store import ModelVersion
 from trainers.errors import TrainerError
@@ -58,15 +58,15 @@ def rollback(
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
-    mover = open_mover(model, home or Home.here(), registry)
-    chain = mover.settle(foreign=True)
-    alias = mover.registry.at(model, "champion")
+    mover = open_mover(model, home or Home.from_environment(), registry)
+    chain = mover.finish_pending(foreign=True)
+    alias = mover.registry.alias_target(model, "champion")
     number = _target_version(model, chain, alias, to)
     version = mover.registry.version(model, number)
     if version is None:
-        raise Refused("a former champion must be in the registry", f"{model}/{number} was deleted")
+        raise RefusedError("a former champion must be in the registry", f"{model}/{number} was deleted")
     checked = _check_loads(mover, version)
-    entry = mover.move(
+    entry = mover.move_champion(
         chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256
     )
     return Rollback(
@@ -79,7 +79,7 @@ def _target_version(model: str, chain: Chain, alias: int | None, to: int | None)
     before = [
         number for number in (line[:-1] if alias == (line[-1] if line else None) else line) if number != alias
     ]
-    ever = {entry.target for entry in chain.entries if entry.moves and entry.target is not None}
+    ever = {entry.target for entry in chain.entries if entry.is_move and entry.target is not None}
     if to is None:
         if not before:
             raise WrongInput(
@@ -103,7 +103,7 @@ def _check_loads(mover: Mover, version: ModelVersion) -> str:
     with tempfile.TemporaryDirectory(prefix="velodrome-rollback-") as aside:
         files = fetch_version(mover.registry, version, Path(aside))
         if (why := loading_objection(files.folder)) != "":
-            raise Refused(must, why, "name another former champion with --to")
+            raise RefusedError(must, why, "name another former champion with --to")
         try:
             if files.bundle is not None:
                 from trainers.bundle.bundle import load_bundle
@@ -111,10 +111,10 @@ def _check_loads(mover: Mover, version: ModelVersion) -> str:
                 predictor = load_bundle(files.bundle, manifest_sha256=version.manifest_sha256)
                 predictor.predict(predictor.example)
                 return "its hashes match, and it predicts its example"
-            use(files.folder, _input_example(files.folder))
+            predict_isolated(files.folder, _input_example(files.folder))
             return "it predicts its example in a new interpreter"
         except (TrainerError, UnusableModel) as error:
-            raise Refused(must, str(error), "name another former champion with --to") from error
+            raise RefusedError(must, str(error), "name another former champion with --to") from error
 
 
 def _input_example(folder: Path) -> Any:

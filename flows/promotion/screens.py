@@ -97,7 +97,7 @@ def _outcome_line(result: Promotion) -> Text:
         )
         text = f"  refused: {stays}" + (f"; it is {version}, the challenger" if result.version else "")
     record = f"   (entry {result.entry}, {result.hash[:16]})" if result.entry and result.hash else ""
-    return Text(text + record, style=STYLES["refused" if result.refused else "passed"])
+    return Text(text + record, style=STYLES["refused" if result.is_refused else "passed"])
 
 
 def print_history(console: Console, result: History) -> None:
@@ -130,8 +130,8 @@ def print_history(console: Console, result: History) -> None:
 
 def _describe_entry(entry: ChainEntry, result: History) -> str:
     before, after = (MISSING if at is None else str(at) for at in (entry.source, entry.target))
-    unfinished = " (cut off)" if entry.moves and entry.number not in result.applied else ""
-    if entry.moves or entry.kind == "foreign":
+    unfinished = " (cut off)" if entry.is_move and entry.number not in result.applied else ""
+    if entry.is_move or entry.kind == "foreign":
         return f"{entry.kind} {before} → {after}{unfinished}"
     return entry.kind if entry.target is None else f"{entry.kind} of {after}"
 

@@ -71,7 +71,7 @@ def scatter_trace(**more: Any) -> dict[str, Any]:
     return {"type": "scatter", "mode": "lines", "hoverinfo": "text", **more}
 
 
-def layout(x: str, y: str, **more: Any) -> dict[str, Any]:
+def figure_layout(x: str, y: str, **more: Any) -> dict[str, Any]:
     """Titles of the axes (escaped here) and what all figures share."""
     made: dict[str, Any] = {
         "xaxis": {"title": {"text": escape_label(x)}, "automargin": True, "zeroline": False},

@@ -12,8 +12,8 @@ from flows.report.drawing import (
     escape_label,
     fade,
     family_colour,
+    figure_layout,
     hover_text,
-    layout,
     round_values,
     scatter_trace,
     view_range,
@@ -22,7 +22,7 @@ from flows.report.expected import expected_best, worst_value
 from flows.report.history import HistoryPoint, history_points, objective_value, thin
 from flows.report.material import Curve, ReportData
 from flows.report.savings import count_endings
-from infra.ledger.ranking import front, mark_undominated
+from infra.ledger.ranking import mark_undominated, pareto_front
 from infra.ledger.rows import TrialRow
 from infra.spec import Objective
 
@@ -64,7 +64,7 @@ def history_figure(material: ReportData, place: int = 0) -> PlotlyFigure | None:
         id=f"history-{place}",
         data=traces,
         alt=f"{goal.metric} of each trial in the order of their ends",
-        layout=layout(
+        layout=figure_layout(
             "trials that have ended",
             _metric_label(goal),
             yaxis={"range": view_range([e.value for e in points])},
@@ -91,7 +91,7 @@ def expected_figure(material: ReportData) -> PlotlyFigure | None:
     traces: list[dict[str, object]] = []
     means: list[float] = []
     for index, family in enumerate(material.sweep.spec.families):
-        values = values_for_expectation(material.of(family.name), goal)
+        values = values_for_expectation(material.family_trials(family.name), goal)
         if len(values) < 2:
             continue
         x = thin(range(1, len(values) + 1), MOST_STEPS)
@@ -128,7 +128,7 @@ def expected_figure(material: ReportData) -> PlotlyFigure | None:
         id="expected",
         data=traces,
         alt="expected best value against the number of trials",
-        layout=layout(
+        layout=figure_layout(
             "trials", f"expected best {_metric_label(goal)}", yaxis={"range": _padded_range(means)}
         ),
     )
@@ -168,7 +168,7 @@ def curves_figure(material: ReportData) -> PlotlyFigure | None:
     values = list(chain.from_iterable(curve.values for curve in material.curves))
     return PlotlyFigure(
         id="curves", data=traces, alt=f"{metric} by epoch",
-        layout=layout("epoch", metric.removeprefix("val/"), yaxis={"range": view_range(values)}),
+        layout=figure_layout("epoch", metric.removeprefix("val/"), yaxis={"range": view_range(values)}),
     )  # fmt: skip
 
 
@@ -208,7 +208,7 @@ def ends_figure(material: ReportData) -> PlotlyFigure | None:
     ]  # fmt: skip
     return PlotlyFigure(
         id="ends", data=traces, alt="trials by the epoch at which they ended", height_px=260,
-        layout=layout("epochs trained", "trials", barmode="stack", bargap=0.15),
+        layout=figure_layout("epochs trained", "trials", barmode="stack", bargap=0.15),
     )  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def front_figure(material: ReportData) -> PlotlyFigure | None:
     if len(goals) < 2:
         return None
     complete = [t for t in material.trials if t.state == "complete" and objective_value(t, 1) is not None]
-    ahead = {trial.key for trial in front(complete, goals)}
+    ahead = {trial.key for trial in pareto_front(complete, goals)}
     if not ahead:
         return None
     traces = []
@@ -240,7 +240,7 @@ def front_figure(material: ReportData) -> PlotlyFigure | None:
     traces.insert(0, _front_line([t for t in complete if t.key in ahead], goals))
     return PlotlyFigure(
         id="front", data=traces, alt="the Pareto front of the first two objectives",
-        layout=layout(_metric_label(goals[1]), _metric_label(goals[0])),
+        layout=figure_layout(_metric_label(goals[1]), _metric_label(goals[0])),
     )  # fmt: skip
 
 

@@ -37,7 +37,7 @@ def history_points(trials: Sequence[TrialRow], direction: Direction, place: int 
 
     Before the first complete trial `best` is not a number.
     """
-    ended = [trial for trial in trials if trial.ended]
+    ended = [trial for trial in trials if trial.has_ended]
     ended.sort(key=lambda trial: (trial.ended_at or trial.created_at, trial.family, trial.number))
     better = max if direction == "maximize" else min
     found, best = [], math.nan

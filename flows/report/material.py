@@ -53,7 +53,7 @@ class ReportData:
     importances: tuple[Importances, ...]
     test_reads: tuple[dict[str, Any], ...]
 
-    def of(self, family: str) -> list[TrialRow]:
+    def family_trials(self, family: str) -> list[TrialRow]:
         """One family's trials."""
         return [trial for trial in self.trials if trial.family == family]
 

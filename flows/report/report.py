@@ -59,7 +59,7 @@ def report(
         WrongInput: no such sweep, or no such folder.
         StorageUnavailable: the file can't be written.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     path = _check_out(out) if out is not None else None
     material = gather_report_data(name, place, latency=latency, say=say)
     sweep = material.sweep

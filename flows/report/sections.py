@@ -13,7 +13,7 @@ from flows.report import figures, space_figures
 from flows.report.drawing import PlotlyFigure
 from flows.report.material import ReportData
 from flows.report.savings import compute_savings, group_failures
-from flows.sweeps.trial_screens import format_times, listed
+from flows.sweeps.trial_screens import format_times, params_line
 from flows.terminal.formatting import clock, printable_text, seconds, trials
 from infra.secrets import redact
 
@@ -63,7 +63,7 @@ class Section:
     pair: bool = False
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to show."""
         return not (self.tables or self.figures or self.blocks or self.warnings or self.remarks)
 
@@ -84,7 +84,7 @@ def build_sections(material: ReportData) -> list[Section]:
         _failures_section(material),
         _reproduce_section(material),
     ]
-    return [section for section in made if not section.empty]
+    return [section for section in made if not section.is_empty]
 
 
 def _drop_missing(*found: PlotlyFigure | None) -> tuple[PlotlyFigure, ...]:
@@ -119,7 +119,7 @@ def _leaderboard_table(group: Group) -> PageTable:
 
 
 def _param_lines(group: Group) -> list[str]:
-    return [f"{printable_text(row.family)} #{row.number}: {listed(row.params)}" for row in group.rows]
+    return [f"{printable_text(row.family)} #{row.number}: {params_line(row.params)}" for row in group.rows]
 
 
 def _confirmed_section(material: ReportData) -> Section:

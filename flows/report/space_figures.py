@@ -13,8 +13,8 @@ from flows.report.drawing import (
     PlotlyFigure,
     escape_label,
     family_colour,
+    figure_layout,
     hover_text,
-    layout,
     round_values,
     scatter_trace,
     view_range,
@@ -35,7 +35,7 @@ RATE, OPTIMIZER = "learning_rate", "optimizer"
 def parallel_figure(material: ReportData, index: int) -> PlotlyFigure | None:
     """One line a trial through all parameters of a family, coloured by the first objective."""
     family, goals = material.sweep.spec.families[index], material.sweep.spec.objectives
-    valued = [t for t in material.of(family.name) if objective_value(t) is not None]
+    valued = [t for t in material.family_trials(family.name) if objective_value(t) is not None]
     trials = sample_trials(valued, goals, MOST_LINES)
     axes = parameter_axes(family, trials)
     if len(trials) < 2 or not axes:
@@ -97,10 +97,15 @@ def importance_figure(found: Importances, index: int, *, several: bool) -> Plotl
     }  # fmt: skip
     title = f"{found.family}, {found.metric}" if several else found.family
     return PlotlyFigure(
-        id=f"importance-{index}", title=title, data=[trace], height_px=80 + 24 * len(shares),
-        layout=layout("share", "", xaxis={"tickformat": ".0%", "rangemode": "tozero"}, showlegend=False),
+        id=f"importance-{index}",
+        title=title,
+        data=[trace],
+        height_px=80 + 24 * len(shares),
+        layout=figure_layout(
+            "share", "", xaxis={"tickformat": ".0%", "rangemode": "tozero"}, showlegend=False
+        ),
         alt=f"importances of the parameters of {title}",
-    )  # fmt: skip
+    )
 
 
 def slice_figure(material: ReportData, index: int) -> PlotlyFigure | None:
@@ -109,7 +114,7 @@ def slice_figure(material: ReportData, index: int) -> PlotlyFigure | None:
     trials = [
         t
         for t in sample_trials(
-            [t for t in material.of(family.name) if objective_value(t) is not None], (goal,), 1_500
+            [t for t in material.family_trials(family.name) if objective_value(t) is not None], (goal,), 1_500
         )
         if isinstance(t.params.get(RATE), (int, float))
     ]
@@ -128,7 +133,7 @@ def slice_figure(material: ReportData, index: int) -> PlotlyFigure | None:
     values = [objective_value(t) or 0.0 for t in trials]
     return PlotlyFigure(
         id=f"slice-{index}", title=family.name, data=traces, alt=f"learning rates of {family.name}",
-        layout=layout(
+        layout=figure_layout(
             "learning rate", goal.metric.removeprefix("val/"), xaxis=axis, yaxis={"range": view_range(values)}
         ),
     )  # fmt: skip
@@ -169,7 +174,7 @@ def confirmed_figure(material: ReportData) -> PlotlyFigure | None:
     goal = material.sweep.spec.objectives[0]
     return PlotlyFigure(
         id="confirmed", data=traces, height_px=120 + 44 * len(rows),
-        layout=layout(goal.metric.rpartition("/")[2], "", yaxis={"autorange": "reversed"}),
+        layout=figure_layout(goal.metric.rpartition("/")[2], "", yaxis={"autorange": "reversed"}),
         alt="values over fresh seeds",
     )  # fmt: skip
 

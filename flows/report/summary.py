@@ -11,7 +11,7 @@ from flows.report.material import ReportData
 from flows.report.savings import compute_savings
 from flows.sweeps.trial_screens import format_times
 from flows.terminal.formatting import clock, number, seconds, trials
-from infra.ledger.ranking import best, front
+from infra.ledger.ranking import best_trial, pareto_front
 from infra.secrets import redact
 
 
@@ -57,11 +57,11 @@ def summary_tiles(material: ReportData) -> list[Tile]:
 
 def _best_tiles(material: ReportData) -> list[Tile]:
     goals = material.sweep.spec.objectives
-    winner = best(material.trials, goals)
+    winner = best_trial(material.trials, goals)
     if winner is None:
         return [Tile(title="best", value="none", about="no trial was completed")]
     if len(goals) > 1:
-        ahead = front(material.trials, goals)
+        ahead = pareto_front(material.trials, goals)
         names = ", ".join(goal.metric for goal in goals)
         return [Tile(title="Pareto front", value=trials(len(ahead)), about=f"over {names}")]
     row = next((r for r in material.comparison.rows if r.number == winner.number), None)

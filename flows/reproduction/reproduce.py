@@ -21,7 +21,7 @@ from flows.reproduction.result import (
 )
 from flows.sweeps.preparation import git_facts
 from infra.coordinator.messages import Assignment, AttemptResult
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
@@ -58,7 +58,7 @@ def reproduce(
     """
     if not 0 <= tolerance < 1:
         raise WrongInput("--tolerance must be from 0 to below 1", f"{tolerance:g}")
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row, found = find_recorded_run(run, trial, family, place)
     try:
         lane = _last_lane_facts(ledger, row, found)
@@ -168,7 +168,7 @@ def _train_again(
     )  # fmt: skip
     ended = AttemptRunner(settings, device=_device(lane), ranks=Ranks()).run(assignment, hooks)
     if ended.outcome == "failed":
-        raise Refused(
+        raise RefusedError(
             "the run must train to its end again",
             f"{ended.reason}: {ended.detail.strip().splitlines()[0] if ended.detail.strip() else ''}",
             f"`velodrome show {row.label} --trial {trial.number}` tells how it went before",

@@ -83,7 +83,7 @@ def _tango_interval(won: int, lost: int, count: int, confidence: float) -> tuple
 
     z, found = float(stats.norm.ppf(0.5 + confidence / 2)), (won - lost) / count
 
-    def end(far: float, wanted: float) -> float:
+    def solve_bound(far: float, wanted: float) -> float:
         def gap(margin: float) -> float:
             return min(max(_tango_score(won, lost, count, margin), -1e6), 1e6) - wanted
 
@@ -91,4 +91,4 @@ def _tango_interval(won: int, lost: int, count: int, confidence: float) -> tuple
             return far
         return float(optimize.brentq(gap, far, found)) if gap(far) * gap(found) < 0 else far
 
-    return end(-1 + 1e-9, z), end(1 - 1e-9, -z)
+    return solve_bound(-1 + 1e-9, z), solve_bound(1 - 1e-9, -z)

@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.growth import added_trials, grow_spec
-from flows.sweeps.ownership import asked_driver, commit_as_owner
+from flows.sweeps.ownership import ask_driver, commit_as_owner
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -35,18 +35,18 @@ def extend(name: str, *, trials: int, family: str | None = None, home: Home | No
         WrongInput: no such sweep or family, or less than one trial.
         OwnedElsewhere: the driver did not answer.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         grown = grow_spec(row.spec, trials=trials, family=family)
         planned = {entry.name: entry.trials for entry in grown.families}
-        if asked_driver(ledger, row, "extend", {"trials": trials, "family": family}):
+        if ask_driver(ledger, row, "extend", {"trials": trials, "family": family}):
             return ExtendResult(sweep=row.label, planned=planned, asked_driver=True)
         with commit_as_owner(ledger, row) as commit:
             fresh = views.sweep_by_id(ledger, row.id)
             grown = grow_spec(fresh.spec, trials=trials, family=family)
             batch = WriteBatch(sweep={"spec": grown, "updated_at": time.time()})
-            batch.event("grown", time.time(), {"families": dict(added_trials(fresh.spec, grown))})
+            batch.add_event("grown", time.time(), {"families": dict(added_trials(fresh.spec, grown))})
             commit(batch)
     finally:
         ledger.close()

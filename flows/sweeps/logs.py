@@ -85,7 +85,7 @@ def logs(name: str, *, trial: int | None = None, family: str | None = None, home
     Raises:
         WrongInput: no such sweep or trial, or what the trial printed is not here.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         files = present_files(ledger, row, place, trial, family)
@@ -112,7 +112,7 @@ def follow_logs(
 
     Files of attempts that begin meanwhile are followed too.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     followed: dict[Path, _ReadPosition] = {}
     try:

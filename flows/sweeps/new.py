@@ -14,7 +14,7 @@ from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
 from infra.names import quote_input
 from trainers.errors import InputError
-from trainers.registry import BUILT_IN, load
+from trainers.registry import BUILT_IN, load_reference
 
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
@@ -65,17 +65,17 @@ def new(
         WrongInput: the file is there already.
         InputError: the source can't be read, or no family fits it.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     name = sweep_name(source)
     path = Path(output) if output is not None else Path(f"{name}.yaml")
     _refuse_existing(path)
     data: dict[str, Any] = {"source": source, **({"columns": {"target": target}} if target else {})}
     from trainers.data.sources.opening import open_dataset
-    from trainers.data_profile import look
+    from trainers.data_profile import profile_dataset
 
     relative_to = Path.cwd()
     dataset = open_dataset(data, base=relative_to, cache=place.cache)
-    seen = look(dataset)
+    seen = profile_dataset(dataset)
     fitting = suitable_families(dataset)
     if not fitting:
         kind = f"{seen.kind} for {seen.task or 'no task'}"
@@ -103,7 +103,7 @@ def suitable_families(dataset: Dataset) -> list[str]:
     fitting: list[str] = []
     heavy: list[str] = []
     for name in BUILT_IN:
-        found: Any = load(name)
+        found: Any = load_reference(name)
         try:
             found().check(dataset)
         except InputError:

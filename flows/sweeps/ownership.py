@@ -70,7 +70,7 @@ def owner_error(row: SweepRow, owner: OwnerRow) -> OwnedElsewhere:
     )
 
 
-def asked_driver(
+def ask_driver(
     ledger: Ledger,
     row: SweepRow,
     kind: str,
@@ -89,7 +89,7 @@ def asked_driver(
     """
     if living_owner(ledger, row) is None:
         return False
-    request = ledger.request(row.id, kind, payload, time.time())
+    request = ledger.add_request(row.id, kind, payload, time.time())
     deadline = time.monotonic() + limit_s
     while any(entry.id == request for entry in views.open_requests(ledger, row.id)):
         owner = living_owner(ledger, row)

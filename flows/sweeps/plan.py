@@ -87,7 +87,7 @@ def plan(
     """
     from flows.sweeps.new import profile_lines
 
-    place = home or Home.here()
+    place = home or Home.from_environment()
     prepared = prepare_sweep(file, overrides, place)
     warnings = [*_ledger_warnings(prepared, place)]
     done = _count_ended(prepared.spec, place)
@@ -216,7 +216,7 @@ def _count_ended(spec: SweepSpec, home: Home) -> int:
         return 0
     try:
         row = views.find_sweep(ledger, spec.name)
-        return sum(trial.ended for trial in views.trials(ledger, row.id)) if row is not None else 0
+        return sum(trial.has_ended for trial in views.trials(ledger, row.id)) if row is not None else 0
     finally:
         ledger.close()
 

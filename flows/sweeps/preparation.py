@@ -80,7 +80,7 @@ def prepare_sweep(path: Path | str, overrides: Sequence[str], home: Home) -> Pre
             check_with_data(file, family, dataset)
     look = None
     if dataset is not None:
-        from trainers.data_profile import look as look_at
+        from trainers.data_profile import profile_dataset as look_at
 
         look = look_at(dataset)
     return PreparedSweep(
@@ -96,7 +96,7 @@ def _open_data(file: SweepFile, base: Path, home: Home) -> Dataset | None:
     try:
         return open_dataset(file.data, base=base, cache=home.cache)
     except InputError as error:
-        raise file.blame(error) from error
+        raise file.locate_error(error) from error
 
 
 def sweep_facts(prepared: PreparedSweep) -> dict[str, Any]:
@@ -129,7 +129,7 @@ def file_facts(prepared: PreparedSweep) -> dict[str, Any]:
 def git_facts(folder: Path) -> Mapping[str, Any]:
     """Commit and whether files were changed since; empty where the folder is in no repository."""
 
-    def ask(*words: str) -> str | None:
+    def run_git(*words: str) -> str | None:
         try:
             answer = subprocess.run(
                 ["git", "-C", str(folder), *words],
@@ -139,7 +139,7 @@ def git_facts(folder: Path) -> Mapping[str, Any]:
             return None
         return answer.stdout.strip()
 
-    commit = ask("rev-parse", "HEAD")
+    commit = run_git("rev-parse", "HEAD")
     if commit is None:
         return {}
-    return {"commit": commit, "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+    return {"commit": commit, "dirty": bool(run_git("status", "--porcelain", "--untracked-files=no"))}

@@ -19,7 +19,7 @@ from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
 from trainers.functions.trial import FunctionJob
 from trainers.job import Job
-from trainers.registry import is_function, load
+from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     Raises:
         WrongInput: it can't train on this data; names the family in the file.
     """
-    code: Any = load(family.reference)
+    code: Any = load_reference(family.reference)
     try:
         if is_function(code):
             return _dry_run_function(prepared, family, code)
@@ -78,7 +78,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
             trial_seconds=0.0, warning=f"its defaults give {error.found or 'numbers that are not finite'}"
         )
     except InputError as error:
-        raise prepared.file.blame(error, ("families", family.reference)) from error
+        raise prepared.file.locate_error(error, ("families", family.reference)) from error
     except TrialError as error:
         raise _training_error(prepared, family, f"{error.reason}: {error}") from error
     except (
@@ -88,7 +88,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
 
 
 def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> WrongInput:
-    return prepared.file.written.wrong(
+    return prepared.file.written.error_at(
         ("families", family.reference),
         "train on one batch",
         " ".join(found.split())[:500],

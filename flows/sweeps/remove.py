@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import commit_as_owner, living_owner, owner_error
-from infra.errors import Refused, StorageUnavailable, Unavailable
+from infra.errors import RefusedError, StorageUnavailable, Unavailable
 from infra.home import Home, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -57,7 +57,7 @@ def remove(
         StorageUnavailable: a folder can't be deleted; the sweep stays in the ledger, so that it can be tried
             again.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         folders = _folders(row, place)
@@ -65,7 +65,7 @@ def remove(
         if (owner := living_owner(ledger, row)) is not None:
             raise owner_error(row, owner)
         if not agree(removal):
-            raise Refused("a removal must be agreed to", "no", "nothing was removed; --yes asks nothing")
+            raise RefusedError("a removal must be agreed to", "no", "nothing was removed; --yes asks nothing")
         with commit_as_owner(ledger, row) as commit:
             commit(WriteBatch(sweep={"state": "stopped"}))
             if tracking:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.config.lookup import open_sweep
-from flows.sweeps.ownership import asked_driver, commit_as_owner
+from flows.sweeps.ownership import ask_driver, commit_as_owner
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -51,7 +51,7 @@ def retry(
         OwnedElsewhere: the driver did not answer.
     """
     resources = _requested_resources(gpus, cpus, memory_bytes)
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         failed = [trial for trial in views.trials(ledger, row.id) if trial.state == "failed"]
@@ -59,13 +59,13 @@ def retry(
         found = {family: count for family, count in counts.items() if count}
         if not failed:
             return RetryResult(sweep=row.label, trials={}, resources=resources, asked_driver=False)
-        if asked_driver(ledger, row, "retry", {"resources": resources}):
+        if ask_driver(ledger, row, "retry", {"resources": resources}):
             return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
         with commit_as_owner(ledger, row) as commit:
             batch = WriteBatch(sweep={"updated_at": time.time()})
             for trial in failed:
                 requeue_trial(trial, resources)
-                batch.event("retry", time.time(), {"resources": resources}, trial)
+                batch.add_event("retry", time.time(), {"resources": resources}, trial)
             commit(batch)
     finally:
         ledger.close()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.sweeps.ownership import own_sweep
-from infra.errors import ClusterUnavailable, HeadGone, Interrupted, LedgerUnavailable
+from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.follower import TrialFollower
@@ -58,11 +58,11 @@ def run_session(
         except HeadGone:
             sender.drain(STOPPED_DRAIN_LIMIT_S)
             raise
-        signal_number = signals.first
+        signal_number = signals.first_signal
         unsent = _drain_sender(sender, signals)
     state = views.sweep_by_id(ledger, sweep.id).state
     if signal_number is not None:
-        raise Interrupted(
+        raise InterruptedCommand(
             "the sweep ran until it was told to stop",
             f"signal {signal_number}",
             f"`velodrome {'sweep' if role == 'search' else role}` carries {sweep.label} on where it stopped",
@@ -73,9 +73,9 @@ def run_session(
 
 def _drain_sender(sender: Sender, signals: StopSignals) -> int:
     """What is not sent after as much waiting as is due."""
-    if signals.impatient:
-        return sender.unsent()
-    if signals.first is not None:
+    if signals.has_second:
+        return sender.count_unsent()
+    if signals.first_signal is not None:
         return sender.drain(STOPPED_DRAIN_LIMIT_S)
     return sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
 
@@ -107,10 +107,14 @@ def _drive_lanes(
     print_stderr(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
     own_code = sweep.facts.get("own_code")
     sender.prepare()
-    with signals.caught(), _log_to_file(home.logs / sweep.label / "driver.log"), suppress(SecondSignal):
-        ray = connect_ray(address, home, working_dir=own_code, starting=signals.hurrying)
+    with (
+        signals.catch_signals(),
+        _log_to_file(home.logs / sweep.label / "driver.log"),
+        suppress(SecondSignal),
+    ):
+        ray = connect_ray(address, home, working_dir=own_code, starting=signals.raise_on_second)
         # Ray takes SIGTERM for itself when it starts.
-        with ray as nodes, signals.caught():
+        with ray as nodes, signals.catch_signals():
             _check_shared_places(sweep, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
                 drive_sweep(_job(sweep, home, token, address, role), nodes, signals, show)
@@ -189,7 +193,7 @@ def _show_progress(
                         started_at=began,
                         role=role,
                         lanes_up=standing.lanes,
-                        unsent=sender.unsent(),
+                        unsent=sender.count_unsent(),
                         message=_message(standing),
                     )
                 )

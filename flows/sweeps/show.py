@@ -82,7 +82,7 @@ def show(name: str, *, trial: int, family: str | None = None, home: Home | None 
     Raises:
         WrongInput: no such sweep, family or trial, or several that it could be.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         found = pick_trial(ledger, row, trial, family)

@@ -18,7 +18,7 @@ from flows.sweeps.states import (
 )
 from infra.home import Home
 from infra.ledger import views
-from infra.ledger.ranking import best, front
+from infra.ledger.ranking import best_trial, pareto_front
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
@@ -176,7 +176,7 @@ def status(name: str | None = None, *, home: Home | None = None) -> SweepStatus 
     Raises:
         WrongInput: no such sweep.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     if name is None:
         return overview(place)
     ledger, row = open_sweep(name, place)
@@ -204,14 +204,14 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
     trials = in_file_order(row.spec, resolve_trials(views.trials(ledger, row.id), state))
     goals = row.spec.objectives
     several = len(goals) > 1
-    found = None if several else best(trials, goals)
+    found = None if several else best_trial(trials, goals)
     return SweepStatus(
         sweep=row.label,
         state=state,
         objectives=goals,
         trials=tuple(_trial_status(trial, run_id(runs or {}, row, trial)) for trial in trials),
         best=_best_trial(found) if found else None,
-        front=tuple(_best_trial(trial) for trial in front(trials, goals)) if several else (),
+        front=tuple(_best_trial(trial) for trial in pareto_front(trials, goals)) if several else (),
         test_reads=count_test_reads(ledger, row),
         note=note,
         planned={family.name: family.trials for family in row.spec.families},
@@ -243,7 +243,7 @@ def _sweep_line(ledger: Ledger, row: SweepRow) -> SweepLine:
     state, note = resolve_state(row, views.owner(ledger, row.id))
     trials = in_file_order(row.spec, resolve_trials(views.trials(ledger, row.id), state))
     counts = Counter(trial.state for trial in trials)
-    found = best(trials, row.spec.objectives)
+    found = best_trial(trials, row.spec.objectives)
     return SweepLine(
         sweep=row.label,
         state=state,

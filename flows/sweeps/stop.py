@@ -48,12 +48,12 @@ def stop(
         WrongInput: no such sweep.
         OwnedElsewhere: the driver lives on after the limit; the request stays.
     """
-    ledger, row = open_sweep(name, home or Home.here())
+    ledger, row = open_sweep(name, home or Home.from_environment())
     try:
         if living_owner(ledger, row) is None:
             state = "stopped" if row.state == "running" else row.state
             return StopResult(sweep=row.label, was_running=False, state=state)
-        ledger.request(row.id, "stop", {}, time.time())
+        ledger.add_request(row.id, "stop", {}, time.time())
         seconds = _wait_for_end(ledger, row, limit_s, sleep)
         return StopResult(
             sweep=row.label,

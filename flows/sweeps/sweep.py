@@ -14,7 +14,7 @@ from flows.sweeps.session import background_sender, commonest_reason, print_stde
 from flows.sweeps.states import run_ids
 from flows.sweeps.status import SweepStatus, sweep_status
 from infra.coordinator.policy import exhausted_budget
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -49,7 +49,7 @@ def sweep(
         Refused: no trial succeeded.
         Interrupted: a signal asked to stop; state is kept.
     """
-    place = home or Home.here()
+    place = home or Home.from_environment()
     prepared = prepare_sweep(file, overrides, place)
     ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
     try:
@@ -67,7 +67,7 @@ def resume_sweep(label: str, *, home: Home | None = None, address: str | None = 
     """
     from flows.config.lookup import open_sweep
 
-    place = home or Home.here()
+    place = home or Home.from_environment()
     ledger, row = open_sweep(label, place)
     try:
         return _run_sweep(ledger, row, place, address)
@@ -79,7 +79,7 @@ def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) 
     nothing_left = _nothing_left_reason(ledger, row)
     if nothing_left is not None:
         with background_sender(ledger, row, place) as sender:
-            waiting = sender.unsent()
+            waiting = sender.count_unsent()
             unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
         _warn_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
@@ -88,7 +88,7 @@ def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) 
     ended = run_session(ledger, row, place, address=address)
     _warn_unsent(ended.unsent)
     if ended.state == "failed":
-        raise Refused(
+        raise RefusedError(
             "at least one trial must succeed",
             commonest_reason(views.trials(ledger, row.id)),
             f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
@@ -120,7 +120,7 @@ def _is_done(ledger: Ledger, row: SweepRow) -> bool:
     for trial in trials:
         counts[trial.family] = counts.get(trial.family, 0) + 1
     asked_all = all(counts[family.name] >= family.trials for family in row.spec.families)
-    return all(trial.ended for trial in trials) and (asked_all or row.state == "failed")
+    return all(trial.has_ended for trial in trials) and (asked_all or row.state == "failed")
 
 
 def _warn_unsent(unsent: int) -> None:
@@ -203,7 +203,7 @@ def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep, carr
             facts["code_changed"] = sorted({*facts.get("code_changed", ()), *carried.code_changed})
         batch = WriteBatch(sweep={"spec": carried.spec, "facts": facts, "updated_at": now})
         if carried.grown:
-            batch.event("grown", now, {"families": dict(carried.grown)})
+            batch.add_event("grown", now, {"families": dict(carried.grown)})
         if carried.code_changed:
-            batch.event("code-change", now, {"families": list(carried.code_changed)})
+            batch.add_event("code-change", now, {"families": list(carried.code_changed)})
         commit(batch)

@@ -215,12 +215,12 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
         yield "value", ", ".join(f"{goal.metric} {number(value, 6)}" for goal, value in goals) + kept
     if trial.reason:
         yield "reason", printable_text(trial.reason)
-    yield "parameters", listed(trial.params) or "none"
+    yield "parameters", params_line(trial.params) or "none"
     yield "seed", str(trial.seed)
     yield "trained", f"{trial.epochs} epochs in {seconds(trial.seconds)}"
     for label, value in (("asked", trial.asked), ("resources", trial.resources)):
         if value:
-            yield label, listed(value)
+            yield label, params_line(value)
     if trial.facts:
         numbers = {name: value for name, value in trial.facts.items() if isinstance(value, (int, float))}
         yield "measured", "  ".join(f"{name}={format_fact(name, value)}" for name, value in numbers.items())
@@ -294,7 +294,7 @@ def _first_line(text: str | None) -> str:
     return next(iter((text or "").strip().splitlines()), "")
 
 
-def listed(values: dict[str, Any]) -> str:
+def params_line(values: dict[str, Any]) -> str:
     """Names and values in one line."""
     return "  ".join(f"{name}={number(value)}" for name, value in values.items())
 

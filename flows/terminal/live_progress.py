@@ -84,7 +84,7 @@ class LiveProgress:
         except (BrokenPipeError, ValueError):  # who read it left, or closed it: the sweep goes on
             self._gone = True
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """One line that stays, above the table."""
         if self._gone:
             return
@@ -96,8 +96,8 @@ class LiveProgress:
     def _is_due(self, snapshot: Snapshot) -> bool:
         saying = (
             snapshot.state,
-            snapshot.ended,
-            snapshot.running,
+            snapshot.ended_count,
+            snapshot.running_count,
             snapshot.lanes_up,
             snapshot.message,
             tuple(family.failed for family in snapshot.families),
@@ -114,9 +114,9 @@ class LiveProgress:
 
 def snapshot_line(snapshot: Snapshot) -> str:
     """The snapshot as one line."""
-    parts = [f"{snapshot.ended}/{snapshot.total} done"]
+    parts = [f"{snapshot.ended_count}/{snapshot.trial_count} done"]
     counts = {
-        "running": snapshot.running,
+        "running": snapshot.running_count,
         "pruned": sum(family.pruned for family in snapshot.families),
         "failed": sum(family.failed for family in snapshot.families),
     }
@@ -135,7 +135,7 @@ def snapshot_table(spec: SweepSpec, snapshot: Snapshot, width: int) -> Renderabl
         TableColumn(heading="family", cells=[family.family for family in families], shrinks=True),
         TableColumn(heading="", cells=[_bar(family) for family in families], gives_way=3),
         TableColumn(
-            heading="done", cells=[f"{family.ended}/{family.total}" for family in families], right=True
+            heading="done", cells=[f"{family.ended_count}/{family.total}" for family in families], right=True
         ),
         TableColumn(heading="running", cells=[str(family.running or "") for family in families], right=True),
         TableColumn(
@@ -161,7 +161,7 @@ def _best_number(family: FamilySnapshot) -> str:
 
 
 def _bar(family: FamilySnapshot) -> Text:
-    done = round(BAR_WIDTH * family.ended / family.total) if family.total else 0
+    done = round(BAR_WIDTH * family.ended_count / family.total) if family.total else 0
     running = min(BAR_WIDTH - done, -(-BAR_WIDTH * family.running // family.total)) if family.total else 0
     return Text.assemble(
         ("━" * done, "green"), ("━" * running, "yellow"), ("─" * (BAR_WIDTH - done - running), "dim")

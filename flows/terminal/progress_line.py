@@ -20,7 +20,7 @@ class ProgressLine:
         self._first: tuple[float, int] | None = None  # models are loaded before: that is no row's time
         self._live = stream.isatty()
 
-    def advanced(self, rows: int, _size_bytes: int) -> None:
+    def advance(self, rows: int, _size_bytes: int) -> None:
         """So many rows are done."""
         now = self._clock()
         began, before = self._first = self._first or (now, rows)

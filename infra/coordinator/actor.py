@@ -25,7 +25,7 @@ from infra.coordinator.core import Coordinator
 from infra.coordinator.group_commit import GroupCommit, PendingCall
 from infra.coordinator.messages import AttemptResult, EpochReport, HeartbeatReply, LaneHandshake, LaneWork
 from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
-from infra.errors import Fenced, LedgerDamaged, LedgerUnavailable, VelodromeError
+from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from infra.spec import Resources
@@ -99,19 +99,19 @@ class CoordinatorActor:
         self._stood = CoordinatorStatus()
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
         self._ledger: Ledger | None = None
-        self._core = self._build(same_driver=again)
+        self._core = self._build_core(same_driver=again)
         self._settle_due = threading.Event()
         self._settle_due.set()
-        for loop in (self._ticking, self._settling):
+        for loop in (self._tick_loop, self._prefetch_loop):
             threading.Thread(target=loop, daemon=True).start()
 
-    def enter(self, hello: LaneHandshake, handle: Any = None) -> None:
+    def register_lane(self, hello: LaneHandshake, handle: Any = None) -> None:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
         self._handles[hello.lane] = handle
-        self._call(lambda core: core.enter(hello))
+        self._call(lambda core: core.register_lane(hello))
 
     @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
-    def run_began(self, run: str, controller: Any) -> None:
+    def register_run(self, run: str, controller: Any) -> None:
         """A Ray Train run's controller is there."""
         self._controllers[run] = controller
 
@@ -121,7 +121,7 @@ class CoordinatorActor:
         for controller in self._controllers.values():
             ray.kill(controller)
 
-    def start_failed(self, lane: str, text: str) -> None:
+    def report_start_failure(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
         self._start_failures.append(text)
 
@@ -137,15 +137,15 @@ class CoordinatorActor:
         self._settle_due.set()
         return work
 
-    def attempt_failed(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
+    def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
         """See `Coordinator.attempt_failed`."""
-        self._call(lambda core: core.attempt_failed(ended, reports))
+        self._call(lambda core: core.report_attempt_failure(ended, reports))
 
-    def pulse(
+    def heartbeat(
         self, hello: LaneHandshake, attempt: str | None, reports: Sequence[EpochReport] = ()
     ) -> HeartbeatReply:
-        """See `Coordinator.pulse`."""
-        return self._call(lambda core: core.pulse(hello, attempt, reports))
+        """See `Coordinator.heartbeat`."""
+        return self._call(lambda core: core.heartbeat(hello, attempt, reports))
 
     def decide(self, hello: LaneHandshake, attempt: str, reports: Sequence[EpochReport]) -> bool:
         """See `Coordinator.decide`."""
@@ -161,14 +161,14 @@ class CoordinatorActor:
 
     # Answered while another call waits for the ledger.
     @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
-    def standing(self) -> CoordinatorStatus:
+    def status(self) -> CoordinatorStatus:
         """How the sweep stands; while the ledger is away, how it stood."""
-        with self._turns.between(STANDING_WAIT_S) as mine:
+        with self._turns.exclusive_access(STANDING_WAIT_S) as mine:
             if mine:
                 core = self._core
                 self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
-                    wanted=core.wanted,
+                    wanted=core.demand,
                 )  # fmt: skip
         return replace(
             self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure
@@ -180,8 +180,8 @@ class CoordinatorActor:
 
     def _answer_all(self, group: Sequence[PendingCall[Event]]) -> None:
         try:
-            self._tried(group)
-        except Fenced:
+            self._try_group(group)
+        except FencedError:
             _log.warning("another driver owns this sweep by now")
             os._exit(EXIT_FENCED)
         except VelodromeError as error:
@@ -191,11 +191,11 @@ class CoordinatorActor:
             self._failure = RuntimeError(f"the coordinator failed\n{traceback.format_exc()}")
             raise error
 
-    def _tried(self, group: Sequence[PendingCall[Event]]) -> None:
+    def _try_group(self, group: Sequence[PendingCall[Event]]) -> None:
         deadline = time.monotonic() + LEDGER_WAIT_S
         while True:
             try:
-                with self._core.together():
+                with self._core.batch_events():
                     for asked in group:
                         asked.answer = asked.event(self._core)
                 self._away = ""
@@ -211,9 +211,9 @@ class CoordinatorActor:
                     _log.warning("%s", error)
                 self._away = str(error)
                 time.sleep(LEDGER_RETRY_S)
-                self._core = self._build(same_driver=True)
+                self._core = self._build_core(same_driver=True)
 
-    def _build(self, *, same_driver: bool) -> Coordinator:
+    def _build_core(self, *, same_driver: bool) -> Coordinator:
         settings, deadline = self._settings, time.monotonic() + LEDGER_WAIT_S
         while True:
             try:
@@ -228,7 +228,7 @@ class CoordinatorActor:
                     lanes=settings.lanes,
                     resources=settings.resources,
                     same_driver=same_driver,
-                    starved=self._starved,
+                    starved=self._is_oom_killed,
                 )
             except LedgerDamaged:
                 raise
@@ -237,20 +237,20 @@ class CoordinatorActor:
                     raise
                 time.sleep(1.0)
 
-    def _settling(self) -> None:
+    def _prefetch_loop(self) -> None:
         while self._failure is None:
             self._settle_due.wait()
             self._settle_due.clear()
             time.sleep(ANSWER_LEAVES_S)
-            self._call(lambda core: core.settle())
+            self._call(lambda core: core.prefetch_trials())
 
-    def _ticking(self) -> None:
+    def _tick_loop(self) -> None:
         while self._failure is None:
             time.sleep(TICK_S)
-            self._kernel_kills.recent()
-            self._call(lambda core: core.tick(self._alive))
+            self._kernel_kills.has_recent()
+            self._call(lambda core: core.tick(self._is_alive))
             # Between groups, where what memory says is in the ledger too.
-            with self._turns.between(LEDGER_WAIT_S) as mine:
+            with self._turns.exclusive_access(LEDGER_WAIT_S) as mine:
                 lost = self._core.take_lost_lanes() if mine else []
                 dropped = self._core.take_dropped_models() if mine else []
             for hello in lost:
@@ -258,12 +258,14 @@ class CoordinatorActor:
             for folder in dropped:
                 shutil.rmtree(Path(self._settings.storage) / folder, ignore_errors=True)
 
-    def _alive(self, hello: LaneHandshake) -> bool:
+    def _is_alive(self, hello: LaneHandshake) -> bool:
         return hello.host != self._host or process_started_at(hello.pid) == hello.pid_started_at
 
-    def _starved(self, hello: LaneHandshake) -> bool:
+    def _is_oom_killed(self, hello: LaneHandshake) -> bool:
         here = hello.host == self._host
-        return (here and self._kernel_kills.recent()) or is_oom_killed_by_ray(hello.facts.get("actor", ""))
+        return (here and self._kernel_kills.has_recent()) or is_oom_killed_by_ray(
+            hello.facts.get("actor", "")
+        )
 
     def _end_process(self, hello: LaneHandshake) -> None:
         if hello.host == self._host and process_started_at(hello.pid) == hello.pid_started_at:

@@ -59,39 +59,39 @@ class Attempts:
         self.adopt(RunningAttempt(attempt, trial, lane.lane, counted_to=self._steady()))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
         facts = json.dumps({**lane.facts, **process, "shape": lane.shape})
-        self.batch.attempt(
+        self.batch.set_attempt(
             attempt, role=trial.role, family=trial.family, number=trial.number, ordinal=trial.attempts,
             lane=lane.lane, lane_facts=facts, started_at=now,
         )  # fmt: skip
         told = {"attempt": attempt, "ordinal": trial.attempts, "lane": lane.lane}
-        self.batch.event("started", now, told, trial)
+        self.batch.add_event("started", now, told, trial)
 
     def adopt(self, running: RunningAttempt) -> None:
         """Takes an attempt as under way, with what the trial's earlier attempts reported."""
         running.reports = self.reports.pop(running.trial.key, {})
         self.running[running.attempt] = running
 
-    def take(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> set[int]:
+    def record_reports(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> set[int]:
         """Takes reports of an attempt that runs on the lane; returns the epochs that were new."""
         running = self.running.get(attempt)
         if running is None or running.lane != lane:
             return set()
         fresh = [report for report in reports if report.epoch not in running.reports]
         for report in fresh:
-            self._take_one(running, report)
+            self._record_report(running, report)
         return {report.epoch for report in fresh}
 
-    def _take_one(self, running: RunningAttempt, report: EpochReport) -> None:
+    def _record_report(self, running: RunningAttempt, report: EpochReport) -> None:
         trial, goal = running.trial, self._spec.objectives[0].metric
         known = intern_names(report.metrics)
         metrics = {name: value for name, value in known.items() if math.isfinite(value)}
         running.reports[report.epoch] = metrics
         trial.epochs = max(trial.epochs, report.epoch)
-        self.batch.event("reported", report.at, {"epoch": report.epoch, "metrics": metrics}, trial)
+        self.batch.add_event("reported", report.at, {"epoch": report.epoch, "metrics": metrics}, trial)
         if self._studies is not None and goal in metrics and trial.study_number is not None:
             self._studies.report(trial.family, trial.study_number, report.epoch, metrics[goal])
 
-    def pruner_ends(self, attempt: str, epoch: int) -> bool:
+    def try_prune(self, attempt: str, epoch: int) -> bool:
         """Asks the pruner about the newest report, and ends the trial there if it says so."""
         running = self.running[attempt]
         trial, goal = running.trial, self._spec.objectives[0].metric
@@ -100,40 +100,42 @@ class Attempts:
         if not self._studies.should_prune(trial.family, trial.study_number):
             return False
         self._just_ended[running.lane] = running
-        self._finish(running, "pruned", None)
+        self._finish_trial(running, "pruned", None)
         return True
 
-    def end(self, ended: AttemptResult, lane: str) -> None:
+    def end_attempt(self, ended: AttemptResult, lane: str) -> None:
         """What a lane says of its attempt's end; changes nothing when the attempt is no longer its own."""
         running = self.running.get(ended.attempt)
         if running is None or running.lane != lane:
-            self._late(ended, lane)
+            self._record_late_end(ended, lane)
             return
         trial = running.trial
         trial.facts.update(intern_names(ended.facts))
         if ended.outcome == "failed":
-            self.fail(running, ended.reason, ended.detail)
+            self.fail_attempt(running, ended.reason, ended.detail)
         elif ended.outcome == "stopped":
-            self.to_waiting(running, "stopped", "")
-        elif ended.outcome == "complete" and not self._valid(ended.objective):
+            self.return_to_waiting(running, "stopped", "")
+        elif ended.outcome == "complete" and not self._is_valid(ended.objective):
             found = ", ".join(map(repr, ended.objective)) or "no value"
-            self.fail(running, "not-finite", f"the objective must be a finite number, but got {found}")
+            self.fail_attempt(
+                running, "not-finite", f"the objective must be a finite number, but got {found}"
+            )
         else:
             trial.metrics = intern_names(ended.metrics)
             trial.epoch, trial.model = ended.epoch, ended.model
-            self._finish(running, ended.outcome, list(ended.objective) or None)
+            self._finish_trial(running, ended.outcome, list(ended.objective) or None)
 
-    def _late(self, ended: AttemptResult, lane: str) -> None:
+    def _record_late_end(self, ended: AttemptResult, lane: str) -> None:
         """A pruned trial ended when the pruner said so; what its lane measured is known only now."""
         running = self._just_ended.pop(lane, None)
         if running is not None and running.attempt == ended.attempt:
             running.trial.facts.update(ended.facts)
             self.batch.trials[running.trial.key] = running.trial
 
-    def _valid(self, objective: Sequence[float]) -> bool:
+    def _is_valid(self, objective: Sequence[float]) -> bool:
         return len(objective) == len(self._spec.objectives) and all(map(_is_finite, objective))
 
-    def _finish(self, running: RunningAttempt, state: str, objective: list[float] | None) -> None:
+    def _finish_trial(self, running: RunningAttempt, state: str, objective: list[float] | None) -> None:
         trial = running.trial
         so_far = policy.objective_so_far(self._spec.objectives, running.reports)
         if objective is None and so_far is not None:
@@ -141,23 +143,25 @@ class Attempts:
         if not trial.metrics and trial.epoch:
             trial.metrics = dict(running.reports.get(trial.epoch, {}))
         trial.objective = objective
-        self._close(running, state, trial.reason or "")
-        self._conclude(trial, state)
+        self._close_attempt(running, state, trial.reason or "")
+        self._conclude_trial(trial, state)
         if trial.model:
             self._drop_beaten_models(trial)
 
     def _drop_beaten_models(self, trial: TrialRow) -> None:
         if trial.role != "search":
             return
-        self._book.note_model(trial)
-        family = self._book.with_model(trial.family)
+        self._book.record_model(trial)
+        family = self._book.trials_with_model(trial.family)
         for beaten in policy.models_to_drop(self._spec.objectives[0], self._spec.keep_models, family):
             self.dropped_models.append(str(beaten.model))
             beaten.model = None
-            self._book.note_model(beaten)
+            self._book.record_model(beaten)
             self.batch.trials[beaten.key] = beaten
 
-    def fail(self, running: RunningAttempt, reason: str, detail: str, *, killed: bool = False) -> None:
+    def fail_attempt(
+        self, running: RunningAttempt, reason: str, detail: str, *, killed: bool = False
+    ) -> None:
         """Charges a failure to the trial, which then ends or gets another attempt.
 
         Args:
@@ -166,48 +170,48 @@ class Attempts:
         trial, detail = running.trial, redact(escape_unstorable(detail))
         trial.failures += 1
         if policy.failure_action(reason, trial.failures, killed=killed) == "retry":
-            self.to_waiting(running, reason, detail)
+            self.return_to_waiting(running, reason, detail)
             return
         first_line = detail.strip().splitlines()[0] if detail.strip() else ""
         trial.reason = f"{reason}: {first_line}" if first_line else reason
         so_far = policy.objective_so_far(self._spec.objectives, running.reports)
         if so_far is not None:
             trial.epoch, trial.objective = so_far
-        self._close(running, reason, detail)
-        self._conclude(trial, "failed")
+        self._close_attempt(running, reason, detail)
+        self._conclude_trial(trial, "failed")
 
-    def to_waiting(self, running: RunningAttempt, outcome: str, detail: str) -> None:
+    def return_to_waiting(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         """Ends the attempt but not the trial, which goes on from its checkpoint."""
         trial = running.trial
-        self._close(running, outcome, detail)
+        self._close_attempt(running, outcome, detail)
         trial.state = "waiting"
         self.reports[trial.key] = running.reports
         self._book.queue(trial)
-        self.batch.event("waiting", self._clock(), {"why": outcome}, trial)
+        self.batch.add_event("waiting", self._clock(), {"why": outcome}, trial)
 
-    def _close(self, running: RunningAttempt, outcome: str, detail: str) -> None:
+    def _close_attempt(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         now = self._clock()
         del self.running[running.attempt]
         running.trial.seconds += max(0.0, self._steady() - running.counted_to)
-        self.batch.attempt(running.attempt, ended_at=now, outcome=outcome, detail=detail[:20_000])
+        self.batch.set_attempt(running.attempt, ended_at=now, outcome=outcome, detail=detail[:20_000])
         payload = {"attempt": running.attempt, "outcome": outcome, "detail": detail[:2_000]}
-        self.batch.event("attempt-ended", now, payload, running.trial)
+        self.batch.add_event("attempt-ended", now, payload, running.trial)
 
-    def _conclude(self, trial: TrialRow, state: str) -> None:
+    def _conclude_trial(self, trial: TrialRow, state: str) -> None:
         now = self._clock()
         trial.state = state
         trial.ended_at = max(now, trial.started_at or now)  # the clock may have been set back
         if self._studies is not None:
             self._tell_study(self._studies, trial)
         payload = {"state": state, "objective": trial.objective, "reason": trial.reason}
-        self.batch.event("ended", now, payload, trial)
+        self.batch.add_event("ended", now, payload, trial)
 
     def _tell_study(self, studies: Studies, trial: TrialRow) -> None:
         if trial.study_number is not None:
             studies.tell(trial.family, trial.study_number, trial.state, trial.objective)
         elif trial.state == "complete" and trial.objective:  # a failure that was tried again
             family = self._spec.family(trial.family)
-            trial.study_number = studies.learn(family, trial.params, trial.objective)
+            trial.study_number = studies.add_trial(family, trial.params, trial.objective)
 
 
 def _is_finite(value: object) -> bool:

@@ -87,12 +87,12 @@ class Coordinator:
         self._spending = BudgetUsage(self.sweep.facts.get("spent", {}), steady())
         self._take_over(same_driver)
 
-    def enter(self, hello: LaneHandshake) -> None:
+    def register_lane(self, hello: LaneHandshake) -> None:
         """A lane's process is there. One that had the slot before it is gone, and its attempt with it."""
-        self.settle()
+        self.prefetch_trials()
         former = self._roster.holder(hello.lane)
-        if self._roster.enter(hello):
-            self._lose(hello.lane, "its process ended", former)
+        if self._roster.register(hello):
+            self._fail_lane(hello.lane, "its process ended", former)
         self._commit()
 
     def next_attempts(
@@ -110,50 +110,50 @@ class Coordinator:
             reports: of that attempt, those that may not have arrived.
             limit: how many attempts the lane can take at once; today one is handed out.
         """
-        self.settle()
+        self.prefetch_trials()
         if not self._roster.admit(hello):
             return LaneWork(fenced=True)
         if ended is not None:
-            self._attempts.take(ended.attempt, hello.lane, reports)
-            self._attempts.end(ended, hello.lane)
-        work = self._work_for(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S)
+            self._attempts.record_reports(ended.attempt, hello.lane, reports)
+            self._attempts.end_attempt(ended, hello.lane)
+        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S)
         if work.leave:
-            self._roster.leave(hello.lane)
+            self._roster.remove(hello.lane)
         self._commit()
         return work
 
-    def attempt_failed(self, ended: AttemptResult, reports: Sequence[EpochReport] = ()) -> None:
+    def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport] = ()) -> None:
         """A process of the lane, whichever rank it is, says that the attempt failed and that it ends itself.
 
         Only the lane's first process is known here; that the attempt is under way is proof enough.
         """
-        self.settle()
+        self.prefetch_trials()
         running = self._attempts.running.get(ended.attempt)
         if running is not None:
-            self._attempts.take(ended.attempt, running.lane, reports)
-            self._attempts.end(ended, running.lane)
+            self._attempts.record_reports(ended.attempt, running.lane, reports)
+            self._attempts.end_attempt(ended, running.lane)
         self._commit()
 
-    def pulse(
+    def heartbeat(
         self, hello: LaneHandshake, attempt: str | None, reports: Sequence[EpochReport] = ()
     ) -> HeartbeatReply:
         """A heartbeat, with what has been reported since the last message."""
-        self.settle()
+        self.prefetch_trials()
         if not self._roster.admit(hello):
             return HeartbeatReply(void=True, fenced=True)
         if attempt is not None:
-            self._attempts.take(attempt, hello.lane, reports)
+            self._attempts.record_reports(attempt, hello.lane, reports)
         self._commit()
         return HeartbeatReply(void=attempt not in self._attempts.running, stop=self.stopping is not None)
 
     def decide(self, hello: LaneHandshake, attempt: str, reports: Sequence[EpochReport]) -> bool:
         """Takes reports, the last of which the pruner judges. False: the trial ends here."""
-        self.settle()
+        self.prefetch_trials()
         if not self._roster.admit(hello) or attempt not in self._attempts.running:
             return False
-        fresh = self._attempts.take(attempt, hello.lane, reports)
+        fresh = self._attempts.record_reports(attempt, hello.lane, reports)
         newest = reports[-1].epoch
-        pruned = newest in fresh and self._attempts.pruner_ends(attempt, newest)
+        pruned = newest in fresh and self._attempts.try_prune(attempt, newest)
         self._commit()
         return not pruned
 
@@ -163,41 +163,42 @@ class Coordinator:
         Args:
             alive: whether a lane's process is known to exist (True where that can't be seen from here).
         """
-        self.settle()
-        for gone, why in self._roster.look(self.spec.limits.lease_s, alive):
-            self._lose(gone.lane, why, gone)
+        self.prefetch_trials()
+        for gone, why in self._roster.expire_lanes(self.spec.limits.lease_s, alive):
+            self._fail_lane(gone.lane, why, gone)
         self._answer_requests()
-        self._count_spending(self._steady())
-        if self.state == "running" and self.done:
-            self._conclude()
+        self._update_usage(self._steady())
+        if self.state == "running" and self.is_done:
+            self._conclude_sweep()
         self._commit()
 
     def stop(self, why: str) -> None:
         """Asks every lane to write a checkpoint and leave; running trials go back to waiting."""
-        self.settle()
-        self._stop(why)
+        self.prefetch_trials()
+        self._request_stop(why)
         self._commit()
 
-    def _stop(self, why: str) -> None:
+    def _request_stop(self, why: str) -> None:
         if self.stopping is None:
             self.stopping = why
             self._set_facts(stopping=why)  # for a coordinator that follows this one under the same driver
 
     def conclude_stop(self) -> None:
         """After a stop: what still runs goes back to waiting, and the sweep's state says so."""
-        self.settle()
+        self.prefetch_trials()
         for running in list(self._attempts.running.values()):
-            self._attempts.to_waiting(running, "stopped", self.stopping or "")
+            self._attempts.return_to_waiting(running, "stopped", self.stopping or "")
         if self.state == "running":
             by_budget = bool(self.stopping and "is used up" in self.stopping)
             self._set_state("finished" if by_budget else "stopped", self.stopping or "")
         self._commit()
 
     @property
-    def done(self) -> bool:
+    def is_done(self) -> bool:
         """Whether every trial that was asked for, and every one that may be, has ended."""
         return not any(
-            self.book.to_ask(family.name) or self.book.not_ended(family.name) for family in self.spec.families
+            self.book.count_to_ask(family.name) or self.book.open_trials(family.name)
+            for family in self.spec.families
         )
 
     @property
@@ -211,14 +212,14 @@ class Coordinator:
         return len(self._attempts.running)
 
     @property
-    def wanted(self) -> dict[str, tuple[Resources, int]]:
+    def demand(self) -> dict[str, tuple[Resources, int]]:
         """For each shape that trials need, its resources and how many of them have not ended."""
         counts: Counter[str] = Counter()
         by_shape: dict[str, Resources] = {}
         for family in self.spec.families:
             usual = self._resources[family.name]
-            needs = [(usual, self.book.to_ask(family.name))]
-            needs += [(self._needs(trial), 1) for trial in self.book.not_ended(family.name)]
+            needs = [(usual, self.book.count_to_ask(family.name))]
+            needs += [(self._trial_resources(trial), 1) for trial in self.book.open_trials(family.name)]
             for resources, count in needs:
                 by_shape[shape_name(resources)] = resources
                 counts[shape_name(resources)] += count
@@ -233,25 +234,25 @@ class Coordinator:
         """Processes that were given up and must end, once."""
         return self._roster.take_lost()
 
-    def settle(self) -> None:
+    def prefetch_trials(self) -> None:
         """Asks ahead, so that a lane never waits for a sampler. Done before anything else happens: the
         question is answered with what was finished when the trial before it started."""
         due, self._ask_due = self._ask_due, []
         for shape in due:
-            trial = self._ask(shape)
+            trial = self._ask_trial(shape)
             if trial is not None:
                 self.book.queue(trial)
         if due:
             self._commit()
 
-    def _work_for(self, hello: LaneHandshake) -> LaneWork:
+    def _next_work(self, hello: LaneHandshake) -> LaneWork:
         if self.stopping is not None or self.state != "running":
             return LaneWork(leave=True)
-        fits = self._fitting(hello.shape)
+        fits = self._shape_filter(hello.shape)
         for running in self._attempts.running.values():
             if running.lane == hello.lane:  # the answer to an earlier call was lost on its way
-                return LaneWork(attempts=(self._assignment(running.trial, running.attempt),))
-        trial = self.book.take_waiting(fits) or self._ask(hello.shape)
+                return LaneWork(attempts=(self._make_assignment(running.trial, running.attempt),))
+        trial = self.book.take_waiting(fits) or self._ask_trial(hello.shape)
         if trial is None:
             busy = any(fits(running.trial) for running in self._attempts.running.values())
             return LaneWork(wait_s=IDLE_WAIT_S) if busy else LaneWork(leave=True)
@@ -259,35 +260,35 @@ class Coordinator:
         self._attempts.start(trial, hello, attempt)
         if not self.book.has_fresh(fits):
             self._ask_due.append(hello.shape)
-        return LaneWork(attempts=(self._assignment(trial, attempt),))
+        return LaneWork(attempts=(self._make_assignment(trial, attempt),))
 
-    def _ask(self, shape: str) -> TrialRow | None:
+    def _ask_trial(self, shape: str) -> TrialRow | None:
         if self._studies is None:
             return None
         closed = frozenset(
             f.name
             for f in self.spec.families
-            if shape_name(self._resources[f.name]) != shape or self.book.broken(f.name)
+            if shape_name(self._resources[f.name]) != shape or self.book.is_family_broken(f.name)
         )
-        family = policy.next_family(self.spec.families, self.book.asked, closed)
+        family = policy.next_family(self.spec.families, self.book.trial_counts, closed)
         if family is None:
             return None
-        number = self.book.asked[family.name]
+        number = self.book.trial_counts[family.name]
         study_number, params = self._studies.ask(family, number, self._lanes_planned)
         trial = TrialRow(
             role="search", family=family.name, number=number, study_number=study_number, params=params,
             seed=derive_seed(self.spec.seed, family.name, number, "trial"), created_at=self._clock(),
         )  # fmt: skip
         self.book.add(trial)
-        self._attempts.batch.event("asked", self._clock(), {"params": params}, trial)
+        self._attempts.batch.add_event("asked", self._clock(), {"params": params}, trial)
         return trial
 
-    def _assignment(self, trial: TrialRow, attempt: str) -> Assignment:
+    def _make_assignment(self, trial: TrialRow, attempt: str) -> Assignment:
         family, confirming = self.spec.family(trial.family), trial.role == "confirm"
         goal, keep, having = (
             self.spec.objectives[0],
             self.spec.keep_models,
-            self.book.with_model(trial.family),
+            self.book.trials_with_model(trial.family),
         )
         return Assignment(
             attempt=attempt, role=trial.role, family=trial.family, number=trial.number,
@@ -298,7 +299,7 @@ class Coordinator:
         )  # fmt: skip
 
     def _take_over(self, same_driver: bool) -> None:
-        open_trials = [trial for trial in self.book.every() if not trial.ended]
+        open_trials = [trial for trial in self.book.all_trials() if not trial.has_ended]
         for trial in open_trials:
             told = views.trial_events(self._ledger, self.sweep.id, trial, "reported") if trial.epochs else []
             reports = {event.payload["epoch"]: event.payload["metrics"] for event in told}
@@ -310,7 +311,7 @@ class Coordinator:
             if same_driver:
                 self._remember_lane(last.lane, last.lane_facts)
             else:
-                self._attempts.to_waiting(self._attempts.running[last.id], "driver-ended", "")
+                self._attempts.return_to_waiting(self._attempts.running[last.id], "driver-ended", "")
         if self.sweep.state != "running" and self._role == "search":
             self._attempts.batch.sweep = {"state": "running"}
         if same_driver:
@@ -318,10 +319,10 @@ class Coordinator:
         elif self.sweep.facts.pop("stopping", None) is not None:
             self._set_facts()
         payload = {"role": self._role, "same_driver": same_driver}
-        self._attempts.batch.event("session", self._clock(), payload)
+        self._attempts.batch.add_event("session", self._clock(), payload)
         self._warm_start()
         # The first questions are asked while lanes come up: they load Optuna's and SciPy's modules.
-        self._ask_due = [shape for shape in self.wanted if not self.book.has_fresh(self._fitting(shape))]
+        self._ask_due = [shape for shape in self.demand if not self.book.has_fresh(self._shape_filter(shape))]
         self._commit()
 
     def _remember_lane(self, lane: str, facts: dict[str, Any]) -> None:
@@ -329,42 +330,46 @@ class Coordinator:
             lane=lane, shape=facts.get("shape", ""), host=facts["host"], pid=facts["pid"],
             pid_started_at=facts.get("pid_started_at", 0.0), facts=facts,
         )  # fmt: skip
-        self._roster.enter(hello)
+        self._roster.register(hello)
 
     def _warm_start(self) -> None:
         """Earlier sweeps' trials, told to the sampler once, before the first question."""
-        if self._studies is None or self.book.every() or self.sweep.facts.get("warm_started"):
+        if self._studies is None or self.book.all_trials() or self.sweep.facts.get("warm_started"):
             return
         taught = 0
         for label in self.spec.warm_start:
             earlier = views.find_sweep(self._ledger, label)
             for trial in views.trials(self._ledger, earlier.id) if earlier else ():
-                if trial.state != "complete" or not trial.objective or trial.family not in self.book.asked:
+                if (
+                    trial.state != "complete"
+                    or not trial.objective
+                    or trial.family not in self.book.trial_counts
+                ):
                     continue
-                known = self._studies.learn(self.spec.family(trial.family), trial.params, trial.objective)
+                known = self._studies.add_trial(self.spec.family(trial.family), trial.params, trial.objective)
                 taught += known is not None
         if self.spec.warm_start:
             self._set_facts(warm_started=taught)
 
-    def _lose(self, lane: str, why: str, process: LaneHandshake | None) -> None:
+    def _fail_lane(self, lane: str, why: str, process: LaneHandshake | None) -> None:
         for running in [r for r in self._attempts.running.values() if r.lane == lane]:
             if process is not None and self._starved(process):
                 why = "its process was ended since memory ran out"
-                self._attempts.fail(running, "out-of-memory", why, killed=True)
+                self._attempts.fail_attempt(running, "out-of-memory", why, killed=True)
             else:
-                self._attempts.fail(running, "worker-died", why)
+                self._attempts.fail_attempt(running, "worker-died", why)
 
     def _answer_requests(self) -> None:
         for request in views.open_requests(self._ledger, self.sweep.id):
             if request.kind == "stop":
-                self._stop("asked to stop by another command")
+                self._request_stop("asked to stop by another command")
             elif request.kind == "extend":
-                self._grow(request.payload)
+                self._extend_families(request.payload)
             elif request.kind == "retry":
-                self._retry(request.payload)
+                self._retry_failed(request.payload)
             self._attempts.batch.requests_done.append(request.id)
 
-    def _grow(self, payload: Mapping[str, Any]) -> None:
+    def _extend_families(self, payload: Mapping[str, Any]) -> None:
         only = payload.get("family")
         grown = tuple(
             replace(family, trials=family.trials + int(payload["trials"]))
@@ -374,30 +379,32 @@ class Coordinator:
         )
         self.spec = replace(self.spec, families=grown)
         for family in grown:
-            self.book.grow(family.name, family.trials)
+            self.book.set_quota(family.name, family.trials)
         self._attempts.batch.sweep["spec"] = self.spec
         told = {"families": {family.name: family.trials for family in grown}}
-        self._attempts.batch.event("grown", self._clock(), told)
+        self._attempts.batch.add_event("grown", self._clock(), told)
 
-    def _retry(self, payload: Mapping[str, Any]) -> None:
-        for trial in self.book.every():
+    def _retry_failed(self, payload: Mapping[str, Any]) -> None:
+        for trial in self.book.all_trials():
             if trial.state == "failed":
                 requeue_trial(trial, payload.get("resources"))
                 self.book.queue(trial)
-                self._attempts.batch.event("retry", self._clock(), dict(payload), trial)
+                self._attempts.batch.add_event("retry", self._clock(), dict(payload), trial)
 
-    def _count_spending(self, now: float) -> None:
+    def _update_usage(self, now: float) -> None:
         if self._role != "search":  # the budget is the search's: a sweep that used it up can be confirmed
             return
-        self._spending.count(now, [self._needs(running.trial) for running in self._attempts.running.values()])
-        why = self._spending.over(self.spec)
+        self._spending.add_time(
+            now, [self._trial_resources(running.trial) for running in self._attempts.running.values()]
+        )
+        why = self._spending.find_exhausted(self.spec)
         if why is not None and self.state == "running":
-            self._stop(why)
-        if self._spending.save_due(now):
+            self._request_stop(why)
+        if self._spending.is_save_due(now):
             self._set_facts(spent=self._spending.used)
 
-    def _conclude(self) -> None:
-        succeeded = any(trial.state == "complete" for trial in self.book.every())
+    def _conclude_sweep(self) -> None:
+        succeeded = any(trial.state == "complete" for trial in self.book.all_trials())
         if self._role == "search":
             self._set_facts(spent=self._spending.used)
         self._set_state("finished" if succeeded else "failed", "")
@@ -406,7 +413,7 @@ class Coordinator:
         self.state = state
         if self._role == "search":
             self._attempts.batch.sweep.update(state=state, updated_at=self._clock())
-        self._attempts.batch.event(
+        self._attempts.batch.add_event(
             "concluded", self._clock(), {"state": state, "why": why, "role": self._role}
         )
 
@@ -414,15 +421,15 @@ class Coordinator:
         self.sweep.facts.update(facts)
         self._attempts.batch.sweep["facts"] = self.sweep.facts
 
-    def _fitting(self, shape: str) -> Callable[[TrialRow], bool]:
-        return lambda trial: shape_name(self._needs(trial)) == shape
+    def _shape_filter(self, shape: str) -> Callable[[TrialRow], bool]:
+        return lambda trial: shape_name(self._trial_resources(trial)) == shape
 
-    def _needs(self, trial: TrialRow) -> Resources:
+    def _trial_resources(self, trial: TrialRow) -> Resources:
         """What a worker of the trial gets: its family's resources, or what `retry` gave it."""
         return replace(self._resources[trial.family], **(trial.resources or {}))
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def batch_events(self) -> Iterator[None]:
         """Events within the block are written as one batch at its end, and have happened then."""
         self._held = True
         try:
@@ -436,7 +443,7 @@ class Coordinator:
             return
         batch = self._attempts.batch
         if self._studies is not None:
-            batch.journal = self._studies.journal.take()
-        if not batch.empty:
+            batch.journal = self._studies.journal.take_records()
+        if not batch.is_empty:
             self._ledger.commit(self.sweep.id, self._epoch, batch)
             self._attempts.batch = type(batch)()

@@ -46,12 +46,12 @@ class GroupCommit(Generic[Event]):
         self._waiting.append(asked)
         with self._lock:
             if not asked.over:  # nobody who had the turn before took it along
-                self._answer([self._waiting.popleft() for _ in range(len(self._waiting))])
+                self._answer_group([self._waiting.popleft() for _ in range(len(self._waiting))])
         if asked.error is not None:
             raise asked.error
         return asked.answer
 
-    def _answer(self, group: Sequence[PendingCall[Event]]) -> None:
+    def _answer_group(self, group: Sequence[PendingCall[Event]]) -> None:
         try:
             self._answer_all(group)
         except BaseException as error:  # it belongs to the callers, each in a thread of its own; none may
@@ -63,7 +63,7 @@ class GroupCommit(Generic[Event]):
                 asked.over = True
 
     @contextmanager
-    def between(self, limit_s: float) -> Iterator[bool]:
+    def exclusive_access(self, limit_s: float) -> Iterator[bool]:
         """A moment in which no group is being answered; False where none came within the limit."""
         mine = self._lock.acquire(timeout=limit_s)
         try:

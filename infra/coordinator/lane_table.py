@@ -36,7 +36,7 @@ class LaneTable:
         known = self._lanes.get(lane)
         return known.hello if known else None
 
-    def enter(self, hello: LaneHandshake) -> bool:
+    def register(self, hello: LaneHandshake) -> bool:
         """Gives the slot to a process that has just begun. True: another one had it, and is gone."""
         known = self._lanes.get(hello.lane)
         self._lanes[hello.lane] = _Entry(hello, self._clock())
@@ -56,11 +56,11 @@ class LaneTable:
         self._lanes[hello.lane] = _Entry(hello, self._clock())
         return True
 
-    def leave(self, lane: str) -> None:
+    def remove(self, lane: str) -> None:
         """The slot is free."""
         self._lanes.pop(lane, None)
 
-    def look(
+    def expire_lanes(
         self, lease_s: float, alive: Callable[[LaneHandshake], bool]
     ) -> Iterator[tuple[LaneHandshake, str]]:
         """Frees the slots of processes that ended or fell silent; gives each with the reason.
@@ -74,12 +74,12 @@ class LaneTable:
             entry.heard_at = now if deaf else entry.heard_at
             silent_s = now - entry.heard_at
             if not alive(entry.hello):
-                self.leave(entry.hello.lane)
+                self.remove(entry.hello.lane)
                 yield entry.hello, "its process ended"
             elif silent_s > lease_s:
                 self._given_up.add(_process_key(entry.hello))
                 self._lost.append(entry.hello)
-                self.leave(entry.hello.lane)
+                self.remove(entry.hello.lane)
                 yield entry.hello, f"no heartbeat for {silent_s:.0f} s (limits.lease)"
 
     def take_lost(self) -> list[LaneHandshake]:

@@ -42,19 +42,19 @@ class KernelOomKills:
             clock: seconds, from anywhere.
         """
         self._root, self._clock = root, clock
-        self._seen = self._count()
+        self._seen = self._read_count()
         self._at = -math.inf
 
-    def recent(self) -> bool:
+    def has_recent(self) -> bool:
         """Whether the count rose within the last seconds; to be asked often enough to see when it does."""
-        count, now = self._count(), self._clock()
+        count, now = self._read_count(), self._clock()
         if count > self._seen:
             self._at = now
         self._seen = count
         return now - self._at < RECENT_S
 
-    def _count(self) -> int:
-        for path in self._files():
+    def _read_count(self) -> int:
+        for path in self._event_files():
             try:
                 lines = path.read_text().splitlines()
             except OSError:  # no such controller here, or one that may not be read
@@ -64,7 +64,7 @@ class KernelOomKills:
                 return counts[0]
         return 0
 
-    def _files(self) -> Sequence[Path]:
+    def _event_files(self) -> Sequence[Path]:
         """Where the count may be: the cgroup of version 2, of version 1, the same seen from a container."""
         cgroups, found = self._root / "sys/fs/cgroup", list[Path]()
         try:

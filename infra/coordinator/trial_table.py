@@ -32,7 +32,7 @@ class TrialTable:
         for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
             self._trials.setdefault(trial.family, {})[trial.number] = trial
             self._open.setdefault(trial.family, {})[trial.number] = trial
-            self.note_model(trial)
+            self.record_model(trial)
             if trial.state == "waiting":
                 self.queue(trial)
 
@@ -58,16 +58,16 @@ class TrialTable:
         """Whether a fresh trial that fits is in line."""
         return any(fits(trial) for trial in self._fresh)
 
-    def grow(self, family: str, quota: int) -> None:
+    def set_quota(self, family: str, quota: int) -> None:
         """Sets how many trials a family gets in all."""
         self._quota[family] = quota
 
     @property
-    def asked(self) -> dict[str, int]:
+    def trial_counts(self) -> dict[str, int]:
         """How many trials each family has."""
         return {family: len(trials) for family, trials in self._trials.items()}
 
-    def note_model(self, trial: TrialRow) -> None:
+    def record_model(self, trial: TrialRow) -> None:
         """Takes note that the trial has a kept model, or has none any more."""
         having = self._with_model.setdefault(trial.family, {})
         if trial.model:
@@ -75,27 +75,27 @@ class TrialTable:
         else:
             having.pop(trial.number, None)
 
-    def with_model(self, family: str) -> Sequence[TrialRow]:
+    def trials_with_model(self, family: str) -> Sequence[TrialRow]:
         """The family's trials that have a kept model."""
         return list(self._with_model[family].values())
 
-    def every(self) -> list[TrialRow]:
+    def all_trials(self) -> list[TrialRow]:
         """All trials."""
         return [trial for trials in self._trials.values() for trial in trials.values()]
 
-    def broken(self, family: str) -> bool:
+    def is_family_broken(self, family: str) -> bool:
         """Whether all of the family's first trials ended in an error of its code."""
-        return is_broken(trial for trial in self._trials[family].values() if trial.ended)
+        return is_broken(trial for trial in self._trials[family].values() if trial.has_ended)
 
-    def to_ask(self, family: str) -> int:
+    def count_to_ask(self, family: str) -> int:
         """How many more trials of the family may be asked for."""
-        if not self._asks or self.broken(family):
+        if not self._asks or self.is_family_broken(family):
             return 0
         return max(0, self._quota[family] - len(self._trials[family]))
 
-    def not_ended(self, family: str) -> list[TrialRow]:
+    def open_trials(self, family: str) -> list[TrialRow]:
         """Trials of the family that wait or run. Asked some times a second: those that have ended are looked
         at once more and never again."""
-        still = {number: trial for number, trial in self._open[family].items() if not trial.ended}
+        still = {number: trial for number, trial in self._open[family].items() if not trial.has_ended}
         self._open[family] = still
         return list(still.values())

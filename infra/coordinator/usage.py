@@ -18,7 +18,7 @@ class BudgetUsage:
         self.used = {"elapsed_s": 0.0, "gpu_s": 0.0, "cpu_s": 0.0, **before}
         self._counted_until = self._saved_at = now
 
-    def count(self, now: float, running: Iterable[Resources]) -> None:
+    def add_time(self, now: float, running: Iterable[Resources]) -> None:
         """Adds the time since the last count for what is running."""
         passed, self._counted_until = now - self._counted_until, now
         self.used["elapsed_s"] += passed
@@ -26,11 +26,11 @@ class BudgetUsage:
             self.used["gpu_s"] += passed * resources.workers * (resources.gpus or 0.0)
             self.used["cpu_s"] += passed * resources.workers * resources.cpus
 
-    def over(self, spec: SweepSpec) -> str | None:
+    def find_exhausted(self, spec: SweepSpec) -> str | None:
         """Which budget of the whole sweep is spent, in words, or None."""
         return exhausted_budget(spec, self.used["elapsed_s"], self.used["gpu_s"], self.used["cpu_s"])
 
-    def save_due(self, now: float) -> bool:
+    def is_save_due(self, now: float) -> bool:
         """Whether it is time to write the numbers down again."""
         if now - self._saved_at <= SAVE_EVERY_S:
             return False

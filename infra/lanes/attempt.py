@@ -21,7 +21,7 @@ from infra.storage.paths import samples_folder, trial_folder
 from trainers.errors import InputError, TrialError
 from trainers.functions.trial import FunctionJob
 from trainers.job import Hooks, Job, Outcome
-from trainers.registry import is_function, load
+from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length, Ranks
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class AttemptRunner:
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         return Path(self._settings.storage) / relative
 
-    def checkpoints(self, assignment: Assignment) -> Path:
+    def checkpoint_folder(self, assignment: Assignment) -> Path:
         """Where the trial's checkpoints are."""
         return self.folder(assignment) / "checkpoints"
 
@@ -52,23 +52,25 @@ class AttemptRunner:
         """Trains, and says how it went; an exception becomes a failure with its class and traceback."""
         began = time.monotonic()
         try:
-            ended = self._run(assignment, hooks)
+            ended = self._run_trial(assignment, hooks)
         except TrialError as error:
             ended = _failure_result(assignment, error.reason, error)
         except MemoryError as error:
             ended = _failure_result(assignment, "out-of-memory", error)
         except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
-            ended = _failure_result(assignment, "worker-died" if self._lost_peer(error) else "error", error)
+            ended = _failure_result(
+                assignment, "worker-died" if self._is_lost_peer(error) else "error", error
+            )
         finally:
-            self._give_back()
+            self._free_memory()
         return replace(ended, seconds=time.monotonic() - began)
 
-    def failed_together(self, ended: AttemptResult, assignment: Assignment) -> bool:
+    def is_shared_failure(self, ended: AttemptResult, assignment: Assignment) -> bool:
         """Whether every rank failed at the same place: our loop agrees on what is not finite."""
         reference = self.spec.family(assignment.family).reference
-        return ended.reason == "not-finite" and not is_function(load(reference))
+        return ended.reason == "not-finite" and not is_function(load_reference(reference))
 
-    def _lost_peer(self, error: BaseException) -> bool:
+    def _is_lost_peer(self, error: BaseException) -> bool:
         """Whether a collective failed, as it does when another rank's process is gone."""
         if self._ranks.world_size == 1:
             return False
@@ -82,20 +84,20 @@ class AttemptRunner:
                 return False
             error = former
 
-    def _run(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
+    def _run_trial(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
         spec = self.spec.family(assignment.family)
-        if is_function(load(spec.reference)):
+        if is_function(load_reference(spec.reference)):
             outcome = self._run_function(spec, assignment, hooks)
         else:
             outcome = self._run_family(spec, assignment, hooks)
         facts: dict[str, Any] = dict(outcome.facts)
         model = None
-        if outcome.status == "complete" and self._keeps(assignment, outcome):
+        if outcome.status == "complete" and self._keeps_model(assignment, outcome):
             model, measured = self._save_model(spec, assignment, outcome)
             facts.update(measured)
             self._save_samples(spec, assignment, outcome)
         if outcome.test_scores:
-            facts[TEST_SCORES] = self._keep_scores(assignment, outcome)
+            facts[TEST_SCORES] = self._save_scores(assignment, outcome)
         return AttemptResult(
             attempt=assignment.attempt, outcome=outcome.status, objective=tuple(outcome.values),
             epoch=outcome.epoch, epochs=outcome.epochs, metrics=dict(outcome.metrics),
@@ -106,13 +108,16 @@ class AttemptRunner:
         from trainers.inputs.encoded_arrays import encode_dataset
         from trainers.loop.training import train
 
-        family, dataset = self._family(spec), self.dataset()
+        family, dataset = self._load_family(spec), self.dataset()
         params = family.complete(assignment.params)
         arrays = encode_dataset(family, dataset, params, Path(self._settings.cache))
         job = Job(
-            family=family, params=params, read_test=assignment.read_test, samples=self._samples(assignment),
-            **self._common(spec, assignment),
-        )  # fmt: skip
+            family=family,
+            params=params,
+            read_test=assignment.read_test,
+            samples=self._samples_folder(assignment),
+            **self._job_settings(spec, assignment),
+        )
         return train(job, arrays, hooks)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
@@ -121,14 +126,14 @@ class AttemptRunner:
         directory = self.folder(assignment) / "files"
         directory.mkdir(parents=True, exist_ok=True)
         data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
-        function: Any = load(spec.reference)
+        function: Any = load_reference(spec.reference)
         job = FunctionJob(
             function=function, params=dict(assignment.params), directory=directory, data=data,
-            **self._common(spec, assignment),
+            **self._job_settings(spec, assignment),
         )  # fmt: skip
         return run_function(job, hooks)
 
-    def _common(self, spec: FamilySpec, assignment: Assignment) -> dict[str, Any]:
+    def _job_settings(self, spec: FamilySpec, assignment: Assignment) -> dict[str, Any]:
         budget = spec.budget
         seconds, epochs = parse_seconds_or_epochs(spec.checkpoint_every)
         length = Length(
@@ -141,13 +146,13 @@ class AttemptRunner:
         )
         return {
             "seed": assignment.seed, "length": length, "goals": goals, "at": self.spec.objectives[0].at,
-            "device": self._device, "threads": self._threads,
+            "device": self._device, "threads": self._thread_count,
             "ranks": replace(self._ranks, sharded=spec.resources.sharding == "full"),
             "checkpoint_seconds": seconds, "checkpoint_epochs": epochs,
         }  # fmt: skip
 
     @property
-    def _threads(self) -> int:
+    def _thread_count(self) -> int:
         return max(1, int(self._settings.resources.cpus))
 
     def dataset(self) -> Dataset:
@@ -167,13 +172,13 @@ class AttemptRunner:
             self._data = found
         return self._data
 
-    def _family(self, spec: FamilySpec) -> Family:
+    def _load_family(self, spec: FamilySpec) -> Family:
         if spec.name not in self._families:
-            found: Any = load(spec.reference)
+            found: Any = load_reference(spec.reference)
             self._families[spec.name] = found(spec.options)
         return self._families[spec.name]
 
-    def _keeps(self, assignment: Assignment, outcome: Outcome) -> bool:
+    def _keeps_model(self, assignment: Assignment, outcome: Outcome) -> bool:
         if self._ranks.rank != 0 or not assignment.keep or not outcome.weights or not outcome.values:
             return False
         value = signed_value(self.spec.objectives[0], outcome.values[0])
@@ -182,7 +187,7 @@ class AttemptRunner:
     def _save_model(
         self, spec: FamilySpec, assignment: Assignment, outcome: Outcome
     ) -> tuple[str, dict[str, float]]:
-        from infra.lanes.models import save_model
+        from infra.lanes.models import save_bundle
 
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         relative = relative / f"model-{assignment.ordinal}"
@@ -195,17 +200,17 @@ class AttemptRunner:
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()
         family = self._families.get(spec.name)
         cache = Path(self._settings.cache)
-        measured = save_model(folder, spec, family, dataset, assignment.params, outcome, about, cache)
+        measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, cache)
         return str(relative), measured
 
-    def _keep_scores(self, assignment: Assignment, outcome: Outcome) -> str:
+    def _save_scores(self, assignment: Assignment, outcome: Outcome) -> str:
         """Every test example's own scores, beside the model; returns the folder, relative to the storage."""
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         relative = relative / f"test-{assignment.ordinal}"
         write_scores(Path(self._settings.storage) / relative, outcome.test_scores)
         return str(relative)
 
-    def _samples(self, assignment: Assignment) -> Path:
+    def _samples_folder(self, assignment: Assignment) -> Path:
         relative = samples_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         return Path(self._settings.storage) / relative
 
@@ -218,13 +223,13 @@ class AttemptRunner:
             return
         try:
             save_samples(
-                self._samples(assignment), family, self.dataset(), assignment.params, outcome,
+                self._samples_folder(assignment), family, self.dataset(), assignment.params, outcome,
                 Path(self._settings.cache), self._device,
             )  # fmt: skip
         except Exception:  # people's own families may raise anything here
             traceback.print_exc()
 
-    def _give_back(self) -> None:
+    def _free_memory(self) -> None:
         gc.collect()
         if self._device.startswith("cuda"):
             import torch

@@ -119,7 +119,7 @@ class RunStartCallback(ControllerCallback):  # type: ignore[misc]
         """Makes the controller known, and makes it use our worker groups."""
         TrainController.worker_group_cls = LaneWorkerGroup if self._independent else NamedWorkerGroup
         controller = ray.get_runtime_context().current_actor
-        ray.get(self._coordinator.run_began.remote(self._name, controller), timeout=ANSWER_LIMIT_S)
+        ray.get(self._coordinator.register_run.remote(self._name, controller), timeout=ANSWER_LIMIT_S)
 
 
 def check_ray_train() -> None:

@@ -85,7 +85,7 @@ def connect_ray(
             else:
                 env = {"working_dir": working_dir} if working_dir else {}
                 _init_ray(address=address, runtime_env=env)
-        yield nodes()
+        yield list_nodes()
     except HeadGone:
         let_go = False
         raise
@@ -179,7 +179,7 @@ def check_local_placeable(spec: SweepSpec) -> None:
         check_placeable(family, replace(resources, accelerator=None, labels={}), [here])
 
 
-def nodes() -> list[Node]:
+def list_nodes() -> list[Node]:
     """The living nodes of the connected cluster, with what each has in all."""
     import ray
 

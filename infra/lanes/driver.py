@@ -21,8 +21,8 @@ from typing import Any
 from infra.coordinator.actor import ActorSettings, CoordinatorStatus, actor_class
 from infra.coordinator.core import Coordinator
 from infra.coordinator.placement import Node, check_placeable, plan_runs, resolve_shapes, shape_name
-from infra.errors import ClusterUnavailable, Fenced, HeadGone, LedgerUnavailable, VelodromeError
-from infra.lanes.cluster import nodes
+from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
+from infra.lanes.cluster import list_nodes
 from infra.lanes.head import LOOK_EVERY_S, HeadMonitor
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
@@ -75,24 +75,24 @@ class StopSignals:
     _hurries: bool = False
 
     @property
-    def first(self) -> int | None:
+    def first_signal(self) -> int | None:
         """The first signal's number."""
         return self.received[0] if self.received else None
 
     @property
-    def impatient(self) -> bool:
+    def has_second(self) -> bool:
         """Whether a second one came."""
         return len(self.received) > 1
 
     @contextmanager
-    def caught(self) -> Iterator[StopSignals]:
+    def catch_signals(self) -> Iterator[StopSignals]:
         """Catches them within the block, where this is the main thread."""
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
         former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         for number in former:
-            signal.signal(number, self._take)
+            signal.signal(number, self._receive_signal)
         try:
             yield self
         finally:
@@ -100,7 +100,7 @@ class StopSignals:
                 signal.signal(number, handler)
 
     @contextmanager
-    def hurrying(self) -> Iterator[None]:
+    def raise_on_second(self) -> Iterator[None]:
         """Within the block, whatever it waits for, a second signal ends it.
 
         Raises:
@@ -108,15 +108,15 @@ class StopSignals:
         """
         self._hurries = True
         try:
-            if self.impatient:
+            if self.has_second:
                 raise SecondSignal
             yield
         finally:
             self._hurries = False
 
-    def _take(self, number: int, _frame: FrameType | None) -> None:
+    def _receive_signal(self, number: int, _frame: FrameType | None) -> None:
         self.received.append(number)
-        if self._hurries and self.impatient:
+        if self._hurries and self.has_second:
             self._hurries = False
             raise SecondSignal
 
@@ -182,36 +182,36 @@ class _Driver:
         self._last = CoordinatorStatus()
 
     def run(self) -> CoordinatorStatus:
-        with contextlib.suppress(SecondSignal), self._signals.hurrying():
-            self._run()
-        return self._conclude()
+        with contextlib.suppress(SecondSignal), self._signals.raise_on_second():
+            self._poll_until_end()
+        return self._conclude_sweep()
 
-    def _run(self) -> None:
+    def _poll_until_end(self) -> None:
         stopping_since: float | None = None
         while True:
-            standing = self._standing()
+            standing = self._fetch_status()
             if standing.failure is not None:
                 raise standing.failure
             self._watch(standing)
-            self._beat()
+            self._renew_heartbeat()
             if standing.state != "running":
                 return
-            if self._signals.first is not None and standing.stopping is None:
-                self._ask("stop", f"signal {signal.Signals(self._signals.first).name}")
+            if self._signals.first_signal is not None and standing.stopping is None:
+                self._call_actor("stop", f"signal {signal.Signals(self._signals.first_signal).name}")
             if standing.stopping is not None:
                 stopping_since = stopping_since or time.monotonic()
                 waited_s = time.monotonic() - stopping_since
                 if standing.lanes == 0 or waited_s > STOP_LIMIT_S:
                     return
-            elif self._head.answers():  # what follows asks it
+            elif self._head.is_reachable():  # what follows asks it
                 self._check_lanes(standing)
-                self._keep_runs(standing)
+                self._maintain_runs(standing)
             time.sleep(POLL_S)
 
     def close(self) -> None:
         """Lets go of what this process holds; Ray ends its processes with the connection."""
         self._ledger.close()
-        shutil.rmtree(self._scratch(), ignore_errors=True)
+        shutil.rmtree(self._scratch_folder(), ignore_errors=True)
 
     def _start_actor(self) -> Any:
         import ray
@@ -234,21 +234,21 @@ class _Driver:
         }
         return actor_class().options(**options).remote(settings)
 
-    def _ask(self, method: str, *arguments: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
+    def _call_actor(self, method: str, *arguments: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
         from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
         try:
-            return self._answer(getattr(self._actor, method).remote(*arguments), limit_s)
+            return self._await_answer(getattr(self._actor, method).remote(*arguments), limit_s)
         except GetTimeoutError as error:
             raise ClusterUnavailable(
                 f"the coordinator must answer within {limit_s:.0f} s", "no answer", "is the ledger reachable?"
             ) from error
         except RayActorError as error:
-            raise self._why_gone(error) from error
+            raise self._actor_error(error) from error
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, VelodromeError) else error) from None
 
-    def _answer(self, reference: Any, limit_s: float) -> Any:
+    def _await_answer(self, reference: Any, limit_s: float) -> Any:
         """What a call comes to; while it waits, the head is looked at."""
         import ray
         from ray.exceptions import GetTimeoutError
@@ -259,14 +259,14 @@ class _Driver:
             try:
                 return ray.get(reference, timeout=max(0.0, min(left_s, LOOK_EVERY_S)))
             except GetTimeoutError:
-                self._head.answers()
+                self._head.is_reachable()
                 if left_s <= LOOK_EVERY_S:
                     raise
 
-    def _why_gone(self, error: Exception) -> Exception:
+    def _actor_error(self, error: Exception) -> Exception:
         cause = str(error)
         if "Fenced" in cause:
-            return Fenced("a driver must own its sweep", "another driver took it over")
+            return FencedError("a driver must own its sweep", "another driver took it over")
         if "LedgerUnavailable" in cause:
             return LedgerUnavailable("the ledger must be reachable", "the coordinator gave up waiting for it")
         if "No module named" in cause:
@@ -277,21 +277,21 @@ class _Driver:
             )
         return ClusterUnavailable("the coordinator must live", last_line(cause) or type(error).__name__)
 
-    def _standing(self) -> CoordinatorStatus:
-        standing: CoordinatorStatus = self._ask("standing")
+    def _fetch_status(self) -> CoordinatorStatus:
+        standing: CoordinatorStatus = self._call_actor("status")
         self._last = standing
         return standing
 
-    def _beat(self) -> None:
+    def _renew_heartbeat(self) -> None:
         if time.monotonic() - self._beaten_at < BEAT_S:
             return
         self._beaten_at = time.monotonic()
         try:
-            owned = self._ledger.beat(self._job.sweep_id, self._job.token, time.time())
+            owned = self._ledger.renew_heartbeat(self._job.sweep_id, self._job.token, time.time())
         except LedgerUnavailable:
             return  # the coordinator waits for the ledger's return, with a limit
         if not owned:
-            raise Fenced("a driver must own its sweep", "another driver took it over")
+            raise FencedError("a driver must own its sweep", "another driver took it over")
 
     def _check_lanes(self, standing: CoordinatorStatus) -> None:
         now = time.monotonic()
@@ -300,7 +300,7 @@ class _Driver:
         if standing.lanes:
             self._deaths = 0  # it works; what ends a run now and then is not what would end each
         if len(standing.start_failures) >= MOST_START_FAILURES:
-            self._ask("stop", "lanes can't begin")
+            self._call_actor("stop", "lanes can't begin")
             last = standing.start_failures[-1].strip().splitlines()[-1]
             raise ClusterUnavailable("a lane must be able to begin", last, "see the traceback in the log")
         limit_s = self._job.spec.limits.start_s
@@ -311,12 +311,12 @@ class _Driver:
                 "is the cluster busy? `ray status` tells; raise limits.start if its nodes are slow",
             )
 
-    def _keep_runs(self, standing: CoordinatorStatus) -> None:
-        for run in [run for run in self._runs if not run.alive]:
+    def _maintain_runs(self, standing: CoordinatorStatus) -> None:
+        for run in [run for run in self._runs if not run.is_alive]:
             self._runs.remove(run)
-            run.free()
-            self._judge(run)
-        self._look_for_nodes()
+            run.release()
+            self._check_run(run)
+        self._refresh_nodes()
         running = [run.plan for run in self._runs]
         lanes = Counter[str]()
         for plan in running:
@@ -326,18 +326,20 @@ class _Driver:
             check_placeable(shape, shapes[shape], self._nodes)  # `retry` may have asked for what is not there
         counts = {shape: count - lanes[shape] for shape, (_, count) in standing.wanted.items()}
         for plan in plan_runs(shapes, counts, self._nodes, self._job.spec.lanes, running=running):
-            run = LaneRun(plan, self._job.lanes, self._actor, self._scratch(), own_ray=self._job.own_ray)
+            run = LaneRun(
+                plan, self._job.lanes, self._actor, self._scratch_folder(), own_ray=self._job.own_ray
+            )
             self._runs.append(run)
             run.start()
 
-    def _look_for_nodes(self) -> None:
+    def _refresh_nodes(self) -> None:
         """On a cluster that stays, nodes come and go."""
         if self._job.own_ray or time.monotonic() - self._looked_at < NODES_EVERY_S:
             return
         self._looked_at = time.monotonic()
-        self._nodes = nodes() or self._nodes
+        self._nodes = list_nodes() or self._nodes
 
-    def _judge(self, run: LaneRun) -> None:
+    def _check_run(self, run: LaneRun) -> None:
         if run.error is None:
             return
         self._deaths += 1
@@ -347,21 +349,21 @@ class _Driver:
                 "Ray Train must keep lanes running", first[0] if first else repr(run.error)
             )
 
-    def _scratch(self) -> Path:
+    def _scratch_folder(self) -> Path:
         import ray
 
         job_id: str = ray.get_runtime_context().get_job_id()
         return Path(self._job.lanes.storage) / ".ray" / job_id
 
-    def _conclude(self) -> CoordinatorStatus:
-        if self._signals.impatient:
+    def _conclude_sweep(self) -> CoordinatorStatus:
+        if self._signals.has_second:
             # What runs is found by the next command and goes on from its checkpoint then.
             with contextlib.suppress(VelodromeError):
-                self._ask("conclude_stop", limit_s=HURRIED_ANSWER_S)
-        elif self._standing().state == "running":
-            self._ask("conclude_stop")
+                self._call_actor("conclude_stop", limit_s=HURRIED_ANSWER_S)
+        elif self._fetch_status().state == "running":
+            self._call_actor("conclude_stop")
         self._end_runs()
-        return self._last if self._signals.impatient else self._standing()
+        return self._last if self._signals.has_second else self._fetch_status()
 
     def _end_runs(self) -> None:
         """Ends what the runs' threads wait for: a connection that closes under them takes this process along.
@@ -369,17 +371,17 @@ class _Driver:
         Runs on a cluster that stays are given the time to take down what they put up.
         """
         if not self._job.own_ray:
-            self._join(RUNS_END_S)
-        if any(run.alive for run in self._runs):
+            self._join_runs(RUNS_END_S)
+        if any(run.is_alive for run in self._runs):
             with contextlib.suppress(VelodromeError):
-                self._ask("end_runs", limit_s=CONTROLLER_END_S)
-            self._join(CONTROLLER_END_S)
+                self._call_actor("end_runs", limit_s=CONTROLLER_END_S)
+            self._join_runs(CONTROLLER_END_S)
 
-    def _join(self, limit_s: float) -> None:
+    def _join_runs(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s
-        hurry = self._signals.impatient
+        hurry = self._signals.has_second
         for run in self._runs:
-            while time.monotonic() < deadline and self._signals.impatient == hurry and not run.join(POLL_S):
+            while time.monotonic() < deadline and self._signals.has_second == hurry and not run.join(POLL_S):
                 pass
 
 

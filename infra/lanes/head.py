@@ -39,7 +39,7 @@ class HeadMonitor:
         self._looked_at = steady()
         self._away_since: float | None = None
 
-    def answers(self) -> bool:
+    def is_reachable(self) -> bool:
         """Whether it was there at the last look, which is a second old at most.
 
         Raises:

@@ -31,8 +31,8 @@ class ReportChannel(Protocol):
     def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
         """See `Coordinator.decide`."""
 
-    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
-        """See `Coordinator.pulse`."""
+    def heartbeat(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
+        """See `Coordinator.heartbeat`."""
 
 
 class AttemptHooks:
@@ -69,7 +69,7 @@ class AttemptHooks:
             sent = list(self._held)
         # Only here, never by a heartbeat: the pruner is asked about a report when it is new.
         go = self._line.decide(self.assignment.attempt, [*sent, report])
-        self._delivered(sent)
+        self._mark_delivered(sent)
         return go and not self.void
 
     def alive(self, step: int) -> None:
@@ -83,7 +83,7 @@ class AttemptHooks:
     def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
         """Delivers what is held, then writes the checkpoint. Where the storage takes none training goes on:
         the former one stays, and the next is tried when it is due."""
-        self.beat()
+        self.send_heartbeat()
         try:
             self._checkpoints.save(tensors, document)
         except StorageUnavailable as error:
@@ -96,21 +96,21 @@ class AttemptHooks:
         loaded = self._checkpoints.load()
         return None if loaded is None else (loaded.tensors, loaded.document)
 
-    def beat(self) -> None:
+    def send_heartbeat(self) -> None:
         """One heartbeat with all that is held; what could not be delivered stays held. Training goes on
         meanwhile: a call may wait for a coordinator that is just starting anew."""
         with self._lock:
             sent = list(self._held)
-        pulse = self._line.pulse(self.assignment.attempt, sent)
-        self._delivered(sent)
+        pulse = self._line.heartbeat(self.assignment.attempt, sent)
+        self._mark_delivered(sent)
         self.stop = self.stop or pulse.stop
         self.void = self.void or pulse.void
 
-    def _delivered(self, sent: list[EpochReport]) -> None:
+    def _mark_delivered(self, sent: list[EpochReport]) -> None:
         with self._lock:
             self._held = self._held[len(sent) :] if self._held[: len(sent)] == sent else self._held
 
-    def take_held(self) -> list[EpochReport]:
+    def take_undelivered(self) -> list[EpochReport]:
         """The reports that have not been told yet, to travel with the end."""
         with self._lock:
             held, self._held = self._held, []

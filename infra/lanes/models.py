@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainers.family import Family
 
 
-def save_model(
+def save_bundle(
     folder: Path,
     spec: FamilySpec,
     family: Family | None,

@@ -41,7 +41,7 @@ class LaneRun:
         self._thread.start()
 
     @property
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether `fit()` has not returned."""
         return self._thread.is_alive()
 
@@ -50,7 +50,7 @@ class LaneRun:
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def free(self) -> None:
+    def release(self) -> None:
         """Gives back what the run, which has ended, left taken."""
         from infra.lanes.backend import remove_placement_groups
 
@@ -58,13 +58,13 @@ class LaneRun:
 
     def _fit(self) -> None:
         try:
-            self._trainer().fit()
+            self._make_trainer().fit()
         except SystemExit:
             pass  # what `ray.shutdown` does to a thread that waits for a run
         except Exception as error:  # whatever ended the run is for the driver's thread to judge
             self.error = error
 
-    def _trainer(self) -> Any:
+    def _make_trainer(self) -> Any:
         from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
         from infra.lanes.backend import RunStartCallback, make_independent_trainer

@@ -63,11 +63,11 @@ def run_lane(config: dict[str, Any]) -> None:
     try:
         made = LaneLoop(settings, ranks, line)
         if ranks.rank == 0:  # the others are not heard: one process stands for the lane
-            line.enter()
+            line.register_lane()
     except Exception:  # whatever it is would come again at each restart: the driver must hear of it
-        line.start_failed(traceback.format_exc())
+        line.report_start_failure(traceback.format_exc())
         raise
-    made.pull()
+    made.run_attempts()
 
 
 def _read_ranks(settings: LaneSettings) -> Ranks:
@@ -102,19 +102,21 @@ class CoordinatorClient:
     actor: Any
     hello: LaneHandshake
 
-    def enter(self) -> None:
+    def register_lane(self) -> None:
         """Says hello, with the handle by which this process can be ended."""
         handle = ray.get_runtime_context().current_actor
-        self._call(lambda: self.actor.enter.remote(self.hello, handle))
+        self._call(lambda: self.actor.register_lane.remote(self.hello, handle))
 
-    def start_failed(self, text: str) -> None:
+    def report_start_failure(self, text: str) -> None:
         """Tells that the lane could not begin."""
-        self._call(lambda: self.actor.start_failed.remote(self.hello.lane, text))
+        self._call(lambda: self.actor.report_start_failure.remote(self.hello.lane, text))
 
-    def attempt_failed(self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float) -> None:
+    def report_attempt_failure(
+        self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float
+    ) -> None:
         """See `Coordinator.attempt_failed`; said before this process ends, whatever comes of it."""
         with contextlib.suppress(Exception):  # the process ends either way; its death tells the rest
-            ray.get(self.actor.attempt_failed.remote(ended, list(reports)), timeout=limit_s)
+            ray.get(self.actor.report_attempt_failure.remote(ended, list(reports)), timeout=limit_s)
 
     def next_attempts(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         """See `Coordinator.next_attempts`."""
@@ -125,9 +127,9 @@ class CoordinatorClient:
         """See `Coordinator.decide`."""
         return bool(self._call(lambda: self.actor.decide.remote(self.hello, attempt, reports)))
 
-    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
-        """See `Coordinator.pulse`. A fenced process ends here."""
-        pulse: HeartbeatReply = self._call(lambda: self.actor.pulse.remote(self.hello, attempt, reports))
+    def heartbeat(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
+        """See `Coordinator.heartbeat`. A fenced process ends here."""
+        pulse: HeartbeatReply = self._call(lambda: self.actor.heartbeat.remote(self.hello, attempt, reports))
         if pulse.fenced:
             end_process(EXIT_FENCED, "another process has this lane by now")
         return pulse
@@ -166,7 +168,7 @@ class LaneLoop:
         self._runner = AttemptRunner(settings, device=device, ranks=ranks)
         self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks)
 
-    def pull(self) -> None:
+    def run_attempts(self) -> None:
         """Attempts, one after another; returns when told to leave."""
         ended: AttemptResult | None = None
         reports: list[EpochReport] = []
@@ -174,20 +176,20 @@ class LaneLoop:
         gc.freeze()  # what was imported stays; the collection after each attempt need not look at it
         try:
             while True:
-                work = self._next(ended, reports)
+                work = self._next_work(ended, reports)
                 ended, reports = None, []
                 if work.fenced:
                     end_process(EXIT_FENCED, "another process has this lane by now")
                 if work.leave:
                     return
                 for assignment in work.attempts:
-                    ended, reports = self._attempt(assignment)
+                    ended, reports = self._run_attempt(assignment)
                 if not work.attempts:
                     time.sleep(work.wait_s)
         finally:
             self._watch.stop()
 
-    def _next(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
+    def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         if self._ranks.world_size == 1:
             return self._line.next_attempts(ended, reports)
         import torch.distributed as dist
@@ -197,32 +199,34 @@ class LaneLoop:
         work: LaneWork = box[0]
         return work
 
-    def _attempt(self, assignment: Assignment) -> tuple[AttemptResult, list[EpochReport]]:
-        store = CheckpointStore(self._runner.checkpoints(assignment), keep=self._runner.spec.keep_checkpoints)
+    def _run_attempt(self, assignment: Assignment) -> tuple[AttemptResult, list[EpochReport]]:
+        store = CheckpointStore(
+            self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
+        )
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
-        with self._watch.over(assignment, hooks), self._printing(assignment):
+        with self._watch.watch_attempt(assignment, hooks), self._redirect_output(assignment):
             ended = self._runner.run(assignment, hooks)
             if ended.detail:
                 print(ended.detail, file=sys.stderr)  # with its traceback, below what the attempt printed
-        held = hooks.take_held() if isinstance(hooks, AttemptHooks) else []
-        together = self._ranks.world_size == 1 or self._runner.failed_together(ended, assignment)
+        held = hooks.take_undelivered() if isinstance(hooks, AttemptHooks) else []
+        together = self._ranks.world_size == 1 or self._runner.is_shared_failure(ended, assignment)
         if ended.outcome == "failed" and not together:
             # The other ranks may wait for this one in a collective for ever: the whole lane starts anew.
-            self._line.attempt_failed(ended, held, CALL_TIMEOUT_S)
+            self._line.report_attempt_failure(ended, held, CALL_TIMEOUT_S)
             end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
         if leader and ended.outcome in {"complete", "pruned", "failed"}:
-            self._tidy(store, ended)
+            self._remove_checkpoints(store, ended)
         return ended, held
 
-    def _tidy(self, store: CheckpointStore, ended: AttemptResult) -> None:
+    def _remove_checkpoints(self, store: CheckpointStore, ended: AttemptResult) -> None:
         if ended.outcome != "failed":
             with contextlib.suppress(OSError):
                 store.delete()
                 store.folder.parent.rmdir()  # where nothing else, no kept model, is in it
 
     @contextlib.contextmanager
-    def _printing(self, assignment: Assignment) -> Iterator[None]:
+    def _redirect_output(self, assignment: Assignment) -> Iterator[None]:
         name = log_name(assignment.family, assignment.role, assignment.number, assignment.ordinal)
         folder = Path(self._settings.logs)
         folder.mkdir(parents=True, exist_ok=True)
@@ -255,14 +259,14 @@ class Watchdog:
     def start(self) -> None:
         """Begins to watch over the thread that calls it."""
         self._training = threading.get_ident()
-        threading.Thread(target=self._run, daemon=True, name="velodrome-watch").start()
+        threading.Thread(target=self._watch_loop, daemon=True, name="velodrome-watch").start()
 
     def stop(self) -> None:
         """Ends."""
         self._end.set()
 
     @contextlib.contextmanager
-    def over(self, assignment: Assignment, hooks: AttemptHooks | FollowerHooks) -> Iterator[None]:
+    def watch_attempt(self, assignment: Assignment, hooks: AttemptHooks | FollowerHooks) -> Iterator[None]:
         """Watches over one attempt."""
         self._steps, self._moved_at = hooks.steps, time.monotonic()
         self._now = (assignment, hooks)
@@ -271,16 +275,16 @@ class Watchdog:
         finally:
             self._now = None
 
-    def _run(self) -> None:
+    def _watch_loop(self) -> None:
         while not self._end.wait(min(BEAT_S, self._stall_s / 2)):
             now = self._now
             self._check_progress(now)
             if self._ranks.rank != 0:
                 continue
             if now is not None and isinstance(now[1], AttemptHooks):
-                now[1].beat()
+                now[1].send_heartbeat()
             else:
-                self._line.pulse(None, [])
+                self._line.heartbeat(None, [])
 
     def _check_progress(self, now: tuple[Assignment, AttemptHooks | FollowerHooks] | None) -> None:
         if now is None or now[1].steps != self._steps:
@@ -293,9 +297,9 @@ class Watchdog:
         if self._ranks.world_size == 1:
             stands = replace(stands, waits=False)
         if not stands.waits or silent_s > self._stall_s + COLLECTIVE_GRACE_S:
-            self._give_up(now[0], silent_s, stands)
+            self._end_stalled(now[0], silent_s, stands)
 
-    def _give_up(self, assignment: Assignment, silent_s: float, stands: ThreadLocation) -> None:
+    def _end_stalled(self, assignment: Assignment, silent_s: float, stands: ThreadLocation) -> None:
         # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
@@ -306,7 +310,7 @@ class Watchdog:
             "the stacks of all threads are in the attempt's log"
         )
         ended = AttemptResult(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
-        self._line.attempt_failed(ended, [], LAST_WORD_S)
+        self._line.report_attempt_failure(ended, [], LAST_WORD_S)
         end_process(EXIT_STALLED, detail)
 
 

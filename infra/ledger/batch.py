@@ -20,7 +20,7 @@ class WriteBatch:
     sweep: dict[str, Any] = field(default_factory=dict)
     requests_done: list[int] = field(default_factory=list)
 
-    def event(self, kind: str, at: float, payload: dict[str, Any], trial: TrialRow | None = None) -> None:
+    def add_event(self, kind: str, at: float, payload: dict[str, Any], trial: TrialRow | None = None) -> None:
         """Appends one event, about a trial or about the sweep."""
         about = {"role": None, "family": None, "number": None}
         if trial is not None:
@@ -28,12 +28,12 @@ class WriteBatch:
             self.trials[trial.key] = trial
         self.events.append({"kind": kind, "at": at, "payload": json.dumps(payload), **about})
 
-    def attempt(self, attempt_id: str, **columns: Any) -> None:
+    def set_attempt(self, attempt_id: str, **columns: Any) -> None:
         """Sets columns of one attempt's row."""
         self.attempts.setdefault(attempt_id, {}).update(columns)
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing to write."""
         return not (
             self.events or self.journal or self.trials or self.attempts or self.sweep or self.requests_done

@@ -35,7 +35,7 @@ def extract_sweep(
         with ledger.engine.connect() as source:  # one transaction: a running sweep as it was at one moment
             known = source.execute(select(schema.sweeps).where(schema.sweeps.c.id == sweep_id)).mappings()
             rows = [{**_clean_row(row, clean), "facts": facts} for row in known]
-            target.write(lambda into: into.execute(insert(schema.sweeps), rows))
+            target.run_transaction(lambda into: into.execute(insert(schema.sweeps), rows))
             for table in _OF_A_SWEEP:
                 _copy_table(source, target, table, sweep_id, clean)
     except SQLAlchemyError as error:
@@ -51,7 +51,7 @@ def _copy_table(
     query = select(table).where(table.c.sweep_id == sweep_id).order_by(*table.primary_key.columns)
     for page in source.execute(query).mappings().partitions(_ROWS):
         rows = [_clean_row(row, clean) for row in page]
-        target.write(lambda into, rows=rows: into.execute(insert(table), rows))  # type: ignore[misc]
+        target.run_transaction(lambda into, rows=rows: into.execute(insert(table), rows))  # type: ignore[misc]
 
 
 def _clean_row(row: Mapping[Any, Any], clean: Callable[[str], str]) -> dict[str, Any]:

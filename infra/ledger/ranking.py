@@ -34,12 +34,12 @@ def rank_trials(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> 
     return [trial for _, trial in sorted(keyed, key=lambda pair: pair[0])]
 
 
-def best(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> TrialRow | None:
+def best_trial(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> TrialRow | None:
     """The best complete trial by the first objective, or None."""
     return next(iter(rank_trials(trials, objectives)), None)
 
 
-def front(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
+def pareto_front(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
     """Complete trials that no other one beats in every objective, best by the first of them first."""
     candidates = rank_trials(trials, objectives)
     kept = mark_undominated(

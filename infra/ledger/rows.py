@@ -73,7 +73,7 @@ class TrialRow:
         return self.objective[0] if self.objective else None
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the trial has its final state."""
         return self.state in TERMINAL
 

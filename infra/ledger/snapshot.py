@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from infra.ledger.ranking import best
+from infra.ledger.ranking import best_trial
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, SweepSpec
 
@@ -33,7 +33,7 @@ class FamilySnapshot:
     best: BestSoFar | None = None
 
     @property
-    def ended(self) -> int:
+    def ended_count(self) -> int:
         """Trials that have their final state."""
         return self.complete + self.pruned + self.failed
 
@@ -62,17 +62,17 @@ class Snapshot:
     message: str = ""
 
     @property
-    def ended(self) -> int:
+    def ended_count(self) -> int:
         """Trials of all families that have their final state."""
-        return sum(family.ended for family in self.families)
+        return sum(family.ended_count for family in self.families)
 
     @property
-    def running(self) -> int:
+    def running_count(self) -> int:
         """Trials of all families that are in a lane."""
         return sum(family.running for family in self.families)
 
     @property
-    def total(self) -> int:
+    def trial_count(self) -> int:
         """Trials that there will be."""
         return sum(family.total for family in self.families)
 
@@ -104,7 +104,7 @@ def make_snapshot(
     )
     if role != "search":
         families = tuple(family for family in families if family.total)
-    left = sum(family.total - family.ended for family in families)
+    left = sum(family.total - family.ended_count for family in families)
     return Snapshot(
         sweep=spec.label,
         state=state,
@@ -123,7 +123,7 @@ def _family_snapshot(
     family: FamilySpec, trials: list[TrialRow], spec: SweepSpec, role: str
 ) -> FamilySnapshot:
     counts = Counter(trial.state for trial in trials)
-    found = best(trials, spec.objectives)
+    found = best_trial(trials, spec.objectives)
     return FamilySnapshot(
         family=family.name,
         waiting=counts["waiting"],
@@ -141,7 +141,7 @@ def _estimate_time_left(
 ) -> float | None:
     if left == 0:
         return 0.0
-    ended = [trial for trial in trials if trial.ended and (trial.ended_at or 0.0) >= started_at]
+    ended = [trial for trial in trials if trial.has_ended and (trial.ended_at or 0.0) >= started_at]
     if not ended or now <= started_at:
         return None
     first_began = min((trial.ended_at or now) - trial.seconds for trial in ended)

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Update, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.errors import Fenced, LedgerUnavailable
+from infra.errors import FencedError, LedgerUnavailable
 from infra.ledger import schema
 from infra.ledger.batch import WriteBatch
 from infra.ledger.database import open_engine
@@ -42,7 +42,7 @@ class Ledger:
         """Gives the connections back."""
         self.engine.dispose()
 
-    def write(self, work: Callable[[Connection], Any]) -> Any:
+    def run_transaction(self, work: Callable[[Connection], Any]) -> Any:
         """Runs `work` in one writing transaction and returns what it returns.
 
         Raises:
@@ -61,7 +61,7 @@ class Ledger:
     def create_sweep(self, spec: SweepSpec, *, fingerprint: str, facts: dict[str, Any], at: float) -> int:
         """Adds a sweep and returns its id; where the name and version are there already, theirs."""
 
-        def work(connection: Connection) -> int:
+        def insert_sweep(connection: Connection) -> int:
             known = select(schema.sweeps.c.id).where(
                 schema.sweeps.c.name == spec.name, schema.sweeps.c.version == spec.version
             )
@@ -80,12 +80,12 @@ class Ledger:
             )
             return int(connection.execute(row).inserted_primary_key[0])  # type: ignore[index]
 
-        return int(self.write(work))
+        return int(self.run_transaction(insert_sweep))
 
     def remove_sweep(self, sweep_id: int) -> None:
         """Deletes every row of a sweep."""
 
-        def work(connection: Connection) -> None:
+        def delete_rows(connection: Connection) -> None:
             for table in (
                 schema.journal,
                 schema.trials,
@@ -97,11 +97,11 @@ class Ledger:
                 connection.execute(delete(table).where(table.c.sweep_id == sweep_id))
             connection.execute(delete(schema.sweeps).where(schema.sweeps.c.id == sweep_id))
 
-        self.write(work)
+        self.run_transaction(delete_rows)
 
     def add_events(self, sweep_id: int, batch: WriteBatch) -> None:
         """Writes a batch of a sweep that nobody runs (a growth, a reading of the test split)."""
-        self.write(lambda connection: write_batch(connection, sweep_id, batch))
+        self.run_transaction(lambda connection: write_batch(connection, sweep_id, batch))
 
     def claim(
         self, sweep_id: int, claimant: OwnerRow, may_take: Callable[[OwnerRow], bool]
@@ -118,7 +118,7 @@ class Ledger:
             The new epoch and None, or (0, the owner that stays).
         """
 
-        def work(connection: Connection) -> tuple[int, OwnerRow | None]:
+        def claim_owner(connection: Connection) -> tuple[int, OwnerRow | None]:
             present = _read_owner(connection, sweep_id)
             if present is not None and present.token and not may_take(present):
                 return 0, present
@@ -129,7 +129,7 @@ class Ledger:
             connection.execute(_close_stop_requests(sweep_id).values(done_at=claimant.heartbeat_at))
             return epoch, None
 
-        epoch, refused_by = self.write(work)
+        epoch, refused_by = self.run_transaction(claim_owner)
         return epoch, refused_by
 
     def raise_epoch(self, sweep_id: int, token: str) -> int:
@@ -139,24 +139,24 @@ class Ledger:
             Fenced: another driver owns the sweep by now.
         """
 
-        def work(connection: Connection) -> int:
+        def update_epoch(connection: Connection) -> int:
             present = _read_owner(connection, sweep_id)
             if present is None or present.token != token:
-                raise Fenced("a coordinator must be its sweep's owner", "another owner in the ledger")
+                raise FencedError("a coordinator must be its sweep's owner", "another owner in the ledger")
             change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
             connection.execute(change.values(epoch=present.epoch + 1))
             return present.epoch + 1
 
-        return int(self.write(work))
+        return int(self.run_transaction(update_epoch))
 
-    def beat(self, sweep_id: int, token: str, at: float) -> bool:
+    def renew_heartbeat(self, sweep_id: int, token: str, at: float) -> bool:
         """Renews the owner's heartbeat; False when somebody else owns the sweep."""
         change = (
             update(schema.owners)
             .where(schema.owners.c.sweep_id == sweep_id, schema.owners.c.token == token)
             .values(heartbeat_at=at)
         )
-        return bool(self.write(lambda connection: connection.execute(change).rowcount))
+        return bool(self.run_transaction(lambda connection: connection.execute(change).rowcount))
 
     def release(self, sweep_id: int, token: str) -> None:
         """Gives the sweep up, so that the next command need not wait for a lost heartbeat."""
@@ -165,7 +165,7 @@ class Ledger:
             .where(schema.owners.c.sweep_id == sweep_id, schema.owners.c.token == token)
             .values(token="", epoch=schema.owners.c.epoch + 1)
         )
-        self.write(lambda connection: connection.execute(change))
+        self.run_transaction(lambda connection: connection.execute(change))
 
     def commit(self, sweep_id: int, epoch: int, batch: WriteBatch) -> None:
         """Writes a batch as the owner.
@@ -175,22 +175,22 @@ class Ledger:
             LedgerUnavailable: nothing was written.
         """
 
-        def work(connection: Connection) -> None:
+        def write_as_owner(connection: Connection) -> None:
             present = owner_epoch(connection, sweep_id)
             if present != epoch:
-                raise Fenced(
+                raise FencedError(
                     "only a sweep's owner may write", f"epoch {present} in the ledger, ours is {epoch}"
                 )
             write_batch(connection, sweep_id, batch)
 
-        self.write(work)
+        self.run_transaction(write_as_owner)
 
-    def request(self, sweep_id: int, kind: str, payload: dict[str, Any], at: float) -> int:
+    def add_request(self, sweep_id: int, kind: str, payload: dict[str, Any], at: float) -> int:
         """Asks something of the sweep's owner; answered within a second or two of its life."""
         row = insert(schema.requests).values(
             sweep_id=sweep_id, kind=kind, payload=json.dumps(payload), created_at=at
         )
-        return int(self.write(lambda connection: connection.execute(row).inserted_primary_key[0]))  # type: ignore[index]
+        return int(self.run_transaction(lambda connection: connection.execute(row).inserted_primary_key[0]))  # type: ignore[index]
 
 
 def _close_stop_requests(sweep_id: int) -> Update:

@@ -42,10 +42,10 @@ class SqlStatement:
 
     def run(self, connection: Connection, *rows: Mapping[str, Any]) -> Any:
         """Executes it once for each row of parameters."""
-        taken = [self._taken(row) for row in rows]
+        taken = [self._bind_row(row) for row in rows]
         return connection.exec_driver_sql(self._text, taken if len(taken) > 1 else taken[0])
 
-    def _taken(self, row: Mapping[str, Any]) -> Any:
+    def _bind_row(self, row: Mapping[str, Any]) -> Any:
         return dict(row) if self._order is None else tuple(row[name] for name in self._order)
 
 
@@ -55,23 +55,23 @@ class BatchStatements:
     def __init__(self, dialect: Dialect) -> None:
         """Compiles them all."""
 
-        def made(clause: ClauseElement, *names: str) -> SqlStatement:
+        def compile_clause(clause: ClauseElement, *names: str) -> SqlStatement:
             return SqlStatement(clause, dialect, names)
 
         by_sweep: BindParameter[int] = bindparam("of_sweep")
-        self.owner_epoch = made(
+        self.owner_epoch = compile_clause(
             select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep), "of_sweep"
         )
-        self.last_position = made(
+        self.last_position = compile_clause(
             select(func.max(schema.journal.c.position)).where(schema.journal.c.sweep_id == by_sweep),
             "of_sweep",
         )
-        self.journal = made(insert(schema.journal).inline(), *_JOURNAL)
-        self.event = made(insert(schema.events).inline(), *_EVENT)
+        self.journal = compile_clause(insert(schema.journal).inline(), *_JOURNAL)
+        self.event = compile_clause(insert(schema.events).inline(), *_EVENT)
         trial_columns = [column.name for column in schema.trials.columns]
-        self.trial = made(upsert(dialect, schema.trials, trial_columns, TRIAL_KEY), *trial_columns)
-        self.attempt_started = made(insert(schema.attempts).inline(), *_STARTED)
-        self.attempt_ended = made(
+        self.trial = compile_clause(upsert(dialect, schema.trials, trial_columns, TRIAL_KEY), *trial_columns)
+        self.attempt_started = compile_clause(insert(schema.attempts).inline(), *_STARTED)
+        self.attempt_ended = compile_clause(
             update(schema.attempts).where(schema.attempts.c.id == bindparam("of_attempt")),
             *_ENDED, "of_attempt",
         )  # fmt: skip

@@ -35,8 +35,8 @@ class CsvFile:
 
     def columns(self) -> list[str]:
         """As `Format`."""
-        with self._open() as file:
-            header = next(self._rows(self._reader(file)), [])
+        with self._open_text() as file:
+            header = next(self._read_rows(self._csv_reader(file)), [])
         if not header or len(set(header)) != len(header) or not all(header):
             found = ", ".join(ascii(name) for name in header[:20]) or "an empty file"
             raise WrongInput(f"the first line of {self.path} must name each column once", found)
@@ -44,8 +44,8 @@ class CsvFile:
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `Format`."""
-        with self._open() as file:
-            rows = self._rows(self._reader(file))
+        with self._open_text() as file:
+            rows = self._read_rows(self._csv_reader(file))
             header = next(rows)
             for held in split_rows(rows, sizes, lambda row: sum(map(len, row))):
                 columns = dict(zip(header, zip(*held, strict=True), strict=True))
@@ -63,14 +63,14 @@ class CsvFile:
         """As `Format`."""
         concatenate_files(parts, path)
 
-    def _open(self) -> io.TextIOWrapper:
+    def _open_text(self) -> io.TextIOWrapper:
         return self.path.open(encoding="utf-8-sig", newline="")
 
-    def _reader(self, file: io.TextIOWrapper) -> Any:
+    def _csv_reader(self, file: io.TextIOWrapper) -> Any:
         csv.field_size_limit(MOST_CHARACTERS)
         return csv.reader(file, delimiter=self._delimiter, strict=True)
 
-    def _rows(self, reader: Any) -> Iterator[list[str]]:
+    def _read_rows(self, reader: Any) -> Iterator[list[str]]:
         width = None
         try:
             for row in reader:

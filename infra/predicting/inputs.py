@@ -43,7 +43,7 @@ class ParquetFile:
         try:
             return list(parquet.read_schema(self.path).names)
         except (pa.ArrowException, OSError) as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable_error(error) from error
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
@@ -54,7 +54,7 @@ class ParquetFile:
                 for batch in file.iter_batches(batch_size=sizes.rows, use_threads=False):
                     yield pa.Table.from_batches([batch])
         except (pa.ArrowException, OSError) as error:
-            raise self._unreadable(error) from error
+            raise self._unreadable_error(error) from error
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `InputFormat`."""
@@ -76,7 +76,7 @@ class ParquetFile:
             for part in parts:
                 writer.write_table(parquet.read_table(part, use_threads=False))
 
-    def _unreadable(self, error: Exception) -> WrongInput:
+    def _unreadable_error(self, error: Exception) -> WrongInput:
         return WrongInput(f"{self.path} must be a readable Parquet file", str(error).splitlines()[0][:200])
 
 
@@ -92,14 +92,14 @@ class ImageFolder:
         """As `InputFormat`."""
         return [IMAGE]
 
-    def names(self) -> list[str]:
+    def image_names(self) -> list[str]:
         """The pictures' paths within the folder."""
         found = (file for file in self.path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
         return sorted(file.relative_to(self.path).as_posix() for file in found)
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        names = self.names()
+        names = self.image_names()
         if not names:
             do = f"it reads {', '.join(sorted(IMAGES))}"
             raise WrongInput("the folder must hold images", f"none in {self.path}", do)

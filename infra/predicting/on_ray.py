@@ -53,14 +53,14 @@ def score_on_ray(
     """
     from ray.exceptions import RayError
 
-    done = parts.done()
+    done = parts.done_numbers()
     rows = size = 0
     try:
         for row in _score_parts(kind, artifact, fields, sizes, pool, done):
             if row[REFUSED]:
                 raise WrongInput(*row[REFUSED].split("\0"))
             if row[NUMBER] not in done:
-                parts.commit(row[NUMBER], lambda path, content=row[OUTPUT]: _write_bytes(path, content))  # type: ignore[misc]
+                parts.commit_part(row[NUMBER], lambda path, content=row[OUTPUT]: _write_bytes(path, content))  # type: ignore[misc]
             rows, size = rows + row[ROWS], size + row[SIZE]
             advanced(rows, size)
     except RayError as error:
@@ -139,7 +139,7 @@ class PartScorer:
         output, refused = b"", ""
         if row[PART]:
             try:
-                output = self._score(row)
+                output = self._score_part(row)
             except WrongInput as error:
                 refused = "\0".join((error.must, error.found, error.do))
         return pa.table(
@@ -152,7 +152,7 @@ class PartScorer:
             }
         )
 
-    def _score(self, row: Mapping[str, Any]) -> bytes:
+    def _score_part(self, row: Mapping[str, Any]) -> bytes:
         part = pa.ipc.open_stream(row[PART]).read_all()
         predictions = score_part(self._kind, part, self._model, self._fields, row[FIRST_ROW])
         with tempfile.TemporaryDirectory(prefix="velodrome-part-") as folder:

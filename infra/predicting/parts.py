@@ -29,27 +29,27 @@ class OutputParts:
     folder: Path
     ending: str
 
-    def done(self) -> set[int]:
+    def done_numbers(self) -> set[int]:
         """The numbers of the parts that are there."""
         return {int(path.stem) for path in self.folder.glob(f"*{self.ending}") if path.stem.isdecimal()}
 
-    def path(self, number: int) -> Path:
+    def part_path(self, number: int) -> Path:
         """Where a part is, or will be."""
         return self.folder / f"{number:08d}{self.ending}"
 
-    def commit(self, number: int, write: Callable[[Path], None]) -> None:
+    def commit_part(self, number: int, write: Callable[[Path], None]) -> None:
         """Writes a part aside, has it on the disk, and gives it its name."""
         aside = self.folder / f"aside-{number:08d}{self.ending}"
         with _map_os_errors(self.folder):
             write(aside)
             _fsync_path(aside)
-            aside.rename(self.path(number))
+            aside.rename(self.part_path(number))
 
-    def join(self, kind: InputFormat, out: Path) -> None:
+    def join_parts(self, kind: InputFormat, out: Path) -> None:
         """Makes the output of all parts, and removes them; until then the output is as it was before."""
         with _map_os_errors(out):
             aside = self.folder / f"joined{self.ending}"
-            kind.join([self.path(number) for number in sorted(self.done())], aside)
+            kind.join([self.part_path(number) for number in sorted(self.done_numbers())], aside)
             _fsync_path(aside)
             aside.replace(out)
             _fsync_path(out.parent)

@@ -96,13 +96,13 @@ def score_here(
     Args:
         advanced: told after each part: rows so far, and bytes of their columns.
     """
-    done = parts.done()
+    done = parts.done_numbers()
     rows = size = 0
     for number, part in enumerate(kind.parts(sizes)):
         if number not in done:
             predictions = score_part(kind, part, model, fields, rows)
             _check_names(part, predictions)
-            parts.commit(
+            parts.commit_part(
                 number,
                 lambda path, part=part, found=predictions, first=number == 0: kind.write(  # type: ignore[misc]
                     part, found, path, first=first

@@ -37,7 +37,7 @@ class FetchedFiles:
     manifest_sha256: str | None
 
 
-def fetch(registry: Registry, location: str, into: Path) -> FetchedFiles:
+def fetch_files(registry: Registry, location: str, into: Path) -> FetchedFiles:
     """The files of a location, downloaded into `into` where they are not on this machine.
 
     Args:
@@ -58,7 +58,7 @@ def fetch(registry: Registry, location: str, into: Path) -> FetchedFiles:
 
 def fetch_version(registry: Registry, version: ModelVersion, into: Path) -> FetchedFiles:
     """`fetch` of a registered version."""
-    return fetch(registry, registry.location(version), into)
+    return fetch_files(registry, registry.location(version), into)
 
 
 def find_bundle(folder: Path) -> Path | None:

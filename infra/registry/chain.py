@@ -65,7 +65,7 @@ class ChainEntry:
         return hash_text(self.text)
 
     @property
-    def moves(self) -> bool:
+    def is_move(self) -> bool:
         """Whether it says where `champion` points."""
         return self.kind in MOVES
 
@@ -121,14 +121,14 @@ class Chain:
     @property
     def last_move(self) -> ChainEntry | None:
         """The entry that says where `champion` points."""
-        return next((entry for entry in reversed(self.entries) if entry.moves), None)
+        return next((entry for entry in reversed(self.entries) if entry.is_move), None)
 
     @property
-    def policy(self) -> ChainEntry | None:
+    def last_policy(self) -> ChainEntry | None:
         """The newest policy."""
         return next((entry for entry in reversed(self.entries) if entry.kind == "policy"), None)
 
-    def next(self, kind: Kind, **values: Any) -> ChainEntry:
+    def make_next(self, kind: Kind, **values: Any) -> ChainEntry:
         """An entry that follows the last one."""
         return ChainEntry(
             number=len(self.texts) + 1, before=self.last_hash, kind=kind, model=self.model, **values
@@ -161,7 +161,7 @@ class ChainFlaw:
     found: str
 
 
-def verify(
+def find_flaws(
     texts: Sequence[str], model: str, contents: Mapping[str, str], anchor: str | None = None
 ) -> list[ChainFlaw]:
     """Everything that is wrong with a chain; empty where it holds.

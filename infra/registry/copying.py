@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import Unavailable
-from infra.registry.artifacts import FetchedFiles, fetch
+from infra.registry.artifacts import FetchedFiles, fetch_files
 from infra.registry.store import KEY_TAG, Registry
 from infra.tracking.client import RequestRejected
 
@@ -56,7 +56,7 @@ def _ensure_experiment(registry: Registry, name: str) -> str:
 
 def _check_copy(registry: Registry, location: str, files: FetchedFiles) -> None:
     with tempfile.TemporaryDirectory(prefix="velodrome-copy-") as aside:
-        there = fetch(registry, location, Path(aside))
+        there = fetch_files(registry, location, Path(aside))
         if there.manifest_sha256 != files.manifest_sha256:
             raise Unavailable(
                 "a copied model must have the same bytes",

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Mapping
 
 
-def who(environ: Mapping[str, str] = os.environ) -> str:
+def user_at_host(environ: Mapping[str, str] = os.environ) -> str:
     """`ada@host`."""
     return f"{registry_user(environ)}@{socket.gethostname()}"
 

@@ -58,7 +58,7 @@ class IsolatedPredict(Protocol):
         """As `use`; raises `UnusableModel`."""
 
 
-def use(
+def predict_isolated(
     folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = (), limit_s: float = LIMIT_S
 ) -> IsolatedPredictions:
     """Loads MLflow's folder of a model in a new interpreter and predicts the rows there.

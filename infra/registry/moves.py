@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.registry.chain import Chain, ChainEntry, Kind, alias_state
-from infra.registry.identity import who
+from infra.registry.identity import user_at_host
 from infra.registry.records import Records
 from infra.registry.store import CHAMPION, PREVIOUS, Registry, RegistryUnavailable
 
@@ -22,11 +22,11 @@ LOOKS = 20
 SECOND_LOOK_S = 1.0
 
 
-class ForeignMove(Refused):
+class ForeignMove(RefusedError):
     """The champion is not where the chain has it: somebody moved the alias by hand."""
 
 
-class ConcurrentChange(Refused):
+class ConcurrentChange(RefusedError):
     """Somebody else wrote to the chain first."""
 
 
@@ -44,7 +44,7 @@ class Mover:
         """The model's records, asked anew: another process may have made their run meanwhile."""
         return Records(self.registry, self.model)
 
-    def settle(self, *, foreign: bool = False) -> Chain:
+    def finish_pending(self, *, foreign: bool = False) -> Chain:
         """Finishes a move that was cut off, and gives the chain as it stands then.
 
         Args:
@@ -55,16 +55,16 @@ class Mover:
         """
         foreign_before = False
         for _ in range(LOOKS):
-            chain, alias = self.look()
+            chain, alias = self.read_state()
             state = alias_state(chain, alias)
             if state == "settled":
                 return chain
             if state == "cut-off":
-                self.apply()
+                self.apply_move()
             elif foreign_before:
                 self._record_foreign(chain, alias)
                 if foreign:
-                    return self.records.read()
+                    return self.records.read_chain()
                 raise _foreign_move_error(self.model, chain, alias)
             else:  # perhaps somebody was just between the chain and the alias: look again before it is said
                 foreign_before = True
@@ -73,11 +73,11 @@ class Mover:
             f"the champion of {self.model} must stand still for a moment", f"{LOOKS} looks, each another"
         )
 
-    def look(self) -> tuple[Chain, int | None]:
+    def read_state(self) -> tuple[Chain, int | None]:
         """The chain, and where the alias points."""
-        return self.records.read(), self.registry.at(self.model, CHAMPION)
+        return self.records.read_chain(), self.registry.alias_target(self.model, CHAMPION)
 
-    def move(self, chain: Chain, kind: Kind, target: int | None, **values: Any) -> ChainEntry:
+    def move_champion(self, chain: Chain, kind: Kind, target: int | None, **values: Any) -> ChainEntry:
         """Writes the entry after the last one of `chain`, then moves the alias.
 
         Args:
@@ -88,57 +88,57 @@ class Mover:
         Raises:
             Overtaken: somebody else wrote an entry first; nothing was moved.
         """
-        entry = self.record(chain, kind, target=target, **values)
-        self.apply()
+        entry = self.append_record(chain, kind, target=target, **values)
+        self.apply_move()
         return entry
 
-    def record(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
+    def append_record(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
         """Writes the entry after the last one of `chain`.
 
         Raises:
             Overtaken: somebody else wrote one there first.
         """
-        entry = self.entry(chain, kind, **values)
+        entry = self.make_entry(chain, kind, **values)
         records = self.records
-        if not records.append(entry):
-            raise concurrent_change_error(self.model, records.read(), entry.number)
+        if not records.append_entry(entry):
+            raise concurrent_change_error(self.model, records.read_chain(), entry.number)
         return entry
 
-    def note(self, kind: Kind, **values: Any) -> ChainEntry:
+    def append_note(self, kind: Kind, **values: Any) -> ChainEntry:
         """Writes an entry that moves nothing, after whatever is last."""
         records = self.records
         for _ in range(LOOKS):
-            entry = self.entry(records.read(), kind, **values)
-            if records.append(entry):
+            entry = self.make_entry(records.read_chain(), kind, **values)
+            if records.append_entry(entry):
                 return entry
         raise RegistryUnavailable("an entry must find its place in the chain", f"{LOOKS} others came first")
 
-    def entry(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
+    def make_entry(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
         """An entry of now and of this process."""
         import os
         import uuid
 
-        given = {"who": who(), "at": self.clock(), **values}
-        return chain.next(kind, pid=os.getpid(), nonce=uuid.uuid4().hex, **given)
+        given = {"who": user_at_host(), "at": self.clock(), **values}
+        return chain.make_next(kind, pid=os.getpid(), nonce=uuid.uuid4().hex, **given)
 
-    def apply(self) -> None:
+    def apply_move(self) -> None:
         """Moves the aliases to where the newest entry says, until it is the newest still."""
         for _ in range(LOOKS):
             records = self.records
-            move = records.read().last_move
+            move = records.read_chain().last_move
             if move is None:
                 return
             if move.target is not None:
-                self._point(move, move.target)
+                self._point_aliases(move, move.target)
             records.mark_applied(move, self.clock())
-            newest = records.read().last_move
+            newest = records.read_chain().last_move
             if newest is not None and newest.number == move.number:
                 return
         raise RegistryUnavailable(
             f"the champion of {self.model} must stand still for a moment", f"{LOOKS} moves at once"
         )
 
-    def _point(self, move: ChainEntry, target: int) -> None:
+    def _point_aliases(self, move: ChainEntry, target: int) -> None:
         """Tags, then `previous`, then `champion`, last."""
         version = self.registry.version(self.model, target)
         if version is None:
@@ -151,17 +151,17 @@ class Mover:
             f"velodrome.{move.kind}": f"{move.number}",
             "velodrome.record": move.hash,
         }
-        self.registry.tag(version, tags)
+        self.registry.set_tags(version, tags)
         if move.source is not None and move.source != target:
-            self.registry.point(self.model, PREVIOUS, move.source)
-        self.registry.point(self.model, CHAMPION, target)
+            self.registry.set_alias(self.model, PREVIOUS, move.source)
+        self.registry.set_alias(self.model, CHAMPION, target)
 
     def _record_foreign(self, chain: Chain, alias: int | None) -> None:
         last = chain.entries[-1] if chain.entries else None
         if last is not None and last.kind == "foreign" and last.target == alias:
             return
         move = chain.last_move
-        self.note(
+        self.append_note(
             "foreign",
             source=None if move is None else move.target,
             target=alias,
@@ -176,7 +176,7 @@ def champion_line(chain: Chain) -> list[int]:
     """
     line: list[int] = []
     for entry in chain.entries:
-        if not entry.moves or entry.target is None:
+        if not entry.is_move or entry.target is None:
             continue
         if entry.kind == "rollback" and entry.target in line:
             del line[len(line) - line[::-1].index(entry.target) :]

@@ -44,13 +44,13 @@ class Records:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def read(self) -> Chain:
+    def read_chain(self) -> Chain:
         """The chain as it stands; an empty one where nothing was ever recorded.
 
         Raises:
             Unavailable: the run that keeps it was deleted.
         """
-        params = self._params()
+        params = self._read_params()
         numbered = sorted(
             (int(found[1]), value) for key, value in params.items() if (found := _ENTRY.fullmatch(key))
         )
@@ -61,22 +61,22 @@ class Records:
             applied={number: float(at) for number, at in applied.items() if at is not None},
         )
 
-    def contents(self) -> dict[str, str]:
+    def read_documents(self) -> dict[str, str]:
         """The documents beside the chain, by their hash."""
         pieces: dict[str, list[tuple[str, str]]] = {}
-        for key, value in self._params().items():
+        for key, value in self._read_params().items():
             if key.startswith("content/"):
                 _, digest, place = key.split("/")
                 pieces.setdefault(digest, []).append((place, value))
         return {digest: "".join(text for _, text in sorted(found)) for digest, found in pieces.items()}
 
-    def document(self, digest: str) -> Any:
+    def read_document(self, digest: str) -> Any:
         """One of them.
 
         Raises:
             Unavailable: it is not there, or is not what was written.
         """
-        text = self.contents().get(digest, "")
+        text = self.read_documents().get(digest, "")
         if hash_text(text) != digest:
             raise Unavailable(
                 "a record's document must be there as it was written",
@@ -87,15 +87,15 @@ class Records:
 
     # -- writing ---------------------------------------------------------------------------------------------
 
-    def append(self, entry: ChainEntry) -> bool:
+    def append_entry(self, entry: ChainEntry) -> bool:
         """Writes the entry at its number. False: somebody else wrote another one there first."""
-        return self._put(f"entry/{entry.number:05d}", entry.text)
+        return self._write_param(f"entry/{entry.number:05d}", entry.text)
 
     def mark_applied(self, entry: ChainEntry, at: float) -> None:
         """Notes that the alias stood where the entry says; the first mark stays."""
-        self._put(f"applied/{entry.number:05d}", repr(at))
+        self._write_param(f"applied/{entry.number:05d}", repr(at))
 
-    def keep(self, document: Any) -> str:
+    def store_document(self, document: Any) -> str:
         """Keeps a document and returns its hash; the same one again changes nothing."""
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
         digest = hash_text(text)
@@ -105,30 +105,30 @@ class Records:
                 f"a document beside the chain must have at most {PIECE * MOST_PIECES} characters"
             )
         for place, piece in enumerate(pieces):
-            self._put(f"content/{digest}/{place:03d}", piece)
+            self._write_param(f"content/{digest}/{place:03d}", piece)
         return digest
 
-    def _put(self, key: str, value: str) -> bool:
+    def _write_param(self, key: str, value: str) -> bool:
         return _write_once(self._registry, self._ensure_run(), key, value)
 
     # -- the run ---------------------------------------------------------------------------------------------
 
-    def _params(self) -> Mapping[str, str]:
+    def _read_params(self) -> Mapping[str, str]:
         if self._run is None:
-            self._run = self._known_run()
+            self._run = self._find_run()
         return {} if self._run is None else _run_params(self._registry, self._run)
 
-    def _known_run(self) -> str | None:
+    def _find_run(self) -> str | None:
         root = _find_root(self._registry)
-        return None if root is None else _run_params(self._registry, root).get(self._key)
+        return None if root is None else _run_params(self._registry, root).get(self._run_key)
 
     @property
-    def _key(self) -> str:
+    def _run_key(self) -> str:
         return f"model/{hashlib.sha256(self.model.encode()).hexdigest()[:32]}"
 
     def _ensure_run(self) -> str:
         if self._run is None:
-            self._run = self._known_run() or self._make_run()
+            self._run = self._find_run() or self._make_run()
         return self._run
 
     def _make_run(self) -> str:
@@ -137,11 +137,11 @@ class Records:
         name = f"history of {self.model}"
         tags = {"velodrome.registry.model": self.model, "mlflow.note.content": NOTE}
         mine = _create_run(registry, name, tags)
-        if _write_once(registry, root, self._key, mine):
+        if _write_once(registry, root, self._run_key, mine):
             _write_once(registry, mine, "model", self.model)
             return mine
         _delete_run(registry, mine)  # somebody else's run is the one
-        return _run_params(registry, root)[self._key]
+        return _run_params(registry, root)[self._run_key]
 
 
 def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:

@@ -105,7 +105,7 @@ class Registry:
 
     # -- reading ---------------------------------------------------------------------------------------------
 
-    def models(self) -> list[str]:
+    def model_names(self) -> list[str]:
         """Names of all registered models."""
         names: list[str] = []
         token: str | None = None
@@ -124,7 +124,7 @@ class Registry:
             return None
         return {alias: int(version) for alias, version in found.aliases.items()}
 
-    def at(self, model: str, alias: str) -> int | None:
+    def alias_target(self, model: str, alias: str) -> int | None:
         """The version that an alias points at, or None."""
         return (self.aliases(model) or {}).get(alias)
 
@@ -206,11 +206,11 @@ class Registry:
         location = None if self.tracking.remote else (self._artifacts / name).as_uri()
         return str(self.call("create_experiment", name, artifact_location=location, tags=dict(tags)))
 
-    def point(self, model: str, alias: str, number: int) -> None:
+    def set_alias(self, model: str, alias: str, number: int) -> None:
         """Moves an alias. The last writer wins: callers hold the chain's word for it."""
         self.call("set_registered_model_alias", model, alias, str(number))
 
-    def tag(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
+    def set_tags(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         """Adds tags to a version."""
         for name, value in tags.items():
             self.call("set_model_version_tag", version.model, str(version.number), name, value)

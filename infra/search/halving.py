@@ -31,7 +31,7 @@ class IndexedHalving(SuccessiveHalvingPruner):  # type: ignore[misc]
         step = trial.last_step
         if step is None:
             return False
-        rungs = self._known(study)
+        rungs = self._load_rungs(study)
         rung, value = _reached_rung(trial), trial.intermediate_values[step]
         while step >= self._first_rung * self._reduction**rung:
             if math.isnan(value):
@@ -44,7 +44,7 @@ class IndexedHalving(SuccessiveHalvingPruner):  # type: ignore[misc]
             rung += 1
         return False
 
-    def _known(self, study: Study) -> dict[int, list[float]]:
+    def _load_rungs(self, study: Study) -> dict[int, list[float]]:
         if self._rungs is None:
             self._rungs = {}
             for trial in study.get_trials(deepcopy=False):

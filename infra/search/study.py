@@ -35,12 +35,12 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
         """Records from a position on; what lies before it will not be asked for again."""
         if self._replayed is not None:
             replayed, self._replayed = self._replayed, None
-            return self._counted(replayed)
+            return self._count_records(replayed)
         self._unread = self._unread[log_number_from - self._position :]
         self._position = log_number_from
         return self._unread
 
-    def _counted(self, records: Iterable[str]) -> Iterator[dict[str, Any]]:
+    def _count_records(self, records: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Raises:
         LedgerDamaged: a record can't be read.
         """
@@ -55,7 +55,7 @@ class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
             self._pending.append(text)
             self._unread.append(json.loads(text))  # read back as a replay would read it
 
-    def take(self) -> list[str]:
+    def take_records(self) -> list[str]:
         """The records since the last call, to be written in the present transaction."""
         pending, self._pending = self._pending, []
         return pending
@@ -82,7 +82,7 @@ class Studies:
         self.journal = LedgerJournal(records)
         self._storage = optuna.storages.JournalStorage(self.journal)
         self._spec = spec
-        self._studies = {family.name: self._study(family) for family in spec.families}
+        self._studies = {family.name: self._create_study(family) for family in spec.families}
         self._pruned = {family.name for family in spec.families if family.pruner["name"] != "none"}
         if len(spec.objectives) > 1:
             self._pruned = set()
@@ -95,9 +95,9 @@ class Studies:
         self._seen: dict[Any, Any] = {}  # distributions, each once
         for study in self._studies.values():
             for frozen in study.get_trials(deepcopy=False):
-                self._share(frozen)
+                self._share_objects(frozen)
 
-    def _study(self, family: FamilySpec) -> optuna.Study:
+    def _create_study(self, family: FamilySpec) -> optuna.Study:
         # Hyperband draws a trial's bracket from the study's name: it must not depend on where the ledger is.
         return optuna.create_study(
             storage=self._storage,
@@ -135,25 +135,25 @@ class Studies:
     def report(self, family: str, study_number: int, epoch: int, value: float) -> None:
         """One epoch's value of the first goal, for the pruner; kept out of the study where none reads it."""
         if family in self._pruned:
-            self._trial(family, study_number)[1].report(value, epoch)
+            self._find_trial(family, study_number)[1].report(value, epoch)
 
     def should_prune(self, family: str, study_number: int) -> bool:
         """What the pruner says about the trial's newest report."""
-        return bool(self._trial(family, study_number)[1].should_prune())
+        return bool(self._find_trial(family, study_number)[1].should_prune())
 
     def tell(self, family: str, study_number: int, state: str, objective: Sequence[float] | None) -> None:
         """Ends a trial: `complete` (with its objective), `pruned` or `failed`."""
-        trial_id, _ = self._trial(family, study_number)
+        trial_id, _ = self._find_trial(family, study_number)
         states = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
         values = list(objective) if state == "complete" and objective else None
         if state == "pruned":
             reported = self._storage.get_trial(trial_id).intermediate_values
             values = [reported[max(reported)]] if reported else None
         self._storage.set_trial_state_values(trial_id, states[state], values)
-        self._share(self._storage.get_trial(trial_id))
+        self._share_objects(self._storage.get_trial(trial_id))
         del self._running[family, study_number]
 
-    def _share(self, frozen: FrozenTrial) -> None:
+    def _share_objects(self, frozen: FrozenTrial) -> None:
         """Lets a trial point to the distributions and names that others have too: Optuna decodes a copy of
         each for every trial, the larger part of what thousands of them take in memory."""
         frozen.distributions = {
@@ -162,7 +162,7 @@ class Studies:
         }
         frozen.params = {sys.intern(name): value for name, value in frozen.params.items()}
 
-    def learn(self, family: FamilySpec, params: dict[str, Any], objective: Sequence[float]) -> int | None:
+    def add_trial(self, family: FamilySpec, params: dict[str, Any], objective: Sequence[float]) -> int | None:
         """Adds a finished trial of elsewhere (an earlier sweep, a retried failure); None where it does not
         fit this family's space."""
         space = self._spaces[family.name]
@@ -180,7 +180,7 @@ class Studies:
         )
         return len(study.get_trials(deepcopy=False)) - 1
 
-    def _trial(self, family: str, study_number: int) -> tuple[int, optuna.trial.Trial]:
+    def _find_trial(self, family: str, study_number: int) -> tuple[int, optuna.trial.Trial]:
         found = self._running.get((family, study_number))
         if found is None:
             study = self._studies[family]

@@ -36,7 +36,7 @@ class AccessControl:
     hosts: frozenset[str] = frozenset()
     open_paths: frozenset[str] = frozenset(("/health", "/ping"))
 
-    def check(self, method: str, path: str, headers: Mapping[str, str]) -> None:
+    def check_request(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Lets a request in.
 
         Args:
@@ -46,7 +46,7 @@ class AccessControl:
             ScoringError: 401 without a token, 403 with a wrong one, a foreign host, or from a foreign page.
         """
         host = headers.get("host", "")
-        if not self._knows(host):
+        if not self._is_known_host(host):
             raise ScoringError(
                 403, f"the Host must be one that this server is known by, but got {host[:80]!r}"
             )
@@ -55,7 +55,7 @@ class AccessControl:
         if self.token is not None and path not in self.open_paths:
             self._check_token(headers.get("authorization"))
 
-    def _knows(self, host: str) -> bool:
+    def _is_known_host(self, host: str) -> bool:
         found = _HOST.fullmatch(host)
         if not found:
             return False

@@ -33,7 +33,7 @@ MOST_DEATHS = 2  # of replicas that were loading a version
 class VersionSource(Protocol):
     """Where versions come from: `infra.serving.registry_source.RegistrySource`, or one fixed version."""
 
-    def at_alias(self, model: str, alias: str) -> str | None:
+    def alias_target(self, model: str, alias: str) -> str | None:
         """The key of the version that the alias points at: `digits/3`."""
 
     def fetch(self, key: str, folder: Path) -> Artifact:
@@ -90,32 +90,32 @@ class AliasFollower:
         self._left_at: dict[str, float] = {}
         self.standing = ServingState(answering=dict.fromkeys(aliases))
 
-    async def run(self, poll_s: float = POLL_S) -> None:
+    async def follow_forever(self, poll_s: float = POLL_S) -> None:
         """Follows for ever."""
         while True:
             await asyncio.sleep(poll_s)
             try:
-                await self.step()
+                await self.poll_once()
             except (
                 Exception
             ) as error:  # whatever it was, what answers now must go on, and be followed further
                 log.warning("the aliases were not followed", exc_info=error)
                 self.standing.trouble = f"{type(error).__name__}: {str(error)[:200]}"
 
-    async def step(self) -> None:
+    async def poll_once(self) -> None:
         """Looks once, and does what has to be done; failures are kept in `standing`."""
         self.standing.trouble = ""
         for role in self._aliases:
             try:
-                await self._follow(role)
+                await self._follow_role(role)
             except (Unavailable, TrackingError, ReplicaError) as error:
                 self.standing.trouble = str(error)[:300]
-        await self._retire()
+        await self._retire_versions()
 
-    async def _follow(self, role: Role) -> None:
-        wanted = await asyncio.to_thread(self._source.at_alias, self._model, self._aliases[role])
+    async def _follow_role(self, role: Role) -> None:
+        wanted = await asyncio.to_thread(self._source.alias_target, self._model, self._aliases[role])
         self.standing.polled_at = time.time()
-        self._forgive(role, wanted)
+        self._clear_refusal(role, wanted)
         step = next_step(
             wanted=wanted,
             answering=self.standing.answering[role],
@@ -123,13 +123,13 @@ class AliasFollower:
             refused=set(self.standing.refused),
         )
         if role == "challenger" and wanted is None:
-            self._swap(role, None)
+            self._swap_version(role, None)
         elif step.kind == "swap":
-            self._swap(role, step.version)
-        elif step.kind == "load" and wanted is not None and await self._load(wanted):
-            self._swap(role, wanted)
+            self._swap_version(role, step.version)
+        elif step.kind == "load" and wanted is not None and await self._load_version(wanted):
+            self._swap_version(role, wanted)
 
-    def _forgive(self, role: Role, wanted: str | None) -> None:
+    def _clear_refusal(self, role: Role, wanted: str | None) -> None:
         """A refused version is tried again once its alias has pointed elsewhere."""
         before = self.standing.wanted.get(role)
         self.standing.wanted[role] = wanted
@@ -137,7 +137,7 @@ class AliasFollower:
             self.standing.refused.pop(before, None)
             self._deaths.pop(before, None)
 
-    async def _load(self, key: str) -> bool:
+    async def _load_version(self, key: str) -> bool:
         try:
             with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
                 artifact = await asyncio.to_thread(self._source.fetch, key, Path(folder))
@@ -159,7 +159,7 @@ class AliasFollower:
             return False
         return True
 
-    def _swap(self, role: Role, key: str | None) -> None:
+    def _swap_version(self, role: Role, key: str | None) -> None:
         before = self.standing.answering[role]
         if before == key:
             return
@@ -169,16 +169,16 @@ class AliasFollower:
         if role == "champion" and before is not None:
             self._former = before
 
-    async def _retire(self) -> None:
+    async def _retire_versions(self) -> None:
         kept = {*self.standing.answering.values(), self._former}
         now = time.monotonic()
         self._left_at = {key: self._left_at.get(key, now) for key in self.standing.fields if key not in kept}
         for key, left_at in self._left_at.items():
             if now - left_at >= self._keep_s:
                 del self.standing.fields[key]
-                await self._dropped(key)
+                await self._drop_version(key)
 
-    async def _dropped(self, key: str) -> None:
+    async def _drop_version(self, key: str) -> None:
         try:
             await self._scorer.drop(key)
         except ReplicaError as error:

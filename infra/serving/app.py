@@ -53,20 +53,20 @@ class ScoringApp:
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
-            await self._http(scope, receive, send)
+            await self._answer_http(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = str(scope["method"]), str(scope["path"])
         kind, close = JSON, False
         try:
             headers = _parse_headers(scope)
-            self._admission.check(method, path, headers)
+            self._admission.check_request(method, path, headers)
             _check_path(method, path)
             if path == "/invocations":
-                body = await self._body(headers, receive)
+                body = await self._read_body(headers, receive)
                 reply = await self._service.invoke(body, headers.get("content-type", ""))
             else:
-                reply, kind = self._read_only(path)
+                reply, kind = self._answer_get(path)
         except ScoringError as error:
             # What is left of the body is not read, so the connection can't carry another request.
             reply, kind, close = Reply(status=error.status, body=error_body(error)), JSON, method == "POST"
@@ -76,7 +76,7 @@ class ScoringApp:
             await self._turnstile.wait(reply.read_s)
         await _send_reply(send, reply, kind, close=close, silent=method == "HEAD")
 
-    async def _body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
+    async def _read_body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
         limits = self._service.limits
         if headers.get("content-encoding", "identity") != "identity":
             raise ScoringError(415, "a compressed body is not read: send it as it is")
@@ -89,9 +89,9 @@ class ScoringApp:
         except TimeoutError:
             raise ScoringError(408, f"the body must arrive within {limits.receive_s:g} s") from None
 
-    def _read_only(self, path: str) -> tuple[Reply, str]:
+    def _answer_get(self, path: str) -> tuple[Reply, str]:
         if path == "/metrics":
-            return Reply(status=200, body=self._service.figures.text()), CONTENT_TYPE
+            return Reply(status=200, body=self._service.figures.metrics_text()), CONTENT_TYPE
         standing = self._service.standing
         champion = standing.answering.get("champion")
         if path == "/version":

@@ -108,8 +108,8 @@ class Batcher:
         waiting = _WaitingRequest(
             rows, time.monotonic() + limit_s, asyncio.get_running_loop().create_future()
         )
-        self._put(key, waiting)
-        self._send()
+        self._enqueue(key, waiting)
+        self._dispatch()
         try:
             async with asyncio.timeout(limit_s):
                 return await waiting.answer
@@ -122,27 +122,27 @@ class Batcher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _put(self, key: str, waiting: _WaitingRequest) -> None:
+    def _enqueue(self, key: str, waiting: _WaitingRequest) -> None:
         names = tuple(waiting.rows.columns)
         queue = self._queues.setdefault((key, names), _Queue(key, names))
         queue.waiting.append(waiting)
         self.waiting_rows += waiting.rows.count
 
-    def _send(self) -> None:
+    def _dispatch(self) -> None:
         for queue in list(self._queues.values()):
             while queue.waiting and self._busy[queue.key] < self._at_once:
-                self._start(queue.key, self._take(queue))
+                self._start_batch(queue.key, self._take_batch(queue))
             if not queue.waiting:
                 del self._queues[queue.key, queue.names]
 
-    def _start(self, key: str, taken: list[_WaitingRequest]) -> None:
+    def _start_batch(self, key: str, taken: list[_WaitingRequest]) -> None:
         if taken:
             self._busy[key] += 1
-            task = asyncio.create_task(self._run(key, taken))
+            task = asyncio.create_task(self._run_batch(key, taken))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _take(self, queue: _Queue) -> list[_WaitingRequest]:
+    def _take_batch(self, queue: _Queue) -> list[_WaitingRequest]:
         taken: list[_WaitingRequest] = []
         rows = 0
         while queue.waiting:
@@ -156,13 +156,13 @@ class Batcher:
                 rows += count
         return taken
 
-    async def _run(self, key: str, taken: list[_WaitingRequest]) -> None:
+    async def _run_batch(self, key: str, taken: list[_WaitingRequest]) -> None:
         requests: list[tuple[Columns, int]] = [(w.rows.columns, w.rows.count) for w in taken]
         batch = join_requests(requests)
         self.batches += 1
         self.batched_rows += sum(batch.sizes)
         try:
-            answers = await self._tried(key, batch, max(w.deadline for w in taken))
+            answers = await self._score_with_retries(key, batch, max(w.deadline for w in taken))
             for waiting, found in zip(taken, answers, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(found)
@@ -172,9 +172,9 @@ class Batcher:
                     waiting.answer.set_exception(_as_scoring_error(error))
         finally:
             self._busy[key] -= 1
-            self._send()
+            self._dispatch()
 
-    async def _tried(self, key: str, batch: RequestBatch, deadline: float) -> Sequence[Answer]:
+    async def _score_with_retries(self, key: str, batch: RequestBatch, deadline: float) -> Sequence[Answer]:
         """Answers never change anything, so a batch that a dying replica held is sent again."""
         pause = FIRST_PAUSE_S
         while True:

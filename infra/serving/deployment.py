@@ -106,9 +106,9 @@ def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer
     """
     from ray import serve
 
-    from infra.lanes.cluster import nodes
+    from infra.lanes.cluster import list_nodes
 
-    check_replicas_placeable(replicas, nodes())
+    check_replicas_placeable(replicas, list_nodes())
     _silence_ray_logs()
     name = f"velodrome-{model}-{secrets.token_hex(4)}"  # several servers of one model may share a cluster
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR", "enable_access_log": False})
@@ -181,12 +181,12 @@ class RayScorer:
         return self._unbound.options(_by_reference=True)
 
     @functools.cached_property
-    def _direct(self) -> Any:
+    def _direct_handle(self) -> Any:
         return self._handle.options(_by_reference=False)
 
     async def load(self, artifact: Artifact) -> list[Field]:
         """As `Scorer`."""
-        found = await self._everywhere("load", artifact)
+        found = await self._broadcast("load", artifact)
         refused = next((reason for reason in found if isinstance(reason, str)), None)
         if refused is not None:
             await self.drop(artifact.key)
@@ -198,7 +198,7 @@ class RayScorer:
     async def drop(self, key: str) -> None:
         """As `Scorer`."""
         self._artifacts.pop(key, None)
-        await self._everywhere("drop", key)
+        await self._broadcast("drop", key)
 
     async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """As `Scorer`."""
@@ -206,34 +206,34 @@ class RayScorer:
         from ray.serve.exceptions import RayServeException
 
         try:
-            answers: list[Answer] | None = await self._scored(key, batch)
+            answers: list[Answer] | None = await self._score_direct(key, batch)
         except (RayError, RayServeException) as error:
             if isinstance(getattr(error, "cause", None), MemoryError):
                 raise MemoryError(str(error)) from error
             raise ReplicaError(type(error).__name__) from error
         if answers is None:
-            await self._load_again(key)
+            await self._reload_version(key)
             raise ReplicaError(f"{key} was not loaded")
         return answers
 
-    async def _scored(self, key: str, batch: RequestBatch) -> Any:
+    async def _score_direct(self, key: str, batch: RequestBatch) -> Any:
         """Straight to the replica, as long as the message is no larger than that may be; else through Ray's
         store of objects."""
         import grpc
 
         try:
-            return await self._direct.score.remote(key, batch)
+            return await self._direct_handle.score.remote(key, batch)
         except grpc.RpcError as error:
             log.debug("a batch goes by Ray's store: %s", error)
             return await self._handle.score.remote(key, batch)
 
-    async def _load_again(self, key: str) -> None:
+    async def _reload_version(self, key: str) -> None:
         async with self._again:
             artifact = self._artifacts.get(key)
             if artifact is not None:
-                await self._everywhere("load", artifact)
+                await self._broadcast("load", artifact)
 
-    async def _everywhere(self, method: str, *arguments: Any) -> list[Any]:
+    async def _broadcast(self, method: str, *arguments: Any) -> list[Any]:
         from ray.exceptions import RayError
         from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 

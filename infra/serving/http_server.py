@@ -74,22 +74,22 @@ def _protocol_class(limits: RequestLimits) -> Any:
     """uvicorn's protocol has no limit on headers that never end; this one has."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-    class Impatient(HttpToolsProtocol):
+    class HeaderTimeoutProtocol(HttpToolsProtocol):
         _late: asyncio.TimerHandle | None = None
         _header_bytes = 0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
-            self._wait()
+            self._start_header_timer()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._arrived()
+            self._cancel_header_timer()
             super().connection_lost(exc)
 
         def on_message_begin(self) -> None:
             super().on_message_begin()
             self._header_bytes = 0
-            self._wait()
+            self._start_header_timer()
 
         def data_received(self, data: bytes) -> None:
             super().data_received(data)
@@ -97,26 +97,28 @@ def _protocol_class(limits: RequestLimits) -> Any:
                 self._header_bytes += len(data)
                 if self._header_bytes > HEADER_BYTES:
                     reason = f"at most {HEADER_BYTES} bytes of headers"
-                    self._end(b"431 Request Header Fields Too Large", reason)
+                    self._close_with_error(b"431 Request Header Fields Too Large", reason)
 
         def on_headers_complete(self) -> None:
-            self._arrived()
+            self._cancel_header_timer()
             super().on_headers_complete()
 
-        def _wait(self) -> None:
+        def _start_header_timer(self) -> None:
             if self._late is None:
-                self._late = self.loop.call_later(limits.receive_s, self._too_slow)
+                self._late = self.loop.call_later(limits.receive_s, self._reject_slow_headers)
 
-        def _arrived(self) -> None:
+        def _cancel_header_timer(self) -> None:
             if self._late is not None:
                 self._late.cancel()
                 self._late = None
 
-        def _too_slow(self) -> None:
-            self._end(b"408 Request Timeout", f"the headers must arrive within {limits.receive_s:g} s")
+        def _reject_slow_headers(self) -> None:
+            self._close_with_error(
+                b"408 Request Timeout", f"the headers must arrive within {limits.receive_s:g} s"
+            )
 
-        def _end(self, status: bytes, reason: str) -> None:
-            self._arrived()
+        def _close_with_error(self, status: bytes, reason: str) -> None:
+            self._cancel_header_timer()
             if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
                 body = json.dumps({"error_code": "BAD_REQUEST", "message": reason}).encode()
                 self.transport.write(
@@ -125,4 +127,4 @@ def _protocol_class(limits: RequestLimits) -> Any:
                 )
             self.transport.close()
 
-    return Impatient
+    return HeaderTimeoutProtocol

@@ -41,7 +41,7 @@ class ServingMetrics:
         )  # fmt: skip
         self._registry.register(_StateCollector(batcher, standing))
 
-    def answered(self, version: str | None, status: int, rows: int, seconds: float) -> None:
+    def count_request(self, version: str | None, status: int, rows: int, seconds: float) -> None:
         """A request has ended."""
         name = version or "none"
         self._requests.labels(name, str(status)).inc()
@@ -49,19 +49,19 @@ class ServingMetrics:
         if status == 200:
             self._rows.labels(name).inc(rows)
 
-    def shadowed(self, outcome: str, rows: int) -> None:
+    def count_shadow_rows(self, outcome: str, rows: int) -> None:
         """The challenger answered rows too: `agreed`, `differed`, `failed` or `skipped`."""
         self._shadow.labels(outcome).inc(rows)
 
-    def canaried(self, outcome: str) -> None:
+    def count_canary_request(self, outcome: str) -> None:
         """A request went to the challenger first: `answered` or `failed`."""
         self._canary.labels(outcome).inc()
 
-    def value(self, name: str, **labels: str) -> float:
+    def metric_value(self, name: str, **labels: str) -> float:
         """One figure as it is now; 0 where nothing was counted."""
         return self._registry.get_sample_value(name, labels) or 0.0
 
-    def text(self) -> bytes:
+    def metrics_text(self) -> bytes:
         """All figures."""
         return generate_latest(self._registry)
 

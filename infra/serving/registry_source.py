@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import WrongInput
-from infra.registry.artifacts import fetch, fetch_version
+from infra.registry.artifacts import fetch_files, fetch_version
 from infra.registry.contents import LOADERS, model_loader
 from infra.registry.logged import find_logged_model
 from infra.registry.records import Records
@@ -22,7 +22,7 @@ class RegistrySource:
 
     registry: Registry
 
-    def at_alias(self, model: str, alias: str) -> str | None:
+    def alias_target(self, model: str, alias: str) -> str | None:
         """The label (`digits/3`) of the version that an alias points at; None where it points nowhere.
 
         Raises:
@@ -50,7 +50,7 @@ class RegistrySource:
             manifest = version.manifest_sha256 or self._logged_manifest(version)
         except (MissingEntity, RequestRejected) as error:
             raise WrongInput("a version's files must be there", f"{label}: {error}") from None
-        loaders = () if model_loader(files) in LOADERS else self._allowed(model)
+        loaders = () if model_loader(files) in LOADERS else self._allowed_loaders(model)
         return read_artifact(label, files, manifest_sha256=manifest, loaders=loaders)
 
     def fetch_uri(self, uri: str, folder: Path) -> Artifact:
@@ -61,7 +61,7 @@ class RegistrySource:
             RegistryUnavailable: they can't be had now.
         """
         logged = find_logged_model(self.registry, uri)
-        files = fetch(self.registry, str(logged.artifact_location), folder).folder
+        files = fetch_files(self.registry, str(logged.artifact_location), folder).folder
         return read_artifact(uri, files, manifest_sha256=logged.tags.get(MANIFEST_TAG))
 
     def _logged_manifest(self, version: ModelVersion) -> str | None:
@@ -71,10 +71,10 @@ class RegistrySource:
         tags: dict[str, str] = self.registry.call("get_logged_model", version.model_id).tags
         return tags.get(MANIFEST_TAG)
 
-    def _allowed(self, model: str) -> Collection[str]:
+    def _allowed_loaders(self, model: str) -> Collection[str]:
         """The loaders that the model's policy allows beside the known ones."""
         records = Records(self.registry, model)
-        policy = records.read().policy
+        policy = records.read_chain().last_policy
         if policy is None or policy.content is None:
             return ()
-        return [str(loader) for loader in records.document(policy.content).get("loaders", [])]
+        return [str(loader) for loader in records.read_document(policy.content).get("loaders", [])]

@@ -36,7 +36,7 @@ class Canary:
     seen: int = 0
     outcomes: deque[bool] = field(default_factory=deque)
 
-    def follow(self, version: str | None) -> None:
+    def set_version(self, version: str | None) -> None:
         """Another version is the challenger: it begins anew."""
         if version != self.version:
             self.version, self.undone, self.outcomes = version, False, deque(maxlen=self.rule.window)
@@ -49,7 +49,7 @@ class Canary:
         share = self.rule.percent / 100
         return int(self.seen * share) > int(before * share)
 
-    def told(self, *, failed: bool) -> bool:
+    def record_outcome(self, *, failed: bool) -> bool:
         """One of its requests has ended; whether it loses its share by that."""
         if self.undone or self.version is None:
             return False

@@ -69,45 +69,47 @@ class ScoringService:
         try:
             if champion is None:
                 raise ScoringError(503, "no version answers yet")
-            rows = await self._read(body, content_type, champion)
+            rows = await self._read_request(body, content_type, champion)
             count, read_at = rows.count, time.perf_counter()
-            version, answer = await self._answer(champion, rows)
+            version, answer = await self._answer_rows(champion, rows)
             reply = Reply(status=200, body=b'{"predictions": %b}' % answer.content, version=version)
         except ScoringError as error:
             read_s = (read_at or time.perf_counter()) - started
             reply = Reply(status=error.status, body=error_body(error), version=champion, read_s=read_s)
-        self.figures.answered(reply.version, reply.status, count, time.perf_counter() - started)
+        self.figures.count_request(reply.version, reply.status, count, time.perf_counter() - started)
         return reply
 
-    async def settled(self) -> None:
+    async def await_shadows(self) -> None:
         """Waits for the challenger's unheard answers."""
         await asyncio.gather(*self._shadows, return_exceptions=True)
 
-    async def _read(self, body: bytes, content_type: str, champion: str) -> RequestRows:
+    async def _read_request(self, body: bytes, content_type: str, champion: str) -> RequestRows:
         fields = self.standing.fields.get(champion, [])
         if len(body) < LARGE_BODY:
             return read_rows(body, content_type, fields, self.limits)
         return await asyncio.to_thread(read_rows, body, content_type, fields, self.limits)
 
-    async def _answer(self, champion: str, rows: RequestRows) -> tuple[str, Answer]:
+    async def _answer_rows(self, champion: str, rows: RequestRows) -> tuple[str, Answer]:
         challenger = self.standing.answering.get("challenger")
-        self.canary.follow(challenger)
+        self.canary.set_version(challenger)
         tried = challenger is not None and self.canary.takes_next()
         if tried and challenger is not None:
-            heard = await self._from_challenger(challenger, rows)
+            heard = await self._try_challenger(challenger, rows)
             if heard is not None:
-                self._told(challenger, failed=False)
+                self._record_canary(challenger, failed=False)
                 return challenger, heard
         answer = await self._batcher.answer(champion, rows)
         if tried and challenger is not None and answer.reason is None:
-            self._told(challenger, failed=True)  # what the champion can answer, it should have answered
+            self._record_canary(
+                challenger, failed=True
+            )  # what the champion can answer, it should have answered
         if self._shadow and challenger is not None:
-            self._beside(challenger, rows, answer)
+            self._start_shadow(challenger, rows, answer)
         if answer.reason is not None:
             raise bad_request(answer.reason)
         return champion, answer
 
-    async def _from_challenger(self, challenger: str, rows: RequestRows) -> Answer | None:
+    async def _try_challenger(self, challenger: str, rows: RequestRows) -> Answer | None:
         """The challenger's answer, soon enough for the champion to answer instead; None where it has none."""
         try:
             answer = await self._batcher.answer(challenger, rows, limit_s=self.limits.answer_s / 3)
@@ -115,31 +117,31 @@ class ScoringService:
             return None
         return answer if answer.reason is None else None
 
-    def _told(self, challenger: str, *, failed: bool) -> None:
-        self.figures.canaried("failed" if failed else "answered")
-        if self.canary.told(failed=failed):
+    def _record_canary(self, challenger: str, *, failed: bool) -> None:
+        self.figures.count_canary_request("failed" if failed else "answered")
+        if self.canary.record_outcome(failed=failed):
             self._say(f"{challenger} failed too often and gets no requests any longer")
 
-    def _beside(self, challenger: str, rows: RequestRows, heard: Answer) -> None:
+    def _start_shadow(self, challenger: str, rows: RequestRows, heard: Answer) -> None:
         if len(self._shadows) >= SHADOWS_AT_ONCE:
-            self.figures.shadowed("skipped", rows.count)
+            self.figures.count_shadow_rows("skipped", rows.count)
             return
-        task = asyncio.create_task(self._compare(challenger, rows, heard))
+        task = asyncio.create_task(self._compare_shadow(challenger, rows, heard))
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
 
-    async def _compare(self, challenger: str, rows: RequestRows, heard: Answer) -> None:
+    async def _compare_shadow(self, challenger: str, rows: RequestRows, heard: Answer) -> None:
         try:
             unheard = await self._batcher.answer(challenger, rows)
         except ScoringError:
             unheard = Answer(reason="not answered")
         if heard.reason is not None or unheard.reason is not None:
             both = heard.reason is not None and unheard.reason is not None
-            self.figures.shadowed("agreed" if both else "failed", rows.count)
+            self.figures.count_shadow_rows("agreed" if both else "failed", rows.count)
             return
         same = agreement(json.loads(heard.content), json.loads(unheard.content))
-        self.figures.shadowed("agreed", sum(same))
-        self.figures.shadowed("differed", len(same) - sum(same))
+        self.figures.count_shadow_rows("agreed", sum(same))
+        self.figures.count_shadow_rows("differed", len(same) - sum(same))
 
 
 _CODES = {

@@ -82,9 +82,9 @@ class CheckpointStore:
         """
         parts = folder_contents({_WEIGHTS: tensors}, {_DOCUMENT: document}, None)
         committed = seal_folder(
-            self.folder, parts, lambda manifest: f"{self._next():08d}-{_manifest_mark(manifest)}"
+            self.folder, parts, lambda manifest: f"{self._next_number():08d}-{_manifest_mark(manifest)}"
         )
-        self._retain()
+        self._remove_old()
         return committed
 
     def load(self, identity: Mapping[str, Any] | None = None) -> LoadedCheckpoint | None:
@@ -99,7 +99,7 @@ class CheckpointStore:
         """
         for _ in range(_LOOKS):
             try:
-                loaded = self._newest()
+                loaded = self._load_newest()
             except FileNotFoundError:  # removed by a writer that has committed a newer one: look again
                 continue
             if loaded is not None and identity is not None:
@@ -119,11 +119,11 @@ class CheckpointStore:
         remove_folder(self.folder)
         sweep_aside(self.folder.parent)
 
-    def _next(self) -> int:
+    def _next_number(self) -> int:
         paths = self.paths()
         return int(paths[-1].name[:8]) + 1 if paths else 1
 
-    def _retain(self) -> None:
+    def _remove_old(self) -> None:
         try:
             for path in self.paths()[: -self.keep]:
                 remove_folder(path)
@@ -131,7 +131,7 @@ class CheckpointStore:
         except StorageUnavailable as error:  # the new one is committed: too many is no reason to stop
             _log.warning("an old checkpoint could not be removed: %s", error)
 
-    def _newest(self) -> LoadedCheckpoint | None:
+    def _load_newest(self) -> LoadedCheckpoint | None:
         damaged: list[str] = []
         for path in reversed(self.paths()):
             try:
@@ -163,7 +163,7 @@ def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], path: 
 
 
 def _load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    parts = verify_folder(path, mark=path.name.partition("-")[2], readers={_WEIGHTS: tensors.read})
+    parts = verify_folder(path, mark=path.name.partition("-")[2], readers={_WEIGHTS: tensors.load_tensors})
     if set(parts) != {_WEIGHTS, _DOCUMENT}:
         raise StorageDamaged(
             f"{path} must hold {_WEIGHTS} and {_DOCUMENT}", ", ".join(sorted(parts)) or "nothing"

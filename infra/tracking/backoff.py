@@ -22,15 +22,15 @@ class Backoff:
         self._asked_until = 0.0
 
     @property
-    def first(self) -> bool:
+    def is_first_failure(self) -> bool:
         """Whether the newest failure is the first in a row: the one that people are told of."""
         return self._failures == 1
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """Tracking did not take something."""
         self._failures += 1
 
-    def recovered(self) -> bool:
+    def record_success(self) -> bool:
         """Tracking took everything; whether it had failed before."""
         had_failed, self._failures = self._failures > 0, 0
         return had_failed
@@ -40,7 +40,7 @@ class Backoff:
         own = min(FIRST_S * 2.0 ** max(self._failures - 1, 0), LONGEST_S)
         return max(own, self._asked_until - self._clock())
 
-    def probe(self) -> None:
+    def probe_server(self) -> None:
         """After a failure, asks the server how it is before it gets work.
 
         Raises:

@@ -62,9 +62,9 @@ class TrackingStore:
         try:
             return getattr(self._client, method)(*args, **kwargs)
         except Exception as error:  # whatever a client library raises, a sweep must not end of it
-            raise self._sorted(error, method) from None
+            raise self._classify_error(error, method) from None
 
-    def _sorted(self, error: Exception, method: str) -> TrackingError:
+    def _classify_error(self, error: Exception, method: str) -> TrackingError:
         from mlflow.exceptions import MlflowException, RestException
 
         first_line = str(error).partition("\n")[0]

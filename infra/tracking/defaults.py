@@ -9,7 +9,7 @@ from typing import Any
 from infra.spec import FamilySpec
 from trainers.errors import TrainerError
 from trainers.family import Family
-from trainers.registry import load
+from trainers.registry import load_reference
 
 
 class TrainingDefaults:
@@ -33,7 +33,7 @@ class TrainingDefaults:
 
 def _load_family(spec: FamilySpec) -> Family | None:
     try:
-        found = load(spec.reference)
+        found = load_reference(spec.reference)
         return None if inspect.isfunction(found) else found(spec.options)
     except TrainerError:
         return None

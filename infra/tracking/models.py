@@ -60,64 +60,64 @@ class ModelLogger:
         self._runs, self._sweep, self._points_of = runs, sweep, points_of
         self._storage = storage.resolve()
 
-    def send(self, trials: Iterable[TrialRow]) -> None:
+    def log_models(self, trials: Iterable[TrialRow]) -> None:
         """Logs what is kept and not logged yet.
 
         Raises:
             Away: tracking did not take it.
         """
         for trial in select_kept_models(self._sweep, trials):
-            folder = self._folder(trial)
+            folder = self._model_folder(trial)
             if folder is not None:
-                self._send(trial, folder)
+                self._log_if_missing(trial, folder)
 
-    def ensure(self, trial: TrialRow) -> Any:
+    def ensure_logged(self, trial: TrialRow) -> Any:
         """The logged model of a trial, logged now where it was not before.
 
         Raises:
             Away: tracking did not take it.
             Unavailable: the trial has no model where the ledger says, or it can't be logged.
         """
-        folder = self._folder(trial)
+        folder = self._model_folder(trial)
         if folder is None:
             raise Unavailable(
                 "a trial's model must be where the ledger says", f"{run_name(trial)} has none in the storage"
             )
         manifest = manifest_hash(folder)
         key = model_key(self._runs.identity, trial, manifest)
-        run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
+        run_id = self._runs.sent_state(trial_key(self._runs.identity, *trial.key)).run_id
         try:
             if run_id is None:
                 raise MissingEntity(f"{run_name(trial)} has no run in MLflow")
-            self._log(trial, folder, run_id, key, manifest)
+            self._log_model(trial, folder, run_id, key, manifest)
         except (MissingEntity, RequestRejected, TrainerError) as error:
             raise Unavailable("a trial's model must be logged in MLflow", str(error)) from error
         self._runs.put(key, SentState(status="READY"))
-        return self._find(key)
+        return self._find_model(key)
 
-    def _folder(self, trial: TrialRow) -> Path | None:
+    def _model_folder(self, trial: TrialRow) -> Path | None:
         folder = (self._storage / str(trial.model)).resolve()
         if folder.is_relative_to(self._storage) and (folder / MANIFEST).is_file():
             return folder
         log.warning("the model of %s is not where the ledger says, and is not logged", run_name(trial))
         return None
 
-    def _send(self, trial: TrialRow, folder: Path) -> None:
+    def _log_if_missing(self, trial: TrialRow, folder: Path) -> None:
         manifest = manifest_hash(folder)
         key = model_key(self._runs.identity, trial, manifest)
-        run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
-        if run_id is None or self._runs.of(key).status:
+        run_id = self._runs.sent_state(trial_key(self._runs.identity, *trial.key)).run_id
+        if run_id is None or self._runs.sent_state(key).status:
             return
         try:
-            self._log(trial, folder, run_id, key, manifest)
+            self._log_model(trial, folder, run_id, key, manifest)
         except (MissingEntity, RequestRejected, TrainerError, Unavailable) as error:
             log.warning("the model of %s is not logged: %s", run_name(trial), error)
             self._runs.put(key, SentState(status="refused"))
             return
         self._runs.put(key, SentState(status="READY"))
 
-    def _log(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> None:
-        model = self._find(key) or self._create(trial, run_id, key, manifest)
+    def _log_model(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> None:
+        model = self._find_model(key) or self._create_model(trial, run_id, key, manifest)
         if str(model.status) == "READY":
             return
         try:
@@ -128,17 +128,17 @@ class ModelLogger:
         except (TrainerError, Unavailable):
             self._runs.tracking.call("finalize_logged_model", model.model_id, "FAILED")
             raise
-        self._link(trial, run_id, model.model_id)
+        self._link_run(trial, run_id, model.model_id)
         self._runs.tracking.call("finalize_logged_model", model.model_id, "READY")
 
-    def _find(self, key: str) -> Any:
+    def _find_model(self, key: str) -> Any:
         query = f"tags.`{KEY}` = '{key}'"
         found = self._runs.tracking.call(
             "search_logged_models", [self._runs.experiment_id], filter_string=query, max_results=1
         )
         return found[0] if found else None
 
-    def _create(self, trial: TrialRow, run_id: str, key: str, manifest: str) -> Any:
+    def _create_model(self, trial: TrialRow, run_id: str, key: str, manifest: str) -> Any:
         return self._runs.tracking.call(
             "create_logged_model",
             self._runs.experiment_id,
@@ -157,7 +157,7 @@ class ModelLogger:
             model_type=trial.family,
         )
 
-    def _link(self, trial: TrialRow, run_id: str, model_id: str) -> None:
+    def _link_run(self, trial: TrialRow, run_id: str, model_id: str) -> None:
         """Shows the model on its run, with the numbers of the kept epoch."""
         from mlflow.entities import LoggedModelOutput, Metric
 

@@ -104,25 +104,25 @@ class Projection:
     def send_trial(self, trial: TrialRow, events: Sequence[EventRow]) -> None:
         """Brings one trial's run up to date with its row, and adds what its events report."""
         key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
-        if self._runs.of(key).status == DROPPED:
+        if self._runs.sent_state(key).status == DROPPED:
             return
         try:
             self._send_trial(key, trial, events)
         except (MissingEntity, RequestRejected) as error:
-            self._diagnose(key, error)
+            self._diagnose_refusal(key, error)
 
     def _send_trial(self, key: str, trial: TrialRow, events: Sequence[EventRow]) -> None:
-        first, made, params = self._runs.of(key).status == "", False, dict[str, str]()
+        first, made, params = self._runs.sent_state(key).status == "", False, dict[str, str]()
         if first:
             made, params = self._ensure_run(key, trial)
-        sent = self._runs.of(key)
+        sent = self._runs.sent_state(key)
         reported = [e for e in events if e.seq > sent.seq and _event_epoch(e) > sent.epoch]
         write = RunWrite(params=params, points=[point for e in reported for point in report_points(e)])
         status = STATUS[trial.state]
         if not made and (status != sent.status or any(e.kind == "started" for e in events)):
             write.tags = state_tags(trial)
         anew = any(e.kind == "ended" for e in events)
-        if trial.ended and (anew or sent.status not in ENDED):
+        if trial.has_ended and (anew or sent.status not in ENDED):
             write.points += final_points(self.sweep, trial)
         log_accepted(self._runs, key, write)
         if first:
@@ -134,7 +134,9 @@ class Projection:
             max([sent.epoch, *map(_event_epoch, reported)]),
         )
         self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
-        if trial.ended and trial.key in self.trials:  # what was measured is sent: thousands of trials stay
+        if (
+            trial.has_ended and trial.key in self.trials
+        ):  # what was measured is sent: thousands of trials stay
             self.trials[trial.key] = strip_measurements(trial)
 
     def _ensure_run(self, key: str, trial: TrialRow) -> tuple[bool, dict[str, str]]:
@@ -147,9 +149,9 @@ class Projection:
             "mlflow.parentRunId": self.parent_id(),
         }
         start = to_milliseconds(trial.started_at or trial.created_at)
-        return self._runs.ensure(key, run_name(trial), start, tags), params
+        return self._runs.ensure_run(key, run_name(trial), start, tags), params
 
-    def _diagnose(self, key: str, error: Exception) -> None:
+    def _diagnose_refusal(self, key: str, error: Exception) -> None:
         """After a refusal: is it this run alone, or all of them?"""
         try:
             experiment = self._tracking.call("get_experiment", self._runs.experiment_id)
@@ -157,39 +159,39 @@ class Projection:
             raise TrackingLost from None
         if (
             experiment.lifecycle_stage != "active"
-            or self._runs.alive(parent_key(self._runs.identity)) is False
+            or self._runs.is_alive(parent_key(self._runs.identity)) is False
         ):
             raise TrackingLost
-        why = "was deleted in tracking" if self._runs.alive(key) is not True else f"is refused: {error}"
+        why = "was deleted in tracking" if self._runs.is_alive(key) is not True else f"is refused: {error}"
         log.warning("%s %s; nothing more is sent to it", key, why)
-        self._runs.put(key, replace(self._runs.of(key), status=DROPPED))
+        self._runs.put(key, replace(self._runs.sent_state(key), status=DROPPED))
 
     # -- the sweep -----------------------------------------------------------------------------------------
 
     def parent_id(self) -> str:
         """The parent's run, or an empty text where it is not made."""
-        return self._runs.of(parent_key(self._runs.identity)).run_id or ""
+        return self._runs.sent_state(parent_key(self._runs.identity)).run_id or ""
 
     def ensure_parent(self) -> None:
         """Makes the parent run, before any child."""
         key = parent_key(self._runs.identity)
         tags = {**self._shared, KEY: key, "velodrome.state": self.sweep.state, "velodrome.role": "sweep"}
         start = to_milliseconds(self.sweep.created_at)
-        self._runs.ensure(key, self.sweep.label, start, tags)
+        self._runs.ensure_run(key, self.sweep.label, start, tags)
 
     def send_sweep(self) -> None:
         """The parent's state, note and best values, as the ledger has them now."""
         key = parent_key(self._runs.identity)
-        if self._runs.of(key).status == DROPPED:
+        if self._runs.sent_state(key).status == DROPPED:
             return
         try:
             self._send_sweep(key)
         except (MissingEntity, RequestRejected) as error:
-            self._diagnose(key, error)
+            self._diagnose_refusal(key, error)
 
     def _send_sweep(self, key: str) -> None:
         state = summarize_trials(self.sweep.spec.objectives, self.trials.values())
-        text = sweep_note(self.sweep, state, self._link, self._trials_link())
+        text = sweep_note(self.sweep, state, self._trial_link, self._trials_link())
         shown = (text, self.sweep.state)
         if shown == self._shown:
             return
@@ -197,7 +199,7 @@ class Projection:
         log_batch(
             self._tracking, self.parent_id(), RunWrite(points=self._best_points(state.winner), tags=tags)
         )
-        status, sent = SWEEP_STATUS[self.sweep.state], self._runs.of(key)
+        status, sent = SWEEP_STATUS[self.sweep.state], self._runs.sent_state(key)
         set_status(self._tracking, self.parent_id(), sent.status or "RUNNING", status, self.sweep.updated_at)
         self._runs.put(key, replace(sent, status=status))
         if self._shown is None or self.sweep.state != "running":
@@ -219,8 +221,8 @@ class Projection:
         )
         return f"[All trials, best first]({link})"
 
-    def _link(self, trial: TrialRow) -> str | None:
-        run_id = self._runs.of(trial_key(self._runs.identity, *trial.key)).run_id
+    def _trial_link(self, trial: TrialRow) -> str | None:
+        run_id = self._runs.sent_state(trial_key(self._runs.identity, *trial.key)).run_id
         return run_link(self._runs.experiment_id, run_id) if run_id else None
 
     # -- the end -------------------------------------------------------------------------------------------
@@ -232,15 +234,15 @@ class Projection:
             abandoned: nobody runs the sweep any more: what the ledger has as running waits.
         """
         if abandoned:
-            self._abandon()
+            self._mark_abandoned()
         for trial in self.trials.values():
             key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
-            if self._runs.of(key).status != STATUS[trial.state]:
+            if self._runs.sent_state(key).status != STATUS[trial.state]:
                 self.send_trial(trial, ())
         self.send_sweep()
         self._stop_strays()
 
-    def _abandon(self) -> None:
+    def _mark_abandoned(self) -> None:
         for key, trial in self.trials.items():
             if trial.state == "running":
                 self.trials[key] = replace(trial, state="waiting")
@@ -250,9 +252,9 @@ class Projection:
     def _stop_strays(self) -> None:
         wanted = {trial_key(self._runs.identity, *key): STATUS[t.state] for key, t in self.trials.items()}
         wanted[parent_key(self._runs.identity)] = SWEEP_STATUS[self.sweep.state]
-        for key, run_id in self._runs.left_running():
+        for key, run_id in self._runs.list_running():
             status = wanted.get(key, "KILLED")
-            if run_id != self._runs.of(key).run_id:
+            if run_id != self._runs.sent_state(key).run_id:
                 status = "KILLED"  # a second run of one key: made by two processes at once
             set_status(self._tracking, run_id, "RUNNING", status, self.sweep.updated_at)
 

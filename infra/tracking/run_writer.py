@@ -24,7 +24,7 @@ class RunWrite:
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, str] = field(default_factory=dict)
 
-    def parts(self) -> tuple[RunWrite, RunWrite, RunWrite]:
+    def split_kinds(self) -> tuple[RunWrite, RunWrite, RunWrite]:
         """Each kind of content alone."""
         return RunWrite(tags=self.tags), RunWrite(params=self.params), RunWrite(points=self.points)
 
@@ -35,13 +35,13 @@ def log_accepted(runs: RunIndex, key: str, write: RunWrite) -> None:
     Raises:
         Rejected: the run itself is not there any more.
     """
-    run_id = runs.of(key).run_id or ""
+    run_id = runs.sent_state(key).run_id or ""
     try:
         log_batch(runs.tracking, run_id, write)
     except RequestRejected:
-        if runs.alive(key) is not True:
+        if runs.is_alive(key) is not True:
             raise
-        for part in write.parts():
+        for part in write.split_kinds():
             _log_part(runs, run_id, part, key)
 
 

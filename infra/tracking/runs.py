@@ -51,11 +51,11 @@ class RunIndex:
         if known is not None:
             self.cursor, self.experiment_id = known
             self._sent = self._outbox.runs()
-            if self._still_there():
+            if self._is_still_there():
                 return True
             self.forget()
         self.experiment_id = self._find_experiment()
-        self._adopt()
+        self._adopt_runs()
         self._outbox.advance(0, self.experiment_id)
         return known is None
 
@@ -70,16 +70,18 @@ class RunIndex:
             self.cursor = seq
             self._outbox.advance(seq, self.experiment_id)
 
-    def _still_there(self) -> bool:
+    def _is_still_there(self) -> bool:
         try:
             experiment = self.tracking.call("get_experiment", self.experiment_id)
         except MissingEntity:
             return False
-        return experiment.lifecycle_stage == "active" and self.alive(parent_key(self.identity)) is not False
+        return (
+            experiment.lifecycle_stage == "active" and self.is_alive(parent_key(self.identity)) is not False
+        )
 
-    def alive(self, key: str) -> bool | None:
+    def is_alive(self, key: str) -> bool | None:
         """Whether a key's run is there and ours; None where it was never made or is in the trash."""
-        run_id = self.of(key).run_id
+        run_id = self.sent_state(key).run_id
         if run_id is None:
             return None
         try:
@@ -90,14 +92,14 @@ class RunIndex:
             return False
         return None if run.info.lifecycle_stage != "active" else True
 
-    def _adopt(self) -> None:
+    def _adopt_runs(self) -> None:
         """A lost outbox: what tracking has of this sweep is ours, and is filled up from the start."""
-        if self._search(f"tags.`{KEY}` = '{parent_key(self.identity)}'", 1):
-            for run in self._all(f"tags.`{SWEEP}` = '{self.identity}'"):
+        if self._search_runs(f"tags.`{KEY}` = '{parent_key(self.identity)}'", 1):
+            for run in self._all_runs(f"tags.`{SWEEP}` = '{self.identity}'"):
                 if run.info.lifecycle_stage == "active" or run.data.tags[KEY] not in self._sent:
                     self.put(run.data.tags[KEY], SentState(run_id=run.info.run_id))
 
-    def _search(self, query: str, limit: int, token: str | None = None) -> Any:
+    def _search_runs(self, query: str, limit: int, token: str | None = None) -> Any:
         from mlflow.entities import ViewType
 
         return self.tracking.call(
@@ -109,10 +111,10 @@ class RunIndex:
             page_token=token,
         )
 
-    def _all(self, query: str) -> Iterator[Any]:
+    def _all_runs(self, query: str) -> Iterator[Any]:
         token = None
         while True:
-            page = self._search(query, _PAGE, token)
+            page = self._search_runs(query, _PAGE, token)
             yield from page
             token = page.token
             if not token:
@@ -150,7 +152,7 @@ class RunIndex:
 
     # -- runs ----------------------------------------------------------------------------------------------
 
-    def of(self, key: str) -> SentState:
+    def sent_state(self, key: str) -> SentState:
         """What a key's run has received; an empty record where there is none."""
         return self._sent.get(key, SentState())
 
@@ -163,7 +165,7 @@ class RunIndex:
         """The run of each key that has one."""
         return {key: sent.run_id for key, sent in self._sent.items() if sent.run_id}
 
-    def ensure(self, key: str, name: str, start: int, tags: Mapping[str, str]) -> bool:
+    def ensure_run(self, key: str, name: str, start: int, tags: Mapping[str, str]) -> bool:
         """Makes the key's run where there is none. Whether it was made by this call.
 
         Args:
@@ -172,9 +174,9 @@ class RunIndex:
             start: milliseconds since 1970.
             tags: all it begins with, `velodrome.key` among them.
         """
-        if self.of(key).run_id is not None:
+        if self.sent_state(key).run_id is not None:
             return False
-        run_id = self._look_for(key) if key in self._sent else None
+        run_id = self._find_run(key) if key in self._sent else None
         made = run_id is None
         if made:
             self.put(key, SentState())
@@ -185,14 +187,14 @@ class RunIndex:
         self.put(key, SentState(run_id=run_id))
         return made
 
-    def _look_for(self, key: str) -> str | None:
-        found = self._search(f"tags.`{KEY}` = '{key}'", 1)
+    def _find_run(self, key: str) -> str | None:
+        found = self._search_runs(f"tags.`{KEY}` = '{key}'", 1)
         return str(found[0].info.run_id) if found else None
 
-    def left_running(self) -> Iterator[tuple[str, str]]:
+    def list_running(self) -> Iterator[tuple[str, str]]:
         """Key and run id of every run of the sweep that MLflow has as RUNNING."""
         query = f"tags.`{SWEEP}` = '{self.identity}' and attributes.status = 'RUNNING'"
-        for run in list(self._all(query)):
+        for run in list(self._all_runs(query)):
             if run.info.lifecycle_stage == "active":
                 yield run.data.tags.get(KEY, ""), run.info.run_id
 

@@ -35,25 +35,25 @@ class SampleSender:
         """
         self._runs, self._sweep, self._storage = runs, sweep, storage
 
-    def send(self, trials: Iterable[TrialRow]) -> None:
+    def send_samples(self, trials: Iterable[TrialRow]) -> None:
         """Sends what trials that have ended show, where it is not what was sent.
 
         Raises:
             Away: tracking did not take it.
         """
         for trial in trials:
-            if trial.ended:
-                self._send(trial)
+            if trial.has_ended:
+                self._send_trial(trial)
 
-    def _send(self, trial: TrialRow) -> None:
+    def _send_trial(self, trial: TrialRow) -> None:
         relative = samples_folder(self._sweep.label, trial.role, trial.family, trial.number)
         folder = self._storage / relative
         if not folder.is_dir():
             return
         own = trial_key(self._runs.identity, *trial.key)
-        run_id, state = self._runs.of(own).run_id, _folder_digest(folder)
+        run_id, state = self._runs.sent_state(own).run_id, _folder_digest(folder)
         key = f"{own}/{ARTIFACTS}"
-        if run_id is None or self._runs.of(key).status == state:
+        if run_id is None or self._runs.sent_state(key).status == state:
             return
         try:
             self._runs.tracking.call("log_artifacts", run_id, str(folder), ARTIFACTS)

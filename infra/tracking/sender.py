@@ -117,14 +117,14 @@ class Sender:
             raise TrackingUnavailable("tracking loses what it is sent, again and again")
 
     def _send_all(self) -> int:
-        runs, projection = self._open()
+        runs, projection = self._open_runs()
         count = 0
         while page := views.events(self._ledger, self._sweep_id, after=runs.cursor, limit=PAGE_EVENTS):
             self._send_page(runs, projection, page)
             count += len(page)
         if count == 0:
             projection.send_events((), self._clock())  # trials that have waited long enough by now
-        self._conclude(runs, projection)
+        self._send_conclusion(runs, projection)
         return count
 
     def _send_page(self, runs: RunIndex, projection: Projection, page: list[EventRow]) -> None:
@@ -132,10 +132,10 @@ class Sender:
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), changed)
         projection.send_events(page, self._clock())
         projection.send_sweep()
-        SampleSender(runs, projection.sweep, self._storage).send(changed)
+        SampleSender(runs, projection.sweep, self._storage).send_samples(changed)
         runs.advance(page[-1].seq)
 
-    def _conclude(self, runs: RunIndex, projection: Projection) -> None:
+    def _send_conclusion(self, runs: RunIndex, projection: Projection) -> None:
         """Once a sweep has ended: every run as the ledger has it, and the models that are kept."""
         state = projection.sweep.state
         if state == self._concluded or state not in CONCLUDED:
@@ -144,11 +144,11 @@ class Sender:
         trials = views.trials(self._ledger, self._sweep_id, role=None)
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
         projection.reconcile(abandoned=False)
-        SampleSender(runs, projection.sweep, self._storage).send(trials)
-        ModelLogger(runs, projection.sweep, self._storage, self._points_of).send(trials)
+        SampleSender(runs, projection.sweep, self._storage).send_samples(trials)
+        ModelLogger(runs, projection.sweep, self._storage, self._trial_points).log_models(trials)
         self._concluded = state
 
-    def _points_of(self, trial: TrialRow) -> list[Point]:
+    def _trial_points(self, trial: TrialRow) -> list[Point]:
         """A trial's numbers at its kept epoch, exactly as its run has them."""
         events = views.trial_events(self._ledger, self._sweep_id, trial, "reported")
         kept = next((event for event in events if event.payload["epoch"] == trial.epoch), None)
@@ -165,7 +165,7 @@ class Sender:
         """
         self.send_once()
         with self._busy:
-            _, projection = self._open()
+            _, projection = self._open_runs()
             trials = views.trials(self._ledger, self._sweep_id, role=None)
             projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
             projection.reconcile(abandoned=abandoned)
@@ -179,10 +179,10 @@ class Sender:
         """
         self.send_once()
         with self._busy:
-            runs, projection = self._open()
-            return ModelLogger(runs, projection.sweep, self._storage, self._points_of).ensure(trial)
+            runs, projection = self._open_runs()
+            return ModelLogger(runs, projection.sweep, self._storage, self._trial_points).ensure_logged(trial)
 
-    def unsent(self) -> int:
+    def count_unsent(self) -> int:
         """How many events tracking has not got."""
         known = self._outbox.cursor()
         return views.count_events(self._ledger, self._sweep_id, "*", after=known[0] if known else 0)
@@ -191,11 +191,11 @@ class Sender:
         """MLflow's run of each key (`infra.tracking.mapping.trial_key`) that was sent from here."""
         return {key: sent.run_id for key, sent in self._outbox.runs().items() if sent.run_id}
 
-    def _open(self) -> tuple[RunIndex, Projection]:
+    def _open_runs(self) -> tuple[RunIndex, Projection]:
         if self._runs is not None and self._projection is not None:
             return self._runs, self._projection
         artifacts = self._home.artifacts
-        runs = RunIndex(self._reach(), self._outbox, self._sweep, artifacts)
+        runs = RunIndex(self._connect_tracking(), self._outbox, self._sweep, artifacts)
         if not runs.open():
             log.warning(
                 "tracking has lost this sweep (an empty or another database?): all of it is sent again"
@@ -207,7 +207,7 @@ class Sender:
         self._runs, self._projection = runs, projection
         return runs, projection
 
-    def _reach(self) -> TrackingStore:
+    def _connect_tracking(self) -> TrackingStore:
         if self._tracking is None:
             prepare_tracking(self._uri, self._home)
             self._tracking = self._connect(self._uri)
@@ -226,17 +226,17 @@ class Sender:
 
         That takes seconds of processor time: while Ray starts a core has nothing to do, later lanes need it.
         """
-        threading.Thread(target=self._prepare, name="velodrome-tracking-prepares", daemon=True).start()
+        threading.Thread(target=self._prepare_store, name="velodrome-tracking-prepares", daemon=True).start()
 
-    def _prepare(self) -> None:
+    def _prepare_store(self) -> None:
         with self._busy, suppress(Exception):  # the first pass meets whatever it is again, and says so
-            self._reach()
+            self._connect_tracking()
 
     def start(self) -> None:
         """Begins to send, in a daemon thread."""
         if self._thread is None:
             self._stopping = False
-            self._thread = threading.Thread(target=self._run, name="velodrome-tracking", daemon=True)
+            self._thread = threading.Thread(target=self._send_loop, name="velodrome-tracking", daemon=True)
             self._thread.start()
 
     def wake(self) -> None:
@@ -269,7 +269,7 @@ class Sender:
             How many events are not sent.
         """
         self.start()
-        deadline, left = time.monotonic() + timeout_s, self.unsent()
+        deadline, left = time.monotonic() + timeout_s, self.count_unsent()
         with self._turn:
             self._hurry = True
             passes, failures = self.passes, self._failures
@@ -278,7 +278,7 @@ class Sender:
             while self._failures == failures and self.passes < passes + 2:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
-                    before, left = left, self.unsent()
+                    before, left = left, self.count_unsent()
                     if not while_it_moves or left >= before:
                         break
                     deadline = time.monotonic() + timeout_s
@@ -286,9 +286,9 @@ class Sender:
                 self._turn.wait(left_s)
             self._hurry, failed = False, self._failures > failures
         # All events may be there, and a state or a model of the end not yet.
-        return max(self.unsent(), int(failed))
+        return max(self.count_unsent(), int(failed))
 
-    def _run(self) -> None:
+    def _send_loop(self) -> None:
         while not self._stopping:
             began = time.monotonic()
             ok = self._try_once()
@@ -303,18 +303,18 @@ class Sender:
 
     def _try_once(self) -> bool:
         try:
-            self.patience.probe()
+            self.patience.probe_server()
             self.send_once()
         except Exception as error:  # the boundary: nothing that tracking does may end a sweep
-            self.patience.failed()
-            self._warn(error)
+            self.patience.record_failure()
+            self._warn_once(error)
             return False
-        if self.patience.recovered():
+        if self.patience.record_success():
             log.warning("tracking answers again; what was not sent has been sent")
         return True
 
-    def _warn(self, error: Exception) -> None:
-        if self.patience.first:
+    def _warn_once(self, error: Exception) -> None:
+        if self.patience.is_first_failure:
             known = isinstance(error, (TrackingUnavailable, RequestRejected, Unavailable))
             what = "tracking is away" if known else "tracking failed unexpectedly"
             log.warning(

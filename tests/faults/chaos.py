@@ -115,7 +115,7 @@ class Chaos:
             self.kills[f"no {kind} to kill"] += 1
             return
         victim = self.random.choice(victims)
-        ended = sum(trial.ended for trial in self.stage.trials(NAME))
+        ended = sum(trial.has_ended for trial in self.stage.trials(NAME))
         print(f"{at:6.1f} s  {ended:3} ended  kill -9 {kind} ({victim})", flush=True)
         kill(victim)
         self.kills[kind] += 1

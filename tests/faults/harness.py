@@ -217,7 +217,7 @@ def until(reached: Callable[[], bool], limit_s: float) -> None:
 
 def ended(count: int) -> Callable[[list[TrialRow]], bool]:
     """Whether so many trials have ended."""
-    return lambda trials: sum(trial.ended for trial in trials) >= count
+    return lambda trials: sum(trial.has_ended for trial in trials) >= count
 
 
 def under_way(count: int) -> Callable[[list[TrialRow]], bool]:

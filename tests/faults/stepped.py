@@ -179,9 +179,9 @@ def _four_running(bench: Bench) -> None:
     coordinator = bench.begin(sweep(family(trials=6)))
     for place, lane in enumerate(FOUR):
         me = hello(lane, 100 + place)
-        coordinator.enter(me)
+        coordinator.register_lane(me)
         (work,) = coordinator.next_attempts(me).attempts
-        coordinator.pulse(me, work.attempt, [EpochReport(epoch=1, metrics={GOAL: 0.1}, at=bench.clock())])
+        coordinator.heartbeat(me, work.attempt, [EpochReport(epoch=1, metrics={GOAL: 0.1}, at=bench.clock())])
 
 
 def _take_over(bench: Bench) -> None:
@@ -205,7 +205,7 @@ def _retried(bench: Bench, work: Callable[[Bench], None], failures: int) -> list
     drive(coordinator, hello("last", 500))
     coordinator.tick()
     trials = views.trials(bench.ledger, bench.sweep_id)
-    if [t.attempts for t in trials] != [2, 2, 2, 2, 1, 1] or not all(t.ended for t in trials):
+    if [t.attempts for t in trials] != [2, 2, 2, 2, 1, 1] or not all(t.has_ended for t in trials):
         found.append(f"ended as {[(t.state, t.attempts) for t in trials]}")
     ends = Counter(e.number for e in views.events(bench.ledger, bench.sweep_id) if e.kind == "ended")
     if set(ends.values()) != {1}:
@@ -234,7 +234,7 @@ def _about_to_prune(bench: Bench) -> None:
     """Three good trials have ended; the fourth is about to be judged after its first epoch."""
     coordinator = bench.begin(sweep(family(trials=6, sampler={"name": "random"})))
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     ended = None
     for _ in range(3):
         work = coordinator.next_attempts(me, ended=ended)
@@ -259,7 +259,7 @@ def _prune_and_die(bench: Bench) -> None:
 def _stop_and_die(bench: Bench) -> None:
     coordinator, me, work = _running(bench)
     coordinator.stop("asked to")
-    assert coordinator.pulse(me, work.attempt).stop
+    assert coordinator.heartbeat(me, work.attempt).stop
     coordinator.tick(alive=lambda lane: False)
     ended = AttemptResult(attempt=work.attempt, outcome="stopped")
     coordinator.next_attempts(hello(pid=101), ended=ended)  # the last words of a process already given up
@@ -271,7 +271,7 @@ def _once(bench: Bench) -> list[str]:
     bench.ledger = Ledger(bench.url)
     coordinator = bench.take_over(token="driver-2")
     me = hello(pid=200)
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     ended = None
     while not (work := coordinator.next_attempts(me, ended=ended)).leave:
         ended = run_attempt(coordinator, work, me, value=lambda params, epoch: 0.9) if work.attempts else None

@@ -17,7 +17,7 @@ ORPHAN_LIMIT_S = 90.0  # Ray's own agents live on for 61 s after a kill -9 of th
 
 def lost(trials: Sequence[TrialRow], wanted: int) -> int:
     """Trials that were asked for and ended in no state, or failed without a reason."""
-    good = [trial for trial in trials if trial.ended and (trial.state != "failed" or trial.reason)]
+    good = [trial for trial in trials if trial.has_ended and (trial.state != "failed" or trial.reason)]
     return wanted - len(good)
 
 

@@ -41,10 +41,12 @@ def test_confirmations_that_a_kill_cuts_in_two_go_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     words = ("confirm", "again", "--top", "2", "--seeds", "2", "--json")
     driver = stage.start(*words)
-    until(lambda: any(trial.ended for trial in stage.trials("again", role="confirm")), 120)
+    until(lambda: any(trial.has_ended for trial in stage.trials("again", role="confirm")), 120)
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    before = {trial.number: trial.ended_at for trial in stage.trials("again", role="confirm") if trial.ended}
+    before = {
+        trial.number: trial.ended_at for trial in stage.trials("again", role="confirm") if trial.has_ended
+    }
     assert 1 <= len(before) < 4
 
     ended = stage.run(*words)

@@ -55,7 +55,7 @@ def test_epochs_trained_again_are_waste_and_a_second_end_is_counted(tmp_path: Pa
     coordinator.tick()
     assert set(stage.ends("try").values()) == {1}
     trial = stage.trials("try")[0]
-    coordinator._attempts.batch.event("ended", 1.0, {}, trial)
+    coordinator._attempts.batch.add_event("ended", 1.0, {}, trial)
     coordinator._commit()
     assert stage.ends("try")["noop", 0] == 2
     notes = stage.home.storage / "try" / "noop" / "search-0000" / "files" / "epochs.txt"

@@ -31,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("VELODROME_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("COLUMNS", "100")
-    return Home.here()
+    return Home.from_environment()
 
 
 @pytest.fixture

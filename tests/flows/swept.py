@@ -40,7 +40,7 @@ def swept(
 
 def _run(core: Coordinator, clock: Clock, spec: SweepSpec, fail: tuple[int, ...]) -> None:
     me, ended = hello(), None
-    core.enter(me)
+    core.register_lane(me)
     while True:
         work = core.next_attempts(me, ended=ended)
         if work.leave:
@@ -65,7 +65,7 @@ def _train(
         if decides and not core.decide(hello(), given.attempt, [report]):
             return AttemptResult(attempt=given.attempt, outcome="pruned", epochs=epoch)
         if not decides:
-            core.pulse(hello(), given.attempt, [report])
+            core.heartbeat(hello(), given.attempt, [report])
     goals = {GOAL: values[-1], "latency_ms": 1.0 + 1e3 * given.params["learning_rate"]}
     return AttemptResult(
         attempt=given.attempt, outcome="complete", epoch=budget, epochs=budget, metrics={GOAL: values[-1]},

@@ -71,14 +71,14 @@ def _write(home: Home, prepared, trial: TrialRow, reports: dict) -> None:
     facts, fingerprint = sweep_facts(prepared), prepared.fingerprint
     sweep = ledger.create_sweep(prepared.spec, fingerprint=fingerprint, facts=facts, at=time.time())
     batch = WriteBatch(sweep={"state": "finished"})
-    batch.event("asked", 1.0, {"params": trial.params}, trial)
-    batch.attempt(
+    batch.add_event("asked", 1.0, {"params": trial.params}, trial)
+    batch.set_attempt(
         f"{sweep}-search-{trial.family}-0-1", role="search", family=trial.family, number=0, ordinal=1,
         lane="lane-0", lane_facts=json.dumps({"workers": 1, "cpus": 1.0, "gpus": 0.0}), started_at=1.0,
         ended_at=2.0, outcome=trial.state,
     )  # fmt: skip
     for epoch, metrics in reports.items():
-        batch.event("reported", 1.0, {"epoch": epoch, "metrics": metrics}, trial)
+        batch.add_event("reported", 1.0, {"epoch": epoch, "metrics": metrics}, trial)
     ledger.add_events(sweep, batch)
     ledger.close()
 

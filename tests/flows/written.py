@@ -76,9 +76,9 @@ def write_sweep(
     sweep = ledger.create_sweep(spec, fingerprint=fingerprint, facts=known, at=time.time())
     batch = WriteBatch(sweep={"state": state})
     for row in rows:
-        batch.event("asked", time.time(), {"params": row.params}, row)
+        batch.add_event("asked", time.time(), {"params": row.params}, row)
         for ordinal in range(1, row.attempts + 1):
-            batch.attempt(
+            batch.set_attempt(
                 f"{sweep}-{row.role}-{row.family}-{row.number}-{ordinal}",
                 role=row.role, family=row.family, number=row.number, ordinal=ordinal, lane="lane-0",
                 lane_facts=json.dumps({"host": "here", "pid": 12}), started_at=time.time() - 2,
@@ -86,7 +86,7 @@ def write_sweep(
             )  # fmt: skip
         for epoch in range(1, row.epochs + 1):
             metrics = {"val/accuracy": (row.value or 0.0) - 0.01 * abs(3 - epoch), "val/loss": 1.0 / epoch}
-            batch.event("reported", time.time(), {"epoch": epoch, "metrics": metrics}, row)
+            batch.add_event("reported", time.time(), {"epoch": epoch, "metrics": metrics}, row)
     ledger.add_events(sweep, batch)
     ledger.close()
     return sweep

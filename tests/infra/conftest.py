@@ -126,7 +126,7 @@ def run_attempt(
             return AttemptResult(attempt=assignment.attempt, outcome="pruned", epochs=reached)
         if deciding:
             held = []
-    coordinator.pulse(me, assignment.attempt, held)
+    coordinator.heartbeat(me, assignment.attempt, held)
     best = max(values, key=lambda e: (values[e], -e))
     return AttemptResult(
         attempt=assignment.attempt, outcome="complete", objective=(values[best],), epoch=best, epochs=reached,
@@ -136,7 +136,7 @@ def run_attempt(
 
 def drive(coordinator: Coordinator, me: LaneHandshake, *, most: int = 1_000, **options: object) -> int:
     """One lane pulls attempts until it may leave; returns how many it made."""
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     ended, made = None, 0
     while made < most:
         work = coordinator.next_attempts(me, ended=ended)

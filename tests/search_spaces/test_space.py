@@ -178,7 +178,7 @@ def test_a_space_without_parameters_has_one_configuration() -> None:
 
 @pytest.mark.parametrize("name", sorted(built_in_spaces()))
 def test_every_space_of_ours_sweeps_the_rate_and_three_optimizers(name: str) -> None:
-    by_name = {parameter.name: parameter for parameter in Space.from_mapping(name).searched}
+    by_name = {parameter.name: parameter for parameter in Space.from_mapping(name).searched_parameters}
     assert "learning_rate" in by_name
     assert by_name["optimizer"].to_json()["choices"] == ["sgd", "adam", "rmsprop"]
 

@@ -26,7 +26,7 @@ from trainers.bundle.signature import Signature, column_specs
 from trainers.code.named import source_hashes
 from trainers.code.versions import installed_versions
 from trainers.errors import InputError
-from trainers.registry import BUILT_IN, load
+from trainers.registry import BUILT_IN, load_reference
 from trainers.storage import safetensors_file as tensors
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
 
@@ -67,7 +67,7 @@ def save_bundle(
         InputError: the reference is no family, or options or params are not its own.
         OSError: the folder exists, or the file system refused.
     """
-    family = load(family_reference)
+    family = load_reference(family_reference)
     if not isinstance(family, type):
         raise InputError("a family's bundle needs a Family class", family_reference, "use save_functions")
     made = family(options)
@@ -158,7 +158,7 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
     Raises:
         Damaged: says which file and what is wrong with it.
     """
-    readers = {WEIGHTS: tensors.read}
+    readers = {WEIGHTS: tensors.load_tensors}
     return _parse_bundle(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
 
 

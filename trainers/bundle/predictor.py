@@ -10,7 +10,7 @@ import numpy as np
 from trainers.bundle.frames import as_frame
 from trainers.code.named import check_unchanged, resolve_reference
 from trainers.errors import InputError
-from trainers.registry import BUILT_IN, load
+from trainers.registry import BUILT_IN, load_reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,16 +83,18 @@ class Predictor:
 
         frame = as_frame(rows, self.columns, self.document.get("state", {}).get("shape"))
         if frame.empty:
-            return self._batch(self.example[:1]).iloc[:0]
+            return self._predict_batch(self.example[:1]).iloc[:0]
         if self._answers.whole:
             batch_size = len(frame)
         with torch.inference_mode():
-            parts = [self._batch(frame.iloc[i : i + batch_size]) for i in range(0, len(frame), batch_size)]
+            parts = [
+                self._predict_batch(frame.iloc[i : i + batch_size]) for i in range(0, len(frame), batch_size)
+            ]
         answers = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
         answers.index = frame.index
         return answers
 
-    def _batch(self, rows: pd.DataFrame) -> pd.DataFrame:
+    def _predict_batch(self, rows: pd.DataFrame) -> pd.DataFrame:
         return self._answers(rows)
 
 
@@ -112,12 +114,12 @@ class FamilyRunner:
 
         arrays = self.family.from_user(rows, self.state)
         if not self.whole:
-            return self._answered(arrays)
+            return self._answer_batch(arrays)
         starts = range(0, len(rows), BATCH_ROWS)
         parts = [{name: a[at : at + BATCH_ROWS] for name, a in arrays.items()} for at in starts]
-        return pd.concat([self._answered(part) for part in parts], ignore_index=True)
+        return pd.concat([self._answer_batch(part) for part in parts], ignore_index=True)
 
-    def _answered(self, arrays: Mapping[str, Any]) -> pd.DataFrame:
+    def _answer_batch(self, arrays: Mapping[str, Any]) -> pd.DataFrame:
         import torch
 
         batch = {
@@ -191,7 +193,7 @@ def _family_runner(document: Mapping[str, Any], device: str) -> FamilyRunner:
     reference, state = document["family"], dict(document["state"])
     if reference not in BUILT_IN:
         resolve_reference(reference)
-    found = load(reference)
+    found = load_reference(reference)
     if not isinstance(found, type):
         raise InputError("a bundle's family must be a Family class", reference)
     family = found(document["options"])

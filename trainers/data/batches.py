@@ -64,19 +64,20 @@ class Batches:
         self.rows = torch.from_numpy(np.array(rows, np.int64))
         self._on_cpu, self._count = self.device.type == "cpu", len(rows)
         self._arrays = {name: torch.from_numpy(values) for name, values in encoded.arrays.items()}
-        self._lengths = self._held(encoded.state.get("alike_by")) if part == "train" else None
+        self._lengths = self._content_lengths(encoded.state.get("alike_by")) if part == "train" else None
         self._whole: dict[str, torch.Tensor] | None = None
-        self.resident = self.device.type == "cpu" or self._fits(budget_bytes)
+        self.resident = self.device.type == "cpu" or self._fits_memory(budget_bytes)
         if self.resident and self.device.type != "cpu":
             self._arrays = {
-                name: self._host(values, self.rows).to(self.device) for name, values in self._arrays.items()
+                name: self._gather_on_host(values, self.rows).to(self.device)
+                for name, values in self._arrays.items()
             }
 
     def __len__(self) -> int:
         """n, the examples of the part."""
         return self._count
 
-    def _held(self, name: str | None) -> torch.Tensor | None:
+    def _content_lengths(self, name: str | None) -> torch.Tensor | None:
         """Of each example how much of that array is no padding, int64 [n]."""
         import torch
 
@@ -85,7 +86,7 @@ class Batches:
         pieces = (self._arrays[name].index_select(0, rows) for rows in torch.split(self.rows, CHUNK_ROWS))
         return torch.cat([(piece != IGNORED).sum(dim=1) for piece in pieces])
 
-    def _fits(self, budget_bytes: int | None) -> bool:
+    def _fits_memory(self, budget_bytes: int | None) -> bool:
         import torch
 
         if budget_bytes is None:
@@ -103,9 +104,9 @@ class Batches:
 
     def steps(self, batch_size: BatchSize, world_size: int = 1) -> int:
         """Batches of an epoch, the same on every rank."""
-        return -(-len(self) // self._joint(batch_size, world_size))
+        return -(-len(self) // self._global_batch_size(batch_size, world_size))
 
-    def _joint(self, batch_size: BatchSize, world_size: int) -> int:
+    def _global_batch_size(self, batch_size: BatchSize, world_size: int) -> int:
         return len(self) if batch_size == "all" else batch_size * world_size
 
     def epoch_order(self, epoch: int, seed: int, *, shuffle: bool = True) -> torch.Tensor:
@@ -149,7 +150,7 @@ class Batches:
         """
         import torch
 
-        joint = self._joint(batch_size, world_size)
+        joint = self._global_batch_size(batch_size, world_size)
         whole = batch_size == "all"  # order means nothing to a sum over all, and the part's own needs no copy
         positions = self.epoch_order(epoch, seed, shuffle=shuffle and not whole)
         if shuffle and not whole and self._lengths is not None:
@@ -165,10 +166,10 @@ class Batches:
             first, last = _rank_range(len(together), rank, world_size)
             yield together[first:last] if last > first else together[:1]
 
-    def weight(self, step: int, batch_size: BatchSize, rank: int = 0, world_size: int = 1) -> float:
+    def loss_weight(self, step: int, batch_size: BatchSize, rank: int = 0, world_size: int = 1) -> float:
         """What this rank's mean loss counts in the mean over ranks, so that gradients that are averaged over
         ranks are those of the joint batch: 1 but for a last batch that can't be dealt out evenly."""
-        joint = self._joint(batch_size, world_size)
+        joint = self._global_batch_size(batch_size, world_size)
         count = min(joint, len(self) - step * joint)
         first, last = _rank_range(count, rank, world_size)
         return (last - first) * world_size / count
@@ -178,7 +179,7 @@ class Batches:
     def gather(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
         """The examples at these positions of the part, every array [B, …], on the device."""
         if positions.numel() == self._count and self._is_whole(positions):
-            return self.whole()
+            return self.gather_all()
         if self._on_cpu:
             rows = self.rows.index_select(0, positions)
             return {name: values.index_select(0, rows) for name, values in self._arrays.items()}
@@ -186,14 +187,17 @@ class Batches:
             at = positions.to(self.device)
             return {name: values.index_select(0, at) for name, values in self._arrays.items()}
         rows = self.rows[positions.cpu()]
-        return {name: self._sent(self._host(values, rows)) for name, values in self._arrays.items()}
+        return {
+            name: self._send_to_device(self._gather_on_host(values, rows))
+            for name, values in self._arrays.items()
+        }
 
     def _is_whole(self, positions: torch.Tensor) -> bool:
         import torch
 
         return bool(torch.equal(positions, torch.arange(len(self), device=positions.device)))
 
-    def whole(self) -> dict[str, torch.Tensor]:
+    def gather_all(self) -> dict[str, torch.Tensor]:
         """All examples of the part; gathered once, and without a copy where its rows stand in one piece."""
         if self._whole is None:
             self._whole = self._gather_whole()
@@ -205,13 +209,16 @@ class Batches:
         first, count = int(self.rows[0]), len(self)
         if self.device.type == "cpu" and int(self.rows[-1]) - first + 1 == count:
             return {name: values.narrow(0, first, count) for name, values in self._arrays.items()}
-        return {name: self._host(values, self.rows).to(self.device) for name, values in self._arrays.items()}
+        return {
+            name: self._gather_on_host(values, self.rows).to(self.device)
+            for name, values in self._arrays.items()
+        }
 
     @staticmethod
-    def _host(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    def _gather_on_host(values: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         return values.index_select(0, rows)
 
-    def _sent(self, values: torch.Tensor) -> torch.Tensor:
+    def _send_to_device(self, values: torch.Tensor) -> torch.Tensor:
         if self.device.type != "cuda":
             return values.to(self.device)
         return values.pin_memory().to(self.device, non_blocking=True)

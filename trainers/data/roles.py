@@ -145,11 +145,11 @@ def _find_questions(raw: RawDataset, named: ColumnNames, task: Task | None) -> C
         return None
     free = {n.lower(): n for n in raw.columns if n not in (*named.drop, *named.id, named.time)}
 
-    def column(name: str | None, known: tuple[str, ...]) -> str | None:
+    def find_column(name: str | None, known: tuple[str, ...]) -> str | None:
         return name or next((free[word] for word in known if word in free), None)
 
-    question, context = column(named.question, QUESTIONS), column(named.context, CONTEXTS)
-    answer = column(named.answer or named.target, ANSWERS)
+    question, context = find_column(named.question, QUESTIONS), find_column(named.context, CONTEXTS)
+    answer = find_column(named.answer or named.target, ANSWERS)
     if question is None or context is None or answer is None:
         if not meant:
             return None
@@ -157,7 +157,7 @@ def _find_questions(raw: RawDataset, named: ColumnNames, task: Task | None) -> C
         found = f"columns {', '.join(raw.columns)}"
         must = "question answering needs columns of questions, contexts and answers"
         raise InputError(must, found, do, key=("data", "columns"))
-    start = column(named.answer_start, ANSWER_STARTS)
+    start = find_column(named.answer_start, ANSWER_STARTS)
     return _question_roles(raw, named, (question, context, answer, start), meant)
 
 

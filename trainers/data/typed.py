@@ -45,20 +45,20 @@ class LazyStrings(Sequence[str | None]):
     def __getitem__(self, index: int | slice) -> str | list[str | None] | None:
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
-            return self._read(self._column.slice(start, max(0, stop - start)))[::step]
+            return self._read_chunk(self._column.slice(start, max(0, stop - start)))[::step]
         at = index + len(self) if index < 0 else index
         if not 0 <= at < len(self):
             raise IndexError(index)
         start = at - at % 1024
         if start != self._block_start:
-            self._block, self._block_start = self._read(self._column.slice(start, 1024)), start
+            self._block, self._block_start = self._read_chunk(self._column.slice(start, 1024)), start
         return self._block[at - start]
 
     def __iter__(self) -> Iterator[str | None]:
         for piece in split_chunks(self._column):
-            yield from self._read(pa.chunked_array([piece]))
+            yield from self._read_chunk(pa.chunked_array([piece]))
 
-    def _read(self, column: pa.ChunkedArray) -> list[str | None]:
+    def _read_chunk(self, column: pa.ChunkedArray) -> list[str | None]:
         values: list[str | None] = null_missing(_plain_strings(column), self._missing).to_pylist()
         return values
 

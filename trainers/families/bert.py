@@ -130,27 +130,27 @@ class Bert(Family):
     options: BertOptions
 
     @property
-    def _model(self) -> str | None:
+    def _external_model(self) -> str | None:
         """The folder or name of another model, where `pretrained` is no file of this one's own weights."""
         pretrained = None if hub.is_file(self.options.pretrained) else self.options.pretrained
         return pretrained or self.options.auto
 
     def known(self) -> dict[str, Hyperparameter]:
         """Without the structure where that is another model's."""
-        unread = _STRUCTURE if self._model else set()
+        unread = _STRUCTURE if self._external_model else set()
         return {name: entry for name, entry in super().known().items() if name not in unread}
 
     def changes(self, kind: Kind) -> Collection[str]:
         """As every family; other models have other ids for what is unknown."""
-        return () if kind == "text" and self._model else super().changes(kind)
+        return () if kind == "text" and self._external_model else super().changes(kind)
 
     def check(self, dataset: Dataset) -> None:
         """As every family; images need a model that reads them, masked words a text."""
         super().check(dataset)
-        if dataset.kind == "image" and not self._model:
+        if dataset.kind == "image" and not self._external_model:
             do = "name one under options.auto or options.pretrained"
             raise InputError("images need a model that reads images", "a BERT", do, key=("options", "auto"))
-        if self.options.masked_words and (dataset.kind == "image" or self._model):
+        if self.options.masked_words and (dataset.kind == "image" or self._external_model):
             found = "data of kind image" if dataset.kind == "image" else "pretrained or auto"
             key = ("options", "masked_words")
             raise InputError("masked_words are for a BERT from scratch, over texts", found, key=key)
@@ -164,7 +164,7 @@ class Bert(Family):
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Text: `inputs` int64 [N, L] and `mask` bool [N, L], true where there is text. Images: `inputs`
         uint8 [N, H, W, C]. Questions: see `trainers.inputs.questions.put_questions`."""
-        config = hub.read_config(self._folder()) if self._model else None
+        config = hub.read_config(self._model_folder()) if self._external_model else None
         state = {} if config is None else {"config": hub.without_labels(config)}
         if dataset.kind == "questions":
             return {**state, **self._encode_questions(dataset, params, config, writer)}
@@ -173,15 +173,15 @@ class Bert(Family):
             return {**state, **self._encode_images(dataset, writer), **target}
         return {**state, **self._encode_texts(dataset, params, config, writer), **target}
 
-    def _folder(self) -> Path:
-        option = "pretrained" if self._model == self.options.pretrained else "auto"
-        return hub.find_folder(str(self._model), option=option)
+    def _model_folder(self) -> Path:
+        option = "pretrained" if self._external_model == self.options.pretrained else "auto"
+        return hub.find_folder(str(self._external_model), option=option)
 
     def _encode_texts(
         self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
     ) -> State:
         column, train = dataset.columns["text"], dataset.splits["train"]
-        document, pad = self._tokenizer(dataset, params, config)
+        document, pad = self._choose_tokenizer(dataset, params, config)
         most = self.options.max_tokens or TEXT_TOKENS
         length = _longest_text(document, read_texts(column, train), most)
         inputs = writer.create("inputs", (dataset.rows, length), np.int64)
@@ -195,7 +195,7 @@ class Bert(Family):
     def _encode_questions(
         self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
     ) -> State:
-        document, pad = self._tokenizer(dataset, params, config)
+        document, pad = self._choose_tokenizer(dataset, params, config)
         most = self.options.max_tokens or QUESTION_TOKENS
         places = (config or {}).get("max_position_embeddings")
         limits = QuestionLimits(
@@ -205,12 +205,12 @@ class Bert(Family):
         own = {"tokenizer": document, "pad_id": pad, "max_answer": self.options.max_answer}
         return {"task": "question-answering", **own, **made}
 
-    def _tokenizer(
+    def _choose_tokenizer(
         self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None
     ) -> tuple[str, int]:
         """The tokenizer and its padding: the model's own, or fitted on all texts of the training split."""
         if config is not None:
-            return hub.read_tokenizer(self._folder()), hub.pad_id(config)
+            return hub.read_tokenizer(self._model_folder()), hub.pad_id(config)
         train = dataset.splits["train"]
         texts = (text for column in dataset.columns.values() for text in read_texts(column, train))
         size, lowercase = params["vocabulary"], params["lowercase"]
@@ -219,7 +219,7 @@ class Bert(Family):
     def _encode_images(self, dataset: Dataset, writer: ArrayWriter) -> State:
         from trainers.data.images import decode_images
 
-        facts = hub.image_config(self._folder(), self.options.size)
+        facts = hub.image_config(self._model_folder(), self.options.size)
         size = (facts["shape"][0], facts["shape"][1])
         decode_images(
             dataset.columns["image"], writer, "inputs", size=size, channels=facts["shape"][2], fit="crop"
@@ -278,10 +278,10 @@ class Bert(Family):
         """Takes pretrained weights, and freezes parts."""
         from trainers.pretrained.weights import freeze
 
-        if self._model is None or hub.is_file(self.options.pretrained):
+        if self._external_model is None or hub.is_file(self.options.pretrained):
             super().start(module)
             return
-        folder = self._folder()
+        folder = self._model_folder()
         if self.options.pretrained or hub.has_weights(folder):
             fresh = (*_head_names(module), "*pooler*")
             hub.load_weights(module, folder, fresh=fresh, sha256=self.options.sha256)

@@ -114,14 +114,14 @@ class ImageCNN(Family):
         """The module; it takes uint8 [B, H, W, C] and gives [B, classes], or [B, 1] in regression."""
         from torch import nn
 
-        from trainers.modules.layers import ConvShape, Pixels, channels_last, conv_blocks, dense
+        from trainers.modules.layers import ConvShape, Pixels, channels_last, conv_blocks, dense_layers
 
         height, width, inputs = state["shape"]
         names = ("kernel", "padding", "activation", "pooling", "batch_norm")
         shape = ConvShape(**{name: params[name] for name in names})
         blocks, numbers = conv_blocks([inputs, *params["channels"]], (height, width), shape)
         sizes = [numbers, *params["dense"], output_size(state)]
-        head = dense(sizes, activation=params["activation"], dropout=params["dropout"])
+        head = dense_layers(sizes, activation=params["activation"], dropout=params["dropout"])
         pixels_in = Pixels(state["mean"], state["std"])
         parts = OrderedDict(pixels=pixels_in, blocks=blocks, flat=nn.Flatten(), head=head)
         return channels_last(nn.Sequential(parts))

@@ -56,11 +56,11 @@ class MLP(TableFamily):
         """As `TableFamily`; of images `inputs`: bytes, uint8 [N, H, W, C]."""
         if dataset.kind == "table":
             return super().encode(dataset, params, writer)
-        return {**write_images(dataset, self.options, writer), **self.target(dataset, writer)}
+        return {**write_images(dataset, self.options, writer), **self.encode_target(dataset, writer)}
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes numbers and ids and gives [B, C], or [B, 1] in regression."""
-        from trainers.modules.layers import PixelVectors, RowModel, TableVectors, dense
+        from trainers.modules.layers import PixelVectors, RowModel, TableVectors, dense_layers
 
         rows: PixelVectors | TableVectors
         if "shape" in state:
@@ -68,7 +68,7 @@ class MLP(TableFamily):
         else:
             table = state["table"]
             rows = TableVectors(table["inputs"], table["cardinalities"], params["embedding"])
-        head = dense(
+        head = dense_layers(
             [rows.outputs, *params["hidden"], output_size(state)],
             activation=params["activation"],
             dropout=params["dropout"],

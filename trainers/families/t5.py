@@ -86,18 +86,22 @@ class T5(Family):
     options: T5Options
 
     @property
-    def _model(self) -> str | None:
+    def _external_model(self) -> str | None:
         """The folder or name of another model, where `pretrained` is no file of this one's own weights."""
         return None if hub.is_file(self.options.pretrained) else self.options.pretrained
 
     def known(self) -> dict[str, Hyperparameter]:
         """Without the structure where that is the pretrained model's."""
-        unread = _STRUCTURE if self._model else set()
+        unread = _STRUCTURE if self._external_model else set()
         return {name: entry for name, entry in super().known().items() if name not in unread}
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """`source` [N, S] and `target` [N, T], int64, each with its end."""
-        state = self._pretrained(self._model) if self._model else self._fitted(dataset, params)
+        state = (
+            self._pretrained_state(self._external_model)
+            if self._external_model
+            else self._fit_state(dataset, params)
+        )
         source, target = put_pairs(
             dataset,
             writer,
@@ -110,7 +114,7 @@ class T5(Family):
         lengths = {"length": source, "target_length": target, "alike_by": "target"}
         return {**state, "task": "seq2seq", **lengths}
 
-    def _fitted(self, dataset: Dataset, params: Params) -> State:
+    def _fit_state(self, dataset: Dataset, params: Params) -> State:
         assert dataset.target is not None
         train = dataset.splits["train"]
         columns = (dataset.columns["input"], dataset.target)
@@ -119,7 +123,7 @@ class T5(Family):
         marks = {"pad_id": PAD, "end_id": END, "begin_id": PAD, "special_ids": [UNKNOWN, BEGIN]}
         return {"tokenizer": document, **marks}
 
-    def _pretrained(self, source: str) -> State:
+    def _pretrained_state(self, source: str) -> State:
         folder = hub.find_folder(source)
         config = hub.read_config(folder)
         if config["model_type"] not in ("t5", "mt5", "umt5"):
@@ -150,17 +154,17 @@ class T5(Family):
         """Takes pretrained weights, and freezes parts."""
         from trainers.pretrained.weights import freeze
 
-        if self._model is None:
+        if self._external_model is None:
             super().start(module)
             return
-        hub.load_weights(module, hub.find_folder(self._model), fresh=(), sha256=self.options.sha256)
+        hub.load_weights(module, hub.find_folder(self._external_model), fresh=(), sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
         """Logits [B, T, V] of a decoder that is shown the target so far."""
         import torch
 
-        source, target = self._source(module, batch["source"]), batch["target"]
+        source, target = self._source_inputs(module, batch["source"]), batch["target"]
         config: Any = module.config
         begin = torch.full_like(target[:, :1], config.decoder_start_token_id)
         past = torch.cat([begin, target[:, :-1]], dim=1)
@@ -175,7 +179,7 @@ class T5(Family):
         """The loss of what it is shown, and the texts that it writes by itself."""
         longest = batch["target"].shape[1]
         how = self.options.generate.model_copy(update={"outputs": 1, "max_tokens": longest})
-        tokens = self._written(module, batch["source"], how)[:, 0]
+        tokens = self._generate(module, batch["source"], how)[:, 0]
         batch = without_padding(batch)
         metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
 
@@ -189,7 +193,7 @@ class T5(Family):
 
     def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
         """`tokens` [B, outputs, n], as written."""
-        return {"tokens": self._written(module, batch["source"], self.options.generate)}
+        return {"tokens": self._generate(module, batch["source"], self.options.generate)}
 
     def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
         """A column `output`; further outputs are numbered from 2."""
@@ -206,19 +210,19 @@ class T5(Family):
 
         return translation_samples(self, module, source, state)
 
-    def _source(self, module: Any, source: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _source_inputs(self, module: Any, source: torch.Tensor) -> dict[str, torch.Tensor]:
         """The batch without what lies beyond its longest text, and what of it is text."""
         held = source != module.config.pad_token_id
         longest = max(int(held.sum(dim=1).max()), 1)
         return {"input_ids": source[:, :longest], "attention_mask": held[:, :longest].long()}
 
-    def _written(self, module: Any, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
+    def _generate(self, module: Any, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
         """[B, outputs, n], without the token that the decoder begins with."""
         import torch
 
         from trainers.modules.decoding import transformers_arguments
 
-        given = self._source(module, source)
+        given = self._source_inputs(module, source)
         with torch.random.fork_rng(devices=[source.device] if source.is_cuda else []):
             torch.manual_seed(how.seed)
             tokens: torch.Tensor = module.generate(**given, **transformers_arguments(how))

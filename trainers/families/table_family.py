@@ -63,9 +63,9 @@ class TableFamily(Family):
 
         table = fit_table(dataset)
         write_table(dataset, table, writer)
-        return {"table": table, **self.target(dataset, writer)}
+        return {"table": table, **self.encode_target(dataset, writer)}
 
-    def target(self, dataset: Dataset, writer: ArrayWriter) -> State:
+    def encode_target(self, dataset: Dataset, writer: ArrayWriter) -> State:
         """As `write_target`, with the classes' weights where there are any, and metrics by class."""
         state = write_target(dataset, writer)
         if dataset.task != "classification":

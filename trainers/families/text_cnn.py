@@ -129,26 +129,26 @@ class TextCNN(Family):
 def _time_module(words: int, outputs: int, params: Params) -> torch.nn.Module:
     from torch import nn
 
-    from trainers.modules.layers import TextWindows, dense
+    from trainers.modules.layers import TextWindows, dense_layers
 
     windows = TextWindows(
         words, params["embedding"], params["filter_widths"], params["filters"], params["activation"]
     )
     sizes = [len(params["filter_widths"]) * params["filters"], *params["dense"], outputs]
-    head = dense(sizes, activation=params["activation"], dropout=params["dropout"])
+    head = dense_layers(sizes, activation=params["activation"], dropout=params["dropout"])
     return nn.Sequential(OrderedDict(text=windows, dropout=nn.Dropout(params["dropout"]), head=head))
 
 
 def _image_module(words: int, length: int, outputs: int, params: Params) -> torch.nn.Module:
     from torch import nn
 
-    from trainers.modules.layers import ConvShape, WordEmbedding, conv_blocks, dense
+    from trainers.modules.layers import ConvShape, WordEmbedding, conv_blocks, dense_layers
 
     dims = params["embedding"]
     shape = ConvShape(activation=params["activation"], pooling=params["pooling"])
     blocks, numbers = conv_blocks([1, *params["channels"]], (length, dims), shape)
     sizes = [numbers, *params["dense"], outputs]
-    head = dense(sizes, activation=params["activation"], dropout=params["dropout"])
+    head = dense_layers(sizes, activation=params["activation"], dropout=params["dropout"])
     image = nn.Unflatten(1, (1, length))
     parts = OrderedDict(
         words=WordEmbedding(words, dims), image=image, blocks=blocks, flat=nn.Flatten(), head=head

@@ -137,7 +137,7 @@ class Transformer(Family):
 
     def _encode_text(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         column = dataset.columns["text"]
-        document = self._fitted(dataset, [column], params, "words")
+        document = self._fit_tokenizer(dataset, [column], params, "words")
         length = longest_length(
             document, read_texts(column, dataset.splits["train"]), self.options.max_tokens
         )
@@ -146,7 +146,7 @@ class Transformer(Family):
 
     def _encode_corpus(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         column = dataset.columns["text"]
-        document = self._fitted(dataset, [column], params, "characters")
+        document = self._fit_tokenizer(dataset, [column], params, "characters")
         length = max((len(t) for ids in encode_chunks(document, read_texts(column)) for t in ids), default=2)
         length = max(length - 1, 1)
         before = ([tokens[:-1] for tokens in ids] for ids in encode_chunks(document, read_texts(column)))
@@ -163,7 +163,7 @@ class Transformer(Family):
     def _encode_pairs(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         assert dataset.target is not None
         columns = [dataset.columns["input"], dataset.target]
-        document = self._fitted(dataset, columns, params, "pieces")
+        document = self._fit_tokenizer(dataset, columns, params, "pieces")
         lengths = put_pairs(dataset, writer, document, end=END, most=self.options.max_tokens)
         return {
             "task": "seq2seq",
@@ -175,7 +175,7 @@ class Transformer(Family):
             "alike_by": "target",
         }
 
-    def _fitted(self, dataset: Dataset, columns: Sequence[Column], params: Params, unit: Unit) -> str:
+    def _fit_tokenizer(self, dataset: Dataset, columns: Sequence[Column], params: Params, unit: Unit) -> str:
         train = dataset.splits["train"]
         texts = (text for column in columns for text in read_texts(column, train))
         return fit_tokens(texts, unit=self.options.unit or unit, size=params["vocabulary"])
@@ -239,7 +239,7 @@ class Transformer(Family):
         import torch
 
         if "source" in batch:
-            tokens = self._written(module, batch["source"], self.options.generate, module.longest)[:, 0]
+            tokens = self._generate(module, batch["source"], self.options.generate, module.longest)[:, 0]
             batch = without_padding(batch)
             metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
         elif batch["target"].dim() == 2:
@@ -275,9 +275,9 @@ class Transformer(Family):
         """What was written, `tokens` [B, outputs, n]; of a text its logits."""
         how = self.options.generate
         if state["task"] == "seq2seq":
-            return {"tokens": self._written(module, batch["source"], how, how.max_tokens)}
+            return {"tokens": self._generate(module, batch["source"], how, how.max_tokens)}
         if state["task"] == "language-model":
-            return {"tokens": self._continued(module, batch["inputs"], how)}
+            return {"tokens": self._continue_prompts(module, batch["inputs"], how)}
         return self.outputs(module, batch)
 
     def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
@@ -287,7 +287,7 @@ class Transformer(Family):
         one = super().to_user
         return join_outputs(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
 
-    def _written(self, module: Any, source: torch.Tensor, how: DecodingOptions, most: int) -> torch.Tensor:
+    def _generate(self, module: Any, source: torch.Tensor, how: DecodingOptions, most: int) -> torch.Tensor:
         from trainers.modules.transformer import SourceDecoder
 
         how = how.model_copy(update={"max_tokens": min(most, self.options.max_positions)})
@@ -295,7 +295,7 @@ class Transformer(Family):
         tokens = generate_tokens(SourceDecoder(module, source), len(source), how, marks, str(source.device))
         return tokens.view(len(source), how.outputs, -1)
 
-    def _continued(self, module: Any, prompts: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
+    def _continue_prompts(self, module: Any, prompts: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
         """Prompts of one length at a time: what is written must not depend on its neighbours' padding."""
         import torch
 
@@ -325,7 +325,7 @@ class Transformer(Family):
         most = min(how.max_tokens, text_samples.CONTINUED_TOKENS)
         how = how.model_copy(update={"outputs": 1, "max_tokens": most})
         return text_samples.continuation_samples(
-            source, state, lambda prompts: self._continued(module, prompts, how)[:, 0]
+            source, state, lambda prompts: self._continue_prompts(module, prompts, how)[:, 0]
         )
 
 

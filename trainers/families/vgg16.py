@@ -100,7 +100,7 @@ class VGG16(Family):
         """The module; it takes uint8 [B, H, W, 3] and gives [B, classes], or [B, 1]."""
         from torch import nn
 
-        from trainers.modules.layers import Pixels, channels_last, dense
+        from trainers.modules.layers import Pixels, channels_last, dense_layers
 
         features = _feature_layers(
             self.options.narrow, self.options.batch_norm, params["activation"], params["pooling"]
@@ -109,7 +109,7 @@ class VGG16(Family):
         numbers = GROUPS[-1][-1] // self.options.narrow * (height // 32) * (width // 32)
         outputs = 1 if self.options.sigmoid else output_size(state)
         widths, activation = [numbers, *params["dense"], outputs], params["activation"]
-        head = dense(widths, activation=activation, dropout=params["dropout"])
+        head = dense_layers(widths, activation=activation, dropout=params["dropout"])
         pixels = Pixels(state["mean"], state["std"])
         parts = OrderedDict(pixels=pixels, features=features, flat=nn.Flatten(), head=head)
         return channels_last(nn.Sequential(parts))

@@ -30,7 +30,7 @@ def pack_states(
     """
     import torch
 
-    generators = {name: crew.stack(state) for name, state in capture_state(torch.Generator()).items()}
+    generators = {name: crew.gather_rows(state) for name, state in capture_state(torch.Generator()).items()}
     tensors, states = save_states(stateful) if crew.first else ({}, {})
     parts = {"state": tensors, "random": generators, "kept": dict(kept or {})}
     named = {f"{part}/{name}": tensor for part, own in parts.items() for name, tensor in own.items()}

@@ -119,14 +119,14 @@ class Trial:
             return
         self._pending |= check_metrics({**(metrics or {}), **named}, self._job.goals)
         if not self._used_epochs:
-            self._send()
+            self._send_report()
 
     def over(self) -> bool:
         """Whether to end now, for a function that does without `epochs`. Every rank must ask."""
         if self._status == "complete":
             asked = self.rank == 0 and self._hooks.stopping()
             self._status = "stopped" if asked else "complete"
-        return self._agree() != "complete"
+        return self._share_status() != "complete"
 
     def alive(self) -> None:
         """Says that a long step is not a hang."""
@@ -173,36 +173,36 @@ class Trial:
     def _keeps_best(self) -> bool:
         return self._job.at == "best" and bool(self._job.goals)
 
-    def _send(self) -> None:
+    def _send_report(self) -> None:
         """Sends what is pending as the next report; none is sent of a body that reported nothing."""
         progress, metrics = self._progress, self._pending
         self._pending, self._sent_last = {}, bool(metrics)
         progress.seconds = self._earlier_s + time.monotonic() - self._began
-        self._note(metrics)
+        self._note_metrics(metrics)
         self._seen |= metrics.keys()
         if metrics and not self._hooks.report(progress.reports, metrics):
             self._status = "pruned"
 
-    def _note(self, metrics: dict[str, float]) -> None:
+    def _note_metrics(self, metrics: dict[str, float]) -> None:
         progress, goals = self._progress, self._job.goals
         if goals and full_name(goals[0].metric) in metrics:
-            if progress.note(metrics, goals[0], self._job.length, self._job.at) and self._keeps_best:
+            if progress.record_report(metrics, goals[0], self._job.length, self._job.at) and self._keeps_best:
                 self._kept = plain_weights(self._module) if self._module is not None else None
             return
         progress.reports += 1
         if metrics and not goals:  # nothing is judged: the last report stands
             progress.kept_epoch, progress.kept = progress.reports, metrics
 
-    def _agree(self) -> Status:
+    def _share_status(self) -> Status:
         """Rank 0's status, on every rank."""
-        self._status = _STATUS[self._crew.agree(_STATUS.index(self._status))[0]]
+        self._status = _STATUS[self._crew.broadcast(_STATUS.index(self._status))[0]]
         return self._status
 
     # -- after a body --------------------------------------------------------------------------------------
 
     def _after_body(self, stateful: Mapping[str, Any]) -> bool:
         """Whether there is another epoch; the same on every rank."""
-        code, save = self._crew.agree(*(self._decide() if self.rank == 0 else (_GO, 0)))
+        code, save = self._crew.broadcast(*(self._decide() if self.rank == 0 else (_GO, 0)))
         self._status = _STATUS[code]
         if self.rank != 0:
             self._progress.reports += 1
@@ -212,18 +212,18 @@ class Trial:
 
     def _decide(self) -> tuple[int, int]:
         """What rank 0 finds after a body: how to go on, and whether to save."""
-        self._send()
+        self._send_report()
         progress = self._progress
         if self._status == "pruned":
             return _PRUNED, 0
         # `finished` counts steps; here the epochs are what is counted.
-        if progress.reports >= self._job.reports or progress.finished(self._job.length, progress.step + 1):
+        if progress.reports >= self._job.reports or progress.is_finished(self._job.length, progress.step + 1):
             return _END, 0
         if self._hooks.stopping():
             return _STOPPED, 1
-        return _GO, int(self._save_is_due())
+        return _GO, int(self._is_save_due())
 
-    def _save_is_due(self) -> bool:
+    def _is_save_due(self) -> bool:
         seconds, epochs = self._job.checkpoint_seconds, self._job.checkpoint_epochs
         late = seconds is not None and time.monotonic() - self._saved_at >= seconds
         return late or (epochs is not None and self._progress.reports - self._saved_reports >= epochs)
@@ -255,8 +255,8 @@ class Trial:
         if self._pending and self._status == "complete":
             if self._used_epochs and not self._sent_last and self._progress.reports > 0:
                 self._progress.reports -= 1  # what is reported after the loop is its last body's report
-            self._send()
-        self._agree()
+            self._send_report()
+        self._share_status()
         progress, goals = self._progress, self._job.goals
         if self._status == "complete" and self.rank == 0:
             require_goals(progress.kept or dict.fromkeys(self._seen, 0.0), goals, TrialError)
@@ -267,12 +267,12 @@ class Trial:
             epoch=progress.kept_epoch,
             epochs=progress.reports,
             metrics=progress.kept,
-            weights=self._weights(),
+            weights=self._final_weights(),
             facts=self._facts(),
             code=dict(self._own.code) if self._own is not None else {},
         )
 
-    def _weights(self) -> dict[str, torch.Tensor]:
+    def _final_weights(self) -> dict[str, torch.Tensor]:
         if self.rank != 0 or self._own is None or self._status != "complete":
             return {}
         return self._kept if self._kept is not None else plain_weights(self._own.module)

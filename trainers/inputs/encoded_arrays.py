@@ -41,12 +41,12 @@ class FolderWriter:
     def put(self, name: str, values: npt.NDArray[Any]) -> None:
         """A whole array, first dimension N."""
         values = np.ascontiguousarray(values)
-        self._check(name, values.shape, values.dtype)
+        self._check_array(name, values.shape, values.dtype)
         np.save(self._path(name), values, allow_pickle=False)
 
     def create(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
         """An array on disk to fill piece by piece."""
-        self._check(name, shape, np.dtype(dtype))
+        self._check_array(name, shape, np.dtype(dtype))
         if 0 in shape:
             empty = np.zeros(shape, dtype)
             np.save(self._path(name), empty, allow_pickle=False)
@@ -65,7 +65,7 @@ class FolderWriter:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
 
-    def _check(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def _check_array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         if not name.isidentifier():
             raise InputError("an encoded array's name must be an identifier", repr(name))
         if not shape or shape[0] != self.rows:

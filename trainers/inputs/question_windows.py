@@ -70,9 +70,9 @@ class QuestionReader(nn.Module):
             turn = torch.arange(len(rows), device=held.device) - (count.cumsum(0) - count)[rows]
         first = torch.minimum(turn * step[rows], (held - room).clamp(min=0)[rows])
         size = torch.minimum(room[rows], held[rows] - first)
-        return self._assembled(question, context, rows, asked[rows], first, size)
+        return self._assemble_windows(question, context, rows, asked[rows], first, size)
 
-    def _assembled(
+    def _assemble_windows(
         self, question: Tensor, context: Tensor, rows: Tensor, asked: Tensor, first: Tensor, size: Tensor
     ) -> QuestionWindows:
         """Every token by its place in one long row: before, question, between, context, after, padding."""
@@ -122,12 +122,13 @@ class QuestionReader(nn.Module):
         windows = self.windows(batch)
         size = len(batch["question"])  # windows at once: as many as there are questions
         pieces = [
-            self._scored(module, windows, slice(at, at + size)) for at in range(0, len(windows.rows), size)
+            self._score_windows(module, windows, slice(at, at + size))
+            for at in range(0, len(windows.rows), size)
         ]
         return merge_scores(torch.cat(pieces), windows, size, batch["context"].shape[1])
 
     @staticmethod
-    def _scored(module: Any, windows: QuestionWindows, some: slice) -> Tensor:
+    def _score_windows(module: Any, windows: QuestionWindows, some: slice) -> Tensor:
         kinds = {"token_type_ids": windows.types[some]} if _has_token_types(module) else {}
         made = module(input_ids=windows.ids[some], attention_mask=windows.mask[some], **kinds)
         logits = torch.stack([made.start_logits, made.end_logits], dim=2).float()

@@ -25,7 +25,7 @@ class RankGroup:
         self.sharded = ranks.sharded and not self.alone
         self._device = device if not self.alone and _is_device_only() else "cpu"
 
-    def agree(self, *values: int) -> tuple[int, ...]:
+    def broadcast(self, *values: int) -> tuple[int, ...]:
         """Rank 0's values, on every rank."""
         if self.alone:
             return values
@@ -36,7 +36,7 @@ class RankGroup:
         dist.broadcast(vector, src=0)
         return tuple(int(value) for value in vector.tolist())
 
-    def total(self, *values: float) -> tuple[float, ...]:
+    def sum_over_ranks(self, *values: float) -> tuple[float, ...]:
         """The sums of the values over all ranks, in float64."""
         if self.alone:
             return values
@@ -47,7 +47,7 @@ class RankGroup:
         dist.all_reduce(vector)
         return tuple(float(value) for value in vector.tolist())
 
-    def stack(self, vector: torch.Tensor) -> torch.Tensor:
+    def gather_rows(self, vector: torch.Tensor) -> torch.Tensor:
         """[ranks, n] of each rank's vector [n], on the CPU; n is the same everywhere."""
         import torch
 
@@ -60,7 +60,7 @@ class RankGroup:
         dist.all_gather(rows, here)
         return torch.stack(rows).cpu()
 
-    def average(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+    def average_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Replaces each gradient that there is by its mean over ranks, in one message."""
         if self.alone:
             return
@@ -75,7 +75,7 @@ class RankGroup:
             with torch.no_grad():
                 vector_to_parameters(flat / self.size, gradients)
 
-    def share_buffers(self, module: torch.nn.Module) -> None:
+    def broadcast_buffers(self, module: torch.nn.Module) -> None:
         """Gives rank 0's buffers (running means of batch norm) to every rank."""
         if self.alone:
             return

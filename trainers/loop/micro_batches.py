@@ -58,15 +58,15 @@ class MicroBatchFeed:
             for positions in islice(order, max(0, full - first)):  # nearly all: every example counts
                 yield [MicroBatch(positions, self.batch_size, 1.0, self._joint)]
             for place in range(max(first, full), self._batches, self._accumulate):
-                yield self._group(order, place)
+                yield self._next_group(order, place)
             step += self.steps_per_epoch - within
 
-    def _group(self, order: Iterator[torch.Tensor], first: int) -> list[MicroBatch]:
+    def _next_group(self, order: Iterator[torch.Tensor], first: int) -> list[MicroBatch]:
         last = min(first + self._accumulate, self._batches)
         examples = min(last * self._joint, len(self.source)) - first * self._joint
-        return [self._micro(next(order), place, examples) for place in range(first, last)]
+        return [self._micro_batch(next(order), place, examples) for place in range(first, last)]
 
-    def _micro(self, positions: torch.Tensor, place: int, examples: int) -> MicroBatch:
+    def _micro_batch(self, positions: torch.Tensor, place: int, examples: int) -> MicroBatch:
         world = self._ranks.world_size
         joint = min(self._joint, len(self.source) - place * self._joint)
         dealt = joint // world + (self._ranks.rank < joint % world)

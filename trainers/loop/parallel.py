@@ -113,7 +113,7 @@ def local_part(tensor: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def parts(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def local_parts(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     """This rank's part of each, without those of which it has nothing."""
     return [own for own in map(local_part, tensors) if own.numel()]
 
@@ -133,7 +133,7 @@ def _lay_out(whole: torch.Tensor, like: Any) -> torch.Tensor:
     return distribute_tensor(given, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def whole(own: torch.Tensor, like: Any) -> torch.Tensor:
+def gather_whole(own: torch.Tensor, like: Any) -> torch.Tensor:
     """The inverse of `shard_like`: called by every rank with its part."""
     if not _is_sharded(like):
         return own
@@ -154,7 +154,7 @@ def gather_wholes(named: Tensors, like: Tensors, *, keep: bool) -> dict[str, tor
         like: tensors of the same names, laid out as these are.
         keep: whether this rank wants them; it must take part all the same.
     """
-    made = ((name, whole(own, like[name])) for name, own in named.items())
+    made = ((name, gather_whole(own, like[name])) for name, own in named.items())
     return {name: tensor.cpu() if _is_sharded(like[name]) else tensor for name, tensor in made if keep}
 
 

@@ -21,7 +21,7 @@ class ReportWindow:
     shown: dict[str, float] = field(default_factory=dict)  # sums of a family's own numbers
     shown_steps: int = 0
 
-    def show(self, numbers: Mapping[str, Any]) -> None:
+    def add_numbers(self, numbers: Mapping[str, Any]) -> None:
         """Adds one step's own numbers."""
         self.shown_steps += 1
         for name, number in numbers.items():
@@ -64,7 +64,7 @@ class TrainingProgress:
         """The inverse of `to_json`."""
         return cls(**{**document, "window": ReportWindow(**document["window"])})
 
-    def note(self, metrics: Mapping[str, float], goal: Goal, length: Length, at: str) -> bool:
+    def record_report(self, metrics: Mapping[str, float], goal: Goal, length: Length, at: str) -> bool:
         """Takes a report in. True: its weights are the ones to keep."""
         self.reports += 1
         value = goal_value(metrics, goal)
@@ -80,7 +80,7 @@ class TrainingProgress:
         self.kept = drop_not_finite(metrics)
         return True
 
-    def finished(self, length: Length, steps: int) -> bool:
+    def is_finished(self, length: Length, steps: int) -> bool:
         """Whether the length, the patience or the time has run out."""
         impatient = length.patience is not None and self.waited >= length.patience
         late = length.seconds is not None and self.seconds >= length.seconds

@@ -15,7 +15,7 @@ from torch import nn
 from trainers.errors import NotFinite
 from trainers.family import Family
 from trainers.loop.micro_batches import MicroBatch
-from trainers.loop.parallel import parts, wrap_parallel
+from trainers.loop.parallel import local_parts, wrap_parallel
 from trainers.optim.optimizers import (
     add_l1,
     clip_gradients,
@@ -84,7 +84,7 @@ class Stepper:
         self._factor = self._own_weight = 1.0
         if self.own:  # the loop's own steps do without torch's hooks, which take 20 µs each
             for name, optimizer in self.optimizers.items():
-                self._guard(self._trained[name], optimizer)
+                self._register_hooks(self._trained[name], optimizer)
 
     # -- one step ------------------------------------------------------------------------------------------
 
@@ -115,24 +115,24 @@ class Stepper:
         self._losses, self._values = [], []
         if len(group) == 1 and (self._terms is None or self._crew.alone):  # by far the most steps
             (micro,) = group
-            self._backward(self._batch(source, micro.positions), micro.weight)
+            self._backward(self._gather_batch(source, micro.positions), micro.weight)
             counts: Sequence[float] = [micro.examples]
         else:
-            counts = self._accumulated(group, source)
-        self._before(trained)
+            counts = self._accumulate_gradients(group, source)
+        self._before_step(trained)
         optimizer.step()
-        self._after(trained)
+        self._after_step(trained)
         return sum(map(operator.mul, self._values, counts)), {}
 
-    def _accumulated(self, group: Sequence[MicroBatch], source: ExampleSource) -> Sequence[float]:
+    def _accumulate_gradients(self, group: Sequence[MicroBatch], source: ExampleSource) -> Sequence[float]:
         """Gradients of several micro-batches, and how many examples each one's loss counts for."""
-        batches: Iterable[Batch] = (self._batch(source, micro.positions) for micro in group)
+        batches: Iterable[Batch] = (self._gather_batch(source, micro.positions) for micro in group)
         counts = [float(micro.examples) for micro in group]
         if self._terms is not None:
             batches = list(batches)
-            group, counts = self._by_terms(group, batches)
+            group, counts = self._weigh_by_terms(group, batches)
         for place, (micro, batch) in enumerate(zip(group, batches, strict=True)):
-            with self._unsynchronised(place < len(group) - 1):
+            with self._without_sync(place < len(group) - 1):
                 self._backward(batch, micro.weight)
         return counts
 
@@ -142,30 +142,30 @@ class Stepper:
                 loss = self._loss(self._forward(batch), batch)
         else:
             loss = self._loss(self._forward(batch), batch)
-        self._start(loss, weight)
-        self._note(loss)
+        self._start_backward(loss, weight)
+        self._note_loss(loss)
 
-    def _note(self, loss: torch.Tensor) -> None:
+    def _note_loss(self, loss: torch.Tensor) -> None:
         """Keeps what the loss is: on the CPU its value, elsewhere a tensor, for one look at the device."""
         if self._device == "cpu":
             self._values.append(loss.item())
         else:
             self._losses.append(loss.detach().reshape(1).float())
 
-    def _by_terms(
+    def _weigh_by_terms(
         self, group: Sequence[MicroBatch], batches: Sequence[Batch]
     ) -> tuple[list[MicroBatch], list[float]]:
         """The group weighted by what its losses are means over, and each one's share of the examples."""
         assert self._terms is not None
         counted = torch.stack([self._terms(batch) for batch in batches]).tolist()
         own = [count * (micro.examples > 0) for count, micro in zip(counted, group, strict=True)]
-        (total,) = self._crew.total(float(sum(own)))
+        (total,) = self._crew.sum_over_ranks(float(sum(own)))
         shares = [count / max(total, 1.0) for count in own]
         pairs = list(zip(group, shares, strict=True))
         weighted = [micro._replace(weight=share * self._crew.size) for micro, share in pairs]
         return weighted, [share * micro.of for micro, share in pairs]
 
-    def _start(self, loss: torch.Tensor, weight: float) -> None:
+    def _start_backward(self, loss: torch.Tensor, weight: float) -> None:
         if self._crew.alone and weight == 1.0:
             loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         else:
@@ -174,32 +174,32 @@ class Stepper:
     def _own_step(self, group: Sequence[MicroBatch], source: ExampleSource) -> tuple[float, Shown]:
         positions = _concatenate([micro.positions for micro in group])
         self._own_weight = 1.0 if self._crew.alone else sum(micro.weight for micro in group)
-        with self._precision():
-            shown = self.family.train_step(self.module, self._batch(source, positions), self)
+        with self._autocast():
+            shown = self.family.train_step(self.module, self._gather_batch(source, positions), self)
         return 0.0, shown or {}
 
     def backward(self, loss: torch.Tensor) -> None:
         """For a family's own step: gradients of the loss, averaged over ranks."""
         with torch.autocast(self._device, enabled=False):
-            self._start(loss, self._own_weight)
+            self._start_backward(loss, self._own_weight)
         self._losses, self._values = [], []
-        self._note(loss)
+        self._note_loss(loss)
         for parameters in self._trained.values():
-            self._crew.average(parameters)
+            self._crew.average_gradients(parameters)
 
     # -- around the update ---------------------------------------------------------------------------------
 
-    def _guard(self, trained: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-        optimizer.register_step_pre_hook(lambda *_: self._before(trained))
-        optimizer.register_step_post_hook(lambda *_: self._after(trained))
+    def _register_hooks(self, trained: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        optimizer.register_step_pre_hook(lambda *_: self._before_step(trained))
+        optimizer.register_step_post_hook(lambda *_: self._after_step(trained))
 
-    def _before(self, trained: list[nn.Parameter]) -> None:
+    def _before_step(self, trained: list[nn.Parameter]) -> None:
         gradients = [gradient for parameter in trained if (gradient := parameter.grad) is not None]
         if self._sharded:
-            gradients = parts(gradients)
+            gradients = local_parts(gradients)
         if self._l1:
             moved = [parameter for parameter in trained if parameter.grad is not None]
-            add_l1(self._here(moved), gradients, self._l1)
+            add_l1(self._local_parts(moved), gradients, self._l1)
         # one look at the device for all: the losses (on the CPU they are known) and the gradients
         flag_not_finite(gradients, self._bad, self._ones)
         if self._losses:
@@ -209,41 +209,41 @@ class Stepper:
         if not all(map(math.isfinite, self._values)):  # with gradients that may well be finite
             found = 1.0
         if self._sharded:  # another rank's part may be what is not finite
-            (found,) = self._crew.total(found)
+            (found,) = self._crew.sum_over_ranks(found)
         if found:
-            norm = float(self._norm(gradients))  # by all ranks, before any of them leaves
+            norm = float(self._global_norm(gradients))  # by all ranks, before any of them leaves
             for value in self._values:
                 _require_finite("the loss", value)
             _require_finite("the norm of the gradient", norm)
         if self._clip is not None:
-            clip_gradients(gradients, self._norm(gradients), self._clip)
+            clip_gradients(gradients, self._global_norm(gradients), self._clip)
 
-    def _after(self, trained: list[nn.Parameter]) -> None:
+    def _after_step(self, trained: list[nn.Parameter]) -> None:
         if self._weight_clip is not None:
-            clip_weights(self._here(trained), self._weight_clip)
+            clip_weights(self._local_parts(trained), self._weight_clip)
 
-    def _here(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def _local_parts(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """What this rank holds of each."""
-        return parts(tensors) if self._sharded else list(tensors)
+        return local_parts(tensors) if self._sharded else list(tensors)
 
-    def _norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _global_norm(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
         """The norm of the whole gradient, of whose parts this rank has these."""
         norm = gradient_norm(gradients)
         if not self._sharded:
             return norm
-        (square,) = self._crew.total(float(norm) ** 2)
+        (square,) = self._crew.sum_over_ranks(float(norm) ** 2)
         return norm.new_tensor(math.sqrt(square))
 
     # -- pieces --------------------------------------------------------------------------------------------
 
-    def _batch(self, source: ExampleSource, positions: torch.Tensor) -> Batch:
+    def _gather_batch(self, source: ExampleSource, positions: torch.Tensor) -> Batch:
         batch = source.gather(positions)
         return self.family.augment(batch, self.params, self.generator) if self._augments else batch
 
-    def _precision(self) -> AbstractContextManager[Any]:
+    def _autocast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self._device, dtype=torch.bfloat16) if self._half else nullcontext()
 
-    def _unsynchronised(self, more: bool) -> AbstractContextManager[Any]:
+    def _without_sync(self, more: bool) -> AbstractContextManager[Any]:
         if more and self._parallel is not None:
             return self._parallel.no_sync()
         return nullcontext()
@@ -260,7 +260,7 @@ def _loss_function(family: Family, params: Mapping[str, Any], state: dict[str, A
 def _term_counter(family: Family, state: dict[str, Any]) -> Callable[[Batch], torch.Tensor] | None:
     """What counts the terms of a batch's mean loss, where those are not its examples."""
     rules = family.rules(state) if type(family).loss is Family.loss else None
-    return rules.terms if isinstance(rules, TermCounter) else None
+    return rules.count_terms if isinstance(rules, TermCounter) else None
 
 
 def _trained_parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:

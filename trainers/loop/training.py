@@ -65,7 +65,7 @@ class _Attempt:
         self.parts = PartSources(encoded, job.device)
         self.feed = MicroBatchFeed(self.parts["train"], job.params, job.seed, job.ranks)
         self.steps, self.report_every = plan_steps(job.length, self.feed.steps_per_epoch)
-        self.module = self._module()
+        self.module = self._build_module()
         self.through = (
             parallel.shard_module(job.family, self.module, self.device) if self.crew.sharded else None
         )
@@ -80,7 +80,7 @@ class _Attempt:
         self.identity = resume.checkpoint_identity(job, self.module, encoded.fingerprint, self.steps)
         self.ticks = 0
 
-    def _module(self) -> torch.nn.Module:
+    def _build_module(self) -> torch.nn.Module:
         job = self.job
         randomness.seed_all(job.seed)
         module = job.family.build(self.state, job.params)
@@ -108,7 +108,7 @@ class _Attempt:
         groups = self.feed.groups(self.progress.step)
         finished = self.progress.step >= self.steps
         while not finished:
-            if self._train(groups):
+            if self._train_to_report(groups):
                 return self._outcome("stopped")
             go_on, ended, stop, save = self._report()
             finished = bool(ended)
@@ -120,7 +120,7 @@ class _Attempt:
                 return self._outcome("stopped")
         return self._outcome("complete")
 
-    def _train(self, groups: Iterator[list[MicroBatch]]) -> bool:
+    def _train_to_report(self, groups: Iterator[list[MicroBatch]]) -> bool:
         """Trains up to the next report. True: asked to leave, and a checkpoint is written."""
         progress = self.progress
         target = min((progress.step // self.report_every + 1) * self.report_every, self.steps)
@@ -128,7 +128,7 @@ class _Attempt:
         self._window_started = started - progress.window.seconds
         while progress.step < target:
             self._step(next(groups))
-            if self._look_due() and progress.step < target and self._look():
+            if self._is_check_due() and progress.step < target and self._check_between():
                 return True
         progress.window.seconds = time.monotonic() - self._window_started
         return False
@@ -145,21 +145,21 @@ class _Attempt:
         window.losses += losses
         window.examples += sum(micro.examples for micro in group)
         if shown:
-            window.show(shown)
-        self._alive()
+            window.add_numbers(shown)
+        self._report_alive()
 
-    def _look_due(self) -> bool:
+    def _is_check_due(self) -> bool:
         if self.crew.alone:
             return time.monotonic() >= self._looked[0] + _LOOK_S
         return self.progress.step >= self._look_step
 
-    def _look(self) -> bool:
+    def _check_between(self) -> bool:
         """Between reports: a checkpoint if one is due. True: asked to leave, after writing one."""
         now, step = time.monotonic(), self.progress.step
         pace = (now - self._looked[0]) / max(1, step - self._looked[1])
         ahead = max(1, min(1000, int(_LOOK_S / max(pace, 1e-6))))
-        wishes = (self.crew.first and self.hooks.stopping(), self._save_due(now), ahead)
-        stop, save, ahead = self.crew.agree(*wishes)
+        wishes = (self.crew.first and self.hooks.stopping(), self._is_save_due(now), ahead)
+        stop, save, ahead = self.crew.broadcast(*wishes)
         self._looked, self._look_step = (now, step), step + ahead
         if stop or save:
             self.progress.window.seconds = now - self._window_started
@@ -169,21 +169,21 @@ class _Attempt:
     def _report(self) -> tuple[int, ...]:
         """Evaluates, keeps what is better, reports. (go on, finished, stop, save), by rank 0."""
         job, progress = self.job, self.progress
-        metrics = {**self._train_metrics(), **self._metrics("validation", "val")}
+        metrics = {**self._train_metrics(), **self._evaluate_part("validation", "val")}
         metrics |= self._facts_for_goals()
         for goal in job.goals:
             goal_value(metrics, goal)
-        better = progress.note(metrics, job.goals[0], job.length, job.at)
-        self._show()
+        better = progress.record_report(metrics, job.goals[0], job.length, job.at)
+        self._show_samples()
         self._count_time()
-        finished = progress.finished(job.length, self.steps)
+        finished = progress.is_finished(job.length, self.steps)
         if better and (job.at == "best" or finished):  # the last ones stand in the module until then
             self.kept = parallel.copy_weights(self.module, self.kept)
         go_on = not self.crew.first or self.hooks.report(progress.reports, drop_not_finite(metrics))
         stop = self.crew.first and not finished and self.hooks.stopping()
-        return self.crew.agree(go_on, finished, stop, self._save_due(time.monotonic(), reported=True))
+        return self.crew.broadcast(go_on, finished, stop, self._is_save_due(time.monotonic(), reported=True))
 
-    def _show(self) -> None:
+    def _show_samples(self) -> None:
         """What a family shows at each report, where it does."""
         job = self.job
         shows = self.crew.first or self.crew.sharded  # one alone can't call what is sharded
@@ -198,7 +198,7 @@ class _Attempt:
 
     def _train_metrics(self) -> dict[str, float]:
         window = self.progress.window
-        losses, examples = self.crew.total(window.losses, window.examples)
+        losses, examples = self.crew.sum_over_ranks(window.losses, window.examples)
         own = {f"train/{name}": value for name, value in window.means().items()}
         loss = {} if self.stepper.own else {"train/loss": losses / examples}
         figures = {
@@ -209,14 +209,16 @@ class _Attempt:
         self.progress.window = type(window)()
         return {**loss, **own, **figures}
 
-    def _test(self) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    def _evaluate_test(self) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         """The metrics of the test part and its examples' own scores, by one reading."""
         singly = ExampleScores(self.job.family.rules(self.state), self.device)
-        metrics = self._metrics("test", "test", singly)
+        metrics = self._evaluate_part("test", "test", singly)
         return metrics, singly.compute({name.removeprefix("test/"): v for name, v in metrics.items()})
 
-    def _metrics(self, part: Part, prefix: str, singly: ExampleScores | None = None) -> dict[str, float]:
-        self.crew.share_buffers(self.module)
+    def _evaluate_part(
+        self, part: Part, prefix: str, singly: ExampleScores | None = None
+    ) -> dict[str, float]:
+        self.crew.broadcast_buffers(self.module)
         values = evaluate(
             self.job.family,
             self.module,
@@ -224,7 +226,7 @@ class _Attempt:
             self.state,
             batch_size=max(32, 4 * self.feed.batch_size),
             ranks=self.job.ranks,
-            alive=self._alive,
+            alive=self._report_alive,
             singly=singly,
             through=self._call,
         )
@@ -243,7 +245,7 @@ class _Attempt:
     def _latency_ms(self, source: ExampleSource) -> float:
         return latency_ms(self.job.family, self.module, source, self._call)
 
-    def _alive(self) -> None:
+    def _report_alive(self) -> None:
         self.ticks += 1
         self.hooks.alive(self.ticks)
 
@@ -254,7 +256,7 @@ class _Attempt:
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
-    def _save_due(self, now: float, reported: bool = False) -> bool:
+    def _is_save_due(self, now: float, reported: bool = False) -> bool:
         job = self.job
         every = job.checkpoint_epochs
         by_epochs = reported and every is not None and self.progress.reports % every == 0
@@ -264,10 +266,10 @@ class _Attempt:
     def _save(self) -> None:
         self._count_time()
         states = randomness.capture_state(self.generator)
-        tensors = {f"random/{name}": self.crew.stack(state) for name, state in states.items()}
+        tensors = {f"random/{name}": self.crew.gather_rows(state) for name, state in states.items()}
         window = self.progress.window
         counts = torch.tensor([window.losses, float(window.examples)], dtype=torch.float64)
-        tensors["window"] = self.crew.stack(counts)
+        tensors["window"] = self.crew.gather_rows(counts)
         own, optimizers = resume.pack_model(
             self.module, self.kept, self.stepper.optimizers, keep=self.crew.first
         )
@@ -280,8 +282,8 @@ class _Attempt:
     def _resume(self) -> None:
         loaded = self.hooks.load()
         at = -1 if loaded is None else int(loaded[1]["progress"]["step"])
-        (first,) = self.crew.agree(at)
-        (others,) = self.crew.total(float(first != at))
+        (first,) = self.crew.broadcast(at)
+        (others,) = self.crew.sum_over_ranks(float(first != at))
         if others:
             raise InputError("every rank must load the same checkpoint", f"step {at} here, {first} at rank 0")
         if loaded is not None:
@@ -310,7 +312,7 @@ class _Attempt:
         if status == "complete":
             parallel.restore_weights(self.module, self.kept)
             if job.read_test:
-                tested, test_scores = self._test()
+                tested, test_scores = self._evaluate_test()
                 metrics |= tested
             facts["latency_ms"] = self._latency_ms(self.feed.source)
         here = self.module.state_dict()

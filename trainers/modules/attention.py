@@ -102,7 +102,7 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(shape.width, 2 * shape.width)
         self.out = nn.Linear(shape.width, shape.width)
 
-    def asked(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
+    def project_keys_values(self, x_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of who is asked, [B, H, S, K] each."""
         key, value = self.key_value(x_BSD).chunk(2, dim=-1)
         return self._split(key), self._split(value)
@@ -140,7 +140,7 @@ class KeyValueCache:
         """Tokens read so far."""
         return 0 if self.own[0] is None else int(self.own[0][0].shape[2])
 
-    def grown(self, block: int, new: Asked) -> Asked:
+    def append(self, block: int, new: Asked) -> Asked:
         """The block's keys and values with the new ones at their end."""
         old = self.own[block]
         both = new if old is None else (torch.cat([old[0], new[0]], 2), torch.cat([old[1], new[1]], 2))
@@ -188,31 +188,31 @@ class TransformerBlock(nn.Module):
     ) -> Tensor:
         """[B, L, D] to [B, L, D]; with a cache x holds only what was not read yet."""
 
-        def itself(h: Tensor) -> Tensor:
-            asked = self.attention.asked(h)
+        def attend_self(h: Tensor) -> Tensor:
+            asked = self.attention.project_keys_values(h)
             if cache is not None:
-                asked = cache.grown(number, asked)
+                asked = cache.append(number, asked)
             answer: Tensor = self.attention(h, asked, mask=mask, causal=causal and h.shape[1] > 1)
             return answer
 
-        x = self._added(x, itself, 0)
+        x = self._add_residual(x, attend_self, 0)
         if self.to_source is not None:
             assert source is not None
-            asked = self._source(source, cache, number)
+            asked = self._source_keys(source, cache, number)
             to_source = self.to_source
-            x = self._added(x, lambda h: to_source(h, asked, mask=source_mask), 1)
-        return self._added(x, self.dense, -1)
+            x = self._add_residual(x, lambda h: to_source(h, asked, mask=source_mask), 1)
+        return self._add_residual(x, self.dense, -1)
 
-    def _source(self, source: Tensor, cache: KeyValueCache | None, number: int) -> Asked:
+    def _source_keys(self, source: Tensor, cache: KeyValueCache | None, number: int) -> Asked:
         assert self.to_source is not None
         known = cache.source[number] if cache is not None else None
         if known is None:
-            known = self.to_source.asked(source)
+            known = self.to_source.project_keys_values(source)
             if cache is not None:
                 cache.source[number] = known
         return known
 
-    def _added(self, x: Tensor, part: Callable[[Tensor], Tensor], norm: int) -> Tensor:
+    def _add_residual(self, x: Tensor, part: Callable[[Tensor], Tensor], norm: int) -> Tensor:
         if self.norm_first:
             added: Tensor = x + self.dropout(part(self.norms[norm](x)))
             return added

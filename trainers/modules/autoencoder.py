@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from trainers.modules.layers import ACTIVATIONS, ConvShape, Pixels, conv_blocks, dense
+from trainers.modules.layers import ACTIVATIONS, ConvShape, Pixels, conv_blocks, dense_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +75,8 @@ class ImageAutoencoder(nn.Module):
 def _dense_halves(
     numbers: int, code: int, hidden: Sequence[int], activation: str, dropout: float
 ) -> tuple[nn.Sequential, nn.Sequential]:
-    encoder = dense([numbers, *hidden, code], activation=activation, dropout=dropout)
-    decoder = dense([code, *reversed(hidden), numbers], activation=activation, dropout=dropout)
+    encoder = dense_layers([numbers, *hidden, code], activation=activation, dropout=dropout)
+    decoder = dense_layers([code, *reversed(hidden), numbers], activation=activation, dropout=dropout)
     return encoder, decoder
 
 

@@ -159,13 +159,13 @@ class WindowConvolutions(nn.Module):
     def forward(self, x_BLD: Tensor, lengths_B: Tensor) -> Tensor:
         missing = self.widest - x_BLD.shape[1]
         x_BDL = functional.pad(x_BLD.transpose(1, 2), (0, max(missing, 0)))
-        pooled = [self._pooled(window, x_BDL, lengths_B) for window in self._convolutions()]
+        pooled = [self._pool_window(window, x_BDL, lengths_B) for window in self._convolutions()]
         features: Tensor = torch.cat(pooled, dim=1)
         if not self.activate_first:
             features = self.activation(features)
         return features
 
-    def _pooled(self, window: nn.Conv1d, x_BDL: Tensor, lengths_B: Tensor) -> Tensor:
+    def _pool_window(self, window: nn.Conv1d, x_BDL: Tensor, lengths_B: Tensor) -> Tensor:
         c_BFT = window(x_BDL)
         if self.activate_first:
             c_BFT = self.activation(c_BFT)
@@ -241,7 +241,7 @@ def _conv_block(before: int, after: int, shape: ConvShape) -> nn.Sequential:
     return block
 
 
-def dense(
+def dense_layers(
     sizes: Sequence[int], *, activation: str, dropout: float, batch_norm: bool = False
 ) -> nn.Sequential:
     """Linear layers of the given sizes, in to out; an activation and dropout after each but the last."""

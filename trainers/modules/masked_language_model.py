@@ -46,7 +46,7 @@ class MaskedWords(nn.Module):
         """Whether this batch is one of pre-training."""
         return self.training and int(self.seen) < self.batches
 
-    def hidden(self, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
+    def mask_tokens(self, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """The tokens with some masked, and those to be found (-100 elsewhere), by torch's generator."""
         self.seen += 1
         candidates = ids_BL >= self.special
@@ -78,6 +78,6 @@ def pretraining_loss(module: Any, ids_BL: Tensor, mask_BL: Tensor, more: Mapping
         more: what else the model reads of each token, by its own names.
     """
     head: MaskedWords = module.masked_words
-    hidden, wanted = head.hidden(ids_BL)
+    hidden, wanted = head.mask_tokens(ids_BL)
     encoded = module.base_model(input_ids=hidden, attention_mask=mask_BL, **more).last_hidden_state
     return head.loss(encoded, module.get_input_embeddings().weight, wanted) + zero_gradient_term(module)

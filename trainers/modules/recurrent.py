@@ -106,7 +106,7 @@ class Recurrence(nn.Module):
         states_BLH = self._states(x_BLD, lengths_B)
         if lengths_B is None:
             lengths_B = torch.full((len(x_BLD),), x_BLD.shape[1], device=x_BLD.device)
-        return self._pool(states_BLH, lengths_B) if self.pooled else self._last(states_BLH, lengths_B)
+        return self._pool(states_BLH, lengths_B) if self.pooled else self._last_states(states_BLH, lengths_B)
 
     def _states(self, x_BLD: Tensor, lengths_B: Tensor | None) -> Tensor:
         if lengths_B is None or not self.both:  # forwards, a place knows nothing of what stands behind it
@@ -118,7 +118,7 @@ class Recurrence(nn.Module):
         )[0]
         return filled
 
-    def _last(self, states_BLH: Tensor, lengths_B: Tensor) -> Tensor:
+    def _last_states(self, states_BLH: Tensor, lengths_B: Tensor) -> Tensor:
         rows = torch.arange(len(states_BLH), device=states_BLH.device)
         last_BH = states_BLH[rows, lengths_B - 1]
         if not self.both:

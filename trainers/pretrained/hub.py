@@ -193,11 +193,11 @@ def check_hash(files: Iterable[Path], sha256: str) -> None:
 
 
 def _check_keys(folder: Path, info: Mapping[str, Any], fresh: tuple[str, ...]) -> None:
-    def meant(name: str) -> bool:
+    def is_fresh(name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in fresh)
 
-    missing = sorted(name for name in info["missing_keys"] if not meant(name))
-    other = sorted(entry for entry in info["mismatched_keys"] if not meant(entry[0]))
+    missing = sorted(name for name in info["missing_keys"] if not is_fresh(name))
+    other = sorted(entry for entry in info["mismatched_keys"] if not is_fresh(entry[0]))
     key = ("options", "pretrained")
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")

@@ -39,8 +39,8 @@ def translation_samples(
     made = family.to_user(family.answers(module, {"source": batch["source"]}, state), state)
     given, wanted = TokenDecoder(state), TokenDecoder(state, side="target_")
     columns = {
-        "input": [given.text(ids) for ids in batch["source"].tolist()],
-        "reference": [wanted.text(ids) for ids in batch["target"].tolist()],
+        "input": [given.decode(ids) for ids in batch["source"].tolist()],
+        "reference": [wanted.decode(ids) for ids in batch["target"].tolist()],
         "output": made["output"].tolist(),
     }
     return {"texts": format_table(columns)}
@@ -57,7 +57,7 @@ def continuation_samples(
     prompts = first_rows(source, PROMPTS)["inputs"][:, :PROMPT_TOKENS]
     decoder, written = TokenDecoder(state), go_on(prompts)
     both = zip(prompts.tolist(), written.tolist(), strict=True)
-    texts = [f"{decoder.text(before)}[…]{decoder.text(after)}" for before, after in both]
+    texts = [f"{decoder.decode(before)}[…]{decoder.decode(after)}" for before, after in both]
     line = "-" * 40
     return {"continuations": f"what stands before […] was given\n{line}\n" + f"\n{line}\n".join(texts) + "\n"}
 

@@ -49,11 +49,11 @@ class SafetensorsPieces:
 
     def __iter__(self) -> Iterator[Any]:
         """Bytes-like objects in the file's order; of each tensor one, copied only from another device."""
-        yield self._header()
+        yield self._header_bytes()
         for _, tensor in self._tensors:
             yield _tensor_bytes(tensor.detach().cpu().contiguous()).numpy().data
 
-    def _header(self) -> bytes:
+    def _header_bytes(self) -> bytes:
         entries, end = {}, 0
         for name, tensor in self._tensors:
             first, end = end, end + tensor.numel() * tensor.element_size()
@@ -64,7 +64,7 @@ class SafetensorsPieces:
         return len(text).to_bytes(8, "little") + text
 
 
-def read(file: BinaryReader, size_bytes: int) -> dict[str, torch.Tensor]:
+def load_tensors(file: BinaryReader, size_bytes: int) -> dict[str, torch.Tensor]:
     """CPU tensors by name, each read into memory of its own.
 
     Args:

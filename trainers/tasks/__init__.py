@@ -85,7 +85,7 @@ class TermCounter(Protocol):
     """Rules whose loss is a mean over something else than examples (tokens): a batch that is cut up must be
     weighted by it, or short texts would count more in some cuts than in others."""
 
-    def terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def count_terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """How many a batch has, int64 []."""
 
 

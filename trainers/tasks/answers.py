@@ -33,9 +33,9 @@ class TokenDecoder:
         self._joiner = str(state.get("joiner", " "))
         self._tokenizer: Any = None
 
-    def text(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int]) -> str:
         """One text."""
-        kept = self._own(ids)
+        kept = self._content_ids(ids)
         if self._document is not None:
             if self._tokenizer is None:
                 import json
@@ -50,7 +50,7 @@ class TokenDecoder:
             return self._joiner.join(str(self._vocabulary[i]) for i in kept)
         return self._joiner.join(map(str, kept))
 
-    def _own(self, ids: Iterable[int]) -> list[int]:
+    def _content_ids(self, ids: Iterable[int]) -> list[int]:
         kept: list[int] = []
         for i in ids:
             if i == self._end:

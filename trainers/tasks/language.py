@@ -63,7 +63,7 @@ class LanguageModel:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
         return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
 
-    def terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def count_terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The tokens that the loss is a mean over."""
         return token_terms(batch["target"])
 
@@ -77,10 +77,10 @@ class LanguageModel:
         import pandas as pd
 
         if isinstance(outputs, Mapping) and "tokens" in outputs:
-            return pd.DataFrame({"text": [self._decoder.text(row) for row in outputs["tokens"].tolist()]})
+            return pd.DataFrame({"text": [self._decoder.decode(row) for row in outputs["tokens"].tolist()]})
         last = output_tensor(outputs, "logits").detach().float()[:, -1].softmax(-1)
         best = last.max(-1)
-        tokens = [self._decoder.text([i]) for i in best.indices.tolist()]
+        tokens = [self._decoder.decode([i]) for i in best.indices.tolist()]
         return pd.DataFrame({"next": tokens, "probability": best.values.cpu().numpy()})
 
     def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:

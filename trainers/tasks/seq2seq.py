@@ -35,7 +35,7 @@ class Seq2Seq:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
         return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
 
-    def terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def count_terms(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """The tokens that the loss is a mean over."""
         return token_terms(batch["target"])
 
@@ -50,7 +50,7 @@ class Seq2Seq:
         ids = _generated_tokens(outputs)
         if ids is None:
             ids = output_tensor(outputs, "logits").detach().argmax(-1)
-        return pd.DataFrame({"output": [self._decoder.text(row) for row in ids.tolist()]})
+        return pd.DataFrame({"output": [self._decoder.decode(row) for row in ids.tolist()]})
 
     def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
         """Always the commonest target of `train`; token ids [N, T] or texts [N]."""
@@ -103,8 +103,8 @@ class Seq2SeqMetrics:
         ids = _generated_tokens(outputs)
         if ids is None or not self._scores:
             return
-        found = [self._decoder.text(row) for row in ids.tolist()]
-        wanted = [self._decoder.text(row) for row in target.tolist()]
+        found = [self._decoder.decode(row) for row in ids.tolist()]
+        wanted = [self._decoder.decode(row) for row in target.tolist()]
         self._counts[1] += len(found)
         self._counts[2] += sum(a == b for a, b in zip(found, wanted, strict=True))
         self._bleu.update(found, [[text] for text in wanted])

@@ -6,7 +6,13 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 
 from flows.config.policy import Policy
 from flows.promotion.gates.findings import GateFinding, gate_finding
-from flows.promotion.gates.scoring import TaskPredictions, Truth, baseline_metric, higher_is_better, metric
+from flows.promotion.gates.scoring import (
+    TaskPredictions,
+    Truth,
+    baseline_metric,
+    compute_metric,
+    higher_is_better,
+)
 from flows.terminal.formatting import number, short_count, size
 
 
@@ -27,7 +33,7 @@ def examples_gate(found: int, least: int, left_out: int) -> GateFinding:
 
 def baseline_gate(name: str, truth: Truth, answers: TaskPredictions) -> GateFinding | None:
     """Better than one answer for all; None where that has no score."""
-    trivial, value = baseline_metric(truth, name), metric(name, truth, answers)
+    trivial, value = baseline_metric(truth, name), compute_metric(name, truth, answers)
     if trivial is None or value is None:
         return None
     holds = value > trivial if higher_is_better(name) else value < trivial
@@ -45,7 +51,7 @@ def baseline_gate(name: str, truth: Truth, answers: TaskPredictions) -> GateFind
 def metric_gates(policy: Policy, truth: Truth, answers: TaskPredictions) -> Iterator[GateFinding]:
     """One gate for each bound of `metrics`."""
     for name, bound in policy.metrics.items():
-        value = metric(name.rpartition("/")[2], truth, answers)
+        value = compute_metric(name.rpartition("/")[2], truth, answers)
         for limit, at_least in ((bound.at_least, True), (bound.at_most, False)):
             if limit is None:
                 continue

@@ -12,10 +12,10 @@ from flows.promotion.gates.findings import GateFinding, gate_finding
 from flows.promotion.gates.scoring import (
     TaskPredictions,
     Truth,
+    compute_metric,
     correct_scores,
     example_scores,
     higher_is_better,
-    metric,
     select_predictions,
     select_truth,
 )
@@ -84,7 +84,7 @@ def _bootstrap_metric(
 
 
 def _metric_difference(name: str, truth: Truth, one: TaskPredictions, other: TaskPredictions) -> float | None:
-    first, second = metric(name, truth, one), metric(name, truth, other)
+    first, second = compute_metric(name, truth, one), compute_metric(name, truth, other)
     return None if first is None or second is None else first - second
 
 

@@ -31,7 +31,7 @@ class GateFinding:
     bound: float | None = None
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         """Whether the champion can't move because of it."""
         return self.verdict == "refused"
 

@@ -9,7 +9,7 @@ from flows.config.policy import Policy
 from flows.promotion.gates import bounds, comparing
 from flows.promotion.gates.comparing import Rows
 from flows.promotion.gates.findings import GateFinding, without_champion
-from flows.promotion.gates.scoring import TaskPredictions, Truth, metric
+from flows.promotion.gates.scoring import TaskPredictions, Truth, compute_metric
 from flows.statistics import PairedComparison
 
 
@@ -42,9 +42,9 @@ class Judgement:
     comparison: PairedComparison | None = None
 
     @property
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         """Whether every gate lets the challenger through."""
-        return not any(finding.refused for finding in self.findings)
+        return not any(finding.is_refused for finding in self.findings)
 
 
 def judge(policy: Policy, case: GateInputs) -> Judgement:
@@ -68,9 +68,9 @@ def _judge_against_champion(
 ) -> tuple[PairedComparison | None, list[GateFinding]]:
     findings: list[GateFinding] = []
     comparison = None
-    if metric(case.metric, case.truth, champion) is None:
+    if compute_metric(case.metric, case.truth, champion) is None:
         findings.append(_undefined_metric(case.metric, "the champion's"))
-    elif metric(case.metric, case.truth, case.challenger) is None:
+    elif compute_metric(case.metric, case.truth, case.challenger) is None:
         findings.append(_undefined_metric(case.metric, "the challenger's"))
     else:
         comparison = comparing.compare_paired(

@@ -129,7 +129,7 @@ def _class_name(label: Any) -> str:
 # -- metrics -------------------------------------------------------------------------------------------------
 
 
-def metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
+def compute_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     """One metric over all examples; None where it is not defined for these answers.
 
     Args:
@@ -151,7 +151,7 @@ def known_metrics(task: str) -> tuple[str, ...]:
 
 def compute_metrics(truth: Truth, answers: TaskPredictions) -> dict[str, float]:
     """Every metric that is defined."""
-    found = {name: metric(name, truth, answers) for name in known_metrics(truth.task)}
+    found = {name: compute_metric(name, truth, answers) for name in known_metrics(truth.task)}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -300,10 +300,10 @@ def baseline_metric(truth: Truth, name: str) -> float | None:
         if name in ("loss", "auc"):
             return None
         most = int(np.bincount(truth.values, minlength=len(truth.classes)).argmax())
-        return metric(name, truth, TaskPredictions(values=np.full(len(truth), most)))
+        return compute_metric(name, truth, TaskPredictions(values=np.full(len(truth), most)))
     if truth.task == "regression":
-        return metric(name, truth, TaskPredictions(values=np.full(len(truth), truth.values.mean())))
+        return compute_metric(name, truth, TaskPredictions(values=np.full(len(truth), truth.values.mean())))
     if truth.task == "question-answering":
         commonest = Counter(truth.values).most_common(1)[0][0]
-        return metric(name, truth, TaskPredictions(values=[commonest] * len(truth)))
+        return compute_metric(name, truth, TaskPredictions(values=[commonest] * len(truth)))
     return None

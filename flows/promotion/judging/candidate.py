@@ -200,7 +200,7 @@ def _require_model_name(model: str | None, uri: str) -> str:
 def _candidate_of_version(
     registry: Registry, name: str, which: str, uri: str, model: str | None
 ) -> Candidate:
-    number = int(which) if which.isdecimal() else registry.at(name, which)
+    number = int(which) if which.isdecimal() else registry.alias_target(name, which)
     version = None if number is None else registry.version(name, number)
     if version is None:
         raise WrongInput("a registered version must be there", quote_input(uri))

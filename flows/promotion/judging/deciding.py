@@ -48,7 +48,7 @@ def select_metric(policy: Policy, source: EvaluationSource, truth: Truth) -> str
 
 def approvers(chain: Chain, version: ModelVersion) -> list[str]:
     """Who agreed to this version with these bytes, since the policy was last changed."""
-    since = 0 if chain.policy is None else chain.policy.number
+    since = 0 if chain.last_policy is None else chain.last_policy.number
     return [
         user_part(entry.who)
         for entry in chain.entries
@@ -68,9 +68,9 @@ def find_overtaking_entry(judged: Chain, now: Chain) -> ChainEntry | None:
         (
             entry
             for entry in now.entries[len(judged.texts) :]
-            if entry.moves
+            if entry.is_move
             or entry.kind == "foreign"
-            or (entry.kind == "policy" and judged.policy is not None)
+            or (entry.kind == "policy" and judged.last_policy is not None)
         ),
         None,
     )

@@ -93,7 +93,7 @@ def record_test_read(label: str, home: Home, examples: int) -> int:
     ledger, row = open_sweep(label, home)
     try:
         batch = WriteBatch()
-        batch.event("test-read", time.time(), {"why": "promote", "count": examples})
+        batch.add_event("test-read", time.time(), {"why": "promote", "count": examples})
         ledger.add_events(row.id, batch)
         return count_test_reads(ledger, row)
     finally:

@@ -50,7 +50,7 @@ class Promotion:
     notes: tuple[str, ...] = ()
 
     @property
-    def refused(self) -> bool:
+    def is_refused(self) -> bool:
         """Whether a gate refused."""
         return self.outcome == "refused"
 
@@ -70,9 +70,9 @@ class Evidence:
     examples: Examples | None = None
 
     @property
-    def passed(self) -> bool:
+    def has_passed(self) -> bool:
         """Whether no gate refused."""
-        return not any(finding.refused for finding in self.findings)
+        return not any(finding.is_refused for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """The document beside the chain: the table, and what was read."""

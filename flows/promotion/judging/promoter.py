@@ -32,12 +32,12 @@ from flows.promotion.judging.examples import Examples, TrainingRows, gather_exam
 from flows.promotion.judging.outcome import Evidence, Promotion
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.registry.artifacts import FetchedFiles, fetch, fetch_version
+from infra.registry.artifacts import FetchedFiles, fetch_files, fetch_version
 from infra.registry.chain import Chain, ChainEntry
 from infra.registry.contents import loading_objection, read_mlmodel
 from infra.registry.copying import copy_model
 from infra.registry.identity import registry_user
-from infra.registry.interpreter import IsolatedPredict, IsolatedPredictions, UnusableModel, use
+from infra.registry.interpreter import IsolatedPredict, IsolatedPredictions, UnusableModel, predict_isolated
 from infra.registry.moves import Mover, concurrent_change_error
 from infra.registry.store import CHALLENGER, MANIFEST_TAG, ModelVersion, Registry
 from infra.secrets import redact
@@ -69,7 +69,7 @@ class Promoter:
     home: Home
     source: Registry
     target: Registry
-    use: IsolatedPredict = use
+    use: IsolatedPredict = predict_isolated
     judged: Callable[[Policy, GateInputs], Judgement] = judge
     mover: Callable[[Registry, str], Mover] = Mover
     policy: Policy = field(default_factory=Policy)
@@ -89,32 +89,32 @@ class Promoter:
             WrongInput, Unavailable: the data, a model or a store can't be used.
         """
         mover = self.mover(self.target, candidate.model)
-        chain = mover.settle()
+        chain = mover.finish_pending()
         former = None if chain.last_move is None else chain.last_move.target
-        champion = None if former is None else self._there(candidate.model, former)
-        if champion is not None and self._same(candidate, champion):
-            return self._already(candidate, champion, chain)
+        champion = None if former is None else self._champion_version(candidate.model, former)
+        if champion is not None and self._is_same_model(candidate, champion):
+            return self._already_champion(candidate, champion, chain)
         with tempfile.TemporaryDirectory(prefix="velodrome-promote-") as aside:
             place = Path(aside)
-            files = fetch(self.source, candidate.location, place / "challenger")
-            policy, whence = self._policy(mover, chain, candidate, dry_run)
+            files = fetch_files(self.source, candidate.location, place / "challenger")
+            policy, whence = self._resolve_policy(mover, chain, candidate, dry_run)
             self.policy = policy
             early = _check_files(files, candidate.manifest, policy)
             version = None
-            if not dry_run and not any(finding.refused for finding in early):
+            if not dry_run and not any(finding.is_refused for finding in early):
                 version = self._register(candidate, files)
-            found = self._evidence(policy, candidate, champion, files, early, place)
+            found = self._gather_evidence(policy, candidate, champion, files, early, place)
         result = Promotion(
             model=candidate.model, candidate=candidate.label, outcome="would move",
             version=None if version is None else version.number, former=former, policy=whence,
             findings=found.findings, metrics=found.metrics, test_reads=self.test_reads,
             **_data_facts(found.examples),
         )  # fmt: skip
-        return self._decided(mover, chain, policy, candidate, version, found, result, reason, dry_run)
+        return self._decide(mover, chain, policy, candidate, version, found, result, reason, dry_run)
 
     # -- before --------------------------------------------------------------------------------------------
 
-    def _there(self, model: str, number: int) -> ModelVersion:
+    def _champion_version(self, model: str, number: int) -> ModelVersion:
         version = self.target.version(model, number)
         if version is None:
             raise WrongInput(
@@ -124,10 +124,10 @@ class Promoter:
             )
         return version
 
-    def _same(self, candidate: Candidate, champion: ModelVersion) -> bool:
+    def _is_same_model(self, candidate: Candidate, champion: ModelVersion) -> bool:
         return champion.tags.get("velodrome.key") == candidate.key
 
-    def _already(self, candidate: Candidate, champion: ModelVersion, chain: Chain) -> Promotion:
+    def _already_champion(self, candidate: Candidate, champion: ModelVersion, chain: Chain) -> Promotion:
         last = chain.last_move
         return Promotion(
             model=candidate.model, candidate=candidate.label, outcome="already", version=champion.number,
@@ -135,16 +135,20 @@ class Promoter:
             hash=None if last is None else last.hash,
         )  # fmt: skip
 
-    def _policy(self, mover: Mover, chain: Chain, candidate: Candidate, dry_run: bool) -> tuple[Policy, str]:
+    def _resolve_policy(
+        self, mover: Mover, chain: Chain, candidate: Candidate, dry_run: bool
+    ) -> tuple[Policy, str]:
         """The model's own policy; else the sweep file's gates, which then become it; else the defaults."""
-        if chain.policy is not None and chain.policy.content is not None:
-            return Policy.model_validate(mover.records.document(chain.policy.content)), "chain"
+        if chain.last_policy is not None and chain.last_policy.content is not None:
+            return Policy.model_validate(mover.records.read_document(chain.last_policy.content)), "chain"
         if not candidate.gates:
             return Policy(), "defaults"
         policy = Policy.model_validate(dict(candidate.gates))
         if not dry_run:
-            content = mover.records.keep(to_document(policy))
-            mover.note("policy", content=content, reason=f"the gates of {candidate.sweep or candidate.label}")
+            content = mover.records.store_document(to_document(policy))
+            mover.append_note(
+                "policy", content=content, reason=f"the gates of {candidate.sweep or candidate.label}"
+            )
         return policy, "sweep file"
 
     def _register(self, candidate: Candidate, files: FetchedFiles) -> ModelVersion:
@@ -158,22 +162,22 @@ class Promoter:
         version = self.target.register(
             candidate.model, key=candidate.key, source=source, run_id=run_id, tags=tags
         )
-        self.target.point(candidate.model, CHALLENGER, version.number)
+        self.target.set_alias(candidate.model, CHALLENGER, version.number)
         return version
 
     # -- what is found -------------------------------------------------------------------------------------
 
-    def _evidence(
+    def _gather_evidence(
         self, policy: Policy, candidate: Candidate, champion: ModelVersion | None, files: FetchedFiles,
         early: list[GateFinding], place: Path,
     ) -> Evidence:  # fmt: skip
-        if any(finding.refused for finding in early):
+        if any(finding.is_refused for finding in early):
             return Evidence(findings=(*early, not_tried("the rest", "the model is not loaded")))
         challenger = _read_model("challenger", files)
         models = [challenger]
         if champion is not None:
             there = fetch_version(self.target, champion, place / "champion")
-            broken = [f for f in _check_files(there, champion.manifest_sha256, policy) if f.refused]
+            broken = [f for f in _check_files(there, champion.manifest_sha256, policy) if f.is_refused]
             if broken:
                 return Evidence(findings=(*early, champion_failure(f"{broken[0].gate}: {broken[0].found}")))
             models.append(_read_model("champion", there))
@@ -183,15 +187,15 @@ class Promoter:
         if policy.evaluation is None:
             self.test_reads = record_test_read(source.sweep, self.home, len(examples.hashes))
         first = [*early, *judge_examples(policy, source, examples)]
-        if any(finding.refused for finding in first):
+        if any(finding.is_refused for finding in first):
             return Evidence(
                 findings=(*first, not_tried("the rest", "no decision on these examples")), examples=examples
             )
-        return self._asked(
+        return self._judge_predictions(
             policy, select_metric(policy, source, examples.truth), models, examples, first, source.paths
         )
 
-    def _asked(
+    def _judge_predictions(
         self, policy: Policy, metric: str, models: Sequence[CheckedModel], examples: Examples,
         first: list[GateFinding], paths: Sequence[str],
     ) -> Evidence:  # fmt: skip
@@ -226,46 +230,52 @@ class Promoter:
 
     # -- after ---------------------------------------------------------------------------------------------
 
-    def _decided(
+    def _decide(
         self, mover: Mover, chain: Chain, policy: Policy, candidate: Candidate, version: ModelVersion | None,
         found: Evidence, result: Promotion, reason: str, dry_run: bool,
     ) -> Promotion:  # fmt: skip
-        if found.passed and version is not None:
-            agreed = bounds.approval_gate(policy, approvers(mover.records.read(), version), registry_user())
+        if found.has_passed and version is not None:
+            agreed = bounds.approval_gate(
+                policy, approvers(mover.records.read_chain(), version), registry_user()
+            )
             if agreed is not None:
                 found = replace(found, findings=(*found.findings, agreed))
                 result = replace(result, findings=found.findings)
         if dry_run:
-            return result if found.passed else replace(result, outcome="refused")
+            return result if found.has_passed else replace(result, outcome="refused")
         values: dict[str, Any] = {
-            "source": result.former, "reason": reason, "content": mover.records.keep(found.to_json()),
+            "source": result.former,
+            "reason": reason,
+            "content": mover.records.store_document(found.to_json()),
             "facts": {"candidate": candidate.label, "data": result.data.get("fingerprint", "")},
-        }  # fmt: skip
-        if not found.passed or version is None:
+        }
+        if not found.has_passed or version is None:
             target = None if version is None else version.number
-            entry = mover.note(
+            entry = mover.append_note(
                 "refusal", target=target, verdict="refused", manifest=candidate.manifest, **values
             )
             return replace(result, outcome="refused", entry=entry.number, hash=entry.hash)
-        entry = self._moved(mover, chain, version, values)
+        entry = self._move_champion(mover, chain, version, values)
         return replace(result, outcome="moved", entry=entry.number, hash=entry.hash)
 
-    def _moved(
+    def _move_champion(
         self, mover: Mover, chain: Chain, version: ModelVersion, values: Mapping[str, Any]
     ) -> ChainEntry:
         """Moves on the chain as it is now, unless something that the judgement rests on has changed."""
         for _ in range(TRIES):
-            now = mover.records.read()
+            now = mover.records.read_chain()
             if (other := find_overtaking_entry(chain, now)) is not None:
                 raise concurrent_change_error(mover.model, now, other.number)
-            written = mover.entry(
+            written = mover.make_entry(
                 now, "promotion", target=version.number, verdict="passed", manifest=version.manifest_sha256,
                 **values,
             )  # fmt: skip
-            if mover.records.append(written):
-                mover.apply()
+            if mover.records.append_entry(written):
+                mover.apply_move()
                 return written
-        raise concurrent_change_error(mover.model, mover.records.read(), len(mover.records.read().texts))
+        raise concurrent_change_error(
+            mover.model, mover.records.read_chain(), len(mover.records.read_chain().texts)
+        )
 
 
 def _check_files(files: FetchedFiles, manifest: str | None, policy: Policy) -> list[GateFinding]:

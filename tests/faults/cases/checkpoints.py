@@ -245,7 +245,7 @@ class Nobody:
         """Goes on."""
         return True
 
-    def pulse(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
+    def heartbeat(self, attempt: str | None, reports: list[EpochReport]) -> HeartbeatReply:
         """Nothing is wanted."""
         return HeartbeatReply()
 

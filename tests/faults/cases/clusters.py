@@ -165,7 +165,7 @@ def head_dies(folder: Path, pace: Pace) -> Outcome:
     with _cluster(stage) as cluster:
         driver = stage.start("sweep", "apart.yaml", "--address", cluster.address)
         stage.wait_for("apart", ended(2))
-        before = {trial.number: trial.attempts for trial in stage.trials("apart") if trial.ended}
+        before = {trial.number: trial.attempts for trial in stage.trials("apart") if trial.has_ended}
         killed_at = time.time()
         _kill_node(cluster.head_node)
         _, err = driver.communicate(timeout=150)

@@ -59,7 +59,7 @@ def damaged(folder: Path, pace: Pace) -> Outcome:
     silent = 0
     with standing_in(folder / "here"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("infra.ledger.database.CREATION_LOOKS", 1)  # nobody is just making it
-        home = Home.here()
+        home = Home.from_environment()
         home.path.mkdir()
         path = home.path / "ledger.db"
         for name, harm in DAMAGES.items():
@@ -139,7 +139,7 @@ def wrong_clock(folder: Path, pace: Pace) -> Outcome:
     drive(quiet.begin(spec), hello())
     assert bench.steady is not None
     coordinator, me, ended = bench.begin(spec), hello(), None
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     jumps = itertools.cycle([3_600.0, -7_200.0, 600.0, 3_600.0])
     while not (work := coordinator.next_attempts(me, ended=ended)).leave:
         bench.steady.now += 1.0
@@ -154,7 +154,7 @@ def wrong_clock(folder: Path, pace: Pace) -> Outcome:
     silent = int(_rows(quiet) != _rows(bench))
     quiet.ledger.close()
     bench.ledger.close()
-    return Outcome(lost=sum(not trial.ended for trial in trials), silent=silent)
+    return Outcome(lost=sum(not trial.has_ended for trial in trials), silent=silent)
 
 
 @case("F26", "the ledger's disk is full", fast=True)

@@ -103,7 +103,7 @@ def driver_dies(folder: Path, pace: Pace) -> Outcome:
     killed_at = time.time()
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
-    before = {trial.number: trial.attempts for trial in stage.trials("survive") if trial.ended}
+    before = {trial.number: trial.attempts for trial in stage.trials("survive") if trial.has_ended}
 
     driver = stage.start("sweep", "survive.yaml")
     stage.wait_for("survive", ended(4))
@@ -269,7 +269,7 @@ def broken_import(folder: Path, pace: Pace) -> Outcome:
     assert done.returncode == 3, done.stderr
     assert done.stderr.count("no lane may import this") == 1
     assert "Traceback" not in done.stderr
-    trials = [trial for trial in stage.trials("hopeless") if trial.ended]
+    trials = [trial for trial in stage.trials("hopeless") if trial.has_ended]
     assert 5 <= len(trials) <= 7
     assert all(trial.state == "failed" and trial.attempts == 1 for trial in trials)
     assert stage.logs("hopeless", 0).count("Traceback") >= 1

@@ -46,7 +46,7 @@ def not_finite(folder: Path, pace: Pace) -> Outcome:
         folder, {1: AttemptResult(attempt="", outcome="failed", reason="not-finite", detail="nan")}
     )
     assert (trials[1].state, trials[1].attempts, trials[1].reason) == ("failed", 1, "not-finite: nan")
-    return Outcome(silent=silent + best_is(trials, 1), lost=sum(not trial.ended for trial in trials))
+    return Outcome(silent=silent + best_is(trials, 1), lost=sum(not trial.has_ended for trial in trials))
 
 
 def changed_by(where: str, kind: float, accumulate: int) -> bool:
@@ -114,7 +114,7 @@ def no_objective(folder: Path, pace: Pace) -> Outcome:
     trials = told_of(folder, ends)
     silent += sum(best_is(trials, number) for number in ends)
     assert all((trials[n].reason or "").startswith("not-finite: ") for n in ends)
-    return Outcome(silent=silent, lost=sum(not trial.ended for trial in trials))
+    return Outcome(silent=silent, lost=sum(not trial.has_ended for trial in trials))
 
 
 def _taken(folder: Path, value: Any, expected: type[TrialError]) -> bool:
@@ -136,7 +136,7 @@ def told_of(folder: Path, ends: Mapping[int, AttemptResult]) -> list[TrialRow]:
     bench = Bench(folder / f"ledger-{len(ends)}")
     spec = sweep(family(trials=len(ends) + 3, pruner={"name": "none"}))
     coordinator, me = bench.begin(spec), hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     ended = None
     while (work := coordinator.next_attempts(me, ended=ended)).attempts:
         (assignment,) = work.attempts

@@ -89,7 +89,7 @@ def shops(folder: Path) -> Iterator[Callable[[], Shop]]:
         def make() -> Shop:
             place = folder / f"shop-{next(numbers)}" / "work"
             stack.enter_context(standing_in(place))
-            home = Home.here()
+            home = Home.from_environment()
             home.path.mkdir(parents=True)
             copy_store(empty.path / "mlflow.db", home.path / "mlflow.db")
             return Shop(home=home, rows=rows, dataset=dataset)

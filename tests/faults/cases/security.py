@@ -157,7 +157,7 @@ def _in_request(folder: Path, payload: bytes) -> None:
 
     async def story() -> None:
         server = Server()
-        await server.follower.step()
+        await server.follower.poll_once()
         for kind in ("application/json", "text/csv", "application/x-pickle", "application/octet-stream"):
             reply = await server.ask(payload, headers={"content-type": kind})
             assert reply.status in (400, 415), (kind, reply.status)
@@ -284,14 +284,14 @@ def _in_training(folder: Path) -> str:
         for name, value in VARIABLES.items():
             patch.setenv(name, value)
         runner = AttemptRunner(settings, device="cpu", ranks=Ranks())
-        store = CheckpointStore(runner.checkpoints(assignment))
+        store = CheckpointStore(runner.checkpoint_folder(assignment))
         ended = runner.run(assignment, AttemptHooks(assignment, Nobody(), store))
     assert ended.outcome == "complete", ended.detail
     assert store.paths()
     assert list(home.rglob(WEIGHTS))
     bench = Bench(folder / "ledger")
     coordinator = bench.begin(spec)
-    coordinator.enter(hello())
+    coordinator.register_lane(hello())
     (given,) = coordinator.next_attempts(hello()).attempts
     failed = AttemptResult(
         attempt=given.attempt, outcome="failed", reason="error", detail=f"no {LEDGER}\nat {TRACKING}"

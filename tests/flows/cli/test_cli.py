@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from flows.sweeps.status import status
-from infra.errors import Interrupted, LedgerUnavailable, Refused
+from infra.errors import InterruptedCommand, LedgerUnavailable, RefusedError
 from infra.ledger.store import Ledger
 from search_spaces.errors import SpaceError
 from tests.flows.written import living_owner, own, spec_of, write_logs, write_sweep
@@ -173,9 +173,9 @@ def raising(monkeypatch, error):
     [
         (InputError("a must be b", "c", "d", key=("data", "source")), 2),
         (SpaceError("low must be below high", "3", key=("learning_rate",)), 2),
-        (Refused("a gate must agree", "no"), 3),
+        (RefusedError("a gate must agree", "no"), 3),
         (LedgerUnavailable("a must be there"), 4),
-        (Interrupted("asked to stop", signal=15), 143),
+        (InterruptedCommand("asked to stop", signal=15), 143),
         (KeyboardInterrupt(), 130),
     ],
 )

@@ -180,7 +180,9 @@ def test_gpu_seconds_are_those_of_the_attempts(home, velodrome):
     ledger, batch = Ledger(home.ledger_url), WriteBatch()
     columns = {"role": "search", "family": "image_cnn", "number": 1, "ordinal": 2, "lane": "l"}
     facts = json.dumps({"workers": 2, "gpus": 0.5})
-    batch.attempt("again", **columns, lane_facts=facts, started_at=10.0, ended_at=17.0, outcome="complete")
+    batch.set_attempt(
+        "again", **columns, lane_facts=facts, started_at=10.0, ended_at=17.0, outcome="complete"
+    )
     ledger.add_events(1, batch)
     ledger.close()
     (group,) = document(velodrome("compare", "digits", "--json"))["groups"]

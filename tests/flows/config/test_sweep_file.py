@@ -199,7 +199,7 @@ def test_a_grid_runs_as_many_trials_as_it_has_points(tmp_path: Path) -> None:
 def test_options_and_a_presets_structure_are_not_searched(contract: Path) -> None:
     space = Space.from_json(resolve_sweep(load_sweep(contract)).families[0].space)
     assert space.constants["channels"] == [32]
-    assert "optimizer" in {parameter.name for parameter in space.searched}
+    assert "optimizer" in {parameter.name for parameter in space.searched_parameters}
 
 
 # -- overrides -------------------------------------------------------------------------------------------
@@ -451,7 +451,9 @@ def test_an_objective_that_nobody_names_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_fault_of_the_data_is_told_with_its_line(tmp_path: Path) -> None:
     file = sweep(tmp_path, data={"source": "builtin:diabetes", "split": {"by": "group"}})
-    error = file.blame(InputError("the split needs a group", "none", "name it", key=("data", "split", "by")))
+    error = file.locate_error(
+        InputError("the split needs a group", "none", "name it", key=("data", "split", "by"))
+    )
     assert str(error).startswith(f"{file.path}, line 5: data.split.by: the split needs a group")
 
 

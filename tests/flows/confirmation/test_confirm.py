@@ -15,7 +15,7 @@ from flows.confirmation import confirm as verb
 from flows.confirmation.runs import median_run
 from flows.sweeps import session as carrying_on
 from flows.sweeps.session import SessionEnd
-from infra.errors import Interrupted, Refused, WrongInput
+from infra.errors import InterruptedCommand, RefusedError, WrongInput
 from infra.lanes.driver import StopSignals
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -35,7 +35,7 @@ class Lanes:
     def run(self, ledger, row, place, *, address=None, role="search") -> SessionEnd:
         batch = WriteBatch()
         for trial in views.trials(ledger, row.id, role=role):
-            if trial.ended or not self.left:
+            if trial.has_ended or not self.left:
                 continue
             self.left, self.trained = self.left - 1, self.trained + 1
             trial.attempts, trial.state = 1, "complete"
@@ -43,7 +43,7 @@ class Lanes:
                 trial.state, trial.reason = "failed", "error: it does not work"
             else:
                 self._finish(trial)
-            batch.event("ended", 1.0, {"state": trial.state}, trial)
+            batch.add_event("ended", 1.0, {"state": trial.state}, trial)
         ledger.add_events(row.id, batch)
         return SessionEnd(state=row.state, unsent=0)
 
@@ -62,7 +62,7 @@ class Lanes:
 @pytest.fixture
 def lanes(home, monkeypatch):
     made = Lanes(home)
-    monkeypatch.setattr(verb, "run", lambda *a, **k: made.run(*a, **k))
+    monkeypatch.setattr(verb, "run_session", lambda *a, **k: made.run(*a, **k))
     return made
 
 
@@ -135,7 +135,7 @@ def test_the_test_score_ranks_nothing(home, lanes, monkeypatch):
         trial.objective = [0.8 if trial.family == "image_cnn" else 0.7]
         trial.metrics["test/accuracy"] = 0.1 if trial.family == "image_cnn" else 0.99
 
-    monkeypatch.setattr(lanes, "_finish", finish)
+    monkeypatch.setattr(lanes, "_finish_trial", finish)
     assert [row.family for row in verb.confirm("digits", seeds=2).rows] == ["image_cnn", "text_cnn"]
 
 
@@ -165,7 +165,7 @@ def test_failed_confirmations_are_tried_again_and_none_left_is_refused(home, lan
     assert (lanes.trained, again.test_reads) == (6, 2)
     write_sweep(home, spec_of("other"))
     lanes.failing = frozenset({"text_cnn", "image_cnn"})
-    with pytest.raises(Refused, match="it does not work"):
+    with pytest.raises(RefusedError, match="it does not work"):
         verb.confirm("other", seeds=2)
 
 
@@ -232,6 +232,6 @@ def test_who_is_interrupted_hears_which_command_goes_on(home, monkeypatch, role,
     ledger, row = open_sweep("digits", home)
     told = StopSignals(received=[signal.SIGINT, signal.SIGINT])
     monkeypatch.setattr(carrying_on, "_drive_lanes", lambda *a: told)
-    with pytest.raises(Interrupted, match=f"`{command}` carries digits on"):
+    with pytest.raises(InterruptedCommand, match=f"`{command}` carries digits on"):
         carrying_on.run_session(ledger, row, home, role=role)
     ledger.close()

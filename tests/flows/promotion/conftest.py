@@ -136,7 +136,7 @@ class Shop:
     @property
     def champion(self) -> int | None:
         """Where the alias points."""
-        return self.registry.at("shop", "champion")
+        return self.registry.alias_target("shop", "champion")
 
 
 def _quick(registry: Registry, model: str) -> Mover:

@@ -26,8 +26,8 @@ FILE_EVENTS = {"os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.copyfil
 
 def state(shop: Shop) -> tuple[Any, ...]:
     """Everything that must agree: aliases, versions, moves, and that the chain holds."""
-    chain, alias = shop.mover.look()
-    moves = [(e.kind, e.source, e.target, e.number in chain.applied) for e in chain.entries if e.moves]
+    chain, alias = shop.mover.read_state()
+    moves = [(e.kind, e.source, e.target, e.number in chain.applied) for e in chain.entries if e.is_move]
     policies = [entry.number for entry in chain.entries if entry.kind == "policy"]
     aliases = shop.registry.aliases("shop")
     return aliases, [v.number for v in shop.registry.versions("shop")], moves, alias, len(policies)

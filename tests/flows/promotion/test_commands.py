@@ -90,7 +90,7 @@ def test_a_wrong_policy_is_refused_with_its_line(shop: Shop, velodrome: Velodrom
     assert ended.status == 2
     for part in BAD[text]:
         assert part in ended.err
-    assert shop.mover.records.read().texts == ()
+    assert shop.mover.records.read_chain().texts == ()
 
 
 def test_a_policy_is_set_shown_and_holds_the_fingerprint(shop: Shop, velodrome: Velodrome) -> None:

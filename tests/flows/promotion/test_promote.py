@@ -18,7 +18,7 @@ from flows.promotion.judging.outcome import Promotion
 from flows.promotion.policy import policy
 from flows.promotion.promote import GateRefused, conclude, promote
 from flows.promotion.rollback import rollback
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.registry import identity
 from infra.registry.artifacts import fetch_version
 from infra.registry.moves import ConcurrentChange, ForeignMove, Mover
@@ -38,7 +38,7 @@ def refusal(shop: Shop, name: str) -> Promotion:
 
 def refused_by(shop: Shop, name: str) -> set[str]:
     """Those gates."""
-    return {finding.gate for finding in refusal(shop, name).findings if finding.refused}
+    return {finding.gate for finding in refusal(shop, name).findings if finding.is_refused}
 
 
 def test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused(
@@ -54,14 +54,14 @@ def test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused(
     assert better.examples > 1_000
     assert better.test_reads == 1
     worse = refusal(shop, shop.sweep("three", skill=0.8, seed=3))
-    assert "better" in {f.gate for f in worse.findings if f.refused}
+    assert "better" in {f.gate for f in worse.findings if f.is_refused}
     assert shop.champion == 2
-    kinds = [(entry.kind, entry.source, entry.target) for entry in shop.mover.records.read().entries]
+    kinds = [(entry.kind, entry.source, entry.target) for entry in shop.mover.records.read_chain().entries]
     assert kinds == [("promotion", None, 1), ("promotion", 1, 2), ("refusal", 2, 3)]
     assert shop.registry.aliases("shop") == {"champion": 2, "challenger": 3, "previous": 1}
     assert (shop.promote("two").outcome, shop.champion) == ("already", 2)
     served = RegistrySource(shop.registry)
-    assert served.at_alias("shop", "champion") == "shop/2"
+    assert served.alias_target("shop", "champion") == "shop/2"
     assert served.fetch("shop/2", tmp_path / "served").bundle
 
 
@@ -80,7 +80,7 @@ def test_luck_on_a_small_test_set_is_no_reason(shop: Shop, tmp_path: Path) -> No
     (better,) = [finding for finding in found.findings if finding.gate == "better"]
     assert found.examples < 100
     assert found.metrics["challenger"]["accuracy"] > found.metrics["champion"]["accuracy"]
-    assert better.refused
+    assert better.is_refused
     assert better.needed is not None
     assert better.needed > found.examples
 
@@ -116,7 +116,7 @@ def test_a_changed_signature_is_refused(shop: Shop) -> None:
     shop.promote(shop.sweep("one", skill=0.85, score=1))
     found = refusal(shop, shop.sweep("two", skill=0.95, seed=2))
     (signature,) = [finding for finding in found.findings if finding.gate == "signature"]
-    assert signature.refused
+    assert signature.is_refused
     assert signature.found == "no longer gives score"
 
 
@@ -130,15 +130,15 @@ def test_a_flipped_bit_is_refused_before_anything_is_loaded(shop: Shop) -> None:
         weights.write_bytes(content)
     asked = len(shop.asked)
     found = refusal(shop, name)
-    assert {f.gate for f in found.findings if f.refused} == {"hashes"}
+    assert {f.gate for f in found.findings if f.is_refused} == {"hashes"}
     assert found.version is None
     assert len(shop.asked) == asked
-    with pytest.raises(Refused, match="load as it did"):
+    with pytest.raises(RefusedError, match="load as it did"):
         _two_moves_then_back(shop)
 
 
 def _two_moves_then_back(shop: Shop) -> None:
-    shop.mover.move(shop.mover.settle(), "adoption", target=1, source=1)
+    shop.mover.move_champion(shop.mover.finish_pending(), "adoption", target=1, source=1)
     rollback("shop", to=_other(shop))
 
 
@@ -146,7 +146,7 @@ def _other(shop: Shop) -> int:
     version = shop.registry.version("shop", 1)
     assert version is not None
     again = shop.registry.register("shop", key="again", source=version.source, run_id=None, tags=version.tags)
-    shop.mover.move(shop.mover.settle(), "promotion", target=again.number, source=1)
+    shop.mover.move_champion(shop.mover.finish_pending(), "promotion", target=again.number, source=1)
     return 1
 
 
@@ -161,7 +161,7 @@ def test_no_row_is_judged_on_that_either_was_trained_on(shop: Shop) -> None:
     assert not kept & {_row(shop, int(row)) for row in test[:500]}
     everything = shop.sweep("three", skill=0.99, seed=3, trained_on=np.arange(shop.dataset.rows))
     found = refusal(shop, everything)
-    assert {f.gate for f in found.findings if f.refused} == {"examples"}
+    assert {f.gate for f in found.findings if f.is_refused} == {"examples"}
     assert (found.examples, found.left_out) == (0, len(test))
     unknown = shop.sweep("four", skill=0.99, seed=4, trained_on=test[:0])
     assert "training rows" in refused_by(shop, unknown)
@@ -184,7 +184,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(shop: Shop) -> None:
     with pytest.raises(ConcurrentChange, match="nobody else"):
         conclude(shop.promoter(judged=meanwhile), slow, reason="", dry_run=False)
     assert shop.champion == shop.registry.aliases("shop")["champion"] == 3  # type: ignore[index]
-    assert [e.target for e in shop.mover.records.read().entries if e.moves] == [1, 3]
+    assert [e.target for e in shop.mover.records.read_chain().entries if e.is_move] == [1, 3]
 
 
 def test_a_dry_run_changes_nothing_and_is_counted(shop: Shop) -> None:
@@ -192,7 +192,7 @@ def test_a_dry_run_changes_nothing_and_is_counted(shop: Shop) -> None:
     found = shop.promote(name, dry_run=True)
     assert (found.outcome, found.version, found.entry, found.test_reads) == ("would move", None, None, 1)
     assert shop.registry.aliases("shop") is None
-    assert shop.mover.records.read().texts == ()
+    assert shop.mover.records.read_chain().texts == ()
     assert shop.promote(name).test_reads == 2
 
 
@@ -206,16 +206,16 @@ def test_the_sweeps_gates_become_the_policy_of_a_new_model_alone(shop: Shop) -> 
 def test_an_alias_moved_by_hand_is_said_recorded_once_and_settled(shop: Shop) -> None:
     for number, skill in enumerate((0.8, 0.88, 0.96), start=1):
         shop.promote(shop.sweep(f"s{number}", skill=skill, seed=number))
-    shop.registry.point("shop", "champion", 1)
+    shop.registry.set_alias("shop", "champion", 1)
     for _ in range(2):
         with pytest.raises(ForeignMove, match="moved it by hand"):
             shop.promote("s2")
     assert shop.champion == 1
-    assert [e.kind for e in shop.mover.records.read().entries].count("foreign") == 1
+    assert [e.kind for e in shop.mover.records.read_chain().entries].count("foreign") == 1
     assert history("shop").state == "foreign"
     assert (adopt("shop").changed, shop.champion) == (True, 1)
     assert adopt("shop").changed is False
-    shop.registry.point("shop", "champion", 2)
+    shop.registry.set_alias("shop", "champion", 2)
     back = rollback("shop", to=3, reason="it was right")
     assert (back.version, back.former, shop.champion) == (3, 2, 3)
     assert history("shop", verify=True).state == "settled"
@@ -236,12 +236,12 @@ def test_somebody_else_approves(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     name = shop.sweep("one", gates={"approval": {"by": ["bob", "ada"]}})
     found = refusal(shop, name)
-    assert [f.gate for f in found.findings if f.refused] == ["approval"]
+    assert [f.gate for f in found.findings if f.is_refused] == ["approval"]
     label = f"shop/{found.version}"
-    with pytest.raises(Refused, match="somebody other"):
+    with pytest.raises(RefusedError, match="somebody other"):
         approve(label)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "eve")
-    with pytest.raises(Refused, match="bob"):
+    with pytest.raises(RefusedError, match="bob"):
         approve(label)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
     assert approve(label).who.startswith("bob@")
@@ -280,7 +280,7 @@ def test_another_registry_gets_the_same_bytes(shop: Shop, empty_store: Path, tmp
     there = shop.promoter(target=production)
     candidate = shop.candidate("models:/shop@champion")
     moved = conclude(there, candidate, reason="", dry_run=False)
-    assert (moved.outcome, production.at("shop", "champion")) == ("moved", 1)
+    assert (moved.outcome, production.alias_target("shop", "champion")) == ("moved", 1)
     version = production.version("shop", 1)
     here = shop.registry.version("shop", 1)
     assert version is not None
@@ -288,7 +288,7 @@ def test_another_registry_gets_the_same_bytes(shop: Shop, empty_store: Path, tmp
     assert version.manifest_sha256 == here.manifest_sha256
     assert fetch_version(production, version, tmp_path / "x").manifest_sha256 == here.manifest_sha256
     assert conclude(there, candidate, reason="", dry_run=False).outcome == "already"
-    assert Mover(production, "shop").settle().last_move is not None
+    assert Mover(production, "shop").finish_pending().last_move is not None
 
 
 URIS = [
@@ -362,7 +362,7 @@ def test_a_model_with_code_pickles_or_links_is_refused_unloaded(shop: Shop, tamp
     with pytest.raises((GateRefused, WrongInput)) as refused:
         conclude(shop.promoter(), candidate, reason="", dry_run=False)
     if isinstance(refused.value, GateRefused):
-        assert "contents" in {f.gate for f in refused.value.promotion.findings if f.refused}
+        assert "contents" in {f.gate for f in refused.value.promotion.findings if f.is_refused}
     else:
         assert "link" in refused.value.found
     assert shop.asked == []

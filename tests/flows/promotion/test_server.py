@@ -29,7 +29,7 @@ def test_through_a_server(shop: Shop, server: str, tmp_path: Path, monkeypatch: 
         moved = conclude(promoter, candidate, reason="", dry_run=False)
         assert (moved.outcome, moved.version) == ("moved", number)
     served = RegistrySource(registry)
-    assert served.at_alias("shop", "champion") == "shop/2"
+    assert served.alias_target("shop", "champion") == "shop/2"
     artifact = served.fetch("shop/2", tmp_path / "served")
     assert artifact.bundle
     assert any((tmp_path / "served").rglob("MLmodel"))

@@ -17,7 +17,7 @@ from flows.reproduction.result import (
     pair_reports,
     select_deviations,
 )
-from infra.errors import Refused, WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import tracking_uri
 from infra.ledger import schema, views
 from infra.ledger.batch import WriteBatch
@@ -63,7 +63,7 @@ def change_trial(home, name, **changes):
     batch = WriteBatch()
     for field, value in changes.items():
         setattr(trial, field, value)
-    batch.event("changed", 1.0, {}, trial)
+    batch.add_event("changed", 1.0, {}, trial)
     ledger.add_events(row.id, batch)
     ledger.close()
 
@@ -171,7 +171,9 @@ def test_what_was_not_trained_to_an_end_or_by_several_is_refused(home, linear):
             public.reproduce(run, **options)
     ledger, row = open_sweep("sugar", home)
     two = update(schema.attempts).values(lane_facts=json.dumps({"workers": 2}))
-    ledger.write(lambda connection: connection.execute(two.where(schema.attempts.c.sweep_id == row.id)))
+    ledger.run_transaction(
+        lambda connection: connection.execute(two.where(schema.attempts.c.sweep_id == row.id))
+    )
     ledger.close()
     with pytest.raises(WrongInput, match="one worker"):
         public.reproduce("sugar", trial=0)
@@ -179,7 +181,7 @@ def test_what_was_not_trained_to_an_end_or_by_several_is_refused(home, linear):
 
 def test_training_that_fails_this_time_is_told(home, linear):
     change_trial(home, "sugar", params={**PARAMS, "learning_rate": 1e30, "optimizer": "sgd"})
-    with pytest.raises(Refused, match="train to its end"):
+    with pytest.raises(RefusedError, match="train to its end"):
         public.reproduce("sugar", trial=0)
 
 

@@ -16,7 +16,7 @@ from flows.sweeps.growth import added_trials, grow_spec
 from flows.sweeps.remove import remove
 from flows.sweeps.retry import retry
 from flows.sweeps.stop import stop
-from infra.errors import OwnedElsewhere, Refused, WrongInput
+from infra.errors import OwnedElsewhere, RefusedError, WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.store import Ledger
@@ -187,7 +187,7 @@ def test_remove_refuses_while_it_runs(home):
 
 def test_remove_asks_first(home, velodrome, monkeypatch):
     write_sweep(home)
-    with pytest.raises(Refused):
+    with pytest.raises(RefusedError):
         remove("digits", agree=lambda removal: removal.trials == 0)
     ended = velodrome("remove", "digits")  # nobody is there to answer
     assert ended.status == 3

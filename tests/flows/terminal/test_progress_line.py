@@ -26,7 +26,7 @@ def told(terminal: bool) -> str:
         now = 100.0
         for rows in range(1000, 31_000, 1000):
             now += 1.0
-            line.advanced(rows, rows)
+            line.advance(rows, rows)
     return stream.getvalue()
 
 

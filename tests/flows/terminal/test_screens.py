@@ -88,7 +88,7 @@ def test_a_screen_that_is_gone_does_not_stop_a_sweep():
 
     with LiveProgress(spec_of(), Gone()) as progress:
         progress.update(snapshot())
-        progress.say("still here")
+        progress.print_line("still here")
     assert refused  # and yet nothing was raised
 
 
@@ -159,7 +159,7 @@ def test_doctor_finds_a_token_that_others_can_read_and_a_folder_named_as_ours(ho
     shadow = next(finding for finding in checkup.findings if finding.name == "folders")
     assert shadow.verdict == "fail"
     assert "trainers" in shadow.found
-    assert checkup.failed
+    assert checkup.has_failure
     assert not (home.path / "ledger.db").exists()
 
 

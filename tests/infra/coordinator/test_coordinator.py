@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.coordinator.messages import AttemptResult, EpochReport
-from infra.errors import Fenced
+from infra.errors import FencedError
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow
@@ -42,7 +42,7 @@ def test_a_sweep_runs_to_its_end(bench: Bench) -> None:
     coordinator.tick()
     trials = views.trials(bench.ledger, bench.sweep_id)
     assert made == len(trials) == 6
-    assert all(trial.ended for trial in trials)
+    assert all(trial.has_ended for trial in trials)
     assert {trial.state for trial in trials} >= {"complete"}
     assert coordinator.state == "finished"
     assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == "finished"
@@ -62,7 +62,7 @@ def test_killed_at_every_trial_ends_like_one_that_was_not(
     other = Bench(tmp_path_factory.mktemp("killed"))
     coordinator = other.begin(spec)
     for pid in range(200, 200 + 100):
-        if drive(coordinator, hello(pid=pid), most=2) <= 1 and coordinator.done:
+        if drive(coordinator, hello(pid=pid), most=2) <= 1 and coordinator.is_done:
             break
         # killed after the attempt, before its end was told: the trial is trained once more
         coordinator = other.take_over(token=f"driver-{pid}")
@@ -75,12 +75,12 @@ def test_an_attempt_of_a_dead_lane_goes_on_elsewhere(bench: Bench) -> None:
     """The lease runs out, the trial waits, another lane takes it; the late report changes nothing."""
     coordinator = bench.begin(sweep())
     first, second = hello("lane-0", 100), hello("lane-1", 101)
-    coordinator.enter(first)
-    coordinator.enter(second)
+    coordinator.register_lane(first)
+    coordinator.register_lane(second)
     (lost,) = coordinator.next_attempts(first).attempts
     for _ in range(5):
         bench.clock.now += 4
-        coordinator.pulse(second, None)
+        coordinator.heartbeat(second, None)
         coordinator.tick()
     (again,) = coordinator.next_attempts(second).attempts
     assert (again.number, again.ordinal) == (lost.number, 2)
@@ -99,7 +99,7 @@ def test_poison_ends_after_three_deaths(bench: Bench) -> None:
     coordinator = bench.begin(sweep(family(trials=2)))
     for pid in (1, 2, 3):
         me = hello(pid=pid)
-        coordinator.enter(me)
+        coordinator.register_lane(me)
         (assignment,) = coordinator.next_attempts(me).attempts
         assert assignment.number == 0
         coordinator.tick(alive=lambda lane: False)
@@ -114,7 +114,7 @@ def test_a_lane_that_was_ended_for_memory_costs_one_more_attempt(bench: Bench) -
     coordinator._starved = lambda process: process.pid in {1, 2}
     for pid in (1, 2):
         me = hello(pid=pid)
-        coordinator.enter(me)
+        coordinator.register_lane(me)
         assert coordinator.next_attempts(me).attempts
         coordinator.tick(alive=lambda lane: False)
     (trial,) = views.trials(bench.ledger, bench.sweep_id)
@@ -127,7 +127,7 @@ def test_what_cannot_work_is_not_tried_again(bench: Bench, reason: str) -> None:
     """One attempt, one reason."""
     coordinator = bench.begin(sweep(family(trials=1)))
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     (assignment,) = coordinator.next_attempts(me).attempts
     ended = AttemptResult(
         attempt=assignment.attempt, outcome="failed", reason=reason, detail="boom\nTraceback"
@@ -143,7 +143,7 @@ def test_an_error_may_say_anything(bench: Bench) -> None:
     """PostgreSQL takes no NUL, and nobody half a surrogate pair: it is written so that it can be read."""
     coordinator = bench.begin(sweep(family(trials=1)))
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     (assignment,) = coordinator.next_attempts(me).attempts
     ended = AttemptResult(
         attempt=assignment.attempt, outcome="failed", reason="error", detail="a\0b\udcffc ü\nmore"
@@ -156,9 +156,9 @@ def test_an_error_may_say_anything(bench: Bench) -> None:
 def test_an_old_coordinator_is_fenced(bench: Bench) -> None:
     """Two coordinators on one sweep: the older one's next write is refused."""
     old = bench.begin(sweep())
-    old.enter(hello())
+    old.register_lane(hello())
     bench.take_over(token="driver-2")
-    with pytest.raises(Fenced):
+    with pytest.raises(FencedError):
         old.next_attempts(hello())
 
 
@@ -166,7 +166,7 @@ def test_a_call_that_arrives_twice_changes_nothing(bench: Bench) -> None:
     """Ray sends a call again when its answer was lost."""
     coordinator = bench.begin(sweep())
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     work = coordinator.next_attempts(me)
     ended = run_attempt(coordinator, work, me)
     first = coordinator.next_attempts(me, ended=ended)
@@ -179,13 +179,13 @@ def test_lanes_outlive_their_coordinator(bench: Bench) -> None:
     """The same driver starts a new coordinator: the attempt goes on, uncharged and without a second one."""
     coordinator = bench.begin(sweep())
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     work = coordinator.next_attempts(me)
     coordinator = bench.take_over(same_driver=True)
     ended = run_attempt(coordinator, work, me)
     coordinator.next_attempts(me, ended=ended)
     trial = views.trials(bench.ledger, bench.sweep_id)[0]
-    assert trial.ended
+    assert trial.has_ended
     assert (trial.attempts, trial.failures) == (1, 0)
 
 
@@ -193,10 +193,10 @@ def test_stop_keeps_what_runs_as_waiting(bench: Bench) -> None:
     """After a stop nothing is running, and the next command carries on with the same trial."""
     coordinator = bench.begin(sweep())
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     (assignment,) = coordinator.next_attempts(me).attempts
     coordinator.stop("by hand")
-    assert coordinator.pulse(me, assignment.attempt).stop
+    assert coordinator.heartbeat(me, assignment.attempt).stop
     ended = AttemptResult(attempt=assignment.attempt, outcome="stopped", epochs=1)
     assert coordinator.next_attempts(me, ended=ended).leave
     coordinator.conclude_stop()
@@ -204,7 +204,7 @@ def test_stop_keeps_what_runs_as_waiting(bench: Bench) -> None:
     states = {trial.state for trial in views.trials(bench.ledger, bench.sweep_id)}
     assert states == {"waiting"}
     again = bench.take_over(token="driver-2")
-    again.enter(hello(pid=5))
+    again.register_lane(hello(pid=5))
     (resumed,) = again.next_attempts(hello(pid=5)).attempts
     assert (resumed.number, resumed.ordinal, resumed.resumes) == (assignment.number, 2, True)
     assert views.trials(bench.ledger, bench.sweep_id)[0].failures == 0
@@ -221,7 +221,7 @@ def test_families_take_turns(bench: Bench) -> None:
 def test_a_running_sweep_grows_on_request(bench: Bench) -> None:
     """`extend` writes a request; the coordinator asks for more trials."""
     coordinator = bench.begin(sweep(family(trials=2)))
-    bench.ledger.request(bench.sweep_id, "extend", {"trials": 3}, at=bench.clock())
+    bench.ledger.add_request(bench.sweep_id, "extend", {"trials": 3}, at=bench.clock())
     coordinator.tick()
     assert drive(coordinator, hello()) == 5
     assert views.open_requests(bench.ledger, bench.sweep_id) == []
@@ -231,15 +231,15 @@ def test_a_stop_that_a_dead_driver_did_not_answer_stops_nobody_else(bench: Bench
     """It was asked of that driver, whose end is all that it wanted; a coordinator after it must answer it,
     and so must the next driver a request for more trials."""
     bench.begin(sweep(family(trials=2)))
-    bench.ledger.request(bench.sweep_id, "stop", {}, at=bench.clock())
-    bench.ledger.request(bench.sweep_id, "extend", {"trials": 1}, at=bench.clock())
+    bench.ledger.add_request(bench.sweep_id, "stop", {}, at=bench.clock())
+    bench.ledger.add_request(bench.sweep_id, "extend", {"trials": 1}, at=bench.clock())
     after = bench.take_over(token="driver-2")
     after.tick()
     assert after.stopping is None
     drive(after, hello())
     assert len(views.trials(bench.ledger, bench.sweep_id)) == 3
 
-    bench.ledger.request(bench.sweep_id, "stop", {}, at=bench.clock())
+    bench.ledger.add_request(bench.sweep_id, "stop", {}, at=bench.clock())
     again = bench.take_over(same_driver=True)
     again.tick()
     assert again.stopping == "asked to stop by another command"
@@ -248,9 +248,9 @@ def test_a_stop_that_a_dead_driver_did_not_answer_stops_nobody_else(bench: Bench
 def test_the_budget_of_the_sweep_stops_it(bench: Bench) -> None:
     """Minutes are counted over sessions."""
     coordinator = bench.begin(sweep(minutes=1.0))
-    coordinator.enter(hello())
+    coordinator.register_lane(hello())
     bench.clock.now += 61
-    coordinator.pulse(hello(), None)
+    coordinator.heartbeat(hello(), None)
     coordinator.tick()
     assert coordinator.stopping == "the budget of 1 minutes is used up"
     assert coordinator.next_attempts(hello()).leave
@@ -260,22 +260,22 @@ def test_a_sweep_that_used_up_its_budget_can_be_confirmed(bench: Bench) -> None:
     """The budget is the search's; and what confirming takes is not charged to it."""
     coordinator = bench.begin(sweep(minutes=1.0))
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     bench.clock.now += 61
-    coordinator.pulse(me, None)
+    coordinator.heartbeat(me, None)
     coordinator.tick()
     coordinator.conclude_stop()
     params = {"learning_rate": 0.01, "optimizer": "adam"}
     fresh = TrialRow(role="confirm", family="noop", number=0, params=params, seed=1, origin={"number": 0})
     batch = WriteBatch()
-    batch.event("asked", bench.clock(), {}, fresh)
+    batch.add_event("asked", bench.clock(), {}, fresh)
     bench.ledger.add_events(bench.sweep_id, batch)
     spent = views.sweep_by_id(bench.ledger, bench.sweep_id).facts.get("spent")
 
     coordinator = bench.take_over(role="confirm", token="driver-2")
     work = coordinator.next_attempts(me)
     bench.clock.now += 30
-    coordinator.pulse(me, work.attempts[0].attempt)
+    coordinator.heartbeat(me, work.attempts[0].attempt)
     coordinator.tick()
     assert coordinator.stopping is None
     coordinator.next_attempts(me, ended=run_attempt(coordinator, work, me))
@@ -289,7 +289,7 @@ def test_only_the_best_model_is_kept(bench: Bench) -> None:
     """A better one takes the place; the folder of the former is given up once."""
     coordinator = bench.begin(sweep(family(trials=3, pruner={"name": "none"})))
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     ended = None
     for value, model in ((0.5, "m0"), (0.8, "m1"), (0.7, None)):
         (assignment,) = coordinator.next_attempts(me, ended=ended).attempts
@@ -304,7 +304,7 @@ def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
     """Five errors and no success: the rest of its trials are not burnt."""
     coordinator = bench.begin(sweep(family(trials=50)))
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     ended, made = None, 0
     while (work := coordinator.next_attempts(me, ended=ended)).attempts:
         made += 1
@@ -319,7 +319,7 @@ def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
 def test_silence_while_the_coordinator_could_not_listen_is_forgiven(bench: Bench) -> None:
     """A coordinator that was stopped for a minute finds every lane silent, and blames none."""
     coordinator = bench.begin(sweep())
-    coordinator.enter(hello())
+    coordinator.register_lane(hello())
     coordinator.next_attempts(hello())
     bench.clock.now += 60
     coordinator.tick()
@@ -334,7 +334,7 @@ def test_a_sweep_in_which_nothing_completed_has_failed(bench: Bench) -> None:
     """Pruned trials were stopped; none of them is a model that anybody could use."""
     coordinator = bench.begin(sweep(family(trials=1, pruner={"name": "percentile", "percentile": 0.0})))
     me = hello()
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     (assignment,) = coordinator.next_attempts(me).attempts
     told = AttemptResult(attempt=assignment.attempt, outcome="pruned", epochs=1)
     coordinator.next_attempts(me, ended=told)

@@ -156,7 +156,7 @@ def _requested(bench: Bench, coordinator: Any, kind: str, payload: dict[str, Any
     if any(e.kind == seen for e in views.events(bench.ledger, bench.sweep_id)):
         return False
     if not any(request.kind == kind for request in views.open_requests(bench.ledger, bench.sweep_id)):
-        _insist(lambda: bench.ledger.request(bench.sweep_id, kind, payload, at=bench.clock()))
+        _insist(lambda: bench.ledger.add_request(bench.sweep_id, kind, payload, at=bench.clock()))
     coordinator.tick()
     return True
 
@@ -232,7 +232,7 @@ def test_each_write_in_turn_goes_wrong(
 
 
 def _for_good(trial: TrialRow) -> bool:
-    return trial.ended and trial.state != "failed"  # failed trials are asked for again
+    return trial.has_ended and trial.state != "failed"  # failed trials are asked for again
 
 
 def test_each_statement_in_turn_fails(quiet: Any, tmp_path: Path) -> None:
@@ -282,7 +282,7 @@ def test_whichever_thread_calls_and_whoever_dies_the_table_is_the_same(
     coordinator, me, ended = bench.begin(long), hello(pid=1), None
     while not (work := _by(chance.choice(threads), coordinator.next_attempts, me, ended=ended)).leave:
         ended = None
-        _by(chance.choice(threads), coordinator.settle)
+        _by(chance.choice(threads), coordinator.prefetch_trials)
         if not work.attempts:
             continue
         made = _by(chance.choice(threads), run_attempt, coordinator, work, me)

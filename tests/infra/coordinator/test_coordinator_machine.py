@@ -68,8 +68,8 @@ class Coordinated(RuleBasedStateMachine):
         trials = views.trials(self.bench.ledger, self.bench.sweep_id)
         asked = Counter(trial.family for trial in trials)
         for name, quota in self.quota.items():
-            assert asked[name] == quota or self.coordinator.book.broken(name)
-        assert all(trial.ended for trial in trials)
+            assert asked[name] == quota or self.coordinator.book.is_family_broken(name)
+        assert all(trial.has_ended for trial in trials)
         assert self.coordinator.state in {"finished", "failed"}
         for study in self.coordinator._studies._studies.values():  # type: ignore[union-attr]
             assert all(trial.state.is_finished() for trial in study.get_trials(deepcopy=False))
@@ -86,7 +86,7 @@ class Coordinated(RuleBasedStateMachine):
         if former is not None:
             self.zombies.append(former)
         self.lanes[slot] = LaneModel(hello(slot, next(self.pids)))
-        self.coordinator.enter(self.lanes[slot].hello)
+        self.coordinator.register_lane(self.lanes[slot].hello)
         self._pull(slot, None)
 
     @precondition(lambda self: self.lanes)
@@ -142,7 +142,7 @@ class Coordinated(RuleBasedStateMachine):
         reports = [EpochReport(epoch=lane.epoch, metrics={GOAL: value}, at=self.bench.clock())]
         if lane.work.deciding == "every" or lane.epoch in lane.work.deciding:
             return self.coordinator.decide(lane.hello, lane.work.attempt, reports)
-        return not self.coordinator.pulse(lane.hello, lane.work.attempt, reports).void
+        return not self.coordinator.heartbeat(lane.hello, lane.work.attempt, reports).void
 
     @precondition(lambda self: self.lanes)
     @rule(data=st.data())
@@ -162,7 +162,7 @@ class Coordinated(RuleBasedStateMachine):
             self._report(zombie)
             ended = self._ended(zombie, "complete")
             assert self.coordinator.next_attempts(zombie.hello, ended=ended).fenced
-        assert self.coordinator.pulse(zombie.hello, None).fenced or zombie.hello.lane not in self.lanes
+        assert self.coordinator.heartbeat(zombie.hello, None).fenced or zombie.hello.lane not in self.lanes
         assert before.items() <= self._rows().items()  # one more may have been asked ahead
 
     @precondition(lambda self: len(self.lanes) > 1 and self._training())
@@ -175,7 +175,7 @@ class Coordinated(RuleBasedStateMachine):
         assert lane.work is not None
         report = EpochReport(epoch=EPOCHS, metrics={GOAL: 2.0}, at=self.bench.clock())
         ended = self._ended(lane, "complete")
-        self.coordinator.pulse(other.hello, lane.work.attempt, [report])
+        self.coordinator.heartbeat(other.hello, lane.work.attempt, [report])
         self.coordinator.decide(other.hello, lane.work.attempt, [report])
         self.coordinator.next_attempts(other.hello, ended=ended, reports=[report], limit=0)
         assert before.items() <= self._rows().items()
@@ -213,7 +213,7 @@ class Coordinated(RuleBasedStateMachine):
     def extend(self, more: int, only: str | None) -> None:
         """More trials, of one family or of each."""
         payload = {"trials": more} | ({"family": only} if only else {})
-        self.bench.ledger.request(self.bench.sweep_id, "extend", payload, at=self.bench.clock())
+        self.bench.ledger.add_request(self.bench.sweep_id, "extend", payload, at=self.bench.clock())
         self.coordinator.tick()
         for name in [only] if only else list(self.quota):
             self.quota[name] += more
@@ -222,7 +222,7 @@ class Coordinated(RuleBasedStateMachine):
     @rule()
     def retry(self) -> None:
         """Failed trials again; nothing else changes."""
-        self.bench.ledger.request(self.bench.sweep_id, "retry", {}, at=self.bench.clock())
+        self.bench.ledger.add_request(self.bench.sweep_id, "retry", {}, at=self.bench.clock())
         failed = [key for key, row in self.over.items() if row[0] == "failed"]
         before = self._rows()
         self.coordinator.tick()
@@ -235,7 +235,7 @@ class Coordinated(RuleBasedStateMachine):
     @rule(checkpoints=st.booleans())
     def stop(self, checkpoints: bool) -> None:
         """Another command asks to stop: lanes leave, perhaps with a checkpoint; the same command goes on."""
-        self.bench.ledger.request(self.bench.sweep_id, "stop", {}, at=self.bench.clock())
+        self.bench.ledger.add_request(self.bench.sweep_id, "stop", {}, at=self.bench.clock())
         self.coordinator.tick()
         assert self.coordinator.stopping
         for lane in self.lanes.values() if checkpoints else ():
@@ -271,13 +271,13 @@ class Coordinated(RuleBasedStateMachine):
             key: trial.attempts for key, trial in trials.items() if trial.attempts
         }
         ends = Counter((event.family, event.number) for event in events if event.kind == "ended")
-        assert ends == Counter(key for key, trial in trials.items() if trial.ended) + self.retried
+        assert ends == Counter(key for key, trial in trials.items() if trial.has_ended) + self.retried
         told = Counter((e.family, e.number, e.payload["epoch"]) for e in events if e.kind == "reported")
         assert all(count <= 1 + self.retried[key[:2]] for key, count in told.items())
         for key, trial in trials.items():
             assert trial.failures <= MAX_FAILURES
             assert (trial.state == "failed") == bool(trial.reason)
-            if trial.ended:
+            if trial.has_ended:
                 row = (trial.state, trial.attempts, trial.epochs, tuple(trial.objective or ()), trial.reason)
                 assert self.over.setdefault(key, row) == row
 

@@ -90,27 +90,27 @@ def test_between_groups_is_only_where_none_is_being_answered() -> None:
     desk = Desk()
     with ThreadPoolExecutor(1) as pool:
         (first,) = waiting(desk, pool)
-        with desk.turns.between(0.01) as mine:
+        with desk.turns.exclusive_access(0.01) as mine:
             assert not mine
         desk.open.set()
         assert first.result(10) == "FIRST"
-    with desk.turns.between(0.01) as mine:
+    with desk.turns.exclusive_access(0.01) as mine:
         assert mine
 
 
 def test_events_together_are_one_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     coordinator = bench.begin(sweep(family(trials=4)))
-    coordinator.settle()
+    coordinator.prefetch_trials()
     shaky = Shaky(0)
     monkeypatch.setattr(Ledger, "commit", lambda *arguments: shaky(*arguments))
-    with coordinator.together():
+    with coordinator.batch_events():
         for number in range(3):
-            coordinator.enter(hello(f"lane-{number}", pid=number))
+            coordinator.register_lane(hello(f"lane-{number}", pid=number))
             assert coordinator.next_attempts(hello(f"lane-{number}", pid=number)).attempts
         assert shaky.batches == 0
     assert shaky.batches == 1
     assert len(views.attempts(bench.ledger, bench.sweep_id)) == 3
-    coordinator.settle()
+    coordinator.prefetch_trials()
     assert shaky.batches == 2
 
 
@@ -166,7 +166,7 @@ def acting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[Coordinato
 def lane(actor: CoordinatorActor, number: int) -> list[str]:
     """Pulls attempts to the end of the sweep; those that it saw through."""
     me, ended, made = hello(f"lane-{number}", pid=100 + number), None, []
-    actor.enter(me)
+    actor.register_lane(me)
     while not (work := actor.next_attempts(me, ended)).leave:
         ended = trained(actor, me, work)
         made += [ended.attempt] if ended else []
@@ -197,7 +197,7 @@ def test_many_lanes_at_once_lose_nothing(
     monkeypatch.setattr(Ledger, "commit", lambda *arguments: shaky(*arguments))
     with acting(any_bench, monkeypatch) as actor, ThreadPoolExecutor(LANES) as pool:
         made = [call.result(120) for call in [pool.submit(lane, actor, n) for n in range(LANES)]]
-        until(lambda: actor.standing().state == "finished")
+        until(lambda: actor.status().state == "finished")
     trials = views.trials(any_bench.ledger, any_bench.sweep_id)
     assert len(trials) == TRIALS
     assert {trial.state for trial in trials} == {"complete", "pruned"}

@@ -26,14 +26,14 @@ def test_a_count_that_rose_is_known_for_a_while(tmp_path: Path, groups: str, fil
     count.parent.mkdir(parents=True)
     count.write_text("low 0\noom_kill 3\n")
     kills = KernelOomKills(tmp_path, clock)
-    assert not kills.recent()
+    assert not kills.has_recent()
     count.write_text("low 0\noom_kill 4\n")
-    assert kills.recent()
+    assert kills.has_recent()
     clock.now += RECENT_S / 2
-    assert kills.recent()
+    assert kills.has_recent()
     clock.now += RECENT_S
-    assert not kills.recent()
+    assert not kills.has_recent()
 
 
 def test_where_nothing_counts_nothing_was_ended(tmp_path: Path) -> None:
-    assert not KernelOomKills(tmp_path).recent()
+    assert not KernelOomKills(tmp_path).has_recent()

@@ -45,7 +45,7 @@ def one_more(coordinator: Coordinator, ended: Any) -> Any:
     work = coordinator.next_attempts(hello(), ended=ended)
     done = run_attempt(coordinator, work, hello(), epochs=4)
     coordinator.tick()
-    assert coordinator.wanted
+    assert coordinator.demand
     return done
 
 
@@ -53,7 +53,7 @@ def test_a_trial_costs_the_same_after_two_thousand(bench: Bench) -> None:
     """Instructions a trial, its reports, its decisions and the looks at the sweep together."""
     growing = family(trials=10 * MANY, budget=Budget(epochs=4), sampler={"name": "random"}, pruner=ASHA)
     coordinator = bench.begin(sweep(growing))
-    coordinator.enter(hello())
+    coordinator.register_lane(hello())
     ended, cost = None, {}
     for made in range(MANY + WINDOW):
         if made in (100, MANY):

@@ -19,34 +19,34 @@ def _stepped(there: list[bool]) -> tuple[HeadMonitor, Clock]:
 def test_a_head_that_stays_away_is_gone_at_the_limit() -> None:
     there = [True]
     head, clock = _stepped(there)
-    assert head.answers()
+    assert head.is_reachable()
     there[0] = False
     clock.now += LOOK_EVERY_S
-    assert not head.answers()
+    assert not head.is_reachable()
     clock.now += LIMIT_S
-    assert not head.answers()
+    assert not head.is_reachable()
     clock.now += LOOK_EVERY_S
     with pytest.raises(HeadGone, match="20 s"):
-        head.answers()
+        head.is_reachable()
 
 
 def test_a_head_that_comes_back_is_there() -> None:
     there = [False]
     head, clock = _stepped(there)
     clock.now += LOOK_EVERY_S
-    assert not head.answers()
+    assert not head.is_reachable()
     there[0] = True
     clock.now += LIMIT_S
-    assert head.answers()
+    assert head.is_reachable()
     there[0] = False
     clock.now += LIMIT_S  # it counts from when it was missed again
-    assert not head.answers()
+    assert not head.is_reachable()
 
 
 def test_one_that_was_stopped_itself_looks_before_it_judges() -> None:
     head, clock = _stepped([False])
     clock.now += 10 * LIMIT_S
-    assert not head.answers()
+    assert not head.is_reachable()
 
 
 def test_somebody_listens_or_nobody_does() -> None:

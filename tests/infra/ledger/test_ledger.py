@@ -107,7 +107,7 @@ def test_whichever_write_fails_the_end_is_that_of_a_quiet_run(bench: Bench, tmp_
 
     event.listen(bench.ledger.engine, "before_cursor_execute", fail)
     failures, nth = 0, 0
-    while not coordinator.done:
+    while not coordinator.is_done:
         nth += 1
         left["calls"] = nth
         try:
@@ -131,11 +131,11 @@ def test_a_batch_is_written_whole_or_not_at_all(bench: Bench) -> None:
     bench.begin(sweep())
     batch = WriteBatch()
     columns = {"role": "search", "family": "noop", "number": 0, "ordinal": 1, "lane": "l", "lane_facts": "{}"}
-    batch.attempt("a", **columns, started_at=1.0)
+    batch.set_attempt("a", **columns, started_at=1.0)
     epoch = views.owner(bench.ledger, bench.sweep_id)
     assert epoch is not None
     bench.ledger.commit(bench.sweep_id, epoch.epoch, batch)
-    batch.event("told-twice", 1.0, {})
+    batch.add_event("told-twice", 1.0, {})
     with pytest.raises(LedgerUnavailable):
         bench.ledger.commit(bench.sweep_id, epoch.epoch, batch)
     assert views.count_events(bench.ledger, bench.sweep_id, "told-twice") == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.ledger.ranking import best, front, mark_undominated, rank_trials
+from infra.ledger.ranking import best_trial, mark_undominated, pareto_front, rank_trials
 from infra.ledger.snapshot import make_snapshot
 from infra.spec import Objective
 from tests.flows.written import ACCURACY, LATENCY, TRIALS, spec_of, trial_of
@@ -21,25 +21,25 @@ def rows():
 
 
 def test_the_best_is_complete_and_goes_in_the_right_direction():
-    assert best(rows(), (ACCURACY,)).number == 1
-    assert best(rows(), (LOSS,)).value == 0.91  # the pruned 0.31 and the running 0.5 do not count
-    assert best([trial_of("a", 0, "pruned", 0.5)], (ACCURACY,)) is None
+    assert best_trial(rows(), (ACCURACY,)).number == 1
+    assert best_trial(rows(), (LOSS,)).value == 0.91  # the pruned 0.31 and the running 0.5 do not count
+    assert best_trial([trial_of("a", 0, "pruned", 0.5)], (ACCURACY,)) is None
 
 
 def test_the_first_of_equals_is_best():
     equal = [trial_of("a", number, "complete", 0.5) for number in range(3)]
-    assert best(equal, (ACCURACY,)).number == 0
+    assert best_trial(equal, (ACCURACY,)).number == 0
 
 
 def test_what_is_not_finite_is_never_best():
     odd = [trial_of("a", 0, "complete", math.inf), trial_of("a", 1, "complete", math.nan)]
-    assert best([*odd, trial_of("a", 2, "complete", 0.1)], (ACCURACY,)).number == 2
+    assert best_trial([*odd, trial_of("a", 2, "complete", 0.1)], (ACCURACY,)).number == 2
 
 
 def test_the_front_keeps_what_nothing_beats():
     values = [(0.9, 1.2), (0.8, 0.3), (0.7, 0.5), (0.9, 1.3)]
     trials = [trial_of("a", n, "complete", objective=list(pair)) for n, pair in enumerate(values)]
-    assert [trial.number for trial in front(trials, (ACCURACY, LATENCY))] == [0, 1]
+    assert [trial.number for trial in pareto_front(trials, (ACCURACY, LATENCY))] == [0, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
@@ -55,9 +55,9 @@ def test_a_snapshot_counts_states_by_family_in_file_order():
     snapshot = make_snapshot(spec_of(), rows(), state="running", now=130.0, started_at=100.0, lanes_up=2)
     text, image = snapshot.families
     assert (text.family, text.complete, text.failed, text.total) == ("text_cnn", 1, 1, 4)
-    assert (image.complete, image.pruned, image.running, image.ended) == (2, 1, 1, 3)
+    assert (image.complete, image.pruned, image.running, image.ended_count) == (2, 1, 1, 3)
     assert image.best.values == (0.985,)
-    assert snapshot.total == 8
+    assert snapshot.trial_count == 8
     assert snapshot.elapsed_s == 30.0
 
 
@@ -73,11 +73,11 @@ def test_confirmations_are_no_trials_of_the_search():
     confirmations = [trial_of("image_cnn", 0, "complete", 0.5)]
     confirmations[0].role = "confirm"
     snapshot = make_snapshot(spec_of(), confirmations, state="running", now=1.0, started_at=0.0)
-    assert snapshot.ended == 0
+    assert snapshot.ended_count == 0
     snapshot = make_snapshot(
         spec_of(), confirmations, state="running", now=1.0, started_at=0.0, role="confirm"
     )
-    assert [(family.family, family.ended, family.total) for family in snapshot.families] == [
+    assert [(family.family, family.ended_count, family.total) for family in snapshot.families] == [
         ("image_cnn", 1, 1)
     ]
 

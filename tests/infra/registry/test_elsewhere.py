@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from infra.errors import Unavailable, WrongInput
-from infra.registry.artifacts import fetch
+from infra.registry.artifacts import fetch_files
 from infra.registry.store import Registry
 from infra.tracking.client import connect
 
@@ -91,11 +91,11 @@ def test_a_redirect_and_a_signed_address_are_not_followed(moved: str, tmp_path: 
     ):
         registry = Registry(connect(uri), tmp_path / "artifacts")
         if moved in ("nothing", "signed"):
-            folder = fetch(registry, MODEL, tmp_path / "model").folder
+            folder = fetch_files(registry, MODEL, tmp_path / "model").folder
             assert (folder / "MLmodel").read_bytes() == CONTENT
         else:
             with pytest.raises(Unavailable, match=r"30[0-9]|bytes|JSON"):
-                fetch(registry, MODEL, tmp_path / "model")
+                fetch_files(registry, MODEL, tmp_path / "model")
         assert asked
         assert not taken
 
@@ -126,5 +126,5 @@ def test_a_name_that_flips_is_never_looked_up(
         registry = Registry(connect(uri), tmp_path / "artifacts")
         monkeypatch.setattr(socket, "getaddrinfo", flipping)
         with pytest.raises(WrongInput, match="experiments keep theirs"):
-            fetch(registry, source, tmp_path / "model")
+            fetch_files(registry, source, tmp_path / "model")
     assert not looked_up

@@ -13,7 +13,7 @@ import pytest
 from infra.errors import WrongInput
 from infra.registry.artifacts import check_tree, find_bundle
 from infra.registry.contents import is_pickle, loading_objection
-from infra.registry.interpreter import UnusableModel, use
+from infra.registry.interpreter import UnusableModel, predict_isolated
 from tests.infra.tracking.bundles import a_bundle
 
 
@@ -40,7 +40,7 @@ def test_it_loads_and_predicts_in_a_new_interpreter(tmp_path: Path, monkeypatch:
 
     predictor = load_bundle(bundle)
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
-    found = use(tmp_path / "model", predictor.example)
+    found = predict_isolated(tmp_path / "model", predictor.example)
     wanted = list(predictor.predict(predictor.example)["prediction"])
     assert list(found.predictions["prediction"]) == pytest.approx(wanted)
     assert found.facts["parameters"] == predictor.parameters
@@ -49,12 +49,12 @@ def test_it_loads_and_predicts_in_a_new_interpreter(tmp_path: Path, monkeypatch:
     assert loading_objection(tmp_path / "model") == ""
     started = time.monotonic()
     with pytest.raises(UnusableModel, match="within"):
-        use(tmp_path / "model", predictor.example, limit_s=0.1)
+        predict_isolated(tmp_path / "model", predictor.example, limit_s=0.1)
     assert time.monotonic() - started < 10
     for weights in (tmp_path / "model").rglob("weights.safetensors"):
         weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
     with pytest.raises(UnusableModel, match="SHA-256"):
-        use(tmp_path / "model", predictor.example)
+        predict_isolated(tmp_path / "model", predictor.example)
 
 
 @pytest.mark.slow
@@ -71,7 +71,7 @@ def test_a_pickle_is_never_read_even_where_the_contents_were_not_looked_at(tmp_p
     )
     assert loading_objection(folder) == "a pickled object (python_model)"
     with pytest.raises(UnusableModel):
-        use(folder, pd.DataFrame({"x": [1.0]}))
+        predict_isolated(folder, pd.DataFrame({"x": [1.0]}))
     assert not canary.exists()
 
 

@@ -14,7 +14,7 @@ import pytest
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.registry import records as records_module
-from infra.registry.chain import Chain, ChainEntry, alias_state, parse_entry, verify
+from infra.registry.chain import Chain, ChainEntry, alias_state, find_flaws, parse_entry
 from infra.registry.moves import champion_line
 from infra.registry.records import EXPERIMENT, Records
 from infra.registry.store import Registry
@@ -28,7 +28,7 @@ def entry(chain: Chain, kind: Any = "promotion", **values: Any) -> ChainEntry:
     """An entry that nobody else writes."""
     import uuid
 
-    return chain.next(kind, at=1.0, who="ada@here", nonce=uuid.uuid4().hex, **values)
+    return chain.make_next(kind, at=1.0, who="ada@here", nonce=uuid.uuid4().hex, **values)
 
 
 def race(registry: Registry, model: str) -> list[Chain]:
@@ -37,12 +37,12 @@ def race(registry: Registry, model: str) -> list[Chain]:
     def write(_: int) -> Chain:
         records = Records(registry, model)
         for _ in range(3):
-            records.append(entry(records.read()))
-        return records.read()
+            records.append_entry(entry(records.read_chain()))
+        return records.read_chain()
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(write, range(AT_ONCE)))
-    return [Records(registry, model).read() for _ in range(2)]
+    return [Records(registry, model).read_chain() for _ in range(2)]
 
 
 def check_race(registry: Registry, model: str = "shop") -> None:
@@ -50,7 +50,7 @@ def check_race(registry: Registry, model: str = "shop") -> None:
     one, other = race(registry, model)
     assert one.texts == other.texts
     assert len(one.texts) >= 3
-    assert verify(one.texts, model, {}) == []
+    assert find_flaws(one.texts, model, {}) == []
     experiment = registry.call("get_experiment_by_name", EXPERIMENT)
     names = [run.info.run_name for run in registry.call("search_runs", [experiment.experiment_id])]
     assert names.count(f"history of {model}") == names.count("registered models") == 1
@@ -64,10 +64,10 @@ def test_a_late_one_does_not_put_away_the_root_that_it_took(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It looked for the root before there was one, then found the root's own run by its name."""
-    Records(registry, "shop").append(entry(Chain(model="shop")))
+    Records(registry, "shop").append_entry(entry(Chain(model="shop")))
     monkeypatch.setattr(records_module, "_find_root", _first_none(records_module._find_root, 2))
-    assert Records(registry, "other").append(entry(Chain(model="other")))
-    assert len(Records(registry, "shop").read().texts) == 1
+    assert Records(registry, "other").append_entry(entry(Chain(model="other")))
+    assert len(Records(registry, "shop").read_chain().texts) == 1
 
 
 def _first_none(known: Any, times: int) -> Any:
@@ -78,7 +78,7 @@ def _first_none(known: Any, times: int) -> Any:
 def test_a_run_that_a_loser_put_away_meanwhile_only_means_that_we_lost(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Records(registry, "shop").append(entry(Chain(model="shop")))
+    Records(registry, "shop").append_entry(entry(Chain(model="shop")))
     late = Records(registry, "shop")
     whole = registry.call
 
@@ -90,10 +90,10 @@ def test_a_run_that_a_loser_put_away_meanwhile_only_means_that_we_lost(
         return whole(method, *args, **named)
 
     monkeypatch.setattr(registry, "call", call)
-    monkeypatch.setattr(late, "_known_run", lambda: None)
-    assert not late.append(entry(Chain(model="shop")))
+    monkeypatch.setattr(late, "_find_run", lambda: None)
+    assert not late.append_entry(entry(Chain(model="shop")))
     monkeypatch.undo()
-    assert len(Records(registry, "shop").read().texts) == 1
+    assert len(Records(registry, "shop").read_chain().texts) == 1
 
 
 @pytest.fixture
@@ -112,27 +112,27 @@ def test_the_same_on_postgres(on_postgres: Registry) -> None:
 
 def test_an_entry_is_written_once_and_documents_come_back_whole(registry: Registry) -> None:
     records = Records(registry, "shop")
-    first = entry(records.read())
-    assert records.append(first)
-    assert records.append(first)  # the answer was lost, say: the same again is no second one
-    assert not records.append(entry(Chain(model="shop")))
+    first = entry(records.read_chain())
+    assert records.append_entry(first)
+    assert records.append_entry(first)  # the answer was lost, say: the same again is no second one
+    assert not records.append_entry(entry(Chain(model="shop")))
     large = {"text": "ä" * 20_000}
-    digest = records.keep(large)
-    assert records.keep(large) == digest
-    assert Records(registry, "shop").document(digest) == large
+    digest = records.store_document(large)
+    assert records.store_document(large) == digest
+    assert Records(registry, "shop").read_document(digest) == large
     with pytest.raises(Unavailable, match="missing"):
-        records.document("0" * 64)
+        records.read_document("0" * 64)
 
 
 def test_a_deleted_history_is_said_and_not_begun_anew(registry: Registry) -> None:
     records = Records(registry, "shop")
-    records.append(entry(records.read()))
+    records.append_entry(entry(records.read_chain()))
     experiment = registry.call("get_experiment_by_name", EXPERIMENT)
     for run in registry.call("search_runs", [experiment.experiment_id]):
         if run.info.run_name == "history of shop":
             registry.call("delete_run", run.info.run_id)
     with pytest.raises(Unavailable, match="deleted"):
-        Records(registry, "shop").read()
+        Records(registry, "shop").read_chain()
 
 
 def a_chain(*kinds: tuple[Any, int | None, int | None]) -> Chain:
@@ -158,20 +158,20 @@ def a_chain(*kinds: tuple[Any, int | None, int | None]) -> Chain:
 def test_whatever_is_changed_is_found(change: dict[str, Any]) -> None:
     chain = a_chain(("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1))
     texts = list(chain.texts)
-    assert verify(texts, "shop", {}) == []
+    assert find_flaws(texts, "shop", {}) == []
     changed = replace(parse_entry(texts[1]), **change).text
-    assert verify([texts[0], changed, texts[2]], "shop", {})
-    assert verify([texts[0], texts[2]], "shop", {})
-    assert verify(texts[1:], "shop", {})
-    assert verify([texts[0], texts[1].replace(" ", "") + " ", texts[2]], "shop", {})
-    assert verify([*texts[:2], json.dumps({"format": 1})], "shop", {})
+    assert find_flaws([texts[0], changed, texts[2]], "shop", {})
+    assert find_flaws([texts[0], texts[2]], "shop", {})
+    assert find_flaws(texts[1:], "shop", {})
+    assert find_flaws([texts[0], texts[1].replace(" ", "") + " ", texts[2]], "shop", {})
+    assert find_flaws([*texts[:2], json.dumps({"format": 1})], "shop", {})
 
 
 def test_an_anchor_shows_that_the_end_was_cut() -> None:
     chain = a_chain(("promotion", None, 1), ("promotion", 1, 2))
-    assert verify(chain.texts, "shop", {}, chain.last_hash[:16]) == []
-    assert [flaw.number for flaw in verify(chain.texts[:1], "shop", {}, chain.last_hash)] == [0]
-    assert verify(chain.texts, "shop", {}, chain.last_hash[:8])
+    assert find_flaws(chain.texts, "shop", {}, chain.last_hash[:16]) == []
+    assert [flaw.number for flaw in find_flaws(chain.texts[:1], "shop", {}, chain.last_hash)] == [0]
+    assert find_flaws(chain.texts, "shop", {}, chain.last_hash[:8])
 
 
 def test_how_the_alias_stands_to_the_chain() -> None:

@@ -69,7 +69,7 @@ def test_it_is_optunas(
     ours = Side(IndexedHalving(min_epochs=first, reduction=reduction), direction)
     for side in (theirs, ours):
         side.run(side.study([]), curves, every)
-        records = side.journal.take()
+        records = side.journal.take_records()
         side.pruner = side.pruner if side is theirs else IndexedHalving(min_epochs=first, reduction=reduction)
         side.run(side.study(records), more, every)
     assert ours.answers == theirs.answers

@@ -38,7 +38,7 @@ def test_whichever_thread_asks_and_however_often_it_was_replayed_the_answer_is_t
     for number in range(TRIALS):
         fresh = Studies(spec, records)  # each question to a study that was just replayed
         replayed.append(asked(fresh, number, threads[:1]))
-        records += fresh.journal.take()
+        records += fresh.journal.take_records()
     assert [asked(one, number, threads[:1]) for number in range(TRIALS)] == replayed
     assert [asked(several, number, threads) for number in range(TRIALS)] == replayed
     for thread in threads:
@@ -77,6 +77,6 @@ def test_what_trials_have_in_common_is_remembered_as_optuna_finds_it(monkeypatch
             kept.report("noop", ended, 1, params["x"])
             state = "complete" if params["optimizer"] == "sgd" else "pruned"
             kept.tell("noop", ended, state, [params["x"]] if state == "complete" else None)
-        records += kept.journal.take()
+        records += kept.journal.take_records()
     assert {"x", "optimizer", "momentum"} in shared
     assert shared[-1] == {"x", "optimizer"}

@@ -88,7 +88,7 @@ class Aliases:
     away: bool = False
     lost: bool = False
 
-    def at_alias(self, model: str, alias: str) -> str | None:
+    def alias_target(self, model: str, alias: str) -> str | None:
         """As `Source`."""
         if self.away:
             raise RegistryUnavailable("the registry must answer", "no answer")

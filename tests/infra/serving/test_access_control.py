@@ -21,7 +21,7 @@ CLOSED = AccessControl(token=TOKEN, hosts=frozenset({"models.example"}))
 def status(admission: AccessControl, method: str = "POST", path: str = "/invocations", **headers: str) -> int:
     given = {"host": "localhost:8000", **{name.replace("_", "-"): value for name, value in headers.items()}}
     try:
-        admission.check(method, path, given)
+        admission.check_request(method, path, given)
     except ScoringError as error:
         return error.status
     return 200

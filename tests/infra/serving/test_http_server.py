@@ -34,7 +34,7 @@ def served(server: Server, limits: RequestLimits, story: Callable[[int], Awaitab
     """Runs a story on a server that listens."""
 
     async def whole() -> None:
-        await server.follower.step()
+        await server.follower.poll_once()
         listening = bind_socket("127.0.0.1", 0)
         port = listening.getsockname()[1]
         started = asyncio.Event()

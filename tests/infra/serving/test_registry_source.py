@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from infra.errors import WrongInput
-from infra.registry.artifacts import fetch
+from infra.registry.artifacts import fetch_files
 from infra.registry.moves import Mover
 from infra.registry.store import Registry
 from infra.serving.artifact import Artifact, load_artifact, read_artifact
@@ -22,13 +22,13 @@ from trainers.storage.atomic_folders import manifest_hash
 
 def test_an_alias_leads_to_a_model_that_answers(registered: Registered, bundle: Path, tmp_path: Path) -> None:
     registered.add("m", bundle, alias="champion")
-    assert registered.source.at_alias("m", "champion") == "m/1"
+    assert registered.source.alias_target("m", "champion") == "m/1"
     artifact = registered.source.fetch("m/1", tmp_path / "aside")
     assert artifact.manifest_sha256 == manifest_hash(bundle)
     model = load_artifact(artifact)
     assert model.predict(model.example).to_dict("records") == answers(bundle)
-    assert registered.source.at_alias("m", "challenger") is None
-    assert registered.source.at_alias("nothing", "champion") is None
+    assert registered.source.alias_target("m", "challenger") is None
+    assert registered.source.alias_target("nothing", "champion") is None
     with pytest.raises(WrongInput, match="must be registered"):
         registered.source.fetch("m/7", tmp_path / "none")
 
@@ -73,7 +73,7 @@ def test_a_loader_that_the_policy_allows_is_allowed_to_servers_too(
     described.write_text(described.read_text().replace("velodrome.model", "company.loader"))
     if allowed:
         mover = Mover(registered.registry, "m")
-        mover.note("policy", content=mover.records.keep({"loaders": ["company.loader"]}))
+        mover.append_note("policy", content=mover.records.store_document({"loaders": ["company.loader"]}))
         assert not registered.source.fetch("m/1", tmp_path / "aside").bundle
     else:
         with pytest.raises(WrongInput, match=r"company\.loader"):
@@ -96,14 +96,14 @@ def test_nothing_is_fetched_from_elsewhere(
     asked = "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository"
     monkeypatch.setattr(asked, lambda *given, **options: pytest.fail(str(given)))
     with pytest.raises(WrongInput):
-        fetch(empty.registry, source, tmp_path / "aside")
+        fetch_files(empty.registry, source, tmp_path / "aside")
 
 
 def test_a_link_out_of_the_home_is_elsewhere(empty: Registered, tmp_path: Path) -> None:
     link = empty.home.artifacts / "link"
     link.symlink_to("/etc")
     with pytest.raises(WrongInput, match="experiments keep theirs"):
-        fetch(empty.registry, str(link), tmp_path / "aside")
+        fetch_files(empty.registry, str(link), tmp_path / "aside")
 
 
 def test_a_flipped_bit_and_another_manifest_are_refused(bundle: Path, tmp_path: Path) -> None:
@@ -202,4 +202,4 @@ def test_registries_of_a_server_give_no_local_folders(tmp_path: Path) -> None:
 
     registry = Registry(TrackingStore("http://localhost:1", None), tmp_path / "artifacts")
     with pytest.raises(WrongInput, match="experiments keep theirs"):
-        fetch(registry, str(tmp_path), tmp_path / "aside")
+        fetch_files(registry, str(tmp_path), tmp_path / "aside")

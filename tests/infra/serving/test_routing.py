@@ -25,7 +25,7 @@ def test_the_next_step(wanted: str, answering: str, loaded: set[str], refused: s
 @pytest.mark.parametrize("percent", [0.5, 5, 33, 100])
 def test_a_share_is_exact_and_even(percent: float) -> None:
     canary = Canary(rule=CanaryRule(percent=percent))
-    canary.follow("m/2")
+    canary.set_version("m/2")
     taken = [canary.takes_next() for _ in range(1000)]
     assert sum(taken) == round(1000 * percent / 100)
     if percent == 5:
@@ -34,21 +34,21 @@ def test_a_share_is_exact_and_even(percent: float) -> None:
 
 def test_it_is_lost_by_errors_and_begins_anew_with_another_version() -> None:
     canary = Canary(rule=CanaryRule(percent=50, most_errors=2, window=10))
-    canary.follow("m/2")
-    assert [canary.told(failed=True) for _ in range(3)] == [False, False, True]
+    canary.set_version("m/2")
+    assert [canary.record_outcome(failed=True) for _ in range(3)] == [False, False, True]
     assert not any(canary.takes_next() for _ in range(100))
-    assert canary.told(failed=True) is False
-    canary.follow("m/2")
+    assert canary.record_outcome(failed=True) is False
+    canary.set_version("m/2")
     assert canary.undone
-    canary.follow("m/3")
+    canary.set_version("m/3")
     assert any(canary.takes_next() for _ in range(2))
 
 
 def test_old_errors_are_forgotten() -> None:
     canary = Canary(rule=CanaryRule(percent=50, most_errors=2, window=10))
-    canary.follow("m/2")
+    canary.set_version("m/2")
     for _ in range(20):
-        assert not any(canary.told(failed=number == 0) for number in range(10))
+        assert not any(canary.record_outcome(failed=number == 0) for number in range(10))
     assert not canary.undone
 
 

@@ -26,7 +26,7 @@ def test_a_request_is_answered_and_says_by_whom() -> None:
         server = Server()
         assert (await server.ask()).status == 503
         assert (await server.ask(method="GET", path="/health")).status == 503
-        await server.follower.step()
+        await server.follower.poll_once()
         reply = await server.ask({"instances": [1.0, 2.5]})
         assert (reply.status, reply.json) == (
             200,
@@ -46,7 +46,7 @@ def test_a_request_is_answered_and_says_by_whom() -> None:
 def test_what_waits_together_is_answered_together_and_never_mixed_up() -> None:
     async def story() -> None:
         server = Server(Scripted(seconds=0.01), limits=RequestLimits(batch_rows=16))
-        await server.follower.step()
+        await server.follower.poll_once()
         replies = await asyncio.gather(
             *(server.ask({"instances": [float(n)] * (1 + n % 3)}) for n in range(100))
         )
@@ -61,7 +61,7 @@ def test_what_waits_together_is_answered_together_and_never_mixed_up() -> None:
 def test_a_swap_under_load_loses_no_request() -> None:
     async def story() -> None:
         server = Server(Scripted(seconds=0.002))
-        await server.follower.step()
+        await server.follower.poll_once()
         versions: list[str] = []
         moved = False
 
@@ -76,7 +76,7 @@ def test_a_swap_under_load_loses_no_request() -> None:
             for target in ("m/2", "m/3", "m/2", "m/1", "m/4"):
                 await asyncio.sleep(0.03)
                 server.aliases.at["champion"] = target
-                await server.follower.step()
+                await server.follower.poll_once()
                 assert (await server.ask()).headers["x-velodrome-version"] == target
             moved = True
 
@@ -90,15 +90,15 @@ def test_a_swap_under_load_loses_no_request() -> None:
 def test_a_version_that_does_not_load_is_refused_and_the_old_one_stays() -> None:
     async def story() -> None:
         server = Server(Scripted(broken={"m/2"}))
-        await server.follower.step()
+        await server.follower.poll_once()
         server.aliases.at["champion"] = "m/2"
         for _ in range(3):
-            await server.follower.step()
+            await server.follower.poll_once()
         assert (await server.ask()).headers["x-velodrome-version"] == "m/1"
         assert list(server.follower.standing.refused) == ["m/2"]
         assert sum("m/2 is refused" in line for line in server.said) == 1
         server.aliases.at["champion"] = "m/3"
-        await server.follower.step()
+        await server.follower.poll_once()
         assert (await server.ask()).headers["x-velodrome-version"] == "m/3"
         assert not server.follower.standing.refused
 
@@ -108,11 +108,11 @@ def test_a_version_that_does_not_load_is_refused_and_the_old_one_stays() -> None
 def test_a_version_that_kills_who_loads_it_is_refused_after_the_second_time() -> None:
     async def story() -> None:
         server = Server(Scripted(deadly={"m/2"}))
-        await server.follower.step()
+        await server.follower.poll_once()
         server.aliases.at["champion"] = "m/2"
-        await server.follower.step()
+        await server.follower.poll_once()
         assert not server.follower.standing.refused
-        await server.follower.step()
+        await server.follower.poll_once()
         assert "died while they loaded it" in server.follower.standing.refused["m/2"]
         assert (await server.ask()).headers["x-velodrome-version"] == "m/1"
 
@@ -122,13 +122,13 @@ def test_a_version_that_kills_who_loads_it_is_refused_after_the_second_time() ->
 def test_a_version_whose_files_cannot_be_had_now_is_tried_again() -> None:
     async def story() -> None:
         server = Server()
-        await server.follower.step()
+        await server.follower.poll_once()
         server.aliases.at["champion"], server.aliases.lost = "m/2", True
-        await server.follower.step()
+        await server.follower.poll_once()
         assert "no answer" in server.follower.standing.trouble
         assert not server.follower.standing.refused
         server.aliases.lost = False
-        await server.follower.step()
+        await server.follower.poll_once()
         assert (await server.ask()).headers["x-velodrome-version"] == "m/2"
 
     run(story)
@@ -137,14 +137,14 @@ def test_a_version_whose_files_cannot_be_had_now_is_tried_again() -> None:
 def test_a_registry_that_is_away_or_lost_its_alias_changes_nothing() -> None:
     async def story() -> None:
         server = Server()
-        await server.follower.step()
+        await server.follower.poll_once()
         server.aliases.away = True
-        await server.follower.step()
+        await server.follower.poll_once()
         assert "no answer" in server.follower.standing.trouble
         assert (await server.ask()).status == 200
         server.aliases.away = False
         del server.aliases.at["champion"]
-        await server.follower.step()
+        await server.follower.poll_once()
         assert (await server.ask()).headers["x-velodrome-version"] == "m/1"
 
     run(story)
@@ -155,8 +155,8 @@ def test_the_former_champion_stays_loaded_and_older_ones_go() -> None:
         server = Server()
         for target in ("m/1", "m/2", "m/3"):
             server.aliases.at["champion"] = target
-            await server.follower.step()
-        await server.follower.step()
+            await server.follower.poll_once()
+        await server.follower.poll_once()
         assert server.scorer.loaded == {"m/2", "m/3"}
 
     run(story)
@@ -165,7 +165,7 @@ def test_the_former_champion_stays_loaded_and_older_ones_go() -> None:
 def test_a_batch_whose_replica_died_is_sent_again() -> None:
     async def story() -> None:
         server = Server(Scripted(troubles=3))
-        await server.follower.step()
+        await server.follower.poll_once()
         assert (await server.ask()).status == 200
         assert server.batcher.retries == 3
 
@@ -175,7 +175,7 @@ def test_a_batch_whose_replica_died_is_sent_again() -> None:
 def test_without_any_replica_requests_end_with_503_in_time() -> None:
     async def story() -> None:
         server = Server(Scripted(troubles=10**6), limits=RequestLimits(answer_s=0.3))
-        await server.follower.step()
+        await server.follower.poll_once()
         replies = await asyncio.gather(*(server.ask() for _ in range(5)))
         assert {reply.status for reply in replies} == {503}
         assert replies[0].headers["retry-after"] == "1"
@@ -186,7 +186,7 @@ def test_without_any_replica_requests_end_with_503_in_time() -> None:
 def test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one() -> None:
     async def story() -> None:
         server = Server()
-        await server.follower.step()
+        await server.follower.poll_once()
         ended: list[int] = []
 
         async def ask(body: bytes | None) -> None:
@@ -217,7 +217,7 @@ def test_nobody_waits_for_ever_at_the_turnstile() -> None:
 def test_too_much_that_waits_is_503_and_not_memory() -> None:
     async def story() -> None:
         server = Server(Scripted(seconds=0.2), limits=RequestLimits(waiting_rows=10, batch_rows=1))
-        await server.follower.step()
+        await server.follower.poll_once()
         replies = await asyncio.gather(*(server.ask() for _ in range(40)))
         assert sorted({reply.status for reply in replies}) == [200, 503]
 
@@ -227,18 +227,18 @@ def test_too_much_that_waits_is_503_and_not_memory() -> None:
 def test_a_shadow_is_asked_compared_and_never_heard() -> None:
     async def story() -> None:
         server = Server(aliases=Aliases({"champion": "m/1", "challenger": "m/2"}), shadow=True)
-        await server.follower.step()
+        await server.follower.poll_once()
         for value in (0.0, 1.0, 1.0):
             reply = await server.ask({"instances": [value]})
             assert reply.json == {"predictions": [{"prediction": value}]}
-        await server.service.settled()
+        await server.service.await_shadows()
         figures = server.service.figures
-        assert figures.value("velodrome_shadow_rows_total", outcome="agreed") == 1
-        assert figures.value("velodrome_shadow_rows_total", outcome="differed") == 2
+        assert figures.metric_value("velodrome_shadow_rows_total", outcome="agreed") == 1
+        assert figures.metric_value("velodrome_shadow_rows_total", outcome="differed") == 2
         server.scorer.failing.add("m/2")
         assert (await server.ask()).status == 200
-        await server.service.settled()
-        assert figures.value("velodrome_shadow_rows_total", outcome="failed") == 1
+        await server.service.await_shadows()
+        assert figures.metric_value("velodrome_shadow_rows_total", outcome="failed") == 1
 
     run(story)
 
@@ -247,17 +247,17 @@ def test_a_canary_has_its_share_and_loses_it_by_errors_and_no_request_with_it() 
     async def story() -> None:
         aliases = Aliases({"champion": "m/1", "challenger": "m/2"})
         server = Server(aliases=aliases, canary=CanaryRule(percent=10, most_errors=2))
-        await server.follower.step()
+        await server.follower.poll_once()
         replies = [await server.ask() for _ in range(100)]
         assert sum(r.headers["x-velodrome-version"] == "m/2" for r in replies) == 10
         server.scorer.failing.add("m/2")
         replies = [await server.ask() for _ in range(200)]
         assert {(r.status, r.headers["x-velodrome-version"]) for r in replies} == {(200, "m/1")}
-        assert server.service.figures.value("velodrome_canary_requests_total", outcome="failed") == 3
+        assert server.service.figures.metric_value("velodrome_canary_requests_total", outcome="failed") == 3
         assert sum("failed too often" in line for line in server.said) == 1
         server.scorer.failing.clear()
         aliases.at["challenger"] = "m/3"
-        await server.follower.step()
+        await server.follower.poll_once()
         replies = [await server.ask() for _ in range(20)]
         assert sum(r.headers["x-velodrome-version"] == "m/3" for r in replies) == 2
 
@@ -273,7 +273,7 @@ def test_a_challenger_that_hangs_holds_up_nobody() -> None:
             canary=CanaryRule(percent=50),
             limits=RequestLimits(answer_s=0.6),
         )
-        await server.follower.step()
+        await server.follower.poll_once()
         replies = await asyncio.gather(*(server.ask() for _ in range(40)))
         assert {(r.status, r.headers["x-velodrome-version"]) for r in replies} == {(200, "m/1")}
         assert server.service.canary.undone
@@ -302,7 +302,7 @@ def test_other_requests_have_their_status(
 ) -> None:
     async def story() -> None:
         server = Server()
-        await server.follower.step()
+        await server.follower.poll_once()
         reply = await server.ask(method=method, path=path, headers=headers)
         assert reply.status == status
         assert reply.json["message"]
@@ -313,7 +313,7 @@ def test_other_requests_have_their_status(
 def test_a_body_is_counted_while_it_arrives() -> None:
     async def story() -> None:
         server = Server(limits=RequestLimits(body_bytes=1000))
-        await server.follower.step()
+        await server.follower.poll_once()
         read = 0
 
         async def endless() -> object:
@@ -331,7 +331,7 @@ def test_a_body_is_counted_while_it_arrives() -> None:
 def test_a_slow_body_is_408() -> None:
     async def story() -> None:
         server = Server(limits=RequestLimits(receive_s=0.1))
-        await server.follower.step()
+        await server.follower.poll_once()
 
         async def slow() -> object:
             await asyncio.sleep(0.03)
@@ -345,7 +345,7 @@ def test_a_slow_body_is_408() -> None:
 def test_a_token_is_asked_for() -> None:
     async def story() -> None:
         server = Server(admission=AccessControl(token="0123456789abcdef"))
-        await server.follower.step()
+        await server.follower.poll_once()
         refused = await server.ask()
         assert (refused.status, refused.headers["www-authenticate"]) == (401, "Bearer")
         assert (await server.ask(headers={"authorization": "Bearer 0123456789abcdeF"})).status == 403
@@ -401,23 +401,23 @@ def test_a_real_model_is_followed_and_a_damaged_one_refused(
     async def story() -> None:
         server = Server(LocalScorer(), registered.source)
         registered.add("m", bundle, alias="champion")
-        await server.follower.step()
+        await server.follower.poll_once()
         rows = load_artifact(read_artifact("m/1", bundle)).example
         body = {"dataframe_records": rows.to_dict("records")}
         assert (await server.ask(body)).json == {"predictions": answers(bundle)}
         registered.add("m", other, alias="champion")
-        await server.follower.step()
+        await server.follower.poll_once()
         assert (await server.ask(body)).json == {"predictions": answers(other)}
         number = registered.add("m", bundle)
         broken = Path(registered.location("m", number).removeprefix("file://"))
         inner = next(broken.rglob("weights.safetensors"))
         inner.write_bytes(inner.read_bytes()[:-1] + b"\x01")
         registered.move("m", "champion", number)
-        await server.follower.step()
+        await server.follower.poll_once()
         assert "m/3" in server.follower.standing.refused
         assert (await server.ask(body)).json == {"predictions": answers(other)}
         registered.move("m", "champion", 1)
-        await server.follower.step()
+        await server.follower.poll_once()
         assert (await server.ask(body)).json == {"predictions": answers(bundle)}
         assert (await server.ask({"instances": [{"age": 1}]})).status == 400
 

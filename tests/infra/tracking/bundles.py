@@ -8,7 +8,7 @@ from typing import Any
 from trainers.bundle.bundle import save_bundle
 from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import encode_dataset
-from trainers.registry import load
+from trainers.registry import load_reference
 
 SOURCES = {
     "text_cnn": {"source": "jsonl:reviews.jsonl", "columns": {"text": "text", "target": "label"}},
@@ -26,7 +26,7 @@ def a_bundle(reference: str, folder: Path, cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     _write_reviews(cache / "reviews.jsonl")
     dataset = open_dataset(SOURCES[reference], base=cache, cache=cache)
-    family: Any = load(reference)
+    family: Any = load_reference(reference)
     made = family({})
     params = made.complete({})
     state = encode_dataset(made, dataset, params, cache).state

@@ -77,7 +77,7 @@ class Story:
         """Commits one event."""
         self.now += 1.0
         batch = WriteBatch()
-        batch.event(kind, self.now, payload, trial)
+        batch.add_event(kind, self.now, payload, trial)
         batch.sweep.update(sweep)
         self.ledger.commit(self.sweep_id, self.epoch, batch)
 

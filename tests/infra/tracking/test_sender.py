@@ -43,7 +43,7 @@ def test_every_trial_is_a_child_with_its_state_its_points_and_its_parameters(
     one_of_each(story)
     sender = story.sender(store)
     assert sender.send_once() > 0
-    assert sender.unsent() == 0
+    assert sender.count_unsent() == 0
     runs = runs_of(mlflow, story)
     parent = runs.pop(story.spec.name)
     assert {name: run.info.status for name, run in runs.items()} == {
@@ -347,7 +347,7 @@ def test_a_sender_that_rests_is_woken(
     while sender.passes == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     story.whole("rnn", 0)
-    while sender.unsent() and time.monotonic() < deadline:
+    while sender.count_unsent() and time.monotonic() < deadline:
         sender.wake()
         time.sleep(0.01)
     sender.stop()

@@ -56,7 +56,7 @@ def test_a_lost_outbox_makes_no_second_run_and_no_second_point(store: str, mlflo
         leftover.unlink()
     client = Failing(mlflow, lambda count: "")
     again = story.sender(store, connect=client.connect)
-    assert again.unsent() > 0
+    assert again.count_unsent() > 0
     again.send_once()
     assert client.created == []
     check_whole(mlflow, story)
@@ -128,7 +128,7 @@ def test_a_deleted_run_is_let_alone(
     story.concluded()
     sending.send_once()
     assert set(runs_of(mlflow, story)) == {story.spec.name, "rnn-0001"}
-    assert sending.unsent() == 0
+    assert sending.count_unsent() == 0
     assert "was deleted in tracking" in caplog.text
 
 
@@ -275,18 +275,18 @@ def test_a_refused_connection_means_away_and_says_no_secret(
 def test_retry_after_is_honoured_and_waits_double(server: Any) -> None:
     now = [100.0]
     waiting = Backoff(f"http://127.0.0.1:{server.server_port}", clock=lambda: now[0])
-    waiting.probe()
+    waiting.probe_server()
     assert server.asked == 0  # nothing has failed
     waits = []
     for _ in range(7):
-        waiting.failed()
+        waiting.record_failure()
         waits.append(waiting.wait_s())
     assert waits == [1, 2, 4, 8, 16, 30, 30]
-    waiting.recovered()
-    waiting.failed()
+    waiting.record_success()
+    waiting.record_failure()
     server.mode = "503"
     with pytest.raises(TrackingUnavailable):
-        waiting.probe()
+        waiting.probe_server()
     assert waiting.wait_s() == 7
     now[0] += 6.5
     assert waiting.wait_s() == 1

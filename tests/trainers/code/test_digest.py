@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from trainers.code import digest as sources
-from trainers.registry import BUILT_IN, load, source_hash
+from trainers.registry import BUILT_IN, load_reference, source_hash
 
 FILES = {
     "mynets/__init__.py": "",
@@ -151,7 +151,7 @@ def test_a_base_class_from_a_library_is_not_followed_through_all_of_it() -> None
 def test_it_costs_little() -> None:
     import time
 
-    load("image_cnn")
+    load_reference("image_cnn")
     sources._training_digest.cache_clear()
     started = time.process_time()
     source_hash("image_cnn")

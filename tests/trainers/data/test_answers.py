@@ -11,7 +11,7 @@ import pytest
 
 from tests.trainers.data.conftest import Open
 from trainers.data.answers import first_occurrence
-from trainers.data_profile import look
+from trainers.data_profile import profile_dataset
 from trainers.errors import InputError
 
 
@@ -37,7 +37,7 @@ def test_columns_are_known_by_their_names(opened: Open, tmp_path: Path) -> None:
     assert dataset.answer_starts is not None
     assert dataset.columns["context"].values[3][dataset.answer_starts[3] :] == "3 nuts."
     assert any("not from title" in note for note in dataset.notes)
-    guess = look(dataset).guess
+    guess = profile_dataset(dataset).guess
     assert guess is not None
     assert (guess.metric, guess.value) == ("exact_match", 0.0)
 

@@ -85,7 +85,7 @@ def test_ranks_together_see_what_one_rank_sees(rows: int, size: int, world: int,
     ranks = [ordered(batches, epoch=epoch, batch_size=size, rank=r, world_size=world) for r in range(world)]
     assert {len(rank) for rank in ranks} == {len(alone)} == {batches.steps(size, world)}
     for step, joint in enumerate(alone):
-        weights = [batches.weight(step, size, r, world) for r in range(world)]
+        weights = [batches.loss_weight(step, size, r, world) for r in range(world)]
         together = flat(rank[step] for rank, w in zip(ranks, weights, strict=True) if w)
         assert together == joint
         means = [np.mean(rank[step]) * w for rank, w in zip(ranks, weights, strict=True)]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.trainers.data.conftest import Open
-from trainers.data_profile import look, trivial_baseline
+from trainers.data_profile import profile_dataset, trivial_baseline
 
 
 def written(path: Path, **columns: object) -> None:
@@ -19,12 +19,12 @@ def test_counts_of_a_table(opened: Open, tmp_path: Path) -> None:
     x = [*range(200), 0, 1, 2]
     label = ["a" if i % 4 else "b" for i in range(200)]
     written(tmp_path / "a.csv", x=x, hole=[None, *[1.5, 2.5] * 101], label=[*label, label[0], label[1], "b"])
-    found = look(opened("csv:a.csv", columns={"features": ["x"]}))
+    found = profile_dataset(opened("csv:a.csv", columns={"features": ["x"]}))
     assert found.rows == 203
     assert found.classes == {"a": 151, "b": 52}
     assert (found.duplicates, found.conflicts) == (2, 2)
     assert sum(found.parts.values()) == 203
-    assert look(opened("csv:a.csv")).missing == {"hole": 1}
+    assert profile_dataset(opened("csv:a.csv")).missing == {"hole": 1}
     json.dumps(found.to_json())
 
 
@@ -58,18 +58,18 @@ def test_a_column_that_gives_the_target_away_is_found(opened: Open, tmp_path: Pa
         paid=np.where(label == "yes", 3.0, 1.0) + random.uniform(size=500),
         label=label,
     )
-    assert {g.column for g in look(opened("csv:a.csv")).giveaways} == {"code", "paid"}
+    assert {g.column for g in profile_dataset(opened("csv:a.csv")).giveaways} == {"code", "paid"}
     y = random.normal(size=500)
     written(tmp_path / "b.csv", noise=random.normal(size=500), twice=2 * y, y=y)
-    assert [g.column for g in look(opened("csv:b.csv")).giveaways] == ["twice"]
+    assert [g.column for g in profile_dataset(opened("csv:b.csv")).giveaways] == ["twice"]
 
 
 def test_honest_data_give_nothing_away(opened: Open) -> None:
-    assert look(opened("builtin:cancer")).giveaways == ()
-    assert look(opened("builtin:diabetes")).giveaways == ()
+    assert profile_dataset(opened("builtin:cancer")).giveaways == ()
+    assert profile_dataset(opened("builtin:diabetes")).giveaways == ()
 
 
 @pytest.mark.parametrize("task", ["seq2seq", "language-model"])
 def test_every_kind_can_be_looked_at(opened: Open, task: str) -> None:
-    assert look(opened("builtin:docstrings", task=task)).guess is None
-    assert look(opened("builtin:photos")).duplicates >= 0
+    assert profile_dataset(opened("builtin:docstrings", task=task)).guess is None
+    assert profile_dataset(opened("builtin:photos")).duplicates >= 0

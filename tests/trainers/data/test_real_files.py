@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from trainers.data.sources.opening import open_dataset
-from trainers.data_profile import look
+from trainers.data_profile import profile_dataset
 
 BESIDE = Path(__file__).parents[4] / "shared" / "data"
 DATA = Path(os.environ.get("VELODROME_TEST_DATA", BESIDE))
@@ -34,6 +34,6 @@ def test_real_files(tmp_path: Path, source: str, expected: tuple[Any, ...]) -> N
     found = (dataset.kind, dataset.task, dataset.rows, len(dataset.classes))
     assert found == expected[:4]
     assert test_rows == (expected[4] or test_rows)
-    shown = look(dataset)
+    shown = profile_dataset(dataset)
     assert sum(shown.parts.values()) == dataset.rows
     assert min(shown.parts.values()) > 0

@@ -99,7 +99,7 @@ def test_masking_is_the_papers() -> None:
     head = MaskedWords(8, 1000, batches=3, mask=4, special=5).train()
     ids = torch.randint(5, 1000, (400, 100))
     ids[:, 0], ids[:, -1] = 2, 3
-    hidden, wanted = head.hidden(ids)
+    hidden, wanted = head.mask_tokens(ids)
     chosen = wanted != IGNORED
     assert not chosen[:, 0].any()
     assert not chosen[:, -1].any()

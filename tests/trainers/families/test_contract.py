@@ -18,7 +18,7 @@ from trainers.bundle.bundle import load_bundle, read_bundle, save_bundle
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.registry import BUILT_IN, load
+from trainers.registry import BUILT_IN, load_reference
 from trainers.storage.atomic_folders import MANIFEST, DamagedFolder
 
 STEPS = 30
@@ -85,7 +85,7 @@ class Fitted:
 
 
 def family_of(case: Case, **options: Any) -> Family:
-    found = load(case.name)
+    found = load_reference(case.name)
     assert isinstance(found, type)
     made: Family = found({**case.options, **options})
     return made

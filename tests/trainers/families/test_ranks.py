@@ -22,7 +22,7 @@ from trainers.errors import InputError, NotFinite
 from trainers.job import Job, Outcome
 from trainers.loop import stepper
 from trainers.loop.training import train
-from trainers.registry import load
+from trainers.registry import load_reference
 from trainers.types import Goal, Length, Ranks
 
 STEPS = 20
@@ -57,7 +57,7 @@ JUDGED = {"autoencoder": "val/mse", "gan": "val/distance"}  # the others by thei
 @cache
 def _encoded(name: str) -> tuple[Any, dict[str, Any], EncodedDataset]:
     case = {**PLAIN, **{key: entry[0] for key, entry in (VARIANTS | CHANCE).items()}}[name]
-    family: Any = load(case.name)
+    family: Any = load_reference(case.name)
     family = family(case.options)
     params = {**case.params, **{key: value for key, value in OFF.items() if key in family.known()}}
     dataset, memory = case.dataset(), Memory()

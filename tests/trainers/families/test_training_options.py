@@ -29,7 +29,7 @@ from trainers.hyperparameters import TRAINING
 from trainers.job import Job, Outcome
 from trainers.loop.training import train
 from trainers.metric_names import USUAL, direction_of, full_name
-from trainers.registry import BUILT_IN, load
+from trainers.registry import BUILT_IN, load_reference
 from trainers.types import Goal, Length
 
 EVERY = (*CASES, GAN)
@@ -64,7 +64,7 @@ class Quiet:
 
 def encoded_of(case: Case, params: Any = None) -> tuple[Family, EncodedDataset]:
     """The family and its data."""
-    found: Any = load(case.name)
+    found: Any = load_reference(case.name)
     family: Family = found(case.options)
     dataset, memory = case.dataset(), Memory()
     state = family.encode(dataset, family.complete(params or case.params), memory)
@@ -105,13 +105,13 @@ def test_a_trial_that_gets_no_better_stops_early(case: Case) -> None:
 def test_every_family_has_a_space_of_its_own_that_fits_all_its_data() -> None:
     assert BUILT_IN.keys() <= set(built_in_spaces())
     for name in BUILT_IN:
-        found: Any = load(name)
+        found: Any = load_reference(name)
         searched = {parameter.name for parameter in Space.from_mapping(name, Path.cwd()).parameters}
         assert not searched & found.reads_only.keys()
 
 
 def test_names_without_a_meaning_for_the_data_are_refused() -> None:
-    found: Any = load("transformer")
+    found: Any = load_reference("transformer")
     found({"preset": "small"}).check(images())  # whose vocabulary is the preset's
     with pytest.raises(InputError, match="must stand beside data of kind corpus or pairs or text") as error:
         found({"vocabulary": 50}).check(images())
@@ -140,7 +140,7 @@ def test_names_without_a_meaning_for_the_data_are_refused() -> None:
 def test_changes_and_smoothing_without_a_meaning_for_the_data_are_refused(
     name: str, dataset: Any, searched: Any, found: str
 ) -> None:
-    family: Any = load(name)
+    family: Any = load_reference(name)
     with pytest.raises(InputError) as error:
         family().check_searched(dataset(), searched)
     assert found in str(error.value)
@@ -148,7 +148,7 @@ def test_changes_and_smoothing_without_a_meaning_for_the_data_are_refused(
 
 
 def test_what_is_never_made_may_stand_anywhere() -> None:
-    family: Any = load("mlp")
+    family: Any = load_reference("mlp")
     family().check_searched(table(), {"augment": [None, "none", {"flip": 0.0}]})
     family().check_searched(classes(), {"label_smoothing": [0.1]})
 

@@ -98,7 +98,7 @@ def test_attention_is_the_papers_formula() -> None:
         scores = (q @ k.transpose(1, 2) / math.sqrt(4)).masked_fill(~mask[:, None], float("-inf"))
         heads.append(scores.softmax(-1) @ v)
     expected = attention.out(torch.cat(heads, dim=-1))
-    found = attention(x, attention.asked(source), mask=mask[:, None, None])
+    found = attention(x, attention.project_keys_values(source), mask=mask[:, None, None])
     torch.testing.assert_close(found, expected)
 
 
@@ -174,7 +174,7 @@ def test_writing_with_what_was_kept_is_writing_anew() -> None:
     fitted = Fitted(pairs(), {"unit": "characters"}, layers=2)
     fitted.module.eval()
     source = fitted.arrays["source"][:20]
-    written = fitted.family._written(fitted.module, source, fitted.family.options.generate, 7)[:, 0]
+    written = fitted.family._generate(fitted.module, source, fitted.family.options.generate, 7)[:, 0]
     logits = fitted.module(source, written)
     logits[..., :3] = float("-inf")
     ended = torch.cumsum(written == END, dim=1) - (written == END).long() > 0

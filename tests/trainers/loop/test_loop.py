@@ -373,7 +373,7 @@ def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     def note(self: Stepper, loss: torch.Tensor) -> None:
         self._losses.append(loss.detach().reshape(1).float())
 
-    monkeypatch.setattr(Stepper, "_note", note)
+    monkeypatch.setattr(Stepper, "_note_loss", note)
 
 
 def test_losses_are_the_same_by_one_look_at_the_device(request: pytest.FixtureRequest) -> None:

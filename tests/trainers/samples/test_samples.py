@@ -19,7 +19,7 @@ from trainers.families.image_cnn import ImageCNN
 from trainers.family import Family
 from trainers.job import Job
 from trainers.loop.training import train
-from trainers.registry import load
+from trainers.registry import load_reference
 from trainers.samples.pictures import grid
 from trainers.samples.writing import samples_of_weights, write_samples
 from trainers.tasks.confusion import confusion_picture
@@ -152,7 +152,7 @@ def test_a_grid_has_every_image_whole() -> None:
 def shown_by(name: str, dataset: Dataset, options: dict[str, Any]) -> str:
     """What a fresh model of the family shows, as its one text."""
     case = next(case for case in CASES if case.name == name)
-    family = load(name)(options)  # type: ignore[call-arg]  # a class
+    family = load_reference(name)(options)  # type: ignore[call-arg]  # a class
     assert isinstance(family, Family)
     params, memory = family.complete({**case.params, "vocabulary": 320}), Memory()
     state = json.loads(json.dumps(family.encode(dataset, params, memory)))

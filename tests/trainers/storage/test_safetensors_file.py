@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from trainers.storage.safetensors_file import SafetensorsPieces, read
+from trainers.storage.safetensors_file import SafetensorsPieces, load_tensors
 
 KINDS = (
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16,
@@ -29,7 +29,7 @@ def test_the_bytes_are_the_librarys() -> None:
     plain = {name: tensor.contiguous() for name, tensor in _tensors().items()}
     content = b"".join(map(bytes, SafetensorsPieces(_tensors())))
     assert content == save(plain)
-    found = read(io.BytesIO(content), len(content))
+    found = load_tensors(io.BytesIO(content), len(content))
     assert found.keys() == plain.keys()
     for name, tensor in plain.items():
         assert (found[name].dtype, found[name].shape) == (tensor.dtype, tensor.shape)
@@ -63,13 +63,13 @@ def test_a_header_that_says_something_else_is_refused(change: Any) -> None:
     header = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **change}}).encode()
     content = len(header).to_bytes(8, "little") + header + bytes(8)
     with pytest.raises(ValueError, match=r"header|where"):
-        read(io.BytesIO(content), len(content))
+        load_tensors(io.BytesIO(content), len(content))
 
 
 @pytest.mark.parametrize("content", [b"", b"1234", (1 << 62).to_bytes(8, "little"), bytes(8), b"\x80" * 40])
 def test_what_is_no_such_file_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"header|where"):
-        read(io.BytesIO(content), len(content))
+        load_tensors(io.BytesIO(content), len(content))
 
 
 def test_what_can_not_be_stored_is_refused() -> None:

@@ -18,8 +18,8 @@ from flows.promotion.gates.scoring import (
     Truth,
     UnreadablePredictions,
     baseline_metric,
+    compute_metric,
     compute_metrics,
-    metric,
     parse_predictions,
 )
 from flows.promotion.gates.signatures import signature_differences
@@ -155,7 +155,7 @@ def test_answers_are_read_by_name_and_refused_when_they_are_none() -> None:
     named = pd.DataFrame({"label": ["3", "9"], "p_4": [0.1, 0.7], "p_3": [0.9, 0.3]})
     found = parse_predictions(named, known)
     assert found.values.tolist() == [0, -1]
-    assert metric("loss", known, found) == pytest.approx(-np.log([0.9, 0.7]).mean())
+    assert compute_metric("loss", known, found) == pytest.approx(-np.log([0.9, 0.7]).mean())
     for bad in (named[:1], pd.DataFrame({"x": [1, 2], "y": [1, 2]}), pd.DataFrame({"label": ["u", "v"]})):
         with pytest.raises(UnreadablePredictions):
             parse_predictions(bad, known)

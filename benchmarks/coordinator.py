@@ -26,7 +26,7 @@ from benchmarks.work import calibrate
 from infra.coordinator.actor import ActorSettings, actor_class
 from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, HeartbeatReply, LaneHandshake
-from infra.lanes.hooks import AttemptHooks
+from infra.lanes.attempt_hooks import AttemptHooks
 from infra.ledger.liveness import describe_this_process
 from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec

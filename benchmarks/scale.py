@@ -167,7 +167,9 @@ def measure_tpe(figures: Measurements, folder: Path, finished: int, limit_s: flo
         place, stamps = folder / sampler, folder / f"stamps-{sampler}"
         place.mkdir()
         trials = finished + more
-        written = sweep_text(trials=trials, sampler=sampler, function="train_late", steps=steps, fast=finished)
+        written = sweep_text(
+            trials=trials, sampler=sampler, function="train_late", steps=steps, fast=finished
+        )
         run_sweep(place, written, limit_s=limit_s, look_every_s=5.0, stamps=stamps)
         late = sorted(gaps(stamps, skip=0))
         waits[sampler] = statistics.mean(late_gaps(stamps, more))

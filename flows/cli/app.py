@@ -9,8 +9,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import changing, installation, promoting, reading, running, using
-from flows.cli.boundary import exit_now, raise_on_sigterm, report_error
+from flows.cli import change_commands as changing
+from flows.cli import inference_commands as using
+from flows.cli import installation_commands as installation
+from flows.cli import promotion_commands as promoting
+from flows.cli import run_commands as running
+from flows.cli import view_commands as reading
+from flows.cli.error_boundary import exit_now, raise_on_sigterm, report_error
 from infra.errors import HeadGone, InterruptedCommand, WrongInput
 
 # click's own tree of errors, wherever this version of typer keeps it

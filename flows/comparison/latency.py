@@ -123,7 +123,7 @@ def _write_cache(home: Home, manifest: str, found: Mapping[str, Any]) -> None:
 
 def _latency_job(row: Row, sweep: SweepRow, home: Home) -> LatencyJob:
     from infra.tracking.mapping import sweep_identity
-    from infra.tracking.models import model_key_by_name
+    from infra.tracking.model_logger import model_key_by_name
     from infra.tracking.outbox import Outbox
 
     identity = sweep_identity(sweep)

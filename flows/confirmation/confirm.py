@@ -22,7 +22,7 @@ from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.ranking import rank_trials
-from infra.ledger.revival import requeue_trial
+from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import derive_seed

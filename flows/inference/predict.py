@@ -13,9 +13,9 @@ from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.predicting.format import InputFormat, PartSizes
-from infra.predicting.inputs import ImageFolder, open_input
 from infra.predicting.on_ray import ActorPool, score_on_ray
-from infra.predicting.parts import OutputParts, open_parts
+from infra.predicting.output_parts import OutputParts, open_parts
+from infra.predicting.parquet_and_images import ImageFolder, open_input
 from infra.predicting.scoring import check_columns, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.scoring_protocol import Field

@@ -119,7 +119,7 @@ def _check_port(host: str, port: int) -> None:
 
 
 def _start_server(uri: str, home: Home, host: str, port: int) -> subprocess.Popen[bytes]:
-    from infra.tracking.environment import set_defaults
+    from infra.tracking.mlflow_environment import set_defaults
 
     environment = {**os.environ, **ENVIRONMENT}
     set_defaults(environment)

@@ -68,7 +68,9 @@ def _check_approver(mover: Mover, policy: Policy, number: int) -> None:
     me = registry_user()
     tried = [e for e in mover.records.read_chain().entries if e.kind == "refusal" and e.target == number]
     if any(user_part(entry.who) == me for entry in tried):
-        raise RefusedError("a version must be approved by somebody other than its promoter", me, "ask a colleague")
+        raise RefusedError(
+            "a version must be approved by somebody other than its promoter", me, "ask a colleague"
+        )
     asked = policy.approval
     if asked is not None and asked.by is not None and me not in asked.by:
         raise RefusedError(f"the policy must name who approves: {', '.join(asked.by)}", me, "ask one of them")

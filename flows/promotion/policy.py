@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from flows.config.errors import dotted_path, redacted_repr, validation_issues
 from flows.config.policy import Policy, to_document
-from flows.promotion.judging.notifying import check_webhook
+from flows.promotion.judging.notification import check_webhook
 from flows.promotion.registry_access import open_mover
 from infra.errors import WrongInput
 from infra.home import Home

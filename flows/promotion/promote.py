@@ -18,7 +18,7 @@ from flows.promotion.judging.candidate import (
     is_uri,
     source_uri,
 )
-from flows.promotion.judging.notifying import notify
+from flows.promotion.judging.notification import notify
 from flows.promotion.judging.outcome import Promotion
 from flows.promotion.judging.promoter import Promoter
 from infra.errors import RefusedError, WrongInput

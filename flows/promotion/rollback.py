@@ -13,7 +13,7 @@ from infra.home import Home
 from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain
 from infra.registry.contents import loading_objection
-from infra.registry.interpreter import UnusableModel, predict_isolated
+from infra.registry.isolated_predict import UnusableModel, predict_isolated
 from infra.registry.moves import Mover, champion_line
 from infra.registry.store import ModelVersion
 from trainers.errors import TrainerError

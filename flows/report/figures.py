@@ -18,9 +18,9 @@ from flows.report.drawing import (
     scatter_trace,
     view_range,
 )
-from flows.report.expected import expected_best, worst_value
+from flows.report.expected_best import expected_best, worst_value
 from flows.report.history import HistoryPoint, history_points, objective_value, thin
-from flows.report.material import Curve, ReportData
+from flows.report.report_data import Curve, ReportData
 from flows.report.savings import count_endings
 from infra.ledger.ranking import mark_undominated, pareto_front
 from infra.ledger.rows import TrialRow

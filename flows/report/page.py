@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 
 from flows.report.drawing import PlotlyFigure
-from flows.report.material import ReportData
+from flows.report.report_data import ReportData
 from flows.report.sections import build_sections
 from flows.report.summary import page_heading, summary_tiles
 from flows.terminal.json_results import to_plain

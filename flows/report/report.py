@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from flows.export.atomic_file import write_atomic
-from flows.report.material import gather_report_data
 from flows.report.page import render_page
+from flows.report.report_data import gather_report_data
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.names import quote_input

@@ -11,7 +11,7 @@ from flows.comparison.leaderboard import display_columns, remarks
 from flows.comparison.records import Group
 from flows.report import figures, space_figures
 from flows.report.drawing import PlotlyFigure
-from flows.report.material import ReportData
+from flows.report.report_data import ReportData
 from flows.report.savings import compute_savings, group_failures
 from flows.sweeps.trial_screens import format_times, params_line
 from flows.terminal.formatting import clock, printable_text, seconds, trials

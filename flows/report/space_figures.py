@@ -21,7 +21,7 @@ from flows.report.drawing import (
 )
 from flows.report.history import objective_value, sample_trials
 from flows.report.importance import Importances
-from flows.report.material import ReportData
+from flows.report.report_data import ReportData
 from flows.terminal.formatting import number
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, Objective

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.comparison.records import Row
-from flows.report.material import ReportData
+from flows.report.report_data import ReportData
 from flows.report.savings import compute_savings
 from flows.sweeps.trial_screens import format_times
 from flows.terminal.formatting import clock, number, seconds, trials

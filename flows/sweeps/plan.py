@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.sweeps.dry_run import DryRun, dry_run
 from flows.sweeps.preparation import PreparedSweep, prepare_sweep
-from flows.sweeps.probing import DryRun, dry_run
 from infra.errors import VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.secrets import redact

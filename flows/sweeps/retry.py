@@ -12,7 +12,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
-from infra.ledger.revival import requeue_trial
+from infra.ledger.requeue import requeue_trial
 
 MOST_GPUS = 1024
 MOST_CPUS = 65_536

@@ -29,7 +29,7 @@ from infra.coordinator.placement import shape_name
 from infra.coordinator.trial_table import TrialTable
 from infra.coordinator.usage import BudgetUsage
 from infra.ledger import views
-from infra.ledger.revival import requeue_trial
+from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.search.samplers import deciding_reports

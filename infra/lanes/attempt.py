@@ -187,7 +187,7 @@ class AttemptRunner:
     def _save_model(
         self, spec: FamilySpec, assignment: Assignment, outcome: Outcome
     ) -> tuple[str, dict[str, float]]:
-        from infra.lanes.models import save_bundle
+        from infra.lanes.attempt_models import save_bundle
 
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         relative = relative / f"model-{assignment.ordinal}"
@@ -216,7 +216,7 @@ class AttemptRunner:
 
     def _save_samples(self, spec: FamilySpec, assignment: Assignment, outcome: Outcome) -> None:
         """What the family shows of its kept weights; a model that is there is not lost for a picture."""
-        from infra.lanes.models import save_samples
+        from infra.lanes.attempt_models import save_samples
 
         family = self._families.get(spec.name)
         if family is None:

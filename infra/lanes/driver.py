@@ -23,7 +23,7 @@ from infra.coordinator.core import Coordinator
 from infra.coordinator.placement import Node, check_placeable, plan_runs, resolve_shapes, shape_name
 from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import list_nodes
-from infra.lanes.head import LOOK_EVERY_S, HeadMonitor
+from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger

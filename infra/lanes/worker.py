@@ -30,9 +30,9 @@ from infra.coordinator.messages import (
     LaneWork,
 )
 from infra.lanes.attempt import AttemptRunner
-from infra.lanes.hooks import AttemptHooks, FollowerHooks
+from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneSettings
-from infra.lanes.stacks import ThreadLocation, locate_thread
+from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name

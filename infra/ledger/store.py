@@ -18,7 +18,7 @@ from infra.ledger import schema
 from infra.ledger.batch import WriteBatch
 from infra.ledger.database import open_engine
 from infra.ledger.rows import OwnerRow
-from infra.ledger.writing import owner_epoch, upsert, write_batch
+from infra.ledger.statements import owner_epoch, upsert, write_batch
 from infra.spec import SweepSpec
 
 

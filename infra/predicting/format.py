@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyarrow as pa
 
 from infra.errors import WrongInput
+from infra.serving.column_values import MISSING
 from infra.serving.scoring_protocol import Field
-from infra.serving.values import MISSING
 
 if TYPE_CHECKING:
     import pandas as pd

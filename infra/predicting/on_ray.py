@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from infra.errors import ClusterUnavailable, WrongInput
 from infra.predicting.format import InputFormat, PartSizes
-from infra.predicting.parts import OutputParts
+from infra.predicting.output_parts import OutputParts
 from infra.predicting.scoring import Advanced, score_part
 from infra.serving.artifact import Artifact, load_artifact
 from infra.serving.scoring_protocol import Field

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from infra.errors import WrongInput
 from infra.predicting.format import BadValue, InputFormat, PartSizes
-from infra.predicting.parts import OutputParts
+from infra.predicting.output_parts import OutputParts
 from infra.serving.artifact import ServedModel
 from infra.serving.scoring_protocol import Field
 from trainers.errors import InputError

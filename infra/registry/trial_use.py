@@ -29,7 +29,7 @@ def main(request: Path, answer: Path) -> None:
 
 def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     """Predictions of every row, and what one of them takes."""
-    from infra.tracking.environment import set_defaults
+    from infra.tracking.mlflow_environment import set_defaults
 
     set_defaults()
     import mlflow.pyfunc

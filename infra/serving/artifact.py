@@ -191,7 +191,7 @@ class _PyfuncModel:
         import os
         import warnings
 
-        from infra.tracking.environment import set_defaults
+        from infra.tracking.mlflow_environment import set_defaults
 
         set_defaults()
         os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"

@@ -47,7 +47,7 @@ class Replica:
     """One process that computes. Loads what it is told to; a restarted one is told again."""
 
     def __init__(self, gpus: float) -> None:
-        from infra.tracking.environment import set_defaults
+        from infra.tracking.mlflow_environment import set_defaults
 
         set_defaults()
         import torch

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from infra.errors import WrongInput
 from infra.names import check_name, quote_input, split_version
-from infra.registry.logged import is_logged_uri
+from infra.registry.logged_models import is_logged_uri
 
 _ALIAS = re.compile(r"[a-z][a-z0-9._-]{0,62}")
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from infra.errors import WrongInput
 from infra.registry.artifacts import fetch_files, fetch_version
 from infra.registry.contents import LOADERS, model_loader
-from infra.registry.logged import find_logged_model
+from infra.registry.logged_models import find_logged_model
 from infra.registry.records import Records
 from infra.registry.store import MANIFEST_TAG, ModelVersion, Registry
 from infra.serving.artifact import Artifact, read_artifact

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
+from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
-from infra.serving.values import check_values
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5

@@ -14,7 +14,7 @@ from typing import Any
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.secrets import redact
-from infra.tracking.environment import set_defaults
+from infra.tracking.mlflow_environment import set_defaults
 
 _REFUSED = {
     "INVALID_PARAMETER_VALUE",

@@ -32,8 +32,8 @@ from infra.tracking.mapping import (
     trial_tags,
 )
 from infra.tracking.outbox import DROPPED
+from infra.tracking.run_index import RunIndex
 from infra.tracking.run_writer import RunWrite, dataset_input, log_accepted, log_batch, set_status
-from infra.tracking.runs import RunIndex
 from infra.tracking.summary import summarize_trials
 
 log = logging.getLogger("velodrome.tracking")

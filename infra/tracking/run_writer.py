@@ -11,7 +11,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.secrets import redact
 from infra.tracking.client import RequestRejected, TrackingStore
 from infra.tracking.mapping import ENDED, Point, to_milliseconds, truncate_text
-from infra.tracking.runs import RunIndex
+from infra.tracking.run_index import RunIndex
 
 log = logging.getLogger("velodrome.tracking")
 

@@ -31,13 +31,13 @@ from infra.tracking.client import (
     prepare_tracking,
 )
 from infra.tracking.defaults import TrainingDefaults
-from infra.tracking.environment import set_defaults
 from infra.tracking.mapping import Point, final_points, report_points, sweep_identity
-from infra.tracking.models import ModelLogger
+from infra.tracking.mlflow_environment import set_defaults
+from infra.tracking.model_logger import ModelLogger
 from infra.tracking.outbox import Outbox
 from infra.tracking.projection import Projection, TrackingLost, trial_keys
-from infra.tracking.runs import RunIndex
-from infra.tracking.samples import SampleSender
+from infra.tracking.run_index import RunIndex
+from infra.tracking.sample_sender import SampleSender
 
 log = logging.getLogger("velodrome.tracking")
 

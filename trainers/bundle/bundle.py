@@ -23,7 +23,7 @@ import numpy as np
 from trainers.bundle.contents import Bundle, BundleDescription, RowHashes
 from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
-from trainers.code.named import source_hashes
+from trainers.code.references import source_hashes
 from trainers.code.versions import installed_versions
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference

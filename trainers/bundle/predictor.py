@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from trainers.bundle.frames import as_frame
-from trainers.code.named import check_unchanged, resolve_reference
+from trainers.code.references import check_unchanged, resolve_reference
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
 

@@ -15,13 +15,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data import hashing
-from trainers.data.answers import find_answers, places_digest
+from trainers.data.answer_places import find_answers, places_digest
+from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
+from trainers.data.column_roles import ColumnNames, ColumnRoles, decide_roles
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
 from trainers.data.prepare import read_prepare
 from trainers.data.raw import RawColumn, RawDataset, RawImages, column_hashes, suggest_name
-from trainers.data.roles import ColumnNames, ColumnRoles, decide_roles
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
-from trainers.data.typed import convert_columns, kind_of, missing_mask
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 

@@ -17,7 +17,7 @@ from trainers.types import ExampleSource, Ranks
 if TYPE_CHECKING:
     from trainers.family import Family
     from trainers.tasks import MetricSink
-    from trainers.tasks.singly import ExampleScores
+    from trainers.tasks.example_scores import ExampleScores
     from trainers.types import State
 
 _LATENCY_PASSES = 9

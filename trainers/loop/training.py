@@ -28,7 +28,7 @@ from trainers.loop.stepper import Stepper
 from trainers.optim.initialisation import initialise_weights
 from trainers.optim.schedules import make_schedule
 from trainers.samples.writing import samples_now, write_samples
-from trainers.tasks.singly import ExampleScores
+from trainers.tasks.example_scores import ExampleScores
 from trainers.types import ExampleSource
 
 Status = Literal["complete", "pruned", "stopped"]

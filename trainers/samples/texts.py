@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainers.tasks.answers import TokenDecoder
+from trainers.tasks.outputs import TokenDecoder
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import output_tensor
+from trainers.tasks.outputs import output_tensor
 from trainers.tasks.scores import metrics_by_class, metrics_from_counts
 
 if TYPE_CHECKING:

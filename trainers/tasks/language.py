@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import IGNORED, TokenDecoder, output_tensor
+from trainers.tasks.outputs import IGNORED, TokenDecoder, output_tensor
 
 if TYPE_CHECKING:
     import pandas as pd

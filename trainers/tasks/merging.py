@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.tasks import MetricSet
-    from trainers.tasks.singly import ExampleScores
+    from trainers.tasks.example_scores import ExampleScores
 
 
 def merge_metrics(into: MetricSet, other: MetricSet) -> None:

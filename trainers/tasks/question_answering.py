@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
-from trainers.tasks.answers import IGNORED, output_tensor
+from trainers.tasks.outputs import IGNORED, output_tensor
 from trainers.tasks.squad import exact_match, f1_score
 
 if TYPE_CHECKING:

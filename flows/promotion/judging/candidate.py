@@ -16,7 +16,7 @@ from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.names import check_name, quote_input
-from infra.registry.logged import check_ready, find_logged_model, is_logged_uri
+from infra.registry.logged_models import check_ready, find_logged_model, is_logged_uri
 from infra.registry.store import KEY_TAG, MANIFEST_TAG, Registry
 from infra.tracking.client import Connect, TrackingError, connect
 

@@ -20,7 +20,7 @@ from flows.promotion.gates.scoring import (
 )
 from flows.promotion.gates.signatures import signature_differences
 from flows.promotion.judging.candidate import Candidate
-from flows.promotion.judging.deciding import (
+from flows.promotion.judging.decisions import (
     approvers,
     champion_failure,
     find_overtaking_entry,
@@ -35,9 +35,14 @@ from infra.home import Home
 from infra.registry.artifacts import FetchedFiles, fetch_files, fetch_version
 from infra.registry.chain import Chain, ChainEntry
 from infra.registry.contents import loading_objection, read_mlmodel
-from infra.registry.copying import copy_model
 from infra.registry.identity import registry_user
-from infra.registry.interpreter import IsolatedPredict, IsolatedPredictions, UnusableModel, predict_isolated
+from infra.registry.isolated_predict import (
+    IsolatedPredict,
+    IsolatedPredictions,
+    UnusableModel,
+    predict_isolated,
+)
+from infra.registry.model_copy import copy_model
 from infra.registry.moves import Mover, concurrent_change_error
 from infra.registry.store import CHALLENGER, MANIFEST_TAG, ModelVersion, Registry
 from infra.secrets import redact

@@ -18,7 +18,7 @@ import torch
 
 from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
 from infra.errors import StorageUnavailable, WrongInput
-from infra.lanes.hooks import AttemptHooks
+from infra.lanes.attempt_hooks import AttemptHooks
 from infra.storage import sealed_folders as sealed
 from infra.storage.checkpoints import CheckpointStore
 from tests.faults.outcome import Outcome, Pace, case

@@ -19,8 +19,8 @@ from infra.tracking.summary import summarize_trials
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.conftest import GOAL, Bench, family, hello, sweep
 from tests.trainers import tiny
-from tests.trainers.pairs import both
 from tests.trainers.tiny import MLP, Bad, Noisy, Normed, Recorder, TwoPlayers
+from tests.trainers.two_ranks import both
 from trainers.errors import NotFinite, TrialError
 from trainers.family import Family
 from trainers.functions.run import run_function

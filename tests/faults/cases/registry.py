@@ -28,7 +28,7 @@ from tests.infra.serving import (
     test_scoring_protocol,
     test_service,
 )
-from tests.infra.serving.registered import Registered, a_bundle
+from tests.infra.serving.registry_with_models import Registered, a_bundle
 
 Test = Callable[..., None]
 

@@ -19,14 +19,14 @@ import pytest
 
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.lanes.attempt import AttemptRunner
-from infra.lanes.hooks import AttemptHooks
+from infra.lanes.attempt_hooks import AttemptHooks
 from infra.lanes.settings import LaneSettings
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.spec import Budget, Objective, Resources
 from infra.storage.checkpoints import CheckpointStore, verify_folder, write_folder
 from infra.storage.sealed_folders import read_tensors
-from infra.tracking.environment import set_defaults
+from infra.tracking.mlflow_environment import set_defaults
 from tests.faults.cases.checkpoints import Nobody, save, step_of
 from tests.faults.harness import ROOT
 from tests.faults.outcome import Outcome, Pace, case
@@ -153,7 +153,7 @@ def _in_data(folder: Path, payload: bytes) -> None:
 
 
 def _in_request(folder: Path, payload: bytes) -> None:
-    from tests.infra.serving.serving import Server, run
+    from tests.infra.serving.scripted_server import Server, run
 
     async def story() -> None:
         server = Server()

@@ -16,7 +16,7 @@ from flows.sweeps.status import status
 from infra.errors import InterruptedCommand, LedgerUnavailable, RefusedError
 from infra.ledger.store import Ledger
 from search_spaces.errors import SpaceError
-from tests.flows.written import living_owner, own, spec_of, write_logs, write_sweep
+from tests.flows.ledger_sweeps import living_owner, own, spec_of, write_logs, write_sweep
 from trainers.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]

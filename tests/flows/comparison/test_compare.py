@@ -14,7 +14,7 @@ from flows.comparison import latency
 from flows.comparison.text import escape_latex
 from infra.errors import WrongInput
 from infra.spec import Objective
-from tests.flows.written import ACCURACY, spec_of, trial_of, write_sweep
+from tests.flows.ledger_sweeps import ACCURACY, spec_of, trial_of, write_sweep
 from tests.trainers.bundle.test_bundle import linear_bundle
 
 FACTS = {"trivial": {"val/accuracy": 0.11}, "data": {"parts": {"validation": 400}}}

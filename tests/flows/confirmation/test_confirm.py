@@ -20,7 +20,7 @@ from infra.lanes.driver import StopSignals
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores
-from tests.flows.written import living_owner, own, spec_of, trial_of, write_sweep
+from tests.flows.ledger_sweeps import living_owner, own, spec_of, trial_of, write_sweep
 
 EXAMPLES = 400
 TRUTH = {"text_cnn": 0.9, "image_cnn": 0.95}

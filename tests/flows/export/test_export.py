@@ -15,9 +15,9 @@ import pytest
 import velodrome as public
 from flows.export.export import pack_archive
 from infra.errors import StorageUnavailable, WrongInput
+from tests.flows.ledger_sweeps import spec_of, write_sweep
+from tests.flows.real_trials import change_facts, write_trained
 from tests.flows.reproduction.test_reproduce import FUNCTION, LINEAR, OWN, PARAMS
-from tests.flows.trained import change_facts, write_trained
-from tests.flows.written import spec_of, write_sweep
 
 SECRET = "hunter2"
 

@@ -11,7 +11,7 @@ from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import Unavailable, WrongInput
 from infra.serving.artifact import load_artifact
 from infra.spec import FamilySpec
-from tests.infra.serving.registered import Registered, a_bundle
+from tests.infra.serving.registry_with_models import Registered, a_bundle
 from tests.infra.tracking.story import SPACE, Story, a_spec
 
 

@@ -19,9 +19,9 @@ import pytest
 from flows.inference.predict import predict
 from infra.errors import OwnedElsewhere, WrongInput
 from infra.predicting.format import PartSizes
-from infra.predicting.inputs import open_input
-from infra.predicting.parts import open_parts
-from tests.infra.serving.registered import Registered, a_bundle, shifted
+from infra.predicting.output_parts import open_parts
+from infra.predicting.parquet_and_images import open_input
+from tests.infra.serving.registry_with_models import Registered, a_bundle, shifted
 from trainers.bundle.bundle import load_bundle
 
 COLUMNS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]

@@ -23,7 +23,7 @@ import pytest
 from flows.inference.serve import TOKEN, ServeOptions, prepare_server
 from infra.errors import WrongInput
 from infra.home import Home
-from tests.infra.serving.registered import Registered, a_bundle, answers, shifted
+from tests.infra.serving.registry_with_models import Registered, a_bundle, answers, shifted
 from trainers.bundle.bundle import read_description
 
 UP_LIMIT_S = 150.0

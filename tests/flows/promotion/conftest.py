@@ -16,13 +16,13 @@ from flows.promotion.judging.promoter import Promoter
 from flows.promotion.promote import conclude
 from infra.home import Home
 from infra.ledger.rows import TrialRow
-from infra.registry.interpreter import IsolatedPredictions, UnusableModel
+from infra.registry.isolated_predict import IsolatedPredictions, UnusableModel
 from infra.registry.moves import Mover
 from infra.registry.store import Registry
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from infra.tracking.client import TrackingStore
+from tests.flows.ledger_sweeps import trial_of, write_sweep
 from tests.flows.promotion import models
-from tests.flows.written import trial_of, write_sweep
 from trainers.errors import TrainerError
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def dataset(rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def ask_here(folder: Path, frame: pd.DataFrame, *, paths: Sequence[str] = ()) -> IsolatedPredictions:
-    """As `infra.registry.interpreter.use`, in this process."""
+    """As `infra.registry.isolated_predict.use`, in this process."""
     from infra.registry.artifacts import find_bundle
     from trainers.bundle.bundle import load_bundle
     from trainers.bundle.latency import measure_latency

@@ -10,9 +10,9 @@ from flows.promotion.judging.candidate import candidate_of_sweep
 from infra.errors import WrongInput
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, SweepSpec
+from tests.flows.ledger_sweeps import trial_of, write_sweep
 from tests.flows.promotion import models
 from tests.flows.promotion.conftest import ACCURACY, SOURCE, Shop
-from tests.flows.written import trial_of, write_sweep
 
 
 def confirmed(number: int, value: float, *, of: int, seed_index: int) -> TrialRow:

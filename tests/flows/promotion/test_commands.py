@@ -15,14 +15,14 @@ import pytest
 from flows.config.policy import Notify
 from flows.promotion.history import history
 from flows.promotion.judging import promoter
-from flows.promotion.judging.notifying import ALLOWED, check_webhook, notify
+from flows.promotion.judging.notification import ALLOWED, check_webhook, notify
 from flows.sweeps.remove import remove
 from infra.errors import WrongInput
 from infra.registry.records import EXPERIMENT
 from infra.serving.registry_source import RegistrySource
 from tests.flows.conftest import Ended
 from tests.flows.promotion.conftest import Shop, ask_here
-from tests.flows.promotion.killed import state
+from tests.flows.promotion.kill_promotion import state
 
 Velodrome = Callable[..., Ended]
 

@@ -16,7 +16,7 @@ from tests.conftest import copy_store
 from tests.faults.harness import ROOT
 from tests.flows.promotion.conftest import Shop
 from tests.flows.promotion.failing import Failing
-from tests.flows.promotion.killed import state
+from tests.flows.promotion.kill_promotion import state
 
 EVERY_WRITE = "EVERY_WRITE" in os.environ
 
@@ -70,7 +70,14 @@ def test_a_promotion_is_killed_at_its_writes(shop: Shop, later: bool) -> None:
         shop.promote(shop.sweep("one", skill=0.8))
     name = shop.sweep("two", skill=0.9, seed=2)
     stride = 1 if EVERY_WRITE else 30
-    command = [sys.executable, "-m", "tests.flows.promotion.killed", str(shop.home.path), name, str(stride)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.flows.promotion.kill_promotion",
+        str(shop.home.path),
+        name,
+        str(stride),
+    ]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert int(ended.stdout) >= 20

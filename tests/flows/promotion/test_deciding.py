@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.promotion.judging.deciding import find_overtaking_entry
+from flows.promotion.judging.decisions import find_overtaking_entry
 from infra.registry.chain import Chain
 from tests.infra.registry.test_records import entry
 

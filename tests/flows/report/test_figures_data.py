@@ -8,7 +8,7 @@ import statistics
 import pytest
 
 from flows.report.axes import MISSING, parameter_axes, parameter_axis
-from flows.report.expected import expected_best
+from flows.report.expected_best import expected_best
 from flows.report.figures import values_for_expectation
 from flows.report.history import history_points, sample_trials, thin
 from flows.report.importance import compute_importances
@@ -17,8 +17,8 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.store import Ledger
 from infra.spec import Budget
-from tests.flows.swept import RANDOM, swept
-from tests.flows.written import ACCURACY, spec_of, trial_of
+from tests.flows.finished_sweeps import RANDOM, swept
+from tests.flows.ledger_sweeps import ACCURACY, spec_of, trial_of
 from tests.infra.conftest import family, sweep
 
 

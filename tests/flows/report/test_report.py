@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 import velodrome as public
-from flows.report.material import gather_report_data
 from flows.report.page import render_page
+from flows.report.report_data import gather_report_data
 from flows.report.sections import build_sections
 from infra.tracking.attachments import attach_file
 from infra.tracking.client import TrackingStore
-from tests.flows.swept import RANDOM, renamed, swept
-from tests.flows.written import ACCURACY, LATENCY, spec_of, trial_of, write_sweep
+from tests.flows.finished_sweeps import RANDOM, renamed, swept
+from tests.flows.ledger_sweeps import ACCURACY, LATENCY, spec_of, trial_of, write_sweep
 from tests.infra.conftest import family, sweep
 
 EVIL = "<script>alert(1)</script>"

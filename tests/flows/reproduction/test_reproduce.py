@@ -23,8 +23,8 @@ from infra.ledger import schema, views
 from infra.ledger.batch import WriteBatch
 from infra.tracking.mapping import sweep_identity, trial_key
 from infra.tracking.outbox import Outbox, SentState
-from tests.flows.trained import change_facts, write_trained
-from tests.flows.written import spec_of, trial_of, write_sweep
+from tests.flows.ledger_sweeps import spec_of, trial_of, write_sweep
+from tests.flows.real_trials import change_facts, write_trained
 
 LINEAR = """
 name: sugar

@@ -20,7 +20,7 @@ from infra.errors import OwnedElsewhere, RefusedError, WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.store import Ledger
-from tests.flows.written import dead_owner, living_owner, own, spec_of, write_logs, write_sweep
+from tests.flows.ledger_sweeps import dead_owner, living_owner, own, spec_of, write_logs, write_sweep
 
 
 @pytest.fixture
@@ -224,14 +224,14 @@ def test_trials_must_be_how_many_more(home, velodrome, text):
     [("8GiB", 8 << 30), ("500MB", 500_000_000), ("1000", 1000), ("1.5k", 1500), ("2Gi", 2 << 30)],
 )
 def test_sizes_of_memory(text, size):
-    from flows.cli.changing import parse_memory
+    from flows.cli.change_commands import parse_memory
 
     assert parse_memory(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1GB", "8 Gigs", "1iB", "9" * 40])
 def test_what_is_no_size_is_refused(text):
-    from flows.cli.changing import parse_memory
+    from flows.cli.change_commands import parse_memory
 
     with pytest.raises(WrongInput):
         parse_memory(text)

@@ -11,7 +11,7 @@ from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
 from flows.sweeps.new import new, sweep_name, sweep_text
 from infra.errors import WrongInput
-from tests.flows.written import spec_of, write_sweep
+from tests.flows.ledger_sweeps import spec_of, write_sweep
 from trainers.data_profile import DataProfile, TargetLeak
 
 

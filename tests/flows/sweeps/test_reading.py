@@ -11,7 +11,7 @@ import pytest
 from flows.sweeps.logs import follow_logs
 from flows.sweeps.show import learning_curve
 from flows.sweeps.status import status
-from tests.flows.written import (
+from tests.flows.ledger_sweeps import (
     ACCURACY,
     LATENCY,
     dead_owner,

@@ -21,7 +21,7 @@ from flows.terminal.live_progress import LiveProgress, snapshot_line, snapshot_t
 from flows.terminal.tables import TableColumn, fit_columns, fit_table
 from infra.errors import WrongInput
 from infra.ledger.snapshot import make_snapshot
-from tests.flows.written import TRIALS, spec_of, trial_of
+from tests.flows.ledger_sweeps import TRIALS, spec_of, trial_of
 
 
 def snapshot(**more):

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from infra.errors import HeadGone
-from infra.lanes.head import LIMIT_S, LOOK_EVERY_S, HeadMonitor, is_listening
+from infra.lanes.head_monitor import LIMIT_S, LOOK_EVERY_S, HeadMonitor, is_listening
 from tests.infra.conftest import Clock
 
 

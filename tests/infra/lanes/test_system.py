@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from infra.lanes.system import EVERY_S, ProcessSampler
+from infra.lanes.process_sampler import EVERY_S, ProcessSampler
 from tests.infra.conftest import Clock
 
 

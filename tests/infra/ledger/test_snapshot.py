@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from infra.ledger.ranking import best_trial, mark_undominated, pareto_front, rank_trials
 from infra.ledger.snapshot import make_snapshot
 from infra.spec import Objective
-from tests.flows.written import ACCURACY, LATENCY, TRIALS, spec_of, trial_of
+from tests.flows.ledger_sweeps import ACCURACY, LATENCY, TRIALS, spec_of, trial_of
 
 LOSS = Objective(metric="val/loss", direction="minimize")
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from infra.errors import WrongInput
 from infra.predicting.format import BadValue, PartSizes
-from infra.predicting.inputs import open_input
+from infra.predicting.parquet_and_images import open_input
 from infra.serving.scoring_protocol import Field
 
 X = [Field(name="x", type="double")]

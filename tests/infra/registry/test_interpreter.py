@@ -13,7 +13,7 @@ import pytest
 from infra.errors import WrongInput
 from infra.registry.artifacts import check_tree, find_bundle
 from infra.registry.contents import is_pickle, loading_objection
-from infra.registry.interpreter import UnusableModel, predict_isolated
+from infra.registry.isolated_predict import UnusableModel, predict_isolated
 from tests.infra.tracking.bundles import a_bundle
 
 

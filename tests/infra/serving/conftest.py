@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.serving.scoring_protocol import Field
-from tests.infra.serving.registered import Registered, a_bundle, shifted
+from tests.infra.serving.registry_with_models import Registered, a_bundle, shifted
 from trainers.bundle.bundle import read_description
 
 

@@ -11,7 +11,7 @@ import pytest
 from infra.errors import WrongInput
 from infra.serving.http_server import bind_socket, run_server
 from infra.serving.limits import RequestLimits
-from tests.infra.serving.serving import Scripted, Server, run
+from tests.infra.serving.scripted_server import Scripted, Server, run
 
 GOOD = b'{"instances": [1.0]}'
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -15,7 +15,7 @@ from infra.registry.artifacts import fetch_files
 from infra.registry.moves import Mover
 from infra.registry.store import Registry
 from infra.serving.artifact import Artifact, load_artifact, read_artifact
-from tests.infra.serving.registered import Registered, answers, damaged, save_mlflow_folder
+from tests.infra.serving.registry_with_models import Registered, answers, damaged, save_mlflow_folder
 from trainers.errors import TrainerError
 from trainers.storage.atomic_folders import manifest_hash
 

@@ -17,8 +17,8 @@ from infra.serving.routing import CanaryRule
 from infra.serving.scoring import RequestBatch, answer_batch, join_requests
 from infra.serving.scoring_protocol import Field
 from infra.serving.throttle import FIXED_S, SHARE, ErrorThrottle
-from tests.infra.serving.registered import Registered, answers
-from tests.infra.serving.serving import Aliases, Scripted, Server, run
+from tests.infra.serving.registry_with_models import Registered, answers
+from tests.infra.serving.scripted_server import Aliases, Scripted, Server, run
 
 
 def test_a_request_is_answered_and_says_by_whom() -> None:

@@ -18,7 +18,7 @@ from mlflow.models import Model
 
 from infra.ledger.views import sweep_by_id
 from infra.spec import FamilySpec
-from infra.tracking import models
+from infra.tracking import model_logger as models
 from infra.tracking.client import TrackingUnavailable
 from tests.infra.tracking import failing
 from tests.infra.tracking.bundles import a_bundle

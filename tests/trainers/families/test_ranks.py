@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 
 from tests.trainers.families.cases import CASES, GAN, Case, Memory
-from tests.trainers.pairs import both
 from tests.trainers.tiny import Recorder
+from tests.trainers.two_ranks import both
 from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError, NotFinite
 from trainers.job import Job, Outcome

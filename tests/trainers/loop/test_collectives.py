@@ -8,8 +8,8 @@ import pytest
 import torch.distributed as dist
 
 from tests.trainers import tiny
-from tests.trainers.pairs import both
 from tests.trainers.tiny import MLP, Noisy, Recorder, TwoPlayers
+from tests.trainers.two_ranks import both
 from trainers.loop.training import train
 from trainers.types import Length, Ranks
 

@@ -9,8 +9,8 @@ import torch
 
 from tests.trainers.tasks.test_metrics import asked, scored
 from trainers.tasks import rules_for
+from trainers.tasks.example_scores import ExampleScores
 from trainers.tasks.question_answering import likeliest_answers, right_answers
-from trainers.tasks.singly import ExampleScores
 from trainers.tasks.squad import exact_match, f1_score, normalise_answer
 
 PAIRS = (

@@ -15,8 +15,8 @@ import torch.multiprocessing as mp
 from trainers.functions.run import run_function
 from trainers.functions.trial import FunctionJob, Trial
 from trainers.tasks import rules_for
+from trainers.tasks.example_scores import ExampleScores
 from trainers.tasks.merging import merge_ranks
-from trainers.tasks.singly import ExampleScores
 from trainers.types import Goal, Length, Ranks
 
 CLASSIFICATION = rules_for({"task": "classification", "classes": ["a", "b", "c"]})

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainers.tasks import rules_for
-from trainers.tasks.singly import ExampleScores
+from trainers.tasks.example_scores import ExampleScores
 
 CASES = {
     "classification": ({"task": "classification", "classes": ["a", "b", "c"]}, (3,), "classes"),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from trainers.data import hashing
 from trainers.data.dataset import Part
 from trainers.data.raw import RawColumn, RawDataset, RawImages, arrow_column
-from trainers.data.sources.places import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
+from trainers.data.sources.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder

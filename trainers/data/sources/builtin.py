@@ -12,7 +12,7 @@ import numpy.typing as npt
 from trainers.data import hashing
 from trainers.data.dataset import Task
 from trainers.data.raw import RawDataset, RawImages, arrow_column
-from trainers.data.sources.places import SOURCE_KEY
+from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 
 PATCH_PIXELS = 32

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from trainers.data.dataset import Task
 from trainers.data.raw import RawDataset, arrow_column
-from trainers.data.sources.places import SOURCE_KEY
+from trainers.data.sources.paths import SOURCE_KEY
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 

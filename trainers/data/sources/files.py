@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainers.data.raw import RawDataset
-from trainers.data.sources.places import LARGE_BYTES, SOURCE_KEY, files_by_part, require_path, total_bytes
+from trainers.data.sources.paths import LARGE_BYTES, SOURCE_KEY, files_by_part, require_path, total_bytes
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder

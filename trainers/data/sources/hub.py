@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from trainers.data.dataset import Part
 from trainers.data.raw import RawDataset
-from trainers.data.sources.places import PART_NAMES, SOURCE_KEY
+from trainers.data.sources.paths import PART_NAMES, SOURCE_KEY
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 

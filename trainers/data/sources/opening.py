@@ -54,7 +54,7 @@ def _read_path(scheme: str, path: Path, cache: Path) -> Any:
 
         return read_npz(path, cache)
     if scheme == "images":
-        from trainers.data.sources.pictures import read_images
+        from trainers.data.sources.image_folders import read_images
 
         return read_images(path, cache)
     from trainers.data.sources.files import read_files

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.secrets import redact
-from infra.tracking.environment import DEFAULTS
+from infra.tracking.mlflow_environment import DEFAULTS
 
 if TYPE_CHECKING:
     import pandas as pd

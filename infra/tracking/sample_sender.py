@@ -16,7 +16,7 @@ from infra.storage.paths import samples_folder
 from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.mapping import run_name, trial_key
 from infra.tracking.outbox import SentState
-from infra.tracking.runs import RunIndex
+from infra.tracking.run_index import RunIndex
 
 log = logging.getLogger("velodrome.tracking")
 

@@ -21,7 +21,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, trial_key, truncate_text
 from infra.tracking.outbox import SentState
-from infra.tracking.runs import RunIndex
+from infra.tracking.run_index import RunIndex
 from infra.tracking.summary import summarize_trials
 from infra.wheel import build_wheel, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, Name, example, print_json, print_note, stdout_console
+from flows.cli.output import Family, Json, Name, example, print_json, print_note, stdout_console
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
 Set = Annotated[

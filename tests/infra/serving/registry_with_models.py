@@ -69,7 +69,7 @@ def save_mlflow_folder(path: Path, bundle: Path) -> None:
     warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)
     import mlflow.pyfunc
 
-    from infra.tracking.models import _mlflow_signature
+    from infra.tracking.model_logger import _mlflow_signature
 
     known = read_description(bundle)
     mlflow.pyfunc.save_model(

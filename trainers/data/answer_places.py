@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data import hashing
+from trainers.data.column_kinds import convert_columns
+from trainers.data.column_roles import ColumnRoles
 from trainers.data.dataset import ColumnKind
 from trainers.data.raw import RawDataset
-from trainers.data.roles import ColumnRoles
-from trainers.data.typed import convert_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

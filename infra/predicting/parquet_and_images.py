@@ -18,7 +18,7 @@ from infra.predicting.format import (
     single_column_frame,
     table_frame,
 )
-from infra.predicting.lines import JsonLines, TextLines
+from infra.predicting.line_files import JsonLines, TextLines
 from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, Name, example, print_json, print_note, stdout_console
+from flows.cli.output import Family, Json, Name, example, print_json, print_note, stdout_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

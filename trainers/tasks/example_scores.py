@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from trainers.tasks.answers import IGNORED, output_tensor
 from trainers.tasks.classification import Classification
 from trainers.tasks.language import LanguageModel
+from trainers.tasks.outputs import IGNORED, output_tensor
 from trainers.tasks.question_answering import QuestionAnswering, text_scores
 from trainers.tasks.reconstruction import Reconstruction, reconstruction_target
 from trainers.tasks.regression import Regression

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, Name, example, print_json, print_note
+from flows.cli.output import Family, Json, Name, example, print_json, print_note
 from infra.errors import WrongInput
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.dataset import Part
 from trainers.data.raw import RawDataset, RawImages
-from trainers.data.sources.places import PART_NAMES, SOURCE_KEY, require_path
+from trainers.data.sources.paths import PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder

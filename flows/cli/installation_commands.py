@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Json, example, print_json, print_note, stdout_console
+from flows.cli.output import Json, example, print_json, print_note, stdout_console
 
 
 @example("velodrome families image_cnn")

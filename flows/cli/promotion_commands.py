@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.screen import Family, Json, example, print_json, print_note, stdout_console
+from flows.cli.output import Family, Json, example, print_json, print_note, stdout_console
 
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="A registered model's name.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the history.")]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
 from infra.errors import StorageUnavailable
-from infra.lanes.system import ProcessSampler
+from infra.lanes.process_sampler import ProcessSampler
 from infra.storage.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:

@@ -124,7 +124,7 @@ def main(home: Path, name: str, stride: int) -> None:
 
 
 if __name__ == "__main__":
-    from infra.tracking.environment import set_defaults
+    from infra.tracking.mlflow_environment import set_defaults
 
     set_defaults()
     import mlflow  # noqa: F401

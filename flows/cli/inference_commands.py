@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.running import Address
-from flows.cli.screen import Json, example, print_json, print_note
+from flows.cli.output import Json, example, print_json, print_note
+from flows.cli.run_commands import Address
 
 Model = Annotated[
     str,

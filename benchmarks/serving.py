@@ -78,12 +78,12 @@ def main() -> None:
 def _model(folder: Path, family: str) -> tuple[Path, Path]:
     """A body of one row, and the folder of the model; it is registered in a home of its own too."""
     sys.path.insert(0, str(ROOT))
-    from tests.infra.serving.registry_with_models import Registered, a_bundle, save_mlflow_folder
+    from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle, save_mlflow_folder
     from trainers.bundle.bundle import read_description
     from trainers.bundle.frames import frame_to_json
 
     bundle = a_bundle(family, folder / "bundle", folder / "cache")
-    Registered(folder).add("bench", bundle, alias="champion")
+    RegistryFixture(folder).add("bench", bundle, alias="champion")
     save_mlflow_folder(folder / "model", bundle)
     rows = frame_to_json(read_description(bundle).example[:1])
     (folder / "body.json").write_text(json.dumps({"dataframe_split": rows}))

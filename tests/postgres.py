@@ -83,7 +83,7 @@ class Postgres:
 
 
 @contextmanager
-def running() -> Iterator[Postgres]:
+def run_postgres() -> Iterator[Postgres]:
     """A server for as long as the block lasts; the test is skipped where none is installed."""
     programs = binaries()
     if programs is None:

@@ -47,10 +47,10 @@ def modules() -> dict[str, Path]:
 @cache
 def imports() -> dict[str, frozenset[str]]:
     """What each module imports of the product, wherever in the file the import stands."""
-    return {name: frozenset(_imported(name, path)) for name, path in modules().items()}
+    return {name: frozenset(_imports_of(name, path)) for name, path in modules().items()}
 
 
-def _imported(name: str, path: Path) -> Iterable[str]:
+def _imports_of(name: str, path: Path) -> Iterable[str]:
     known = modules()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -87,7 +87,7 @@ def test_rooms_import_each_other_in_no_circle() -> None:
     _refuse_circle(graph)
 
 
-def test_no_import_leads_to_a_floor_above() -> None:
+def test_imports_never_lead_to_a_floor_above() -> None:
     for module, targets in imports().items():
         top = module.partition(".")[0]
         below = HOUSE[HOUSE.index(top) :]
@@ -107,13 +107,13 @@ def test_rooms_import_only_rooms_behind_them(folder: str) -> None:
 
 
 @pytest.mark.parametrize("folder", ROOMS)
-def test_every_room_has_its_place_in_the_order(folder: str) -> None:
+def test_rooms_are_all_listed_in_the_order(folder: str) -> None:
     rooms = {room_of(name) for name in modules() if name.startswith(f"{folder}.")}
     named = {name for name in rooms if (ROOT / name.replace(".", "/")).is_dir()}
     assert named == {f"{folder}.{name}" for name in ROOMS[folder]}
 
 
-def test_no_room_has_more_files_than_can_be_read_off_a_listing() -> None:
+def test_rooms_hold_no_more_files_than_the_limit() -> None:
     counts: dict[Path, int] = defaultdict(int)
     for path in modules().values():
         counts[path.parent] += path.name != "__init__.py"

@@ -35,7 +35,7 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 
 
-def every(language: str) -> list[Any]:
+def code_blocks(language: str) -> list[Any]:
     """All blocks of one language with the page and place that they stand at."""
     return [
         pytest.param(block, id=f"{page.name}-{place}")
@@ -64,8 +64,8 @@ def resolve(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return resolve_sweep(file, default_metric=usual)
 
 
-@pytest.mark.parametrize("text", every("yaml"))
-def test_every_sweep_file_loads_and_resolves(
+@pytest.mark.parametrize("text", code_blocks("yaml"))
+def test_docs_sweep_files_load_and_resolve(
     text: str, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "sweep.yaml"
@@ -74,7 +74,7 @@ def test_every_sweep_file_loads_and_resolves(
 
 
 @pytest.mark.parametrize("name", ["cancer", "function"])
-def test_the_examples_are_what_the_pages_show(
+def test_docs_examples_equal_what_the_pages_show(
     name: str, examples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = (examples / f"{name}.yaml").read_text()
@@ -83,18 +83,18 @@ def test_the_examples_are_what_the_pages_show(
     resolve(examples / f"{name}.yaml", monkeypatch)
 
 
-def test_the_quickstart_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docs_quickstart_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = resolve(ROOT / "docs" / "quickstart.yaml", monkeypatch)
     assert [(family.name, family.trials) for family in spec.families] == [("image_cnn", 12)]
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "benchmarks/quality").glob("*.yaml")))
-def test_the_files_behind_the_log_resolve(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docs_files_behind_the_log_resolve(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve(ROOT / "benchmarks" / "quality" / name, monkeypatch).families
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_NAMES)
-def test_benchmarks_are_started_as_they_can_be(page: Path) -> None:
+def test_docs_benchmark_commands_parse(page: Path) -> None:
     """They import each other: by a file's path Python would not find the others."""
     for named, path in re.findall(
         r"python (?:-m benchmarks\.(\w+)|(benchmarks/[\w/]+\.py))", page.read_text()
@@ -115,7 +115,7 @@ def commands() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_NAMES)
-def test_every_command_exists_with_its_options(page: Path) -> None:
+def test_docs_commands_exist_with_their_options(page: Path) -> None:
     known = commands()
     text = page.read_text()
     lines = [line for block in blocks(page, "console") for line in block.splitlines()]
@@ -132,7 +132,7 @@ def test_every_command_exists_with_its_options(page: Path) -> None:
         assert not unknown, f"{' '.join(words)}: no {', '.join(sorted(unknown))}"
 
 
-def test_the_readme_lists_every_command_and_what_is_not_there_yet() -> None:
+def test_readme_lists_every_command_and_what_is_missing() -> None:
     text = (ROOT / "README.md").read_text()
     table = text[text.index("## Commands") : text.index("## What holds under failure")]
     assert set(re.findall(r"`velodrome ([a-z]+)", table)) == set(commands())
@@ -143,14 +143,14 @@ def test_the_readme_lists_every_command_and_what_is_not_there_yet() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_NAMES)
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_docs_links_lead_to_files(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not target.startswith("https://"):
             assert (page.parent / target.partition("#")[0]).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=PAGE_NAMES)
-def test_every_test_and_file_named_exists(page: Path) -> None:
+def test_docs_name_only_tests_and_files_that_exist(page: Path) -> None:
     text = page.read_text()
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
         tree = ast.parse((ROOT / path).read_text())
@@ -163,8 +163,8 @@ def test_every_test_and_file_named_exists(page: Path) -> None:
         assert hasattr(importlib.import_module(module), attribute), name
 
 
-@pytest.mark.parametrize("code", every("python"))
-def test_python_runs(code: str, examples: Path) -> None:
+@pytest.mark.parametrize("code", code_blocks("python"))
+def test_docs_python_blocks_run(code: str, examples: Path) -> None:
     before = next((block for block in blocks(ROOT / "README.md", "python") if "def train" in block), "")
     needs = "try_out(train" in code and "def train" not in code
     space: dict[str, Any] = {}
@@ -210,12 +210,12 @@ def test_the_error_block_of_the_readme_is_real(tmp_path: Path) -> None:
     assert ended.stderr.rstrip() in (ROOT / "README.md").read_text()
 
 
-def test_the_two_commands_are_the_makefiles() -> None:
+def test_docs_two_commands_are_those_of_the_makefile() -> None:
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {"demo", "test", "setup"} <= targets
 
 
-def test_pages_name_nothing_of_one_machine() -> None:
+def test_docs_name_nothing_of_one_machine() -> None:
     for page in PAGES:
         assert not re.search(r"/(work|tmp|home|root)/", page.read_text()), page.name
     assert (ROOT / "docs" / "mlflow.png").stat().st_size <= 300 * 1024

@@ -9,12 +9,14 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from flows.cli import change_commands as changing
-from flows.cli import inference_commands as using
-from flows.cli import installation_commands as installation
-from flows.cli import promotion_commands as promoting
-from flows.cli import run_commands as running
-from flows.cli import view_commands as reading
+from flows.cli import (
+    change_commands,
+    inference_commands,
+    installation_commands,
+    promotion_commands,
+    run_commands,
+    view_commands,
+)
 from flows.cli.error_boundary import exit_now, raise_on_sigterm, report_error
 from infra.errors import HeadGone, InterruptedCommand, WrongInput
 
@@ -22,19 +24,37 @@ from infra.errors import HeadGone, InterruptedCommand, WrongInput
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Prepare and run": (running.new, running.plan, running.sweep, running.confirm, running.reproduce),
-    "Look": (reading.status, reading.show, reading.logs, reading.compare, reading.report, reading.export),
-    "Promote": (
-        promoting.promote,
-        promoting.approve,
-        promoting.rollback,
-        promoting.history,
-        promoting.policy,
-        promoting.adopt,
+    "Prepare and run": (
+        run_commands.new,
+        run_commands.plan,
+        run_commands.sweep,
+        run_commands.confirm,
+        run_commands.reproduce,
     ),
-    "Use": (using.predict, using.serve),
-    "Change": (changing.extend, changing.retry, changing.stop, changing.remove),
-    "This installation": (installation.families, installation.schema, installation.doctor, installation.ui),
+    "Look": (
+        view_commands.status,
+        view_commands.show,
+        view_commands.logs,
+        view_commands.compare,
+        view_commands.report,
+        view_commands.export,
+    ),
+    "Promote": (
+        promotion_commands.promote,
+        promotion_commands.approve,
+        promotion_commands.rollback,
+        promotion_commands.history,
+        promotion_commands.policy,
+        promotion_commands.adopt,
+    ),
+    "Use": (inference_commands.predict, inference_commands.serve),
+    "Change": (change_commands.extend, change_commands.retry, change_commands.stop, change_commands.remove),
+    "This installation": (
+        installation_commands.families,
+        installation_commands.schema,
+        installation_commands.doctor,
+        installation_commands.ui,
+    ),
 }
 
 

@@ -33,12 +33,12 @@ def status(
     if json:
         print_json(result)
         return
-    from flows.sweeps import trial_screens as screens
+    from flows.sweeps import trial_screens
 
     if isinstance(result, Overview):
-        screens.print_overview(stdout_console(), result)
+        trial_screens.print_overview(stdout_console(), result)
     else:
-        screens.print_status(stdout_console(), result)
+        trial_screens.print_status(stdout_console(), result)
 
 
 @example("velodrome show digits --family image_cnn --trial 7")

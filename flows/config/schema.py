@@ -269,8 +269,8 @@ def json_schema() -> dict[str, Any]:
     schema = Sweep.model_json_schema(mode="validation")
     definitions = schema["$defs"]
     definitions.update(SPACE_DEFINITIONS)
-    description = definitions["Family"]["properties"]["space"].get("description", "")
-    definitions["Family"]["properties"]["space"] = {**SPACE_REFERENCE, "description": description}
+    description = definitions["FamilyEntry"]["properties"]["space"].get("description", "")
+    definitions["FamilyEntry"]["properties"]["space"] = {**SPACE_REFERENCE, "description": description}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Velodrome sweep",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import StorageUnavailable
-from trainers.storage import atomic_folders as folders
+from trainers.storage import atomic_folders
 from trainers.storage.atomic_folders import ASIDE, Content, Reader, as_json
 from trainers.storage.safetensors_file import SafetensorsPieces
 from trainers.storage.safetensors_file import tensors_from_bytes as read_tensors
@@ -60,7 +60,7 @@ def write_folder(
             exists; what was written is removed again.
     """
     with _map_os_errors(folder.parent):
-        return folders.write_folder(folder, folder_contents(tensors, documents, files))
+        return atomic_folders.write_folder(folder, folder_contents(tensors, documents, files))
 
 
 def folder_contents(
@@ -91,7 +91,7 @@ def seal_folder(parent: Path, files: Mapping[str, Content], name_of: Callable[[b
         StorageUnavailable: the file system refused; what was written is removed again.
     """
     with _map_os_errors(parent):
-        return folders.seal_folder(parent, files, name_of)
+        return atomic_folders.seal_folder(parent, files, name_of)
 
 
 def verify_folder(
@@ -113,10 +113,10 @@ def verify_folder(
     """
     try:
         with _map_os_errors(folder):
-            return folders.read_folder(folder, manifest_sha256=mark, readers=readers)
-    except folders.MissingFolder as error:
+            return atomic_folders.read_folder(folder, manifest_sha256=mark, readers=readers)
+    except atomic_folders.MissingFolder as error:
         raise FileNotFoundError(errno.ENOENT, error.found, str(folder)) from error
-    except folders.DamagedFolder as error:
+    except atomic_folders.DamagedFolder as error:
         raise StorageDamaged(error.must, error.found) from error
 
 
@@ -127,7 +127,7 @@ def remove_folder(folder: Path) -> None:
         StorageUnavailable: the file system refused.
     """
     with _map_os_errors(folder):
-        folders.remove_folder(folder)
+        atomic_folders.remove_folder(folder)
 
 
 def sweep_aside(parent: Path) -> None:
@@ -137,7 +137,7 @@ def sweep_aside(parent: Path) -> None:
         StorageUnavailable: the file system refused.
     """
     with _map_os_errors(parent):
-        folders.sweep_aside(parent)
+        atomic_folders.sweep_aside(parent)
 
 
 def list_folder(folder: Path) -> list[str]:
@@ -147,7 +147,7 @@ def list_folder(folder: Path) -> list[str]:
         StorageUnavailable: the file system refused.
     """
     with _map_os_errors(folder):
-        return folders.list_folder(folder)
+        return atomic_folders.list_folder(folder)
 
 
 @contextmanager

@@ -132,12 +132,12 @@ def complaints(stage: Stage, trials: int, quiet: Sequence[tuple[Any, ...]] | Non
     """What does not hold after the sweep's end."""
     found = stage.trials(NAME)
     counts = {
-        "trials lost": tally.lost(found, trials),
+        "trials lost": tally.count_lost(found, trials),
         "trials too many": max(0, len(found) - trials),
-        "trials ended or trained twice at once": tally.duplicated(stage, NAME),
-        "left behind": tally.orphaned(stage, NAME),
+        "trials ended or trained twice at once": tally.count_duplicated(stage, NAME),
+        "left behind": tally.count_orphaned(stage, NAME),
         "trials failed": sum(trial.state == "failed" for trial in found),
-        "trials unlike the quiet run's": 0 if quiet is None else tally.differing(found, quiet),
+        "trials unlike the quiet run's": 0 if quiet is None else tally.count_differing(found, quiet),
     }
     said = [f"{count} {what}" for what, count in counts.items() if count]
     try:
@@ -147,7 +147,7 @@ def complaints(stage: Stage, trials: int, quiet: Sequence[tuple[Any, ...]] | Non
     return said
 
 
-def staged(folder: Path, asked: argparse.Namespace) -> Stage:
+def stage_sweep(folder: Path, asked: argparse.Namespace) -> Stage:
     """A folder with the sweep's file."""
     stage = Stage(folder, {"SCRIPTED_SLEEP": str(asked.sleep)})
     text = FILE.format(seed=asked.seed, trials=asked.trials, lanes=asked.lanes, root=ROOT)
@@ -166,7 +166,7 @@ def _folder(asked: Path | None) -> Iterator[Path]:
 
 def quiet_table(folder: Path, asked: argparse.Namespace) -> list[tuple[Any, ...]]:
     """The table of the same sweep when nothing is killed."""
-    stage = staged(folder, asked)
+    stage = stage_sweep(folder, asked)
     stage.environment["SCRIPTED_SLEEP"] = "0"
     done = stage.run("sweep", f"{NAME}.yaml", limit_s=600)
     assert done.returncode == 0, done.stderr
@@ -179,7 +179,7 @@ def main(words: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with _folder(asked.folder) as folder:
         quiet = quiet_table(folder / "quiet", asked) if asked.lanes == 1 else None
-        stage = staged(folder / "killed", asked)
+        stage = stage_sweep(folder / "killed", asked)
         chaos = Chaos(stage, asked.every, random.Random(asked.seed))
         began = time.monotonic()
         try:
@@ -201,7 +201,7 @@ def _print(stage: Stage, chaos: Chaos, asked: argparse.Namespace, took_s: float)
     print(f"trials: {dict(Counter(trial.state for trial in trials))}")
     print(f"attempts a trial: {dict(sorted(Counter(trial.attempts for trial in trials).items()))}")
     print(f"attempts' ends: {dict(Counter(attempt.outcome for attempt in stage.attempts(NAME)))}")
-    print(f"epochs trained again: {tally.wasted(stage, NAME):.1%}")
+    print(f"epochs trained again: {tally.wasted_share(stage, NAME):.1%}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ ADDRESSES = ("VELODROME_LEDGER", "VELODROME_STORAGE", "MLFLOW_TRACKING_URI")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class CommandResult:
     """How a command ended."""
 
     status: int
@@ -38,7 +38,7 @@ def standing_in(folder: Path, **environment: str) -> Iterator[None]:
         yield
 
 
-def velodrome(*words: str) -> Said:
+def velodrome(*words: str) -> CommandResult:
     """One command, to its end."""
     from flows.cli import main
 
@@ -49,7 +49,7 @@ def velodrome(*words: str) -> Said:
         except SystemExit as ended:
             status = ended.code
     assert isinstance(status, int)
-    return Said(status, out.getvalue(), err.getvalue())
+    return CommandResult(status, out.getvalue(), err.getvalue())
 
 
 def tree(folder: Path) -> set[str]:

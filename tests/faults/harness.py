@@ -197,7 +197,7 @@ def left_behind(folder: Path) -> list[str]:
     return found
 
 
-def patient(limit_s: float) -> float:
+def stretch_limit(limit_s: float) -> float:
     """A limit that holds where nothing else runs, stretched by how busy the machine is now."""
     return limit_s * max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
 
@@ -215,7 +215,7 @@ def until(reached: Callable[[], bool], limit_s: float) -> None:
         time.sleep(0.1)
 
 
-def ended(count: int) -> Callable[[list[TrialRow]], bool]:
+def have_ended(count: int) -> Callable[[list[TrialRow]], bool]:
     """Whether so many trials have ended."""
     return lambda trials: sum(trial.has_ended for trial in trials) >= count
 
@@ -226,7 +226,7 @@ def under_way(count: int) -> Callable[[list[TrialRow]], bool]:
     After a stop that left nothing running this tells that the next command has begun to train; that so many
     ended, the stop itself may have brought about, and a signal would then find a process that only starts.
     """
-    return lambda trials: ended(count)(trials) and any(trial.state == "running" for trial in trials)
+    return lambda trials: have_ended(count)(trials) and any(trial.state == "running" for trial in trials)
 
 
 def children(process: subprocess.Popen[str], title: str) -> list[psutil.Process]:

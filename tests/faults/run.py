@@ -31,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     chosen = [known[name] for name in asked.ids] or [c for c in known.values() if c.fast or not asked.fast]
     if asked.list:
-        print("\n".join(_described(case) for case in chosen))
+        print("\n".join(_describe_case(case) for case in chosen))
         return 0
     if asked.into is not None:
         run_here(chosen[0], Pace(fast=asked.fast), asked.into)
@@ -62,7 +62,7 @@ def _run(chosen: Sequence[Case], repeat: int, pace: Pace) -> Iterator[Result]:
             yield result
 
 
-def _described(case: Case) -> str:
+def _describe_case(case: Case) -> str:
     marks = [name for name, so in (("fast", case.fast), ("ray", case.ray)) if so]
     return f"{case.id}  {case.title}" + (f"  ({', '.join(marks)})" if marks else "")
 

@@ -39,7 +39,7 @@ def at_call(nth: int, happens: Happens) -> Iterator[list[str]]:
 
     def opened(*args: Any, **kwargs: Any) -> Any:
         file = real_open(*args, **kwargs)
-        return _Writing(file, counted("write", file.write)) if "x" in str(args[1:]) else file
+        return _WriteShim(file, counted("write", file.write)) if "x" in str(args[1:]) else file
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builtins, "open", counted("open", opened))
@@ -53,14 +53,14 @@ def _half(write: Callable[..., Any], args: tuple[Any, ...]) -> None:
     write(content[: len(content) // 2])
 
 
-class _Writing:
+class _WriteShim:
     def __init__(self, file: Any, write: Callable[..., Any]) -> None:
         self._file, self.write = file, write
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
-    def __enter__(self) -> _Writing:
+    def __enter__(self) -> _WriteShim:
         return self
 
     def __exit__(self, *_: object) -> None:

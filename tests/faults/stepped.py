@@ -38,7 +38,7 @@ WITHIN_S = 0.1
 FOUR = ["lane-0", "lane-1", "lane-2", "lane-3"]
 
 
-def asked(what: str, folder: Path, *words: str, limit_s: float = 200) -> Any:
+def run_step(what: str, folder: Path, *words: str, limit_s: float = 200) -> Any:
     """Runs this module in a process of its own; what it printed."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.stepped", what, str(folder), *words],
@@ -49,7 +49,7 @@ def asked(what: str, folder: Path, *words: str, limit_s: float = 200) -> Any:
     return json.loads(done.stdout)
 
 
-def forked(work: Callable[[], None]) -> int:
+def fork_process(work: Callable[[], None]) -> int:
     """The pid of a new process that does it and ends."""
     sys.stdout.flush()
     pid = os.fork()
@@ -67,7 +67,7 @@ def forked(work: Callable[[], None]) -> int:
         os._exit(status)
 
 
-def waited(pid: int) -> int:
+def wait_for_exit(pid: int) -> int:
     """How a forked process ended; negative: by that signal."""
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
@@ -83,8 +83,8 @@ def race(folder: Path, rounds: str) -> dict[str, Any]:
         url = f"sqlite:///{folder / f'race-{place}.db'}"
         at = time.time() + 0.2
         starts = [partial(_driver, url, pid, at + chance.uniform(0, WITHIN_S)) for pid in (1, 2)]
-        pids = [forked(start) for start in starts]
-        codes = sorted(waited(pid) for pid in pids)
+        pids = [fork_process(start) for start in starts]
+        codes = sorted(wait_for_exit(pid) for pid in pids)
         ends["+".join(map(str, codes))] += 1
         wrong += [f"round {place}: {what}" for what in _uneven(url, codes)]
     return {"ends": ends, "wrong": wrong}
@@ -126,7 +126,7 @@ def _uneven(url: str, codes: list[int]) -> list[str]:
 # -- killed at each statement ------------------------------------------------------------------------------
 
 
-def killed_at_each(
+def kill_at_each_statement(
     folder: Path, begin: Callable[[Bench], None], work: Callable[[Bench], None]
 ) -> list[tuple[int, Bench]]:
     """Does `work` on copies of a ledger that `begin` left, killed by SIGKILL at its first, second, … Nth
@@ -141,7 +141,7 @@ def killed_at_each(
         bench = Bench(place, clock=first.clock)
         bench.sweep_id = first.sweep_id
         bench.ledger.close()
-        status = waited(forked(partial(_killed, bench, statement, work)))
+        status = wait_for_exit(fork_process(partial(_kill_at_statement, bench, statement, work)))
         if status == 0:
             return benches
         assert status == -signal.SIGKILL, f"statement {statement} ended the process with {status}"
@@ -149,7 +149,7 @@ def killed_at_each(
     raise AssertionError("the work has no end")
 
 
-def _killed(bench: Bench, statement: int, work: Callable[[Bench], None]) -> None:
+def _kill_at_statement(bench: Bench, statement: int, work: Callable[[Bench], None]) -> None:
     bench.ledger = Ledger(bench.url)
     left = [statement]
 
@@ -169,13 +169,15 @@ def reap(folder: Path) -> dict[str, Any]:
     for how, work, failures in (("driver", _take_over, 0), ("lanes", _lose_lanes, 1)):
         place = folder / how
         place.mkdir()
-        killed = killed_at_each(place, _four_running, work)
-        wrong = [f"{how} at {n}: {what}" for n, bench in killed for what in _retried(bench, work, failures)]
+        killed = kill_at_each_statement(place, _begin_four_attempts, work)
+        wrong = [
+            f"{how} at {n}: {what}" for n, bench in killed for what in _check_retries(bench, work, failures)
+        ]
         told[how] = {"statements": len(killed), "wrong": wrong}
     return told
 
 
-def _four_running(bench: Bench) -> None:
+def _begin_four_attempts(bench: Bench) -> None:
     coordinator = bench.begin(sweep(family(trials=6)))
     for place, lane in enumerate(FOUR):
         me = hello(lane, 100 + place)
@@ -194,7 +196,7 @@ def _lose_lanes(bench: Bench) -> None:
     bench.take_over(same_driver=True).tick(alive=lambda lane: False)
 
 
-def _retried(bench: Bench, work: Callable[[Bench], None], failures: int) -> list[str]:
+def _check_retries(bench: Bench, work: Callable[[Bench], None], failures: int) -> list[str]:
     bench.ledger = Ledger(bench.url)
     work(bench)
     trials = views.trials(bench.ledger, bench.sweep_id)
@@ -224,7 +226,7 @@ def decide(folder: Path) -> dict[str, Any]:
     for how, work in (("prune", _prune_and_die), ("stop", _stop_and_die)):
         place = folder / how
         place.mkdir()
-        killed = killed_at_each(place, _about_to_prune, work)
+        killed = kill_at_each_statement(place, _about_to_prune, work)
         wrong = [f"{how} at {n}: {what}" for n, bench in killed for what in _once(bench)]
         told[how] = {"statements": len(killed), "wrong": wrong}
     return told
@@ -242,7 +244,7 @@ def _about_to_prune(bench: Bench) -> None:
     coordinator.next_attempts(me, ended=ended)
 
 
-def _running(bench: Bench) -> tuple[Coordinator, LaneHandshake, Assignment]:
+def _resume_attempt(bench: Bench) -> tuple[Coordinator, LaneHandshake, Assignment]:
     """The coordinator again in a new process, and the attempt under way."""
     coordinator, me = bench.take_over(same_driver=True), hello()
     (work,) = coordinator.next_attempts(me).attempts
@@ -250,14 +252,14 @@ def _running(bench: Bench) -> tuple[Coordinator, LaneHandshake, Assignment]:
 
 
 def _prune_and_die(bench: Bench) -> None:
-    coordinator, me, work = _running(bench)
+    coordinator, me, work = _resume_attempt(bench)
     report = EpochReport(epoch=1, metrics={GOAL: 0.01}, at=bench.clock())
     assert coordinator.decide(me, work.attempt, [report]) is False, "the pruner should end it"
     coordinator.tick(alive=lambda lane: False)
 
 
 def _stop_and_die(bench: Bench) -> None:
-    coordinator, me, work = _running(bench)
+    coordinator, me, work = _resume_attempt(bench)
     coordinator.stop("asked to")
     assert coordinator.heartbeat(me, work.attempt).stop
     coordinator.tick(alive=lambda lane: False)

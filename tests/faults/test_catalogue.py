@@ -19,7 +19,7 @@ FAST = [pytest.param(case, id=case.id, marks=_marks(case)) for case in catalogue
 
 
 @pytest.mark.parametrize("case", FAST)
-def test_case(case: Case, tmp_path: Path) -> None:
+def test_fault_case_loses_and_corrupts_nothing(case: Case, tmp_path: Path) -> None:
     """Nothing is lost, duplicated, orphaned or silently wrong, and what else the case promises holds."""
     outcome = case.run(tmp_path, Pace(fast=True))
     print(outcome)
@@ -33,14 +33,14 @@ def _case(body: str) -> Case:
     return Case(id="F00", title="none", run=run, fast=True, ray=False, limit_s=20)
 
 
-def test_a_case_that_does_not_come_to_a_result_has_failed() -> None:
+def test_case_without_result_has_failed() -> None:
     """An id that the command does not know ends its process: that is no pass."""
     result = run_case(_case("never run"), Pace(fast=True))
     assert not result.passed
     assert "no case F00" in result.broken
 
 
-def test_a_table_keeps_rows_of_other_runs(tmp_path: Path) -> None:
+def test_results_table_keeps_rows_of_other_runs(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"above\n{BEGIN}\n{END}\nbelow\n")
     broken = Result(id="F01", title="c", seconds=2.0, outcome=Outcome(), broken="it broke")
@@ -56,5 +56,5 @@ def test_a_table_keeps_rows_of_other_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["lost", "duplicated", "orphaned", "silent"])
-def test_a_count_that_is_not_zero_is_no_pass(column: str) -> None:
+def test_outcome_with_nonzero_count_does_not_pass(column: str) -> None:
     assert not Result(id="F01", title="", seconds=1.0, outcome=Outcome(**{column: 1})).passed

@@ -33,7 +33,7 @@ families:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_confirmations_that_a_kill_cuts_in_two_go_on(tmp_path: Path) -> None:
+def test_confirm_killed_half_way_resumes(tmp_path: Path) -> None:
     """Two candidates on two seeds; the driver dies after the first; nothing is trained or read twice."""
     stage = Stage(tmp_path)
     stage.write("again.yaml", FILE)

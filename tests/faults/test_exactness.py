@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.ledger.rows import TrialRow
-from tests.faults.harness import Stage, check_tracking, ended, kill
+from tests.faults.harness import Stage, check_tracking, have_ended, kill
 
 EPOCHS = 20
 FILE = f"""
@@ -33,7 +33,7 @@ families:
 CLOCKS = ("seconds", "per_second", "latency_ms", "system/", "memory")
 
 
-def exact(trials: list[TrialRow]) -> list[dict[str, Any]]:
+def exact_outcomes(trials: list[TrialRow]) -> list[dict[str, Any]]:
     """All that must be the same to the bit: everything but what a clock or the system measured."""
     return [
         {
@@ -47,14 +47,14 @@ def exact(trials: list[TrialRow]) -> list[dict[str, Any]]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_killed_in_between_or_not_the_bits_are_the_same(tmp_path: Path) -> None:
+def test_sweep_with_killed_lanes_gives_the_same_bits(tmp_path: Path) -> None:
     """One lane is killed in the midst of its first trial, the next one later: no number differs."""
     quiet = Stage(tmp_path / "quiet")
     quiet.write("exact.yaml", FILE)
     done = quiet.run("sweep", "exact.yaml")
     assert done.returncode == 0, done.stderr
     trials = quiet.trials("exact")
-    expected = exact(trials)
+    expected = exact_outcomes(trials)
     assert {metric.partition("/")[0] for metric in expected[0]["metrics"]} >= {"train", "val"}
 
     good, frozen = trials[0], trials[1]
@@ -69,7 +69,7 @@ def test_killed_in_between_or_not_the_bits_are_the_same(tmp_path: Path) -> None:
     stage = Stage(tmp_path / "killed")
     stage.write("exact.yaml", FILE)
     driver = stage.start("sweep", "exact.yaml")
-    for reached in (lambda trials: trials and trials[0].epochs >= 5, ended(3)):
+    for reached in (lambda trials: trials and trials[0].epochs >= 5, have_ended(3)):
         stage.wait_for("exact", reached)
         for pid in stage.lane_pids("exact"):
             kill(pid)
@@ -77,5 +77,5 @@ def test_killed_in_between_or_not_the_bits_are_the_same(tmp_path: Path) -> None:
     assert driver.returncode == 0, err
     trials = stage.trials("exact")
     assert trials[0].attempts == 2
-    assert exact(trials) == expected
+    assert exact_outcomes(trials) == expected
     check_tracking(stage, "exact")

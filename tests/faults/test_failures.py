@@ -30,7 +30,7 @@ code: {{root: {ROOT}}}
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_each_failure_has_its_class(tmp_path: Path) -> None:
+def test_failed_trials_are_classed_and_retried_by_cause(tmp_path: Path) -> None:
     """What can't work is tried once, what may be the machine's fault three times."""
     stage = Stage(tmp_path)
     stage.write("broken.yaml", FILE)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import ROOT, Stage, check_tracking, ended
-from tests.postgres import Postgres, running
+from tests.faults.harness import ROOT, Stage, check_tracking, have_ended
+from tests.postgres import Postgres, run_postgres
 
 AWAY_S = 6.0
 FILE = f"""
@@ -30,19 +30,19 @@ code: {{root: {ROOT}}}
 @pytest.fixture
 def server() -> Iterator[Postgres]:
     """A server of this test's own."""
-    with running() as made:
+    with run_postgres() as made:
         yield made
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_the_ledger_crashes_and_comes_back(tmp_path: Path, server: Postgres) -> None:
+def test_sweep_survives_a_crash_of_its_postgres_ledger(tmp_path: Path, server: Postgres) -> None:
     """Every epoch asks the coordinator, which waits: nothing is lost, charged, or trained twice."""
     url = server.database()
     stage = Stage(tmp_path, {"TEST_LEDGER": url, "SCRIPTED_SLEEP": "0.25"}, ledger_url=url)
     stage.write("away.yaml", FILE)
     driver = stage.start("sweep", "away.yaml")
-    stage.wait_for("away", ended(2))
+    stage.wait_for("away", have_ended(2))
     server.stop("immediate")
     time.sleep(AWAY_S)
     assert driver.poll() is None, driver.communicate()

@@ -30,7 +30,7 @@ code: {{root: {ROOT}}}
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_one_rank_raises_or_dies(tmp_path: Path) -> None:
+def test_rank_that_raises_or_dies_costs_one_attempt(tmp_path: Path) -> None:
     """An error on rank 1 has its reason and one attempt; a killed rank costs one attempt and no epoch."""
     stage = Stage(tmp_path)
     stage.write("pairs.yaml", FILE)

@@ -25,29 +25,29 @@ def row(number: int, state: str, reason: str | None = None) -> TrialRow:
     )
 
 
-def test_lost_is_what_has_no_end_or_no_reason() -> None:
+def test_tally_counts_trials_without_end_or_reason_as_lost() -> None:
     good = [row(0, "complete"), row(1, "pruned"), row(2, "failed", "error: x")]
-    assert tally.lost(good, 3) == 0
-    assert tally.lost(good, 4) == 1
-    assert tally.lost([row(0, "running"), row(1, "waiting"), row(2, "failed")], 3) == 3
+    assert tally.count_lost(good, 3) == 0
+    assert tally.count_lost(good, 4) == 1
+    assert tally.count_lost([row(0, "running"), row(1, "waiting"), row(2, "failed")], 3) == 3
 
 
 @pytest.mark.parametrize(
     ("pids", "twice"),
     [([7, 7, 8, 8], False), ([7, 8, 9], False), ([], False), ([7, 8, 7], True), ([7, 8, 9, 8], True)],
 )
-def test_two_that_train_in_turns_train_at_once(pids: list[int], twice: bool) -> None:
+def test_tally_of_alternating_processes_counts_as_overlap(pids: list[int], twice: bool) -> None:
     steps = [Step(epoch, pid, float(epoch)) for epoch, pid in enumerate(pids)]
-    assert tally.overlapping(steps) is twice
+    assert tally.attempts_overlap(steps) is twice
 
 
-def test_a_row_unlike_the_quiet_runs_is_silent_damage() -> None:
+def test_tally_row_unlike_the_quiet_run_is_silent_damage() -> None:
     quiet = table([row(0, "complete"), row(1, "complete")])
-    assert tally.differing([row(0, "complete"), row(1, "complete")], quiet) == 0
-    assert tally.differing([row(0, "complete"), row(1, "pruned")], quiet) == 1
+    assert tally.count_differing([row(0, "complete"), row(1, "complete")], quiet) == 0
+    assert tally.count_differing([row(0, "complete"), row(1, "pruned")], quiet) == 1
 
 
-def test_epochs_trained_again_are_waste_and_a_second_end_is_counted(tmp_path: Path) -> None:
+def test_tally_counts_repeated_epochs_as_waste_and_second_ends(tmp_path: Path) -> None:
     stage = Stage(tmp_path)
     bench = Bench(stage.home.path)
     coordinator = bench.begin(sweep())
@@ -61,5 +61,5 @@ def test_epochs_trained_again_are_waste_and_a_second_end_is_counted(tmp_path: Pa
     notes = stage.home.storage / "try" / "noop" / "search-0000" / "files" / "epochs.txt"
     notes.parent.mkdir(parents=True)
     notes.write_text("1 7 1.0\n2 7 2.0\n2 8 3.0\n3 8 4.0\n")
-    assert tally.wasted(stage, "try") == pytest.approx(1 / 3)
+    assert tally.wasted_share(stage, "try") == pytest.approx(1 / 3)
     bench.ledger.close()

@@ -13,7 +13,7 @@ from infra.home import Home
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class CommandResult:
     """How a command ended."""
 
     status: int
@@ -35,17 +35,17 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 @pytest.fixture
-def velodrome(home: Home, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+def velodrome(home: Home, capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
     """Runs one command in this process."""
     from flows.cli import main
 
-    def run(*arguments: Any) -> Ended:
+    def run(*arguments: Any) -> CommandResult:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         code = ended.value.code
         assert isinstance(code, int)
-        return Ended(code, captured.out, captured.err)
+        return CommandResult(code, captured.out, captured.err)
 
     return run

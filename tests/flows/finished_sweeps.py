@@ -16,7 +16,7 @@ RANDOM = {"name": "random"}
 NONE = {"name": "none"}
 
 
-def swept(
+def finish_sweep(
     home: Home, spec: SweepSpec | None = None, *, fail: tuple[int, ...] = (), **facts: Any
 ) -> SweepSpec:
     """A finished sweep in the home's ledger; trials of the numbers in `fail` end in an error."""
@@ -74,7 +74,7 @@ def _train(
     )  # fmt: skip
 
 
-def renamed(spec: FamilySpec, name: str, space: dict[str, Any]) -> FamilySpec:
+def rename_family(spec: FamilySpec, name: str, space: dict[str, Any]) -> FamilySpec:
     """A family of any name with any space, as another version may have written it into a ledger."""
     from dataclasses import replace
 

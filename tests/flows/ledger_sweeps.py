@@ -92,7 +92,7 @@ def write_sweep(
     return sweep
 
 
-def own(home: Home, sweep: int, owner: OwnerRow) -> None:
+def set_owner(home: Home, sweep: int, owner: OwnerRow) -> None:
     """Makes a process the sweep's owner."""
     ledger = Ledger(home.ledger_url)
     ledger.claim(sweep, owner, may_take=lambda present: True)

@@ -41,7 +41,7 @@ class Recorder:
         return None
 
 
-def write_trained(home: Home, file: Path | str, params: dict, *, prune_at: int | None = None) -> TrialRow:
+def train_and_write(home: Home, file: Path | str, params: dict, *, prune_at: int | None = None) -> TrialRow:
     """Trains trial 0 of the file's only family, and writes the sweep with it into the home's ledger."""
     prepared = prepare_sweep(file, (), home)
     spec, (family,) = prepared.spec, prepared.spec.families

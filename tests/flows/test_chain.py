@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 
 from tests import postgres
-from tests.faults.harness import ROOT, Stage, children, patient, until
-from tests.flows.inference.test_serve import Clients, ask, free_port, running, seconds_until
+from tests.faults.harness import ROOT, Stage, children, stretch_limit, until
+from tests.flows.inference.test_serve import Clients, ask, free_port, run_server, seconds_until
 from tests.infra.tracking.servers import Server
 
 FILE = """
@@ -53,26 +53,26 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     stage = Stage(tmp_path_factory.mktemp("chain"), {"OMP_NUM_THREADS": "1", "COLUMNS": "120"})
     for values in (WEAK, BETTER):
         stage.write(f"{values['name']}.yaml", FILE.format(**values))
-    said(stage, "sweep", "first.yaml")
-    said(stage, "confirm", "first", "--top", "1", "--seeds", "2")
+    output_of(stage, "sweep", "first.yaml")
+    output_of(stage, "confirm", "first", "--top", "1", "--seeds", "2")
     return stage
 
 
-def said(stage: Stage, *words: str) -> str:
+def output_of(stage: Stage, *words: str) -> str:
     """What a command that ends well prints."""
     done = stage.run(*words)
     assert done.returncode == 0, (words, done.stdout, done.stderr)
     return done.stdout
 
 
-def told(stage: Stage, *words: str) -> Any:
+def document_of(stage: Stage, *words: str) -> Any:
     """The same as a document."""
-    return json.loads(said(stage, *words, "--json"))
+    return json.loads(output_of(stage, *words, "--json"))
 
 
 def moves(stage: Stage) -> list[tuple[str, int | None, int | None]]:
     """What the history says was moved, once it is verified."""
-    history = told(stage, "history", "digits", "--verify")
+    history = document_of(stage, "history", "digits", "--verify")
     assert (history["verified"], history["state"]) == (True, "settled")
     entries = [e for e in history["entries"] if e["kind"] in ("promotion", "rollback", "adoption", "foreign")]
     assert all(entry["applied"] for entry in entries)
@@ -92,8 +92,8 @@ def a_picture_a_row(count: int = ROWS) -> tuple[list[dict[str, Any]], list[int]]
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a dozen commands, each of which imports much
-def test_from_sweep_to_champion_and_back(swept: Stage, tmp_path: Path) -> None:
-    first = told(swept, "promote", "first", "--reason", "the first")
+def test_sweep_promote_serve_predict_and_rollback_agree(swept: Stage, tmp_path: Path) -> None:
+    first = document_of(swept, "promote", "first", "--reason", "the first")
     assert (first["outcome"], first["version"], first["former"]) == ("moved", 1, None)
     assert "seed" in first["candidate"]  # a confirmed run
     rows, labels = a_picture_a_row()
@@ -103,23 +103,25 @@ def test_from_sweep_to_champion_and_back(swept: Stage, tmp_path: Path) -> None:
         **swept.environment, "VELODROME_HOME": str(swept.home.path),
         "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]),
     }  # fmt: skip
-    with running(command, port, environ, tmp_path / "serve.log"):
+    with run_server(command, port, environ, tmp_path / "serve.log"):
         status, version, weak = ask(port, body)
         assert (status, version) == (200, "digits/1")
-        said(swept, "sweep", "second.yaml")
+        output_of(swept, "sweep", "second.yaml")
         with Clients(port, body, count=4, pause_s=0.02) as clients:
-            second = told(swept, "promote", "second")
+            second = document_of(swept, "promote", "second")
             assert (second["outcome"], second["version"], second["former"]) == ("moved", 2, 1)
-            seconds_until(lambda: ask(port, body)[1] == "digits/2", patient(FOLLOWED_WITHIN_S))
+            seconds_until(lambda: ask(port, body)[1] == "digits/2", stretch_limit(FOLLOWED_WITHIN_S))
             check_batch(swept, rows, labels, ask(port, body)[2]["predictions"])
-            said(swept, "rollback", "digits", "--reason", "to see it")
-            seconds = seconds_until(lambda: ask(port, body)[1] == "digits/1", patient(FOLLOWED_WITHIN_S))
+            output_of(swept, "rollback", "digits", "--reason", "to see it")
+            seconds = seconds_until(
+                lambda: ask(port, body)[1] == "digits/1", stretch_limit(FOLLOWED_WITHIN_S)
+            )
             time.sleep(0.5)
         assert not clients.failures
         assert {(status, version) for status, version, _ in clients.seen} == {
             (200, "digits/1"), (200, "digits/2"),
         }  # fmt: skip
-        assert alike(ask(port, body)[2], weak)
+        assert answers_agree(ask(port, body)[2], weak)
     check_answers(clients)
     print(f"back {seconds:.2f} s after the rollback; {sum(clients.seen.values())} requests")
     assert moves(swept) == [("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1)]
@@ -128,12 +130,12 @@ def test_from_sweep_to_champion_and_back(swept: Stage, tmp_path: Path) -> None:
 def check_batch(stage: Stage, rows: list[Any], labels: list[int], served: list[Any]) -> None:
     """The champion's answers for a file: as those that are served, and mostly right."""
     stage.write("rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    done = told(stage, "predict", "digits", "rows.jsonl")
+    done = document_of(stage, "predict", "digits", "rows.jsonl")
     assert (done["model"], done["rows"], done["warning"]) == ("digits/2", len(rows), "")
     found = [json.loads(line) for line in Path(done["output"]).read_text().splitlines()]
     assert [row["image"] for row in found] == [row["image"] for row in rows]
     assert np.mean([int(row["prediction"]) == label for row, label in zip(found, labels, strict=True)]) > 0.8
-    assert alike({"predictions": served}, {"predictions": found[: len(served)]})
+    assert answers_agree({"predictions": served}, {"predictions": found[: len(served)]})
 
 
 def numbers(document: Any) -> list[float]:
@@ -141,7 +143,7 @@ def numbers(document: Any) -> list[float]:
     return [row[f"p_{digit}"] for row in document["predictions"] for digit in range(10)]
 
 
-def alike(one: Any, other: Any) -> bool:
+def answers_agree(one: Any, other: Any) -> bool:
     """Whether two answers come of one model: the last digits depend on the size of the batch."""
     return bool(np.allclose(numbers(one), numbers(other), rtol=1e-4, atol=1e-6))
 
@@ -152,15 +154,15 @@ def check_answers(clients: Clients) -> None:
     for _, version, document in clients.seen:
         by_version.setdefault(version, []).append(json.loads(document))
     one, two = by_version["digits/1"], by_version["digits/2"]
-    assert all(alike(answer, one[0]) for answer in one)
-    assert all(alike(answer, two[0]) for answer in two)
-    assert not alike(one[0], two[0])
+    assert all(answers_agree(answer, one[0]) for answer in one)
+    assert all(answers_agree(answer, two[0]) for answer in two)
+    assert not answers_agree(one[0], two[0])
 
 
 @pytest.fixture
 def on_postgres(swept: Stage, tmp_path: Path) -> Iterator[Stage]:
     """The same sweeps, with an MLflow server on PostgreSQL for tracking and registry."""
-    with postgres.running() as database:
+    with postgres.run_postgres() as database:
         server = Server(tmp_path / "server", database.database())
         try:
             yield replace(swept, environment={**swept.environment, "MLFLOW_TRACKING_URI": server.url})
@@ -171,28 +173,28 @@ def on_postgres(swept: Stage, tmp_path: Path) -> Iterator[Stage]:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a dozen commands, each of which imports much
-def test_the_same_on_a_server_where_two_promotions_meet(on_postgres: Stage) -> None:
+def test_promotions_that_meet_on_postgres_move_in_one_order(on_postgres: Stage) -> None:
     stage = on_postgres
     if not stage.trials("second"):
-        said(stage, "sweep", "second.yaml")
-    assert told(stage, "promote", "first")["version"] == 1
-    with judging(stage, "promote", "second", "--trial", "0") as slow:
-        quick = told(stage, "promote", "second", "--trial", "1")
+        output_of(stage, "sweep", "second.yaml")
+    assert document_of(stage, "promote", "first")["version"] == 1
+    with pause_while_judging(stage, "promote", "second", "--trial", "0") as slow:
+        quick = document_of(stage, "promote", "second", "--trial", "1")
         assert (quick["outcome"], quick["version"], quick["former"]) == ("moved", 3, 1)
     _, err = slow.communicate(timeout=240)
     assert slow.returncode == 3, err
     assert "nobody else must change digits" in err
     assert "promotion of version 3" in err
-    assert told(stage, "rollback", "digits")["version"] == 1
+    assert document_of(stage, "rollback", "digits")["version"] == 1
     assert moves(stage) == [("promotion", None, 1), ("promotion", 1, 3), ("rollback", 3, 1)]
 
 
 @contextlib.contextmanager
-def judging(stage: Stage, *words: str) -> Iterator[subprocess.Popen[str]]:
+def pause_while_judging(stage: Stage, *words: str) -> Iterator[subprocess.Popen[str]]:
     """A promotion that is stopped while it asks a model in a new interpreter, and goes on after the block."""
     process = stage.start(*words)
     try:
-        until(lambda: bool(children(process, "trial_use")), patient(JUDGES_WITHIN_S))
+        until(lambda: bool(children(process, "trial_use")), stretch_limit(JUDGES_WITHIN_S))
         os.killpg(process.pid, signal.SIGSTOP)
         yield process
         os.killpg(process.pid, signal.SIGCONT)

@@ -14,7 +14,7 @@ from infra.ledger.rows import OwnerRow
 from infra.ledger.store import Ledger
 from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from search_spaces.space import Space
-from tests.postgres import Postgres, running
+from tests.postgres import Postgres, run_postgres
 
 SPACE = {
     "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
@@ -160,7 +160,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server; the test is skipped where none is installed."""
-    with running() as server:
+    with run_postgres() as server:
         yield server
 
 

@@ -26,12 +26,12 @@ def test_a_duration_is_a_number_with_a_unit(text: str, value: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "30", "s", "-1s", "0s", "0.0s", "1e3s", "1s ", "1 s s", "5 epochs", "inf s", "9" * 400 + "s"]
 )
-def test_anything_else_is_none(text: str) -> None:
+def test_duration_in_any_other_form_is_refused(text: str) -> None:
     with pytest.raises(WrongInput):
         parse_seconds(text)
 
 
-def test_epochs_are_counted() -> None:
+def test_duration_in_epochs_is_a_whole_number() -> None:
     assert parse_seconds_or_epochs("5 epochs") == (None, 5)
     assert parse_seconds_or_epochs("1 epoch") == (None, 1)
     for wrong in ("0 epochs", "1.5 epochs", "epochs", "5 reports"):

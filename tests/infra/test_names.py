@@ -10,7 +10,7 @@ from tests.faults.hostile_names import HOSTILE_NAMES
 
 
 @pytest.mark.parametrize("name", [n for n in HOSTILE_NAMES if n not in ("a:b", "x" * 64)], ids=ascii)
-def test_a_hostile_name_is_no_family(name: str) -> None:
+def test_hostile_family_name_is_refused(name: str) -> None:
     with pytest.raises(WrongInput):
         family_label(name)
     with pytest.raises(WrongInput):
@@ -18,7 +18,7 @@ def test_a_hostile_name_is_no_family(name: str) -> None:
 
 
 @pytest.mark.parametrize("value", [None, 3, True, 1.5, ["a"], {"a": 1}, b"a"])
-def test_what_is_no_text_is_no_name(value: object) -> None:
+def test_name_that_is_no_text_is_refused(value: object) -> None:
     with pytest.raises(WrongInput):
         check_name(value, "sweep")
     with pytest.raises(WrongInput):
@@ -26,7 +26,7 @@ def test_what_is_no_text_is_no_name(value: object) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "0", "digits", "mr.v2_final-3", "x" * 63, "a..b"])
-def test_a_good_name_is_taken(name: str) -> None:
+def test_sweep_name_of_allowed_characters_is_accepted(name: str) -> None:
     assert check_name(name, "sweep") == name
 
 

@@ -10,7 +10,7 @@ from infra.secrets import expand_variables, redact
 ENVIRON = {"USER": "me", "PASSWORD": "p@ss:w/ord ${USER}", "EMPTY": ""}
 
 
-def test_variables_are_replaced_once() -> None:
+def test_expand_replaces_variables_once() -> None:
     assert expand_variables("postgresql://${USER}:${PASSWORD}@h/db", ENVIRON) == (
         "postgresql://me:p@ss:w/ord ${USER}@h/db"
     )
@@ -18,7 +18,7 @@ def test_variables_are_replaced_once() -> None:
 
 
 @pytest.mark.parametrize("text", ["${NOTHING}", "${EMPTY}", "${}", "${A-B}", "${1}", "${USER", "${${USER}}"])
-def test_what_is_not_set_is_an_error_that_holds_no_value(text: str) -> None:
+def test_expand_unset_variable_is_refused_without_showing_values(text: str) -> None:
     with pytest.raises(WrongInput) as caught:
         expand_variables(f"postgresql://u:hidden@h/{text}", ENVIRON)
     assert "hidden" not in str(caught.value)
@@ -44,7 +44,7 @@ def test_what_is_not_set_is_an_error_that_holds_no_value(text: str) -> None:
         '{"token": "SECRET"}',
     ],
 )
-def test_passwords_and_tokens_are_hidden(address: str) -> None:
+def test_redact_hides_passwords_and_tokens(address: str) -> None:
     assert "SEC" not in redact(address).replace("AWS_SECRET_ACCESS_KEY", "")
     assert "***" in redact(address)
 
@@ -60,5 +60,5 @@ def test_passwords_and_tokens_are_hidden(address: str) -> None:
         "tokens: 5",
     ],
 )
-def test_what_is_no_secret_stays(address: str) -> None:
+def test_redact_keeps_text_without_secrets(address: str) -> None:
     assert redact(address) == address

@@ -12,13 +12,13 @@ from pathlib import Path
 from infra.wheel import PACKAGES, ProjectMetadata, build_wheel, pin_requirements, read_project
 
 
-def test_the_same_version_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_wheel_of_same_version_has_same_bytes(tmp_path: Path) -> None:
     first, second = build_wheel(tmp_path / "a"), build_wheel(tmp_path / "b")
     assert first.read_bytes() == second.read_bytes()
     assert first.name == f"velodrome-{read_project().version}-py3-none-any.whl"
 
 
-def test_every_file_is_recorded_with_its_hash(tmp_path: Path) -> None:
+def test_wheel_records_every_file_with_its_hash(tmp_path: Path) -> None:
     with zipfile.ZipFile(build_wheel(tmp_path)) as wheel:
         names = set(wheel.namelist())
         (record,) = (name for name in names if name.endswith("/RECORD"))
@@ -33,7 +33,7 @@ def test_every_file_is_recorded_with_its_hash(tmp_path: Path) -> None:
         assert not any("__pycache__" in name or name.startswith("tests") for name in names)
 
 
-def test_pip_installs_it_without_an_index_and_its_packages_import(tmp_path: Path) -> None:
+def test_wheel_installs_without_an_index_and_imports(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path / "wheels")
     install(wheel, tmp_path / "site")
     found = subprocess.run(
@@ -48,7 +48,7 @@ def test_pip_installs_it_without_an_index_and_its_packages_import(tmp_path: Path
     assert found.stdout.strip() == read_project().version
 
 
-def test_requirements_are_pinned_without_local_labels() -> None:
+def test_wheel_requirements_are_pinned_without_local_labels() -> None:
     project = ProjectMetadata(
         version="1",
         metadata="",

@@ -49,7 +49,7 @@ def space(request: pytest.FixtureRequest) -> Space:
 # -- contract over all spaces ---------------------------------------------------------------------------
 
 
-def test_json_and_back_is_the_same_space(space: Space) -> None:
+def test_space_survives_json(space: Space) -> None:
     import json
 
     again = Space.from_json(json.loads(json.dumps(space.to_json(), sort_keys=True)))
@@ -65,7 +65,7 @@ def test_sobol_depends_on_the_index_alone(space: Space) -> None:
     assert space.sobol(0, seed=7) == []
 
 
-def test_optuna_gives_back_what_was_enqueued(space: Space) -> None:
+def test_space_enqueued_in_optuna_suggests_the_same(space: Space) -> None:
     study = optuna.create_study()
     for params in whole_space(space)[:16]:
         space.check_params(params)
@@ -76,13 +76,13 @@ def test_optuna_gives_back_what_was_enqueued(space: Space) -> None:
         assert trial.distributions.items() <= space.distributions().items()
 
 
-def test_what_a_sampler_draws_lies_in_the_space(space: Space) -> None:
+def test_sampler_draws_lie_in_the_space(space: Space) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     for _ in range(16):
         space.check_params(space.suggest(study.ask()))
 
 
-def test_a_draw_can_be_changed_without_changing_the_space(space: Space) -> None:
+def test_changed_draw_leaves_the_space_unchanged(space: Space) -> None:
     before = canonical_text(space.to_json())
     for params in whole_space(space)[:8]:
         for value in params.values():
@@ -105,14 +105,14 @@ def test_sobol_covers_ranges_and_choices() -> None:
     assert max(p["batch_size"] for p in drawn) >= 250
 
 
-def test_a_condition_is_honoured_in_every_walk() -> None:
+def test_condition_holds_in_every_walk_of_the_space() -> None:
     space = Space.from_mapping(CONTRACT)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for params in [*space.sobol(32, 0), *(space.suggest(study.ask()) for _ in range(32))]:
         assert ("momentum" in params) == (params["optimizer"] != "adam")
 
 
-def test_a_condition_on_a_parameter_that_is_not_there_does_not_hold() -> None:
+def test_condition_on_absent_parameter_does_not_hold() -> None:
     space = Space.from_mapping(AWKWARD)
     for params in space.sobol(128, 1):
         deep = params["widths"] in ([3], None)
@@ -121,7 +121,7 @@ def test_a_condition_on_a_parameter_that_is_not_there_does_not_hold() -> None:
         assert ("nesterov" in params) == (params["same"] is True)
 
 
-def test_parents_come_before_children_wherever_they_are_written() -> None:
+def test_space_orders_parents_before_children() -> None:
     space = Space.from_mapping(
         {
             "c": {"type": "int", "low": 0, "high": 1, "when": {"b": 1}},
@@ -177,14 +177,14 @@ def test_a_space_without_parameters_has_one_configuration() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(built_in_spaces()))
-def test_every_space_of_ours_sweeps_the_rate_and_three_optimizers(name: str) -> None:
+def test_built_in_space_sweeps_learning_rate_and_three_optimizers(name: str) -> None:
     by_name = {parameter.name: parameter for parameter in Space.from_mapping(name).searched_parameters}
     assert "learning_rate" in by_name
     assert by_name["optimizer"].to_json()["choices"] == ["sgd", "adam", "rmsprop"]
 
 
 @pytest.mark.parametrize("name", ["linear_regression", "image_cnn", "text_cnn", "training"])
-def test_every_space_of_ours_has_a_grid(name: str) -> None:
+def test_built_in_space_has_a_grid(name: str) -> None:
     assert Space.from_mapping(name).grid(100_000)
 
 
@@ -212,7 +212,7 @@ def test_a_start_configuration_outside_the_space_is_refused(params: dict[str, An
     assert caught.value.key
 
 
-def test_part_of_a_configuration_is_enough() -> None:
+def test_start_configuration_may_be_partial() -> None:
     space = Space.from_mapping(CONTRACT)
     space.check_params({"momentum": 0.5})
     assert space.encode({"momentum": 0.5}) == {"momentum": 0.5}
@@ -295,7 +295,7 @@ def test_a_wrong_space_is_refused_with_its_key_and_what_to_do(
     assert caught.value.key == key
 
 
-def test_a_choice_that_the_parent_never_takes_is_refused() -> None:
+def test_condition_on_a_choice_the_parent_never_takes_is_refused() -> None:
     mapping = {**CONTRACT, "beta1": {**FLOAT, "when": {"optimizer": ["adm"]}}}
     with pytest.raises(SpaceError, match=r"value that optimizer takes.*'adm'.*'adam'") as caught:
         Space.from_mapping(mapping)
@@ -315,7 +315,7 @@ def test_extends_replaces_by_name_and_keeps_the_rest(tmp_path: Path) -> None:
     assert Space.from_mapping("mine.yaml", tmp_path).constants == {"learning_rate": 0.1, "extra": 3}
 
 
-def test_narrowing_a_parent_drops_what_can_no_longer_be() -> None:
+def test_narrowed_parent_drops_impossible_children() -> None:
     space = Space.from_mapping({"extends": "linear_regression", "optimizer": "adam"})
     assert "momentum" not in space.names
     space = Space.from_mapping(
@@ -340,7 +340,7 @@ def test_a_fault_in_an_extended_file_names_that_file_and_line(tmp_path: Path) ->
     assert caught.value.line == 4
 
 
-def test_a_circle_of_files_is_refused(tmp_path: Path) -> None:
+def test_spaces_that_extend_in_a_circle_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("extends: b.yaml\n")
     (tmp_path / "b.yaml").write_text("extends: a.yaml\n")
     with pytest.raises(SpaceError, match=r"a.yaml → b.yaml → a.yaml"):
@@ -375,7 +375,7 @@ definitions = st.one_of(
 
 @settings(deadline=None, max_examples=300)
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "extends", "é"]), definitions, max_size=4))
-def test_any_mapping_ends_in_a_space_that_works_or_in_the_one_error(mapping: dict[str, Any]) -> None:
+def test_space_of_any_mapping_works_or_is_an_input_error(mapping: dict[str, Any]) -> None:
     try:
         space = Space.from_mapping(mapping)
     except SearchSpaceInputError:
@@ -406,7 +406,7 @@ ranges = st.one_of(
 
 @settings(deadline=None, max_examples=150)
 @given(ranges, st.integers(0, 2**31 - 1))
-def test_every_point_of_a_range_is_one_that_optuna_takes(definition: dict[str, Any], seed: int) -> None:
+def test_range_point_of_sobol_is_accepted_by_optuna(definition: dict[str, Any], seed: int) -> None:
     space = Space.from_mapping({"x": definition})
     (distribution,) = space.distributions().values()
     for params in space.sobol(16, seed):

@@ -52,7 +52,7 @@ def value_of(text: str) -> Any:
         ("e5", "e5"),
     ],
 )
-def test_a_plain_scalar_means_one_thing(text: str, value: Any) -> None:
+def test_yaml_plain_scalar_has_one_meaning(text: str, value: Any) -> None:
     found = value_of(text)
     assert found == value
     assert type(found) is type(value)
@@ -80,7 +80,7 @@ def test_a_plain_scalar_means_one_thing(text: str, value: Any) -> None:
         "1" * 100,
     ],
 )
-def test_an_ambiguous_or_endless_number_is_refused_not_guessed(text: str) -> None:
+def test_yaml_ambiguous_or_endless_number_is_refused(text: str) -> None:
     with pytest.raises(YamlError) as caught:
         load_yaml(f"a: 1\nb: {text}\n".encode(), "f.yaml")
     assert caught.value.line == 2
@@ -88,7 +88,7 @@ def test_an_ambiguous_or_endless_number_is_refused_not_guessed(text: str) -> Non
     assert caught.value.do
 
 
-def test_every_key_and_value_has_its_line() -> None:
+def test_yaml_document_knows_the_line_of_keys_and_values() -> None:
     document = load_yaml(b"a: 1\nb:\n  - 2\n  - {c: 3,\n     d: 4}\n\ne: |\n  text\n", "f.yaml")
     assert document.value == {"a": 1, "b": [2, {"c": 3, "d": 4}], "e": "text\n"}
     assert document.key_lines[("b",)] == 2
@@ -121,9 +121,7 @@ def test_every_key_and_value_has_its_line() -> None:
         ("a: [1, 2\n", 2, "YAML"),
     ],
 )
-def test_what_yaml_allows_and_people_do_not_mean_is_refused_with_its_line(
-    text: str, line: int, words: str
-) -> None:
+def test_yaml_trap_is_refused_with_its_line(text: str, line: int, words: str) -> None:
     with pytest.raises(YamlError) as caught:
         load_yaml(text.encode(), "f.yaml")
     assert caught.value.line == line
@@ -132,7 +130,7 @@ def test_what_yaml_allows_and_people_do_not_mean_is_refused_with_its_line(
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if name != "long number with underscores"])
-def test_a_hostile_file_is_refused_at_once(name: str) -> None:
+def test_yaml_hostile_file_is_refused_at_once(name: str) -> None:
     began = time.process_time()
     with pytest.raises(YamlError):
         load_yaml(HOSTILE[name], "f.yaml")
@@ -145,7 +143,7 @@ def test_long_text_that_looks_like_a_number_takes_linear_time() -> None:
     assert time.process_time() - began < 1.0
 
 
-def test_a_file_is_never_read_beyond_its_limit(tmp_path: Path) -> None:
+def test_yaml_file_over_one_megabyte_is_refused(tmp_path: Path) -> None:
     large = tmp_path / "large.yaml"
     with large.open("wb") as file:
         file.truncate(50_000_000)
@@ -154,21 +152,21 @@ def test_a_file_is_never_read_beyond_its_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "missing.yaml", "nul\0.yaml", "x" * 300])
-def test_what_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
+def test_yaml_path_that_is_no_file_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(YamlError, match="file must"):
         read_file(tmp_path / name)
 
 
-def test_a_device_is_no_file() -> None:
+def test_yaml_device_path_is_refused() -> None:
     with pytest.raises(YamlError, match="must exist"):
         read_file(Path("/dev/zero"))
 
 
-def _plain(value: Any, depth: int = 0) -> bool:
+def _is_plain(value: Any, depth: int = 0) -> bool:
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _plain(item, depth + 1) for key, item in value.items())
+        return all(isinstance(key, str) and _is_plain(item, depth + 1) for key, item in value.items())
     if isinstance(value, list):
-        return all(_plain(item, depth + 1) for item in value)
+        return all(_is_plain(item, depth + 1) for item in value)
     return value is None or isinstance(value, (str, bool, int)) or math.isfinite(value)
 
 
@@ -183,16 +181,16 @@ yaml_like = st.text(alphabet=st.sampled_from("abc01 :-?[]{},&*!|>'\"%#\n\t.e+_~<
         yaml_like.map(str.encode),
     )
 )
-def test_any_input_ends_in_a_plain_value_or_the_one_error(data: bytes) -> None:
+def test_yaml_of_any_bytes_is_plain_value_or_yaml_error(data: bytes) -> None:
     try:
         document = load_yaml(data, "f.yaml")
     except YamlError:
         return
-    assert _plain(document.value)
+    assert _is_plain(document.value)
     assert all(line >= 1 for line in document.key_lines.values())
 
 
-def test_the_error_survives_a_pickle_between_processes() -> None:
+def test_yaml_error_survives_pickling() -> None:
     import pickle
 
     with pytest.raises(YamlError) as caught:

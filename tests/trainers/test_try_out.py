@@ -17,7 +17,7 @@ def steps(trial: Trial) -> None:
         trial.report(score=trial.params["gain"] * (epoch + 1))
 
 
-def test_a_function_runs_here(tmp_path: Path) -> None:
+def test_try_out_runs_a_function_and_shows_epochs(tmp_path: Path) -> None:
     lines: list[str] = []
     outcome = try_out(steps, {"gain": 2.0}, epochs=3, directory=tmp_path / "new", show=lines.append)
     assert lines == ["epoch 1  val/score 2", "epoch 2  val/score 4", "epoch 3  val/score 6"]
@@ -25,7 +25,7 @@ def test_a_function_runs_here(tmp_path: Path) -> None:
     assert (tmp_path / "new" / "note.txt").exists()
 
 
-def test_a_function_is_found_by_its_name_and_judged_if_asked() -> None:
+def test_try_out_finds_function_by_name_and_judges_if_asked() -> None:
     name = f"{__name__}:steps"
     outcome = try_out(name, {"gain": -1.0}, epochs=3, objective="score", direction="maximize", show=len)
     assert (outcome.values, outcome.epoch) == ((-1.0,), 1)
@@ -33,14 +33,14 @@ def test_a_function_is_found_by_its_name_and_judged_if_asked() -> None:
         try_out(name, {"gain": 1.0}, objective="score", show=len)
 
 
-def test_a_function_gets_the_data_it_asks_for() -> None:
+def test_try_out_gives_a_function_the_data_it_asks_for() -> None:
     def rows(trial: Trial) -> None:
         trial.report(rows=trial.data.rows)
 
     assert try_out(rows, data="builtin:digits", show=len).metrics == {"val/rows": 1797.0}
 
 
-def test_a_family_runs_here() -> None:
+def test_try_out_trains_a_family() -> None:
     outcome = try_out(
         "linear_regression", {"learning_rate": 0.01}, epochs=2, data="builtin:diabetes", show=len
     )
@@ -48,6 +48,6 @@ def test_a_family_runs_here() -> None:
     assert outcome.values == (outcome.metrics["val/mse"],)
 
 
-def test_a_family_without_data_is_refused() -> None:
+def test_try_out_of_family_without_data_is_refused() -> None:
     with pytest.raises(InputError, match="must be given data"):
         try_out("linear_regression")

@@ -16,7 +16,7 @@ TIMEOUT_S = 240.0  # two cores may be shared with much else; pytest ends a test 
 Body = Callable[[int], Any]
 
 
-def both(body: Body) -> dict[int, Any]:
+def run_on_both_ranks(body: Body) -> dict[int, Any]:
     """What a function of the rank returns on each of two ranks; no process is left behind."""
     spawn = multiprocessing.get_context("forkserver")
     spawn.set_forkserver_preload(["tests.trainers.tiny"])  # torch is imported once, not per rank

@@ -17,14 +17,14 @@ from velodrome.model import _load_pyfunc
 ROOT = Path(__file__).parents[2]
 
 
-def test_import_is_light() -> None:
+def test_velodrome_import_loads_no_heavy_library() -> None:
     heavy = ("torch", "ray", "mlflow", "optuna", "pandas", "pydantic")
     code = f"import sys, velodrome; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 
 
-def test_the_family_class_is_public() -> None:
+def test_velodrome_exports_the_family_class() -> None:
     from trainers.family import Family
 
     assert velodrome.Family is Family
@@ -33,18 +33,18 @@ def test_the_family_class_is_public() -> None:
         _ = velodrome.sweeep
 
 
-def test_every_public_name_has_a_place() -> None:
+def test_velodrome_public_names_all_have_a_place() -> None:
     assert {name for name in velodrome.__all__ if name != "__version__"} == velodrome._PLACES.keys()
 
 
-def test_the_version_is_the_projects() -> None:
+def test_velodrome_version_is_the_projects() -> None:
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert velodrome.__version__ == project["version"]
 
 
-def test_the_loader_gives_what_mlflow_wraps(tmp_path: Path) -> None:
+def test_velodrome_loader_gives_what_mlflow_wraps(tmp_path: Path) -> None:
     linear_bundle(tmp_path / "b")
     model = _load_pyfunc(str(tmp_path / "b"), {"device": "cpu", "of_mlflow": 1})
     rows = pd.DataFrame({"a": [2.0], "b": [1.0]})

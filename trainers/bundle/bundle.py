@@ -27,7 +27,7 @@ from trainers.code.references import source_hashes
 from trainers.code.versions import installed_versions
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
-from trainers.storage import safetensors_file as tensors
+from trainers.storage import safetensors_file
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _bundle_files(
 ) -> dict[str, Any]:
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": bundle_versions()}
     return {
-        WEIGHTS: tensors.SafetensorsPieces(weights),
+        WEIGHTS: safetensors_file.SafetensorsPieces(weights),
         MODEL: as_json(whole),
         TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
         EXAMPLE: as_json(frame_to_json(example_rows)),
@@ -158,7 +158,7 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
     Raises:
         Damaged: says which file and what is wrong with it.
     """
-    readers = {WEIGHTS: tensors.load_tensors}
+    readers = {WEIGHTS: safetensors_file.load_tensors}
     return _parse_bundle(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
 
 

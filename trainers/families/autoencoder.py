@@ -114,20 +114,18 @@ class Autoencoder(Family):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """The module; it takes `inputs` and gives as much back, float32."""
-        from trainers.modules import autoencoder as autoencoding
+        from trainers.modules import autoencoder
         from trainers.modules.layers import ConvShape, channels_last
 
         middle = {name: params[name] for name in ("code", "dense", "activation", "dropout")}
         if "shape" not in state:
-            return autoencoding.TableAutoencoder(state["inputs"], **middle)
+            return autoencoder.TableAutoencoder(state["inputs"], **middle)
         blocks = None
         if self.options.structure == "convolution":
             own = ("kernel", "padding", "activation", "pooling", "batch_norm")
             shape = ConvShape(**{name: params[name] for name in own})
-            blocks = autoencoding.ConvBlocks(channels=tuple(params["channels"]), shape=shape)
-        pictures = autoencoding.ImageAutoencoder(
-            state["shape"], state["mean"], state["std"], blocks, **middle
-        )
+            blocks = autoencoder.ConvBlocks(channels=tuple(params["channels"]), shape=shape)
+        pictures = autoencoder.ImageAutoencoder(state["shape"], state["mean"], state["std"], blocks, **middle)
         return channels_last(pictures)
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:

@@ -184,20 +184,20 @@ class Transformer(Family):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """One of `trainers.modules.transformer`, by the task."""
-        from trainers.modules import transformer as modules
+        from trainers.modules import transformer
         from trainers.modules.attention import TransformerShape
 
         names = ("width", "heads", "feed_forward", "dropout", "activation", "norm_first")
         shape = TransformerShape(**{name: params[name] for name in names})
-        reading = modules.EncoderShape(
+        reading = transformer.EncoderShape(
             tokens=token_count(state["tokenizer"]) if "tokenizer" in state else 0,
             places=self.options.max_positions,
             learned_places=self.options.positions == "learned",
             layers=params["layers"],
         )
         if "shape" in state:
-            rows = modules.RowEncoder(reading, shape, state["shape"], state["mean"], state["std"])
-            return modules.Classifier(rows, shape, output_size(state))
+            rows = transformer.RowEncoder(reading, shape, state["shape"], state["mean"], state["std"])
+            return transformer.Classifier(rows, shape, output_size(state))
         longest = max(state.get("length", 1), state.get("target_length", 1))
         if state["task"] == "language-model":
             longest = params["context"]
@@ -207,10 +207,10 @@ class Transformer(Family):
                 "raise it, or cut texts by options.max_tokens", key=("options", "max_positions"),
             )  # fmt: skip
         if state["task"] == "language-model":
-            return modules.CausalLanguageModel(reading, shape, params["context"])
+            return transformer.CausalLanguageModel(reading, shape, params["context"])
         if state["task"] == "seq2seq":
-            return modules.EncoderDecoder(reading, shape, state["target_length"])
-        return modules.Classifier(modules.Encoder(reading, shape), shape, output_size(state))
+            return transformer.EncoderDecoder(reading, shape, state["target_length"])
+        return transformer.Classifier(transformer.Encoder(reading, shape), shape, output_size(state))
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
         """Logits: [B, K] of a text, [B, L, V] of a corpus, [B, T, V] of pairs."""

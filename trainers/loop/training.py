@@ -16,8 +16,7 @@ import torch
 from trainers.data.dataset import EncodedDataset, Part
 from trainers.errors import InputError, NotFinite
 from trainers.job import Hooks, Job, Outcome
-from trainers.loop import checkpoint as resume
-from trainers.loop import parallel, randomness
+from trainers.loop import checkpoint, parallel, randomness
 from trainers.loop.collectives import RankGroup
 from trainers.loop.evaluation import evaluate, latency_ms
 from trainers.loop.facts import FACTS, model_facts
@@ -77,7 +76,7 @@ class _Attempt:
         self.rate = make_schedule(job.params["schedule"], self.steps, job.params["warmup"])
         self.progress = TrainingProgress()
         self.kept: dict[str, torch.Tensor] = {}
-        self.identity = resume.checkpoint_identity(job, self.module, encoded.fingerprint, self.steps)
+        self.identity = checkpoint.checkpoint_identity(job, self.module, encoded.fingerprint, self.steps)
         self.ticks = 0
 
     def _build_module(self) -> torch.nn.Module:
@@ -270,7 +269,7 @@ class _Attempt:
         window = self.progress.window
         counts = torch.tensor([window.losses, float(window.examples)], dtype=torch.float64)
         tensors["window"] = self.crew.gather_rows(counts)
-        own, optimizers = resume.pack_model(
+        own, optimizers = checkpoint.pack_model(
             self.module, self.kept, self.stepper.optimizers, keep=self.crew.first
         )
         if self.crew.first:
@@ -287,7 +286,7 @@ class _Attempt:
         if others:
             raise InputError("every rank must load the same checkpoint", f"step {at} here, {first} at rank 0")
         if loaded is not None:
-            resume.refuse_other(self.identity, loaded[1].get("identity", {}))
+            checkpoint.refuse_other(self.identity, loaded[1].get("identity", {}))
             self._restore(*loaded)
 
     def _restore(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
@@ -295,10 +294,10 @@ class _Attempt:
         losses, examples = tensors["window"][self.crew.rank].tolist()
         self.progress.window.losses, self.progress.window.examples = losses, int(examples)
         optimizers = self.stepper.optimizers
-        self.kept = resume.unpack_model(self.module, optimizers, tensors, document["optimizers"])
+        self.kept = checkpoint.unpack_model(self.module, optimizers, tensors, document["optimizers"])
         # cloned: torch.set_rng_state crashes the process on a tensor that begins within another's storage
         states = {
-            n: rows[self.crew.rank].clone() for n, rows in resume.strip_prefix("random", tensors).items()
+            n: rows[self.crew.rank].clone() for n, rows in checkpoint.strip_prefix("random", tensors).items()
         }
         randomness.restore_state(states, self.generator)
 

@@ -19,7 +19,7 @@ import torch
 from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
 from infra.errors import StorageUnavailable, WrongInput
 from infra.lanes.attempt_hooks import AttemptHooks
-from infra.storage import sealed_folders as sealed
+from infra.storage import sealed_folders
 from infra.storage.checkpoints import CheckpointStore
 from tests.faults.outcome import Outcome, Pace, case
 from tests.faults.shims import at_call
@@ -50,20 +50,20 @@ def step_of(store: CheckpointStore) -> int | None:
 
 
 @case("F32", "kill -9 while a checkpoint is written: at random moments, and at each call", fast=True)
-def killed_while_saving(folder: Path, pace: Pace) -> Outcome:
+def kill_while_saving(folder: Path, pace: Pace) -> Outcome:
     """The newest committed one loads every time, and the next writer clears what the dead one left."""
     times = 12 if pace.fast else 50
-    lost = lost_at_random(folder / "random", times)
-    calls, lost_at_calls = lost_at_each_call(folder / "calls")
+    lost = count_lost_at_random_kills(folder / "random", times)
+    calls, lost_at_calls = count_lost_at_each_call(folder / "calls")
     assert calls >= 15
     return Outcome(lost=lost + lost_at_calls, note=f"{times} moments, {calls} calls")
 
 
-def lost_at_random(folder: Path, times: int) -> int:
+def count_lost_at_random_kills(folder: Path, times: int) -> int:
     """Kills a writer so many times; how often less was loaded than had been committed."""
     lost, draw = 0, random.Random(0)
     for turn in range(times):
-        store, committed, writer = writing(folder / str(turn))
+        store, committed, writer = start_writer(folder / str(turn))
         time.sleep(draw.uniform(0.005, 0.06))
         os.kill(writer.pid or 0, signal.SIGKILL)
         writer.join(10)
@@ -72,7 +72,7 @@ def lost_at_random(folder: Path, times: int) -> int:
     return lost
 
 
-def writing(folder: Path) -> tuple[CheckpointStore, Any, Any]:
+def start_writer(folder: Path) -> tuple[CheckpointStore, Any, Any]:
     """A process that writes one checkpoint after another, keeping one, and the number of the last."""
     # No lock on the number: a writer that is killed while it holds one would never free it.
     ready, committed = FORK.Event(), FORK.Value("q", 0, lock=False)
@@ -90,7 +90,7 @@ def _write_for_ever(folder: Path, ready: Any, committed: Any) -> None:
         committed.value = step
 
 
-def lost_at_each_call(folder: Path) -> tuple[int, int]:
+def count_lost_at_each_call(folder: Path) -> tuple[int, int]:
     """Kills a writer at its 1st, 2nd, … call of the file system; how many calls there are, and how often
     neither the former nor the new checkpoint was there."""
     lost = 0
@@ -156,7 +156,7 @@ def link(path: Path) -> None:
     path.symlink_to(elsewhere)
 
 
-def undetected(folder: Path, harms: tuple[Callable[[Path], object], ...]) -> int:
+def count_undetected_harms(folder: Path, harms: tuple[Callable[[Path], object], ...]) -> int:
     """How often a harmed checkpoint was used; else the one before it is, and which was harmed is said."""
     silent = 0
     for number, (harm, file) in enumerate(itertools.product(harms, FILES)):
@@ -174,15 +174,15 @@ def undetected(folder: Path, harms: tuple[Callable[[Path], object], ...]) -> int
 
 
 @case("F33", "a checkpoint is cut, emptied, or lacks a file", fast=True)
-def cut(folder: Path, pace: Pace) -> Outcome:
+def check_truncated_files(folder: Path, pace: Pace) -> Outcome:
     """Found before use; the one before it is loaded, and which was passed over is said."""
-    return Outcome(silent=undetected(folder, (truncate, empty, Path.unlink, link)))
+    return Outcome(silent=count_undetected_harms(folder, (truncate, empty, Path.unlink, link)))
 
 
 @case("F34", "a checkpoint with one bit flipped, or 4 KiB zeroed", fast=True)
-def flipped(folder: Path, pace: Pace) -> Outcome:
+def check_flipped_bits(folder: Path, pace: Pace) -> Outcome:
     """Found by SHA-256 before use; so is every single bit of the manifest."""
-    silent = undetected(folder / "parts", (flip, zero_4k))
+    silent = count_undetected_harms(folder / "parts", (flip, zero_4k))
     store = CheckpointStore(folder / "manifest")
     path = save(store, 1) / "manifest.json"
     content = path.read_bytes()
@@ -212,7 +212,7 @@ def each_call_fails(folder: Path, code: int) -> tuple[int, int]:
         lost += step_of(store) not in (1, 2)  # the last calls fail after it is there
         assert errno.errorcode[code] in str(error)
         assert str(folder) in str(error)
-        assert not [name for name in os.listdir(store.folder) if name.startswith(sealed.ASIDE)]
+        assert not [name for name in os.listdir(store.folder) if name.startswith(sealed_folders.ASIDE)]
         save(store, 3)
         assert step_of(store) == 3
     raise AssertionError("never through")
@@ -309,9 +309,9 @@ def foreign(folder: Path, pace: Pace) -> Outcome:
 
 
 @case("F38", "one checkpoint is kept, while one is written and one is read", fast=True)
-def kept_while_read(folder: Path, pace: Pace) -> Outcome:
+def read_while_saving(folder: Path, pace: Pace) -> Outcome:
     """A reader always finds one, and never an older one than was there before it looked."""
-    _, committed, writer = writing(folder)
+    _, committed, writer = start_writer(folder)
     try:
         return Outcome(lost=sum(_reads(folder, committed, 100 if pace.fast else 2_000)))
     finally:

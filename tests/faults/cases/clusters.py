@@ -15,7 +15,7 @@ from unittest import mock
 import psutil
 
 from tests.faults import tally
-from tests.faults.harness import ROOT, Stage, check_tracking, children, ended, kill, patient
+from tests.faults.harness import ROOT, Stage, check_tracking, children, have_ended, kill, stretch_limit
 from tests.faults.outcome import Outcome, Pace, case
 
 FILE = f"""
@@ -33,13 +33,13 @@ code: {{root: {ROOT}}}
 """
 
 
-def _staged(folder: Path) -> Stage:
+def _stage_sweep(folder: Path) -> Stage:
     stage = Stage(folder, {"SCRIPTED_SLEEP": "0.4"})
     stage.write("apart.yaml", FILE)
     return stage
 
 
-def _running(lanes: int) -> Any:
+def _lanes_running(lanes: int) -> Any:
     return lambda trials: sum(t.state == "running" and t.epochs >= 2 for t in trials) >= lanes
 
 
@@ -55,26 +55,26 @@ def _times(stage: Stage, at: float) -> dict[str, float]:
     return {"detect_s": max(a.ended_at for a in struck) - at, "restore_s": min(again) - at}
 
 
-def _checked(stage: Stage) -> dict[str, Any]:
+def _check_trials(stage: Stage) -> dict[str, Any]:
     trials = stage.trials("apart")
     assert [trial.state for trial in trials] == ["complete"] * 8
     assert all(trial.failures <= 1 for trial in trials)
     check_tracking(stage, "apart")
-    return tally.counted(stage, "apart", 8)
+    return tally.tally_sweep(stage, "apart", 8)
 
 
 @case("F03", "SIGKILL the Train controller of a run", ray=True)
 def controller_dies(folder: Path, pace: Pace) -> Outcome:
     """Its lanes go with it; another run takes their place, and the trials go on."""
-    stage = _staged(folder)
+    stage = _stage_sweep(folder)
     driver = stage.start("sweep", "apart.yaml")
-    stage.wait_for("apart", _running(2))
+    stage.wait_for("apart", _lanes_running(2))
     (controller,) = children(driver, "ray::TrainController")
     killed_at = time.time()
     kill(controller.pid)
     _, err = driver.communicate(timeout=240)
     assert driver.returncode == 0, err
-    return Outcome(**_checked(stage), **_times(stage, killed_at), note="a new run for the lanes")
+    return Outcome(**_check_trials(stage), **_times(stage, killed_at), note="a new run for the lanes")
 
 
 @contextlib.contextmanager
@@ -140,31 +140,31 @@ def _services(node: Any) -> list[Any]:
 @case("F06", "kill -9 of the second node, raylet and workers, with four trials on it", ray=True)
 def node_dies(folder: Path, pace: Pace) -> Outcome:
     """They move to the survivor within a minute, from their checkpoints."""
-    stage = _staged(folder)
+    stage = _stage_sweep(folder)
     with _cluster(stage) as cluster:
         second = cluster.add_node(num_cpus=4)
         driver = stage.start("sweep", "apart.yaml", "--address", cluster.address)
-        stage.wait_for("apart", _running(6))
+        stage.wait_for("apart", _lanes_running(6))
         killed_at = time.time()
         _kill_machine(second)
         _, err = driver.communicate(timeout=240)
         assert driver.returncode == 0, err
         struck = [a for a in stage.attempts("apart") if a.outcome == "worker-died"]
         assert len(struck) == 4, [(a.number, a.outcome) for a in stage.attempts("apart")]
-        counts = _checked(stage)
+        counts = _check_trials(stage)
         counts["orphaned"] += _actors()
     times = _times(stage, killed_at)
-    assert times["restore_s"] < patient(60)
+    assert times["restore_s"] < stretch_limit(60)
     return Outcome(**counts, **times, note="4 trials moved, each from its checkpoint")
 
 
 @case("F10", "SIGKILL the head of the cluster; another cluster, the same command", ray=True)
 def head_dies(folder: Path, pace: Pace) -> Outcome:
     """The command says that the cluster is gone; on the next one the sweep carries on."""
-    stage = _staged(folder)
+    stage = _stage_sweep(folder)
     with _cluster(stage) as cluster:
         driver = stage.start("sweep", "apart.yaml", "--address", cluster.address)
-        stage.wait_for("apart", ended(2))
+        stage.wait_for("apart", have_ended(2))
         before = {trial.number: trial.attempts for trial in stage.trials("apart") if trial.has_ended}
         killed_at = time.time()
         _kill_node(cluster.head_node)
@@ -177,6 +177,6 @@ def head_dies(folder: Path, pace: Pace) -> Outcome:
         assert done.returncode == 0, done.stderr
         trials = stage.trials("apart")
         assert {number: trials[number].attempts for number in before} == before, "a finished trial ran again"
-        counts = _checked(stage)
+        counts = _check_trials(stage)
         counts["orphaned"] += _actors()
     return Outcome(**counts, **_times(stage, killed_at), note=f"exit 4 after {gone_s:.0f} s; 0 run again")

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.faults import tally
 from tests.faults.harness import ROOT, Stage, check_tracking
 from tests.faults.outcome import Outcome, Pace, case
-from tests.faults.stepped import asked
+from tests.faults.stepped import run_step
 
 TWICE = f"""
 name: twice
@@ -25,9 +25,9 @@ code: {{root: {ROOT}}}
 
 
 @case("F16", "the one that takes over is killed at each of its statements", fast=True, slow=True)
-def taking_over(folder: Path, pace: Pace) -> Outcome:
+def kill_while_taking_over(folder: Path, pace: Pace) -> Outcome:
     """After a driver's death, and after all lanes': each of four trials is tried again exactly once."""
-    told = asked("reap", folder)
+    told = run_step("reap", folder)
     wrong = [line for how in told.values() for line in how["wrong"]]
     counts = {how: found["statements"] for how, found in told.items()}
     assert all(count > 10 for count in counts.values()), counts
@@ -36,9 +36,9 @@ def taking_over(folder: Path, pace: Pace) -> Outcome:
 
 
 @case("F42", "the pruner or a stop decides while the worker dies", fast=True, slow=True)
-def deciding(folder: Path, pace: Pace) -> Outcome:
+def kill_while_deciding(folder: Path, pace: Pace) -> Outcome:
     """And the coordinator at each statement of saying so: one terminal state."""
-    told = asked("decide", folder)
+    told = run_step("decide", folder)
     wrong = [line for how in told.values() for line in how["wrong"]]
     counts = {how: found["statements"] for how, found in told.items()}
     assert all(count > 10 for count in counts.values()), counts
@@ -49,7 +49,7 @@ def deciding(folder: Path, pace: Pace) -> Outcome:
 @case("F25", "two drivers on one study within 100 ms, 20 times", fast=True, slow=True)
 def two_drivers(folder: Path, pace: Pace) -> Outcome:
     """One runs it and the other is refused; in full, the commands themselves too."""
-    told = asked("race", folder, "20")
+    told = run_step("race", folder, "20")
     ends = Counter(told["ends"])
     assert not told["wrong"], told["wrong"]
     assert ends["0+4"] >= 10, f"hardly any two met: {dict(ends)}"
@@ -74,4 +74,4 @@ def _two_commands(folder: Path) -> dict[str, int]:
     (refused,) = [place for place, driver in enumerate(drivers) if driver.returncode == 4]
     assert f"pid {drivers[1 - refused].pid}" in said[refused], said[refused]
     check_tracking(stage, "twice")
-    return tally.counted(stage, "twice", 4)
+    return tally.tally_sweep(stage, "twice", 4)

@@ -24,7 +24,7 @@ from tests.infra.conftest import Bench, Clock, drive, family, hello, run_attempt
 PAGE = 4096
 
 
-def told(folder: Path, trials: int = 40) -> Path:
+def write_ledger(folder: Path, trials: int = 40) -> Path:
     """The file of a ledger with a finished sweep, all of it in the one file."""
     bench = Bench(folder)
     coordinator = bench.begin(sweep(family(trials=trials)))
@@ -53,9 +53,9 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @case("F24", "a ledger that is torn, cut, empty or of random bytes", fast=True)
-def damaged(folder: Path, pace: Pace) -> Outcome:
+def check_damaged_ledger(folder: Path, pace: Pace) -> Outcome:
     """Found when it is opened, named, left as it is, exit 4; never a fresh one in its place."""
-    whole = told(folder / "whole").read_bytes()
+    whole = write_ledger(folder / "whole").read_bytes()
     silent = 0
     with standing_in(folder / "here"), pytest.MonkeyPatch.context() as patch:
         patch.setattr("infra.ledger.database.CREATION_LOOKS", 1)  # nobody is just making it
@@ -118,7 +118,7 @@ def _read_all(path: Path) -> None:
 def another_schema(folder: Path, pace: Pace) -> Outcome:
     """Refused with what to install; not one byte is written."""
     for version in (SCHEMA_VERSION - 1, SCHEMA_VERSION + 1):
-        path = told(folder / str(version), trials=1)
+        path = write_ledger(folder / str(version), trials=1)
         with sqlite3.connect(path) as connection:
             connection.execute("UPDATE velodrome_meta SET value = ?", (str(version),))
             connection.commit()

@@ -16,10 +16,10 @@ from tests.faults.harness import (
     Stage,
     check_tracking,
     children,
-    ended,
+    have_ended,
     kill,
     left_behind,
-    patient,
+    stretch_limit,
     table,
     under_way,
     until,
@@ -91,25 +91,25 @@ def train(trial):
 )
 def driver_dies(folder: Path, pace: Pace) -> Outcome:
     """One lane, TPE and ASHA: the final table is that of a quiet run, in every trial."""
-    quiet = _surviving(folder / "quiet")
+    quiet = _stage_surviving_sweep(folder / "quiet")
     done = quiet.run("sweep", "survive.yaml", "--json")
     assert done.returncode == 0, done.stderr
     expected = table(quiet.trials("survive"))
     assert {row[2] for row in expected} == {"complete", "pruned"}
 
-    stage = _surviving(folder / "killed")
+    stage = _stage_surviving_sweep(folder / "killed")
     driver = stage.start("sweep", "survive.yaml")
-    stage.wait_for("survive", ended(2))
+    stage.wait_for("survive", have_ended(2))
     killed_at = time.time()
     driver.send_signal(signal.SIGKILL)
     driver.communicate()
     before = {trial.number: trial.attempts for trial in stage.trials("survive") if trial.has_ended}
 
     driver = stage.start("sweep", "survive.yaml")
-    stage.wait_for("survive", ended(4))
+    stage.wait_for("survive", have_ended(4))
     (lane,) = stage.lane_pids("survive")
     kill(lane)
-    stage.wait_for("survive", ended(7))
+    stage.wait_for("survive", have_ended(7))
     (coordinator,) = children(driver, "ray::CoordinatorActor")
     kill(coordinator.pid)
     _, err = driver.communicate(timeout=180)
@@ -119,14 +119,14 @@ def driver_dies(folder: Path, pace: Pace) -> Outcome:
     assert {number: trials[number].attempts for number in before} == before, "a finished trial ran again"
     assert sum(trial.failures for trial in trials) <= 1, "the killed lane's alone is charged"
     return Outcome(
-        **tally.counted(stage, "survive", 14, quiet=expected),
+        **tally.tally_sweep(stage, "survive", 14, quiet=expected),
         detect_s=_detected_s(stage, "survive", killed_at),
         restore_s=_restored_s(stage, "survive", killed_at),
         note="the table is the quiet run's",
     )
 
 
-def _surviving(folder: Path) -> Stage:
+def _stage_surviving_sweep(folder: Path) -> Stage:
     stage = Stage(folder, {"SCRIPTED_SLEEP": "0.15"})
     stage.write("survive.yaml", SURVIVE)
     return stage
@@ -170,7 +170,7 @@ def signals(folder: Path, pace: Pace) -> Outcome:
     assert all(trial.epochs == 20 and trial.failures == 0 for trial in trials)
     check_tracking(stage, "told")
     ends = f"SIGINT {first_s:.1f} s, SIGTERM {second_s:.1f} s, a second one {hurried_s:.1f} s"
-    return Outcome(**tally.counted(stage, "told", 6), note=f"ended after {ends}")
+    return Outcome(**tally.tally_sweep(stage, "told", 6), note=f"ended after {ends}")
 
 
 def _sigint(stage: Stage) -> tuple[float, dict[int, int]]:
@@ -178,7 +178,7 @@ def _sigint(stage: Stage) -> tuple[float, dict[int, int]]:
     stage.wait_for("told", lambda trials: sum(trial.epochs >= 3 for trial in trials) == 2)
     took_s = _stop_by(driver, signal.SIGINT)
     assert driver.returncode == 130
-    assert took_s < patient(30)
+    assert took_s < stretch_limit(30)
     trials = stage.trials("told")
     states = {trial.number: trial.state for trial in trials}
     # Where one lane is long ahead of the other, its trial may have ended before it was told to stop.
@@ -189,7 +189,7 @@ def _sigint(stage: Stage) -> tuple[float, dict[int, int]]:
     assert reached, states
     for number in reached:  # by the stop alone: the next that is due comes after 30 s
         assert _checkpoint(stage, number) is not None, f"trial {number} waits without a checkpoint"
-    until(lambda: not left_behind(stage.folder), patient(10))
+    until(lambda: not left_behind(stage.folder), stretch_limit(10))
     return took_s, reached
 
 
@@ -203,7 +203,7 @@ def _sigterm(stage: Stage, reached: dict[int, int]) -> float:
     stage.wait_for("told", under_way(2))
     took_s = _stop_by(driver, signal.SIGTERM)
     assert driver.returncode == 143
-    assert took_s < patient(30)
+    assert took_s < stretch_limit(30)
     trials = stage.trials("told")
     assert not {trial.state for trial in trials} & {"running", "failed"}
     for number, epochs in reached.items():  # a stop lost no epoch: the checkpoint is of the last one
@@ -211,7 +211,7 @@ def _sigterm(stage: Stage, reached: dict[int, int]) -> float:
         trained = stage.trained("told", number)
         assert trained == list(range(1, max(trained) + 1)), "epochs were trained again"
         assert max(trained) >= epochs
-    until(lambda: not left_behind(stage.folder), patient(10))
+    until(lambda: not left_behind(stage.folder), stretch_limit(10))
     return took_s
 
 
@@ -222,7 +222,7 @@ def _two_in_a_row(stage: Stage) -> float:
     time.sleep(1)
     took_s = _stop_by(driver, signal.SIGINT)
     assert driver.returncode == 130
-    assert took_s < patient(3)
+    assert took_s < stretch_limit(3)
     assert "running" not in {trial.state for trial in stage.trials("told")}
     return took_s
 
@@ -249,7 +249,7 @@ def no_room(folder: Path, pace: Pace) -> Outcome:
     took_s = time.monotonic() - began
     assert done.returncode == 4, done.stderr
     assert "a lane needs 128 CPU, 8 GPU; the cluster has" in done.stderr
-    assert took_s < patient(5)
+    assert took_s < stretch_limit(5)
     assert stage.trials("hopeless") == []
     return Outcome(orphaned=len(left_behind(folder)), detect_s=took_s, note="exit 4 with the figures")
 
@@ -265,7 +265,7 @@ def broken_import(folder: Path, pace: Pace) -> Outcome:
     began = time.monotonic()
     done = stage.run("sweep", "hopeless.yaml")
     took_s = time.monotonic() - began
-    assert took_s < patient(60)
+    assert took_s < stretch_limit(60)
     assert done.returncode == 3, done.stderr
     assert done.stderr.count("no lane may import this") == 1
     assert "Traceback" not in done.stderr
@@ -276,8 +276,8 @@ def broken_import(folder: Path, pace: Pace) -> Outcome:
     assert stage.sweep("hopeless").state == "failed"
     check_tracking(stage, "hopeless", parent="FAILED")
     counts: dict[str, Any] = {
-        "lost": tally.lost(stage.trials("hopeless"), len(trials)),
-        "duplicated": tally.duplicated(stage, "hopeless"),
-        "orphaned": tally.orphaned(stage, "hopeless", patient(10)),
+        "lost": tally.count_lost(stage.trials("hopeless"), len(trials)),
+        "duplicated": tally.count_duplicated(stage, "hopeless"),
+        "orphaned": tally.count_orphaned(stage, "hopeless", stretch_limit(10)),
     }
     return Outcome(**counts, note=f"stopped after {len(trials)} trials, {took_s:.0f} s; said once; exit 3")

@@ -13,8 +13,8 @@ import pytest
 
 from infra.errors import WrongInput
 from infra.names import check_name, check_sweep_label
-from tests.faults.commands import Said, standing_in, tree, velodrome
-from tests.faults.harness import ROOT, patient
+from tests.faults.commands import CommandResult, standing_in, tree, velodrome
+from tests.faults.harness import ROOT, stretch_limit
 from tests.faults.hostile_names import HOSTILE_NAMES
 from tests.faults.outcome import Outcome, Pace, case
 
@@ -52,7 +52,7 @@ print(json.dumps({"said": said, "heavy": heavy, "peak_kib": int(peak[1])}))
 """
 
 
-def planned(
+def plan_files(
     folder: Path, files: dict[str, bytes]
 ) -> tuple[dict[str, tuple[int, float, str]], dict[str, Any]]:
     """What `plan` says of each file, in one process: status, processor seconds, text; and its other facts."""
@@ -79,7 +79,7 @@ def wrong_files(folder: Path, pace: Pace) -> Outcome:
         name: f"{head}{text}\n{'' if 'families' in text else rest}".encode()
         for name, (text, *_) in WRONG.items()
     }
-    said, facts = planned(folder, files)
+    said, facts = plan_files(folder, files)
     for name, (_, line, words) in WRONG.items():
         status, seconds, text = said[name]
         assert status == 2, (name, text)
@@ -99,10 +99,10 @@ def hostile_files(folder: Path, pace: Pace) -> Outcome:
     """Exit 2 within 1 s each, in less than 200 MiB for all of them."""
     from tests.search_spaces.hostile_files import HOSTILE
 
-    said, facts = planned(folder, HOSTILE)
+    said, facts = plan_files(folder, HOSTILE)
     for name, (status, seconds, text) in said.items():
         assert status == 2, (name, text)
-        assert seconds < patient(1.0), name
+        assert seconds < stretch_limit(1.0), name
         assert "Traceback" not in text, name
         assert text.isprintable() or "\x1b" not in text, name
     assert facts["peak_kib"] < 200 * 1024
@@ -157,7 +157,7 @@ def _refused_alike(name: str) -> None:
             Sweep.model_validate({"data": {"source": "none"}, "families": {"rnn": {}}, **keys})
 
 
-def _refused_by(said: Said, command: str, name: str) -> None:
+def _refused_by(said: CommandResult, command: str, name: str) -> None:
     assert said.status == 2, (command, name, said.err)
     assert said.out == ""
     assert said.err.isascii() or "…" in said.err

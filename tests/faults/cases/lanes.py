@@ -17,7 +17,7 @@ import psutil
 
 from infra.ledger.rows import TrialRow
 from tests.faults import tally
-from tests.faults.harness import ROOT, Stage, check_tracking, children, kill, patient, table, until
+from tests.faults.harness import ROOT, Stage, check_tracking, children, kill, stretch_limit, table, until
 from tests.faults.outcome import Outcome, Pace, case
 
 WORKER = "ray::RayTrainWorker"
@@ -59,7 +59,7 @@ def rank_dies(folder: Path, pace: Pace) -> Outcome:
         (other,) = [p.pid for p in children(driver, WORKER) if p.pid != leader]
         killed_at = time.time()
         kill(leader if leads else other)
-        until(partial(_trained_by_another, stage, number, leader), patient(60))
+        until(partial(_epochs_by_another, stage, number, leader), stretch_limit(60))
         first = next(a for a in stage.attempts("ranks") if a.number == number)
         assert first.outcome == "worker-died", first
         detects.append(first.ended_at - killed_at)
@@ -67,15 +67,15 @@ def rank_dies(folder: Path, pace: Pace) -> Outcome:
     _, err = driver.communicate(timeout=180)
     assert driver.returncode == 0, err
     assert [(t.state, t.attempts, t.failures) for t in stage.trials("ranks")] == [("complete", 2, 1)] * 2
-    assert max(detects) < patient(5)
-    assert max(restores) < patient(30)
-    counts = tally.counted(stage, "ranks", 2, quiet=expected)
+    assert max(detects) < stretch_limit(5)
+    assert max(restores) < stretch_limit(30)
+    counts = tally.tally_sweep(stage, "ranks", 2, quiet=expected)
     assert counts["wasted"] <= 2 / 24, "more than one checkpoint's interval a kill"
     note = "attempts 2; the numbers are the quiet run's to the bit"
     return Outcome(**counts, detect_s=max(detects), restore_s=max(restores), note=note)
 
 
-def _trained_by_another(stage: Stage, number: int, pid: int) -> bool:
+def _epochs_by_another(stage: Stage, number: int, pid: int) -> bool:
     return stage.steps("ranks", number)[-1].pid != pid
 
 
@@ -124,7 +124,7 @@ def three_of_eight(folder: Path, pace: Pace) -> Outcome:
     again = [_first_of_another(stage, v.number, v.lane_facts["pid"]) for v in victims]
     check_tracking(stage, "eight")
     return Outcome(
-        **tally.counted(stage, "eight", 8),
+        **tally.tally_sweep(stage, "eight", 8),
         detect_s=max(a.ended_at for a in firsts) - killed_at,
         restore_s=max(again) - killed_at,
         note=f"the others' step rate: {change:+.1%} on average, {slowest:+.1%} at worst",
@@ -186,19 +186,22 @@ if os.environ.get("LANES_ELSEWHERE"):
 @case("F07", "SIGSTOP a lane past its lease, here and on another machine, then SIGCONT", ray=True)
 def frozen_lane(folder: Path, pace: Pace) -> Outcome:
     """Its trial goes on elsewhere; what it says when it wakes is refused, and it ends without a crash."""
-    detect_s, restore_s = _frozen(folder / "here", awake=False)
-    other_s, again_s = _frozen(folder / "elsewhere", awake=True)
+    detect_s, restore_s = _freeze_lane(folder / "here", awake=False)
+    other_s, again_s = _freeze_lane(folder / "elsewhere", awake=True)
     stage = Stage(folder / "elsewhere")
     return Outcome(
-        **tally.counted(Stage(folder / "here"), "frozen", 4)
-        | {"orphaned": tally.orphaned(stage, "frozen"), "lost": tally.lost(stage.trials("frozen"), 4)},
+        **tally.tally_sweep(Stage(folder / "here"), "frozen", 4)
+        | {
+            "orphaned": tally.count_orphaned(stage, "frozen"),
+            "lost": tally.count_lost(stage.trials("frozen"), 4),
+        },
         detect_s=max(detect_s, other_s),
         restore_s=max(restore_s, again_s),
         note="lease 4 s; the woken one's reports are refused, nothing ends twice",
     )
 
 
-def _frozen(folder: Path, *, awake: bool) -> tuple[float, float]:
+def _freeze_lane(folder: Path, *, awake: bool) -> tuple[float, float]:
     stage = Stage(folder, {"SCRIPTED_SLEEP": "0.5"})
     stage.write("frozen.yaml", FROZEN)
     if awake:
@@ -211,20 +214,20 @@ def _frozen(folder: Path, *, awake: bool) -> tuple[float, float]:
     stopped_at = time.time()
     os.kill(pid, signal.SIGSTOP)
     first = lambda: next(a for a in stage.attempts("frozen") if a.id == victim.id)  # noqa: E731
-    until(lambda: first().ended_at is not None, patient(20))
+    until(lambda: first().ended_at is not None, stretch_limit(20))
     assert first().outcome == "worker-died"
     assert "limits.lease" in first().detail
     if awake:  # before Ray finds out too, and ends it
         assert psutil.Process(pid).status() == psutil.STATUS_STOPPED
         os.kill(pid, signal.SIGCONT)
-    until(lambda: not _lives(pid), patient(20))
+    until(lambda: not _lives(pid), stretch_limit(20))
     _, err = driver.communicate(timeout=200)
     assert driver.returncode == 0, err
     _check_once(stage, stage.trials("frozen"), victim.number)
-    return first().ended_at - stopped_at, _others(stage, victim.number, pid)[0] - stopped_at
+    return first().ended_at - stopped_at, _step_times_of_others(stage, victim.number, pid)[0] - stopped_at
 
 
-def _others(stage: Stage, number: int, pid: int) -> list[float]:
+def _step_times_of_others(stage: Stage, number: int, pid: int) -> list[float]:
     return [step.at for step in stage.steps("frozen", number) if step.pid != pid]
 
 
@@ -281,9 +284,9 @@ def rank_hangs(folder: Path, pace: Pace) -> Outcome:
     assert "_misbehave" in stage.logs("stalled", hung.number), "no stacks of the rank that hung"
     check_tracking(stage, "stalled")
     return Outcome(
-        lost=tally.lost(stage.trials("stalled"), 2),
-        duplicated=tally.duplicated(stage, "stalled"),
-        orphaned=tally.orphaned(stage, "stalled"),
+        lost=tally.count_lost(stage.trials("stalled"), 2),
+        duplicated=tally.count_duplicated(stage, "stalled"),
+        orphaned=tally.count_orphaned(stage, "stalled"),
         detect_s=longest,
         restore_s=longest + again,
         note=f"limits.stall 5 s; 3 attempts; {hung.reason[:90]}",
@@ -323,14 +326,14 @@ def out_of_memory(folder: Path, pace: Pace) -> Outcome:
         "RAY_memory_monitor_refresh_ms": "100",
     }
     _run_out(stage, None)
-    counts = [tally.counted(stage, "hungry", 4)]
+    counts = [tally.tally_sweep(stage, "hungry", 4)]
     if os.access(CGROUPS, os.W_OK):
         notes.append("a cgroup's limit")
         stage = Stage(folder / "kernel", {"SCRIPTED_SLEEP": "0.3", "SCRIPTED_BYTES": str(8 * GIBIBYTE)})
         stage.environment["RAY_memory_monitor_refresh_ms"] = "0"
-        with _limited(6 * GIBIBYTE) as group:
+        with _memory_limit(6 * GIBIBYTE) as group:
             _run_out(stage, group)
-        counts.append(tally.counted(stage, "hungry", 4))
+        counts.append(tally.tally_sweep(stage, "hungry", 4))
     summed = {name: sum(count[name] for count in counts) for name in ("lost", "duplicated", "orphaned")}
     return Outcome(
         **summed, note=f"by {' and by '.join(notes)}: out-of-memory, 2 attempts; the others complete"
@@ -338,7 +341,7 @@ def out_of_memory(folder: Path, pace: Pace) -> Outcome:
 
 
 @contextlib.contextmanager
-def _limited(size_bytes: int) -> Iterator[Path]:
+def _memory_limit(size_bytes: int) -> Iterator[Path]:
     """A cgroup whose processes may have so much memory together."""
     group = CGROUPS / f"velodrome-test-{os.getpid()}"
     group.mkdir()

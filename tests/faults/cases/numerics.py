@@ -20,7 +20,7 @@ from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.conftest import GOAL, Bench, family, hello, sweep
 from tests.trainers import tiny
 from tests.trainers.tiny import MLP, Bad, Noisy, Normed, Recorder, TwoPlayers
-from tests.trainers.two_ranks import both
+from tests.trainers.two_ranks import run_on_both_ranks
 from trainers.errors import NotFinite, TrialError
 from trainers.family import Family
 from trainers.functions.run import run_function
@@ -40,7 +40,7 @@ BAD = (float("nan"), float("inf"))
 def not_finite(folder: Path, pace: Pace) -> Outcome:
     """All ranks stop before the optimizer's step; the trial has failed, once, and is never best."""
     silent = sum(changed_by(*what) for what in itertools.product(PLACES, BAD, (1, 2)))
-    for found in both(_bad_on_rank_1).values():
+    for found in run_on_both_ranks(_bad_on_rank_1).values():
         assert found == dict.fromkeys(PLACES, ("nan at epoch 1, step 3", 2))
     trials = told_of(
         folder, {1: AttemptResult(attempt="", outcome="failed", reason="not-finite", detail="nan")}
@@ -68,7 +68,7 @@ def changed_by(where: str, kind: float, accumulate: int) -> bool:
         train(tiny.job(bad, accumulate=accumulate, batch_size=16), tiny.data(), Watch())
     assert caught.value.reason == "not-finite"
     assert len(before) == 1
-    return not _same(before[0], modules[0].state_dict())
+    return not _equal_tensors(before[0], modules[0].state_dict())
 
 
 def _bad_on_rank_1(rank: int) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _bad_on_rank_1(rank: int) -> dict[str, Any]:
     return found
 
 
-def _same(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+def _equal_tensors(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -109,7 +109,7 @@ def no_objective(folder: Path, pace: Pace) -> Outcome:
     silent = 0
     for number, value in enumerate((*NO_NUMBER, *NOT_FINITE)):
         expected = TrialError if number < len(NO_NUMBER) else NotFinite
-        silent += _taken(folder, value, expected)
+        silent += _accepts(folder, value, expected)
     ends = {n: AttemptResult(attempt="", outcome="complete", objective=o) for n, o in enumerate(OBJECTIVES)}
     trials = told_of(folder, ends)
     silent += sum(best_is(trials, number) for number in ends)
@@ -117,7 +117,7 @@ def no_objective(folder: Path, pace: Pace) -> Outcome:
     return Outcome(silent=silent, lost=sum(not trial.has_ended for trial in trials))
 
 
-def _taken(folder: Path, value: Any, expected: type[TrialError]) -> bool:
+def _accepts(folder: Path, value: Any, expected: type[TrialError]) -> bool:
     def function(trial: Trial) -> None:
         trial.report(loss=value)
 
@@ -161,7 +161,7 @@ def best_is(trials: list[TrialRow], number: int) -> bool:
 # -- stopped and resumed -----------------------------------------------------------------------------------
 
 
-class Stored(Recorder):
+class StoringHooks(Recorder):
     """Keeps its checkpoints in real files."""
 
     store: CheckpointStore
@@ -175,9 +175,9 @@ class Stored(Recorder):
         return loaded and (loaded.tensors, loaded.document)
 
 
-def stored(folder: Path, **settings: Any) -> Stored:
+def storing_hooks(folder: Path, **settings: Any) -> StoringHooks:
     """Hooks with a store in the folder."""
-    hooks = Stored(**settings)
+    hooks = StoringHooks(**settings)
     hooks.store = CheckpointStore(folder)
     return hooks
 
@@ -198,7 +198,7 @@ LENGTHS = [
 
 
 @case("F41", "stopped every few steps and resumed from its checkpoint, against never stopped", fast=True)
-def resumed(folder: Path, pace: Pace) -> Outcome:
+def resume_trials(folder: Path, pace: Pace) -> Outcome:
     """Bit for bit: losses, values and weights, for every optimizer, schedule and source of chance."""
     silent = 0
     with pytest.MonkeyPatch.context() as patch:
@@ -219,7 +219,7 @@ def differs(folder: Path, made: type[Family], params: dict[str, Any], length: Le
         [epoch for turn in turns for epoch in turn.epochs] == hooks.epochs
         and [loss for turn in turns for loss in turn.losses()] == hooks.losses()
         and (outcome.values, outcome.epoch, outcome.epochs) == (whole.values, whole.epoch, whole.epochs)
-        and _same(outcome.weights, whole.weights)
+        and _equal_tensors(outcome.weights, whole.weights)
     )
 
 
@@ -228,7 +228,7 @@ def _in_turns(
 ) -> tuple[Trained, list[Recorder]]:
     turns: list[Recorder] = []
     for _ in range(100):
-        turns.append(stored(folder, stop_at_tick=ticks))
+        turns.append(storing_hooks(folder, stop_at_tick=ticks))
         outcome = train(tiny.job(made(), **settings), tiny.data(), turns[-1])
         if outcome.status == "complete":
             return outcome, turns

@@ -28,7 +28,7 @@ from tests.infra.serving import (
     test_scoring_protocol,
     test_service,
 )
-from tests.infra.serving.registry_with_models import Registered, a_bundle
+from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle
 
 Test = Callable[..., None]
 
@@ -36,13 +36,13 @@ Test = Callable[..., None]
 def parameters(test: Test) -> list[dict[str, Any]]:
     """Every set of arguments that a test is run with."""
     marks = [mark for mark in getattr(test, "pytestmark", []) if mark.name == "parametrize"]
-    sets = [[_named(mark.args[0], values) for values in mark.args[1]] for mark in marks]
+    sets = [[_by_name(mark.args[0], values) for values in mark.args[1]] for mark in marks]
     return [
         {key: value for part in chosen for key, value in part.items()} for chosen in itertools.product(*sets)
     ]
 
 
-def _named(names: str | tuple[str, ...], values: Any) -> dict[str, Any]:
+def _by_name(names: str | tuple[str, ...], values: Any) -> dict[str, Any]:
     if isinstance(names, str):
         return {names: values}
     return dict(zip(names, values, strict=True))
@@ -102,13 +102,13 @@ def trees(folder: Path, pace: Pace) -> Outcome:
     """Refused before anything of it is read or written."""
     run = Runs(folder / "runs")
     bundle = a_bundle("linear_regression", folder / "bundle", folder / "cache")
-    run(test_registry_source.test_no_file_is_written_outside)
-    run(test_registry_source.test_a_link_in_a_model_is_refused, bundle=bundle)
-    run(test_registry_source.test_a_model_larger_than_memory_is_not_read)
-    run(test_interpreter.test_trees_have_limits)
-    run(test_scoring_protocol.test_a_picture_that_unpacks_to_gigabytes_is_refused_by_its_header)
+    run(test_registry_source.test_model_load_writes_no_file_outside_its_folder)
+    run(test_registry_source.test_model_with_a_link_inside_is_refused, bundle=bundle)
+    run(test_registry_source.test_model_larger_than_memory_is_refused_unread)
+    run(test_interpreter.test_model_tree_over_its_limits_is_refused)
+    run(test_scoring_protocol.test_request_image_bomb_is_refused_by_its_header)
     with shops(folder / "shops") as shop:
-        unloaded = test_promote.test_a_model_with_code_pickles_or_links_is_refused_unloaded
+        unloaded = test_promote.test_promote_model_with_code_pickle_or_link_is_refused_unloaded
         for values in parameters(unloaded):
             unloaded(shop(), **values)
             run.count += 1
@@ -120,19 +120,19 @@ def addresses(folder: Path, pace: Pace) -> Outcome:
     """Refused, and no request leaves."""
     run = Runs(folder / "runs")
     with pytest.MonkeyPatch.context() as patch:
-        elsewhere = test_registry_source.test_nothing_is_fetched_from_elsewhere
-        run(elsewhere, empty=Registered(folder / "registered"), monkeypatch=patch)
-    linked = Registered(folder / "linked")
-    run(test_registry_source.test_a_link_out_of_the_home_is_elsewhere, empty=linked)
+        elsewhere = test_registry_source.test_fetch_from_outside_the_store_is_refused
+        run(elsewhere, empty=RegistryFixture(folder / "registered"), monkeypatch=patch)
+    linked = RegistryFixture(folder / "linked")
+    run(test_registry_source.test_fetch_through_a_link_out_of_the_home_is_refused, empty=linked)
     run(test_registry_source.test_registries_of_a_server_give_no_local_folders)
-    run(test_elsewhere.test_a_redirect_and_a_signed_address_are_not_followed)
+    run(test_elsewhere.test_fetch_follows_no_redirect_and_no_signed_address)
     with pytest.MonkeyPatch.context() as patch:
-        run(test_elsewhere.test_a_name_that_flips_is_never_looked_up, monkeypatch=patch)
+        run(test_elsewhere.test_fetch_never_resolves_a_foreign_host_name, monkeypatch=patch)
     with shops(folder / "shops") as shop:
-        run(test_promote.test_files_outside_the_store_are_not_read, shop=shop())
+        run(test_promote.test_promote_reads_no_file_outside_the_store, shop=shop())
         with pytest.MonkeyPatch.context() as patch:
             run(
-                test_promote.test_other_addresses_are_refused_and_nothing_is_asked,
+                test_promote.test_promote_foreign_address_is_refused_without_a_request,
                 shop=shop(),
                 monkeypatch=patch,
             )
@@ -144,13 +144,13 @@ def foreign_pages(folder: Path, pace: Pace) -> Outcome:
     """403, but from this machine's own names; beyond loopback nothing without the token."""
     run = Runs(folder)
     for test in (
-        test_access_control.test_this_machine_is_let_in_by_its_names,
-        test_access_control.test_a_foreign_host_is_not,
-        test_access_control.test_a_foreign_page_is_not,
-        test_access_control.test_a_token_is_asked_for_everywhere_but_where_probes_look,
-        test_access_control.test_with_a_token_addresses_are_hosts_and_names_must_be_known,
-        test_service.test_other_requests_have_their_status,
-        test_service.test_a_token_is_asked_for,
+        test_access_control.test_request_to_a_loopback_host_name_is_admitted,
+        test_access_control.test_request_to_a_foreign_host_name_is_refused,
+        test_access_control.test_request_from_a_foreign_page_is_refused,
+        test_access_control.test_token_is_demanded_everywhere_but_at_probes,
+        test_access_control.test_token_request_is_admitted_to_addresses_and_known_hosts,
+        test_service.test_request_with_wrong_method_path_or_header_has_its_status,
+        test_service.test_request_without_the_token_is_401_and_with_a_wrong_one_403,
     ):
         run(test)
     return run.outcome
@@ -161,22 +161,22 @@ def requests(folder: Path, pace: Pace) -> Outcome:
     """4xx with the reason, nobody else is held up, and no good request is lost."""
     run = Runs(folder / "runs")
     for test in (
-        test_scoring_protocol.test_what_is_wrong_is_400_with_a_reason,
-        test_scoring_protocol.test_too_many_rows_are_413,
-        test_scoring_protocol.test_other_kinds_of_content_are_415,
-        test_scoring_protocol.test_csv_that_is_wrong_is_400,
-        test_service.test_a_body_is_counted_while_it_arrives,
-        test_service.test_a_slow_body_is_408,
-        test_service.test_a_row_that_cannot_be_read_spoils_nobody_elses_request,
-        test_service.test_too_much_that_waits_is_503_and_not_memory,
-        test_service.test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one,
-        test_service.test_a_swap_under_load_loses_no_request,
+        test_scoring_protocol.test_malformed_request_is_400_with_a_reason,
+        test_scoring_protocol.test_request_with_too_many_rows_is_413,
+        test_scoring_protocol.test_request_of_unknown_content_type_is_415,
+        test_scoring_protocol.test_malformed_csv_request_is_400,
+        test_service.test_body_over_the_limit_is_refused_while_it_arrives,
+        test_service.test_request_with_slow_body_is_408,
+        test_service.test_unreadable_row_fails_only_its_own_request,
+        test_service.test_requests_beyond_the_waiting_limit_are_503,
+        test_service.test_wrong_requests_take_little_time_and_delay_no_good_one,
+        test_service.test_version_swap_under_load_loses_no_request,
         test_http_server.test_hostile_clients_get_a_4xx_and_good_ones_their_answer,
-        test_http_server.test_a_client_that_leaves_takes_nothing_with_it,
+        test_http_server.test_client_that_disconnects_leaves_the_server_answering,
     ):
         run(test)
     real = test_serve.three_versions(folder / "registered")
-    run(test_serve.test_it_follows_the_champion_under_load_and_loses_nothing, registered=real)
+    run(test_serve.test_serve_follows_champion_under_load_without_lost_requests, registered=real)
     return run.outcome
 
 
@@ -186,17 +186,17 @@ def promotions(folder: Path, pace: Pace) -> Outcome:
     run = Runs(folder / "runs")
     with shops(folder / "shops") as shop, pytest.MonkeyPatch.context() as patch:
         for test in (
-            test_promote.test_of_two_at_once_one_wins_and_the_other_is_told,
-            test_promote.test_a_changed_signature_is_refused,
-            test_promote.test_a_flipped_bit_is_refused_before_anything_is_loaded,
-            test_promote.test_no_row_is_judged_on_that_either_was_trained_on,
+            test_promote.test_promote_overtaken_by_another_promotion_is_refused,
+            test_promote.test_promote_changed_signature_is_refused,
+            test_promote.test_promote_bundle_with_flipped_bit_is_refused_unloaded,
+            test_promote.test_promote_leaves_out_rows_that_either_model_trained_on,
         ):
             run(test, shop=shop())
-        first = test_promote.test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused
+        first = test_promote.test_promote_first_and_better_models_move_worse_is_refused
         run(first, shop=shop())
-        fault = test_promote.test_each_fault_is_refused_by_its_gate
+        fault = test_promote.test_promote_challenger_with_one_fault_is_refused_by_its_gate
         for values in parameters(fault):
             fault(shop(), monkeypatch=patch, **values)
             run.count += 1
-    run(test_service.test_a_version_that_does_not_load_is_refused_and_the_old_one_stays)
+    run(test_service.test_version_that_does_not_load_is_refused_and_old_one_answers)
     return run.outcome

@@ -184,11 +184,11 @@ def passwords(folder: Path, pace: Pace) -> Outcome:
         here = folder / str(number)
         here.mkdir()
         shown += SECRET in look(here)
-        shown += len(holding(here, SECRET))
+        shown += len(files_holding(here, SECRET))
     return Outcome(silent=shown)
 
 
-def holding(folder: Path, text: str) -> list[str]:
+def files_holding(folder: Path, text: str) -> list[str]:
     """The files below a folder that hold the text."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [str(path.relative_to(folder)) for path in files if text.encode() in path.read_bytes()]

@@ -17,19 +17,18 @@ from typing import Any
 import pytest
 
 from infra.ledger import views
-from infra.tracking import backoff as patience
-from infra.tracking import sender
+from infra.tracking import backoff, sender
 from infra.tracking.client import TrackingStore
-from tests.faults.harness import Stage, ended, patient, until
+from tests.faults.harness import Stage, have_ended, stretch_limit, until
 from tests.faults.outcome import Outcome, Pace, case
 from tests.infra.tracking.conftest import points_of, runs_of, shared_store
-from tests.infra.tracking.failing import Failing, check_whole, copy_empty, short_story
+from tests.infra.tracking.failing import FailingClient, check_whole, copy_empty_store, short_story
 from tests.infra.tracking.servers import Server
 from tests.infra.tracking.story import Story, a_spec
 
 
 @contextmanager
-def hasty() -> Iterator[list[str]]:
+def shorten_rests() -> Iterator[list[str]]:
     """Rests a hundred times shorter; gives what the sender says meanwhile."""
     said: list[str] = []
 
@@ -42,8 +41,8 @@ def hasty() -> Iterator[list[str]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sender, "INTERVAL_S", 0.02)
         patch.setattr(sender, "IDLE_SHARE", 0)
-        patch.setattr(patience, "FIRST_S", 0.01)
-        patch.setattr(patience, "LONGEST_S", 0.05)
+        patch.setattr(backoff, "FIRST_S", 0.01)
+        patch.setattr(backoff, "LONGEST_S", 0.05)
         try:
             yield said
         finally:
@@ -70,9 +69,9 @@ def down_at_start(folder: Path, pace: Pace) -> Outcome:
     """Nobody waits for it, it is said once, and what has gathered is sent when it is there."""
     there = threading.Event()
     mlflow = client()
-    refusing = Failing(mlflow, lambda count: "" if there.is_set() else "before")
+    refusing = FailingClient(mlflow, lambda count: "" if there.is_set() else "before")
     story = short_story(lambda: story_in(folder / "home"))
-    with hasty() as said:
+    with shorten_rests() as said:
         began = time.monotonic()
         sending = story.sender(shared_store(), connect=refusing.connect)
         sending.start()
@@ -80,10 +79,10 @@ def down_at_start(folder: Path, pace: Pace) -> Outcome:
         assert sending.drain(5.0) > 0
         until(lambda: refusing.writes >= 5, 10)
         there.set()
-        unsent = sending.drain(patient(20.0))
+        unsent = sending.drain(stretch_limit(20.0))
         sending.stop()
     story.ledger.close()
-    assert started_s < patient(0.5)
+    assert started_s < stretch_limit(0.5)
     assert len([text for text in said if "tracking is away" in text]) == 1
     assert len([text for text in said if "tracking answers again" in text]) == 1
     check_whole(mlflow, story)
@@ -137,8 +136,8 @@ def _beside_a_failing_client(folder: Path, how: str) -> Outcome:
         return "before"
 
     story = story_in(folder)
-    with hasty() as said:
-        sending = story.sender(shared_store(), connect=Failing(mlflow, fails).connect)
+    with shorten_rests() as said:
+        sending = story.sender(shared_store(), connect=FailingClient(mlflow, fails).connect)
         sending.start()
         trial = story.started(story.asked("rnn", 0))
         slowest = _report(story, trial, range(1, 21))
@@ -146,20 +145,20 @@ def _beside_a_failing_client(folder: Path, how: str) -> Outcome:
         slowest = max(slowest, _report(story, trial, range(21, 81)))
         began = time.monotonic()
         assert sending.drain(0.3) > 0
-        assert time.monotonic() - began < patient(2.0)
+        assert time.monotonic() - began < stretch_limit(2.0)
         trouble.clear()
         release.set()
         slowest = max(slowest, _report(story, trial, range(81, 101)))
         story.ended(trial, "complete", 0.9)
         story.concluded()
-        until(lambda: sending.drain(10.0) == 0, patient(30.0))
+        until(lambda: sending.drain(10.0) == 0, stretch_limit(30.0))
         sending.stop()
-    assert slowest < patient(1.0)
+    assert slowest < stretch_limit(1.0)
     assert len([text for text in said if "tracking is away" in text]) <= 1
     run = runs_of(mlflow, story)["rnn-0000"]
     assert run.info.status == "FINISHED"
     note = f"{slowest:.2f} s a step at most"
-    return _compared(story, {trial.number: points_of(mlflow, run, "val/accuracy")}, note)
+    return _compare_points(story, {trial.number: points_of(mlflow, run, "val/accuracy")}, note)
 
 
 def _report(story: Story, trial: Any, epochs: range) -> float:
@@ -173,7 +172,7 @@ def _report(story: Story, trial: Any, epochs: range) -> float:
     return slowest
 
 
-def _compared(story: Story, sent: dict[int, list[tuple[int, float]]], note: str) -> Outcome:
+def _compare_points(story: Story, sent: dict[int, list[tuple[int, float]]], note: str) -> Outcome:
     lost = duplicated = silent = 0
     for trial in views.trials(story.ledger, story.sweep_id):
         events = views.trial_events(story.ledger, story.sweep_id, trial, "reported")
@@ -215,7 +214,7 @@ def _beside_a_server(
         trials = int((2 * quiet_s + outage_s) / (200 * PAUSE_S)) + 1
         stage.write("s.yaml", SWEEP.format(trials=trials))
         command = stage.start("sweep", "s.yaml")
-        stage.wait_for("tracked", ended(int(quiet_s / (200 * PAUSE_S))))
+        stage.wait_for("tracked", have_ended(int(quiet_s / (200 * PAUSE_S))))
         began = time.time()
         down(server)
         time.sleep(outage_s)
@@ -264,15 +263,15 @@ def comes_back_empty(folder: Path, pace: Pace) -> Outcome:
     clients = []
     for name in ("before", "after"):
         uri = f"sqlite:///{folder / name}.db"
-        copy_empty(shared_store(), uri)
+        copy_empty_store(shared_store(), uri)
         clients.append(MlflowClient(uri, registry_uri=uri))
     pid = os.fork()
     if pid == 0:
-        dying = Failing(clients[0], lambda count: "" if count < 8 else _die())
+        dying = FailingClient(clients[0], lambda count: "" if count < 8 else _die())
         story.sender(shared_store(), connect=dying.connect).send_once()
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    with hasty() as said:
+    with shorten_rests() as said:
         tracking = TrackingStore(shared_store(), clients[1])
         sending = story.sender(shared_store(), connect=lambda uri: tracking)
         sending.send_once()

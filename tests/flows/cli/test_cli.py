@@ -16,7 +16,7 @@ from flows.sweeps.status import status
 from infra.errors import InterruptedCommand, LedgerUnavailable, RefusedError
 from infra.ledger.store import Ledger
 from search_spaces.errors import SpaceError
-from tests.flows.ledger_sweeps import living_owner, own, spec_of, write_logs, write_sweep
+from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of, write_logs, write_sweep
 from trainers.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -56,7 +56,7 @@ def run(*arguments, **options):
     )  # fmt: skip
 
 
-def test_every_command_has_help_with_an_example(velodrome):
+def test_help_of_every_command_has_an_example(velodrome):
     listed = velodrome("--help")
     assert listed.status == 0
     for command in COMMANDS:
@@ -68,11 +68,11 @@ def test_every_command_has_help_with_an_example(velodrome):
 @pytest.mark.parametrize(
     "command", ["status", "show", "logs", "compare", "families", "doctor", "plan", "schema"]
 )
-def test_reading_commands_have_json(velodrome, command):
+def test_reading_commands_print_json_when_asked(velodrome, command):
     assert "--json" in velodrome(command, "--help").out
 
 
-def test_starting_imports_nothing_heavy():
+def test_cli_start_imports_no_heavy_library():
     program = (
         "import sys\nfrom flows.cli import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
@@ -96,13 +96,13 @@ def cpu_seconds(*arguments):
     return used.ru_utime + used.ru_stime, process.returncode
 
 
-def test_help_is_there_at_once(home):
+def test_help_prints_within_its_time_limit(home):
     took, statuses = zip(*(cpu_seconds("--help") for _ in range(3)), strict=True)
     assert statuses == (0, 0, 0)
     assert min(took) < 0.3
 
 
-def test_a_name_that_is_not_there_is_answered_with_the_place_and_the_nearest(home, velodrome):
+def test_status_of_unknown_sweep_names_ledger_and_nearest(home, velodrome):
     write_sweep(home)
     ended = velodrome("status", "digist")
     assert ended.status == 2
@@ -110,7 +110,7 @@ def test_a_name_that_is_not_there_is_answered_with_the_place_and_the_nearest(hom
     assert "did you mean digits?" in ended.err
 
 
-def test_a_home_above_is_named(home, velodrome, monkeypatch):
+def test_home_in_a_parent_folder_is_named(home, velodrome, monkeypatch):
     write_sweep(home)
     here = Path.cwd()
     home.path.rename(here / ".velodrome")
@@ -122,7 +122,7 @@ def test_a_home_above_is_named(home, velodrome, monkeypatch):
     assert f"VELODROME_HOME={here / '.velodrome'}" in ended.err
 
 
-def test_a_file_names_its_sweep(home, velodrome):
+def test_status_of_sweep_file_finds_its_sweep(home, velodrome):
     write_sweep(home)
     Path("any.yaml").write_text("name: digits\ndata: {source: builtin:digits}\nfamilies: {image_cnn: {}}\n")
     assert json.loads(velodrome("status", "any.yaml", "--json").out)["sweep"] == "digits"
@@ -147,7 +147,7 @@ def test_a_sweep_ends_with_its_own_table_where_overrides_name_another(home, velo
     assert "`velodrome sweep any.yaml --set name=other --set budget.trials=4` carries it on" in ended.err
 
 
-def test_the_environment_can_name_another_ledger(home, velodrome, monkeypatch, tmp_path):
+def test_ledger_named_by_environment_is_read(home, velodrome, monkeypatch, tmp_path):
     url = f"sqlite:///{tmp_path / 'other.db'}"
     Ledger(url, create=True).close()
     monkeypatch.setenv("VELODROME_LEDGER", url)
@@ -159,7 +159,7 @@ def test_the_environment_can_name_another_ledger(home, velodrome, monkeypatch, t
     assert "hunter2" not in ended.err
 
 
-def raising(monkeypatch, error):
+def make_status_raise(monkeypatch, error):
     import flows.sweeps.status
 
     def fail(*_arguments, **_options):
@@ -179,8 +179,8 @@ def raising(monkeypatch, error):
         (KeyboardInterrupt(), 130),
     ],
 )
-def test_errors_are_one_block_with_their_status(velodrome, monkeypatch, error, status):
-    raising(monkeypatch, error)
+def test_errors_print_one_block_and_exit_with_their_status(velodrome, monkeypatch, error, status):
+    make_status_raise(monkeypatch, error)
     monkeypatch.setattr(os, "_exit", sys.exit)  # how an interrupted command ends: this process is the tests'
     ended = velodrome("status")
     assert ended.status == status
@@ -189,8 +189,8 @@ def test_errors_are_one_block_with_their_status(velodrome, monkeypatch, error, s
     assert len(re.findall(r"^velodrome: ", ended.err, re.MULTILINE)) == 1
 
 
-def test_a_block_says_what_must_hold_what_was_found_and_what_to_do(velodrome, monkeypatch):
-    raising(monkeypatch, InputError("a must be b", "'c'", "write b", key=("data", "source")))
+def test_error_block_says_must_found_and_remedy(velodrome, monkeypatch):
+    make_status_raise(monkeypatch, InputError("a must be b", "'c'", "write b", key=("data", "source")))
     assert velodrome("status").err == (
         "velodrome: wrong input\n"
         "  must hold  a must be b\n"
@@ -199,8 +199,8 @@ def test_a_block_says_what_must_hold_what_was_found_and_what_to_do(velodrome, mo
     )
 
 
-def test_a_defect_has_a_traceback_and_a_log(home, velodrome, monkeypatch):
-    raising(monkeypatch, ZeroDivisionError("oops"))
+def test_defect_prints_traceback_and_writes_log(home, velodrome, monkeypatch):
+    make_status_raise(monkeypatch, ZeroDivisionError("oops"))
     ended = velodrome("status")
     assert ended.status == 1
     assert "Traceback" in ended.err
@@ -215,14 +215,14 @@ def test_a_defect_has_a_traceback_and_a_log(home, velodrome, monkeypatch):
     [("stauts",), ("status", "--jsn"), ("show", "digits"), ("show", "digits", "--trial", "x"), ("--nothing",),
      ("compare", "digits", "--json", "--csv"), ("logs", "digits", "--json", "-f")],
 )  # fmt: skip
-def test_wrong_arguments_are_status_2(velodrome, arguments):
+def test_wrong_arguments_exit_with_status_2(velodrome, arguments):
     ended = velodrome(*arguments)
     assert ended.status == 2
     assert "--help" in ended.err
     assert ended.out == ""
 
 
-def test_a_closed_pipe_is_quiet(home):
+def test_closed_pipe_ends_command_quietly(home):
     write_sweep(home)
     folder = write_logs(home)
     (folder / "driver.log").write_text("a line\n" * 200_000)
@@ -237,8 +237,8 @@ def test_a_closed_pipe_is_quiet(home):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_with_their_status(home, number, status):
-    own(home, write_sweep(home, state="running"), living_owner())
+def test_signals_end_command_with_their_status(home, number, status):
+    set_owner(home, write_sweep(home, state="running"), living_owner())
     write_logs(home)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(

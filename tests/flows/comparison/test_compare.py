@@ -59,7 +59,7 @@ def digits(home):
         (("--where", "val/f1>=0"), []),
     ],
 )  # fmt: skip
-def test_sorted_and_filtered(digits, velodrome, options, expected):
+def test_compare_sorts_and_filters_rows_by_its_options(digits, velodrome, options, expected):
     options = ("--top", 2, *options) if "val/f1>=0" in options else options
     expected = expected or [("text_cnn", 1)]
     assert rows_of(velodrome("compare", "digits", "--no-latency", "--json", *options)) == expected
@@ -80,14 +80,14 @@ def test_sorted_and_filtered(digits, velodrome, options, expected):
         (("other",), "no other in"),
     ],
 )
-def test_what_can_not_be_meant_is_refused_with_the_nearest(digits, velodrome, options, said):
+def test_compare_unknown_column_is_refused_with_the_nearest(digits, velodrome, options, said):
     ended = velodrome("compare", "digits", "--no-latency", *options)
     assert ended.status == 2
     assert said in ended.err
     assert ended.out == ""
 
 
-def test_a_front_of_any_two_columns_knows_which_end_is_better(digits, velodrome):
+def test_compare_front_of_two_columns_uses_their_directions(digits, velodrome):
     ended = velodrome(
         "compare", "digits", "--top", 2, "--no-latency", "--pareto", "accuracy,latency_ms", "--json"
     )
@@ -106,7 +106,7 @@ def test_a_front_of_any_two_columns_knows_which_end_is_better(digits, velodrome)
          "different objectives"),
     ],
 )  # fmt: skip
-def test_what_can_not_be_compared_is_never_in_one_order(home, velodrome, spec, fingerprint, said):
+def test_compare_incomparable_sweeps_are_ranked_apart(home, velodrome, spec, fingerprint, said):
     write_sweep(home)
     write_sweep(home, spec, fingerprint=fingerprint)
     found = document(velodrome("compare", "digits", "other", "--json"))
@@ -117,20 +117,20 @@ def test_what_can_not_be_compared_is_never_in_one_order(home, velodrome, spec, f
     assert "not comparable" in velodrome("compare", "digits", "other", "--csv").err
 
 
-def test_the_same_split_in_other_words_is_the_same(home, velodrome):
+def test_compare_split_with_defaults_written_out_is_comparable(home, velodrome):
     write_sweep(home)
     write_sweep(home, replace(spec_of("other"), data={"split": {"train": 0.8}}))
     assert document(velodrome("compare", "digits", "other", "--json"))["comparable"] is True
 
 
-def test_data_that_own_code_reads_may_be_anything(home, velodrome):
+def test_compare_data_read_by_own_code_carries_a_note(home, velodrome):
     write_sweep(home, fingerprint="none")
     write_sweep(home, spec_of("other"), fingerprint="none")
     (group,) = document(velodrome("compare", "digits", "other", "--json"))["groups"]
     assert "nobody can say" in group["note"]
 
 
-def confirmed(number, values):
+def confirmation_trials(number, values):
     made = [
         trial_of("image_cnn", 10 * number + n, "complete", v, origin={"number": number, "seed_index": n})
         for n, v in enumerate(values)
@@ -140,12 +140,12 @@ def confirmed(number, values):
     return made
 
 
-def test_neighbours_by_fresh_seeds(home, velodrome):
+def test_compare_judges_neighbours_by_fresh_seeds(home, velodrome):
     searched = [trial_of("image_cnn", n, "complete", v) for n, v in enumerate((0.95, 0.94, 0.93))]
     seeds = (
-        *confirmed(0, (0.90, 0.92, 0.91)),
-        *confirmed(1, (0.91, 0.92, 0.91)),
-        *confirmed(2, (0.5, 0.51, 0.52)),
+        *confirmation_trials(0, (0.90, 0.92, 0.91)),
+        *confirmation_trials(1, (0.91, 0.92, 0.91)),
+        *confirmation_trials(2, (0.5, 0.51, 0.52)),
     )
     write_sweep(home, trials=(*searched, *seeds), facts=FACTS)
     ended = velodrome("compare", "digits", "--top", 3, "--no-latency", "--json")
@@ -159,7 +159,7 @@ def test_neighbours_by_fresh_seeds(home, velodrome):
     )
 
 
-def test_neighbours_by_validation_examples_or_not_at_all(home, velodrome):
+def test_compare_judges_neighbours_by_validation_examples_or_not(home, velodrome):
     write_sweep(home, facts=FACTS)
     (group,) = document(velodrome("compare", "digits", "--no-latency", "--json"))["groups"]
     assert group["rows"][0]["error"]["std"] == pytest.approx((0.985 * 0.015 / 400) ** 0.5)
@@ -172,7 +172,7 @@ def test_neighbours_by_validation_examples_or_not_at_all(home, velodrome):
     assert group["ties"][0]["tied"] is None
 
 
-def test_gpu_seconds_are_those_of_the_attempts(home, velodrome):
+def test_compare_gpu_seconds_sum_over_attempts(home, velodrome):
     write_sweep(home)
     from infra.ledger.batch import WriteBatch
     from infra.ledger.store import Ledger
@@ -201,7 +201,7 @@ def kept(home, monkeypatch):
     write_sweep(home, trials=(trial_of("image_cnn", 0, "complete", 0.9, model="model"),))
 
 
-def test_a_model_is_measured_once_as_its_user_would_load_it(home, kept, velodrome):
+def test_compare_measures_latency_of_a_model_once(home, kept, velodrome):
     first = velodrome("compare", "digits", "--json")
     assert "measuring the latency of 1 model" in first.err
     again = velodrome("compare", "digits", "--json")
@@ -216,7 +216,7 @@ def test_a_model_is_measured_once_as_its_user_would_load_it(home, kept, velodrom
     assert json.loads(file.read_text())["loaded_from"] == "bundle"
 
 
-def test_a_damaged_measurement_is_made_again_and_another_model_has_its_own(home, kept, monkeypatch):
+def test_compare_damaged_measurement_is_made_anew_per_model(home, kept, monkeypatch):
     asked = []
 
     def measured(wanted, tell, **_limits):
@@ -233,7 +233,7 @@ def test_a_damaged_measurement_is_made_again_and_another_model_has_its_own(home,
     assert public.compare("digits", latency=False).rows[0].latency_from == "lane"
 
 
-def test_a_model_that_can_not_be_measured_is_told_of(home, velodrome):
+def test_compare_unmeasurable_model_is_reported_not_measured(home, velodrome):
     linear_bundle(home.storage / "model")
     write_sweep(home, trials=(trial_of("image_cnn", 0, "complete", 0.9, model="model"),))
     (home.storage / "model" / "weights.safetensors").write_bytes(b"x")
@@ -242,7 +242,7 @@ def test_a_model_that_can_not_be_measured_is_told_of(home, velodrome):
     assert document(ended)["groups"][0]["rows"][0]["latency_from"] == "lane"
 
 
-def test_measuring_has_an_end(home, kept):
+def test_latency_measurement_stops_at_its_time_limit(home, kept):
     said = []
     rows = public.compare("digits", latency=False).rows
     wanted = [latency.LatencyJob(manifest=row.manifest, folder=row.model) for row in rows]
@@ -253,7 +253,7 @@ def test_measuring_has_an_end(home, kept):
 # -- forms -------------------------------------------------------------------------------------------------
 
 
-def test_latex_is_a_table_whatever_names_there_are(home, velodrome):
+def test_compare_latex_escapes_hostile_names(home, velodrome):
     write_sweep(home, facts=FACTS)
     out = velodrome("compare", "digits", "--no-latency", "--latex").out
     assert r"\begin{tabular}{lrrrrrr}" in out
@@ -263,13 +263,13 @@ def test_latex_is_a_table_whatever_names_there_are(home, velodrome):
     assert escape_latex(r"\input{x}$a_b%") == r"\textbackslash{}input\{x\}\$a\_b\%"
 
 
-def test_csv_runs_no_formula(home, velodrome):
+def test_compare_csv_disarms_spreadsheet_formulas(home, velodrome):
     write_sweep(home, trials=(trial_of("text_cnn", 0, "complete", 0.9, params={"a": "=1+1", "b": -2.0}),))
     (line,) = csv.DictReader(io.StringIO(velodrome("compare", "digits", "--csv").out))
     assert (line["param.a"], line["param.b"]) == ("'=1+1", "-2.0")
 
 
-def test_it_is_a_function_with_the_same_options(digits):
+def test_public_compare_takes_the_options_of_the_command(digits):
     options = {"sort": "latency_ms", "where": ["accuracy>0.5"], "pareto": ("f1", "accuracy")}
     found = public.compare("digits", top=2, latency=False, **options)
     assert [row.number for row in found.rows] == [1, 1, 0, 0]

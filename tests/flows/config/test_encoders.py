@@ -33,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def swept(folder: Path, models: bool = True) -> list[Path]:
+def write_autoencoder_sweep(folder: Path, models: bool = True) -> list[Path]:
     """A sweep `codes` whose second trial is the better one."""
     family = FamilySpec(name="autoencoder", reference="autoencoder")
     goals = (Objective(metric="val/mse", direction="minimize"),)
@@ -71,31 +71,31 @@ def a_bundle(folder: Path, cache: Path, **params: Any) -> None:
     )
 
 
-def checked(folder: Path, more: str = "") -> Any:
+def resolve_tuned(folder: Path, more: str = "") -> Any:
     path = folder / "tuned.yaml"
     path.write_text(SWEEP % more)
     (family,) = resolve_families(load_sweep(path))
     return family
 
 
-def test_the_best_model_is_taken_with_its_hash_and_structure(home: Path) -> None:
-    _, best = swept(home)
-    family = checked(home)
+def test_encoder_from_sweep_is_its_best_model_with_hash(home: Path) -> None:
+    _, best = write_autoencoder_sweep(home)
+    family = resolve_tuned(home)
     assert family.options == {"encoder": str(best.resolve()), "encoder_sha256": manifest_hash(best)}
     searched = {entry["name"]: entry for entry in family.space["parameters"]}
     assert "learning_rate" in searched
     assert searched.get("channels", {"type": "constant"})["type"] == "constant"
 
 
-def test_what_the_encoder_decides_is_not_searched(home: Path) -> None:
-    swept(home)
+def test_space_over_what_the_encoder_decides_is_refused(home: Path) -> None:
+    write_autoencoder_sweep(home)
     with pytest.raises(WrongInput, match="channels"):
-        checked(home, "space: {extends: image_cnn, channels: {type: categorical, choices: [[4], [8]]}}")
+        resolve_tuned(home, "space: {extends: image_cnn, channels: {type: categorical, choices: [[4], [8]]}}")
 
 
-def test_a_sweep_that_is_not_there_or_kept_nothing_is_refused(home: Path) -> None:
+def test_encoder_from_absent_or_modelless_sweep_is_refused(home: Path) -> None:
     with pytest.raises(WrongInput, match="must name a sweep here"):
-        checked(home)
-    swept(home, models=False)
+        resolve_tuned(home)
+    write_autoencoder_sweep(home, models=False)
     with pytest.raises(WrongInput, match="has kept a model"):
-        checked(home)
+        resolve_tuned(home)

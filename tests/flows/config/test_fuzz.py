@@ -111,7 +111,7 @@ def texts(draw: st.DrawFn) -> bytes:
 
 @fuzz
 @given(st.one_of(texts(), st.binary(max_size=300), texts().flatmap(lambda t: st.just(t[: len(t) // 2]))))
-def test_any_text_ends_in_a_sweep_or_in_wrong_input(content: bytes) -> None:
+def test_sweep_file_of_any_text_resolves_or_is_wrong_input(content: bytes) -> None:
     check(content)
 
 
@@ -151,7 +151,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 @st.composite
 def documents(draw: st.DrawFn) -> Any:
     """A valid file's document after some changes of keys and values."""
-    document = copy.deepcopy(draw(st.sampled_from([_parsed(text) for text in FILES])))
+    document = copy.deepcopy(draw(st.sampled_from([_parse_yaml(text) for text in FILES])))
     for _ in range(draw(st.integers(1, 3))):
         path = draw(st.sampled_from(sorted(places(document), key=repr) or [()]))
         if not path:
@@ -171,13 +171,13 @@ def documents(draw: st.DrawFn) -> Any:
     return document
 
 
-def _parsed(text: str) -> Any:
+def _parse_yaml(text: str) -> Any:
     return yaml.safe_load(text.replace("1e-", "1.0e-"))  # PyYAML takes 1e-3 for text
 
 
 @fuzz
 @given(documents())
-def test_any_values_end_in_a_sweep_or_in_wrong_input(document: Any) -> None:
+def test_sweep_file_of_any_values_resolves_or_is_wrong_input(document: Any) -> None:
     check(yaml.safe_dump(document, sort_keys=False, allow_unicode=True).encode("utf-8", "surrogatepass"))
 
 
@@ -223,7 +223,7 @@ def within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_the_files_that_are_changed_are_valid(tmp_path: Path) -> None:
+def test_fuzz_base_documents_are_valid_sweeps(tmp_path: Path) -> None:
     """Else all that follows would be refused for another reason."""
     for number, text in enumerate(FILES):
         path = tmp_path / f"{number}.yaml"
@@ -231,7 +231,7 @@ def test_the_files_that_are_changed_are_valid(tmp_path: Path) -> None:
         assert resolve_sweep(load_sweep(path), default_metric="accuracy").families
 
 
-def test_a_hang_would_be_seen() -> None:
+def test_fuzz_time_limit_raises_on_a_hang() -> None:
     with pytest.raises(TimeoutError), within(1):
         while True:
             pass

@@ -19,12 +19,12 @@ SMALL: dict[str, Any] = {
 }
 
 
-def test_it_is_a_schema() -> None:
+def test_sweep_schema_is_valid_json_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(json_schema())
     assert json_schema()["$schema"].endswith("2020-12/schema")
 
 
-def test_every_key_is_documented() -> None:
+def test_sweep_schema_describes_every_key() -> None:
     bare = [
         f"{name}.{key}"
         for name, node in json_schema()["$defs"].items()
@@ -50,7 +50,7 @@ def test_every_key_is_documented() -> None:
         "families: {image_cnn: {trials: 3, sampler: grid, start_with: [{a: 1}], space: mine.yaml}}",
     ],
 )
-def test_good_files_pass(text: str) -> None:
+def test_sweep_schema_accepts_valid_files(text: str) -> None:
     assert list(VALIDATOR.iter_errors({**SMALL, **load_yaml(text.encode(), "x").value})) == []
 
 
@@ -73,6 +73,6 @@ def test_good_files_pass(text: str) -> None:
         "families: {image_cnn: {space: {a: {type: flaot, low: 1, high: 2}}}}",
     ],
 )
-def test_wrong_files_do_not(text: str) -> None:
+def test_sweep_schema_refuses_wrong_files(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate({**SMALL, **yaml.safe_load(text)})

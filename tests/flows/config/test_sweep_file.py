@@ -68,7 +68,7 @@ def spec(tmp_path: Path, *overrides: str, **keys: Any) -> SweepSpec:
 # -- what it comes to ------------------------------------------------------------------------------------
 
 
-def test_the_contracts_example(contract: Path) -> None:
+def test_sweep_file_of_the_contract_resolves_as_written(contract: Path) -> None:
     found = resolve_sweep(load_sweep(contract))
     assert found.objectives == (Objective(metric="val/accuracy", direction="maximize"),)
     image, text = found.families
@@ -84,12 +84,12 @@ def test_the_contracts_example(contract: Path) -> None:
     assert len(image.source_hash) == 16
 
 
-def test_a_specification_survives_json(contract: Path) -> None:
+def test_sweep_spec_survives_json(contract: Path) -> None:
     found = resolve_sweep(load_sweep(contract))
     assert SweepSpec.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
+def test_sweep_file_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     found = spec(tmp_path)
     (family,) = found.families
     assert (found.seed, found.version, found.lanes, found.keep_models) == (0, 1, None, "best")
@@ -100,7 +100,7 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert found.objectives == (Objective(metric="val/mse", direction="minimize"),)
 
 
-def test_every_key_is_read(tmp_path: Path) -> None:
+def test_sweep_file_with_every_key_sets_every_field(tmp_path: Path) -> None:
     found = spec(
         tmp_path,
         seed=7,
@@ -241,13 +241,13 @@ def test_overrides_follow_the_files_own_rules(tmp_path: Path) -> None:
         ("ledger=[postgresql://u:hunter2@h/x]", r"\*\*\*@h/x"),
     ],
 )
-def test_a_wrong_override_is_named(tmp_path: Path, override: str, words: str) -> None:
+def test_wrong_override_is_refused_by_name(tmp_path: Path, override: str, words: str) -> None:
     with pytest.raises(WrongInput, match=words) as caught:
         spec(tmp_path, override)
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_key_with_dots_can_be_overridden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_override_of_a_key_with_dots_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pack_dots").mkdir()
@@ -327,7 +327,7 @@ BAD_LINES = [
 
 
 @pytest.mark.parametrize(("text", "line", "words"), [row for row in BAD_LINES if row[2]])
-def test_a_wrong_key_or_value_is_refused_with_its_line(
+def test_sweep_file_wrong_key_or_value_is_refused_with_its_line(
     tmp_path: Path, text: str, line: int, words: str
 ) -> None:
     path = tmp_path / "bad.yaml"
@@ -402,7 +402,9 @@ BAD_FAMILIES = [
 
 
 @pytest.mark.parametrize(("text", "line", "words"), BAD_FAMILIES)
-def test_a_wrong_family_is_refused_with_its_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+def test_sweep_file_wrong_family_is_refused_with_its_line(
+    tmp_path: Path, text: str, line: int, words: str
+) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(f"name: bad\ndata: {{source: builtin:diabetes}}\nfamilies:\n{text}\n")
     with pytest.raises(WrongInput, match=words) as caught:
@@ -426,30 +428,30 @@ def test_a_wrong_family_is_refused_with_its_line(tmp_path: Path, text: str, line
         ("csv:a\0b", "begin with"),
     ],
 )
-def test_a_wrong_source_is_refused(tmp_path: Path, source: Any, words: str) -> None:
+def test_sweep_file_wrong_data_source_is_refused(tmp_path: Path, source: Any, words: str) -> None:
     with pytest.raises(WrongInput, match=words):
         sweep(tmp_path, data={"source": source})
 
 
 @pytest.mark.parametrize("text", ["", "- a", "3", "# nothing", "name: x", "name: x\ndata: {}\nfamilies: {}"])
-def test_what_is_no_sweep_is_refused(tmp_path: Path, text: str) -> None:
+def test_file_that_is_no_sweep_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
     with pytest.raises(WrongInput, match=r"x.yaml, line 1|line 2"):
         load_sweep(path)
 
 
-def test_a_file_that_is_not_there_is_wrong_input(tmp_path: Path) -> None:
+def test_missing_sweep_file_is_wrong_input(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="must exist"):
         load_sweep(tmp_path / "nothing.yaml")
 
 
-def test_an_objective_that_nobody_names_is_asked_for(tmp_path: Path) -> None:
+def test_sweep_file_without_objective_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match=r"objective.metric must be given"):
         resolve_sweep(sweep(tmp_path))
 
 
-def test_a_fault_of_the_data_is_told_with_its_line(tmp_path: Path) -> None:
+def test_data_error_is_blamed_on_its_line_of_the_sweep_file(tmp_path: Path) -> None:
     file = sweep(tmp_path, data={"source": "builtin:diabetes", "split": {"by": "group"}})
     error = file.locate_error(
         InputError("the split needs a group", "none", "name it", key=("data", "split", "by"))
@@ -509,7 +511,7 @@ KEYS = [
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(KEYS), nested), min_size=1, max_size=2))
-def test_any_value_anywhere_ends_in_a_specification_or_in_wrong_input(changes: list[tuple[str, Any]]) -> None:
+def test_any_override_resolves_or_is_wrong_input(changes: list[tuple[str, Any]]) -> None:
     overrides = [f"{key}={json.dumps(value)}" for key, value in changes]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "small.yaml"
@@ -535,7 +537,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_plain_function_may_have_any_names(in_folder: Path) -> None:
+def test_own_function_may_have_parameters_of_any_name(in_folder: Path) -> None:
     own_code(in_folder, "def train(trial):\n    pass\n", "own_function")
     space = {"alpha": {"type": "float", "low": 0, "high": 1}, "layers": [1, 2]}
     families = {"own_function:train": {"space": space, "start_with": [{"alpha": 0.5}]}}
@@ -546,7 +548,7 @@ def test_a_plain_function_may_have_any_names(in_folder: Path) -> None:
         spec(in_folder, families=families, objective={"metric": "score"})
 
 
-def test_a_family_class_of_ones_own_gets_a_space(in_folder: Path) -> None:
+def test_own_family_class_gets_a_space(in_folder: Path) -> None:
     text = "from trainers.families.linear_regression import LinearRegression as L\nclass Mine(L):\n"
     own_code(in_folder, text + "    name = ''\n", "own_family")
     (family,) = spec(in_folder, families={"own_family:Mine": {}}).families
@@ -557,14 +559,14 @@ def test_a_family_class_of_ones_own_gets_a_space(in_folder: Path) -> None:
     "text",
     ["raise RuntimeError('no GPU here')", "def broken(:", "import sys; sys.exit(3)", "import nothing_such"],
 )
-def test_code_that_fails_to_import_is_wrong_input(in_folder: Path, text: str) -> None:
+def test_own_code_that_fails_to_import_is_wrong_input(in_folder: Path, text: str) -> None:
     name = f"own_broken_{abs(hash(text))}"
     own_code(in_folder, text, name)
     with pytest.raises(WrongInput, match="importable"):
         spec(in_folder, families={f"{name}:train": {"space": {}}})
 
 
-def test_a_folder_with_the_name_of_a_package_of_ours_is_refused(in_folder: Path) -> None:
+def test_code_root_with_folder_named_as_our_package_is_refused(in_folder: Path) -> None:
     own_code(in_folder, "def train(trial):\n    pass\n", "own_beside")
     (in_folder / "trainers").mkdir()
     with pytest.raises(WrongInput, match=r"code.root must hold no folder .* trainers in"):
@@ -572,12 +574,12 @@ def test_a_folder_with_the_name_of_a_package_of_ours_is_refused(in_folder: Path)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_every_family_of_ours_has_a_space_of_its_own_that_it_reads(tmp_path: Path, name: str) -> None:
+def test_built_in_family_alone_gets_its_own_space(tmp_path: Path, name: str) -> None:
     (family,) = resolve_families(sweep(tmp_path, families={name: {}}))
     assert Space.from_json(family.space) == Space.from_mapping(name)
 
 
-def test_a_familys_own_space_leaves_out_what_its_options_make_meaningless(tmp_path: Path) -> None:
+def test_family_space_leaves_out_what_its_options_disable(tmp_path: Path) -> None:
     """A text CNN of structure image has no filter widths: its own space searches none, people's may not."""
     for space in (None, "text_cnn", {"extends": "text_cnn", "dropout": 0.5}):
         entry = {"options": {"structure": "image"}, **({} if space is None else {"space": space})}
@@ -594,7 +596,7 @@ def test_a_familys_own_space_leaves_out_what_its_options_make_meaningless(tmp_pa
 
 
 @pytest.mark.parametrize("override", ["budget.trialz=3", "families.image_cnn.space.learning_rate.low=9"])
-def test_a_wrong_file_is_refused_fast_and_without_the_heavy_libraries(contract: Path, override: str) -> None:
+def test_wrong_sweep_file_is_refused_fast_without_heavy_imports(contract: Path, override: str) -> None:
     code = """
 import sys
 from flows.config.loading import load_sweep

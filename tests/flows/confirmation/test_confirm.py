@@ -13,14 +13,14 @@ import torch
 from flows.config.lookup import open_sweep
 from flows.confirmation import confirm as verb
 from flows.confirmation.runs import median_run
-from flows.sweeps import session as carrying_on
+from flows.sweeps import session
 from flows.sweeps.session import SessionEnd
 from infra.errors import InterruptedCommand, RefusedError, WrongInput
 from infra.lanes.driver import StopSignals
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores
-from tests.flows.ledger_sweeps import living_owner, own, spec_of, trial_of, write_sweep
+from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of, trial_of, write_sweep
 
 EXAMPLES = 400
 TRUTH = {"text_cnn": 0.9, "image_cnn": 0.95}
@@ -66,7 +66,7 @@ def lanes(home, monkeypatch):
     return made
 
 
-def test_each_family_is_confirmed_on_the_same_fresh_seeds(home, lanes):
+def test_confirm_trains_every_family_on_the_same_fresh_seeds(home, lanes):
     write_sweep(home)
     found = verb.confirm("digits", seeds=3)
     assert [(row.family, row.number) for row in found.rows] == [("image_cnn", 1), ("text_cnn", 0)]
@@ -91,7 +91,7 @@ def views_of(home):
     return trials
 
 
-def test_the_same_call_resumes_and_more_seeds_or_candidates_grow(home, lanes):
+def test_confirm_again_resumes_and_more_seeds_or_candidates_add_runs(home, lanes):
     write_sweep(home)
     lanes.left = 2
     stopped = verb.confirm("digits", seeds=3)
@@ -108,7 +108,7 @@ def test_the_same_call_resumes_and_more_seeds_or_candidates_grow(home, lanes):
     assert len(verb.confirm("digits", seeds=2).rows[0].validation.values) == 2
 
 
-def test_the_run_to_promote_has_the_best_candidates_median_value(home, lanes):
+def test_confirm_run_to_promote_is_the_median_of_the_best(home, lanes):
     write_sweep(home)
     found = verb.confirm("digits", seeds=3)
     ledger, row = open_sweep("digits", home)
@@ -126,7 +126,7 @@ def test_the_run_to_promote_has_the_best_candidates_median_value(home, lanes):
     assert nothing is None
 
 
-def test_the_test_score_ranks_nothing(home, lanes, monkeypatch):
+def test_confirm_ranking_ignores_the_test_score(home, lanes, monkeypatch):
     write_sweep(home)
     monkeypatch.setitem(TRUTH, "text_cnn", 0.95)
 
@@ -139,7 +139,7 @@ def test_the_test_score_ranks_nothing(home, lanes, monkeypatch):
     assert [row.family for row in verb.confirm("digits", seeds=2).rows] == ["image_cnn", "text_cnn"]
 
 
-def test_a_metric_without_shares_has_an_interval_over_seeds(home, lanes):
+def test_confirm_metric_without_shares_has_interval_over_seeds(home, lanes):
     goal = spec_of().objectives[0]
     write_sweep(home, spec_of(objectives=(type(goal)(metric="val/f1", direction="maximize"),)))
     original = lanes._finish
@@ -155,7 +155,7 @@ def test_a_metric_without_shares_has_an_interval_over_seeds(home, lanes):
     assert row.test.interval.high - row.test.interval.estimate == pytest.approx(4.302653 * 0.01 / 3**0.5)
 
 
-def test_failed_confirmations_are_tried_again_and_none_left_is_refused(home, lanes):
+def test_confirm_retries_failed_runs_and_refuses_if_none_is_left(home, lanes):
     write_sweep(home)
     lanes.failing = frozenset({"text_cnn"})
     assert [row.family for row in verb.confirm("digits", seeds=2).rows] == ["image_cnn"]
@@ -169,7 +169,7 @@ def test_failed_confirmations_are_tried_again_and_none_left_is_refused(home, lan
         verb.confirm("other", seeds=2)
 
 
-def test_what_cannot_be_confirmed_is_refused_before_anything_is_entered(home, lanes):
+def test_confirm_impossible_request_is_refused_and_enters_nothing(home, lanes):
     write_sweep(home)
     write_sweep(home, spec_of("empty"), trials=(trial_of("text_cnn", 0, "failed"),))
     write_sweep(home, spec_of("untested"), facts={"data": {"parts": {"train": 9, "test": 0}}})
@@ -190,15 +190,15 @@ def test_what_cannot_be_confirmed_is_refused_before_anything_is_entered(home, la
     ledger.close()
 
 
-def test_a_running_sweep_is_left_alone(home, velodrome):
+def test_confirm_of_a_running_sweep_is_refused(home, velodrome):
     sweep = write_sweep(home, state="running")
-    own(home, sweep, living_owner())
+    set_owner(home, sweep, living_owner())
     ended = velodrome("confirm", "digits")
     assert ended.status == 4
     assert "velodrome stop digits" in ended.err
 
 
-def test_the_document_is_the_contracts_and_the_table_says_it_in_words(home, lanes, velodrome):
+def test_confirm_document_has_contract_keys_and_table_says_it(home, lanes, velodrome):
     write_sweep(home)
     ended = velodrome("confirm", "digits", "--top", "2", "--seeds", "3", "--json")
     found = json.loads(ended.out)
@@ -213,7 +213,7 @@ def test_the_document_is_the_contracts_and_the_table_says_it_in_words(home, lane
     assert velodrome("confirm", "digits", "--top", "9").status == 2
 
 
-def test_scores_that_were_tampered_with_are_not_read(tmp_path: Path):
+def test_confirm_refuses_tampered_scores(tmp_path: Path):
     trial = trial_of("text_cnn", 0, "complete", facts={TEST_SCORES: "a/test-1"})
     write_scores(tmp_path / "a" / "test-1", {"accuracy": torch.ones(3)})
     assert read_scores(tmp_path, trial)["accuracy"].tolist() == [1.0, 1.0, 1.0]
@@ -227,11 +227,11 @@ def test_scores_that_were_tampered_with_are_not_read(tmp_path: Path):
 @pytest.mark.parametrize(
     ("role", "command"), [("search", "velodrome sweep"), ("confirm", "velodrome confirm")]
 )
-def test_who_is_interrupted_hears_which_command_goes_on(home, monkeypatch, role, command):
+def test_interrupt_names_the_command_that_carries_on(home, monkeypatch, role, command):
     write_sweep(home)
     ledger, row = open_sweep("digits", home)
     told = StopSignals(received=[signal.SIGINT, signal.SIGINT])
-    monkeypatch.setattr(carrying_on, "_drive_lanes", lambda *a: told)
+    monkeypatch.setattr(session, "_drive_lanes", lambda *a: told)
     with pytest.raises(InterruptedCommand, match=f"`{command}` carries digits on"):
-        carrying_on.run_session(ledger, row, home, role=role)
+        session.run_session(ledger, row, home, role=role)
     ledger.close()

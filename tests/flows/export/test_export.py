@@ -16,13 +16,13 @@ import velodrome as public
 from flows.export.export import pack_archive
 from infra.errors import StorageUnavailable, WrongInput
 from tests.flows.ledger_sweeps import spec_of, write_sweep
-from tests.flows.real_trials import change_facts, write_trained
+from tests.flows.real_trials import change_facts, train_and_write
 from tests.flows.reproduction.test_reproduce import FUNCTION, LINEAR, OWN, PARAMS
 
 SECRET = "hunter2"
 
 
-def unpacked(archive: Path, folder: Path) -> Path:
+def unpack_archive(archive: Path, folder: Path) -> Path:
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     (inside,) = folder.iterdir()
@@ -40,14 +40,14 @@ def moved(monkeypatch):
     return move
 
 
-def test_status_plan_and_reproduce_work_on_what_was_unpacked(home, velodrome, tmp_path, moved):
+def test_unpacked_export_serves_status_plan_and_reproduce(home, velodrome, tmp_path, moved):
     Path("sugar.yaml").write_text(LINEAR)
-    write_trained(home, "sugar.yaml", PARAMS)
+    train_and_write(home, "sugar.yaml", PARAMS)
     write_sweep(home)  # another sweep of the same ledger stays at home
     ended = velodrome("export", "sugar", "--out", tmp_path / "s.tar.gz", "--json")
     assert ended.status == 0, ended.err
     found = json.loads(ended.out)
-    folder = unpacked(tmp_path / "s.tar.gz", tmp_path / "there")
+    folder = unpack_archive(tmp_path / "s.tar.gz", tmp_path / "there")
     moved(folder)
     for entry in found["files"]:
         assert hashlib.sha256(Path(entry["name"]).read_bytes()).hexdigest() == entry["sha256"]
@@ -62,10 +62,10 @@ def test_status_plan_and_reproduce_work_on_what_was_unpacked(home, velodrome, tm
     assert found["commands"][-1] == "velodrome sweep sweep.yaml --new"
 
 
-def test_the_tables_hold_what_the_ledger_has(home, tmp_path):
+def test_export_tables_hold_what_the_ledger_has(home, tmp_path):
     write_sweep(home, facts={"file_text": LINEAR})
     found = public.export("digits", out=tmp_path / "d.tar.gz")
-    folder = unpacked(found.path, tmp_path / "there")
+    folder = unpack_archive(found.path, tmp_path / "there")
     rows = list(csv.DictReader(io.StringIO((folder / "trials.csv").read_text())))
     assert [(row["family"], row["number"], row["state"]) for row in rows[:2]] == [
         ("text_cnn", "0", "complete"), ("text_cnn", "1", "failed"),
@@ -77,7 +77,7 @@ def test_the_tables_hold_what_the_ledger_has(home, tmp_path):
     assert {"torch", "mlflow"} <= set(names)
 
 
-def test_code_and_spaces_of_ones_own_go_along(home, tmp_path, velodrome, moved, monkeypatch):
+def test_export_holds_own_code_and_spaces(home, tmp_path, velodrome, moved, monkeypatch):
     monkeypatch.syspath_prepend(str(Path.cwd()))
     Path("mine_packed.py").write_text("import beside_mine\n" + FUNCTION.replace("NOISE", ""))
     Path("beside_mine.py").write_text("x = 1\n")
@@ -88,21 +88,21 @@ def test_code_and_spaces_of_ones_own_go_along(home, tmp_path, velodrome, moved, 
     inline = "space: {a: {type: float, low: 0, high: 1}}"
     text = OWN.replace(inline, "space: spaces/a.yaml").replace("mine_again", "mine_packed")
     Path("own.yaml").write_text(text)
-    write_trained(home, "own.yaml", {"a": 0.5})
+    train_and_write(home, "own.yaml", {"a": 0.5})
     found = public.export("own")
     assert found.path == Path.cwd() / "own.tar.gz"
     names = [entry.name for entry in found.files]
     assert {"mine_packed.py", "beside_mine.py", "spaces/a.yaml", "spaces/b.yaml"} <= set(names)
     assert "unrelated.py" not in names
     assert found.warnings == ()
-    moved(unpacked(found.path, tmp_path / "there"))
+    moved(unpack_archive(found.path, tmp_path / "there"))
     assert velodrome("plan", "sweep.yaml").status == 0
 
 
-def test_no_secret_and_no_path_of_this_machine_is_in_it(home, tmp_path):
+def test_export_holds_no_secret_and_no_local_path(home, tmp_path):
     text = LINEAR + f"tracking: {{uri: 'http://me:{SECRET}@mlflow:5000'}}\n"
     Path("sugar.yaml").write_text(text)
-    write_trained(home, "sugar.yaml", PARAMS)
+    train_and_write(home, "sugar.yaml", PARAMS)
     override = f"ledger=postgresql+psycopg://me:{SECRET}@db/x"
     change_facts(home, "sugar", command=f"velodrome sweep --set {override}", overrides=[override])
     found = public.export("sugar", out=tmp_path / "s.tar.gz")
@@ -113,7 +113,7 @@ def test_no_secret_and_no_path_of_this_machine_is_in_it(home, tmp_path):
     assert SECRET not in " ".join(found.commands)
 
 
-def test_the_same_files_make_the_same_bytes():
+def test_export_archive_of_same_files_has_same_bytes():
     files = {"b.txt": b"2", "a/c.txt": b"1"}
     assert pack_archive(files, "x") == pack_archive(dict(reversed(files.items())), "x")
     with tarfile.open(fileobj=io.BytesIO(pack_archive(files, "x"))) as tar:
@@ -122,7 +122,7 @@ def test_the_same_files_make_the_same_bytes():
         ]  # fmt: skip
 
 
-def test_the_archives_content_is_listed_alike_each_time(home, tmp_path):
+def test_export_archive_content_is_listed_in_stable_order(home, tmp_path):
     write_sweep(home, facts={"file_text": LINEAR})
     one, other = (public.export("digits", out=tmp_path / name) for name in ("1.tar.gz", "2.tar.gz"))
     assert [entry.name for entry in one.files] == sorted(entry.name for entry in one.files)
@@ -130,7 +130,7 @@ def test_the_archives_content_is_listed_alike_each_time(home, tmp_path):
     assert {e for e in one.files if e.name in tables} == {e for e in other.files if e.name in tables}
 
 
-def test_what_cannot_be_exported_is_refused(home, tmp_path, monkeypatch):
+def test_export_of_impossible_request_is_refused(home, tmp_path, monkeypatch):
     write_sweep(home, facts={"file_text": LINEAR})
     write_sweep(home, spec_of("lost"), facts={"file": str(tmp_path / "gone.yaml")})
     (tmp_path / "there.tar.gz").write_text("x")

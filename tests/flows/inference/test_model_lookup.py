@@ -11,7 +11,7 @@ from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import Unavailable, WrongInput
 from infra.serving.artifact import load_artifact
 from infra.spec import FamilySpec
-from tests.infra.serving.registry_with_models import Registered, a_bundle
+from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle
 from tests.infra.tracking.story import SPACE, Story, a_spec
 
 
@@ -22,7 +22,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return a_bundle("linear_regression", folder / "one", folder / "cache")
 
 
-def swept(folder: Path, bundle: Path | None, name: str = "prices") -> Story:
+def make_sweep(folder: Path, bundle: Path | None, name: str = "prices") -> Story:
     """A finished sweep of two trials, the second better; both with a model where there is one."""
     family = FamilySpec(name="linear_regression", reference="linear_regression", space=SPACE)
     story = Story(folder / "home", spec=a_spec(name, families=(family,)))
@@ -38,10 +38,10 @@ def swept(folder: Path, bundle: Path | None, name: str = "prices") -> Story:
 
 
 @pytest.mark.parametrize("name", ["prices", "prices@1"])
-def test_a_sweep_is_its_best_trial_and_that_nobody_promoted_it_is_said(
+def test_lookup_of_sweep_finds_best_trial_and_warns_unpromoted(
     name: str, bundle: Path, tmp_path: Path
 ) -> None:
-    story = swept(tmp_path, bundle)
+    story = make_sweep(tmp_path, bundle)
     chosen = choose_model(name, story.home)
     assert chosen.artifact is not None
     assert chosen.artifact.key == "prices/linear_regression-1"
@@ -49,9 +49,9 @@ def test_a_sweep_is_its_best_trial_and_that_nobody_promoted_it_is_said(
     assert load_artifact(fetch_artifact(chosen, story.home)).example is not None
 
 
-def test_a_champion_comes_before_a_sweep_of_its_name(bundle: Path, tmp_path: Path) -> None:
-    story = swept(tmp_path, bundle)
-    registered = Registered(tmp_path)
+def test_lookup_prefers_champion_to_sweep_of_the_same_name(bundle: Path, tmp_path: Path) -> None:
+    story = make_sweep(tmp_path, bundle)
+    registered = RegistryFixture(tmp_path)
     registered.add("prices", bundle)
     before = choose_model("prices", story.home)
     assert before.version is None
@@ -67,8 +67,8 @@ def test_a_champion_comes_before_a_sweep_of_its_name(bundle: Path, tmp_path: Pat
     assert choose_model("prices/1", story.home).follows is None
 
 
-def test_a_sweep_without_models_or_with_one_elsewhere_is_refused(bundle: Path, tmp_path: Path) -> None:
-    story = swept(tmp_path, None)
+def test_lookup_of_sweep_without_reachable_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+    story = make_sweep(tmp_path, None)
     with pytest.raises(WrongInput, match="champion"):
         choose_model("prices", story.home)
     trial = story.whole("linear_regression", 2, value=0.99, epochs=1)
@@ -79,7 +79,7 @@ def test_a_sweep_without_models_or_with_one_elsewhere_is_refused(bundle: Path, t
 
 
 @pytest.mark.parametrize("name", ["nothing", "nothing@champion", "nothing/1", f"models:/m-{'0' * 32}"])
-def test_an_empty_home_has_nothing_and_stays_empty(name: str, tmp_path: Path) -> None:
+def test_lookup_in_empty_home_is_refused_and_creates_nothing(name: str, tmp_path: Path) -> None:
     from infra.home import Home
 
     with pytest.raises(WrongInput):

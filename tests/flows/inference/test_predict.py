@@ -21,20 +21,20 @@ from infra.errors import OwnedElsewhere, WrongInput
 from infra.predicting.format import PartSizes
 from infra.predicting.output_parts import open_parts
 from infra.predicting.parquet_and_images import open_input
-from tests.infra.serving.registry_with_models import Registered, a_bundle, shifted
+from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle, shift_bias
 from trainers.bundle.bundle import load_bundle
 
 COLUMNS = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+def registered(tmp_path_factory: pytest.TempPathFactory) -> RegistryFixture:
     """A linear, a text and an image model; the linear one has a second version."""
-    made = Registered(tmp_path_factory.mktemp("registered"))
+    made = RegistryFixture(tmp_path_factory.mktemp("registered"))
     for reference in ("linear_regression", "text_cnn", "image_cnn"):
         bundle = a_bundle(reference, made.folder / reference, made.folder / "cache")
         made.add(reference.replace("_", "-"), bundle, alias="champion")
-    made.add("linear-regression", shifted(made.folder / "linear_regression", made.folder / "second", 5.0))
+    made.add("linear-regression", shift_bias(made.folder / "linear_regression", made.folder / "second", 5.0))
     return made
 
 
@@ -48,7 +48,9 @@ def write_rows(path: Path, rows: int, seed: int = 0) -> Path:
     return path
 
 
-def expected(registered: Registered, path: Path, bundle: str = "linear_regression") -> list[float]:
+def expected_predictions(
+    registered: RegistryFixture, path: Path, bundle: str = "linear_regression"
+) -> list[float]:
     """What the model itself says to a file's rows."""
     import pandas as pd
 
@@ -56,24 +58,29 @@ def expected(registered: Registered, path: Path, bundle: str = "linear_regressio
     return list(load_bundle(registered.folder / bundle).predict(rows)["prediction"])
 
 
-def found(path: Path) -> list[dict[str, str]]:
+def read_output(path: Path) -> list[dict[str, str]]:
     """A CSV file's rows."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-def test_a_file_comes_out_with_predictions(registered: Registered, tmp_path: Path) -> None:
+def test_predict_writes_every_row_with_its_prediction(registered: RegistryFixture, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", 500)
     result = predict("linear-regression", path, home=registered.home, sizes=PartSizes(rows=64))
     assert (result.model, result.rows, result.carried_on) == ("linear-regression/1", 500, 0)
-    rows = found(tmp_path / "rows.predictions.csv")
+    rows = read_output(tmp_path / "rows.predictions.csv")
     assert [row["id"] for row in rows] == [f"{n:06d}" for n in range(500)]
-    assert [float(row["prediction"]) for row in rows] == pytest.approx(expected(registered, path), rel=1e-6)
+    assert [float(row["prediction"]) for row in rows] == pytest.approx(
+        expected_predictions(registered, path), rel=1e-6
+    )
     assert sorted(os.listdir(tmp_path)) == ["rows.csv", "rows.predictions.csv"]
 
 
-def test_the_command_takes_versions_text_images_and_says_json(
-    registered: Registered, velodrome: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_predict_command_takes_versions_text_and_images(
+    registered: RegistryFixture,
+    velodrome: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     from PIL import Image
 
@@ -83,8 +90,8 @@ def test_the_command_takes_versions_text_images_and_says_json(
     ended = velodrome("predict", "linear-regression/2", path, "--out", second, "--json")
     assert ended.status == 0, ended.err
     assert json.loads(ended.out)["model"] == "linear-regression/2"
-    assert float(found(second)[0]["prediction"]) == pytest.approx(
-        expected(registered, path, "second")[0], rel=1e-6
+    assert float(read_output(second)[0]["prediction"]) == pytest.approx(
+        expected_predictions(registered, path, "second")[0], rel=1e-6
     )
     (tmp_path / "t.txt").write_text("a fine film\na dull film\n")
     assert velodrome("predict", "text-cnn", tmp_path / "t.txt").status == 0
@@ -94,7 +101,7 @@ def test_the_command_takes_versions_text_images_and_says_json(
     for name in ("b.png", "a.png"):
         Image.new("L", (8, 8), 100).save(tmp_path / "pictures" / name)
     assert velodrome("predict", "image-cnn@champion", tmp_path / "pictures").status == 0
-    rows = found(tmp_path / "pictures.predictions.csv")
+    rows = read_output(tmp_path / "pictures.predictions.csv")
     assert [row["image"] for row in rows] == ["a.png", "b.png"]
     assert rows[0]["prediction"] in set("0123456789")
 
@@ -112,8 +119,8 @@ def test_the_command_takes_versions_text_images_and_says_json(
         ("linear-regression", ",".join(COLUMNS) + "\n", ("--out", "x.parquet"), ".csv"),
     ],
 )
-def test_what_is_wrong_is_said_with_status_2(
-    model: str, content: str, options: tuple[str, ...], says: str, registered: Registered,
+def test_predict_wrong_input_exits_with_status_2(
+    model: str, content: str, options: tuple[str, ...], says: str, registered: RegistryFixture,
     velodrome: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("VELODROME_HOME", str(registered.home.path))
@@ -125,22 +132,24 @@ def test_what_is_wrong_is_said_with_status_2(
     assert not (tmp_path / "in.predictions.csv").exists()
 
 
-def test_an_output_that_is_there_stays_unless_told(registered: Registered, tmp_path: Path) -> None:
+def test_predict_existing_output_is_kept_without_overwrite(
+    registered: RegistryFixture, tmp_path: Path
+) -> None:
     path = write_rows(tmp_path / "rows.csv", 5)
     (tmp_path / "out.csv").write_text("mine")
     with pytest.raises(WrongInput, match="must not be there yet"):
         predict("linear-regression", path, out=tmp_path / "out.csv", home=registered.home)
     assert (tmp_path / "out.csv").read_text() == "mine"
     predict("linear-regression", path, out=tmp_path / "out.csv", home=registered.home, overwrite=True)
-    assert len(found(tmp_path / "out.csv")) == 5
+    assert len(read_output(tmp_path / "out.csv")) == 5
 
 
-class Killed(Exception):
+class SimulatedKill(Exception):
     """The command ended here."""
 
 
-def test_ended_anywhere_the_same_command_carries_on_and_nothing_is_twice(
-    registered: Registered, tmp_path: Path
+def test_predict_interrupted_anywhere_resumes_without_duplicates(
+    registered: RegistryFixture, tmp_path: Path
 ) -> None:
     path = write_rows(tmp_path / "rows.csv", 100)
     sizes = PartSizes(rows=10)
@@ -150,9 +159,9 @@ def test_ended_anywhere_the_same_command_carries_on_and_nothing_is_twice(
 
         def stop(rows: int, _size: int, last: int = last) -> None:
             if rows == last * 10:
-                raise Killed
+                raise SimulatedKill
 
-        with pytest.raises(Killed):
+        with pytest.raises(SimulatedKill):
             predict("linear-regression", path, out=out, home=registered.home, sizes=sizes, advanced=stop)
         assert not out.exists()
         result = predict("linear-regression", path, out=out, home=registered.home, sizes=sizes)
@@ -160,19 +169,17 @@ def test_ended_anywhere_the_same_command_carries_on_and_nothing_is_twice(
         assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
 
 
-def test_unfinished_parts_of_something_else_are_not_carried_on(
-    registered: Registered, tmp_path: Path
-) -> None:
+def test_predict_ignores_unfinished_parts_of_another_run(registered: RegistryFixture, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", 30)
     out, sizes = tmp_path / "out.csv", PartSizes(rows=10)
 
     def stop(_rows: int, _size: int) -> None:
-        raise Killed
+        raise SimulatedKill
 
     def begin(model: str = "linear-regression", **more: Any) -> Any:
         return predict(model, path, out=out, home=registered.home, sizes=sizes, **more)
 
-    with pytest.raises(Killed):
+    with pytest.raises(SimulatedKill):
         begin(advanced=stop)
     with pytest.raises(WrongInput, match="another model"):
         begin("linear-regression/2")
@@ -180,10 +187,12 @@ def test_unfinished_parts_of_something_else_are_not_carried_on(
     with pytest.raises(WrongInput, match="another input"):
         begin()
     assert begin(overwrite=True).carried_on == 0
-    assert [float(r["prediction"]) for r in found(out)] == pytest.approx(expected(registered, path), rel=1e-6)
+    assert [float(r["prediction"]) for r in read_output(out)] == pytest.approx(
+        expected_predictions(registered, path), rel=1e-6
+    )
 
 
-def test_one_command_at_a_time_writes_an_output(tmp_path: Path) -> None:
+def test_predict_output_owned_by_another_command_is_refused(tmp_path: Path) -> None:
     with open_parts(tmp_path / "out.csv", ".csv", {}, overwrite=False):  # noqa: SIM117
         with pytest.raises(OwnedElsewhere), open_parts(tmp_path / "out.csv", ".csv", {}, overwrite=False):
             pass
@@ -209,7 +218,7 @@ def command(*arguments: Any) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_file_larger_than_the_memory_that_is_allowed(registered: Registered, tmp_path: Path) -> None:
+def test_predict_file_larger_than_memory_streams_through(registered: RegistryFixture, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", 150_000)
     filler = "x" * 600
     wide = tmp_path / "wide.csv"
@@ -229,7 +238,7 @@ def test_a_file_larger_than_the_memory_that_is_allowed(registered: Registered, t
 
 
 @pytest.mark.slow
-def test_kill_9_in_the_middle_and_the_same_command_again(registered: Registered, tmp_path: Path) -> None:
+def test_predict_killed_in_the_middle_resumes(registered: RegistryFixture, tmp_path: Path) -> None:
     path = write_rows(tmp_path / "rows.csv", 40_000)
     environ = {**os.environ, "VELODROME_HOME": str(registered.home.path), "OMP_NUM_THREADS": "1"}
     run = command("-m", "flows.cli", "predict", "linear-regression", path)
@@ -243,14 +252,14 @@ def test_kill_9_in_the_middle_and_the_same_command_again(registered: Registered,
     assert not (tmp_path / "rows.predictions.csv").exists()
     again = subprocess.run(run, env=environ, capture_output=True, text=True, timeout=120, check=True)
     assert "parts of them from before" in again.stderr
-    rows = found(tmp_path / "rows.predictions.csv")
+    rows = read_output(tmp_path / "rows.predictions.csv")
     assert [row["id"] for row in rows] == [f"{n:06d}" for n in range(40_000)]
     assert not parts.exists()
 
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: Path) -> None:
+def test_predict_on_ray_gives_the_same_output(registered: RegistryFixture, tmp_path: Path) -> None:
     import ray
 
     from infra.predicting.on_ray import ActorPool, score_on_ray
@@ -259,7 +268,7 @@ def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: P
     predict("linear-regression", path, out=tmp_path / "here.csv", home=registered.home, sizes=sizes)
 
     def stop(_rows: int, _size: int) -> None:
-        raise Killed
+        raise SimulatedKill
 
     def ignore(_rows: int, _size: int) -> None:
         return
@@ -271,7 +280,7 @@ def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: P
     try:
         kind, artifact, fields = _pieces(registered, path)
         with open_parts(out, ".csv", {}, overwrite=False) as parts:
-            with pytest.raises(Killed):
+            with pytest.raises(SimulatedKill):
                 score_on_ray(kind, artifact, fields, parts, sizes, pool, stop)
             assert 0 < len(parts.done_numbers()) < 14
             assert score_on_ray(kind, artifact, fields, parts, sizes, pool, ignore) == 2_000
@@ -286,7 +295,7 @@ def test_on_a_ray_cluster_the_same_comes_out(registered: Registered, tmp_path: P
     assert out.read_bytes() == (tmp_path / "here.csv").read_bytes()
 
 
-def _pieces(registered: Registered, path: Path) -> tuple[Any, Any, Any]:
+def _pieces(registered: RegistryFixture, path: Path) -> tuple[Any, Any, Any]:
     from flows.inference.model_lookup import choose_model, fetch_artifact
     from infra.serving.artifact import load_artifact
 

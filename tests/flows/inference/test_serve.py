@@ -23,7 +23,7 @@ import pytest
 from flows.inference.serve import TOKEN, ServeOptions, prepare_server
 from infra.errors import WrongInput
 from infra.home import Home
-from tests.infra.serving.registry_with_models import Registered, a_bundle, answers, shifted
+from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle, answers, shift_bias
 from trainers.bundle.bundle import read_description
 
 UP_LIMIT_S = 150.0
@@ -32,17 +32,17 @@ CLIENTS = 16
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+def registered(tmp_path_factory: pytest.TempPathFactory) -> RegistryFixture:
     """As `three_versions`."""
     return three_versions(tmp_path_factory.mktemp("registered"))
 
 
-def three_versions(folder: Path) -> Registered:
+def three_versions(folder: Path) -> RegistryFixture:
     """A linear model `m`: version 1 answers, so does 2, and 3 is damaged."""
-    made = Registered(folder)
+    made = RegistryFixture(folder)
     bundle = a_bundle("linear_regression", made.folder / "one", made.folder / "cache")
     made.add("m", bundle, alias="champion")
-    made.add("m", shifted(bundle, made.folder / "two", 5.0))
+    made.add("m", shift_bias(bundle, made.folder / "two", 5.0))
     number = made.add("m", bundle)
     source = Path(made.location("m", number).removeprefix("file://"))
     weights = next(source.rglob("weights.safetensors"))
@@ -78,7 +78,7 @@ def ask(port: int, body: bytes | None = None, path: str = "/invocations") -> tup
 
 
 @contextlib.contextmanager
-def running(
+def run_server(
     command: list[str], port: int, environ: dict[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A server, once it answers; ended with all its processes."""
@@ -150,14 +150,16 @@ def seconds_until(condition: Callable[[], bool], limit_s: float) -> float:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_it_follows_the_champion_under_load_and_loses_nothing(registered: Registered, tmp_path: Path) -> None:
+def test_serve_follows_champion_under_load_without_lost_requests(
+    registered: RegistryFixture, tmp_path: Path
+) -> None:
     port = free_port()
     one, two = registered.folder / "one", registered.folder / "two"
     body = body_of(one)
     command = [sys.executable, "-m", "flows.cli", "serve", "m", "--port", str(port)]
     environ = {"VELODROME_HOME": str(registered.home.path), "OMP_NUM_THREADS": "1"}
     log = tmp_path / "serve.log"
-    with running(command, port, environ, log) as server:
+    with run_server(command, port, environ, log) as server:
         processes = psutil.Process(server.pid).children(recursive=True)
         with Clients(port, body) as clients:
             registered.move("m", "champion", 2)
@@ -191,7 +193,7 @@ def test_it_follows_the_champion_under_load_and_loses_nothing(registered: Regist
 
 
 @pytest.mark.slow
-def test_mlflows_own_server_serves_the_same_version(registered: Registered, tmp_path: Path) -> None:
+def test_serve_answers_as_mlflows_own_server_does(registered: RegistryFixture, tmp_path: Path) -> None:
     port = free_port()
     binaries = str(Path(sys.executable).parent)
     environ = {
@@ -204,7 +206,7 @@ def test_mlflows_own_server_serves_the_same_version(registered: Registered, tmp_
         sys.executable, "-m", "mlflow", "models", "serve", "-m", "models:/m/2", "--env-manager", "local",
         "--port", str(port), "--workers", "1",
     ]  # fmt: skip
-    with running(command, port, environ, tmp_path / "mlflow.log"):
+    with run_server(command, port, environ, tmp_path / "mlflow.log"):
         status, _, document = ask(port, body_of(registered.folder / "one"))
     assert (status, document) == (200, {"predictions": answers(registered.folder / "two")})
 
@@ -218,8 +220,8 @@ def test_mlflows_own_server_serves_the_same_version(registered: Registered, tmp_
         (ServeOptions(host="203.0.113.7", port=0), "address must be this machine's"),
     ],
 )
-def test_options_that_cannot_be_are_refused_before_ray(
-    registered: Registered, options: ServeOptions, says: str
+def test_serve_impossible_options_are_refused_before_ray(
+    registered: RegistryFixture, options: ServeOptions, says: str
 ) -> None:
     with pytest.raises(WrongInput, match=says), prepare_server("m", options, registered.home):
         pass
@@ -228,19 +230,19 @@ def test_options_that_cannot_be_are_refused_before_ray(
 @pytest.mark.parametrize(
     "model", ["m/9", "m@challenger", "nothing-here", "file:///etc", f"models:/m-{'0' * 32}"]
 )
-def test_a_model_that_is_not_there_is_refused_before_ray(registered: Registered, model: str) -> None:
+def test_serve_unknown_model_is_refused_before_ray(registered: RegistryFixture, model: str) -> None:
     with pytest.raises(WrongInput), prepare_server(model, ServeOptions(port=0), registered.home):
         pass
 
 
-def test_a_challenger_needs_a_followed_model(registered: Registered) -> None:
+def test_serve_challenger_without_followed_model_is_refused(registered: RegistryFixture) -> None:
     options = ServeOptions(port=0, canary=5)
     with pytest.raises(WrongInput, match="is followed"), prepare_server("m/1", options, registered.home):
         pass
 
 
-def test_beyond_loopback_there_is_a_token(
-    registered: Registered, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_serve_beyond_loopback_demands_a_token(
+    registered: RegistryFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv(TOKEN, raising=False)
     with prepare_server("m", ServeOptions(port=0), registered.home) as ready:

@@ -7,7 +7,7 @@ from typing import Any
 READS = ("get_", "search_", "list_")
 
 
-class Failing:
+class FailingClient:
     """Counts calls and fails one of them."""
 
     def __init__(self, client: Any, fails: int = 0, *, when: str = "before", reads: bool = False) -> None:

@@ -58,7 +58,7 @@ class Reaper:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def promoted(home: Path, name: str, fatal: int = 0) -> dict[str, Any]:
+def promote_until(home: Path, name: str, fatal: int = 0) -> dict[str, Any]:
     """Promotes a sweep's winner; the outcome, the state after it, and how many writes it took."""
     from flows.promotion.promote import conclude
 
@@ -70,7 +70,7 @@ def promoted(home: Path, name: str, fatal: int = 0) -> dict[str, Any]:
     return {"outcome": outcome, "writes": writes, "state": state(shop), "modules": modules}
 
 
-def forked(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+def run_forked(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     """What a process of its own says; None where it was killed."""
     reading, writing = os.pipe()
     child = os.fork()
@@ -95,7 +95,7 @@ def forked(work: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     return found
 
 
-def copied(source: Path, target: Path) -> None:
+def copy_home(source: Path, target: Path) -> None:
     """Makes one home the same as another, databases with what is still in their logs."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.db", "*.db-*"))
@@ -106,17 +106,17 @@ def copied(source: Path, target: Path) -> None:
 def main(home: Path, name: str, stride: int) -> None:
     """Kills a promotion at every `stride`-th write and at the last; prints how many there are."""
     before = home.with_name("before")
-    copied(home, before)
-    whole = forked(lambda: promoted(home, name))
+    copy_home(home, before)
+    whole = run_forked(lambda: promote_until(home, name))
     assert whole is not None
     assert whole["outcome"] == "moved"
     for module in whole["modules"]:  # seconds of every promotion that follows
         with contextlib.suppress(ImportError, AttributeError):
             importlib.import_module(module)
     for fatal in range(1 + (whole["writes"] - 1) % stride, whole["writes"] + 1, stride):
-        copied(before, home)
-        assert forked(lambda fatal=fatal: promoted(home, name, fatal)) is None, fatal  # type: ignore[misc]
-        again = forked(lambda: promoted(home, name))
+        copy_home(before, home)
+        assert run_forked(lambda fatal=fatal: promote_until(home, name, fatal)) is None, fatal  # type: ignore[misc]
+        again = run_forked(lambda: promote_until(home, name))
         assert again is not None
         assert again["outcome"] in ("moved", "already"), (fatal, again)
         assert again["state"] == whole["state"], (fatal, again)

@@ -19,7 +19,7 @@ CLASSES = ("a", "b", "c", "d")
 HERE = "tests.flows.promotion.models"
 
 
-class Nothing(torch.nn.Module):
+class IdleModule(torch.nn.Module):
     """A module with weights that nobody asks."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -28,12 +28,12 @@ class Nothing(torch.nn.Module):
         self.weights = torch.nn.Parameter(torch.zeros(int(settings.get("size", 4))))
 
 
-def build(**settings: Any) -> Nothing:
+def build(**settings: Any) -> IdleModule:
     """The model of those settings."""
-    return Nothing(settings)
+    return IdleModule(settings)
 
 
-def predict(module: Nothing, rows: pd.DataFrame) -> pd.DataFrame:
+def predict(module: IdleModule, rows: pd.DataFrame) -> pd.DataFrame:
     """Right with the model's skill; `weak` names a class in which it has another skill."""
     settings = module.settings
     time.sleep(float(settings.get("sleep", 0.0)))

@@ -15,13 +15,13 @@ from tests.flows.promotion import models
 from tests.flows.promotion.conftest import ACCURACY, SOURCE, Shop
 
 
-def confirmed(number: int, value: float, *, of: int, seed_index: int) -> TrialRow:
+def confirmation_of(number: int, value: float, *, of: int, seed_index: int) -> TrialRow:
     """A complete confirmation with a model."""
     row = trial_of("plain", number, "complete", value, params={}, model=f"s/confirm-{number}")
     return replace(row, role="confirm", origin={"number": of, "seed_index": seed_index})
 
 
-def written(shop: Shop, *more: TrialRow) -> str:
+def write_candidates(shop: Shop, *more: TrialRow) -> str:
     """A sweep of two trials, the second the better, only it with a model; and confirmations."""
     family = FamilySpec(name="plain", reference=f"{models.HERE}:predict")
     spec = SweepSpec(name="s", data=SOURCE, objectives=(ACCURACY,), families=(family,), model="shop")
@@ -36,11 +36,11 @@ def written(shop: Shop, *more: TrialRow) -> str:
     return "s"
 
 
-def test_of_the_winners_confirmed_runs_the_median_one_is_taken(shop: Shop) -> None:
+def test_candidate_is_the_median_confirmed_run_of_the_winner(shop: Shop) -> None:
     values = ((0, 0.91), (1, 0.97), (2, 0.93))
-    again = [confirmed(n, value, of=1, seed_index=n) for n, value in values]
-    worse = [confirmed(3 + n, 0.5, of=0, seed_index=n) for n, _ in values]
-    name = written(shop, *again, *worse)
+    again = [confirmation_of(n, value, of=1, seed_index=n) for n, value in values]
+    worse = [confirmation_of(3 + n, 0.5, of=0, seed_index=n) for n, _ in values]
+    name = write_candidates(shop, *again, *worse)
     found = candidate_of_sweep(name, shop.home, trial=None, family=None, model=None)
     assert found.label == f"s, plain #1, seed {again[2].seed}"
     assert shop.promote(name).outcome == "moved"
@@ -49,8 +49,8 @@ def test_of_the_winners_confirmed_runs_the_median_one_is_taken(shop: Shop) -> No
     )
 
 
-def test_without_confirmations_the_best_is_taken_and_one_without_a_model_is_refused(shop: Shop) -> None:
-    name = written(shop)
+def test_candidate_unconfirmed_is_best_trial_and_needs_a_model(shop: Shop) -> None:
+    name = write_candidates(shop)
     assert candidate_of_sweep(name, shop.home, trial=None, family=None, model="other").model == "other"
     assert candidate_of_sweep(name, shop.home, trial=1, family="plain", model=None).label == "s, plain #1"
     for trial, family, must in (

@@ -20,14 +20,14 @@ from flows.sweeps.remove import remove
 from infra.errors import WrongInput
 from infra.registry.records import EXPERIMENT
 from infra.serving.registry_source import RegistrySource
-from tests.flows.conftest import Ended
+from tests.flows.conftest import CommandResult
 from tests.flows.promotion.conftest import Shop, ask_here
 from tests.flows.promotion.kill_promotion import state
 
-Velodrome = Callable[..., Ended]
+Velodrome = Callable[..., CommandResult]
 
 
-def promote(shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch, *words: str) -> Ended:
+def promote(shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch, *words: str) -> CommandResult:
     """`velodrome promote`, with models asked in this process."""
     from flows.promotion import promote as verb
 
@@ -39,7 +39,7 @@ def promote(shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch, *
     return velodrome("promote", *words)
 
 
-def test_promote_refuse_history_and_rollback(
+def test_promotion_commands_move_refuse_list_and_roll_back(
     shop: Shop, velodrome: Velodrome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.sweep("one", skill=0.85)
@@ -84,7 +84,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("text", BAD)
-def test_a_wrong_policy_is_refused_with_its_line(shop: Shop, velodrome: Velodrome, text: str) -> None:
+def test_wrong_policy_is_refused_with_its_line(shop: Shop, velodrome: Velodrome, text: str) -> None:
     Path("policy.yaml").write_text(text)
     ended = velodrome("policy", "shop", "--set", "policy.yaml")
     assert ended.status == 2
@@ -93,7 +93,7 @@ def test_a_wrong_policy_is_refused_with_its_line(shop: Shop, velodrome: Velodrom
     assert shop.mover.records.read_chain().texts == ()
 
 
-def test_a_policy_is_set_shown_and_holds_the_fingerprint(shop: Shop, velodrome: Velodrome) -> None:
+def test_policy_set_is_shown_and_holds_the_fingerprint(shop: Shop, velodrome: Velodrome) -> None:
     assert "has no policy; these defaults hold" in velodrome("policy", shop_model(shop)).out
     (Path.cwd() / "rows.csv").write_text(shop.rows.read_text())
     Path("policy.yaml").write_text(
@@ -114,7 +114,7 @@ def shop_model(shop: Shop) -> str:
     return "shop"
 
 
-def test_a_removed_sweep_leaves_what_the_history_leads_to(shop: Shop) -> None:
+def test_remove_keeps_models_that_history_leads_to(shop: Shop) -> None:
     shop.promote(shop.sweep("one"))
     version = shop.registry.version("shop", 1)
     assert version is not None
@@ -127,7 +127,7 @@ def test_a_removed_sweep_leaves_what_the_history_leads_to(shop: Shop) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*inferred as AnyType")  # MLflow warns of its own type hints
-def test_mlflows_own_collector_leaves_the_history_and_its_versions(
+def test_mlflow_gc_keeps_history_and_its_versions(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where somebody deleted the runs that the versions came from."""
@@ -164,7 +164,7 @@ WEBHOOKS = {
 
 
 @pytest.mark.parametrize("url", WEBHOOKS)
-def test_where_a_webhook_may_go(url: str) -> None:
+def test_webhook_to_a_forbidden_address_is_refused(url: str) -> None:
     if WEBHOOKS[url]:
         check_webhook(url)
     else:
@@ -195,7 +195,7 @@ def listener() -> Iterator[tuple[str, list[bytes]]]:
         thread.join(5)
 
 
-def test_a_webhook_is_told_once_and_follows_no_redirect(listener: tuple[str, list[bytes]]) -> None:
+def test_webhook_is_called_once_and_follows_no_redirect(listener: tuple[str, list[bytes]]) -> None:
     url, got = listener
     assert notify(Notify(webhook=f"{url}/ok"), "moved", {"model": "shop"}) == ""
     assert json.loads(got[0]) == {"model": "shop"}
@@ -205,7 +205,7 @@ def test_a_webhook_is_told_once_and_follows_no_redirect(listener: tuple[str, lis
     assert len(got) == 2
 
 
-def test_a_command_runs_only_where_this_machine_allows_it(
+def test_notify_command_runs_only_where_the_machine_allows_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = f"import sys; open({str(tmp_path / 'told')!r}, 'w').write(sys.stdin.read())"

@@ -15,7 +15,7 @@ from infra.errors import Unavailable
 from tests.conftest import copy_store
 from tests.faults.harness import ROOT
 from tests.flows.promotion.conftest import Shop
-from tests.flows.promotion.failing import Failing
+from tests.flows.promotion.failing import FailingClient
 from tests.flows.promotion.kill_promotion import state
 
 EVERY_WRITE = "EVERY_WRITE" in os.environ
@@ -29,7 +29,7 @@ def client(shop: Shop) -> Any:
     return MlflowClient(shop.home.mlflow_uri, registry_uri=shop.home.mlflow_uri)
 
 
-def through_every_failure(shop: Shop, client: Any, name: str, odd: str, even: str) -> int:
+def promote_through_failures(shop: Shop, client: Any, name: str, odd: str, even: str) -> int:
     """Fails the first, second, … write until none fails, in turn before and after it was done; after each, a
     repeat ends as if none had failed. How many there are."""
     candidate = shop.candidate(name)
@@ -39,7 +39,7 @@ def through_every_failure(shop: Shop, client: Any, name: str, odd: str, even: st
     wanted = state(shop)
     for broken in range(1, 100):
         copy_store(before, store)
-        failing = Failing(client, broken, when=odd if broken % 2 else even)
+        failing = FailingClient(client, broken, when=odd if broken % 2 else even)
         with suppress(Unavailable):
             conclude(shop.promoter(failing), candidate, reason="", dry_run=False)
         again = conclude(shop.promoter(), candidate, reason="", dry_run=False)
@@ -52,19 +52,23 @@ def through_every_failure(shop: Shop, client: Any, name: str, odd: str, even: st
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("odd", "even"), [("before", "after"), ("after", "before")])
-def test_the_first_promotion_fails_at_every_write(shop: Shop, client: Any, odd: str, even: str) -> None:
+def test_first_promotion_failing_at_any_write_can_be_finished(
+    shop: Shop, client: Any, odd: str, even: str
+) -> None:
     name = shop.sweep("one", gates={"min_examples": 100})
-    assert through_every_failure(shop, client, name, odd, even) >= 14
+    assert promote_through_failures(shop, client, name, odd, even) >= 14
 
 
 @pytest.mark.parametrize(("odd", "even"), [("before", "after"), ("after", "before")])
-def test_a_later_promotion_fails_at_every_write(shop: Shop, client: Any, odd: str, even: str) -> None:
+def test_later_promotion_failing_at_any_write_can_be_finished(
+    shop: Shop, client: Any, odd: str, even: str
+) -> None:
     shop.promote(shop.sweep("one", skill=0.8))
-    assert through_every_failure(shop, client, shop.sweep("two", skill=0.9, seed=2), odd, even) >= 7
+    assert promote_through_failures(shop, client, shop.sweep("two", skill=0.9, seed=2), odd, even) >= 7
 
 
 @pytest.mark.parametrize("later", [False, True] if EVERY_WRITE else [False])
-def test_a_promotion_is_killed_at_its_writes(shop: Shop, later: bool) -> None:
+def test_promotion_killed_at_any_write_can_be_finished(shop: Shop, later: bool) -> None:
     """At some writes, the last among them; with `EVERY_WRITE` in the environment at each one."""
     if later:
         shop.promote(shop.sweep("one", skill=0.8))
@@ -83,8 +87,8 @@ def test_a_promotion_is_killed_at_its_writes(shop: Shop, later: bool) -> None:
     assert int(ended.stdout) >= 20
 
 
-def test_an_alias_never_moves_before_the_record(shop: Shop, client: Any) -> None:
-    failing = Failing(client)
+def test_alias_never_moves_before_its_record(shop: Shop, client: Any) -> None:
+    failing = FailingClient(client)
     conclude(shop.promoter(failing), shop.candidate(shop.sweep("one")), reason="", dry_run=False)
     names = failing.calls
     last_alias = len(names) - 1 - names[::-1].index("set_registered_model_alias")

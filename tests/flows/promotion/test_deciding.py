@@ -11,7 +11,7 @@ from infra.registry.chain import Chain
 from tests.infra.registry.test_records import entry
 
 
-def followed(chain: Chain, kind: Any) -> Chain:
+def extend_chain(chain: Chain, kind: Any) -> Chain:
     """The chain with one entry more."""
     return Chain(model=chain.model, texts=(*chain.texts, entry(chain, kind).text))
 
@@ -28,8 +28,10 @@ def followed(chain: Chain, kind: Any) -> Chain:
         ("policy", "policy", True),
     ],
 )
-def test_who_comes_between(before: str, meanwhile: str, overtaken: bool) -> None:
-    judged = followed(Chain(model="shop"), before)
+def test_overtaking_is_found_if_history_moved_while_judging(
+    before: str, meanwhile: str, overtaken: bool
+) -> None:
+    judged = extend_chain(Chain(model="shop"), before)
     assert find_overtaking_entry(judged, judged) is None
-    found = find_overtaking_entry(judged, followed(judged, meanwhile))
+    found = find_overtaking_entry(judged, extend_chain(judged, meanwhile))
     assert (found is not None and found.kind == meanwhile) == overtaken

@@ -11,7 +11,7 @@ from flows.promotion.policy import load_policy
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "policy.md"
 
 
-def test_the_pages_policies_load_and_its_table_has_every_key(tmp_path: Path) -> None:
+def test_policy_page_examples_load_and_its_table_has_every_key(tmp_path: Path) -> None:
     text = PAGE.read_text()
     blocks = re.findall(r"^```yml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert blocks

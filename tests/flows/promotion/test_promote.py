@@ -36,14 +36,12 @@ def refusal(shop: Shop, name: str) -> Promotion:
     return refused.value.promotion
 
 
-def refused_by(shop: Shop, name: str) -> set[str]:
+def refusing_gates(shop: Shop, name: str) -> set[str]:
     """Those gates."""
     return {finding.gate for finding in refusal(shop, name).findings if finding.is_refused}
 
 
-def test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused(
-    shop: Shop, tmp_path: Path
-) -> None:
+def test_promote_first_and_better_models_move_worse_is_refused(shop: Shop, tmp_path: Path) -> None:
     first = shop.promote(shop.sweep("one", skill=0.85), reason="to begin with")
     assert (first.outcome, first.version, first.former) == ("moved", 1, None)
     verdicts = {f.gate: f.verdict for f in first.findings}
@@ -65,7 +63,7 @@ def test_the_first_is_promoted_a_better_one_follows_and_a_worse_one_is_refused(
     assert served.fetch("shop/2", tmp_path / "served").bundle
 
 
-def test_luck_on_a_small_test_set_is_no_reason(shop: Shop, tmp_path: Path) -> None:
+def test_promote_lucky_model_on_few_examples_is_refused(shop: Shop, tmp_path: Path) -> None:
     shop.promote(shop.sweep("one", skill=0.85))
     few = tmp_path / "few.csv"
     few.write_text("".join(shop.rows.read_text().splitlines(keepends=True)[:301]))
@@ -96,7 +94,7 @@ def test_luck_on_a_small_test_set_is_no_reason(shop: Shop, tmp_path: Path) -> No
         ("new interpreter", {"skill": 0.97, "broken": 0.5}),
     ],
 )
-def test_each_fault_is_refused_by_its_gate(
+def test_promote_challenger_with_one_fault_is_refused_by_its_gate(
     shop: Shop, gate: str, model: dict[str, Any], monkeypatch: Any
 ) -> None:
     gates = {
@@ -108,11 +106,11 @@ def test_each_fault_is_refused_by_its_gate(
         gates["metrics"] = {"accuracy": {"at_least": 0.95}}
     first = {"skill": 0.8} if gate != "metric accuracy" else {"skill": 0.99}
     shop.promote(shop.sweep("one", gates=gates, **first))
-    assert gate in refused_by(shop, shop.sweep("two", seed=2, **model))
+    assert gate in refusing_gates(shop, shop.sweep("two", seed=2, **model))
     assert shop.champion == 1
 
 
-def test_a_changed_signature_is_refused(shop: Shop) -> None:
+def test_promote_changed_signature_is_refused(shop: Shop) -> None:
     shop.promote(shop.sweep("one", skill=0.85, score=1))
     found = refusal(shop, shop.sweep("two", skill=0.95, seed=2))
     (signature,) = [finding for finding in found.findings if finding.gate == "signature"]
@@ -120,7 +118,7 @@ def test_a_changed_signature_is_refused(shop: Shop) -> None:
     assert signature.found == "no longer gives score"
 
 
-def test_a_flipped_bit_is_refused_before_anything_is_loaded(shop: Shop) -> None:
+def test_promote_bundle_with_flipped_bit_is_refused_unloaded(shop: Shop) -> None:
     shop.promote(shop.sweep("one", skill=0.85))
     name = shop.sweep("two", skill=0.95, seed=2)
     shop.candidate(name)  # logged
@@ -139,10 +137,10 @@ def test_a_flipped_bit_is_refused_before_anything_is_loaded(shop: Shop) -> None:
 
 def _two_moves_then_back(shop: Shop) -> None:
     shop.mover.move_champion(shop.mover.finish_pending(), "adoption", target=1, source=1)
-    rollback("shop", to=_other(shop))
+    rollback("shop", to=_add_version(shop))
 
 
-def _other(shop: Shop) -> int:
+def _add_version(shop: Shop) -> int:
     version = shop.registry.version("shop", 1)
     assert version is not None
     again = shop.registry.register("shop", key="again", source=version.source, run_id=None, tags=version.tags)
@@ -150,7 +148,7 @@ def _other(shop: Shop) -> int:
     return 1
 
 
-def test_no_row_is_judged_on_that_either_was_trained_on(shop: Shop) -> None:
+def test_promote_leaves_out_rows_that_either_model_trained_on(shop: Shop) -> None:
     test = shop.dataset.splits["test"]
     shop.promote(shop.sweep("one", skill=0.85, trained_on=test[:300]))
     moved = shop.promote(shop.sweep("two", skill=0.95, seed=2, trained_on=test[200:500]))
@@ -164,7 +162,7 @@ def test_no_row_is_judged_on_that_either_was_trained_on(shop: Shop) -> None:
     assert {f.gate for f in found.findings if f.is_refused} == {"examples"}
     assert (found.examples, found.left_out) == (0, len(test))
     unknown = shop.sweep("four", skill=0.99, seed=4, trained_on=test[:0])
-    assert "training rows" in refused_by(shop, unknown)
+    assert "training rows" in refusing_gates(shop, unknown)
 
 
 def _row(shop: Shop, row: int) -> tuple[float, str]:
@@ -172,7 +170,7 @@ def _row(shop: Shop, row: int) -> tuple[float, str]:
     return float(columns["x"].values[row]), str(columns["region"].values[row])
 
 
-def test_of_two_at_once_one_wins_and_the_other_is_told(shop: Shop) -> None:
+def test_promote_overtaken_by_another_promotion_is_refused(shop: Shop) -> None:
     shop.promote(shop.sweep("one", skill=0.8))
     slow = shop.candidate(shop.sweep("two", skill=0.9, seed=2))
     quick = shop.candidate(shop.sweep("three", skill=0.95, seed=3))
@@ -187,7 +185,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(shop: Shop) -> None:
     assert [e.target for e in shop.mover.records.read_chain().entries if e.is_move] == [1, 3]
 
 
-def test_a_dry_run_changes_nothing_and_is_counted(shop: Shop) -> None:
+def test_promote_dry_run_changes_nothing_and_is_counted(shop: Shop) -> None:
     name = shop.sweep("one", gates={"min_examples": 100})
     found = shop.promote(name, dry_run=True)
     assert (found.outcome, found.version, found.entry, found.test_reads) == ("would move", None, None, 1)
@@ -196,14 +194,14 @@ def test_a_dry_run_changes_nothing_and_is_counted(shop: Shop) -> None:
     assert shop.promote(name).test_reads == 2
 
 
-def test_the_sweeps_gates_become_the_policy_of_a_new_model_alone(shop: Shop) -> None:
+def test_promote_sweep_gates_become_policy_of_a_new_model_alone(shop: Shop) -> None:
     shop.promote(shop.sweep("one", gates={"metrics": {"accuracy": {"at_least": 0.7}}}))
     assert policy("shop").policy["metrics"] == {"accuracy": {"at_least": 0.7}}
     shop.promote(shop.sweep("two", skill=0.97, seed=2, gates={"compare": {"margin": 0.5}}))
     assert shop.champion == 2
 
 
-def test_an_alias_moved_by_hand_is_said_recorded_once_and_settled(shop: Shop) -> None:
+def test_alias_moved_by_hand_is_reported_recorded_once_and_settled(shop: Shop) -> None:
     for number, skill in enumerate((0.8, 0.88, 0.96), start=1):
         shop.promote(shop.sweep(f"s{number}", skill=skill, seed=number))
     shop.registry.set_alias("shop", "champion", 1)
@@ -232,7 +230,7 @@ def test_rollback_goes_back_step_by_step(shop: Shop) -> None:
     assert rollback("shop", to=3).version == 3
 
 
-def test_somebody_else_approves(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_approval_by_the_promoting_user_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
     name = shop.sweep("one", gates={"approval": {"by": ["bob", "ada"]}})
     found = refusal(shop, name)
@@ -252,7 +250,7 @@ def test_somebody_else_approves(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> 
     assert identity.registry_user() == "ada"
 
 
-def test_a_changed_history_is_seen(shop: Shop, tmp_path: Path) -> None:
+def test_history_that_was_changed_fails_verification(shop: Shop, tmp_path: Path) -> None:
     shop.promote(shop.sweep("one"))
     anchor = history("shop", verify=True).last_hash
     shop.promote(shop.sweep("two", skill=0.98, seed=2))
@@ -272,7 +270,9 @@ def test_a_changed_history_is_seen(shop: Shop, tmp_path: Path) -> None:
         history("shop", verify=True)
 
 
-def test_another_registry_gets_the_same_bytes(shop: Shop, empty_store: Path, tmp_path: Path) -> None:
+def test_promote_to_another_registry_copies_the_same_bytes(
+    shop: Shop, empty_store: Path, tmp_path: Path
+) -> None:
     shop.promote(shop.sweep("one"))
     uri = f"sqlite:///{tmp_path}/production.db"
     copy_store(empty_store, tmp_path / "production.db")
@@ -312,7 +312,7 @@ URIS = [
 
 
 @pytest.mark.parametrize("uri", URIS)
-def test_other_addresses_are_refused_and_nothing_is_asked(uri: str, shop: Shop, monkeypatch: Any) -> None:
+def test_promote_foreign_address_is_refused_without_a_request(uri: str, shop: Shop, monkeypatch: Any) -> None:
     import socket
 
     def refuse(*args: Any, **kwargs: Any) -> Any:
@@ -334,7 +334,7 @@ def _hard_link(folder: Path) -> None:
     (folder / "twin").hardlink_to(folder / "MLmodel")
 
 
-def _pickled(folder: Path) -> None:
+def _add_pickle(folder: Path) -> None:
     import pickle
 
     (folder / "python_model.pkl").write_bytes(pickle.dumps({"a": 1}))
@@ -354,8 +354,8 @@ def _code(folder: Path) -> None:
     (folder / "code" / "evil.py").write_text("raise SystemExit")
 
 
-@pytest.mark.parametrize("tamper", [_link, _hard_link, _pickled, _foreign_loader, _code])
-def test_a_model_with_code_pickles_or_links_is_refused_unloaded(shop: Shop, tamper: Tamper) -> None:
+@pytest.mark.parametrize("tamper", [_link, _hard_link, _add_pickle, _foreign_loader, _code])
+def test_promote_model_with_code_pickle_or_link_is_refused_unloaded(shop: Shop, tamper: Tamper) -> None:
     candidate = shop.candidate(shop.sweep("one"))
     folder = Path(candidate.location.removeprefix("file://"))
     tamper(folder)
@@ -369,7 +369,7 @@ def test_a_model_with_code_pickles_or_links_is_refused_unloaded(shop: Shop, tamp
     assert shop.champion is None
 
 
-def test_files_outside_the_store_are_not_read(shop: Shop, tmp_path: Path) -> None:
+def test_promote_reads_no_file_outside_the_store(shop: Shop, tmp_path: Path) -> None:
     candidate = shop.candidate(shop.sweep("one"))
     outside = tmp_path / "outside"
     shutil.copytree(Path(candidate.location.removeprefix("file://")), outside)
@@ -379,7 +379,7 @@ def test_files_outside_the_store_are_not_read(shop: Shop, tmp_path: Path) -> Non
         promote("models:/shop/1")
 
 
-def test_a_champion_that_was_taken_away_by_hand_can_be_left_away(shop: Shop) -> None:
+def test_adopt_accepts_champion_alias_removed_by_hand(shop: Shop) -> None:
     shop.promote(shop.sweep("one"))
     shop.registry.call("delete_registered_model_alias", "shop", "champion")
     with pytest.raises(ForeignMove, match="nowhere"):

@@ -19,7 +19,9 @@ __all__ = ["server"]
 
 
 @pytest.mark.slow
-def test_through_a_server(shop: Shop, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promote_through_tracking_server_moves_and_records(
+    shop: Shop, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server)
     registry = Registry.open(server, shop.home)
     for number, skill in enumerate((0.85, 0.95), start=1):

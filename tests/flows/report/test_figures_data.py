@@ -17,7 +17,7 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.store import Ledger
 from infra.spec import Budget
-from tests.flows.finished_sweeps import RANDOM, swept
+from tests.flows.finished_sweeps import RANDOM, finish_sweep
 from tests.flows.ledger_sweeps import ACCURACY, spec_of, trial_of
 from tests.infra.conftest import family, sweep
 
@@ -33,7 +33,7 @@ def test_expected_best_is_the_mean_over_all_draws(values, direction):
         assert found.deviations[n - 1] == pytest.approx(statistics.pstdev(drawn), abs=1e-9)
 
 
-def test_pruned_trials_count_with_what_they_reached_and_failed_ones_as_the_worst():
+def test_expected_best_counts_pruned_as_reached_and_failed_as_worst():
     trials = [
         trial_of("text_cnn", 0, "complete", 0.9), trial_of("text_cnn", 1, "pruned", 0.4),
         trial_of("text_cnn", 2, "failed"), trial_of("text_cnn", 3, "running", 0.99),
@@ -42,7 +42,7 @@ def test_pruned_trials_count_with_what_they_reached_and_failed_ones_as_the_worst
     assert values_for_expectation(trials[2:3], ACCURACY) == []
 
 
-def test_history_is_in_the_order_of_the_ends_and_only_complete_trials_are_best():
+def test_history_figure_is_ordered_by_end_and_best_is_complete():
     trials = [
         trial_of("text_cnn", 0, "complete", 0.5, ended_at=30.0),
         trial_of("text_cnn", 1, "pruned", 0.9, ended_at=10.0),
@@ -56,7 +56,7 @@ def test_history_is_in_the_order_of_the_ends_and_only_complete_trials_are_best()
     assert [e.best for e in history_points(trials, "minimize")[1:]] == [0.5, 0.4]
 
 
-def test_a_sample_keeps_the_best_and_the_ends():
+def test_figure_sample_keeps_best_and_end_points():
     assert thin(list(range(100)), 5) == [0, 25, 50, 74, 99]
     trials = [trial_of("text_cnn", n, "complete", 1.0 - abs(n - 700) / 1e3) for n in range(1_000)]
     found = sample_trials(trials, (ACCURACY,), 50)
@@ -65,7 +65,7 @@ def test_a_sample_keeps_the_best_and_the_ends():
     assert sample_trials(trials[:50], (ACCURACY,), 50) == trials[:50]
 
 
-def test_savings_by_each_trials_own_pace():
+def test_pruning_savings_use_each_trials_own_pace():
     trials = [
         trial_of("image_cnn", 0, "complete", 0.9, epochs=5, seconds=10.0),
         trial_of("image_cnn", 1, "pruned", 0.1, epochs=1, seconds=3.0),
@@ -77,7 +77,7 @@ def test_savings_by_each_trials_own_pace():
     assert saved.share == pytest.approx(9 / 15)
 
 
-def test_failures_by_their_class():
+def test_failures_figure_counts_by_class():
     reasons = ["error: ValueError: 1", "out-of-memory: 3 GiB", "error: ValueError: 2", None]
     trials = [trial_of("text_cnn", n, "failed", reason=reason) for n, reason in enumerate(reasons)]
     found = group_failures(trials)
@@ -87,14 +87,14 @@ def test_failures_by_their_class():
     assert found[0].example == "ValueError: 1"
 
 
-def test_an_axis_has_a_place_for_what_was_left_out():
+def test_parallel_axis_has_a_place_for_left_out_values():
     axis = parameter_axis("momentum", [{"momentum": 0.2}, {}, {"momentum": 0.8}], log=False)
     assert axis.labels[0] == MISSING
     assert axis.values[1] == axis.ticks[0] < 0.2
     assert parameter_axis("momentum", [{}, {}], log=False) is None
 
 
-def test_a_null_that_was_chosen_is_not_left_out():
+def test_parallel_axis_shows_a_chosen_null_as_a_value():
     axis = parameter_axis("augment", [{"augment": None}, {"augment": {"shift": 0.1}}, {}], log=False)
     assert set(axis.labels) == {MISSING, "none", "{shift: 0.1}"}
 
@@ -105,8 +105,8 @@ def test_a_logarithmic_axis_is_labelled_in_its_own_numbers():
     assert (axis.labels[0], axis.labels[2], axis.labels[-1]) == ("1e-4", "0.001", "0.01")
 
 
-def test_importances_find_what_decides(home: Home):
-    spec = swept(
+def test_importances_rank_the_deciding_parameter_first(home: Home):
+    spec = finish_sweep(
         home, sweep(family("noop", trials=40, pruner={"name": "none"}, sampler=RANDOM), name="digits")
     )
     ledger = Ledger(home.ledger_url)
@@ -119,7 +119,7 @@ def test_importances_find_what_decides(home: Home):
 
 
 def test_too_few_trials_have_no_importances(home: Home):
-    spec = swept(
+    spec = finish_sweep(
         home, sweep(family("noop", trials=3, sampler=RANDOM, budget=Budget(epochs=1)), name="digits")
     )
     ledger = Ledger(home.ledger_url)

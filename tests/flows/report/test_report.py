@@ -15,7 +15,7 @@ from flows.report.report_data import gather_report_data
 from flows.report.sections import build_sections
 from infra.tracking.attachments import attach_file
 from infra.tracking.client import TrackingStore
-from tests.flows.finished_sweeps import RANDOM, renamed, swept
+from tests.flows.finished_sweeps import RANDOM, finish_sweep, rename_family
 from tests.flows.ledger_sweeps import ACCURACY, LATENCY, spec_of, trial_of, write_sweep
 from tests.infra.conftest import family, sweep
 
@@ -39,10 +39,12 @@ def without_plotly(page: str) -> str:
 
 @pytest.fixture
 def digits(home):
-    return swept(home, fail=(3,), git={"commit": "c0ffee", "dirty": True}, command="velodrome sweep d.yaml")
+    return finish_sweep(
+        home, fail=(3,), git={"commit": "c0ffee", "dirty": True}, command="velodrome sweep d.yaml"
+    )
 
 
-def test_all_parts_are_there_and_plotly_takes_every_figure(home, digits):
+def test_report_has_all_parts_and_plotly_accepts_every_figure(home, digits):
     import plotly.graph_objects as go
 
     material = gather_report_data("digits", home, latency=False)
@@ -67,7 +69,7 @@ def test_all_parts_are_there_and_plotly_takes_every_figure(home, digits):
         assert text in page
 
 
-def test_it_refers_to_nothing_outside_itself(home, digits):
+def test_report_page_refers_to_nothing_outside_itself(home, digits):
     page = html.unescape(without_plotly(render_page(gather_report_data("digits", home, latency=False))))
     assert not re.findall(r'(?:src|href)\s*=\s*"(?!#)', page)
     assert "@import" not in page
@@ -76,10 +78,12 @@ def test_it_refers_to_nothing_outside_itself(home, digits):
     assert "'unsafe-inline'" not in re.search(r"script-src[^;]*", page).group()
 
 
-def test_names_of_people_do_nothing(home):
+def test_report_escapes_hostile_names(home):
     plain = family()
     hostile = {"parameters": [{"name": EVIL, "type": "float", "low": 0.0, "high": 1.0}]}
-    spec = replace(sweep(), name="digits", families=(renamed(plain, EVIL, hostile),), data={"source": EVIL})
+    spec = replace(
+        sweep(), name="digits", families=(rename_family(plain, EVIL, hostile),), data={"source": EVIL}
+    )
     trials = [
         trial_of(EVIL, n, "complete", n / 10, params={EVIL: n / 9, "b": "%{x}</script>"}) for n in range(9)
     ]
@@ -94,9 +98,9 @@ def test_names_of_people_do_nothing(home):
     assert page.count("</script>") == 3
 
 
-def test_several_objectives_have_a_front(home):
+def test_report_of_several_objectives_has_a_front(home):
     goals = (ACCURACY, LATENCY)
-    swept(
+    finish_sweep(
         home,
         sweep(family(trials=12, pruner={"name": "none"}, sampler=RANDOM), name="digits", objectives=goals),
     )
@@ -114,14 +118,14 @@ def test_several_objectives_have_a_front(home):
      tuple(trial_of("text_cnn", n, "complete", 0.9, params={}) for n in range(2))],
     ids=["none", "one", "all failed", "not a number", "running", "nothing searched"],
 )  # fmt: skip
-def test_sweeps_with_little_in_them(home, trials):
+def test_report_of_a_sweep_with_few_trials_is_complete(home, trials):
     write_sweep(home, trials=trials)
     page = render_page(gather_report_data("digits", home, latency=False))
     assert "How to reproduce" in page
     assert "NaN" not in without_plotly(page)
 
 
-def test_a_thousand_trials_make_no_larger_page(home):
+def test_report_of_a_thousand_trials_is_no_larger(home):
     trials = [
         trial_of("image_cnn", n, "complete" if n % 3 else "pruned", 0.5 + n / 4e3, epochs=40)
         for n in range(1_000)
@@ -132,7 +136,7 @@ def test_a_thousand_trials_make_no_larger_page(home):
     assert len(without_plotly(render_page(material))) < 1_500_000
 
 
-def test_the_command_writes_one_file_and_says_what_tracking_has(home, velodrome, tmp_path):
+def test_report_command_writes_one_file_and_says_tracking_state(home, velodrome, tmp_path):
     write_sweep(home)
     ended = velodrome("report", "digits", "--out", tmp_path / "page.html", "--no-latency", "--json")
     assert ended.status == 0, ended.err
@@ -146,7 +150,7 @@ def test_the_command_writes_one_file_and_says_what_tracking_has(home, velodrome,
     assert plain.out.endswith("digits-report.html\n")
 
 
-def test_wrong_input_is_said_before_anything_is_written(home, velodrome, tmp_path):
+def test_report_wrong_input_is_refused_and_writes_nothing(home, velodrome, tmp_path):
     write_sweep(home)
     assert "did you mean digits" in velodrome("report", "digit").err
     ended = velodrome("report", "digits", "--out", tmp_path / "no" / "page.html")
@@ -155,7 +159,7 @@ def test_wrong_input_is_said_before_anything_is_written(home, velodrome, tmp_pat
     assert velodrome("report", "digits", "--out", tmp_path).status == 2
 
 
-def test_it_is_a_function_too(home):
+def test_public_report_returns_sweep_and_size(home):
     write_sweep(home)
     found = public.report("digits", latency=False)
     assert found.sweep == "digits"
@@ -185,7 +189,7 @@ class Client:
 
 
 @pytest.mark.parametrize("away", [False, True])
-def test_a_copy_is_kept_with_the_parent_run_or_it_is_said_why_not(home, monkeypatch, away):
+def test_report_is_logged_to_parent_run_or_says_why_not(home, monkeypatch, away):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
     write_sweep(home)
     row, client = gather_report_data("digits", home, latency=False).sweep, Client(away=away)

@@ -24,7 +24,7 @@ from infra.ledger.batch import WriteBatch
 from infra.tracking.mapping import sweep_identity, trial_key
 from infra.tracking.outbox import Outbox, SentState
 from tests.flows.ledger_sweeps import spec_of, trial_of, write_sweep
-from tests.flows.real_trials import change_facts, write_trained
+from tests.flows.real_trials import change_facts, train_and_write
 
 LINEAR = """
 name: sugar
@@ -54,7 +54,7 @@ def train(trial):
 @pytest.fixture
 def linear(home):
     Path("sugar.yaml").write_text(LINEAR)
-    return write_trained(home, "sugar.yaml", PARAMS)
+    return train_and_write(home, "sugar.yaml", PARAMS)
 
 
 def change_trial(home, name, **changes):
@@ -68,7 +68,7 @@ def change_trial(home, name, **changes):
     ledger.close()
 
 
-def test_every_number_and_the_weights_come_out_the_same(home, linear, velodrome):
+def test_reproduce_unchanged_trial_is_identical(home, linear, velodrome):
     found = public.reproduce("sugar", trial=0)
     assert (found.verdict, found.weights, found.deviations) == ("identical", True, ())
     assert found.epochs == 3
@@ -82,7 +82,7 @@ def test_every_number_and_the_weights_come_out_the_same(home, linear, velodrome)
     ledger.close()
 
 
-def test_a_run_is_found_by_its_id_in_mlflow(home, linear):
+def test_reproduce_finds_a_run_by_its_mlflow_id(home, linear):
     ledger, row = open_sweep("sugar", home)
     ledger.close()
     outbox = Outbox(home.outbox, tracking_uri(home, row.spec), sweep_identity(row))
@@ -96,7 +96,7 @@ def test_a_run_is_found_by_its_id_in_mlflow(home, linear):
         public.reproduce("c" * 32)
 
 
-def test_another_value_is_told_with_its_size(home, linear, velodrome):
+def test_reproduce_deviating_metric_is_reported_with_its_size(home, linear, velodrome):
     metrics = {**linear.metrics, "val/mse": linear.metrics["val/mse"] * 1.001}
     change_trial(home, "sugar", metrics=metrics)
     found = public.reproduce("sugar", trial=0)
@@ -109,7 +109,7 @@ def test_another_value_is_told_with_its_size(home, linear, velodrome):
     assert "% apart" in ended.out
 
 
-def test_versions_and_device_that_differ_are_named(home, linear, velodrome):
+def test_reproduce_names_versions_and_device_that_differ(home, linear, velodrome):
     ledger, row = open_sweep("sugar", home)
     ledger.close()
     change_facts(home, "sugar", versions={**row.facts["versions"], "torch": "1.0"}, git={"commit": "c0ffee"})
@@ -122,19 +122,19 @@ def test_versions_and_device_that_differ_are_named(home, linear, velodrome):
     assert "was 1.0, is" in velodrome("reproduce", "sugar", "--trial", "0").out
 
 
-def test_a_pruned_run_stops_where_the_pruner_did(home):
+def test_reproduce_of_pruned_run_stops_where_it_was_pruned(home):
     Path("sugar.yaml").write_text(LINEAR)
-    trial = write_trained(home, "sugar.yaml", PARAMS, prune_at=2)
+    trial = train_and_write(home, "sugar.yaml", PARAMS, prune_at=2)
     assert trial.state == "pruned"
     found = public.reproduce("sugar", trial=0)
     assert (found.verdict, found.epochs, found.weights) == ("identical", 2, None)
 
 
-def test_other_data_or_code_cannot_be_reproduced(home, velodrome, monkeypatch):
+def test_reproduce_with_changed_data_or_code_is_refused(home, velodrome, monkeypatch):
     Path("rows.csv").write_text("a,b\n" + "".join(f"{i},{2 * i + 1}\n" for i in range(60)))
     text = LINEAR.replace('{source: "builtin:diabetes"}', '{source: "csv:rows.csv", columns: {target: b}}')
     Path("sugar.yaml").write_text(text)
-    write_trained(home, "sugar.yaml", PARAMS)
+    train_and_write(home, "sugar.yaml", PARAMS)
     assert public.reproduce("sugar", trial=0).verdict == "identical"
     with Path("rows.csv").open("a") as rows:
         rows.write("77,3\n")
@@ -145,7 +145,7 @@ def test_other_data_or_code_cannot_be_reproduced(home, velodrome, monkeypatch):
     monkeypatch.syspath_prepend(str(Path.cwd()))
     Path("mine_again.py").write_text(FUNCTION.replace("NOISE", ""))
     Path("own.yaml").write_text(OWN)
-    write_trained(home, "own.yaml", {"a": 0.5})
+    train_and_write(home, "own.yaml", {"a": 0.5})
     found = public.reproduce("own", trial=0)
     assert found.verdict == "identical"
     assert all("seconds" not in entry.metric for entry in found.judged)
@@ -155,7 +155,7 @@ def test_other_data_or_code_cannot_be_reproduced(home, velodrome, monkeypatch):
     assert "another source of mine_again.train" in ended.err
 
 
-def test_what_was_not_trained_to_an_end_or_by_several_is_refused(home, linear):
+def test_reproduce_unfinished_or_multi_worker_trial_is_refused(home, linear):
     write_sweep(home, spec_of("other"), trials=(trial_of("text_cnn", 0, "failed"),))
     write_sweep(home, spec_of("going"), state="running", trials=(trial_of("text_cnn", 0, "running"),))
     for name in ("other", "going"):
@@ -179,13 +179,13 @@ def test_what_was_not_trained_to_an_end_or_by_several_is_refused(home, linear):
         public.reproduce("sugar", trial=0)
 
 
-def test_training_that_fails_this_time_is_told(home, linear):
+def test_reproduce_that_fails_in_training_is_refused(home, linear):
     change_trial(home, "sugar", params={**PARAMS, "learning_rate": 1e30, "optimizer": "sgd"})
     with pytest.raises(RefusedError, match="train to its end"):
         public.reproduce("sugar", trial=0)
 
 
-def test_the_verdict_is_a_matter_of_numbers_alone():
+def test_reproduce_verdict_depends_on_numbers_alone():
     same, near = ({"val/a": 0.5, "train/epoch_seconds": 1.0}, {"val/a": 0.504, "system/ram": 2.0})
     compared = pair_reports({1: same}, {1: near})
     assert [entry.metric for entry in compared] == ["val/a"]

@@ -54,18 +54,18 @@ def test_paired_bootstrap_tests_against_the_margin() -> None:
     assert not paired_bootstrap(challenger, champion, margin=0.25).better
 
 
-def test_equal_differences_are_judged_by_their_number() -> None:
+def test_paired_bootstrap_of_equal_differences_depends_on_count() -> None:
     assert paired_bootstrap([1, 1, 1], [0, 0, 0]).p_value == pytest.approx(1 / 8)
     assert paired_bootstrap([0.5] * 40, [0.5] * 40).p_value == 1.0
 
 
-def test_same_seed_same_interval() -> None:
+def test_paired_bootstrap_same_seed_gives_same_interval() -> None:
     rng = np.random.default_rng(4)
     one, other = rng.normal(size=50), rng.normal(size=50)
     assert paired_bootstrap(one, other, seed=7) == paired_bootstrap(one, other, seed=7)
 
 
-def test_grouping_equal_scores_changes_no_distribution() -> None:
+def test_paired_bootstrap_grouping_equal_scores_changes_nothing() -> None:
     """Right-or-wrong scores are drawn by frequency; jittered ones singly; the intervals agree."""
     rng = np.random.default_rng(5)
     one, other = (rng.random(800) < 0.8).astype(float), (rng.random(800) < 0.75).astype(float)
@@ -75,7 +75,7 @@ def test_grouping_equal_scores_changes_no_distribution() -> None:
 
 
 @pytest.mark.parametrize(("won", "lost"), [(9, 2), (2, 9), (0, 0), (5, 5), (30, 12)])
-def test_mid_p_is_the_exact_tail_less_half_of_the_point(won: int, lost: int) -> None:
+def test_mid_p_equals_exact_tail_less_half_the_point(won: int, lost: int) -> None:
     challenger = [1] * won + [0] * lost + [1] * 50
     champion = [0] * won + [1] * lost + [1] * 50
     found = mcnemar(challenger, champion)
@@ -104,7 +104,7 @@ def _score_by_search(won: int, lost: int, count: int, margin: float) -> float:
     return float((won - lost - count * margin) / math.sqrt(count * (2 * best + margin * (1 - margin))))
 
 
-def test_mcnemar_with_a_margin() -> None:
+def test_mcnemar_tests_against_the_margin() -> None:
     rng = np.random.default_rng(6)
     champion = rng.random(2000) < 0.80
     challenger = champion | (rng.random(2000) < 0.2)
@@ -130,7 +130,7 @@ def _pair(rng: np.random.Generator, gain: float) -> tuple[np.ndarray, np.ndarray
     return won | (agreed & ~lost), lost | (agreed & ~won)
 
 
-def test_needed_examples_have_the_power_they_promise() -> None:
+def test_needed_examples_reach_the_promised_power() -> None:
     count = examples_needed(difference=0.03, discordance=0.1)
     assert count is not None
     assert 600 < count < 800  # Connor: 686 by hand with z = 1.6449, 0.8416
@@ -147,7 +147,7 @@ def test_needed_examples_have_the_power_they_promise() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "of_seed", "of_example"), [(5, 0.1, 1.0), (3, 1.0, 0.1)])
-def test_two_level_intervals_cover_what_both_levels_add(
+def test_two_level_interval_covers_truth_whichever_level_varies(
     seeds: int, of_seed: float, of_example: float
 ) -> None:
     """Truth 0: 95 % intervals cover it at least nine times in ten, whichever level counts more."""
@@ -173,7 +173,7 @@ def test_two_level_interval_is_wider_than_either_level_alone() -> None:
     assert both.low < both.estimate < both.high
 
 
-def test_bad_scores_are_refused() -> None:
+def test_statistics_refuse_bad_scores() -> None:
     with pytest.raises(ValueError, match="same examples"):
         two_level_bootstrap([[1, 2], [1]])
     with pytest.raises(ValueError, match="at least one"):
@@ -186,14 +186,14 @@ def test_bad_scores_are_refused() -> None:
         mcnemar([0.3, 1], [1, 1])
 
 
-def test_holm_by_hand() -> None:
+def test_holm_equals_the_steps_by_hand() -> None:
     """Holm's own steps: 0.01 · 4, 0.02 · 3, 0.03 · 2 → 0.06 by the running maximum, 0.04 · 1 → 0.06."""
     assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
 
 
-def test_neighbours_are_told_apart_by_pairs_where_the_seeds_are_the_same() -> None:
+def test_neighbours_with_same_seeds_are_compared_in_pairs() -> None:
     seeds = (1, 2, 3, 4)
     best = Standing(values=(0.90, 0.80, 0.85, 0.70), seeds=seeds)
     near = Standing(values=(0.89, 0.805, 0.845, 0.695), seeds=seeds)
@@ -206,7 +206,7 @@ def test_neighbours_are_told_apart_by_pairs_where_the_seeds_are_the_same() -> No
     assert p == pytest.approx(stats.ttest_ind(best.values, far.values, equal_var=False).pvalue)
 
 
-def test_single_values_are_judged_by_their_standard_errors_or_not_at_all() -> None:
+def test_neighbours_of_single_values_need_standard_errors() -> None:
     one, other = (
         Standing(values=(0.9,), standard_error=0.02),
         Standing(values=(0.8,), standard_error=0.02),

@@ -20,7 +20,7 @@ from infra.errors import OwnedElsewhere, RefusedError, WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.store import Ledger
-from tests.flows.ledger_sweeps import dead_owner, living_owner, own, spec_of, write_logs, write_sweep
+from tests.flows.ledger_sweeps import dead_owner, living_owner, set_owner, spec_of, write_logs, write_sweep
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ class Driver(threading.Thread):
         super().__init__(daemon=True)
         self.home, self.sweep, self.seen = home, sweep, []
         self.me = living_owner()
-        own(home, sweep, self.me)
+        set_owner(home, sweep, self.me)
 
     def run(self):
         ledger = Ledger(self.home.ledger_url)
@@ -77,9 +77,9 @@ def test_stop_asks_the_driver_and_waits_for_its_end(home, driver):
     assert driver.seen == [("stop", {})]
 
 
-def test_stop_says_when_nobody_runs_it(home, velodrome):
+def test_stop_of_ownerless_sweep_says_it_was_not_running(home, velodrome):
     sweep = write_sweep(home, state="running")
-    own(home, sweep, dead_owner())
+    set_owner(home, sweep, dead_owner())
     ended = velodrome("stop", "digits", "--json")
     assert json.loads(ended.out) == {
         "sweep": "digits",
@@ -89,8 +89,8 @@ def test_stop_says_when_nobody_runs_it(home, velodrome):
     }
 
 
-def test_stop_does_not_wait_for_ever(home):
-    own(home, write_sweep(home, state="running"), living_owner())
+def test_stop_gives_up_waiting_at_its_limit(home):
+    set_owner(home, write_sweep(home, state="running"), living_owner())
     with pytest.raises(OwnedElsewhere, match=r"within 0\.3 s"):
         stop("digits", limit_s=0.3)
 
@@ -103,10 +103,10 @@ def test_extend_asks_a_living_driver(home, driver, carried_on):
 
 
 @pytest.mark.parametrize("owner", [None, dead_owner])
-def test_extend_grows_a_sweep_that_nobody_runs_and_carries_it_on(home, carried_on, owner):
+def test_extend_of_ownerless_sweep_grows_and_resumes_it(home, carried_on, owner):
     sweep = write_sweep(home)
     if owner:
-        own(home, sweep, owner())
+        set_owner(home, sweep, owner())
     result = extend("digits", trials=3)
     assert result.planned == {"text_cnn": 7, "image_cnn": 7}
     assert carried_on == ["digits"]
@@ -137,19 +137,19 @@ def test_retry_asks_a_living_driver(home, driver, carried_on):
     assert driver.seen == [("retry", {"resources": {"cpus": 2.0}})]
 
 
-def test_retry_of_nothing_does_nothing(home, carried_on):
+def test_retry_without_failed_trials_does_nothing(home, carried_on):
     write_sweep(home, trials=())
     assert retry("digits").trials == {}
     assert carried_on == []
 
 
 @pytest.mark.parametrize("wrong", [{"gpus": 1.5}, {"gpus": -1.0}, {"cpus": 0.0}, {"gpus": float("nan")}])
-def test_resources_that_cannot_be_are_refused_before_anything(home, wrong):
+def test_retry_impossible_resources_are_refused_first(home, wrong):
     with pytest.raises(WrongInput):
         retry("digits", **wrong)
 
 
-def test_remove_takes_what_only_the_sweep_holds(home):
+def test_remove_deletes_what_only_the_sweep_holds(home):
     write_sweep(home)
     write_sweep(home, spec_of("digits2"))
     logs = write_logs(home)
@@ -179,13 +179,13 @@ def test_remove_follows_no_link(home, tmp_path):
     assert (precious / "file").read_text() == "mine"
 
 
-def test_remove_refuses_while_it_runs(home):
-    own(home, write_sweep(home, state="running"), living_owner())
+def test_remove_of_running_sweep_is_refused(home):
+    set_owner(home, write_sweep(home, state="running"), living_owner())
     with pytest.raises(OwnedElsewhere, match="pid"):
         remove("digits")
 
 
-def test_remove_asks_first(home, velodrome, monkeypatch):
+def test_remove_without_consent_is_refused(home, velodrome, monkeypatch):
     write_sweep(home)
     with pytest.raises(RefusedError):
         remove("digits", agree=lambda removal: removal.trials == 0)
@@ -200,7 +200,7 @@ def test_remove_asks_first(home, velodrome, monkeypatch):
     assert velodrome("status", "digits").status == 2
 
 
-def test_growth_is_pure_and_bounded():
+def test_growth_of_a_sweep_is_pure_and_bounded():
     spec = spec_of()
     grown = grow_spec(spec, trials=2, family="image_cnn")
     assert [family.trials for family in grown.families] == [4, 6]
@@ -212,7 +212,7 @@ def test_growth_is_pure_and_bounded():
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "+0", "1e3", "ten", "", "+99999999"])
-def test_trials_must_be_how_many_more(home, velodrome, text):
+def test_extend_trials_must_be_a_positive_number(home, velodrome, text):
     write_sweep(home)
     ended = velodrome("extend", "digits", f"--trials={text}")
     assert ended.status == 2
@@ -223,14 +223,14 @@ def test_trials_must_be_how_many_more(home, velodrome, text):
     ("text", "size"),
     [("8GiB", 8 << 30), ("500MB", 500_000_000), ("1000", 1000), ("1.5k", 1500), ("2Gi", 2 << 30)],
 )
-def test_sizes_of_memory(text, size):
+def test_memory_size_with_unit_is_read_in_bytes(text, size):
     from flows.cli.change_commands import parse_memory
 
     assert parse_memory(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1GB", "8 Gigs", "1iB", "9" * 40])
-def test_what_is_no_size_is_refused(text):
+def test_memory_size_without_meaning_is_refused(text):
     from flows.cli.change_commands import parse_memory
 
     with pytest.raises(WrongInput):

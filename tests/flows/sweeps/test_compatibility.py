@@ -11,14 +11,14 @@ from infra.spec import Budget
 from tests.infra.conftest import family, sweep
 
 
-def test_the_same_file_carries_on_unchanged() -> None:
+def test_carry_on_with_same_file_changes_nothing() -> None:
     """Nothing grew, nothing is refused."""
     before = sweep(family("a"))
     carried = compare_specs(before, sweep(family("a")))
     assert (carried.spec, carried.grown, carried.refused, carried.code_changed) == (before, {}, (), ())
 
 
-def test_more_trials_and_families_are_growth_and_fewer_take_nothing_away() -> None:
+def test_carry_on_with_more_grows_and_with_less_removes_nothing() -> None:
     """The budget is the larger of file and ledger; new families come after those that are known."""
     before = sweep(family("b", trials=6), family("a", trials=6))
     now = sweep(family("new", trials=2), family("a", trials=9), family("b", trials=3))
@@ -36,7 +36,7 @@ def test_more_trials_and_families_are_growth_and_fewer_take_nothing_away() -> No
         ({"keep_models": "all"}, "keep_models"),
     ],
 )
-def test_another_sweep_is_refused_with_the_difference(changed: dict[str, object], key: str) -> None:
+def test_carry_on_with_changed_sweep_is_refused_with_difference(changed: dict[str, object], key: str) -> None:
     """Each changed key is named with both values."""
     carried = compare_specs(sweep(), sweep(**changed))
     (difference,) = carried.refused
@@ -44,7 +44,7 @@ def test_another_sweep_is_refused_with_the_difference(changed: dict[str, object]
     assert " → " in difference
 
 
-def test_what_a_family_is_may_not_change_but_what_it_runs_on_may() -> None:
+def test_carry_on_refuses_changed_family_but_allows_resources() -> None:
     """Another pruner or length makes other trials; another machine does not."""
     before = sweep(family("a"))
     other = family("a", pruner={"name": "none"}, budget=Budget(epochs=9))
@@ -54,13 +54,13 @@ def test_what_a_family_is_may_not_change_but_what_it_runs_on_may() -> None:
     assert compare_specs(before, sweep(faster, lanes=3)).refused == ()
 
 
-def test_a_family_that_is_gone_is_refused() -> None:
+def test_carry_on_without_a_known_family_is_refused() -> None:
     """Its trials would have no definition any more."""
     carried = compare_specs(sweep(family("a"), family("b")), sweep(family("a")))
     assert carried.refused == ("families.b: removed from the file",)
 
 
-def test_changed_code_is_asked_about() -> None:
+def test_carry_on_with_changed_code_is_flagged() -> None:
     """By the hash of the family's source."""
     before = sweep(family("a", source_hash="1"))
     assert compare_specs(before, sweep(family("a", source_hash="2"))).code_changed == ("a",)
@@ -69,6 +69,8 @@ def test_changed_code_is_asked_about() -> None:
 @pytest.mark.parametrize(
     ("ledger", "file", "larger"), [(5.0, 9.0, 9.0), (9.0, 5.0, 9.0), (5.0, None, None), (None, 5.0, None)]
 )
-def test_whole_budgets_only_grow(ledger: float | None, file: float | None, larger: float | None) -> None:
+def test_carry_on_keeps_the_larger_sweep_budget(
+    ledger: float | None, file: float | None, larger: float | None
+) -> None:
     """No budget is the largest of all."""
     assert compare_specs(sweep(minutes=ledger), sweep(minutes=file)).spec.minutes == larger

@@ -15,7 +15,7 @@ from tests.flows.ledger_sweeps import spec_of, write_sweep
 from trainers.data_profile import DataProfile, TargetLeak
 
 
-def test_the_file_loads_and_its_families_fit(home, velodrome):
+def test_new_writes_a_file_that_loads_with_fitting_families(home, velodrome):
     ended = velodrome("new", "builtin:digits", "--json")
     assert ended.status == 0, ended.err
     found = json.loads(ended.out)
@@ -30,7 +30,7 @@ def test_the_file_loads_and_its_families_fit(home, velodrome):
     assert spec.objectives[0].metric == "val/accuracy"
 
 
-def test_a_table_from_another_folder_keeps_its_path(home):
+def test_new_for_table_in_another_folder_keeps_its_path(home):
     lines = ["x,y,out put"] + [f"{n},{n * n % 7},{n * 0.5}" for n in range(60)]
     Path("rows.csv").write_text("\n".join(lines) + "\n")
     Path("sweeps").mkdir()
@@ -42,14 +42,14 @@ def test_a_table_from_another_folder_keeps_its_path(home):
     assert file.data["columns"]["target"] == "out put"
 
 
-def test_a_table_of_two_classes_is_for_its_classifiers(home):
+def test_new_for_table_of_two_classes_chooses_classifiers(home):
     result = new("builtin:cancer")
     assert result.families == ("logistic_regression", "mlp")
     assert result.metric == "accuracy"
     assert [family.name for family in resolve_families(load_sweep("cancer.yaml"))] == list(result.families)
 
 
-def test_nothing_is_ever_replaced(home):
+def test_new_replaces_no_existing_file(home):
     Path("digits.yaml").write_text("mine")
     with pytest.raises(WrongInput, match=r"digits\.yaml is there"):
         new("builtin:digits")
@@ -61,7 +61,7 @@ def test_nothing_is_ever_replaced(home):
 
 
 @pytest.mark.parametrize("source", ["csv:nope.csv", "buitlin:digits", "builtin:digit", "", "csv:"])
-def test_a_source_that_cannot_be_read_writes_nothing(home, velodrome, source):
+def test_new_for_unreadable_source_writes_nothing(home, velodrome, source):
     assert velodrome("new", source).status == 2
     assert list(Path.cwd().iterdir()) == []
 
@@ -70,7 +70,7 @@ def test_a_source_that_cannot_be_read_writes_nothing(home, velodrome, source):
     ("source", "meant"),
     [("houses.csv", "csv:houses.csv"), ("Day.PARQUET", "parquet:Day.PARQUET"), ("a/b.npz", "npz:a/b.npz")],
 )
-def test_a_bare_path_is_told_its_kind(home, velodrome, source, meant):
+def test_new_for_bare_path_suggests_its_source_kind(home, velodrome, source, meant):
     ended = velodrome("new", source)
     assert ended.status == 2
     assert f"write {meant}" in ended.err
@@ -81,11 +81,11 @@ def test_a_bare_path_is_told_its_kind(home, velodrome, source, meant):
     [("builtin:digits", "digits"), ("csv:data/Churn 2024.csv", "churn-2024"), ("images:../Pets/", "pets"),
      ("hf:user/some_set", "some_set"), ("csv:...", "csv"), ("csv:日本.csv", "csv"), ("none", "none")],
 )  # fmt: skip
-def test_names_of_sources_are_names(source, name):
+def test_name_of_any_source_is_a_valid_sweep_name(source, name):
     assert sweep_name(source) in {name, "sweep"}
 
 
-def test_hostile_columns_stay_within_their_line(home):
+def test_new_keeps_hostile_column_names_within_their_line(home):
     evil = 'a"\nfamilies: {evil: {}} # '
     seen = DataProfile(
         rows=3, kind="table", task="regression", source="csv:x.csv", fingerprint="", columns={evil: "number"},
@@ -138,7 +138,7 @@ def test_plan_refuses_what_no_node_can_hold(home, velodrome):
         ("options: {preset: small, context: 32}", 5),
     ],
 )
-def test_what_such_data_has_no_use_for_is_refused(home, velodrome, entry, line):
+def test_plan_refuses_settings_without_use_for_the_data(home, velodrome, entry, line):
     Path("own.yaml").write_text(
         f"name: own\ndata: {{source: 'builtin:digits'}}\nfamilies:\n  transformer:\n    {entry}\n"
     )
@@ -148,7 +148,7 @@ def test_what_such_data_has_no_use_for_is_refused(home, velodrome, entry, line):
     assert "must stand beside data of kind corpus" in ended.err
 
 
-def test_plan_runs_peoples_functions_and_names_what_they_never_report(home, velodrome, monkeypatch):
+def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, monkeypatch):
     Path("mine_for_plan.py").write_text(
         "def train(trial):\n"
         "    for epoch in trial.epochs():\n"

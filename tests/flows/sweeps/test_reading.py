@@ -16,7 +16,7 @@ from tests.flows.ledger_sweeps import (
     LATENCY,
     dead_owner,
     living_owner,
-    own,
+    set_owner,
     spec_of,
     trial_of,
     write_logs,
@@ -29,7 +29,7 @@ def document(ended):
     return json.loads(ended.out)
 
 
-def test_status_json_is_the_contracts(home, velodrome):
+def test_status_json_has_the_keys_of_the_contract(home, velodrome):
     write_sweep(home)
     found = document(velodrome("status", "digits", "--json"))
     assert list(found)[:5] == ["sweep", "state", "objective", "trials", "best"]
@@ -50,7 +50,7 @@ def test_status_json_is_the_contracts(home, velodrome):
     assert failed["reason"].startswith("out-of-memory")
 
 
-def test_several_objectives_have_values_and_a_front(home, velodrome):
+def test_status_of_several_objectives_has_values_and_front(home, velodrome):
     values = [(0.9, 1.2), (0.8, 0.3), (0.7, 0.5)]
     trials = tuple(trial_of("text_cnn", n, "complete", objective=list(v)) for n, v in enumerate(values))
     write_sweep(home, spec_of(objectives=(ACCURACY, LATENCY)), trials=trials)
@@ -66,10 +66,10 @@ def test_several_objectives_have_values_and_a_front(home, velodrome):
 
 
 @pytest.mark.parametrize(("owner", "state"), [(None, "stopped"), ("dead", "stopped"), ("living", "running")])
-def test_a_running_sweep_whose_driver_died_is_stopped(home, velodrome, owner, state):
+def test_status_of_sweep_with_dead_driver_is_stopped(home, velodrome, owner, state):
     sweep = write_sweep(home, state="running")
     if owner is not None:
-        own(home, sweep, dead_owner() if owner == "dead" else living_owner())
+        set_owner(home, sweep, dead_owner() if owner == "dead" else living_owner())
     found = document(velodrome("status", "digits", "--json"))
     assert found["state"] == state
     assert bool(found["note"]) == (state == "stopped")
@@ -83,18 +83,18 @@ def test_a_running_sweep_whose_driver_died_is_stopped(home, velodrome, owner, st
     }  # fmt: skip
 
 
-def test_numbers_that_json_has_not_are_null(home, velodrome):
+def test_status_json_writes_non_finite_numbers_as_null(home, velodrome):
     write_sweep(home, trials=(trial_of("text_cnn", 0, "pruned", float("inf")),))
     assert document(velodrome("status", "digits", "--json"))["trials"][0]["value"] is None
 
 
-def test_an_empty_home_is_no_error(home, velodrome):
+def test_status_of_empty_home_is_no_error(home, velodrome):
     assert document(velodrome("status", "--json"))["sweeps"] == []
     assert "velodrome new" in velodrome("status").out
     assert not home.path.exists()
 
 
-def test_a_number_of_the_newest_version_is_meant(home):
+def test_sweep_name_without_version_means_the_newest(home):
     write_sweep(home)
     write_sweep(home, spec_of(version=2), trials=())
     assert status("digits").sweep == "digits@2"
@@ -109,7 +109,7 @@ def test_tables_show_markup_as_text(home, velodrome):
     assert "velodrome show digits --family image_cnn --trial 1" in out
 
 
-def test_what_failed_code_printed_cannot_steer_the_terminal(home, velodrome):
+def test_status_and_show_escape_control_characters_of_errors(home, velodrome):
     evil = "error: \x1b[2J\x1b]0;title\x07 \u202egnp.exe"
     write_sweep(home, trials=(trial_of("text_cnn", 0, "failed", reason=evil, params={"a": evil}),))
     for command in (("status", "digits"), ("show", "digits", "--trial", "0")):
@@ -119,7 +119,7 @@ def test_what_failed_code_printed_cannot_steer_the_terminal(home, velodrome):
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
-def test_no_table_is_wider_than_the_screen(home, velodrome, monkeypatch, width):
+def test_tables_are_no_wider_than_the_screen(home, velodrome, monkeypatch, width):
     monkeypatch.setenv("COLUMNS", str(width))
     write_sweep(home)
     for command in (("status",), ("compare", "digits"), ("show", "digits", "--trial", "2")):
@@ -129,7 +129,7 @@ def test_no_table_is_wider_than_the_screen(home, velodrome, monkeypatch, width):
         assert max(map(len, rows)) <= width
 
 
-def test_show_is_one_trial_whole(home, velodrome):
+def test_show_prints_the_whole_of_one_trial(home, velodrome):
     write_sweep(home)
     write_logs(home)
     found = document(velodrome("show", "digits", "--family", "image_cnn", "--trial", "1", "--json"))
@@ -155,12 +155,12 @@ def test_show_asks_which_family_is_meant(home, velodrome):
     assert "it has text_cnn, image_cnn" in velodrome("show", "digits", "--trial", "0", "--family", "rnn").err
 
 
-def test_of_an_epoch_trained_twice_the_later_report_counts():
+def test_curve_of_epoch_trained_twice_keeps_the_later_report():
     curve = learning_curve([(1, {"a": 1.0}), (2, {"a": 2.0}), (2, {"a": 2.5})])
     assert [point.metrics["a"] for point in curve] == [1.0, 2.5]
 
 
-def test_logs_of_the_driver_and_of_a_trial(home, velodrome):
+def test_logs_prints_those_of_driver_and_of_trial(home, velodrome):
     write_sweep(home)
     write_logs(home)
     assert velodrome("logs", "digits").out == "lanes are up\n"
@@ -171,7 +171,7 @@ def test_logs_of_the_driver_and_of_a_trial(home, velodrome):
     assert (file["family"], file["attempt"], file["text"]) == ("image_cnn", 1, "epoch 1\nepoch 2 ✓\n")
 
 
-def test_no_logs_is_said_with_the_place(home, velodrome):
+def test_logs_that_are_missing_are_reported_with_their_folder(home, velodrome):
     write_sweep(home)
     ended = velodrome("logs", "digits", "--trial", "0")
     assert ended.status == 2
@@ -180,9 +180,9 @@ def test_no_logs_is_said_with_the_place(home, velodrome):
     assert document(velodrome("logs", "digits", "--json")) == {"sweep": "digits", "files": []}
 
 
-def test_following_reads_what_is_written_meanwhile_and_ends_with_the_sweep(home):
+def test_logs_follow_prints_new_lines_and_ends_with_the_sweep(home):
     sweep = write_sweep(home, state="running")
-    own(home, sweep, living_owner())
+    set_owner(home, sweep, living_owner())
     folder = write_logs(home)
     turns = 0
 
@@ -192,7 +192,7 @@ def test_following_reads_what_is_written_meanwhile_and_ends_with_the_sweep(home)
         with (folder / "driver.log").open("ab") as log:
             log.write("✓".encode()[:2] if turns == 1 else "✓\n".encode()[2:])
         if turns == 2:
-            own(home, sweep, dead_owner())
+            set_owner(home, sweep, dead_owner())
 
     text = "".join(piece for _, piece in follow_logs("digits", sleep=sleep))
     assert text == "lanes are up\n✓\n"
@@ -215,7 +215,7 @@ def test_compare_ranks_by_direction_beside_the_trivial_guess(home, velodrome):
     assert [entry["on_front"] for entry in group["rows"]] == [True, False, False]
 
 
-def test_different_metrics_are_never_in_one_order(home, velodrome):
+def test_compare_different_metrics_are_ranked_apart(home, velodrome):
     write_sweep(home)
     loss = ACCURACY.__class__(metric="val/loss", direction="minimize")
     trials = tuple(trial_of("text_cnn", n, "complete", v) for n, v in enumerate([0.9, 0.2]))
@@ -226,13 +226,13 @@ def test_different_metrics_are_never_in_one_order(home, velodrome):
     assert found["without"] == ["losses/image_cnn"]
 
 
-def test_different_data_is_said(home, velodrome):
+def test_compare_different_data_is_warned_of(home, velodrome):
     write_sweep(home)
     write_sweep(home, spec_of("other"), fingerprint="e" * 32)
     assert "different data" in velodrome("compare", "digits", "other").out
 
 
-def test_confirmations_stand_beside_the_search(home, velodrome):
+def test_compare_shows_confirmations_beside_the_search(home, velodrome):
     again = [
         trial_of(
             "image_cnn", n, "complete", v, origin={"number": 1, "seed_index": n}, metrics={"test/accuracy": t}
@@ -248,7 +248,7 @@ def test_confirmations_stand_beside_the_search(home, velodrome):
     assert group["rows"][0]["trials"]["count"] == 1
 
 
-def test_csv_has_a_line_a_row(home, velodrome):
+def test_compare_csv_has_one_line_per_row(home, velodrome):
     write_sweep(home)
     lines = list(csv.DictReader(io.StringIO(velodrome("compare", "digits", "--csv").out)))
     assert [line["family"] for line in lines] == ["image_cnn", "text_cnn"]

@@ -18,7 +18,7 @@ class Stream(io.StringIO):
         return self._terminal
 
 
-def told(terminal: bool) -> str:
+def progress_output(terminal: bool) -> str:
     """What is written while 30,000 rows take 30 seconds, after a start of 100."""
     now = 0.0
     stream = Stream(terminal)
@@ -30,16 +30,16 @@ def told(terminal: bool) -> str:
     return stream.getvalue()
 
 
-def test_it_is_told_now_and_then() -> None:
-    assert told(terminal=False).splitlines() == [
+def test_progress_line_without_terminal_is_printed_at_intervals() -> None:
+    assert progress_output(terminal=False).splitlines() == [
         "1,000 rows",
         "11,000 rows, 1,000 a second",
         "21,000 rows, 1,000 a second",
     ]
 
 
-def test_on_a_terminal_it_is_one_line_that_goes_at_the_end() -> None:
-    text = told(terminal=True)
+def test_progress_line_on_terminal_is_rewritten_and_erased() -> None:
+    text = progress_output(terminal=True)
     assert "\n" not in text
     assert text.endswith("\r\x1b[K")
     assert "30,000 rows, 1,000 a second" in text

@@ -44,7 +44,7 @@ class Clock:
         return self.now
 
 
-def test_without_a_terminal_a_change_is_a_line_at_most_every_few_seconds():
+def test_progress_without_terminal_prints_changes_at_most_every_few_s():
     out, clock = io.StringIO(), Clock()
     with LiveProgress(spec_of(), out, clock=clock, every_s=5) as progress:
         progress.update(snapshot())
@@ -59,7 +59,7 @@ def test_without_a_terminal_a_change_is_a_line_at_most_every_few_seconds():
     assert "\x1b" not in out.getvalue()
 
 
-def test_a_line_says_all_that_a_person_waits_for():
+def test_progress_line_has_counts_best_lanes_time_and_unsent():
     line = snapshot_line(snapshot(unsent=3, message="waiting for a lane"))
     for part in (
         "digits: 5/8 done", "1 running", "1 pruned", "1 failed", "image_cnn 0.985 (#1)",
@@ -78,7 +78,7 @@ def test_the_live_table_fits_the_terminal(width):
     assert any("image_cnn" in line and "3/4" in line and "0.985" in line for line in lines)
 
 
-def test_a_screen_that_is_gone_does_not_stop_a_sweep():
+def test_closed_screen_does_not_stop_a_sweep():
     refused = []
 
     class Gone(io.StringIO):
@@ -92,7 +92,7 @@ def test_a_screen_that_is_gone_does_not_stop_a_sweep():
     assert refused  # and yet nothing was raised
 
 
-def test_columns_give_way_before_anything_is_cut():
+def test_narrow_table_drops_columns_before_cutting_text():
     columns = [
         TableColumn(heading="name", cells=["x" * 10]),
         TableColumn(heading="first", cells=["y" * 10], gives_way=2),
@@ -103,7 +103,7 @@ def test_columns_give_way_before_anything_is_cut():
     assert [column.heading for column in fit_columns(columns, 5)] == ["name"]
 
 
-def test_a_column_that_shrinks_is_cut_with_an_ellipsis():
+def test_shrunk_table_column_ends_with_an_ellipsis():
     console = Console(file=io.StringIO(), width=40)
     columns = [
         TableColumn(heading="a", cells=["long " * 20], shrinks=True),
@@ -116,7 +116,7 @@ def test_a_column_that_shrinks_is_cut_with_an_ellipsis():
     assert max(map(len, text.splitlines())) <= 40
 
 
-def test_a_long_curve_is_thinned_but_keeps_its_ends_and_the_best():
+def test_long_curve_is_thinned_but_keeps_ends_and_best():
     curve = [CurvePoint(epoch=n, metrics={}) for n in range(1, 501)]
     shown = [point.epoch for point in thin_curve(curve, kept=77)]
     assert len(shown) <= 20
@@ -132,11 +132,11 @@ def test_a_long_curve_is_thinned_but_keeps_its_ends_and_the_best():
      (None, "-"), ([3, 4], "[3, 4]"), ("adam", "adam"), (float("inf"), "inf"), (-0.00012345, "-1.234e-4"),
      (40_394.0, "40394"), ({"shift": 0.07}, "{shift: 0.07}"), (["a", None], "[a, -]")],
 )  # fmt: skip
-def test_numbers_are_short(value, text):
+def test_number_is_formatted_with_four_digits(value, text):
     assert number(value) == text
 
 
-def test_sizes_counts_and_times():
+def test_sizes_counts_and_times_are_formatted_with_units():
     assert [seconds(s) for s in (0.42, 12, 200, 7_500, 90_000)] == [
         "0.42 s", "12 s", "3 min 20 s", "2 h 5 min", "1 d 1 h"
     ]  # fmt: skip
@@ -170,7 +170,7 @@ def test_doctor_survives_a_damaged_ledger(home):
     assert finding.verdict == "fail"
 
 
-def test_bounds_of_packages():
+def test_package_bounds_accept_only_versions_within_them():
     assert is_within_bounds("2.60.0", ">=2.60,<2.61")
     assert not is_within_bounds("2.61.0", ">=2.60,<2.61")
     assert is_within_bounds("2.13.0+cpu", ">=2.10")
@@ -185,7 +185,7 @@ def test_bounds_of_packages():
      ("python", ["python", "/v/lib/site-packages/ray/dashboard/agent.py"], "ray agent"),
      ("bash", ["bash", "x"], None)],
 )  # fmt: skip
-def test_whose_port_it_is(name, command, program):
+def test_program_of_names_the_owner_of_a_port(name, command, program):
     assert program_of(name, command) == program
 
 
@@ -196,7 +196,7 @@ def test_the_ui_listens_on_loopback_alone(home, host):
     assert not home.path.exists()
 
 
-def test_a_store_that_is_a_server_is_named_without_its_password(home, monkeypatch):
+def test_ui_names_a_server_store_without_its_password(home, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.example:5000")
     said = []
     ui(say=said.append)
@@ -204,5 +204,5 @@ def test_a_store_that_is_a_server_is_named_without_its_password(home, monkeypatc
     assert "hunter2" not in said[0]
 
 
-def test_when_something_happened_is_said_in_one_unit():
+def test_ago_gives_elapsed_time_in_one_unit():
     assert [age(0.0, now) for now in (5.0, 98.0, 7_500.0)] == ["5 s ago", "1 min ago", "2 h ago"]

@@ -35,7 +35,7 @@ def table(bench: Bench) -> list[tuple[object, ...]]:
     ]
 
 
-def test_a_sweep_runs_to_its_end(bench: Bench) -> None:
+def test_coordinator_runs_a_sweep_to_its_end(bench: Bench) -> None:
     """Every trial ends, the sweep finishes, and the numbers are those that were reported."""
     coordinator = bench.begin(sweep())
     made = drive(coordinator, hello())
@@ -50,7 +50,7 @@ def test_a_sweep_runs_to_its_end(bench: Bench) -> None:
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "qmc"])
 @pytest.mark.parametrize("pruner", ["asha", "hyperband", "median", "none"])
-def test_killed_at_every_trial_ends_like_one_that_was_not(
+def test_coordinator_killed_at_every_trial_ends_like_a_quiet_run(
     bench: Bench, tmp_path_factory, sampler: str, pruner: str
 ) -> None:
     """One lane, the coordinator replaced before every attempt: identical in every trial."""
@@ -71,7 +71,7 @@ def test_killed_at_every_trial_ends_like_one_that_was_not(
     other.ledger.close()
 
 
-def test_an_attempt_of_a_dead_lane_goes_on_elsewhere(bench: Bench) -> None:
+def test_attempt_of_dead_lane_resumes_on_another_lane(bench: Bench) -> None:
     """The lease runs out, the trial waits, another lane takes it; the late report changes nothing."""
     coordinator = bench.begin(sweep())
     first, second = hello("lane-0", 100), hello("lane-1", 101)
@@ -94,7 +94,7 @@ def test_an_attempt_of_a_dead_lane_goes_on_elsewhere(bench: Bench) -> None:
     assert (trial.state, trial.failures, trial.epochs) == ("running", 1, 0)
 
 
-def test_poison_ends_after_three_deaths(bench: Bench) -> None:
+def test_trial_that_kills_its_lane_fails_after_three_deaths(bench: Bench) -> None:
     """A trial that kills every lane fails with its reason, and the sweep goes on."""
     coordinator = bench.begin(sweep(family(trials=2)))
     for pid in (1, 2, 3):
@@ -108,7 +108,7 @@ def test_poison_ends_after_three_deaths(bench: Bench) -> None:
     assert drive(coordinator, hello(pid=4)) == 1
 
 
-def test_a_lane_that_was_ended_for_memory_costs_one_more_attempt(bench: Bench) -> None:
+def test_lane_killed_for_memory_costs_one_more_attempt(bench: Bench) -> None:
     """The one that is ended is not always the one that took the memory; at the second time it is said."""
     coordinator = bench.begin(sweep(family(trials=1)))
     coordinator._starved = lambda process: process.pid in {1, 2}
@@ -123,7 +123,7 @@ def test_a_lane_that_was_ended_for_memory_costs_one_more_attempt(bench: Bench) -
 
 
 @pytest.mark.parametrize("reason", ["error", "not-finite", "out-of-memory"])
-def test_what_cannot_work_is_not_tried_again(bench: Bench, reason: str) -> None:
+def test_trial_failed_for_its_own_fault_is_not_retried(bench: Bench, reason: str) -> None:
     """One attempt, one reason."""
     coordinator = bench.begin(sweep(family(trials=1)))
     me = hello()
@@ -139,7 +139,7 @@ def test_what_cannot_work_is_not_tried_again(bench: Bench, reason: str) -> None:
     assert coordinator.state == "failed"
 
 
-def test_an_error_may_say_anything(bench: Bench) -> None:
+def test_error_text_of_any_content_is_stored(bench: Bench) -> None:
     """PostgreSQL takes no NUL, and nobody half a surrogate pair: it is written so that it can be read."""
     coordinator = bench.begin(sweep(family(trials=1)))
     me = hello()
@@ -153,7 +153,7 @@ def test_an_error_may_say_anything(bench: Bench) -> None:
     assert trial.reason == "error: a\\0b\\udcffc ü"
 
 
-def test_an_old_coordinator_is_fenced(bench: Bench) -> None:
+def test_replaced_coordinator_is_fenced_off(bench: Bench) -> None:
     """Two coordinators on one sweep: the older one's next write is refused."""
     old = bench.begin(sweep())
     old.register_lane(hello())
@@ -162,7 +162,7 @@ def test_an_old_coordinator_is_fenced(bench: Bench) -> None:
         old.next_attempts(hello())
 
 
-def test_a_call_that_arrives_twice_changes_nothing(bench: Bench) -> None:
+def test_repeated_call_changes_nothing(bench: Bench) -> None:
     """Ray sends a call again when its answer was lost."""
     coordinator = bench.begin(sweep())
     me = hello()
@@ -189,7 +189,7 @@ def test_lanes_outlive_their_coordinator(bench: Bench) -> None:
     assert (trial.attempts, trial.failures) == (1, 0)
 
 
-def test_stop_keeps_what_runs_as_waiting(bench: Bench) -> None:
+def test_stop_returns_running_trials_to_waiting(bench: Bench) -> None:
     """After a stop nothing is running, and the next command carries on with the same trial."""
     coordinator = bench.begin(sweep())
     me = hello()
@@ -210,7 +210,7 @@ def test_stop_keeps_what_runs_as_waiting(bench: Bench) -> None:
     assert views.trials(bench.ledger, bench.sweep_id)[0].failures == 0
 
 
-def test_families_take_turns(bench: Bench) -> None:
+def test_families_of_a_sweep_start_in_turn(bench: Bench) -> None:
     """None is left for the end."""
     spec = sweep(family("a", trials=3), family("b", trials=2))
     drive(bench.begin(spec), hello())
@@ -227,7 +227,7 @@ def test_a_running_sweep_grows_on_request(bench: Bench) -> None:
     assert views.open_requests(bench.ledger, bench.sweep_id) == []
 
 
-def test_a_stop_that_a_dead_driver_did_not_answer_stops_nobody_else(bench: Bench) -> None:
+def test_stop_unanswered_by_dead_driver_does_not_stop_the_next(bench: Bench) -> None:
     """It was asked of that driver, whose end is all that it wanted; a coordinator after it must answer it,
     and so must the next driver a request for more trials."""
     bench.begin(sweep(family(trials=2)))
@@ -245,7 +245,7 @@ def test_a_stop_that_a_dead_driver_did_not_answer_stops_nobody_else(bench: Bench
     assert again.stopping == "asked to stop by another command"
 
 
-def test_the_budget_of_the_sweep_stops_it(bench: Bench) -> None:
+def test_sweep_over_its_minutes_budget_stops(bench: Bench) -> None:
     """Minutes are counted over sessions."""
     coordinator = bench.begin(sweep(minutes=1.0))
     coordinator.register_lane(hello())
@@ -256,7 +256,7 @@ def test_the_budget_of_the_sweep_stops_it(bench: Bench) -> None:
     assert coordinator.next_attempts(hello()).leave
 
 
-def test_a_sweep_that_used_up_its_budget_can_be_confirmed(bench: Bench) -> None:
+def test_sweep_over_its_budget_can_be_confirmed(bench: Bench) -> None:
     """The budget is the search's; and what confirming takes is not charged to it."""
     coordinator = bench.begin(sweep(minutes=1.0))
     me = hello()
@@ -285,7 +285,7 @@ def test_a_sweep_that_used_up_its_budget_can_be_confirmed(bench: Bench) -> None:
     assert views.sweep_by_id(bench.ledger, bench.sweep_id).facts.get("spent") == spent
 
 
-def test_only_the_best_model_is_kept(bench: Bench) -> None:
+def test_sweep_keeps_only_the_best_model(bench: Bench) -> None:
     """A better one takes the place; the folder of the former is given up once."""
     coordinator = bench.begin(sweep(family(trials=3, pruner={"name": "none"})))
     me = hello()
@@ -300,7 +300,7 @@ def test_only_the_best_model_is_kept(bench: Bench) -> None:
     assert [t.model for t in views.trials(bench.ledger, bench.sweep_id)] == [None, "m1", None]
 
 
-def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
+def test_family_with_broken_code_gets_no_more_trials(bench: Bench) -> None:
     """Five errors and no success: the rest of its trials are not burnt."""
     coordinator = bench.begin(sweep(family(trials=50)))
     me = hello()
@@ -316,7 +316,7 @@ def test_a_family_whose_code_is_broken_stops_asking(bench: Bench) -> None:
     assert coordinator.state == "failed"
 
 
-def test_silence_while_the_coordinator_could_not_listen_is_forgiven(bench: Bench) -> None:
+def test_lane_silent_while_coordinator_was_deaf_keeps_its_lease(bench: Bench) -> None:
     """A coordinator that was stopped for a minute finds every lane silent, and blames none."""
     coordinator = bench.begin(sweep())
     coordinator.register_lane(hello())
@@ -330,7 +330,7 @@ def test_silence_while_the_coordinator_could_not_listen_is_forgiven(bench: Bench
     assert coordinator.lanes == 0
 
 
-def test_a_sweep_in_which_nothing_completed_has_failed(bench: Bench) -> None:
+def test_sweep_without_complete_trial_has_failed(bench: Bench) -> None:
     """Pruned trials were stopped; none of them is a model that anybody could use."""
     coordinator = bench.begin(sweep(family(trials=1, pruner={"name": "percentile", "percentile": 0.0})))
     me = hello()

@@ -40,7 +40,7 @@ COVERED = {
 }  # fmt: skip
 
 
-class Killed(BaseException):
+class DriverKilled(BaseException):
     """The driver's process is gone."""
 
 
@@ -84,11 +84,11 @@ class Saboteur:
 
     def _break(self) -> None:
         if self.how.startswith("killed"):
-            raise Killed
+            raise DriverKilled
         raise LedgerUnavailable("the ledger must take writes", self.how)
 
 
-class Patient:
+class RetryingCoordinator:
     """What the actor does around the core: a call that the ledger refused is made again on a new core."""
 
     def __init__(self, bench: Bench, make: Callable[[], Coordinator]) -> None:
@@ -136,13 +136,15 @@ def table(trials: list[TrialRow]) -> list[tuple[Any, ...]]:
 def run(bench: Bench, begin: Callable[[], Coordinator], pid: int) -> None:
     """One driver after another, each with one lane, to the end of the sweep."""
     for token in ("driver-stopped", "driver-after"):
-        coordinator: Any = Patient(bench, begin)
+        coordinator: Any = RetryingCoordinator(bench, begin)
         _drive(bench, coordinator, hello(pid=pid))
         if coordinator.stopping:
             coordinator.conclude_stop()
-        while not coordinator.stopping and _requested(bench, coordinator, "extend", {"trials": 1}, "grown"):
+        while not coordinator.stopping and _request_once(
+            bench, coordinator, "extend", {"trials": 1}, "grown"
+        ):
             _drive(bench, coordinator, hello(pid=pid))
-        while not coordinator.stopping and _requested(bench, coordinator, "retry", {}, "retry"):
+        while not coordinator.stopping and _request_once(bench, coordinator, "retry", {}, "retry"):
             _drive(bench, coordinator, hello(pid=pid))
         coordinator.tick()
         if coordinator.state == "finished":
@@ -151,7 +153,7 @@ def run(bench: Bench, begin: Callable[[], Coordinator], pid: int) -> None:
     raise AssertionError(f"the sweep is {coordinator.state}")
 
 
-def _requested(bench: Bench, coordinator: Any, kind: str, payload: dict[str, Any], seen: str) -> bool:
+def _request_once(bench: Bench, coordinator: Any, kind: str, payload: dict[str, Any], seen: str) -> bool:
     """Asks once in the sweep's life what another command would ask; whether it was answered only now."""
     if any(e.kind == seen for e in views.events(bench.ledger, bench.sweep_id)):
         return False
@@ -186,7 +188,7 @@ def _train(bench: Bench, coordinator: Any, work: LaneWork, me: LaneHandshake) ->
     if assignment.number == 3 and not trial.failures:
         coordinator.tick(alive=lambda lane: False)
         return None
-    if assignment.number == 4 and _requested(bench, coordinator, "stop", {}, "concluded"):
+    if assignment.number == 4 and _request_once(bench, coordinator, "stop", {}, "concluded"):
         return AttemptResult(attempt=assignment.attempt, outcome="stopped")
     return run_attempt(coordinator, work, me)
 
@@ -212,7 +214,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[tuple[Any, ...
 
 
 @pytest.mark.parametrize("how", ["refused", "unanswered", "killed", "killed-after"])
-def test_each_write_in_turn_goes_wrong(
+def test_coordinator_with_any_write_failing_loses_no_trial(
     how: str, quiet: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No trial is lost, none ends twice, and none that had ended is run again."""
@@ -222,7 +224,7 @@ def test_each_write_in_turn_goes_wrong(
         monkeypatch.setattr(Ledger, "commit", Saboteur(how, at).over(commit))
         try:
             run(bench, partial(bench.begin, spec()), pid=1)
-        except Killed:
+        except DriverKilled:
             over = {t.number: t.attempts for t in views.trials(bench.ledger, bench.sweep_id) if _for_good(t)}
             run(bench, partial(bench.take_over, token="driver-2"), pid=2)
             again = {t.number: t.attempts for t in views.trials(bench.ledger, bench.sweep_id)}
@@ -235,7 +237,7 @@ def _for_good(trial: TrialRow) -> bool:
     return trial.has_ended and trial.state != "failed"  # failed trials are asked for again
 
 
-def test_each_statement_in_turn_fails(quiet: Any, tmp_path: Path) -> None:
+def test_coordinator_with_any_statement_failing_ends_the_same(quiet: Any, tmp_path: Path) -> None:
     """Every INSERT, UPDATE, DELETE, BEGIN and COMMIT, of whichever write: nothing of it is there, and the
     call that is made again ends as if it had not failed."""
     expected, _, statements = quiet
@@ -269,9 +271,7 @@ def check(bench: Bench, expected: list[tuple[Any, ...]], where: str) -> None:
 
 
 @pytest.mark.parametrize("chance_seed", [0, 1])
-def test_whichever_thread_calls_and_whoever_dies_the_table_is_the_same(
-    chance_seed: int, tmp_path: Path
-) -> None:
+def test_random_deaths_and_threads_leave_the_trial_table_the_same(chance_seed: int, tmp_path: Path) -> None:
     """The actor is called from several threads; in between, drivers and coordinators die at random."""
     search = {"name": "tpe", "n_startup_trials": 12, "constant_liar": True}
     long = sweep(family(trials=40, sampler=search))
@@ -280,12 +280,12 @@ def test_whichever_thread_calls_and_whoever_dies_the_table_is_the_same(
     chance, deaths = random.Random(chance_seed), 0
     threads = [ThreadPoolExecutor(1) for _ in range(3)]
     coordinator, me, ended = bench.begin(long), hello(pid=1), None
-    while not (work := _by(chance.choice(threads), coordinator.next_attempts, me, ended=ended)).leave:
+    while not (work := _call_on(chance.choice(threads), coordinator.next_attempts, me, ended=ended)).leave:
         ended = None
-        _by(chance.choice(threads), coordinator.prefetch_trials)
+        _call_on(chance.choice(threads), coordinator.prefetch_trials)
         if not work.attempts:
             continue
-        made = _by(chance.choice(threads), run_attempt, coordinator, work, me)
+        made = _call_on(chance.choice(threads), run_attempt, coordinator, work, me)
         what = chance.choice(["driver", "coordinator", *["nobody"] * 8])
         deaths += what != "nobody"
         if what == "driver":  # before the end of the attempt was told
@@ -301,5 +301,5 @@ def test_whichever_thread_calls_and_whoever_dies_the_table_is_the_same(
     assert table(views.trials(bench.ledger, bench.sweep_id)) == expected
 
 
-def _by(thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+def _call_on(thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     return thread.submit(call, *arguments, **named).result()

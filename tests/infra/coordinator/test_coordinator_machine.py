@@ -40,7 +40,7 @@ class LaneModel:
     said: AttemptResult | None = None
 
 
-class Coordinated(RuleBasedStateMachine):
+class CoordinatorMachine(RuleBasedStateMachine):
     """One sweep that begins with three trials of one family and two of another."""
 
     def __init__(self) -> None:
@@ -282,7 +282,7 @@ class Coordinated(RuleBasedStateMachine):
                 assert self.over.setdefault(key, row) == row
 
 
-TestCoordinated = Coordinated.TestCase
+TestCoordinated = CoordinatorMachine.TestCase
 TestCoordinated.settings = settings(
     max_examples=int(os.environ.get("MACHINE_EXAMPLES", "30")),
     stateful_step_count=30,

@@ -45,7 +45,7 @@ class Desk:
             asked.answer = asked.event.upper()
 
 
-def waiting(desk: Desk, pool: ThreadPoolExecutor, *events: str) -> list[Future[Any]]:
+def queue_calls(desk: Desk, pool: ThreadPoolExecutor, *events: str) -> list[Future[Any]]:
     """Calls that stand in line in this order behind the first, which is being answered."""
     first = pool.submit(desk.turns.call, "first")
     assert desk.busy.wait(10)
@@ -64,20 +64,20 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.001)
 
 
-def test_those_that_wait_at_once_are_answered_together() -> None:
+def test_calls_that_wait_together_are_answered_as_one_group() -> None:
     desk = Desk()
     with ThreadPoolExecutor(4) as pool:
-        calls = waiting(desk, pool, "a", "b", "c")
+        calls = queue_calls(desk, pool, "a", "b", "c")
         desk.open.set()
         assert [call.result(10) for call in calls] == ["FIRST", "A", "B", "C"]
     assert desk.groups == [["first"], ["a", "b", "c"]]
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_goes_wrong_is_told_to_each_of_a_group_and_to_nobody_after(wrong: str) -> None:
+def test_group_failure_reaches_each_of_its_calls_and_no_later_one(wrong: str) -> None:
     desk = Desk()
     with ThreadPoolExecutor(4) as pool:
-        first, *calls = waiting(desk, pool, "a", wrong, "c")
+        first, *calls = queue_calls(desk, pool, "a", wrong, "c")
         desk.open.set()
         assert first.result(10) == "FIRST"
         for call in calls:
@@ -86,10 +86,10 @@ def test_what_goes_wrong_is_told_to_each_of_a_group_and_to_nobody_after(wrong: s
     assert desk.turns.call("later") == "LATER"
 
 
-def test_between_groups_is_only_where_none_is_being_answered() -> None:
+def test_turn_between_groups_is_refused_while_one_is_answered() -> None:
     desk = Desk()
     with ThreadPoolExecutor(1) as pool:
-        (first,) = waiting(desk, pool)
+        (first,) = queue_calls(desk, pool)
         with desk.turns.exclusive_access(0.01) as mine:
             assert not mine
         desk.open.set()
@@ -98,7 +98,7 @@ def test_between_groups_is_only_where_none_is_being_answered() -> None:
         assert mine
 
 
-def test_events_together_are_one_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_of_one_group_are_one_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     coordinator = bench.begin(sweep(family(trials=4)))
     coordinator.prefetch_trials()
     shaky = Shaky(0)
@@ -130,7 +130,7 @@ class Shaky:
             raise LedgerUnavailable("the ledger must take writes", "told to")
 
 
-def made_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> CoordinatorActor:
+def make_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> CoordinatorActor:
     """The actor's own code in this process, on a sweep of the bench."""
     spec = sweep(family(trials=TRIALS, pruner={"name": "asha"}))
     bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=time.time())
@@ -147,10 +147,10 @@ def made_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> CoordinatorActo
 
 
 @contextmanager
-def acting(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[CoordinatorActor]:
+def run_actor(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[CoordinatorActor]:
     """An actor whose loops end with the block."""
     before = set(threading.enumerate())
-    actor = made_actor(bench, monkeypatch)
+    actor = make_actor(bench, monkeypatch)
     loops = set(threading.enumerate()) - before
     try:
         yield actor
@@ -168,13 +168,13 @@ def lane(actor: CoordinatorActor, number: int) -> list[str]:
     me, ended, made = hello(f"lane-{number}", pid=100 + number), None, []
     actor.register_lane(me)
     while not (work := actor.next_attempts(me, ended)).leave:
-        ended = trained(actor, me, work)
+        ended = train_attempt(actor, me, work)
         made += [ended.attempt] if ended else []
         time.sleep(min(work.wait_s, 0.01))
     return made
 
 
-def trained(actor: CoordinatorActor, me: Any, work: LaneWork) -> AttemptResult | None:
+def train_attempt(actor: CoordinatorActor, me: Any, work: LaneWork) -> AttemptResult | None:
     """One attempt of four reports, each of which decides."""
     for assignment in work.attempts:
         for epoch in range(1, 5):
@@ -189,13 +189,13 @@ def trained(actor: CoordinatorActor, me: Any, work: LaneWork) -> AttemptResult |
 
 
 @pytest.mark.parametrize("every", [0, 7])
-def test_many_lanes_at_once_lose_nothing(
+def test_coordinator_with_many_lanes_at_once_loses_no_report(
     every: int, any_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the ledger refuses batches, each of several lanes' calls: all are told, each once."""
     shaky = Shaky(every)
     monkeypatch.setattr(Ledger, "commit", lambda *arguments: shaky(*arguments))
-    with acting(any_bench, monkeypatch) as actor, ThreadPoolExecutor(LANES) as pool:
+    with run_actor(any_bench, monkeypatch) as actor, ThreadPoolExecutor(LANES) as pool:
         made = [call.result(120) for call in [pool.submit(lane, actor, n) for n in range(LANES)]]
         until(lambda: actor.status().state == "finished")
     trials = views.trials(any_bench.ledger, any_bench.sweep_id)

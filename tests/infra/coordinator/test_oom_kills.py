@@ -19,7 +19,7 @@ from tests.infra.conftest import Clock
         ("0::/\n", "sys/fs/cgroup/memory.events"),
     ],
 )
-def test_a_count_that_rose_is_known_for_a_while(tmp_path: Path, groups: str, file: str) -> None:
+def test_oom_kill_count_that_rose_is_recent_for_a_while(tmp_path: Path, groups: str, file: str) -> None:
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text(groups)
     count, clock = tmp_path / file, Clock()
@@ -35,5 +35,5 @@ def test_a_count_that_rose_is_known_for_a_while(tmp_path: Path, groups: str, fil
     assert not kills.has_recent()
 
 
-def test_where_nothing_counts_nothing_was_ended(tmp_path: Path) -> None:
+def test_oom_kills_without_counter_file_are_none(tmp_path: Path) -> None:
     assert not KernelOomKills(tmp_path).has_recent()

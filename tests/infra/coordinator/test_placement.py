@@ -33,7 +33,7 @@ CLUSTER = (
         (Resources(gpus=0.0, labels={"zone": "x"}), CLUSTER, [0, 8, 0]),
     ],
 )
-def test_how_many_workers_a_node_holds(
+def test_node_holds_as_many_workers_as_its_resources_allow(
     resources: Resources, nodes: tuple[Node, ...], places: list[int]
 ) -> None:
     """By processors, GPUs and their fractions, kinds and labels."""
@@ -47,7 +47,7 @@ def test_gpus_auto_means_one_where_there_are_some() -> None:
     assert resolve_gpus(Resources(gpus=0.25), CLUSTER).gpus == 0.25
 
 
-def test_what_can_never_be_placed_is_refused_with_the_figures() -> None:
+def test_placement_of_oversized_resources_is_refused_with_figures() -> None:
     """Ray would retry for ever."""
     with pytest.raises(ClusterUnavailable, match=r"needs 8 CPU; the cluster has 2 CPU"):
         check_placeable("noop", Resources(workers=8, gpus=0.0), LAPTOP)
@@ -55,7 +55,7 @@ def test_what_can_never_be_placed_is_refused_with_the_figures() -> None:
         check_placeable("noop", Resources(gpus=1.0), LAPTOP)
 
 
-def test_as_many_lanes_as_fit_and_no_more_than_there_are_trials() -> None:
+def test_planned_lanes_fit_the_nodes_and_do_not_exceed_trials() -> None:
     """Eight a run at most, each run on one node."""
     shape = Resources(gpus=0.0)
     runs = plan_runs({"s": shape}, {"s": 100}, (Node(name="a", cpus=20.0),), None)
@@ -65,14 +65,14 @@ def test_as_many_lanes_as_fit_and_no_more_than_there_are_trials() -> None:
     assert plan_runs({"s": shape}, {"s": 0}, LAPTOP, None) == []
 
 
-def test_every_shape_begins() -> None:
+def test_planned_runs_start_every_shape() -> None:
     """The first shape does not take the whole machine."""
     small, large = Resources(gpus=0.0), Resources(cpus=2.0, gpus=0.0)
     runs = plan_runs({"a": small, "b": large}, {"a": 50, "b": 50}, (Node(name="a", cpus=8.0),), None)
     assert {run.shape for run in runs} == {"a", "b"}
 
 
-def test_a_shape_that_finds_no_room_waits_and_holds_nothing_back() -> None:
+def test_shape_without_room_waits_without_blocking_others() -> None:
     """Half a laptop would stand idle while the first shape's trials are run."""
     small, large = Resources(gpus=0.0), Resources(cpus=2.0, gpus=0.0)
     shapes, wanted = {"a": small, "b": large}, {"a": 50, "b": 50}
@@ -82,7 +82,7 @@ def test_a_shape_that_finds_no_room_waits_and_holds_nothing_back() -> None:
     assert [run.shape for run in plan_runs({"b": large}, wanted, LAPTOP, None)] == ["b"]
 
 
-def test_lanes_are_counted_over_all_shapes() -> None:
+def test_lane_limit_counts_over_all_shapes() -> None:
     """One lane means one trial at a time, whatever the families need."""
     small, large = Resources(cpus=0.5, gpus=0.0), Resources(gpus=0.0)
     shapes, wanted = {"a": small, "b": large}, {"a": 5, "b": 5}
@@ -92,14 +92,14 @@ def test_lanes_are_counted_over_all_shapes() -> None:
     assert sum(run.lanes for run in plan_runs(shapes, wanted, CLUSTER, 5)) == 5
 
 
-def test_a_lane_of_several_workers_is_a_run_of_its_own() -> None:
+def test_lane_of_several_workers_is_planned_as_its_own_run() -> None:
     """As many such lanes as the cluster holds."""
     pair = Resources(workers=2, gpus=1.0)
     runs = plan_runs({"p": pair}, {"p": 10}, CLUSTER, None)
     assert [(run.lanes, run.resources.workers) for run in runs] == [(1, 2)] * 3
 
 
-def test_shapes_tell_needs_apart() -> None:
+def test_shape_differs_where_resource_needs_differ() -> None:
     """Families of the same needs share lanes."""
     assert shape_name(Resources(gpus=0.0)) == shape_name(Resources(gpus=None))
     kinds = [

@@ -49,7 +49,7 @@ def one_more(coordinator: Coordinator, ended: Any) -> Any:
     return done
 
 
-def test_a_trial_costs_the_same_after_two_thousand(bench: Bench) -> None:
+def test_trial_costs_the_coordinator_the_same_after_two_thousand(bench: Bench) -> None:
     """Instructions a trial, its reports, its decisions and the looks at the sweep together."""
     growing = family(trials=10 * MANY, budget=Budget(epochs=4), sampler={"name": "random"}, pruner=ASHA)
     coordinator = bench.begin(sweep(growing))
@@ -66,7 +66,7 @@ def test_a_trial_costs_the_same_after_two_thousand(bench: Bench) -> None:
     assert cost[MANY] < 1.15 * cost[100], cost
 
 
-def test_a_follower_reads_only_what_has_changed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ledger_follower_reads_only_what_has_changed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has what the ledger has, at each look, and asks for the trials of new events alone."""
     read: list[int] = []
     whole = views.trials_by_key

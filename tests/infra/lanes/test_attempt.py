@@ -56,7 +56,7 @@ def attempt(
 @pytest.mark.parametrize(
     ("family", "data", "metric", "params", "options", "shown"), SHOWN, ids=lambda value: str(value)[:12]
 )
-def test_a_kept_model_of_a_search_shows_what_it_does(
+def test_attempt_with_kept_model_writes_samples(
     tmp_path: Path, family: str, data: Any, metric: str, params: Any, options: Any, shown: list[str]
 ) -> None:
     ended, samples = attempt(tmp_path, family, data, metric, params, options)
@@ -65,6 +65,6 @@ def test_a_kept_model_of_a_search_shows_what_it_does(
     assert samples == shown
 
 
-def test_a_model_that_is_not_kept_shows_nothing(tmp_path: Path) -> None:
+def test_attempt_without_kept_model_writes_no_samples(tmp_path: Path) -> None:
     ended, samples = attempt(tmp_path, *SHOWN[0][:5], keep_above=1e9)
     assert (ended.outcome, ended.model, samples) == ("complete", None, [])

@@ -29,7 +29,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.parametrize("error", [Exception("The current node timed out during startup."), OSError("full")])
-def test_a_ray_that_does_not_start_is_no_defect_of_ours(
+def test_ray_that_does_not_start_is_cluster_unavailable(
     error: Exception, failing: Any, tmp_path: Path
 ) -> None:
     failing(error)
@@ -41,19 +41,19 @@ def test_a_ray_that_does_not_start_is_no_defect_of_ours(
     assert str(error) in str(told.value)
 
 
-def test_a_defect_of_ours_stays_one(failing: Any, tmp_path: Path) -> None:
+def test_defect_while_connecting_to_ray_is_raised_unchanged(failing: Any, tmp_path: Path) -> None:
     failing(KeyError("no such option"))
     with pytest.raises(KeyError), connect_ray(None, Home(tmp_path)):
         pass
 
 
-def test_ray_does_not_keep_the_signal_that_ends_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connected_ray_leaves_signal_handlers_to_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that systemd ends would end with a status of Ray's, told as a defect of ours."""
     import signal
 
     import ray
 
-    from infra.lanes import cluster as cluster_module
+    from infra.lanes import cluster
 
     taken: list[object] = []
 
@@ -62,6 +62,6 @@ def test_ray_does_not_keep_the_signal_that_ends_a_command(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(ray, "init", init)
     before = signal.getsignal(signal.SIGTERM)
-    cluster_module._init_ray(address="local")
+    cluster._init_ray(address="local")
     assert taken == [before]
     assert signal.getsignal(signal.SIGTERM) is before

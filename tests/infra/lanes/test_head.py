@@ -11,14 +11,14 @@ from infra.lanes.head_monitor import LIMIT_S, LOOK_EVERY_S, HeadMonitor, is_list
 from tests.infra.conftest import Clock
 
 
-def _stepped(there: list[bool]) -> tuple[HeadMonitor, Clock]:
+def _head_with_clock(there: list[bool]) -> tuple[HeadMonitor, Clock]:
     clock = Clock()
     return HeadMonitor("h:1", reachable=lambda address: there[0], steady=clock), clock
 
 
-def test_a_head_that_stays_away_is_gone_at_the_limit() -> None:
+def test_head_unreachable_for_the_limit_is_gone() -> None:
     there = [True]
-    head, clock = _stepped(there)
+    head, clock = _head_with_clock(there)
     assert head.is_reachable()
     there[0] = False
     clock.now += LOOK_EVERY_S
@@ -30,9 +30,9 @@ def test_a_head_that_stays_away_is_gone_at_the_limit() -> None:
         head.is_reachable()
 
 
-def test_a_head_that_comes_back_is_there() -> None:
+def test_head_that_answers_again_restarts_its_limit() -> None:
     there = [False]
-    head, clock = _stepped(there)
+    head, clock = _head_with_clock(there)
     clock.now += LOOK_EVERY_S
     assert not head.is_reachable()
     there[0] = True
@@ -43,13 +43,13 @@ def test_a_head_that_comes_back_is_there() -> None:
     assert not head.is_reachable()
 
 
-def test_one_that_was_stopped_itself_looks_before_it_judges() -> None:
-    head, clock = _stepped([False])
+def test_head_watch_that_was_suspended_looks_before_judging() -> None:
+    head, clock = _head_with_clock([False])
     clock.now += 10 * LIMIT_S
     assert not head.is_reachable()
 
 
-def test_somebody_listens_or_nobody_does() -> None:
+def test_listens_is_true_only_while_a_server_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert is_listening(address)

@@ -21,7 +21,7 @@ def found_in(work: Callable[[], object], holds: Callable[[ThreadLocation], bool]
     return found
 
 
-def test_a_thread_that_sleeps_is_named_by_its_function() -> None:
+def test_stack_of_sleeping_thread_names_its_function() -> None:
     def stuck() -> None:
         time.sleep(6)
 
@@ -30,7 +30,7 @@ def test_a_thread_that_sleeps_is_named_by_its_function() -> None:
     assert not found.waits
 
 
-def test_a_thread_that_waits_for_another_rank_is_told_apart(tmp_path: Path) -> None:
+def test_stack_of_thread_waiting_for_a_rank_is_marked_waiting(tmp_path: Path) -> None:
     import torch.distributed as dist
 
     store = dist.FileStore(str(tmp_path / "store"), 2)
@@ -46,5 +46,5 @@ def test_a_thread_that_waits_for_another_rank_is_told_apart(tmp_path: Path) -> N
     assert found.text.startswith("waiting (test_stacks.py:")
 
 
-def test_a_thread_that_has_ended() -> None:
+def test_stack_of_ended_thread_is_reported_as_ended() -> None:
     assert locate_thread(1).text == "a thread that has ended"

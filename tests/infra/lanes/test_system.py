@@ -10,7 +10,7 @@ from infra.lanes.process_sampler import EVERY_S, ProcessSampler
 from tests.infra.conftest import Clock
 
 
-def test_a_busy_process_uses_a_core_and_memory() -> None:
+def test_process_sample_of_busy_process_has_core_and_memory() -> None:
     clock = Clock()
     sampler = ProcessSampler(clock=clock)
     ends = time.process_time() + 0.2
@@ -22,7 +22,7 @@ def test_a_busy_process_uses_a_core_and_memory() -> None:
     assert 5 < sample["system/memory_mb"] < 50_000
 
 
-def test_there_is_one_sample_a_second_and_none_in_the_first() -> None:
+def test_process_sampler_gives_one_sample_a_second_after_the_first() -> None:
     clock = Clock()
     sampler = ProcessSampler(clock=clock)
     sampled = []
@@ -32,7 +32,7 @@ def test_there_is_one_sample_a_second_and_none_in_the_first() -> None:
     assert sampled == [False, False, False, False, True, False, False, False, True]
 
 
-def test_a_process_that_is_gone_has_no_numbers() -> None:
+def test_process_sample_of_ended_process_is_empty() -> None:
     clock = Clock()
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     sampler = ProcessSampler(child.pid, clock)

@@ -29,7 +29,7 @@ def _claim(url: str, sweep_id: int, ready: object, answers: object) -> None:
     ledger.close()
 
 
-def test_two_drivers_at_once_and_one_owns_the_sweep(tmp_path: Path) -> None:
+def test_claim_by_two_drivers_at_once_gives_one_owner(tmp_path: Path) -> None:
     """Twenty times: one gets it, the other is told who has it."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = Ledger(url, create=True)
@@ -55,7 +55,7 @@ def _create(url: str, ready: object, answers: object) -> None:
     answers.put(ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0))  # type: ignore[attr-defined]
 
 
-def test_two_that_make_the_ledger_at_once_find_one_sweep(tmp_path: Path) -> None:
+def test_ledger_created_by_two_at_once_holds_one_sweep(tmp_path: Path) -> None:
     """Tables are made once, and a name and version stand for one sweep."""
     context = multiprocessing.get_context("fork")
     for round_ in range(5):
@@ -69,7 +69,7 @@ def test_two_that_make_the_ledger_at_once_find_one_sweep(tmp_path: Path) -> None
             maker.join(60)
 
 
-def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+def test_ledger_on_a_foreign_database_is_refused(tmp_path: Path) -> None:
     """Optuna's or MLflow's, say."""
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as connection:
@@ -80,14 +80,14 @@ def test_a_database_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://u:hunter2@h/d"])
-def test_a_url_of_another_kind_is_wrong_input_and_shows_no_password(url: str) -> None:
+def test_ledger_url_of_unknown_kind_is_wrong_input_without_password(url: str) -> None:
     """Before anything is opened."""
     with pytest.raises(WrongInput) as caught:
         Ledger(url)
     assert "hunter2" not in str(caught.value)
 
 
-def test_whichever_write_fails_the_end_is_that_of_a_quiet_run(bench: Bench, tmp_path_factory) -> None:
+def test_sweep_with_any_failing_ledger_write_ends_like_a_quiet_run(bench: Bench, tmp_path_factory) -> None:
     """Fail the first, second, … statement that writes, until the sweep goes through; each time the
     coordinator is made again from the ledger, as its shell does."""
     spec = sweep(family(trials=4, sampler={"name": "tpe"}))
@@ -126,7 +126,7 @@ def _outcomes(bench: Bench) -> list[tuple[object, ...]]:
     return [(trial.params, trial.state, trial.objective, trial.epochs) for trial in trials]
 
 
-def test_a_batch_is_written_whole_or_not_at_all(bench: Bench) -> None:
+def test_ledger_batch_is_written_whole_or_not_at_all(bench: Bench) -> None:
     """A second attempt of the same id can't be inserted: nothing of its batch is there."""
     bench.begin(sweep())
     batch = WriteBatch()

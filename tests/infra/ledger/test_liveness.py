@@ -15,7 +15,7 @@ from infra.ledger.rows import OwnerRow
 OWNER = OwnerRow(epoch=1, token="t", host="here", pid=42, pid_started_at=1000.0, heartbeat_at=5000.0)
 
 
-def started(at: float | None):
+def process_started(at: float | None):
     return lambda pid: at if pid == 42 else None
 
 
@@ -29,21 +29,23 @@ def started(at: float | None):
         (1000.0, 99_999.0, True),  # stopped or starved, but there
     ],
 )
-def test_on_the_same_host_the_process_table_decides(started_at, now, lives):
-    assert is_owner_alive(OWNER, here="here", now=now, process_started_at=started(started_at)) is lives
+def test_owner_on_this_host_lives_by_the_process_table(started_at, now, lives):
+    assert (
+        is_owner_alive(OWNER, here="here", now=now, process_started_at=process_started(started_at)) is lives
+    )
 
 
 @pytest.mark.parametrize(("now", "lives"), [(5059.0, True), (5061.0, False)])
-def test_elsewhere_the_heartbeat_decides(now, lives):
-    assert is_owner_alive(OWNER, here="there", now=now, process_started_at=started(None)) is lives
+def test_owner_on_another_host_lives_by_its_heartbeat(now, lives):
+    assert is_owner_alive(OWNER, here="there", now=now, process_started_at=process_started(None)) is lives
 
 
-def test_a_released_sweep_has_no_owner():
+def test_released_owner_is_not_alive():
     empty = replace(OWNER, token="")
-    assert not is_owner_alive(empty, here="here", now=5000.0, process_started_at=started(1000.0))
+    assert not is_owner_alive(empty, here="here", now=5000.0, process_started_at=process_started(1000.0))
 
 
-def test_this_process_lives_and_another_start_time_does_not():
+def test_owner_pid_with_another_start_time_is_not_alive():
     mine = describe_this_process()
     assert is_alive_here(mine)
     assert mine.pid == os.getpid()
@@ -51,7 +53,7 @@ def test_this_process_lives_and_another_start_time_does_not():
     assert not is_alive_here(replace(mine, pid_started_at=mine.pid_started_at - 100))
 
 
-def test_a_process_that_ended_is_gone_even_as_a_zombie():
+def test_owner_process_that_is_a_zombie_is_not_alive():
     child = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it ended, and nobody has asked how
     assert process_started_at(child.pid) is None

@@ -20,30 +20,30 @@ def rows():
     return [trial_of(f, n, s, v, **m) for f, n, s, v, m in TRIALS]
 
 
-def test_the_best_is_complete_and_goes_in_the_right_direction():
+def test_best_trial_is_complete_and_follows_the_direction():
     assert best_trial(rows(), (ACCURACY,)).number == 1
     assert best_trial(rows(), (LOSS,)).value == 0.91  # the pruned 0.31 and the running 0.5 do not count
     assert best_trial([trial_of("a", 0, "pruned", 0.5)], (ACCURACY,)) is None
 
 
-def test_the_first_of_equals_is_best():
+def test_best_of_equal_trials_is_the_first():
     equal = [trial_of("a", number, "complete", 0.5) for number in range(3)]
     assert best_trial(equal, (ACCURACY,)).number == 0
 
 
-def test_what_is_not_finite_is_never_best():
+def test_best_trial_is_never_a_non_finite_one():
     odd = [trial_of("a", 0, "complete", math.inf), trial_of("a", 1, "complete", math.nan)]
     assert best_trial([*odd, trial_of("a", 2, "complete", 0.1)], (ACCURACY,)).number == 2
 
 
-def test_the_front_keeps_what_nothing_beats():
+def test_front_keeps_undominated_trials():
     values = [(0.9, 1.2), (0.8, 0.3), (0.7, 0.5), (0.9, 1.3)]
     trials = [trial_of("a", n, "complete", objective=list(pair)) for n, pair in enumerate(values)]
     assert [trial.number for trial in pareto_front(trials, (ACCURACY, LATENCY))] == [0, 1]
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12))
-def test_every_point_off_the_front_is_beaten_by_one_on_it(points):
+def test_front_dominates_every_point_off_it(points):
     kept = [point for point, keep in zip(points, mark_undominated(points), strict=True) if keep]
     assert kept
     for point in points:
@@ -61,7 +61,7 @@ def test_a_snapshot_counts_states_by_family_in_file_order():
     assert snapshot.elapsed_s == 30.0
 
 
-def test_time_left_goes_by_the_pace_of_this_run_alone():
+def test_time_left_uses_the_pace_of_this_run_alone():
     before = [trial_of("text_cnn", n, "complete", 0.5, ended_at=50.0) for n in range(4)]
     now = [trial_of("image_cnn", n, "complete", 0.5, ended_at=120.0, seconds=10.0) for n in range(2)]
     snapshot = make_snapshot(spec_of(), before + now, state="running", now=140.0, started_at=100.0)
@@ -69,7 +69,7 @@ def test_time_left_goes_by_the_pace_of_this_run_alone():
     assert make_snapshot(spec_of(), before, state="running", now=140.0, started_at=100.0).eta_s is None
 
 
-def test_confirmations_are_no_trials_of_the_search():
+def test_snapshot_leaves_confirmations_out_of_the_search():
     confirmations = [trial_of("image_cnn", 0, "complete", 0.5)]
     confirmations[0].role = "confirm"
     snapshot = make_snapshot(spec_of(), confirmations, state="running", now=1.0, started_at=0.0)
@@ -82,5 +82,5 @@ def test_confirmations_are_no_trials_of_the_search():
     ]
 
 
-def test_ranked_is_best_first():
+def test_ranked_trials_are_best_first():
     assert [trial.value for trial in rank_trials(rows(), (ACCURACY,))] == [0.985, 0.97, 0.91]

@@ -20,7 +20,7 @@ from infra.serving.scoring_protocol import Field
 X = [Field(name="x", type="double")]
 
 
-def through(path: Path, fields: Sequence[Field], folder: Path, sizes: PartSizes) -> tuple[Path, list[int]]:
+def join_parts(path: Path, fields: Sequence[Field], folder: Path, sizes: PartSizes) -> tuple[Path, list[int]]:
     """The input's parts with their row numbers as predictions, joined; and how many rows each had."""
     kind = open_input(path)
     written, lengths, row = [], [], 0
@@ -37,11 +37,11 @@ def through(path: Path, fields: Sequence[Field], folder: Path, sizes: PartSizes)
     return joined, lengths
 
 
-def test_csv_keeps_every_field_as_it_was(tmp_path: Path) -> None:
+def test_csv_output_keeps_every_field_unchanged(tmp_path: Path) -> None:
     text = 'id,x,"a, name"\n007,1.10,"two\nlines"\n008,NA,"say ""x"""\n009,1e3,\n'
     path = tmp_path / "rows.csv"
     path.write_text("\ufeff" + text, encoding="utf-8")
-    joined, lengths = through(path, X, tmp_path, PartSizes(rows=2))
+    joined, lengths = join_parts(path, X, tmp_path, PartSizes(rows=2))
     assert lengths == [2, 1]
     expected = 'id,x,"a, name",prediction\n007,1.10,"two\nlines",0.0\n008,NA,"say ""x""",1.0\n009,1e3,,2.0\n'
     assert joined.read_text() == expected
@@ -54,17 +54,17 @@ def test_csv_keeps_every_field_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "mark"), [("rows.csv", ";"), ("rows.tsv", "\t"), ("rows.csv", "\t")])
-def test_other_marks_are_kept(name: str, mark: str, tmp_path: Path) -> None:
+def test_csv_output_keeps_the_delimiter_of_its_input(name: str, mark: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(f"a{mark}x\n1{mark}2\n")
-    joined, _ = through(path, X, tmp_path, PartSizes())
+    joined, _ = join_parts(path, X, tmp_path, PartSizes())
     assert joined.read_text() == f"a{mark}x{mark}prediction\n1{mark}2{mark}0.0\n"
 
 
-def test_jsonl_keeps_every_line_as_it_was(tmp_path: Path) -> None:
+def test_jsonl_output_keeps_every_line_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"x": 1.10, "id": 12345678901234567890}\n\n{}\n{"x": null, "t": "é\\u0000"} \n')
-    joined, _ = through(path, X, tmp_path, PartSizes(rows=1))
+    joined, _ = join_parts(path, X, tmp_path, PartSizes(rows=1))
     assert joined.read_text().splitlines() == [
         '{"x": 1.10, "id": 12345678901234567890, "prediction": 0.0}',
         '{"prediction": 1.0}',
@@ -74,7 +74,7 @@ def test_jsonl_keeps_every_line_as_it_was(tmp_path: Path) -> None:
         json.loads(line)
 
 
-def test_parquet_keeps_types(tmp_path: Path) -> None:
+def test_parquet_output_keeps_column_types(tmp_path: Path) -> None:
     table = pa.table(
         {
             "x": pa.array([1, 2, None], pa.int32()),
@@ -84,22 +84,22 @@ def test_parquet_keeps_types(tmp_path: Path) -> None:
     )
     path = tmp_path / "rows.parquet"
     parquet.write_table(table, path)
-    joined, lengths = through(path, X, tmp_path, PartSizes(rows=2))
+    joined, lengths = join_parts(path, X, tmp_path, PartSizes(rows=2))
     found = parquet.read_table(joined)
     assert lengths == [2, 1]
     assert found.drop_columns("prediction").equals(table)
     assert found["prediction"].to_pylist() == [0.0, 1.0, 2.0]
 
 
-def test_text_keeps_empty_lines(tmp_path: Path) -> None:
+def test_text_input_keeps_empty_lines(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_text('one\n\n"three"')
-    joined, _ = through(path, [Field(name="text", type="string")], tmp_path, PartSizes(rows=2))
+    joined, _ = join_parts(path, [Field(name="text", type="string")], tmp_path, PartSizes(rows=2))
     rows = [json.loads(line) for line in joined.read_text().splitlines()]
     assert [row["text"] for row in rows] == ["one", "", '"three"']
 
 
-def test_images_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_image_folder_is_read_in_order_of_names(tmp_path: Path) -> None:
     from PIL import Image
 
     folder = tmp_path / "pictures"
@@ -107,11 +107,11 @@ def test_images_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name in ("z.png", "b/a.jpg", "b/c.PNG"):
         Image.new("L", (4, 4)).save(folder / name, "PNG")
     (folder / "notes.txt").write_text("no picture")
-    joined, _ = through(folder, [Field(name="image", type="any")], tmp_path, PartSizes(rows=2))
+    joined, _ = join_parts(folder, [Field(name="image", type="any")], tmp_path, PartSizes(rows=2))
     assert joined.read_text() == "image,prediction\nb/a.jpg,0.0\nb/c.PNG,1.0\nz.png,2.0\n"
 
 
-def test_parts_end_by_size_too_and_at_the_same_places_again(tmp_path: Path) -> None:
+def test_parts_end_by_size_at_the_same_places_each_time(tmp_path: Path) -> None:
     path = tmp_path / "texts.txt"
     path.write_text("".join("x" * (n % 50) + "\n" for n in range(1000)))
     kind = open_input(path)
@@ -130,7 +130,7 @@ def test_parts_end_by_size_too_and_at_the_same_places_again(tmp_path: Path) -> N
         ("rows.parquet", b"PAR1"), ("rows.xlsx", b"PK"), ("rows", b""), ("rows.pkl", b"\x80\x04."),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_said(name: str, content: bytes, tmp_path: Path) -> None:
+def test_unreadable_input_file_is_wrong_input(name: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(WrongInput):
@@ -140,7 +140,7 @@ def test_what_cannot_be_read_is_said(name: str, content: bytes, tmp_path: Path) 
             kind.frame(part, [])
 
 
-def test_a_value_of_another_kind_is_told_with_its_place(tmp_path: Path) -> None:
+def test_bad_value_in_input_is_named_with_column_and_row(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_text("x\n1\ntwo\n")
     kind = open_input(path)

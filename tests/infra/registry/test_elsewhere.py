@@ -26,7 +26,9 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 @contextmanager
-def listening(answer: Callable[[str], Answer], host: str = "127.0.0.1") -> Iterator[tuple[str, list[str]]]:
+def run_http_server(
+    answer: Callable[[str], Answer], host: str = "127.0.0.1"
+) -> Iterator[tuple[str, list[str]]]:
     """An HTTP server that answers as told; its address, and the paths that it was asked for."""
     asked: list[str] = []
 
@@ -62,7 +64,7 @@ def as_json(document: Any) -> Answer:
     return 200, {"Content-Type": "application/json"}, json.dumps(document).encode()
 
 
-def tracking(moved: str, elsewhere: str) -> Callable[[str], Answer]:
+def tracking_server(moved: str, elsewhere: str) -> Callable[[str], Answer]:
     """A tracking server with one model of one file, that sends on to `elsewhere` those who ask for `moved`:
     `experiments`, `listing`, `file`, or `signed`, an address to download the file from."""
     away: Answer = (307, {"Location": f"{elsewhere}/taken"}, b"")
@@ -84,10 +86,10 @@ def tracking(moved: str, elsewhere: str) -> Callable[[str], Answer]:
 
 
 @pytest.mark.parametrize("moved", ["nothing", "experiments", "listing", "file", "signed"])
-def test_a_redirect_and_a_signed_address_are_not_followed(moved: str, tmp_path: Path) -> None:
+def test_fetch_follows_no_redirect_and_no_signed_address(moved: str, tmp_path: Path) -> None:
     with (
-        listening(lambda path: (200, {}, CONTENT)) as (elsewhere, taken),
-        listening(tracking(moved, elsewhere)) as (uri, asked),
+        run_http_server(lambda path: (200, {}, CONTENT)) as (elsewhere, taken),
+        run_http_server(tracking_server(moved, elsewhere)) as (uri, asked),
     ):
         registry = Registry(connect(uri), tmp_path / "artifacts")
         if moved in ("nothing", "signed"):
@@ -109,7 +111,7 @@ def test_a_redirect_and_a_signed_address_are_not_followed(moved: str, tmp_path: 
         "mlflow-artifacts:/2/models/m-1/artifacts", "mlflow-artifacts:/10/m", "mlflow-artifacts:/",
     ],
 )  # fmt: skip
-def test_a_name_that_flips_is_never_looked_up(
+def test_fetch_never_resolves_a_foreign_host_name(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Names are compared as they are written: what they resolve to decides nothing."""
@@ -122,7 +124,7 @@ def test_a_name_that_flips_is_never_looked_up(
         looked_up.append(host)
         return real(f"127.0.0.{len(looked_up)}", *args, **options)
 
-    with listening(tracking("nothing", "http://flips.example")) as (uri, _):
+    with run_http_server(tracking_server("nothing", "http://flips.example")) as (uri, _):
         registry = Registry(connect(uri), tmp_path / "artifacts")
         monkeypatch.setattr(socket, "getaddrinfo", flipping)
         with pytest.raises(WrongInput, match="experiments keep theirs"):

@@ -29,7 +29,9 @@ class Canary:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*inferred as AnyType:UserWarning")
-def test_it_loads_and_predicts_in_a_new_interpreter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trial_use_loads_and_predicts_in_a_new_interpreter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import mlflow.pyfunc
 
     bundle = a_bundle("linear_regression", tmp_path / "bundle", tmp_path / "cache")
@@ -58,7 +60,7 @@ def test_it_loads_and_predicts_in_a_new_interpreter(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_a_pickle_is_never_read_even_where_the_contents_were_not_looked_at(tmp_path: Path) -> None:
+def test_trial_use_never_reads_a_pickle_even_unscanned(tmp_path: Path) -> None:
     import pandas as pd
 
     folder, canary = tmp_path / "model", tmp_path / "canary"
@@ -76,7 +78,7 @@ def test_a_pickle_is_never_read_even_where_the_contents_were_not_looked_at(tmp_p
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
-def test_pickles_are_known_by_name_or_by_their_bytes(tmp_path: Path, protocol: int) -> None:
+def test_is_pickle_knows_files_by_name_or_by_bytes(tmp_path: Path, protocol: int) -> None:
     named = tmp_path / ("a.pkl" if protocol == 0 else "a.dat")
     named.write_bytes(pickle.dumps({"a": 1}, protocol))
     assert is_pickle(named)
@@ -85,7 +87,7 @@ def test_pickles_are_known_by_name_or_by_their_bytes(tmp_path: Path, protocol: i
     assert not is_pickle(plain)
 
 
-def test_archives_that_hold_one_are_too(tmp_path: Path) -> None:
+def test_is_pickle_finds_a_pickle_inside_an_archive(tmp_path: Path) -> None:
     import zipfile
 
     with zipfile.ZipFile(tmp_path / "a.bin", "w") as archive:
@@ -93,7 +95,7 @@ def test_archives_that_hold_one_are_too(tmp_path: Path) -> None:
     assert is_pickle(tmp_path / "a.bin")
 
 
-def test_trees_have_limits(tmp_path: Path) -> None:
+def test_model_tree_over_its_limits_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     for number in range(5):

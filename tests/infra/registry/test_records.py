@@ -56,11 +56,11 @@ def check_race(registry: Registry, model: str = "shop") -> None:
     assert names.count(f"history of {model}") == names.count("registered models") == 1
 
 
-def test_of_those_who_write_at_once_one_wins_each_number(registry: Registry) -> None:
+def test_history_writers_at_once_win_each_number_once(registry: Registry) -> None:
     check_race(registry)
 
 
-def test_a_late_one_does_not_put_away_the_root_that_it_took(
+def test_late_history_writer_keeps_the_root_it_adopted(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It looked for the root before there was one, then found the root's own run by its name."""
@@ -75,7 +75,7 @@ def _first_none(known: Any, times: int) -> Any:
     return lambda registry: left.pop() if left else known(registry)
 
 
-def test_a_run_that_a_loser_put_away_meanwhile_only_means_that_we_lost(
+def test_history_run_deleted_by_a_rival_writer_means_append_lost(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Records(registry, "shop").append_entry(entry(Chain(model="shop")))
@@ -99,18 +99,18 @@ def test_a_run_that_a_loser_put_away_meanwhile_only_means_that_we_lost(
 @pytest.fixture
 def on_postgres(tmp_path: Path) -> Iterator[Registry]:
     """A registry in a database of its own."""
-    with postgres.running() as server:
+    with postgres.run_postgres() as server:
         uri = server.database()
         home = Home(tmp_path / "home")
         yield Registry(connect(uri), home.artifacts)
 
 
 @pytest.mark.slow
-def test_the_same_on_postgres(on_postgres: Registry) -> None:
+def test_history_writers_at_once_on_postgres_win_each_number_once(on_postgres: Registry) -> None:
     check_race(on_postgres)
 
 
-def test_an_entry_is_written_once_and_documents_come_back_whole(registry: Registry) -> None:
+def test_history_entry_is_written_once_and_documents_read_back(registry: Registry) -> None:
     records = Records(registry, "shop")
     first = entry(records.read_chain())
     assert records.append_entry(first)
@@ -124,7 +124,7 @@ def test_an_entry_is_written_once_and_documents_come_back_whole(registry: Regist
         records.read_document("0" * 64)
 
 
-def test_a_deleted_history_is_said_and_not_begun_anew(registry: Registry) -> None:
+def test_deleted_history_is_refused_and_not_begun_anew(registry: Registry) -> None:
     records = Records(registry, "shop")
     records.append_entry(entry(records.read_chain()))
     experiment = registry.call("get_experiment_by_name", EXPERIMENT)
@@ -155,7 +155,7 @@ def a_chain(*kinds: tuple[Any, int | None, int | None]) -> Chain:
         {"content": "f" * 64},
     ],
 )
-def test_whatever_is_changed_is_found(change: dict[str, Any]) -> None:
+def test_verify_finds_any_change_of_the_chain(change: dict[str, Any]) -> None:
     chain = a_chain(("promotion", None, 1), ("promotion", 1, 2), ("rollback", 2, 1))
     texts = list(chain.texts)
     assert find_flaws(texts, "shop", {}) == []
@@ -167,14 +167,14 @@ def test_whatever_is_changed_is_found(change: dict[str, Any]) -> None:
     assert find_flaws([*texts[:2], json.dumps({"format": 1})], "shop", {})
 
 
-def test_an_anchor_shows_that_the_end_was_cut() -> None:
+def test_verify_with_anchor_finds_a_cut_end() -> None:
     chain = a_chain(("promotion", None, 1), ("promotion", 1, 2))
     assert find_flaws(chain.texts, "shop", {}, chain.last_hash[:16]) == []
     assert [flaw.number for flaw in find_flaws(chain.texts[:1], "shop", {}, chain.last_hash)] == [0]
     assert find_flaws(chain.texts, "shop", {}, chain.last_hash[:8])
 
 
-def test_how_the_alias_stands_to_the_chain() -> None:
+def test_state_of_alias_is_settled_foreign_unknown_or_cut_off() -> None:
     none = Chain(model="shop")
     moved = a_chain(("promotion", None, 1), ("promotion", 1, 2))
     cut = Chain(model="shop", texts=moved.texts, applied={1: 1.0})
@@ -183,7 +183,7 @@ def test_how_the_alias_stands_to_the_chain() -> None:
     assert [alias_state(cut, at) for at in (1, 2, 3, None)] == ["cut-off", "cut-off", "foreign", "foreign"]
 
 
-def test_who_can_be_gone_back_to() -> None:
+def test_line_of_champions_lists_versions_to_roll_back_to() -> None:
     chain = a_chain(("promotion", None, 1), ("promotion", 1, 2), ("promotion", 2, 3), ("rollback", 3, 2))
     assert champion_line(chain) == [1, 2]
     assert champion_line(a_chain(("promotion", None, 1), ("rollback", 1, 4))) == [1, 4]

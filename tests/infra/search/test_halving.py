@@ -61,7 +61,7 @@ class Side:
     reduction=st.integers(2, 4),
     every=st.integers(1, 4),
 )
-def test_it_is_optunas(
+def test_indexed_halving_decides_as_optunas_pruner_does(
     curves: list[list[float]], more: list[list[float]], direction: str, first: int, reduction: int, every: int
 ) -> None:
     """The same answers, also of a fresh pruner that finds a study half-way."""
@@ -75,7 +75,7 @@ def test_it_is_optunas(
     assert ours.answers == theirs.answers
 
 
-def test_a_decision_looks_at_no_trial_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_indexed_halving_reads_no_trial_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     """Thousands of trials cost a decision nothing: they are read once, at the first."""
     looks = 0
     side = Side(IndexedHalving(min_epochs=1, reduction=3), "maximize")

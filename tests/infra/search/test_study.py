@@ -28,7 +28,7 @@ def asked(studies: Studies, number: int, threads: list[ThreadPoolExecutor]) -> d
     return params
 
 
-def test_whichever_thread_asks_and_however_often_it_was_replayed_the_answer_is_the_same() -> None:
+def test_study_answers_the_same_from_any_thread_or_replay() -> None:
     """The actor asks from several threads; a replay begins with none of what a thread remembers."""
     spec = sweep(family(trials=TRIALS, sampler=SAMPLER))
     threads = [ThreadPoolExecutor(1) for _ in range(3)]
@@ -45,7 +45,7 @@ def test_whichever_thread_asks_and_however_often_it_was_replayed_the_answer_is_t
         thread.shutdown()
 
 
-def test_what_trials_have_in_common_is_remembered_as_optuna_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_search_space_intersection_equals_optunas(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside samplers that look through all trials; what those share shrinks by pruned ones alone."""
     space = {
         "x": {"type": "float", "low": 0.0, "high": 1.0},

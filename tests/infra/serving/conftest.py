@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.serving.scoring_protocol import Field
-from tests.infra.serving.registry_with_models import Registered, a_bundle, shifted
+from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle, shift_bias
 from trainers.bundle.bundle import read_description
 
 
@@ -21,7 +21,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def other(bundle: Path) -> Path:
     """The same with other answers."""
-    return shifted(bundle, bundle.parent / "other", 5.0)
+    return shift_bias(bundle, bundle.parent / "other", 5.0)
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +33,12 @@ def fields(bundle: Path) -> list[Field]:
 
 
 @pytest.fixture(scope="session")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Registered:
+def empty(tmp_path_factory: pytest.TempPathFactory) -> RegistryFixture:
     """A registry that nobody writes to."""
-    return Registered(tmp_path_factory.mktemp("empty"))
+    return RegistryFixture(tmp_path_factory.mktemp("empty"))
 
 
 @pytest.fixture
-def registered(tmp_path: Path) -> Registered:
+def registered(tmp_path: Path) -> RegistryFixture:
     """A registry of its own."""
-    return Registered(tmp_path)
+    return RegistryFixture(tmp_path)

@@ -18,7 +18,7 @@ from trainers.storage.atomic_folders import manifest_hash, write_folder
 
 
 @dataclass
-class Registered:
+class RegistryFixture:
     """Registers bundles as `promote` does: a logged model, a version of it, an alias."""
 
     folder: Path
@@ -79,7 +79,7 @@ def save_mlflow_folder(path: Path, bundle: Path) -> None:
     )  # fmt: skip
 
 
-def shifted(bundle: Path, folder: Path, by: float) -> Path:
+def shift_bias(bundle: Path, folder: Path, by: float) -> Path:
     """The same model with another last bias, so that it answers otherwise."""
     import safetensors.torch
 
@@ -90,7 +90,7 @@ def shifted(bundle: Path, folder: Path, by: float) -> Path:
     return write_folder(folder, {**files, "weights.safetensors": safetensors.torch.save(weights)})
 
 
-def damaged(bundle: Path, folder: Path) -> Path:
+def flip_weight_bit(bundle: Path, folder: Path) -> Path:
     """The same model with one bit of its weights turned."""
     shutil.copytree(bundle, folder)
     path = folder / "weights.safetensors"
@@ -106,4 +106,4 @@ def answers(bundle: Path) -> list[dict[str, Any]]:
     return list(predictor.predict(predictor.example).to_dict("records"))
 
 
-__all__ = ["Registered", "a_bundle", "answers", "damaged", "save_mlflow_folder", "shifted"]
+__all__ = ["RegistryFixture", "a_bundle", "answers", "flip_weight_bit", "save_mlflow_folder", "shift_bias"]

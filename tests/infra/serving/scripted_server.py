@@ -26,7 +26,7 @@ NUMBER = [Field(name="x", type="double")]
 
 
 @dataclass
-class Scripted:
+class ScriptedScorer:
     """A scorer whose versions answer as told; `m/2` answers twice what `m/1` does, and so on.
 
     Attributes:
@@ -129,7 +129,7 @@ class Server:
         shadow: bool = False,
         keep_s: float = 0.0,
     ) -> None:
-        self.scorer = Scripted() if scorer is None else scorer
+        self.scorer = ScriptedScorer() if scorer is None else scorer
         self.aliases = Aliases() if aliases is None else aliases
         self.said: list[str] = []
         limits = limits or RequestLimits(answer_s=5.0)

@@ -28,7 +28,7 @@ def status(admission: AccessControl, method: str = "POST", path: str = "/invocat
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:8000", "[::1]:8000", "LOCALHOST:1"])
-def test_this_machine_is_let_in_by_its_names(host: str) -> None:
+def test_request_to_a_loopback_host_name_is_admitted(host: str) -> None:
     assert status(OPEN, host=host) == 200
 
 
@@ -37,12 +37,12 @@ def test_this_machine_is_let_in_by_its_names(host: str) -> None:
     ["", "evil.example", "10.evil.com", "127.0.0.1.evil.com", "192.168.0.7", "localhost@evil", "a b", "[::1"],
 )
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "GET"])
-def test_a_foreign_host_is_not(host: str, method: str) -> None:
+def test_request_to_a_foreign_host_name_is_refused(host: str, method: str) -> None:
     assert status(OPEN, method, host=host) == 403
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_a_foreign_page_is_not(method: str) -> None:
+def test_request_from_a_foreign_page_is_refused(method: str) -> None:
     assert status(OPEN, method, origin="http://evil.example") == 403
     assert status(OPEN, method, origin="null") == 403
     assert status(OPEN, method, sec_fetch_site="cross-site") == 403
@@ -50,7 +50,7 @@ def test_a_foreign_page_is_not(method: str) -> None:
     assert status(OPEN, method, origin="http://localhost:8000", sec_fetch_site="same-origin") == 200
 
 
-def test_a_token_is_asked_for_everywhere_but_where_probes_look() -> None:
+def test_token_is_demanded_everywhere_but_at_probes() -> None:
     for path in ("/invocations", "/version", "/metrics", "/nothing"):
         assert status(CLOSED, "GET", path) == 401
         assert status(CLOSED, "GET", path, authorization="Bearer wrong") == 403
@@ -60,20 +60,20 @@ def test_a_token_is_asked_for_everywhere_but_where_probes_look() -> None:
     assert status(CLOSED, "GET", "/health") == 200
 
 
-def test_with_a_token_addresses_are_hosts_and_names_must_be_known() -> None:
+def test_token_request_is_admitted_to_addresses_and_known_hosts() -> None:
     known = {"authorization": f"Bearer {TOKEN}"}
     assert status(CLOSED, host="10.0.0.7:8000", **known) == 200
     assert status(CLOSED, host="models.example", **known) == 200
     assert status(CLOSED, host="evil.example", **known) == 403
 
 
-def test_loopback_is_known_from_the_rest() -> None:
+def test_loopback_addresses_are_told_from_others() -> None:
     assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost", "127.9.9.9")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "127.0.0.1.evil.com")))
     assert known_hosts("127.0.0.1", ["Models.Example"]) == {"models.example"}
 
 
-def test_a_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
+def test_serve_token_is_made_once_and_readable_by_owner_alone(tmp_path: Path) -> None:
     path = tmp_path / "home" / "serve_token"
     made = read_or_make_token(path)
     assert len(made) == 64
@@ -86,6 +86,6 @@ def test_a_token_is_made_once_and_for_its_owner_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "short", "with a space in it, long", "é" * 20, "line\nbreak" * 3])
-def test_what_is_no_token_is_refused(token: str) -> None:
+def test_serve_token_of_bad_form_is_refused(token: str) -> None:
     with pytest.raises(WrongInput, match="at least 16"):
         check_token(token, "VELODROME_SERVE_TOKEN")

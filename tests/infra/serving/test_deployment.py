@@ -20,7 +20,7 @@ NODES = [Node(name="a", cpus=2, gpus=1), Node(name="b", cpus=3, gpus=0)]
         ReplicaSettings(cpus=3),
     ],
 )
-def test_what_fits_is_placed(replicas: ReplicaSettings) -> None:
+def test_replicas_that_fit_are_placeable(replicas: ReplicaSettings) -> None:
     check_replicas_placeable(replicas, NODES)
 
 
@@ -33,6 +33,6 @@ def test_what_fits_is_placed(replicas: ReplicaSettings) -> None:
         (ReplicaSettings(gpus=2), 0),
     ],
 )
-def test_what_never_fits_is_refused_with_figures(replicas: ReplicaSettings, room: int) -> None:
+def test_replicas_that_never_fit_are_refused_with_figures(replicas: ReplicaSettings, room: int) -> None:
     with pytest.raises(ClusterUnavailable, match=f"room for {room} on 5 CPUs and 1 GPUs"):
         check_replicas_placeable(replicas, NODES)

@@ -11,13 +11,13 @@ import pytest
 from infra.errors import WrongInput
 from infra.serving.http_server import bind_socket, run_server
 from infra.serving.limits import RequestLimits
-from tests.infra.serving.scripted_server import Scripted, Server, run
+from tests.infra.serving.scripted_server import ScriptedScorer, Server, run
 
 GOOD = b'{"instances": [1.0]}'
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
-async def exchanged(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
+async def exchange(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
     """All that the server answers to some bytes before it closes, or stops for a while."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
@@ -30,7 +30,7 @@ async def exchanged(port: int, *pieces: bytes, pause_s: float = 0.0) -> bytes:
         writer.close()
 
 
-def served(server: Server, limits: RequestLimits, story: Callable[[int], Awaitable[None]]) -> None:
+def serve_story(server: Server, limits: RequestLimits, story: Callable[[int], Awaitable[None]]) -> None:
     """Runs a story on a server that listens."""
 
     async def whole() -> None:
@@ -69,25 +69,25 @@ def test_hostile_clients_get_a_4xx_and_good_ones_their_answer() -> None:
     }
 
     async def story(port: int) -> None:
-        bad = {name: asyncio.create_task(exchanged(port, *pieces)) for name, pieces in hostile.items()}
-        good = await asyncio.gather(*(exchanged(port, whole) for _ in range(64)))
+        bad = {name: asyncio.create_task(exchange(port, *pieces)) for name, pieces in hostile.items()}
+        good = await asyncio.gather(*(exchange(port, whole) for _ in range(64)))
         assert all(b" 200 OK" in answer and b'"prediction": 1.0' in answer for answer in good)
         for name, task in bad.items():
             assert b"HTTP/1.1 " + name[:3] in await task, name
-        assert b" 200 OK" in await exchanged(port, whole)
+        assert b" 200 OK" in await exchange(port, whole)
 
-    served(Server(limits=limits), limits, story)
+    serve_story(Server(limits=limits), limits, story)
 
 
-def test_a_request_in_pieces_and_two_on_one_connection_are_answered() -> None:
+def test_split_and_pipelined_requests_are_answered() -> None:
     whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
 
     async def story(port: int) -> None:
-        found = await exchanged(port, *(whole[i : i + 40] for i in range(0, len(whole), 40)), pause_s=0.01)
+        found = await exchange(port, *(whole[i : i + 40] for i in range(0, len(whole), 40)), pause_s=0.01)
         assert b" 200 OK" in found
         chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
         pieces = [b"%x\r\n%b\r\n" % (1, GOOD[i : i + 1]) for i in range(len(GOOD))]
-        assert b" 200 OK" in await exchanged(port, chunked, *pieces, b"0\r\n\r\n")
+        assert b" 200 OK" in await exchange(port, chunked, *pieces, b"0\r\n\r\n")
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in range(3):
             writer.write(whole)
@@ -97,10 +97,10 @@ def test_a_request_in_pieces_and_two_on_one_connection_are_answered() -> None:
             assert json.loads(await reader.readexactly(length)) == {"predictions": [{"prediction": 1.0}]}
         writer.close()
 
-    served(Server(), RequestLimits(), story)
+    serve_story(Server(), RequestLimits(), story)
 
 
-def test_a_client_that_leaves_takes_nothing_with_it() -> None:
+def test_client_that_disconnects_leaves_the_server_answering() -> None:
     async def story(port: int) -> None:
         for _ in range(20):
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -109,12 +109,12 @@ def test_a_client_that_leaves_takes_nothing_with_it() -> None:
             writer.close()
         await asyncio.sleep(0.3)
         whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
-        assert b" 200 OK" in await exchanged(port, whole)
+        assert b" 200 OK" in await exchange(port, whole)
 
-    served(Server(Scripted(seconds=0.05)), RequestLimits(), story)
+    serve_story(Server(ScriptedScorer(seconds=0.05)), RequestLimits(), story)
 
 
-def test_a_port_in_use_is_said() -> None:
+def test_port_in_use_is_wrong_input() -> None:
     listening = bind_socket("127.0.0.1", 0)
     listening.listen()
     with listening, pytest.raises(WrongInput, match="port free"):

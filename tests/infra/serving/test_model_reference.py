@@ -24,7 +24,7 @@ RUN = "0123456789abcdef0123456789abcdef"
         ("sweeps/digits.yaml", ModelReference(sweep="sweeps/digits.yaml")),
     ],
 )
-def test_it_is_understood(text: str, meant: ModelReference) -> None:
+def test_model_reference_in_a_known_form_is_parsed(text: str, meant: ModelReference) -> None:
     assert parse_reference(text) == meant
 
 
@@ -37,11 +37,11 @@ def test_it_is_understood(text: str, meant: ModelReference) -> None:
         "digits@", "digits/0", "models:/", "mlflow-artifacts://169.254.169.254/x", "digits\n", "-x", "a" * 80,
     ],
 )  # fmt: skip
-def test_all_else_is_refused_and_nothing_opened(text: str) -> None:
+def test_model_reference_in_any_other_form_is_refused(text: str) -> None:
     with pytest.raises(WrongInput):
         parse_reference(text)
 
 
-def test_a_run_without_its_models_name_is_told_what_to_write() -> None:
+def test_run_reference_without_model_name_says_what_to_write() -> None:
     with pytest.raises(WrongInput, match=f"write runs:/{RUN}/model"):
         parse_reference(f"runs:/{RUN}")

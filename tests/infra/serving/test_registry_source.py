@@ -15,12 +15,19 @@ from infra.registry.artifacts import fetch_files
 from infra.registry.moves import Mover
 from infra.registry.store import Registry
 from infra.serving.artifact import Artifact, load_artifact, read_artifact
-from tests.infra.serving.registry_with_models import Registered, answers, damaged, save_mlflow_folder
+from tests.infra.serving.registry_with_models import (
+    RegistryFixture,
+    answers,
+    flip_weight_bit,
+    save_mlflow_folder,
+)
 from trainers.errors import TrainerError
 from trainers.storage.atomic_folders import manifest_hash
 
 
-def test_an_alias_leads_to_a_model_that_answers(registered: Registered, bundle: Path, tmp_path: Path) -> None:
+def test_alias_is_fetched_as_a_model_that_answers(
+    registered: RegistryFixture, bundle: Path, tmp_path: Path
+) -> None:
     registered.add("m", bundle, alias="champion")
     assert registered.source.alias_target("m", "champion") == "m/1"
     artifact = registered.source.fetch("m/1", tmp_path / "aside")
@@ -33,8 +40,8 @@ def test_an_alias_leads_to_a_model_that_answers(registered: Registered, bundle: 
         registered.source.fetch("m/7", tmp_path / "none")
 
 
-def test_a_copied_version_leads_to_the_same_files(
-    registered: Registered, bundle: Path, tmp_path: Path
+def test_copied_version_is_fetched_as_the_same_files(
+    registered: RegistryFixture, bundle: Path, tmp_path: Path
 ) -> None:
     registered.add("m", bundle)
     registered.client.call("create_registered_model", "copy")
@@ -43,8 +50,8 @@ def test_a_copied_version_leads_to_the_same_files(
     assert load_artifact(artifact).example is not None
 
 
-def test_a_run_and_a_logged_model_by_their_addresses(
-    registered: Registered, bundle: Path, tmp_path: Path
+def test_run_and_logged_model_are_fetched_by_address(
+    registered: RegistryFixture, bundle: Path, tmp_path: Path
 ) -> None:
     run = registered.client.call("create_run", registered.experiment).info.run_id
     registered.add("m", bundle, run_id=run)
@@ -58,7 +65,7 @@ def test_a_run_and_a_logged_model_by_their_addresses(
             registered.source.fetch_uri(missing, tmp_path / "b")
 
 
-def test_a_model_that_was_not_logged_to_its_end_is_refused(registered: Registered, tmp_path: Path) -> None:
+def test_model_that_is_not_ready_is_refused(registered: RegistryFixture, tmp_path: Path) -> None:
     logged = registered.client.call("create_logged_model", registered.experiment, name="m")
     with pytest.raises(WrongInput, match="READY"):
         registered.source.fetch_uri(f"models:/{logged.model_id}", tmp_path / "aside")
@@ -66,7 +73,7 @@ def test_a_model_that_was_not_logged_to_its_end_is_refused(registered: Registere
 
 @pytest.mark.parametrize("allowed", [False, True])
 def test_a_loader_that_the_policy_allows_is_allowed_to_servers_too(
-    registered: Registered, bundle: Path, tmp_path: Path, allowed: bool
+    registered: RegistryFixture, bundle: Path, tmp_path: Path, allowed: bool
 ) -> None:
     registered.add("m", bundle)
     described = Path(registered.location("m", "1").removeprefix("file://")) / "MLmodel"
@@ -90,8 +97,8 @@ def test_a_loader_that_the_policy_allows_is_allowed_to_servers_too(
         "mlflow-artifacts:/%2e%2e/etc",
     ],
 )  # fmt: skip
-def test_nothing_is_fetched_from_elsewhere(
-    empty: Registered, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_fetch_from_outside_the_store_is_refused(
+    empty: RegistryFixture, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = "mlflow.store.artifact.artifact_repository_registry.get_artifact_repository"
     monkeypatch.setattr(asked, lambda *given, **options: pytest.fail(str(given)))
@@ -99,16 +106,16 @@ def test_nothing_is_fetched_from_elsewhere(
         fetch_files(empty.registry, source, tmp_path / "aside")
 
 
-def test_a_link_out_of_the_home_is_elsewhere(empty: Registered, tmp_path: Path) -> None:
+def test_fetch_through_a_link_out_of_the_home_is_refused(empty: RegistryFixture, tmp_path: Path) -> None:
     link = empty.home.artifacts / "link"
     link.symlink_to("/etc")
     with pytest.raises(WrongInput, match="experiments keep theirs"):
         fetch_files(empty.registry, str(link), tmp_path / "aside")
 
 
-def test_a_flipped_bit_and_another_manifest_are_refused(bundle: Path, tmp_path: Path) -> None:
+def test_fetched_model_with_flipped_bit_or_other_manifest_is_refused(bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainerError, match=r"weights\.safetensors"):
-        load_artifact(read_artifact("m/1", damaged(bundle, tmp_path / "damaged")))
+        load_artifact(read_artifact("m/1", flip_weight_bit(bundle, tmp_path / "damaged")))
     right = manifest_hash(bundle)
     assert load_artifact(read_artifact("m/1", bundle, manifest_sha256=right))
     with pytest.raises(TrainerError):
@@ -136,7 +143,7 @@ class Evil:
         ("velodrome.model", {"data": "../../etc"}),
     ],
 )
-def test_no_pickle_and_no_code_is_ever_run(loader: str, more: dict[str, str], tmp_path: Path) -> None:
+def test_model_load_runs_no_pickle_and_no_code(loader: str, more: dict[str, str], tmp_path: Path) -> None:
     folder, canary = tmp_path / "model", tmp_path / "canary"
     (folder / "data").mkdir(parents=True)
     (folder / "code").mkdir()
@@ -153,19 +160,19 @@ def test_no_pickle_and_no_code_is_ever_run(loader: str, more: dict[str, str], tm
 
 
 @pytest.mark.parametrize("text", ["", "[" * 3000, "flavors: 3", "a: !!python/object/apply:os.system [ls]"])
-def test_an_mlmodel_file_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+def test_malformed_mlmodel_file_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "MLmodel").write_text(text)
     with pytest.raises(WrongInput):
         read_artifact("m/1", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x"])
-def test_no_file_is_written_outside(name: str, tmp_path: Path) -> None:
+def test_model_load_writes_no_file_outside_its_folder(name: str, tmp_path: Path) -> None:
     with pytest.raises(WrongInput, match="a file named"):
         load_artifact(Artifact(key="m/1", files={name: b""}, bundle=True))
 
 
-def test_a_link_in_a_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_model_with_a_link_inside_is_refused(bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "linked"
     folder.mkdir()
     for path in bundle.iterdir():
@@ -175,7 +182,7 @@ def test_a_link_in_a_model_is_refused(bundle: Path, tmp_path: Path) -> None:
         read_artifact("m/1", folder)
 
 
-def test_a_model_larger_than_memory_is_not_read(tmp_path: Path) -> None:
+def test_model_larger_than_memory_is_refused_unread(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{}")
     with (tmp_path / "weights.safetensors").open("wb") as sparse:  # costs its maker nothing
         sparse.truncate(1 << 35)
@@ -188,7 +195,7 @@ def test_a_model_larger_than_memory_is_not_read(tmp_path: Path) -> None:
         read_artifact("m/1", tmp_path)
 
 
-def test_mlflows_folder_and_the_bundle_answer_alike(bundle: Path, tmp_path: Path) -> None:
+def test_model_from_mlflow_folder_answers_as_its_bundle(bundle: Path, tmp_path: Path) -> None:
     save_mlflow_folder(tmp_path / "model", bundle)
     artifact = read_artifact("m/1", tmp_path / "model")
     assert artifact.bundle

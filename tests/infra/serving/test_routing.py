@@ -18,12 +18,14 @@ from infra.serving.routing import Canary, CanaryRule, agreement, next_step
         ("m/1", None, set(), set(), "load"),
     ],
 )
-def test_the_next_step(wanted: str, answering: str, loaded: set[str], refused: set[str], kind: str) -> None:
+def test_next_step_follows_wanted_loaded_and_refused_versions(
+    wanted: str, answering: str, loaded: set[str], refused: set[str], kind: str
+) -> None:
     assert next_step(wanted=wanted, answering=answering, loaded=loaded, refused=refused).kind == kind
 
 
 @pytest.mark.parametrize("percent", [0.5, 5, 33, 100])
-def test_a_share_is_exact_and_even(percent: float) -> None:
+def test_canary_share_is_exact_and_even(percent: float) -> None:
     canary = Canary(rule=CanaryRule(percent=percent))
     canary.set_version("m/2")
     taken = [canary.takes_next() for _ in range(1000)]
@@ -32,7 +34,7 @@ def test_a_share_is_exact_and_even(percent: float) -> None:
         assert all(sum(taken[i : i + 20]) == 1 for i in range(0, 1000, 20))
 
 
-def test_it_is_lost_by_errors_and_begins_anew_with_another_version() -> None:
+def test_canary_share_is_lost_by_errors_and_restored_by_new_version() -> None:
     canary = Canary(rule=CanaryRule(percent=50, most_errors=2, window=10))
     canary.set_version("m/2")
     assert [canary.record_outcome(failed=True) for _ in range(3)] == [False, False, True]
@@ -44,7 +46,7 @@ def test_it_is_lost_by_errors_and_begins_anew_with_another_version() -> None:
     assert any(canary.takes_next() for _ in range(2))
 
 
-def test_old_errors_are_forgotten() -> None:
+def test_canary_forgets_errors_outside_its_window() -> None:
     canary = Canary(rule=CanaryRule(percent=50, most_errors=2, window=10))
     canary.set_version("m/2")
     for _ in range(20):
@@ -52,12 +54,12 @@ def test_old_errors_are_forgotten() -> None:
     assert not canary.undone
 
 
-def test_no_challenger_takes_nothing() -> None:
+def test_canary_without_challenger_takes_no_request() -> None:
     canary = Canary(rule=CanaryRule(percent=100))
     assert not canary.takes_next()
 
 
-def test_agreement_is_of_decisions() -> None:
+def test_shadow_agreement_compares_decisions() -> None:
     assert agreement([{"label": "a", "p": 0.9}], [{"label": "a", "p": 0.6}]) == [True]
     assert agreement([{"label": "a"}], [{"label": "b"}]) == [False]
     assert agreement([{"prediction": 1.0}], [{"prediction": 1.0 + 1e-9}]) == [True]

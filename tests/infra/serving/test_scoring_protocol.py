@@ -21,7 +21,9 @@ LIMITS = RequestLimits(rows=5)
 PICTURE = [[0, 255], [128, 3]]
 
 
-def read(document: Any, fields: list[Field] = TABLE, limits: RequestLimits = LIMITS) -> dict[str, list[Any]]:
+def read_json_rows(
+    document: Any, fields: list[Field] = TABLE, limits: RequestLimits = LIMITS
+) -> dict[str, list[Any]]:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     return read_rows(body, "application/json", fields, limits).columns
 
@@ -37,35 +39,35 @@ def read(document: Any, fields: list[Field] = TABLE, limits: RequestLimits = LIM
         {"inputs": [[1, "x"], [2.5, "y"]], "params": {"any": 1}},
     ],
 )
-def test_each_form_gives_the_same_rows(document: Any) -> None:
-    assert read(document) == {"a": [1.0, 2.5], "b": ["x", "y"]}
+def test_json_request_in_any_form_gives_the_same_rows(document: Any) -> None:
+    assert read_json_rows(document) == {"a": [1.0, 2.5], "b": ["x", "y"]}
 
 
-def test_csv_gives_them_too() -> None:
+def test_csv_request_gives_rows_by_column() -> None:
     body = b'\xef\xbb\xbfb,a\n"x, and\n more",1\ny,NA\n'
     found = read_rows(body, "text/csv; charset=UTF-8", TABLE, LIMITS)
     assert found.columns == {"a": [1.0, None], "b": ["x, and\n more", "y"]}
 
 
 @pytest.mark.parametrize("key", ["instances", "inputs"])
-def test_a_model_of_one_column_takes_bare_values(key: str) -> None:
-    assert read({key: ["one", "two"]}, TEXT) == {"text": ["one", "two"]}
-    assert read({key: [PICTURE, PICTURE]}, IMAGE) == {"image": [PICTURE, PICTURE]}
+def test_request_to_model_of_one_column_takes_bare_values(key: str) -> None:
+    assert read_json_rows({key: ["one", "two"]}, TEXT) == {"text": ["one", "two"]}
+    assert read_json_rows({key: [PICTURE, PICTURE]}, IMAGE) == {"image": [PICTURE, PICTURE]}
 
 
-def test_an_image_may_be_base64_and_never_a_path() -> None:
+def test_request_image_is_base64_and_never_a_path() -> None:
     from PIL import Image
 
     content = io.BytesIO()
     Image.new("L", (2, 2)).save(content, "PNG")
     text = base64.b64encode(content.getvalue()).decode()
-    assert read({"instances": [text]}, IMAGE) == {"image": [content.getvalue()]}
+    assert read_json_rows({"instances": [text]}, IMAGE) == {"image": [content.getvalue()]}
     for path in ("/etc/passwd", "../../etc/hostname", "file:///etc/passwd", "L2V0Yy9wYXNzd2Q="):
         with pytest.raises(ScoringError, match="an image is wanted"):
-            read({"instances": [path]}, IMAGE)
+            read_json_rows({"instances": [path]}, IMAGE)
 
 
-def test_a_picture_that_unpacks_to_gigabytes_is_refused_by_its_header() -> None:
+def test_request_image_bomb_is_refused_by_its_header() -> None:
     import struct
     import zlib
 
@@ -73,7 +75,7 @@ def test_a_picture_that_unpacks_to_gigabytes_is_refused_by_its_header() -> None:
     chunk = b"IHDR" + header
     png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     with pytest.raises(ScoringError) as refused:
-        read({"instances": [base64.b64encode(png).decode()]}, IMAGE)
+        read_json_rows({"instances": [base64.b64encode(png).decode()]}, IMAGE)
     assert refused.value.status == 400
 
 
@@ -109,20 +111,20 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_wrong_is_400_with_a_reason(name: str) -> None:
+def test_malformed_request_is_400_with_a_reason(name: str) -> None:
     with pytest.raises(ScoringError) as refused:
-        read(REFUSED[name])
+        read_json_rows(REFUSED[name])
     assert refused.value.status == 400
     assert len(refused.value.reason) < 600
 
 
-def test_brackets_in_text_do_not_count() -> None:
-    assert read({"instances": [[1, "[" * 1000 + '\\"']]}) == {"a": [1.0], "b": ["[" * 1000 + '\\"']}
+def test_request_depth_ignores_brackets_in_text() -> None:
+    assert read_json_rows({"instances": [[1, "[" * 1000 + '\\"']]}) == {"a": [1.0], "b": ["[" * 1000 + '\\"']}
 
 
-def test_too_many_rows_are_413() -> None:
+def test_request_with_too_many_rows_is_413() -> None:
     with pytest.raises(ScoringError) as refused:
-        read({"instances": [[1, "x"]] * 6})
+        read_json_rows({"instances": [[1, "x"]] * 6})
     assert refused.value.status == 413
 
 
@@ -130,7 +132,7 @@ def test_too_many_rows_are_413() -> None:
     "kind",
     ["application/x-pickle", "text/html", "application/json; charset=utf-16", "multipart/form-data", "x"],
 )
-def test_other_kinds_of_content_are_415(kind: str) -> None:
+def test_request_of_unknown_content_type_is_415(kind: str) -> None:
     if kind == "x":
         kind = "application/octet-stream"
     with pytest.raises(ScoringError) as refused:
@@ -141,7 +143,7 @@ def test_other_kinds_of_content_are_415(kind: str) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"a\n", b"a,a\n1,2\n", b"a,b\n1\n", b'a,b\n1,"x\n', b"a,b\nx,y\n", b"\xff"]
 )
-def test_csv_that_is_wrong_is_400(body: bytes) -> None:
+def test_malformed_csv_request_is_400(body: bytes) -> None:
     with pytest.raises(ScoringError) as refused:
         read_rows(body, "text/csv", TABLE, LIMITS)
     assert refused.value.status == 400
@@ -166,12 +168,12 @@ def outcome(body: bytes, kind: str, fields: list[Field]) -> int:
 
 @given(st.sampled_from(["dataframe_split", "dataframe_records", "instances", "inputs"]), json_values)
 @pytest.mark.parametrize("fields", [TABLE, TEXT, IMAGE, []], ids=["table", "text", "image", "unknown"])
-def test_nothing_else_than_rows_or_a_reason(fields: list[Field], key: str, value: Any) -> None:
+def test_any_json_request_gives_rows_or_a_reason(fields: list[Field], key: str, value: Any) -> None:
     body = json.dumps({key: value}).encode()
     assert outcome(body, "application/json", fields) in (200, 400, 413)
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_are_a_defect(body: bytes) -> None:
+def test_request_of_random_bytes_is_never_a_defect(body: bytes) -> None:
     for kind in ("application/json", "text/csv"):
         assert outcome(body, kind, TABLE) in (400, 413)

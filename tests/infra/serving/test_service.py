@@ -17,11 +17,11 @@ from infra.serving.routing import CanaryRule
 from infra.serving.scoring import RequestBatch, answer_batch, join_requests
 from infra.serving.scoring_protocol import Field
 from infra.serving.throttle import FIXED_S, SHARE, ErrorThrottle
-from tests.infra.serving.registry_with_models import Registered, answers
-from tests.infra.serving.scripted_server import Aliases, Scripted, Server, run
+from tests.infra.serving.registry_with_models import RegistryFixture, answers
+from tests.infra.serving.scripted_server import Aliases, ScriptedScorer, Server, run
 
 
-def test_a_request_is_answered_and_says_by_whom() -> None:
+def test_answer_names_the_version_that_gave_it() -> None:
     async def story() -> None:
         server = Server()
         assert (await server.ask()).status == 503
@@ -43,9 +43,9 @@ def test_a_request_is_answered_and_says_by_whom() -> None:
     run(story)
 
 
-def test_what_waits_together_is_answered_together_and_never_mixed_up() -> None:
+def test_waiting_requests_are_batched_and_never_mixed_up() -> None:
     async def story() -> None:
-        server = Server(Scripted(seconds=0.01), limits=RequestLimits(batch_rows=16))
+        server = Server(ScriptedScorer(seconds=0.01), limits=RequestLimits(batch_rows=16))
         await server.follower.poll_once()
         replies = await asyncio.gather(
             *(server.ask({"instances": [float(n)] * (1 + n % 3)}) for n in range(100))
@@ -58,9 +58,9 @@ def test_what_waits_together_is_answered_together_and_never_mixed_up() -> None:
     run(story)
 
 
-def test_a_swap_under_load_loses_no_request() -> None:
+def test_version_swap_under_load_loses_no_request() -> None:
     async def story() -> None:
-        server = Server(Scripted(seconds=0.002))
+        server = Server(ScriptedScorer(seconds=0.002))
         await server.follower.poll_once()
         versions: list[str] = []
         moved = False
@@ -87,9 +87,9 @@ def test_a_swap_under_load_loses_no_request() -> None:
     run(story)
 
 
-def test_a_version_that_does_not_load_is_refused_and_the_old_one_stays() -> None:
+def test_version_that_does_not_load_is_refused_and_old_one_answers() -> None:
     async def story() -> None:
-        server = Server(Scripted(broken={"m/2"}))
+        server = Server(ScriptedScorer(broken={"m/2"}))
         await server.follower.poll_once()
         server.aliases.at["champion"] = "m/2"
         for _ in range(3):
@@ -105,9 +105,9 @@ def test_a_version_that_does_not_load_is_refused_and_the_old_one_stays() -> None
     run(story)
 
 
-def test_a_version_that_kills_who_loads_it_is_refused_after_the_second_time() -> None:
+def test_version_that_kills_its_replica_is_refused_the_second_time() -> None:
     async def story() -> None:
-        server = Server(Scripted(deadly={"m/2"}))
+        server = Server(ScriptedScorer(deadly={"m/2"}))
         await server.follower.poll_once()
         server.aliases.at["champion"] = "m/2"
         await server.follower.poll_once()
@@ -119,7 +119,7 @@ def test_a_version_that_kills_who_loads_it_is_refused_after_the_second_time() ->
     run(story)
 
 
-def test_a_version_whose_files_cannot_be_had_now_is_tried_again() -> None:
+def test_version_with_unavailable_files_is_tried_again() -> None:
     async def story() -> None:
         server = Server()
         await server.follower.poll_once()
@@ -134,7 +134,7 @@ def test_a_version_whose_files_cannot_be_had_now_is_tried_again() -> None:
     run(story)
 
 
-def test_a_registry_that_is_away_or_lost_its_alias_changes_nothing() -> None:
+def test_service_keeps_its_version_while_registry_or_alias_is_away() -> None:
     async def story() -> None:
         server = Server()
         await server.follower.poll_once()
@@ -162,9 +162,9 @@ def test_the_former_champion_stays_loaded_and_older_ones_go() -> None:
     run(story)
 
 
-def test_a_batch_whose_replica_died_is_sent_again() -> None:
+def test_batch_of_a_dead_replica_is_sent_again() -> None:
     async def story() -> None:
-        server = Server(Scripted(troubles=3))
+        server = Server(ScriptedScorer(troubles=3))
         await server.follower.poll_once()
         assert (await server.ask()).status == 200
         assert server.batcher.retries == 3
@@ -172,9 +172,9 @@ def test_a_batch_whose_replica_died_is_sent_again() -> None:
     run(story)
 
 
-def test_without_any_replica_requests_end_with_503_in_time() -> None:
+def test_requests_without_any_replica_end_with_503_in_time() -> None:
     async def story() -> None:
-        server = Server(Scripted(troubles=10**6), limits=RequestLimits(answer_s=0.3))
+        server = Server(ScriptedScorer(troubles=10**6), limits=RequestLimits(answer_s=0.3))
         await server.follower.poll_once()
         replies = await asyncio.gather(*(server.ask() for _ in range(5)))
         assert {reply.status for reply in replies} == {503}
@@ -183,7 +183,7 @@ def test_without_any_replica_requests_end_with_503_in_time() -> None:
     run(story)
 
 
-def test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one() -> None:
+def test_wrong_requests_take_little_time_and_delay_no_good_one() -> None:
     async def story() -> None:
         server = Server()
         await server.follower.poll_once()
@@ -204,7 +204,7 @@ def test_wrong_requests_share_a_small_part_of_the_time_and_hold_up_no_good_one()
     run(story)
 
 
-def test_nobody_waits_for_ever_at_the_turnstile() -> None:
+def test_turnstile_wait_ends_at_its_limit() -> None:
     async def story() -> None:
         turnstile = ErrorThrottle(share=0.1, longest_s=0.05)
         began = time.monotonic()
@@ -214,9 +214,9 @@ def test_nobody_waits_for_ever_at_the_turnstile() -> None:
     run(story)
 
 
-def test_too_much_that_waits_is_503_and_not_memory() -> None:
+def test_requests_beyond_the_waiting_limit_are_503() -> None:
     async def story() -> None:
-        server = Server(Scripted(seconds=0.2), limits=RequestLimits(waiting_rows=10, batch_rows=1))
+        server = Server(ScriptedScorer(seconds=0.2), limits=RequestLimits(waiting_rows=10, batch_rows=1))
         await server.follower.poll_once()
         replies = await asyncio.gather(*(server.ask() for _ in range(40)))
         assert sorted({reply.status for reply in replies}) == [200, 503]
@@ -224,7 +224,7 @@ def test_too_much_that_waits_is_503_and_not_memory() -> None:
     run(story)
 
 
-def test_a_shadow_is_asked_compared_and_never_heard() -> None:
+def test_shadow_is_compared_and_never_answers_a_client() -> None:
     async def story() -> None:
         server = Server(aliases=Aliases({"champion": "m/1", "challenger": "m/2"}), shadow=True)
         await server.follower.poll_once()
@@ -243,7 +243,7 @@ def test_a_shadow_is_asked_compared_and_never_heard() -> None:
     run(story)
 
 
-def test_a_canary_has_its_share_and_loses_it_by_errors_and_no_request_with_it() -> None:
+def test_failing_canary_loses_its_share_and_no_request() -> None:
     async def story() -> None:
         aliases = Aliases({"champion": "m/1", "challenger": "m/2"})
         server = Server(aliases=aliases, canary=CanaryRule(percent=10, most_errors=2))
@@ -264,11 +264,11 @@ def test_a_canary_has_its_share_and_loses_it_by_errors_and_no_request_with_it() 
     run(story)
 
 
-def test_a_challenger_that_hangs_holds_up_nobody() -> None:
+def test_hanging_challenger_delays_no_request() -> None:
     async def story() -> None:
         aliases = Aliases({"champion": "m/1", "challenger": "m/2"})
         server = Server(
-            Scripted(hanging={"m/2"}),
+            ScriptedScorer(hanging={"m/2"}),
             aliases,
             canary=CanaryRule(percent=50),
             limits=RequestLimits(answer_s=0.6),
@@ -297,7 +297,7 @@ def test_a_challenger_that_hangs_holds_up_nobody() -> None:
         ("POST", "/invocations", {"content-length": "-5"}, 413),
     ],
 )
-def test_other_requests_have_their_status(
+def test_request_with_wrong_method_path_or_header_has_its_status(
     method: str, path: str, headers: dict[str, str], status: int
 ) -> None:
     async def story() -> None:
@@ -310,7 +310,7 @@ def test_other_requests_have_their_status(
     run(story)
 
 
-def test_a_body_is_counted_while_it_arrives() -> None:
+def test_body_over_the_limit_is_refused_while_it_arrives() -> None:
     async def story() -> None:
         server = Server(limits=RequestLimits(body_bytes=1000))
         await server.follower.poll_once()
@@ -328,7 +328,7 @@ def test_a_body_is_counted_while_it_arrives() -> None:
     run(story)
 
 
-def test_a_slow_body_is_408() -> None:
+def test_request_with_slow_body_is_408() -> None:
     async def story() -> None:
         server = Server(limits=RequestLimits(receive_s=0.1))
         await server.follower.poll_once()
@@ -342,7 +342,7 @@ def test_a_slow_body_is_408() -> None:
     run(story)
 
 
-def test_a_token_is_asked_for() -> None:
+def test_request_without_the_token_is_401_and_with_a_wrong_one_403() -> None:
     async def story() -> None:
         server = Server(admission=AccessControl(token="0123456789abcdef"))
         await server.follower.poll_once()
@@ -374,7 +374,7 @@ class Picky:
         return pd.DataFrame({"prediction": rows["x"]})
 
 
-def test_a_row_that_cannot_be_read_spoils_nobody_elses_request() -> None:
+def test_unreadable_row_fails_only_its_own_request() -> None:
     requests = [({"x": [1.0]}, 1), ({"x": [-1.0, 2.0]}, 2), ({"x": [13.0]}, 1), ({"x": [3.0, 4.0]}, 2)]
     found = answer_batch(Picky(), join_requests(requests))
     assert [a.reason is None for a in found] == [True, False, False, True]
@@ -383,7 +383,7 @@ def test_a_row_that_cannot_be_read_spoils_nobody_elses_request() -> None:
     assert found[3].content == b'[{"prediction": 3.0}, {"prediction": 4.0}]'
 
 
-def test_an_answer_that_is_not_finite_is_a_reason() -> None:
+def test_non_finite_prediction_fails_with_a_reason() -> None:
     class Infinite(Picky):
         def predict(self, rows: object) -> object:
             import pandas as pd
@@ -395,8 +395,8 @@ def test_an_answer_that_is_not_finite_is_a_reason() -> None:
     assert "not a finite number" in str(found.reason)
 
 
-def test_a_real_model_is_followed_and_a_damaged_one_refused(
-    registered: Registered, bundle: Path, other: Path, tmp_path: Path
+def test_service_follows_real_model_and_refuses_a_damaged_one(
+    registered: RegistryFixture, bundle: Path, other: Path, tmp_path: Path
 ) -> None:
     async def story() -> None:
         server = Server(LocalScorer(), registered.source)

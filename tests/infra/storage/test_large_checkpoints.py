@@ -25,7 +25,7 @@ class Large(tiny.MLP):
         return nn.Sequential(nn.Linear(tiny.FEATURES, SIDE), *between, nn.Linear(SIDE, tiny.CLASSES))
 
 
-class Stored(tiny.Recorder):
+class StoringHooks(tiny.Recorder):
     """Hooks that keep checkpoints on disk, as a lane does."""
 
     def __init__(self, folder: Path, stop_at_tick: int | None = None) -> None:
@@ -40,7 +40,7 @@ class Stored(tiny.Recorder):
         return None if found is None else (found.tensors, found.document)
 
 
-def _peak(hooks: Stored) -> tuple[float, Any]:
+def _peak(hooks: StoringHooks) -> tuple[float, Any]:
     """The most that the process had beside what it had before, in times the weights' bytes."""
     job = tiny.job(Large(), length=Length(steps=2, report_every=1), checkpoint_epochs=1, batch_size=8)
     restart_peak(torch.device("cpu"))
@@ -52,11 +52,11 @@ def _peak(hooks: Stored) -> tuple[float, Any]:
     return (after - before) / outcome.facts["size_bytes"], outcome
 
 
-def test_a_trial_takes_no_copy_of_its_weights_more_than_it_keeps(tmp_path: Path) -> None:
+def test_large_checkpoint_takes_no_extra_copy_of_the_weights(tmp_path: Path) -> None:
     train(tiny.job(epochs=1), tiny.data(), tiny.Recorder())  # the libraries load much when first used
-    whole, expected = _peak(Stored(tmp_path / "whole"))
-    _, stopped = _peak(Stored(tmp_path / "cut", stop_at_tick=2))
-    resumed, outcome = _peak(Stored(tmp_path / "cut"))
+    whole, expected = _peak(StoringHooks(tmp_path / "whole"))
+    _, stopped = _peak(StoringHooks(tmp_path / "cut", stop_at_tick=2))
+    resumed, outcome = _peak(StoringHooks(tmp_path / "cut"))
     assert (stopped.status, outcome.status) == ("stopped", "complete")
     assert all(torch.equal(outcome.weights[name], tensor) for name, tensor in expected.weights.items())
     # weights, gradients, two moments of Adam, kept weights; and what activations take

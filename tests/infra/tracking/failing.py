@@ -13,7 +13,7 @@ Tell = Callable[..., Story]
 WRITES = {"create_experiment", "create_run", "log_batch", "log_inputs", "set_terminated", "update_run"}
 
 
-class Failing:
+class FailingClient:
     """MLflow's client, which fails at chosen writes (at any calls, with `reads`), before or after they are
     done."""
 
@@ -80,7 +80,7 @@ def send_until_sent(story: Story, connect: Any, store: str) -> int:
             failures += 1
 
 
-def copy_empty(store: str, uri: str) -> None:
+def copy_empty_store(store: str, uri: str) -> None:
     """A fresh store, migrated in a fraction of the time."""
     import sqlite3
 

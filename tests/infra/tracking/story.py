@@ -48,7 +48,7 @@ def a_spec(name: str = "digits", **changes: Any) -> SweepSpec:
     return SweepSpec(**{**values, **changes})
 
 
-def plain(trial: Any) -> None:
+def plain_function(trial: Any) -> None:
     """A family that is a plain function: it has no defaults."""
 
 

@@ -18,12 +18,12 @@ from mlflow.models import Model
 
 from infra.ledger.views import sweep_by_id
 from infra.spec import FamilySpec
-from infra.tracking import model_logger as models
+from infra.tracking import model_logger
 from infra.tracking.client import TrackingUnavailable
 from tests.infra.tracking import failing
 from tests.infra.tracking.bundles import a_bundle
 from tests.infra.tracking.conftest import runs_of
-from tests.infra.tracking.failing import Failing
+from tests.infra.tracking.failing import FailingClient
 from tests.infra.tracking.story import SPACE, Story
 from trainers.bundle.bundle import MODEL, load_bundle
 from trainers.storage.atomic_folders import MANIFEST, write_folder
@@ -67,7 +67,7 @@ def models_of(mlflow: Any, story: Story) -> list[Any]:
     return list(mlflow.search_logged_models([experiment.experiment_id]))
 
 
-def test_the_best_of_a_family_is_logged_at_the_end_and_once(
+def test_best_model_of_a_family_is_logged_once_at_the_end(
     store: str, mlflow: Any, tell: Tell, bundle: Path
 ) -> None:
     story = with_models(tell, bundle)
@@ -91,7 +91,9 @@ def test_the_best_of_a_family_is_logged_at_the_end_and_once(
     assert len(models_of(mlflow, story)) == 1
 
 
-def test_all_models_are_logged_where_all_are_kept(store: str, mlflow: Any, tell: Tell, bundle: Path) -> None:
+def test_models_are_all_logged_with_keep_models_all(
+    store: str, mlflow: Any, tell: Tell, bundle: Path
+) -> None:
     story = with_models(tell, bundle, keep_models="all")
     story.concluded()
     story.sender(store).send_once()
@@ -99,14 +101,14 @@ def test_all_models_are_logged_where_all_are_kept(store: str, mlflow: Any, tell:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_whichever_step_fails_there_is_one_model_and_it_is_ready(
+def test_model_logging_failing_at_any_step_leaves_one_ready_model(
     store: str, mlflow: Any, tell: Tell, bundle: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     monkeypatch.setattr(failing, "WRITES", MODEL_WRITES)
     for broken in range(1, len(MODEL_WRITES) + 1):
         story = with_models(tell, bundle)
         story.concluded()
-        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
+        client = FailingClient(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
         with pytest.raises(TrackingUnavailable):
             story.sender(store, connect=client.connect).send_once()
         story.sender(store).send_once()
@@ -131,7 +133,7 @@ def test_a_model_outside_the_storage_or_damaged_is_not_logged(
     assert "text_cnn-0002 is not where the ledger says" in caplog.text
 
 
-def test_the_signature_is_read_or_else_found_by_predicting(
+def test_model_signature_is_read_or_found_by_predicting(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = json.loads((bundle / MODEL).read_text())
@@ -140,7 +142,7 @@ def test_the_signature_is_read_or_else_found_by_predicting(
     older = write_folder(tmp_path / "older", {**files, MODEL: json.dumps(document).encode()})
     wheel = tmp_path / "velodrome.whl"
     wheel.write_bytes(b"")
-    monkeypatch.setattr(models, "build_wheel", lambda folder: _copied(wheel, folder))
+    monkeypatch.setattr(model_logger, "build_wheel", lambda folder: _copy_wheel(wheel, folder))
     story = Story(tmp_path / "home")
     sweep = sweep_by_id(story.ledger, story.sweep_id)
     loaded: list[Path] = []
@@ -149,10 +151,10 @@ def test_the_signature_is_read_or_else_found_by_predicting(
         loaded.append(folder)
         return load_bundle(folder)
 
-    monkeypatch.setattr(models, "load_bundle", load)
+    monkeypatch.setattr(model_logger, "load_bundle", load)
     signatures = []
     for number, folder in enumerate([bundle, older]):
-        models.write_mlflow_model(tmp_path / str(number) / "model", folder, sweep)
+        model_logger.write_mlflow_model(tmp_path / str(number) / "model", folder, sweep)
         signatures.append(Model.load(str(tmp_path / str(number) / "model")).signature.to_dict())
     assert signatures[0] == signatures[1]
     assert "text" in str(signatures[0])
@@ -160,18 +162,18 @@ def test_the_signature_is_read_or_else_found_by_predicting(
 
 
 @pytest.mark.filterwarnings("ignore:.*inferred as AnyType:UserWarning")
-def test_whole_numbers_of_a_frame_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logged_model_accepts_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow.pyfunc import load_model
 
     wheel = tmp_path / "velodrome.whl"
     wheel.write_bytes(b"")
-    monkeypatch.setattr(models, "build_wheel", lambda folder: _copied(wheel, folder))
+    monkeypatch.setattr(model_logger, "build_wheel", lambda folder: _copy_wheel(wheel, folder))
     story = Story(tmp_path / "home")
     sweep = sweep_by_id(story.ledger, story.sweep_id)
     loaded = {}
     for name in ("linear_regression", "gan"):
         made = a_bundle(name, tmp_path / name / "bundle", tmp_path / "cache")
-        models.write_mlflow_model(tmp_path / name / "model", made, sweep)
+        model_logger.write_mlflow_model(tmp_path / name / "model", made, sweep)
         loaded[name] = load_model(str(tmp_path / name / "model"))
     line = loaded["linear_regression"]
     kinds = {column.name: str(column.type) for column in line.metadata.signature.inputs}
@@ -187,7 +189,7 @@ def test_whole_numbers_of_a_frame_are_taken(tmp_path: Path, monkeypatch: pytest.
     assert len(images) == 2
 
 
-def _copied(wheel: Path, folder: Path) -> Path:
+def _copy_wheel(wheel: Path, folder: Path) -> Path:
     folder.mkdir(parents=True)
     return Path(shutil.copy(wheel, folder))
 
@@ -203,7 +205,7 @@ print(json.dumps({"rows": len(answers), "columns": list(answers.columns), "from"
 
 
 @pytest.mark.slow
-def test_it_loads_in_a_clean_process_that_has_only_the_logged_wheel(
+def test_logged_model_loads_with_only_its_own_wheel_installed(
     store: str, mlflow: Any, tell: Tell, bundle: Path, tmp_path: Path
 ) -> None:
     story = with_models(tell, bundle)
@@ -235,7 +237,7 @@ def test_it_loads_in_a_clean_process_that_has_only_the_logged_wheel(
     assert answer["from"].startswith(site)
 
 
-def test_it_holds_no_code_and_no_pickle_and_pip_refuses_another_wheel(
+def test_logged_model_holds_no_code_or_pickle_and_pins_its_wheel(
     store: str, mlflow: Any, tell: Tell, bundle: Path, tmp_path: Path
 ) -> None:
     story = with_models(tell, bundle)

@@ -16,7 +16,7 @@ from tests.infra.tracking.story import Story
 Tell = Callable[..., Story]
 
 
-def shown(story: Story, number: int, **texts: str) -> Path:
+def write_shown(story: Story, number: int, **texts: str) -> Path:
     """Texts that a trial's lane left in the storage."""
     folder = story.home.storage / samples_folder(story.spec.label, "search", "image_cnn", number)
     for name, text in texts.items():
@@ -52,7 +52,7 @@ class Counting:
 
 def test_samples_arrive_when_their_trial_has_ended_and_once(store: str, mlflow: Any, tell: Tell) -> None:
     story, counting = tell(), Counting()
-    shown(story, 0, confusion="a", grid__0001="b")
+    write_shown(story, 0, confusion="a", grid__0001="b")
     sender = story.sender(store, connect=counting.connect)
     trial = story.started(story.asked("image_cnn", 0))
     sender.send_once()
@@ -71,10 +71,10 @@ def test_samples_arrive_when_their_trial_has_ended_and_once(store: str, mlflow: 
 
 def test_samples_that_changed_are_sent_again(store: str, mlflow: Any, tell: Tell, tmp_path: Path) -> None:
     story = tell()
-    shown(story, 0, it="old")
+    write_shown(story, 0, it="old")
     story.whole("image_cnn", 0)
     story.sender(store).send_once()
-    shown(story, 0, it="newer")
+    write_shown(story, 0, it="newer")
     story.concluded()
     story.sender(store).send_once()
     run = runs_of(mlflow, story)["image_cnn-0000"]
@@ -82,9 +82,9 @@ def test_samples_that_changed_are_sent_again(store: str, mlflow: Any, tell: Tell
     assert Path(got).read_text() == "newer"
 
 
-def test_what_tracking_did_not_take_arrives_later(store: str, mlflow: Any, tell: Tell) -> None:
+def test_samples_refused_by_tracking_arrive_later(store: str, mlflow: Any, tell: Tell) -> None:
     story, counting = tell(), Counting(away=1)
-    shown(story, 0, it="text")
+    write_shown(story, 0, it="text")
     story.whole("image_cnn", 0)
     sender = story.sender(store, connect=counting.connect)
     with pytest.raises(TrackingUnavailable):

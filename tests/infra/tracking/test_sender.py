@@ -22,7 +22,7 @@ from tests.infra.tracking.story import FACTS, SPACE, Story
 Tell = Callable[..., Story]
 
 
-def one_of_each(story: Story) -> None:
+def tell_every_state(story: Story) -> None:
     """Trials in every state, and a sweep that was stopped."""
     story.whole("image_cnn", 0, value=0.8)
     story.whole("image_cnn", 1, value=0.9, optimizer="sgd", momentum=0.5)
@@ -36,11 +36,9 @@ def one_of_each(story: Story) -> None:
     story.concluded("stopped")
 
 
-def test_every_trial_is_a_child_with_its_state_its_points_and_its_parameters(
-    store: str, mlflow: Any, tell: Tell
-) -> None:
+def test_trial_is_a_child_run_with_state_points_and_parameters(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    one_of_each(story)
+    tell_every_state(story)
     sender = story.sender(store)
     assert sender.send_once() > 0
     assert sender.count_unsent() == 0
@@ -69,7 +67,7 @@ def test_every_trial_is_a_child_with_its_state_its_points_and_its_parameters(
     assert "val/spread" not in runs["rnn-0001"].data.metrics
 
 
-def test_the_ledgers_times_are_those_of_the_runs(store: str, mlflow: Any, tell: Tell) -> None:
+def test_run_times_are_those_of_the_ledger(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     trial = story.whole("rnn", 0)
     story.sender(store).send_once()
@@ -78,9 +76,7 @@ def test_the_ledgers_times_are_those_of_the_runs(store: str, mlflow: Any, tell: 
     assert run.info.end_time == int(trial.ended_at * 1000)
 
 
-def test_children_carry_what_is_so_for_the_sweep_and_the_data_set(
-    store: str, mlflow: Any, tell: Tell
-) -> None:
+def test_child_run_carries_tags_of_sweep_and_data_set(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     story.whole("rnn", 0)
     story.sender(store).send_once()
@@ -98,9 +94,7 @@ def test_children_carry_what_is_so_for_the_sweep_and_the_data_set(
     assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "training")]
 
 
-def test_a_parameter_that_was_left_out_has_the_value_that_training_uses(
-    store: str, mlflow: Any, tell: Tell
-) -> None:
+def test_parameter_left_out_is_sent_with_its_default(store: str, mlflow: Any, tell: Tell) -> None:
     family = FamilySpec(name="text_cnn", reference="text_cnn", space={"parameters": SPACE["parameters"][:3]})
     story = tell(families=(family,))
     trial = story.started(story.asked("text_cnn", 0))
@@ -129,7 +123,7 @@ def test_experiment_and_parent_explain_the_sweep(store: str, mlflow: Any, tell: 
         assert part in text
 
 
-def test_several_objectives_give_a_front(store: str, mlflow: Any, tell: Tell) -> None:
+def test_parent_run_of_several_objectives_has_a_front(store: str, mlflow: Any, tell: Tell) -> None:
     goals = (
         Objective(metric="val/accuracy", direction="maximize"),
         Objective(metric="latency_ms", direction="minimize"),
@@ -217,7 +211,7 @@ def test_a_trial_that_is_tried_again_loses_its_reason(store: str, mlflow: Any, t
     assert run.data.metrics["best/accuracy"] == 0.5
 
 
-def test_a_trial_that_waits_long_is_shown(store: str, mlflow: Any, tell: Tell) -> None:
+def test_trial_that_waits_long_gets_a_run(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     sender = story.sender(store)
     story.asked("rnn", 0)
@@ -266,7 +260,7 @@ def test_a_stray_run_of_two_processes_at_once_is_stopped(store: str, mlflow: Any
     assert mlflow.get_run(stray.info.run_id).info.status == "KILLED"
 
 
-def test_many_points_and_long_values_fit(store: str, mlflow: Any, tell: Tell) -> None:
+def test_sender_cuts_long_values_and_sends_many_points(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     trial = story.started(story.asked("rnn", 0, widths=list(range(5000))))
     for epoch in range(1, 401):
@@ -281,7 +275,7 @@ def test_many_points_and_long_values_fit(store: str, mlflow: Any, tell: Tell) ->
     assert len(run.data.tags["velodrome.reason"]) == 8000
 
 
-def test_the_store_is_made_once_in_wal_mode_and_nothing_lands_elsewhere(
+def test_tracking_store_is_in_wal_mode_and_writes_nothing_elsewhere(
     store: str, tell: Tell, tmp_path: Path
 ) -> None:
     story = tell()
@@ -294,7 +288,7 @@ def test_the_store_is_made_once_in_wal_mode_and_nothing_lands_elsewhere(
     assert list((tmp_path / "cwd").iterdir()) == []
 
 
-def prepared(sender: Sender) -> None:
+def prepare_and_wait(sender: Sender) -> None:
     """Waits for the end of what `prepare` does in a thread."""
     sender.prepare()
     for thread in threading.enumerate():
@@ -302,7 +296,7 @@ def prepared(sender: Sender) -> None:
             thread.join(30)
 
 
-def test_preparing_reaches_tracking_once_and_writes_nothing(store: str, mlflow: Any, tell: Tell) -> None:
+def test_sender_prepare_connects_once_and_writes_nothing(store: str, mlflow: Any, tell: Tell) -> None:
     story, reached = tell(), []
 
     def noting(uri: str) -> TrackingStore:
@@ -311,7 +305,7 @@ def test_preparing_reaches_tracking_once_and_writes_nothing(store: str, mlflow: 
 
     story.whole("rnn", 0)
     sender = story.sender(store, connect=noting)
-    prepared(sender)
+    prepare_and_wait(sender)
     assert reached == [store]
     assert mlflow.get_experiment_by_name(story.spec.name) is None
     sender.send_once()
@@ -319,7 +313,7 @@ def test_preparing_reaches_tracking_once_and_writes_nothing(store: str, mlflow: 
     assert len(runs_of(mlflow, story)) == 2
 
 
-def test_what_hinders_preparing_is_left_to_the_first_pass(
+def test_sender_prepare_failure_is_left_to_the_first_pass(
     store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
 ) -> None:
     story, answers = tell(), iter([OSError("no route"), TrackingUnavailable("nobody answers")])
@@ -329,13 +323,13 @@ def test_what_hinders_preparing_is_left_to_the_first_pass(
 
     story.whole("rnn", 0)
     sender = story.sender(store, connect=reaching)
-    prepared(sender)
+    prepare_and_wait(sender)
     assert caplog.messages == []
     with pytest.raises(TrackingUnavailable, match="nobody answers"):
         sender.send_once()
 
 
-def test_a_sender_that_rests_is_woken(
+def test_resting_sender_is_woken_by_new_events(
     store: str, mlflow: Any, tell: Tell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story = tell()
@@ -354,7 +348,7 @@ def test_a_sender_that_rests_is_woken(
     assert len(runs_of(mlflow, story)) == 2
 
 
-def test_a_damaged_store_is_said_so(tmp_path: Path) -> None:
+def test_damaged_tracking_store_is_unavailable_by_name(tmp_path: Path) -> None:
     from infra.errors import Unavailable
 
     home = Home(tmp_path)

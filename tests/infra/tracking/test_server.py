@@ -24,7 +24,7 @@ def server(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_server_gets_runs_points_and_the_model(
+def test_tracking_server_gets_runs_points_and_model(
     server: str, tell: Callable[..., Story], tmp_path: Path
 ) -> None:
     from mlflow import MlflowClient

@@ -11,38 +11,47 @@ from typing import Any
 
 import pytest
 
-from infra.tracking import backoff as patience
-from infra.tracking import sender
+from infra.tracking import backoff, sender
 from infra.tracking.backoff import Backoff
 from infra.tracking.client import TrackingStore, TrackingUnavailable, connect
 from tests.infra.tracking.conftest import points_of, runs_of
-from tests.infra.tracking.failing import Failing, check_whole, copy_empty, send_until_sent, short_story
+from tests.infra.tracking.failing import (
+    FailingClient,
+    check_whole,
+    copy_empty_store,
+    send_until_sent,
+    short_story,
+)
 from tests.infra.tracking.story import Story
 
 Tell = Callable[..., Story]
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_whichever_call_fails_everything_arrives_once(store: str, mlflow: Any, tell: Tell, when: str) -> None:
+def test_sender_with_any_failing_call_delivers_everything_once(
+    store: str, mlflow: Any, tell: Tell, when: str
+) -> None:
     """Each call of the client in turn: what asks, and what makes the experiment, runs, points, inputs, tags
     and states. The same process tries again."""
-    smooth = Failing(mlflow, lambda count: "", reads=True)
+    smooth = FailingClient(mlflow, lambda count: "", reads=True)
     send_until_sent(short_story(tell), smooth.connect, store)
     assert smooth.writes >= 14
     for broken in range(1, smooth.writes + 1):
         story = short_story(tell)
-        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "", reads=True)  # type: ignore[misc]
+        client = FailingClient(
+            mlflow, lambda count, broken=broken: when if count == broken else "", reads=True
+        )  # type: ignore[misc]
         assert send_until_sent(story, client.connect, store) == 1
         check_whole(mlflow, story)
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_process_that_dies_at_any_write_leaves_no_second_run(
+def test_sender_killed_at_any_write_leaves_no_second_run(
     store: str, mlflow: Any, tell: Tell, when: str
 ) -> None:
     for broken in range(1, 8):  # the experiment, the parent, and all of one trial
         story = short_story(tell)
-        client = Failing(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
+        client = FailingClient(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
         with pytest.raises(TrackingUnavailable):
             story.sender(store, connect=client.connect).send_once()
         story.sender(store).send_once()
@@ -54,7 +63,7 @@ def test_a_lost_outbox_makes_no_second_run_and_no_second_point(store: str, mlflo
     story.sender(store).send_once()
     for leftover in story.home.path.glob("outbox.db*"):
         leftover.unlink()
-    client = Failing(mlflow, lambda count: "")
+    client = FailingClient(mlflow, lambda count: "")
     again = story.sender(store, connect=client.connect)
     assert again.count_unsent() > 0
     again.send_once()
@@ -62,7 +71,7 @@ def test_a_lost_outbox_makes_no_second_run_and_no_second_point(store: str, mlflo
     check_whole(mlflow, story)
 
 
-def test_a_damaged_outbox_is_a_lost_one(store: str, mlflow: Any, tell: Tell) -> None:
+def test_damaged_outbox_is_treated_as_lost(store: str, mlflow: Any, tell: Tell) -> None:
     story = short_story(tell)
     story.sender(store).send_once()
     for leftover in story.home.path.glob("outbox.db*"):
@@ -72,7 +81,7 @@ def test_a_damaged_outbox_is_a_lost_one(store: str, mlflow: Any, tell: Tell) -> 
     check_whole(mlflow, story)
 
 
-def test_a_store_that_loses_everything_meanwhile_gets_everything_again(
+def test_tracking_store_that_was_emptied_gets_everything_again(
     store: str, tell: Tell, tmp_path: Path
 ) -> None:
     from mlflow import MlflowClient
@@ -80,7 +89,7 @@ def test_a_store_that_loses_everything_meanwhile_gets_everything_again(
     clients = []
     for name in ("former", "latter"):
         uri = f"sqlite:///{tmp_path}/{name}.db"
-        copy_empty(store, uri)
+        copy_empty_store(store, uri)
         clients.append(MlflowClient(uri, registry_uri=uri))
     story = tell()
     tracking = TrackingStore(store, clients[0])
@@ -113,7 +122,7 @@ def test_a_deleted_experiment_stays_deleted(store: str, mlflow: Any, tell: Tell)
     assert names == {story.spec.name, "rnn-0000", "rnn-0001", "rnn-0002"}
 
 
-def test_a_deleted_run_is_let_alone(
+def test_deleted_run_is_not_restored(
     store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
 ) -> None:
     story = tell()
@@ -132,7 +141,7 @@ def test_a_deleted_run_is_let_alone(
     assert "was deleted in tracking" in caplog.text
 
 
-def test_what_tracking_never_takes_does_not_block_the_rest(
+def test_event_that_tracking_always_refuses_blocks_no_other(
     store: str, mlflow: Any, tell: Tell, caplog: pytest.LogCaptureFixture
 ) -> None:
     story = tell()
@@ -159,8 +168,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Intervals a hundred times shorter."""
     monkeypatch.setattr(sender, "INTERVAL_S", 0.02)
     monkeypatch.setattr(sender, "IDLE_SHARE", 0)
-    monkeypatch.setattr(patience, "FIRST_S", 0.01)
-    monkeypatch.setattr(patience, "LONGEST_S", 0.05)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
+    monkeypatch.setattr(backoff, "LONGEST_S", 0.05)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -189,7 +198,7 @@ def test_a_drain_that_moves_goes_on_and_one_that_stands_still_ends(
         return ""
 
     story = tell()
-    sending = story.sender(store, connect=Failing(mlflow, slow).connect)
+    sending = story.sender(store, connect=FailingClient(mlflow, slow).connect)
     assert sending.drain(20.0) == 0
     for number in range(5):
         story.whole("rnn", number, epochs=2)
@@ -246,7 +255,9 @@ def server() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("mode", ["500", "503", "429", "404", "401", "garbage", "loop", "hang"])
-def test_an_answer_that_is_none_means_away(server: Any, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_server_without_valid_answer_is_away(
+    server: Any, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     server.mode = mode
@@ -259,7 +270,7 @@ def test_an_answer_that_is_none_means_away(server: Any, mode: str, monkeypatch: 
     assert found.value.__cause__ is None
 
 
-def test_a_refused_connection_means_away_and_says_no_secret(
+def test_refused_tracking_connection_is_away_and_shows_no_secret(
     tell: Tell, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")

@@ -86,7 +86,7 @@ def own_bundle(folder: Path, **changes: Any) -> Path:
     return save_functions(folder, **{**given, **changes})
 
 
-def test_predictions_are_in_the_targets_units(tmp_path: Path) -> None:
+def test_bundle_predictions_are_in_the_targets_units(tmp_path: Path) -> None:
     predictor = load_bundle(linear_bundle(tmp_path / "b"))
     rows = pd.DataFrame({"b": [1.0, 0.0], "other": ["x", "y"], "A": [2.0, 4.0]}, index=[7, 9])
     answers = predictor.predict(rows)
@@ -116,14 +116,14 @@ def test_loading_and_predicting_leave_the_callers_randomness_alone(tmp_path: Pat
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_options_of_training_alone_are_not_needed_again(tmp_path: Path) -> None:
+def test_bundle_loads_without_options_of_training_alone(tmp_path: Path) -> None:
     options = {"pretrained": "/gone.safetensors", "freeze": ["linear.bias"]}
     folder = linear_bundle(tmp_path / "b", options=options)
     assert read_bundle(folder).document["options"] == {}
     load_bundle(folder).predict(EXAMPLE)
 
 
-def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
+def test_failed_bundle_write_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         linear_bundle(tmp_path / "b", facts={"loss": float("nan")})
     folder = linear_bundle(tmp_path / "b")
@@ -135,14 +135,14 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, MODEL, MANIFEST])
-def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+def test_bundle_with_a_missing_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
     folder = linear_bundle(tmp_path / "b")
     (folder / name).unlink()
     with pytest.raises(DamagedFolder, match=name):
         load_bundle(folder)
 
 
-def test_an_added_file_is_named_but_for_mlflows_own(tmp_path: Path) -> None:
+def test_bundle_with_an_added_file_is_refused_except_mlflows_own(tmp_path: Path) -> None:
     folder = linear_bundle(tmp_path / "b")
     (folder / "registered_model_meta").write_text("model_name: x")
     load_bundle(folder)
@@ -151,7 +151,7 @@ def test_an_added_file_is_named_but_for_mlflows_own(tmp_path: Path) -> None:
         load_bundle(folder)
 
 
-def test_a_link_is_refused(tmp_path: Path) -> None:
+def test_bundle_with_a_link_is_refused(tmp_path: Path) -> None:
     folder = linear_bundle(tmp_path / "b")
     (folder / WEIGHTS).rename(tmp_path / "elsewhere")
     (folder / WEIGHTS).symlink_to(tmp_path / "elsewhere")
@@ -167,7 +167,7 @@ def test_a_bundle_replaced_as_a_whole_is_found_by_the_manifests_hash(tmp_path: P
         load_bundle(other, manifest_sha256=manifest_hash(first))
 
 
-def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_bundle_with_unfitting_weights_is_refused(tmp_path: Path) -> None:
     weights = {"linear.weight": torch.zeros(1, 3), "linear.bias": torch.zeros(1)}
     folder = linear_bundle(tmp_path / "b", weights=weights)
     assert read_description(folder).signature is None
@@ -185,7 +185,7 @@ def test_a_manifest_may_not_lead_out_of_its_folder(tmp_path: Path) -> None:
         read_folder(folder)
 
 
-def test_own_functions_are_loaded_by_name(tmp_path: Path, package: Path) -> None:
+def test_bundle_loads_own_functions_by_name(tmp_path: Path, package: Path) -> None:
     folder = own_bundle(tmp_path / "b")
     predictor = load_bundle(folder)
     module = torch.nn.Linear(2, 3)
@@ -197,14 +197,14 @@ def test_own_functions_are_loaded_by_name(tmp_path: Path, package: Path) -> None
     assert not any(path.suffix == ".py" for path in folder.iterdir())
 
 
-def test_without_a_predict_the_module_itself_answers(tmp_path: Path, package: Path) -> None:
+def test_bundle_without_predict_answers_by_its_module(tmp_path: Path, package: Path) -> None:
     predictor = load_bundle(own_bundle(tmp_path / "b", predict=None))
     assert list(predictor.predict(EXAMPLE).columns) == ["prediction_0", "prediction_1", "prediction_2"]
     empty = load_bundle(own_bundle(tmp_path / "none", predict=None, example_rows=pd.DataFrame()))
     assert infer_signature(empty).inputs == ()
 
 
-def test_own_code_that_is_not_installed_is_named(tmp_path: Path, package: Path) -> None:
+def test_bundle_of_uninstalled_own_code_is_refused_by_name(tmp_path: Path, package: Path) -> None:
     folder = own_bundle(tmp_path / "b")
     sys.path.remove(str(package.parent))
     for name in ("mynets", "mynets.nets"):
@@ -213,7 +213,7 @@ def test_own_code_that_is_not_installed_is_named(tmp_path: Path, package: Path) 
         load_bundle(folder)
 
 
-def test_own_code_that_has_changed_is_refused_unless_accepted(tmp_path: Path, package: Path) -> None:
+def test_bundle_of_changed_own_code_is_refused_unless_accepted(tmp_path: Path, package: Path) -> None:
     folder = own_bundle(tmp_path / "b")
     (package / "nets.py").write_text(OWN_CODE + "# changed\n")
     with pytest.raises(InputError, match="SHA-256 differs"):
@@ -232,7 +232,7 @@ def test_own_code_that_has_changed_is_refused_unless_accepted(tmp_path: Path, pa
         "nets",
     ],
 )
-def test_a_bundle_calls_nothing_but_peoples_own_code(tmp_path: Path, package: Path, reference: str) -> None:
+def test_bundle_reference_outside_own_code_is_refused(tmp_path: Path, package: Path, reference: str) -> None:
     with pytest.raises(InputError):
         own_bundle(tmp_path / "refused", build=reference)
     folder = own_bundle(tmp_path / "b")
@@ -244,7 +244,7 @@ def test_a_bundle_calls_nothing_but_peoples_own_code(tmp_path: Path, package: Pa
         load_bundle(forged, accept_code_change=True)
 
 
-def test_a_family_of_anothers_package_must_be_a_family(tmp_path: Path, package: Path) -> None:
+def test_bundle_of_a_foreign_family_must_be_a_family(tmp_path: Path, package: Path) -> None:
     folder = linear_bundle(tmp_path / "b")
     document = json.loads((folder / MODEL).read_text()) | {"family": "mynets.nets:build"}
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST}
@@ -253,7 +253,7 @@ def test_a_family_of_anothers_package_must_be_a_family(tmp_path: Path, package: 
         load_bundle(forged)
 
 
-def test_signature_and_latency(tmp_path: Path) -> None:
+def test_bundle_signature_and_latency_are_measured(tmp_path: Path) -> None:
     predictor = load_bundle(linear_bundle(tmp_path / "b"))
     signature = infer_signature(predictor)
     assert [(c.name, c.type) for c in signature.inputs] == [("a", "double"), ("b", "double")]

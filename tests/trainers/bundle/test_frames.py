@@ -26,11 +26,11 @@ from trainers.errors import InputError
         {"text": ["a b", "c"]},
     ],
 )
-def test_texts(given: Any) -> None:
+def test_frame_from_texts_in_any_form_is_one_column(given: Any) -> None:
     assert as_frame(given, ["text"])["text"].tolist() == ["a b", "c"]
 
 
-def test_one_text_is_one_row() -> None:
+def test_frame_from_one_text_has_one_row() -> None:
     assert as_frame("a b", ["text"])["text"].tolist() == ["a b"]
 
 
@@ -49,23 +49,23 @@ def test_one_text_is_one_row() -> None:
         (b"\x89PNG", 1),
     ],
 )
-def test_images(given: Any, rows: int) -> None:
+def test_frame_from_images_has_a_row_per_image(given: Any, rows: int) -> None:
     assert len(as_frame(given, ["image"], [4, 4, 1])) == rows
 
 
-def test_tables_by_position_and_by_name() -> None:
+def test_frame_from_table_is_read_by_position_or_name() -> None:
     assert as_frame([[1, 2], [3, 4]], ["a", "b"])["b"].tolist() == [2, 4]
     assert as_frame([1, 2], ["a", "b"]).shape == (1, 2)
     assert as_frame({"B": 2, "a": 1}, ["a", "b"])[["a", "b"]].to_numpy().tolist() == [[1, 2]]
 
 
 @pytest.mark.parametrize("given", [[[1], [2, 3]], [1, 2, 3], 5, pd.DataFrame({"a": [1], "c": [1]})])
-def test_rows_of_another_shape_are_refused(given: Any) -> None:
+def test_frame_from_rows_of_another_shape_is_refused(given: Any) -> None:
     with pytest.raises(InputError, match="rows"):
         as_frame(given, ["a", "b"])
 
 
-def test_json_and_back() -> None:
+def test_frame_survives_json() -> None:
     frame = pd.DataFrame(
         {
             "number": [1.5, np.nan],
@@ -84,7 +84,7 @@ def test_json_and_back() -> None:
     assert back["image"].tolist() == [[[0, 1], [2, 3]], [[1, 2], [3, 4]]]
 
 
-def test_types_of_columns() -> None:
+def test_frame_column_specs_have_their_types() -> None:
     frame = pd.DataFrame({"n": [1, 2], "t": ["a", "b"], "image": ["a", "b"], "f": [True, False]})
     kinds = {spec.name: spec.type for spec in column_specs(frame, of_inputs=True)}
     assert kinds == {"n": "double", "t": "string", "image": "any", "f": "boolean"}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from trainers.code import digest as sources
+from trainers.code import digest
 from trainers.registry import BUILT_IN, load_reference, source_hash
 
 FILES = {
@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("unused.py", False),
     ],
 )
-def test_what_own_code_imports_from_its_own_folder_counts(folder: Path, file: str, seen: bool) -> None:
+def test_source_hash_covers_own_code_and_its_local_imports(folder: Path, file: str, seen: bool) -> None:
     before = source_hash("mynets.family:train")
     assert source_hash("mynets.family:train") == before
     with (folder / file).open("a") as handle:
@@ -60,18 +60,18 @@ def test_what_own_code_imports_from_its_own_folder_counts(folder: Path, file: st
     assert (source_hash("mynets.family:train") != before) == seen
 
 
-def test_what_else_is_loaded_does_not_count(folder: Path) -> None:
+def test_source_hash_ignores_other_loaded_modules(folder: Path) -> None:
     before = source_hash("mynets.family:train")
     __import__("mynets.unused")
     assert source_hash("mynets.family:train") == before
 
 
-def test_another_process_finds_the_same(folder: Path) -> None:
+def test_source_hash_is_the_same_in_another_process(folder: Path) -> None:
     code = (
         "from trainers.registry import source_hash\n"
         "print(*[source_hash(r) for r in ('image_cnn', 'text_cnn', 'mynets.family:train')])"
     )
-    paths = [str(Path(sources.__file__).parents[2]), str(folder)]
+    paths = [str(Path(digest.__file__).parents[2]), str(folder)]
     there = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {paths}\n{code}"],
         check=True, capture_output=True, text=True,
@@ -85,11 +85,11 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of what all families share, read instead of the real one."""
     import shutil
 
-    shutil.copytree(Path(sources.__file__).parents[1], tmp_path / "trainers")
-    monkeypatch.setattr(sources, "_HERE", tmp_path / "trainers")
-    sources._training_digest.cache_clear()
+    shutil.copytree(Path(digest.__file__).parents[1], tmp_path / "trainers")
+    monkeypatch.setattr(digest, "_HERE", tmp_path / "trainers")
+    digest._training_digest.cache_clear()
     yield tmp_path / "trainers"
-    sources._training_digest.cache_clear()
+    digest._training_digest.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -106,30 +106,30 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("registry.py", False),
     ],
 )
-def test_what_decides_training_counts_for_a_built_in_family(copied: Path, file: str, seen: bool) -> None:
+def test_source_hash_of_built_in_family_covers_training_code(copied: Path, file: str, seen: bool) -> None:
     before = source_hash("image_cnn")
     with (copied / file).open("a") as handle:
         handle.write("# changed\n")
-    sources._training_digest.cache_clear()
+    digest._training_digest.cache_clear()
     assert (source_hash("image_cnn") != before) == seen
 
 
-def test_what_is_left_out_is_there_to_be_left_out() -> None:
-    package = Path(sources.__file__).parents[1]
-    assert [name for name in sources._UNINVOLVED if not (package / name).exists()] == []
+def test_source_hash_exclusions_all_exist() -> None:
+    package = Path(digest.__file__).parents[1]
+    assert [name for name in digest._UNINVOLVED if not (package / name).exists()] == []
 
 
-def test_every_built_in_family_has_a_hash_of_its_own() -> None:
+def test_source_hash_differs_for_each_built_in_family() -> None:
     assert len({source_hash(name) for name in BUILT_IN}) == len(BUILT_IN)
 
 
-def test_code_without_a_file_is_known_by_its_instructions() -> None:
+def test_source_hash_of_code_without_file_uses_its_instructions() -> None:
     def made(body: str) -> str:
         space: dict[str, Any] = {"__name__": "__main__"}
         exec(f"def train(trial):\n    {body}", space)
         found = space["train"]
         found.__module__ = "no_such_module"
-        return sources.source_digest(found)
+        return digest.source_digest(found)
 
     assert made("return [x for x in trial if x in {'a', 'b'}]") == made(
         "return [x for x in trial if x in {'a', 'b'}]"
@@ -138,21 +138,21 @@ def test_code_without_a_file_is_known_by_its_instructions() -> None:
     assert made("return 1") != made("return 2")
 
 
-def test_a_base_class_from_a_library_is_not_followed_through_all_of_it() -> None:
+def test_source_hash_does_not_follow_library_base_classes() -> None:
     import torch
 
     class Own(torch.nn.Module):
         pass
 
-    assert sources._collect_imports("torch.nn.modules.module", "tests") == {}
-    assert len(sources.source_digest(Own)) == 64
+    assert digest._collect_imports("torch.nn.modules.module", "tests") == {}
+    assert len(digest.source_digest(Own)) == 64
 
 
-def test_it_costs_little() -> None:
+def test_source_hash_takes_under_half_a_second() -> None:
     import time
 
     load_reference("image_cnn")
-    sources._training_digest.cache_clear()
+    digest._training_digest.cache_clear()
     started = time.process_time()
     source_hash("image_cnn")
     assert time.process_time() - started < 0.5

@@ -23,12 +23,12 @@ def rows(count: int = 90) -> dict[str, list[Any]]:
     }
 
 
-def written(path: Path, **columns: Any) -> None:
+def write_csv(path: Path, **columns: Any) -> None:
     pd.DataFrame(columns).to_csv(path, index=False)
 
 
-def test_columns_are_known_by_their_names(opened: Open, tmp_path: Path) -> None:
-    written(tmp_path / "a.csv", **rows(), title=["x"] * 90)
+def test_answer_columns_are_known_by_their_names(opened: Open, tmp_path: Path) -> None:
+    write_csv(tmp_path / "a.csv", **rows(), title=["x"] * 90)
     dataset = opened("csv:a.csv")
     assert (dataset.kind, dataset.task) == ("questions", "question-answering")
     assert list(dataset.columns) == ["question", "context"]
@@ -42,9 +42,9 @@ def test_columns_are_known_by_their_names(opened: Open, tmp_path: Path) -> None:
     assert (guess.metric, guess.value) == ("exact_match", 0.0)
 
 
-def test_columns_of_other_names_are_named(opened: Open, tmp_path: Path) -> None:
+def test_answer_columns_of_other_names_can_be_given(opened: Open, tmp_path: Path) -> None:
     made = rows()
-    written(tmp_path / "a.csv", q=made["question"], c=made["context"], answer=made["answer"])
+    write_csv(tmp_path / "a.csv", q=made["question"], c=made["context"], answer=made["answer"])
     assert opened("csv:a.csv").kind == "table"
     named = opened("csv:a.csv", columns={"question": "q", "context": "c"})
     assert (named.kind, list(named.columns)) == ("questions", ["question", "context"])
@@ -56,29 +56,29 @@ def test_columns_of_other_names_are_named(opened: Open, tmp_path: Path) -> None:
         opened("csv:a.csv", task="seq2seq", columns={"question": "q", "context": "c"})
 
 
-def test_rows_without_their_answer_are_left_out_and_counted(opened: Open, tmp_path: Path) -> None:
+def test_rows_whose_context_lacks_the_answer_are_left_out(opened: Open, tmp_path: Path) -> None:
     made = rows()
     made["answer"][:5] = ["nowhere", "", "full of", "Full of", "is"]
-    written(tmp_path / "a.csv", **made)
+    write_csv(tmp_path / "a.csv", **made)
     dataset = opened("csv:a.csv")
     assert dataset.rows == 87
     assert any(
         "2 of 89 rows are left out: the answer does not stand in its context" in n for n in dataset.notes
     )
     assert any("1 rows without the target" in note for note in dataset.notes)
-    written(tmp_path / "b.csv", **{**made, "answer": ["nowhere"] * 90})
+    write_csv(tmp_path / "b.csv", **{**made, "answer": ["nowhere"] * 90})
     with pytest.raises(InputError, match="must have usable rows"):
         opened("csv:b.csv")
 
 
-def test_a_given_place_counts_where_the_answer_stands_there(opened: Open, tmp_path: Path) -> None:
+def test_answer_start_decides_which_occurrence_is_meant(opened: Open, tmp_path: Path) -> None:
     made = rows()
     made["context"] = [f"{context} Or {i} nuts." for i, context in enumerate(made["context"])]
-    written(tmp_path / "a.csv", **made)
+    write_csv(tmp_path / "a.csv", **made)
     first = opened("csv:a.csv")
     assert any("90 rows hold their answer more than once" in note for note in first.notes)
     second = [context.rindex(answer) for context, answer in zip(made["context"], made["answer"], strict=True)]
-    written(tmp_path / "b.csv", **made, answer_start=[*second[:88], second[88] + 1, None])
+    write_csv(tmp_path / "b.csv", **made, answer_start=[*second[:88], second[88] + 1, None])
     dataset = opened("csv:b.csv")
     assert dataset.answer_starts is not None
     assert first.answer_starts is not None
@@ -89,17 +89,17 @@ def test_a_given_place_counts_where_the_answer_stands_there(opened: Open, tmp_pa
     assert dataset.fingerprint != first.fingerprint  # but other data
 
 
-def test_a_context_stays_on_one_side_where_it_is_the_group(opened: Open, tmp_path: Path) -> None:
+def test_context_used_as_group_stays_on_one_side(opened: Open, tmp_path: Path) -> None:
     made = rows()
     made["context"] = [f"{' and '.join(made['answer'])} in {i // 3}" for i in range(90)]
-    written(tmp_path / "a.csv", **made)
+    write_csv(tmp_path / "a.csv", **made)
     dataset = opened("csv:a.csv", columns={"group": "context"}, split={"by": "group"})
     parts = [{made["context"][row] for row in rows} for rows in dataset.splits.values()]
     assert not parts[0] & parts[1]
     assert not parts[0] & parts[2]
 
 
-def test_an_answer_is_meant_as_words_of_its_own() -> None:
+def test_answer_matches_whole_words_only() -> None:
     assert first_occurrence("17 and 7 boxes", "7") == 7
     assert first_occurrence("17 boxes", "7") == 1
     assert first_occurrence("costs $7 (net)", "$7") == 6

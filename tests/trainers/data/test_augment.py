@@ -23,7 +23,7 @@ def images(shape: tuple[int, ...] = (5, 3, 8, 8), dtype: torch.dtype = torch.flo
     return (values * 255).to(torch.uint8) if dtype == torch.uint8 else values.to(dtype)
 
 
-def changed(inputs: torch.Tensor, spec: Any, seed: int = 0) -> torch.Tensor:
+def augment_inputs(inputs: torch.Tensor, spec: Any, seed: int = 0) -> torch.Tensor:
     batch = {"inputs": inputs, "target": torch.arange(len(inputs))}
     result = augment_batch(batch, spec, generator(seed))
     assert torch.equal(result["target"], batch["target"])
@@ -33,12 +33,12 @@ def changed(inputs: torch.Tensor, spec: Any, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.uint8])
 @pytest.mark.parametrize("name", [*IMAGES, list(IMAGES)])
-def test_shape_and_type_stay_and_chance_comes_from_the_generator(
+def test_augment_keeps_shape_and_type_and_uses_its_generator(
     shape: tuple[int, ...], dtype: torch.dtype, name: Any
 ) -> None:
     before = images(shape, dtype)
     original = before.clone()
-    first, again, other = (changed(before, name, seed) for seed in (0, 0, 1))
+    first, again, other = (augment_inputs(before, name, seed) for seed in (0, 0, 1))
     assert first.shape == before.shape
     assert first.dtype == dtype
     assert torch.equal(first, again)
@@ -47,31 +47,31 @@ def test_shape_and_type_stay_and_chance_comes_from_the_generator(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
-def test_no_strength_changes_nothing(dtype: torch.dtype) -> None:
+def test_augment_of_no_strength_changes_nothing(dtype: torch.dtype) -> None:
     before = images(dtype=dtype)
-    assert torch.equal(changed(before, dict.fromkeys(IMAGES, 0.0)), before)
+    assert torch.equal(augment_inputs(before, dict.fromkeys(IMAGES, 0.0)), before)
     for spec in (None, "none", [], {}):
-        assert torch.equal(changed(before, spec), before)
+        assert torch.equal(augment_inputs(before, spec), before)
 
 
 @pytest.mark.parametrize("name", ["rotate", "scale", "shift"])
-def test_the_least_strength_moves_no_pixel(name: str) -> None:
+def test_augment_of_least_strength_moves_no_pixel(name: str) -> None:
     before = images((3, 1, 6, 10))
-    assert torch.allclose(changed(before, {name: 1e-6}), before, atol=1e-4)
+    assert torch.allclose(augment_inputs(before, {name: 1e-6}), before, atol=1e-4)
 
 
-def test_a_certain_flip_is_the_mirror_image_and_half_flips_some() -> None:
+def test_flip_of_chance_one_mirrors_all_and_of_half_some() -> None:
     before = images((64, 1, 4, 4))
-    assert torch.equal(changed(before, {"flip": 1.0}), before.flip(-1))
-    mirrored = (changed(before, {"flip": 0.5}) == before.flip(-1)).flatten(1).all(1)
-    kept = (changed(before, {"flip": 0.5}) == before).flatten(1).all(1)
+    assert torch.equal(augment_inputs(before, {"flip": 1.0}), before.flip(-1))
+    mirrored = (augment_inputs(before, {"flip": 0.5}) == before.flip(-1)).flatten(1).all(1)
+    kept = (augment_inputs(before, {"flip": 0.5}) == before).flatten(1).all(1)
     assert bool((mirrored ^ kept).all())
     assert 16 < int(mirrored.sum()) < 48
 
 
-def test_a_crop_is_a_moved_image_with_zeros_at_the_edge() -> None:
+def test_crop_moves_an_image_and_fills_with_zeros() -> None:
     before = images((40, 2, 8, 8))
-    after = changed(before, {"crop": 0.125})
+    after = augment_inputs(before, {"crop": 0.125})
     padded = torch.nn.functional.pad(before, (1, 1, 1, 1))
     offsets = set()
     for i in range(len(before)):
@@ -92,46 +92,46 @@ def most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "rand", lambda shape, **kwargs: torch.ones(shape))
 
 
-def test_the_largest_changes_are_exact_in_images_that_are_not_square(most: None) -> None:
+def test_largest_augmentations_are_exact_in_oblong_images(most: None) -> None:
     before = images((2, 1, 4, 6))
-    assert torch.allclose(changed(before, {"rotate": 180.0}), before.flip(-1, -2), atol=1e-5)
-    moved = changed(before, {"shift": 0.5})
+    assert torch.allclose(augment_inputs(before, {"rotate": 180.0}), before.flip(-1, -2), atol=1e-5)
+    moved = augment_inputs(before, {"shift": 0.5})
     assert torch.allclose(moved[..., :2, :3], before[..., 2:, 3:], atol=1e-5)
     assert float(moved[..., 2:, :].abs().max()) < 1e-5
 
 
-def test_a_quarter_turn_keeps_the_shape_of_things(most: None) -> None:
+def test_rotate_by_a_quarter_keeps_shapes(most: None) -> None:
     """A square in a wide image stays a square: angles are measured in pixels."""
     wide = torch.zeros(1, 1, 9, 15)
     wide[..., 3:6, 6:9] = 1
-    assert torch.allclose(changed(wide, {"rotate": 90.0}), wide, atol=1e-4)
+    assert torch.allclose(augment_inputs(wide, {"rotate": 90.0}), wide, atol=1e-4)
 
 
 def test_noise_has_the_deviation_asked_for() -> None:
     before = torch.full((8, 1, 50, 50), 0.5)
-    noise = changed(before, {"noise": 0.1}) - before
+    noise = augment_inputs(before, {"noise": 0.1}) - before
     assert abs(float(noise.std()) - 0.1) < 0.005
-    as_bytes = changed(torch.full((8, 1, 50, 50), 128, dtype=torch.uint8), {"noise": 0.1}).float()
+    as_bytes = augment_inputs(torch.full((8, 1, 50, 50), 128, dtype=torch.uint8), {"noise": 0.1}).float()
     assert abs(float(as_bytes.std()) - 25.5) < 1
-    assert int(changed(torch.full((1, 1, 9, 9), 255, dtype=torch.uint8), {"noise": 1.0}).max()) == 255
+    assert int(augment_inputs(torch.full((1, 1, 9, 9), 255, dtype=torch.uint8), {"noise": 1.0}).max()) == 255
 
 
-def test_every_image_is_changed_on_its_own() -> None:
+def test_augment_changes_images_independently() -> None:
     same = images((1, 1, 8, 8)).expand(16, 1, 8, 8)
     for name in ("crop", "rotate", "scale", "shift", "noise"):
-        after = changed(same, name).flatten(1)
+        after = augment_inputs(same, name).flatten(1)
         assert len(torch.unique(after, dim=0)) > 3, name
 
 
-def test_dropped_words_become_unknown_and_padding_stays() -> None:
+def test_word_dropout_gives_unknown_words_and_keeps_padding() -> None:
     ids = torch.randint(2, 100, (50, 40), generator=generator(3))
     ids[:, 30:] = 0
-    after = changed(ids, {"word_dropout": 0.3})
+    after = augment_inputs(ids, {"word_dropout": 0.3})
     assert torch.equal(after[:, 30:], ids[:, 30:])
     dropped = after[:, :30] != ids[:, :30]
     assert bool((after[:, :30][dropped] == 1).all())
     assert 0.25 < float(dropped.float().mean()) < 0.35
-    assert bool((changed(ids, {"word_dropout": 1.0})[:, :30] == 1).all())
+    assert bool((augment_inputs(ids, {"word_dropout": 1.0})[:, :30] == 1).all())
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_dropped_words_become_unknown_and_padding_stays() -> None:
         (torch.zeros(2, 3), "word_dropout"),
     ],
 )
-def test_a_change_without_a_meaning_is_refused(inputs: torch.Tensor, spec: Any) -> None:
+def test_augment_change_without_meaning_for_data_is_refused(inputs: torch.Tensor, spec: Any) -> None:
     with pytest.raises(InputError, match="augment must name changes that have a meaning"):
-        changed(inputs, spec)
+        augment_inputs(inputs, spec)
 
 
 @pytest.mark.parametrize(
@@ -163,20 +163,20 @@ def test_a_change_without_a_meaning_is_refused(inputs: torch.Tensor, spec: Any) 
         (3, "must be a name, a list of names or a mapping"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(spec: Any, says: str) -> None:
+def test_augment_spec_of_unknown_or_bad_value_is_refused(spec: Any, says: str) -> None:
     with pytest.raises(InputError, match=says):
         check_augment(spec)
 
 
-def test_hyperparameters_refuse_it_before_anything_starts() -> None:
+def test_hyperparameters_refuse_bad_augment_before_training() -> None:
     TRAINING["augment"].check("augment", ["flip", "crop"])
     TRAINING["augment"].check("augment", None)
     with pytest.raises(InputError, match="did you mean 'rotate'"):
         TRAINING["augment"].check("augment", {"rotat": 5})
 
 
-def test_changes_are_made_in_one_order_whatever_the_spec_says() -> None:
+def test_augment_order_does_not_depend_on_the_spec() -> None:
     forwards, backwards = list(CHANGES), list(reversed(CHANGES))
     assert list(check_augment(backwards)) == forwards
     before = images()
-    assert torch.equal(changed(before, list(IMAGES)), changed(before, list(reversed(IMAGES))))
+    assert torch.equal(augment_inputs(before, list(IMAGES)), augment_inputs(before, list(reversed(IMAGES))))

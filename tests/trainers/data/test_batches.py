@@ -17,7 +17,7 @@ from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError
 
 
-def made(rows: int = 100, part: Any = None) -> EncodedDataset:
+def make_encoded(rows: int = 100, part: Any = None) -> EncodedDataset:
     chosen = np.arange(rows) if part is None else np.array(part)
     arrays = {"inputs": np.arange(rows * 3, dtype=np.float32).reshape(rows, 3), "target": np.arange(rows)}
     return EncodedDataset(
@@ -29,28 +29,28 @@ def flat(lists: Iterable[list[int]]) -> list[int]:
     return list(chain.from_iterable(lists))
 
 
-def ordered(batches: Batches, **how: Any) -> list[list[int]]:
+def batch_positions(batches: Batches, **how: Any) -> list[list[int]]:
     given_order = {"epoch": 1, "seed": 0, "batch_size": 8, **how}
     return [positions.tolist() for positions in batches.order(**given_order)]
 
 
-def test_examples_are_those_of_the_part() -> None:
-    batches = Batches(made(100, [5, 7, 90, 91]), "train")
+def test_batches_hold_the_examples_of_their_part() -> None:
+    batches = Batches(make_encoded(100, [5, 7, 90, 91]), "train")
     found = batches.gather(torch.tensor([3, 0]))
     assert found["target"].tolist() == [91, 5]
     assert found["inputs"][0].tolist() == [273.0, 274.0, 275.0]
     assert (len(batches), batches.size_bytes) == (4, 4 * (3 * 4 + 8))
 
 
-def test_an_epoch_sees_every_example_once_in_an_order_of_its_own() -> None:
-    batches = Batches(made(), "train")
-    first, second = ordered(batches), ordered(batches, epoch=2)
+def test_batches_of_an_epoch_see_each_example_once_in_own_order() -> None:
+    batches = Batches(make_encoded(), "train")
+    first, second = batch_positions(batches), batch_positions(batches, epoch=2)
     for epoch in (first, second):
         assert sorted(flat(epoch)) == list(range(100))
     assert first != second
-    assert first != ordered(batches, seed=1)
-    assert first == ordered(Batches(made(), "train"))
-    assert flat(ordered(batches, shuffle=False)) == list(range(100))
+    assert first != batch_positions(batches, seed=1)
+    assert first == batch_positions(Batches(make_encoded(), "train"))
+    assert flat(batch_positions(batches, shuffle=False)) == list(range(100))
     assert batches.steps(8) == len(first) == 13
 
 
@@ -60,29 +60,31 @@ def test_texts_of_a_batch_are_alike_in_length() -> None:
     rows = np.arange(3, 1003)
     encoded = EncodedDataset(arrays={"target": target}, state={"alike_by": "target"}, splits={"train": rows})
     batches = Batches(encoded, "train")
-    found = ordered(batches, batch_size=16)
+    found = batch_positions(batches, batch_size=16)
     assert sorted(flat(found)) == list(range(1000))
     assert [len(batch) for batch in found] == 62 * [16] + [8]
     spread = [np.ptp(lengths[3:][batch]) for batch in found[:-1]]
     assert max(spread) < 8
     firsts = [int(lengths[3:][batch[0]]) for batch in found]
     assert firsts != sorted(firsts)
-    assert found != ordered(batches, batch_size=16, epoch=2)
-    assert found[5:] == ordered(batches, batch_size=16, start=5)
+    assert found != batch_positions(batches, batch_size=16, epoch=2)
+    assert found[5:] == batch_positions(batches, batch_size=16, start=5)
 
 
-def test_a_resumed_epoch_goes_on_where_it_stopped() -> None:
-    batches = Batches(made(), "train")
-    assert ordered(batches, start=5) == ordered(batches)[5:]
-    assert ordered(batches, start=13) == []
+def test_batches_of_resumed_epoch_go_on_where_they_stopped() -> None:
+    batches = Batches(make_encoded(), "train")
+    assert batch_positions(batches, start=5) == batch_positions(batches)[5:]
+    assert batch_positions(batches, start=13) == []
 
 
 @settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 9), st.integers(1, 4), st.integers(0, 3))
-def test_ranks_together_see_what_one_rank_sees(rows: int, size: int, world: int, epoch: int) -> None:
-    batches = Batches(made(rows), "train")
-    alone = ordered(batches, epoch=epoch, batch_size=size * world)
-    ranks = [ordered(batches, epoch=epoch, batch_size=size, rank=r, world_size=world) for r in range(world)]
+def test_batches_of_all_ranks_equal_those_of_one(rows: int, size: int, world: int, epoch: int) -> None:
+    batches = Batches(make_encoded(rows), "train")
+    alone = batch_positions(batches, epoch=epoch, batch_size=size * world)
+    ranks = [
+        batch_positions(batches, epoch=epoch, batch_size=size, rank=r, world_size=world) for r in range(world)
+    ]
     assert {len(rank) for rank in ranks} == {len(alone)} == {batches.steps(size, world)}
     for step, joint in enumerate(alone):
         weights = [batches.loss_weight(step, size, r, world) for r in range(world)]
@@ -93,28 +95,28 @@ def test_ranks_together_see_what_one_rank_sees(rows: int, size: int, world: int,
 
 
 def test_the_full_batch_is_not_copied_where_rows_stand_together() -> None:
-    data = made(100, range(10, 60))
+    data = make_encoded(100, range(10, 60))
     batches = Batches(data, "train")
     [positions] = batches.order(3, 0, "all")
     found = batches.gather(positions)
     assert found["inputs"].data_ptr() == data.arrays["inputs"][10:].ctypes.data
     assert found["target"].tolist() == list(range(10, 60))
-    scattered = Batches(made(100, range(0, 100, 2)), "train")
+    scattered = Batches(make_encoded(100, range(0, 100, 2)), "train")
     first, second = (scattered.gather(next(scattered.order(e, 0, "all"))) for e in (1, 2))
     assert first["inputs"].data_ptr() == second["inputs"].data_ptr()
     assert first["target"].tolist() == list(range(0, 100, 2))
 
 
-def test_a_full_batch_over_ranks() -> None:
-    batches = Batches(made(5), "train")
-    halves = [ordered(batches, batch_size="all", rank=rank, world_size=2) for rank in (0, 1)]
+def test_full_batch_is_split_evenly_over_ranks() -> None:
+    batches = Batches(make_encoded(5), "train")
+    halves = [batch_positions(batches, batch_size="all", rank=rank, world_size=2) for rank in (0, 1)]
     assert halves == [[[0, 1, 2]], [[3, 4]]]
     assert batches.steps("all", 2) == 1
 
 
 def test_a_device_without_room_gets_batches_from_the_host() -> None:
     """`meta` stands for a device with another memory: shapes without values."""
-    data = made()
+    data = make_encoded()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         small = Batches(data, "train", "meta", budget_bytes=10)
@@ -126,8 +128,8 @@ def test_a_device_without_room_gets_batches_from_the_host() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("budget", [0, None])
-def test_a_gpu_has_the_same_batches(budget: int | None) -> None:
-    data = made(100, range(0, 100, 3))
+def test_batches_on_gpu_equal_those_on_host(budget: int | None) -> None:
+    data = make_encoded(100, range(0, 100, 3))
     here, there = Batches(data, "train"), Batches(data, "train", "cuda", budget_bytes=budget)
     for size in (8, "all"):
         pairs = zip(here.order(1, 0, size), there.order(1, 0, size), strict=True)  # type: ignore[arg-type]
@@ -136,7 +138,7 @@ def test_a_gpu_has_the_same_batches(budget: int | None) -> None:
             assert all(torch.equal(a[name], b[name].cpu()) for name in a)
 
 
-def test_an_epoch_is_several_times_faster_than_a_data_loader() -> None:
+def test_batches_are_several_times_faster_than_a_data_loader() -> None:
     rows = 1400
     arrays = {"inputs": np.zeros((rows, 64), np.uint8), "target": np.zeros(rows, np.int64)}
     data = EncodedDataset(arrays=arrays, state={}, splits={"train": np.arange(rows)})
@@ -164,7 +166,7 @@ def _fastest(epoch: Any) -> float:
     return min(seconds)
 
 
-def test_a_part_without_rows_is_refused() -> None:
+def test_batches_of_a_part_without_rows_are_refused() -> None:
     for part in ("validation", "test"):
         with pytest.raises(InputError, match=f"the {part} part must have rows"):
-            Batches(made(), part)  # type: ignore[arg-type]
+            Batches(make_encoded(), part)  # type: ignore[arg-type]

@@ -11,14 +11,16 @@ from tests.trainers.data.conftest import Open
 from trainers.data_profile import profile_dataset, trivial_baseline
 
 
-def written(path: Path, **columns: object) -> None:
+def write_csv(path: Path, **columns: object) -> None:
     pd.DataFrame(columns).to_csv(path, index=False)
 
 
-def test_counts_of_a_table(opened: Open, tmp_path: Path) -> None:
+def test_data_profile_counts_a_table(opened: Open, tmp_path: Path) -> None:
     x = [*range(200), 0, 1, 2]
     label = ["a" if i % 4 else "b" for i in range(200)]
-    written(tmp_path / "a.csv", x=x, hole=[None, *[1.5, 2.5] * 101], label=[*label, label[0], label[1], "b"])
+    write_csv(
+        tmp_path / "a.csv", x=x, hole=[None, *[1.5, 2.5] * 101], label=[*label, label[0], label[1], "b"]
+    )
     found = profile_dataset(opened("csv:a.csv", columns={"features": ["x"]}))
     assert found.rows == 203
     assert found.classes == {"a": 151, "b": 52}
@@ -28,7 +30,7 @@ def test_counts_of_a_table(opened: Open, tmp_path: Path) -> None:
     json.dumps(found.to_json())
 
 
-def test_the_trivial_guess_is_what_the_majority_or_the_mean_scores(opened: Open) -> None:
+def test_data_profile_guess_is_score_of_majority_or_mean(opened: Open) -> None:
     cancer = opened("builtin:cancer")
     labels = cancer.labels()
     guess = trivial_baseline(cancer)
@@ -47,10 +49,10 @@ def test_the_trivial_guess_is_what_the_majority_or_the_mean_scores(opened: Open)
     assert found.value == pytest.approx(((values[diabetes.splits["test"]] - mean) ** 2).mean())
 
 
-def test_a_column_that_gives_the_target_away_is_found(opened: Open, tmp_path: Path) -> None:
+def test_data_profile_finds_columns_that_give_the_target_away(opened: Open, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     label = random.choice(["yes", "no"], 500)
-    written(
+    write_csv(
         tmp_path / "a.csv",
         identifier=[f"c{i}" for i in range(500)],
         noise=random.normal(size=500),
@@ -60,16 +62,16 @@ def test_a_column_that_gives_the_target_away_is_found(opened: Open, tmp_path: Pa
     )
     assert {g.column for g in profile_dataset(opened("csv:a.csv")).giveaways} == {"code", "paid"}
     y = random.normal(size=500)
-    written(tmp_path / "b.csv", noise=random.normal(size=500), twice=2 * y, y=y)
+    write_csv(tmp_path / "b.csv", noise=random.normal(size=500), twice=2 * y, y=y)
     assert [g.column for g in profile_dataset(opened("csv:b.csv")).giveaways] == ["twice"]
 
 
-def test_honest_data_give_nothing_away(opened: Open) -> None:
+def test_data_profile_of_honest_data_has_no_giveaways(opened: Open) -> None:
     assert profile_dataset(opened("builtin:cancer")).giveaways == ()
     assert profile_dataset(opened("builtin:diabetes")).giveaways == ()
 
 
 @pytest.mark.parametrize("task", ["seq2seq", "language-model"])
-def test_every_kind_can_be_looked_at(opened: Open, task: str) -> None:
+def test_data_profile_takes_every_kind_of_data(opened: Open, task: str) -> None:
     assert profile_dataset(opened("builtin:docstrings", task=task)).guess is None
     assert profile_dataset(opened("builtin:photos")).duplicates >= 0

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from trainers.data.hashing import MISSING, fingerprint, hash_arrays, hash_column, hash_rows
 
 
-def hashed(values: object, kind: pa.DataType | None = None) -> list[int]:
+def hash_values(values: object, kind: pa.DataType | None = None) -> list[int]:
     return hash_column(pa.chunked_array([pa.array(values, kind)])).tolist()
 
 
 def test_hashes_never_change_between_versions() -> None:
     """Splits hang on them: another value here would mix old test rows into new training."""
-    assert hashed(["good", "1.5", "", None]) == [
+    assert hash_values(["good", "1.5", "", None]) == [
         6737770499354986736,
         15481881892811333770,
         int(MISSING),
@@ -23,30 +23,30 @@ def test_hashes_never_change_between_versions() -> None:
 
 
 def test_a_number_hashes_the_same_however_it_is_kept() -> None:
-    as_text, as_float = hashed(["1", "-2.50", "1e3"]), hashed([1.0, -2.5, 1000.0])
-    assert as_text == as_float == hashed(["1.0", "-2.5", "1000"])
-    assert hashed([1, 7]) == hashed([1.0, 7.0])
-    assert hashed(["1", "word"])[0] == hashed([1])[0]  # also in a column that holds words too
+    as_text, as_float = hash_values(["1", "-2.50", "1e3"]), hash_values([1.0, -2.5, 1000.0])
+    assert as_text == as_float == hash_values(["1.0", "-2.5", "1000"])
+    assert hash_values([1, 7]) == hash_values([1.0, 7.0])
+    assert hash_values(["1", "word"])[0] == hash_values([1])[0]  # also in a column that holds words too
 
 
-def test_missing_is_missing_in_every_type() -> None:
+def test_missing_value_hashes_the_same_in_every_type() -> None:
     missing = int(MISSING)
-    assert hashed([None, 1.0])[0] == missing
-    assert hashed([float("nan"), 1.0])[0] == missing
-    assert hashed(["", "a"])[0] == missing
-    assert hashed([None, None]) == [missing, missing]
-    assert hashed([0.0]) == hashed([-0.0])
+    assert hash_values([None, 1.0])[0] == missing
+    assert hash_values([float("nan"), 1.0])[0] == missing
+    assert hash_values(["", "a"])[0] == missing
+    assert hash_values([None, None]) == [missing, missing]
+    assert hash_values([0.0]) == hash_values([-0.0])
 
 
 @given(st.lists(st.text(max_size=5), min_size=2, max_size=30))
-def test_equal_values_and_only_they_have_equal_hashes(values: list[str]) -> None:
-    found = hashed(values, pa.string())
+def test_hashes_are_equal_only_for_equal_values(values: list[str]) -> None:
+    found = hash_values(values, pa.string())
     for a, ha in zip(values, found, strict=True):
         for b, hb in zip(values, found, strict=True):
             assert (ha == hb) or a != b
 
 
-def test_a_change_in_row_15000_changes_the_fingerprint_and_order_does_not() -> None:
+def test_fingerprint_changes_with_any_row_but_not_with_order() -> None:
     values = np.arange(20_000)
     rows = hash_rows({"a": hash_column(pa.chunked_array([values]))}, len(values))
     same = fingerprint(rows[np.random.default_rng(0).permutation(len(rows))], None, ["a"])
@@ -59,7 +59,7 @@ def test_a_change_in_row_15000_changes_the_fingerprint_and_order_does_not() -> N
     int(same, 16)
 
 
-def test_the_fingerprint_counts_rows_that_are_twice_there() -> None:
+def test_fingerprint_counts_duplicate_rows() -> None:
     rows = np.array([5, 5, 9], np.uint64)
     assert fingerprint(rows, None) != fingerprint(np.array([5, 9, 9], np.uint64), None)
     assert fingerprint(rows, None) != fingerprint(rows[:2], None)
@@ -71,7 +71,7 @@ def test_a_row_that_moves_to_another_part_changes_the_fingerprint() -> None:
     assert before != fingerprint(rows, np.array([0, 2, 0], np.int8))
 
 
-def test_columns_are_told_apart_by_name_and_not_by_place() -> None:
+def test_row_hash_depends_on_column_name_and_not_place() -> None:
     a, b = np.array([1, 2], np.uint64), np.array([3, 4], np.uint64)
     assert (hash_rows({"a": a, "b": b}, 2) == hash_rows({"b": b, "a": a}, 2)).all()
     assert (hash_rows({"a": a, "b": b}, 2) != hash_rows({"a": b, "b": a}, 2)).all()

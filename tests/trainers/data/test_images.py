@@ -17,14 +17,14 @@ from trainers.inputs.encoded_arrays import FolderWriter
 RANDOM = np.random.default_rng(0)
 
 
-def encoded(mode: str = "RGB", size: tuple[int, int] = (20, 30), form: str = "png") -> bytes:
+def encode_picture(mode: str = "RGB", size: tuple[int, int] = (20, 30), form: str = "png") -> bytes:
     picture = Image.fromarray(RANDOM.integers(0, 255, (*size, 3), np.uint8)).convert(mode)
     buffer = io.BytesIO()
     picture.save(buffer, form)
     return buffer.getvalue()
 
 
-def one(value: Any, size: tuple[int, int] = (8, 8), channels: int = 3, fit: Any = "crop") -> Any:
+def decode_one(value: Any, size: tuple[int, int] = (8, 8), channels: int = 3, fit: Any = "crop") -> Any:
     return images.decode_user_images([value], size=size, channels=channels, fit=fit)[0]
 
 
@@ -34,7 +34,7 @@ def test_images_of_many_sizes_become_one_array(tmp_path: Path) -> None:
         [("RGB", "png"), ("L", "png"), ("RGBA", "png"), ("P", "gif"), ("RGB", "jpeg")]
     ):
         file = tmp_path / f"{at}.{form}"
-        file.write_bytes(encoded(mode, (20 + at, 30), form))
+        file.write_bytes(encode_picture(mode, (20 + at, 30), form))
         files.append(str(file))
     column = Column(name="image", kind="image", values=files)
     writer = FolderWriter(tmp_path, 5)
@@ -48,17 +48,17 @@ def test_images_of_many_sizes_become_one_array(tmp_path: Path) -> None:
     assert images.image_sizes(column, [0, 1]) == [(20, 30, 3), (21, 30, 1)]
 
 
-def test_a_person_gets_the_pixels_that_training_had(tmp_path: Path) -> None:
+def test_image_given_in_any_form_has_the_pixels_of_training(tmp_path: Path) -> None:
     file = tmp_path / "a.png"
-    file.write_bytes(encoded())
+    file.write_bytes(encode_picture())
     column = Column(name="image", kind="image", values=[str(file)])
     trained = images.decode_images(column, FolderWriter(tmp_path, 1), size=(8, 8), channels=3)[0]
     array = np.asarray(Image.open(file))
     for value in (str(file), file, file.read_bytes(), Image.open(file), array, array.tolist(), array / 255.0):
-        assert (one(value) == trained).all()
+        assert (decode_one(value) == trained).all()
 
 
-def test_an_array_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_image_array_of_the_right_size_is_unchanged(tmp_path: Path) -> None:
     values = RANDOM.integers(0, 255, (600, 8, 8, 1), np.uint8)
     column = Column(name="image", kind="image", values=values)
     assert images.common_size(column) == (8, 8, 1)
@@ -77,28 +77,28 @@ def test_an_array_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
         [[100] * 5] * 9,
     ],
 )
-def test_arrays_of_any_shape_and_type(value: Any) -> None:
-    assert (one(value, channels=1) == 100).all()
-    assert one(value, channels=3).shape == (8, 8, 3)
+def test_image_arrays_of_any_shape_and_type_are_decoded(value: Any) -> None:
+    assert (decode_one(value, channels=1) == 100).all()
+    assert decode_one(value, channels=3).shape == (8, 8, 3)
 
 
-def test_crop_takes_the_middle_and_stretch_takes_all() -> None:
+def test_image_fit_crop_takes_the_middle_and_stretch_takes_all() -> None:
     wide = np.zeros((10, 40), np.uint8)
     wide[:, :10] = 255
-    assert one(wide, (10, 10), 1, "crop").max() == 0
-    assert one(wide, (10, 10), 1, "stretch").max() > 200
+    assert decode_one(wide, (10, 10), 1, "crop").max() == 0
+    assert decode_one(wide, (10, 10), 1, "stretch").max() > 200
 
 
-def test_transparency_is_white() -> None:
+def test_transparent_image_becomes_white() -> None:
     clear = Image.new("RGBA", (8, 8), (0, 0, 0, 0))
-    assert (one(clear) == 255).all()
+    assert (decode_one(clear) == 255).all()
 
 
 @pytest.mark.parametrize(
     ("value", "says"),
     [
         (b"not an image", "image 0"),
-        (encoded()[:300], "image 0"),
+        (encode_picture()[:300], "image 0"),
         ("/no/such/file.png", "/no/such/file.png"),
         (np.zeros((2, 2, 2, 2)), "H x W"),
         (np.full((4, 4), np.nan), "finite"),
@@ -109,15 +109,15 @@ def test_transparency_is_white() -> None:
         (None, "image 0"),
     ],
 )
-def test_what_is_no_image_is_refused(value: Any, says: str) -> None:
+def test_value_that_is_no_image_is_refused(value: Any, says: str) -> None:
     with pytest.raises(InputError) as caught:
-        one(value)
+        decode_one(value)
     assert says in str(caught.value)
 
 
-def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+def test_damaged_image_file_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "broken.jpg"
-    file.write_bytes(encoded(form="jpeg")[:200])
+    file.write_bytes(encode_picture(form="jpeg")[:200])
     column = Column(name="image", kind="image", values=[str(file)])
     with pytest.raises(InputError, match=r"broken\.jpg"):
         images.decode_images(column, FolderWriter(tmp_path, 1), size=(8, 8), channels=3)
@@ -126,4 +126,4 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "MOST_PIXELS", 100)
     with pytest.raises(InputError, match="more than 100 pixels"):
-        one(encoded())
+        decode_one(encode_picture())

@@ -14,7 +14,7 @@ from trainers.data.dataset import EncodedDataset
 from trainers.data.sources import arrays
 from trainers.data.sources.opening import open_dataset
 from trainers.families.image_cnn import ImageCNN
-from trainers.inputs import encoded_arrays as encode
+from trainers.inputs import encoded_arrays
 from trainers.inputs.encoded_arrays import clear_cache, encode_dataset
 
 ROWS, SIDE = 4_000, 64
@@ -24,31 +24,31 @@ ROWS, SIDE = 4_000, 64
 def images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """47 MiB of images in one file, which counts as large here."""
     monkeypatch.setattr(arrays, "LARGE_BYTES", 1 << 18)
-    monkeypatch.setattr(encode, "READ_AHEAD_BYTES", 1 << 20)
-    return written(tmp_path / "images.npz", ROWS)
+    monkeypatch.setattr(encoded_arrays, "READ_AHEAD_BYTES", 1 << 20)
+    return write_images(tmp_path / "images.npz", ROWS)
 
 
-def written(path: Path, rows: int) -> Path:
+def write_images(path: Path, rows: int) -> Path:
     """A file of that many images in two classes."""
     pixels = np.random.default_rng(0).integers(0, 256, (rows, SIDE, SIDE, 3), np.uint8)
     np.savez(path, images=pixels, labels=np.arange(rows) % 2)
     return path
 
 
-def opened(path: Path) -> EncodedDataset:
+def open_as_lane(path: Path) -> EncodedDataset:
     """As a lane opens it."""
     dataset = open_dataset({"source": f"npz:{path}"}, base=path.parent, cache=path.parent / "cache")
     family = ImageCNN({})
     return encode_dataset(family, dataset, family.complete({}), path.parent / "cache")
 
 
-def test_a_large_file_is_never_in_memory_as_a_whole(images: Path) -> None:
+def test_large_data_file_is_never_whole_in_memory(images: Path) -> None:
     """Opened, split, encoded and gathered for an epoch in a fifth of its size."""
-    Batches(opened(written(images.with_name("few.npz"), 40)), "train")  # modules are loaded now
+    Batches(open_as_lane(write_images(images.with_name("few.npz"), 40)), "train")  # modules are loaded now
     clear_cache()
     tracemalloc.start()
     try:
-        batches = Batches(opened(images), "train")
+        batches = Batches(open_as_lane(images), "train")
         for positions in batches.order(0, 0, 64):
             batches.gather(positions)
         _, peak = tracemalloc.get_traced_memory()
@@ -58,11 +58,11 @@ def test_a_large_file_is_never_in_memory_as_a_whole(images: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's /proc")
-def test_lanes_look_at_the_same_pages(images: Path) -> None:
+def test_lanes_share_the_memory_pages_of_arrays(images: Path) -> None:
     """What a lane gathers from is the map of a file that every lane of the node finds, not a copy of it."""
-    first = opened(images)
+    first = open_as_lane(images)
     clear_cache()  # a second lane begins with nothing in memory
-    second = opened(images)
+    second = open_as_lane(images)
     assert first.folder == second.folder
     assert second.folder is not None
     batches = Batches(second, "train")
@@ -75,7 +75,7 @@ def test_lanes_look_at_the_same_pages(images: Path) -> None:
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's /proc")
 def test_a_large_file_is_read_row_by_row(images: Path) -> None:
     """Without reading ahead, which reads ten times what a shuffled batch needs."""
-    found = opened(images)
+    found = open_as_lane(images)
     assert found.folder is not None
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     assert any(str(found.folder / "inputs.npy") in line for line in lines)

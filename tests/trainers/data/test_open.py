@@ -39,7 +39,7 @@ def sentences(rows: int) -> list[str]:
     return [f"{' '.join(random.choice(WORDS, 6))} {row}" for row in range(rows)]
 
 
-def parts_are_whole(dataset: Dataset) -> None:
+def check_parts(dataset: Dataset) -> None:
     everything = np.sort(np.concatenate(list(dataset.splits.values())))
     assert everything.tolist() == list(range(dataset.rows))
     assert len(dataset.fingerprint) == 32
@@ -59,9 +59,11 @@ def parts_are_whole(dataset: Dataset) -> None:
         ("builtin:photos", "image", "classification", 520),
     ],
 )
-def test_builtin(opened: Open, source: str, kind: str, task: str, rows: int) -> None:
+def test_builtin_source_has_its_kind_task_and_rows(
+    opened: Open, source: str, kind: str, task: str, rows: int
+) -> None:
     dataset = opened(source)
-    parts_are_whole(dataset)
+    check_parts(dataset)
     assert (dataset.kind, dataset.task, dataset.rows) == (kind, task, rows)
 
 
@@ -83,7 +85,7 @@ def test_builtin_data_are_those_of_scikit_learn(opened: Open) -> None:
     assert [cancer.target_names[i] for i in cancer.target] == list(opened("builtin:cancer").target.values)  # type: ignore[union-attr]
 
 
-def test_docstrings_serve_three_tasks(opened: Open) -> None:
+def test_builtin_docstrings_open_for_three_tasks(opened: Open) -> None:
     texts = opened("builtin:docstrings")
     assert (texts.kind, texts.task) == ("text", "classification")
     assert texts.rows > 500
@@ -93,7 +95,7 @@ def test_docstrings_serve_three_tasks(opened: Open) -> None:
     corpus = opened("builtin:docstrings", task="language-model")
     assert (corpus.kind, corpus.target) == ("corpus", None)
     for dataset in (texts, pairs, corpus):
-        parts_are_whole(dataset)
+        check_parts(dataset)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -103,7 +105,7 @@ def test_a_table_is_the_same_in_every_format(opened: Open, tmp_path: Path, form:
     table.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
     table.to_parquet(tmp_path / "a.parquet")
     dataset = opened(f"{form}:a.{form}", columns={"target": "churned"})
-    parts_are_whole(dataset)
+    check_parts(dataset)
     assert (dataset.kind, dataset.task, dataset.classes) == ("table", "classification", ("no", "yes"))
     kinds = {name: column.kind for name, column in dataset.columns.items()}
     assert kinds == {"age": "number", "income": "number", "city": "category"}
@@ -134,7 +136,7 @@ def test_a_large_table_streams_to_the_same_data(
         ) or np.array_equal(np.asarray(column.values), np.asarray(large.columns[name].values), equal_nan=True)
 
 
-def test_a_folder_with_parts_keeps_them(opened: Open, tmp_path: Path) -> None:
+def test_folder_with_train_and_test_files_keeps_its_parts(opened: Open, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
     frame(300).to_csv(folder / "train.csv", index=False)
@@ -145,7 +147,7 @@ def test_a_folder_with_parts_keeps_them(opened: Open, tmp_path: Path) -> None:
     assert any("stand in train too" in note for note in dataset.notes)
 
 
-def test_images_of_a_folder(opened: Open, tmp_path: Path) -> None:
+def test_image_folder_opens_with_its_classes(opened: Open, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     for part, count in (("train", 20), ("val", 5)):
         for label in ("ant", "bee"):
@@ -155,7 +157,7 @@ def test_images_of_a_folder(opened: Open, tmp_path: Path) -> None:
                 picture = Image.fromarray(random.integers(0, 255, shape, np.uint8))
                 picture.save(tmp_path / "pictures" / part / label / f"{at}.png")
     dataset = opened("images:pictures", split={"test": 0.3, "validation": 0.1, "train": 0.6})
-    parts_are_whole(dataset)
+    check_parts(dataset)
     assert (dataset.kind, dataset.rows, dataset.classes) == ("image", 50, ("ant", "bee"))
     assert len(dataset.splits["validation"]) == 10
     assert str(dataset.columns["image"].values[0]).endswith("train/ant/0.png")
@@ -167,14 +169,16 @@ def test_images_of_a_folder(opened: Open, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_arrays(opened: Open, tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_npz_arrays_open_as_images_or_table(
+    opened: Open, tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if large:
         monkeypatch.setattr(arrays, "LARGE_BYTES", 1)
     random = np.random.default_rng(0)
     images = random.integers(0, 255, (90, 3, 8, 9), np.uint8)
     np.savez_compressed(tmp_path / "a.npz", images=images, labels=np.arange(90) % 3)
     dataset = opened("npz:a.npz")
-    parts_are_whole(dataset)
+    check_parts(dataset)
     assert (dataset.kind, dataset.classes) == ("image", ("0", "1", "2"))
     assert np.asarray(dataset.columns["image"].values).shape == (90, 8, 9, 3)
     rows = {"x_train": random.normal(size=(80, 4)), "y_train": random.normal(size=80)}
@@ -195,7 +199,7 @@ def test_text_is_cut_into_blocks_that_a_longer_text_keeps(opened: Open, tmp_path
     assert (after.row_hashes[: before.rows - 1] == before.row_hashes[:-1]).all()
 
 
-def test_the_end_of_a_text_can_be_held_out(opened: Open, tmp_path: Path) -> None:
+def test_text_split_by_time_holds_out_the_end(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("\n\n".join(" ".join(sentences(3)) + f" {i}" for i in range(300)))
     found = opened("text:a.txt", split={"train": 0.8, "validation": 0.1, "test": 0.1, "by": "time"})
     order = np.concatenate([found.splits[part] for part in ("train", "validation", "test")])
@@ -203,7 +207,7 @@ def test_the_end_of_a_text_can_be_held_out(opened: Open, tmp_path: Path) -> None
     assert len(found.splits["test"]) == round(found.rows * 0.1)
 
 
-def test_hub_folder(opened: Open, tmp_path: Path) -> None:
+def test_hub_folder_opens_with_its_splits_and_class_names(opened: Open, tmp_path: Path) -> None:
     import datasets
 
     features = datasets.Features(
@@ -214,7 +218,7 @@ def test_hub_folder(opened: Open, tmp_path: Path) -> None:
     test = datasets.Dataset.from_dict({"text": ["a b c d"], "label": [1]}, features=features)
     datasets.DatasetDict(train=train, test=test).save_to_disk(tmp_path / "kept")
     dataset = opened("hf:kept")
-    parts_are_whole(dataset)
+    check_parts(dataset)
     assert (dataset.kind, dataset.classes) == ("text", ("bad", "good"))
     assert dataset.splits["test"].tolist() == [100]
     assert dataset.target is not None
@@ -233,7 +237,7 @@ def test_hub_offline_says_how_to_bring_the_data(opened: Open, monkeypatch: pytes
     assert "OfflineModeIsEnabled" in caught.value.found
 
 
-def test_none_is_read_by_own_code(opened: Open) -> None:
+def test_source_none_opens_without_rows_or_task(opened: Open) -> None:
     dataset = opened("none")
     assert (dataset.kind, dataset.rows, dataset.task) == ("none", 0, None)
 
@@ -241,12 +245,12 @@ def test_none_is_read_by_own_code(opened: Open) -> None:
 # -- kinds, roles and tasks --------------------------------------------------------------------------------
 
 
-def written(path: Path, **columns: Any) -> None:
+def write_csv(path: Path, **columns: Any) -> None:
     pd.DataFrame(columns).to_csv(path, index=False)
 
 
-def test_kinds_of_columns(opened: Open, tmp_path: Path) -> None:
-    written(
+def test_csv_columns_get_their_kinds(opened: Open, tmp_path: Path) -> None:
+    write_csv(
         tmp_path / "a.csv",
         size=["1", "", "2.5", "NA", "1e3"] * 20,
         postcode=["01234", "99999", "00001", "12345", "54321"] * 20,
@@ -283,16 +287,16 @@ def test_the_task_follows_from_the_target(
     opened: Open, tmp_path: Path, target: list[Any], task: str, classes: tuple[str, ...]
 ) -> None:
     repeated = (target * 60)[:60]
-    written(tmp_path / "a.csv", x=np.arange(60) * 1.5, y=repeated)
+    write_csv(tmp_path / "a.csv", x=np.arange(60) * 1.5, y=repeated)
     dataset = opened("csv:a.csv")
     assert (dataset.task, dataset.classes) == (task, classes)
     assert any(note.startswith(f"task {task}") for note in dataset.notes)
 
 
-def test_texts_and_pairs(opened: Open, tmp_path: Path) -> None:
-    written(tmp_path / "text.csv", label=["a", "b"] * 50, review=sentences(100))
+def test_csv_of_texts_or_pairs_gets_kind_and_task(opened: Open, tmp_path: Path) -> None:
+    write_csv(tmp_path / "text.csv", label=["a", "b"] * 50, review=sentences(100))
     assert (opened("csv:text.csv").kind, list(opened("csv:text.csv").columns)) == ("text", ["text"])
-    written(tmp_path / "pairs.csv", source=sentences(100), target=sentences(100)[::-1])
+    write_csv(tmp_path / "pairs.csv", source=sentences(100), target=sentences(100)[::-1])
     pairs = opened("csv:pairs.csv")
     assert (pairs.kind, pairs.task, list(pairs.columns)) == ("pairs", "seq2seq", ["input"])
     named = opened("csv:text.csv", columns={"input": "review", "reference": "label"})
@@ -301,7 +305,7 @@ def test_texts_and_pairs(opened: Open, tmp_path: Path) -> None:
 
 
 def test_columns_that_decide_the_split_are_not_learned_from(opened: Open, tmp_path: Path) -> None:
-    written(
+    write_csv(
         tmp_path / "a.csv",
         x=np.arange(90),
         customer=[f"c{i % 30}" for i in range(90)],
@@ -333,7 +337,7 @@ def test_a_grown_file_keeps_the_sides_of_its_rows(opened: Open, tmp_path: Path) 
 
 
 def test_rows_without_a_target_are_left_out(opened: Open, tmp_path: Path) -> None:
-    written(tmp_path / "a.csv", x=np.arange(60), label=[None, "a", "b"] * 20)
+    write_csv(tmp_path / "a.csv", x=np.arange(60), label=[None, "a", "b"] * 20)
     dataset = opened("csv:a.csv")
     assert dataset.rows == 40
     assert dataset.labels().min() == 0
@@ -341,7 +345,7 @@ def test_rows_without_a_target_are_left_out(opened: Open, tmp_path: Path) -> Non
 
 
 def test_rows_with_missing_features_are_dropped_if_asked(opened: Open, tmp_path: Path) -> None:
-    written(tmp_path / "a.csv", x=[None, 1.0, 2.0] * 20, label=["a", "b", "a", "b"] * 15)
+    write_csv(tmp_path / "a.csv", x=[None, 1.0, 2.0] * 20, label=["a", "b", "a", "b"] * 15)
     assert opened("csv:a.csv").rows == 60
     assert opened("csv:a.csv", prepare={"missing": "drop"}).rows == 40
 
@@ -384,7 +388,7 @@ def test_rows_with_missing_features_are_dropped_if_asked(opened: Open, tmp_path:
         ({"split": {"by": "files"}}, ("data", "split", "by"), "brings its own parts"),
     ],
 )
-def test_wrong_keys_are_refused(
+def test_data_spec_with_wrong_keys_is_refused(
     tmp_path: Path, spec: Mapping[str, Any], key: tuple[str, ...], says: str
 ) -> None:
     frame().to_csv(tmp_path / "table.csv", index=False)
@@ -415,7 +419,9 @@ def test_wrong_keys_are_refused(
         ("picture.txt", b"\x89PNG\r\n\x1a\n\xff\xff", "text"),
     ],
 )
-def test_hostile_files(opened: Open, tmp_path: Path, name: str, content: bytes, says: str) -> None:
+def test_hostile_data_file_is_refused_with_its_key(
+    opened: Open, tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     scheme = {"txt": "text"}.get(name.rpartition(".")[2], name.rpartition(".")[2])
     with pytest.raises(InputError) as caught:
@@ -432,7 +438,7 @@ class Canary:
         return (open, (self.path, "w"))
 
 
-def test_nothing_is_unpickled(opened: Open, tmp_path: Path) -> None:
+def test_data_files_with_pickles_are_refused_unread(opened: Open, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     objects = np.array([Canary(str(canary)), 1], dtype=object)
     np.savez(tmp_path / "a.npz", images=objects, labels=np.arange(2))

@@ -41,7 +41,7 @@ def table(**prepare: Any) -> Dataset:
     )
 
 
-def test_everything_is_fitted_on_train_alone() -> None:
+def test_table_preparation_is_fitted_on_train_alone() -> None:
     state = fit_table(table())
     entry = state["numbers"][0]
     filled = np.array([1, 2, 2, 5])
@@ -54,7 +54,7 @@ def test_everything_is_fitted_on_train_alone() -> None:
     assert json.loads(json.dumps(state)) == state
 
 
-def test_rows_become_numbers_and_ids() -> None:
+def test_table_rows_become_numbers_and_ids() -> None:
     dataset = table()
     numbers, ids = apply_table(fit_table(dataset), dataset.columns)
     filled = np.array([1, 2, 2, 5, 1000, 2])
@@ -73,7 +73,7 @@ def test_missing_none_refuses_a_missing_value() -> None:
         fit_table(table(missing="none"))
 
 
-def test_scales() -> None:
+def test_table_scale_minmax_and_none_give_their_numbers() -> None:
     dataset = table(scale="minmax")
     numbers, _ = apply_table(fit_table(dataset), dataset.columns)
     assert numbers[:4, 0] == pytest.approx([0, 0.25, 0.25, 1])
@@ -86,7 +86,7 @@ def test_rare_categories_are_the_unknown_one() -> None:
     assert fit_table(table(rare_below=2))["categories"][0]["values"] == ["a"]
 
 
-def test_onehot() -> None:
+def test_table_onehot_categories_become_columns() -> None:
     dataset = table(categories="onehot")
     state = fit_table(dataset)
     numbers, ids = apply_table(state, dataset.columns)
@@ -95,7 +95,7 @@ def test_onehot() -> None:
     assert numbers[:, 1:].tolist() == [[1, 0], [0, 1], [1, 0], [0, 0], [0, 0], [1, 0]]
 
 
-def test_a_persons_rows() -> None:
+def test_user_rows_are_prepared_as_in_training() -> None:
     state = fit_table(table())
     rows = pd.DataFrame({"w": ["b", "never seen", None, 3], "n": ["5", None, "?", 2], "extra": [1, 2, 3, 4]})
     numbers, ids = apply_table(state, rows)
@@ -104,7 +104,7 @@ def test_a_persons_rows() -> None:
     assert ids[:, 0].tolist() == [2, 0, 0, 0]
 
 
-def test_a_persons_faults_are_named() -> None:
+def test_user_rows_with_faults_are_refused_by_column() -> None:
     state = fit_table(table())
     with pytest.raises(InputError, match="'n'"):
         apply_table(state, pd.DataFrame({"w": ["a"]}))
@@ -137,7 +137,7 @@ def test_a_table_of_constants_is_refused() -> None:
 
 
 @pytest.mark.parametrize("number", [0, -1.5])
-def test_a_number_stands_for_what_is_missing(number: float) -> None:
+def test_missing_number_is_filled_with_the_given_one(number: float) -> None:
     dataset = table(missing=number)
     state = fit_table(dataset)
     assert [entry["fill"] for entry in state["numbers"]] == [number]

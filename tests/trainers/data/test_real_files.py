@@ -28,7 +28,9 @@ pytestmark = pytest.mark.skipif(not (DATA / "mr.csv").is_file(), reason="set VEL
         ("text:tinyshakespeare.txt", ("corpus", "language-model", 656, 0, None)),
     ],
 )
-def test_real_files(tmp_path: Path, source: str, expected: tuple[Any, ...]) -> None:
+def test_real_data_file_has_its_kind_task_rows_and_parts(
+    tmp_path: Path, source: str, expected: tuple[Any, ...]
+) -> None:
     dataset = open_dataset({"source": source}, base=DATA, cache=tmp_path)
     test_rows = len(dataset.splits["test"])
     found = (dataset.kind, dataset.task, dataset.rows, len(dataset.classes))

@@ -43,7 +43,7 @@ def test_identical_rows_are_on_one_side(hashes: list[int]) -> None:
     assert doubled[: len(hashes)] == doubled[len(hashes) :]
 
 
-def test_shares_are_met_approximately_and_the_salt_matters() -> None:
+def test_split_meets_its_shares_and_depends_on_the_salt() -> None:
     facts = content(mix_hashes(np.arange(20_000, dtype=np.uint64)))
     splits, _ = split_rows(SplitRule(train=0.7, validation=0.2, test=0.1), facts)
     assert [round(len(splits[part]) / 20_000, 1) for part in PARTS] == [0.7, 0.2, 0.1]
@@ -52,7 +52,7 @@ def test_shares_are_met_approximately_and_the_salt_matters() -> None:
     assert both < 400  # 200 by chance, 2,000 if the salt did nothing
 
 
-def test_the_test_part_stays_when_validation_grows() -> None:
+def test_split_keeps_test_part_when_validation_grows() -> None:
     facts = content(mix_hashes(np.arange(1000, dtype=np.uint64)))
     small, _ = split_rows(SplitRule(train=0.8, validation=0.1, test=0.1), facts)
     large, _ = split_rows(SplitRule(train=0.5, validation=0.4, test=0.1), facts)
@@ -60,7 +60,7 @@ def test_the_test_part_stays_when_validation_grows() -> None:
 
 
 @given(st.lists(st.integers(0, 20), min_size=3, max_size=100))
-def test_a_group_is_never_parted(groups: list[int]) -> None:
+def test_split_by_group_never_parts_a_group(groups: list[int]) -> None:
     facts = RowFacts(
         content=np.arange(len(groups), dtype=np.uint64), group=mix_hashes(np.array(groups, np.uint64))
     )
@@ -69,7 +69,7 @@ def test_a_group_is_never_parted(groups: list[int]) -> None:
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=100))
-def test_time_puts_the_last_rows_into_test(moments: list[int]) -> None:
+def test_split_by_time_puts_the_last_rows_into_test(moments: list[int]) -> None:
     time = np.array(moments, np.float64)
     splits, _ = split_rows(SplitRule(by="time"), RowFacts(content=np.zeros(len(time), np.uint64), time=time))
     order = [time[splits[part]] for part in PARTS if len(splits[part])]
@@ -77,7 +77,7 @@ def test_time_puts_the_last_rows_into_test(moments: list[int]) -> None:
         assert earlier.max() < later.min()
 
 
-def test_brought_parts_are_kept_and_missing_ones_come_from_train() -> None:
+def test_split_keeps_given_parts_and_takes_missing_from_train() -> None:
     part = np.array([0] * 1000 + [2] * 100, np.int8)
     facts = RowFacts(content=mix_hashes(np.arange(1100, dtype=np.uint64)), part=part)
     splits, notes = split_rows(SplitRule(), facts)
@@ -87,7 +87,7 @@ def test_brought_parts_are_kept_and_missing_ones_come_from_train() -> None:
     assert "no validation part: 10% of train by content" in notes
 
 
-def test_content_that_stands_in_train_and_test_is_counted() -> None:
+def test_split_counts_content_in_both_train_and_test() -> None:
     part = np.array([0] * 10 + [1] + [2] * 3, np.int8)
     hashes = np.array([*range(10), 77, 3, 4, 99], np.uint64)
     _, notes = split_rows(SplitRule(), RowFacts(content=hashes, part=part))
@@ -114,13 +114,13 @@ def test_a_wrong_split_is_refused(given_split: dict[str, Any], key: tuple[str, .
     assert caught.value.key == key
 
 
-def test_shares_that_are_left_out_get_what_is_left() -> None:
+def test_split_shares_left_out_get_the_rest() -> None:
     rule = SplitRule.read({"train": 0.6})
     assert (rule.train, rule.validation, rule.test) == pytest.approx((0.6, 0.2, 0.2))
 
 
 @pytest.mark.parametrize("by", ["group", "time", "files"])
-def test_a_split_needs_what_it_goes_by(by: Any) -> None:
+def test_split_without_its_column_is_refused(by: Any) -> None:
     with pytest.raises(InputError, match=by) as caught:
         split_rows(SplitRule(by=by), content([1, 2, 3]))
     assert caught.value.key == ("data", "split", "by")

@@ -21,7 +21,9 @@ from trainers.samples.writing import samples_of_weights
 from trainers.storage.atomic_folders import DamagedFolder, manifest_hash
 
 
-def built(options: Any = None, **params: Any) -> tuple[Autoencoder, Any, Any, torch.nn.Module, Memory]:
+def build_autoencoder(
+    options: Any = None, **params: Any
+) -> tuple[Autoencoder, Any, Any, torch.nn.Module, Memory]:
     family, memory = Autoencoder(options), Memory()
     complete = family.complete(params)
     state = family.encode(unlabelled_images(), complete, memory)
@@ -32,7 +34,7 @@ def built(options: Any = None, **params: Any) -> tuple[Autoencoder, Any, Any, to
 @pytest.mark.parametrize("size", [8, 13])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("pooling", ["max", "average"])
-def test_any_size_comes_back(size: int, padding: str, pooling: str) -> None:
+def test_autoencoder_returns_images_of_any_size(size: int, padding: str, pooling: str) -> None:
     family, memory = Autoencoder(), Memory()
     params = family.complete({"channels": [4, 6], "padding": padding, "pooling": pooling, "batch_norm": True})
     dataset = replace(images(size, 3), task="reconstruction", classes=())
@@ -45,8 +47,8 @@ def test_any_size_comes_back(size: int, padding: str, pooling: str) -> None:
     assert 0 <= float(made.min()) <= float(made.max()) <= 1
 
 
-def test_noise_is_added_to_the_input_and_never_to_the_target() -> None:
-    family, state, params, net, memory = built(noise=0.2)
+def test_autoencoder_noise_is_on_the_input_and_never_the_target() -> None:
+    family, state, params, net, memory = build_autoencoder(noise=0.2)
     batch = {"inputs": torch.from_numpy(memory.arrays["inputs"][:20])}
     changed = family.augment(batch, params, torch.Generator().manual_seed(0))
     assert torch.equal(changed["target"], batch["inputs"])
@@ -58,8 +60,8 @@ def test_noise_is_added_to_the_input_and_never_to_the_target() -> None:
     torch.testing.assert_close(loss, expected)
 
 
-def test_a_shifted_image_is_the_target_of_its_noisy_self() -> None:
-    family, _, params, _, memory = built(noise=0.05, augment={"shift": 0.3})
+def test_autoencoder_target_is_the_augmented_image_without_noise() -> None:
+    family, _, params, _, memory = build_autoencoder(noise=0.05, augment={"shift": 0.3})
     batch = {"inputs": torch.from_numpy(memory.arrays["inputs"][:20])}
     changed = family.augment(batch, params, torch.Generator().manual_seed(0))
     assert not torch.equal(changed["target"], batch["inputs"])
@@ -67,8 +69,8 @@ def test_a_shifted_image_is_the_target_of_its_noisy_self() -> None:
     assert float(near) < 0.1 * 255
 
 
-def test_metrics_are_in_shares_of_white() -> None:
-    family, state, _, net, memory = built()
+def test_autoencoder_metrics_are_in_shares_of_white() -> None:
+    family, state, _, net, memory = build_autoencoder()
     batch = {"inputs": torch.from_numpy(memory.arrays["inputs"])}
     metrics = family.rules(state).metric_set("cpu")
     with torch.no_grad():
@@ -82,7 +84,7 @@ def test_metrics_are_in_shares_of_white() -> None:
     assert np.asarray(given).dtype.kind == "i"
 
 
-def test_a_tables_rows_come_back_in_their_own_units() -> None:
+def test_autoencoder_returns_table_rows_in_their_units() -> None:
     family, memory, dataset = Autoencoder(), Memory(), unlabelled_rows()
     state = family.encode(dataset, family.complete({}), memory)
     assert state["features"] == ["a", "b", "color=blue", "color=red"]
@@ -95,8 +97,8 @@ def test_a_tables_rows_come_back_in_their_own_units() -> None:
 
 
 @pytest.mark.parametrize(("noise", "rows"), [(0.0, 2), (0.3, 3)])
-def test_originals_stand_above_what_is_made_of_them(noise: float, rows: int) -> None:
-    family, state, params, net, memory = built(noise=noise)
+def test_autoencoder_samples_show_originals_above_reconstructions(noise: float, rows: int) -> None:
+    family, state, params, net, memory = build_autoencoder(noise=noise)
     encoded = EncodedDataset(arrays=memory.arrays, state=state, splits=unlabelled_images().splits)
     made = samples_of_weights(family, encoded, params, net.state_dict(), "cpu")
     picture = np.asarray(made["reconstructions"])
@@ -105,8 +107,8 @@ def test_originals_stand_above_what_is_made_of_them(noise: float, rows: int) -> 
     np.testing.assert_array_equal(picture[:48:4, :48:4, 0], first)
 
 
-def test_its_blocks_are_those_of_an_image_cnn() -> None:
-    _, _, _, net, _ = built(channels=[4, 8])
+def test_autoencoder_blocks_equal_those_of_an_image_cnn() -> None:
+    _, _, _, net, _ = build_autoencoder(channels=[4, 8])
     family, memory = ImageCNN(), Memory()
     params = family.complete({"channels": [4, 8]})
     other = family.build(family.encode(images(), params, memory), params).state_dict()
@@ -115,9 +117,11 @@ def test_its_blocks_are_those_of_an_image_cnn() -> None:
     assert len(own) == 4
 
 
-def saved(folder: Path, **params: Any) -> tuple[Path, torch.nn.Module]:
+def save_autoencoder(folder: Path, **params: Any) -> tuple[Path, torch.nn.Module]:
     """A trained autoencoder's bundle: here with fresh weights."""
-    family, state, complete, net, _ = built(**{"channels": [4, 8], "pooling": "average", **params})
+    family, state, complete, net, _ = build_autoencoder(
+        **{"channels": [4, 8], "pooling": "average", **params}
+    )
     dataset = unlabelled_images()
     save_bundle(
         folder,
@@ -133,7 +137,7 @@ def saved(folder: Path, **params: Any) -> tuple[Path, torch.nn.Module]:
     return folder, net
 
 
-def started(family: ImageCNN) -> torch.nn.Module:
+def start_from_encoder(family: ImageCNN) -> torch.nn.Module:
     params = family.complete({})
     net = family.build(family.encode(images(), params, Memory()), params)
     family.start(net)
@@ -141,39 +145,39 @@ def started(family: ImageCNN) -> torch.nn.Module:
 
 
 def test_an_image_cnn_starts_from_its_blocks_and_takes_their_structure(tmp_path: Path) -> None:
-    folder, net = saved(tmp_path / "bundle")
+    folder, net = save_autoencoder(tmp_path / "bundle")
     family = ImageCNN({"encoder": str(folder), "encoder_sha256": manifest_hash(folder)})
     known = {name: entry.default for name, entry in family.known().items()}
     assert (known["channels"], known["pooling"]) == ([4, 8], "average")
     assert {"channels", "pooling", "kernel"} <= family.decided
-    started_net = started(family)
+    started_net = start_from_encoder(family)
     for name, tensor in net.state_dict().items():
         if name.startswith("blocks."):
             assert torch.equal(started_net.state_dict()[name], tensor)
 
 
 def test_frozen_blocks_stay_the_encoders(tmp_path: Path) -> None:
-    folder, _ = saved(tmp_path / "bundle")
-    net = started(ImageCNN({"encoder": str(folder), "freeze": ["blocks"]}))
+    folder, _ = save_autoencoder(tmp_path / "bundle")
+    net = start_from_encoder(ImageCNN({"encoder": str(folder), "freeze": ["blocks"]}))
     trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
     assert trained
     assert all(name.startswith("head.") for name in trained)
 
 
-def test_an_encoder_may_be_a_file_of_weights(tmp_path: Path) -> None:
+def test_encoder_from_a_weights_file_is_loaded(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    _, _, _, net, _ = built(channels=[4, 8])
+    _, _, _, net, _ = build_autoencoder(channels=[4, 8])
     save_file({n: t.contiguous().clone() for n, t in net.state_dict().items()}, tmp_path / "w.safetensors")
     options = {"encoder": str(tmp_path / "w.safetensors"), "channels": [4, 8]}
-    first = started(ImageCNN(options)).state_dict()["blocks.block1.convolution.weight"]
+    first = start_from_encoder(ImageCNN(options)).state_dict()["blocks.block1.convolution.weight"]
     assert torch.equal(first, net.state_dict()["blocks.block1.convolution.weight"])
     with pytest.raises(InputError, match="shape"):
-        started(ImageCNN({**options, "channels": [4, 6]}))
+        start_from_encoder(ImageCNN({**options, "channels": [4, 6]}))
 
 
-def test_another_encoder_than_the_one_meant_is_refused(tmp_path: Path) -> None:
-    folder, _ = saved(tmp_path / "bundle")
+def test_encoder_that_is_not_the_one_meant_is_refused(tmp_path: Path) -> None:
+    folder, _ = save_autoencoder(tmp_path / "bundle")
     with pytest.raises(DamagedFolder):
         ImageCNN({"encoder": str(folder), "encoder_sha256": "0" * 64})
     with pytest.raises(InputError, match="channels must be the encoder's") as error:
@@ -186,7 +190,7 @@ def test_another_encoder_than_the_one_meant_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_fine_tuned_model_needs_its_encoder_no_more(tmp_path: Path) -> None:
-    folder, _ = saved(tmp_path / "bundle")
+    folder, _ = save_autoencoder(tmp_path / "bundle")
     family, dataset = ImageCNN({"encoder": str(folder)}), images()
     params = family.complete({"dense": [8]})
     state = family.encode(dataset, params, Memory())

@@ -20,7 +20,7 @@ from trainers.modules.masked_language_model import IGNORED, MaskedWords
 SMALL = {"width": 32, "heads": 2, "layers": 1, "feed_forward": 64, "dropout": 0.0, "vocabulary": 300}
 
 
-class Fitted:
+class TinyBert:
     def __init__(self, dataset: Dataset, options: dict[str, Any] | None = None, **params: Any) -> None:
         self.dataset, self.family = dataset, Bert(options)
         known = self.family.known()
@@ -72,7 +72,7 @@ def model(folder: Path, config: dict[str, Any], auto: str = "AutoModel", documen
 
 
 def test_a_small_bert_learns_texts() -> None:
-    fitted = Fitted(texts())
+    fitted = TinyBert(texts())
     losses = fitted.train(30)
     assert losses[-1] < 0.3 * losses[0]
     assert fitted.accuracy(slice(60, 75)) > 0.9
@@ -82,19 +82,19 @@ def test_a_small_bert_learns_texts() -> None:
     assert list(frame.columns) == ["label", "p_bad", "p_good"]
 
 
-def test_same_seed_same_losses() -> None:
-    assert Fitted(texts(), dropout=0.1).train(3) == Fitted(texts(), dropout=0.1).train(3)
+def test_bert_same_seed_gives_same_losses() -> None:
+    assert TinyBert(texts(), dropout=0.1).train(3) == TinyBert(texts(), dropout=0.1).train(3)
 
 
-def test_padding_has_no_part() -> None:
-    fitted = Fitted(texts())
+def test_bert_padding_changes_no_output() -> None:
+    fitted = TinyBert(texts())
     fitted.module.eval()
     together = fitted.family.outputs(fitted.module, fitted.batch(slice(0, 20)))
     alone = [fitted.family.outputs(fitted.module, fitted.batch(slice(i, i + 1))) for i in range(20)]
     torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-5)
 
 
-def test_masking_is_the_papers() -> None:
+def test_bert_masking_rates_are_the_papers() -> None:
     torch.manual_seed(0)
     head = MaskedWords(8, 1000, batches=3, mask=4, special=5).train()
     ids = torch.randint(5, 1000, (400, 100))
@@ -112,7 +112,7 @@ def test_masking_is_the_papers() -> None:
 
 
 def test_the_first_batches_find_masked_words_and_then_the_task_is_learned() -> None:
-    fitted = Fitted(texts(), {"masked_words": {"batches": 12}})
+    fitted = TinyBert(texts(), {"masked_words": {"batches": 12}})
     head: Any = fitted.module.masked_words
     before = {n: p.clone() for n, p in fitted.module.named_parameters() if n.startswith("classifier")}
     early = fitted.train(12)
@@ -127,7 +127,7 @@ def test_the_first_batches_find_masked_words_and_then_the_task_is_learned() -> N
     assert any(not torch.equal(before[n], fitted.module.get_parameter(n)) for n in before)
     assert all(p.grad is not None for p in fitted.module.parameters())  # ranks agree on what has one
     assert words.keys() == dict(head.named_parameters()).keys()
-    resumed = Fitted(texts(), {"masked_words": {"batches": 12}})
+    resumed = TinyBert(texts(), {"masked_words": {"batches": 12}})
     resumed.module.load_state_dict(fitted.module.state_dict())
     assert not resumed.module.train().masked_words.active
 
@@ -141,10 +141,10 @@ def test_the_first_batches_find_masked_words_and_then_the_task_is_learned() -> N
     ],
     ids=lambda config: config["model_type"],
 )
-def test_models_of_texts_start_from_a_folder(config: dict[str, Any], tmp_path: Path) -> None:
-    document = Fitted(texts()).state["tokenizer"]
+def test_bert_starts_from_a_pretrained_folder(config: dict[str, Any], tmp_path: Path) -> None:
+    document = TinyBert(texts()).state["tokenizer"]
     folder = model(tmp_path / "m", {"vocab_size": 300, "intermediate_size": 64, **config}, document=document)
-    fitted = Fitted(texts(), {"pretrained": str(folder)})
+    fitted = TinyBert(texts(), {"pretrained": str(folder)})
     from safetensors.torch import load_file
 
     own = {name.split(".", 1)[1]: t for name, t in fitted.module.state_dict().items() if "." in name}
@@ -170,24 +170,24 @@ def test_models_of_texts_start_from_a_folder(config: dict[str, Any], tmp_path: P
     ],
     ids=lambda config: config["model_type"],
 )  # fmt: skip
-def test_models_of_images_come_by_auto(config: dict[str, Any], tmp_path: Path) -> None:
+def test_bert_auto_loads_models_of_images(config: dict[str, Any], tmp_path: Path) -> None:
     folder = model(tmp_path / "m", config)
     (folder / "preprocessor_config.json").write_text(
         json.dumps({"image_mean": [0.4], "image_std": [0.2], "size": {"height": 12, "width": 12}})
     )
-    fitted = Fitted(images(), {"auto": str(folder)})
+    fitted = TinyBert(images(), {"auto": str(folder)})
     assert fitted.state["shape"] == [12, 12, 1]
     assert (fitted.state["mean"], fitted.state["std"]) == ([0.4], [0.2])
     losses = fitted.train(40)
     assert losses[-1] < 0.8 * losses[0]
     (folder / "model.safetensors").unlink()
-    Fitted(images(), {"auto": str(folder)})  # the configuration alone will do
+    TinyBert(images(), {"auto": str(folder)})  # the configuration alone will do
     with pytest.raises(InputError, match="must be in safetensors"):
-        Fitted(images(), {"pretrained": str(folder)})
+        TinyBert(images(), {"pretrained": str(folder)})
 
 
-def test_adapters_and_the_head_learn_alone() -> None:
-    fitted = Fitted(texts(), {"lora": {"rank": 2, "targets": ["query", "value"]}})
+def test_bert_lora_trains_adapters_and_head_alone() -> None:
+    fitted = TinyBert(texts(), {"lora": {"rank": 2, "targets": ["query", "value"]}})
     before = {name: tensor.clone() for name, tensor in fitted.module.state_dict().items()}
     fitted.train(8, 1e-2)
     changed = {n for n, t in fitted.module.state_dict().items() if not torch.equal(t, before[n])}
@@ -195,14 +195,14 @@ def test_adapters_and_the_head_learn_alone() -> None:
     assert all("lora_" in name for name in changed if name.startswith("bert"))
 
 
-def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+def test_bert_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="images need a model"):
         Bert().check(images())
     with pytest.raises(InputError, match="masked_words are for"):
         Bert({"auto": "x", "masked_words": {"batches": 2}}).check(texts())
     with pytest.raises(InputError, match="multiple of heads"):
-        Fitted(texts(), width=30, heads=4)
+        TinyBert(texts(), width=30, heads=4)
     (tmp_path / "config.json").write_text('{"model_type": "nothing-known"}')
-    (tmp_path / "tokenizer.json").write_text(Fitted(texts()).state["tokenizer"])
+    (tmp_path / "tokenizer.json").write_text(TinyBert(texts()).state["tokenizer"])
     with pytest.raises(InputError, match="nothing-known"):
-        Fitted(texts(), {"auto": str(tmp_path)})
+        TinyBert(texts(), {"auto": str(tmp_path)})

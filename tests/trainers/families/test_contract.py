@@ -24,7 +24,7 @@ from trainers.storage.atomic_folders import MANIFEST, DamagedFolder
 STEPS = 30
 
 
-class Fitted:
+class FamilyBench:
     """A family with its encoded data, on which a few steps can be trained."""
 
     def __init__(self, case: Case) -> None:
@@ -91,28 +91,28 @@ def family_of(case: Case, **options: Any) -> Family:
     return made
 
 
-def named(case: Case) -> str:
+def case_id(case: Case) -> str:
     return case.name + ("-" + "-".join(map(str, case.options.values())))
 
 
-@pytest.fixture(params=(*CASES, GAN), ids=named)
+@pytest.fixture(params=(*CASES, GAN), ids=case_id)
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = request.param
     return found
 
 
 @pytest.fixture
-def fitted(case: Case) -> Fitted:
-    return Fitted(case)
+def fitted(case: Case) -> FamilyBench:
+    return FamilyBench(case)
 
 
-@pytest.fixture(params=CASES, ids=named)
-def judged(request: pytest.FixtureRequest) -> Fitted:
+@pytest.fixture(params=CASES, ids=case_id)
+def judged(request: pytest.FixtureRequest) -> FamilyBench:
     """What learns from one loss, of the rows that a person has."""
-    return Fitted(request.param)
+    return FamilyBench(request.param)
 
 
-def raw_rows(fitted: Fitted, count: int) -> Any:
+def raw_rows(fitted: FamilyBench, count: int) -> Any:
     from trainers.data.examples import example_rows
 
     dataset = fitted.dataset
@@ -124,7 +124,7 @@ def raw_rows(fitted: Fitted, count: int) -> Any:
     return rows
 
 
-def test_every_family_has_a_case() -> None:
+def test_built_in_families_all_have_a_contract_case() -> None:
     assert {case.name for case in (*CASES, GAN)} == BUILT_IN.keys()
 
 
@@ -159,19 +159,19 @@ class TestFamily:
             module = family.build(state, family.complete({}))
             assert sum(p.numel() for p in module.parameters()) == weights, name
 
-    def test_fits_on_the_training_split_alone(self, case: Case, fitted: Fitted) -> None:
+    def test_fits_on_the_training_split_alone(self, case: Case, fitted: FamilyBench) -> None:
         changed = _with_other_held_out_rows(fitted.dataset)
         state = fitted.family.encode(changed, fitted.params, Memory())
         assert json.loads(json.dumps(state)) == fitted.state
         assert RARE not in json.dumps(fitted.state)
 
-    def test_writes_every_row_and_a_state_of_plain_json(self, fitted: Fitted) -> None:
+    def test_writes_every_row_and_a_state_of_plain_json(self, fitted: FamilyBench) -> None:
         assert {len(values) for values in fitted.arrays.values()} == {fitted.dataset.rows}
         assert ("target" in fitted.arrays) == (fitted.dataset.task not in ("reconstruction", "generation"))
         assert fitted.state["task"] == fitted.dataset.task
         assert fitted.state.get("classes", []) == list(fitted.dataset.classes)
 
-    def test_outputs_one_row_an_example_whatever_the_batch(self, fitted: Fitted) -> None:
+    def test_outputs_one_row_an_example_whatever_the_batch(self, fitted: FamilyBench) -> None:
         module = fitted.family.build(fitted.state, fitted.params).eval()
         width = len(fitted.dataset.classes) or 1
         for count in (1, 2, 7):
@@ -184,24 +184,24 @@ class TestFamily:
             else:
                 assert len(outputs) == count
 
-    def test_same_seed_same_losses_to_the_last_bit(self, fitted: Fitted) -> None:
+    def test_same_seed_same_losses_to_the_last_bit(self, fitted: FamilyBench) -> None:
         assert fitted.train(seed=3)[1] == fitted.train(seed=3)[1]
         assert fitted.train(seed=3)[1] != fitted.train(seed=4)[1]
 
-    def test_a_missing_column_is_refused(self, fitted: Fitted) -> None:
+    def test_a_missing_column_is_refused(self, fitted: FamilyBench) -> None:
         import pandas as pd
 
         with pytest.raises(InputError, match="column"):
             fitted.family.from_user(pd.DataFrame({"other": [1]}), fitted.state)
 
-    def test_freezing_keeps_weights_out_of_training(self, case: Case, fitted: Fitted) -> None:
+    def test_freezing_keeps_weights_out_of_training(self, case: Case, fitted: FamilyBench) -> None:
         names = [name for name, _ in fitted.family.build(fitted.state, fitted.params).named_parameters()]
         frozen = family_of(case, freeze=(names[0],))
         module = frozen.build(fitted.state, fitted.params)
         frozen.start(module)
         assert [n for n, p in module.named_parameters() if not p.requires_grad] == [names[0]]
 
-    def test_pretrained_weights_are_taken(self, case: Case, fitted: Fitted, tmp_path: Path) -> None:
+    def test_pretrained_weights_are_taken(self, case: Case, fitted: FamilyBench, tmp_path: Path) -> None:
         from safetensors.torch import save_file
 
         trained, _ = fitted.train()
@@ -218,7 +218,7 @@ class TestFamily:
         for name, tensor in trained.state_dict().items():
             assert torch.equal(module.state_dict()[name], tensor), name
 
-    def test_a_bundle_knows_its_rows_facts_and_code(self, fitted: Fitted, tmp_path: Path) -> None:
+    def test_a_bundle_knows_its_rows_facts_and_code(self, fitted: FamilyBench, tmp_path: Path) -> None:
         fitted.save(tmp_path / "bundle")
         bundle = read_bundle(tmp_path / "bundle")
         hashes = np.sort(fitted.dataset.row_hashes[fitted.dataset.splits["train"]])
@@ -228,7 +228,7 @@ class TestFamily:
         assert bundle.document["versions"]["torch"] == torch.__version__
         assert {path.suffix for path in (tmp_path / "bundle").iterdir()} == {".json", ".safetensors", ".bin"}
 
-    def test_a_flipped_bit_is_found_in_every_file(self, fitted: Fitted, tmp_path: Path) -> None:
+    def test_a_flipped_bit_is_found_in_every_file(self, fitted: FamilyBench, tmp_path: Path) -> None:
         fitted.save(tmp_path / "bundle")
         for path in sorted((tmp_path / "bundle").iterdir()):
             whole = path.read_bytes()
@@ -240,7 +240,7 @@ class TestFamily:
             path.write_bytes(whole)
         load_bundle(tmp_path / "bundle")
 
-    def test_augmentation_keeps_shape_and_type(self, fitted: Fitted) -> None:
+    def test_augmentation_keeps_shape_and_type(self, fitted: FamilyBench) -> None:
         changes: dict[str, Any] = {"image": {"shift": 0.2, "noise": 0.1}, "text": "word_dropout"}
         change = changes.get(fitted.dataset.kind)
         batch = fitted.batch(np.arange(8))
@@ -255,18 +255,18 @@ class TestFamily:
 class TestOneLoss:
     """A GAN has two, and answers seeds: see its own tests."""
 
-    def test_an_example_is_answered_alike_alone_and_in_company(self, judged: Fitted) -> None:
+    def test_an_example_is_answered_alike_alone_and_in_company(self, judged: FamilyBench) -> None:
         module = judged.family.build(judged.state, judged.params).eval()
         together = judged.family.outputs(module, judged.batch(np.arange(20)))
         alone = [judged.family.outputs(module, judged.batch(np.array([i]))) for i in range(20)]
         torch.testing.assert_close(torch.cat(alone), together, rtol=1e-4, atol=1e-5)
 
-    def test_loss_is_finite_and_falls(self, judged: Fitted) -> None:
+    def test_loss_is_finite_and_falls(self, judged: FamilyBench) -> None:
         _, losses = judged.train()
         assert np.isfinite(losses).all()
         assert losses[-1] < 0.7 * losses[0]
 
-    def test_every_weight_gets_a_gradient(self, judged: Fitted) -> None:
+    def test_every_weight_gets_a_gradient(self, judged: FamilyBench) -> None:
         module = judged.family.build(judged.state, judged.params).eval()
         batch = judged.batch(judged.dataset.splits["train"])
         outputs = judged.family.outputs(module, batch)
@@ -274,7 +274,7 @@ class TestOneLoss:
         without = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
         assert without == []
 
-    def test_a_persons_rows_become_the_same_arrays(self, judged: Fitted) -> None:
+    def test_a_persons_rows_become_the_same_arrays(self, judged: FamilyBench) -> None:
         rows = raw_rows(judged, judged.dataset.rows)
         made = judged.family.from_user(rows, judged.state)
         assert made.keys() == judged.arrays.keys() - {"target"}
@@ -282,7 +282,7 @@ class TestOneLoss:
             assert values.dtype == judged.arrays[name].dtype
             np.testing.assert_array_equal(values, judged.arrays[name], err_msg=name)
 
-    def test_a_bundle_predicts_what_the_module_did(self, judged: Fitted, tmp_path: Path) -> None:
+    def test_a_bundle_predicts_what_the_module_did(self, judged: FamilyBench, tmp_path: Path) -> None:
         module = judged.save(tmp_path / "bundle")
         rows = raw_rows(judged, 20)
         with torch.inference_mode():

@@ -45,17 +45,17 @@ class Silent(Hooks):
         return None
 
 
-def encoded(dataset: Dataset) -> tuple[GAN, EncodedDataset]:
+def encode_pictures(dataset: Dataset) -> tuple[GAN, EncodedDataset]:
     family, memory = GAN(), Memory()
     state = family.encode(dataset, family.complete(PARAMS), memory)
     arrays = {name: np.asarray(values) for name, values in memory.arrays.items()}
     return family, EncodedDataset(arrays=arrays, state=state, splits=dataset.splits, fingerprint="0" * 32)
 
 
-def trained(
+def train_gan(
     epochs: int, samples: Path | None = None, seed: int = 0
 ) -> tuple[Any, Silent, EncodedDataset, GAN]:
-    family, data = encoded(pictures())
+    family, data = encode_pictures(pictures())
     hooks = Silent()
     job = Job(
         family=family, params=family.complete(PARAMS), seed=seed, length=Length(epochs=epochs),
@@ -64,8 +64,8 @@ def trained(
     return train(job, data, hooks), hooks, data, family
 
 
-def test_the_distance_falls_and_samples_are_shown_by_report(tmp_path: Path) -> None:
-    outcome, hooks, _, _ = trained(40, tmp_path)
+def test_gan_distance_falls_and_each_report_has_samples(tmp_path: Path) -> None:
+    outcome, hooks, _, _ = train_gan(40, tmp_path)
     distances = [report["val/distance"] for report in hooks.reports]
     assert min(distances) < 0.3 * distances[0]
     assert outcome.values[0] == min(distances)
@@ -74,14 +74,14 @@ def test_the_distance_falls_and_samples_are_shown_by_report(tmp_path: Path) -> N
     assert shown == [f"{epoch:04d}.png" for epoch in range(1, 41)]
 
 
-def test_the_same_seed_gives_the_same_numbers() -> None:
-    first, second, other = (trained(2, seed=seed)[1].reports for seed in (0, 0, 1))
+def test_gan_same_seed_gives_same_distances() -> None:
+    first, second, other = (train_gan(2, seed=seed)[1].reports for seed in (0, 0, 1))
     assert [r["val/distance"] for r in first] == [r["val/distance"] for r in second]
     assert [r["val/distance"] for r in first] != [r["val/distance"] for r in other]
 
 
 def test_a_bundle_makes_the_same_image_of_the_same_seed(tmp_path: Path) -> None:
-    outcome, _, data, family = trained(1)
+    outcome, _, data, family = train_gan(1)
     dataset = pictures()
     save_bundle(
         tmp_path / "bundle", family_reference="gan", options={}, params=PARAMS, state=data.state,
@@ -101,15 +101,15 @@ def test_a_bundle_makes_the_same_image_of_the_same_seed(tmp_path: Path) -> None:
             model.predict(pd.DataFrame({"seed": wrong}))
 
 
-def test_sides_that_can_not_be_halved_are_refused() -> None:
+def test_gan_image_sides_that_cannot_be_halved_are_refused() -> None:
     family = GAN()
     state = {"task": "generation", "shape": [10, 10, 1]}
     with pytest.raises(InputError, match="multiples of 4"):
         family.build(state, family.complete(PARAMS))
 
 
-def test_made_images_are_of_the_real_ones_shape_and_each_of_its_own_noise() -> None:
-    family, data = encoded(pictures())
+def test_gan_images_have_the_real_shape_and_own_noise() -> None:
+    family, data = encode_pictures(pictures())
     torch.manual_seed(0)
     module = family.build(data.state, family.complete(PARAMS)).eval()
     batch = {"inputs": torch.from_numpy(data.arrays["inputs"][:6].copy())}

@@ -18,7 +18,7 @@ from trainers.inputs.images import channel_moments
 
 @pytest.mark.parametrize(("size", "channels"), [(8, 1), (28, 1), (32, 3), (13, 3)])
 @pytest.mark.parametrize("pooling", ["max", "average"])
-def test_any_size_and_channels(size: int, channels: int, pooling: str) -> None:
+def test_image_cnn_takes_any_size_and_channels(size: int, channels: int, pooling: str) -> None:
     family, memory = ImageCNN(), Memory()
     params = family.complete({"pooling": pooling, "batch_norm": True, "padding": "same"})
     state = family.encode(images(size, channels), params, memory)
@@ -27,7 +27,7 @@ def test_any_size_and_channels(size: int, channels: int, pooling: str) -> None:
     assert net(torch.from_numpy(memory.arrays["inputs"][:5])).shape == (5, 3)
 
 
-def test_what_goes_into_the_convolutions_has_mean_zero_and_deviation_one() -> None:
+def test_image_cnn_standardises_pixels_before_convolutions() -> None:
     family, memory = ImageCNN(), Memory()
     dataset = images(channels=3)
     state = family.encode(dataset, family.complete({}), memory)
@@ -39,7 +39,7 @@ def test_what_goes_into_the_convolutions_has_mean_zero_and_deviation_one() -> No
     assert "pixels.mean" not in net.state_dict()
 
 
-def test_a_channel_that_never_varies_is_left_in_its_units() -> None:
+def test_image_cnn_leaves_constant_channel_unscaled() -> None:
     mean, std = channel_moments(np.full((4, 2, 2, 1), 51, np.uint8), np.arange(4))
     assert mean == pytest.approx([0.2])
     assert std == [1.0]
@@ -54,7 +54,7 @@ def test_an_image_too_small_for_its_blocks_is_refused_with_its_size() -> None:
     assert error.value.key == ("channels",)
 
 
-def test_options_bring_images_to_a_size_and_to_gray() -> None:
+def test_image_cnn_options_resize_images_and_make_them_gray() -> None:
     family, memory = ImageCNN({"size": [10, 16], "color": "gray"}), Memory()
     state = family.encode(images(12, 3), family.complete({}), memory)
     assert state["shape"] == [10, 16, 1]
@@ -62,12 +62,12 @@ def test_options_bring_images_to_a_size_and_to_gray() -> None:
 
 
 @pytest.mark.parametrize("size", [[0, 10], [10], "64"])
-def test_a_size_must_be_two_positive_numbers(size: object) -> None:
+def test_image_cnn_size_must_be_two_positive_numbers(size: object) -> None:
     with pytest.raises(InputError, match="size"):
         ImageCNN({"size": size})
 
 
-def test_a_person_may_give_arrays_lists_paths_and_bytes(tmp_path: Path) -> None:
+def test_image_cnn_takes_user_arrays_lists_paths_and_bytes(tmp_path: Path) -> None:
     from PIL import Image
 
     family, dataset = ImageCNN(), images()
@@ -84,7 +84,7 @@ def test_a_person_may_give_arrays_lists_paths_and_bytes(tmp_path: Path) -> None:
         family.from_user(pd.DataFrame({"image": [str(path)]}), state)
 
 
-def test_no_blocks_or_dense_layers_are_linear_in_the_pixels() -> None:
+def test_image_cnn_without_layers_is_linear_in_the_pixels() -> None:
     family, memory = ImageCNN({"channels": [], "dense": []}), Memory()
     params = family.complete({})
     state = family.encode(replace(images()), params, memory)

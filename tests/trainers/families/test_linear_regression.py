@@ -24,7 +24,7 @@ def line() -> Dataset:
     return made("table", "regression", columns, Column(name="y", kind="number", values=y))
 
 
-def fitted(dataset: Dataset, epochs: int, **params: Any) -> tuple[LinearRegression, Any, torch.nn.Module]:
+def fit_line(dataset: Dataset, epochs: int, **params: Any) -> tuple[LinearRegression, Any, torch.nn.Module]:
     family, memory = LinearRegression({"preset": "line"}), Memory()
     complete = family.complete(params)
     state = family.encode(dataset, complete, memory)
@@ -53,7 +53,7 @@ def predictions(family: LinearRegression, state: Any, net: torch.nn.Module, rows
 
 def test_the_line_preset_reaches_the_least_squares_line() -> None:
     dataset = line()
-    family, state, net = fitted(dataset, epochs=100)
+    family, state, net = fit_line(dataset, epochs=100)
     train = dataset.splits["train"]
     x, y = np.asarray(dataset.columns["x"].values)[train], np.asarray(dataset.target.values)[train]  # type: ignore[union-attr]
     slope, intercept = np.polyfit(x, y, 1)
@@ -65,7 +65,7 @@ def test_the_line_preset_reaches_the_least_squares_line() -> None:
 def test_categories_count_as_one_hot_columns_do() -> None:
     dataset = table()
     numbers = {name: column for name, column in dataset.columns.items() if name != "a"}  # `a` lacks a value
-    family, state, net = fitted(
+    family, state, net = fit_line(
         replace(dataset, columns=numbers), epochs=400, learning_rate=0.1, batch_size="all"
     )
     train = dataset.splits["train"]
@@ -79,6 +79,6 @@ def test_categories_count_as_one_hot_columns_do() -> None:
 
 
 def test_missing_numbers_and_new_categories_have_a_prediction() -> None:
-    family, state, net = fitted(table(), epochs=1)
+    family, state, net = fit_line(table(), epochs=1)
     rows = pd.DataFrame({"a": [None, "4.0"], "b": [0.5, np.nan], "color": ["green", None]})
     assert np.isfinite(predictions(family, state, net, rows)).all()

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.trainers.families.cases import questions
-from tests.trainers.families.test_bert import Fitted, model
+from tests.trainers.families.test_bert import TinyBert, model
 from trainers.data.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.families.bert import Bert
@@ -21,7 +21,7 @@ from trainers.tasks.question_answering import right_answers
 OPTIONS = {"max_tokens": 40, "stride": 8}
 
 
-def long_ones() -> Dataset:
+def long_questions() -> Dataset:
     """As `questions`, with the facts behind and before many other words."""
     short = questions()
     values = [
@@ -35,20 +35,20 @@ def long_ones() -> Dataset:
     return replace(short, columns=columns, answer_starts=short.answer_starts + moved)
 
 
-def windows_of(fitted: Fitted, rows: Any) -> Any:
+def windows_of(fitted: TinyBert, rows: Any) -> Any:
     reader: Any = fitted.module.reader
     return reader.windows(fitted.batch(rows))
 
 
-def test_the_target_is_the_answer_that_was_given() -> None:
-    for dataset in (questions(), long_ones()):
-        fitted = Fitted(dataset, OPTIONS)
+def test_question_target_marks_the_given_answer() -> None:
+    for dataset in (questions(), long_questions()):
+        fitted = TinyBert(dataset, OPTIONS)
         assert dataset.target is not None
         assert right_answers(fitted.batch(slice(None))) == list(dataset.target.values)
 
 
 def test_windows_cover_every_token_of_a_context_and_hold_the_question() -> None:
-    fitted = Fitted(long_ones(), OPTIONS)
+    fitted = TinyBert(long_questions(), OPTIONS)
     batch, found = fitted.batch(slice(0, 9)), windows_of(fitted, slice(0, 9))
     assert found.ids.shape[1] <= 40
     assert len(found.rows) > 9
@@ -64,8 +64,8 @@ def test_windows_cover_every_token_of_a_context_and_hold_the_question() -> None:
         assert (found.types[own][places > 0] == 1).all()
 
 
-def test_a_window_is_drawn_in_training_and_teaches_what_it_shows() -> None:
-    fitted = Fitted(long_ones(), OPTIONS)
+def test_question_training_draws_a_window_and_learns_what_it_shows() -> None:
+    fitted = TinyBert(long_questions(), OPTIONS)
     batch, generator = fitted.batch(slice(0, 30)), torch.Generator().manual_seed(0)
     drawn = fitted.family.augment(batch, {"augment": None}, generator)
     read = windows_of(fitted, slice(0, 30))
@@ -82,8 +82,8 @@ def test_a_window_is_drawn_in_training_and_teaches_what_it_shows() -> None:
         fitted.family.augment(batch, {"augment": "word_dropout"}, generator)
 
 
-def test_what_a_long_context_lost_counts_as_never_found() -> None:
-    fitted = Fitted(long_ones(), {**OPTIONS, "max_context": 20})
+def test_answer_cut_off_a_long_context_scores_as_never_found() -> None:
+    fitted = TinyBert(long_questions(), {**OPTIONS, "max_context": 20})
     lost = [row for row, right in enumerate(right_answers(fitted.batch(slice(None)))) if right is None]
     assert 0 < len(lost) < 90
     metrics = fitted.family.rules(fitted.state).metric_set("cpu")
@@ -92,8 +92,8 @@ def test_what_a_long_context_lost_counts_as_never_found() -> None:
     assert metrics.compute() == {"f1": 0.0, "exact_match": 0.0}
 
 
-def test_answers_say_where_they_stand_in_any_script() -> None:
-    fitted = Fitted(questions(), OPTIONS)
+def test_answers_give_their_place_in_any_script() -> None:
+    fitted = TinyBert(questions(), OPTIONS)
     context = "Die Kiste\u2009— größer als „alles“ — hält 1\u00a0234 Münzen 🪙."
     asked = pd.DataFrame({"question": ["Wie viele?", "?", ""], "context": [context, "", None]})
     arrays = fitted.family.from_user(asked, fitted.state)
@@ -114,11 +114,11 @@ def test_answers_say_where_they_stand_in_any_script() -> None:
 def test_a_pretrained_bert_answers_as_transformers_does(auto: str, tmp_path: Path) -> None:
     import transformers
 
-    document = Fitted(questions(), OPTIONS).state["tokenizer"]
+    document = TinyBert(questions(), OPTIONS).state["tokenizer"]
     small = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
     config = {"model_type": "bert", "vocab_size": 300, **small, "max_position_embeddings": 48}
     folder = model(tmp_path / "m", config, auto, document)
-    fitted = Fitted(questions(), {"pretrained": str(folder)})
+    fitted = TinyBert(questions(), {"pretrained": str(folder)})
     assert fitted.state["length"] <= 48
     other = getattr(transformers, auto).from_pretrained(folder).eval()
     windows, batch = windows_of(fitted, slice(0, 5)), fitted.batch(slice(0, 5))
@@ -136,22 +136,22 @@ def test_a_pretrained_bert_answers_as_transformers_does(auto: str, tmp_path: Pat
         torch.testing.assert_close(scores[row, windows.places[row][held], 0], expected)
 
 
-def test_models_without_types_of_tokens_answer_too(tmp_path: Path) -> None:
-    document = Fitted(questions(), OPTIONS).state["tokenizer"]
+def test_pretrained_model_without_token_types_answers_questions(tmp_path: Path) -> None:
+    document = TinyBert(questions(), OPTIONS).state["tokenizer"]
     config = {"model_type": "distilbert", "vocab_size": 300, "dim": 32, "n_layers": 1, "n_heads": 2}
     folder = model(tmp_path / "m", {**config, "hidden_dim": 64}, document=document)
-    losses = Fitted(questions(), {"auto": str(folder)}).train(6)
+    losses = TinyBert(questions(), {"auto": str(folder)}).train(6)
     assert losses[-1] < losses[0]
 
 
-def test_adapters_and_the_ends_learn_alone_and_masked_words_come_first() -> None:
-    fitted = Fitted(questions(), {**OPTIONS, "lora": {"rank": 2, "targets": ["query", "value"]}})
+def test_question_lora_trains_adapters_and_head_after_masked_words() -> None:
+    fitted = TinyBert(questions(), {**OPTIONS, "lora": {"rank": 2, "targets": ["query", "value"]}})
     before = {name: tensor.clone() for name, tensor in fitted.module.state_dict().items()}
     fitted.train(4)
     changed = {n for n, t in fitted.module.state_dict().items() if not torch.equal(t, before[n])}
     assert all("lora_" in name or name.startswith("qa_outputs") for name in changed)
     assert any(name.startswith("qa_outputs") for name in changed)
-    masked = Fitted(questions(), {**OPTIONS, "masked_words": {"batches": 3}})
+    masked = TinyBert(questions(), {**OPTIONS, "masked_words": {"batches": 3}})
     ends = masked.module.qa_outputs.weight.clone()  # type: ignore[operator, union-attr]
     masked.train(3)
     assert torch.equal(ends, masked.module.qa_outputs.weight)  # type: ignore[union-attr, arg-type]
@@ -159,6 +159,6 @@ def test_adapters_and_the_ends_learn_alone_and_masked_words_come_first() -> None
     assert not torch.equal(ends, masked.module.qa_outputs.weight)  # type: ignore[union-attr, arg-type]
 
 
-def test_a_window_must_have_room() -> None:
+def test_question_window_without_room_for_context_is_refused() -> None:
     with pytest.raises(InputError, match="max_tokens must be 16 at least"):
         Bert({"max_tokens": 15}).check(questions())

@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from tests.trainers.families.cases import CASES, GAN, Case, Memory
 from tests.trainers.tiny import Recorder
-from tests.trainers.two_ranks import both
+from tests.trainers.two_ranks import run_on_both_ranks
 from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError, NotFinite
 from trainers.job import Job, Outcome
@@ -55,7 +55,7 @@ JUDGED = {"autoencoder": "val/mse", "gan": "val/distance"}  # the others by thei
 
 
 @cache
-def _encoded(name: str) -> tuple[Any, dict[str, Any], EncodedDataset]:
+def _encode_family(name: str) -> tuple[Any, dict[str, Any], EncodedDataset]:
     case = {**PLAIN, **{key: entry[0] for key, entry in (VARIANTS | CHANCE).items()}}[name]
     family: Any = load_reference(case.name)
     family = family(case.options)
@@ -76,7 +76,7 @@ def _train(
     name: str, ranks: Ranks, params: Mapping[str, Any], *, seed: int = 1, hooks: Recorder | None = None
 ) -> tuple[Outcome, Recorder]:
     """20 steps over joint batches of 14: the fourth of an epoch, and the last rank's, are shorter."""
-    family, usual, encoded = _encoded(name)
+    family, usual, encoded = _encode_family(name)
     hooks = hooks or Recorder()
     size = 14 // ranks.world_size
     job = Job(
@@ -87,7 +87,7 @@ def _train(
     return train(job, encoded, hooks), hooks
 
 
-def _found(outcome: Outcome, hooks: Recorder) -> dict[str, Any]:
+def _comparable(outcome: Outcome, hooks: Recorder) -> dict[str, Any]:
     timed = ("seconds", "per_second")
     reports = [
         {key: value for key, value in report.items() if not key.endswith(timed)} for report in hooks.reports
@@ -98,11 +98,11 @@ def _found(outcome: Outcome, hooks: Recorder) -> dict[str, Any]:
 def _curves(ranks: Ranks) -> dict[str, Any]:
     plain: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 0.05}
     settings = dict.fromkeys(PLAIN, plain) | {name: entry[1] for name, entry in VARIANTS.items()}
-    found = {name: _found(*_train(name, ranks, params)) for name, params in settings.items()}
-    return {**found, "bf16": _found(*_train("image_cnn", ranks, BF16))}
+    found = {name: _comparable(*_train(name, ranks, params)) for name, params in settings.items()}
+    return {**found, "bf16": _comparable(*_train("image_cnn", ranks, BF16))}
 
 
-def _by_seed(ranks: Ranks) -> dict[str, list[float]]:
+def _losses_by_seed(ranks: Ranks) -> dict[str, list[float]]:
     """What validation said last; nothing but on rank 0."""
     return {
         name: [
@@ -114,7 +114,7 @@ def _by_seed(ranks: Ranks) -> dict[str, list[float]]:
     }
 
 
-def _resumed(ranks: Ranks) -> dict[str, Any]:
+def _train_resumed(ranks: Ranks) -> dict[str, Any]:
     """Stopped after 7 steps and carried on, and how much of weights and optimizer a rank had meanwhile."""
     stopped = Recorder(stop_at_tick=7 if ranks.rank == 0 else None)
     made = []
@@ -128,8 +128,8 @@ def _resumed(ranks: Ranks) -> dict[str, Any]:
     dist.broadcast_object_list(saved)
     goes_on, after = _train("transformer", ranks, ADAM, hooks=Recorder(start=saved[0]))
     return {
-        "whole": _found(whole, hooks)["weights"],
-        "resumed": _found(goes_on, after)["weights"],
+        "whole": _comparable(whole, hooks)["weights"],
+        "resumed": _comparable(goes_on, after)["weights"],
         "losses": hooks.losses() == stopped.losses() + after.losses(),
         "saved": len(stopped.saved),
         "shapes": {name: tuple(t.shape) for name, t in saved[0][0].items()},
@@ -145,9 +145,9 @@ def _local(tensor: Any) -> torch.Tensor:
     return found
 
 
-def _broken(ranks: Ranks) -> str:
+def _train_broken(ranks: Ranks) -> str:
     """One rank's gradient is not finite: how each of them ends."""
-    family = _encoded("mlp")[0]
+    family = _encode_family("mlp")[0]
     given = type(family).loss
 
     def bad(self: Any, outputs: Any, batch: Any, params: Any, state: Any) -> torch.Tensor:
@@ -164,21 +164,21 @@ def _broken(ranks: Ranks) -> str:
     return "nothing"
 
 
-def _everything(rank: int) -> dict[str, Any]:
+def _run_all_cases(rank: int) -> dict[str, Any]:
     whole, sharded = (Ranks(rank=rank, world_size=2, sharded=some) for some in (False, True))
     return {
         "whole": _curves(whole),
         "sharded": _curves(sharded),
-        "seeds": _by_seed(whole),
-        "resumed": _resumed(sharded),
-        "broken": _broken(sharded),
+        "seeds": _losses_by_seed(whole),
+        "resumed": _train_resumed(sharded),
+        "broken": _train_broken(sharded),
     }
 
 
 @pytest.fixture(scope="module")
 def pair() -> dict[int, Any]:
     """What each of two ranks found, all in one pair of processes."""
-    return both(_everything)
+    return run_on_both_ranks(_run_all_cases)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def alone() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("how", ["whole", "sharded"])
-def test_two_ranks_equal_one_with_the_doubled_batch(pair: Any, alone: Any, how: str) -> None:
+def test_families_on_two_ranks_equal_one_with_doubled_batch(pair: Any, alone: Any, how: str) -> None:
     for name, found in pair[0][how].items():
         within = 1e-5 if name != "bf16" else 5e-3  # whose sums over a batch have eight bits
         expected = alone[name]
@@ -200,8 +200,8 @@ def test_two_ranks_equal_one_with_the_doubled_batch(pair: Any, alone: Any, how: 
         assert pair[1][how][name] == {"reports": [], "weights": {}}
 
 
-def test_with_chance_the_mean_over_seeds_lies_within_their_spread(pair: Any) -> None:
-    for name, expected in _by_seed(Ranks()).items():
+def test_random_families_on_two_ranks_lie_within_seed_spread(pair: Any) -> None:
+    for name, expected in _losses_by_seed(Ranks()).items():
         found = np.mean(pair[0]["seeds"][name])
         assert min(expected) <= found <= max(expected), (name, expected)
 
@@ -227,7 +227,7 @@ def test_sharded_ranks_hold_half_and_their_checkpoint_is_whole(pair: Any, alone:
     assert moments == sorted(weight.shape for weight in weights.values())
 
 
-def test_what_is_not_finite_on_one_shard_ends_every_rank(pair: Any) -> None:
+def test_non_finite_value_on_one_shard_ends_every_rank(pair: Any) -> None:
     assert all("must be a finite number" in pair[rank]["broken"] for rank in (0, 1))
 
 

@@ -31,7 +31,7 @@ SHAPE = RecurrentShape(
 @pytest.mark.parametrize("direction", ["forward", "both"])
 @pytest.mark.parametrize(("state", "pooling"), [("last", "max"), ("pooled", "max"), ("pooled", "average")])
 @pytest.mark.parametrize("filters", [None, 4])
-def test_padding_changes_nothing(
+def test_rnn_padding_changes_no_output(
     cell: str, direction: str, state: str, pooling: str, filters: int | None
 ) -> None:
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def test_padding_changes_nothing(
         torch.testing.assert_close(alone[0], together[row])
 
 
-def test_what_stands_behind_the_end_plays_no_part() -> None:
+def test_rnn_ignores_values_behind_the_end() -> None:
     for direction in ("forward", "both"):
         torch.manual_seed(0)
         net = Recurrence(3, replace(SHAPE, direction=direction))
@@ -60,7 +60,7 @@ def test_what_stands_behind_the_end_plays_no_part() -> None:
         assert torch.equal(net(x, lengths)[1], net(other, lengths)[1])
 
 
-def test_the_last_state_is_torchs_own() -> None:
+def test_rnn_last_state_equals_torchs() -> None:
     torch.manual_seed(0)
     net = Recurrence(3, SHAPE)
     x = torch.randn(4, 6, 3)
@@ -68,20 +68,20 @@ def test_the_last_state_is_torchs_own() -> None:
     torch.testing.assert_close(net(x, None), torch.cat([h[-2], h[-1]], dim=1))
 
 
-def test_hyperparameters_of_earlier_models_are_understood() -> None:
+def test_rnn_reads_hyperparameters_of_earlier_models() -> None:
     family = RNN()
     assert family.complete({"embedding": None, "vocabulary": None, "hidden": 8}) == family.complete(
         {"hidden": 8}
     )
 
 
-def encoded(dataset: Dataset, **options: Any) -> tuple[RNN, Any, Memory]:
+def encode_series(dataset: Dataset, **options: Any) -> tuple[RNN, Any, Memory]:
     family, memory = RNN(options), Memory()
     family.check(dataset)
     return family, family.encode(dataset, family.complete({}), memory), memory
 
 
-def test_a_window_ends_a_horizon_before_its_row() -> None:
+def test_series_window_ends_a_horizon_before_its_row() -> None:
     rows = np.arange(1, 11, dtype=np.float32)[:, None]
     state = {"window": 3, "step": 2, "horizon": 1}
     made, lengths = cut_windows(rows, np.array([9, 3, 1, 0]), state)
@@ -89,12 +89,12 @@ def test_a_window_ends_a_horizon_before_its_row() -> None:
     assert lengths.tolist() == [3, 2, 1, 1]
 
 
-def test_no_window_holds_its_own_target_or_a_later_row() -> None:
+def test_series_window_holds_no_target_or_later_row() -> None:
     dataset = series()
     values = np.array(dataset.target.values)  # type: ignore[union-attr]
     values[50:] += 1000.0
     changed = replace(dataset, target=Column(name="wave", kind="number", values=values))
-    _, state, _ = encoded(changed, window=8, horizon=2)
+    _, state, _ = encode_series(changed, window=8, horizon=2)
     scale = 1000.0 / state["target_std"]
     assert scale > 1
     family = RNN({"window": 8, "horizon": 2})
@@ -105,9 +105,9 @@ def test_no_window_holds_its_own_target_or_a_later_row() -> None:
     assert (before[52] != after[52]).any()
 
 
-def test_a_forecast_needs_no_column_but_its_own_past() -> None:
+def test_forecast_from_its_own_past_alone_works() -> None:
     dataset = replace(series(), columns={})
-    family, state, memory = encoded(dataset, window=8, horizon=3)
+    family, state, memory = encode_series(dataset, window=8, horizon=3)
     assert (state["channels"], state["past"], state["table"]) == (1, "wave", None)
     ahead = pd.DataFrame({"wave": [*np.asarray(dataset.target.values)[:20], None, None, None]})  # type: ignore[union-attr]
     made = family.from_user(ahead, state)
@@ -116,7 +116,7 @@ def test_a_forecast_needs_no_column_but_its_own_past() -> None:
         family.from_user(pd.DataFrame({"other": [1.0]}), state)
 
 
-def test_a_file_of_times_and_values_is_enough(tmp_path: Path) -> None:
+def test_series_from_file_of_times_and_values_opens(tmp_path: Path) -> None:
     lines = [f"{n},{np.sin(n / 5):.5f}" for n in range(200)]
     (tmp_path / "sine.csv").write_text("\n".join(["hour,level", *lines]) + "\n")
     spec = {"source": "csv:sine.csv", "columns": {"target": "level", "time": "hour"}, "split": {"by": "time"}}
@@ -129,7 +129,7 @@ def test_a_file_of_times_and_values_is_enough(tmp_path: Path) -> None:
 
 
 def test_a_series_may_have_classes_and_categories() -> None:
-    family, state, memory = encoded(classes(), window=4)
+    family, state, memory = encode_series(classes(), window=4)
     assert state["past"] is None
     assert memory.arrays["inputs"].shape == (90, 4, 4)  # a, b, and one column a colour
     net = family.build(state, family.complete({"filters": 6}))
@@ -137,7 +137,7 @@ def test_a_series_may_have_classes_and_categories() -> None:
     assert family.outputs(net, batch).shape == (5, 3)
 
 
-def test_a_table_without_a_window_is_no_series() -> None:
+def test_table_without_window_is_refused_as_series() -> None:
     with pytest.raises(InputError, match="window") as error:
         RNN().check(table())
     assert error.value.key == ("options", "window")
@@ -145,7 +145,7 @@ def test_a_table_without_a_window_is_no_series() -> None:
         RNN({"window": 3}).check(texts())
 
 
-def test_parts_that_are_mixed_in_time_are_refused() -> None:
+def test_series_with_parts_mixed_in_time_is_refused() -> None:
     dataset = series()
     mixed = {"train": np.arange(0, 90, 2), "validation": np.arange(1, 90, 2)}
     with pytest.raises(InputError, match="by: time") as error:
@@ -155,7 +155,7 @@ def test_parts_that_are_mixed_in_time_are_refused() -> None:
 
 def test_a_saved_series_model_reads_long_tables_in_one_piece(tmp_path: Path) -> None:
     dataset = series()
-    family, state, _ = encoded(dataset, window=12, horizon=2)
+    family, state, _ = encode_series(dataset, window=12, horizon=2)
     torch.manual_seed(0)
     net = family.build(state, family.complete({}))
     save_bundle(

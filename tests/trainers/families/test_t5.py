@@ -20,7 +20,7 @@ from trainers.tasks import rules_for
 SMALL = {"width": 32, "heads": 4, "layers": 1, "feed_forward": 64, "dropout": 0.0, "vocabulary": 270}
 
 
-class Fitted:
+class TinyT5:
     def __init__(self, options: dict[str, Any] | None = None, **params: Any) -> None:
         self.family = T5(options)
         known = self.family.known()
@@ -57,7 +57,7 @@ class Fitted:
             return self.family.to_user(self.family.answers(self.module, batch, self.state), self.state)
 
 
-def save(fitted: Fitted, folder: Path) -> Path:
+def save(fitted: TinyT5, folder: Path) -> Path:
     """As transformers would have saved it."""
     from transformers.utils import logging
 
@@ -68,8 +68,8 @@ def save(fitted: Fitted, folder: Path) -> Path:
     return folder
 
 
-def test_pairs_are_learned_and_written() -> None:
-    fitted = Fitted()
+def test_t5_learns_pairs_and_writes_them() -> None:
+    fitted = TinyT5()
     fitted.train(90)
     metrics = rules_for(fitted.state).metric_set("cpu")
     with torch.no_grad():
@@ -86,8 +86,8 @@ def test_pairs_are_learned_and_written() -> None:
     assert list(answers["output"]) == [2 * text[-1] for text in seen]
 
 
-def test_draws_are_the_same_each_time_and_leave_the_generator_alone() -> None:
-    fitted = Fitted({"generate": {"strategy": "sample", "outputs": 3, "max_tokens": 5}})
+def test_t5_draws_are_repeatable_and_leave_the_generator_alone() -> None:
+    fitted = TinyT5({"generate": {"strategy": "sample", "outputs": 3, "max_tokens": 5}})
     fitted.module.eval()
     state = torch.get_rng_state()
     first = fitted.predict(["abc", "d"])
@@ -95,12 +95,12 @@ def test_draws_are_the_same_each_time_and_leave_the_generator_alone() -> None:
     pd.testing.assert_frame_equal(fitted.predict(["abc", "d"]), first)
 
 
-def test_same_seed_same_loss() -> None:
-    assert Fitted().loss().item() == Fitted().loss().item()
+def test_t5_same_seed_gives_same_loss() -> None:
+    assert TinyT5().loss().item() == TinyT5().loss().item()
 
 
-def test_outputs_are_those_of_the_library() -> None:
-    fitted = Fitted()
+def test_t5_outputs_equal_those_of_transformers() -> None:
+    fitted = TinyT5()
     fitted.module.eval()
     batch = fitted.batch(slice(0, 5))
     mask = (batch["source"] != 0).long()
@@ -109,8 +109,8 @@ def test_outputs_are_those_of_the_library() -> None:
     torch.testing.assert_close(fitted.loss(slice(0, 5)), theirs.loss)
 
 
-def test_a_prefix_stands_before_each_input() -> None:
-    plain, prefixed = Fitted(), Fitted({"prefix": "ab"})
+def test_t5_prefix_stands_before_each_input() -> None:
+    plain, prefixed = TinyT5(), TinyT5({"prefix": "ab"})
     longer = prefixed.family.from_user(pd.DataFrame({"input": ["cd"]}), prefixed.state)["source"]
     assert (
         longer.tolist()[0][:5]
@@ -120,46 +120,46 @@ def test_a_prefix_stands_before_each_input() -> None:
     )
 
 
-def test_pretrained_weights_and_words_come_from_a_folder(tmp_path: Path) -> None:
-    first = Fitted()
+def test_t5_pretrained_weights_and_tokenizer_come_from_a_folder(tmp_path: Path) -> None:
+    first = TinyT5()
     first.train(5)
     folder = save(first, tmp_path / "t5")
-    second = Fitted({"pretrained": str(folder)})
+    second = TinyT5({"pretrained": str(folder)})
     assert second.state["tokenizer"] == first.state["tokenizer"]
     for name, tensor in first.module.state_dict().items():
         assert torch.equal(second.module.state_dict()[name], tensor), name
     assert "width" not in second.family.known()
 
 
-def test_a_hash_is_held_to(tmp_path: Path) -> None:
+def test_t5_pretrained_with_another_hash_is_refused(tmp_path: Path) -> None:
     import hashlib
 
-    folder = save(Fitted(), tmp_path / "t5")
+    folder = save(TinyT5(), tmp_path / "t5")
     right = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    Fitted({"pretrained": str(folder), "sha256": right})
+    TinyT5({"pretrained": str(folder), "sha256": right})
     check_hash([folder / "model.safetensors"], right.upper())
     with pytest.raises(InputError, match="the hash"):
-        Fitted({"pretrained": str(folder), "sha256": "0" * 64})
+        TinyT5({"pretrained": str(folder), "sha256": "0" * 64})
 
 
-def test_weights_of_another_shape_or_format_are_refused(tmp_path: Path) -> None:
-    folder = save(Fitted(), tmp_path / "t5")
+def test_t5_weights_of_another_shape_or_format_are_refused(tmp_path: Path) -> None:
+    folder = save(TinyT5(), tmp_path / "t5")
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "d_ff": 80}))
     with pytest.raises(InputError, match="must have the shape"):
-        Fitted({"pretrained": str(folder)})
+        TinyT5({"pretrained": str(folder)})
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(InputError, match="must be in safetensors"):
-        Fitted({"pretrained": str(folder)})
+        TinyT5({"pretrained": str(folder)})
 
 
-def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+def test_t5_pretrained_of_another_model_type_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="must be a T5"):
-        Fitted({"pretrained": str(tmp_path)})
+        TinyT5({"pretrained": str(tmp_path)})
 
 
-def test_without_the_hub_a_name_says_how_to_bring_the_files(
+def test_t5_name_without_hub_access_says_how_to_bring_the_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import huggingface_hub
@@ -181,9 +181,9 @@ def test_without_the_hub_a_name_says_how_to_bring_the_files(
             find_folder(wrong)
 
 
-def test_adapters_learn_alone(tmp_path: Path) -> None:
-    folder = save(Fitted(), tmp_path / "t5")
-    fitted = Fitted({"pretrained": str(folder), "lora": {"rank": 2}})
+def test_t5_lora_trains_adapters_alone(tmp_path: Path) -> None:
+    folder = save(TinyT5(), tmp_path / "t5")
+    fitted = TinyT5({"pretrained": str(folder), "lora": {"rank": 2}})
     before = {name: tensor.clone() for name, tensor in fitted.module.state_dict().items()}
     start = fitted.loss().item()
     fitted.train(10, 1e-2)
@@ -192,4 +192,4 @@ def test_adapters_learn_alone(tmp_path: Path) -> None:
     assert all("lora_" in name for name in changed)
     assert fitted.loss().item() < start
     with pytest.raises(InputError, match="must name layers"):
-        Fitted({"lora": {"targets": ["nowhere"]}})
+        TinyT5({"lora": {"targets": ["nowhere"]}})

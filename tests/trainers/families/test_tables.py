@@ -27,7 +27,7 @@ def rare() -> Dataset:
     return replace(dataset, splits={**dataset.splits, "train": np.sort(np.concatenate([large, *others]))})
 
 
-def test_balanced_weights_are_scikit_learns() -> None:
+def test_balanced_class_weights_equal_scikit_learns() -> None:
     from sklearn.utils.class_weight import compute_class_weight
 
     dataset = rare()
@@ -36,7 +36,7 @@ def test_balanced_weights_are_scikit_learns() -> None:
     np.testing.assert_allclose(class_weights(dataset, "balanced"), expected)
 
 
-def test_named_weights_keep_the_losss_scale_and_their_proportions() -> None:
+def test_named_class_weights_keep_loss_scale_and_proportions() -> None:
     dataset = rare()
     weights = class_weights(dataset, {"small": 4.0})
     assert weights is not None
@@ -44,7 +44,7 @@ def test_named_weights_keep_the_losss_scale_and_their_proportions() -> None:
     assert np.mean(np.array(weights)[dataset.labels()[dataset.splits["train"]]]) == pytest.approx(1.0)
 
 
-def test_weights_of_a_class_that_is_not_there_are_refused() -> None:
+def test_class_weights_of_an_absent_class_are_refused() -> None:
     family = LogisticRegression({"class_weights": {"tiny": 2.0}})
     with pytest.raises(InputError, match="'tiny'") as error:
         family.encode(classes(), family.complete({}), Memory())
@@ -52,17 +52,17 @@ def test_weights_of_a_class_that_is_not_there_are_refused() -> None:
 
 
 @pytest.mark.parametrize("weights", [{"small": 0.0}, {"small": -1}, "even"])
-def test_weights_must_be_positive_numbers_or_balanced(weights: Any) -> None:
+def test_class_weights_must_be_positive_numbers_or_balanced(weights: Any) -> None:
     with pytest.raises(InputError, match="class_weights"):
         MLP({"class_weights": weights})
 
 
-def test_weights_in_regression_are_refused() -> None:
+def test_class_weights_in_regression_are_refused() -> None:
     with pytest.raises(InputError, match="beside classification"):
         MLP({"class_weights": "balanced"}).check(table())
 
 
-def test_a_rare_class_is_found_when_it_counts_as_much() -> None:
+def test_balanced_class_weights_find_a_rare_class() -> None:
     found = {}
     for given in (None, "balanced"):
         family, memory, dataset = LogisticRegression({"class_weights": given}), Memory(), rare()
@@ -111,7 +111,7 @@ def test_logistic_regression_reaches_the_optimum_of_scikit_learns() -> None:
 _ARRAYS = ("numbers", "categories", "target")
 
 
-def test_missing_numbers_and_new_categories_have_chances() -> None:
+def test_classifier_predicts_for_missing_numbers_and_new_categories() -> None:
     family = MLP({"hidden": [4]})
     params = family.complete({"batch_norm": True, "dropout": 0.3})
     state = family.encode(classes(), params, Memory())
@@ -123,7 +123,7 @@ def test_missing_numbers_and_new_categories_have_chances() -> None:
     assert np.isfinite(answer.iloc[:, 1:].to_numpy(float)).all()
 
 
-def test_one_hot_categories_need_no_embedding() -> None:
+def test_mlp_with_one_hot_categories_has_no_embedding() -> None:
     family, memory = MLP(), Memory()
     params = family.complete({})
     dataset = replace(classes(), prepare={"categories": "onehot", "scale": "minmax", "missing": 0})

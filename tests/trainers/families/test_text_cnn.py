@@ -29,7 +29,7 @@ def module(**params: Any) -> torch.nn.Module:
 
 
 @pytest.mark.parametrize("widths", [[3], [3, 4, 5], [1, 7]])
-def test_shapes(widths: list[int]) -> None:
+def test_text_cnn_outputs_have_their_shapes(widths: list[int]) -> None:
     net = module(filter_widths=widths)
     ids = torch.randint(1, 6, (4, 9), dtype=torch.int32)
     features = net.get_submodule("text")(ids)
@@ -37,7 +37,7 @@ def test_shapes(widths: list[int]) -> None:
     assert net(ids).shape == (4, 3)
 
 
-def test_windows_are_convolutions_with_the_maximum_over_time() -> None:
+def test_text_cnn_takes_the_maximum_of_convolutions_over_time() -> None:
     torch.manual_seed(0)
     layer = WindowConvolutions(dims=3, widths=[2], filters=4, activation="tanh")
     x = torch.randn(1, 5, 3)
@@ -49,7 +49,7 @@ def test_windows_are_convolutions_with_the_maximum_over_time() -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "gelu"])
 @pytest.mark.parametrize("words", [1, 2, 5, 8])
-def test_padding_plays_no_part(words: int, activation: str) -> None:
+def test_text_cnn_padding_changes_no_output(words: int, activation: str) -> None:
     torch.manual_seed(0)
     net = module(filter_widths=[2, 5], activation=activation)
     ids = torch.full((2, 9), PAD, dtype=torch.int32)
@@ -59,7 +59,7 @@ def test_padding_plays_no_part(words: int, activation: str) -> None:
     torch.testing.assert_close(alone, together)
 
 
-def test_the_paddings_vector_stays_zero_in_training() -> None:
+def test_text_cnn_padding_vector_stays_zero_in_training() -> None:
     net = module()
     words = net.get_parameter("text.words.weight")
     assert not words[PAD].any()
@@ -68,7 +68,7 @@ def test_the_paddings_vector_stays_zero_in_training() -> None:
     assert not words.grad[PAD].any()
 
 
-def test_a_text_of_no_words_has_an_answer() -> None:
+def test_text_cnn_answers_a_text_of_no_words() -> None:
     import pandas as pd
 
     arrays = TextCNN().from_user(pd.DataFrame({"text": ["", None, "?!", "***"]}), STATE)
@@ -85,7 +85,7 @@ def test_texts_are_cut_at_max_words_and_no_longer_than_the_longest_of_training()
         assert memory.arrays["inputs"].shape == (dataset.rows, min(length, longest)) == (90, state["length"])
 
 
-def test_names_of_the_other_structure_are_refused() -> None:
+def test_text_cnn_names_of_the_other_preset_are_refused() -> None:
     with pytest.raises(InputError, match="one that the family reads"):
         TextCNN({"preset": "conv2d"}).complete({"filter_widths": [3]})
     with pytest.raises(InputError, match="one that the family reads"):
@@ -93,7 +93,7 @@ def test_names_of_the_other_structure_are_refused() -> None:
 
 
 @pytest.mark.parametrize("widths", [[], [0], [2.5], ["3"], 3])
-def test_widths_must_be_whole_numbers(widths: Any) -> None:
+def test_text_cnn_widths_must_be_whole_numbers(widths: Any) -> None:
     with pytest.raises(InputError, match="filter_widths"):
         TextCNN().complete({"filter_widths": widths})
 
@@ -109,7 +109,7 @@ def test_stop_words_of_a_file_are_left_out_and_of_a_missing_one_refused(tmp_path
     assert error.value.key == ("options", "stop_words")
 
 
-def test_regression_on_texts() -> None:
+def test_text_cnn_regression_is_in_the_targets_units() -> None:
     dataset = texts()
     numbers = np.array([10.0 + 5 * (label == "good") for label in dataset.target.values])  # type: ignore[union-attr]
     target = replace(dataset.target, kind="number", values=numbers)  # type: ignore[type-var]

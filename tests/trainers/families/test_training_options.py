@@ -71,7 +71,7 @@ def encoded_of(case: Case, params: Any = None) -> tuple[Family, EncodedDataset]:
     return family, EncodedDataset(arrays=memory.arrays, state=state, splits=dataset.splits)
 
 
-def trained(case: Case, length: Length, **more: Any) -> tuple[Family, Outcome]:
+def train_case(case: Case, length: Length, **more: Any) -> tuple[Family, Outcome]:
     """The case, trained by the loop of all families."""
     family, encoded = encoded_of(case, {**case.params, **more})
     params = family.complete({**case.params, **more})
@@ -82,8 +82,8 @@ def trained(case: Case, length: Length, **more: Any) -> tuple[Family, Outcome]:
 
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
-def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
-    runs = [trained(case, Length(epochs=2), init="xavier")[1] for _ in range(2)]
+def test_training_with_same_seed_gives_same_bits(case: Case) -> None:
+    runs = [train_case(case, Length(epochs=2), init="xavier")[1] for _ in range(2)]
     figures = [{n: v for n, v in run.metrics.items() if not n.startswith("train/e")} for run in runs]
     assert figures[0] == figures[1]
     assert all(torch.equal(tensor, runs[1].weights[name]) for name, tensor in runs[0].weights.items())
@@ -91,18 +91,18 @@ def test_the_same_seed_gives_the_same_bits(case: Case) -> None:
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
 def test_clipped_weights_stay_within_their_bounds(case: Case) -> None:
-    _, outcome = trained(case, Length(epochs=1), weight_clip=0.02, weight_decay=1e-4, gradient_clip=1.0)
+    _, outcome = train_case(case, Length(epochs=1), weight_clip=0.02, weight_decay=1e-4, gradient_clip=1.0)
     known: Any = {n: t for n, t in outcome.weights.items() if t.is_floating_point() and "running" not in n}
     assert max(float(tensor.abs().max()) for tensor in known.values()) <= 0.02 + 1e-6
 
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
-def test_a_trial_that_gets_no_better_stops_early(case: Case) -> None:
-    _, outcome = trained(case, Length(epochs=9, patience=2, min_delta=1e9), l1=1e-5, accumulate=2)
+def test_trial_without_improvement_stops_early(case: Case) -> None:
+    _, outcome = train_case(case, Length(epochs=9, patience=2, min_delta=1e9), l1=1e-5, accumulate=2)
     assert (outcome.status, outcome.epochs) == ("complete", 3)
 
 
-def test_every_family_has_a_space_of_its_own_that_fits_all_its_data() -> None:
+def test_family_space_fits_every_kind_of_its_data() -> None:
     assert BUILT_IN.keys() <= set(built_in_spaces())
     for name in BUILT_IN:
         found: Any = load_reference(name)
@@ -110,7 +110,7 @@ def test_every_family_has_a_space_of_its_own_that_fits_all_its_data() -> None:
         assert not searched & found.reads_only.keys()
 
 
-def test_names_without_a_meaning_for_the_data_are_refused() -> None:
+def test_hyperparameters_without_meaning_for_the_data_are_refused() -> None:
     found: Any = load_reference("transformer")
     found({"preset": "small"}).check(images())  # whose vocabulary is the preset's
     with pytest.raises(InputError, match="must stand beside data of kind corpus or pairs or text") as error:
@@ -147,25 +147,25 @@ def test_changes_and_smoothing_without_a_meaning_for_the_data_are_refused(
     assert error.value.key[:2] == ("space", next(iter(searched)))
 
 
-def test_what_is_never_made_may_stand_anywhere() -> None:
+def test_search_values_that_switch_off_are_allowed_for_any_data() -> None:
     family: Any = load_reference("mlp")
     family().check_searched(table(), {"augment": [None, "none", {"flip": 0.0}]})
     family().check_searched(classes(), {"label_smoothing": [0.1]})
 
 
 @pytest.mark.parametrize("case", EVERY, ids=IDS)
-def test_every_hyperparameter_works_and_has_its_part_or_is_refused(case: Case) -> None:
+def test_hyperparameter_changes_training_or_is_idle_or_refused(case: Case) -> None:
     family, _ = encoded_of(case)
-    usual, before = family.complete(case.params), trained(case, Length(steps=2))[1]
-    idle = _idle(family, usual) | _refused(family, case.dataset().kind)
+    usual, before = family.complete(case.params), train_case(case, Length(steps=2))[1]
+    idle = _idle(family, usual) | _refused_names(family, case.dataset().kind)
     for name in sorted(family.known().keys() & (OTHERS.keys() | family.hyperparameters.keys() - TRAINING)):
-        for value in _others(family, name, usual[name]):
-            outcome = trained(case, Length(steps=2), **{name: value})[1]
+        for value in _other_values(family, name, usual[name]):
+            outcome = train_case(case, Length(steps=2), **{name: value})[1]
             assert outcome.status == "complete"
-            assert _same(outcome, before) == (name in idle), (name, value)
+            assert _equal_weights(outcome, before) == (name in idle), (name, value)
 
 
-def _others(family: Family, name: str, usual: Any) -> list[Any]:
+def _other_values(family: Family, name: str, usual: Any) -> list[Any]:
     """Values that differ from the case's, and which small data can tell from it."""
     if name in OTHERS:
         return [value for value in OTHERS[name] if value != usual]
@@ -182,13 +182,13 @@ def _others(family: Family, name: str, usual: Any) -> list[Any]:
     return [0.25 if float in entry.types else 30 if name == "min_count" else (usual or 2) + 2]
 
 
-def _same(one: Outcome, other: Outcome) -> bool:
+def _equal_weights(one: Outcome, other: Outcome) -> bool:
     return one.weights.keys() == other.weights.keys() and all(
         t.shape == other.weights[n].shape and torch.equal(t, other.weights[n]) for n, t in one.weights.items()
     )
 
 
-def _refused(family: Family, kind: Kind) -> set[str]:
+def _refused_names(family: Family, kind: Kind) -> set[str]:
     """What `Family.check_searched` refuses beside data of the kind."""
     return {name for name, kinds in family.reads_only.items() if kind not in kinds}
 
@@ -209,7 +209,7 @@ def _idle(family: Family, params: Any) -> set[str]:
 def test_an_image_cnn_trains_with_each_of_its_choices(activation: str, pooling: str, init: str) -> None:
     case = next(case for case in CASES if case.name == "image_cnn")
     choices = {"activation": activation, "pooling": pooling, "init": init}
-    _, outcome = trained(case, Length(epochs=1), **choices, dropout=0.3, batch_norm=True)
+    _, outcome = train_case(case, Length(epochs=1), **choices, dropout=0.3, batch_norm=True)
     assert outcome.values[0] >= 0
-    _, other = trained(case, Length(epochs=1), **choices, dropout=0.0, batch_norm=True)
+    _, other = train_case(case, Length(epochs=1), **choices, dropout=0.0, batch_norm=True)
     assert outcome.metrics["train/loss"] != other.metrics["train/loss"]

@@ -39,7 +39,7 @@ def pairs() -> Dataset:
     return made("pairs", "seq2seq", {"input": source}, target)
 
 
-class Fitted:
+class TinyTransformer:
     def __init__(self, dataset: Dataset, options: dict[str, Any] | None = None, **params: Any) -> None:
         self.family = Transformer(options)
         self.params = self.family.complete({**SMALL, **params})
@@ -76,7 +76,7 @@ class Fitted:
             return self.family.to_user(self.family.answers(self.module, batch, self.state), self.state)
 
 
-def test_places_are_the_papers_sinusoids() -> None:
+def test_transformer_positions_are_the_papers_sinusoids() -> None:
     table = sinusoids(50, 6)
     for place in (0, 1, 49):
         for i in range(3):
@@ -85,7 +85,7 @@ def test_places_are_the_papers_sinusoids() -> None:
             assert table[place, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-6)
 
 
-def test_attention_is_the_papers_formula() -> None:
+def test_transformer_attention_is_the_papers_formula() -> None:
     torch.manual_seed(0)
     attention = Attention(SHAPE)
     x, source = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
@@ -103,8 +103,8 @@ def test_attention_is_the_papers_formula() -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"positions": "learned"}])
-def test_a_place_of_a_language_model_sees_no_later_one(options: dict[str, Any]) -> None:
-    fitted = Fitted(corpus(), options)
+def test_language_model_position_sees_no_later_one(options: dict[str, Any]) -> None:
+    fitted = TinyTransformer(corpus(), options)
     fitted.module.eval()
     ids = fitted.arrays["inputs"][:1, :8].clone()
     before = fitted.module(ids)
@@ -114,8 +114,8 @@ def test_a_place_of_a_language_model_sees_no_later_one(options: dict[str, Any]) 
     assert not torch.allclose(before[0, 5:], after[0, 5:])
 
 
-def test_a_corpus_is_judged_on_every_token_once_in_windows() -> None:
-    fitted = Fitted(corpus())
+def test_language_model_is_judged_on_every_token_once() -> None:
+    fitted = TinyTransformer(corpus())
     fitted.module.eval()
     batch = fitted.batch(slice(0, 7))
     logits = fitted.family.outputs(fitted.module, batch)
@@ -127,8 +127,8 @@ def test_a_corpus_is_judged_on_every_token_once_in_windows() -> None:
     torch.testing.assert_close(logits[:, 8:16][batch["inputs"][:, 8] > 0], window[batch["inputs"][:, 8] > 0])
 
 
-def test_stretches_are_drawn_from_the_whole_of_a_block() -> None:
-    fitted = Fitted(corpus(), context=4)
+def test_corpus_training_draws_from_the_whole_of_a_block() -> None:
+    fitted = TinyTransformer(corpus(), context=4)
     generator = torch.Generator().manual_seed(0)
     row = fitted.batch(slice(4, 5))  # 28 characters: places 0 to 26, the last one's next is padding
     length = int((row["target"] != IGNORED).sum())
@@ -143,8 +143,8 @@ def test_stretches_are_drawn_from_the_whole_of_a_block() -> None:
     assert firsts == set(range(length - 4 + 1))
 
 
-def test_a_language_model_learns_a_pattern_and_continues_it() -> None:
-    fitted = Fitted(corpus(), {"generate": {"max_tokens": 6}})
+def test_language_model_learns_and_continues_a_pattern() -> None:
+    fitted = TinyTransformer(corpus(), {"generate": {"max_tokens": 6}})
     fitted.train(60, 1e-2)
     metrics = fitted.judged(slice(60, 75))
     assert metrics["perplexity"] < 1.5
@@ -153,8 +153,8 @@ def test_a_language_model_learns_a_pattern_and_continues_it() -> None:
     assert list(answers["text"]) == ["cdabcd", "dabcda", "bcdabc"]
 
 
-def test_pairs_are_learned_and_written_alike_by_greedy_and_beam() -> None:
-    fitted = Fitted(pairs(), {"unit": "characters"}, width=32, feed_forward=64, layers=2)
+def test_transformer_learns_pairs_and_greedy_equals_beam() -> None:
+    fitted = TinyTransformer(pairs(), {"unit": "characters"}, width=32, feed_forward=64, layers=2)
     fitted.train(120, 5e-3)
     metrics = fitted.judged(slice(0, 60))
     assert metrics["exact_match"] > 0.9
@@ -169,9 +169,9 @@ def test_pairs_are_learned_and_written_alike_by_greedy_and_beam() -> None:
     assert (answers["output"] != answers["output_2"]).all()
 
 
-def test_writing_with_what_was_kept_is_writing_anew() -> None:
+def test_transformer_decoding_with_cache_equals_one_full_pass() -> None:
     """The cache of a decoder gives what one pass over all of the target gives."""
-    fitted = Fitted(pairs(), {"unit": "characters"}, layers=2)
+    fitted = TinyTransformer(pairs(), {"unit": "characters"}, layers=2)
     fitted.module.eval()
     source = fitted.arrays["source"][:20]
     written = fitted.family._generate(fitted.module, source, fitted.family.options.generate, 7)[:, 0]
@@ -182,8 +182,8 @@ def test_writing_with_what_was_kept_is_writing_anew() -> None:
     assert torch.equal(again, written)
 
 
-def test_a_source_is_answered_alike_alone_and_in_company() -> None:
-    fitted = Fitted(pairs(), {"unit": "characters"})
+def test_transformer_answer_does_not_depend_on_its_batch() -> None:
+    fitted = TinyTransformer(pairs(), {"unit": "characters"})
     fitted.module.eval()
     frame = pd.DataFrame({"input": ["a", "abcde", "bb"]})
     together = list(fitted.predict(frame)["output"])
@@ -191,8 +191,8 @@ def test_a_source_is_answered_alike_alone_and_in_company() -> None:
     assert together == alone
 
 
-def test_targets_end_even_where_they_are_cut() -> None:
-    fitted = Fitted(pairs(), {"unit": "characters", "max_tokens": 3})
+def test_transformer_targets_that_are_cut_still_end() -> None:
+    fitted = TinyTransformer(pairs(), {"unit": "characters", "max_tokens": 3})
     target = fitted.arrays["target"]
     assert target.shape[1] == 3
     assert ((target == END).sum(dim=1) == 1).all()
@@ -200,11 +200,11 @@ def test_targets_end_even_where_they_are_cut() -> None:
     assert fitted.arrays["source"][0].tolist()[: len(ids[:2])] == ids[:2]
 
 
-def test_widths_that_heads_do_not_divide_are_refused() -> None:
+def test_transformer_width_not_divided_by_heads_is_refused() -> None:
     with pytest.raises(InputError, match="multiple of heads"):
-        Fitted(corpus(), width=20, heads=8)
+        TinyTransformer(corpus(), width=20, heads=8)
 
 
-def test_more_context_than_positions_is_refused() -> None:
+def test_transformer_context_beyond_its_positions_is_refused() -> None:
     with pytest.raises(InputError, match="max_positions must reach 8"):
-        Fitted(corpus(), {"max_positions": 4})
+        TinyTransformer(corpus(), {"max_positions": 4})

@@ -25,7 +25,7 @@ STATE: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_one_sigmoid_weighs_21137729_and_bears_torchvisions_names() -> None:
+def test_vgg16_with_sigmoid_has_21137729_weights_named_as_torchvision() -> None:
     family = VGG16({"sigmoid": True})
     with torch.device("meta"):
         module = family.build(STATE, family.complete({}))
@@ -45,7 +45,7 @@ def file_of(module: torch.nn.Module, path: Path) -> Path:
     return path
 
 
-def test_torchvisions_file_loads_and_the_rest_is_frozen(tmp_path: Path) -> None:
+def test_vgg16_loads_torchvisions_file_and_trains_the_head_alone(tmp_path: Path) -> None:
     plain = {"preset": "narrow", "batch_norm": False}
     family = VGG16(plain)
     params = family.complete({})
@@ -64,7 +64,7 @@ def test_torchvisions_file_loads_and_the_rest_is_frozen(tmp_path: Path) -> None:
         wider.start(wider.build(state, params))
 
 
-def test_one_sigmoid_is_a_softmax_over_nothing_and_it() -> None:
+def test_vgg16_sigmoid_equals_softmax_over_zero_and_its_logit() -> None:
     family = VGG16({"preset": "narrow", "sigmoid": True, "size": [32, 32]})
     module = family.build({**STATE, "shape": [32, 32, 3]}, family.complete({})).eval()
     batch = {
@@ -79,14 +79,14 @@ def test_one_sigmoid_is_a_softmax_over_nothing_and_it() -> None:
     torch.testing.assert_close(loss, expected)
 
 
-def test_what_does_not_fit_is_refused() -> None:
+def test_vgg16_data_that_does_not_fit_is_refused() -> None:
     with pytest.raises(InputError, match="for two classes"):
         VGG16({"sigmoid": True}).encode(images(), {}, Memory())
     with pytest.raises(InputError, match="multiples of 32"):
         VGG16({"size": [100, 100]}).encode(images(), {}, Memory())
 
 
-def test_pixels_are_scaled_as_asked() -> None:
+def test_vgg16_pixels_are_scaled_as_asked() -> None:
     for scale, mean in (("unit", [0.0] * 3), ("imagenet", [0.485, 0.456, 0.406])):
         memory = Memory()
         state = VGG16({"scale": scale, "size": [32, 32]}).encode(images(), {}, memory)

@@ -86,7 +86,7 @@ def run(job: FunctionJob, hooks: Recorder, **changes: Any) -> Outcome:
     return run_function(replace(job, **changes), hooks)
 
 
-def reporting(*reports: Mapping[str, Any]) -> Any:
+def function_reporting(*reports: Mapping[str, Any]) -> Any:
     def function(trial: Trial) -> None:
         for metrics in reports:
             trial.report(**metrics)
@@ -113,14 +113,14 @@ def test_a_resumed_trial_equals_one_never_stopped(job: FunctionJob, cut: int) ->
         assert torch.equal(weight, resumed.weights[name]), name
 
 
-def test_without_the_checkpoint_the_resumed_trial_would_differ(job: FunctionJob) -> None:
+def test_trial_of_another_seed_differs(job: FunctionJob) -> None:
     whole, other = Recorder(), Recorder()
     run(job, whole)
     run(job, other, seed=4)
     assert whole.reports != other.reports
 
 
-def test_a_pruned_trial_ends_after_its_body(job: FunctionJob) -> None:
+def test_pruned_trial_ends_after_the_body_of_its_epoch(job: FunctionJob) -> None:
     bodies: list[str] = []
 
     def function(trial: Trial) -> None:
@@ -137,7 +137,7 @@ def test_a_pruned_trial_ends_after_its_body(job: FunctionJob) -> None:
     assert outcome.values == (1.0,)
 
 
-def test_checkpoints_are_made_as_often_as_asked(job: FunctionJob) -> None:
+def test_function_checkpoints_are_made_as_often_as_asked(job: FunctionJob) -> None:
     every_two, always, never = Recorder(), Recorder(), Recorder()
     run(job, every_two, checkpoint_epochs=2)
     run(job, always, checkpoint_seconds=0.0)
@@ -156,7 +156,7 @@ def test_reports_of_one_body_are_one_report(job: FunctionJob) -> None:
     assert hooks.reports == [(1, {"train/loss": 2.0, "val/loss": 1.0, "val/accuracy": 0.5})]
 
 
-def test_the_best_epochs_value_and_weights_are_kept(job: FunctionJob) -> None:
+def test_function_keeps_value_and_weights_of_the_best_epoch(job: FunctionJob) -> None:
     def function(trial: Trial) -> Any:
         model = torch.nn.Linear(1, 1, bias=False)
         for epoch in trial.epochs(model=model):
@@ -186,7 +186,7 @@ def test_a_model_that_comes_too_late_for_its_best_weights_is_refused(job: Functi
     assert run(job, Recorder(), function=function, at="last").weights.keys() == {"weight", "bias"}
 
 
-def test_patience_and_time_end_a_trial(job: FunctionJob) -> None:
+def test_function_ends_by_patience_or_time(job: FunctionJob) -> None:
     def function(trial: Trial) -> None:
         for _ in trial.epochs():
             trial.report(loss=1.0)
@@ -199,7 +199,7 @@ def test_patience_and_time_end_a_trial(job: FunctionJob) -> None:
 
 def test_a_function_may_report_without_epochs(job: FunctionJob) -> None:
     hooks = Recorder()
-    outcome = run(job, hooks, function=reporting({"loss": 3.0}, {"loss": 1.0}, {"loss": 2.0}))
+    outcome = run(job, hooks, function=function_reporting({"loss": 3.0}, {"loss": 1.0}, {"loss": 2.0}))
     assert [epoch for epoch, _ in hooks.reports] == [1, 2, 3]
     assert (outcome.status, outcome.values, outcome.epoch, outcome.epochs) == ("complete", (1.0,), 2, 3)
 
@@ -217,7 +217,7 @@ def test_a_function_without_epochs_can_ask_whether_to_end(job: FunctionJob) -> N
     assert (len(pruned.reports), len(stopped.reports)) == (3, 4)
 
 
-def test_what_is_reported_after_the_loop_belongs_to_the_last_epoch(job: FunctionJob) -> None:
+def test_report_after_the_loop_belongs_to_the_last_epoch(job: FunctionJob) -> None:
     def function(trial: Trial) -> None:
         for _ in trial.epochs():
             pass
@@ -229,7 +229,7 @@ def test_what_is_reported_after_the_loop_belongs_to_the_last_epoch(job: Function
     assert (outcome.values, outcome.epochs) == ((0.25,), 3)
 
 
-def test_a_body_left_by_break_still_counts(job: FunctionJob) -> None:
+def test_epoch_left_by_break_still_counts(job: FunctionJob) -> None:
     def function(trial: Trial) -> None:
         for epoch in trial.epochs():
             trial.report(loss=1.0 - epoch)
@@ -251,16 +251,16 @@ def test_a_body_left_by_break_still_counts(job: FunctionJob) -> None:
         (torch.tensor(0.5, requires_grad=True), 0.5),
     ],
 )
-def test_numbers_of_any_kind_are_taken(job: FunctionJob, value: Any, expected: float) -> None:
-    assert run(job, Recorder(), function=reporting({"loss": value})).values == (expected,)
+def test_report_takes_numbers_of_any_type(job: FunctionJob, value: Any, expected: float) -> None:
+    assert run(job, Recorder(), function=function_reporting({"loss": value})).values == (expected,)
 
 
-def test_another_number_that_is_not_finite_is_left_out_and_said(
+def test_report_leaves_out_non_finite_side_metric_with_warning(
     job: FunctionJob, caplog: pytest.LogCaptureFixture
 ) -> None:
     hooks = Recorder()
     with caplog.at_level(logging.WARNING):
-        run(job, hooks, function=reporting({"loss": 1.0, "ratio": float("nan")}))
+        run(job, hooks, function=function_reporting({"loss": 1.0, "ratio": float("nan")}))
     assert hooks.reports == [(1, {"val/loss": 1.0})]
     assert "val/ratio was nan" in caplog.text
 
@@ -268,27 +268,27 @@ def test_another_number_that_is_not_finite_is_left_out_and_said(
 @pytest.mark.parametrize(
     "name", ["", "../x", "a//b", "best/loss", "system/cpu", "a\nb", "a" * 300, "naïve", "-x"]
 )
-def test_names_that_cannot_be_stored_are_refused(job: FunctionJob, name: str) -> None:
+def test_report_of_metric_name_that_cannot_be_stored_is_refused(job: FunctionJob, name: str) -> None:
     with pytest.raises(TrialError, match="name must"):
-        run(job, Recorder(), function=reporting({name: 1.0}))
+        run(job, Recorder(), function=function_reporting({name: 1.0}))
 
 
 def test_an_objective_never_reported_is_an_error_with_the_nearest_name(job: FunctionJob) -> None:
     with pytest.raises(TrialError, match=r"val/accuracy must be reported.*did you mean val/acuracy"):
-        run(job, Recorder(), function=reporting({"acuracy": 0.5}), goals=(ACCURACY,))
+        run(job, Recorder(), function=function_reporting({"acuracy": 0.5}), goals=(ACCURACY,))
     with pytest.raises(TrialError, match="no report at all"):
-        run(job, Recorder(), function=reporting())
+        run(job, Recorder(), function=function_reporting())
 
 
-def test_every_objective_of_several_must_be_reported_together(job: FunctionJob) -> None:
+def test_report_without_one_of_several_objectives_is_refused(job: FunctionJob) -> None:
     both = (ACCURACY, LOSS)
-    outcome = run(job, Recorder(), function=reporting({"accuracy": 0.5, "loss": 2.0}), goals=both)
+    outcome = run(job, Recorder(), function=function_reporting({"accuracy": 0.5, "loss": 2.0}), goals=both)
     assert outcome.values == (0.5, 2.0)
     with pytest.raises(TrialError, match="val/loss must be reported"):
-        run(job, Recorder(), function=reporting({"accuracy": 0.5}), goals=both)
+        run(job, Recorder(), function=function_reporting({"accuracy": 0.5}), goals=both)
 
 
-def test_a_state_that_cannot_be_kept_is_refused_by_name_before_an_epoch(job: FunctionJob) -> None:
+def test_unstorable_state_is_refused_by_name_before_an_epoch(job: FunctionJob) -> None:
     class Odd:
         def state_dict(self) -> dict[str, Any]:
             return {"where": {"file": Path("x")}}
@@ -308,7 +308,7 @@ def test_a_state_that_cannot_be_kept_is_refused_by_name_before_an_epoch(job: Fun
         run(job, Recorder(), function=lambda trial: next(trial.epochs(thing=3)))
 
 
-def test_a_checkpoint_of_other_names_or_workers_is_refused(job: FunctionJob) -> None:
+def test_checkpoint_of_other_states_or_workers_is_refused(job: FunctionJob) -> None:
     hooks = Recorder(stop_after=1)
     run(job, hooks)
     with pytest.raises(TrialError, match="names that the checkpoint holds"):
@@ -322,7 +322,7 @@ def test_a_checkpoint_of_other_names_or_workers_is_refused(job: FunctionJob) -> 
         run(job, hooks)
 
 
-def test_epochs_twice_is_refused(job: FunctionJob) -> None:
+def test_function_that_loops_epochs_twice_is_refused(job: FunctionJob) -> None:
     def function(trial: Trial) -> Iterator[int]:
         for _ in (1, 2):
             for _ in trial.epochs():
@@ -334,12 +334,12 @@ def test_epochs_twice_is_refused(job: FunctionJob) -> None:
 
 
 @pytest.mark.parametrize("name", ["nowhere.at_all:build", "os:never", "os", "__main__:build", "os:sep"])
-def test_a_model_must_be_buildable_elsewhere(job: FunctionJob, name: str) -> None:
+def test_model_whose_build_cannot_be_imported_is_refused(job: FunctionJob, name: str) -> None:
     with pytest.raises(InputError):
         run(job, Recorder(), function=lambda trial: trial.model(torch.nn.Linear(1, 1), build=name))
 
 
-def test_no_room_is_said_to_be_that(job: FunctionJob) -> None:
+def test_function_out_of_gpu_memory_is_out_of_memory(job: FunctionJob) -> None:
     def function(trial: Trial) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
@@ -347,7 +347,7 @@ def test_no_room_is_said_to_be_that(job: FunctionJob) -> None:
         run(job, Recorder(), function=function)
 
 
-def test_the_functions_own_error_comes_as_it_was(job: FunctionJob) -> None:
+def test_error_of_the_function_is_raised_unchanged(job: FunctionJob) -> None:
     def function(trial: Trial) -> None:
         raise KeyError("mine")
 
@@ -355,14 +355,14 @@ def test_the_functions_own_error_comes_as_it_was(job: FunctionJob) -> None:
         run(job, Recorder(), function=function)
 
 
-def test_alive_only_grows(job: FunctionJob) -> None:
+def test_function_heartbeat_steps_only_grow(job: FunctionJob) -> None:
     hooks = Recorder()
     run(job, hooks)
     assert hooks.steps == sorted(set(hooks.steps))
     assert len(hooks.steps) >= 6
 
 
-def test_the_check_runs_two_epochs_and_wants_the_objective(job: FunctionJob) -> None:
+def test_function_check_runs_two_epochs_and_demands_the_objective(job: FunctionJob) -> None:
     seen: list[int] = []
 
     def function(trial: Trial) -> None:
@@ -376,7 +376,7 @@ def test_the_check_runs_two_epochs_and_wants_the_objective(job: FunctionJob) -> 
         dry_run_function(replace(job, function=function))
 
 
-def test_the_check_ends_a_function_without_epochs(job: FunctionJob) -> None:
+def test_function_check_ends_a_function_without_epochs(job: FunctionJob) -> None:
     count = 0
 
     def function(trial: Trial) -> None:
@@ -392,7 +392,7 @@ def test_the_check_ends_a_function_without_epochs(job: FunctionJob) -> None:
     assert count == 1
 
 
-def test_the_check_finds_a_model_that_comes_too_late(job: FunctionJob) -> None:
+def test_function_check_finds_a_model_that_comes_too_late(job: FunctionJob) -> None:
     def function(trial: Trial) -> None:
         model = torch.nn.Linear(1, 1)
         for _ in trial.epochs():

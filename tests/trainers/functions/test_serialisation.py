@@ -21,7 +21,7 @@ from trainers.errors import TrialError
 from trainers.functions.serialisation import flatten, unflatten
 
 
-def through_a_file(state: Any, folder: Path) -> Any:
+def round_trip(state: Any, folder: Path) -> Any:
     """What comes back from safetensors and JSON on disk."""
     tensors, document = flatten(state)
     save_file(tensors, folder / "state.safetensors")
@@ -29,7 +29,7 @@ def through_a_file(state: Any, folder: Path) -> Any:
     return unflatten(load_file(folder / "state.safetensors"), json.loads(text))
 
 
-def same(a: Any, b: Any) -> bool:
+def deep_equal(a: Any, b: Any) -> bool:
     """Equal in type and value, at any depth; NaN equals NaN."""
     if type(a) is not type(b):
         return False
@@ -41,10 +41,10 @@ def same(a: Any, b: Any) -> bool:
         return (
             list(a) == list(b)
             and all(type(x) is type(y) for x, y in zip(a, b, strict=True))
-            and all(same(a[key], b[key]) for key in a)
+            and all(deep_equal(a[key], b[key]) for key in a)
         )
     if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(deep_equal(x, y) for x, y in zip(a, b, strict=True))
     if isinstance(a, float):
         return math.copysign(1, a) == math.copysign(1, b) and (a == b or (a != a and b != b))
     return bool(a == b)
@@ -101,8 +101,8 @@ states = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(state=states)
-def test_every_state_comes_back_as_it_was(state: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
-    assert same(state, through_a_file(state, tmp_path_factory.getbasetemp()))
+def test_stored_state_loads_unchanged(state: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    assert deep_equal(state, round_trip(state, tmp_path_factory.getbasetemp()))
 
 
 OPTIMIZERS: list[Callable[[Any], torch.optim.Optimizer]] = [
@@ -128,7 +128,7 @@ def train(model: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int) 
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_an_optimizer_goes_on_as_if_never_stopped(
+def test_stored_optimizer_continues_as_if_never_stopped(
     make: Callable[[Any], torch.optim.Optimizer], tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
@@ -136,7 +136,7 @@ def test_an_optimizer_goes_on_as_if_never_stopped(
     optimizer = make(model.parameters())
     train(model, optimizer, 3)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-    again = through_a_file(state, tmp_path)
+    again = round_trip(state, tmp_path)
     assert all(type(key) is int for key in again["optimizer"]["state"])
     other = torch.nn.Linear(2, 2)
     other_optimizer = make(other.parameters())
@@ -148,7 +148,7 @@ def test_an_optimizer_goes_on_as_if_never_stopped(
         assert torch.equal(mine, theirs)
 
 
-def test_schedules_and_the_gradient_scaler_go_on(tmp_path: Path) -> None:
+def test_stored_schedules_and_gradient_scaler_continue(tmp_path: Path) -> None:
     def make() -> tuple[torch.optim.Optimizer, list[Any]]:
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
         rates = torch.optim.lr_scheduler
@@ -171,25 +171,25 @@ def test_schedules_and_the_gradient_scaler_go_on(tmp_path: Path) -> None:
     for _ in range(4):
         step(optimizer, schedules)
     state = [optimizer.state_dict(), *(schedule.state_dict() for schedule in schedules)]
-    again = through_a_file(state, tmp_path)
+    again = round_trip(state, tmp_path)
     other, others = make()
     for thing, own in zip([other, *others], again, strict=True):
         thing.load_state_dict(own)
     assert [step(other, others) for _ in range(5)] == [step(optimizer, schedules) for _ in range(5)]
     scaler = torch.amp.GradScaler("cpu", init_scale=64.0, growth_interval=7)
     scaler_again = torch.amp.GradScaler("cpu")
-    scaler_again.load_state_dict(through_a_file(scaler.state_dict(), tmp_path))
+    scaler_again.load_state_dict(round_trip(scaler.state_dict(), tmp_path))
     assert scaler_again.state_dict() == scaler.state_dict() != torch.amp.GradScaler("cpu").state_dict()
 
 
 def test_a_modules_layer_versions_are_kept(tmp_path: Path) -> None:
     state = torch.nn.BatchNorm1d(3).state_dict()
-    assert through_a_file(state, tmp_path)._metadata == state._metadata  # type: ignore[attr-defined]
+    assert round_trip(state, tmp_path)._metadata == state._metadata  # type: ignore[attr-defined]
 
 
-def test_generators_of_numpy_and_counters_survive(tmp_path: Path) -> None:
+def test_stored_numpy_generators_and_counters_continue(tmp_path: Path) -> None:
     state = {"numpy": np.random.RandomState(3).get_state(), "seen": Counter("abca")}
-    again = through_a_file(state, tmp_path)
+    again = round_trip(state, tmp_path)
     assert type(again["seen"]) is Counter
     restored = np.random.RandomState()
     restored.set_state(again["numpy"])
@@ -198,7 +198,7 @@ def test_generators_of_numpy_and_counters_survive(tmp_path: Path) -> None:
 
 def test_tensors_that_share_memory_can_be_stored(tmp_path: Path) -> None:
     base = torch.arange(6.0)
-    again = through_a_file({"a": base, "b": base, "c": base[2:]}, tmp_path)
+    again = round_trip({"a": base, "b": base, "c": base[2:]}, tmp_path)
     assert torch.equal(again["c"], base[2:])
     assert torch.equal(again["a"], again["b"])
 
@@ -225,7 +225,7 @@ class Code:
         (torch.empty(2, device="meta"), "at state"),
     ],
 )
-def test_what_cannot_be_stored_is_named(state: Any, place: str) -> None:
+def test_state_that_cannot_be_stored_is_refused_by_its_place(state: Any, place: str) -> None:
     with pytest.raises(TrialError, match=place):
         flatten(state)
 

@@ -17,7 +17,7 @@ from trainers.data.dataset import Dataset
 from trainers.data.sources.opening import open_dataset
 from trainers.errors import InputError
 from trainers.inputs.encoded_arrays import FolderWriter, clear_cache, encode_dataset
-from trainers.storage import shared_folders as folders
+from trainers.storage import shared_folders
 from trainers.storage.shared_folders import FolderBusy, lock_file, shared_folder
 
 
@@ -33,7 +33,7 @@ def recorder(folder: Path) -> Recorder:
     return Recorder({"log": str(folder / "log")})
 
 
-def test_a_family_encodes_once(tmp_path: Path) -> None:
+def test_arrays_are_encoded_once_per_family(tmp_path: Path) -> None:
     dataset, family = diabetes(tmp_path), recorder(tmp_path)
     first = encode_dataset(family, dataset, {}, tmp_path)
     start = time.perf_counter()
@@ -51,7 +51,7 @@ def test_a_family_encodes_once(tmp_path: Path) -> None:
     assert first.splits is dataset.splits
 
 
-def test_whatever_the_arrays_hang_on_makes_another_folder(tmp_path: Path) -> None:
+def test_arrays_of_other_data_or_parameters_get_another_folder(tmp_path: Path) -> None:
     family = recorder(tmp_path)
     folders_made = {
         encode_dataset(family, diabetes(tmp_path), {}, tmp_path).folder,
@@ -63,7 +63,7 @@ def test_whatever_the_arrays_hang_on_makes_another_folder(tmp_path: Path) -> Non
     assert len(folders_made) == 5
 
 
-def test_the_order_of_rows_makes_another_folder(tmp_path: Path) -> None:
+def test_arrays_of_reordered_rows_get_another_folder(tmp_path: Path) -> None:
     table = pd.DataFrame({"x": np.arange(100) * 1.0, "y": np.arange(100) / 7})
     family = recorder(tmp_path)
     found = []
@@ -75,7 +75,7 @@ def test_the_order_of_rows_makes_another_folder(tmp_path: Path) -> None:
     assert found[0][1] != found[1][1]
 
 
-def test_torch_takes_the_arrays_without_a_copy_or_a_warning(tmp_path: Path) -> None:
+def test_arrays_enter_torch_without_copy_or_warning(tmp_path: Path) -> None:
     import torch
 
     found = encode_dataset(recorder(tmp_path), diabetes(tmp_path), {}, tmp_path)
@@ -90,7 +90,7 @@ def test_torch_takes_the_arrays_without_a_copy_or_a_warning(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("harm", ["truncate", "remove", "flip", "manifest", "state"])
-def test_a_damaged_folder_is_made_anew(tmp_path: Path, harm: str) -> None:
+def test_damaged_arrays_folder_is_encoded_anew(tmp_path: Path, harm: str) -> None:
     dataset, family = diabetes(tmp_path), recorder(tmp_path)
     first = encode_dataset(family, dataset, {}, tmp_path)
     assert first.folder is not None
@@ -105,7 +105,7 @@ def test_a_damaged_folder_is_made_anew(tmp_path: Path, harm: str) -> None:
         data[-1] ^= 1
         os.replace(_new(tmp_path, bytes(data)), file)
     elif harm == "manifest":
-        (first.folder / folders.MANIFEST).write_text("{]")
+        (first.folder / shared_folders.MANIFEST).write_text("{]")
     else:
         (first.folder / "state.json").write_text("{}")
     clear_cache()
@@ -129,7 +129,7 @@ def _encode_there(folder: str, start: Any, answers: Any) -> None:
     answers.put(float(found.arrays["numbers"].sum()))
 
 
-def test_two_processes_at_once_encode_once(tmp_path: Path) -> None:
+def test_arrays_for_two_processes_at_once_are_encoded_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start, answers = context.Barrier(2), context.Queue()
     workers = [context.Process(target=_encode_there, args=(str(tmp_path), start, answers)) for _ in range(2)]
@@ -152,7 +152,7 @@ def _build_and_hang(folder: str, ready: Any) -> None:
     shared_folder(Path(folder), build)
 
 
-def test_a_process_that_dies_while_building_holds_nobody_up(tmp_path: Path) -> None:
+def test_shared_folder_of_a_dead_builder_is_built_by_the_next(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
     worker = context.Process(target=_build_and_hang, args=(str(tmp_path / "f"), ready))
@@ -167,11 +167,11 @@ def test_a_process_that_dies_while_building_holds_nobody_up(tmp_path: Path) -> N
     folder = shared_folder(
         tmp_path / "f", lambda aside: (aside / "whole").write_text("x") and None, wait_s=10
     )
-    assert sorted(path.name for path in folder.iterdir()) == [folders.MANIFEST, "whole"]
+    assert sorted(path.name for path in folder.iterdir()) == [shared_folders.MANIFEST, "whole"]
     assert not list(tmp_path.glob("*.aside")) + list(tmp_path.glob(".*.aside"))
 
 
-def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_arrays_build_leaves_nothing(tmp_path: Path) -> None:
     def build(aside: Path) -> None:
         (aside / "half").write_text("half")
         raise OSError(28, "No space left on device")
@@ -183,7 +183,7 @@ def test_a_build_that_fails_leaves_nothing(tmp_path: Path) -> None:
         pass
 
 
-def test_what_a_family_may_write(tmp_path: Path) -> None:
+def test_folder_writer_refuses_bad_names_shapes_and_objects(tmp_path: Path) -> None:
     writer = FolderWriter(tmp_path, 3)
     writer.put("target", np.arange(3))
     for name, values, says in [
@@ -202,6 +202,6 @@ class NotJson(Recorder):
         return {"mean": float("nan")}
 
 
-def test_a_state_that_is_not_json_is_refused(tmp_path: Path) -> None:
+def test_encoder_state_that_is_not_json_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"NotJson\.encode returns must be plain JSON"):
         encode_dataset(NotJson(), diabetes(tmp_path), {}, tmp_path)

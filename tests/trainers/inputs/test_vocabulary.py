@@ -41,7 +41,7 @@ def words(text: str, **limits: int) -> list[str]:
         ("naïve", ["naïve"]),
     ],
 )
-def test_text_is_cut_as_kim_did(text: str, expected: list[str]) -> None:
+def test_words_are_split_as_in_kims_paper(text: str, expected: list[str]) -> None:
     assert words(text) == expected
 
 
@@ -55,14 +55,14 @@ def test_the_vocabulary_does_not_depend_on_the_order_of_texts() -> None:
     assert fit_vocabulary(texts, size=12) == fit_vocabulary(texts[::-1], size=12)
 
 
-def test_rare_words_are_unknown_and_the_size_is_kept() -> None:
+def test_vocabulary_drops_rare_words_and_keeps_its_size() -> None:
     vocabulary = fit_vocabulary(["b b b a a c"], min_count=2)
     assert vocabulary_size(vocabulary) == 4
     assert word_ids(vocabulary, ["b a c d"]) == [[2, 3, UNKNOWN, UNKNOWN]]
     assert vocabulary_size(fit_vocabulary(["b b b a a c"], size=3)) == 3
 
 
-def test_stop_words_keep_what_turns_and_what_asks() -> None:
+def test_stop_words_exclude_negations_and_question_words() -> None:
     assert not STOP_WORDS & {"not", "n't", "no", "never", "what", "who", "how", "why", "where", "when", "but"}
     vocabulary = fit_vocabulary(["the plot was not the best"], leave_out=STOP_WORDS)
     assert len(word_ids(vocabulary, ["the plot was not the best"])[0]) == 3
@@ -77,14 +77,14 @@ def test_stop_words_come_from_a_file(tmp_path: Path) -> None:
     assert stop_words("english") == STOP_WORDS
 
 
-def test_capitals_are_kept_where_asked() -> None:
+def test_vocabulary_keeps_capitals_where_asked() -> None:
     vocabulary = fit_vocabulary(["Bush AND bush, DON'T"], lowercase=False, leave_out=frozenset({"and"}))
     ids = word_ids(vocabulary, ["Bush bush And DON'T"])[0]
     assert len(set(ids)) == len(ids) == 4
     assert UNKNOWN not in ids
 
 
-def test_padding_fills_up_and_cuts() -> None:
+def test_vocabulary_rows_are_padded_and_cut() -> None:
     rows = pad_words([[5, 6, 7], [8]], 2)
     np.testing.assert_array_equal(rows, [[5, 6], [8, PAD]])
     assert rows.dtype == np.int32

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.faults.cases.numerics import stored
+from tests.faults.cases.numerics import storing_hooks
 from tests.trainers import tiny
 from tests.trainers.tiny import MLP, Noisy, Normed, Recorder
 from trainers.errors import InputError
@@ -20,7 +20,7 @@ def test_a_checkpoint_is_written_between_reports_and_resumed_within_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("trainers.loop.training._LOOK_S", 0.0)
-    hooks = stored(tmp_path)
+    hooks = storing_hooks(tmp_path)
     whole = train(tiny.job(Noisy(), epochs=3, dropout=0.3, checkpoint_seconds=0.0), tiny.data(), hooks)
     steps = [document["progress"]["step"] for _, document in hooks.saved]
     assert steps == list(range(1, 12))  # after every step but the last, 4 an epoch
@@ -31,7 +31,7 @@ def test_a_checkpoint_is_written_between_reports_and_resumed_within_an_epoch(
         assert all(torch.equal(outcome.weights[name], whole.weights[name]) for name in whole.weights)
 
 
-def test_by_epochs_and_never_for_a_short_one() -> None:
+def test_checkpoints_by_epochs_skip_short_trials() -> None:
     hooks = Recorder()
     train(tiny.job(epochs=7, checkpoint_epochs=2), tiny.data(), hooks)
     assert [document["progress"]["reports"] for _, document in hooks.saved] == [2, 4, 6]
@@ -41,7 +41,7 @@ def test_by_epochs_and_never_for_a_short_one() -> None:
         assert hooks.saved == []
 
 
-def test_stopping_writes_one_and_leaves(tmp_path: Path) -> None:
+def test_stopped_trial_writes_one_checkpoint_and_leaves(tmp_path: Path) -> None:
     hooks = Recorder(stop_at_tick=1)
     outcome = train(tiny.job(epochs=5), tiny.data(), hooks)
     assert (outcome.status, outcome.epochs) == ("stopped", 1)
@@ -61,7 +61,7 @@ def test_stopping_writes_one_and_leaves(tmp_path: Path) -> None:
         ({"family": Normed()}, "weights.0.weight is"),
     ],
 )
-def test_another_configurations_checkpoint_is_refused(settings: dict[str, Any], difference: str) -> None:
+def test_checkpoint_of_another_configuration_is_refused(settings: dict[str, Any], difference: str) -> None:
     hooks = Recorder(stop_at_tick=1)
     train(tiny.job(epochs=3), tiny.data(), hooks)
     with pytest.raises(InputError) as caught:
@@ -69,7 +69,7 @@ def test_another_configurations_checkpoint_is_refused(settings: dict[str, Any], 
     assert difference in str(caught.value)
 
 
-def test_another_data_sets_checkpoint_is_refused() -> None:
+def test_checkpoint_of_another_data_set_is_refused() -> None:
     import dataclasses
 
     hooks = Recorder(stop_at_tick=1)
@@ -79,7 +79,7 @@ def test_another_data_sets_checkpoint_is_refused() -> None:
         train(tiny.job(epochs=3), other, Recorder(start=hooks.saved[-1]))
 
 
-def test_differences_name_what_is_missing_unexpected_and_other() -> None:
+def test_checkpoint_differences_name_missing_unexpected_and_other() -> None:
     wanted = {"a": 1, "b": {"x": [1, 2], "y": 3}, "c": None}
     found = {"a": 1, "b": {"x": [1, 3], "z": 4}}
     assert differences(wanted, found) == [
@@ -91,16 +91,16 @@ def test_differences_name_what_is_missing_unexpected_and_other() -> None:
     assert differences(wanted, json.loads(json.dumps(wanted))) == []
 
 
-def _fresh(queue: Any) -> None:
+def _train_in_process(queue: Any) -> None:
     hooks = Recorder()
     outcome = train(tiny.job(Noisy(), dropout=0.3), tiny.data(), hooks)
     queue.put((hooks.losses(), {name: tensor.numpy() for name, tensor in outcome.weights.items()}))
 
 
-def test_a_fresh_process_gives_the_same_bits() -> None:
+def test_training_in_a_fresh_process_gives_same_bits() -> None:
     spawn = multiprocessing.get_context("spawn")
     queue = spawn.Queue()
-    process = spawn.Process(target=_fresh, args=(queue,))
+    process = spawn.Process(target=_train_in_process, args=(queue,))
     process.start()
     losses, weights = queue.get(timeout=60)
     process.join(30)

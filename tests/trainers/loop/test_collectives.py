@@ -9,12 +9,12 @@ import torch.distributed as dist
 
 from tests.trainers import tiny
 from tests.trainers.tiny import MLP, Noisy, Recorder, TwoPlayers
-from tests.trainers.two_ranks import both
+from tests.trainers.two_ranks import run_on_both_ranks
 from trainers.loop.training import train
 from trainers.types import Length, Ranks
 
 
-def _plain(outcome: Any, hooks: Recorder) -> dict[str, Any]:
+def _comparable(outcome: Any, hooks: Recorder) -> dict[str, Any]:
     weights = {name: tensor.numpy() for name, tensor in outcome.weights.items()}
     return {"status": outcome.status, "weights": weights, "reports": hooks.reports, "values": outcome.values}
 
@@ -24,7 +24,7 @@ def _train(family: Any, rank: int | None, batch_size: Any, **settings: Any) -> d
     ranks = Ranks() if rank is None else Ranks(rank=rank, world_size=2)
     settings.setdefault("length", Length(steps=20, report_every=10))
     job = tiny.job(family, ranks=ranks, batch_size=batch_size, at="last", learning_rate=0.05, **settings)
-    return _plain(train(job, tiny.data(101, validation=31), hooks), hooks)
+    return _comparable(train(job, tiny.data(101, validation=31), hooks), hooks)
 
 
 def _many(rank: int | None) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def _many(rank: int | None) -> dict[str, Any]:
     }
 
 
-def test_two_ranks_equal_one_with_the_doubled_batch() -> None:
-    one, two = _many(None), both(_many)
+def test_loop_on_two_ranks_equals_one_with_doubled_batch() -> None:
+    one, two = _many(None), run_on_both_ranks(_many)
     for name, alone in one.items():
         first, second = two[0][name], two[1][name]
         assert second["weights"] == {}, name
@@ -71,14 +71,14 @@ def _decisions(rank: int) -> dict[str, Any]:
     return {
         "pruned": pruned.status,
         "stopped": (stopped.status, stopped.epochs, len(stopped_hooks.saved)),
-        "whole": _plain(whole, whole_hooks)["weights"],
-        "resumed": _plain(resumed, resumed_hooks)["weights"],
+        "whole": _comparable(whole, whole_hooks)["weights"],
+        "resumed": _comparable(resumed, resumed_hooks)["weights"],
         "losses": whole_hooks.losses() == stopped_hooks.losses() + resumed_hooks.losses(),
     }
 
 
 def test_rank_0_decides_for_all_and_a_resumed_pair_goes_on_exactly() -> None:
-    found = both(_decisions)
+    found = run_on_both_ranks(_decisions)
     for rank in (0, 1):
         assert found[rank]["pruned"] == "pruned"
         assert found[rank]["stopped"][0] == "stopped"

@@ -27,11 +27,11 @@ def _run(
     return train(tiny.job(family, **settings), encoded or tiny.data(), hooks), hooks
 
 
-def _same(a: Any, b: Any) -> bool:
+def _equal_weights(a: Any, b: Any) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def _apart(a: Any, b: Any) -> float:
+def _largest_difference(a: Any, b: Any) -> float:
     """The largest difference of any weight."""
     assert a.keys() == b.keys()
     return max(float((a[name].double() - b[name].double()).abs().max()) for name in a)
@@ -44,7 +44,7 @@ def _absolute(outcome: Outcome) -> float:
 # -- what is learned and told -----------------------------------------------------------------------------
 
 
-def test_it_learns_and_reports_every_epoch() -> None:
+def test_loop_learns_and_reports_every_epoch() -> None:
     outcome, hooks = _run(epochs=12, learning_rate=0.03)
     assert outcome.status == "complete"
     assert hooks.epochs == list(range(1, 13))
@@ -67,12 +67,12 @@ def test_it_learns_and_reports_every_epoch() -> None:
     assert outcome.facts["latency_ms"] > 0
 
 
-def test_a_rate_of_1e_9_learns_nothing() -> None:
+def test_learning_rate_of_1e_9_learns_nothing() -> None:
     outcome, hooks = _run(epochs=5, learning_rate=1e-9, optimizer="sgd")
     losses = [report["val/loss"] for report in hooks.reports]
     assert max(losses) - min(losses) < 1e-5
     fresh, _ = _run(epochs=1, learning_rate=1e-12, optimizer="sgd")
-    assert _apart(outcome.weights, fresh.weights) <= 1e-6
+    assert _largest_difference(outcome.weights, fresh.weights) <= 1e-6
 
 
 def test_the_schedule_reaches_the_optimizer() -> None:
@@ -81,7 +81,7 @@ def test_the_schedule_reaches_the_optimizer() -> None:
     assert rates == pytest.approx([1e-2] * 4 + [1e-3] * 2 + [1e-4] * 2)
 
 
-def test_it_equals_a_loop_written_by_hand() -> None:
+def test_loop_equals_one_written_by_hand() -> None:
     encoded = tiny.data(64)
     family = Normed()
     job = tiny.job(
@@ -103,10 +103,10 @@ def test_it_equals_a_loop_written_by_hand() -> None:
                 optimizer.zero_grad()
                 torch.nn.functional.cross_entropy(module(batch["inputs"]), batch["target"]).backward()
                 optimizer.step()
-    assert _same(outcome.weights, module.state_dict())
+    assert _equal_weights(outcome.weights, module.state_dict())
 
 
-def test_the_optional_terms_change_the_weights() -> None:
+def test_optional_training_settings_each_change_the_weights() -> None:
     plain = _run()[0].weights
     for name, value in {
         "l1": 0.1,
@@ -120,7 +120,7 @@ def test_the_optional_terms_change_the_weights() -> None:
         "batch_size": 16,
         "warmup": 0.5,
     }.items():
-        assert not _same(plain, _run(**{name: value})[0].weights), name
+        assert not _equal_weights(plain, _run(**{name: value})[0].weights), name
 
 
 def test_l1_makes_weights_small_and_weight_clip_bounds_them() -> None:
@@ -130,7 +130,7 @@ def test_l1_makes_weights_small_and_weight_clip_bounds_them() -> None:
     assert max(float(t.abs().max()) for t in clipped.weights.values()) < 0.050001
 
 
-def test_frozen_parameters_stay() -> None:
+def test_frozen_parameters_stay_unchanged() -> None:
     outcome, _ = _run(Frozen(), epochs=2, weight_decay=0.1, weight_clip=0.01, l1=0.1)
     torch.manual_seed(1)
     fresh = Frozen().build({}, Frozen().complete({}))
@@ -143,7 +143,7 @@ def test_accumulating_two_batches_equals_one_of_twice_the_size(rows: int) -> Non
     encoded = tiny.data(rows)
     two, _ = _run(encoded=encoded, batch_size=8, accumulate=2, optimizer="sgd", learning_rate=0.1)
     one, _ = _run(encoded=encoded, batch_size=16, optimizer="sgd", learning_rate=0.1)
-    assert _apart(two.weights, one.weights) <= 1e-6
+    assert _largest_difference(two.weights, one.weights) <= 1e-6
 
 
 def test_full_batch_is_one_step_an_epoch_on_all_examples() -> None:
@@ -151,8 +151,8 @@ def test_full_batch_is_one_step_an_epoch_on_all_examples() -> None:
     assert len(hooks.ticks) == 2 * (1 + 1)
     as_number, _ = _run(batch_size=100, optimizer="sgd", learning_rate=0.1, epochs=2)
     beyond, _ = _run(batch_size=1000, optimizer="sgd", learning_rate=0.1, epochs=2)
-    assert _apart(whole.weights, as_number.weights) <= 1e-6
-    assert _apart(whole.weights, beyond.weights) <= 1e-6
+    assert _largest_difference(whole.weights, as_number.weights) <= 1e-6
+    assert _largest_difference(whole.weights, beyond.weights) <= 1e-6
 
 
 def test_a_family_with_two_players_trains_both() -> None:
@@ -178,10 +178,10 @@ def test_a_budget_in_steps_reports_every_so_many_and_at_the_end() -> None:
 def test_epochs_and_as_many_steps_give_the_same_weights() -> None:
     epochs, _ = _run(epochs=3, at="last")
     steps, _ = _run(length=Length(steps=12, report_every=5), at="last")
-    assert _same(epochs.weights, steps.weights)
+    assert _equal_weights(epochs.weights, steps.weights)
 
 
-class Scripted(MLP):
+class ScriptedFamily(MLP):
     """Its validation accuracy is what a script says, epoch after epoch."""
 
     script: Iterator[float] = iter(())
@@ -206,48 +206,48 @@ class ScriptedRules:
         return {"accuracy": next(self._script), "odd": float("nan")}
 
 
-def _scripted(values: list[float], maximize: bool = True, **settings: Any) -> tuple[Outcome, Recorder]:
-    family = Scripted()
+def _train_scripted(values: list[float], maximize: bool = True, **settings: Any) -> tuple[Outcome, Recorder]:
+    family = ScriptedFamily()
     family.script = iter(values)
     goals = (Goal(metric="accuracy", maximize=maximize),)
     settings.setdefault("length", Length(epochs=len(values)))
     return _run(family, goals=goals, **settings)
 
 
-def test_best_and_last() -> None:
+def test_loop_keeps_best_or_last_epoch_as_asked() -> None:
     values = [0.1, 0.5, 0.3, 0.5, 0.2]
-    best, _ = _scripted(values)
-    last, _ = _scripted(values, at="last")
-    least, _ = _scripted(values, maximize=False)
-    second, _ = _scripted(values[:2], at="last")
+    best, _ = _train_scripted(values)
+    last, _ = _train_scripted(values, at="last")
+    least, _ = _train_scripted(values, maximize=False)
+    second, _ = _train_scripted(values[:2], at="last")
     assert (best.epoch, best.values) == (2, (0.5,))
     assert (last.epoch, last.values) == (5, (0.2,))
     assert (least.epoch, least.values) == (1, (0.1,))
-    assert _same(best.weights, second.weights)
-    assert not _same(best.weights, last.weights)
+    assert _equal_weights(best.weights, second.weights)
+    assert not _equal_weights(best.weights, last.weights)
 
 
 def test_patience_counts_reports_without_an_improvement_by_min_delta() -> None:
     values = [0.1, 0.5, 0.51, 0.52, 0.53, 0.9]
-    outcome, _ = _scripted(values, length=Length(epochs=6, patience=2, min_delta=0.05))
+    outcome, _ = _train_scripted(values, length=Length(epochs=6, patience=2, min_delta=0.05))
     assert (outcome.status, outcome.epochs) == ("complete", 4)
     assert (outcome.epoch, outcome.values) == (4, (0.52,))
-    outcome, _ = _scripted(values, length=Length(epochs=6, patience=2))
+    outcome, _ = _train_scripted(values, length=Length(epochs=6, patience=2))
     assert outcome.epochs == 6
 
 
-def test_what_is_not_defined_is_not_reported_and_a_goal_must_be() -> None:
-    _, hooks = _scripted([0.1])
+def test_undefined_metric_is_left_out_and_undefined_goal_is_refused() -> None:
+    _, hooks = _train_scripted([0.1])
     assert "val/odd" not in hooks.reports[0]
     for value in (float("nan"), float("inf"), float("-inf")):
         with pytest.raises(NotFinite, match="val/accuracy must be a finite number"):
-            _scripted([0.1, value])
+            _train_scripted([0.1, value])
     with pytest.raises(InputError, match="one that the trial reports") as caught:
         _run(goals=(Goal(metric="val/acuracy", maximize=True),))
     assert "val/accuracy" in str(caught.value)
 
 
-def test_several_goals_among_them_facts() -> None:
+def test_goals_may_be_metrics_and_facts_together() -> None:
     goals = tuple(
         Goal(metric=name, maximize=name == "val/f1")
         for name in ("val/f1", "loss", "parameters", "latency_ms", "train_seconds")
@@ -258,13 +258,13 @@ def test_several_goals_among_them_facts() -> None:
     assert hooks.reports[0].keys() >= {"parameters", "latency_ms", "train_seconds"}
 
 
-def test_time_is_a_limit() -> None:
+def test_loop_ends_at_its_time_limit() -> None:
     outcome, _ = _run(length=Length(epochs=1000, seconds=0.0))
     assert (outcome.status, outcome.epochs) == ("complete", 1)
     assert outcome.values
 
 
-def test_the_pruner_stops_it() -> None:
+def test_loop_ends_where_the_pruner_says() -> None:
     outcome, hooks = _run(epochs=9, hooks=Recorder(prune_at=2))
     assert (outcome.status, outcome.epochs) == ("pruned", 2)
     assert hooks.epochs == [1, 2]
@@ -275,7 +275,7 @@ def test_the_pruner_stops_it() -> None:
 # -- test data --------------------------------------------------------------------------------------------
 
 
-def test_test_is_read_only_when_asked_and_at_the_kept_weights() -> None:
+def test_test_part_is_read_only_when_asked_with_the_kept_weights() -> None:
     encoded = tiny.data()
     hidden = dataclasses.replace(encoded, splits={**encoded.splits, "test": np.array([10**9])})
     outcome, _ = _run(encoded=hidden, epochs=2)
@@ -292,7 +292,7 @@ def test_test_is_read_only_when_asked_and_at_the_kept_weights() -> None:
 # -- not finite -------------------------------------------------------------------------------------------
 
 
-def test_a_diverging_trial_fails_by_name() -> None:
+def test_diverging_trial_is_not_finite() -> None:
     with pytest.raises(NotFinite, match=r"(nan|inf) at epoch \d+, step \d+"):
         _run(optimizer="sgd", learning_rate=1e38, epochs=5)
 
@@ -310,7 +310,7 @@ class Careless(MLP):
         raise RuntimeError("a defect of its own")
 
 
-def test_no_room_is_out_of_memory_and_other_errors_are_not() -> None:
+def test_loop_out_of_memory_is_classed_and_other_errors_are_raised() -> None:
     with pytest.raises(OutOfMemory, match="room for this configuration") as caught:
         _run(Huge())
     assert caught.value.reason == "out-of-memory"
@@ -322,7 +322,7 @@ def test_no_room_is_out_of_memory_and_other_errors_are_not() -> None:
 # -- the same bits ----------------------------------------------------------------------------------------
 
 
-def test_the_same_after_five_others_and_another_with_another_seed() -> None:
+def test_trial_does_not_depend_on_earlier_trials_but_on_its_seed() -> None:
     def noisy(seed: int = 1) -> tuple[Outcome, Recorder]:
         return _run(Noisy(), dropout=0.3, seed=seed)
 
@@ -331,12 +331,12 @@ def test_the_same_after_five_others_and_another_with_another_seed() -> None:
         _run(other, seed=random.randrange(1000), dropout=0.1, optimizer="rmsprop")
         torch.rand(random.randrange(1, 50))
     again, hooks_again = noisy()
-    assert _same(first.weights, again.weights)
+    assert _equal_weights(first.weights, again.weights)
     assert hooks.losses() == hooks_again.losses()
-    assert not _same(first.weights, noisy(seed=2)[0].weights)
+    assert not _equal_weights(first.weights, noisy(seed=2)[0].weights)
 
 
-def test_it_gives_back_what_the_process_had() -> None:
+def test_loop_restores_the_random_state_and_flags_of_the_process() -> None:
     def state() -> tuple[Any, ...]:
         return (
             random.getstate(),
@@ -355,7 +355,7 @@ def test_it_gives_back_what_the_process_had() -> None:
     assert state() == before
 
 
-def test_flags_of_the_process_do_not_change_the_bits() -> None:
+def test_loop_bits_do_not_depend_on_process_flags() -> None:
     plain, _ = _run(Noisy(), dropout=0.3)
     torch.set_default_dtype(torch.float64)
     try:
@@ -363,7 +363,7 @@ def test_flags_of_the_process_do_not_change_the_bits() -> None:
             other, _ = _run(Noisy(), dropout=0.3)
     finally:
         torch.set_default_dtype(torch.float32)
-    assert _same(plain.weights, other.weights)
+    assert _equal_weights(plain.weights, other.weights)
 
 
 @pytest.fixture
@@ -376,7 +376,7 @@ def as_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stepper, "_note_loss", note)
 
 
-def test_losses_are_the_same_by_one_look_at_the_device(request: pytest.FixtureRequest) -> None:
+def test_losses_read_once_per_epoch_from_device_are_the_same(request: pytest.FixtureRequest) -> None:
     settings = {"accumulate": 2, "batch_size": 16, "gradient_clip": 0.5}
     here, there = Recorder(), Recorder()
     train(tiny.job(**settings), tiny.data(), here)

@@ -14,7 +14,7 @@ MEBIBYTE = 1 << 20
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems don't say")
-def test_the_peak_is_of_what_came_since_the_restart() -> None:
+def test_peak_memory_counts_from_the_restart() -> None:
     large = torch.ones(64 * MEBIBYTE // 4)
     del large
     restart_peak(CPU)

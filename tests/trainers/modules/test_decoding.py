@@ -51,7 +51,7 @@ def texts(longest: int) -> list[tuple[int, ...]]:
     return found
 
 
-def test_greedy_takes_the_likeliest_and_stops_at_the_end() -> None:
+def test_greedy_decoding_takes_the_likeliest_and_stops() -> None:
     model = Chain(6)
     tables = model.tables
     rows = generate_tokens(model, 6, DecodingOptions(max_tokens=8), MARKS, "cpu")
@@ -86,7 +86,7 @@ def test_beams_give_several_outputs_best_first_and_none_twice() -> None:
         assert len(set(found)) == 3
 
 
-def test_draws_follow_the_distribution_and_the_seed() -> None:
+def test_sampled_texts_follow_distribution_and_seed() -> None:
     table = Chain(1).tables
     model = Chain(1)
     how = DecodingOptions(strategy="sample", outputs=64, max_tokens=1)
@@ -111,7 +111,7 @@ def test_top_one_is_greedy_whatever_the_temperature() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"strategy": "best"}, {"temperature": 0}, {"outputs": 0}, {"beam": 3}])
-def test_a_wrong_way_to_write_is_refused(wrong: dict[str, Any]) -> None:
+def test_decoding_options_that_are_wrong_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError) as error:
         read_options(TransformerOptions, {"generate": wrong})
     assert error.value.key == ("options", "generate")

@@ -49,7 +49,7 @@ CASES: list[tuple[dict[str, Any], type[optim.Optimizer], dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("params", "kind", "settings"), CASES)
-def test_steps_are_those_of_torch_on_the_same_gradients(
+def test_optimizer_steps_equal_torchs(
     params: dict[str, Any], kind: type[Any], settings: dict[str, Any]
 ) -> None:
     draw = torch.Generator().manual_seed(0)
@@ -71,7 +71,7 @@ def test_steps_are_those_of_torch_on_the_same_gradients(
         assert not torch.equal(a, tensor)
 
 
-def test_frozen_parameters_are_left_out() -> None:
+def test_optimizer_leaves_out_frozen_parameters() -> None:
     module = nn.Linear(2, 2)
     module.bias.requires_grad_(False)
     (group,) = make_optimizer(list(module.parameters()), _params()).param_groups
@@ -82,12 +82,12 @@ def test_frozen_parameters_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", ["beta1", "beta2"])
-def test_a_beta_of_one_is_refused_by_name(name: str) -> None:
+def test_optimizer_beta_of_one_is_refused_by_name(name: str) -> None:
     with pytest.raises(InputError, match=f"{name} must be below 1"):
         make_optimizer([nn.Parameter(torch.ones(1))], _params(**{name: 1.0}))
 
 
-def test_l1_is_what_autograd_makes_of_the_term() -> None:
+def test_l1_gradient_equals_autograds() -> None:
     weights = [nn.Parameter(torch.tensor([1.0, -2.0, 0.0])), nn.Parameter(torch.randn(3, 2))]
     loss = sum((w**2).sum() for w in weights)
     (loss + 0.3 * sum(w.abs().sum() for w in weights)).backward()
@@ -97,7 +97,7 @@ def test_l1_is_what_autograd_makes_of_the_term() -> None:
         torch.testing.assert_close(w.grad, gradient)
 
 
-def test_norm_and_clipping_are_those_of_torch() -> None:
+def test_gradient_norm_and_clipping_equal_torchs() -> None:
     weights = [nn.Parameter(torch.zeros(4, 3)), nn.Parameter(torch.zeros(3))]
     copies = [nn.Parameter(torch.zeros(4, 3)), nn.Parameter(torch.zeros(3))]
     for w, c in zip(weights, copies, strict=True):
@@ -111,7 +111,7 @@ def test_norm_and_clipping_are_those_of_torch() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-def test_one_bad_number_among_the_gradients_is_found_and_the_others_stay(bad: float) -> None:
+def test_non_finite_gradient_is_found_and_others_are_unchanged(bad: float) -> None:
     gradients = [torch.randn(100), torch.full((7,), 1e30)]
     copies = [gradient.clone() for gradient in gradients]
     found, ones = torch.zeros(1), torch.ones(1)

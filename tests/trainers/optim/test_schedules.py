@@ -11,16 +11,16 @@ from trainers.optim.initialisation import initialise_weights
 from trainers.optim.schedules import make_schedule
 
 
-def test_constant() -> None:
+def test_constant_schedule_is_always_one() -> None:
     assert [make_schedule("constant", 4)(step) for step in range(4)] == [1.0] * 4
 
 
-def test_step_falls_at_a_half_and_at_three_quarters() -> None:
+def test_step_schedule_falls_at_a_half_and_three_quarters() -> None:
     factor = make_schedule("step", 8)
     assert [factor(step) for step in range(8)] == [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
 
 
-def test_cosine_is_torchs() -> None:
+def test_cosine_schedule_equals_torchs() -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.ones(1))], lr=1.0)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
     factor = make_schedule("cosine", 50)
@@ -30,7 +30,7 @@ def test_cosine_is_torchs() -> None:
         theirs.step()
 
 
-def test_warmup_rises_to_the_peak_and_then_falls() -> None:
+def test_warmup_schedule_rises_to_the_peak_and_then_falls() -> None:
     factor = make_schedule("warmup-cosine", 100, 0.2)
     values = [factor(step) for step in range(100)]
     assert values[:20] == pytest.approx([(step + 1) / 20 for step in range(20)])
@@ -39,14 +39,14 @@ def test_warmup_rises_to_the_peak_and_then_falls() -> None:
     assert all(a > b for a, b in itertools.pairwise(values[20:]))
 
 
-def test_warmup_cosine_always_has_a_warmup() -> None:
+def test_warmup_cosine_schedule_always_has_a_warmup() -> None:
     assert make_schedule("warmup-cosine", 100)(0) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("name", ["constant", "step", "cosine", "warmup-cosine"])
 @pytest.mark.parametrize("warmup", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("steps", [1, 2, 3, 17])
-def test_is_positive_and_at_most_one_everywhere(name: str, warmup: float, steps: int) -> None:
+def test_schedules_are_positive_and_at_most_one(name: str, warmup: float, steps: int) -> None:
     factor = make_schedule(name, steps, warmup)
     assert all(0 < factor(step) <= 1 for step in range(steps))
 
@@ -71,7 +71,7 @@ def test_initialisation_has_the_spread_of_its_formula(name: str, spread: float) 
         assert torch.equal(tensor, before[key]) == (key != "0.weight")
 
 
-def test_initialisation_spares_what_is_frozen_and_reaches_kernels_and_recurrent_weights() -> None:
+def test_initialisation_skips_frozen_and_reaches_all_weight_kinds() -> None:
     module = nn.ModuleList([nn.Conv2d(3, 4, 3), nn.LSTM(3, 4), nn.Linear(2, 2)])
     frozen = module.get_parameter("2.weight").requires_grad_(False)
     before = {key: tensor.clone() for key, tensor in module.state_dict().items()}

@@ -20,22 +20,24 @@ def net() -> nn.Sequential:
     return nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
 
 
-def saved(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, path)
     return path
 
 
-def test_weights_are_taken_by_name(tmp_path: Path) -> None:
+def test_pretrained_weights_are_loaded_by_name(tmp_path: Path) -> None:
     source, target = net(), net()
-    path = saved(tmp_path / "w.safetensors", source.state_dict())
+    path = save_tensors(tmp_path / "w.safetensors", source.state_dict())
     assert load_pretrained(target, path) == ["0.bias", "0.weight", "2.bias", "2.weight"]
     for name, tensor in source.state_dict().items():
         assert torch.equal(target.state_dict()[name], tensor)
 
 
-def test_a_part_is_taken_under_another_name_and_a_new_head_left(tmp_path: Path) -> None:
+def test_pretrained_part_is_loaded_under_another_name_without_head(tmp_path: Path) -> None:
     source, target = net(), net()
-    path = saved(tmp_path / "w.safetensors", {f"encoder.{n}": t for n, t in source.state_dict().items()})
+    path = save_tensors(
+        tmp_path / "w.safetensors", {f"encoder.{n}": t for n, t in source.state_dict().items()}
+    )
     head = target.get_parameter("2.weight").detach().clone()
     taken = load_pretrained(target, path, prefix="encoder.", leave=["2.*"])
     assert taken == ["0.bias", "0.weight"]
@@ -52,16 +54,18 @@ def test_a_part_is_taken_under_another_name_and_a_new_head_left(tmp_path: Path) 
         ({"0.weight": None, "0.weights": torch.zeros(4, 3)}, r"is '0.weights' the module's '0.weight'"),
     ],
 )
-def test_a_misfit_is_named_and_changes_nothing(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_pretrained_misfit_is_named_and_changes_nothing(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
     target = net()
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     tensors = {n: t for n, t in {**net().state_dict(), **change}.items() if t is not None}
     with pytest.raises(InputError, match=message):
-        load_pretrained(target, saved(tmp_path / "w.safetensors", tensors))
+        load_pretrained(target, save_tensors(tmp_path / "w.safetensors", tensors))
     assert all(torch.equal(target.state_dict()[name], tensor) for name, tensor in before.items())
 
 
-def test_a_file_of_torch_is_read_without_unpickling(tmp_path: Path) -> None:
+def test_torch_weights_file_is_read_without_unpickling(tmp_path: Path) -> None:
     torch.save(net().state_dict(), tmp_path / "w.pth")
     assert read_weights(tmp_path / "w.pth").keys() == net().state_dict().keys()
 
@@ -77,7 +81,7 @@ class Payload:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".bin", ".safetensors", ".pkl"])
-def test_a_pickle_is_never_run(tmp_path: Path, suffix: str) -> None:
+def test_weights_file_with_pickle_payload_is_never_run(tmp_path: Path, suffix: str) -> None:
     canary = tmp_path / "canary"
     path = tmp_path / f"w{suffix}"
     if suffix in (".pth", ".bin"):
@@ -89,13 +93,13 @@ def test_a_pickle_is_never_run(tmp_path: Path, suffix: str) -> None:
     assert not canary.exists()
 
 
-def test_a_whole_module_is_refused(tmp_path: Path) -> None:
+def test_weights_file_of_a_whole_module_is_refused(tmp_path: Path) -> None:
     torch.save(net(), tmp_path / "w.pt")
     with pytest.raises(InputError, match=r"safetensors\.torch\.save_file"):
         read_weights(tmp_path / "w.pt")
 
 
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
+def test_missing_weights_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file that exists"):
         read_weights(tmp_path / "none.safetensors")
 

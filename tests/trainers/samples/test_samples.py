@@ -28,7 +28,7 @@ from trainers.types import Goal, Length
 SMALL = {"channels": [4], "dense": [8], "dropout": 0.5}
 
 
-class Showing(ImageCNN):
+class SampleShowingFamily(ImageCNN):
     """Shows what chance gives, at each report."""
 
     samples_at = "report"
@@ -75,10 +75,10 @@ def job(family: ImageCNN, samples: Path | None) -> Job:
     )  # fmt: skip
 
 
-def test_showing_at_each_report_changes_no_bit_of_training(tmp_path: Path) -> None:
+def test_samples_at_each_report_change_no_bit_of_training(tmp_path: Path) -> None:
     shown, unseen = Quiet(), Quiet()
-    outcome = train(job(Showing(), tmp_path / "samples"), data(Showing()), shown)
-    expected = train(job(Showing(), None), data(Showing()), unseen)
+    outcome = train(job(SampleShowingFamily(), tmp_path / "samples"), data(SampleShowingFamily()), shown)
+    expected = train(job(SampleShowingFamily(), None), data(SampleShowingFamily()), unseen)
     assert shown.losses == unseen.losses
     assert all(torch.equal(outcome.weights[name], expected.weights[name]) for name in expected.weights)
     files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
@@ -103,7 +103,7 @@ def test_a_finished_classifier_shows_its_confusions(tmp_path: Path) -> None:
         assert picture.size[0] > 100
 
 
-def test_an_earlier_attempts_file_is_replaced_and_none_is_half_written(tmp_path: Path) -> None:
+def test_samples_replace_earlier_attempts_files_whole(tmp_path: Path) -> None:
     folder = tmp_path / "samples"
     write_samples(folder, {"text": "old"}, 7)
     (path,) = write_samples(folder, {"text": "new"}, 7)
@@ -113,7 +113,7 @@ def test_an_earlier_attempts_file_is_replaced_and_none_is_half_written(tmp_path:
 
 
 @pytest.mark.parametrize("name", ["../up", "A", "", "a/b", ".x"])
-def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
+def test_sample_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="name"):
         write_samples(tmp_path / "samples", {name: "text"})
 
@@ -121,12 +121,12 @@ def test_a_name_that_leads_elsewhere_is_refused(name: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "sample", [np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8), 3, np.zeros(0, np.uint8)]
 )
-def test_what_is_neither_text_nor_picture_is_refused(sample: Any, tmp_path: Path) -> None:
+def test_sample_that_is_no_text_or_picture_is_refused(sample: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="picture"):
         write_samples(tmp_path, {"it": sample})
 
 
-def test_a_cells_shade_is_its_share_of_the_row() -> None:
+def test_confusion_cell_shade_is_its_share_of_the_row() -> None:
     all_right = confusion_picture(np.array([[9, 0], [0, 3]]), ["cat", "a rather long name of a class"])
     all_wrong = confusion_picture(np.array([[0, 9], [3, 0]]), ["cat", "a rather long name of a class"])
     assert all_right.shape == all_wrong.shape
@@ -135,13 +135,13 @@ def test_a_cells_shade_is_its_share_of_the_row() -> None:
     assert not (dark[0] & dark[1]).any()
 
 
-def test_what_stands_in_a_matrixs_corner_is_whole_beside_short_names() -> None:
+def test_confusion_corner_label_is_whole_beside_short_names() -> None:
     picture = confusion_picture(np.eye(10, dtype=int), [str(digit) for digit in range(10)])
     assert (picture[:30, :8] == 255).all()
     assert (picture[:30, 8:60] != 255).any()
 
 
-def test_a_grid_has_every_image_whole() -> None:
+def test_image_grid_shows_every_image_whole() -> None:
     values = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((5, 24, 24), np.uint8)
     sheet = grid(values, columns=3)
     assert sheet.shape == (2 * 48 + 2, 3 * 48 + 4, 3)
@@ -149,7 +149,7 @@ def test_a_grid_has_every_image_whole() -> None:
     assert (sheet[50:, 100:] == 255).all()
 
 
-def shown_by(name: str, dataset: Dataset, options: dict[str, Any]) -> str:
+def samples_of(name: str, dataset: Dataset, options: dict[str, Any]) -> str:
     """What a fresh model of the family shows, as its one text."""
     case = next(case for case in CASES if case.name == name)
     family = load_reference(name)(options)  # type: ignore[call-arg]  # a class
@@ -163,8 +163,8 @@ def shown_by(name: str, dataset: Dataset, options: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("name", ["transformer", "t5"])
-def test_models_of_pairs_show_inputs_references_and_outputs(name: str) -> None:
-    label, head, *rows = shown_by(name, pairs(), {"generate": {"max_tokens": 3}}).splitlines()
+def test_samples_of_pairs_show_inputs_references_and_outputs(name: str) -> None:
+    label, head, *rows = samples_of(name, pairs(), {"generate": {"max_tokens": 3}}).splitlines()
     assert (label, head.split("\t")) == ("texts", ["input", "reference", "output"])
     source, target = pairs().columns["input"].values, pairs().target
     assert target is not None
@@ -176,18 +176,18 @@ def test_models_of_pairs_show_inputs_references_and_outputs(name: str) -> None:
     assert all(columns[0] for columns in shown)
 
 
-def test_a_language_model_shows_how_it_goes_on() -> None:
+def test_samples_of_language_model_show_continuations() -> None:
     column = Column(name="text", kind="text", values=["abcd" * 20] * ROWS)
     corpus = made("corpus", "language-model", {"text": column}, None)
-    label, *rest = shown_by("transformer", corpus, {"generate": {"max_tokens": 5}}).splitlines()
+    label, *rest = samples_of("transformer", corpus, {"generate": {"max_tokens": 5}}).splitlines()
     assert label == "continuations"
     written = [line for line in rest if "[…]" in line and line.startswith("abcd")]
     assert len(written) == 4
     assert all(re.fullmatch(r"(abcd){8}\[…\][abcd]{5}", line) for line in written)
 
 
-def test_a_model_that_answers_shows_questions_and_answers() -> None:
-    label, head, *rows = shown_by("bert", questions(), {"max_tokens": 40}).splitlines()
+def test_samples_of_question_model_show_questions_and_answers() -> None:
+    label, head, *rows = samples_of("bert", questions(), {"max_tokens": 40}).splitlines()
     assert (label, head.split("\t")) == ("answers", ["question", "reference", "answer", "score"])
     assert len(rows) == 10
     assert rows[0].split("\t")[1] == questions().target.values[60]  # type: ignore[union-attr]

@@ -25,7 +25,7 @@ def _tensors() -> dict[str, torch.Tensor]:
     return {**made, "b": torch.tensor(2.5), "a": torch.zeros(0, 4), "été": torch.arange(6)[::2]}
 
 
-def test_the_bytes_are_the_librarys() -> None:
+def test_safetensors_bytes_equal_the_librarys() -> None:
     plain = {name: tensor.contiguous() for name, tensor in _tensors().items()}
     content = b"".join(map(bytes, SafetensorsPieces(_tensors())))
     assert content == save(plain)
@@ -36,7 +36,7 @@ def test_the_bytes_are_the_librarys() -> None:
         assert torch.equal(found[name].reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8))
 
 
-def test_tied_tensors_are_stored_apart() -> None:
+def test_safetensors_stores_tied_tensors_apart() -> None:
     one = torch.arange(4.0)
     found = load(b"".join(map(bytes, SafetensorsPieces({"a": one, "b": one, "c": one[1:]}))))
     assert {name: tensor.tolist() for name, tensor in found.items()} == {
@@ -59,7 +59,7 @@ def test_tied_tensors_are_stored_apart() -> None:
         {"shape": "ab"},
     ],
 )
-def test_a_header_that_says_something_else_is_refused(change: Any) -> None:
+def test_safetensors_header_that_contradicts_data_is_refused(change: Any) -> None:
     header = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **change}}).encode()
     content = len(header).to_bytes(8, "little") + header + bytes(8)
     with pytest.raises(ValueError, match=r"header|where"):
@@ -67,11 +67,11 @@ def test_a_header_that_says_something_else_is_refused(change: Any) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"1234", (1 << 62).to_bytes(8, "little"), bytes(8), b"\x80" * 40])
-def test_what_is_no_such_file_is_refused(content: bytes) -> None:
+def test_file_that_is_no_safetensors_is_refused(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"header|where"):
         load_tensors(io.BytesIO(content), len(content))
 
 
-def test_what_can_not_be_stored_is_refused() -> None:
+def test_safetensors_of_sparse_or_odd_type_is_refused() -> None:
     with pytest.raises(ValueError, match="dense and of a plain type"):
         SafetensorsPieces({"x": torch.eye(2).to_sparse()})

@@ -27,7 +27,7 @@ def distance(real: torch.Tensor, made: torch.Tensor, size: int = 50) -> float:
     return metrics.compute()["distance"]
 
 
-def test_it_is_the_papers_formula() -> None:
+def test_frechet_distance_is_the_papers_formula() -> None:
     draw = np.random.default_rng(0)
     a, b = draw.normal(size=(40, 5)), 0.5 + draw.normal(size=(40, 5)) @ draw.normal(size=(5, 5))
     moments = [(x.mean(0), np.cov(x.T)) for x in (a, b)]
@@ -36,7 +36,7 @@ def test_it_is_the_papers_formula() -> None:
     assert frechet_distance(mean_a, cov_a, mean_b, cov_b) == pytest.approx(expected)
 
 
-def test_moments_are_those_of_the_features_however_they_come_in() -> None:
+def test_generation_moments_do_not_depend_on_batching() -> None:
     real, made = images(130, 0), images(130, 1, 128)
     network = fixed_network(1)
     moments = []
@@ -47,21 +47,21 @@ def test_moments_are_those_of_the_features_however_they_come_in() -> None:
     assert distance(real, made, 7) == pytest.approx(distance(real, made), rel=1e-9)
 
 
-def test_the_same_images_have_none_and_others_have_more_the_more_they_differ() -> None:
+def test_generation_distance_grows_with_difference_of_images() -> None:
     real = images(200, 0)
     assert distance(real, real) == pytest.approx(0.0, abs=1e-6)
     assert distance(real, images(200, 1)) < 0.2 * distance(real, images(200, 1, 192))
     assert distance(real, images(200, 1, 192)) < distance(real, images(200, 1, 64))
 
 
-def test_numbers_that_are_not_finite_are_refused() -> None:
+def test_generation_refuses_non_finite_numbers() -> None:
     metrics = Generation(STATE).metric_set("cpu")
     metrics.update(torch.full((3, 8, 8, 1), float("nan")), {"inputs": images(3, 0)})
     with pytest.raises(NotFinite):
         metrics.compute()
 
 
-def test_one_image_is_no_distribution() -> None:
+def test_generation_of_one_image_has_no_metric() -> None:
     metrics = Generation(STATE).metric_set("cpu")
     metrics.update(torch.zeros(1, 8, 8, 1), {"inputs": images(1, 0)})
     assert metrics.compute() == {}

@@ -40,7 +40,9 @@ def problem(count: int, rows: int, seed: int = 0, *, ties: bool = False) -> tupl
     return logits.round() if ties else logits, {"target": target}
 
 
-def scored(rules: TaskRules, outputs: Any, batch: Batch, cuts: tuple[int, ...] = ()) -> dict[str, float]:
+def score_in_pieces(
+    rules: TaskRules, outputs: Any, batch: Batch, cuts: tuple[int, ...] = ()
+) -> dict[str, float]:
     """The metrics of all rows, given in pieces that end at the cuts."""
     metrics = rules.metric_set("cpu")
     fill(metrics, outputs, batch, cuts)
@@ -51,10 +53,10 @@ def fill(metrics: MetricSet, outputs: Any, batch: Batch, cuts: tuple[int, ...] =
     edges = [0, *cuts, len(batch["target"])]
     for start, end in pairwise(edges):
         part = {name: values[start:end] for name, values in batch.items()}
-        metrics.update(_sliced(outputs, start, end), part)
+        metrics.update(_slice_outputs(outputs, start, end), part)
 
 
-def _sliced(outputs: Any, start: int, end: int) -> Any:
+def _slice_outputs(outputs: Any, start: int, end: int) -> Any:
     if isinstance(outputs, Mapping):
         return {name: values[start:end] for name, values in outputs.items()}
     return outputs[start:end]
@@ -64,7 +66,7 @@ def _sliced(outputs: Any, start: int, end: int) -> Any:
 @pytest.mark.parametrize(("count", "rows"), [(2, 50), (3, 200), (10, 333), (300, 900)])
 def test_classification_equals_scikit_learn(count: int, rows: int, ties: bool) -> None:
     logits, batch = problem(count, rows, ties=ties)
-    got = scored(classification(count), logits, batch, cuts=(7, rows - 1))
+    got = score_in_pieces(classification(count), logits, batch, cuts=(7, rows - 1))
     chances, target = logits.double().softmax(-1).numpy(), batch["target"].numpy()
     guess = logits.argmax(-1).numpy()
     macro: dict[str, Any] = {"average": "macro", "zero_division": 0}
@@ -92,7 +94,7 @@ def test_classification_equals_torchmetrics() -> None:
     from torchmetrics.functional import classification as tm
 
     logits, batch = problem(5, 400)
-    got = scored(classification(5), logits, batch)
+    got = score_in_pieces(classification(5), logits, batch)
     target = batch["target"]
     assert got["accuracy"] == pytest.approx(float(tm.multiclass_accuracy(logits, target, 5, average="micro")))
     assert got["f1"] == pytest.approx(float(tm.multiclass_f1_score(logits, target, 5)))
@@ -103,7 +105,7 @@ def test_classification_equals_torchmetrics() -> None:
 
 def test_balanced_accuracy_is_over_classes_that_occur() -> None:
     logits = torch.eye(3)[torch.tensor([0, 0, 2, 1])]
-    got = scored(classification(3), logits, {"target": torch.tensor([0, 0, 0, 1])})
+    got = score_in_pieces(classification(3), logits, {"target": torch.tensor([0, 0, 0, 1])})
     assert got["balanced_accuracy"] == pytest.approx((2 / 3 + 1) / 2)
     assert got["recall"] == pytest.approx((2 / 3 + 1 + 0) / 3)
 
@@ -127,9 +129,9 @@ CASES: dict[str, Any] = {
             "logits": torch.randn(61, 5, 8, generator=torch.Generator().manual_seed(1)),
             "tokens": tokens(61, 5, seed=5),
         },
-        {"target": half_of_them_right()},
+        {"target": tokens_half_right()},
     ),
-    "question-answering": lambda: (rules_for({"task": "question-answering"}), *asked(61)),
+    "question-answering": lambda: (rules_for({"task": "question-answering"}), *question_scores(61)),
     "reconstruction": lambda: (
         rules_for({"task": "reconstruction"}),
         torch.randn(61, 3, 2, generator=torch.Generator().manual_seed(1)),
@@ -138,12 +140,12 @@ CASES: dict[str, Any] = {
 }
 
 
-def half_of_them_right() -> torch.Tensor:
+def tokens_half_right() -> torch.Tensor:
     right = tokens(61, 5, seed=5)
     return right.where(torch.arange(61)[:, None] % 2 == 0, right.roll(1, 0))
 
 
-def asked(rows: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def question_scores(rows: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Contexts of six words of one letter; the fourth of each four answers lies beyond what is kept."""
     chance = torch.Generator().manual_seed(1)
     scores = torch.randn(rows, 7, 2, generator=chance).log_softmax(1)
@@ -165,24 +167,24 @@ def tokens(rows: int, length: int, seed: int = 3) -> torch.Tensor:
 @pytest.mark.parametrize("case", CASES)
 @settings(max_examples=5, deadline=None)
 @given(cuts=st.lists(st.integers(0, 61), max_size=3), split=st.integers(0, 61))
-def test_pieces_of_any_size_merge_to_the_whole(case: str, cuts: list[int], split: int) -> None:
+def test_metrics_of_pieces_merge_to_the_whole(case: str, cuts: list[int], split: int) -> None:
     rules, outputs, batch = CASES[case]()
-    whole = scored(rules, outputs, batch)
-    assert scored(rules, outputs, batch, tuple(sorted(cuts))) == pytest.approx(whole, rel=1e-6)
+    whole = score_in_pieces(rules, outputs, batch)
+    assert score_in_pieces(rules, outputs, batch, tuple(sorted(cuts))) == pytest.approx(whole, rel=1e-6)
     first, second = rules.metric_set("cpu"), rules.metric_set("cpu")
     for metrics, (start, end) in ((first, (0, split)), (second, (split, 61))):
         if start < end:
             part = {name: values[start:end] for name, values in batch.items()}
-            metrics.update(_sliced(outputs, start, end), part)
+            metrics.update(_slice_outputs(outputs, start, end), part)
             metrics.compute()  # looking early must not fix the answer
     merge_metrics(first, second)
     assert first.compute() == pytest.approx(whole, rel=1e-6)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_every_number_is_finite_known_and_usual(case: str) -> None:
+def test_metrics_are_finite_and_have_known_names(case: str) -> None:
     rules, outputs, batch = CASES[case]()
-    values = scored(rules, outputs, batch)
+    values = score_in_pieces(rules, outputs, batch)
     assert all(math.isfinite(value) for value in values.values())
     assert set(values) <= set(rules.metrics) <= set(DIRECTIONS)
     assert rules.metrics[0] in values
@@ -190,7 +192,7 @@ def test_every_number_is_finite_known_and_usual(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_outputs_that_are_not_finite_are_said(case: str) -> None:
+def test_metrics_of_non_finite_outputs_raise_not_finite(case: str) -> None:
     rules, outputs, batch = CASES[case]()
     bad = (
         {**outputs, "logits": outputs["logits"] * math.nan}
@@ -198,12 +200,12 @@ def test_outputs_that_are_not_finite_are_said(case: str) -> None:
         else outputs * math.nan
     )
     with pytest.raises(NotFinite):
-        scored(rules, bad, batch)
+        score_in_pieces(rules, bad, batch)
 
 
-def test_one_class_alone_has_no_auc() -> None:
+def test_classification_of_one_class_has_no_auc() -> None:
     logits, _ = problem(3, 20)
-    got = scored(classification(3), logits, {"target": torch.ones(20, dtype=torch.int64)})
+    got = score_in_pieces(classification(3), logits, {"target": torch.ones(20, dtype=torch.int64)})
     assert "auc" not in got
     assert {"accuracy", "f1", "loss"} <= got.keys()
 
@@ -226,12 +228,12 @@ def test_confusion_counts_true_by_predicted() -> None:
 
 
 @pytest.mark.parametrize("shape", [(40,), (40, 1)])
-def test_regression_is_in_the_targets_own_units(shape: tuple[int, ...]) -> None:
+def test_regression_metrics_are_in_the_targets_units(shape: tuple[int, ...]) -> None:
     chance = np.random.default_rng(0)
     known, guess = chance.normal(50, 20, 40), chance.normal(50, 20, 40)
     rules = rules_for({"task": "regression", "target_mean": 50.0, "target_std": 20.0})
     outputs, target = (torch.tensor((v - 50) / 20).reshape(shape) for v in (guess, known))
-    got = scored(rules, outputs, {"target": target.flatten()}, cuts=(13,))
+    got = score_in_pieces(rules, outputs, {"target": target.flatten()}, cuts=(13,))
     mse = sk.mean_squared_error(known, guess)
     expected = {
         "mse": mse,
@@ -245,38 +247,44 @@ def test_regression_is_in_the_targets_own_units(shape: tuple[int, ...]) -> None:
     assert frame["prediction"].to_numpy() == pytest.approx(guess)
 
 
-def test_several_targets_are_averaged_each_in_its_units() -> None:
+def test_regression_of_several_targets_averages_in_their_units() -> None:
     chance = np.random.default_rng(1)
     known, guess = chance.normal(size=(30, 2)) * [1, 100], chance.normal(size=(30, 2)) * [1, 100]
     rules = rules_for(
         {"task": "regression", "target_mean": [0, 0], "target_std": [1, 100], "targets": ["x", "y"]}
     )
     scale = torch.tensor([1.0, 100.0], dtype=torch.float64)
-    got = scored(rules, torch.tensor(guess) / scale, {"target": torch.tensor(known) / scale}, cuts=(4,))
+    got = score_in_pieces(
+        rules, torch.tensor(guess) / scale, {"target": torch.tensor(known) / scale}, cuts=(4,)
+    )
     assert got["mse"] == pytest.approx(sk.mean_squared_error(known, guess))
     assert got["r2"] == pytest.approx(sk.r2_score(known, guess))
     frame = rules.to_user(torch.tensor(guess) / scale)
     assert list(frame.columns) == ["prediction_x", "prediction_y"]
 
 
-def test_large_targets_that_were_not_scaled_keep_their_r2() -> None:
+def test_regression_of_large_unscaled_targets_keeps_r2() -> None:
     chance = np.random.default_rng(0)
     known = 1e6 + chance.normal(size=500)
     guess = known + 0.1 * chance.normal(size=500)
-    got = scored(rules_for({"task": "regression"}), torch.tensor(guess), {"target": torch.tensor(known)})
+    got = score_in_pieces(
+        rules_for({"task": "regression"}), torch.tensor(guess), {"target": torch.tensor(known)}
+    )
     assert got["r2"] == pytest.approx(sk.r2_score(known, guess), abs=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, 1e6])
-def test_equal_targets_have_no_r2(value: float) -> None:
-    got = scored(rules_for({"task": "regression"}), torch.zeros(9), {"target": torch.full((9,), value)})
+def test_regression_of_equal_targets_has_no_r2(value: float) -> None:
+    got = score_in_pieces(
+        rules_for({"task": "regression"}), torch.zeros(9), {"target": torch.full((9,), value)}
+    )
     assert "r2" not in got
     assert got["mse"] == value**2
 
 
 def test_perplexity_and_bits_follow_from_the_loss() -> None:
     rules, logits, batch = CASES["language-model"]()
-    got = scored(rules, logits, batch)
+    got = score_in_pieces(rules, logits, batch)
     target = batch["target"]
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
     counted = target.flatten() != -100
@@ -288,22 +296,22 @@ def test_perplexity_and_bits_follow_from_the_loss() -> None:
     assert float(rules.loss(logits, batch, {})) == pytest.approx(mean)
 
 
-def test_bits_need_the_lengths_of_tokens() -> None:
+def test_bits_per_character_need_token_lengths() -> None:
     words = rules_for({"task": "language-model", "vocabulary": VOCABULARY})
-    assert "bits_per_character" not in scored(words, *CASES["language-model"]()[1:])
+    assert "bits_per_character" not in score_in_pieces(words, *CASES["language-model"]()[1:])
 
 
-def test_a_perplexity_beyond_numbers_is_said() -> None:
+def test_perplexity_that_overflows_raises_not_finite() -> None:
     logits = torch.tensor([[[0.0, 5000.0]]])
     with pytest.raises(NotFinite, match="perplexity"):
-        scored(rules_for({"task": "language-model"}), logits, {"target": torch.tensor([[0]])})
+        score_in_pieces(rules_for({"task": "language-model"}), logits, {"target": torch.tensor([[0]])})
 
 
 def test_generated_texts_are_compared_as_torchmetrics_does() -> None:
     from torchmetrics.functional.text import bleu_score, chrf_score
 
     rules, outputs, batch = CASES["seq2seq"]()
-    got = scored(rules, outputs, batch, cuts=(20,))
+    got = score_in_pieces(rules, outputs, batch, cuts=(20,))
     texts = [
         [" ".join(VOCABULARY[i] for i in row if i >= 2) for row in ids.tolist()]
         for ids in (outputs["tokens"], batch["target"])
@@ -317,7 +325,7 @@ def test_generated_texts_are_compared_as_torchmetrics_does() -> None:
 
 def test_texts_are_not_judged_by_a_pass_that_saw_the_target() -> None:
     rules, outputs, batch = CASES["seq2seq"]()
-    assert set(scored(rules, outputs["logits"], batch)) == {"loss"}
+    assert set(score_in_pieces(rules, outputs["logits"], batch)) == {"loss"}
 
 
 def test_reconstruction_is_compared_with_its_input() -> None:
@@ -332,17 +340,17 @@ def test_reconstruction_is_compared_with_its_input() -> None:
 
 def test_metrics_by_class_are_scikit_learns() -> None:
     outputs, batch = problem(3, 60)
-    got = scored(classification(3, per_class=True), outputs, batch)
+    got = score_in_pieces(classification(3, per_class=True), outputs, batch)
     guess, target = outputs.argmax(-1).numpy(), batch["target"].numpy()
     wanted = sk.precision_recall_fscore_support(target, guess, labels=range(3))
     for name, values in zip(("precision", "recall", "f1"), wanted, strict=False):
         found = [got[f"{name}_{label}"] for label in classes(3)]
         np.testing.assert_allclose(found, values, atol=1e-12)
-    assert not any(name.startswith("recall_") for name in scored(classification(3), outputs, batch))
+    assert not any(name.startswith("recall_") for name in score_in_pieces(classification(3), outputs, batch))
     assert direction_of("val/recall_a/b") == direction_of("f1_a") == "maximize"
 
 
-def test_every_task_has_a_usual_metric_with_a_direction() -> None:
+def test_tasks_all_have_a_usual_metric_with_direction() -> None:
     tasks: tuple[Task, ...] = get_args(Task)
     assert set(PER_TASK) == set(USUAL) == set(tasks)
     names = {name for names in PER_TASK.values() for name in names} | set(FOR_ALL) | {"distance"}
@@ -352,7 +360,7 @@ def test_every_task_has_a_usual_metric_with_a_direction() -> None:
     assert direction_of("mine") is None
 
 
-def test_a_state_without_a_task_is_refused() -> None:
+def test_rules_of_a_state_without_task_are_refused() -> None:
     with pytest.raises(InputError, match="must name its task"):
         rules_for({"task": "clustering"})
     with pytest.raises(InputError, match="one number for each"):

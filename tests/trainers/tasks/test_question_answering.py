@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from tests.trainers.tasks.test_metrics import asked, scored
+from tests.trainers.tasks.test_metrics import question_scores, score_in_pieces
 from trainers.tasks import rules_for
 from trainers.tasks.example_scores import ExampleScores
 from trainers.tasks.question_answering import likeliest_answers, right_answers
@@ -23,7 +23,7 @@ PAIRS = (
 )
 
 
-def test_answers_are_compared_as_torchmetrics_does_it() -> None:
+def test_answer_scores_equal_torchmetrics() -> None:
     from torchmetrics.functional.text import squad
 
     for found, right in PAIRS:
@@ -35,8 +35,8 @@ def test_answers_are_compared_as_torchmetrics_does_it() -> None:
     assert (f1_score("the", "a"), f1_score("the", "box"), exact_match("the", "a")) == (1.0, 0.0, 1.0)
 
 
-def test_the_loss_is_the_mean_of_both_ends_cross_entropies() -> None:
-    rules, (scores, batch) = rules_for({"task": "question-answering"}), asked(8)
+def test_answer_loss_is_mean_cross_entropy_of_both_ends() -> None:
+    rules, (scores, batch) = rules_for({"task": "question-answering"}), question_scores(8)
     seen = batch["target"][:, 0] >= 0
     places = batch["target"][seen, 0]
     ends = [torch.nn.functional.cross_entropy(scores[seen][..., i], places) for i in (0, 1)]
@@ -47,16 +47,16 @@ def test_the_loss_is_the_mean_of_both_ends_cross_entropies() -> None:
     torch.testing.assert_close(rules.loss(scores, batch, {"label_smoothing": 0.1}), sum(smooth) / 2)
 
 
-def test_an_answer_outside_the_window_is_to_be_found_at_place_nought() -> None:
-    rules, (scores, batch) = rules_for({"task": "question-answering"}), asked(1)
+def test_answer_outside_the_window_has_target_zero() -> None:
+    rules, (scores, batch) = rules_for({"task": "question-answering"}), question_scores(1)
     scores[0, int(batch["target"][0, 0]), 1] = float("-inf")  # the window ends within the answer
     expected = -(scores[0, 0, 0] + scores[0, 0, 1]) / 2
     torch.testing.assert_close(rules.loss(scores, batch, {}), expected)
     assert math.isfinite(rules.loss(scores, batch, {"label_smoothing": 0.5}))
 
 
-def test_the_likeliest_stretch_is_no_longer_than_allowed() -> None:
-    _, batch = asked(1)
+def test_likeliest_answer_is_no_longer_than_allowed() -> None:
+    _, batch = question_scores(1)
     scores = torch.full((1, 7, 2), -9.0)
     scores[0, 2, 0], scores[0, 5, 1] = -0.1, -0.2  # from v to y
     (found,) = likeliest_answers(scores, batch, 4)
@@ -69,13 +69,13 @@ def test_the_likeliest_stretch_is_no_longer_than_allowed() -> None:
     assert (nothing.text, nothing.score) == ("", 0.0)
 
 
-def test_an_answer_that_is_not_kept_is_never_found() -> None:
-    rules, (scores, batch) = rules_for({"task": "question-answering"}), asked(61)
+def test_answer_beyond_the_kept_context_scores_as_never_found() -> None:
+    rules, (scores, batch) = rules_for({"task": "question-answering"}), question_scores(61)
     perfect = torch.full_like(scores, -20.0)
     for row, right in enumerate(right_answers(batch)):
         if right is not None:
             perfect[row, batch["target"][row, 0]] = 0.0
-    values = scored(rules, perfect, batch)
+    values = score_in_pieces(rules, perfect, batch)
     assert values["exact_match"] == values["f1"] == pytest.approx(46 / 61)
     assert values["loss"] == 0.0
     metrics, singly = rules.metric_set("cpu"), ExampleScores(rules, "cpu")

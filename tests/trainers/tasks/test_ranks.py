@@ -50,7 +50,7 @@ def lane(rank: int) -> dict[str, Any]:
     return result
 
 
-def merged(rank: int) -> dict[str, Any]:
+def merge_metrics(rank: int) -> dict[str, Any]:
     """All metrics over both ranks; rank 1 has no text at all."""
     metrics, singly = CLASSIFICATION.metric_set("cpu"), ExampleScores(CLASSIFICATION, "cpu")
     metrics.update(*batch_of(rank))
@@ -135,7 +135,7 @@ def process(rank: int, folder: str) -> None:
     store = dist.FileStore(f"{folder}/store", 2)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2, timeout=timedelta(seconds=90))
     try:
-        result = {"lane": lane(rank), "merged": merged(rank), "function": function(rank)}
+        result = {"lane": lane(rank), "merged": merge_metrics(rank), "function": function(rank)}
         Path(folder, f"{rank}.json").write_text(json.dumps(result))
         dist.barrier()
     finally:
@@ -160,13 +160,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
 
 
-def test_two_lanes_do_not_mix_and_one_alone_does_not_wait(results: Any) -> None:
+def test_metrics_of_two_lanes_do_not_mix_or_wait(results: Any) -> None:
     right, wrong = (result["lane"] for result in results)
     assert (right["accuracy"], wrong["accuracy"]) == (1.0, 0.0)
     assert 0 < right["alone"] < 1
 
 
-def test_ranks_of_one_attempt_get_the_whole(results: Any) -> None:
+def test_metrics_of_one_attempts_ranks_merge(results: Any) -> None:
     whole, singly = CLASSIFICATION.metric_set("cpu"), ExampleScores(CLASSIFICATION, "cpu")
     for rank in (0, 1):
         whole.update(*batch_of(rank))

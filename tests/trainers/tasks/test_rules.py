@@ -56,14 +56,14 @@ def test_token_loss_leaves_out_what_is_not_to_be_learned(task: str) -> None:
     assert bool((logits.grad == 0).all())
 
 
-def test_a_class_is_answered_by_its_label_and_chances() -> None:
+def test_class_prediction_has_label_and_probabilities() -> None:
     frame = rules_for(CLASSES).to_user(torch.tensor([[0.0, 3.0, 0.0], [9.0, 0.0, 0.0]]))
     assert list(frame.columns) == ["label", "p_cat", "p_dog", "p_eel"]
     assert list(frame["label"]) == ["dog", "cat"]
     assert frame[["p_cat", "p_dog", "p_eel"]].sum(axis=1).to_numpy() == pytest.approx(1.0)
 
 
-def test_tokens_are_answered_as_text() -> None:
+def test_token_prediction_is_text() -> None:
     state = {"vocabulary": ["<pad>", "<unk>", "<end>", "a", "b"], "special_ids": [2], "end_id": 2}
     language = rules_for({"task": "language-model", **state})
     ids = torch.tensor([[3, 4, 2, 3], [4, 0, 0, 0]])
@@ -87,7 +87,7 @@ def test_a_tokenizer_of_the_library_decodes() -> None:
     assert rules.to_user({"tokens": torch.tensor([[5, 4, 0]])})["output"].tolist() == ["hii"]
 
 
-def test_a_reconstruction_is_answered_by_its_columns() -> None:
+def test_reconstruction_prediction_has_its_columns() -> None:
     made = torch.tensor([[1.0, 2.0]])
     assert list(rules_for({"task": "reconstruction", "features": ["x", "y"]}).to_user(made).columns) == [
         "x",
@@ -135,11 +135,11 @@ def test_the_mean_is_the_guess_of_a_reconstruction() -> None:
 
 
 @pytest.mark.parametrize("task", ["classification", "regression", "language-model"])
-def test_nothing_to_judge_has_no_guess(task: str) -> None:
+def test_trivial_guess_without_rows_is_empty(task: str) -> None:
     assert rules_for({**CLASSES, "task": task}).trivial(np.zeros(0, int), np.zeros(0, int)) == {}
 
 
-def test_names_and_rules_are_known_without_torch() -> None:
+def test_metric_names_and_rules_import_no_torch() -> None:
     code = (
         "import sys; import trainers.metric_names, trainers.tasks, trainers.data.augment, trainers.job\n"
         "rules = trainers.tasks.rules_for({'task': 'classification', 'classes': ['a', 'b']})\n"

@@ -29,7 +29,7 @@ def batch_of(kind: str, shape: tuple[int, ...], count: int) -> dict[str, torch.T
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_mean_over_examples_is_the_metric(case: str) -> None:
+def test_example_scores_have_the_metric_as_their_mean(case: str) -> None:
     torch.manual_seed(0)
     state, shape, kind = CASES[case]
     rules = rules_for(state)
@@ -45,7 +45,7 @@ def test_the_mean_over_examples_is_the_metric(case: str) -> None:
         assert float(values.mean()) == pytest.approx(found[name])
 
 
-def test_texts_of_different_lengths_have_no_share_in_a_loss_a_token() -> None:
+def test_example_scores_of_unequal_texts_have_no_token_loss() -> None:
     torch.manual_seed(0)
     rules = rules_for({"task": "language-model", "vocabulary": list("abcde")})
     target = torch.randint(0, 5, (3, 6))
@@ -56,7 +56,7 @@ def test_texts_of_different_lengths_have_no_share_in_a_loss_a_token() -> None:
     assert singly.compute(metrics.compute()) == {}
 
 
-def test_rules_that_are_not_known_have_none() -> None:
+def test_example_scores_of_unknown_rules_are_empty() -> None:
     rules = rules_for({"task": "seq2seq", "vocabulary": list("abc")})
     singly = ExampleScores(rules, "cpu")
     singly.update(torch.randn(2, 3, 4), {"target": torch.zeros(2, 3, dtype=torch.long)})

@@ -27,12 +27,12 @@ from flows.promotion.gates.signatures import signature_differences
 CLASSES = ("a", "b")
 
 
-def truth(count: int = 200) -> Truth:
+def make_truth(count: int = 200) -> Truth:
     """Half a, half b."""
     return Truth(task="classification", values=np.arange(count) % 2, classes=CLASSES)
 
 
-def right(known: Truth, share: float, *, spared: int | None = None) -> TaskPredictions:
+def answers_of(known: Truth, share: float, *, spared: int | None = None) -> TaskPredictions:
     """The first so many answers of each class are right; those of a spared class all."""
     values = known.values.copy()
     for index in range(len(known.classes)):
@@ -48,22 +48,26 @@ def verdicts(policy: Policy, case: GateInputs) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_of_400_promotions_few_are_false_and_most_true_ones_are_made() -> None:
+def test_gates_over_400_promotions_keep_error_rate_and_power() -> None:
     found = simulate(promotions=400, examples=2_000, gain=0.03)
     assert found.false_moves <= 0.05
     assert found.true_moves >= 0.80
 
 
-def test_a_fallen_class_is_found_and_a_wobbling_one_is_not() -> None:
-    known = truth(400)
-    champion = right(known, 0.9)
-    fallen = TaskPredictions(values=np.where(known.values == 0, 0, right(known, 0.6).values))
+def test_class_gate_refuses_fallen_class_but_not_chance_wobble() -> None:
+    known = make_truth(400)
+    champion = answers_of(known, 0.9)
+    fallen = TaskPredictions(values=np.where(known.values == 0, 0, answers_of(known, 0.6).values))
     case = GateInputs(metric="accuracy", truth=known, challenger=fallen, champion=champion, signature=())
     assert verdicts(Policy(), case)["class b"] == "refused"
     assert verdicts(Policy(), case)["class a"] == "passed"
-    few = truth(20)
+    few = make_truth(20)
     wobble = GateInputs(
-        metric="accuracy", truth=few, challenger=right(few, 0.8), champion=right(few, 0.9), signature=()
+        metric="accuracy",
+        truth=few,
+        challenger=answers_of(few, 0.8),
+        champion=answers_of(few, 0.9),
+        signature=(),
     )
     (found,) = [f for f in judge(Policy(), wobble).findings if f.gate == "class a"]
     assert found.verdict == "passed"
@@ -72,16 +76,16 @@ def test_a_fallen_class_is_found_and_a_wobbling_one_is_not() -> None:
     assert found.needed > 10
 
 
-def test_a_metric_that_is_no_mean_is_resampled() -> None:
-    known = truth(400)
-    good, bad = right(known, 0.9), right(known, 0.7)
+def test_metric_gate_resamples_metric_that_is_no_mean() -> None:
+    known = make_truth(400)
+    good, bad = answers_of(known, 0.9), answers_of(known, 0.7)
     for name in ("f1", "balanced_accuracy", "accuracy"):
         assert is_better(compare_paired(name, known, good, bad, margin=0.0, confidence=0.95)), name
         assert not is_better(compare_paired(name, known, good, good, margin=0.0, confidence=0.95)), name
         assert not is_better(compare_paired(name, known, good, bad, margin=0.3, confidence=0.95)), name
 
 
-def test_numbers_are_compared_by_their_errors() -> None:
+def test_metric_gate_compares_regressions_by_their_errors() -> None:
     generator = np.random.default_rng(0)
     known = Truth(task="regression", values=generator.normal(size=300))
     close, far = (TaskPredictions(values=known.values + generator.normal(size=300) * s) for s in (0.2, 0.5))
@@ -99,7 +103,7 @@ def test_numbers_are_compared_by_their_errors() -> None:
     assert "slice x=2" not in sliced
 
 
-def test_metrics_are_scikit_learns() -> None:
+def test_gate_metrics_equal_scikit_learn() -> None:
     from sklearn import metrics
 
     generator = np.random.default_rng(1)
@@ -113,7 +117,7 @@ def test_metrics_are_scikit_learns() -> None:
     assert found["auc"] == pytest.approx(metrics.roc_auc_score(known.values, chances, multi_class="ovr"))
 
 
-def test_a_guess_is_not_good_enough() -> None:
+def test_gates_refuse_a_trivial_guess() -> None:
     known = Truth(task="classification", values=np.arange(100) % 10 == 0, classes=CLASSES)
     known = Truth(task="classification", values=known.values.astype(np.int64), classes=CLASSES)
     always = TaskPredictions(values=np.zeros(100, np.int64))
@@ -127,9 +131,11 @@ def test_a_guess_is_not_good_enough() -> None:
     }
 
 
-def test_a_model_that_is_not_defined_for_the_metric_does_not_pass() -> None:
-    known = truth()
-    case = GateInputs(metric="loss", truth=known, challenger=right(known, 1.0), champion=right(known, 0.5))
+def test_gates_refuse_model_whose_metric_is_undefined() -> None:
+    known = make_truth()
+    case = GateInputs(
+        metric="loss", truth=known, challenger=answers_of(known, 1.0), champion=answers_of(known, 0.5)
+    )
     assert verdicts(Policy(), case)["better"] == "refused"
 
 
@@ -144,12 +150,14 @@ def test_a_model_that_is_not_defined_for_the_metric_does_not_pass() -> None:
         ({"parameters": 10}, {"parameters": 11.0}, "refused"),
     ],
 )
-def test_costs(limits: dict[str, Any], facts: dict[str, float], wanted: str) -> None:
+def test_cost_gate_verdict_follows_its_limits(
+    limits: dict[str, Any], facts: dict[str, float], wanted: str
+) -> None:
     (found,) = bounds.cost_gates(Policy.model_validate({"limits": limits}), facts)
     assert found.verdict == wanted
 
 
-def test_answers_are_read_by_name_and_refused_when_they_are_none() -> None:
+def test_gate_answers_are_read_by_name_or_refused() -> None:
     known = Truth(task="classification", values=np.array([0, 1]), classes=("3", "4"))
     assert parse_predictions(pd.DataFrame({"prediction": [3.0, 4.0]}), known).values.tolist() == [0, 1]
     named = pd.DataFrame({"label": ["3", "9"], "p_4": [0.1, 0.7], "p_3": [0.9, 0.3]})
@@ -164,7 +172,7 @@ def test_answers_are_read_by_name_and_refused_when_they_are_none() -> None:
         parse_predictions(pd.DataFrame({"prediction": [np.nan, 1.0]}), numbers)
 
 
-def test_signatures() -> None:
+def test_signature_gate_names_each_difference() -> None:
     def model(inputs: str, outputs: str = '[{"name": "label", "type": "string"}]') -> dict[str, Any]:
         return {"signature": {"inputs": inputs, "outputs": outputs}}
 
@@ -187,7 +195,7 @@ def test_signatures() -> None:
 
 
 @pytest.mark.parametrize("name", ["exact_match", "f1"])
-def test_answers_to_questions_are_judged_as_squad_does(name: str) -> None:
+def test_gate_scores_of_answers_equal_squad(name: str) -> None:
     known = Truth(task="question-answering", values=["the red box", "Anna", "17", "17"] * 50)
     frame = pd.DataFrame({"answer": ["Red box.", "Anna Berg", "7", "17"] * 50, "score": 0.5})
     challenger = parse_predictions(frame, known)

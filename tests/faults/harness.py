@@ -126,7 +126,7 @@ class Stage:
         finally:
             ledger.close()
 
-    def tracked(self, name: str) -> list[TrackedRun]:
+    def tracking_runs(self, name: str) -> list[TrackedRun]:
         """MLflow's runs of the sweep, read from its store."""
         uri = f"file:{self.home.path / 'mlflow.db'}?mode=ro"
         query = """
@@ -137,7 +137,7 @@ class Stage:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             return [TrackedRun(*row) for row in connection.execute(query, (name,))]
 
-    def trained(self, name: str, number: int) -> list[int]:
+    def trained_epochs(self, name: str, number: int) -> list[int]:
         """The epochs that all attempts of a scripted trial trained, in order."""
         return [step.epoch for step in self.steps(name, number)]
 
@@ -178,7 +178,7 @@ class TrackedRun:
 
 def check_tracking(stage: Stage, name: str, parent: str = "FINISHED") -> None:
     """MLflow has one run a trial below one parent, each with the state that the ledger says."""
-    runs = stage.tracked(name)
+    runs = stage.tracking_runs(name)
     (top,) = [run for run in runs if run.parent is None]
     assert top.status == parent
     trials = stage.trials(name)

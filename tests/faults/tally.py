@@ -26,7 +26,7 @@ def count_duplicated(stage: Stage, name: str) -> int:
     trials = stage.trials(name)
     twice = sum(count - 1 for count in stage.ends(name).values())
     at_once = sum(attempts_overlap(stage.steps(name, trial.number)) for trial in trials)
-    children = [run for run in stage.tracked(name) if run.parent is not None]
+    children = [run for run in stage.tracking_runs(name) if run.parent is not None]
     return twice + at_once + max(0, len(children) - len(trials))
 
 
@@ -40,7 +40,7 @@ def count_orphaned(stage: Stage, name: str, limit_s: float = ORPHAN_LIMIT_S) -> 
     """Rows and runs that are RUNNING, and processes that are there when the limit has passed."""
     rows = sum(trial.state == "running" for trial in stage.trials(name))
     rows += sum(attempt.ended_at is None for attempt in stage.attempts(name))
-    runs = sum(run.status == "RUNNING" for run in stage.tracked(name))
+    runs = sum(run.status == "RUNNING" for run in stage.tracking_runs(name))
     return rows + runs + processes(stage.folder, limit_s)
 
 

@@ -76,7 +76,7 @@ def check_document(found: dict) -> None:
 
 def tracked_roles(stage: Stage, name: str) -> dict[str, int]:
     """Finished children of the sweep's parent run in MLflow, by the tag that tells what they are."""
-    (top,) = [run for run in stage.tracked(name) if run.parent is None]
+    (top,) = [run for run in stage.tracking_runs(name) if run.parent is None]
     query = """
         SELECT role.value, COUNT(*) FROM runs
         JOIN tags AS parent ON parent.run_uuid = runs.run_uuid AND parent.key = 'mlflow.parentRunId'

@@ -54,7 +54,7 @@ def test_sweep_survives_a_crash_of_its_postgres_ledger(tmp_path: Path, server: P
     assert [trial.state for trial in trials] == ["complete"] * 8
     assert [(trial.attempts, trial.failures) for trial in trials] == [(1, 0)] * 8
     for trial in trials:
-        assert stage.trained("away", trial.number) == [1, 2, 3, 4, 5, 6]
+        assert stage.trained_epochs("away", trial.number) == [1, 2, 3, 4, 5, 6]
     assert all(attempt.outcome == "complete" for attempt in stage.attempts("away"))
     assert "velodrome@" not in err  # nothing of the URL is shown
     check_tracking(stage, "away")

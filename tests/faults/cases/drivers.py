@@ -208,7 +208,7 @@ def _sigterm(stage: Stage, reached: dict[int, int]) -> float:
     assert not {trial.state for trial in trials} & {"running", "failed"}
     for number, epochs in reached.items():  # a stop lost no epoch: the checkpoint is of the last one
         assert trials[number].attempts >= 2
-        trained = stage.trained("told", number)
+        trained = stage.trained_epochs("told", number)
         assert trained == list(range(1, max(trained) + 1)), "epochs were trained again"
         assert max(trained) >= epochs
     until(lambda: not left_behind(stage.folder), stretch_limit(10))

@@ -59,10 +59,10 @@ class Runs:
         wanted = inspect.signature(test).parameters
         for values in parameters(test):
             self.count += 1
-            more = {"tmp_path": self.fresh()} if "tmp_path" in wanted else {}
+            more = {"tmp_path": self.make_folder()} if "tmp_path" in wanted else {}
             test(**given, **values, **more)
 
-    def fresh(self) -> Path:
+    def make_folder(self) -> Path:
         """An empty folder."""
         path = self.folder / f"run-{self.count:04d}"
         path.mkdir(parents=True)

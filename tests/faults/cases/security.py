@@ -238,9 +238,9 @@ def _in_tracking(folder: Path) -> str:
     told = folder.with_name("told")  # the ledger that the story is told to is not looked at
     facts = {**FACTS, "command": f"velodrome sweep d.yaml --set tracking.uri={TRACKING}"}
     story = Story(told, spec=a_spec(data={"source": f"csv:https://ada:{SECRET}@host/d.csv"}), facts=facts)
-    trial = story.started(story.asked("rnn", 0))
-    story.ended(trial, "failed", reason=f"error: could not reach {LEDGER}")
-    story.concluded()
+    trial = story.start(story.ask("rnn", 0))
+    story.end(trial, "failed", reason=f"error: could not reach {LEDGER}")
+    story.conclude()
     for uri in (story.home.mlflow_uri, TRACKING):
         sender = story.sender(uri)
         assert (sender.drain(30.0) > 0) == (uri == TRACKING)

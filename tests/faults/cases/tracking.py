@@ -139,7 +139,7 @@ def _beside_a_failing_client(folder: Path, how: str) -> Outcome:
     with shorten_rests() as said:
         sending = story.sender(shared_store(), connect=FailingClient(mlflow, fails).connect)
         sending.start()
-        trial = story.started(story.asked("rnn", 0))
+        trial = story.start(story.ask("rnn", 0))
         slowest = _report(story, trial, range(1, 21))
         trouble.set()
         slowest = max(slowest, _report(story, trial, range(21, 81)))
@@ -149,8 +149,8 @@ def _beside_a_failing_client(folder: Path, how: str) -> Outcome:
         trouble.clear()
         release.set()
         slowest = max(slowest, _report(story, trial, range(81, 101)))
-        story.ended(trial, "complete", 0.9)
-        story.concluded()
+        story.end(trial, "complete", 0.9)
+        story.conclude()
         until(lambda: sending.drain(10.0) == 0, stretch_limit(30.0))
         sending.stop()
     assert slowest < stretch_limit(1.0)
@@ -167,7 +167,7 @@ def _report(story: Story, trial: Any, epochs: range) -> float:
     for epoch in epochs:
         began = time.monotonic()
         time.sleep(STEP_S)
-        story.reported(trial, epoch, epoch / 100)
+        story.report(trial, epoch, epoch / 100)
         slowest = max(slowest, time.monotonic() - began)
     return slowest
 

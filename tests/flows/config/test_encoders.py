@@ -40,13 +40,13 @@ def write_autoencoder_sweep(folder: Path, models: bool = True) -> list[Path]:
     story = Story(folder / "home", spec=a_spec("codes", families=(family,), objectives=goals))
     made = []
     for number, value in enumerate([0.2, 0.1]):
-        trial = story.whole("autoencoder", number, value=value, epochs=1)
+        trial = story.complete_trial("autoencoder", number, value=value, epochs=1)
         made.append(story.home.storage / "codes" / str(number))
         if models:
             a_bundle(made[-1], folder / "cache", channels=[4, 8 + number])
             trial.model = f"codes/{number}"
             story.tell("model", {"path": trial.model}, trial)
-    story.concluded()
+    story.conclude()
     story.ledger.close()
     return made
 

@@ -27,13 +27,13 @@ def make_sweep(folder: Path, bundle: Path | None, name: str = "prices") -> Story
     family = FamilySpec(name="linear_regression", reference="linear_regression", space=SPACE)
     story = Story(folder / "home", spec=a_spec(name, families=(family,)))
     for number, value in enumerate([0.8, 0.9]):
-        trial = story.whole("linear_regression", number, value=value, epochs=1)
+        trial = story.complete_trial("linear_regression", number, value=value, epochs=1)
         if bundle is not None:
             trial.model = f"prices/{number}"
             (story.home.storage / "prices").mkdir(parents=True, exist_ok=True)
             shutil.copytree(bundle, story.home.storage / trial.model)
             story.tell("model", {"path": trial.model}, trial)
-    story.concluded()
+    story.conclude()
     return story
 
 
@@ -71,7 +71,7 @@ def test_lookup_of_sweep_without_reachable_model_is_refused(bundle: Path, tmp_pa
     story = make_sweep(tmp_path, None)
     with pytest.raises(WrongInput, match="champion"):
         choose_model("prices", story.home)
-    trial = story.whole("linear_regression", 2, value=0.99, epochs=1)
+    trial = story.complete_trial("linear_regression", 2, value=0.99, epochs=1)
     trial.model = f"../../{bundle.name}"
     story.tell("model", {"path": trial.model}, trial)
     with pytest.raises(Unavailable, match="is not there"):

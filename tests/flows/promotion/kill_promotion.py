@@ -45,9 +45,9 @@ class Reaper:
         from sqlalchemy.engine import Engine
 
         event.listen(Engine, "commit", lambda connection: self._write())
-        sys.addaudithook(self._audited)
+        sys.addaudithook(self._audit)
 
-    def _audited(self, name: str, arguments: tuple[Any, ...]) -> None:
+    def _audit(self, name: str, arguments: tuple[Any, ...]) -> None:
         writes = name in FILE_EVENTS or (name == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR))
         if writes and any(str(argument).startswith(self._home) for argument in arguments[:2]):
             self._write()

@@ -71,13 +71,13 @@ class Saboteur:
         """Counts what changes the database instead, each commit too, in every kind of write: of batches, of
         owners, of requests."""
         event.listen(ledger.engine, "before_cursor_execute", self._statement)
-        event.listen(ledger.engine, "commit", lambda connection: self._one())
+        event.listen(ledger.engine, "commit", lambda connection: self._count_write())
 
     def _statement(self, connection: object, cursor: object, statement: str, *rest: object) -> None:
         if statement.startswith(("INSERT", "UPDATE", "DELETE", "BEGIN IMMEDIATE")):
-            self._one()
+            self._count_write()
 
-    def _one(self) -> None:
+    def _count_write(self) -> None:
         self.writes += 1
         if self.writes == self.at:
             raise OperationalError("told to", None, sqlite3.OperationalError("disk I/O error"))

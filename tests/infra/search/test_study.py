@@ -17,7 +17,7 @@ TRIALS = 24
 SAMPLER = {"name": "tpe", "n_startup_trials": 12}
 
 
-def asked(studies: Studies, number: int, threads: list[ThreadPoolExecutor]) -> dict[str, Any]:
+def ask_study(studies: Studies, number: int, threads: list[ThreadPoolExecutor]) -> dict[str, Any]:
     """One question, asked by the thread whose turn it is, and its answer's value told."""
     thread = threads[number % len(threads)]
     noop = family(trials=TRIALS, sampler=SAMPLER)
@@ -37,10 +37,10 @@ def test_study_answers_the_same_from_any_thread_or_replay() -> None:
     replayed = []
     for number in range(TRIALS):
         fresh = Studies(spec, records)  # each question to a study that was just replayed
-        replayed.append(asked(fresh, number, threads[:1]))
+        replayed.append(ask_study(fresh, number, threads[:1]))
         records += fresh.journal.take_records()
-    assert [asked(one, number, threads[:1]) for number in range(TRIALS)] == replayed
-    assert [asked(several, number, threads) for number in range(TRIALS)] == replayed
+    assert [ask_study(one, number, threads[:1]) for number in range(TRIALS)] == replayed
+    assert [ask_study(several, number, threads) for number in range(TRIALS)] == replayed
     for thread in threads:
         thread.shutdown()
 

@@ -49,11 +49,11 @@ class FailingClient:
 def short_story(tell: Tell) -> Story:
     """Two trials, one pruned."""
     story = tell()
-    story.whole("rnn", 0, value=0.8, epochs=2)
-    pruned = story.started(story.asked("rnn", 1))
-    story.reported(pruned, 1, 0.1)
-    story.ended(pruned, "pruned", 0.1)
-    story.concluded()
+    story.complete_trial("rnn", 0, value=0.8, epochs=2)
+    pruned = story.start(story.ask("rnn", 1))
+    story.report(pruned, 1, 0.1)
+    story.end(pruned, "pruned", 0.1)
+    story.conclude()
     return story
 
 

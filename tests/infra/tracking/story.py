@@ -81,7 +81,7 @@ class Story:
         batch.sweep.update(sweep)
         self.ledger.commit(self.sweep_id, self.epoch, batch)
 
-    def asked(self, family: str, number: int, role: str = "search", **params: Any) -> TrialRow:
+    def ask(self, family: str, number: int, role: str = "search", **params: Any) -> TrialRow:
         """A trial that waits."""
         sampled = {"learning_rate": 0.01 / (number + 1), "optimizer": "adam", "hidden": 64, **params}
         trial = TrialRow(
@@ -90,14 +90,14 @@ class Story:
         self.tell("asked", {"params": sampled}, trial)
         return trial
 
-    def started(self, trial: TrialRow) -> TrialRow:
+    def start(self, trial: TrialRow) -> TrialRow:
         """An attempt begins."""
         trial.state, trial.attempts = "running", trial.attempts + 1
         trial.started_at = trial.started_at or self.now + 1
         self.tell("started", {"attempt": "a", "ordinal": trial.attempts, "lane": "l"}, trial)
         return trial
 
-    def reported(self, trial: TrialRow, epoch: int, accuracy: float, **more: float) -> None:
+    def report(self, trial: TrialRow, epoch: int, accuracy: float, **more: float) -> None:
         """One report."""
         trial.epochs = epoch
         metrics = {
@@ -113,9 +113,7 @@ class Story:
         }
         self.tell("reported", {"epoch": epoch, "metrics": metrics}, trial)
 
-    def ended(
-        self, trial: TrialRow, state: str, value: float | None = None, reason: str | None = None
-    ) -> None:
+    def end(self, trial: TrialRow, state: str, value: float | None = None, reason: str | None = None) -> None:
         """The trial has its final state."""
         trial.state, trial.reason, trial.ended_at = state, reason, self.now + 1
         trial.objective = None if value is None else [value]
@@ -124,15 +122,17 @@ class Story:
         trial.facts = {"parameters": 9000, "size_bytes": 36000, "train_seconds": 1.9, "host": "here"}
         self.tell("ended", {"state": state, "objective": trial.objective, "reason": reason}, trial)
 
-    def whole(self, family: str, number: int, value: float = 0.9, epochs: int = 5, **params: Any) -> TrialRow:
+    def complete_trial(
+        self, family: str, number: int, value: float = 0.9, epochs: int = 5, **params: Any
+    ) -> TrialRow:
         """A complete trial from start to end."""
-        trial = self.started(self.asked(family, number, **params))
+        trial = self.start(self.ask(family, number, **params))
         for epoch in range(1, epochs + 1):
-            self.reported(trial, epoch, value * epoch / epochs)
-        self.ended(trial, "complete", value)
+            self.report(trial, epoch, value * epoch / epochs)
+        self.end(trial, "complete", value)
         return trial
 
-    def concluded(self, state: str = "finished") -> None:
+    def conclude(self, state: str = "finished") -> None:
         """The sweep ends."""
         self.tell(state, {"state": state}, None, state=state, updated_at=self.now)
 

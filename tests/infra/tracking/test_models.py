@@ -48,7 +48,7 @@ def with_models(tell: Tell, bundle: Path, **changes: Any) -> Story:
         folder = story.home.storage / "models" / str(number)
         folder.parent.mkdir(parents=True, exist_ok=True)
         copy(bundle, folder)
-        trial = story.whole("text_cnn", number, value=value, epochs=2)
+        trial = story.complete_trial("text_cnn", number, value=value, epochs=2)
         trial.model = f"models/{number}"
         story.tell("model", {"path": trial.model}, trial)
     return story
@@ -74,7 +74,7 @@ def test_best_model_of_a_family_is_logged_once_at_the_end(
     sender = story.sender(store)
     sender.send_once()
     assert models_of(mlflow, story) == []
-    story.concluded()
+    story.conclude()
     sender.send_once()
     (model,) = models_of(mlflow, story)
     run = runs_of(mlflow, story)["text_cnn-0000"]
@@ -95,7 +95,7 @@ def test_models_are_all_logged_with_keep_models_all(
     store: str, mlflow: Any, tell: Tell, bundle: Path
 ) -> None:
     story = with_models(tell, bundle, keep_models="all")
-    story.concluded()
+    story.conclude()
     story.sender(store).send_once()
     assert {model.name for model in models_of(mlflow, story)} == {"text_cnn-0000", "text_cnn-0001"}
 
@@ -107,7 +107,7 @@ def test_model_logging_failing_at_any_step_leaves_one_ready_model(
     monkeypatch.setattr(failing, "WRITES", MODEL_WRITES)
     for broken in range(1, len(MODEL_WRITES) + 1):
         story = with_models(tell, bundle)
-        story.concluded()
+        story.conclude()
         client = FailingClient(mlflow, lambda count, broken=broken: when if count == broken else "")  # type: ignore[misc]
         with pytest.raises(TrackingUnavailable):
             story.sender(store, connect=client.connect).send_once()
@@ -119,12 +119,12 @@ def test_a_model_outside_the_storage_or_damaged_is_not_logged(
     store: str, mlflow: Any, tell: Tell, bundle: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     story = with_models(tell, bundle, keep_models="all")
-    outside = story.whole("text_cnn", 2)
+    outside = story.complete_trial("text_cnn", 2)
     outside.model = str(bundle)
     story.tell("model", {"path": outside.model}, outside)
     weights = story.home.storage / "models" / "1" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
-    story.concluded()
+    story.conclude()
     story.sender(store).send_once()
     assert {m.name: str(m.status) for m in models_of(mlflow, story)} == {
         "text_cnn-0000": "READY",
@@ -209,7 +209,7 @@ def test_logged_model_loads_with_only_its_own_wheel_installed(
     store: str, mlflow: Any, tell: Tell, bundle: Path, tmp_path: Path
 ) -> None:
     story = with_models(tell, bundle)
-    story.concluded()
+    story.conclude()
     story.sender(store).send_once()
     (model,) = models_of(mlflow, story)
     folder = Path(model.artifact_location.removeprefix("file://"))
@@ -241,7 +241,7 @@ def test_logged_model_holds_no_code_or_pickle_and_pins_its_wheel(
     store: str, mlflow: Any, tell: Tell, bundle: Path, tmp_path: Path
 ) -> None:
     story = with_models(tell, bundle)
-    story.concluded()
+    story.conclude()
     story.sender(store).send_once()
     (model,) = models_of(mlflow, story)
     folder = Path(model.artifact_location.removeprefix("file://"))

@@ -54,16 +54,16 @@ def test_samples_arrive_when_their_trial_has_ended_and_once(store: str, mlflow: 
     story, counting = tell(), Counting()
     write_shown(story, 0, confusion="a", grid__0001="b")
     sender = story.sender(store, connect=counting.connect)
-    trial = story.started(story.asked("image_cnn", 0))
+    trial = story.start(story.ask("image_cnn", 0))
     sender.send_once()
     assert counting.uploads == 0
-    story.ended(trial, "complete", 0.5)
-    story.whole("image_cnn", 1)
+    story.end(trial, "complete", 0.5)
+    story.complete_trial("image_cnn", 1)
     sender.send_once()
     run = runs_of(mlflow, story)["image_cnn-0000"]
     assert artifacts(mlflow, run) == ["samples/confusion.txt", "samples/grid"]
     assert artifacts(mlflow, run, "samples/grid") == ["samples/grid/0001.txt"]
-    story.concluded()
+    story.conclude()
     sender.send_once()
     assert counting.uploads == 1
     assert artifacts(mlflow, runs_of(mlflow, story)["image_cnn-0001"]) == []
@@ -72,10 +72,10 @@ def test_samples_arrive_when_their_trial_has_ended_and_once(store: str, mlflow: 
 def test_samples_that_changed_are_sent_again(store: str, mlflow: Any, tell: Tell, tmp_path: Path) -> None:
     story = tell()
     write_shown(story, 0, it="old")
-    story.whole("image_cnn", 0)
+    story.complete_trial("image_cnn", 0)
     story.sender(store).send_once()
     write_shown(story, 0, it="newer")
-    story.concluded()
+    story.conclude()
     story.sender(store).send_once()
     run = runs_of(mlflow, story)["image_cnn-0000"]
     got = mlflow.download_artifacts(run.info.run_id, "samples/it.txt", str(tmp_path))
@@ -85,7 +85,7 @@ def test_samples_that_changed_are_sent_again(store: str, mlflow: Any, tell: Tell
 def test_samples_refused_by_tracking_arrive_later(store: str, mlflow: Any, tell: Tell) -> None:
     story, counting = tell(), Counting(away=1)
     write_shown(story, 0, it="text")
-    story.whole("image_cnn", 0)
+    story.complete_trial("image_cnn", 0)
     sender = story.sender(store, connect=counting.connect)
     with pytest.raises(TrackingUnavailable):
         sender.send_once()

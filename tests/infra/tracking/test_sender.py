@@ -24,16 +24,16 @@ Tell = Callable[..., Story]
 
 def tell_every_state(story: Story) -> None:
     """Trials in every state, and a sweep that was stopped."""
-    story.whole("image_cnn", 0, value=0.8)
-    story.whole("image_cnn", 1, value=0.9, optimizer="sgd", momentum=0.5)
-    pruned = story.started(story.asked("rnn", 0))
-    story.reported(pruned, 1, 0.3)
-    story.ended(pruned, "pruned", 0.3)
-    failed = story.started(story.asked("rnn", 1))
-    story.reported(failed, 1, 0.2, **{"train/loss": float("nan"), "val/spread": float("inf")})
-    story.ended(failed, "failed", reason="not-finite: the loss was nan at step 31")
-    story.asked("rnn", 2)
-    story.concluded("stopped")
+    story.complete_trial("image_cnn", 0, value=0.8)
+    story.complete_trial("image_cnn", 1, value=0.9, optimizer="sgd", momentum=0.5)
+    pruned = story.start(story.ask("rnn", 0))
+    story.report(pruned, 1, 0.3)
+    story.end(pruned, "pruned", 0.3)
+    failed = story.start(story.ask("rnn", 1))
+    story.report(failed, 1, 0.2, **{"train/loss": float("nan"), "val/spread": float("inf")})
+    story.end(failed, "failed", reason="not-finite: the loss was nan at step 31")
+    story.ask("rnn", 2)
+    story.conclude("stopped")
 
 
 def test_trial_is_a_child_run_with_state_points_and_parameters(store: str, mlflow: Any, tell: Tell) -> None:
@@ -69,7 +69,7 @@ def test_trial_is_a_child_run_with_state_points_and_parameters(store: str, mlflo
 
 def test_run_times_are_those_of_the_ledger(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    trial = story.whole("rnn", 0)
+    trial = story.complete_trial("rnn", 0)
     story.sender(store).send_once()
     run = runs_of(mlflow, story)["rnn-0000"]
     assert run.info.start_time == int(trial.started_at * 1000)
@@ -78,7 +78,7 @@ def test_run_times_are_those_of_the_ledger(store: str, mlflow: Any, tell: Tell) 
 
 def test_child_run_carries_tags_of_sweep_and_data_set(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    story.whole("rnn", 0)
+    story.complete_trial("rnn", 0)
     story.sender(store).send_once()
     run = runs_of(mlflow, story)["rnn-0000"]
     tags = run.data.tags
@@ -97,9 +97,9 @@ def test_child_run_carries_tags_of_sweep_and_data_set(store: str, mlflow: Any, t
 def test_parameter_left_out_is_sent_with_its_default(store: str, mlflow: Any, tell: Tell) -> None:
     family = FamilySpec(name="text_cnn", reference="text_cnn", space={"parameters": SPACE["parameters"][:3]})
     story = tell(families=(family,))
-    trial = story.started(story.asked("text_cnn", 0))
+    trial = story.start(story.ask("text_cnn", 0))
     trial.params.pop("hidden")
-    story.ended(trial, "complete", 0.5)
+    story.end(trial, "complete", 0.5)
     story.sender(store).send_once()
     run = runs_of(mlflow, story)["text_cnn-0000"]
     assert run.data.params == {"learning_rate": "0.01", "optimizer": "adam", "momentum": "0.0"}
@@ -108,8 +108,8 @@ def test_parameter_left_out_is_sent_with_its_default(store: str, mlflow: Any, te
 
 def test_experiment_and_parent_explain_the_sweep(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    story.whole("rnn", 3, value=0.75)
-    story.concluded()
+    story.complete_trial("rnn", 3, value=0.75)
+    story.conclude()
     story.sender(store).send_once()
     runs = runs_of(mlflow, story)
     experiment = mlflow.get_experiment_by_name(story.spec.name)
@@ -130,11 +130,11 @@ def test_parent_run_of_several_objectives_has_a_front(store: str, mlflow: Any, t
     )
     story = tell(objectives=goals)
     for number, values in enumerate([[0.9, 5.0], [0.8, 1.0], [0.7, 2.0]]):
-        trial = story.started(story.asked("rnn", number))
-        story.ended(trial, "complete", values[0])
+        trial = story.start(story.ask("rnn", number))
+        story.end(trial, "complete", values[0])
         trial.objective = values
         story.tell("ended", {}, trial)
-    story.concluded()
+    story.conclude()
     story.sender(store).send_once()
     runs = runs_of(mlflow, story)
     text = runs[story.spec.name].data.tags["mlflow.note.content"]
@@ -146,13 +146,13 @@ def test_parent_run_of_several_objectives_has_a_front(store: str, mlflow: Any, t
 
 def test_a_confirmation_is_a_child_with_a_name_of_its_own(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    story.whole("rnn", 0, value=0.7)
-    again = story.started(story.asked("rnn", 0, role="confirm"))
+    story.complete_trial("rnn", 0, value=0.7)
+    again = story.start(story.ask("rnn", 0, role="confirm"))
     again.origin = {"family": "rnn", "number": 0}
-    story.ended(again, "complete", 0.99)
+    story.end(again, "complete", 0.99)
     again.metrics["test/accuracy"] = 0.97
     story.tell("ended", {}, again)
-    story.concluded()
+    story.conclude()
     story.sender(store).send_once()
     runs = runs_of(mlflow, story)
     assert runs["confirm-rnn-0000"].data.metrics["test/accuracy"] == 0.97
@@ -162,14 +162,14 @@ def test_a_confirmation_is_a_child_with_a_name_of_its_own(store: str, mlflow: An
 def test_a_trial_is_followed_live_and_each_point_is_sent_once(store: str, mlflow: Any, tell: Tell) -> None:
     story, epochs = tell(), 4
     sender = story.sender(store)
-    trial = story.started(story.asked("rnn", 0))
+    trial = story.start(story.ask("rnn", 0))
     for epoch in range(1, epochs + 1):
-        story.reported(trial, epoch, epoch / 10)
+        story.report(trial, epoch, epoch / 10)
         sender.send_once()
         run = runs_of(mlflow, story)["rnn-0000"]
         assert run.info.status == "RUNNING"
         assert len(points_of(mlflow, run, "val/accuracy")) == epoch
-    story.ended(trial, "complete", 0.4)
+    story.end(trial, "complete", 0.4)
     sender.send_once()
     assert runs_of(mlflow, story)["rnn-0000"].info.status == "FINISHED"
 
@@ -177,17 +177,17 @@ def test_a_trial_is_followed_live_and_each_point_is_sent_once(store: str, mlflow
 def test_a_second_attempt_adds_only_epochs_that_are_new(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     sender = story.sender(store)
-    trial = story.started(story.asked("rnn", 0))
-    story.reported(trial, 1, 0.1)
-    story.reported(trial, 2, 0.2)
+    trial = story.start(story.ask("rnn", 0))
+    story.report(trial, 1, 0.1)
+    story.report(trial, 2, 0.2)
     trial.state = "waiting"
     story.tell("attempt-ended", {"attempt": "a", "outcome": "worker-died", "detail": ""}, trial)
     sender.send_once()
     assert runs_of(mlflow, story)["rnn-0000"].info.status == "SCHEDULED"
-    story.started(trial)
-    story.reported(trial, 2, 0.25)
-    story.reported(trial, 3, 0.3)
-    story.ended(trial, "complete", 0.3)
+    story.start(trial)
+    story.report(trial, 2, 0.25)
+    story.report(trial, 3, 0.3)
+    story.end(trial, "complete", 0.3)
     sender.send_once()
     run = runs_of(mlflow, story)["rnn-0000"]
     assert points_of(mlflow, run, "val/accuracy") == [(1, 0.1), (2, 0.2), (3, 0.3)]
@@ -197,14 +197,14 @@ def test_a_second_attempt_adds_only_epochs_that_are_new(store: str, mlflow: Any,
 def test_a_trial_that_is_tried_again_loses_its_reason(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     sender = story.sender(store)
-    trial = story.started(story.asked("rnn", 0))
-    story.ended(trial, "failed", reason="out-of-memory: 3 GiB more")
+    trial = story.start(story.ask("rnn", 0))
+    story.end(trial, "failed", reason="out-of-memory: 3 GiB more")
     sender.send_once()
     trial.state, trial.reason = "waiting", None
     story.tell("retry", {}, trial)
-    story.started(trial)
-    story.reported(trial, 1, 0.5)
-    story.ended(trial, "complete", 0.5)
+    story.start(trial)
+    story.report(trial, 1, 0.5)
+    story.end(trial, "complete", 0.5)
     sender.send_once()
     run = runs_of(mlflow, story)["rnn-0000"]
     assert (run.info.status, run.data.tags["velodrome.reason"]) == ("FINISHED", "")
@@ -214,7 +214,7 @@ def test_a_trial_that_is_tried_again_loses_its_reason(store: str, mlflow: Any, t
 def test_trial_that_waits_long_gets_a_run(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     sender = story.sender(store)
-    story.asked("rnn", 0)
+    story.ask("rnn", 0)
     sender.send_once()
     assert "rnn-0000" not in runs_of(mlflow, story)
     story.now += 10
@@ -225,20 +225,20 @@ def test_trial_that_waits_long_gets_a_run(store: str, mlflow: Any, tell: Tell) -
 def test_a_sweep_that_goes_on_is_running_again(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     sender = story.sender(store)
-    story.concluded("stopped")
+    story.conclude("stopped")
     sender.send_once()
     story.tell("session", {"host": "here", "pid": 2}, None, state="running")
     sender.send_once()
     assert runs_of(mlflow, story)[story.spec.name].info.status == "RUNNING"
-    story.concluded()
+    story.conclude()
     sender.send_once()
     assert runs_of(mlflow, story)[story.spec.name].info.status == "FINISHED"
 
 
 def test_a_died_machine_leaves_nothing_running(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    trial = story.started(story.asked("rnn", 0))
-    story.reported(trial, 1, 0.5)
+    trial = story.start(story.ask("rnn", 0))
+    story.report(trial, 1, 0.5)
     story.sender(store).send_once()
     assert runs_of(mlflow, story)["rnn-0000"].info.status == "RUNNING"
     story.sender(store).reconcile(abandoned=True)  # the next command, whatever it is
@@ -249,24 +249,24 @@ def test_a_died_machine_leaves_nothing_running(store: str, mlflow: Any, tell: Te
 
 def test_a_stray_run_of_two_processes_at_once_is_stopped(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    story.whole("rnn", 0)
+    story.complete_trial("rnn", 0)
     sender = story.sender(store)
     sender.send_once()
     run = runs_of(mlflow, story)["rnn-0000"]
     tags = {name: value for name, value in run.data.tags.items() if name != "mlflow.runName"}
     stray = mlflow.create_run(run.info.experiment_id, tags=tags, run_name="stray")
-    story.concluded()
+    story.conclude()
     sender.send_once()
     assert mlflow.get_run(stray.info.run_id).info.status == "KILLED"
 
 
 def test_sender_cuts_long_values_and_sends_many_points(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
-    trial = story.started(story.asked("rnn", 0, widths=list(range(5000))))
+    trial = story.start(story.ask("rnn", 0, widths=list(range(5000))))
     for epoch in range(1, 401):
         trial.epochs = epoch
         story.tell("reported", {"epoch": epoch, "metrics": {"a": 1.0, "b@10": 2.0, "../x": 3.0}}, trial)
-    story.ended(trial, "failed", reason="error: " + "x" * 20_000)
+    story.end(trial, "failed", reason="error: " + "x" * 20_000)
     story.sender(store).send_once()
     run = runs_of(mlflow, story)["rnn-0000"]
     assert set(run.data.metrics) >= {"a", "b_10", "x"}
@@ -279,8 +279,8 @@ def test_tracking_store_is_in_wal_mode_and_writes_nothing_elsewhere(
     store: str, tell: Tell, tmp_path: Path
 ) -> None:
     story = tell()
-    story.whole("rnn", 0)
-    story.concluded()
+    story.complete_trial("rnn", 0)
+    story.conclude()
     story.sender(store).send_once()
     connection = sqlite3.connect(store.removeprefix("sqlite:///"))
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -303,7 +303,7 @@ def test_sender_prepare_connects_once_and_writes_nothing(store: str, mlflow: Any
         reached.append(uri)
         return connect(uri)
 
-    story.whole("rnn", 0)
+    story.complete_trial("rnn", 0)
     sender = story.sender(store, connect=noting)
     prepare_and_wait(sender)
     assert reached == [store]
@@ -321,7 +321,7 @@ def test_sender_prepare_failure_is_left_to_the_first_pass(
     def reaching(uri: str) -> TrackingStore:
         raise next(answers)
 
-    story.whole("rnn", 0)
+    story.complete_trial("rnn", 0)
     sender = story.sender(store, connect=reaching)
     prepare_and_wait(sender)
     assert caplog.messages == []
@@ -340,7 +340,7 @@ def test_resting_sender_is_woken_by_new_events(
     deadline = time.monotonic() + 60
     while sender.passes == 0 and time.monotonic() < deadline:
         time.sleep(0.01)
-    story.whole("rnn", 0)
+    story.complete_trial("rnn", 0)
     while sender.count_unsent() and time.monotonic() < deadline:
         sender.wake()
         time.sleep(0.01)
@@ -362,7 +362,7 @@ def test_two_ledgers_with_one_name_do_not_share_runs(store: str, mlflow: Any, te
     second.ledger.close()
     second = Story(second.folder.with_name("later"), spec=first.spec, now=first.now + 1000)
     for story, value in ((first, 0.1), (second, 0.2)):
-        story.whole("rnn", 0, value=value)
+        story.complete_trial("rnn", 0, value=value)
         story.sender(store).send_once()
     found = mlflow.search_runs([mlflow.get_experiment_by_name("one-a").experiment_id])
     values = {run.data.metrics["best/accuracy"] for run in found if run.info.run_name == "rnn-0000"}
@@ -372,6 +372,6 @@ def test_two_ledgers_with_one_name_do_not_share_runs(store: str, mlflow: Any, te
 def test_a_later_version_has_an_experiment_of_its_own(store: str, mlflow: Any, tell: Tell) -> None:
     story = tell()
     newer = Story(story.folder.with_name("newer"), spec=replace(story.spec, version=2))
-    newer.whole("rnn", 0)
+    newer.complete_trial("rnn", 0)
     newer.sender(store).send_once()
     assert mlflow.get_experiment_by_name(f"{story.spec.name}@2") is not None

@@ -30,7 +30,7 @@ def test_tracking_server_gets_runs_points_and_model(
     from mlflow import MlflowClient
 
     story = short_story(tell)
-    best = story.whole("rnn", 2, value=0.9)
+    best = story.complete_trial("rnn", 2, value=0.9)
     best.model = "models/2"
     a_bundle("text_cnn", story.home.storage / "models" / "2", tmp_path / "cache")
     story.tell("model", {"path": best.model}, best)

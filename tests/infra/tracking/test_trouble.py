@@ -94,13 +94,13 @@ def test_tracking_store_that_was_emptied_gets_everything_again(
     story = tell()
     tracking = TrackingStore(store, clients[0])
     sending = story.sender(store, connect=lambda uri: tracking)
-    trial = story.started(story.asked("rnn", 0))
-    story.reported(trial, 1, 0.4)
+    trial = story.start(story.ask("rnn", 0))
+    story.report(trial, 1, 0.4)
     sending.send_once()
     tracking._client = clients[1]
-    story.reported(trial, 2, 0.8)
-    story.ended(trial, "complete", 0.8)
-    story.concluded()
+    story.report(trial, 2, 0.8)
+    story.end(trial, "complete", 0.8)
+    story.conclude()
     sending.send_once()
     runs = runs_of(clients[1], story)
     assert points_of(clients[1], runs["rnn-0000"], "val/accuracy") == [(1, 0.4), (2, 0.8)]
@@ -113,8 +113,8 @@ def test_a_deleted_experiment_stays_deleted(store: str, mlflow: Any, tell: Tell)
     deleted = mlflow.get_experiment_by_name(story.spec.name)
     mlflow.delete_experiment(deleted.experiment_id)
     story.tell("session", {}, None, state="running")
-    story.whole("rnn", 2)
-    story.concluded()
+    story.complete_trial("rnn", 2)
+    story.conclude()
     sending.send_once()
     assert mlflow.get_experiment(deleted.experiment_id).lifecycle_stage == "deleted"
     found = mlflow.get_experiment_by_name(f"{story.spec.name}-2")
@@ -127,14 +127,14 @@ def test_deleted_run_is_not_restored(
 ) -> None:
     story = tell()
     sending = story.sender(store)
-    trial = story.started(story.asked("rnn", 0))
-    story.reported(trial, 1, 0.5)
+    trial = story.start(story.ask("rnn", 0))
+    story.report(trial, 1, 0.5)
     sending.send_once()
     mlflow.delete_run(runs_of(mlflow, story)["rnn-0000"].info.run_id)
-    story.reported(trial, 2, 0.6)
-    story.ended(trial, "complete", 0.6)
-    story.whole("rnn", 1)
-    story.concluded()
+    story.report(trial, 2, 0.6)
+    story.end(trial, "complete", 0.6)
+    story.complete_trial("rnn", 1)
+    story.conclude()
     sending.send_once()
     assert set(runs_of(mlflow, story)) == {story.spec.name, "rnn-0001"}
     assert sending.count_unsent() == 0
@@ -146,14 +146,14 @@ def test_event_that_tracking_always_refuses_blocks_no_other(
 ) -> None:
     story = tell()
     sending = story.sender(store)
-    trial = story.started(story.asked("rnn", 0))
-    story.reported(trial, 1, 0.5)
+    trial = story.start(story.ask("rnn", 0))
+    story.report(trial, 1, 0.5)
     sending.send_once()
     run_id = runs_of(mlflow, story)["rnn-0000"].info.run_id
     for leftover in story.home.path.glob("outbox.db*"):
         leftover.unlink()
     trial.params["learning_rate"] = 5.0  # parameters are write-once: another value is refused for ever
-    story.ended(trial, "complete", 0.5)
+    story.end(trial, "complete", 0.5)
     story.sender(store).send_once()
     run = mlflow.get_run(run_id)
     assert (run.info.status, run.data.metrics["best/accuracy"]) == ("FINISHED", 0.5)
@@ -178,7 +178,7 @@ def test_drain_sends_what_was_written_a_moment_ago(store: str, mlflow: Any, tell
     sending = story.sender(store)
     sending.start()
     for number in range(3):
-        story.whole("rnn", number, epochs=1)
+        story.complete_trial("rnn", number, epochs=1)
         assert sending.drain(20.0) == 0
         assert f"rnn-000{number}" in runs_of(mlflow, story)
     sending.stop()
@@ -201,12 +201,12 @@ def test_a_drain_that_moves_goes_on_and_one_that_stands_still_ends(
     sending = story.sender(store, connect=FailingClient(mlflow, slow).connect)
     assert sending.drain(20.0) == 0
     for number in range(5):
-        story.whole("rnn", number, epochs=2)
+        story.complete_trial("rnn", number, epochs=2)
     began = time.monotonic()
     assert sending.drain(1.5, while_it_moves=True) == 0
     assert time.monotonic() - began > 1.6
     hangs.set()
-    story.whole("rnn", 5, epochs=2)
+    story.complete_trial("rnn", 5, epochs=2)
     assert sending.drain(1.0, while_it_moves=True) > 0
     release.set()
     sending.stop()

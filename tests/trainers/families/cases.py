@@ -22,7 +22,7 @@ def splits() -> dict[Any, Any]:
     return dict(zip(("train", "validation", "test"), parts, strict=True))
 
 
-def made(
+def make_dataset(
     kind: Any, task: Any, columns: Mapping[str, Column], target: Column | None, classes: Any = ()
 ) -> Dataset:
     return Dataset(
@@ -51,7 +51,7 @@ def table() -> Dataset:
         "b": Column(name="b", kind="number", values=b),
         "color": Column(name="color", kind="category", values=colors),
     }
-    return made("table", "regression", columns, Column(name="y", kind="number", values=y))
+    return make_dataset("table", "regression", columns, Column(name="y", kind="number", values=y))
 
 
 def classes() -> Dataset:
@@ -61,7 +61,7 @@ def classes() -> Dataset:
     blue = np.array([color == "blue" for color in numbers.columns["color"].values])
     labels = [("small", "middle", "large")[at] for at in np.clip((size > 4).astype(int) + blue, 0, 2)]
     target = Column(name="size", kind="category", values=labels)
-    return made("table", "classification", numbers.columns, target, ("large", "middle", "small"))
+    return make_dataset("table", "classification", numbers.columns, target, ("large", "middle", "small"))
 
 
 def images(size: int = 12, channels: int = 1) -> Dataset:
@@ -74,7 +74,7 @@ def images(size: int = 12, channels: int = 1) -> Dataset:
     values[-1] = 255  # in the test part: must not move what is fitted
     labels = Column(name="label", kind="category", values=[str(i % 3) for i in range(ROWS)])
     column = {"image": Column(name="image", kind="image", values=values)}
-    return made("image", "classification", column, labels, "012")
+    return make_dataset("image", "classification", column, labels, "012")
 
 
 def texts() -> Dataset:
@@ -91,7 +91,7 @@ def texts() -> Dataset:
     values[-1] = f"{RARE} film"
     column = {"text": Column(name="text", kind="text", values=values)}
     target = Column(name="label", kind="category", values=labels)
-    return made("text", "classification", column, target, ("bad", "good"))
+    return make_dataset("text", "classification", column, target, ("bad", "good"))
 
 
 def series() -> Dataset:
@@ -100,7 +100,7 @@ def series() -> Dataset:
     draw = np.random.default_rng(0)
     wave = 5 + 2 * np.sin(2 * np.pi * rows / 10) + 0.05 * draw.normal(size=ROWS)
     columns = {"hum": Column(name="hum", kind="number", values=draw.normal(size=ROWS))}
-    return made("table", "regression", columns, Column(name="wave", kind="number", values=wave))
+    return make_dataset("table", "regression", columns, Column(name="wave", kind="number", values=wave))
 
 
 def pairs() -> Dataset:
@@ -111,7 +111,7 @@ def pairs() -> Dataset:
     target = Column(name="target", kind="text", values=[2 * text[-1] for text in sources])
     sources[2] = ""
     source = Column(name="input", kind="text", values=sources)
-    return made("pairs", "seq2seq", {"input": source}, target)
+    return make_dataset("pairs", "seq2seq", {"input": source}, target)
 
 
 def questions() -> Dataset:
@@ -134,7 +134,7 @@ def questions() -> Dataset:
     }
     target = Column(name="answer", kind="text", values=answers)
     places = np.array(starts, np.int64)
-    return replace(made("questions", "question-answering", columns, target), answer_starts=places)
+    return replace(make_dataset("questions", "question-answering", columns, target), answer_starts=places)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,11 +159,11 @@ def _image_state(height: int, width: int, channels: int) -> dict[str, Any]:
 
 
 def unlabelled_images() -> Dataset:
-    return made("image", "reconstruction", images().columns, None)
+    return make_dataset("image", "reconstruction", images().columns, None)
 
 
 def unlabelled_rows() -> Dataset:
-    return made("table", "reconstruction", table().columns, None)
+    return make_dataset("table", "reconstruction", table().columns, None)
 
 
 SMALL_RNN = 10 * 50 + 50 * 50 + 2 * 50 + 2 * 50 * 50 + 2 * 50 + 50 * 2 + 2
@@ -296,7 +296,7 @@ CASES = (
 
 
 def pictures() -> Dataset:
-    return made("image", "generation", images(8).columns, None)
+    return make_dataset("image", "generation", images(8).columns, None)
 
 
 GAN = Case(  # which no loss of the loop's own trains

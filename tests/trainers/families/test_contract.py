@@ -138,7 +138,7 @@ class TestFamily:
         with pytest.raises(InputError, match="preset must be one of"):
             family_of(case, preset="nothing")
 
-    def test_takes_a_hyperparameter_as_an_option_and_checks_it(self, case: Case) -> None:
+    def test_hyperparameter_given_as_option_is_taken_and_checked(self, case: Case) -> None:
         assert family_of(case, learning_rate=0.5).complete({})["learning_rate"] == 0.5
         with pytest.raises(InputError) as error:
             family_of(case, learning_rate=-1.0)
@@ -184,7 +184,7 @@ class TestFamily:
             else:
                 assert len(outputs) == count
 
-    def test_same_seed_same_losses_to_the_last_bit(self, fitted: FamilyBench) -> None:
+    def test_training_with_same_seed_gives_the_same_losses(self, fitted: FamilyBench) -> None:
         assert fitted.train(seed=3)[1] == fitted.train(seed=3)[1]
         assert fitted.train(seed=3)[1] != fitted.train(seed=4)[1]
 
@@ -201,7 +201,9 @@ class TestFamily:
         frozen.start(module)
         assert [n for n, p in module.named_parameters() if not p.requires_grad] == [names[0]]
 
-    def test_pretrained_weights_are_taken(self, case: Case, fitted: FamilyBench, tmp_path: Path) -> None:
+    def test_pretrained_weights_are_loaded_and_their_hash_checked(
+        self, case: Case, fitted: FamilyBench, tmp_path: Path
+    ) -> None:
         from safetensors.torch import save_file
 
         trained, _ = fitted.train()
@@ -255,7 +257,7 @@ class TestFamily:
 class TestOneLoss:
     """A GAN has two, and answers seeds: see its own tests."""
 
-    def test_an_example_is_answered_alike_alone_and_in_company(self, judged: FamilyBench) -> None:
+    def test_output_of_an_example_does_not_depend_on_its_batch(self, judged: FamilyBench) -> None:
         module = judged.family.build(judged.state, judged.params).eval()
         together = judged.family.outputs(module, judged.batch(np.arange(20)))
         alone = [judged.family.outputs(module, judged.batch(np.array([i]))) for i in range(20)]
@@ -266,7 +268,7 @@ class TestOneLoss:
         assert np.isfinite(losses).all()
         assert losses[-1] < 0.7 * losses[0]
 
-    def test_every_weight_gets_a_gradient(self, judged: FamilyBench) -> None:
+    def test_loss_gives_every_weight_a_gradient(self, judged: FamilyBench) -> None:
         module = judged.family.build(judged.state, judged.params).eval()
         batch = judged.batch(judged.dataset.splits["train"])
         outputs = judged.family.outputs(module, batch)
@@ -274,7 +276,7 @@ class TestOneLoss:
         without = [n for n, p in module.named_parameters() if p.grad is None or not p.grad.any()]
         assert without == []
 
-    def test_a_persons_rows_become_the_same_arrays(self, judged: FamilyBench) -> None:
+    def test_user_rows_encode_to_the_arrays_of_training(self, judged: FamilyBench) -> None:
         rows = raw_rows(judged, judged.dataset.rows)
         made = judged.family.from_user(rows, judged.state)
         assert made.keys() == judged.arrays.keys() - {"target"}

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.trainers.families.cases import Memory, made, table
+from tests.trainers.families.cases import Memory, make_dataset, table
 from trainers.data.dataset import Column, Dataset
 from trainers.families.linear_regression import LinearRegression
 
@@ -21,7 +21,7 @@ def line() -> Dataset:
     x = draw.uniform(0, 10, 90)
     y = 3 * x + draw.normal(size=90)
     columns = {"x": Column(name="x", kind="number", values=x)}
-    return made("table", "regression", columns, Column(name="y", kind="number", values=y))
+    return make_dataset("table", "regression", columns, Column(name="y", kind="number", values=y))
 
 
 def fit_line(dataset: Dataset, epochs: int, **params: Any) -> tuple[LinearRegression, Any, torch.nn.Module]:

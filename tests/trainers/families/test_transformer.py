@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tests.trainers.families.cases import Memory, made
+from tests.trainers.families.cases import Memory, make_dataset
 from trainers.data.dataset import Column, Dataset
 from trainers.errors import InputError
 from trainers.families.transformer import IGNORED, Transformer
@@ -27,7 +27,7 @@ SMALL = {"width": 16, "heads": 2, "layers": 1, "feed_forward": 32, "dropout": 0.
 def corpus() -> Dataset:
     texts = ["abcd" * (3 + i % 5) for i in range(ROWS)]
     column = Column(name="text", kind="text", values=texts)
-    return made("corpus", "language-model", {"text": column}, None)
+    return make_dataset("corpus", "language-model", {"text": column}, None)
 
 
 def pairs() -> Dataset:
@@ -36,7 +36,7 @@ def pairs() -> Dataset:
     sources = ["".join(draw.choice(list("abcde"), int(draw.integers(1, 6)))) for _ in range(ROWS)]
     source = Column(name="input", kind="text", values=sources)
     target = Column(name="target", kind="text", values=[text[::-1] for text in sources])
-    return made("pairs", "seq2seq", {"input": source}, target)
+    return make_dataset("pairs", "seq2seq", {"input": source}, target)
 
 
 class TinyTransformer:

@@ -386,6 +386,6 @@ def test_losses_read_once_per_epoch_from_device_are_the_same(request: pytest.Fix
 
 
 @pytest.mark.usefixtures("as_on_a_device")
-def test_what_is_not_finite_is_found_by_one_look_at_the_device() -> None:
+def test_not_finite_loss_is_found_by_one_look_at_the_device() -> None:
     with pytest.raises(NotFinite, match=r"(nan|inf) at epoch \d+, step \d+"):
         _run(optimizer="sgd", learning_rate=1e38, epochs=5)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.trainers.families.cases import CASES, ROWS, Memory, images, made, pairs, questions
+from tests.trainers.families.cases import CASES, ROWS, Memory, images, make_dataset, pairs, questions
 from trainers.data.dataset import Column, Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.families.image_cnn import ImageCNN
@@ -178,7 +178,7 @@ def test_samples_of_pairs_show_inputs_references_and_outputs(name: str) -> None:
 
 def test_samples_of_language_model_show_continuations() -> None:
     column = Column(name="text", kind="text", values=["abcd" * 20] * ROWS)
-    corpus = made("corpus", "language-model", {"text": column}, None)
+    corpus = make_dataset("corpus", "language-model", {"text": column}, None)
     label, *rest = samples_of("transformer", corpus, {"generate": {"max_tokens": 5}}).splitlines()
     assert label == "continuations"
     written = [line for line in rest if "[…]" in line and line.startswith("abcd")]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Iterator
+
 import velodrome
 
 GROUPS = {
@@ -28,5 +31,24 @@ def render() -> str:
     for title, names in GROUPS.items():
         parts.append(f"## {title}\n")
         parts += [f"::: velodrome.{name}\n" for name in names]
+    parts.append("## What they return\n\n" + "\n".join(_directive(kind) for kind in results()))
     parts.append("## velodrome.model\n\n::: velodrome.model.Model\n")
     return "\n".join(parts)
+
+
+def results() -> Iterator[type]:
+    """The types that the functions return, in the order of the page, each once."""
+    seen = set()
+    for names in GROUPS.values():
+        for function in (getattr(velodrome, name) for name in names):
+            if inspect.isclass(function):
+                continue
+            kind = function.__globals__.get(inspect.signature(function).return_annotation)
+            if inspect.isclass(kind) and kind not in seen:
+                seen.add(kind)
+                yield kind
+
+
+def _directive(kind: type) -> str:
+    options = "    options:\n      show_root_full_path: false\n      members: false\n"
+    return f"::: {kind.__module__}.{kind.__qualname__}\n{options}"

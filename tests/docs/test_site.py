@@ -17,6 +17,7 @@ from typer.main import get_command
 import velodrome
 from flows.cli.app import app
 from flows.config.schema import json_schema
+from scripts.pages.python_names import results
 from scripts.pages.sweep_file import keys
 from tests.docs.pages import ROOT, resolve
 
@@ -98,6 +99,9 @@ def test_every_public_name_is_on_the_page_of_the_api(site: Path) -> None:
         if name != "__version__":
             assert f'id="velodrome.{name}"' in page, name
     assert 'id="velodrome.model.Model"' in page
+    kinds = {kind.__name__ for kind in results()}
+    assert {"SweepStatus", "Plan", "NewFile"} <= kinds
+    assert kinds <= set(re.findall(r'<h3 id="[\w.]+\.(\w+)"', page))
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ def test_translated_sweep_file_resolves(text: str, tmp_path: Path, monkeypatch: 
 
 def test_policy_on_its_page_is_valid() -> None:
     (text,) = blocks(ROOT / "docs" / "policy.md", "yml")
-    assert Policy.model_validate(strict_yaml.load(text.encode(), "policy.md").value).min_examples == 200
+    assert Policy.model_validate(strict_yaml.load_yaml(text.encode(), "policy.md").value).min_examples == 200
 
 
 @pytest.mark.parametrize("name", ["cancer", "function"])

@@ -1,16 +1,16 @@
-# Two commands do everything: `make demo` and `make test`. Both set up `.venv` where it is missing or old.
+# Two commands do everything: `make demo` and `make test`. All set up `.venv` where it is missing or old.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check clean
+.PHONY: setup demo test test-all docs clean
 
 setup: $(VENV)/ready
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Velodrome needs Python 3.11 or newer; set PYTHON=…")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	@touch $@
 
 demo: setup
@@ -18,6 +18,13 @@ demo: setup
 
 test: setup
 	PYTHON=$(BIN)/python scripts/check
+
+test-all: test
+	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run.py
+
+# Into build/site; any warning is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) .velodrome build *.egg-info .pytest_cache .mypy_cache .ruff_cache

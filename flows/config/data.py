@@ -17,70 +17,70 @@ class Columns(Strict):
     """Which column is what."""
 
     target: str | None = None
-    """What is to be predicted."""
+    """The column that is predicted (found by its name)."""
     text: str | None = None
-    """The text that is read."""
+    """The column of texts."""
     image: str | None = None
     """The column of pictures, or of their paths."""
     input: str | None = None
-    """The input text of pairs."""
+    """The column of input texts, for pairs."""
     reference: str | None = None
-    """The target text of pairs."""
+    """The column of target texts, for pairs."""
     question: str | None = None
-    """The question that is to be answered."""
+    """The column of questions."""
     context: str | None = None
-    """The text that holds the answer."""
+    """The column of texts that hold the answers."""
     answer: str | None = None
-    """The answer, as it stands in the context."""
+    """The column of answers, each word for word as in its context."""
     answer_start: str | None = None
-    """The character of the context where the answer begins; its first occurrence where left out."""
+    """The column with the character of the context where the answer begins (its first occurrence)."""
     features: str | list[str] | None = None
-    """What is learned from; all but the rest where left out."""
+    """The columns that are learned from (all that have no other role)."""
     drop: str | list[str] | None = None
-    """What is not read."""
+    """Columns that are not read."""
     id: str | list[str] | None = None
-    """What names a row and is not learned from."""
+    """Columns that name a row and are not learned from."""
     group: str | None = None
-    """Rows of one group stay on one side of the split."""
+    """The column for a split by group: rows of one group stay in one part."""
     time: str | None = None
-    """When a row happened, for a split by time."""
+    """The column for a split by time: when a row happened."""
 
 
 class Prepare(Strict):
     """What is fitted on the training split alone and kept in the model."""
 
     missing: str | float | None = None
-    """What stands for a missing value: median, mean, drop, …"""
+    """What replaces a missing number: median, mean, most_frequent, a number, drop or none (median)."""
     scale: str | None = None
-    """How numbers are scaled: standard, …"""
+    """How numbers are scaled: standard, minmax or none (standard)."""
     categories: str | None = None
-    """How categories are read: embed, …"""
+    """How categories are read: embed or onehot (embed)."""
     rare_below: int | None = Field(default=None, ge=0)
-    """Categories with fewer rows are taken together."""
+    """Categories with fewer training rows become one (1)."""
 
 
 class Split(Strict):
     """Which share of the rows is for what, by a hash of what."""
 
     train: Share | None = None
-    """Share of rows that are learned from."""
+    """Share of rows that training learns from (0.8)."""
     validation: Share | None = None
-    """Share of rows that the search judges by."""
+    """Share of rows that the search judges by (0.1)."""
     test: Share | None = None
-    """Share of rows that only confirm, report and promote read."""
+    """Share of rows that only `confirm`, `report` and `promote` read (0.1)."""
     by: Literal["content", "group", "time", "files"] | None = None
-    """What decides where a row goes."""
+    """What decides a row's part: its content, its group, its time, or the source's own files (content)."""
     salt: int | str | None = None
-    """Another salt, another split."""
+    """Part of the hash: another salt, another split (0)."""
 
 
 class Data(Strict):
     """The data set."""
 
     source: Source
-    """What is read: builtin:digits, csv:PATH, images:DIR, …"""
+    """Where the data is: builtin:digits, csv:PATH, images:DIR, …"""
     task: Task | None = None
-    """What is learned; inferred where left out."""
+    """What is learned (inferred from the target)."""
     columns: Columns | None = None
     """Which column is what."""
     prepare: Prepare | None = None

@@ -38,11 +38,11 @@ class ComparisonRule(Strict):
     """How much better than the champion a challenger must be."""
 
     metric: Line | None = None
-    """On the evaluation data; the sweep's objective, or the task's usual metric, where left out."""
+    """What challenger and champion are compared by (the sweep's objective, else the task's usual metric)."""
     margin: Share = 0.0
-    """By more than so much, in the metric's own units."""
+    """The challenger must be better by more than this, in the metric's own units."""
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
-    """Of the two-sided interval of the difference, whose lower end must exceed the margin."""
+    """Confidence of the two-sided interval of the difference, whose lower end must exceed the margin."""
 
 
 class Classes(Strict):
@@ -67,13 +67,13 @@ class ModelLimits(Strict):
     """What a model may take, measured on this machine on the model as it is served."""
 
     latency_ms: float | None = Field(default=None, gt=0)
-    """Median of one example."""
+    """Largest median latency of one example."""
     latency_p99_ms: float | None = Field(default=None, gt=0)
-    """99th percentile of one example."""
+    """Largest 99th percentile of the latency of one example."""
     size_bytes: Memory | None = None
-    """Weights in memory, such as 20MiB."""
+    """Largest size of the weights in memory, such as 20MiB."""
     parameters: Whole | None = None
-    """Number of weights."""
+    """Largest number of weights."""
 
 
 class Evaluation(Strict):
@@ -84,25 +84,25 @@ class Evaluation(Strict):
     part: Literal["test", "all"] = "test"
     """Its test split, or all of it."""
     fingerprint: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
-    """Of the data; taken when the policy is set, and held at every promotion."""
+    """The data's fingerprint; taken when the policy is set, and held at every promotion."""
 
 
 class Approval(Strict):
     """Who must agree before the champion moves."""
 
     by: list[Name] | None = Field(default=None, min_length=1, max_length=100)
-    """Their user names; anybody but the promoter where left out."""
+    """User names of those who may agree (anybody but the promoter)."""
     count: Whole = 1
-    """How many of them."""
+    """How many of them must agree."""
 
 
 class Notify(Strict):
     """Who is told, with a JSON document."""
 
     command: list[Line] | None = Field(default=None, min_length=1, max_length=50)
-    """Run without a shell, the document on stdin; its program must be in VELODROME_NOTIFY_COMMANDS."""
+    """A command, run without a shell, the document on stdin; allowed by VELODROME_NOTIFY_COMMANDS."""
     webhook: Line | None = None
-    """POSTed to: https, or http on loopback."""
+    """An address that the document is POSTed to: https, or http on loopback."""
     on: list[Literal["moved", "refused"]] = Field(default=["moved", "refused"], min_length=1)
     """After which outcomes."""
 
@@ -115,7 +115,7 @@ class Policy(Strict):
     compare: ComparisonRule = ComparisonRule()
     """How much better than the champion."""
     min_examples: Whole = 30
-    """Fewer examples that neither model was trained on, and nothing is decided."""
+    """How many examples that neither model was trained on are needed to decide."""
     classes: Classes = Classes()
     """How much a class may lose."""
     slices: Slices | None = None

@@ -23,15 +23,15 @@ class Tpe(Strict):
 
     name: Literal["tpe"]
     n_startup_trials: int = Field(default=10, ge=0)
-    """Finished trials before it models anything."""
+    """Finished trials before the sampler builds its first model."""
     n_ei_candidates: int = Field(default=24, ge=1)
-    """Candidates that expected improvement chooses from."""
+    """How many candidates are drawn for each choice by expected improvement."""
     multivariate: bool | None = None
-    """Models parameters together; Optuna's choice by the number of objectives where left out."""
+    """Whether parameters are modelled jointly, not one by one (Optuna's choice)."""
     group: bool = False
-    """With multivariate: groups of parameters that occur together are modelled together."""
+    """With `multivariate`: parameters that occur together are modelled as a group, for conditional spaces."""
     constant_liar: bool = True
-    """Keeps away from what other lanes are trying now."""
+    """Whether running trials count as bad ones, so that lanes do not try the same place at once."""
 
 
 class Random(Strict):
@@ -51,9 +51,9 @@ class Gp(Strict):
 
     name: Literal["gp"]
     n_startup_trials: int = Field(default=10, ge=0)
-    """Finished trials before it models anything."""
+    """Finished trials before the sampler builds its first model."""
     deterministic_objective: bool = False
-    """The same parameters always have the same value."""
+    """Whether the same parameters always give the same value, without noise."""
 
 
 class Grid(Strict):
@@ -69,7 +69,7 @@ class Asha(Strict):
     min_epochs: int = Field(default=1, ge=1)
     """The first epoch at which a trial can be stopped."""
     reduction: int = Field(default=3, ge=2)
-    """One of so many goes on from each rung."""
+    """One of so many trials goes on from each rung."""
 
 
 class Hyperband(Strict):
@@ -79,7 +79,7 @@ class Hyperband(Strict):
     min_epochs: int = Field(default=1, ge=1)
     """The first epoch at which a trial can be stopped."""
     reduction: int = Field(default=3, ge=2)
-    """One of so many goes on from each rung."""
+    """One of so many trials goes on from each rung."""
 
 
 class Median(Strict):
@@ -91,9 +91,9 @@ class Median(Strict):
     warmup_epochs: int = Field(default=0, ge=0)
     """Epochs before a trial can be stopped."""
     interval_epochs: int = Field(default=1, ge=1)
-    """Decides every so many epochs."""
+    """Epochs between two decisions."""
     min_trials: int = Field(default=1, ge=1)
-    """Earlier values at that epoch that are needed to judge."""
+    """How many earlier values at that epoch are needed to decide."""
 
 
 class Percentile(Strict):
@@ -101,15 +101,15 @@ class Percentile(Strict):
 
     name: Literal["percentile"]
     percentile: float = Field(ge=0, le=100)
-    """Best share, in percent, that goes on."""
+    """The best share of trials, in percent, that goes on."""
     startup: int = Field(default=5, ge=0)
     """Finished trials before any is stopped."""
     warmup_epochs: int = Field(default=0, ge=0)
     """Epochs before a trial can be stopped."""
     interval_epochs: int = Field(default=1, ge=1)
-    """Decides every so many epochs."""
+    """Epochs between two decisions."""
     min_trials: int = Field(default=1, ge=1)
-    """Earlier values at that epoch that are needed to judge."""
+    """How many earlier values at that epoch are needed to decide."""
 
 
 class NoPruner(Strict):

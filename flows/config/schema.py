@@ -35,11 +35,11 @@ class ObjectiveEntry(Strict):
     """What a trial is judged by."""
 
     metric: Line | None = None
-    """On the validation split; the task's usual one where left out."""
+    """A metric of the validation split (the task's usual one)."""
     direction: Literal["minimize", "maximize"] | None = None
-    """Where it should go; required for a metric that Velodrome does not know."""
+    """Which way is better; required for a metric that Velodrome does not know (the metric's own)."""
     at: Literal["best", "last"] | None = None
-    """Value and weights are those of its best epoch (default) or of its last."""
+    """Whether a trial's value and weights are those of its best epoch or of its last (best)."""
 
 
 Objectives = Annotated[
@@ -56,19 +56,19 @@ class TrialBudget(Strict):
     """How many trials, and how long each."""
 
     trials: Whole | None = None
-    """How many configurations are tried (20)."""
+    """How many configurations each family tries (20)."""
     epochs: Whole | None = None
     """Passes over the training data (10)."""
     steps: Whole | None = None
-    """Optimizer steps instead of epochs."""
+    """Optimizer steps of a trial; replaces `epochs`."""
     report_every: Whole | None = None
-    """With steps: a report, which then counts as an epoch, every so many."""
+    """With `steps`: steps between two reports; a report then counts as an epoch everywhere (all steps)."""
     patience: Whole | None = None
-    """Epochs without an improvement before a trial ends."""
+    """A trial ends after so many epochs without an improvement."""
     min_delta: float | None = Field(default=None, ge=0)
-    """What counts as an improvement (0)."""
+    """The smallest change of the objective that `patience` counts as an improvement (0)."""
     trial_minutes: Positive | None = None
-    """A trial ends after so long; its value so far counts."""
+    """A trial ends after so many minutes; its value so far counts."""
 
     @model_validator(mode="after")
     def _check_length(self) -> TrialBudget:
@@ -81,98 +81,98 @@ class Prices(Strict):
     """What hardware costs, in any currency."""
 
     gpu_hour: float | None = Field(default=None, ge=0)
-    """One GPU for one hour."""
+    """The price of one GPU for one hour (0)."""
     cpu_hour: float | None = Field(default=None, ge=0)
-    """One CPU for one hour."""
+    """The price of one CPU for one hour (0)."""
 
 
 class BudgetEntry(TrialBudget):
     """How much may be spent."""
 
     minutes: Positive | None = None
-    """The sweep stops after so long; running trials are kept as waiting."""
+    """The sweep stops after so many minutes; running trials are kept as waiting."""
     gpu_hours: Positive | None = None
-    """The sweep stops after so many."""
+    """The sweep stops after so many GPU hours; running trials are kept as waiting."""
     cost: Positive | None = None
-    """The sweep stops after spending so much, by `prices`."""
+    """The sweep stops after spending so much, counted by `prices`."""
     prices: Prices | None = None
-    """What hardware costs; may stand at the top of the file instead."""
+    """What hardware costs, for `cost`; may stand at the top of the file instead."""
 
 
 class FamilySearch(Strict):
     """How configurations are chosen and bad ones stopped."""
 
     sampler: Sampler | None = None
-    """Who chooses the next configuration (tpe)."""
+    """The algorithm that chooses the next configuration: a name, or a mapping with its options (tpe)."""
     pruner: Pruner | None = None
-    """Who stops trials that won't win (asha; none with several objectives)."""
+    """The rule that stops weak trials early: a name, or a mapping with its options (asha)."""
 
 
 class Search(FamilySearch):
     """How configurations are chosen and bad ones stopped."""
 
     warm_start: list[SweepVersion] | None = None
-    """Earlier sweeps whose trials the sampler learns from."""
+    """Earlier sweeps of this ledger whose trials the sampler learns from."""
 
 
 class FamilyResources(Strict):
     """What each worker of a trial needs."""
 
     workers: Whole | None = None
-    """Processes that train one trial together (1)."""
+    """Processes that train one trial together, by DDP (1)."""
     sharding: Literal["none", "full"] | None = None
-    """With several workers: whether each holds all weights (none), or its part of weights, gradients and
-    optimizer (full), for models that do not fit one device."""
+    """With several workers: `none`, each holds all weights; `full`, each holds a part of weights, gradients
+    and optimizer state (FSDP), for models that do not fit one device (none)."""
     cpus: Positive | None = None
-    """CPUs a worker (1)."""
+    """CPUs of each worker (1)."""
     gpus: Gpus | None = None
-    """GPUs a worker: whole or a fraction; auto: 1 where the cluster has any, else 0."""
+    """GPUs of each worker, whole or a fraction; `auto` is 1 where the cluster has GPUs, else 0 (auto)."""
     memory: Memory | None = None
-    """Memory a worker, such as 4GiB."""
+    """Memory of each worker, such as 4GiB, which Ray reserves for it."""
     accelerator: Line | None = None
-    """Kind of accelerator, as Ray names it."""
+    """The kind of accelerator, by Ray's name, such as H100 (any)."""
     labels: dict[str, str] | None = None
-    """Node labels, as Ray names them."""
+    """Labels that a node must have, by Ray's names."""
 
 
 class ResourcesEntry(FamilyResources):
     """What each worker of a trial needs, and how many trials run at once."""
 
     lanes: Lanes | None = None
-    """How many trials at once; auto: as many as fit."""
+    """How many trials run at once; `auto` is as many as fit (auto)."""
 
 
 class FamilyCheckpoint(Strict):
     """When a running trial is saved."""
 
     every: DurationOrEpochs | None = None
-    """Time or epochs between checkpoints (30s)."""
+    """Time or epochs between two checkpoints of a running trial (30s)."""
 
 
 class Checkpoint(FamilyCheckpoint):
     """When a running trial is saved."""
 
     keep: Whole | None = None
-    """How many of a trial (1)."""
+    """How many checkpoints of a trial are kept while it runs (1)."""
 
 
 class FamilyEntry(TrialBudget):
     """One family: its options, its space, and what differs from the rest of the file."""
 
     options: dict[str, Any] | None = None
-    """Fixed structure, not searched."""
+    """The family's options: fixed structure that is not searched."""
     space: Any = None
-    """A name or path of a space, or parameters by name with `extends`; the family's own where left out."""
+    """The search space: a name, a path, or parameters by name, with `extends` (the family's own)."""
     start_with: list[dict[str, Any]] | None = None
-    """Known good configurations, tried first."""
+    """Configurations that are tried first; they must lie in the space."""
     budget: TrialBudget | None = None
     """The same keys as directly in the family."""
     search: FamilySearch | None = None
     """The same keys as directly in the family."""
     sampler: Sampler | None = None
-    """Who chooses the next configuration."""
+    """The same as `search.sampler`, for this family."""
     pruner: Pruner | None = None
-    """Who stops trials that won't win."""
+    """The same as `search.pruner`, for this family."""
     resources: FamilyResources | None = None
     """What each worker of a trial needs."""
     checkpoint: FamilyCheckpoint | None = None
@@ -183,45 +183,45 @@ class Keep(Strict):
     """What is kept of finished trials."""
 
     models: KeptModels | None = None
-    """Models of each family: best, {top: K} or all."""
+    """Which models of each family are kept: `best`, `{top: K}` or `all` (best)."""
 
 
 class LimitsEntry(Strict):
     """How long to wait for what."""
 
     stall: Duration | None = None
-    """No training step for so long (10m)."""
+    """A trial without a training step for so long is ended with `timeout` and tried again (10m)."""
     start: Duration | None = None
-    """A lane that does not come up (2m)."""
+    """The sweep ends when no lane has come up in this time (2m)."""
     lease: Duration | None = None
-    """A lane whose heartbeat is lost (15s)."""
+    """A lane whose heartbeat is lost for so long is ended, and its trial goes on elsewhere (15s)."""
 
 
 class TrackingEntry(Strict):
     """Where MLflow is."""
 
     uri: Line | None = None
-    """Address of an MLflow server or store; ${VARIABLE} is replaced."""
+    """An MLflow server or store; ${VARIABLE} is replaced (MLFLOW_TRACKING_URI, else a store in the home)."""
     experiment: Line | None = None
-    """The experiment's name; the sweep's where left out."""
+    """The experiment's name (the sweep's)."""
 
 
 class Code(Strict):
     """People's own code."""
 
     package: Line | None = None
-    """A wheel or URL of it, for registered models."""
+    """A wheel or URL of your own code, written into the requirements of registered models."""
     root: Line | None = None
-    """The folder that travels to the cluster."""
+    """The folder that travels to the cluster, from which own code is imported (the current folder)."""
 
 
 class Sweep(Strict):
     """A Velodrome sweep: one study for each family, on one data set."""
 
     name: SweepName
-    """Small letters, digits, '.', '_' and '-'."""
+    """The sweep's name: small letters, digits, '.', '_' and '-', 63 characters at most."""
     seed: int = Field(default=0, ge=0, le=2**53)
-    """Decides configurations, initialisation and order; never the split."""
+    """Decides configurations, initialisation and the order of examples; never the split."""
     data: Data
     """The data set."""
     objective: Objectives | None = None
@@ -245,11 +245,11 @@ class Sweep(Strict):
     tracking: TrackingEntry | None = None
     """Where MLflow is."""
     ledger: Line | None = None
-    """Database address of the ledger; ${VARIABLE} is replaced."""
+    """Database address of the ledger; ${VARIABLE} is replaced (VELODROME_LEDGER, else SQLite in the home)."""
     storage: Line | None = None
-    """Folder or bucket for checkpoints and models; ${VARIABLE} is replaced."""
+    """Folder for checkpoints and models; ${VARIABLE} is replaced (VELODROME_STORAGE, else the home)."""
     model: ModelName | None = None
-    """The registered model's name; the sweep's where left out."""
+    """The registered model's name (the sweep's)."""
     gates: Policy | None = None
     """What a new model must pass before it is promoted; later its policy says."""
     code: Code | None = None

@@ -174,7 +174,9 @@ KeptModels = Annotated[
                 {"enum": ["best", "all"]},
                 {
                     "type": "object",
-                    "properties": {"top": {"type": "integer", "minimum": 1}},
+                    "properties": {
+                        "top": {"type": "integer", "minimum": 1, "description": "The best K of each family."}
+                    },
                     "required": ["top"],
                     "additionalProperties": False,
                 },

@@ -64,7 +64,7 @@ def load_reference(reference: str) -> Reference:
 
 
 def is_function(reference: Reference) -> bool:
-    """Whether the reference is a plain training function (contract 3a)."""
+    """Whether the reference is a plain training function."""
     return inspect.isfunction(reference)
 
 

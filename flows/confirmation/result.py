@@ -34,7 +34,7 @@ class Scores:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
-        """As in the contract, with the interval after it."""
+        """Values, mean and deviation, then the interval."""
         document: dict[str, Any] = {"values": list(self.values), "mean": self.mean, "std": self.std}
         if self.interval is not None:
             found = self.interval
@@ -93,7 +93,7 @@ class ConfirmedRow:
     waiting: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As in the contract, with what else is known after it."""
+        """What `--json` prints."""
         return {
             "family": self.family,
             "number": self.number,
@@ -133,7 +133,7 @@ class Confirmation:
         return sum(row.waiting for row in self.rows)
 
     def to_json(self) -> dict[str, Any]:
-        """As in the contract, with what else is known after it."""
+        """What `--json` prints."""
         return {
             "sweep": self.sweep,
             "metric": self.metric,

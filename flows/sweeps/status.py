@@ -42,7 +42,7 @@ class TrialStatus:
     mlflow_run_id: str | None
 
     def to_json(self, *, several: bool) -> dict[str, Any]:
-        """As in the contract: `values` where there are several objectives, else `value`."""
+        """`values` where there are several objectives, else `value`."""
         first = self.values[0] if self.values else None
         shown = {"values": self.values} if several else {"value": first}
         return {
@@ -106,7 +106,7 @@ class SweepStatus:
         return Counter(trial.state for trial in self.trials)
 
     def to_json(self) -> dict[str, Any]:
-        """The contract's document, with `note` and `test_reads` after it."""
+        """What `--json` prints, with `note` and `test_reads` last."""
         goals = [
             {"metric": goal.metric, "direction": goal.direction, "at": goal.at} for goal in self.objectives
         ]

@@ -96,7 +96,7 @@ def save_functions(
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
 ) -> Path:
-    """Writes the bundle of a plain function's model (contract 3a).
+    """Writes the bundle of a plain function's model.
 
     Args:
         build: `package.module:name` of a function that makes the module of the params: `build(**params)`.

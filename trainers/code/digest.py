@@ -1,4 +1,7 @@
-"""The source that a family's results depend on: its own, what that imports from its own folder, and ours."""
+"""The source that a family's results depend on: what its file reaches by imports, and what trains it.
+
+Syntax counts, not text: comments, docstrings and layout change no digest, nor does the version of Python.
+"""
 
 from __future__ import annotations
 
@@ -7,37 +10,52 @@ import hashlib
 import inspect
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-_HERE = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _OURS = frozenset({"velodrome", "flows", "infra", "trainers", "search_spaces"})
 _FAMILIES = "trainers.families."
-# No trial's numbers depend on what looks at data, or uses a model that is trained already; nor does a family
-# depend on another that it does not import.
+# Where training starts, whatever the family: reading the data, encoding it, the loop.
+_TRAINING = ("trainers.data.sources.opening", "trainers.inputs.encoded_arrays", "trainers.loop.training")
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+# No trial's numbers depend on how folders are written, what a model shows, or how code is found.
 _UNINVOLVED = (
-    "families/", "bundle/", "code/", "samples/", "storage/atomic_folders.py", "data/examples.py",
-    "data_profile.py", "registry.py", "try_out.py",
-)  # fmt: skip
+    "trainers.code",
+    "trainers.samples",
+    "trainers.storage",
+    "trainers.data.examples",
+    "trainers.tasks.confusion",
+)
 
 
 def source_digest(found: type | Callable[..., Any]) -> str:
     """64 hex digits over the sources that decide how a Family class, or a training function, trains.
 
     A file of people's own counts when it lies in the same folder or the same top-level package as the file
-    that defines the family, and is imported by that one, by name and however indirectly. What is installed
-    beside it counts by its version, not here.
+    that defines the family, and is imported by that one, by name and however indirectly. Of ours counts what
+    those files and the training of every family import in the same way. What is installed beside them counts
+    by its version, not here.
     """
     things: list[Any] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
-    digest = hashlib.sha256(_training_digest().encode() if inspect.isclass(found) else b"")
     parts: dict[str, bytes] = {}
+    starts: set[str] = set(_TRAINING)
     for thing in filter(_is_user_code, things):
-        parts |= _collect_imports(thing.__module__, _top_package(found)) or {
-            thing.__qualname__: _code_bytes(thing)
-        }
+        if _top_package(thing) in _OURS:
+            starts.add(thing.__module__)
+            continue
+        files = _collect_imports(thing.__module__, _top_package(found))
+        parts |= {name: _syntax(name, path) for name, path in files.items()}
+        if not files:
+            parts[thing.__qualname__] = _code_bytes(thing)
+        for name, path in files.items():
+            starts |= {taken for taken in _import_names(name, path) if taken.startswith("trainers.")}
+    if inspect.isclass(found):
+        parts |= {name: _syntax(name, path) for name, path in _collect_ours(starts).items()}
+    digest = hashlib.sha256()
     for name, text in sorted(parts.items()):
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()
@@ -66,15 +84,68 @@ def _package_marks(root: Path, file: Path) -> dict[str, bytes]:
     return {mark.relative_to(root).as_posix(): mark.read_bytes() for mark in marks if mark.is_file()}
 
 
-@lru_cache(maxsize=1)
-def _training_digest() -> str:
-    """A digest over all of `trainers` that decides training, whatever the family."""
-    digest = hashlib.sha256()
-    for path in sorted(_HERE.rglob("*.py")):
-        name = path.relative_to(_HERE).as_posix()
-        if not name.startswith(_UNINVOLVED):
-            digest.update(name.encode() + path.read_bytes())
-    return digest.hexdigest()
+def _collect_ours(starts: Iterable[str]) -> dict[str, Path]:
+    """The files of `trainers` that these modules reach by their imports, themselves among them."""
+    found: dict[str, Path] = {}
+    waiting = list(starts)
+    while waiting:
+        name = waiting.pop()
+        counts = name.startswith("trainers.") and not f"{name}.".startswith(
+            tuple(f"{u}." for u in _UNINVOLVED)
+        )
+        path = _find_module(_ROOT, name) if counts and name not in found else None
+        if path is not None:
+            found[name] = path
+            waiting.extend(_import_names(name, path))
+    return found
+
+
+def _syntax(name: str, path: Path) -> bytes:
+    """32 bytes that stand for a module's syntax tree without its docstrings."""
+    return _analyze(name, path.name == "__init__.py", path.read_bytes())[0]
+
+
+def _import_names(name: str, path: Path) -> tuple[str, ...]:
+    """Every name that a module's file may import, the packages on the way among them."""
+    return _analyze(name, path.name == "__init__.py", path.read_bytes())[1]
+
+
+@lru_cache(maxsize=512)
+def _analyze(module: str, is_package: bool, text: bytes) -> tuple[bytes, tuple[str, ...]]:
+    """The digest of a file's syntax, and what it imports; of the text itself where it is no Python."""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError:  # named by an import that is never made
+        return hashlib.sha256(text).digest(), ()
+    words: list[str] = []
+    imports: list[ast.Import | ast.ImportFrom] = []
+    _write_syntax(tree, words, imports)
+    above = module.split(".") if is_package else module.split(".")[:-1]
+    names = tuple(dict.fromkeys(name for node in imports for name in _names_of(node, above)))
+    return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).digest(), names
+
+
+def _write_syntax(node: ast.AST, words: list[str], imports: list[ast.Import | ast.ImportFrom]) -> None:
+    """Appends a node's kind and fields; empty ones are left out, since versions of Python differ in them."""
+    words.append(type(node).__name__)
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        imports.append(node)
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if (
+            name == "body"
+            and isinstance(node, _DOCUMENTED)
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            value = node.body[1:]
+        if value is None or value == []:
+            continue
+        words.append(name)
+        for entry in value if isinstance(value, list) else (value,):
+            if isinstance(entry, ast.AST):
+                _write_syntax(entry, words, imports)
+            else:
+                words.append(repr(entry))
 
 
 def _is_user_code(thing: Any) -> bool:
@@ -87,10 +158,10 @@ def _top_package(thing: Any) -> str:
     return name
 
 
-def _collect_imports(module: str, own: str) -> dict[str, bytes]:
+def _collect_imports(module: str, own: str) -> dict[str, Path]:
     """The files of a module and of all that it imports from its own folder.
 
-    None where it has no file, or is installed and of another top-level package than `own`: a base class
+    Empty where it has no file, or is installed and of another top-level package than `own`: a base class
     from a large library is not followed through all of it.
     """
     file = getattr(sys.modules.get(module), "__file__", None)
@@ -100,18 +171,16 @@ def _collect_imports(module: str, own: str) -> dict[str, bytes]:
     root = path.parents[module.count(".") + (path.name == "__init__.py")]
     if _is_installed(root) and module.partition(".")[0] != own:
         return {}
-    found, waiting = {module: path.read_bytes()}, [(module, path)]
+    found, waiting = {module: path}, [(module, path)]
     while waiting:
         for name in _import_names(*waiting.pop()):
             if name not in found and _belongs(name, module, root) and (at := _find_module(root, name)):
-                found[name] = at.read_bytes()
+                found[name] = at
                 waiting.append((name, at))
     return found
 
 
 def _belongs(name: str, module: str, root: Path) -> bool:
-    if module.startswith(_FAMILIES):
-        return name.startswith(_FAMILIES)
     top = name.partition(".")[0]
     return top == module.partition(".")[0] or (not _is_installed(root) and top not in _OURS)
 
@@ -127,22 +196,14 @@ def _find_module(root: Path, name: str) -> Path | None:
     return next((at for at in places if at.is_file()), None)
 
 
-def _import_names(module: str, path: Path) -> Iterator[str]:
-    """Every name that a module's file may import, the packages on the way among them."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError:  # named by an import that is never made
-        return
-    above = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield from _with_packages(alias.name)
-        elif isinstance(node, ast.ImportFrom):
-            package = above[: len(above) + 1 - node.level] if node.level else []
-            base = [*package, *([node.module] if node.module else [])]
-            for alias in node.names:
-                yield from _with_packages(".".join([*base, alias.name]))
+def _names_of(node: ast.Import | ast.ImportFrom, above: list[str]) -> Iterator[str]:
+    """What one import may load; `above` are the packages that a relative one counts from."""
+    base = ""
+    if isinstance(node, ast.ImportFrom):
+        package = above[: len(above) + 1 - node.level] if node.level else []
+        base = "".join(f"{part}." for part in [*package, *([node.module] if node.module else [])])
+    for alias in node.names:
+        yield from _with_packages(base + alias.name)
 
 
 def _with_packages(name: str) -> Iterator[str]:

@@ -56,8 +56,43 @@ def test_source_hash_covers_own_code_and_its_local_imports(folder: Path, file: s
     before = source_hash("mynets.family:train")
     assert source_hash("mynets.family:train") == before
     with (folder / file).open("a") as handle:
-        handle.write("# changed\n")
+        handle.write("changed = 1\n")
     assert (source_hash("mynets.family:train") != before) == seen
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen"),
+    [
+        ("def block():", "# a comment\ndef block():", False),
+        ("def block():", "def block( ) :\n\n    'what it makes'", False),
+        ("def block():", "'what is in here'\ndef block():", False),
+        ("def block():", "x = 'no docstring'\ndef block():", True),
+        ("return inner", "return inner.x", True),
+        ("return inner", "return 'inner'", True),
+    ],
+)
+def test_source_hash_covers_syntax_alone(folder: Path, old: str, new: str, seen: bool) -> None:
+    before = source_hash("mynets.family:train")
+    file = folder / "mynets" / "blocks.py"
+    file.write_text(file.read_text().replace(old, new))
+    assert (source_hash("mynets.family:train") != before) == seen
+
+
+def test_source_hash_of_own_family_covers_what_it_imports_of_ours(folder: Path) -> None:
+    text = "from trainers.family import Family\nclass Own(Family): ...\n"
+    (folder / "mynets" / "cycle.py").write_text(text)
+    plain = set(digest._collect_ours(digest._TRAINING))
+    (folder / "mynets" / "family.py").write_text(
+        text + "def use():\n    from trainers.modules import recurrent\n"
+    )
+    before = source_hash("mynets.family:Own")
+    assert "trainers.modules.recurrent" not in plain
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digest, "_syntax", lambda name, _: b"x" if name.endswith(".recurrent") else b"")
+        changed = source_hash("mynets.family:Own")
+        patch.setattr(digest, "_syntax", lambda name, _: b"")
+        assert changed != source_hash("mynets.family:Own")
+    assert source_hash("mynets.family:Own") == before
 
 
 def test_source_hash_ignores_other_loaded_modules(folder: Path) -> None:
@@ -81,15 +116,13 @@ def test_source_hash_is_the_same_in_another_process(folder: Path) -> None:
 
 
 @pytest.fixture
-def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of what all families share, read instead of the real one."""
     import shutil
 
     shutil.copytree(Path(digest.__file__).parents[1], tmp_path / "trainers")
-    monkeypatch.setattr(digest, "_HERE", tmp_path / "trainers")
-    digest._training_digest.cache_clear()
-    yield tmp_path / "trainers"
-    digest._training_digest.cache_clear()
+    monkeypatch.setattr(digest, "_ROOT", tmp_path)
+    return tmp_path / "trainers"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +133,10 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("tasks/classification.py", True),
         ("data/prepare.py", True),
         ("modules/layers.py", True),
+        ("inputs/images.py", True),
+        ("inputs/texts.py", False),
+        ("modules/recurrent.py", False),
+        ("families/image_cnn.py", True),
         ("families/text_cnn.py", False),
         ("bundle/predictor.py", False),
         ("data_profile.py", False),
@@ -109,14 +146,20 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_source_hash_of_built_in_family_covers_training_code(copied: Path, file: str, seen: bool) -> None:
     before = source_hash("image_cnn")
     with (copied / file).open("a") as handle:
-        handle.write("# changed\n")
-    digest._training_digest.cache_clear()
+        handle.write("changed = 1\n")
     assert (source_hash("image_cnn") != before) == seen
 
 
+def test_source_hash_of_built_in_family_ignores_comments_and_docstrings(copied: Path) -> None:
+    before = source_hash("image_cnn")
+    for path in copied.rglob("*.py"):
+        path.write_text(path.read_text().replace("import annotations\n", "import annotations\n# why\n"))
+    assert source_hash("image_cnn") == before
+
+
 def test_source_hash_exclusions_all_exist() -> None:
-    package = Path(digest.__file__).parents[1]
-    assert [name for name in digest._UNINVOLVED if not (package / name).exists()] == []
+    places = [digest._ROOT.joinpath(*name.split(".")) for name in digest._UNINVOLVED + digest._TRAINING]
+    assert [place for place in places if not (place.is_dir() or place.with_suffix(".py").is_file())] == []
 
 
 def test_source_hash_differs_for_each_built_in_family() -> None:
@@ -152,7 +195,7 @@ def test_source_hash_takes_under_half_a_second() -> None:
     import time
 
     load_reference("image_cnn")
-    digest._training_digest.cache_clear()
+    digest._analyze.cache_clear()
     started = time.process_time()
     source_hash("image_cnn")
     assert time.process_time() - started < 0.5

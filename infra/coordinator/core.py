@@ -32,7 +32,7 @@ from infra.ledger import views
 from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.search.samplers import deciding_reports
+from infra.search.pruners import deciding_reports
 from infra.search.study import Studies
 from infra.spec import Resources, derive_seed
 

@@ -60,7 +60,8 @@ class BatchStatements:
 
         by_sweep: BindParameter[int] = bindparam("of_sweep")
         self.owner_epoch = compile_clause(
-            select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep), "of_sweep"
+            select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep).with_for_update(),
+            "of_sweep",
         )
         self.last_position = compile_clause(
             select(func.max(schema.journal.c.position)).where(schema.journal.c.sweep_id == by_sweep),
@@ -79,9 +80,18 @@ class BatchStatements:
 
 def upsert(dialect: Dialect, table: Table, columns: Sequence[str], keys: Sequence[str]) -> Any:
     """An insert of these columns that overwrites the row of the same key."""
-    statement = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+    statement = _dialect_insert(dialect, table)
     changed = {name: statement.excluded[name] for name in columns if name not in keys}
     return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+
+
+def insert_missing(dialect: Dialect, table: Table) -> Any:
+    """An insert that leaves a row of the same key as it is. It waits for whoever is just inserting that."""
+    return _dialect_insert(dialect, table).on_conflict_do_nothing()
+
+
+def _dialect_insert(dialect: Dialect, table: Table) -> Any:
+    return (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
 
 
 def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> None:
@@ -104,8 +114,8 @@ def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> Non
         )
 
 
-def owner_epoch(connection: Connection, sweep_id: int) -> int | None:
-    """The epoch of the sweep's owner row; None where there is none."""
+def lock_owner_epoch(connection: Connection, sweep_id: int) -> int | None:
+    """The epoch of the sweep's owner row, which stays so until the transaction ends; None without one."""
     found: int | None = (
         dialect_statements(connection).owner_epoch.run(connection, {"of_sweep": sweep_id}).scalar()
     )

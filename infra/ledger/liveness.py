@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,6 @@ def is_owner_alive(
     owner: OwnerRow,
     *,
     here: str,
-    now: float,
     process_started_at: Callable[[int], float | None],
     expiry_s: float = EXPIRY_S,
 ) -> bool:
@@ -29,7 +27,6 @@ def is_owner_alive(
 
     Args:
         here: this host's name, as `describe_this_process` gives it.
-        now: seconds since 1970.
         process_started_at: when the process of that pid started, as `process_started_at` below tells it;
             None where there is none.
         expiry_s: how long a heartbeat from another host counts.
@@ -38,7 +35,7 @@ def is_owner_alive(
         return False
     if owner.host == here:
         return process_started_at(owner.pid) == owner.pid_started_at
-    return now - owner.heartbeat_at < expiry_s
+    return owner.silent_s < expiry_s
 
 
 def process_started_at(pid: int) -> float | None:
@@ -55,9 +52,8 @@ def process_started_at(pid: int) -> float | None:
     return None if state in b"ZX" else int(rest[18]) / os.sysconf("SC_CLK_TCK")
 
 
-def describe_this_process(now: float | None = None) -> OwnerRow:
+def describe_this_process() -> OwnerRow:
     """This process as a claimant: host, pid, start time and a token that no other process has."""
-    at = time.time() if now is None else now
     pid = os.getpid()
     return OwnerRow(
         epoch=0,
@@ -65,16 +61,14 @@ def describe_this_process(now: float | None = None) -> OwnerRow:
         host=socket.gethostname(),
         pid=pid,
         pid_started_at=process_started_at(pid) or 0.0,
-        heartbeat_at=at,
     )
 
 
 def is_alive_here(owner: OwnerRow, *, expiry_s: float = EXPIRY_S) -> bool:
-    """`alive` by this host's process table and clock."""
+    """`is_owner_alive` by this host's process table."""
     return is_owner_alive(
         owner,
         here=socket.gethostname(),
-        now=time.time(),
         process_started_at=process_started_at,
         expiry_s=expiry_s,
     )

@@ -51,7 +51,7 @@ owners = Table(
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
     Column("pid_started_at", Float, nullable=False),  # seconds since its machine started
-    Column("heartbeat_at", Float, nullable=False),
+    Column("heartbeat_at", Float, nullable=False),  # by the database's clock
 )
 
 requests = Table(

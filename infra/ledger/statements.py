@@ -4,10 +4,26 @@ some times a trial and SQLAlchemy takes longer to build one than SQLite to run i
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BindParameter, Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    Table,
+    bindparam,
+    cast,
+    extract,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -92,6 +108,21 @@ def insert_missing(dialect: Dialect, table: Table) -> Any:
 
 def _dialect_insert(dialect: Dialect, table: Table) -> Any:
     return (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def database_clock(dialect: Dialect) -> ColumnElement[float]:
+    """Seconds since 1970 by the clock that all of a database's clients share: the server's, where it has
+    one. Those who open one SQLite file are on one machine."""
+    if dialect.name == "postgresql":
+        return cast(extract("epoch", func.clock_timestamp()), Float)
+    return literal(time.time(), Float)
+
+
+def select_owner(dialect: Dialect, sweep_id: int) -> Select[Any]:
+    """For the owner's row as `owner_from_columns` reads it."""
+    owners = schema.owners.c
+    silent_s = (database_clock(dialect) - owners.heartbeat_at).label("silent_s")
+    return select(schema.owners, silent_s).where(owners.sweep_id == sweep_id)
 
 
 def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> None:

@@ -19,8 +19,14 @@ from infra.errors import FencedError, LedgerUnavailable
 from infra.ledger import schema
 from infra.ledger.batch import WriteBatch
 from infra.ledger.database import open_engine
-from infra.ledger.rows import OwnerRow
-from infra.ledger.statements import insert_missing, lock_owner_epoch, write_batch
+from infra.ledger.rows import OwnerRow, owner_from_columns
+from infra.ledger.statements import (
+    database_clock,
+    insert_missing,
+    lock_owner_epoch,
+    select_owner,
+    write_batch,
+)
 from infra.spec import SweepSpec
 
 
@@ -119,7 +125,9 @@ class Ledger:
         """
 
         def claim_owner(connection: Connection) -> tuple[int, OwnerRow | None]:
-            row = {"sweep_id": sweep_id, **asdict(claimant)}
+            now = database_clock(connection.dialect)
+            row = {"sweep_id": sweep_id, **asdict(claimant), "heartbeat_at": now}
+            del row["silent_s"]
             # A row that is not there cannot be locked: two first claims would both find nobody.
             nobody = insert_missing(connection.dialect, schema.owners)
             connection.execute(nobody.values({**row, "token": "", "epoch": 0}))
@@ -129,7 +137,7 @@ class Ledger:
             epoch = (present.epoch if present else 0) + 1
             change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
             connection.execute(change.values({**row, "epoch": epoch}))
-            connection.execute(_close_stop_requests(sweep_id).values(done_at=claimant.heartbeat_at))
+            connection.execute(_close_stop_requests(sweep_id).values(done_at=now))
             return epoch, None
 
         epoch, refused_by = self.run_transaction(claim_owner)
@@ -152,12 +160,12 @@ class Ledger:
 
         return int(self.run_transaction(update_epoch))
 
-    def renew_heartbeat(self, sweep_id: int, token: str, at: float) -> bool:
+    def renew_heartbeat(self, sweep_id: int, token: str) -> bool:
         """Renews the owner's heartbeat; False when somebody else owns the sweep."""
         change = (
             update(schema.owners)
             .where(schema.owners.c.sweep_id == sweep_id, schema.owners.c.token == token)
-            .values(heartbeat_at=at)
+            .values(heartbeat_at=database_clock(self.engine.dialect))
         )
         return bool(self.run_transaction(lambda connection: connection.execute(change).rowcount))
 
@@ -206,6 +214,6 @@ def _close_stop_requests(sweep_id: int) -> Update:
 
 def _lock_owner(connection: Connection, sweep_id: int) -> OwnerRow | None:
     """Who owns the sweep, and stays its owner until the transaction ends."""
-    query = select(schema.owners).where(schema.owners.c.sweep_id == sweep_id).with_for_update()
+    query = select_owner(connection.dialect, sweep_id).with_for_update()
     row = connection.execute(query).mappings().first()
-    return None if row is None else OwnerRow(**{n: row[n] for n in OwnerRow.__dataclass_fields__})
+    return None if row is None else owner_from_columns(row)

@@ -9,6 +9,7 @@ from typing import Any
 
 from trainers.data.augment import check_augment
 from trainers.errors import InputError
+from trainers.types import Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,7 @@ OPTIONAL: Mapping[str, Hyperparameter] = {
 }
 
 
-def fill_defaults(known: Mapping[str, Hyperparameter], params: Mapping[str, Any]) -> dict[str, Any]:
+def fill_defaults(known: Mapping[str, Hyperparameter], params: Params) -> dict[str, Any]:
     """Every known name with the sampled value or its default.
 
     Raises:

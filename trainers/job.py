@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from trainers.types import Goal, Length, Ranks
+from trainers.types import Goal, Length, Params, Ranks
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ class Job:
     """
 
     family: Family
-    params: Mapping[str, Any]
+    params: Params
     seed: int
     length: Length
     goals: tuple[Goal, ...]

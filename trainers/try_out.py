@@ -15,7 +15,7 @@ from trainers.functions.trial import FunctionJob
 from trainers.job import Job, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
 from trainers.registry import load_reference
-from trainers.types import Goal, Length
+from trainers.types import Goal, Length, Params
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +49,7 @@ class _PrintingHooks:
 
 def try_out(
     reference: str | type[Family] | Family | Callable[..., Any],
-    params: Mapping[str, Any] | None = None,
+    params: Params | None = None,
     *,
     epochs: int = 1,
     data: Dataset | Mapping[str, Any] | str | None = None,
@@ -124,7 +124,7 @@ def _decide_goals(
 
 def _train_family(
     family: Family,
-    params: Mapping[str, Any],
+    params: Params,
     dataset: Dataset | None,
     folder: Path,
     hooks: _PrintingHooks,

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.bundle.predictor import Predictor
+    from trainers.types import Params, State
 
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
@@ -47,8 +48,8 @@ def save_bundle(
     *,
     family_reference: str,
     options: Mapping[str, Any],
-    params: Mapping[str, Any],
-    state: Mapping[str, Any],
+    params: Params,
+    state: State,
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
     example_rows: pd.DataFrame,
@@ -90,7 +91,7 @@ def save_functions(
     *,
     build: str,
     predict: str | None,
-    params: Mapping[str, Any],
+    params: Params,
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Any],
     example_rows: pd.DataFrame,
@@ -261,7 +262,7 @@ def infer_signature(predictor: Predictor) -> Signature:
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
 
 
-def _whole_numbers(state: Mapping[str, Any]) -> set[str]:
+def _whole_numbers(state: State) -> set[str]:
     """Columns that held whole numbers alone: a table's, and the seeds that images are made of."""
     if state.get("task") == "generation":
         return {"seed"}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from trainers.bundle.contents import Bundle
     from trainers.family import Family
+    from trainers.types import State
 
 BATCH_ROWS = 256
 
@@ -101,7 +102,7 @@ class Predictor:
 class FamilyRunner:
     """A family's module and the state that its rows are read with."""
 
-    def __init__(self, family: Family, module: torch.nn.Module, state: dict[str, Any], device: str) -> None:
+    def __init__(self, family: Family, module: torch.nn.Module, state: State, device: str) -> None:
         self.family = family
         self.module = module
         self.state = state

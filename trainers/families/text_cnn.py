@@ -18,9 +18,9 @@ vocabulary is the training split's.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _OF_IMAGE, _OF_TIME = {"channels", "pooling"}, {"filter_widths", "filters"}
 
 
-def _check_widths(widths: Any) -> None:
+def _check_widths(widths: Sequence[int]) -> None:
     if not widths:
         raise InputError("filter_widths must name at least one width", "none", key=("filter_widths",))
 
@@ -85,7 +85,7 @@ class TextCNN(Family):
         **WORDS,
     }
     encoding = tuple(WORDS)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Params]] = {
         "kim": {
             "embedding": 300,
             "filter_widths": [3, 4, 5],

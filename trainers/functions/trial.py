@@ -22,7 +22,7 @@ from trainers.loop.collectives import RankGroup
 from trainers.loop.memory import peak_bytes, restart_peak
 from trainers.loop.progress import TrainingProgress
 from trainers.metric_names import full_name
-from trainers.types import Goal, Length, Ranks
+from trainers.types import Goal, Length, Params, Ranks
 
 if TYPE_CHECKING:
     import torch
@@ -305,7 +305,7 @@ class FunctionJob:
     """
 
     function: Callable[[Trial], Any]
-    params: Mapping[str, Any]
+    params: Params
     seed: int
     length: Length
     goals: tuple[Goal, ...]

@@ -12,7 +12,7 @@ import torch
 
 from trainers.loop.micro_batches import rank_batches
 from trainers.tasks.merging import merge_ranks
-from trainers.types import ExampleSource, Ranks
+from trainers.types import ExampleSource, Outputs, Ranks
 
 if TYPE_CHECKING:
     from trainers.family import Family
@@ -72,7 +72,7 @@ class _PairedMetrics:
     def __init__(self, metrics: MetricSink, singly: ExampleScores) -> None:
         self._metrics, self._singly = metrics, singly
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """As `MetricSet.update`."""
         self._metrics.update(outputs, batch)
         self._singly.update(outputs, batch)

@@ -25,7 +25,7 @@ from trainers.optim.optimizers import (
     make_optimizer,
 )
 from trainers.tasks import TermCounter
-from trainers.types import Batch, ExampleSource
+from trainers.types import Batch, ExampleSource, Params, State
 
 if TYPE_CHECKING:
     from trainers.loop.collectives import RankGroup
@@ -45,8 +45,8 @@ class Stepper:
         self,
         family: Family,
         module: nn.Module,
-        params: Mapping[str, Any],
-        state: dict[str, Any],
+        params: Params,
+        state: State,
         crew: RankGroup,
         generator: torch.Generator,
         through: GatheredModule | None = None,
@@ -249,7 +249,7 @@ class Stepper:
         return nullcontext()
 
 
-def _loss_function(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
+def _loss_function(family: Family, params: Params, state: State) -> Any:
     """The loss as a function of outputs and batch; the task's rules are looked up once, not every step."""
     if type(family).loss is Family.loss:
         rules = family.rules(state)
@@ -257,7 +257,7 @@ def _loss_function(family: Family, params: Mapping[str, Any], state: dict[str, A
     return lambda outputs, batch: family.loss(outputs, batch, params, state)
 
 
-def _term_counter(family: Family, state: dict[str, Any]) -> Callable[[Batch], torch.Tensor] | None:
+def _term_counter(family: Family, state: State) -> Callable[[Batch], torch.Tensor] | None:
     """What counts the terms of a batch's mean loss, where those are not its examples."""
     rules = family.rules(state) if type(family).loss is Family.loss else None
     return rules.count_terms if isinstance(rules, TermCounter) else None

@@ -9,11 +9,14 @@ Shape legend: B texts, L tokens, D width, V tokens of the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SHARE = 0.15
 IGNORED = -100
@@ -71,7 +74,9 @@ def zero_gradient_term(module: nn.Module) -> Tensor:
     return torch.stack([p.sum() * 0.0 for p in module.parameters() if p.requires_grad]).sum()
 
 
-def pretraining_loss(module: Any, ids_BL: Tensor, mask_BL: Tensor, more: Mapping[str, Tensor]) -> Tensor:
+def pretraining_loss(
+    module: PreTrainedModel, ids_BL: Tensor, mask_BL: Tensor, more: Mapping[str, Tensor]
+) -> Tensor:
     """The loss of one batch of pre-training by a model of transformers that has a part `masked_words`.
 
     Args:

@@ -7,7 +7,7 @@ weight clipping. Frozen parameters are left out of all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trainers.errors import InputError
@@ -15,12 +15,12 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     import torch
 
+    from trainers.types import Params
+
 RMSPROP_ALPHA = 0.99
 
 
-def make_optimizer(
-    parameters: Sequence[torch.nn.Parameter], params: Mapping[str, Any]
-) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Sequence[torch.nn.Parameter], params: Params) -> torch.optim.Optimizer:
     """torch.optim's optimizer of that name over the trainable ones of `parameters`.
 
     Args:
@@ -100,14 +100,14 @@ def clip_weights(parameters: Sequence[torch.Tensor], largest: float) -> None:
     torch._foreach_clamp_max_(weights, largest)
 
 
-def _rmsprop_alpha(params: Mapping[str, Any]) -> float:
+def _rmsprop_alpha(params: Params) -> float:
     from trainers.hyperparameters import TRAINING
 
     untouched = params["beta2"] == TRAINING["beta2"].default
     return RMSPROP_ALPHA if untouched else float(params["beta2"])
 
 
-def _check_moment(params: Mapping[str, Any], name: str) -> float:
+def _check_moment(params: Params, name: str) -> float:
     value = float(params[name])
     if value >= 1.0:
         raise InputError(f"{name} must be below 1", f"{value:g}", key=(name,))

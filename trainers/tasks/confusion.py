@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from trainers.types import Pixels, Sample
+from trainers.types import Array, Pixels, Sample
 
 if TYPE_CHECKING:
     from trainers.tasks import MetricSet, MetricSink, TaskRules
@@ -44,7 +43,7 @@ def confusion_samples(
     return {"confusion": confusion_picture(counts, classes), "classes": classes_table(counts, classes)}
 
 
-def classes_table(counts: npt.NDArray[Any], classes: Sequence[str]) -> str:
+def classes_table(counts: Array, classes: Sequence[str]) -> str:
     """Precision, recall, F1 and rows of each class, tab-separated."""
     from trainers.tasks.scores import metrics_by_class
 
@@ -57,7 +56,7 @@ def classes_table(counts: npt.NDArray[Any], classes: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixels:
+def confusion_picture(counts: Array, classes: Sequence[str]) -> Pixels:
     """A row a true class, a column a predicted one; a cell's shade is its share of the row.
 
     Args:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
@@ -22,16 +21,18 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.types import Array, Outputs, Params, State
+
 
 class Seq2Seq:
     """The rules of one state with a vocabulary for the target side."""
 
     metrics = PER_TASK["seq2seq"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self._decoder = TokenDecoder(state, side="target_")
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
         return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
 
@@ -43,7 +44,7 @@ class Seq2Seq:
         """An empty set; `scores=False` leaves out what compares texts."""
         return Seq2SeqMetrics(device, self._decoder, scores=scores)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """A column `output`: the generated texts, or, without `tokens`, the likeliest token of each place."""
         import pandas as pd
 
@@ -52,7 +53,7 @@ class Seq2Seq:
             ids = output_tensor(outputs, "logits").detach().argmax(-1)
         return pd.DataFrame({"output": [self._decoder.decode(row) for row in ids.tolist()]})
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Always the commonest target of `train`; token ids [N, T] or texts [N]."""
         if not len(train) or not len(validation):
             return {}
@@ -64,7 +65,7 @@ def _target_key(row: Any) -> Any:
     return row if isinstance(row, str) else tuple(np.asarray(row).tolist())
 
 
-def _generated_tokens(outputs: Any) -> torch.Tensor | None:
+def _generated_tokens(outputs: Outputs) -> torch.Tensor | None:
     return outputs.get("tokens") if isinstance(outputs, Mapping) else None
 
 
@@ -94,7 +95,7 @@ class Seq2SeqMetrics:
             self._bleu = BLEUScore(**quiet).to(device)
             self._chrf = CHRFScore(**quiet).to(device)
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds logits [B, T, V], `batch["target"]` [B, T] and, where there are any, generated tokens."""
         target = batch["target"]
         tokens = (target != IGNORED).sum()
@@ -137,7 +138,7 @@ class Seq2SeqMetrics:
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Nothing to set."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """None: there are no classes."""
         return None
 

@@ -13,14 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trainers.data.augment import IMAGES, TEXT, augment_batch, refuse_changes
 from trainers.data.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, fill_defaults
 from trainers.options import Options, read_options
-from trainers.types import Array, ArrayWriter, Batch, JsonObject, Outputs, Params, State, TrainStep
+from trainers.types import Array, ArrayWriter, Batch, Json, JsonObject, Outputs, Params, State, TrainStep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,10 +96,10 @@ class Family(ABC):
             except InputError as error:
                 raise InputError(error.must, error.found, error.do, key=("options", name))
 
-    def _preset_values(self, preset: Any) -> Mapping[str, Any]:
+    def _preset_values(self, preset: Json) -> Params:
         if preset is None:
             return {}
-        if preset not in self.presets:
+        if not isinstance(preset, str) or preset not in self.presets:
             known = ", ".join(self.presets) or "none"
             raise InputError(
                 f"preset must be one of this family's ({known})", repr(preset), key=("options", "preset")
@@ -147,7 +147,7 @@ class Family(ABC):
         self.check_searched(dataset, given, under="options")
 
     def check_searched(
-        self, dataset: Dataset, values: Mapping[str, Sequence[Any]], *, under: str = "space"
+        self, dataset: Dataset, values: Mapping[str, Sequence[Json]], *, under: str = "space"
     ) -> None:
         """Refuses what would be searched or set for nothing beside such data.
 

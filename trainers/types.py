@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
 JsonObject: TypeAlias = dict[str, Json]
-Cell: TypeAlias = (
-    Any  # one value of a user's own rows: text, number, date, path, bytes, image, lists of these
-)
+Cell: TypeAlias = Any  # a value of people's own rows: text, number, date, path, bytes, image, list
+Document: TypeAlias = dict[str, Any]  # JSON read back, of the layout that its writer gave it
 State: TypeAlias = dict[str, Any]  # JSON; what is under a name is the family's own affair
 Params: TypeAlias = Mapping[str, Any]  # JSON; of the types that `Family.known` names, checked before use
 Batch: TypeAlias = "dict[str, torch.Tensor]"

@@ -18,7 +18,7 @@ vocabulary is the training split's.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -29,7 +29,7 @@ from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
 from trainers.inputs.vocabulary import vocabulary_size
-from trainers.types import Array, ArrayWriter, Params, State
+from trainers.types import Array, ArrayWriter, Json, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _OF_IMAGE, _OF_TIME = {"channels", "pooling"}, {"filter_widths", "filters"}
 
 
-def _check_widths(widths: Sequence[int]) -> None:
+def _check_widths(widths: Json) -> None:
     if not widths:
         raise InputError("filter_widths must name at least one width", "none", key=("filter_widths",))
 

@@ -9,7 +9,6 @@ from collections import OrderedDict
 from functools import cache as kept
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +35,7 @@ class FolderWriter:
     def __init__(self, folder: Path, rows: int) -> None:
         self.folder = folder
         self.rows = rows
-        self._open: list[np.memmap[Any, Any]] = []
+        self._open: list[np.memmap[tuple[int, ...], np.dtype[np.generic]]] = []
 
     def put(self, name: str, values: Array) -> None:
         """A whole array, first dimension N."""
@@ -65,7 +64,7 @@ class FolderWriter:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
 
-    def _check_array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def _check_array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
         if not name.isidentifier():
             raise InputError("an encoded array's name must be an identifier", repr(name))
         if not shape or shape[0] != self.rows:
@@ -123,7 +122,7 @@ def clear_cache() -> None:
         _recent.clear()
 
 
-def _check_jsonable(state: Any, family: Family) -> dict[str, Any]:
+def _check_jsonable(state: State, family: Family) -> State:
     name = type(family).__name__
     try:
         plain = json.loads(json.dumps(state, allow_nan=False))

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -82,7 +82,7 @@ def latency_ms(
     family: Family,
     module: torch.nn.Module,
     source: ExampleSource,
-    through: Callable[[Callable[[], Any]], Any] = lambda call: call(),
+    through: Callable[[Callable[[], Outputs]], Outputs] = lambda call: call(),
 ) -> float:
     """Median milliseconds of a forward pass of one example, the batch being on the device."""
     batch = source.gather(torch.arange(1))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainers.types import Array, Pixels, Sample
 
 if TYPE_CHECKING:
+    from PIL import Image, ImageFont
+
     from trainers.tasks import MetricSet, MetricSink, TaskRules
     from trainers.types import Batch, ExampleSource, State
 
@@ -87,7 +89,9 @@ def confusion_picture(counts: Array, classes: Sequence[str]) -> Pixels:
     return np.asarray(picture)
 
 
-def _draw_upright(picture: Any, text: str, foot: tuple[int, int], font: Any) -> None:
+def _draw_upright(
+    picture: Image.Image, text: str, foot: tuple[int, int], font: ImageFont.FreeTypeFont
+) -> None:
     """Writes from the foot upwards."""
     from PIL import Image, ImageDraw
 

@@ -108,7 +108,7 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if isinstance(value, Image.Image):
-                resized = _resize_image(_flatten_alpha(value, mode), size, fit)
+                resized = np.asarray(_resize_image(_flatten_alpha(value, mode), size, fit))
             else:
                 with _open_image(value, size) as picture:
                     resized = np.asarray(_resize_image(_flatten_alpha(picture, mode), size, fit))
@@ -118,7 +118,7 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "replace the file or take it away"
         raise InputError("every image must be readable", f"{where}: {text}", do) from error
-    return np.asarray(resized).reshape(*size, channels)
+    return resized.reshape(*size, channels)
 
 
 def _open_image(value: Cell, size: tuple[int, int]) -> Image.Image:

@@ -255,7 +255,7 @@ class Bert(Family):
             config["pad_token_id"] = state["pad_id"]
         auto = "ImageClassification" if images else "SequenceClassification"
         auto = f"AutoModelFor{'QuestionAnswering' if questions else auto}"
-        module: PreTrainedModel = hub.make_module(auto, config, dropout=params["dropout"])
+        module = cast("PreTrainedModel", hub.make_module(auto, config, dropout=params["dropout"]))
         if questions:
             from trainers.inputs.question_windows import QuestionReader
 
@@ -350,11 +350,11 @@ class Bert(Family):
 
 
 def _read_batch(
-    module: PreTrainedModel, batch: Batch
+    module: torch.nn.Module, batch: Batch
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Ids and mask [B, L] without what lies beyond the longest text, and what else tells tokens apart."""
     if "question" in batch:
-        return module.reader.read(module, batch)  # type: ignore[no-any-return]  # a QuestionReader
+        return cast("QuestionReader", module.reader).read(module, batch)
     longest = max(int(batch["mask"].sum(dim=1).max()), 1)
     return batch["inputs"][:, :longest], batch["mask"][:, :longest].long(), {}
 
@@ -372,9 +372,9 @@ def _longest_text(document: str, texts: Iterator[str], most: int) -> int:
     return longest
 
 
-def _head_names(module: PreTrainedModel) -> tuple[str, ...]:
+def _head_names(module: torch.nn.Module) -> tuple[str, ...]:
     """Names of what the task adds to the model itself."""
-    prefix = f"{module.base_model_prefix}."
+    prefix = f"{cast('PreTrainedModel', module).base_model_prefix}."
     return tuple(name for name in module.state_dict() if not name.startswith(prefix))
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
@@ -37,7 +37,7 @@ from trainers.types import Array, ArrayWriter, Batch, JsonObject, Outputs, Param
 if TYPE_CHECKING:
     import pandas as pd
     import torch
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
     from trainers.tasks import MetricSink
     from trainers.types import ExampleSource, Sample
@@ -167,7 +167,7 @@ class T5(Family):
         import torch
 
         source, target = self._source_inputs(module, batch["source"]), batch["target"]
-        config: PretrainedConfig = module.config
+        config = cast("PreTrainedModel", module).config
         begin = torch.full_like(target[:, :1], config.decoder_start_token_id)
         past = torch.cat([begin, target[:, :-1]], dim=1)
         past = past.masked_fill(past < 0, config.pad_token_id)
@@ -213,22 +213,23 @@ class T5(Family):
 
         return translation_samples(self, module, source, state)
 
-    def _source_inputs(self, module: PreTrainedModel, source: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _source_inputs(self, module: torch.nn.Module, source: torch.Tensor) -> dict[str, torch.Tensor]:
         """The batch without what lies beyond its longest text, and what of it is text."""
-        held = source != module.config.pad_token_id
+        held = source != cast("PreTrainedModel", module).config.pad_token_id
         longest = max(int(held.sum(dim=1).max()), 1)
         return {"input_ids": source[:, :longest], "attention_mask": held[:, :longest].long()}
 
-    def _generate(self, module: PreTrainedModel, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
+    def _generate(self, module: torch.nn.Module, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
         """[B, outputs, n], without the token that the decoder begins with."""
         import torch
 
         from trainers.modules.decoding import transformers_arguments
 
         given = self._source_inputs(module, source)
+        model = cast("PreTrainedModel", module)
         with torch.random.fork_rng(devices=[source.device] if source.is_cuda else []):
             torch.manual_seed(how.seed)
-            tokens: torch.Tensor = module.generate(**given, **transformers_arguments(how))
+            tokens: torch.Tensor = model.generate(**given, **transformers_arguments(how))
         return tokens[:, 1:].reshape(len(source), how.outputs, -1)
 
 

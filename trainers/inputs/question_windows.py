@@ -23,8 +23,6 @@ from trainers.data.augment import check_augment
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from trainers.types import Json
 
 NONE = -1
@@ -110,7 +108,7 @@ class QuestionReader(nn.Module):
         )
 
     def read(
-        self, module: PreTrainedModel, batch: Mapping[str, Tensor]
+        self, module: nn.Module, batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Ids and mask [K, L] of the windows, and what else the model reads of each token."""
         windows = self.windows(batch)
@@ -120,7 +118,7 @@ class QuestionReader(nn.Module):
             {"token_type_ids": windows.types} if _has_token_types(module) else {},
         )
 
-    def scores(self, module: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    def scores(self, module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Log-probabilities [B, 1 + C, 2] as `trainers.tasks.question_answering` takes them.
 
         Args:
@@ -135,7 +133,7 @@ class QuestionReader(nn.Module):
         return merge_scores(torch.cat(pieces), windows, size, batch["context"].shape[1])
 
     @staticmethod
-    def _score_windows(module: PreTrainedModel, windows: QuestionWindows, some: slice) -> Tensor:
+    def _score_windows(module: nn.Module, windows: QuestionWindows, some: slice) -> Tensor:
         kinds = {"token_type_ids": windows.types[some]} if _has_token_types(module) else {}
         made = module(input_ids=windows.ids[some], attention_mask=windows.mask[some], **kinds)
         logits = torch.stack([made.start_logits, made.end_logits], dim=2).float()
@@ -166,6 +164,6 @@ def draw_windows(batch: Mapping[str, Tensor], augment: Json, generator: torch.Ge
     return {**batch, "drawn": torch.rand(rows, generator=generator, device=batch["question"].device)}
 
 
-def _has_token_types(module: PreTrainedModel) -> bool:
+def _has_token_types(module: nn.Module) -> bool:
     """Whether a model tells two texts apart by `token_type_ids`."""
     return "token_type_ids" in inspect.signature(type(module).forward).parameters

@@ -10,8 +10,9 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from trainers.errors import InputError
 
@@ -78,12 +79,12 @@ def _find_on_hub(name: str, key: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = {"repo_id": name, "allow_patterns": list(_WANTED), "etag_timeout": _SECONDS}
+    fetch = partial(snapshot_download, name, allow_patterns=list(_WANTED), etag_timeout=_SECONDS)
     try:
         try:
-            found = Path(snapshot_download(**wanted, local_files_only=True))
+            found = Path(fetch(local_files_only=True))
         except LocalEntryNotFoundError:
-            found = Path(snapshot_download(**wanted))
+            found = Path(fetch())
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             "a model of the hub must be in the local cache, or the hub reachable",
@@ -142,7 +143,7 @@ def has_weights(folder: Path) -> bool:
 
 
 def load_weights(
-    module: PreTrainedModel, folder: Path, *, fresh: Iterable[str], sha256: str | None = None
+    module: torch.nn.Module, folder: Path, *, fresh: Iterable[str], sha256: str | None = None
 ) -> None:
     """Copies a folder's weights into a model of transformers.
 
@@ -166,9 +167,10 @@ def load_weights(
     if sha256 is not None:
         check_hash(files, sha256)
     silence_transformers()
-    loaded, info = type(module).from_pretrained(
+    own = cast("PreTrainedModel", module)
+    loaded, info = type(own).from_pretrained(
         folder,
-        config=module.config,
+        config=own.config,
         use_safetensors=True,
         local_files_only=True,
         ignore_mismatched_sizes=True,

@@ -70,6 +70,7 @@ def confusion_picture(counts: Array, classes: Sequence[str]) -> Pixels:
     size = len(classes)
     cell = max(18, min(64, 640 // size))
     font = ImageFont.load_default(size=max(9, min(15, cell // 3)))
+    assert isinstance(font, ImageFont.FreeTypeFont)  # a font of a wished size is always one
     names = [name if len(name) <= 18 else name[:17] + "…" for name in classes]
     left = 28 + int(max(font.getlength(text) for text in (*names, CORNER)))
     picture = Image.new("RGB", (left + cell * size + 12, left + cell * size + 12), "white")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -141,7 +141,7 @@ class Seq2SeqMetrics:
 
 
 def _metric_states(metric: Metric) -> list[torch.Tensor]:
-    return [metric.metric_state[name] for name in sorted(metric.metric_state)]
+    return [cast("torch.Tensor", state) for _, state in sorted(metric.metric_state.items())]
 
 
 def _metric_value(metric: Metric) -> float:

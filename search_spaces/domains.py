@@ -8,44 +8,58 @@ its points on a grid, and whether a value belongs to it. Values are those that t
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from search_spaces.errors import SpaceError
 from search_spaces.number_line import interpolate, plus_steps, slot, unique_values, unit_points, whole_steps
-from search_spaces.values import canonical_text, index_of, is_number, is_whole, short_repr
+from search_spaces.values import (
+    ParamValue,
+    StoredValue,
+    canonical_text,
+    index_of,
+    is_number,
+    is_whole,
+    short_repr,
+)
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
+
+T = TypeVar("T", covariant=True)
 
 
-class Domain(Protocol):
-    """What a parameter may be."""
+class Domain(Protocol[T]):
+    """What a parameter may be: values of type `T`."""
 
     @property
     def is_searched(self) -> bool:
         """False for a constant."""
 
-    def distribution(self) -> Any:
+    def distribution(self) -> BaseDistribution:
         """The Optuna distribution."""
 
-    def suggest(self, trial: Any, name: str) -> Any:
+    def suggest(self, trial: Trial, name: str) -> T:
         """A value drawn by an Optuna trial."""
 
-    def at(self, u: float) -> Any:
+    def at(self, u: float) -> T:
         """The value at `u` of the unit interval."""
 
-    def grid(self) -> Sequence[Any]:
+    def grid(self) -> Sequence[T]:
         """The values on a grid; `SpaceError` where there would be infinitely many."""
 
-    def read(self, value: Any) -> Any:
+    def read(self, value: ParamValue) -> T:
         """The value as this domain holds it; `SpaceError` where it does not belong."""
 
-    def encode(self, value: Any) -> Any:
+    def encode(self, value: ParamValue) -> StoredValue:
         """What Optuna's storage holds for the value."""
 
-    def decode(self, stored: Any) -> Any:
+    def decode(self, stored: StoredValue) -> T:
         """The inverse of `encode`."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, ParamValue]:
         """Plain JSON types only."""
 
 
@@ -64,12 +78,12 @@ class FloatRange:
     def is_searched(self) -> bool:
         return True
 
-    def distribution(self) -> Any:
+    def distribution(self) -> BaseDistribution:
         from optuna.distributions import FloatDistribution
 
         return FloatDistribution(self.low, self.high, log=self.log, step=self.step)
 
-    def suggest(self, trial: Any, name: str) -> float:
+    def suggest(self, trial: Trial, name: str) -> float:
         value: float = trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
         return value
 
@@ -96,7 +110,7 @@ class FloatRange:
             "add points: 5, or values: [...]",
         )
 
-    def read(self, value: Any) -> float:
+    def read(self, value: ParamValue) -> float:
         """As `Domain`: a number within the bounds and, where there are steps, on one of them."""
         if not is_number(value):
             raise SpaceError("it must be a number", short_repr(value), _unquote(value))
@@ -109,13 +123,13 @@ class FloatRange:
                 )
         return float(value)
 
-    def encode(self, value: Any) -> float:
-        return float(value)
+    def encode(self, value: ParamValue) -> float:
+        return self.read(value)
 
-    def decode(self, stored: Any) -> float:
+    def decode(self, stored: StoredValue) -> float:
         return float(stored)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, ParamValue]:
         return _definition("float", asdict(self))
 
     def _steps(self) -> int:
@@ -140,12 +154,12 @@ class IntRange:
     def is_searched(self) -> bool:
         return True
 
-    def distribution(self) -> Any:
+    def distribution(self) -> BaseDistribution:
         from optuna.distributions import IntDistribution
 
         return IntDistribution(self.low, self.high, log=self.log, step=self.step)
 
-    def suggest(self, trial: Any, name: str) -> int:
+    def suggest(self, trial: Trial, name: str) -> int:
         value: int = trial.suggest_int(name, self.low, self.high, log=self.log, step=self.step)
         return value
 
@@ -163,7 +177,7 @@ class IntRange:
             return unique_values(self._round(value) for value in inside)
         return range(self.low, self.high + 1, self.step)
 
-    def read(self, value: Any) -> int:
+    def read(self, value: ParamValue) -> int:
         """As `Domain`: a whole number (3.0 is one) within the bounds and on a step."""
         whole = int(value) if isinstance(value, float) and value.is_integer() else value
         if not is_whole(whole):
@@ -173,13 +187,13 @@ class IntRange:
             raise SpaceError(f"it must be {self.low} plus whole steps of {self.step}", short_repr(value))
         return int(whole)
 
-    def encode(self, value: Any) -> int:
-        return int(value)
+    def encode(self, value: ParamValue) -> int:
+        return self.read(value)
 
-    def decode(self, stored: Any) -> int:
+    def decode(self, stored: StoredValue) -> int:
         return int(stored)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, ParamValue]:
         document = _definition("int", asdict(self))
         return document if self.step != 1 else {k: v for k, v in document.items() if k != "step"}
 
@@ -191,58 +205,58 @@ class IntRange:
 class Choices:
     """One of a list of values of any JSON type."""
 
-    choices: tuple[Any, ...]
+    choices: tuple[ParamValue, ...]
 
     @property
     def is_searched(self) -> bool:
         return True
 
     @property
-    def stored_choices(self) -> tuple[Any, ...]:
+    def stored_choices(self) -> tuple[StoredValue, ...]:
         """What Optuna holds for each choice: the choices themselves where it can tell them apart, else texts.
 
         Optuna keeps only numbers, booleans and text, and takes True, 1 and 1.0 for the same.
         """
-        simple = all(isinstance(choice, (str, int, float)) for choice in self.choices)
-        if simple and len(set(self.choices)) == len(self.choices):
-            return self.choices
+        simple = [choice for choice in self.choices if isinstance(choice, (str, int, float))]
+        if len(set(simple)) == len(self.choices):
+            return tuple(simple)
         texts = tuple(c if isinstance(c, str) else canonical_text(c) for c in self.choices)
         return texts if len(set(texts)) == len(texts) else tuple(canonical_text(c) for c in self.choices)
 
-    def distribution(self) -> Any:
+    def distribution(self) -> BaseDistribution:
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.stored_choices)
 
-    def suggest(self, trial: Any, name: str) -> Any:
+    def suggest(self, trial: Trial, name: str) -> ParamValue:
         return self.decode(trial.suggest_categorical(name, self.stored_choices))
 
-    def at(self, u: float) -> Any:
+    def at(self, u: float) -> ParamValue:
         return _copy(self.choices[slot(u, len(self.choices))])
 
-    def grid(self) -> Sequence[Any]:
+    def grid(self) -> Sequence[ParamValue]:
         return self.choices
 
-    def read(self, value: Any) -> Any:
+    def read(self, value: ParamValue) -> ParamValue:
         index = index_of(self.choices, value)
         if index is None:
             listed = ", ".join(short_repr(choice) for choice in self.choices[:12])
             raise SpaceError("it must be one of its choices", short_repr(value), f"choices are {listed}")
         return self.choices[index]
 
-    def encode(self, value: Any) -> Any:
+    def encode(self, value: ParamValue) -> StoredValue:
         index = index_of(self.choices, value)
         if index is None:
             raise SpaceError("it must be one of its choices", short_repr(value))
         return self.stored_choices[index]
 
-    def decode(self, stored: Any) -> Any:
+    def decode(self, stored: StoredValue) -> ParamValue:
         index = index_of(self.stored_choices, stored)
         if index is None:
             raise SpaceError("it must be one of its choices", short_repr(stored))
         return _copy(self.choices[index])
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, ParamValue]:
         return {"type": "categorical", "choices": list(self.choices)}
 
 
@@ -250,49 +264,47 @@ class Choices:
 class Constant:
     """One value, not searched."""
 
-    value: Any
+    value: ParamValue
 
     @property
     def is_searched(self) -> bool:
         return False
 
-    def distribution(self) -> Any:
+    def distribution(self) -> NoReturn:
         raise SpaceError("a constant has no distribution", short_repr(self.value))
 
-    def suggest(self, trial: Any, name: str) -> Any:
+    def suggest(self, trial: Trial, name: str) -> ParamValue:
         return self.at(0.0)
 
-    def at(self, u: float) -> Any:
+    def at(self, u: float) -> ParamValue:
         return _copy(self.value)
 
-    def grid(self) -> Sequence[Any]:
+    def grid(self) -> Sequence[ParamValue]:
         return (self.value,)
 
-    def read(self, value: Any) -> Any:
+    def read(self, value: ParamValue) -> ParamValue:
         if index_of((self.value,), value) is None:
             raise SpaceError(f"it must be {short_repr(self.value)}, its constant", short_repr(value))
         return self.value
 
-    def encode(self, value: Any) -> Any:
-        return value
+    def encode(self, value: ParamValue) -> NoReturn:
+        raise SpaceError("a constant is not stored", short_repr(self.value))
 
-    def decode(self, stored: Any) -> Any:
-        return stored
+    def decode(self, stored: StoredValue) -> ParamValue:
+        return self.at(0.0)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, ParamValue]:
         return {"type": "constant", "value": self.value}
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: ParamValue) -> ParamValue:
     """So that training may change a list that it was given."""
     return json.loads(canonical_text(value)) if isinstance(value, (list, dict)) else value
 
 
-def _definition(kind: str, fields: dict[str, Any]) -> dict[str, Any]:
+def _definition(kind: str, fields: Mapping[str, ParamValue]) -> dict[str, ParamValue]:
     kept = {name: value for name, value in fields.items() if value is not None and value is not False}
-    if "values" in kept:
-        kept["values"] = list(kept["values"])
-    return {"type": kind, **kept}
+    return {"type": kind, **{k: list(v) if isinstance(v, tuple) else v for k, v in kept.items()}}
 
 
 def _check_inside(value: float, low: float, high: float) -> None:
@@ -300,5 +312,5 @@ def _check_inside(value: float, low: float, high: float) -> None:
         raise SpaceError(f"it must be from {low:g} to {high:g}", short_repr(value))
 
 
-def _unquote(value: Any) -> str:
+def _unquote(value: ParamValue) -> str:
     return "write it without quotes" if isinstance(value, str) else ""

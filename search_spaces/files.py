@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
 from search_spaces.strict_yaml import Document, read_file
-from search_spaces.values import short_repr
+from search_spaces.values import ParamValue, short_repr
 
 _FOLDER = Path(__file__).parent
 
@@ -21,7 +20,7 @@ class SpaceFile:
     path: Path
     document: Document
 
-    def mapping(self) -> dict[str, Any]:
+    def mapping(self) -> dict[str, ParamValue]:
         """The definitions by name.
 
         Raises:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from search_spaces.domains import FloatRange
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
 from search_spaces.reading import Condition, Parameter
-from search_spaces.values import index_of, short_repr
+from search_spaces.values import ParamValue, index_of, short_repr
 
 MOST_PARAMETERS = 500
 
@@ -44,7 +43,7 @@ def _adapt_parameter(parameter: Parameter, among: Mapping[str, Parameter]) -> Pa
     return replace(parameter, when=tuple(conditions))
 
 
-def _is_allowed(parent: Parameter, value: Any) -> bool:
+def _is_allowed(parent: Parameter, value: ParamValue) -> bool:
     try:
         parent.domain.read(value)
     except SpaceError:
@@ -123,7 +122,7 @@ def _advise(error: SpaceError, condition: Condition) -> str:
     return (error.do or error.must) + nested
 
 
-def conditions_hold(parameter: Parameter, chosen: Mapping[str, Any]) -> bool:
+def conditions_hold(parameter: Parameter, chosen: Mapping[str, ParamValue]) -> bool:
     """Whether every condition holds among the values chosen so far."""
     return all(
         condition.parent in chosen and index_of(condition.values, chosen[condition.parent]) is not None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _EXACT = 2.0**53  # Optuna computes in floats: larger whole numbers would be rounded
 
@@ -53,6 +55,6 @@ def unit_points(points: int) -> list[float]:
     return [index / (points - 1) for index in range(points)]
 
 
-def unique_values(values: Iterable[Any]) -> list[Any]:
+def unique_values(values: Iterable[T]) -> list[T]:
     """Each value once, in order."""
     return list(dict.fromkeys(values))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from search_spaces.domains import Choices, Constant, Domain, FloatRange, IntRange
 from search_spaces.errors import SpaceError
 from search_spaces.nearest import advice
 from search_spaces.number_line import is_exact, last_step
-from search_spaces.values import canonical_text, is_number, is_whole, json_value, short_repr
+from search_spaces.values import ParamValue, canonical_text, is_number, is_whole, json_value, short_repr
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _RANGE_KEYS = ("type", "low", "high", "log", "step", "points", "values", "when")
 _KEYS = {"float": _RANGE_KEYS, "int": _RANGE_KEYS, "categorical": ("type", "choices", "when")}
 _MOST_POINTS = 10_000
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +27,7 @@ class Condition:
     """The parameter is there only when `parent` has one of the values."""
 
     parent: str
-    values: tuple[Any, ...]
+    values: tuple[ParamValue, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,25 +35,25 @@ class Parameter:
     """A name, what it may be, and when it is there (all conditions hold)."""
 
     name: str
-    domain: Domain
+    domain: Domain[ParamValue]
     when: tuple[Condition, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, ParamValue]:
         """Plain JSON types only."""
         when = {condition.parent: list(condition.values) for condition in self.when}
         return {"name": self.name, **self.domain.to_json(), **({"when": when} if when else {})}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Parameter:
+    def from_json(cls, document: Mapping[str, ParamValue]) -> Parameter:
         """The inverse of `to_json`."""
-        name = document["name"]
+        name = str(document["name"])
         if document["type"] == "constant":
             when = _conditions(name, document.get("when", {}))
             return cls(name=name, domain=Constant(value=document["value"]), when=when)
         return read_parameter(name, {key: value for key, value in document.items() if key != "name"})
 
 
-def read_parameter(name: str, definition: Any) -> Parameter:
+def read_parameter(name: str, definition: ParamValue) -> Parameter:
     """The parameter of that name; a scalar or a list is a constant.
 
     Raises:
@@ -78,7 +80,7 @@ def read_parameter(name: str, definition: Any) -> Parameter:
     return Parameter(name=name, domain=domain, when=_conditions(name, definition.get("when", {})))
 
 
-def _kind(name: str, definition: Mapping[str, Any]) -> str:
+def _kind(name: str, definition: Mapping[str, ParamValue]) -> str:
     kind = definition.get("type")
     if isinstance(kind, str) and kind in _KEYS:
         return kind
@@ -96,30 +98,33 @@ def _kind(name: str, definition: Mapping[str, Any]) -> str:
 class _Definition:
     """Typed access to the keys of one definition; every refusal carries its path."""
 
-    def __init__(self, name: str, keys: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, keys: Mapping[str, ParamValue]) -> None:
         self.name = name
         self.keys = keys
 
-    def error(self, key: str, must: str, found: Any, do: str = "") -> SpaceError:
+    def error(self, key: str, must: str, found: ParamValue, do: str = "") -> SpaceError:
         return SpaceError(f"{key} must be {must}", short_repr(found), do, key=(self.name, key))
 
-    def number(self, key: str, *, whole: bool) -> Any:
-        if key not in self.keys:
-            raise SpaceError(
-                f"a range must have {key}",
-                f"keys {', '.join(self.keys)}",
-                f"add {key}",
-                key=(self.name,),
-            )
-        value = self.keys[key]
-        if whole and not is_whole(value):
-            raise self.error(key, "a whole number", value, _advise_whole(value))
+    def number(self, key: str) -> float:
+        value = self._given(key)
         if not is_number(value):
             do = "write it without quotes" if isinstance(value, str) else ""
             raise self.error(key, "a finite number", value, do)
-        if whole and not is_exact(value):
+        return float(value)
+
+    def whole(self, key: str) -> int:
+        value = self._given(key)
+        if not is_whole(value):
+            raise self.error(key, "a whole number", value, _advise_whole(value))
+        if not is_exact(value):
             raise self.error(key, "at most 2**53 in size", value)
-        return value if whole else float(value)
+        return value
+
+    def _given(self, key: str) -> ParamValue:
+        if key not in self.keys:
+            keys = f"keys {', '.join(self.keys)}"
+            raise SpaceError(f"a range must have {key}", keys, f"add {key}", key=(self.name,))
+        return self.keys[key]
 
     def flag(self, key: str) -> bool:
         value = self.keys.get(key, False)
@@ -127,7 +132,7 @@ class _Definition:
             raise self.error(key, "true or false", value)
         return value
 
-    def items(self, key: str) -> list[Any]:
+    def items(self, key: str) -> list[ParamValue]:
         value = self.keys.get(key)
         if not isinstance(value, (list, tuple)) or not value:
             raise self.error(key, "a list with at least one value", value)
@@ -135,24 +140,24 @@ class _Definition:
 
 
 def _float_range(definition: _Definition) -> FloatRange:
-    low, high, log = _bounds(definition, whole=False)
+    low, high, log = _bounds(definition, definition.number)
     step = None
     if definition.keys.get("step") is not None:
-        step = definition.number("step", whole=False)
+        step = definition.number("step")
         _check_step(definition, low, high, step, log=log)
     domain = FloatRange(low=low, high=high, log=log, step=step)
-    points, values = _grid_keys(definition, domain)
+    points, values = _grid_keys(definition, domain.read)
     return FloatRange(low=low, high=high, log=log, step=step, points=points, values=values)
 
 
 def _int_range(definition: _Definition) -> IntRange:
-    low, high, log = _bounds(definition, whole=True)
+    low, high, log = _bounds(definition, definition.whole)
     step = 1
     if definition.keys.get("step") is not None:
-        step = definition.number("step", whole=True)
+        step = definition.whole("step")
         _check_step(definition, low, high, step, log=log and step != 1)
     domain = IntRange(low=low, high=high, log=log, step=step)
-    points, values = _grid_keys(definition, domain)
+    points, values = _grid_keys(definition, domain.read)
     return IntRange(low=low, high=high, log=log, step=step, points=points, values=values)
 
 
@@ -167,12 +172,16 @@ def _choices(definition: _Definition) -> Choices:
     return Choices(choices=tuple(choices))
 
 
-_READERS: Mapping[str, Any] = {"float": _float_range, "int": _int_range, "categorical": _choices}
+_READERS: Mapping[str, Callable[[_Definition], Domain[ParamValue]]] = {
+    "float": _float_range,
+    "int": _int_range,
+    "categorical": _choices,
+}
 
 
-def _bounds(definition: _Definition, *, whole: bool) -> tuple[Any, Any, bool]:
-    low = definition.number("low", whole=whole)
-    high = definition.number("high", whole=whole)
+def _bounds(definition: _Definition, read: Callable[[str], Number]) -> tuple[Number, Number, bool]:
+    low = read("low")
+    high = read("high")
     log = definition.flag("log")
     if low > high:
         raise definition.error("low", f"at most high ({high:g})", low, "exchange them")
@@ -197,19 +206,21 @@ def _check_step(definition: _Definition, low: float, high: float, step: float, *
         )
 
 
-def _grid_keys(definition: _Definition, domain: FloatRange | IntRange) -> tuple[Any, Any]:
+def _grid_keys(
+    definition: _Definition, read: Callable[[ParamValue], Number]
+) -> tuple[int | None, tuple[Number, ...] | None]:
     keys = definition.keys
     if keys.get("points") is not None and keys.get("values") is not None:
         raise definition.error(
             "points", "left out where values are given", keys["points"], "drop one of them"
         )
-    return _points(definition), _values(definition, domain)
+    return _points(definition), _values(definition, read)
 
 
 def _points(definition: _Definition) -> int | None:
     if definition.keys.get("points") is None:
         return None
-    points: int = definition.number("points", whole=True)
+    points = definition.whole("points")
     if not 2 <= points <= _MOST_POINTS:
         raise definition.error("points", f"from 2 to {_MOST_POINTS}", points)
     if definition.keys.get("step") is not None:
@@ -217,13 +228,13 @@ def _points(definition: _Definition) -> int | None:
     return points
 
 
-def _values(definition: _Definition, domain: FloatRange | IntRange) -> tuple[Any, ...] | None:
+def _values(definition: _Definition, read: Callable[[ParamValue], Number]) -> tuple[Number, ...] | None:
     if definition.keys.get("values") is None:
         return None
     found = []
     for value in definition.items("values"):
         try:
-            found.append(domain.read(value))
+            found.append(read(value))
         except SpaceError as error:
             raise SpaceError(
                 f"values must lie in the range: {error.must}",
@@ -236,7 +247,7 @@ def _values(definition: _Definition, domain: FloatRange | IntRange) -> tuple[Any
     return tuple(found)
 
 
-def _conditions(name: str, when: Any) -> tuple[Condition, ...]:
+def _conditions(name: str, when: ParamValue) -> tuple[Condition, ...]:
     if not isinstance(when, Mapping):
         raise SpaceError(
             "when must be a mapping of a parameter's name to its values",
@@ -255,7 +266,7 @@ def _conditions(name: str, when: Any) -> tuple[Condition, ...]:
     return tuple(conditions)
 
 
-def _advise_whole(value: Any) -> str:
+def _advise_whole(value: ParamValue) -> str:
     if isinstance(value, float) and value.is_integer():
         return f"write {int(value)}"
     return "write it without quotes" if isinstance(value, str) else ""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from search_spaces.domains import Constant
 from search_spaces.errors import SpaceError
@@ -13,7 +13,11 @@ from search_spaces.files import open_space
 from search_spaces.linking import conditions_hold, link, overlay
 from search_spaces.nearest import advice
 from search_spaces.reading import Parameter, read_parameter
-from search_spaces.values import json_value, short_repr
+from search_spaces.values import ParamValue, StoredValue, json_value, short_repr
+
+if TYPE_CHECKING:
+    from optuna import Trial
+    from optuna.distributions import BaseDistribution
 
 _MOST_ANCESTORS = 16
 
@@ -33,9 +37,9 @@ class Space:
     @classmethod
     def from_mapping(
         cls,
-        mapping: Mapping[str, Any] | str,
+        mapping: Mapping[str, ParamValue] | str,
         base: Path | None = None,
-        fixed: Mapping[str, Any] | None = None,
+        fixed: Mapping[str, ParamValue] | None = None,
         dropped: Collection[str] = (),
     ) -> Space:
         """The space that a sweep file or a file of `search_spaces/` describes.
@@ -53,12 +57,12 @@ class Space:
         changed = _Inheritance(fixed=fixed or {}, dropped=frozenset(dropped))
         return cls(parameters=_read_space(mapping, base, (), changed))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, list[dict[str, ParamValue]]]:
         """Plain JSON types only; a list, so that no store can change the order."""
         return {"parameters": [parameter.to_json() for parameter in self.parameters]}
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Space:
+    def from_json(cls, document: Mapping[str, Sequence[Mapping[str, ParamValue]]]) -> Space:
         """The inverse of `to_json`.
 
         Raises:
@@ -79,21 +83,21 @@ class Space:
         return tuple(parameter for parameter in self.parameters if parameter.domain.is_searched)
 
     @property
-    def constants(self) -> dict[str, Any]:
+    def constants(self) -> dict[str, ParamValue]:
         """The constants' values by name."""
         return {p.name: p.domain.at(0.0) for p in self.parameters if not p.domain.is_searched}
 
-    def distributions(self) -> dict[str, Any]:
+    def distributions(self) -> dict[str, BaseDistribution]:
         """Optuna's distribution of every searched parameter, conditional ones among them."""
         return {parameter.name: parameter.domain.distribution() for parameter in self.searched_parameters}
 
     # -- walking through it ------------------------------------------------------------------------------
 
-    def suggest(self, trial: Any) -> dict[str, Any]:
+    def suggest(self, trial: Trial) -> dict[str, ParamValue]:
         """A configuration drawn by an Optuna trial, define-by-run."""
         return self._walk(lambda parameter: parameter.domain.suggest(trial, parameter.name))
 
-    def sobol(self, count: int, seed: int, start: int = 0) -> list[dict[str, Any]]:
+    def sobol(self, count: int, seed: int, start: int = 0) -> list[dict[str, ParamValue]]:
         """Configurations `start` … `start + count - 1` of one scrambled Sobol sequence.
 
         Every searched parameter has its own dimension whether its `when` holds or not, so that the
@@ -103,33 +107,33 @@ class Space:
             return [self._walk(lambda parameter: parameter.domain.at(0.0)) for _ in range(count)]
         dimensions = {parameter.name: index for index, parameter in enumerate(self.searched_parameters)}
 
-        def configuration(point: list[float]) -> dict[str, Any]:
+        def configuration(point: list[float]) -> dict[str, ParamValue]:
             return self._walk(
                 lambda p: p.domain.at(point[dimensions[p.name]] if p.domain.is_searched else 0.0)
             )
 
         return [configuration(point) for point in _sobol_points(len(dimensions), count, seed, start)]
 
-    def middle(self) -> dict[str, Any]:
+    def middle(self) -> dict[str, ParamValue]:
         """The configuration whose every coordinate is in the middle of its range."""
         return self._walk(lambda parameter: parameter.domain.at(0.5))
 
-    def grid(self, limit: int) -> list[dict[str, Any]]:
+    def grid(self, limit: int) -> list[dict[str, ParamValue]]:
         """Every configuration of the grid, in order: the first parameter changes slowest.
 
         Raises:
             SpaceError: more than `limit` configurations, or a float range without points, values or step.
         """
-        found: list[dict[str, Any]] = []
+        found: list[dict[str, ParamValue]] = []
         for configuration in self._grid(0, {}):
             if len(found) == limit:
                 raise SpaceError(
                     f"a grid must have at most {limit} configurations", "more", "give ranges fewer points"
                 )
-            found.append(json_value(configuration, ()))
+            found.append({name: json_value(value, ()) for name, value in configuration.items()})
         return found
 
-    def _grid(self, index: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _grid(self, index: int, chosen: dict[str, ParamValue]) -> Iterator[dict[str, ParamValue]]:
         while index < len(self.parameters) and not conditions_hold(self.parameters[index], chosen):
             index += 1
         if index == len(self.parameters):
@@ -139,8 +143,8 @@ class Space:
         for value in _grid_values(parameter):
             yield from self._grid(index + 1, {**chosen, parameter.name: value})
 
-    def _walk(self, draw: Callable[[Parameter], Any]) -> dict[str, Any]:
-        chosen: dict[str, Any] = {}
+    def _walk(self, draw: Callable[[Parameter], ParamValue]) -> dict[str, ParamValue]:
+        chosen: dict[str, ParamValue] = {}
         for parameter in self.parameters:
             if conditions_hold(parameter, chosen):
                 chosen[parameter.name] = draw(parameter)
@@ -148,7 +152,7 @@ class Space:
 
     # -- given configurations ----------------------------------------------------------------------------
 
-    def check_params(self, params: Mapping[str, Any]) -> None:
+    def check_params(self, params: Mapping[str, ParamValue]) -> None:
         """Refuses a configuration, whole or in part, that this space could not draw.
 
         Raises:
@@ -161,13 +165,13 @@ class Space:
         for name in values:
             self._check_condition(by_name[name], {**self.constants, **values})
 
-    def _check_names(self, params: Mapping[str, Any]) -> None:
+    def _check_names(self, params: Mapping[str, ParamValue]) -> None:
         for name in params:
             if name not in self.names:
                 do = advice(str(name), self.names)
                 raise SpaceError("a name must be one of the space's", short_repr(name), do, key=(str(name),))
 
-    def _check_condition(self, parameter: Parameter, values: Mapping[str, Any]) -> None:
+    def _check_condition(self, parameter: Parameter, values: Mapping[str, ParamValue]) -> None:
         known = [condition for condition in parameter.when if condition.parent in values]
         given = {condition.parent: values[condition.parent] for condition in known}
         if known and not conditions_hold(
@@ -180,7 +184,7 @@ class Space:
                 key=(parameter.name,),
             )
 
-    def encode(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def encode(self, params: Mapping[str, ParamValue]) -> dict[str, StoredValue]:
         """The configuration, whole or in part, as `study.enqueue_trial` takes it.
 
         Constants, and parameters whose `when` does not hold, are left out.
@@ -189,8 +193,8 @@ class Space:
             SpaceError: as `check_params`, but for parameters whose `when` does not hold.
         """
         self._check_names(params)
-        encoded: dict[str, Any] = {}
-        chosen: dict[str, Any] = dict(self.constants)
+        encoded: dict[str, StoredValue] = {}
+        chosen: dict[str, ParamValue] = dict(self.constants)
         for parameter in self.parameters:
             if parameter.name not in params or not _may_hold(parameter, params, chosen):
                 continue
@@ -199,9 +203,9 @@ class Space:
                 encoded[parameter.name] = parameter.domain.encode(chosen[parameter.name])
         return encoded
 
-    def decode(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def decode(self, stored: Mapping[str, StoredValue]) -> dict[str, ParamValue]:
         """The configuration behind an Optuna trial's `params`, constants included."""
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, ParamValue] = {}
         for parameter in self.parameters:
             if not conditions_hold(parameter, chosen):
                 continue
@@ -216,7 +220,7 @@ class Space:
 class _Inheritance:
     """What becomes of inherited parameters."""
 
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    fixed: Mapping[str, ParamValue] = field(default_factory=dict)
     dropped: frozenset[str] = frozenset()
 
     def apply(self, inherited: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
@@ -233,17 +237,18 @@ class _Inheritance:
 
 
 def _read_space(
-    mapping: Any, base: Path | None, ancestors: tuple[Path, ...], changed: _Inheritance
+    mapping: ParamValue, base: Path | None, ancestors: tuple[Path, ...], changed: _Inheritance
 ) -> tuple[Parameter, ...]:
     if isinstance(mapping, str):
         return changed.apply(_read_file(mapping, base, (), ancestors))
     if not isinstance(mapping, Mapping):
         raise SpaceError("a space must be a mapping, a name or a path", short_repr(mapping))
-    parent = mapping.get("extends")
-    if "extends" in mapping and not isinstance(parent, str):
-        raise SpaceError("extends must be a name or a path", short_repr(parent), key=("extends",))
-    inherited = _read_file(parent, base, ("extends",), ancestors) if parent is not None else ()
-    inherited = changed.apply(inherited)
+    inherited: tuple[Parameter, ...] = ()
+    if "extends" in mapping:
+        parent = mapping["extends"]
+        if not isinstance(parent, str):
+            raise SpaceError("extends must be a name or a path", short_repr(parent), key=("extends",))
+        inherited = changed.apply(_read_file(parent, base, ("extends",), ancestors))
     own = {str(name): read_parameter(str(name), mapping[name]) for name in mapping if name != "extends"}
     return link(overlay(inherited, own))
 
@@ -266,7 +271,7 @@ def _read_file(
         raise SpaceError(error.must, error.found, error.do, key=error.key, file=path, line=line) from error
 
 
-def _read_value(parameter: Parameter, value: Any) -> Any:
+def _read_value(parameter: Parameter, value: ParamValue) -> ParamValue:
     try:
         return parameter.domain.read(value)
     except SpaceError as error:
@@ -274,14 +279,16 @@ def _read_value(parameter: Parameter, value: Any) -> Any:
         raise SpaceError(must, error.found, error.do, key=(parameter.name,)) from error
 
 
-def _grid_values(parameter: Parameter) -> Any:
+def _grid_values(parameter: Parameter) -> Sequence[ParamValue]:
     try:
         return parameter.domain.grid()
     except SpaceError as error:
         raise SpaceError(error.must, error.found, error.do, key=(parameter.name,)) from error
 
 
-def _may_hold(parameter: Parameter, given: Mapping[str, Any], chosen: Mapping[str, Any]) -> bool:
+def _may_hold(
+    parameter: Parameter, given: Mapping[str, ParamValue], chosen: Mapping[str, ParamValue]
+) -> bool:
     """True also where a parent is left to the sampler: then nobody can tell yet."""
     unknown = any(c.parent not in given and c.parent not in chosen for c in parameter.when)
     return unknown or conditions_hold(parameter, chosen)

@@ -4,34 +4,37 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias, TypeGuard
 
 from search_spaces.errors import SpaceError
 
+ParamValue: TypeAlias = "str | int | float | bool | Sequence[ParamValue] | Mapping[str, ParamValue] | None"
+StoredValue: TypeAlias = str | int | float | bool  # what Optuna can tell apart, and keeps
 
-def canonical_text(value: Any) -> str:
+
+def canonical_text(value: ParamValue) -> str:
     """A text that two values share only if they are equal in value and type."""
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
-def short_repr(value: Any) -> str:
+def short_repr(value: object) -> str:
     """A value for an error text, cut short."""
     text = ascii(value)
     return text if len(text) <= 80 else f"{text[:80]}…"
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether the value is a finite number; a boolean is none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether the value is a whole number; a boolean is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def index_of(choices: Sequence[Any], value: Any) -> int | None:
+def index_of(choices: Sequence[ParamValue], value: ParamValue) -> int | None:
     """Which choice the value is: the same in value and type or, failing that, the one equal number."""
     try:
         text = canonical_text(value)
@@ -44,11 +47,11 @@ def index_of(choices: Sequence[Any], value: Any) -> int | None:
     return equal[0] if len(equal) == 1 else None
 
 
-def _equal_numbers(one: Any, other: Any) -> bool:
-    return is_number(one) and is_number(other) and bool(one == other)
+def _equal_numbers(one: ParamValue, other: ParamValue) -> bool:
+    return is_number(one) and is_number(other) and one == other
 
 
-def json_value(value: Any, key: tuple[str, ...], depth: int = 0) -> Any:
+def json_value(value: object, key: tuple[str, ...], depth: int = 0) -> ParamValue:
     """The value as JSON knows it, tuples as lists.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from trainers.data import hashing
 from trainers.data.dataset import Column, Dataset, Part
 from trainers.tasks import rules_for
+from trainers.types import Array, JsonObject
 
 SAMPLE_ROWS = 20_000
 GIVEN_AWAY = 0.99  # a lone column that does as well as this gives the target away
@@ -67,7 +67,7 @@ class DataProfile:
     guess: TrivialBaseline | None = None
     notes: tuple[str, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain JSON types only."""
         return asdict(self)
 
@@ -113,7 +113,7 @@ def trivial_baseline(dataset: Dataset, part: Part = "validation") -> TrivialBase
 
 
 def _score_baseline(
-    dataset: Dataset, metric: str, answer: str | float, train: npt.NDArray[Any], validation: npt.NDArray[Any]
+    dataset: Dataset, metric: str, answer: str | float, train: Array, validation: Array
 ) -> TrivialBaseline | None:
     rules = rules_for({"task": dataset.task, "classes": list(dataset.classes)})
     scores = {name: value for name, value in rules.trivial(train, validation).items() if name != "loss"}
@@ -209,7 +209,7 @@ def _sample_rows(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _score_column(
     column: Column,
-    target: npt.NDArray[Any],
+    target: Array,
     train: npt.NDArray[np.int64],
     validation: npt.NDArray[np.int64],
     classify: bool,
@@ -226,9 +226,7 @@ def _score_column(
     return float(tree.score(values[validation], target[validation])) if len(validation) > 1 else 0.0
 
 
-def _encode_column(
-    column: Column, target: npt.NDArray[Any], train: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+def _encode_column(column: Column, target: Array, train: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """The column as numbers: a category becomes the target that it has most often (or on average) in
     training; what training never saw is -1."""
     if column.kind in ("number", "time"):

@@ -13,14 +13,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trainers.data.augment import IMAGES, TEXT, augment_batch, refuse_changes
 from trainers.data.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, fill_defaults
 from trainers.options import Options, read_options
-from trainers.types import Array, ArrayWriter, Batch, Params, State, TrainStep
+from trainers.types import Array, ArrayWriter, Batch, Json, JsonObject, Outputs, Params, State, TrainStep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,14 +60,14 @@ class Family(ABC):
     Options: ClassVar[type[Options]] = Options
     uses: ClassVar[tuple[str, ...]] = ()
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    presets: ClassVar[Mapping[str, Params]] = {}
     encoding: ClassVar[tuple[str, ...]] = ()
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {}
     samples_at: ClassVar[Literal["end", "report"]] = "end"
     stackable: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
 
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, options: Params | None = None) -> None:
         """Checks the options.
 
         Args:
@@ -96,10 +96,10 @@ class Family(ABC):
             except InputError as error:
                 raise InputError(error.must, error.found, error.do, key=("options", name))
 
-    def _preset_values(self, preset: Any) -> Mapping[str, Any]:
+    def _preset_values(self, preset: Json) -> Params:
         if preset is None:
             return {}
-        if preset not in self.presets:
+        if not isinstance(preset, str) or preset not in self.presets:
             known = ", ".join(self.presets) or "none"
             raise InputError(
                 f"preset must be one of this family's ({known})", repr(preset), key=("options", "preset")
@@ -120,7 +120,7 @@ class Family(ABC):
         changed = {name: replace(entries[name], default=value) for name, value in self._defaults.items()}
         return {**entries, **changed}
 
-    def complete(self, params: Params) -> dict[str, Any]:
+    def complete(self, params: Params) -> JsonObject:
         """The sampled hyper-parameters with defaults for the rest; refuses what can't be used."""
         return fill_defaults(self.known(), params)
 
@@ -147,7 +147,7 @@ class Family(ABC):
         self.check_searched(dataset, given, under="options")
 
     def check_searched(
-        self, dataset: Dataset, values: Mapping[str, Sequence[Any]], *, under: str = "space"
+        self, dataset: Dataset, values: Mapping[str, Sequence[Json]], *, under: str = "space"
     ) -> None:
         """Refuses what would be searched or set for nothing beside such data.
 
@@ -204,20 +204,21 @@ class Family(ABC):
             load_pretrained(module, Path(self.options.pretrained), sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> Outputs:
         """The module's raw outputs for a batch (for classification: logits [B, classes])."""
-        return module(batch["inputs"])
+        found: Outputs = module(batch["inputs"])
+        return found
 
     def judge(self, module: torch.nn.Module, batch: Batch, metrics: MetricSink) -> None:
         """Adds a batch of validation to the metrics; by default from the outputs that the loss sees. A family
         that writes text adds what it writes here."""
         metrics.update(self.outputs(module, batch), batch)
 
-    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Outputs:
         """What `to_user` makes predictions of, for a batch without targets; by default the outputs."""
         return self.outputs(module, batch)
 
-    def loss(self, outputs: Any, batch: Batch, params: Params, state: State) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Batch, params: Params, state: State) -> torch.Tensor:
         """The mean loss of a batch; by default the task's usual one."""
         return self.rules(state).loss(outputs, batch, params)
 
@@ -256,7 +257,7 @@ class Family(ABC):
         """Whether a row's answer depends on the rows before it, which must then come in one piece."""
         return False
 
-    def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs, state: State) -> pd.DataFrame:
         """Predictions in a person's terms, one row an example; by default the task's usual columns."""
         return self.rules(state).to_user(outputs)
 
@@ -290,6 +291,6 @@ class Family(ABC):
         return example_rows(dataset, rows)
 
 
-def first_missing(rows: Any, names: Iterable[str]) -> str | None:
+def first_missing(rows: pd.DataFrame, names: Iterable[str]) -> str | None:
     """The first of the names that is not a column of the frame, or None."""
     return next((name for name in names if name not in rows.columns), None)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from trainers.data.augment import check_augment
 from trainers.errors import InputError
+from trainers.types import Json, JsonObject, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,18 +25,18 @@ class Hyperparameter:
         rule: a further check of the value, which raises `InputError`.
     """
 
-    default: Any
+    default: Json
     types: tuple[type, ...]
     doc: str
     low: float | None = None
     above: float | None = None
     high: float | None = None
-    choices: tuple[Any, ...] | None = None
+    choices: tuple[Json, ...] | None = None
     words: tuple[str, ...] = ()
     of: tuple[type, ...] = ()
-    rule: Callable[[Any], object] | None = None
+    rule: Callable[[Json], object] | None = None
 
-    def check(self, name: str, value: Any) -> None:
+    def check(self, name: str, value: Json) -> None:
         """Refuses a value that training could not use.
 
         Raises:
@@ -61,7 +61,7 @@ class Hyperparameter:
         if self.rule is not None:
             self.rule(value)
 
-    def _has_type(self, value: Any) -> bool:
+    def _has_type(self, value: Json) -> bool:
         if value is None:
             return type(None) in self.types
         if isinstance(value, bool):
@@ -81,7 +81,7 @@ class Hyperparameter:
             raise InputError(f"{name} must be at most {self.high:g}", f"{value:g}", key=(name,))
 
 
-def _join_choices(choices: tuple[Any, ...]) -> str:
+def _join_choices(choices: tuple[Json, ...]) -> str:
     return ", ".join(str(choice) for choice in choices)
 
 
@@ -166,7 +166,7 @@ OPTIONAL: Mapping[str, Hyperparameter] = {
 }
 
 
-def fill_defaults(known: Mapping[str, Hyperparameter], params: Mapping[str, Any]) -> dict[str, Any]:
+def fill_defaults(known: Mapping[str, Hyperparameter], params: Params) -> JsonObject:
     """Every known name with the sampled value or its default.
 
     Raises:

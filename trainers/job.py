@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-from trainers.types import Goal, Length, Ranks
+from trainers.types import Document, Goal, Json, Length, Params, Ranks
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +32,7 @@ class Job:
     """
 
     family: Family
-    params: Mapping[str, Any]
+    params: Params
     seed: int
     length: Length
     goals: tuple[Goal, ...]
@@ -59,10 +59,10 @@ class Hooks(Protocol):
         """True: write a checkpoint now, after a step or a report, and leave with status `stopped`. Asked
         some times a second."""
 
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
         """Write a checkpoint, atomically; only the newest must stay loadable."""
 
-    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def load(self) -> tuple[dict[str, torch.Tensor], Document] | None:
         """The newest checkpoint that can be trusted, or None. Called on every rank."""
 
 

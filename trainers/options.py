@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainers.errors import InputError
+from trainers.types import Params
 
 
 class Options(BaseModel):
@@ -27,7 +27,7 @@ class Options(BaseModel):
     freeze: tuple[str, ...] = ()
 
 
-def read_options(model: type[Options], values: Mapping[str, Any], *, beside: Collection[str] = ()) -> Options:
+def read_options(model: type[Options], values: Params, *, beside: Collection[str] = ()) -> Options:
     """The options as their typed model.
 
     Args:

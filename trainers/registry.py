@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from types import FunctionType
 
 from trainers.code.digest import source_digest
 from trainers.errors import InputError
@@ -30,7 +30,7 @@ BUILT_IN: Mapping[str, str] = {
     "bert": "trainers.families.bert:Bert",
 }
 
-Reference = type[Family] | Callable[..., Any]
+Reference = type[Family] | FunctionType
 
 
 def load_reference(reference: str) -> Reference:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.functions.run import run_function
-from trainers.functions.trial import FunctionJob
+from trainers.functions.trial import FunctionJob, Trial
 from trainers.job import Job, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
 from trainers.registry import load_reference
-from trainers.types import Goal, Length
+from trainers.types import Goal, Json, Length, Params
 
 if TYPE_CHECKING:
     import torch
@@ -40,20 +40,29 @@ class _PrintingHooks:
     def stopping(self) -> bool:
         return False
 
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
         pass
 
     def load(self) -> None:
         return None
 
 
+class _Common(TypedDict):
+    """What a family's and a function's attempt are both given."""
+
+    seed: int
+    length: Length
+    device: str
+    goals: tuple[Goal, ...]
+
+
 def try_out(
-    reference: str | type[Family] | Family | Callable[..., Any],
-    params: Mapping[str, Any] | None = None,
+    reference: str | type[Family] | Family | Callable[[Trial], object],
+    params: Params | None = None,
     *,
     epochs: int = 1,
-    data: Dataset | Mapping[str, Any] | str | None = None,
-    options: Mapping[str, Any] | None = None,
+    data: Dataset | Mapping[str, Json] | str | None = None,
+    options: Params | None = None,
     objective: str | None = None,
     direction: Literal["minimize", "maximize"] | None = None,
     seed: int = 0,
@@ -80,7 +89,7 @@ def try_out(
         TrialError: the attempt can't go on.
     """
     found = load_reference(reference) if isinstance(reference, str) else reference
-    same: dict[str, Any] = {"seed": seed, "length": Length(epochs=epochs), "device": device}
+    same: _Common = {"seed": seed, "length": Length(epochs=epochs), "device": device, "goals": ()}
     hooks = _PrintingHooks(show)
     with TemporaryDirectory() as made:
         folder = Path(directory) if directory is not None else Path(made)
@@ -92,11 +101,11 @@ def try_out(
             same["goals"] = _decide_goals(objective, direction, dataset)
             return _train_family(found, params or {}, dataset, folder, hooks, same)
         same["goals"] = _decide_goals(objective, direction)
-        own: dict[str, Any] = {"function": found, "params": params or {}, "directory": folder}
-        return run_function(FunctionJob(**own, data=dataset, **same), hooks)
+        job = FunctionJob(function=found, params=params or {}, directory=folder, data=dataset, **same)
+        return run_function(job, hooks)
 
 
-def _open_data(data: Dataset | Mapping[str, Any] | str | None, folder: Path) -> Dataset | None:
+def _open_data(data: Dataset | Mapping[str, Json] | str | None, folder: Path) -> Dataset | None:
     if data is None or isinstance(data, Dataset):
         return data
     from trainers.data.sources.opening import open_dataset
@@ -124,11 +133,11 @@ def _decide_goals(
 
 def _train_family(
     family: Family,
-    params: Mapping[str, Any],
+    params: Params,
     dataset: Dataset | None,
     folder: Path,
     hooks: _PrintingHooks,
-    same: Mapping[str, Any],
+    same: _Common,
 ) -> Outcome:
     if dataset is None:
         raise InputError("a family must be given data", "none", "add data='builtin:digits', say")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,16 @@ if TYPE_CHECKING:
     import torch
 
 
-State = dict[str, Any]
-Params = Mapping[str, Any]
-Batch = dict[str, "torch.Tensor"]
-Array = npt.NDArray[Any]
+Json: TypeAlias = "str | int | float | bool | Sequence[Json] | Mapping[str, Json] | None"
+JsonObject: TypeAlias = dict[str, Json]
+Cell: TypeAlias = Any  # a value of people's own rows: text, number, date, path, bytes, image, list
+Document: TypeAlias = dict[str, Any]  # JSON read back, of the layout that its writer gave it
+State: TypeAlias = dict[str, Any]  # JSON; what is under a name is the family's own affair
+Params: TypeAlias = Mapping[str, Any]  # JSON; of the types that `Family.known` names, checked before use
+Batch: TypeAlias = "dict[str, torch.Tensor]"
+Tensors: TypeAlias = "Mapping[str, torch.Tensor]"
+Array: TypeAlias = npt.NDArray[Any]
+Outputs: TypeAlias = "torch.Tensor | Tensors"
 
 
 class ArrayWriter(Protocol):
@@ -88,7 +94,14 @@ class ExampleSource(Protocol):
         """How many examples the part has."""
 
     def order(
-        self, epoch: int, seed: int, batch_size: Any, rank: int, world_size: int, *, start: int
+        self,
+        epoch: int,
+        seed: int,
+        batch_size: int | Literal["all"],
+        rank: int,
+        world_size: int,
+        *,
+        start: int,
     ) -> Iterator[torch.Tensor]:
         """This rank's positions for each batch of an epoch from batch `start` on. A short last batch is
         dealt out evenly; a rank that gets none of it has one example, which must not count."""

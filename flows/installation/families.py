@@ -90,8 +90,7 @@ def family_info(reference: str) -> FamilyInfo:
 def _own_space(reference: str) -> dict[str, dict[str, Any]]:
     if reference not in built_in_spaces():
         return {}
-    document = Space.from_mapping(reference).to_json()
-    return {entry["name"]: entry for entry in document["parameters"]}
+    return {parameter.name: parameter.to_json() for parameter in Space.from_mapping(reference).parameters}
 
 
 def _options(family: type[Family]) -> dict[str, Any]:

@@ -20,21 +20,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainers.bundle.contents import Bundle, BundleDescription, RowHashes
+from trainers.bundle.contents import Bundle, BundleDescription, BundleDocument, RowHashes
 from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
 from trainers.code.references import source_hashes
 from trainers.code.versions import installed_versions
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
-from trainers.storage import safetensors_file
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
+from trainers.storage.safetensors_file import SafetensorsPieces, load_tensors
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
     from trainers.bundle.predictor import Predictor
+    from trainers.types import Json, Params, State
 
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
@@ -46,11 +47,11 @@ def save_bundle(
     folder: Path,
     *,
     family_reference: str,
-    options: Mapping[str, Any],
-    params: Mapping[str, Any],
-    state: Mapping[str, Any],
+    options: Params,
+    params: Params,
+    state: State,
     weights: Mapping[str, torch.Tensor],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Json],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
 ) -> Path:
@@ -71,7 +72,7 @@ def save_bundle(
     if not isinstance(family, type):
         raise InputError("a family's bundle needs a Family class", family_reference, "use save_functions")
     made = family(options)
-    document = {
+    document: BundleDocument = {
         "family": family_reference,
         "options": made.options.model_dump(mode="json", exclude=_TRAINING_ONLY),
         "params": made.complete(params),
@@ -90,9 +91,9 @@ def save_functions(
     *,
     build: str,
     predict: str | None,
-    params: Mapping[str, Any],
+    params: Params,
     weights: Mapping[str, torch.Tensor],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Json],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
 ) -> Path:
@@ -107,7 +108,7 @@ def save_functions(
         InputError: a name can't be imported or is not a function of that module.
         OSError: the folder exists, or the file system refused.
     """
-    document = {
+    document: BundleDocument = {
         "build": build,
         "predict": predict,
         "params": dict(params),
@@ -117,15 +118,15 @@ def save_functions(
 
 
 def _bundle_files(
-    document: Mapping[str, Any],
+    document: BundleDocument,
     weights: Mapping[str, torch.Tensor],
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Json],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
 ) -> dict[str, Any]:
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": bundle_versions()}
     return {
-        WEIGHTS: safetensors_file.SafetensorsPieces(weights),
+        WEIGHTS: SafetensorsPieces(weights),
         MODEL: as_json(whole),
         TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
         EXAMPLE: as_json(frame_to_json(example_rows)),
@@ -158,7 +159,7 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
     Raises:
         Damaged: says which file and what is wrong with it.
     """
-    readers = {WEIGHTS: safetensors_file.load_tensors}
+    readers = {WEIGHTS: load_tensors}
     return _parse_bundle(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
 
 
@@ -208,12 +209,12 @@ def _train_rows(files: Mapping[str, bytes]) -> RowHashes:
     return np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64)
 
 
-def _read_document(folder: Path, files: Mapping[str, bytes]) -> dict[str, Any]:
+def _read_document(folder: Path, files: Mapping[str, bytes]) -> BundleDocument:
     missing = {WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE} - files.keys()
     if missing:
         raise DamagedFolder(f"{folder} must be a model's bundle", f"no {min(missing)}")
     with _reject_forged(folder):
-        document: dict[str, Any] = json.loads(files[MODEL])
+        document: BundleDocument = json.loads(files[MODEL])
         found = document.get("format")
     if found != FORMAT:
         raise DamagedFolder(
@@ -261,7 +262,7 @@ def infer_signature(predictor: Predictor) -> Signature:
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
 
 
-def _whole_numbers(state: Mapping[str, Any]) -> set[str]:
+def _whole_numbers(state: State) -> set[str]:
     """Columns that held whole numbers alone: a table's, and the seeds that images are made of."""
     if state.get("task") == "generation":
         return {"seed"}

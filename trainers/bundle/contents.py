@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,26 @@ from trainers.bundle.signature import Signature
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+    from trainers.types import JsonObject, State
+
+
+class BundleDocument(TypedDict, total=False):
+    """`model.json`: a family's model has the first part, a function's the second, both the third."""
+
+    family: str
+    options: JsonObject
+    state: State
+    signature: JsonObject
+
+    build: str
+    predict: str | None
+
+    format: int
+    params: JsonObject
+    code: dict[str, str]
+    facts: JsonObject
+    versions: dict[str, str]
 
 
 RowHashes = npt.NDArray[np.uint64]
@@ -30,7 +50,7 @@ class Bundle:
         train_rows: content hashes of the rows that it was trained on, ascending.
     """
 
-    document: Mapping[str, Any]
+    document: BundleDocument
     weights: Mapping[str, torch.Tensor]
     example: pd.DataFrame
     train_rows: RowHashes

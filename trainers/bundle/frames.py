@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainers.types import Array, Cell, Document, Json, JsonObject
+
 _BYTES = "base64:"
+Rows: TypeAlias = "pd.DataFrame | pd.Series | Mapping[str, Cell] | Sequence[Cell] | Array | str | bytes"
 
 
-def as_frame(given: Any, columns: Sequence[str], image_shape: Sequence[int] | None = None) -> pd.DataFrame:
+def as_frame(given: Rows, columns: Sequence[str], image_shape: Sequence[int] | None = None) -> pd.DataFrame:
     """The rows as a frame that has the model's columns.
 
     Args:
@@ -50,7 +53,7 @@ def as_frame(given: Any, columns: Sequence[str], image_shape: Sequence[int] | No
     return _table_frame(given, columns)
 
 
-def _column_lists(given: Mapping[str, Any]) -> dict[str, Any]:
+def _column_lists(given: Mapping[str, Cell]) -> dict[str, list[Cell]]:
     single = not any(isinstance(value, (list, tuple, np.ndarray)) for value in given.values())
     return {name: [value] if single else list(value) for name, value in given.items()}
 
@@ -72,7 +75,7 @@ def _match_columns(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return rows.rename(columns=renamed)
 
 
-def _list_values(given: Any, image_shape: Sequence[int] | None) -> list[Any]:
+def _list_values(given: Array | Sequence[Cell], image_shape: Sequence[int] | None) -> list[Cell]:
     if image_shape is None:
         return (
             list(np.asarray(given, dtype=object).reshape(-1))
@@ -89,14 +92,14 @@ def _list_values(given: Any, image_shape: Sequence[int] | None) -> list[Any]:
     return [array] if single else list(array)
 
 
-def _nesting_depth(value: Any) -> int:
+def _nesting_depth(value: Cell) -> int:
     depth = 0
     while isinstance(value, (list, tuple)) and value:
         value, depth = value[0], depth + 1
     return depth if not isinstance(value, (str, bytes, np.ndarray)) and not hasattr(value, "size") else 0
 
 
-def _table_frame(given: Any, columns: Sequence[str]) -> pd.DataFrame:
+def _table_frame(given: Array | Sequence[Cell], columns: Sequence[str]) -> pd.DataFrame:
     import pandas as pd
 
     try:
@@ -113,13 +116,13 @@ def _table_frame(given: Any, columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(array, columns=list(columns))
 
 
-def frame_to_json(rows: pd.DataFrame) -> dict[str, Any]:
+def frame_to_json(rows: pd.DataFrame) -> JsonObject:
     """Column names and rows as plain JSON values; arrays as nested lists, bytes in base64."""
     data = [[_encode_value(value) for value in row] for row in rows.itertuples(index=False, name=None)]
     return {"columns": [str(name) for name in rows.columns], "data": data}
 
 
-def frame_from_json(document: Mapping[str, Any]) -> pd.DataFrame:
+def frame_from_json(document: Document) -> pd.DataFrame:
     """What `frame_to_json` wrote; nested lists stay lists."""
     import pandas as pd
 
@@ -129,7 +132,7 @@ def frame_from_json(document: Mapping[str, Any]) -> pd.DataFrame:
     )
 
 
-def _json_series(values: list[Any]) -> Any:
+def _json_series(values: list[Cell]) -> pd.Series:
     import pandas as pd
 
     if all(
@@ -140,9 +143,10 @@ def _json_series(values: list[Any]) -> Any:
     return pd.Series(values, dtype=object)
 
 
-def _encode_value(value: Any) -> Any:
+def _encode_value(value: Cell) -> Json:
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        nested: list[Json] = value.tolist()
+        return nested
     if isinstance(value, bytes):
         return _BYTES + base64.b64encode(value).decode()
     if isinstance(value, np.generic):
@@ -154,7 +158,7 @@ def _encode_value(value: Any) -> Any:
     return None if value != value else str(value)
 
 
-def _decode_value(value: Any) -> Any:
+def _decode_value(value: Json) -> Json | bytes:
     if isinstance(value, str) and value.startswith(_BYTES):
         return base64.b64decode(value.removeprefix(_BYTES))
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from trainers.bundle.predictor import Predictor
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Given = TypeVar("Given")
 
 BUDGET_S = 0.25
 WARM_UP = 3
@@ -41,7 +43,7 @@ def measure_latency(
 
 
 def percentiles_ms(
-    predict: Callable[[Any], Any], inputs: Sequence[Any], *, budget_s: float, most: int = MOST
+    predict: Callable[[Given], object], inputs: Sequence[Given], *, budget_s: float, most: int = MOST
 ) -> tuple[float, float]:
     """Median and 99th percentile of a call, in milliseconds, after a few to warm up.
 

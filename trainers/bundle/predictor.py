@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
-from trainers.bundle.frames import as_frame
+from trainers.bundle.frames import Rows, as_frame
 from trainers.code.references import check_unchanged, resolve_reference
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
-    from trainers.bundle.contents import Bundle
+    from trainers.bundle.contents import Bundle, BundleDocument
     from trainers.family import Family
+    from trainers.types import Array, Cell, State
 
 BATCH_ROWS = 256
+Predictions: TypeAlias = "pd.DataFrame | torch.Tensor | Array | Mapping[str, Sequence[Cell]] | Sequence[Cell]"
+PredictFunction: TypeAlias = "Callable[[torch.nn.Module, pd.DataFrame], Predictions]"
 
 
 class ModelRunner(Protocol):
@@ -65,7 +68,7 @@ class Predictor:
         state = self._answers.module.state_dict().values()
         return sum(tensor.numel() * tensor.element_size() for tensor in state)
 
-    def predict(self, rows: Any, *, batch_size: int = BATCH_ROWS) -> pd.DataFrame:
+    def predict(self, rows: Rows, *, batch_size: int = BATCH_ROWS) -> pd.DataFrame:
         """Predictions for raw rows, in their order and with a frame's own index.
 
         Classification: `label` and `p_<class>` for each class. Regression: `prediction`. People's own
@@ -101,7 +104,7 @@ class Predictor:
 class FamilyRunner:
     """A family's module and the state that its rows are read with."""
 
-    def __init__(self, family: Family, module: torch.nn.Module, state: dict[str, Any], device: str) -> None:
+    def __init__(self, family: Family, module: torch.nn.Module, state: State, device: str) -> None:
         self.family = family
         self.module = module
         self.state = state
@@ -119,7 +122,7 @@ class FamilyRunner:
         parts = [{name: a[at : at + BATCH_ROWS] for name, a in arrays.items()} for at in starts]
         return pd.concat([self._answer_batch(part) for part in parts], ignore_index=True)
 
-    def _answer_batch(self, arrays: Mapping[str, Any]) -> pd.DataFrame:
+    def _answer_batch(self, arrays: Mapping[str, Array]) -> pd.DataFrame:
         import torch
 
         batch = {
@@ -131,7 +134,7 @@ class FamilyRunner:
 class FunctionRunner:
     """People's own `predict(module, rows)`."""
 
-    def __init__(self, predict: Any, module: torch.nn.Module) -> None:
+    def __init__(self, predict: PredictFunction, module: torch.nn.Module) -> None:
         self.predict = predict
         self.module = module
         self.whole = False
@@ -150,7 +153,7 @@ class FunctionRunner:
         return frame.reset_index(drop=True)
 
 
-def _as_columns(found: Any) -> pd.DataFrame:
+def _as_columns(found: Predictions) -> pd.DataFrame:
     import pandas as pd
 
     if isinstance(found, Mapping):
@@ -175,7 +178,7 @@ def make_predictor(bundle: Bundle, *, device: str, accept_code_change: bool) -> 
     return Predictor(bundle, answers, device=device)
 
 
-def _function_runner(document: Mapping[str, Any]) -> FunctionRunner:
+def _function_runner(document: BundleDocument) -> FunctionRunner:
     build = resolve_reference(document["build"])
     predict = resolve_reference(document["predict"]) if document["predict"] is not None else _module_outputs
     return FunctionRunner(predict, _build_module(lambda: build(**document["params"])))
@@ -189,7 +192,7 @@ def _module_outputs(module: torch.nn.Module, rows: pd.DataFrame) -> torch.Tensor
     return outputs
 
 
-def _family_runner(document: Mapping[str, Any], device: str) -> FamilyRunner:
+def _family_runner(document: BundleDocument, device: str) -> FamilyRunner:
     reference, state = document["family"], dict(document["state"])
     if reference not in BUILT_IN:
         resolve_reference(reference)
@@ -201,7 +204,7 @@ def _family_runner(document: Mapping[str, Any], device: str) -> FamilyRunner:
     return FamilyRunner(family, _build_module(lambda: family.build(state, params)), state, device)
 
 
-def _build_module(build: Any) -> torch.nn.Module:
+def _build_module(build: Callable[[], torch.nn.Module]) -> torch.nn.Module:
     """A module whose first weights, soon replaced, were drawn without touching the caller's generator."""
     import torch
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainers.types import Document, JsonObject
 
 
 ColumnType = Literal["double", "long", "boolean", "string", "any"]
@@ -36,12 +37,12 @@ class Signature:
     inputs: tuple[ColumnSpec, ...]
     outputs: tuple[ColumnSpec, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain JSON types only."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Signature:
+    def from_json(cls, document: Document) -> Signature:
         """What `to_json` gave."""
         return cls(
             inputs=tuple(ColumnSpec(**column) for column in document["inputs"]),

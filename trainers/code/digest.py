@@ -10,11 +10,13 @@ import hashlib
 import inspect
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType
-from typing import Any
+from types import CodeType, FunctionType
+from typing import TypeAlias
+
+Code: TypeAlias = type | FunctionType
 
 _ROOT = Path(__file__).parents[2]
 _OURS = frozenset({"velodrome", "flows", "infra", "trainers", "search_spaces"})
@@ -32,7 +34,7 @@ _UNINVOLVED = (
 )
 
 
-def source_digest(found: type | Callable[..., Any]) -> str:
+def source_digest(found: Code) -> str:
     """64 hex digits over the sources that decide how a Family class, or a training function, trains.
 
     A file of people's own counts when it lies in the same folder or the same top-level package as the file
@@ -40,7 +42,7 @@ def source_digest(found: type | Callable[..., Any]) -> str:
     those files and the training of every family import in the same way. What is installed beside them counts
     by its version, not here.
     """
-    things: list[Any] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
+    things: list[Code] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
     parts: dict[str, bytes] = {}
     starts: set[str] = set(_TRAINING)
     for thing in filter(_is_user_code, things):
@@ -61,10 +63,10 @@ def source_digest(found: type | Callable[..., Any]) -> str:
     return digest.hexdigest()
 
 
-def user_files(found: type | Callable[..., Any]) -> dict[str, bytes]:
+def user_files(found: Code) -> dict[str, bytes]:
     """The files of people's own that `source_digest` counts, by their path below the folder that Python
     imports them from; without those that are installed, and without our own."""
-    things: list[Any] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
+    things: list[Code] = list(inspect.getmro(found)) if inspect.isclass(found) else [found]
     files: dict[str, bytes] = {}
     for thing in (thing for thing in things if _is_user_code(thing) and _top_package(thing) not in _OURS):
         file = Path(getattr(sys.modules.get(thing.__module__), "__file__", None) or "")
@@ -148,14 +150,13 @@ def _write_syntax(node: ast.AST, words: list[str], imports: list[ast.Import | as
                 words.append(repr(entry))
 
 
-def _is_user_code(thing: Any) -> bool:
+def _is_user_code(thing: Code) -> bool:
     known = _top_package(thing) in _OURS or _top_package(thing) in sys.stdlib_module_names
     return not known or thing.__module__.startswith(_FAMILIES)
 
 
-def _top_package(thing: Any) -> str:
-    name: str = thing.__module__.partition(".")[0]
-    return name
+def _top_package(thing: Code) -> str:
+    return thing.__module__.partition(".")[0]
 
 
 def _collect_imports(module: str, own: str) -> dict[str, Path]:
@@ -212,7 +213,7 @@ def _with_packages(name: str) -> Iterator[str]:
         name = name.rpartition(".")[0]
 
 
-def _code_bytes(thing: Any) -> bytes:
+def _code_bytes(thing: Code) -> bytes:
     """What stands for code without a file, as in a notebook."""
     members = list(vars(thing).values()) if inspect.isclass(thing) else [thing]
     return b"".join(_instruction_bytes(m.__code__) for m in members if inspect.isfunction(m))

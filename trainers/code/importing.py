@@ -7,12 +7,11 @@ import importlib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from trainers.errors import InputError
 
 
-def import_function(name: str) -> Callable[..., Any]:
+def import_function(name: str) -> Callable[..., object]:
     """The function or class of that name.
 
     Raises:
@@ -26,15 +25,14 @@ def import_function(name: str) -> Callable[..., Any]:
             "put it into a module, so that the model can be built again elsewhere",
         )
     try:
-        found: Any = importlib.import_module(module_name)
+        found: object = importlib.import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
         raise InputError(f"{name} must be importable", f"{type(error).__name__}: {error}") from error
     if not callable(found):
         raise InputError(f"{name} must be a function or a class", type(found).__name__)
-    function: Callable[..., Any] = found
-    return function
+    return found
 
 
 def source_sha256(name: str) -> str:

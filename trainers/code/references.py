@@ -13,7 +13,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import FunctionType, ModuleType
 
 from trainers.errors import InputError
 
@@ -24,7 +24,7 @@ sqlalchemy flask starlette uvicorn fastapi typer rich plotly pydantic psutil req
 _NOT_PEOPLES_OWN = frozenset(_ALWAYS_THERE.split())
 
 
-def resolve_reference(reference: str) -> Any:
+def resolve_reference(reference: str) -> type | FunctionType:
     """What `package.module:name` leads to: a function or class that this module defines.
 
     Raises:
@@ -36,7 +36,7 @@ def resolve_reference(reference: str) -> Any:
         raise InputError("code must be named package.module:name", repr(reference))
     if top in sys.stdlib_module_names or top in _NOT_PEOPLES_OWN:
         raise InputError("a bundle's code must be of people's own package", repr(reference))
-    found = getattr(_import_module(module_name, reference), name, None)
+    found: type | FunctionType | None = getattr(_import_module(module_name, reference), name, None)
     if found is None or getattr(found, "__module__", None) != module_name:
         raise InputError(
             f"{reference} must be a function or class that {module_name} defines",
@@ -45,7 +45,7 @@ def resolve_reference(reference: str) -> Any:
     return found
 
 
-def _import_module(module_name: str, reference: str) -> Any:
+def _import_module(module_name: str, reference: str) -> ModuleType:
     try:
         return importlib.import_module(module_name)
     except ImportError as error:
@@ -62,7 +62,7 @@ def source_hashes(references: Iterable[str]) -> dict[str, str]:
     return {reference: _source_hash(resolve_reference(reference)) for reference in references}
 
 
-def _source_hash(found: Any) -> str:
+def _source_hash(found: type | FunctionType) -> str:
     path = inspect.getsourcefile(found)
     if path is None:
         raise InputError(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +49,7 @@ def find_answers(raw: RawDataset, roles: ColumnRoles) -> AnswerPlaces:
     return AnswerPlaces(keep=keep, starts=starts[keep], notes=tuple(_place_notes(keep, int(several), place)))
 
 
-def _read_starts(given: Any) -> Iterable[int | None]:
+def _read_starts(given: Iterable[float]) -> Iterable[int | None]:
     """What each row gives; -1 for what is no character's number."""
     return (None if np.isnan(at) else int(at) if float(at).is_integer() else -1 for at in given)
 

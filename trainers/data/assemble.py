@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +17,20 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.answer_places import find_answers, places_digest
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
-from trainers.data.column_roles import ColumnNames, ColumnRoles, decide_roles
+from trainers.data.column_roles import ColumnNames, ColumnRoles, KindOf, decide_roles
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
 from trainers.data.prepare import read_prepare
 from trainers.data.raw import RawColumn, RawDataset, RawImages, column_hashes, suggest_name
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
+from trainers.types import Json
 
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
 
 
-def assemble_dataset(raw: RawDataset, spec: Mapping[str, Any]) -> Dataset:
+def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json]) -> Dataset:
     """The data set that a sweep file's `data` makes of a source's rows.
 
     Raises:
@@ -82,28 +83,28 @@ def assemble_dataset(raw: RawDataset, spec: Mapping[str, Any]) -> Dataset:
     )
 
 
-def _read_mapping(spec: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def _read_mapping(spec: Mapping[str, Json], key: str) -> Mapping[str, Json]:
     value = spec.get(key) or {}
     if not isinstance(value, Mapping):
         raise InputError(f"data.{key} must be a mapping", repr(value), key=("data", key))
     return value
 
 
-def read_task(task: Any) -> Task | None:
+def read_task(task: Json) -> Task | None:
     """The task as written, checked.
 
     Raises:
         InputError: it is not one that there is.
     """
-    if task is not None and task not in TASKS:
-        raise InputError(
-            "task must be one that there is", repr(task), suggest_name(str(task), TASKS), key=("data", "task")
-        )
-    return task  # type: ignore[no-any-return]
+    found = next((known for known in TASKS if known == task), None)
+    if found is None and task is not None:
+        do = suggest_name(str(task), TASKS)
+        raise InputError("task must be one that there is", repr(task), do, key=("data", "task"))
+    return found
 
 
 def decide_task(
-    raw: RawDataset, roles: ColumnRoles, given: Task | None, kind: Any
+    raw: RawDataset, roles: ColumnRoles, given: Task | None, kind: KindOf
 ) -> tuple[Task | None, tuple[str, ...]]:
     """The task and, where it was inferred, why.
 
@@ -128,7 +129,7 @@ def decide_task(
     return _task_of_target(raw.columns[roles.target], roles.target, kind)
 
 
-def _check_task(task: Task, roles: ColumnRoles, kind: Any) -> None:
+def _check_task(task: Task, roles: ColumnRoles, kind: KindOf) -> None:
     if task in ("classification", "regression") and roles.target is None:
         do = "name one under data.columns.target"
         raise InputError(f"{task} needs a target", "none", do, key=("data", "columns", "target"))
@@ -137,7 +138,7 @@ def _check_task(task: Task, roles: ColumnRoles, kind: Any) -> None:
         raise InputError("a regression's target must hold numbers", found, key=("data", "columns", "target"))
 
 
-def _task_of_target(column: RawColumn, name: str, kind: Any) -> tuple[Task, tuple[str, ...]]:
+def _task_of_target(column: RawColumn, name: str, kind: KindOf) -> tuple[Task, tuple[str, ...]]:
     found: ColumnKind = kind(name)
     if found != "number":
         return "classification", (f"task classification: target {name!r} holds words",)
@@ -152,7 +153,7 @@ def _task_of_target(column: RawColumn, name: str, kind: Any) -> tuple[Task, tupl
 
 
 def _select_usable(
-    raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: Any, drop_missing: bool, by_time: bool
+    raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: KindOf, drop_missing: bool, by_time: bool
 ) -> tuple[RawDataset, tuple[str, ...]]:
     """The rows that can be learned from, and what was left out."""
     needed = {roles.target: "the target"} if roles.target and task not in WITHOUT_TARGET else {}
@@ -206,7 +207,7 @@ def _filter_column(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
 
 
 def _convert_columns(
-    raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: Any
+    raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: KindOf
 ) -> tuple[dict[str, Column], Column | None]:
     kinds: dict[str, ColumnKind] = {name: kind(name) for name in roles.features.values()}
     if roles.kind in ("text", "pairs", "questions", "corpus"):
@@ -216,17 +217,16 @@ def _convert_columns(
     columns = {name: replace(values[column], name=name) for name, column in roles.features.items()}
     if roles.target is None:
         return columns, None
-    target_kind = _target_kind(roles, task, kind)
+    target_kind = _target_kind(roles, task, kind(roles.target))
     target = convert_columns({roles.target: raw.columns[roles.target]}, {roles.target: target_kind}, folder)
     return columns, target[roles.target]
 
 
-def _target_kind(roles: ColumnRoles, task: Task | None, kind: Any) -> ColumnKind:
+def _target_kind(roles: ColumnRoles, task: Task | None, found: ColumnKind) -> ColumnKind:
     if roles.kind in ("pairs", "questions"):
         return "text"
     if task == "regression":
         return "number"
-    found: ColumnKind = kind(roles.target)
     return "category" if task == "classification" or found != "number" else found
 
 

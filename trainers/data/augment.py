@@ -15,12 +15,14 @@ import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+    from trainers.types import Batch, Json
 
 UNKNOWN = 1  # the token id that stands for a word left out; 0 is padding and stays
 
@@ -50,7 +52,7 @@ TEXT: Mapping[str, Augmentation] = {
 CHANGES: Mapping[str, Augmentation] = {**IMAGES, **TEXT}
 
 
-def check_augment(spec: Any) -> dict[str, float]:
+def check_augment(spec: Json) -> dict[str, float]:
     """The changes to make and their strengths, in the order in which they are made.
 
     Args:
@@ -59,17 +61,15 @@ def check_augment(spec: Any) -> dict[str, float]:
     Raises:
         InputError: an unknown name (with the nearest known), or a strength out of its range.
     """
-    given = _read_strengths(spec)
-    for name, strength in given.items():
-        _check_one(name, strength)
-    return {name: float(given[name]) for name in CHANGES if name in given}
+    given = {name: _check_one(name, strength) for name, strength in _read_strengths(spec).items()}
+    return {name: given[name] for name in CHANGES if name in given}
 
 
-def _read_strengths(spec: Any) -> dict[Any, Any]:
+def _read_strengths(spec: Json) -> Mapping[str, Json]:
     if spec is None or spec == "none":
         return {}
     if isinstance(spec, Mapping):
-        return dict(spec)
+        return spec
     names = [spec] if isinstance(spec, str) else spec
     if not isinstance(names, (list, tuple)):
         raise InputError(
@@ -78,30 +78,28 @@ def _read_strengths(spec: Any) -> dict[Any, Any]:
     return {name: CHANGES[name].usual if name in CHANGES else 0.0 for name in map(_check_name, names)}
 
 
-def _check_name(name: Any) -> str:
+def _check_name(name: Json) -> str:
     if not isinstance(name, str):
         raise InputError("a list under augment must hold names", repr(name), key=("augment",))
     return name
 
 
-def _check_one(name: Any, strength: Any) -> None:
+def _check_one(name: str, strength: Json) -> float:
     if name not in CHANGES:
         near = difflib.get_close_matches(str(name), CHANGES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(CHANGES)}"
         raise InputError("augment must name known changes", repr(name), hint, key=("augment", str(name)))
     most = CHANGES[name].most
-    number = isinstance(strength, (int, float)) and not isinstance(strength, bool)
-    if not number or not 0 <= strength <= most:
+    if not isinstance(strength, (int, float)) or isinstance(strength, bool) or not 0 <= strength <= most:
         raise InputError(
             f"augment's {name} must be a number from 0 to {most:g} ({CHANGES[name].doc})",
             repr(strength),
             key=("augment", str(name)),
         )
+    return float(strength)
 
 
-def augment_batch(
-    batch: dict[str, torch.Tensor], spec: Any, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
+def augment_batch(batch: Batch, spec: Json, generator: torch.Generator) -> Batch:
     """The batch with changed `inputs`; every example is changed on its own.
 
     Args:
@@ -129,7 +127,7 @@ def augment_batch(
     return batch
 
 
-def refuse_changes(spec: Any, known: Collection[str], what: str, *under: str) -> None:
+def refuse_changes(spec: Json, known: Collection[str], what: str, *under: str) -> None:
     """Refuses changes of a kind that the data does not know.
 
     Args:
@@ -144,7 +142,7 @@ def refuse_changes(spec: Any, known: Collection[str], what: str, *under: str) ->
     _refuse_others(_active_changes(spec), known, what, *under)
 
 
-def _active_changes(spec: Any) -> dict[str, float]:
+def _active_changes(spec: Json) -> dict[str, float]:
     """The changes that are made at all."""
     return {name: strength for name, strength in check_augment(spec).items() if strength > 0}
 

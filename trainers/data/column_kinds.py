@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from trainers.data.hashing import split_chunks
 from trainers.data.raw import RawColumn, RawImages
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
+from trainers.types import Array, Cell
 
 MISSING_WORDS = ["", "na", "n/a", "nan", "null", "#n/a"]
 MISSING_NUMBERS = [*MISSING_WORDS, "none", "?", "-", "."]
@@ -198,7 +199,7 @@ def _numbers_on_disk(
     return {name: np.load(where / f"{number}.npy", mmap_mode="r") for number, name in enumerate(names)}
 
 
-def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> npt.NDArray[Any] | Sequence[Any]:
+def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> Array | Sequence[Cell]:
     if isinstance(column, RawImages):
         return column.values
     if kind == "image":
@@ -220,11 +221,17 @@ class EncodedImages(Sequence[bytes | str]):
     def __len__(self) -> int:
         return len(self._column)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> bytes | str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[bytes | str]: ...
+
+    def __getitem__(self, index: int | slice) -> bytes | str | list[bytes | str]:
         if isinstance(index, slice):
             return [self[at] for at in range(*index.indices(len(self)))]
-        value = self._column[int(index)].as_py()
-        return (value["bytes"] or value["path"]) if isinstance(value, dict) else value
+        value: bytes | str | Mapping[str, bytes | str] = self._column[int(index)].as_py()
+        return (value["bytes"] or value["path"]) if isinstance(value, Mapping) else value
 
 
 def _fill_numbers(numbers: npt.NDArray[np.float64], name: str, column: RawColumn, kind: ColumnKind) -> None:

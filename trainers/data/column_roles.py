@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from trainers.data.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
 from trainers.data.raw import RawDataset, RawImages, check_names, suggest_name
 from trainers.errors import InputError
+from trainers.types import Json
 
 TARGETS = ("target", "label", "labels", "y", "class")
 INPUTS = ("input", "source", "src", "question", "prompt", "summary")
@@ -45,7 +45,7 @@ class ColumnNames:
     id: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, given: Mapping[str, Any], raw: RawDataset) -> ColumnNames:
+    def read(cls, given: Mapping[str, Json], raw: RawDataset) -> ColumnNames:
         """The checked names.
 
         Raises:
@@ -65,7 +65,7 @@ class ColumnNames:
         return named
 
 
-def _check_column(name: Any, raw: RawDataset, *key: str) -> str:
+def _check_column(name: Json, raw: RawDataset, *key: str) -> str:
     path = ("data", "columns", *key)
     if not isinstance(name, str):
         raise InputError("a column's name must be text", repr(name), key=path)
@@ -76,7 +76,7 @@ def _check_column(name: Any, raw: RawDataset, *key: str) -> str:
     return name
 
 
-def _check_columns(names: Any, raw: RawDataset, key: str) -> tuple[str, ...]:
+def _check_columns(names: Json, raw: RawDataset, key: str) -> tuple[str, ...]:
     listed = [names] if isinstance(names, str) else names
     if not isinstance(listed, (list, tuple)):
         raise InputError(f"{key} must be a list of columns", repr(names), key=("data", "columns", key))

@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from trainers.types import Array, Cell, Json, State
 
 Kind = Literal["table", "image", "text", "pairs", "questions", "corpus", "none"]
 Task = Literal[
@@ -42,7 +44,7 @@ class Column:
 
     name: str
     kind: ColumnKind
-    values: npt.NDArray[Any] | Sequence[Any]
+    values: Array | Sequence[Cell]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +80,7 @@ class Dataset:
     fingerprint: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
-    prepare: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Mapping[str, Json] = field(default_factory=dict)
     answer_starts: npt.NDArray[np.int64] | None = None
 
     @property
@@ -106,8 +108,8 @@ class EncodedDataset:
         splits: as in `Dataset`.
     """
 
-    arrays: Mapping[str, npt.NDArray[Any]]
-    state: dict[str, Any]
+    arrays: Mapping[str, Array]
+    state: State
     splits: Mapping[Part, npt.NDArray[np.int64]]
     fingerprint: str = ""
     folder: Path | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,8 @@ from trainers.data.dataset import Column, Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainers.types import Array, Cell
 
 CORPUS_CHARACTERS = 200
 
@@ -34,11 +36,11 @@ def raw_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     return pd.DataFrame({name: _raw_values(column, chosen) for name, column in dataset.columns.items()})
 
 
-def _shorten_text(text: Any) -> str:
+def _shorten_text(text: Cell) -> str:
     return str(text)[:CORPUS_CHARACTERS].rstrip()
 
 
-def _raw_values(column: Column, rows: list[int]) -> Any:
+def _raw_values(column: Column, rows: list[int]) -> Array | list[Cell]:
     values = [column.values[row] for row in rows]
     if column.kind == "number":
         return np.array(values, np.float64)
@@ -55,13 +57,14 @@ def _format_time(seconds: float) -> str | None:
     return None if np.isnan(seconds) else datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
-def _nested_lists(value: Any) -> Any:
+def _nested_lists(value: Array | bytes | str) -> list[list[list[int]]]:
     """An image as nested lists of whole numbers, [H][W][C]."""
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        nested: list[list[list[int]]] = value.tolist()
+        return nested
     import io
 
     from PIL import Image
 
     with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
-        return np.asarray(picture.convert("RGB")).tolist()
+        return _nested_lists(np.asarray(picture.convert("RGB")))

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from trainers.errors import InputError
+from trainers.types import Array, Cell
 
 Hashes = npt.NDArray[np.uint64]
 CHUNK_ROWS = 65_536
@@ -66,7 +66,7 @@ def _hash_chunk(chunk: pa.Array) -> Hashes:
     return np.fromiter((hash_bytes(_as_bytes(value)) for value in chunk.to_pylist()), np.uint64, len(chunk))
 
 
-def _as_bytes(value: Any) -> bytes:
+def _as_bytes(value: Cell) -> bytes:
     if isinstance(value, bytes):
         return value
     if isinstance(value, dict) and isinstance(
@@ -108,7 +108,7 @@ def hash_bytes(data: bytes | memoryview) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
-def hash_arrays(images: npt.NDArray[Any]) -> Hashes:
+def hash_arrays(images: Array) -> Hashes:
     """Hash of each row of an array, its shape included, uint64 [N]."""
     shape = np.uint64(hash_bytes(str((images.shape[1:], images.dtype.str)).encode()))
     rows = (hash_bytes(np.ascontiguousarray(row).tobytes()) for row in images)

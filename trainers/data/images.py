@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,9 @@ from trainers.data.dataset import Column
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
-    from trainers.types import ArrayWriter
+    from PIL import Image
+
+    from trainers.types import ArrayWriter, Cell
 
 Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]
@@ -77,7 +79,7 @@ def decode_images(
 
 
 def decode_user_images(
-    values: Iterable[Any], *, size: tuple[int, int], channels: int, fit: Fit = "crop"
+    values: Iterable[Cell], *, size: tuple[int, int], channels: int, fit: Fit = "crop"
 ) -> Pixels:
     """A person's images as uint8 [B, H, W, C].
 
@@ -95,7 +97,7 @@ def decode_user_images(
     return np.stack(images) if images else np.zeros((0, *size, channels), np.uint8)
 
 
-def _decode_image(value: Any, where: str, size: tuple[int, int], channels: int, fit: Fit) -> Pixels:
+def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int, fit: Fit) -> Pixels:
     """uint8 [H, W, C]."""
     from PIL import Image
 
@@ -106,7 +108,7 @@ def _decode_image(value: Any, where: str, size: tuple[int, int], channels: int, 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if isinstance(value, Image.Image):
-                resized = _resize_image(_flatten_alpha(value, mode), size, fit)
+                resized = np.asarray(_resize_image(_flatten_alpha(value, mode), size, fit))
             else:
                 with _open_image(value, size) as picture:
                     resized = np.asarray(_resize_image(_flatten_alpha(picture, mode), size, fit))
@@ -116,10 +118,10 @@ def _decode_image(value: Any, where: str, size: tuple[int, int], channels: int, 
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         do = "replace the file or take it away"
         raise InputError("every image must be readable", f"{where}: {text}", do) from error
-    return np.asarray(resized).reshape(*size, channels)
+    return resized.reshape(*size, channels)
 
 
-def _open_image(value: Any, size: tuple[int, int]) -> Any:
+def _open_image(value: Cell, size: tuple[int, int]) -> Image.Image:
     from PIL import Image
 
     if isinstance(value, (str, Path, bytes)):
@@ -132,7 +134,7 @@ def _open_image(value: Any, size: tuple[int, int]) -> Any:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
-def _flatten_alpha(picture: Any, mode: str) -> Any:
+def _flatten_alpha(picture: Image.Image, mode: str) -> Image.Image:
     """The picture in the mode, transparency on white."""
     from PIL import Image
 
@@ -144,7 +146,7 @@ def _flatten_alpha(picture: Any, mode: str) -> Any:
     return picture if picture.mode == mode else picture.convert(mode)
 
 
-def _resize_image(picture: Any, size: tuple[int, int], fit: Fit) -> Any:
+def _resize_image(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Image.Image:
     from PIL import Image, ImageOps
 
     width_height = (size[1], size[0])
@@ -155,7 +157,7 @@ def _resize_image(picture: Any, size: tuple[int, int], fit: Fit) -> Any:
     return ImageOps.fit(picture, width_height, Image.Resampling.BILINEAR)
 
 
-def as_pixels(value: Any) -> Pixels:
+def as_pixels(value: Cell) -> Pixels:
     """One image of numbers as uint8 [H, W, C].
 
     Raises:
@@ -191,7 +193,7 @@ def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int
     return [_read_size(column.values[int(row)], int(row)) for row in rows]
 
 
-def _read_size(value: Any, row: int) -> tuple[int, int, int]:
+def _read_size(value: Cell, row: int) -> tuple[int, int, int]:
     from PIL import Image
 
     try:

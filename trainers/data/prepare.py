@@ -7,30 +7,75 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from trainers.data.dataset import Column, Dataset
+from trainers.data.dataset import Column, ColumnKind, Dataset
 from trainers.data.raw import check_names, suggest_name
 from trainers.errors import InputError
+from trainers.types import Json, JsonObject
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "missing": ("median", "mean", "most_frequent", "drop", "none"),
     "scale": ("standard", "minmax", "none"),
     "categories": ("embed", "onehot"),
 }
-DEFAULTS: Mapping[str, Any] = {
+DEFAULTS: Mapping[str, Json] = {
     "missing": "median",
     "scale": "standard",
     "categories": "embed",
     "rare_below": 1,
 }
-Numbers = npt.NDArray[np.float32]
 
 
-def read_prepare(given: Any) -> dict[str, Any]:
+class PrepareRules(TypedDict):
+    """The sweep file's `data.prepare`, checked and complete."""
+
+    missing: str | float
+    scale: str
+    categories: str
+    rare_below: int
+
+
+class NumberEntry(TypedDict):
+    """A column of numbers: what stands for a missing one, and (x - shift) * factor."""
+
+    name: str
+    kind: ColumnKind
+    whole: bool
+    fill: float
+    shift: float
+    factor: float
+
+
+class CategoryEntry(TypedDict):
+    """A column of categories: those that training knows, and what stands for a missing one."""
+
+    name: str
+    values: list[str]
+    fill: str | None
+
+
+class TableState(TypedDict):
+    """What the training split says about each column, as JSON; id 0 is all that training never saw.
+
+    Attributes:
+        left_out: name of a column → why.
+        inputs: F.
+        cardinalities: K numbers, id 0 counted; none where categories become columns of zeros and ones.
+    """
+
+    prepare: PrepareRules
+    numbers: list[NumberEntry]
+    categories: list[CategoryEntry]
+    left_out: dict[str, str]
+    inputs: int
+    cardinalities: list[int]
+
+
+def read_prepare(given: Json) -> JsonObject:
     """The sweep file's `data.prepare` with its defaults.
 
     Raises:
@@ -40,7 +85,7 @@ def read_prepare(given: Any) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         raise InputError("data.prepare must be a mapping", repr(given), key=key)
     check_names(given, DEFAULTS, *key)
-    prepare = {**DEFAULTS, **{k: "none" if v is None else v for k, v in given.items()}}
+    prepare: JsonObject = {**DEFAULTS, **{k: "none" if v is None else v for k, v in given.items()}}
     for name, choices in CHOICES.items():
         if prepare[name] not in choices and not (name == "missing" and _is_filler(prepare[name])):
             do = suggest_name(str(prepare[name]), choices)
@@ -54,17 +99,13 @@ def read_prepare(given: Any) -> dict[str, Any]:
     return prepare
 
 
-def _is_filler(value: Any) -> bool:
+def _is_filler(value: Json) -> bool:
     """Whether it is a number that may stand for what is missing."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
-def fit_table(dataset: Dataset, prepare: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the training split says about each column, as JSON.
-
-    The state holds `numbers` (name, whether all are whole, fill, shift, factor), `categories` (name, values;
-    id 0 is everything that training never saw), `left_out` (name → why) and the widths `inputs` (F) and
-    `cardinalities` (K numbers, id 0 counted).
+def fit_table(dataset: Dataset, prepare: Mapping[str, Json] | None = None) -> TableState:
+    """What the training split says about each column.
 
     Args:
         dataset: of kind `table`.
@@ -73,10 +114,10 @@ def fit_table(dataset: Dataset, prepare: Mapping[str, Any] | None = None) -> dic
     Raises:
         InputError: values are missing where `missing: none` allows none, or no column is left.
     """
-    rules = read_prepare(dataset.prepare if prepare is None else prepare)
+    rules = cast("PrepareRules", read_prepare(dataset.prepare if prepare is None else prepare))
     train = dataset.splits["train"]
-    numbers: list[dict[str, Any]] = []
-    categories: list[dict[str, Any]] = []
+    numbers: list[NumberEntry] = []
+    categories: list[CategoryEntry] = []
     left_out: dict[str, str] = {}
     for column in dataset.columns.values():
         _check_missing(column, rules)
@@ -100,21 +141,22 @@ def fit_table(dataset: Dataset, prepare: Mapping[str, Any] | None = None) -> dic
     }
 
 
+Entry = TypeVar("Entry", NumberEntry, CategoryEntry)
+
+
 def _nothing_left(left_out: Mapping[str, str]) -> InputError:
     found = "; ".join(f"{name} {why}" for name, why in left_out.items())
     return InputError("a table must have a column that varies in training", found, key=("data", "columns"))
 
 
-def _add_entry(
-    entry: dict[str, Any] | None, column: Column, entries: list[dict[str, Any]], left_out: dict[str, str]
-) -> None:
+def _add_entry(entry: Entry | None, column: Column, entries: list[Entry], left_out: dict[str, str]) -> None:
     if entry is None:
         left_out[column.name] = "has one value in all of training"
     else:
         entries.append(entry)
 
 
-def _check_missing(column: Column, rules: Mapping[str, Any]) -> None:
+def _check_missing(column: Column, rules: PrepareRules) -> None:
     if rules["missing"] != "none" or column.kind not in ("number", "time", "category"):
         return
     count = int(np.isnan(np.asarray(column.values)).sum()) if column.kind != "category" else 0
@@ -128,9 +170,7 @@ def _check_missing(column: Column, rules: Mapping[str, Any]) -> None:
         )
 
 
-def _fit_numbers(
-    column: Column, train: npt.NDArray[np.int64], rules: Mapping[str, Any]
-) -> dict[str, Any] | None:
+def _fit_numbers(column: Column, train: npt.NDArray[np.int64], rules: PrepareRules) -> NumberEntry | None:
     values = np.asarray(column.values)[train]
     present = values[~np.isnan(values)]
     if not len(present):
@@ -164,9 +204,7 @@ def _fill_value(present: npt.NDArray[np.float64], missing: str | float) -> float
     return float(np.median(present))
 
 
-def _fit_category(
-    column: Column, train: npt.NDArray[np.int64], rules: Mapping[str, Any]
-) -> dict[str, Any] | None:
+def _fit_category(column: Column, train: npt.NDArray[np.int64], rules: PrepareRules) -> CategoryEntry | None:
     counts = Counter(column.values[int(row)] for row in train)
     missing = counts.pop(None, 0)
     if len(counts) + bool(missing) < 2:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.dataset import Kind, Task
 from trainers.errors import InputError
+from trainers.types import Array, Cell
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ def column_hashes(column: RawColumn) -> npt.NDArray[np.uint64]:
     return hashing.hash_column(column)
 
 
-def arrow_column(values: Iterable[Any] | npt.NDArray[Any]) -> pa.ChunkedArray:
+def arrow_column(values: Iterable[Cell] | Array) -> pa.ChunkedArray:
     """The values as an Arrow column."""
     return pa.chunked_array([pa.array(values)])
 
@@ -86,7 +87,7 @@ def suggest_name(name: str, known: Iterable[str]) -> str:
     return f"known are {listed}" if names else "there are none"
 
 
-def check_names(given: Mapping[str, Any], known: Iterable[str], *key: str) -> None:
+def check_names(given: Iterable[str], known: Iterable[str], *key: str) -> None:
     """Refuses a key that nothing reads.
 
     Raises:

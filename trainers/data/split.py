@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Part
 from trainers.errors import InputError
+from trainers.types import Json
 
 By = Literal["content", "group", "time", "files"]
+BY: tuple[By, ...] = get_args(By)
 PARTS: tuple[Part, ...] = get_args(Part)
 Hashes = npt.NDArray[np.uint64]
 Rows = npt.NDArray[np.int64]
@@ -35,7 +36,7 @@ class SplitRule:
     salt: int | str = 0
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> SplitRule:
+    def read(cls, given: Mapping[str, Json]) -> SplitRule:
         """The checked rule.
 
         Raises:
@@ -47,25 +48,34 @@ class SplitRule:
                 near = difflib.get_close_matches(str(key), known, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 raise InputError("a key of split must be known", repr(key), hint, key=("data", "split", key))
-        _check_by(given.get("by", "content"))
-        shares = _read_shares(given)
-        return cls(**shares, by=given.get("by", "content"), salt=given.get("salt", 0))
+        return cls(**_read_shares(given), by=_read_by(given), salt=_read_salt(given))
 
 
-def _check_by(by: Any) -> None:
-    if by not in get_args(By):
-        key = ("data", "split", "by")
-        raise InputError(f"split.by must be one of {', '.join(get_args(By))}", repr(by), key=key)
+def _read_by(given: Mapping[str, Json]) -> By:
+    written = given.get("by", "content")
+    for by in BY:
+        if by == written:
+            return by
+    raise InputError(f"split.by must be one of {', '.join(BY)}", repr(written), key=("data", "split", "by"))
 
 
-def _read_shares(given: Mapping[str, Any]) -> dict[str, float]:
+def _read_salt(given: Mapping[str, Json]) -> int | str:
+    salt = given.get("salt", 0)
+    if not isinstance(salt, (int, str)):
+        raise InputError("split.salt must be a number or text", repr(salt), key=("data", "split", "salt"))
+    return salt
+
+
+def _read_shares(given: Mapping[str, Json]) -> dict[str, float]:
     """All three shares; where one is left out it is what the others leave."""
-    named = {part: given[part] for part in PARTS if part in given}
-    for part, share in named.items():
-        number = isinstance(share, (int, float)) and not isinstance(share, bool)
-        if not number or not math.isfinite(share) or not 0.0 <= share < 1.0 + 1e-9:
+    named: dict[Part, float] = {}
+    for part in PARTS:
+        share = given.get(part, 0.0)
+        if not isinstance(share, (int, float)) or isinstance(share, bool) or not 0.0 <= share < 1.0 + 1e-9:
             key = ("data", "split", part)
             raise InputError(f"the share {part} must be a number from 0 to 1", repr(share), key=key)
+        if part in given:
+            named[part] = share
     if not named:
         return {"train": 0.8, "validation": 0.1, "test": 0.1}
     shares: dict[str, float] = {part: float(named.get(part, 0.0)) for part in PARTS}

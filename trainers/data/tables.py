@@ -5,29 +5,31 @@ Shape legend: N rows, F numbers, K categories a row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, Dataset
+from trainers.data.prepare import CategoryEntry, NumberEntry, TableState
 from trainers.data.raw import suggest_name
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.types import ArrayWriter
+    from trainers.types import Array, ArrayWriter, Cell
 
 PIECE_ROWS = 65_536
 MISSING_WORDS = {"", "na", "n/a", "nan", "null", "#n/a", "none", "<na>", "nat"}
 Numbers = npt.NDArray[np.float32]
 Categories = npt.NDArray[np.int64]
+Values: TypeAlias = "Array | Sequence[Cell]"
 
 
 def apply_table(
-    state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, Column], part: slice = slice(None)
+    state: TableState, rows: pd.DataFrame | Mapping[str, Column], part: slice = slice(None)
 ) -> tuple[Numbers, Categories]:
     """Rows as a model takes them: numbers float32 [N, F] and category ids int64 [N, K].
 
@@ -57,7 +59,7 @@ def apply_table(
     )
 
 
-def write_table(dataset: Dataset, state: Mapping[str, Any], writer: ArrayWriter) -> None:
+def write_table(dataset: Dataset, state: TableState, writer: ArrayWriter) -> None:
     """All rows of the data set, piece by piece, as the arrays `numbers` [N, F] and `categories` [N, K]."""
     numbers = writer.create("numbers", (dataset.rows, state["inputs"]), np.float32)
     categories = writer.create("categories", (dataset.rows, len(state["cardinalities"])), np.int64)
@@ -66,7 +68,9 @@ def write_table(dataset: Dataset, state: Mapping[str, Any], writer: ArrayWriter)
         numbers[piece], categories[piece] = apply_table(state, dataset.columns, piece)
 
 
-def _column_reader(state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, Column]) -> Any:
+def _column_reader(
+    state: TableState, rows: pd.DataFrame | Mapping[str, Column]
+) -> Callable[[str, slice], Values]:
     """(name, part) → the values of one column."""
     needed = [entry["name"] for entry in (*state["numbers"], *state["categories"])]
     present = list(rows) if isinstance(rows, Mapping) else [str(name) for name in rows.columns]
@@ -83,9 +87,7 @@ def _column_reader(state: Mapping[str, Any], rows: pd.DataFrame | Mapping[str, C
     return lambda name, part: rows[name].to_numpy(dtype=object)[part]
 
 
-def _prepare_numbers(
-    entry: Mapping[str, Any], values: Any, state: Mapping[str, Any]
-) -> npt.NDArray[np.float64]:
+def _prepare_numbers(entry: NumberEntry, values: Values, state: TableState) -> npt.NDArray[np.float64]:
     read = (
         values
         if isinstance(values, np.ndarray) and values.dtype == np.float64
@@ -103,7 +105,7 @@ def _prepare_numbers(
     return scaled
 
 
-def _read_numbers(entry: Mapping[str, Any], values: Any) -> npt.NDArray[np.float64]:
+def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
     if entry["kind"] == "time":
         return _parse_times(entry["name"], values)
     numbers = np.empty(len(values), np.float64)
@@ -115,7 +117,7 @@ def _read_numbers(entry: Mapping[str, Any], values: Any) -> npt.NDArray[np.float
     return numbers
 
 
-def _parse_times(name: str, values: Any) -> npt.NDArray[np.float64]:
+def _parse_times(name: str, values: Values) -> npt.NDArray[np.float64]:
     import pandas as pd
 
     if all(isinstance(value, (int, float)) for value in values):
@@ -128,7 +130,7 @@ def _parse_times(name: str, values: Any) -> npt.NDArray[np.float64]:
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 
 
-def _is_missing(value: Any) -> bool:
+def _is_missing(value: Cell) -> bool:
     if value is None or (isinstance(value, str) and value.strip().lower() in {*MISSING_WORDS, "?", "-", "."}):
         return True
     if type(value).__name__ in ("NAType", "NaTType"):
@@ -136,18 +138,18 @@ def _is_missing(value: Any) -> bool:
     return bool(value != value)
 
 
-def _category_ids(entry: Mapping[str, Any], values: Sequence[Any]) -> Categories:
+def _category_ids(entry: CategoryEntry, values: Values) -> Categories:
     ids = {value: number for number, value in enumerate(entry["values"], start=1)}
-    fill = ids.get(entry["fill"], 0)
+    fill = 0 if entry["fill"] is None else ids.get(entry["fill"], 0)
     found = (fill if _is_missing_category(value) else ids.get(_category_label(value), 0) for value in values)
     return np.fromiter(found, np.int64, len(values))
 
 
-def _is_missing_category(value: Any) -> bool:
+def _is_missing_category(value: Cell) -> bool:
     return value is None or (isinstance(value, float) and value != value) or str(value) in ("", "<NA>", "NaT")
 
 
-def _category_label(value: Any) -> str:
+def _category_label(value: Cell) -> str:
     """A category as training saw it: 3.0 in a frame is the category 3."""
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
@@ -156,6 +158,6 @@ def _category_label(value: Any) -> str:
     return str(value)
 
 
-def _encode_onehot(entry: Mapping[str, Any], ids: Categories) -> list[npt.NDArray[np.float64]]:
+def _encode_onehot(entry: CategoryEntry, ids: Categories) -> list[npt.NDArray[np.float64]]:
     """One column a known value; what training never saw is all zeros."""
     return [(ids == number).astype(np.float64) for number in range(1, len(entry["values"]) + 1)]

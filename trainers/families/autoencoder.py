@@ -32,6 +32,7 @@ from trainers.family import Family
 from trainers.hyperparameters import OPTIONAL, Hyperparameter
 from trainers.inputs.images import OF_IMAGES, ImageOptions, augment_images, images_from_user, write_images
 from trainers.samples.pictures import grid
+from trainers.tasks.outputs import output_tensor
 from trainers.types import Array, ArrayWriter, Batch, Params, State
 
 if TYPE_CHECKING:
@@ -158,7 +159,12 @@ class Autoencoder(Family):
         if params["noise"]:
             generator = torch.Generator(batch["inputs"].device).manual_seed(0)
             given = _add_noise(batch, params["noise"], generator)
-        made = (self.outputs(module, given).float() * WHITE).round().clamp(0, WHITE).to(torch.uint8)
+        made = (
+            (output_tensor(self.outputs(module, given), "inputs").float() * WHITE)
+            .round()
+            .clamp(0, WHITE)
+            .to(torch.uint8)
+        )
         rows = [batch["inputs"], *([given["inputs"]] if given is not batch else []), made]
         return {"reconstructions": grid(torch.cat(rows).cpu().numpy(), columns=len(made))}
 

@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,12 +44,17 @@ from trainers.inputs.vocabulary import as_text
 from trainers.options import Options
 from trainers.pretrained import hub
 from trainers.pretrained.lora import LoraOptions, add_lora
-from trainers.types import Array, ArrayWriter, Batch, Params, State
+from trainers.tasks.outputs import output_tensor
+from trainers.types import Array, ArrayWriter, Batch, JsonObject, Outputs, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from transformers import PreTrainedModel
 
+    from trainers.inputs.question_windows import QuestionReader
+    from trainers.modules.layers import Pixels
+    from trainers.modules.masked_language_model import MaskedWords
     from trainers.types import ExampleSource, Sample
 
 _STRUCTURE = {"width", "heads", "layers", "feed_forward", "activation", "vocabulary", "lowercase"}
@@ -178,7 +183,7 @@ class Bert(Family):
         return hub.find_folder(str(self._external_model), option=option)
 
     def _encode_texts(
-        self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
+        self, dataset: Dataset, params: Params, config: JsonObject | None, writer: ArrayWriter
     ) -> State:
         column, train = dataset.columns["text"], dataset.splits["train"]
         document, pad = self._choose_tokenizer(dataset, params, config)
@@ -193,7 +198,7 @@ class Bert(Family):
         return {"tokenizer": document, "length": length, "pad_id": pad}
 
     def _encode_questions(
-        self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None, writer: ArrayWriter
+        self, dataset: Dataset, params: Params, config: JsonObject | None, writer: ArrayWriter
     ) -> State:
         document, pad = self._choose_tokenizer(dataset, params, config)
         most = self.options.max_tokens or QUESTION_TOKENS
@@ -206,7 +211,7 @@ class Bert(Family):
         return {"task": "question-answering", **own, **made}
 
     def _choose_tokenizer(
-        self, dataset: Dataset, params: Params, config: Mapping[str, Any] | None
+        self, dataset: Dataset, params: Params, config: JsonObject | None
     ) -> tuple[str, int]:
         """The tokenizer and its padding: the model's own, or fitted on all texts of the training split."""
         if config is not None:
@@ -250,7 +255,7 @@ class Bert(Family):
             config["pad_token_id"] = state["pad_id"]
         auto = "ImageClassification" if images else "SequenceClassification"
         auto = f"AutoModelFor{'QuestionAnswering' if questions else auto}"
-        module: Any = hub.make_module(auto, config, dropout=params["dropout"])
+        module = cast("PreTrainedModel", hub.make_module(auto, config, dropout=params["dropout"]))
         if questions:
             from trainers.inputs.question_windows import QuestionReader
 
@@ -287,20 +292,20 @@ class Bert(Family):
             hub.load_weights(module, folder, fresh=fresh, sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> Outputs:
         """Logits [B, K], of questions log-probabilities of places [B, 1 + C, 2]; in pre-training the loss of
         the masked words."""
         if "question" not in batch and "mask" not in batch:
-            pixels: Any = module.pixels
-            return module(pixel_values=pixels(batch["inputs"])).logits
-        masked_words: Any = getattr(module, "masked_words", None)
+            pixels = cast("Pixels", module.pixels)
+            logits: torch.Tensor = module(pixel_values=pixels(batch["inputs"])).logits
+            return logits
+        masked_words: MaskedWords | None = getattr(module, "masked_words", None)
         if masked_words is not None and masked_words.active:
             from trainers.modules.masked_language_model import pretraining_loss
 
             return {"masked_words": pretraining_loss(module, *_read_batch(module, batch))}
         if "question" in batch:
-            reader: Any = module.reader
-            outputs = reader.scores(module, batch)
+            outputs = cast("QuestionReader", module.reader).scores(module, batch)
         else:
             ids, mask, _ = _read_batch(module, batch)
             outputs = module(input_ids=ids, attention_mask=mask).logits
@@ -310,18 +315,17 @@ class Bert(Family):
             outputs = outputs + zero_gradient_term(masked_words)
         return outputs
 
-    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Outputs:
         """The outputs; of questions beside the context that they are about."""
         if "question" not in batch:
             return self.outputs(module, batch)
-        scores = self.outputs(module, batch)
+        scores = output_tensor(self.outputs(module, batch), "scores")
         return {"scores": scores, "offsets": batch["offsets"], "text": batch["text"]}
 
-    def loss(self, outputs: Any, batch: Batch, params: Params, state: State) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Batch, params: Params, state: State) -> torch.Tensor:
         """The task's; in pre-training that of the masked words."""
         if isinstance(outputs, Mapping):
-            found: torch.Tensor = outputs["masked_words"]
-            return found
+            return outputs["masked_words"]
         return super().loss(outputs, batch, params, state)
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
@@ -345,10 +349,12 @@ class Bert(Family):
         return super().samples(module, source, state, params)
 
 
-def _read_batch(module: Any, batch: Batch) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+def _read_batch(
+    module: torch.nn.Module, batch: Batch
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Ids and mask [B, L] without what lies beyond the longest text, and what else tells tokens apart."""
     if "question" in batch:
-        return module.reader.read(module, batch)  # type: ignore[no-any-return]  # a QuestionReader
+        return cast("QuestionReader", module.reader).read(module, batch)
     longest = max(int(batch["mask"].sum(dim=1).max()), 1)
     return batch["inputs"][:, :longest], batch["mask"][:, :longest].long(), {}
 
@@ -366,13 +372,13 @@ def _longest_text(document: str, texts: Iterator[str], most: int) -> int:
     return longest
 
 
-def _head_names(module: Any) -> tuple[str, ...]:
+def _head_names(module: torch.nn.Module) -> tuple[str, ...]:
     """Names of what the task adds to the model itself."""
-    prefix = f"{module.base_model_prefix}."
+    prefix = f"{cast('PreTrainedModel', module).base_model_prefix}."
     return tuple(name for name in module.state_dict() if not name.startswith(prefix))
 
 
-def _small_config(state: State, params: Params) -> dict[str, Any]:
+def _small_config(state: State, params: Params) -> JsonObject:
     if params["width"] % params["heads"]:
         raise InputError(
             "width must be a multiple of heads",

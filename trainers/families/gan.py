@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.modules.gan import Adversaries
     from trainers.types import ExampleSource, Sample
 
 SHOWN = 25
@@ -85,50 +86,54 @@ class GAN(Family):
             )
         return Adversaries((height, width, channels), params["channels"], params["latent"])
 
-    def players(self, module: Any) -> Mapping[str, torch.nn.Module]:
+    def players(self, module: torch.nn.Module) -> Mapping[str, torch.nn.Module]:
         """Both."""
-        return {"generator": module.generator, "discriminator": module.discriminator}
+        pair = cast("Adversaries", module)
+        return {"generator": pair.generator, "discriminator": pair.discriminator}
 
-    def train_step(self, module: Any, batch: Batch, step: TrainStep) -> dict[str, float] | None:
+    def train_step(self, module: torch.nn.Module, batch: Batch, step: TrainStep) -> dict[str, float] | None:
         """One step of each."""
         import torch
         from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
         real = batch["inputs"].permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        noise = torch.randn(len(real), module.latent, generator=step.generator, device=real.device)
-        made = module.generator(noise)
+        pair = cast("Adversaries", module)
+        noise = torch.randn(len(real), pair.latent, generator=step.generator, device=real.device)
+        made = pair.generator(noise)
 
-        found_real, found_made = module.discriminator(real), module.discriminator(made.detach())
+        found_real, found_made = pair.discriminator(real), pair.discriminator(made.detach())
         sure = torch.full_like(found_real, 1.0 - step.params["label_smoothing"])
         judging = cross_entropy(found_real, sure) + cross_entropy(found_made, torch.zeros_like(found_made))
         step.optimizers["discriminator"].zero_grad(set_to_none=True)
         step.backward(judging)
         step.optimizers["discriminator"].step()
 
-        taken = module.discriminator(made)
+        taken = pair.discriminator(made)
         fooling = cross_entropy(taken, torch.ones_like(taken))
         step.optimizers["generator"].zero_grad(set_to_none=True)
         step.backward(fooling)
         step.optimizers["generator"].step()
         return {"discriminator_loss": float(judging.detach()), "generator_loss": float(fooling.detach())}
 
-    def outputs(self, module: Any, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Made images [B, H, W, C] in [0, 1], as many as the batch has; the same for the same batch."""
         import torch
 
+        latent = cast("Adversaries", module).latent
         if "seed" in batch:
-            noise = torch.stack([_draw_noise(int(seed), module.latent) for seed in batch["seed"].tolist()])
-            return module(noise.to(batch["seed"].device))
-        inputs = batch["inputs"]
-        generator = torch.Generator().manual_seed(int(inputs.long().sum()) & 0x7FFFFFFF)
-        return module(torch.randn(len(inputs), module.latent, generator=generator).to(inputs.device))
+            noise = torch.stack([_draw_noise(int(seed), latent) for seed in batch["seed"].tolist()])
+        else:
+            generator = torch.Generator().manual_seed(int(batch["inputs"].long().sum()) & 0x7FFFFFFF)
+            noise = torch.randn(len(batch["inputs"]), latent, generator=generator)
+        made: torch.Tensor = module(noise.to(next(iter(batch.values())).device))
+        return made
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """As `trainers.data.augment` does it, for the real images."""
         return augment_images(batch, params, generator)
 
     def samples(
-        self, module: Any, source: ExampleSource, state: State, params: Params
+        self, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
     ) -> Mapping[str, Sample]:
         """A grid of made images, of the same noise each time."""
         import torch
@@ -136,8 +141,8 @@ class GAN(Family):
         from trainers.samples.pictures import grid
 
         device = next(module.parameters()).device
-        noise = torch.stack([_draw_noise(seed, module.latent) for seed in range(SHOWN)]).to(device)
-        pixels = (module(noise) * 255.0).round().clamp(0, 255).byte().cpu().numpy()
+        noise = torch.stack([_draw_noise(seed, cast("Adversaries", module).latent) for seed in range(SHOWN)])
+        pixels = (module(noise.to(device)) * 255.0).round().clamp(0, 255).byte().cpu().numpy()
         return {"made": grid(pixels, 5)}
 
     def example(self, dataset: Dataset, rows: int = 2) -> pd.DataFrame:

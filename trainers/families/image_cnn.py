@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
@@ -70,14 +70,14 @@ class ImageCNN(Family):
         ),
         "batch_norm": Hyperparameter(default=False, types=(bool,), doc="after each convolution"),
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Params]] = {
         "cifar": {"channels": [32, 64], "kernel": 3, "padding": "same", "pooling": "max", "dense": [128]},
         "mnist": {"channels": [32], "kernel": 3, "padding": "valid", "pooling": "max", "dense": [128]},
     }
 
     options: ImageCNNOptions
 
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, options: Params | None = None) -> None:
         """Checks the options; takes the structure of an encoder that is named.
 
         Raises:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from trainers.families.table_family import TableFamily
 from trainers.hyperparameters import TRAINING, Hyperparameter
@@ -34,7 +34,7 @@ class LinearRegression(TableFamily):
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "learning_rate": replace(TRAINING["learning_rate"], default=1e-2),
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Params]] = {
         "line": {"optimizer": "sgd", "learning_rate": 0.01, "batch_size": 16},
     }
     stackable = True

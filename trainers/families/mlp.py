@@ -14,7 +14,7 @@ Shapes (B rows, F numbers, K categories, E numbers a category, H hidden units, C
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.families.table_family import TableFamily, TableOptions
@@ -76,9 +76,10 @@ class MLP(TableFamily):
         )
         return RowModel(rows, head)
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Logits [B, C], or scaled predictions [B, 1]."""
-        return module(batch["inputs"]) if "inputs" in batch else super().outputs(module, batch)
+        found: torch.Tensor = module(batch["inputs"]) if "inputs" in batch else super().outputs(module, batch)
+        return found
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Changes of images."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from trainers.data.dataset import Dataset, Kind
 from trainers.family import Family
@@ -35,7 +35,7 @@ from trainers.inputs.series import (
 )
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
-from trainers.types import Array, ArrayWriter, Batch, Params, State
+from trainers.types import Array, ArrayWriter, Batch, JsonObject, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -91,7 +91,7 @@ class RNN(Family):
         **dict.fromkeys(("window", "step", "horizon"), ("table",)),
         **OF_IMAGES,
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Params]] = {
         "small": {
             "cell": "rnn",
             "hidden": 50,
@@ -104,7 +104,7 @@ class RNN(Family):
 
     options: RNNOptions
 
-    def complete(self, params: Params) -> dict[str, Any]:
+    def complete(self, params: Params) -> JsonObject:
         """As `Family.complete`; models of earlier versions have None where a word's default is meant."""
         return super().complete({n: v for n, v in params.items() if v is not None or n not in _OF_WORDS})
 
@@ -143,9 +143,10 @@ class RNN(Family):
         cells = recurrent.Recurrence(dims, shape)
         return recurrent.SequenceModel(front, convolution, cells, params["dropout"], output_size(state))
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Logits [B, classes], or scaled predictions [B, 1]."""
-        return module(batch["inputs"], batch.get("lengths"))
+        found: torch.Tensor = module(batch["inputs"], batch.get("lengths"))
+        return found
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Changes of images or of words, as their kind takes them."""

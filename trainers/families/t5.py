@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from pydantic import Field
 
@@ -31,11 +31,13 @@ from trainers.modules.decoding import DecodingOptions
 from trainers.options import Options
 from trainers.pretrained import hub
 from trainers.pretrained.lora import LoraOptions, add_lora
-from trainers.types import Array, ArrayWriter, Batch, Params, State
+from trainers.tasks.outputs import output_tensor
+from trainers.types import Array, ArrayWriter, Batch, JsonObject, Outputs, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from transformers import PreTrainedModel
 
     from trainers.tasks import MetricSink
     from trainers.types import ExampleSource, Sample
@@ -160,16 +162,17 @@ class T5(Family):
         hub.load_weights(module, hub.find_folder(self._external_model), fresh=(), sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Logits [B, T, V] of a decoder that is shown the target so far."""
         import torch
 
         source, target = self._source_inputs(module, batch["source"]), batch["target"]
-        config: Any = module.config
+        config = cast("PreTrainedModel", module).config
         begin = torch.full_like(target[:, :1], config.decoder_start_token_id)
         past = torch.cat([begin, target[:, :-1]], dim=1)
         past = past.masked_fill(past < 0, config.pad_token_id)
-        return module(**source, decoder_input_ids=past, use_cache=False).logits
+        logits: torch.Tensor = module(**source, decoder_input_ids=past, use_cache=False).logits
+        return logits
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:
         """Without padding that no target of the batch needs."""
@@ -191,16 +194,16 @@ class T5(Family):
         length = state["length"]
         return {"source": pad_tokens(append_end(ids, length, state["end_id"]), length, state["pad_id"])}
 
-    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Outputs:
         """`tokens` [B, outputs, n], as written."""
         return {"tokens": self._generate(module, batch["source"], self.options.generate)}
 
-    def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs, state: State) -> pd.DataFrame:
         """A column `output`; further outputs are numbered from 2."""
         from trainers.modules.decoding import join_outputs
 
         one = super().to_user
-        return join_outputs(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
+        return join_outputs(lambda tokens: one({"tokens": tokens}, state), output_tensor(outputs, "tokens"))
 
     def samples(
         self, module: torch.nn.Module, source: ExampleSource, state: State, params: Params
@@ -210,26 +213,27 @@ class T5(Family):
 
         return translation_samples(self, module, source, state)
 
-    def _source_inputs(self, module: Any, source: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _source_inputs(self, module: torch.nn.Module, source: torch.Tensor) -> dict[str, torch.Tensor]:
         """The batch without what lies beyond its longest text, and what of it is text."""
-        held = source != module.config.pad_token_id
+        held = source != cast("PreTrainedModel", module).config.pad_token_id
         longest = max(int(held.sum(dim=1).max()), 1)
         return {"input_ids": source[:, :longest], "attention_mask": held[:, :longest].long()}
 
-    def _generate(self, module: Any, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
+    def _generate(self, module: torch.nn.Module, source: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
         """[B, outputs, n], without the token that the decoder begins with."""
         import torch
 
         from trainers.modules.decoding import transformers_arguments
 
         given = self._source_inputs(module, source)
+        model = cast("PreTrainedModel", module)
         with torch.random.fork_rng(devices=[source.device] if source.is_cuda else []):
             torch.manual_seed(how.seed)
-            tokens: torch.Tensor = module.generate(**given, **transformers_arguments(how))
+            tokens: torch.Tensor = model.generate(**given, **transformers_arguments(how))
         return tokens[:, 1:].reshape(len(source), how.outputs, -1)
 
 
-def _small_config(state: State, params: Params) -> dict[str, Any]:
+def _small_config(state: State, params: Params) -> JsonObject:
     width, heads = params["width"], params["heads"]
     if width % heads:
         raise InputError(

@@ -6,7 +6,7 @@ Shape legend: N rows, F numbers, K categories a row.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -73,9 +73,10 @@ class TableFamily(Family):
         weights = class_weights(dataset, getattr(self.options, "class_weights", None))
         return {**state, "per_class": True, **({} if weights is None else {"class_weights": weights})}
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """What the module makes of numbers and ids."""
-        return module(batch["numbers"], batch["categories"])
+        found: torch.Tensor = module(batch["numbers"], batch["categories"])
+        return found
 
     def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
         """Rows of the table, by the columns' names; missing values and new categories are allowed."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
@@ -29,7 +29,7 @@ from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs.targets import output_size, write_target
 from trainers.inputs.texts import WORDS, WordOptions, words_from_user, write_words
 from trainers.inputs.vocabulary import vocabulary_size
-from trainers.types import Array, ArrayWriter, Params, State
+from trainers.types import Array, ArrayWriter, Json, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _OF_IMAGE, _OF_TIME = {"channels", "pooling"}, {"filter_widths", "filters"}
 
 
-def _check_widths(widths: Any) -> None:
+def _check_widths(widths: Json) -> None:
     if not widths:
         raise InputError("filter_widths must name at least one width", "none", key=("filter_widths",))
 
@@ -85,7 +85,7 @@ class TextCNN(Family):
         **WORDS,
     }
     encoding = tuple(WORDS)
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Params]] = {
         "kim": {
             "embedding": 300,
             "filter_widths": [3, 4, 5],

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -55,12 +55,13 @@ from trainers.inputs.tokenizers import (
 )
 from trainers.inputs.vocabulary import PAD, UNKNOWN, as_text
 from trainers.modules.decoding import DecodingOptions, SpecialTokens, generate_tokens, join_outputs
-from trainers.types import Array, ArrayWriter, Batch, Params, State
+from trainers.types import Array, ArrayWriter, Batch, Outputs, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.modules.transformer import CausalLanguageModel, EncoderDecoder
     from trainers.tasks import MetricSink
     from trainers.types import ExampleSource, Sample
 
@@ -118,7 +119,7 @@ class Transformer(Family):
         "generate": ("corpus", "pairs"),
         **OF_IMAGES,
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Params]] = {
         "small": {"vocabulary": 100, "width": 128, "heads": 8, "feed_forward": 256, "dropout": 0.5},
     }
 
@@ -212,14 +213,16 @@ class Transformer(Family):
             return transformer.EncoderDecoder(reading, shape, state["target_length"])
         return transformer.Classifier(transformer.Encoder(reading, shape), shape, output_size(state))
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Logits: [B, K] of a text, [B, L, V] of a corpus, [B, T, V] of pairs."""
         if "source" in batch:
-            return module(batch["source"], batch["target"])
-        context = getattr(module, "context", None)
+            logits: torch.Tensor = module(batch["source"], batch["target"])
+            return logits
         inputs = batch["inputs"]
-        if context is None or inputs.shape[1] <= context:
-            return module(inputs)
+        context: int = getattr(module, "context", inputs.shape[1])
+        if inputs.shape[1] <= context:
+            found: torch.Tensor = module(inputs)
+            return found
         found = module(split_context(inputs, context, PAD))
         return found.reshape(len(inputs), -1, found.shape[-1])[:, : inputs.shape[1]]
 
@@ -234,19 +237,21 @@ class Transformer(Family):
             return augment_images(batch, params, generator)
         return super().augment(batch, params, generator)
 
-    def judge(self, module: Any, batch: Batch, metrics: MetricSink) -> None:
+    def judge(self, module: torch.nn.Module, batch: Batch, metrics: MetricSink) -> None:
         """Every token of a corpus once; of pairs also the texts that the model writes by itself."""
         import torch
 
         if "source" in batch:
-            tokens = self._generate(module, batch["source"], self.options.generate, module.longest)[:, 0]
+            most = cast("EncoderDecoder", module).longest
+            tokens = self._generate(module, batch["source"], self.options.generate, most)[:, 0]
             batch = without_padding(batch)
             metrics.update({"logits": self.outputs(module, batch), "tokens": tokens}, batch)
         elif batch["target"].dim() == 2:
-            inputs = split_context(batch["inputs"], module.context, PAD)
-            target = split_context(batch["target"], module.context, IGNORED)
+            reader = cast("CausalLanguageModel", module)
+            inputs = split_context(batch["inputs"], reader.context, PAD)
+            target = split_context(batch["target"], reader.context, IGNORED)
             held = (target != IGNORED).any(dim=1).nonzero()[:, 0]
-            size = max(1, JUDGED_AT_ONCE // (module.context * module.embedding.tokens.num_embeddings))
+            size = max(1, JUDGED_AT_ONCE // (reader.context * reader.embedding.tokens.num_embeddings))
             for some in torch.split(held, size):
                 metrics.update(module(inputs[some]), {"target": target[some]})
         else:
@@ -271,7 +276,7 @@ class Transformer(Family):
         length = state.get("length") or max((len(tokens) for tokens in ids), default=1)
         return {"inputs": pad_tokens(ids, length)}
 
-    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Any:
+    def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Outputs:
         """What was written, `tokens` [B, outputs, n]; of a text its logits."""
         how = self.options.generate
         if state["task"] == "seq2seq":
@@ -280,22 +285,28 @@ class Transformer(Family):
             return {"tokens": self._continue_prompts(module, batch["inputs"], how)}
         return self.outputs(module, batch)
 
-    def to_user(self, outputs: Any, state: State) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs, state: State) -> pd.DataFrame:
         """Labels or numbers; or a column of text, further outputs numbered from 2."""
         if not isinstance(outputs, Mapping) or outputs["tokens"].dim() == 2:
             return super().to_user(outputs, state)
         one = super().to_user
         return join_outputs(lambda tokens: one({"tokens": tokens}, state), outputs["tokens"])
 
-    def _generate(self, module: Any, source: torch.Tensor, how: DecodingOptions, most: int) -> torch.Tensor:
+    def _generate(
+        self, module: torch.nn.Module, source: torch.Tensor, how: DecodingOptions, most: int
+    ) -> torch.Tensor:
         from trainers.modules.transformer import SourceDecoder
 
         how = how.model_copy(update={"max_tokens": min(most, self.options.max_positions)})
         marks = SpecialTokens(pad=PAD, end=END, never=(PAD, UNKNOWN, BEGIN))
-        tokens = generate_tokens(SourceDecoder(module, source), len(source), how, marks, str(source.device))
+        tokens = generate_tokens(
+            SourceDecoder(cast("EncoderDecoder", module), source), len(source), how, marks, str(source.device)
+        )
         return tokens.view(len(source), how.outputs, -1)
 
-    def _continue_prompts(self, module: Any, prompts: torch.Tensor, how: DecodingOptions) -> torch.Tensor:
+    def _continue_prompts(
+        self, module: torch.nn.Module, prompts: torch.Tensor, how: DecodingOptions
+    ) -> torch.Tensor:
         """Prompts of one length at a time: what is written must not depend on its neighbours' padding."""
         import torch
 
@@ -306,7 +317,7 @@ class Transformer(Family):
         marks = SpecialTokens(pad=PAD, end=None, never=(PAD, UNKNOWN, BEGIN, END))
         for length in sorted(set(lengths.tolist())):
             rows = (lengths == length).nonzero()[:, 0]
-            model = PromptDecoder(module, prompts[rows, : max(length, 1)])
+            model = PromptDecoder(cast("CausalLanguageModel", module), prompts[rows, : max(length, 1)])
             tokens = generate_tokens(model, len(rows), how, marks, str(prompts.device))
             written[rows] = tokens.view(len(rows), how.outputs, -1)
         return written

@@ -21,7 +21,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
@@ -75,7 +75,7 @@ class VGG16(Family):
             default=[256], types=(list,), of=(int,), low=1, doc="widths of hidden layers before the outputs"
         ),
     }
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+    presets: ClassVar[Mapping[str, Params]] = {
         "frozen": {"freeze": ("features",), "scale": "imagenet"},
         "narrow": {"narrow": 8, "batch_norm": True, "size": (96, 96), "dense": [64]},
     }
@@ -130,11 +130,11 @@ class VGG16(Family):
             load_pretrained(module, path, prefix=part, into=part, sha256=self.options.sha256)
         freeze(module, self.options.freeze)
 
-    def outputs(self, module: torch.nn.Module, batch: Batch) -> Any:
+    def outputs(self, module: torch.nn.Module, batch: Batch) -> torch.Tensor:
         """Logits [B, classes]; of one sigmoid z [0, z], whose softmax is that sigmoid."""
         import torch
 
-        found = module(batch["inputs"])
+        found: torch.Tensor = module(batch["inputs"])
         return torch.cat([torch.zeros_like(found), found], dim=1) if self.options.sigmoid else found
 
     def augment(self, batch: Batch, params: Params, generator: torch.Generator) -> Batch:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainers.errors import TrialError
-from trainers.functions.state_dicts import load_states, save_states
+from trainers.functions.state_dicts import Stateful, load_states, save_states
 from trainers.loop.collectives import RankGroup
 from trainers.loop.progress import TrainingProgress
 from trainers.loop.randomness import capture_state, restore_state
@@ -14,15 +14,17 @@ from trainers.loop.randomness import capture_state, restore_state
 if TYPE_CHECKING:
     import torch
 
+    from trainers.types import Document, JsonObject
+
 _FORMAT = 1
 
 
 def pack_states(
-    stateful: Mapping[str, Any],
+    stateful: Mapping[str, Stateful],
     progress: TrainingProgress,
     kept: Mapping[str, torch.Tensor] | None,
     crew: RankGroup,
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+) -> tuple[dict[str, torch.Tensor], JsonObject]:
     """Tensors and JSON of a checkpoint. Called by every rank; rank 0's states are what is in it.
 
     Args:
@@ -34,7 +36,7 @@ def pack_states(
     tensors, states = save_states(stateful) if crew.first else ({}, {})
     parts = {"state": tensors, "random": generators, "kept": dict(kept or {})}
     named = {f"{part}/{name}": tensor for part, own in parts.items() for name, tensor in own.items()}
-    document = {
+    document: JsonObject = {
         "function": _FORMAT,
         "states": states,
         "progress": progress.to_json(),
@@ -45,9 +47,9 @@ def pack_states(
 
 
 def unpack_states(
-    stateful: Mapping[str, Any],
+    stateful: Mapping[str, Stateful],
     tensors: Mapping[str, torch.Tensor],
-    document: Mapping[str, Any],
+    document: Document,
     crew: RankGroup,
 ) -> tuple[TrainingProgress, dict[str, torch.Tensor] | None]:
     """Puts the states and this rank's generators back; returns the bookkeeping and the kept weights.
@@ -69,7 +71,7 @@ def _strip_prefix(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str,
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _refuse_other(document: Mapping[str, Any], world_size: int) -> None:
+def _refuse_other(document: Document, world_size: int) -> None:
     if document.get("function") != _FORMAT:
         raise TrialError(
             f"a checkpoint must be one of a training function, format {_FORMAT}",

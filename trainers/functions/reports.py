@@ -8,9 +8,9 @@ import math
 import numbers
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import SupportsFloat
 
-from trainers.errors import NotFinite, TrialError
+from trainers.errors import InputError, NotFinite, TrialError
 from trainers.metric_names import full_name
 from trainers.types import Goal
 
@@ -20,7 +20,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_. /-]{0,199}")  # what MLflow stores
 _OURS = ("best/", "system/")
 
 
-def check_metrics(metrics: Mapping[str, Any], goals: Iterable[Goal]) -> dict[str, float]:
+def check_metrics(metrics: Mapping[str, SupportsFloat], goals: Iterable[Goal]) -> dict[str, float]:
     """The metrics by their full names, as floats.
 
     A number that is not finite and by which nothing is judged is left out, with a warning in the log.
@@ -43,7 +43,7 @@ def check_metrics(metrics: Mapping[str, Any], goals: Iterable[Goal]) -> dict[str
     return values
 
 
-def _check_name(name: Any) -> str:
+def _check_name(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or "//" in name:
         raise TrialError(
             "a metric's name must be letters, digits, and _ . - / or blanks within, at most 200", repr(name)
@@ -53,7 +53,7 @@ def _check_name(name: Any) -> str:
     return name
 
 
-def _to_number(name: str, value: Any) -> float:
+def _to_number(name: str, value: SupportsFloat) -> float:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a tensor or array of no dimensions
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -66,7 +66,9 @@ def _to_number(name: str, value: Any) -> float:
         return math.inf  # an integer beyond 1e308
 
 
-def require_goals(metrics: Mapping[str, float], goals: Iterable[Goal], error: type[TrialError | Any]) -> None:
+def require_goals(
+    metrics: Mapping[str, float], goals: Iterable[Goal], error: type[InputError | TrialError]
+) -> None:
     """Refuses metrics that lack something to be judged by.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, SupportsFloat
 
 from trainers.errors import InputError
 from trainers.functions.reports import check_metrics, require_goals
@@ -71,7 +71,7 @@ class _DryRunTrial(Trial):
         super().__init__(job, _NullHooks())
         self.seen: dict[str, float] = {}
 
-    def report(self, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+    def report(self, metrics: Mapping[str, SupportsFloat] | None = None, /, **named: SupportsFloat) -> None:
         super().report(metrics, **named)
         self.seen |= check_metrics({**(metrics or {}), **named}, self._job.goals)
         if not self._used_epochs and self._progress.reports >= 2:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import base64
 from collections import Counter, OrderedDict, defaultdict
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,9 @@ from trainers.errors import TrialError
 if TYPE_CHECKING:
     import torch
 
-Document = Any  # JSON
+    from trainers.types import Array, Document, Json, JsonObject, Tensors
+
+PythonState: TypeAlias = Any  # what `state_dict()` of people's own objects gives
 _KIND = "$"  # marks a JSON object that stands for something else
 _DEEPEST = 200
 _MAPPINGS: Mapping[type, str] = {
@@ -30,7 +32,7 @@ _MAPPINGS: Mapping[type, str] = {
 }
 
 
-def flatten(state: Any) -> tuple[dict[str, torch.Tensor], Document]:
+def flatten(state: PythonState) -> tuple[dict[str, torch.Tensor], Json]:
     """The tensors of a state by name, contiguous and on the CPU, and the rest as JSON.
 
     Raises:
@@ -40,22 +42,21 @@ def flatten(state: Any) -> tuple[dict[str, torch.Tensor], Document]:
     return tensors, _pack_value(state, "state", tensors, 0)
 
 
-def unflatten(tensors: Mapping[str, torch.Tensor], document: Document) -> Any:
+def unflatten(tensors: Mapping[str, torch.Tensor], document: Json) -> PythonState:
     """The state that `flatten` took apart."""
     if not isinstance(document, dict):
         return document
-    kind = document[_KIND]
-    read = _READERS[kind]
-    return read(document, tensors)
+    return _READERS[str(document[_KIND])](document, tensors)
 
 
-def _pack_value(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Document:
+def _pack_value(value: PythonState, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Json:
     import torch
 
     if depth > _DEEPEST:
         raise TrialError(f"a state must be nested at most {_DEEPEST} deep", place)
     if value is None or type(value) in (bool, str):
-        return value
+        plain: str | bool | None = value
+        return plain
     if type(value) is int:
         return value if abs(value) < 2**53 else {_KIND: "int", "value": str(value)}
     if type(value) is float:
@@ -73,7 +74,7 @@ def _pack_value(value: Any, place: str, tensors: dict[str, torch.Tensor], depth:
     return _pack_container(value, place, tensors, depth)
 
 
-def _pack_container(value: Any, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Document:
+def _pack_container(value: PythonState, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Json:
     if type(value) in _MAPPINGS:
         pairs = [
             [
@@ -82,7 +83,7 @@ def _pack_container(value: Any, place: str, tensors: dict[str, torch.Tensor], de
             ]
             for key, entry in value.items()
         ]
-        document = {_KIND: _MAPPINGS[type(value)], "items": pairs}
+        document: JsonObject = {_KIND: _MAPPINGS[type(value)], "items": pairs}
         if hasattr(value, "_metadata"):  # versions of the layers of a module's state
             document["metadata"] = _pack_value(value._metadata, f"{place}._metadata", tensors, depth + 1)
         return document
@@ -98,13 +99,13 @@ def _pack_container(value: Any, place: str, tensors: dict[str, torch.Tensor], de
     )
 
 
-def _pack_tensor(value: torch.Tensor, place: str, tensors: dict[str, torch.Tensor]) -> Document:
+def _pack_tensor(value: torch.Tensor, place: str, tensors: dict[str, torch.Tensor]) -> JsonObject:
     import torch
 
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         raise TrialError("a tensor in a state must be dense and hold data", f"{value.layout} at {place}")
     stored = value.detach().resolve_neg()
-    document: dict[str, Any] = {_KIND: "tensor"}
+    document: JsonObject = {_KIND: "tensor"}
     if value.is_complex():
         stored, document["complex"] = torch.view_as_real(stored.resolve_conj()), True
     name = f"{len(tensors)}"
@@ -114,7 +115,7 @@ def _pack_tensor(value: torch.Tensor, place: str, tensors: dict[str, torch.Tenso
     return document
 
 
-def _pack_array(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Document:
+def _pack_array(value: Array | np.generic, place: str, tensors: dict[str, torch.Tensor]) -> JsonObject:
     array = np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise TrialError("an array in a state must hold numbers", f"{array.dtype} at {place}")
@@ -124,11 +125,16 @@ def _pack_array(value: Any, place: str, tensors: dict[str, torch.Tensor]) -> Doc
     raw = torch.from_numpy(np.frombuffer(plain.tobytes(), dtype=np.uint8).copy())
     name = f"{len(tensors)}"
     tensors[name] = raw
-    document = {_KIND: "array", "name": name, "dtype": array.dtype.str, "shape": list(array.shape)}
+    document: JsonObject = {
+        _KIND: "array",
+        "name": name,
+        "dtype": array.dtype.str,
+        "shape": list(array.shape),
+    }
     return {**document, "scalar": True} if isinstance(value, np.generic) else document
 
 
-def _pack_torch(value: Any) -> Document:
+def _pack_torch(value: torch.Size | torch.dtype | torch.device) -> JsonObject:
     import torch
 
     if isinstance(value, torch.Size):
@@ -136,13 +142,13 @@ def _pack_torch(value: Any) -> Document:
     return {_KIND: "dtype" if isinstance(value, torch.dtype) else "device", "value": str(value)}
 
 
-def _read_items(document: Document, tensors: Mapping[str, torch.Tensor]) -> list[Any]:
+def _read_items(document: Document, tensors: Mapping[str, torch.Tensor]) -> list[PythonState]:
     return [unflatten(tensors, entry) for entry in document["items"]]
 
 
-def _read_mapping(document: Document, tensors: Mapping[str, torch.Tensor]) -> Any:
+def _read_mapping(document: Document, tensors: Mapping[str, torch.Tensor]) -> PythonState:
     pairs = {unflatten(tensors, key): unflatten(tensors, entry) for key, entry in document["items"]}
-    read: Any = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}[document[_KIND]](pairs)
+    read: PythonState = {"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter}[document[_KIND]](pairs)
     if "metadata" in document:
         read._metadata = unflatten(tensors, document["metadata"])
     return read
@@ -155,7 +161,7 @@ def _read_tensor(document: Document, tensors: Mapping[str, torch.Tensor]) -> tor
     return torch.view_as_complex(stored) if document.get("complex") else stored
 
 
-def _read_array(document: Document, tensors: Mapping[str, torch.Tensor]) -> Any:
+def _read_array(document: Document, tensors: Mapping[str, torch.Tensor]) -> PythonState:
     raw = tensors[document["name"]].cpu().numpy().tobytes()
     array = np.frombuffer(raw, dtype=np.dtype(document["dtype"])).reshape(document["shape"]).copy()
     return array[()] if document.get("scalar") else array
@@ -182,7 +188,7 @@ def _read_size(document: Document, tensors: Mapping[str, torch.Tensor]) -> torch
     return torch.Size(document["value"])
 
 
-_READERS: Mapping[str, Any] = {
+_READERS: Mapping[str, Callable[[Document, Tensors], PythonState]] = {
     "int": lambda document, tensors: int(document["value"]),
     "float": lambda document, tensors: float.fromhex(document["value"]),
     "complex": lambda document, tensors: complex(*map(float.fromhex, document["value"])),

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from trainers.errors import TrialError
-from trainers.functions.serialisation import flatten, unflatten
+from trainers.functions.serialisation import PythonState, flatten, unflatten
 
 if TYPE_CHECKING:
     import torch
 
+    from trainers.types import Json, JsonObject
 
-def save_states(stateful: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+
+class StatefulObject(Protocol):
+    """What torch's modules, optimizers and schedulers have, and people's own objects may."""
+
+    def state_dict(self) -> PythonState:
+        """What must be kept."""
+
+    def load_state_dict(self, state_dict: PythonState, /) -> object:
+        """Takes back what was kept."""
+
+
+Stateful: TypeAlias = "StatefulObject | torch.Generator"
+
+
+def save_states(stateful: Mapping[str, Stateful]) -> tuple[dict[str, torch.Tensor], JsonObject]:
     """The states of all as tensors and JSON.
 
     Raises:
         TrialError: an object without a state, or a value that can't be stored, by name.
     """
     tensors: dict[str, torch.Tensor] = {}
-    documents: dict[str, Any] = {}
+    documents: JsonObject = {}
     for name, entry in stateful.items():
         try:
             own, documents[name] = flatten(_state_of(name, entry))
@@ -30,7 +45,7 @@ def save_states(stateful: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], d
 
 
 def load_states(
-    stateful: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], documents: Mapping[str, Any]
+    stateful: Mapping[str, Stateful], tensors: Mapping[str, torch.Tensor], documents: Mapping[str, Json]
 ) -> None:
     """Puts the states back.
 
@@ -52,7 +67,7 @@ def load_states(
             entry.set_state(state)
 
 
-def _state_of(name: str, entry: Any) -> Any:
+def _state_of(name: str, entry: Stateful) -> PythonState:
     import torch
 
     if hasattr(entry, "state_dict") and hasattr(entry, "load_state_dict"):
@@ -64,7 +79,7 @@ def _state_of(name: str, entry: Any) -> Any:
     )
 
 
-def check_states(stateful: Mapping[str, Any]) -> None:
+def check_states(stateful: Mapping[str, Stateful]) -> None:
     """Refuses, before an epoch is spent, what could not be saved after it.
 
     Raises:
@@ -73,7 +88,7 @@ def check_states(stateful: Mapping[str, Any]) -> None:
     save_states(stateful)
 
 
-def find_module(stateful: Mapping[str, Any]) -> torch.nn.Module | None:
+def find_module(stateful: Mapping[str, Stateful]) -> torch.nn.Module | None:
     """The module called `model`, or the only one there is, else None."""
     modules = {name: unwrap_module(entry) for name, entry in stateful.items()}
     if modules.get("model") is not None:
@@ -82,7 +97,7 @@ def find_module(stateful: Mapping[str, Any]) -> torch.nn.Module | None:
     return found[0] if len(found) == 1 else None
 
 
-def unwrap_module(entry: Any) -> torch.nn.Module | None:
+def unwrap_module(entry: Stateful) -> torch.nn.Module | None:
     """The module itself, out of DistributedDataParallel and torch.compile; None for anything else."""
     import torch
 
@@ -90,7 +105,8 @@ def unwrap_module(entry: Any) -> torch.nn.Module | None:
         return None
     if isinstance(entry, (torch.nn.parallel.DistributedDataParallel, torch.nn.DataParallel)):
         return unwrap_module(entry.module)
-    return unwrap_module(entry._orig_mod) if hasattr(entry, "_orig_mod") else entry
+    compiled: torch.nn.Module | None = getattr(entry, "_orig_mod", None)
+    return entry if compiled is None else unwrap_module(compiled)
 
 
 def plain_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -10,22 +10,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, SupportsFloat
 
 from trainers.code.importing import source_sha256
 from trainers.errors import TrialError
 from trainers.functions.checkpoint import pack_states, unpack_states
 from trainers.functions.reports import check_metrics, require_goals
-from trainers.functions.state_dicts import check_states, find_module, plain_weights, unwrap_module
+from trainers.functions.state_dicts import Stateful, check_states, find_module, plain_weights, unwrap_module
 from trainers.job import Hooks, Outcome
 from trainers.loop.collectives import RankGroup
 from trainers.loop.memory import peak_bytes, restart_peak
 from trainers.loop.progress import TrainingProgress
 from trainers.metric_names import full_name
-from trainers.types import Goal, Length, Ranks
+from trainers.types import Goal, Length, Params, Ranks
 
 if TYPE_CHECKING:
     import torch
+
+    from trainers.data.dataset import Dataset
 
 Status = Literal["complete", "pruned", "stopped"]
 _GO, _END, _PRUNED, _STOPPED = range(4)  # what rank 0 decides, as all ranks hear it
@@ -54,7 +56,7 @@ class Trial:
     def __init__(self, job: FunctionJob, hooks: Hooks) -> None:
         import torch
 
-        self.params: dict[str, Any] = dict(job.params)
+        self.params = dict(job.params)
         self.device = torch.device(job.device)
         self.seed = job.seed
         self.data = job.data
@@ -78,7 +80,7 @@ class Trial:
 
     # -- what the function calls ---------------------------------------------------------------------------
 
-    def epochs(self, **stateful: Any) -> Iterator[int]:
+    def epochs(self, **stateful: Stateful) -> Iterator[int]:
         """The epochs that are left to do, counting from 0 over all attempts.
 
         Loads into what is given the states of the newest checkpoint, and the generators of Python, NumPy and
@@ -104,7 +106,7 @@ class Trial:
             if not self._after_body(stateful):
                 return
 
-    def report(self, metrics: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+    def report(self, metrics: Mapping[str, SupportsFloat] | None = None, /, **named: SupportsFloat) -> None:
         """Takes numbers by name; without a prefix they are `val/…`. Rank 0's values count.
 
         In a body of `epochs`, all reports of that body are one, sent when it ends. Elsewhere each call is a
@@ -200,7 +202,7 @@ class Trial:
 
     # -- after a body --------------------------------------------------------------------------------------
 
-    def _after_body(self, stateful: Mapping[str, Any]) -> bool:
+    def _after_body(self, stateful: Mapping[str, Stateful]) -> bool:
         """Whether there is another epoch; the same on every rank."""
         code, save = self._crew.broadcast(*(self._decide() if self.rank == 0 else (_GO, 0)))
         self._status = _STATUS[code]
@@ -228,13 +230,13 @@ class Trial:
         late = seconds is not None and time.monotonic() - self._saved_at >= seconds
         return late or (epochs is not None and self._progress.reports - self._saved_reports >= epochs)
 
-    def _save(self, stateful: Mapping[str, Any]) -> None:
+    def _save(self, stateful: Mapping[str, Stateful]) -> None:
         tensors, document = pack_states(stateful, self._progress, self._kept, self._crew)
         if self.rank == 0:
             self._hooks.save(tensors, {**document, "seen": sorted(self._seen)})
         self._saved_at, self._saved_reports = time.monotonic(), self._progress.reports
 
-    def _resume(self, stateful: Mapping[str, Any]) -> None:
+    def _resume(self, stateful: Mapping[str, Stateful]) -> None:
         check_states(stateful)
         found = self._hooks.load()
         if found is None:
@@ -304,13 +306,13 @@ class FunctionJob:
         threads: as in `Job`.
     """
 
-    function: Callable[[Trial], Any]
-    params: Mapping[str, Any]
+    function: Callable[[Trial], object]
+    params: Params
     seed: int
     length: Length
     goals: tuple[Goal, ...]
     directory: Path
-    data: Any = None
+    data: Dataset | None = None
     at: Literal["best", "last"] = "best"
     device: str = "cpu"
     ranks: Ranks = field(default_factory=Ranks)

@@ -6,11 +6,9 @@ import hashlib
 import json
 import mmap
 from collections import OrderedDict
-from collections.abc import Mapping
 from functools import cache as kept
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +18,7 @@ from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.storage.shared_folders import MANIFEST, WAIT_S, shared_folder
+from trainers.types import Array, Params, State
 
 LAYOUT = 1  # of the folder; a new number makes every folder anew
 MOST_KEPT = 8
@@ -36,15 +35,15 @@ class FolderWriter:
     def __init__(self, folder: Path, rows: int) -> None:
         self.folder = folder
         self.rows = rows
-        self._open: list[np.memmap[Any, Any]] = []
+        self._open: list[np.memmap[tuple[int, ...], np.dtype[np.generic]]] = []
 
-    def put(self, name: str, values: npt.NDArray[Any]) -> None:
+    def put(self, name: str, values: Array) -> None:
         """A whole array, first dimension N."""
         values = np.ascontiguousarray(values)
         self._check_array(name, values.shape, values.dtype)
         np.save(self._path(name), values, allow_pickle=False)
 
-    def create(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    def create(self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
         """An array on disk to fill piece by piece."""
         self._check_array(name, shape, np.dtype(dtype))
         if 0 in shape:
@@ -55,7 +54,7 @@ class FolderWriter:
         self._open.append(array)
         return array
 
-    def finish(self, state: Mapping[str, Any]) -> None:
+    def finish(self, state: State) -> None:
         """Everything on its way to the disk, and the state beside it."""
         for array in self._open:
             array.flush()
@@ -65,7 +64,7 @@ class FolderWriter:
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.npy"
 
-    def _check_array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def _check_array(self, name: str, shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> None:
         if not name.isidentifier():
             raise InputError("an encoded array's name must be an identifier", repr(name))
         if not shape or shape[0] != self.rows:
@@ -79,7 +78,7 @@ class FolderWriter:
 
 
 def encode_dataset(
-    family: Family, dataset: Dataset, params: Mapping[str, Any], cache: Path, *, wait_s: float = WAIT_S
+    family: Family, dataset: Dataset, params: Params, cache: Path, *, wait_s: float = WAIT_S
 ) -> EncodedDataset:
     """The data set as the family trains on it; `family.encode` runs once a node for the same inputs.
 
@@ -123,7 +122,7 @@ def clear_cache() -> None:
         _recent.clear()
 
 
-def _check_jsonable(state: Any, family: Family) -> dict[str, Any]:
+def _check_jsonable(state: State, family: Family) -> State:
     name = type(family).__name__
     try:
         plain = json.loads(json.dumps(state, allow_nan=False))
@@ -145,19 +144,19 @@ def _map_arrays(folder: Path, dataset: Dataset) -> EncodedDataset:
     )
 
 
-def _open_array(path: Path) -> npt.NDArray[Any]:
+def _open_array(path: Path) -> Array:
     """Copy-on-write, so that torch takes it without a copy or a warning and lanes share its pages.
 
     Of a large one, rows are read as they are asked for, in any order: the kernel would read ten times as much
     around each, and throw out for it what the next batch needs.
     """
-    array: npt.NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
     if array.nbytes > READ_AHEAD_BYTES and isinstance(array, np.memmap):
         array._mmap.madvise(mmap.MADV_RANDOM)  # type: ignore[attr-defined]  # numpy leaves it untyped
     return np.asarray(array)
 
 
-def _cache_key(family: Family, dataset: Dataset, params: Mapping[str, Any]) -> str:
+def _cache_key(family: Family, dataset: Dataset, params: Params) -> str:
     complete = family.complete({name: params[name] for name in family.encoding if name in params})
     facts = {
         "layout": LAYOUT,
@@ -178,7 +177,7 @@ def _cache_key(family: Family, dataset: Dataset, params: Mapping[str, Any]) -> s
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
-def _array_digest(values: npt.NDArray[Any]) -> str:
+def _array_digest(values: Array) -> str:
     return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).hexdigest()
 
 

@@ -14,13 +14,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from trainers.data.augment import check_augment
 from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    from trainers.types import Json
 
 NONE = -1
 
@@ -104,7 +107,9 @@ class QuestionReader(nn.Module):
             places=torch.where(of_context, 1 + first + j - begin, -1).masked_fill(j == 0, 0),
         )
 
-    def read(self, module: Any, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    def read(
+        self, module: nn.Module, batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """Ids and mask [K, L] of the windows, and what else the model reads of each token."""
         windows = self.windows(batch)
         return (
@@ -113,7 +118,7 @@ class QuestionReader(nn.Module):
             {"token_type_ids": windows.types} if _has_token_types(module) else {},
         )
 
-    def scores(self, module: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    def scores(self, module: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         """Log-probabilities [B, 1 + C, 2] as `trainers.tasks.question_answering` takes them.
 
         Args:
@@ -128,7 +133,7 @@ class QuestionReader(nn.Module):
         return merge_scores(torch.cat(pieces), windows, size, batch["context"].shape[1])
 
     @staticmethod
-    def _score_windows(module: Any, windows: QuestionWindows, some: slice) -> Tensor:
+    def _score_windows(module: nn.Module, windows: QuestionWindows, some: slice) -> Tensor:
         kinds = {"token_type_ids": windows.types[some]} if _has_token_types(module) else {}
         made = module(input_ids=windows.ids[some], attention_mask=windows.mask[some], **kinds)
         logits = torch.stack([made.start_logits, made.end_logits], dim=2).float()
@@ -146,7 +151,7 @@ def merge_scores(scores_KL2: Tensor, windows: QuestionWindows, questions: int, t
     return found[:-1].view(questions, width, 2)
 
 
-def draw_windows(batch: Mapping[str, Tensor], augment: Any, generator: torch.Generator) -> dict[str, Tensor]:
+def draw_windows(batch: Mapping[str, Tensor], augment: Json, generator: torch.Generator) -> dict[str, Tensor]:
     """The batch with a number `drawn` in [0, 1) for each question, which decides the window that is read.
 
     Raises:
@@ -159,6 +164,6 @@ def draw_windows(batch: Mapping[str, Tensor], augment: Any, generator: torch.Gen
     return {**batch, "drawn": torch.rand(rows, generator=generator, device=batch["question"].device)}
 
 
-def _has_token_types(module: Any) -> bool:
+def _has_token_types(module: nn.Module) -> bool:
     """Whether a model tells two texts apart by `token_type_ids`."""
     return "token_type_ids" in inspect.signature(type(module).forward).parameters

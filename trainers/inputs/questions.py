@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -104,7 +104,9 @@ def put_questions(dataset: Dataset, writer: ArrayWriter, document: str, limits: 
     return state
 
 
-def _array_layout(asked: int, given: int, size: int) -> dict[str, tuple[tuple[int, ...], Any]]:
+def _array_layout(
+    asked: int, given: int, size: int
+) -> dict[str, tuple[tuple[int, ...], type[np.int32 | np.uint8]]]:
     return {
         "question": ((asked,), np.int32),
         "context": ((given,), np.int32),

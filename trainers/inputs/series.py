@@ -26,6 +26,8 @@ from trainers.types import Array, ArrayWriter, State
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainers.data.prepare import TableState
+
 PIECE_ROWS = 16_384
 MOST_EXAMPLE_ROWS = 64
 _ORDER: tuple[Part, ...] = ("train", "validation", "test")
@@ -99,7 +101,7 @@ def write_windows(dataset: Dataset, options: SeriesOptions, scaling: State, writ
     return state
 
 
-def _fit_features(dataset: Dataset, may_be_none: bool) -> State | None:
+def _fit_features(dataset: Dataset, may_be_none: bool) -> TableState | None:
     from trainers.data.prepare import fit_table
 
     try:

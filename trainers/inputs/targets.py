@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from trainers.data.dataset import Dataset
@@ -45,5 +43,4 @@ def _write_classes(dataset: Dataset, writer: ArrayWriter) -> State:
 
 def output_size(state: State) -> int:
     """Numbers that a model gives for one example: one a class, or one."""
-    classes: list[Any] = state.get("classes", [])
-    return len(classes) or 1
+    return len(state.get("classes", ())) or 1

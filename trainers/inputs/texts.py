@@ -5,8 +5,8 @@ Shape legend: N rows, L words of the longest text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import Field
@@ -17,7 +17,7 @@ from trainers.family import first_missing
 from trainers.hyperparameters import Hyperparameter
 from trainers.inputs.vocabulary import as_text, fit_vocabulary, pad_words, stop_words, word_ids
 from trainers.options import Options
-from trainers.types import Array, ArrayWriter, Params, State
+from trainers.types import Array, ArrayWriter, Cell, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def write_words(
     return {"tokenizer": vocabulary, "length": length}
 
 
-def _longest_text(vocabulary: str, texts: Any, train: Array) -> int:
+def _longest_text(vocabulary: str, texts: Array | Sequence[Cell], train: Array) -> int:
     chunks = (word_ids(vocabulary, [as_text(texts[i]) for i in rows]) for rows in _row_chunks(train))
     return max((len(words) for chunk in chunks for words in chunk), default=1)
 

@@ -5,8 +5,8 @@ Shape legend: N rows of the data set, L tokens of the longest text that is kept 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 IGNORED = -100
 
 
-def read_texts(column: Column, rows: Any = None) -> Iterator[str]:
+def read_texts(column: Column, rows: Iterable[int] | None = None) -> Iterator[str]:
     """The column's texts, of some rows or of all; an empty one where a value is missing."""
     values = column.values
     return (as_text(values[i]) for i in (range(len(values)) if rows is None else rows))

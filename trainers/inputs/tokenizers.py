@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from trainers.inputs.vocabulary import PAD, UNKNOWN
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.trainers import Trainer
 
 Unit = Literal["characters", "words", "pieces"]
 BEGIN, END = 2, 3
@@ -41,7 +42,7 @@ def fit_tokens(texts: Iterable[str], *, unit: Unit, size: int) -> str:
     return str(tokenizer.to_str())
 
 
-def _character_tokenizer(size: int) -> Any:
+def _character_tokenizer(size: int) -> tuple[Tokenizer, Trainer]:
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordLevel(vocab=SPECIAL, unk_token="[UNK]"))
@@ -51,7 +52,7 @@ def _character_tokenizer(size: int) -> Any:
     return tokenizer, trainer
 
 
-def _word_tokenizer(size: int) -> Any:
+def _word_tokenizer(size: int) -> tuple[Tokenizer, Trainer]:
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.WordLevel(vocab=SPECIAL, unk_token="[UNK]"))
@@ -60,7 +61,7 @@ def _word_tokenizer(size: int) -> Any:
     return tokenizer, trainer
 
 
-def _byte_pair_tokenizer(size: int) -> Any:
+def _byte_pair_tokenizer(size: int) -> tuple[Tokenizer, Trainer]:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=None))

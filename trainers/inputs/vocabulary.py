@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from trainers.errors import InputError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from trainers.types import Cell
 
 PAD, UNKNOWN = 0, 1
 PAD_TOKEN, UNKNOWN_TOKEN = "[PAD]", "[UNK]"
@@ -132,6 +134,6 @@ def _parse_vocabulary(vocabulary: str) -> Tokenizer:
     return Tokenizer.from_str(vocabulary)
 
 
-def as_text(value: Any) -> str:
+def as_text(value: Cell) -> str:
     """A text, or an empty one where it is missing (None, NaN)."""
     return value if isinstance(value, str) else "" if value is None or value != value else str(value)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from trainers.errors import InputError
 
@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.job import Job
+    from trainers.loop.parallel import OptimizerState
+    from trainers.types import Json, JsonObject
 
 FORMAT = 1
+Entry: TypeAlias = "tuple[int, str, Json]"  # parameter, key and value of an optimizer's state
 
 
-def checkpoint_identity(job: Job, module: torch.nn.Module, fingerprint: str, steps: int) -> dict[str, Any]:
+def checkpoint_identity(job: Job, module: torch.nn.Module, fingerprint: str, steps: int) -> JsonObject:
     """What must be equal for a checkpoint to be carried on: plain JSON."""
     family = job.family
     weights = {name: [str(t.dtype), *t.shape] for name, t in module.state_dict().items()}
@@ -31,11 +34,11 @@ def checkpoint_identity(job: Job, module: torch.nn.Module, fingerprint: str, ste
         "world_size": job.ranks.world_size,
         "weights": weights,
     }
-    plain: dict[str, Any] = json.loads(json.dumps(document, default=str))
+    plain: JsonObject = json.loads(json.dumps(document, default=str))
     return plain
 
 
-def refuse_other(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def refuse_other(expected: Mapping[str, Json], found: Mapping[str, Json]) -> None:
     """Refuses a checkpoint that was written for something else.
 
     Raises:
@@ -51,7 +54,7 @@ def refuse_other(expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
         )
 
 
-def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+def differences(expected: Mapping[str, Json], found: Mapping[str, Json]) -> list[str]:
     """One line for each key, at any depth, that is missing, unexpected or of another value."""
     want, have = dict(_flatten_keys(expected)), dict(_flatten_keys(found))
     lines = []
@@ -65,7 +68,7 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[s
     return lines
 
 
-def _flatten_keys(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flatten_keys(document: Mapping[str, Json], above: str = "") -> Iterator[tuple[str, Json]]:
     for key, value in document.items():
         if isinstance(value, Mapping):
             yield from _flatten_keys(value, f"{above}{key}.")
@@ -79,7 +82,7 @@ def pack_model(
     optimizers: Mapping[str, torch.optim.Optimizer],
     *,
     keep: bool,
-) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+) -> tuple[dict[str, torch.Tensor], dict[str, list[Entry]]]:
     """Weights, kept weights and optimizers as whole tensors by name, and of each optimizer what is not a
     tensor, as [parameter, key, value] rows. Nothing is copied that this process has as a whole.
 
@@ -103,16 +106,17 @@ def pack_model(
     return tensors, rest
 
 
-def _split_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Any]]:
+def _split_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], list[Entry]]:
     import torch
 
-    tensors, rest = {}, []
+    tensors: dict[str, torch.Tensor] = {}
+    rest: list[Entry] = []
     for index, entries in optimizer.state_dict()["state"].items():
         for key, value in entries.items():
             if isinstance(value, torch.Tensor):
                 tensors[f"{index}/{key}"] = value
             else:
-                rest.append([index, key, value])
+                rest.append((index, key, value))
     return tensors, rest
 
 
@@ -120,7 +124,7 @@ def unpack_model(
     module: torch.nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
     tensors: Mapping[str, torch.Tensor],
-    rest: Mapping[str, list[Any]],
+    rest: Mapping[str, Sequence[Entry]],
 ) -> dict[str, torch.Tensor]:
     """Puts back what `pack` gave, this rank's part of it; returns the kept weights. Hyper-parameters stay as
     the optimizers were made."""
@@ -128,12 +132,12 @@ def unpack_model(
 
     parallel.load_whole(module, strip_prefix("model", tensors))
     for name, optimizer in optimizers.items():
-        state: dict[int, dict[str, Any]] = {}
+        state: dict[int, OptimizerState] = {}
         for path, tensor in strip_prefix(f"optimizer/{name}", tensors).items():
             index, _, key = path.partition("/")
             state.setdefault(int(index), {})[key] = tensor
-        for index, key, value in rest[name]:
-            state.setdefault(int(index), {})[key] = value
+        for number, key, value in rest[name]:
+            state.setdefault(number, {})[key] = value
         laid_out = parallel.lay_out_state(optimizer, state)
         optimizer.load_state_dict({**optimizer.state_dict(), "state": laid_out})
     here = module.state_dict()

@@ -6,13 +6,13 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from trainers.loop.micro_batches import rank_batches
 from trainers.tasks.merging import merge_ranks
-from trainers.types import ExampleSource, Ranks
+from trainers.types import ExampleSource, Outputs, Ranks
 
 if TYPE_CHECKING:
     from trainers.family import Family
@@ -72,7 +72,7 @@ class _PairedMetrics:
     def __init__(self, metrics: MetricSink, singly: ExampleScores) -> None:
         self._metrics, self._singly = metrics, singly
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """As `MetricSet.update`."""
         self._metrics.update(outputs, batch)
         self._singly.update(outputs, batch)
@@ -82,7 +82,7 @@ def latency_ms(
     family: Family,
     module: torch.nn.Module,
     source: ExampleSource,
-    through: Callable[[Callable[[], Any]], Any] = lambda call: call(),
+    through: Callable[[Callable[[], Outputs]], Outputs] = lambda call: call(),
 ) -> float:
     """Median milliseconds of a forward pass of one example, the batch being on the device."""
     batch = source.gather(torch.arange(1))

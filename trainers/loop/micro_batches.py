@@ -7,13 +7,13 @@ loss over all the step's examples, however they are cut up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from trainers.data.batches import Batches
 from trainers.data.dataset import EncodedDataset, Part
-from trainers.types import ExampleSource, Ranks
+from trainers.types import ExampleSource, Params, Ranks
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class MicroBatch(NamedTuple):
 class MicroBatchFeed:
     """Groups of micro-batches, one group a step, from any step on."""
 
-    def __init__(self, source: ExampleSource, params: Mapping[str, Any], seed: int, ranks: Ranks) -> None:
+    def __init__(self, source: ExampleSource, params: Params, seed: int, ranks: Ranks) -> None:
         """Reads `batch_size` and `accumulate`; `batch_size` is then the examples of a rank's full batch."""
         self.source, self._seed, self._ranks = source, seed, ranks
         self._size = params["batch_size"]

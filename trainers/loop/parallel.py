@@ -10,17 +10,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, TypeVar
 
 import torch
 from torch import nn
 
 from trainers.errors import InputError
 from trainers.family import Family
-from trainers.types import Batch
+from trainers.types import Batch, Outputs, Tensors
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+    from trainers.types import Json
 
 Made = TypeVar("Made")
-Tensors = Mapping[str, torch.Tensor]
+OptimizerState: TypeAlias = "dict[str, torch.Tensor | Json]"  # of one parameter, by the optimizer's names
 
 
 class _ForwardModule(nn.Module):
@@ -30,7 +35,7 @@ class _ForwardModule(nn.Module):
         super().__init__()
         self.family, self.module = family, module
 
-    def forward(self, batch: Batch) -> Any:
+    def forward(self, batch: Batch) -> Outputs:
         return self.family.outputs(self.module, batch)
 
 
@@ -109,8 +114,10 @@ def _count_uses(module: nn.Module) -> Counter[int]:
 
 def local_part(tensor: torch.Tensor) -> torch.Tensor:
     """This rank's part of a sharded tensor, on the same memory; any other tensor as it is."""
-    found: torch.Tensor = tensor.detach().to_local() if _is_sharded(tensor) else tensor  # type: ignore[attr-defined]
-    return found
+    if not _is_sharded(tensor):
+        return tensor
+    found: torch.Tensor = tensor.to_local()
+    return found.detach()
 
 
 def local_parts(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
@@ -123,7 +130,7 @@ def shard_like(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return local_part(_lay_out(whole, like))
 
 
-def _lay_out(whole: torch.Tensor, like: Any) -> torch.Tensor:
+def _lay_out(whole: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     if not _is_sharded(like):
         return whole
     from torch.distributed.tensor import distribute_tensor
@@ -133,13 +140,13 @@ def _lay_out(whole: torch.Tensor, like: Any) -> torch.Tensor:
     return distribute_tensor(given, like.device_mesh, like.placements, src_data_rank=None)
 
 
-def gather_whole(own: torch.Tensor, like: Any) -> torch.Tensor:
+def gather_whole(own: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     """The inverse of `shard_like`: called by every rank with its part."""
     if not _is_sharded(like):
         return own
     from torch.distributed.tensor import DTensor
 
-    laid_out: Any = DTensor.from_local(
+    laid_out: DTensor = DTensor.from_local(
         local_part(own).to(like.device), like.device_mesh, like.placements,
         run_check=False, shape=like.shape, stride=like.stride(),
     )  # fmt: skip
@@ -179,7 +186,9 @@ def load_whole(module: nn.Module, named: Tensors) -> None:
     restore_weights(module, {name: shard_like(named[name], own) for name, own in module.state_dict().items()})
 
 
-def lay_out_state(optimizer: torch.optim.Optimizer, state: Mapping[int, Any]) -> dict[int, dict[str, Any]]:
+def lay_out_state(
+    optimizer: torch.optim.Optimizer, state: Mapping[int, OptimizerState]
+) -> dict[int, OptimizerState]:
     """An optimizer's state from whole tensors, laid out as its parameters are."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {
@@ -193,5 +202,5 @@ def lay_out_state(optimizer: torch.optim.Optimizer, state: Mapping[int, Any]) ->
     }
 
 
-def _is_sharded(tensor: Any) -> bool:
+def _is_sharded(tensor: torch.Tensor) -> TypeGuard[DTensor]:
     return hasattr(tensor, "to_local")  # DTensor, whose import takes a while where nothing is sharded

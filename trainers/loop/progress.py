@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from trainers.errors import InputError, NotFinite
-from trainers.types import Goal, Length
+from trainers.types import Document, Goal, JsonObject, Length
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,7 +20,7 @@ class ReportWindow:
     shown: dict[str, float] = field(default_factory=dict)  # sums of a family's own numbers
     shown_steps: int = 0
 
-    def add_numbers(self, numbers: Mapping[str, Any]) -> None:
+    def add_numbers(self, numbers: Mapping[str, float]) -> None:
         """Adds one step's own numbers."""
         self.shown_steps += 1
         for name, number in numbers.items():
@@ -55,12 +54,12 @@ class TrainingProgress:
     waited: int = 0
     window: ReportWindow = field(default_factory=ReportWindow)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Plain JSON types."""
         return asdict(self)
 
     @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> TrainingProgress:
+    def from_json(cls, document: Document) -> TrainingProgress:
         """The inverse of `to_json`."""
         return cls(**{**document, "window": ReportWindow(**document["window"])})
 

@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -25,13 +25,13 @@ from trainers.optim.optimizers import (
     make_optimizer,
 )
 from trainers.tasks import TermCounter
-from trainers.types import Batch, ExampleSource
+from trainers.types import Batch, ExampleSource, Outputs, Params, State
 
 if TYPE_CHECKING:
     from trainers.loop.collectives import RankGroup
     from trainers.loop.parallel import GatheredModule
 
-Shown = Mapping[str, Any]
+Shown = Mapping[str, float]
 
 
 class Stepper:
@@ -45,8 +45,8 @@ class Stepper:
         self,
         family: Family,
         module: nn.Module,
-        params: Mapping[str, Any],
-        state: dict[str, Any],
+        params: Params,
+        state: State,
         crew: RankGroup,
         generator: torch.Generator,
         through: GatheredModule | None = None,
@@ -66,7 +66,7 @@ class Stepper:
         self._trained = {name: _trained_parameters(optimizer) for name, optimizer in self.optimizers.items()}
         self._sharded = through is not None
         self._parallel = None if crew.alone or self.own or self._sharded else wrap_parallel(family, module)
-        self._forward: Callable[[Batch], Any] = self._parallel or partial(family.outputs, module)
+        self._forward: Callable[[Batch], Outputs] = self._parallel or partial(family.outputs, module)
         if through is not None:
             self._forward = lambda batch: through(lambda: family.outputs(module, batch))
         self._loss = _loss_function(family, params, state)
@@ -240,16 +240,16 @@ class Stepper:
         batch = source.gather(positions)
         return self.family.augment(batch, self.params, self.generator) if self._augments else batch
 
-    def _autocast(self) -> AbstractContextManager[Any]:
+    def _autocast(self) -> torch.autocast | nullcontext[None]:
         return torch.autocast(self._device, dtype=torch.bfloat16) if self._half else nullcontext()
 
-    def _without_sync(self, more: bool) -> AbstractContextManager[Any]:
+    def _without_sync(self, more: bool) -> AbstractContextManager[None]:
         if more and self._parallel is not None:
             return self._parallel.no_sync()
         return nullcontext()
 
 
-def _loss_function(family: Family, params: Mapping[str, Any], state: dict[str, Any]) -> Any:
+def _loss_function(family: Family, params: Params, state: State) -> Callable[[Outputs, Batch], torch.Tensor]:
     """The loss as a function of outputs and batch; the task's rules are looked up once, not every step."""
     if type(family).loss is Family.loss:
         rules = family.rules(state)
@@ -257,7 +257,7 @@ def _loss_function(family: Family, params: Mapping[str, Any], state: dict[str, A
     return lambda outputs, batch: family.loss(outputs, batch, params, state)
 
 
-def _term_counter(family: Family, state: dict[str, Any]) -> Callable[[Batch], torch.Tensor] | None:
+def _term_counter(family: Family, state: State) -> Callable[[Batch], torch.Tensor] | None:
     """What counts the terms of a batch's mean loss, where those are not its examples."""
     rules = family.rules(state) if type(family).loss is Family.loss else None
     return rules.count_terms if isinstance(rules, TermCounter) else None

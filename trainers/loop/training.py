@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -28,8 +28,9 @@ from trainers.optim.initialisation import initialise_weights
 from trainers.optim.schedules import make_schedule
 from trainers.samples.writing import samples_now, write_samples
 from trainers.tasks.example_scores import ExampleScores
-from trainers.types import ExampleSource
+from trainers.types import Document, ExampleSource, JsonObject
 
+Made = TypeVar("Made")
 Status = Literal["complete", "pruned", "stopped"]
 _LOOK_S = 0.25  # between two looks at the clock's and the surroundings' wishes within an epoch
 
@@ -89,7 +90,7 @@ class _Attempt:
             return module.train()
         return module.to(self.device).train()
 
-    def _call(self, call: Callable[[], Any]) -> Any:
+    def _call(self, call: Callable[[], Made]) -> Made:
         """Calls where the module's weights can be used."""
         return call() if self.through is None else self.through(call)
 
@@ -274,7 +275,7 @@ class _Attempt:
         )
         if self.crew.first:
             progress = self.progress.to_json()
-            document = {"identity": self.identity, "progress": progress, "optimizers": optimizers}
+            document: JsonObject = {"identity": self.identity, "progress": progress, "optimizers": optimizers}
             self.hooks.save(tensors | own, document)
         self._saved_at = time.monotonic()
 
@@ -289,7 +290,7 @@ class _Attempt:
             checkpoint.refuse_other(self.identity, loaded[1].get("identity", {}))
             self._restore(*loaded)
 
-    def _restore(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    def _restore(self, tensors: Mapping[str, torch.Tensor], document: Document) -> None:
         self.progress = TrainingProgress.from_json(document["progress"])
         losses, examples = tensors["window"][self.crew.rank].tolist()
         self.progress.window.losses, self.progress.window.examples = losses, int(examples)

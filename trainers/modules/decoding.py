@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -155,9 +155,9 @@ def _mask_forbidden(logits: Tensor, marks: SpecialTokens) -> Tensor:
     return logits
 
 
-def transformers_arguments(how: DecodingOptions) -> dict[str, Any]:
+def transformers_arguments(how: DecodingOptions) -> dict[str, float]:
     """The same wish for transformers' `generate`."""
-    wish: dict[str, Any] = {
+    wish: dict[str, float] = {
         "max_new_tokens": how.max_tokens,
         "do_sample": how.strategy == "sample",
         "num_beams": max(how.beams, how.outputs) if how.strategy == "beam" else 1,

@@ -9,11 +9,14 @@ Shape legend: B texts, L tokens, D width, V tokens of the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 SHARE = 0.15
 IGNORED = -100
@@ -71,13 +74,16 @@ def zero_gradient_term(module: nn.Module) -> Tensor:
     return torch.stack([p.sum() * 0.0 for p in module.parameters() if p.requires_grad]).sum()
 
 
-def pretraining_loss(module: Any, ids_BL: Tensor, mask_BL: Tensor, more: Mapping[str, Tensor]) -> Tensor:
+def pretraining_loss(
+    module: nn.Module, ids_BL: Tensor, mask_BL: Tensor, more: Mapping[str, Tensor]
+) -> Tensor:
     """The loss of one batch of pre-training by a model of transformers that has a part `masked_words`.
 
     Args:
         more: what else the model reads of each token, by its own names.
     """
-    head: MaskedWords = module.masked_words
+    model = cast("PreTrainedModel", module)
+    head: MaskedWords = model.masked_words
     hidden, wanted = head.mask_tokens(ids_BL)
-    encoded = module.base_model(input_ids=hidden, attention_mask=mask_BL, **more).last_hidden_state
-    return head.loss(encoded, module.get_input_embeddings().weight, wanted) + zero_gradient_term(module)
+    encoded = model.base_model(input_ids=hidden, attention_mask=mask_BL, **more).last_hidden_state
+    return head.loss(encoded, model.get_input_embeddings().weight, wanted) + zero_gradient_term(module)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +93,7 @@ class Recurrence(nn.Module):
     def __init__(self, dims: int, shape: RecurrentShape) -> None:
         super().__init__()
         between = shape.dropout if shape.layers > 1 else 0.0
-        more: dict[str, Any] = {"nonlinearity": shape.activation} if shape.cell == "rnn" else {}
+        more: dict[str, str] = {"nonlinearity": shape.activation} if shape.cell == "rnn" else {}
         both = shape.direction == "both"
         self.cells = CELLS[shape.cell](
             dims, shape.hidden, shape.layers, batch_first=True, dropout=between, bidirectional=both, **more

@@ -7,20 +7,20 @@ weight clipping. Frozen parameters are left out of all of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
+    from trainers.types import Params
+
 RMSPROP_ALPHA = 0.99
 
 
-def make_optimizer(
-    parameters: Sequence[torch.nn.Parameter], params: Mapping[str, Any]
-) -> torch.optim.Optimizer:
+def make_optimizer(parameters: Sequence[torch.nn.Parameter], params: Params) -> torch.optim.Optimizer:
     """torch.optim's optimizer of that name over the trainable ones of `parameters`.
 
     Args:
@@ -36,17 +36,17 @@ def make_optimizer(
     if not trainable:
         raise InputError("a module must have weights to train", "every one of them frozen", "free some")
     name = params["optimizer"]
-    common: dict[str, Any] = {"lr": params["learning_rate"], "weight_decay": params["weight_decay"]}
+    lr, decay = params["learning_rate"], params["weight_decay"]
     if name == "sgd":
         # nesterov without momentum is plain SGD; torch refuses to say so
         nesterov = bool(params["nesterov"]) and params["momentum"] > 0
-        return optim.SGD(trainable, momentum=params["momentum"], nesterov=nesterov, **common)
+        return optim.SGD(trainable, momentum=params["momentum"], nesterov=nesterov, lr=lr, weight_decay=decay)
     if name == "rmsprop":
-        return optim.RMSprop(trainable, alpha=_rmsprop_alpha(params), momentum=params["momentum"], **common)
-    kind = {"adam": optim.Adam, "adamw": optim.AdamW}[name]
+        alpha = _rmsprop_alpha(params)
+        return optim.RMSprop(trainable, lr, alpha, momentum=params["momentum"], weight_decay=decay)
+    kind: type[optim.Adam | optim.AdamW] = {"adam": optim.Adam, "adamw": optim.AdamW}[name]
     betas = (_check_moment(params, "beta1"), _check_moment(params, "beta2"))
-    optimizer: optim.Optimizer = kind(trainable, betas=betas, fused=_is_fusable(trainable), **common)
-    return optimizer
+    return kind(trainable, lr, betas, weight_decay=decay, fused=_is_fusable(trainable))
 
 
 def add_l1(weights: Sequence[torch.Tensor], gradients: Sequence[torch.Tensor], l1: float) -> None:
@@ -100,14 +100,14 @@ def clip_weights(parameters: Sequence[torch.Tensor], largest: float) -> None:
     torch._foreach_clamp_max_(weights, largest)
 
 
-def _rmsprop_alpha(params: Mapping[str, Any]) -> float:
+def _rmsprop_alpha(params: Params) -> float:
     from trainers.hyperparameters import TRAINING
 
     untouched = params["beta2"] == TRAINING["beta2"].default
     return RMSPROP_ALPHA if untouched else float(params["beta2"])
 
 
-def _check_moment(params: Mapping[str, Any], name: str) -> float:
+def _check_moment(params: Params, name: str) -> float:
     value = float(params[name])
     if value >= 1.0:
         raise InputError(f"{name} must be below 1", f"{value:g}", key=(name,))

@@ -8,15 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
+
+    from trainers.types import Json, JsonObject, Params, State
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 _WANTED: tuple[str, ...] = (
@@ -75,12 +79,12 @@ def _find_on_hub(name: str, key: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    wanted = {"repo_id": name, "allow_patterns": list(_WANTED), "etag_timeout": _SECONDS}
+    fetch = partial(snapshot_download, name, allow_patterns=list(_WANTED), etag_timeout=_SECONDS)
     try:
         try:
-            found = Path(snapshot_download(**wanted, local_files_only=True))
+            found = Path(fetch(local_files_only=True))
         except LocalEntryNotFoundError:
-            found = Path(snapshot_download(**wanted))
+            found = Path(fetch())
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise InputError(
             "a model of the hub must be in the local cache, or the hub reachable",
@@ -93,7 +97,7 @@ def _find_on_hub(name: str, key: tuple[str, ...]) -> Path:
     return found
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> JsonObject:
     """The model's configuration, without what would point to code of its own.
 
     Raises:
@@ -138,7 +142,9 @@ def has_weights(folder: Path) -> bool:
     return any(folder.glob("*.safetensors")) or any(folder.glob("pytorch_model*.bin"))
 
 
-def load_weights(module: Any, folder: Path, *, fresh: Iterable[str], sha256: str | None = None) -> None:
+def load_weights(
+    module: torch.nn.Module, folder: Path, *, fresh: Iterable[str], sha256: str | None = None
+) -> None:
     """Copies a folder's weights into a model of transformers.
 
     Args:
@@ -161,9 +167,10 @@ def load_weights(module: Any, folder: Path, *, fresh: Iterable[str], sha256: str
     if sha256 is not None:
         check_hash(files, sha256)
     silence_transformers()
-    loaded, info = type(module).from_pretrained(
+    own = cast("PreTrainedModel", module)
+    loaded, info = type(own).from_pretrained(
         folder,
-        config=module.config,
+        config=own.config,
         use_safetensors=True,
         local_files_only=True,
         ignore_mismatched_sizes=True,
@@ -192,7 +199,14 @@ def check_hash(files: Iterable[Path], sha256: str) -> None:
         )
 
 
-def _check_keys(folder: Path, info: Mapping[str, Any], fresh: tuple[str, ...]) -> None:
+class _LoadingInfo(TypedDict):
+    """What transformers says of a load: names without weights, and names with shapes found and wanted."""
+
+    missing_keys: Collection[str]
+    mismatched_keys: Collection[tuple[str, Sequence[int], Sequence[int]]]
+
+
+def _check_keys(folder: Path, info: _LoadingInfo, fresh: tuple[str, ...]) -> None:
     def is_fresh(name: str) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in fresh)
 
@@ -223,7 +237,7 @@ def silence_transformers() -> None:
     logging.set_verbosity_error()
 
 
-def make_module(auto: str, config: Mapping[str, Any], *, dropout: float) -> torch.nn.Module:
+def make_module(auto: str, config: Mapping[str, Json], *, dropout: float) -> torch.nn.Module:
     """A model with freshly drawn weights.
 
     Args:
@@ -252,23 +266,22 @@ def make_module(auto: str, config: Mapping[str, Any], *, dropout: float) -> torc
     return module
 
 
-def without_labels(config: Mapping[str, Any]) -> dict[str, Any]:
+def without_labels(config: Mapping[str, Json]) -> JsonObject:
     """A configuration without the labels of another task."""
     labels = ("id2label", "label2id", "num_labels", "problem_type")
     return {name: value for name, value in config.items() if name not in labels}
 
 
-def pad_id(config: Mapping[str, Any]) -> int:
+def pad_id(config: Mapping[str, Json]) -> int:
     """The id that stands where there is no text."""
-    for name in ("pad_token_id", "eos_token_id"):
-        if isinstance(config.get(name), int):
-            return int(config[name])
-    return 0
+    given = (config.get(name) for name in ("pad_token_id", "eos_token_id"))
+    return next((found for found in given if isinstance(found, int)), 0)
 
 
-def image_config(folder: Path, size: tuple[int, int] | None) -> dict[str, Any]:
+def image_config(folder: Path, size: tuple[int, int] | None) -> State:
     """Height, width, channels, and what the numbers are scaled by, as the model was trained."""
-    config, path = read_config(folder), folder / "preprocessor_config.json"
+    config: Params = read_config(folder)
+    path = folder / "preprocessor_config.json"
     before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     side = config.get("image_size") or before.get("crop_size") or before.get("size") or 224
     if isinstance(side, Mapping):

@@ -11,13 +11,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainers.errors import InputError
 from trainers.pretrained.hub import check_hash
 
 if TYPE_CHECKING:
     import torch
+
+    from trainers.types import JsonObject
 
 _KEY = ("options", "pretrained")
 _ENCODER = ("options", "encoder")
@@ -151,7 +153,7 @@ STRUCTURE = ("channels", "kernel", "padding", "batch_norm", "activation", "pooli
 """Hyper-parameters that decide the shapes of blocks, and what goes on between them."""
 
 
-def encoder_structure(path: Path, sha256: str | None) -> dict[str, Any]:
+def encoder_structure(path: Path, sha256: str | None) -> JsonObject:
     """With which of `STRUCTURE` a model's bundle was made; nothing for a file of weights alone.
 
     Args:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-from trainers.types import Pixels
+from trainers.types import Array, Pixels
 
 
-def grid(images: npt.NDArray[Any], columns: int, *, side: int = 48) -> Pixels:
+def grid(images: Array, columns: int, *, side: int = 48) -> Pixels:
     """Images beside and below each other, with a line of white between them, small ones made larger.
 
     Args:

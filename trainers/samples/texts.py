@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainers.tasks.outputs import TokenDecoder
 
@@ -17,7 +17,7 @@ ROWS, PROMPTS = 10, 4
 PROMPT_TOKENS, CONTINUED_TOKENS = 32, 200
 
 
-def format_table(columns: Mapping[str, Sequence[Any]]) -> str:
+def format_table(columns: Mapping[str, Sequence[str]]) -> str:
     """The columns, tab-separated, one line a row."""
     rows = zip(*columns.values(), strict=True)
     lines = ["\t".join(" ".join(str(value).split()) for value in row) for row in rows]

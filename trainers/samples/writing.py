@@ -15,12 +15,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainers.errors import InputError
-from trainers.types import Sample
+from trainers.types import Pixels, Sample
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ def _write_sample(folder: Path, name: str, sample: Sample, report: int | None) -
     return path
 
 
-def _encode_png(name: str, pixels: Any) -> bytes:
+def _encode_png(name: str, pixels: Pixels) -> bytes:
     import io
 
     from PIL import Image
@@ -120,9 +120,3 @@ def samples_now(
 def _cuda_device(module: torch.nn.Module) -> torch.device | None:
     first = next(module.parameters(), None)
     return first.device if first is not None and first.is_cuda else None
-
-
-# -- classification ----------------------------------------------------------------------------------------
-
-
-# -- images ------------------------------------------------------------------------------------------------

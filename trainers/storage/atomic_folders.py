@@ -18,9 +18,15 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+    from typing_extensions import Buffer
+
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -32,6 +38,13 @@ _STALE_S = 86_400.0  # what another host left aside is taken for dead after a da
 _LEAST_DIGITS = 16  # of a manifest's SHA-256: fewer could be met by another manifest
 
 
+class _FileEntry(TypedDict):
+    """What the manifest says of a file."""
+
+    sha256: str
+    size: int
+
+
 class DamagedFolder(InputError):
     """A folder that is not what was written: something is missing, changed or added."""
 
@@ -40,8 +53,8 @@ class MissingFolder(DamagedFolder):
     """The folder itself is not there."""
 
 
-Content = bytes | Iterable[Any]  # bytes, or bytes-like pieces one after another
-Reader = Callable[[Any, int], Any]  # of an open file and its size: what is made of it
+Content: TypeAlias = "bytes | Iterable[Buffer]"  # whole, or pieces one after another
+Reader: TypeAlias = "Callable[[HashingFile, int], Any]"  # of an open file and its size: what is made of it
 
 
 def write_folder(folder: Path, files: Mapping[str, Content]) -> Path:
@@ -154,7 +167,7 @@ def list_folder(folder: Path) -> list[str]:
         return []
 
 
-def as_json(value: Any) -> bytes:
+def as_json(value: Mapping[str, object]) -> bytes:
     """Plain JSON, as bytes; refuses not-finite numbers with a ValueError."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
@@ -183,14 +196,14 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _read_manifest(folder: Path, expected: str | None) -> dict[str, dict[str, Any]]:
+def _read_manifest(folder: Path, expected: str | None) -> dict[str, _FileEntry]:
     with _open_file(folder, MANIFEST) as file:
-        content: bytes = file.read()
+        content = file.read()
     if expected is not None and not _matches_digest(hashlib.sha256(content).hexdigest(), expected):
         raise _damage_error(folder, f"another {MANIFEST} than was recorded (SHA-256 differs)")
     try:
         document = json.loads(content)
-        listed: dict[str, dict[str, Any]] = document["files"]
+        listed: dict[str, _FileEntry] = document["files"]
         formed = all(
             _is_plain_name(name) and {"sha256", "size"} <= entry.keys() for name, entry in listed.items()
         )
@@ -207,19 +220,19 @@ def _matches_digest(digest: str, expected: str) -> bool:
     return len(expected) >= _LEAST_DIGITS and digest.startswith(expected)
 
 
-class _HashingFile:
+class HashingFile:
     """A file whose bytes are hashed as they are read."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: FileIO) -> None:
         self._file, self.sha256 = file, hashlib.sha256()
 
     def read(self, count: int = -1) -> bytes:
-        content: bytes = self._file.read(count)
+        content = self._file.read(count)
         self.sha256.update(content)
         return content
 
-    def readinto(self, buffer: Any) -> int:
-        count: int = self._file.readinto(buffer)
+    def readinto(self, buffer: Buffer) -> int:
+        count = self._file.readinto(buffer)
         self.sha256.update(memoryview(buffer)[:count])
         return count
 
@@ -229,9 +242,9 @@ class _HashingFile:
         return self.sha256.hexdigest()
 
 
-def _read_verified(folder: Path, name: str, entry: Mapping[str, Any], reader: Reader | None) -> Any:
+def _read_verified(folder: Path, name: str, entry: _FileEntry, reader: Reader | None) -> Any:
     with _open_file(folder, name) as opened:
-        size, file, wrong = os.fstat(opened.fileno()).st_size, _HashingFile(opened), None
+        size, file, wrong = os.fstat(opened.fileno()).st_size, HashingFile(opened), None
         if size != entry["size"]:
             raise _damage_error(folder, f"{name} of {size} bytes, where {entry['size']} were written")
         try:
@@ -245,7 +258,7 @@ def _read_verified(folder: Path, name: str, entry: Mapping[str, Any], reader: Re
     return made
 
 
-def _open_file(folder: Path, name: str) -> Any:
+def _open_file(folder: Path, name: str) -> FileIO:
     try:
         descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
     except (FileNotFoundError, NotADirectoryError):
@@ -265,10 +278,10 @@ def _damage_error(folder: Path, found: str) -> DamagedFolder:
     return DamagedFolder(f"{folder} must hold what was written to it", found, "fetch or make it again")
 
 
-def _write_file(path: Path, content: Content) -> dict[str, Any]:
+def _write_file(path: Path, content: Content) -> _FileEntry:
     """Writes a file durably; returns what the manifest says of it."""
     sha256, size = hashlib.sha256(), 0
-    pieces: Iterable[Any] = (content,) if isinstance(content, bytes) else content
+    pieces: Iterable[Buffer] = (content,) if isinstance(content, bytes) else content
     with open(path, "xb") as file:
         for piece in pieces:
             file.write(piece)

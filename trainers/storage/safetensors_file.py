@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Buffer
 
 # By torch's name, in the library's order, which sorts by the last of these first.
 _TYPES = {
@@ -23,13 +24,21 @@ _ORDER = {name: place for place, name in enumerate(reversed(_TYPES))}
 _LARGEST_HEADER = 100_000_000  # the library's own limit
 
 
+class _TensorEntry(TypedDict):
+    """What the header says of a tensor."""
+
+    dtype: str
+    shape: list[int]
+    data_offsets: list[int]
+
+
 class BinaryReader(Protocol):
     """An open file, as far as it is needed here."""
 
     def read(self, count: int) -> bytes:
         """So many bytes, or what there is."""
 
-    def readinto(self, buffer: Any) -> int:
+    def readinto(self, buffer: Buffer) -> int:
         """Fills the buffer; how many bytes there were."""
 
 
@@ -47,7 +56,7 @@ class SafetensorsPieces:
         """
         self._tensors = sorted(tensors.items(), key=lambda item: (_ORDER[_type_name(*item)], item[0]))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Buffer]:
         """Bytes-like objects in the file's order; of each tensor one, copied only from another device."""
         yield self._header_bytes()
         for _, tensor in self._tensors:
@@ -104,7 +113,7 @@ def _fill_tensor(file: BinaryReader, name: str, tensor: torch.Tensor) -> None:
         rest = rest[count:]
 
 
-def _sort_entries(text: bytes) -> list[tuple[str, dict[str, Any]]]:
+def _sort_entries(text: bytes) -> list[tuple[str, _TensorEntry]]:
     """The header's entries as they follow each other, with torch's names of types."""
     try:
         document = json.loads(text)
@@ -115,7 +124,7 @@ def _sort_entries(text: bytes) -> list[tuple[str, dict[str, Any]]]:
     return sorted(found, key=lambda item: item[1]["data_offsets"])
 
 
-def _parse_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_entry(entry: _TensorEntry) -> _TensorEntry:
     names = {kind: name for name, kind in _TYPES.items()}
     first, end = entry["data_offsets"]
     shape = [int(side) for side in entry["shape"]]

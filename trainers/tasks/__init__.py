@@ -6,20 +6,21 @@ Importing this module imports no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     import pandas as pd
     import torch
+
+    from trainers.types import Array, Outputs, Params, State
 
 
 class MetricSink(Protocol):
     """What takes batches: the metrics of a pass, or more beside them."""
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds one batch, of any size."""
 
 
@@ -30,7 +31,7 @@ class MetricSet(MetricSink, Protocol):
     puts their sums together, and only when it is called.
     """
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds one batch, of any size."""
 
     def compute(self) -> dict[str, float]:
@@ -49,7 +50,7 @@ class MetricSet(MetricSink, Protocol):
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Replaces what `rows` returned by the rows of all ranks."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """Counts [true class, predicted class], where the task has classes (few enough for a picture)."""
 
 
@@ -58,7 +59,7 @@ class TaskRules(Protocol):
 
     metrics: tuple[str, ...]  # names without a prefix, the usual objective first
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """The mean loss of a batch, to be minimised in training."""
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> MetricSet:
@@ -68,10 +69,10 @@ class TaskRules(Protocol):
             scores: also what needs every example's scores at the end (`auc`), or generated text.
         """
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """Predictions in a person's terms, one row an example."""
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """What is scored on `validation` by one answer for all, chosen on `train`: the bar for any model.
 
         Args:
@@ -89,7 +90,7 @@ class TermCounter(Protocol):
         """How many a batch has, int64 []."""
 
 
-def rules_for(state: Mapping[str, Any]) -> TaskRules:
+def rules_for(state: State) -> TaskRules:
     """The rules of the task that a family's state was made for.
 
     What is read of the state: `task`; `classes` and `class_weights` (classification); `target_mean` and

@@ -6,7 +6,7 @@ Shape legend: B examples of a batch, N examples of a part, C classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,8 @@ from trainers.tasks.scores import metrics_by_class, metrics_from_counts
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+    from trainers.types import Array, Outputs, Params, State
 
 MOST_CLASSES_IN_PICTURE = 256  # a matrix of more cells is neither looked at nor cheap to keep
 MOST_CLASSES_BY_NAME = 20  # three more metrics each, every epoch
@@ -33,7 +35,7 @@ class Classification:
 
     metrics = PER_TASK["classification"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self.classes = tuple(str(name) for name in state["classes"])
         named = bool(state.get("per_class")) and len(self.classes) <= MOST_CLASSES_BY_NAME
         self._named = self.classes if named else ()
@@ -44,7 +46,7 @@ class Classification:
                 str(len(self.class_weights)),
             )
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights.
 
         A weighted loss is divided by the number of examples, not by the sum of their weights as torch does:
@@ -67,7 +69,7 @@ class Classification:
         """An empty set; `scores=False` leaves `auc` out."""
         return ClassificationMetrics(len(self.classes), device, scores=scores, named=self._named)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """Columns `label` and `p_<class>`."""
         import pandas as pd
 
@@ -76,7 +78,7 @@ class Classification:
         columns = {f"p_{name}": chances[:, i] for i, name in enumerate(self.classes)}
         return pd.DataFrame({"label": labels, **columns})
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Always the majority class of `train`; the loss is that of its class frequencies (plus one)."""
         size = len(self.classes)
         actual = np.bincount(validation[validation >= 0], minlength=size)
@@ -126,7 +128,7 @@ class ClassificationMetrics:
         self._chances: list[torch.Tensor] = []
         self._targets: list[torch.Tensor] = []
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds logits [B, C] and `batch["target"]` [B]; nothing waits for the device."""
         import torch
 
@@ -202,11 +204,11 @@ class ClassificationMetrics:
         if self._keep:
             self._chances, self._targets = [rows[0]], [rows[1]]
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """Counts [true class, predicted class]; None beyond 256 classes."""
         if not self._picture:
             return None
-        matrix: npt.NDArray[Any] = self._cells.cpu().numpy().reshape(self._size, self._size)
+        matrix: Array = self._cells.cpu().numpy().reshape(self._size, self._size)
         return matrix
 
 

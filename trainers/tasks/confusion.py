@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from trainers.types import Pixels, Sample
+from trainers.types import Array, Pixels, Sample
 
 if TYPE_CHECKING:
+    from PIL import Image, ImageFont
+
     from trainers.tasks import MetricSet, MetricSink, TaskRules
     from trainers.types import Batch, ExampleSource, State
 
@@ -44,7 +45,7 @@ def confusion_samples(
     return {"confusion": confusion_picture(counts, classes), "classes": classes_table(counts, classes)}
 
 
-def classes_table(counts: npt.NDArray[Any], classes: Sequence[str]) -> str:
+def classes_table(counts: Array, classes: Sequence[str]) -> str:
     """Precision, recall, F1 and rows of each class, tab-separated."""
     from trainers.tasks.scores import metrics_by_class
 
@@ -57,7 +58,7 @@ def classes_table(counts: npt.NDArray[Any], classes: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixels:
+def confusion_picture(counts: Array, classes: Sequence[str]) -> Pixels:
     """A row a true class, a column a predicted one; a cell's shade is its share of the row.
 
     Args:
@@ -69,6 +70,7 @@ def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixel
     size = len(classes)
     cell = max(18, min(64, 640 // size))
     font = ImageFont.load_default(size=max(9, min(15, cell // 3)))
+    assert isinstance(font, ImageFont.FreeTypeFont)  # a font of a wished size is always one
     names = [name if len(name) <= 18 else name[:17] + "…" for name in classes]
     left = 28 + int(max(font.getlength(text) for text in (*names, CORNER)))
     picture = Image.new("RGB", (left + cell * size + 12, left + cell * size + 12), "white")
@@ -88,7 +90,9 @@ def confusion_picture(counts: npt.NDArray[Any], classes: Sequence[str]) -> Pixel
     return np.asarray(picture)
 
 
-def _draw_upright(picture: Any, text: str, foot: tuple[int, int], font: Any) -> None:
+def _draw_upright(
+    picture: Image.Image, text: str, foot: tuple[int, int], font: ImageFont.FreeTypeFont
+) -> None:
     """Writes from the foot upwards."""
     from PIL import Image, ImageDraw
 

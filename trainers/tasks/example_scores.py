@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trainers.tasks.classification import Classification
 from trainers.tasks.language import LanguageModel
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.tasks import TaskRules
+    from trainers.types import Outputs
 
 _CLOSE = 1e-6
 
@@ -32,7 +33,7 @@ class ExampleScores:
         self.names = score_names(rules)
         self._kept: dict[str, list[torch.Tensor]] = {name: [] for name in self.names}
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds one batch."""
         if self.names:
             for name, values in score_examples(self._rules, outputs, batch).items():
@@ -80,7 +81,7 @@ def score_names(rules: TaskRules) -> tuple[str, ...]:
 
 
 def score_examples(
-    rules: TaskRules, outputs: Any, batch: Mapping[str, torch.Tensor]
+    rules: TaskRules, outputs: Outputs, batch: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """One batch's examples singly, [B] float64 by name, in the metric's own units."""
     if isinstance(rules, Classification):
@@ -96,7 +97,7 @@ def score_examples(
     return _score_language(outputs, batch)
 
 
-def _score_classification(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _score_classification(outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     import torch
 
     logits, target = output_tensor(outputs, "logits").detach().float(), batch["target"]
@@ -105,7 +106,7 @@ def _score_classification(outputs: Any, batch: Mapping[str, torch.Tensor]) -> di
 
 
 def _score_regression(
-    rules: Regression, outputs: Any, batch: Mapping[str, torch.Tensor]
+    rules: Regression, outputs: Outputs, batch: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     target = batch["target"].detach().double()
     target = target.reshape(len(target), math.prod(target.shape[1:]))
@@ -115,7 +116,7 @@ def _score_regression(
 
 
 def _score_answers(
-    rules: QuestionAnswering, outputs: Any, batch: Mapping[str, torch.Tensor]
+    rules: QuestionAnswering, outputs: Outputs, batch: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     import torch
 
@@ -125,7 +126,7 @@ def _score_answers(
     return {name: torch.tensor(v, dtype=torch.float64, device=device) for name, v in named.items()}
 
 
-def _score_language(outputs: Any, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _score_language(outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     import torch
 
     logits, target = output_tensor(outputs, "logits").detach().float(), batch["target"]

@@ -16,10 +16,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.types import Array, Outputs, Params, State
+
 WIDTHS = (8, 16)  # of the fixed network's two convolutions; F = 4 x the last
 
 
@@ -37,10 +38,10 @@ class Generation:
 
     metrics = PER_TASK["generation"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self._channels = int(state["shape"][2])
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """Mean square to the real ones; who generates has steps of its own and does not train so."""
         import torch
 
@@ -51,7 +52,7 @@ class Generation:
         """An empty set."""
         return GenerationMetrics(device, self._channels)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """A column `image` of nested lists [H][W][C], whole numbers from 0 to 255."""
         import pandas as pd
 
@@ -59,7 +60,7 @@ class Generation:
         pixels = np.clip(np.round(made * 255.0), 0, 255).astype(np.int64)
         return pd.DataFrame({"image": [image.tolist() for image in pixels]})
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Nothing: there is no guess."""
         return {}
 
@@ -76,7 +77,7 @@ class GenerationMetrics:
         self._sums = torch.zeros((2, size), dtype=torch.float64, device=device)
         self._products = torch.zeros((2, size, size), dtype=torch.float64, device=device)
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds made images [B, H, W, C] in [0, 1] and `batch["inputs"]`, real ones, uint8 [B, H, W, C]."""
         import torch
 
@@ -98,7 +99,7 @@ class GenerationMetrics:
             raise NotFinite("made images must be finite numbers", f"a distance of {distance}")
         return {"distance": distance}
 
-    def _moments(self, place: int, count: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    def _moments(self, place: int, count: int) -> tuple[Array, Array]:
         mean = (self._sums[place] / count).cpu().numpy()
         products = (self._products[place] / (count - 1)).cpu().numpy()
         return mean, products - np.outer(mean, mean) * (count / (count - 1))
@@ -114,14 +115,12 @@ class GenerationMetrics:
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Nothing to set."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """None: there are no classes."""
         return None
 
 
-def frechet_distance(
-    mean_a: npt.NDArray[Any], cov_a: npt.NDArray[Any], mean_b: npt.NDArray[Any], cov_b: npt.NDArray[Any]
-) -> float:
+def frechet_distance(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
     """The distance of two Gaussians, equation 6; at least 0.
 
     tr (A B)^(1/2) is the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric.

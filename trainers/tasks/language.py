@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.types import Array, Outputs, Params, State
 
-def token_loss(outputs: Any, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
+
+def token_loss(outputs: Outputs, target: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Mean cross-entropy over the tokens of a batch that count.
 
     Args:
@@ -55,11 +57,11 @@ class LanguageModel:
 
     metrics = PER_TASK["language-model"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self._decoder = TokenDecoder(state)
         self._characters = _token_characters(state)
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
         return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
 
@@ -71,7 +73,7 @@ class LanguageModel:
         """An empty set; without `bits_per_character` where the tokens' lengths are not known."""
         return LanguageMetrics(device, self._characters)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """A column `text` for generated ids (`tokens` of the outputs); else `next`, the likeliest next
         token after the last one, and its `probability`."""
         import pandas as pd
@@ -83,7 +85,7 @@ class LanguageModel:
         tokens = [self._decoder.decode([i]) for i in best.indices.tolist()]
         return pd.DataFrame({"next": tokens, "probability": best.values.cpu().numpy()})
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Every token as likely as it was in `train` (each counted once more), whatever came before."""
         known, seen = _flat_tokens(validation), _flat_tokens(train)
         if not len(known):
@@ -97,12 +99,12 @@ class LanguageModel:
         return _loss_metrics(float(losses[known].sum()), len(known), characters)
 
 
-def _flat_tokens(ids: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _flat_tokens(ids: Array) -> npt.NDArray[np.int64]:
     flat = np.asarray(ids).reshape(-1).astype(np.int64)
     return flat[flat >= 0]
 
 
-def _token_characters(state: Mapping[str, Any]) -> list[int] | None:
+def _token_characters(state: State) -> list[int] | None:
     if "token_characters" in state:
         return list(state["token_characters"])
     vocabulary = state.get("vocabulary")
@@ -135,7 +137,7 @@ class LanguageMetrics:
         if characters is not None:
             self._lengths = torch.tensor(characters, dtype=torch.int64, device=device)
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds logits [B, T, V] and `batch["target"]` [B, T], -100 where nothing counts."""
         import torch
 
@@ -163,6 +165,6 @@ class LanguageMetrics:
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Nothing to set."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """None: a vocabulary is too many classes to look at."""
         return None

@@ -6,10 +6,11 @@ wait for one another.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed import ProcessGroup
 
     from trainers.tasks import MetricSet
     from trainers.tasks.example_scores import ExampleScores
@@ -25,7 +26,7 @@ def merge_metrics(into: MetricSet, other: MetricSet) -> None:
     into.set_rows([torch.cat([mine, theirs.to(mine.device)]) for mine, theirs in both])
 
 
-def merge_ranks(metrics: MetricSet | ExampleScores, group: Any = None) -> None:
+def merge_ranks(metrics: MetricSet | ExampleScores, group: ProcessGroup | None = None) -> None:
     """Makes `metrics` on every rank hold what all ranks of the process group saw.
 
     To be called by every rank of the group, with as many different numbers of examples as they like.
@@ -37,7 +38,7 @@ def merge_ranks(metrics: MetricSet | ExampleScores, group: Any = None) -> None:
     metrics.set_rows([_gather_rows(rows, group) for rows in metrics.rows()])
 
 
-def _gather_rows(rows: torch.Tensor, group: Any) -> torch.Tensor:
+def _gather_rows(rows: torch.Tensor, group: ProcessGroup | None) -> torch.Tensor:
     import torch
     import torch.distributed as dist
 

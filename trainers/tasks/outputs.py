@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from tokenizers import Tokenizer
+
+    from trainers.types import Outputs, State
 
 PADDING, UNKNOWN = 0, 1  # token ids that every vocabulary keeps for these
 IGNORED = -100  # a target that no loss and no metric counts
 
 
-def output_tensor(outputs: Any, name: str) -> torch.Tensor:
+def output_tensor(outputs: Outputs, name: str) -> torch.Tensor:
     """The outputs themselves, or the entry of that name where a module returns several."""
-    tensor: torch.Tensor = outputs[name] if isinstance(outputs, Mapping) else outputs
-    return tensor
+    return outputs[name] if isinstance(outputs, Mapping) else outputs
 
 
 class TokenDecoder:
@@ -25,13 +27,13 @@ class TokenDecoder:
     its `end_id`) are left out.
     """
 
-    def __init__(self, state: Mapping[str, Any], side: str = "") -> None:
+    def __init__(self, state: State, side: str = "") -> None:
         self._vocabulary = state.get(f"{side}vocabulary") or state.get("vocabulary")
         self._document = state.get(f"{side}tokenizer") or state.get("tokenizer")
         self._special = {PADDING, *state.get("special_ids", ())}
         self._end = state.get("end_id")
         self._joiner = str(state.get("joiner", " "))
-        self._tokenizer: Any = None
+        self._tokenizer: Tokenizer | None = None
 
     def decode(self, ids: Iterable[int]) -> str:
         """One text."""

@@ -12,10 +12,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
@@ -25,6 +24,8 @@ from trainers.tasks.squad import exact_match, f1_score
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+    from trainers.types import Array, Outputs, Params, State
 
 LONGEST = 30  # tokens of an answer, where the state does not say: as BERT's authors have it
 
@@ -44,10 +45,10 @@ class QuestionAnswering:
 
     metrics = PER_TASK["question-answering"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self.longest = int(state.get("max_answer", LONGEST))
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """The mean of the cross-entropies of beginning and end (Devlin et al. 2019, section 4.2), over the
         questions whose answer the model can see.
 
@@ -64,7 +65,7 @@ class QuestionAnswering:
         """An empty set; `scores=False` leaves out what compares texts."""
         return QuestionMetrics(device, self.longest, scores=scores)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """Columns `answer`, `score` (its probability), `start` and `end`: characters of the context.
 
         Args:
@@ -72,12 +73,13 @@ class QuestionAnswering:
         """
         import pandas as pd
 
-        found = list(likeliest_answers(outputs["scores"], outputs, self.longest))
+        assert isinstance(outputs, Mapping)
+        found = list(likeliest_answers(outputs, outputs, self.longest))
         names = ("answer", "score", "start", "end")
         values = [(answer.text, answer.score, answer.start, answer.end) for answer in found]
         return pd.DataFrame(values, columns=list(names))
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Always the commonest answer of `train`; texts [N]."""
         if not len(train) or not len(validation):
             return {}
@@ -89,7 +91,7 @@ class QuestionAnswering:
 
 
 def _question_losses(
-    outputs: Any, batch: Mapping[str, torch.Tensor], smoothing: float = 0.0
+    outputs: Outputs, batch: Mapping[str, torch.Tensor], smoothing: float = 0.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Each question's loss [B], 0 where it does not count, and which do. What is not in the one window that
     was read has place 0."""
@@ -109,7 +111,7 @@ def _question_losses(
 
 
 def likeliest_answers(
-    outputs: Any, batch: Mapping[str, torch.Tensor], longest: int = LONGEST
+    outputs: Outputs, batch: Mapping[str, torch.Tensor], longest: int = LONGEST
 ) -> Iterator[AnswerSpan]:
     """The likeliest stretch of each context.
 
@@ -159,7 +161,7 @@ def right_answers(batch: Mapping[str, torch.Tensor]) -> list[str | None]:
 
 
 def text_scores(
-    outputs: Any, batch: Mapping[str, torch.Tensor], longest: int
+    outputs: Outputs, batch: Mapping[str, torch.Tensor], longest: int
 ) -> tuple[list[float], list[float]]:
     """Exact matches and F1 of each question of a batch; a lost answer is never found."""
     pairs = list(zip(likeliest_answers(outputs, batch, longest), right_answers(batch), strict=True))
@@ -177,7 +179,7 @@ class QuestionMetrics:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # loss, exact matches, F1
         self._counts = torch.zeros(2, dtype=torch.int64, device=device)  # that have a loss, all
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds log-probabilities [B, 1 + C, 2]; `batch` as in `likeliest_answers`, with its `target`."""
         losses, seen = _question_losses(outputs, batch)
         self._sums[0] += losses.detach().double().sum()
@@ -208,6 +210,6 @@ class QuestionMetrics:
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Nothing to set."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """None: there are no classes."""
         return None

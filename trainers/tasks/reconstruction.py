@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
@@ -19,6 +18,8 @@ from trainers.tasks.outputs import output_tensor
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+
+    from trainers.types import Array, Outputs, Params, State
 
 
 def reconstruction_target(batch: Mapping[str, torch.Tensor], unit: float) -> torch.Tensor:
@@ -37,13 +38,13 @@ class Reconstruction:
 
     metrics = PER_TASK["reconstruction"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self._features: Sequence[str] = state.get("features", ())
         self.unit = float(state.get("unit", 1.0))
         self._shift = np.asarray(state.get("shift", 0.0), np.float64)
         self._factor = np.asarray(state.get("factor", 1.0), np.float64)
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """Mean squared error to `batch["target"]`, or to `batch["inputs"]` where there is no target."""
         import torch
 
@@ -55,7 +56,7 @@ class Reconstruction:
         """An empty set."""
         return ReconstructionMetrics(device, self.unit)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """The table's columns again, in their own units, where the state names them; else a column
         `reconstruction` of nested lists, whole numbers from 0 to 255 for images."""
         import pandas as pd
@@ -67,7 +68,7 @@ class Reconstruction:
             made = np.clip(np.round(made * self.unit), 0, self.unit).astype(np.int64)
         return pd.DataFrame({"reconstruction": [row.tolist() for row in made]})
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Always the mean of `train`."""
         if not len(train) or not len(validation):
             return {}
@@ -86,7 +87,7 @@ class ReconstructionMetrics:
         self._squares = torch.zeros((), dtype=torch.float64, device=device)
         self._count = torch.zeros((), dtype=torch.int64, device=device)
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds outputs and their originals, [B, …]."""
         made = output_tensor(outputs, "reconstruction").detach().double()
         self._squares += (
@@ -114,6 +115,6 @@ class ReconstructionMetrics:
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Nothing to set."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """None: there are no classes."""
         return None

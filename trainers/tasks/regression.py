@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +20,22 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.types import Array, Outputs, Params, State
+
 
 class Regression:
     """The rules of one state; `target_mean` and `target_std` undo the target's scaling."""
 
     metrics = PER_TASK["regression"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self.mean = np.atleast_1d(np.asarray(state.get("target_mean", 0.0), dtype=np.float64))
         self.std = np.atleast_1d(np.asarray(state.get("target_std", 1.0), dtype=np.float64))
         self.names: Sequence[str] = state.get("targets", ())
         if self.names and len(self.std) == 1:
             self.std = np.repeat(self.std, len(self.names))
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """Mean squared error of outputs [B], [B, 1] or [B, K], in the units that the target was scaled to."""
         import torch
 
@@ -45,7 +47,7 @@ class Regression:
         """An empty set, for errors in the target's own units."""
         return RegressionMetrics(self.std, device)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """A column `prediction`, or `prediction_<name>` for each number of a target with several."""
         import pandas as pd
 
@@ -56,7 +58,7 @@ class Regression:
         names = self.names or [str(i) for i in range(values.shape[1])]
         return pd.DataFrame({f"prediction_{name}": values[:, i] for i, name in enumerate(names)})
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Always the mean of `train`; targets in their own units, [N] or [N, K]."""
         known = _valid_columns(validation)
         if not len(known):
@@ -81,7 +83,7 @@ class RegressionMetrics:
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._totals = torch.zeros(4, len(std), dtype=torch.float64, device=device)
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds outputs and `batch["target"]`, both [B], [B, 1] or [B, K]."""
         import torch
 
@@ -118,7 +120,7 @@ class RegressionMetrics:
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Nothing to set."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """None: there are no classes."""
         return None
 
@@ -144,7 +146,7 @@ def metrics_from_sums(
     return values
 
 
-def _valid_columns(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _valid_columns(values: Array) -> npt.NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     columns = numbers.reshape(len(numbers), math.prod(numbers.shape[1:]))
     kept: npt.NDArray[np.float64] = columns[~np.isnan(columns).any(axis=1)]

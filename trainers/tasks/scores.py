@@ -9,10 +9,11 @@ Shape legend: C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from trainers.types import Array
 
 Counts = npt.NDArray[np.int64]
 
@@ -63,6 +64,6 @@ def metrics_by_class(
     return {f"{name}_{classes[i]}": float(value[i]) for i in seen for name, value in values.items()}
 
 
-def _ratio(above: npt.NDArray[Any], below: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+def _ratio(above: Array, below: Array) -> npt.NDArray[np.float64]:
     ratio: npt.NDArray[np.float64] = np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
     return ratio

@@ -8,10 +8,9 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
@@ -21,6 +20,9 @@ from trainers.tasks.outputs import IGNORED, TokenDecoder, output_tensor
 if TYPE_CHECKING:
     import pandas as pd
     import torch
+    from torchmetrics import Metric
+
+    from trainers.types import Array, Outputs, Params, State
 
 
 class Seq2Seq:
@@ -28,10 +30,10 @@ class Seq2Seq:
 
     metrics = PER_TASK["seq2seq"]
 
-    def __init__(self, state: Mapping[str, Any]) -> None:
+    def __init__(self, state: State) -> None:
         self._decoder = TokenDecoder(state, side="target_")
 
-    def loss(self, outputs: Any, batch: Mapping[str, torch.Tensor], params: Any) -> torch.Tensor:
+    def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
         """Mean cross-entropy of logits [B, T, V] over the tokens of `batch["target"]` that are not -100."""
         return token_loss(outputs, batch["target"], float(params.get("label_smoothing") or 0.0))
 
@@ -43,7 +45,7 @@ class Seq2Seq:
         """An empty set; `scores=False` leaves out what compares texts."""
         return Seq2SeqMetrics(device, self._decoder, scores=scores)
 
-    def to_user(self, outputs: Any) -> pd.DataFrame:
+    def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """A column `output`: the generated texts, or, without `tokens`, the likeliest token of each place."""
         import pandas as pd
 
@@ -52,7 +54,7 @@ class Seq2Seq:
             ids = output_tensor(outputs, "logits").detach().argmax(-1)
         return pd.DataFrame({"output": [self._decoder.decode(row) for row in ids.tolist()]})
 
-    def trivial(self, train: npt.NDArray[Any], validation: npt.NDArray[Any]) -> dict[str, float]:
+    def trivial(self, train: Array, validation: Array) -> dict[str, float]:
         """Always the commonest target of `train`; token ids [N, T] or texts [N]."""
         if not len(train) or not len(validation):
             return {}
@@ -60,11 +62,11 @@ class Seq2Seq:
         return {"exact_match": float(np.mean([_target_key(row) == guess for row in validation]))}
 
 
-def _target_key(row: Any) -> Any:
+def _target_key(row: str | Array) -> str | tuple[int, ...]:
     return row if isinstance(row, str) else tuple(np.asarray(row).tolist())
 
 
-def _generated_tokens(outputs: Any) -> torch.Tensor | None:
+def _generated_tokens(outputs: Outputs) -> torch.Tensor | None:
     return outputs.get("tokens") if isinstance(outputs, Mapping) else None
 
 
@@ -80,35 +82,32 @@ class Seq2SeqMetrics:
         import torch
 
         self._decoder = decoder
-        self._scores = scores
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
         self._counts = torch.zeros(3, dtype=torch.int64, device=device)  # tokens, texts, exact matches
-        self._bleu: Any = None
-        self._chrf: Any = None
+        self._texts: dict[str, Metric] = {}  # by the metric's name
         if scores:
             from torchmetrics.text import BLEUScore, CHRFScore
 
             # Unrelated lanes may share a process group: nothing here may wait for another rank by itself.
             # And an answer that was kept from an early look would miss what is merged afterwards.
-            quiet: dict[str, Any] = {"sync_on_compute": False, "compute_with_cache": False}
-            self._bleu = BLEUScore(**quiet).to(device)
-            self._chrf = CHRFScore(**quiet).to(device)
+            for name, kind in (("bleu", BLEUScore), ("chrf", CHRFScore)):
+                self._texts[name] = kind(sync_on_compute=False, compute_with_cache=False).to(device)
 
-    def update(self, outputs: Any, batch: Mapping[str, torch.Tensor]) -> None:
+    def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds logits [B, T, V], `batch["target"]` [B, T] and, where there are any, generated tokens."""
         target = batch["target"]
         tokens = (target != IGNORED).sum()
         self._loss += token_loss(outputs, target).detach().double() * tokens
         self._counts[0] += tokens
         ids = _generated_tokens(outputs)
-        if ids is None or not self._scores:
+        if ids is None or not self._texts:
             return
         found = [self._decoder.decode(row) for row in ids.tolist()]
         wanted = [self._decoder.decode(row) for row in target.tolist()]
         self._counts[1] += len(found)
         self._counts[2] += sum(a == b for a, b in zip(found, wanted, strict=True))
-        self._bleu.update(found, [[text] for text in wanted])
-        self._chrf.update(found, [[text] for text in wanted])
+        for metric in self._texts.values():
+            metric.update(found, [[text] for text in wanted])
 
     def compute(self) -> dict[str, float]:
         """As `MetricSet.compute`; the three that compare texts only where some were generated."""
@@ -121,14 +120,13 @@ class Seq2SeqMetrics:
         values = {"loss": loss}
         if texts:
             values["exact_match"] = exact / texts
-            values["bleu"] = _metric_value(self._bleu)
-            values["chrf"] = _metric_value(self._chrf)
+            values |= {name: _metric_value(metric) for name, metric in self._texts.items()}
         return values
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
-        own = [self._loss, self._counts]
-        return own + [t for metric in (self._bleu, self._chrf) if metric for t in _metric_states(metric)]
+        texts = [t for metric in self._texts.values() for t in _metric_states(metric)]
+        return [self._loss, self._counts, *texts]
 
     def rows(self) -> list[torch.Tensor]:
         """None: all of it adds up."""
@@ -137,16 +135,16 @@ class Seq2SeqMetrics:
     def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
         """Nothing to set."""
 
-    def confusion(self) -> npt.NDArray[Any] | None:
+    def confusion(self) -> Array | None:
         """None: there are no classes."""
         return None
 
 
-def _metric_states(metric: Any) -> list[torch.Tensor]:
-    return [metric.metric_state[name] for name in sorted(metric.metric_state)]
+def _metric_states(metric: Metric) -> list[torch.Tensor]:
+    return [cast("torch.Tensor", state) for _, state in sorted(metric.metric_state.items())]
 
 
-def _metric_value(metric: Any) -> float:
+def _metric_value(metric: Metric) -> float:
     with warnings.catch_warnings():  # a rank may have none but the sums of others: no update of its own
         warnings.filterwarnings("ignore", message="The ``compute`` method of metric", category=UserWarning)
         return float(metric.compute())

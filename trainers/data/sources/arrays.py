@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +15,10 @@ from trainers.data.sources.paths import LARGE_BYTES, PART_NAMES, SOURCE_KEY, req
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
+from trainers.types import Array
 
 INPUTS = ("images", "image", "x", "X", "data", "text", "texts")
 LABELS = ("labels", "label", "y", "target", "targets")
-Array = npt.NDArray[Any]
 
 
 def read_npz(path: Path, cache: Path) -> RawDataset:

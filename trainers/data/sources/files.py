@@ -6,16 +6,17 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from trainers.data.dataset import Part
 from trainers.data.raw import RawDataset
 from trainers.data.sources.paths import LARGE_BYTES, SOURCE_KEY, files_by_part, require_path, total_bytes
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
+from trainers.types import Json, JsonObject
 
 ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
@@ -60,7 +61,7 @@ def _cache_key(scheme: str, paths: list[Path]) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
-def _check_same_columns(tables: list[tuple[Any, pa.Table]], paths: list[Path]) -> None:
+def _check_same_columns(tables: list[tuple[Part | None, pa.Table]], paths: list[Path]) -> None:
     first = tables[0][1].column_names
     for (_, table), path in zip(tables, paths, strict=True):
         if set(table.column_names) != set(first):
@@ -155,10 +156,10 @@ def _json_names(path: Path) -> list[str]:
     return list(names)
 
 
-def _json_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
+def _json_rows(path: Path) -> Iterator[list[JsonObject]]:
     import io
 
-    rows: list[dict[str, Any]] = []
+    rows: list[JsonObject] = []
     with pa.input_stream(str(path), compression="detect") as stream:
         for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
             if line.strip():
@@ -170,7 +171,7 @@ def _json_rows(path: Path) -> Iterator[list[dict[str, Any]]]:
         yield rows
 
 
-def _json_row(line: str, path: Path, number: int) -> dict[str, Any]:
+def _json_row(line: str, path: Path, number: int) -> JsonObject:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -183,7 +184,7 @@ def _json_row(line: str, path: Path, number: int) -> dict[str, Any]:
     return row
 
 
-def _as_text(value: Any) -> str | None:
+def _as_text(value: Json) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return (
@@ -212,7 +213,7 @@ def _read_text(path: Path) -> Batches:
         yield pa.RecordBatch.from_pydict({"text": pa.array(rows)})
 
 
-def _read_lines(stream: Any) -> Iterator[str]:
+def _read_lines(stream: pa.NativeFile) -> Iterator[str]:
     import io
 
     text = io.TextIOWrapper(stream, encoding="utf-8-sig", newline="")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,9 @@ from trainers.data.raw import RawDataset
 from trainers.data.sources.paths import PART_NAMES, SOURCE_KEY
 from trainers.data.split import PARTS
 from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    import datasets
 
 BRING = (
     "on a machine with a network run datasets.load_dataset(NAME).save_to_disk(FOLDER), bring the folder here "
@@ -36,7 +39,7 @@ def read_hub(name: str, base: Path) -> RawDataset:
     return RawDataset(columns={column: joined[column] for column in joined.column_names}, part=part)
 
 
-def _load_dataset(name: str, base: Path) -> Any:
+def _load_dataset(name: str, base: Path) -> datasets.Dataset | datasets.DatasetDict:
     import datasets
 
     datasets.disable_progress_bars()
@@ -60,14 +63,14 @@ def _load_dataset(name: str, base: Path) -> Any:
         ) from error
 
 
-def _select_parts(loaded: dict[str, Any], name: str) -> dict[Part | None, Any]:
+def _select_parts(loaded: datasets.DatasetDict, name: str) -> dict[Part | None, datasets.Dataset]:
     parts = {PART_NAMES[split]: dataset for split, dataset in loaded.items() if split in PART_NAMES}
     if "train" not in parts:
         raise InputError(f"the data set {name} must have a train part", ", ".join(loaded), key=SOURCE_KEY)
     return {part: parts[part] for part in PARTS if part in parts}
 
 
-def _arrow_table(dataset: Any) -> pa.Table:
+def _arrow_table(dataset: datasets.Dataset) -> pa.Table:
     """The memory-mapped Arrow table, with labels by their names."""
     import datasets
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from trainers.data.dataset import Dataset
-from trainers.data.raw import check_names, suggest_name
+from trainers.data.dataset import Dataset, Task
+from trainers.data.raw import RawDataset, check_names, suggest_name
 from trainers.errors import InputError
+from trainers.types import Json
 
 KEYS = ("source", "task", "columns", "prepare", "split")
 BUILTIN = ("digits", "diabetes", "cancer", "docstrings", "photos")
 SOURCES = ("builtin", "csv", "jsonl", "parquet", "images", "npz", "text", "hf", "none")
 
 
-def open_dataset(spec: Mapping[str, Any], *, base: Path, cache: Path) -> Dataset:
+def open_dataset(spec: Mapping[str, Json], *, base: Path, cache: Path) -> Dataset:
     """Reads a source and decides what its columns are, what is learned, and which row is in which part.
 
     Nothing is unpickled, whatever the source holds. What is too large for memory is copied once into
@@ -48,7 +49,7 @@ def open_dataset(spec: Mapping[str, Any], *, base: Path, cache: Path) -> Dataset
     return assemble_dataset(_read_path(scheme, path, cache), spec)
 
 
-def _read_path(scheme: str, path: Path, cache: Path) -> Any:
+def _read_path(scheme: str, path: Path, cache: Path) -> RawDataset:
     if scheme == "npz":
         from trainers.data.sources.arrays import read_npz
 
@@ -62,7 +63,7 @@ def _read_path(scheme: str, path: Path, cache: Path) -> Any:
     return read_files(scheme, path, cache)
 
 
-def read_source(source: Any) -> str:
+def read_source(source: Json) -> str:
     """The source as written, checked as far as its text goes.
 
     Raises:
@@ -89,7 +90,7 @@ def read_source(source: Any) -> str:
     return source
 
 
-def _empty_dataset(spec: Mapping[str, Any]) -> Dataset:
+def _empty_dataset(spec: Mapping[str, Json]) -> Dataset:
     import hashlib
     import json
 
@@ -97,7 +98,7 @@ def _empty_dataset(spec: Mapping[str, Any]) -> Dataset:
     fingerprint = hashlib.sha256(document.encode()).hexdigest()[:32]
     return Dataset(
         kind="none",
-        task=spec.get("task"),
+        task=cast("Task | None", spec.get("task")),
         columns={},
         target=None,
         source="none",

@@ -87,6 +87,7 @@ def _join_choices(choices: tuple[Json, ...]) -> str:
 
 FLOAT = (float,)
 INT = (int,)
+RMSPROP_ALPHA = 0.99  # torch's
 
 # Understood by the loop in every family.
 TRAINING: Mapping[str, Hyperparameter] = {
@@ -107,7 +108,7 @@ TRAINING: Mapping[str, Hyperparameter] = {
         types=FLOAT,
         low=0.0,
         high=1.0,
-        doc="second moment; rmsprop's alpha is 0.99 unless this is set",
+        doc=f"second moment; rmsprop's alpha, which is {RMSPROP_ALPHA} unless this is set",
     ),
     "weight_decay": Hyperparameter(default=0.0, types=FLOAT, low=0.0, doc="L2; decoupled in adamw"),
     "l1": Hyperparameter(
@@ -176,4 +177,7 @@ def fill_defaults(known: Mapping[str, Hyperparameter], params: Params) -> JsonOb
         if name not in known:
             raise InputError("a hyper-parameter must be one that the family reads", repr(name), key=(name,))
         known[name].check(name, value)
-    return {name: params.get(name, entry.default) for name, entry in known.items()}
+    filled = {name: params.get(name, entry.default) for name, entry in known.items()}
+    if filled.get("optimizer") == "rmsprop" and "beta2" not in params:
+        filled["beta2"] = RMSPROP_ALPHA
+    return filled

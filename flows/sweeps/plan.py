@@ -161,9 +161,9 @@ def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
 
 def _nodes(address: str | None, home: Home) -> Sequence[Node]:
     """The cluster's nodes; without an address this machine, as a local Ray would see it."""
-    if address is not None:
-        from infra.lanes.cluster import connect_ray
+    from infra.lanes.cluster import connect_ray, has_own_connection
 
+    if address is not None or has_own_connection():
         with connect_ray(address, home) as nodes:
             return list(nodes)
     return [this_machine()]

@@ -98,13 +98,14 @@ def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[S
 def _drive_lanes(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import check_local_placeable, connect_ray
+    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
     from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
-    if address is None:
+    own_ray = address is None and not has_own_connection()
+    if own_ray:
         check_local_placeable(sweep.spec)
-    print_stderr(f"{sweep.label}: {'starting' if address is None else 'joining'} Ray, then its lanes")
+    print_stderr(f"{sweep.label}: {'starting' if own_ray else 'joining'} Ray, then its lanes")
     own_code = sweep.facts.get("own_code")
     sender.prepare()
     with (
@@ -117,11 +118,11 @@ def _drive_lanes(
         with ray as nodes, signals.catch_signals():
             _check_shared_places(sweep, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
-                drive_sweep(_job(sweep, home, token, address, role), nodes, signals, show)
+                drive_sweep(_job(sweep, home, token, role, own_ray=own_ray), nodes, signals, show)
     return signals
 
 
-def _job(sweep: SweepRow, home: Home, token: str, address: str | None, role: str) -> DriveJob:
+def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -> DriveJob:
     from infra.lanes.driver import DriveJob
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
@@ -136,7 +137,7 @@ def _job(sweep: SweepRow, home: Home, token: str, address: str | None, role: str
     url = ledger_url(home, sweep.spec.ledger)
     return DriveJob(
         ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
-        own_ray=address is None,
+        own_ray=own_ray,
     )  # fmt: skip
 
 

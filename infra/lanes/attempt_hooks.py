@@ -81,9 +81,12 @@ class AttemptHooks:
         return self.stop or self.void
 
     def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
-        """Delivers what is held, then writes the checkpoint. Where the storage takes none training goes on:
-        the former one stays, and the next is tried when it is due."""
+        """Delivers what is held, then writes the checkpoint, unless the attempt is void: its reports were
+        refused. Where the storage takes none training goes on: the former one stays, and the next is tried
+        when it is due."""
         self.send_heartbeat()
+        if self.void:
+            return
         try:
             self._checkpoints.save(tensors, document)
         except StorageUnavailable as error:

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -61,6 +62,8 @@ def connect_ray(
 ) -> Iterator[list[Node]]:
     """A connection to Ray for as long as the block lasts; yields the cluster's nodes.
 
+    A Ray that this process is connected to already, as a notebook may be, is used and left as it is.
+
     Args:
         address: of a cluster that runs; None starts one on this machine that ends with the block, with token
             authentication and its own temporary folder.
@@ -71,9 +74,55 @@ def connect_ray(
         ClusterUnavailable: it can't be reached or started.
         HeadGone: as the block raised it; the connection then stays as it is.
     """
+    with _train_settings():
+        if has_own_connection():
+            _check_connected_to(address)
+            yield list_nodes()
+            return
+        with _new_connection(address, home, working_dir, starting):
+            yield list_nodes()
+
+
+def has_own_connection() -> bool:
+    """Whether this process is connected to a Ray that it, and not Velodrome, connected to."""
+    return "ray" in sys.modules and bool(sys.modules["ray"].is_initialized())
+
+
+def _check_connected_to(address: str | None) -> None:
     import ray
 
-    os.environ.update({name: os.environ.get(name, value) for name, value in RAY_TRAIN_SETTINGS.items()})
+    connected: str = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", connected):
+        raise ClusterUnavailable(
+            "a process has one Ray at a time",
+            f"connected to {connected}, asked for {address}",
+            "call ray.shutdown() first, or leave address= out to use the Ray that runs",
+        )
+
+
+@contextlib.contextmanager
+def _train_settings() -> Iterator[None]:
+    """Ray Train's settings in the environment, and after the block what was there before."""
+    names = (*RAY_TRAIN_SETTINGS, "RAY_AUTH_TOKEN_PATH")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    os.environ.update({**RAY_TRAIN_SETTINGS, **before})
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
+def _new_connection(
+    address: str | None,
+    home: Home,
+    working_dir: str | None,
+    starting: Callable[[], AbstractContextManager[object]],
+) -> Iterator[None]:
+    import ray
+
     temp = None if address else _make_temp_folder()
     let_go = True
     try:
@@ -85,7 +134,7 @@ def connect_ray(
             else:
                 env = {"working_dir": working_dir} if working_dir else {}
                 _init_ray(address=address, runtime_env=env)
-        yield list_nodes()
+        yield
     except HeadGone:
         let_go = False
         raise

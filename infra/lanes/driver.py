@@ -209,7 +209,14 @@ class _Driver:
             time.sleep(POLL_S)
 
     def close(self) -> None:
-        """Lets go of what this process holds; Ray ends its processes with the connection."""
+        """Lets go of what this process holds. Ray ends its processes with the connection; one that was there
+        before stays, and what began on it ends here."""
+        import ray
+
+        if not self._job.own_ray:
+            with contextlib.suppress(HeadGone):
+                if self._head.is_reachable():
+                    ray.kill(self._actor)
         self._ledger.close()
         shutil.rmtree(self._scratch_folder(), ignore_errors=True)
 

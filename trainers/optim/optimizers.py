@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from trainers.types import Params
 
-RMSPROP_ALPHA = 0.99
-
 
 def make_optimizer(parameters: Sequence[torch.nn.Parameter], params: Params) -> torch.optim.Optimizer:
     """torch.optim's optimizer of that name over the trainable ones of `parameters`.
@@ -42,8 +40,8 @@ def make_optimizer(parameters: Sequence[torch.nn.Parameter], params: Params) -> 
         nesterov = bool(params["nesterov"]) and params["momentum"] > 0
         return optim.SGD(trainable, momentum=params["momentum"], nesterov=nesterov, lr=lr, weight_decay=decay)
     if name == "rmsprop":
-        alpha = _rmsprop_alpha(params)
-        return optim.RMSprop(trainable, lr, alpha, momentum=params["momentum"], weight_decay=decay)
+        alpha, momentum = params["beta2"], params["momentum"]
+        return optim.RMSprop(trainable, lr, alpha, momentum=momentum, weight_decay=decay)
     kind: type[optim.Adam | optim.AdamW] = {"adam": optim.Adam, "adamw": optim.AdamW}[name]
     betas = (_check_moment(params, "beta1"), _check_moment(params, "beta2"))
     return kind(trainable, lr, betas, weight_decay=decay, fused=_is_fusable(trainable))
@@ -98,13 +96,6 @@ def clip_weights(parameters: Sequence[torch.Tensor], largest: float) -> None:
     weights = [parameter.detach() for parameter in parameters]
     torch._foreach_clamp_min_(weights, -largest)
     torch._foreach_clamp_max_(weights, largest)
-
-
-def _rmsprop_alpha(params: Params) -> float:
-    from trainers.hyperparameters import TRAINING
-
-    untouched = params["beta2"] == TRAINING["beta2"].default
-    return RMSPROP_ALPHA if untouched else float(params["beta2"])
 
 
 def _check_moment(params: Params, name: str) -> float:

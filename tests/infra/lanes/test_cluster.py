@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ import ray
 
 from infra.errors import ClusterUnavailable
 from infra.home import Home
-from infra.lanes.cluster import RAY_TRAIN_SETTINGS, connect_ray
+from infra.lanes.cluster import connect_ray
 
 
 @pytest.fixture
@@ -22,8 +25,6 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
             raise error
 
         monkeypatch.setattr(ray, "init", init)
-        for name in (*RAY_TRAIN_SETTINGS, "RAY_AUTH_TOKEN_PATH"):  # all that it sets is put back
-            monkeypatch.setenv(name, RAY_TRAIN_SETTINGS.get(name, ""))
 
     return fail_with
 
@@ -65,3 +66,26 @@ def test_connected_ray_leaves_signal_handlers_to_the_command(monkeypatch: pytest
     cluster._init_ray(address="local")
     assert taken == [before]
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_ray_that_does_not_start_leaves_the_environment_as_it_was(failing: Any, tmp_path: Path) -> None:
+    """A notebook's own Ray Train, used afterwards, is set as it was."""
+    before = dict(os.environ)
+    failing(OSError("full"))
+    with pytest.raises(ClusterUnavailable), connect_ray(None, Home(tmp_path)):
+        pass
+    assert dict(os.environ) == before
+
+
+@pytest.mark.ray
+def test_notebooks_running_ray_is_used_and_left_running(tmp_path: Path) -> None:
+    """A process of its own: a test session has one Ray."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.infra.lanes.notebook", str(tmp_path)],
+        capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3_000:]
+    assert done.stdout.splitlines()[-4:] == [
+        "finished 2", "a process has one Ray at a time", "Ray Train's settings: False",
+        "actors: Counter alive",
+    ]  # fmt: skip

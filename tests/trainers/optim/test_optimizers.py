@@ -7,7 +7,7 @@ import torch
 from torch import nn, optim
 
 from trainers.errors import InputError
-from trainers.hyperparameters import TRAINING
+from trainers.hyperparameters import TRAINING, fill_defaults
 from trainers.optim.optimizers import (
     add_l1,
     clip_gradients,
@@ -19,7 +19,7 @@ from trainers.optim.optimizers import (
 
 
 def _params(**given: Any) -> dict[str, Any]:
-    return {**{name: entry.default for name, entry in TRAINING.items()}, "learning_rate": 0.01, **given}
+    return fill_defaults(TRAINING, {"learning_rate": 0.01, **given})
 
 
 CASES: list[tuple[dict[str, Any], type[optim.Optimizer], dict[str, Any]]] = [
@@ -40,6 +40,7 @@ CASES: list[tuple[dict[str, Any], type[optim.Optimizer], dict[str, Any]]] = [
     ({"optimizer": "adamw", "weight_decay": 0.1}, optim.AdamW, {"weight_decay": 0.1}),
     ({"optimizer": "adamw"}, optim.AdamW, {"weight_decay": 0.0}),
     ({"optimizer": "rmsprop"}, optim.RMSprop, {}),
+    ({"optimizer": "rmsprop", "beta2": 0.999}, optim.RMSprop, {"alpha": 0.999}),
     (
         {"optimizer": "rmsprop", "momentum": 0.9, "beta2": 0.9, "weight_decay": 0.1},
         optim.RMSprop,

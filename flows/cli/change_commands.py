@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import Family, Json, Name, example, print_json, print_note
+from flows.cli.output import AcceptCodeChange, Family, Json, Name, example, print_json, print_note
 from infra.errors import WrongInput
 
 if TYPE_CHECKING:
@@ -20,12 +20,15 @@ def extend(
     name: Name,
     trials: Annotated[str, typer.Option("--trials", metavar="+N", help="So many more for each family.")],
     family: Family = None,
+    accept_code_change: AcceptCodeChange = False,
     json: Json = False,
 ) -> None:
     """More trials for a sweep, running or finished."""
     from flows.sweeps.extend import extend as verb
 
-    result = verb(name, trials=parse_trial_count(trials), family=family)
+    result = verb(
+        name, trials=parse_trial_count(trials), family=family, accept_code_change=accept_code_change
+    )
     if json:
         print_json(result)
         return
@@ -46,13 +49,14 @@ def retry(
     memory: Annotated[
         str | None, typer.Option("--memory", metavar="M", help="Memory a worker gets instead: 8GiB.")
     ] = None,
+    accept_code_change: AcceptCodeChange = False,
     json: Json = False,
 ) -> None:
     """Failed trials again, with other resources if asked."""
     from flows.sweeps.retry import retry as verb
 
     size = None if memory is None else parse_memory(memory)
-    result = verb(name, gpus=gpus, cpus=cpus, memory_bytes=size)
+    result = verb(name, gpus=gpus, cpus=cpus, memory_bytes=size, accept_code_change=accept_code_change)
     if json:
         print_json(result)
     elif not result.trials:

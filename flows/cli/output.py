@@ -23,6 +23,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name (digit
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Family = Annotated[str | None, typer.Option("--family", metavar="F", help="One of the sweep's families.")]
 
+AcceptCodeChange = Annotated[
+    bool, typer.Option("--accept-code-change", help="Carry on though a family's source changed; recorded.")
+]
+
 
 def example(text: str) -> Callable[[Command], Command]:
     """Gives a command the example that ends its `--help`."""

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.output import Family, Json, Name, example, print_json, print_note, stdout_console
+from flows.cli.output import (
+    AcceptCodeChange,
+    Family,
+    Json,
+    Name,
+    example,
+    print_json,
+    print_note,
+    stdout_console,
+)
 
 File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file.")]
 Set = Annotated[
@@ -69,10 +78,7 @@ def sweep(
     new_: Annotated[
         bool, typer.Option("--new", help="Start the next version beside the old instead of carrying on.")
     ] = False,
-    accept_code_change: Annotated[
-        bool,
-        typer.Option("--accept-code-change", help="Carry on though a family's source changed; recorded."),
-    ] = False,
+    accept_code_change: AcceptCodeChange = False,
     json: Json = False,
 ) -> None:
     """Runs a sweep, or carries on where it stopped."""

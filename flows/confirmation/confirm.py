@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from flows.config.lookup import open_sweep
 from flows.confirmation.result import Confirmation
 from flows.confirmation.runs import ROLE, confirmation_origin
-from flows.reproduction.recorded_run import refuse_other_code
 from flows.sweeps.ownership import commit_as_owner
+from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import run_session
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
@@ -51,8 +51,8 @@ def confirm(
         seeds: how many, the same for all candidates.
 
     Raises:
-        WrongInput: no such sweep, nothing or too little to confirm, no test part, another code than the
-            search had, or the options exclude each other.
+        WrongInput: no such sweep, nothing or too little to confirm, no test part, another code or
+            other data than the search had, or the options exclude each other.
         Refused: no confirmation succeeded.
         OwnedElsewhere, ClusterUnavailable, Interrupted: as `sweep`.
     """
@@ -62,7 +62,7 @@ def confirm(
     try:
         _check_test_part(row)
         chosen = _candidates(ledger, row, top)
-        refuse_other_code(row, sorted({trial.family for trial in chosen}))
+        check_recorded_sweep(row, place, families={trial.family for trial in chosen})
         _enqueue_confirmations(ledger, row, chosen, seeds)
         if any(not trial.has_ended for trial in views.trials(ledger, row.id, role=ROLE)):
             run_session(ledger, row, place, address=address, role=ROLE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from flows.reproduction.recorded_run import make_code_importable
+from flows.sweeps.recorded_state import make_code_importable
 from infra.errors import WrongInput
 from infra.ledger.rows import SweepRow
 from infra.secrets import redact

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 from flows.config.lookup import open_ledger, open_sweep
 from flows.sweeps.states import pick_trial, run_ids
@@ -18,7 +15,6 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.tracking.client import TrackingError, connect, embedded_path
 from infra.tracking.mapping import KEY, sweep_identity, trial_key
-from trainers.registry import source_hash
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -101,59 +97,3 @@ def _read_trial_key(uri: str, run: str) -> str:
     except TrackingError:
         return ""
     return str(found.data.tags.get(KEY) or "")
-
-
-def make_code_importable(row: SweepRow) -> None:
-    """Puts the folder of people's own code, as recorded, first on the import path.
-
-    Raises:
-        WrongInput: the folder is not there any more.
-    """
-    root = row.facts.get("own_code")
-    if root is None:
-        return
-    if not Path(root).is_dir():
-        raise WrongInput(
-            f"the code of {row.label}'s families must be where it was", f"no folder {root}", "bring it back"
-        )
-    if root not in sys.path:
-        sys.path.insert(0, root)
-
-
-def refuse_other_code(row: SweepRow, families: Sequence[str]) -> None:
-    """Refuses families whose source is not what the sweep's trials were made with.
-
-    Raises:
-        WrongInput: names them; or the code can't be imported.
-    """
-    make_code_importable(row)
-    specs = [row.spec.family(name) for name in families]
-    changed = [f.name for f in specs if f.source_hash and f.source_hash != source_hash(f.reference)]
-    if changed:
-        commit = (row.facts.get("git") or {}).get("commit")
-        raise WrongInput(
-            f"the code of {row.label}'s families must be what its trials were made with",
-            f"another source of {', '.join(sorted(changed))}",
-            f"bring the code back{f' (the sweep began at commit {commit[:12]})' if commit else ''}, or carry "
-            f"the sweep on with --accept-code-change, which is recorded",
-        )
-
-
-def open_recorded_data(row: SweepRow, home: Home) -> Any:
-    """The data set as it is now; None where own code reads its own.
-
-    Raises:
-        WrongInput: it is not what the sweep began with, or can't be read.
-    """
-    if row.fingerprint == "none":
-        return None
-    from trainers.data.sources.opening import open_dataset
-
-    found = open_dataset(row.spec.data, base=Path(row.facts.get("base", ".")), cache=home.cache)
-    if found.fingerprint != row.fingerprint:
-        raise WrongInput(
-            f"the data of {row.label} must be what its trials were made with",
-            f"fingerprint {found.fingerprint[:12]} instead of {row.fingerprint[:12]}",
-            f"bring the former content of {row.spec.data.get('source')} back",
-        )
-    return found

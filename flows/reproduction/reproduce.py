@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from flows.reproduction.recorded_run import find_recorded_run, open_recorded_data, refuse_other_code
+from flows.reproduction.recorded_run import find_recorded_run
 from flows.reproduction.result import (
     TOLERANCE,
     Circumstance,
@@ -20,6 +20,7 @@ from flows.reproduction.result import (
     select_goal_deviations,
 )
 from flows.sweeps.preparation import git_facts
+from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
@@ -63,8 +64,7 @@ def reproduce(
     try:
         lane = _last_lane_facts(ledger, row, found)
         _check_reproducible(row, found, lane)
-        refuse_other_code(row, [found.family])
-        open_recorded_data(row, place)
+        check_recorded_sweep(row, place, families=[found.family])
         told = views.trial_events(ledger, row.id, found, "reported")
         recorded = {event.payload["epoch"]: event.payload["metrics"] for event in told}
     finally:

@@ -1,26 +1,34 @@
-"""Whether a sweep file carries a known sweep on, and what a person must decide where it does not. Pure."""
+"""What may not change between two runs of a sweep, and what may: growth, and how it is run. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from infra.errors import WrongInput
+from infra.ledger.batch import WriteBatch
+from infra.ledger.rows import SweepRow
 from infra.spec import FamilySpec, SweepSpec
 
-_MAY_CHANGE = {"trials", "source_hash"}  # of a family: growth, and code (which is asked about)
+_MAY_CHANGE = {"trials", "source_hash", "name"}  # of a family: growth, and code (which is asked about)
+# Of a family's resources only these make other trials: with N workers a step sees N times the batch.
+_RESOURCES = ("workers", "sharding")
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.
 _FREE = {"families", "version", "minutes", "gpu_hours", "cost", "prices", "lanes", "limits", "gates", "model"}
 _FREE |= {"code", "tracking_uri", "experiment", "ledger", "storage", "keep_checkpoints"}
+_ABSENT = "absent"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecChange:
-    """How a file goes on with a sweep.
+    """How a sweep goes on with what a file, its data and its code say now.
 
     Attributes:
         spec: the sweep as it will be run: the larger budget of both, new families added.
-        grown: family → number of trials, where the file has more.
+        grown: family → number of trials, where there are more now.
         refused: `key: before → now` for each change that would make another sweep of it.
         code_changed: families whose source is not the same any more.
     """
@@ -31,39 +39,80 @@ class SpecChange:
     code_changed: tuple[str, ...]
 
 
+def compare_sweep(known: SweepRow, now: SweepSpec, fingerprint: str) -> SpecChange:
+    """Compares the ledger's sweep with what its specification, its code and its data are now."""
+    change = compare_specs(known.spec, now)
+    if known.fingerprint == fingerprint:
+        return change
+    data = f"data: fingerprint {known.fingerprint[:12]} → {fingerprint[:12]}"
+    return replace(change, refused=(*change.refused, data))
+
+
 def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
-    """Compares the ledger's sweep with the file's."""
+    """As `compare_sweep`, of the specifications alone."""
     old = {family.name: family for family in before.families}
-    refused = _differences(before, now)
-    families: list[FamilySpec] = []
-    grown: dict[str, int] = {}
-    for family in now.families:
-        known = old.get(family.name)
-        if known is None:
-            grown[family.name] = family.trials
-            families.append(family)
-            continue
-        refused += _family_differences(known, family)
-        if family.trials > known.trials:
-            grown[family.name] = family.trials
-        families.append(replace(family, trials=max(family.trials, known.trials)))
-    missing = [name for name in old if name not in {family.name for family in now.families}]
-    refused += [f"families.{name}: removed from the file" for name in missing]
-    changed = tuple(
-        family.name for family in now.families
-        if family.name in old and family.source_hash != old[family.name].source_hash
-    )  # fmt: skip
+    new = {family.name: family for family in now.families}
+    refused = [*_differences("", _deciding_keys(before), _deciding_keys(now))]
+    for name, known in old.items():
+        if name in new:
+            refused += _family_differences(known, new[name])
+        else:
+            refused.append(f"families.{name}: removed from the file")
     # Families keep the order in which they were first asked for: their turns depend on it.
-    ordered = sorted(families, key=lambda f: list(old).index(f.name) if f.name in old else len(old))
+    ordered = sorted(new.values(), key=lambda f: list(old).index(f.name) if f.name in old else len(old))
+    larger = (replace(f, trials=max(f.trials, old[f.name].trials)) if f.name in old else f for f in ordered)
     spec = replace(
         now,
         version=before.version,
-        families=tuple(ordered),
+        families=tuple(larger),
         minutes=_larger_budget(before.minutes, now.minutes),
         gpu_hours=_larger_budget(before.gpu_hours, now.gpu_hours),
         cost=_larger_budget(before.cost, now.cost),
     )
-    return SpecChange(spec=spec, grown=grown, refused=tuple(refused), code_changed=changed)
+    return SpecChange(
+        spec=spec,
+        grown={f.name: f.trials for f in new.values() if f.name not in old or f.trials > old[f.name].trials},
+        refused=tuple(refused),
+        code_changed=tuple(n for n, f in new.items() if n in old and f.source_hash != old[n].source_hash),
+    )
+
+
+def refuse_changes(
+    known: SweepRow, change: SpecChange, *, accept_code_change: bool, file: Path | None = None
+) -> None:
+    """Refuses what would mix two sweeps in one.
+
+    Args:
+        file: what was compared, where it was a file and not only the code and the data as they are now.
+
+    Raises:
+        WrongInput: names each difference with both values, or the families whose code changed.
+    """
+    if change.refused:
+        what = f"{file} must describe" if file is not None else "code and data must be those of"
+        raise WrongInput(
+            f"{what} the sweep {known.label} that its ledger has",
+            "; ".join(change.refused),
+            "undo the change, give the file another name:, or start the next version with --new",
+        )
+    if change.code_changed and not accept_code_change:
+        commit = (known.facts.get("git") or {}).get("commit")
+        since = f" (the sweep began at commit {commit[:12]})" if commit else ""
+        raise WrongInput(
+            f"the code of {known.label}'s families must be what its trials were made with",
+            f"another source of {', '.join(change.code_changed)}",
+            f"undo the change{since}, start the next version with --new, or carry the sweep on with "
+            f"--accept-code-change (recorded)",
+        )
+
+
+def record_code_change(known: SweepRow, change: SpecChange, batch: WriteBatch, at: float) -> dict[str, Any]:
+    """The sweep's facts with an accepted change of code, which every run from here on says; and its event."""
+    if not change.code_changed:
+        return dict(known.facts)
+    batch.add_event("code-change", at, {"families": list(change.code_changed)})
+    said = {*known.facts.get("code_changed", ()), *change.code_changed}
+    return {**known.facts, "code_changed": sorted(said)}
 
 
 def _larger_budget(one: float | None, other: float | None) -> float | None:
@@ -71,22 +120,40 @@ def _larger_budget(one: float | None, other: float | None) -> float | None:
     return None if one is None or other is None else max(one, other)
 
 
-def _differences(before: SweepSpec, now: SweepSpec) -> list[str]:
-    one, other = before.to_json(), now.to_json()
-    return [
-        f"{key}: {_shorten(one[key])} → {_shorten(other[key])}"
-        for key in one
-        if key not in _FREE and one[key] != other[key]
-    ]
+def _deciding_keys(spec: SweepSpec) -> dict[str, Any]:
+    return {key: value for key, value in spec.to_json().items() if key not in _FREE}
 
 
-def _family_differences(before: FamilySpec, now: FamilySpec) -> list[str]:
-    found = []
-    for key in FamilySpec.__dataclass_fields__:
-        one, other = getattr(before, key), getattr(now, key)
-        if key not in _MAY_CHANGE and key != "resources" and one != other:
-            found.append(f"families.{now.name}.{key}: {_shorten(one)} → {_shorten(other)}")
-    return found
+def _family_differences(before: FamilySpec, now: FamilySpec) -> Iterator[str]:
+    one, other = (_deciding_family_keys(family) for family in (before, now))
+    where = f"families.{now.name}"
+    found = list(_differences(where, one, other))
+    yield from found
+    orders = [list(document["space"]) for document in (one, other)]
+    if not found and orders[0] != orders[1]:  # the samplers draw parameters in their order
+        yield _difference(f"{where}.space", *orders)
+
+
+def _deciding_family_keys(family: FamilySpec) -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads(json.dumps(asdict(family)))  # as a ledger gives it back
+    document = {key: value for key, value in whole.items() if key not in _MAY_CHANGE}
+    document["resources"] = {key: whole["resources"][key] for key in _RESOURCES}
+    document["space"] = {entry.pop("name"): entry for entry in whole["space"].get("parameters", ())}
+    return document
+
+
+def _differences(where: str, before: Any, now: Any) -> Iterator[str]:
+    """`key: before → now` of each innermost value that is not the same."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in {**before, **now}:
+            inner = f"{where}.{key}" if where else str(key)
+            yield from _differences(inner, before.get(key, _ABSENT), now.get(key, _ABSENT))
+    elif before != now:
+        yield _difference(where, before, now)
+
+
+def _difference(where: str, before: Any, now: Any) -> str:
+    return f"{where}: {_shorten(before)} → {_shorten(now)}"
 
 
 def _shorten(value: Any) -> str:

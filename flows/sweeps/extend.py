@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.config.lookup import open_sweep
+from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.growth import added_trials, grow_spec
 from flows.sweeps.ownership import ask_driver, commit_as_owner
+from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -28,11 +30,22 @@ class ExtendResult:
         return asdict(self)
 
 
-def extend(name: str, *, trials: int, family: str | None = None, home: Home | None = None) -> ExtendResult:
+def extend(
+    name: str,
+    *,
+    trials: int,
+    family: str | None = None,
+    accept_code_change: bool = False,
+    home: Home | None = None,
+) -> ExtendResult:
     """So many more trials for each family of a sweep, or for one; a sweep that nobody runs is carried on.
 
+    Args:
+        accept_code_change: carry on though a family's source changed; recorded. A running driver goes on
+            with the code that it began with.
+
     Raises:
-        WrongInput: no such sweep or family, or less than one trial.
+        WrongInput: no such sweep or family, less than one trial, or code or data that are not the sweep's.
         OwnedElsewhere: the driver did not answer.
     """
     place = home or Home.from_environment()
@@ -44,9 +57,11 @@ def extend(name: str, *, trials: int, family: str | None = None, home: Home | No
             return ExtendResult(sweep=row.label, planned=planned, asked_driver=True)
         with commit_as_owner(ledger, row) as commit:
             fresh = views.sweep_by_id(ledger, row.id)
-            grown = grow_spec(fresh.spec, trials=trials, family=family)
-            batch = WriteBatch(sweep={"spec": grown, "updated_at": time.time()})
-            batch.add_event("grown", time.time(), {"families": dict(added_trials(fresh.spec, grown))})
+            change = check_recorded_sweep(fresh, place, accept_code_change=accept_code_change)
+            grown, now = grow_spec(change.spec, trials=trials, family=family), time.time()
+            batch = WriteBatch(sweep={"spec": grown, "updated_at": now})
+            batch.add_event("grown", now, {"families": dict(added_trials(fresh.spec, grown))})
+            batch.sweep["facts"] = record_code_change(fresh, change, batch, now)
             commit(batch)
     finally:
         ledger.close()

@@ -223,7 +223,7 @@ def _count_ended(spec: SweepSpec, home: Home) -> int:
 
 def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
     """Why `sweep` would refuse to carry on with the sweep that the ledger has."""
-    from flows.sweeps.compatibility import compare_specs
+    from flows.sweeps.compatibility import compare_sweep
     from infra.ledger import views
 
     ledger = _open_ledger(prepared.spec, home)
@@ -235,10 +235,8 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
         ledger.close()
     if known is None:
         return []
-    carried = compare_specs(known.spec, prepared.spec)
+    carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     found = list(carried.refused)
-    if known.fingerprint != prepared.fingerprint:
-        found.append("the data changed")
     found += [f"the source of {name} changed" for name in carried.code_changed]
     return (
         [f"{known.label} is in the ledger and differs ({'; '.join(found)}): --new starts the next version"]

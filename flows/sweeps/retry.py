@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from flows.config.lookup import open_sweep
+from flows.sweeps.compatibility import record_code_change
 from flows.sweeps.ownership import ask_driver, commit_as_owner
+from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -41,15 +43,18 @@ def retry(
     gpus: float | None = None,
     cpus: float | None = None,
     memory_bytes: int | None = None,
+    accept_code_change: bool = False,
     home: Home | None = None,
 ) -> RetryResult:
     """Puts the failed trials of a sweep back to waiting; a sweep that nobody runs is carried on.
 
     Args:
         gpus, cpus, memory_bytes: what one worker of these trials gets instead; None leaves it as it is.
+        accept_code_change: carry on though a family's source changed, as after a correction; recorded. A
+            running driver goes on with the code that it began with.
 
     Raises:
-        WrongInput: no such sweep, or resources that can't be.
+        WrongInput: no such sweep, resources that can't be, or code or data that are not the sweep's.
         OwnedElsewhere: the driver did not answer.
     """
     resources = _requested_resources(gpus, cpus, memory_bytes)
@@ -64,8 +69,11 @@ def retry(
         if ask_driver(ledger, row, "retry", {"resources": resources}):
             return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
         with commit_as_owner(ledger, row) as commit:
-            batch = WriteBatch(sweep={"updated_at": time.time()})
-            for trial in _failed_trials(ledger, row):  # another command may have run some of them meanwhile
+            fresh = views.sweep_by_id(ledger, row.id)
+            change = check_recorded_sweep(fresh, place, accept_code_change=accept_code_change)
+            batch = WriteBatch(sweep={"spec": change.spec, "updated_at": time.time()})
+            batch.sweep["facts"] = record_code_change(fresh, change, batch, time.time())
+            for trial in _failed_trials(ledger, fresh):  # another command may have run some meanwhile
                 requeue_trial(trial, resources)
                 batch.add_event("retry", time.time(), {"resources": resources}, trial)
             commit(batch)

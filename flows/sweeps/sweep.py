@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from flows.sweeps.compatibility import SpecChange, compare_specs
+from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, sweep_facts
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
@@ -145,8 +145,8 @@ def _register_sweep(
         return views.sweep_by_id(ledger, created)
     if not views.has_journal(ledger, known.id):
         return _rewrite_sweep(ledger, known, prepared)
-    carried = compare_specs(known.spec, prepared.spec)
-    _refuse_changes(known, prepared, carried, accept_code_change)
+    carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
+    refuse_changes(known, carried, accept_code_change=accept_code_change, file=prepared.file.path)
     if carried.spec != known.spec:
         _store_growth(ledger, known, prepared)
     return views.sweep_by_id(ledger, known.id)
@@ -175,36 +175,12 @@ def _check_warm_start(ledger: Ledger, prepared: PreparedSweep) -> None:
             )
 
 
-def _refuse_changes(
-    known: SweepRow, prepared: PreparedSweep, carried: SpecChange, accept_code_change: bool
-) -> None:
-    differences = list(carried.refused)
-    if known.fingerprint != prepared.fingerprint:
-        differences.append(f"data: fingerprint {known.fingerprint[:12]} → {prepared.fingerprint[:12]}")
-    if differences:
-        raise WrongInput(
-            f"{prepared.file.path} must describe the sweep {known.label} that its ledger has",
-            "; ".join(differences),
-            "undo the change, give the file another name:, or start the next version with --new",
-        )
-    if carried.code_changed and not accept_code_change:
-        raise WrongInput(
-            f"the code of {known.label}'s families must be what its trials were made with",
-            f"another source of {', '.join(carried.code_changed)}",
-            "undo the change, start the next version with --new, or --accept-code-change (recorded)",
-        )
-
-
 def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> None:
     with commit_as_owner(ledger, known) as commit:
         now, known = time.time(), views.sweep_by_id(ledger, known.id)  # `extend` may have grown it meanwhile
-        carried = compare_specs(known.spec, prepared.spec)
-        facts = {**known.facts, **file_facts(prepared)}
-        if carried.code_changed:  # said on every run from here on
-            facts["code_changed"] = sorted({*facts.get("code_changed", ()), *carried.code_changed})
-        batch = WriteBatch(sweep={"spec": carried.spec, "facts": facts, "updated_at": now})
+        carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
+        batch = WriteBatch(sweep={"spec": carried.spec, "updated_at": now})
         if carried.grown:
             batch.add_event("grown", now, {"families": dict(carried.grown)})
-        if carried.code_changed:
-            batch.add_event("code-change", now, {"families": list(carried.code_changed)})
+        batch.sweep["facts"] = record_code_change(known, carried, batch, now) | file_facts(prepared)
         commit(batch)

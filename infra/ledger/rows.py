@@ -6,11 +6,15 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.spec import SweepSpec
 
 TERMINAL = frozenset({"complete", "pruned", "failed"})
+
+
+if TYPE_CHECKING:
+    from sqlalchemy import RowMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +145,7 @@ class OwnerRow:
     silent_s: float = 0.0
 
 
-def owner_from_columns(columns: Mapping[str, Any]) -> OwnerRow:
+def owner_from_columns(columns: RowMapping) -> OwnerRow:
     """The owner of such a row of the database."""
     return OwnerRow(**{name: columns[name] for name in OwnerRow.__dataclass_fields__})
 

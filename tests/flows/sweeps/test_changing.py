@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from flows.confirmation.confirm import confirm
 from flows.sweeps.extend import extend
 from flows.sweeps.growth import added_trials, grow_spec
 from flows.sweeps.remove import remove
@@ -20,7 +24,18 @@ from infra.errors import OwnedElsewhere, RefusedError, WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.store import Ledger
-from tests.flows.ledger_sweeps import dead_owner, living_owner, set_owner, spec_of, write_logs, write_sweep
+from infra.spec import FamilySpec, SweepSpec
+from tests.flows.ledger_sweeps import (
+    ACCURACY,
+    dead_owner,
+    living_owner,
+    set_owner,
+    spec_of,
+    trial_of,
+    write_logs,
+    write_sweep,
+)
+from trainers.registry import source_hash
 
 
 @pytest.fixture
@@ -104,7 +119,7 @@ def test_extend_asks_a_living_driver(home, driver, carried_on):
 
 @pytest.mark.parametrize("owner", [None, dead_owner])
 def test_extend_of_ownerless_sweep_grows_and_resumes_it(home, carried_on, owner):
-    sweep = write_sweep(home)
+    sweep = write_sweep(home, fingerprint="none")
     if owner:
         set_owner(home, sweep, owner())
     result = extend("digits", trials=3)
@@ -119,7 +134,7 @@ def test_extend_of_ownerless_sweep_grows_and_resumes_it(home, carried_on, owner)
 
 
 def test_retry_makes_failed_trials_wait_again(home, carried_on):
-    write_sweep(home)
+    write_sweep(home, fingerprint="none")
     result = retry("digits", gpus=0.5, memory_bytes=8 << 30)
     assert result.trials == {"text_cnn": 1}
     assert carried_on == ["digits"]
@@ -135,6 +150,71 @@ def test_retry_makes_failed_trials_wait_again(home, carried_on):
 def test_retry_asks_a_living_driver(home, driver, carried_on):
     assert retry("digits", cpus=2.0).asked_driver
     assert driver.seen == [("retry", {"resources": {"cpus": 2.0}})]
+
+
+OWN_CODE = "def train(trial):\n    trial.report({'val/accuracy': %s})\n"
+
+
+@pytest.fixture
+def changed_code(home, monkeypatch):
+    """The sweep `digits` of a function whose source is another now than when its trials were made."""
+    Path("corrected.py").write_text(OWN_CODE % "0.5")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    reference = "corrected:train"
+    family = FamilySpec(name=reference, reference=reference, source_hash=source_hash(reference), trials=2)
+    spec = SweepSpec(name="digits", objectives=(ACCURACY,), families=(family,))
+    trials = (trial_of(reference, 0, "failed"), trial_of(reference, 1, "complete", 0.5))
+    write_sweep(home, spec, trials=trials, fingerprint="none")
+    Path("corrected.py").write_text(OWN_CODE % "0.875")
+    sys.modules.pop("corrected")
+    importlib.invalidate_caches()
+    yield source_hash(reference)
+    sys.modules.pop("corrected", None)
+
+
+CARRYING_ON = {"extend": ("--trials", "+1"), "retry": ()}
+
+
+@pytest.mark.parametrize("verb", CARRYING_ON)
+def test_carrying_on_with_changed_code_is_refused_and_writes_nothing(
+    home, velodrome, carried_on, changed_code, verb
+):
+    ledger, before = ledger_of(home)
+    events = len(views.events(ledger, before.id))
+    ended = velodrome(verb, "digits", *CARRYING_ON[verb])
+    assert ended.status == 2
+    assert "another source of corrected:train" in ended.err
+    assert "--accept-code-change" in ended.err
+    _, after = ledger_of(home)
+    assert (after.spec, after.facts) == (before.spec, before.facts)
+    assert len(views.events(ledger, before.id)) == events
+    assert carried_on == []
+    ledger.close()
+
+
+@pytest.mark.parametrize("verb", CARRYING_ON)
+def test_accepted_code_change_is_recorded(home, velodrome, carried_on, changed_code, verb):
+    assert velodrome(verb, "digits", *CARRYING_ON[verb], "--accept-code-change").status == 0
+    ledger, row = ledger_of(home)
+    assert row.facts["code_changed"] == ["corrected:train"]
+    assert row.spec.families[0].source_hash == changed_code
+    assert [e.payload for e in views.events(ledger, row.id) if e.kind == "code-change"] == [
+        {"families": ["corrected:train"]}
+    ]
+    assert carried_on == ["digits"]
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    "carry_on", [lambda: extend("digits", trials=1), lambda: retry("digits"), lambda: confirm("digits")]
+)
+def test_training_on_changed_data_is_refused_before_ray_starts(home, carried_on, carry_on):
+    Path("rows.csv").write_text("a,b\n" + "".join(f"{i},{2 * i + 1}\n" for i in range(60)))
+    data = {"source": "csv:rows.csv", "columns": {"target": "b"}}
+    write_sweep(home, replace(spec_of(), data=data), facts={"base": str(Path.cwd())})
+    with pytest.raises(WrongInput, match=r"data: fingerprint f{12} → [0-9a-f]{12}"):
+        carry_on()
+    assert carried_on == []
 
 
 def test_retry_without_failed_trials_does_nothing(home, carried_on):

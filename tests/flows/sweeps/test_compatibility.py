@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from flows.sweeps.compatibility import compare_specs
 from infra.spec import Budget
+from search_spaces.space import Space
 from tests.infra.conftest import family, sweep
+
+A: dict[str, Any] = {"type": "categorical", "choices": [1, 2]}
+B: dict[str, Any] = {"type": "categorical", "choices": [0.5]}
 
 
 def test_carry_on_with_same_file_changes_nothing() -> None:
@@ -32,7 +37,7 @@ def test_carry_on_with_more_grows_and_with_less_removes_nothing() -> None:
     ("changed", "key"),
     [
         ({"seed": 1}, "seed"),
-        ({"data": {"source": "builtin:digits"}}, "data"),
+        ({"data": {"source": "builtin:digits"}}, "data.source"),
         ({"keep_models": "all"}, "keep_models"),
     ],
 )
@@ -49,9 +54,37 @@ def test_carry_on_refuses_changed_family_but_allows_resources() -> None:
     before = sweep(family("a"))
     other = family("a", pruner={"name": "none"}, budget=Budget(epochs=9))
     named = {entry.split(":")[0] for entry in compare_specs(before, sweep(other)).refused}
-    assert named == {"families.a.pruner", "families.a.budget"}
-    faster = family("a", resources=replace(family("a").resources, cpus=2.0))
+    assert named == {"families.a.pruner.name", "families.a.budget.epochs"}
+    faster = family("a", resources=replace(family("a").resources, cpus=2.0, gpus=1.0))
     assert compare_specs(before, sweep(faster, lanes=3)).refused == ()
+
+
+@pytest.mark.parametrize(
+    ("resources", "difference"),
+    [
+        ({"workers": 4}, "families.a.resources.workers: 1 → 4"),
+        ({"sharding": "full"}, "families.a.resources.sharding: none → full"),
+    ],
+)
+def test_carry_on_refuses_other_workers_and_sharding(resources: dict[str, Any], difference: str) -> None:
+    """The same parameters then mean another batch, and a waiting trial's checkpoint fits no more."""
+    other = family("a", resources=replace(family("a").resources, **resources))
+    assert compare_specs(sweep(family("a")), sweep(other)).refused == (difference,)
+
+
+@pytest.mark.parametrize(
+    ("space", "difference"),
+    [
+        ({"a": A, "b": {**B, "choices": [0.5, 0.25]}}, "families.x.space.b.choices: [0.5] → [0.5, 0.25]"),
+        ({"a": A}, "families.x.space.b: {'type': 'categorical', 'choices': [0.5]} → absent"),
+        ({"b": B, "a": A}, "families.x.space: ['a', 'b'] → ['b', 'a']"),
+    ],
+)
+def test_refused_space_names_the_innermost_difference(space: dict[str, Any], difference: str) -> None:
+    before, now = (
+        family("x", space=Space.from_mapping(choices).to_json()) for choices in ({"a": A, "b": B}, space)
+    )
+    assert compare_specs(sweep(before), sweep(now)).refused == (difference,)
 
 
 def test_carry_on_without_a_known_family_is_refused() -> None:

@@ -25,9 +25,8 @@ class Job:
         seed: decides initialisation, order and dropout; never the split.
         goals: what the attempt is judged by; several for a multi-objective study.
         at: keep value and weights of the `best` epoch by the first goal, or of the `last`.
-        parts: `test` is read only where it is named here (confirmation).
-        checkpoint_every: seconds between checkpoints, or None.
-        checkpoint_epochs: reports between checkpoints, or None.
+        read_test: whether the test part is read at the end (confirmation).
+        checkpoint_seconds, checkpoint_epochs: between checkpoints, the latter in reports; or None.
         threads: for torch on the CPU; another number may round sums otherwise. None: as the process has it.
         samples: the folder for what a family shows at each report; None: nothing is shown.
     """

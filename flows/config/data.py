@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from flows.config.samplers import Strict
 from flows.config.types import Source
+from infra.strict_model import Strict
 from trainers.data.dataset import Task
 
 Share = Annotated[float, Field(ge=0, le=1)]

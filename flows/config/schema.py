@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from flows.config.data import Data
 from flows.config.policy import Policy
-from flows.config.samplers import Pruner, Sampler, Strict
+from flows.config.samplers import Pruner, Sampler
 from flows.config.types import (
     Duration,
     DurationOrEpochs,
@@ -25,6 +25,7 @@ from flows.config.types import (
     SweepVersion,
     schema_error,
 )
+from infra.strict_model import Strict
 
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Positive = Annotated[float, Field(gt=0)]

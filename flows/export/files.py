@@ -46,7 +46,7 @@ def collect_sweep_files(row: SweepRow) -> SweepFiles:
     """
     found, text = SweepFiles(), _sweep_text(row)
     found.overrides = [redact(override) for override in row.facts.get("overrides", ())]
-    if redact(text) != text or ":***@" in text:  # the ledger keeps it without them already
+    if redact(text) != text or "***@" in text:  # the ledger keeps it without them already
         found.warnings.append(f"passwords in {SWEEP_FILE} were replaced by ***; use ${{VARIABLE}} instead")
     found.files[SWEEP_FILE] = redact(text).encode()
     try:

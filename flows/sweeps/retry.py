@@ -13,6 +13,8 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.requeue import requeue_trial
+from infra.ledger.rows import SweepRow, TrialRow
+from infra.ledger.store import Ledger
 
 MOST_GPUS = 1024
 MOST_CPUS = 65_536
@@ -54,7 +56,7 @@ def retry(
     place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
-        failed = [trial for trial in views.trials(ledger, row.id) if trial.state == "failed"]
+        failed = _failed_trials(ledger, row)
         counts = {entry.name: sum(t.family == entry.name for t in failed) for entry in row.spec.families}
         found = {family: count for family, count in counts.items() if count}
         if not failed:
@@ -63,7 +65,7 @@ def retry(
             return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
         with commit_as_owner(ledger, row) as commit:
             batch = WriteBatch(sweep={"updated_at": time.time()})
-            for trial in failed:
+            for trial in _failed_trials(ledger, row):  # another command may have run some of them meanwhile
                 requeue_trial(trial, resources)
                 batch.add_event("retry", time.time(), {"resources": resources}, trial)
             commit(batch)
@@ -73,6 +75,10 @@ def retry(
 
     resume_sweep(row.label, home=place)
     return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=False)
+
+
+def _failed_trials(ledger: Ledger, row: SweepRow) -> list[TrialRow]:
+    return [trial for trial in views.trials(ledger, row.id) if trial.state == "failed"]
 
 
 def _requested_resources(gpus: float | None, cpus: float | None, memory_bytes: int | None) -> dict[str, Any]:

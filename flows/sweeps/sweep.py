@@ -148,7 +148,7 @@ def _register_sweep(
     carried = compare_specs(known.spec, prepared.spec)
     _refuse_changes(known, prepared, carried, accept_code_change)
     if carried.spec != known.spec:
-        _store_growth(ledger, known, prepared, carried)
+        _store_growth(ledger, known, prepared)
     return views.sweep_by_id(ledger, known.id)
 
 
@@ -195,9 +195,10 @@ def _refuse_changes(
         )
 
 
-def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep, carried: SpecChange) -> None:
+def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> None:
     with commit_as_owner(ledger, known) as commit:
-        now = time.time()
+        now, known = time.time(), views.sweep_by_id(ledger, known.id)  # `extend` may have grown it meanwhile
+        carried = compare_specs(known.spec, prepared.spec)
         facts = {**known.facts, **file_facts(prepared)}
         if carried.code_changed:  # said on every run from here on
             facts["code_changed"] = sorted({*facts.get("code_changed", ()), *carried.code_changed})

@@ -19,13 +19,19 @@ from infra.spec import SweepSpec
 
 @dataclass(slots=True)
 class RunningAttempt:
-    """An attempt under way: its trial, its lane, and the reports of all the trial's attempts so far."""
+    """An attempt under way: its trial, its lane, and the reports of all the trial's attempts so far.
+
+    Attributes:
+        seconds_before: of the trial, over its earlier attempts.
+        counted_to: until when its time is in the trial's seconds.
+    """
 
     attempt: str
     trial: TrialRow
     lane: str
     reports: dict[int, dict[str, float]] = field(default_factory=dict)
-    counted_to: float = 0.0  # until when its time is in the trial's seconds
+    seconds_before: float = 0.0
+    counted_to: float = 0.0
 
 
 class Attempts:
@@ -56,9 +62,10 @@ class Attempts:
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
-        self.adopt(RunningAttempt(attempt, trial, lane.lane, counted_to=self._steady()))
+        self.adopt(RunningAttempt(attempt, trial, lane.lane, seconds_before=trial.seconds))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
-        facts = json.dumps({**lane.facts, **process, "shape": lane.shape})
+        about = {"shape": lane.shape, "seconds_before": trial.seconds}
+        facts = json.dumps({**lane.facts, **process, **about})
         self.batch.set_attempt(
             attempt, role=trial.role, family=trial.family, number=trial.number, ordinal=trial.attempts,
             lane=lane.lane, lane_facts=facts, started_at=now,
@@ -69,7 +76,19 @@ class Attempts:
     def adopt(self, running: RunningAttempt) -> None:
         """Takes an attempt as under way, with what the trial's earlier attempts reported."""
         running.reports = self.reports.pop(running.trial.key, {})
+        running.counted_to = self._steady()
         self.running[running.attempt] = running
+
+    def save_seconds(self) -> None:
+        """Writes down how long each running trial has trained, for whoever takes over from here."""
+        for running in self.running.values():
+            self._count_time(running)
+            self.batch.trials[running.trial.key] = running.trial
+
+    def _count_time(self, running: RunningAttempt) -> None:
+        now = self._steady()
+        running.trial.seconds += max(0.0, now - running.counted_to)
+        running.counted_to = now
 
     def record_reports(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> set[int]:
         """Takes reports of an attempt that runs on the lane; returns the epochs that were new."""
@@ -110,6 +129,8 @@ class Attempts:
             self._record_late_end(ended, lane)
             return
         trial = running.trial
+        self._count_time(running)  # the lane's own count has what passed while no coordinator was there
+        trial.seconds = max(trial.seconds, running.seconds_before + ended.seconds)
         trial.facts.update(intern_names(ended.facts))
         if ended.outcome == "failed":
             self.fail_attempt(running, ended.reason, ended.detail)
@@ -192,7 +213,7 @@ class Attempts:
     def _close_attempt(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         now = self._clock()
         del self.running[running.attempt]
-        running.trial.seconds += max(0.0, self._steady() - running.counted_to)
+        self._count_time(running)
         self.batch.set_attempt(running.attempt, ended_at=now, outcome=outcome, detail=detail[:20_000])
         payload = {"attempt": running.attempt, "outcome": outcome, "detail": detail[:2_000]}
         self.batch.add_event("attempt-ended", now, payload, running.trial)

@@ -32,7 +32,7 @@ from infra.ledger import views
 from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.search.samplers import deciding_reports
+from infra.search.pruners import deciding_reports
 from infra.search.study import Studies
 from infra.spec import Resources, derive_seed
 
@@ -307,7 +307,8 @@ class Coordinator:
         for trial in (trial for trial in open_trials if trial.state == "running"):
             known = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)
             last = [attempt for attempt in known if attempt.role == trial.role][-1]
-            self._attempts.adopt(RunningAttempt(last.id, trial, last.lane, counted_to=self._steady()))
+            before = last.lane_facts.get("seconds_before", trial.seconds)
+            self._attempts.adopt(RunningAttempt(last.id, trial, last.lane, seconds_before=before))
             if same_driver:
                 self._remember_lane(last.lane, last.lane_facts)
             else:
@@ -392,6 +393,9 @@ class Coordinator:
                 self._attempts.batch.add_event("retry", self._clock(), dict(payload), trial)
 
     def _update_usage(self, now: float) -> None:
+        save_due = self._spending.is_save_due(now)
+        if save_due:
+            self._attempts.save_seconds()
         if self._role != "search":  # the budget is the search's: a sweep that used it up can be confirmed
             return
         self._spending.add_time(
@@ -400,7 +404,7 @@ class Coordinator:
         why = self._spending.find_exhausted(self.spec)
         if why is not None and self.state == "running":
             self._request_stop(why)
-        if self._spending.is_save_due(now):
+        if save_due:
             self._set_facts(spent=self._spending.used)
 
     def _conclude_sweep(self) -> None:

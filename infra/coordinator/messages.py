@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from infra.search.samplers import Deciding
+from infra.search.pruners import Deciding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -287,7 +287,7 @@ class _Driver:
             return
         self._beaten_at = time.monotonic()
         try:
-            owned = self._ledger.renew_heartbeat(self._job.sweep_id, self._job.token, time.time())
+            owned = self._ledger.renew_heartbeat(self._job.sweep_id, self._job.token)
         except LedgerUnavailable:
             return  # the coordinator waits for the ledger's return, with a limit
         if not owned:

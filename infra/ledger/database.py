@@ -17,6 +17,7 @@ from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
 BUSY_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 15
 CREATION_LOOKS = 20
+CREATION_LOCK = 0x76656C6F  # of PostgreSQL's locks that applications name by a number
 SMALLEST_PAGE = 512  # bytes
 
 
@@ -159,6 +160,8 @@ def _ensure_tables(engine: Engine, *, create: bool) -> None:
                 "give the ledger a database of its own",
             )
         with engine.connect().execution_options(writes=True) as connection, connection.begin():
+            if engine.dialect.name == "postgresql":  # two that make one ledger would both make its tables
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({CREATION_LOCK})")
             metadata.create_all(connection)
             if connection.execute(select(meta.c.value).where(meta.c.key == "schema")).first() is None:
                 connection.execute(insert(meta).values(key="schema", value=str(SCHEMA_VERSION)))

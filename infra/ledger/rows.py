@@ -128,14 +128,22 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnerRow:
-    """Who may write: the newest epoch, and the driver process that holds it (empty token: nobody)."""
+    """Who may write: the newest epoch, and the driver process that holds it (empty token: nobody).
+
+    `silent_s`: how old its heartbeat was when the row was read, by the database's clock, which all share.
+    """
 
     epoch: int
     token: str
     host: str
     pid: int
     pid_started_at: float
-    heartbeat_at: float
+    silent_s: float = 0.0
+
+
+def owner_from_columns(columns: Mapping[str, Any]) -> OwnerRow:
+    """The owner of such a row of the database."""
+    return OwnerRow(**{name: columns[name] for name in OwnerRow.__dataclass_fields__})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

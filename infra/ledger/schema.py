@@ -50,8 +50,8 @@ owners = Table(
     Column("token", String(64), nullable=False),  # one driver process; empty when nobody owns the sweep
     Column("host", String(255), nullable=False),
     Column("pid", Integer, nullable=False),
-    Column("pid_started_at", Float, nullable=False),
-    Column("heartbeat_at", Float, nullable=False),
+    Column("pid_started_at", Float, nullable=False),  # seconds since its machine started
+    Column("heartbeat_at", Float, nullable=False),  # by the database's clock
 )
 
 requests = Table(

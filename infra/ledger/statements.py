@@ -4,10 +4,26 @@ some times a trial and SQLAlchemy takes longer to build one than SQLite to run i
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import BindParameter, Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Float,
+    Select,
+    Table,
+    bindparam,
+    cast,
+    extract,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
@@ -60,7 +76,8 @@ class BatchStatements:
 
         by_sweep: BindParameter[int] = bindparam("of_sweep")
         self.owner_epoch = compile_clause(
-            select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep), "of_sweep"
+            select(schema.owners.c.epoch).where(schema.owners.c.sweep_id == by_sweep).with_for_update(),
+            "of_sweep",
         )
         self.last_position = compile_clause(
             select(func.max(schema.journal.c.position)).where(schema.journal.c.sweep_id == by_sweep),
@@ -79,9 +96,33 @@ class BatchStatements:
 
 def upsert(dialect: Dialect, table: Table, columns: Sequence[str], keys: Sequence[str]) -> Any:
     """An insert of these columns that overwrites the row of the same key."""
-    statement = (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+    statement = _dialect_insert(dialect, table)
     changed = {name: statement.excluded[name] for name in columns if name not in keys}
     return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+
+
+def insert_missing(dialect: Dialect, table: Table) -> Any:
+    """An insert that leaves a row of the same key as it is. It waits for whoever is just inserting that."""
+    return _dialect_insert(dialect, table).on_conflict_do_nothing()
+
+
+def _dialect_insert(dialect: Dialect, table: Table) -> Any:
+    return (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def database_clock(dialect: Dialect) -> ColumnElement[float]:
+    """Seconds since 1970 by the clock that all of a database's clients share: the server's, where it has
+    one. Those who open one SQLite file are on one machine."""
+    if dialect.name == "postgresql":
+        return cast(extract("epoch", func.clock_timestamp()), Float)
+    return literal(time.time(), Float)
+
+
+def select_owner(dialect: Dialect, sweep_id: int) -> Select[Any]:
+    """For the owner's row as `owner_from_columns` reads it."""
+    owners = schema.owners.c
+    silent_s = (database_clock(dialect) - owners.heartbeat_at).label("silent_s")
+    return select(schema.owners, silent_s).where(owners.sweep_id == sweep_id)
 
 
 def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> None:
@@ -104,8 +145,8 @@ def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> Non
         )
 
 
-def owner_epoch(connection: Connection, sweep_id: int) -> int | None:
-    """The epoch of the sweep's owner row; None where there is none."""
+def lock_owner_epoch(connection: Connection, sweep_id: int) -> int | None:
+    """The epoch of the sweep's owner row, which stays so until the transaction ends; None without one."""
     found: int | None = (
         dialect_statements(connection).owner_epoch.run(connection, {"of_sweep": sweep_id}).scalar()
     )

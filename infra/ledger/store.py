@@ -1,13 +1,15 @@
 """Writing the ledger: sweeps are created, owned and grown; their owner writes what happened in batches.
 
 A `WriteBatch` gathers all that one event changes; `Ledger.commit` writes it in one transaction that first
-checks that the writer still owns the sweep.
+checks that the writer still owns the sweep. It locks the owner's row, as each claim does: SQLite has one
+writer at a time, PostgreSQL would let a takeover pass between the check and the write.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Update, delete, insert, select, update
@@ -17,8 +19,14 @@ from infra.errors import FencedError, LedgerUnavailable
 from infra.ledger import schema
 from infra.ledger.batch import WriteBatch
 from infra.ledger.database import open_engine
-from infra.ledger.rows import OwnerRow
-from infra.ledger.statements import owner_epoch, upsert, write_batch
+from infra.ledger.rows import OwnerRow, owner_from_columns
+from infra.ledger.statements import (
+    database_clock,
+    insert_missing,
+    lock_owner_epoch,
+    select_owner,
+    write_batch,
+)
 from infra.spec import SweepSpec
 
 
@@ -62,13 +70,7 @@ class Ledger:
         """Adds a sweep and returns its id; where the name and version are there already, theirs."""
 
         def insert_sweep(connection: Connection) -> int:
-            known = select(schema.sweeps.c.id).where(
-                schema.sweeps.c.name == spec.name, schema.sweeps.c.version == spec.version
-            )
-            found = connection.execute(known).scalar()
-            if found is not None:
-                return int(found)
-            row = insert(schema.sweeps).values(
+            row = insert_missing(connection.dialect, schema.sweeps).values(
                 name=spec.name,
                 version=spec.version,
                 state="running",
@@ -78,7 +80,11 @@ class Ledger:
                 created_at=at,
                 updated_at=at,
             )
-            return int(connection.execute(row).inserted_primary_key[0])  # type: ignore[index]
+            connection.execute(row)
+            known = select(schema.sweeps.c.id).where(
+                schema.sweeps.c.name == spec.name, schema.sweeps.c.version == spec.version
+            )
+            return int(connection.execute(known).scalar_one())
 
         return int(self.run_transaction(insert_sweep))
 
@@ -119,14 +125,19 @@ class Ledger:
         """
 
         def claim_owner(connection: Connection) -> tuple[int, OwnerRow | None]:
-            present = _read_owner(connection, sweep_id)
+            now = database_clock(connection.dialect)
+            row = {"sweep_id": sweep_id, **asdict(claimant), "heartbeat_at": now}
+            del row["silent_s"]
+            # A row that is not there cannot be locked: two first claims would both find nobody.
+            nobody = insert_missing(connection.dialect, schema.owners)
+            connection.execute(nobody.values({**row, "token": "", "epoch": 0}))
+            present = _lock_owner(connection, sweep_id)
             if present is not None and present.token and not may_take(present):
                 return 0, present
             epoch = (present.epoch if present else 0) + 1
-            values = {name: getattr(claimant, name) for name in OwnerRow.__dataclass_fields__}
-            row = {"sweep_id": sweep_id, **values, "epoch": epoch}
-            connection.execute(upsert(connection.dialect, schema.owners, list(row), ("sweep_id",)), row)
-            connection.execute(_close_stop_requests(sweep_id).values(done_at=claimant.heartbeat_at))
+            change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
+            connection.execute(change.values({**row, "epoch": epoch}))
+            connection.execute(_close_stop_requests(sweep_id).values(done_at=now))
             return epoch, None
 
         epoch, refused_by = self.run_transaction(claim_owner)
@@ -140,7 +151,7 @@ class Ledger:
         """
 
         def update_epoch(connection: Connection) -> int:
-            present = _read_owner(connection, sweep_id)
+            present = _lock_owner(connection, sweep_id)
             if present is None or present.token != token:
                 raise FencedError("a coordinator must be its sweep's owner", "another owner in the ledger")
             change = update(schema.owners).where(schema.owners.c.sweep_id == sweep_id)
@@ -149,12 +160,12 @@ class Ledger:
 
         return int(self.run_transaction(update_epoch))
 
-    def renew_heartbeat(self, sweep_id: int, token: str, at: float) -> bool:
+    def renew_heartbeat(self, sweep_id: int, token: str) -> bool:
         """Renews the owner's heartbeat; False when somebody else owns the sweep."""
         change = (
             update(schema.owners)
             .where(schema.owners.c.sweep_id == sweep_id, schema.owners.c.token == token)
-            .values(heartbeat_at=at)
+            .values(heartbeat_at=database_clock(self.engine.dialect))
         )
         return bool(self.run_transaction(lambda connection: connection.execute(change).rowcount))
 
@@ -176,7 +187,7 @@ class Ledger:
         """
 
         def write_as_owner(connection: Connection) -> None:
-            present = owner_epoch(connection, sweep_id)
+            present = lock_owner_epoch(connection, sweep_id)
             if present != epoch:
                 raise FencedError(
                     "only a sweep's owner may write", f"epoch {present} in the ledger, ours is {epoch}"
@@ -201,12 +212,8 @@ def _close_stop_requests(sweep_id: int) -> Update:
     )
 
 
-def _read_owner(connection: Connection, sweep_id: int) -> OwnerRow | None:
-    row = (
-        connection.execute(select(schema.owners).where(schema.owners.c.sweep_id == sweep_id))
-        .mappings()
-        .first()
-    )
-    if row is None:
-        return None
-    return OwnerRow(**{name: row[name] for name in OwnerRow.__dataclass_fields__})
+def _lock_owner(connection: Connection, sweep_id: int) -> OwnerRow | None:
+    """Who owns the sweep, and stays its owner until the transaction ends."""
+    query = select_owner(connection.dialect, sweep_id).with_for_update()
+    row = connection.execute(query).mappings().first()
+    return None if row is None else owner_from_columns(row)

@@ -20,8 +20,10 @@ from infra.ledger.rows import (
     RequestRow,
     SweepRow,
     TrialRow,
+    owner_from_columns,
     trial_from_columns,
 )
+from infra.ledger.statements import select_owner
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
 
@@ -153,8 +155,8 @@ def count_events(ledger: Ledger, sweep_id: int, kind: str, *, after: int = 0) ->
 
 def owner(ledger: Ledger, sweep_id: int) -> OwnerRow | None:
     """Who owns the sweep, or None where nobody does."""
-    for row in _fetch_rows(ledger, select(schema.owners).where(schema.owners.c.sweep_id == sweep_id)):
-        found = OwnerRow(**{name: row[name] for name in OwnerRow.__dataclass_fields__})
+    for row in _fetch_rows(ledger, select_owner(ledger.engine.dialect, sweep_id)):
+        found = owner_from_columns(row)
         return found if found.token else None
     return None
 

@@ -1,97 +1,148 @@
-"""Samplers, pruners and the points that a search starts from, made from what a sweep file says."""
+"""The samplers by name: the options of each, how it is made, and the points that a search starts from.
+
+A new sampler is a class here and its entry in `SAMPLERS`: schema, plan and study read that table.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import Field
+
+from infra.errors import WrongInput
 from infra.spec import FamilySpec, derive_seed
+from infra.strict_model import Strict
+from search_spaces.nearest import advice
 
 if TYPE_CHECKING:
-    import optuna
+    from optuna.samplers import BaseSampler
+    from optuna.search_space import IntersectionSearchSpace
 
 FIRST_BATCH = 10
 LARGEST_GRID = 100_000
 
 
+class SamplerOptions(Strict):
+    """What a sweep file says of a sampler."""
+
+    name: str
+
+    def make(self, seed: int, common: IntersectionSearchSpace | None = None) -> BaseSampler:
+        """A fresh sampler for one question.
+
+        Args:
+            common: what all finished trials of the study have in common, which a fresh sampler would find
+                out by going through every one of them.
+        """
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed=seed)
+
+    def first_batch(self, lanes: int) -> int | None:
+        """How many points of the Sobol sequence come before the sampler is asked; None: all points do."""
+        return None
+
+    def _own(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+class Tpe(SamplerOptions):
+    """Tree-structured Parzen estimator."""
+
+    name: Literal["tpe"]
+    n_startup_trials: int = Field(default=10, ge=0)
+    """Finished trials before the sampler builds its first model."""
+    n_ei_candidates: int = Field(default=24, ge=1)
+    """How many candidates are drawn for each choice by expected improvement."""
+    multivariate: bool | None = None
+    """Whether parameters are modelled jointly, not one by one (Optuna's choice)."""
+    group: bool = False
+    """With `multivariate`: parameters that occur together are modelled as a group, for conditional spaces."""
+    constant_liar: bool = True
+    """Whether running trials count as bad ones, so that lanes do not try the same place at once."""
+
+    def make(self, seed: int, common: IntersectionSearchSpace | None = None) -> BaseSampler:
+        """As above; `common` is TPE's own kind, with pruned trials."""
+        from optuna.samplers import TPESampler
+
+        sampler = TPESampler(seed=seed, **self._own())
+        if common is not None:
+            sampler._search_space = common  # Optuna has no public way to hand it over
+        return sampler
+
+    def first_batch(self, lanes: int) -> int | None:
+        """One for each lane at least."""
+        return max(FIRST_BATCH, lanes)
+
+
+class Random(SamplerOptions):
+    """Independent random values."""
+
+    name: Literal["random"]
+
+    def first_batch(self, lanes: int) -> int | None:
+        """The same for any number of lanes, on which its trials then do not depend."""
+        return FIRST_BATCH
+
+
+class Qmc(SamplerOptions):
+    """One scrambled Sobol sequence over all parameters."""
+
+    name: Literal["qmc"]
+
+
+class Gp(SamplerOptions):
+    """Gaussian process."""
+
+    name: Literal["gp"]
+    n_startup_trials: int = Field(default=10, ge=0)
+    """Finished trials before the sampler builds its first model."""
+    deterministic_objective: bool = False
+    """Whether the same parameters always give the same value, without noise."""
+
+    def make(self, seed: int, common: IntersectionSearchSpace | None = None) -> BaseSampler:
+        """As above."""
+        from optuna.samplers import GPSampler
+
+        return GPSampler(seed=seed, **self._own())
+
+    def first_batch(self, lanes: int) -> int | None:
+        """One for each lane at least."""
+        return max(FIRST_BATCH, lanes)
+
+
+class Grid(SamplerOptions):
+    """Every combination of points."""
+
+    name: Literal["grid"]
+
+
+SAMPLERS: dict[str, type[SamplerOptions]] = {"tpe": Tpe, "random": Random, "qmc": Qmc, "gp": Gp, "grid": Grid}
+
+
+def sampler_options(options: Mapping[str, Any]) -> SamplerOptions:
+    """The options of a sampler by its name.
+
+    Raises:
+        WrongInput: there is no such sampler.
+    """
+    name = options["name"]
+    if name not in SAMPLERS:
+        must = f"a sampler must be one of {', '.join(SAMPLERS)}"
+        raise WrongInput(must, repr(name), advice(str(name), SAMPLERS))
+    return SAMPLERS[name].model_validate(dict(options))
+
+
 def make_sampler(
-    options: Mapping[str, Any], seed: int, common: optuna.search_space.IntersectionSearchSpace | None = None
-) -> optuna.samplers.BaseSampler:
+    options: Mapping[str, Any], seed: int, common: IntersectionSearchSpace | None = None
+) -> BaseSampler:
     """A fresh sampler for one question; the points of `grid` and `qmc` come from `starting_point`.
 
     Made anew for each trial, since a sampler's random state is not in the study: with the seed of the trial
     the answer depends on the study's content alone, also after a crash.
-
-    Args:
-        common: what all finished trials of the study have in common, which a fresh sampler would find out by
-            going through every one of them; its own kind, with pruned trials, is `tpe`'s.
     """
-    from optuna import samplers
-
-    rest = {key: value for key, value in options.items() if key not in {"name", "points"}}
-    match options["name"]:
-        case "tpe":
-            sampler = samplers.TPESampler(seed=seed, **{"n_startup_trials": 5, **rest})
-            if common is not None:
-                sampler._search_space = common  # Optuna has no public way to hand it over
-            return sampler
-        case "gp":
-            return samplers.GPSampler(seed=seed, **rest)
-        case _:
-            return samplers.RandomSampler(seed=seed)
-
-
-def make_pruner(options: Mapping[str, Any], reports: int) -> optuna.pruners.BasePruner:
-    """The pruner that a family's `search.pruner` names.
-
-    Args:
-        reports: how many reports a whole trial makes, Hyperband's largest resource.
-    """
-    from optuna import pruners
-
-    from infra.search.halving import IndexedHalving
-
-    given = {key: value for key, value in options.items() if key != "name"}
-    match options["name"]:
-        case "asha":
-            return IndexedHalving(min_epochs=given.get("min_epochs", 1), reduction=given.get("reduction", 3))
-        case "hyperband":
-            return pruners.HyperbandPruner(
-                min_resource=given.get("min_epochs", 1),
-                max_resource=max(reports, 1),
-                reduction_factor=given.get("reduction", 3),
-            )
-        case "median":
-            return pruners.MedianPruner(**_percentile_options(given))
-        case "percentile":
-            return pruners.PercentilePruner(float(given["percentile"]), **_percentile_options(given))
-        case _:
-            return pruners.NopPruner()
-
-
-def _percentile_options(given: Mapping[str, Any]) -> dict[str, int]:
-    return {
-        "n_startup_trials": given.get("startup", 5),
-        "n_warmup_steps": given.get("warmup_epochs", 0),
-        "interval_steps": given.get("interval_epochs", 1),
-        "n_min_trials": given.get("min_trials", 1),
-    }
-
-
-def deciding_reports(options: Mapping[str, Any], reports: int) -> Deciding:
-    """At which reports the pruner can stop a trial. Never at the last one: by then all is spent."""
-    match options["name"]:
-        case "none":
-            return ()
-        case "asha" | "hyperband":
-            rungs, rung = [], int(options.get("min_epochs", 1))
-            while rung < reports:
-                rungs.append(rung)
-                rung *= int(options.get("reduction", 3))
-            return tuple(rungs)
-        case _:
-            first = int(options.get("warmup_epochs", 0))
-            return tuple(range(max(first, 1), reports))
+    return sampler_options(options).make(seed, common)
 
 
 def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> dict[str, Any] | None:
@@ -107,13 +158,10 @@ def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> di
         return dict(family.start_with[number])
     index = number - len(family.start_with)
     space = Space.from_json(family.space)
-    name = family.sampler["name"]
-    if name == "grid":
+    sampler = sampler_options(family.sampler)
+    if isinstance(sampler, Grid):
         return space.grid(limit=LARGEST_GRID)[index]
-    batch = {"tpe": max(FIRST_BATCH, lanes), "gp": max(FIRST_BATCH, lanes), "random": FIRST_BATCH}.get(name)
+    batch = sampler.first_batch(lanes)
     if batch is not None and index >= batch:
         return None
     return space.sobol(1, derive_seed(seed, family.name, "sobol"), start=index)[0]
-
-
-Deciding = tuple[int, ...] | Literal["every"]

@@ -16,7 +16,8 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from infra.errors import LedgerDamaged
-from infra.search.samplers import make_pruner, make_sampler, starting_point
+from infra.search.pruners import make_pruner
+from infra.search.samplers import make_sampler, starting_point
 from infra.spec import FamilySpec, SweepSpec, derive_seed
 from search_spaces.space import Space
 

@@ -29,7 +29,7 @@ def finish_sweep(
     ledger, clock = Ledger(home.ledger_url, create=True), Clock()
     known = {"data": {"parts": {"train": 1400, "validation": 400}}, "trivial": {GOAL: 0.1}, **facts}
     sweep_id = ledger.create_sweep(spec, fingerprint="f" * 32, facts=known, at=clock())
-    owner = OwnerRow(epoch=0, token="t", host="h", pid=1, pid_started_at=0.0, heartbeat_at=clock())
+    owner = OwnerRow(epoch=0, token="t", host="h", pid=1, pid_started_at=0.0)
     epoch, _ = ledger.claim(sweep_id, owner, lambda present: True)
     core = Coordinator(ledger, sweep_id, epoch=epoch, clock=clock)
     _run(core, clock, spec, fail)

@@ -108,7 +108,7 @@ def dead_owner() -> OwnerRow:
     """A process of this host that is there no more: the pid is ours, the start time is not."""
     mine = describe_this_process()
     return OwnerRow(
-        epoch=0, token="dead", host=mine.host, pid=mine.pid, pid_started_at=1.0, heartbeat_at=time.time()
+        epoch=0, token="dead", host=mine.host, pid=mine.pid, pid_started_at=1.0
     )  # fmt: skip
 
 

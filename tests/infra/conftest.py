@@ -74,9 +74,7 @@ class Bench:
     ) -> Coordinator:
         """A new coordinator on the same ledger, as after a death of the former."""
         self.token = token or self.token
-        me = OwnerRow(
-            epoch=0, token=self.token, host="h", pid=1, pid_started_at=0.0, heartbeat_at=self.clock()
-        )
+        me = OwnerRow(epoch=0, token=self.token, host="h", pid=1, pid_started_at=0.0)
         if same_driver:
             epoch = self.ledger.raise_epoch(self.sweep_id, self.token)
         else:

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_sweep
 from infra.errors import WrongInput
-from infra.search.samplers import deciding_reports, make_pruner, make_sampler, starting_point
+from infra.search.pruners import deciding_reports, make_pruner
+from infra.search.samplers import make_sampler, starting_point
 from infra.spec import SweepSpec
 
 ROOT = Path(__file__).resolve().parents[3]

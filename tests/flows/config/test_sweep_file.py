@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -599,6 +598,7 @@ def test_family_space_leaves_out_what_its_options_disable(tmp_path: Path) -> Non
 def test_wrong_sweep_file_is_refused_fast_without_heavy_imports(contract: Path, override: str) -> None:
     code = """
 import sys
+import time
 from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_families
 from infra.errors import WrongInput
@@ -607,9 +607,10 @@ try:
 except WrongInput as error:
     heavy = {"torch", "ray", "mlflow", "optuna", "pandas", "scipy"} & sys.modules.keys()
     print(error.exit_code, sorted(heavy))
+print(time.process_time())
 """
     command = [sys.executable, "-c", code, str(contract), override]
-    began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60, check=True)
-    assert done.stdout.strip() == "2 []"
-    assert time.perf_counter() - began < 2.0
+    found, seconds = done.stdout.splitlines()
+    assert found == "2 []"
+    assert float(seconds) < 1.5  # of the processor: what others do on the machine does not count

@@ -135,7 +135,7 @@ def test_confirm_ranking_ignores_the_test_score(home, lanes, monkeypatch):
         trial.objective = [0.8 if trial.family == "image_cnn" else 0.7]
         trial.metrics["test/accuracy"] = 0.1 if trial.family == "image_cnn" else 0.99
 
-    monkeypatch.setattr(lanes, "_finish_trial", finish)
+    monkeypatch.setattr(lanes, "_finish", finish)
     assert [row.family for row in verb.confirm("digits", seeds=2).rows] == ["image_cnn", "text_cnn"]
 
 

@@ -9,14 +9,14 @@ import pytest
 from scipy import stats
 
 from flows.statistics import (
-    Standing,
+    RankingEntry,
+    adjacent_ties,
+    difference_p_value,
     examples_needed,
     holm,
-    indistinguishable,
     mcnemar,
-    p_of_difference,
     paired_bootstrap,
-    tied_with_first,
+    ties_with_first,
     two_level_bootstrap,
 )
 
@@ -195,22 +195,22 @@ def test_holm_equals_the_steps_by_hand() -> None:
 
 def test_neighbours_with_same_seeds_are_compared_in_pairs() -> None:
     seeds = (1, 2, 3, 4)
-    best = Standing(values=(0.90, 0.80, 0.85, 0.70), seeds=seeds)
-    near = Standing(values=(0.89, 0.805, 0.845, 0.695), seeds=seeds)
-    far = Standing(values=(0.86, 0.76, 0.81, 0.66), seeds=seeds)
-    assert indistinguishable([best, near, far]) == (True, False)
-    assert tied_with_first([best, near, far]) == (True, False)
-    other_seeds = Standing(values=far.values, seeds=(5, 6, 7, 8))
-    assert p_of_difference(best, far) == 0.0
-    p = p_of_difference(best, other_seeds)
+    best = RankingEntry(values=(0.90, 0.80, 0.85, 0.70), seeds=seeds)
+    near = RankingEntry(values=(0.89, 0.805, 0.845, 0.695), seeds=seeds)
+    far = RankingEntry(values=(0.86, 0.76, 0.81, 0.66), seeds=seeds)
+    assert adjacent_ties([best, near, far]) == (True, False)
+    assert ties_with_first([best, near, far]) == (True, False)
+    other_seeds = RankingEntry(values=far.values, seeds=(5, 6, 7, 8))
+    assert difference_p_value(best, far) == 0.0
+    p = difference_p_value(best, other_seeds)
     assert p == pytest.approx(stats.ttest_ind(best.values, far.values, equal_var=False).pvalue)
 
 
 def test_neighbours_of_single_values_need_standard_errors() -> None:
     one, other = (
-        Standing(values=(0.9,), standard_error=0.02),
-        Standing(values=(0.8,), standard_error=0.02),
+        RankingEntry(values=(0.9,), standard_error=0.02),
+        RankingEntry(values=(0.8,), standard_error=0.02),
     )
-    assert indistinguishable([one, other]) == (False,)
-    assert indistinguishable([one, Standing(values=(0.89,), standard_error=0.02)]) == (True,)
-    assert indistinguishable([one, Standing(values=(0.1,))]) == (None,)
+    assert adjacent_ties([one, other]) == (False,)
+    assert adjacent_ties([one, RankingEntry(values=(0.89,), standard_error=0.02)]) == (True,)
+    assert adjacent_ties([one, RankingEntry(values=(0.1,))]) == (None,)

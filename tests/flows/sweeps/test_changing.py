@@ -28,7 +28,7 @@ def carried_on(monkeypatch):
     """The labels that `flows.sweeps.sweep.resume_sweep` was called with, in the place of running them."""
     labels = []
     module = ModuleType("flows.sweeps.sweep")
-    module.carry_on = lambda label, home: labels.append(label)
+    module.resume_sweep = lambda label, home: labels.append(label)
     monkeypatch.setitem(sys.modules, "flows.sweeps.sweep", module)
     return labels
 

@@ -341,3 +341,49 @@ def test_sweep_without_complete_trial_has_failed(bench: Bench) -> None:
     coordinator.tick()
     assert views.trials(bench.ledger, bench.sweep_id)[0].state == "pruned"
     assert coordinator.state == "failed"
+
+
+@pytest.mark.parametrize("survivor", ["driver", "nobody"])
+def test_trial_seconds_after_a_takeover_are_those_of_all_attempts(bench: Bench, survivor: str) -> None:
+    """A coordinator that dies forgets what passed since it last wrote; the lane that lives on knows."""
+    coordinator = bench.begin(sweep(family(trials=1)))
+    coordinator.register_lane(hello())
+    (assignment,) = coordinator.next_attempts(hello()).attempts
+    for _ in range(104):
+        bench.clock.now += 1.0
+        coordinator.heartbeat(hello(), assignment.attempt)
+        coordinator.tick()
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert 98.0 <= trial.seconds <= 104.0
+    written = trial.seconds
+    bench.clock.now += 30.0  # nobody coordinates
+    coordinator = bench.take_over(same_driver=survivor == "driver")
+    lane_seconds, expected = 144.0, 144.0
+    if survivor == "nobody":
+        lane_seconds, expected = 10.0, written + 10.0
+        coordinator.register_lane(hello(pid=101))
+        (assignment,) = coordinator.next_attempts(hello(pid=101)).attempts
+    bench.clock.now += 10.0
+    ended = AttemptResult(
+        attempt=assignment.attempt, outcome="complete", objective=(0.5,), seconds=lane_seconds
+    )
+    coordinator.next_attempts(hello(pid=100 if survivor == "driver" else 101), ended=ended)
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert (trial.state, trial.seconds) == ("complete", expected)
+
+
+def test_confirmation_seconds_survive_a_dead_driver(bench: Bench) -> None:
+    """They are written down as the search's are, though no budget counts them."""
+    bench.sweep_id = bench.ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0)
+    batch = WriteBatch()
+    asked = TrialRow(role="confirm", family="noop", number=0, params={}, seed=1)
+    batch.add_event("asked", 1.0, {}, asked)
+    bench.ledger.add_events(bench.sweep_id, batch)
+    coordinator = bench.take_over(role="confirm")
+    coordinator.register_lane(hello())
+    assert coordinator.next_attempts(hello()).attempts
+    bench.clock.now += 6.0
+    coordinator.tick()
+    bench.take_over(role="confirm", token="driver-2")
+    (trial,) = views.trials(bench.ledger, bench.sweep_id, role="confirm")
+    assert (trial.state, trial.seconds) == ("waiting", 6.0)

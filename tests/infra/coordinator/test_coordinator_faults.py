@@ -93,9 +93,9 @@ class RetryingCoordinator:
 
     def __init__(self, bench: Bench, make: Callable[[], Coordinator]) -> None:
         self._bench = bench
-        self._core = self._made(make)
+        self._core = self._build(make)
 
-    def _made(self, make: Callable[[], Coordinator]) -> Coordinator:
+    def _build(self, make: Callable[[], Coordinator]) -> Coordinator:
         while True:
             try:
                 return make()
@@ -107,15 +107,15 @@ class RetryingCoordinator:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._core, name)
-        return self._calling(name) if callable(found) and not name.startswith("_") else found
+        return self._retry_call(name) if callable(found) and not name.startswith("_") else found
 
-    def _calling(self, name: str) -> Callable[..., Any]:
+    def _retry_call(self, name: str) -> Callable[..., Any]:
         def call(*arguments: Any, **named: Any) -> Any:
             while True:
                 try:
                     return getattr(self._core, name)(*arguments, **named)
                 except LedgerUnavailable:
-                    self._core = self._made(self._again)
+                    self._core = self._build(self._again)
 
         return call
 
@@ -171,7 +171,7 @@ def _insist(call: Callable[[], Any]) -> None:
 
 
 def _drive(bench: Bench, coordinator: Any, me: LaneHandshake) -> None:
-    coordinator.enter(me)
+    coordinator.register_lane(me)
     ended = None
     while not (work := coordinator.next_attempts(me, ended=ended)).leave:
         ended = _train(bench, coordinator, work, me) if work.attempts else None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event
 
-from infra.errors import LedgerUnavailable, WrongInput
+from infra.errors import FencedError, LedgerUnavailable, WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.liveness import describe_this_process, is_alive_here
@@ -18,6 +20,7 @@ from infra.ledger.store import Ledger
 from tests.infra.conftest import Bench, drive, family, hello, sweep
 
 ROUNDS = 20
+LONGER_THAN_A_CLAIM_S = 0.5
 
 
 def _claim(url: str, sweep_id: int, ready: object, answers: object) -> None:
@@ -29,16 +32,20 @@ def _claim(url: str, sweep_id: int, ready: object, answers: object) -> None:
     ledger.close()
 
 
-def test_claim_by_two_drivers_at_once_gives_one_owner(tmp_path: Path) -> None:
+@pytest.mark.parametrize("owned", [False, True], ids=["nobody", "a-dead-driver"])
+def test_claim_by_two_drivers_at_once_gives_one_owner(any_bench: Bench, owned: bool) -> None:
     """Twenty times: one gets it, the other is told who has it."""
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    ledger = Ledger(url, create=True)
-    context = multiprocessing.get_context("fork")
+    context, ledger = multiprocessing.get_context("fork"), any_bench.ledger
     for round_ in range(ROUNDS):
         sweep_id = ledger.create_sweep(sweep(name=f"s{round_}"), fingerprint="f", facts={}, at=1.0)
+        if owned:
+            dead = replace(describe_this_process(), pid_started_at=-1.0)
+            ledger.claim(sweep_id, dead, lambda owner: False)
         ledger.close()
         ready, answers = context.Barrier(2), context.Queue()
-        drivers = [context.Process(target=_claim, args=(url, sweep_id, ready, answers)) for _ in range(2)]
+        drivers = [
+            context.Process(target=_claim, args=(any_bench.url, sweep_id, ready, answers)) for _ in range(2)
+        ]
         for driver in drivers:
             driver.start()
         told = [answers.get(timeout=60) for _ in drivers]
@@ -46,7 +53,37 @@ def test_claim_by_two_drivers_at_once_gives_one_owner(tmp_path: Path) -> None:
             driver.join(60)
         (winner,) = [answer for answer in told if answer[1]]
         (loser,) = [answer for answer in told if not answer[1]]
+        assert winner[1] == 1 + owned
         assert loser[2] == winner[0]
+
+
+def test_takeover_amid_an_owners_write_waits_until_it_is_over(any_bench: Bench) -> None:
+    """Else a fenced coordinator writes after its successor: it has checked its epoch before."""
+    any_bench.begin(sweep())
+    former, waited = views.owner(any_bench.ledger, any_bench.sweep_id), list[bool]()
+    assert former is not None
+    other = Ledger(any_bench.url)
+    takeover = threading.Thread(
+        target=other.claim, args=(any_bench.sweep_id, describe_this_process(), lambda owner: True)
+    )
+
+    def take_over(connection: object, cursor: object, statement: str, *rest: object) -> None:
+        if statement.startswith("INSERT INTO events"):
+            takeover.start()
+            takeover.join(LONGER_THAN_A_CLAIM_S)
+            waited.append(takeover.is_alive())
+
+    event.listen(any_bench.ledger.engine, "before_cursor_execute", take_over)
+    batch = WriteBatch()
+    batch.add_event("late", 1.0, {})
+    any_bench.ledger.commit(any_bench.sweep_id, former.epoch, batch)
+    event.remove(any_bench.ledger.engine, "before_cursor_execute", take_over)
+    takeover.join(60)
+    other.close()
+    assert waited == [True]
+    with pytest.raises(FencedError):
+        any_bench.ledger.commit(any_bench.sweep_id, former.epoch, batch)
+    assert views.count_events(any_bench.ledger, any_bench.sweep_id, "late") == 1
 
 
 def _create(url: str, ready: object, answers: object) -> None:
@@ -55,16 +92,20 @@ def _create(url: str, ready: object, answers: object) -> None:
     answers.put(ledger.create_sweep(sweep(), fingerprint="f", facts={}, at=1.0))  # type: ignore[attr-defined]
 
 
-def test_ledger_created_by_two_at_once_holds_one_sweep(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_ledger_created_by_two_at_once_holds_one_sweep(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Tables are made once, and a name and version stand for one sweep."""
     context = multiprocessing.get_context("fork")
+    server = request.getfixturevalue("postgres") if kind == "postgresql" else None
     for round_ in range(5):
-        url = f"sqlite:///{tmp_path / f'{round_}.db'}"
+        url = server.database() if server else f"sqlite:///{tmp_path / f'{round_}.db'}"
         ready, answers = context.Barrier(2), context.Queue()
         makers = [context.Process(target=_create, args=(url, ready, answers)) for _ in range(2)]
         for maker in makers:
             maker.start()
-        assert {answers.get(timeout=60) for _ in makers} == {1}
+        assert len({answers.get(timeout=60) for _ in makers}) == 1
         for maker in makers:
             maker.join(60)
 

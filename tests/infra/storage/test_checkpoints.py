@@ -9,7 +9,7 @@ import torch
 
 from infra.errors import StorageUnavailable, WrongInput
 from infra.storage import sealed_folders
-from infra.storage.checkpoints import CheckpointStore, Damaged, verify_folder, write_folder
+from infra.storage.checkpoints import CheckpointStore, StorageDamaged, verify_folder, write_folder
 from tests.faults.cases.checkpoints import flip, save, step_of
 
 
@@ -120,7 +120,7 @@ def test_manifest_that_names_outside_files_is_refused(tmp_path: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["files"]["../secret"] = manifest["files"].pop("a")
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(Damaged, match=r"manifest\.json"):
+    with pytest.raises(StorageDamaged, match=r"manifest\.json"):
         verify_folder(folder)
 
 
@@ -128,5 +128,5 @@ def test_sealed_folder_of_another_format_is_damaged(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "b", files={"a": b"1"})
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace('"format":1', '"format":2'))
-    with pytest.raises(Damaged, match="format 2, where this version reads 1"):
+    with pytest.raises(StorageDamaged, match="format 2, where this version reads 1"):
         verify_folder(folder)

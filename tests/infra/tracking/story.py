@@ -68,9 +68,7 @@ class Story:
         self.sweep_id = self.ledger.create_sweep(
             self.spec, fingerprint="f" * 32, facts=self.facts, at=self.now
         )
-        owner = OwnerRow(
-            epoch=0, token=uuid.uuid4().hex, host="here", pid=1, pid_started_at=0.0, heartbeat_at=0.0
-        )
+        owner = OwnerRow(epoch=0, token=uuid.uuid4().hex, host="here", pid=1, pid_started_at=0.0)
         self.epoch, _ = self.ledger.claim(self.sweep_id, owner, lambda present: True)
 
     def tell(self, kind: str, payload: dict[str, Any], trial: TrialRow | None = None, **sweep: Any) -> None:

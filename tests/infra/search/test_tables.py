@@ -1,0 +1,61 @@
+"""Samplers and pruners by name: each makes what it says, and no name falls back to another."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+
+from flows.config.schema import json_schema
+from infra.errors import WrongInput
+from infra.search.pruners import PRUNERS, deciding_reports, make_pruner
+from infra.search.samplers import SAMPLERS, make_sampler, sampler_options
+
+
+def test_unknown_sampler_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(WrongInput, match="tpe, random, qmc, gp, grid") as caught:
+        make_sampler({"name": "tpee"}, 0)
+    assert "tpe" in caught.value.do
+
+
+def test_unknown_pruner_is_refused_with_the_nearest_name() -> None:
+    for call in (make_pruner, deciding_reports):
+        with pytest.raises(WrongInput, match="asha, hyperband, median, percentile, none") as caught:
+            call({"name": "hyperbend"}, 9)
+        assert "hyperband" in caught.value.do
+
+
+def test_samplers_are_of_the_kind_that_they_name() -> None:
+    made = {name: type(make_sampler({"name": name}, 0)) for name in SAMPLERS}
+    random = optuna.samplers.RandomSampler
+    assert made == {
+        "tpe": optuna.samplers.TPESampler, "gp": optuna.samplers.GPSampler,
+        "random": random, "qmc": random, "grid": random,
+    }  # fmt: skip
+
+
+def test_tpe_startup_trials_have_one_default() -> None:
+    written = sampler_options({"name": "tpe"}).model_dump()["n_startup_trials"]
+    made = make_sampler({"name": "tpe"}, 0)
+    assert made._n_startup_trials == written == 10
+
+
+def test_schema_knows_every_sampler_and_pruner() -> None:
+    text = str(json_schema())
+    for name in [*SAMPLERS, *PRUNERS]:
+        assert f"'const': '{name}'" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "reports", "expected"),
+    [
+        ({"name": "asha", "min_epochs": 1, "reduction": 3}, 10, (1, 3, 9)),
+        ({"name": "hyperband", "min_epochs": 2, "reduction": 2}, 9, (2, 4, 8)),
+        ({"name": "median", "warmup_epochs": 2}, 5, (2, 3, 4)),
+        ({"name": "percentile", "percentile": 25}, 3, (1, 2)),
+        ({"name": "none"}, 5, ()),
+    ],
+)
+def test_pruner_decides_at_its_reports_and_never_at_the_last(
+    options: dict[str, object], reports: int, expected: tuple[int, ...]
+) -> None:
+    assert deciding_reports(options, reports) == expected

@@ -166,14 +166,6 @@ class Batches:
             first, last = _rank_range(len(together), rank, world_size)
             yield together[first:last] if last > first else together[:1]
 
-    def loss_weight(self, step: int, batch_size: BatchSize, rank: int = 0, world_size: int = 1) -> float:
-        """What this rank's mean loss counts in the mean over ranks, so that gradients that are averaged over
-        ranks are those of the joint batch: 1 but for a last batch that can't be dealt out evenly."""
-        joint = self._global_batch_size(batch_size, world_size)
-        count = min(joint, len(self) - step * joint)
-        first, last = _rank_range(count, rank, world_size)
-        return (last - first) * world_size / count
-
     # -- examples ------------------------------------------------------------------------------------------
 
     def gather(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:

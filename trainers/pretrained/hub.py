@@ -79,7 +79,7 @@ def _find_on_hub(name: str, key: tuple[str, ...]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    fetch = partial(snapshot_download, name, allow_patterns=list(_WANTED), etag_timeout=_SECONDS)
+    fetch = partial(snapshot_download, repo_id=name, allow_patterns=list(_WANTED), etag_timeout=_SECONDS)
     try:
         try:
             found = Path(fetch(local_files_only=True))

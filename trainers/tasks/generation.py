@@ -15,7 +15,7 @@ Shape legend: B images, H x W pixels, C channels, F features.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy as np
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
 from trainers.tasks.outputs import output_tensor
+from trainers.tasks.summed_metrics import SummedMetrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ class Generation:
         return {}
 
 
-class GenerationMetrics:
+class GenerationMetrics(SummedMetrics):
     """Sums of features and of their products, of real and of made images, in float64 on the device."""
 
     def __init__(self, device: torch.device | str, channels: int) -> None:
@@ -107,17 +108,6 @@ class GenerationMetrics:
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
         return [self._counts, self._sums, self._products]
-
-    def rows(self) -> list[torch.Tensor]:
-        """None: all of it adds up."""
-        return []
-
-    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
-        """Nothing to set."""
-
-    def confusion(self) -> Array | None:
-        """None: there are no classes."""
-        return None
 
 
 def frechet_distance(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
 from trainers.tasks.outputs import IGNORED, TokenDecoder, output_tensor
+from trainers.tasks.summed_metrics import SummedMetrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +126,7 @@ def _loss_metrics(total: float, tokens: int, characters: int | None) -> dict[str
     return values
 
 
-class LanguageMetrics:
+class LanguageMetrics(SummedMetrics):
     """Summed cross-entropy, tokens and characters, on the device."""
 
     def __init__(self, device: torch.device | str, characters: Sequence[int] | None = None) -> None:
@@ -157,14 +158,3 @@ class LanguageMetrics:
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
         return [self._loss, self._counts]
-
-    def rows(self) -> list[torch.Tensor]:
-        """None: all of it adds up."""
-        return []
-
-    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
-        """Nothing to set."""
-
-    def confusion(self) -> Array | None:
-        """None: a vocabulary is too many classes to look at."""
-        return None

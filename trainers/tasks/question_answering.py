@@ -10,7 +10,7 @@ Shape legend: B questions of a batch, C tokens of a context, T bytes of its text
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
 from trainers.tasks.outputs import IGNORED, output_tensor
 from trainers.tasks.squad import exact_match, f1_score
+from trainers.tasks.summed_metrics import SummedMetrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +170,7 @@ def text_scores(
     return exact, [0.0 if right is None else f1_score(found.text, right) for found, right in pairs]
 
 
-class QuestionMetrics:
+class QuestionMetrics(SummedMetrics):
     """Summed losses, exact matches and F1, SQuAD's way (`trainers.tasks.squad`)."""
 
     def __init__(self, device: torch.device | str, longest: int, *, scores: bool = True) -> None:
@@ -202,14 +203,3 @@ class QuestionMetrics:
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
         return [self._sums, self._counts]
-
-    def rows(self) -> list[torch.Tensor]:
-        """None: all of it adds up."""
-        return []
-
-    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
-        """Nothing to set."""
-
-    def confusion(self) -> Array | None:
-        """None: there are no classes."""
-        return None

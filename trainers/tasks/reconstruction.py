@@ -14,6 +14,7 @@ import numpy as np
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
 from trainers.tasks.outputs import output_tensor
+from trainers.tasks.summed_metrics import SummedMetrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +78,7 @@ class Reconstruction:
         return {"mse": mse, "loss": mse}
 
 
-class ReconstructionMetrics:
+class ReconstructionMetrics(SummedMetrics):
     """The summed squared error in float64, on the device."""
 
     def __init__(self, device: torch.device | str, unit: float = 1.0) -> None:
@@ -107,14 +108,3 @@ class ReconstructionMetrics:
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
         return [self._squares, self._count]
-
-    def rows(self) -> list[torch.Tensor]:
-        """None: all of it adds up."""
-        return []
-
-    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
-        """Nothing to set."""
-
-    def confusion(self) -> Array | None:
-        """None: there are no classes."""
-        return None

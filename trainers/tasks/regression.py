@@ -15,6 +15,7 @@ import numpy.typing as npt
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK
 from trainers.tasks.outputs import output_tensor
+from trainers.tasks.summed_metrics import SummedMetrics
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +70,7 @@ class Regression:
         return metrics_from_sums(len(known), *totals, scale=self.std)
 
 
-class RegressionMetrics:
+class RegressionMetrics(SummedMetrics):
     """Sums of errors and of the target's moments, in float64 on the device; each output on its own.
 
     The moments are about zero, not about a running mean, so that they add up over ranks; a target that was
@@ -112,17 +113,6 @@ class RegressionMetrics:
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
         return [self._count, self._totals]
-
-    def rows(self) -> list[torch.Tensor]:
-        """None: all of it adds up."""
-        return []
-
-    def set_rows(self, rows: Sequence[torch.Tensor]) -> None:
-        """Nothing to set."""
-
-    def confusion(self) -> Array | None:
-        """None: there are no classes."""
-        return None
 
 
 def metrics_from_sums(

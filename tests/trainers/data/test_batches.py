@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from trainers.data.batches import Batches
 from trainers.data.dataset import EncodedDataset
 from trainers.errors import InputError
+from trainers.loop.micro_batches import MicroBatchFeed
+from trainers.types import Ranks
 
 
 def make_encoded(rows: int = 100, part: Any = None) -> EncodedDataset:
@@ -32,6 +34,12 @@ def flat(lists: Iterable[list[int]]) -> list[int]:
 def batch_positions(batches: Batches, **how: Any) -> list[list[int]]:
     given_order = {"epoch": 1, "seed": 0, "batch_size": 8, **how}
     return [positions.tolist() for positions in batches.order(**given_order)]
+
+
+def batch_weight(batches: Batches, epoch: int, step: int, size: int, ranks: Ranks) -> float:
+    feed = MicroBatchFeed(batches, {"batch_size": size, "accumulate": 1}, 0, ranks)
+    [batch] = next(feed.groups(epoch * feed.steps_per_epoch + step))
+    return batch.weight
 
 
 def test_batches_hold_the_examples_of_their_part() -> None:
@@ -87,7 +95,9 @@ def test_batches_of_all_ranks_equal_those_of_one(rows: int, size: int, world: in
     ]
     assert {len(rank) for rank in ranks} == {len(alone)} == {batches.steps(size, world)}
     for step, joint in enumerate(alone):
-        weights = [batches.loss_weight(step, size, r, world) for r in range(world)]
+        weights = [
+            batch_weight(batches, epoch, step, size, Ranks(rank=r, world_size=world)) for r in range(world)
+        ]
         together = flat(rank[step] for rank, w in zip(ranks, weights, strict=True) if w)
         assert together == joint
         means = [np.mean(rank[step]) * w for rank, w in zip(ranks, weights, strict=True)]

@@ -8,7 +8,7 @@ Shapes (B rows, F numbers, K categories, H hidden units, C classes):
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from trainers.hyperparameters import Hyperparameter
 from velodrome import Family
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.data.dataset import Dataset
-    from trainers.types import ArrayWriter
+    from trainers.types import Array, ArrayWriter, Params, State
 
 
 class TableMLP(Family):
@@ -32,7 +32,7 @@ class TableMLP(Family):
         "hidden": Hyperparameter(default=32, types=(int,), low=1, doc="units of the hidden layer"),
     }
 
-    def encode(self, dataset: Dataset, params: Mapping[str, Any], writer: ArrayWriter) -> dict[str, Any]:
+    def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """Writes `numbers` [N, F], `categories` [N, K] and `target` [N]; all is fitted on train alone."""
         from trainers.data.prepare import fit_table
         from trainers.data.tables import write_table
@@ -42,7 +42,7 @@ class TableMLP(Family):
         write_table(dataset, table, writer)
         return {"table": table, **write_target(dataset, writer)}
 
-    def build(self, state: dict[str, Any], params: Mapping[str, Any]) -> torch.nn.Module:
+    def build(self, state: State, params: Params) -> torch.nn.Module:
         """A fresh module."""
         from torch import nn
 
@@ -67,7 +67,7 @@ class TableMLP(Family):
         """Logits [B, C]."""
         return module(batch["numbers"], batch["categories"])
 
-    def from_user(self, rows: pd.DataFrame, state: dict[str, Any]) -> dict[str, Any]:
+    def from_user(self, rows: pd.DataFrame, state: State) -> dict[str, Array]:
         """Rows of the table as they are in a file, as arrays."""
         from trainers.data.tables import apply_table
 

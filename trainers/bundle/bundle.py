@@ -168,9 +168,6 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Bun
 
     Args:
         manifest_sha256: what the manifest must hash to, where a registry knows it.
-
-    Raises:
-        Damaged: says which file and what is wrong with it.
     """
     files = read_folder(folder, manifest_sha256=manifest_sha256)
     signature = _read_document(folder, files).get("signature")

@@ -109,11 +109,7 @@ class RNN(Family):
         return super().complete({n: v for n, v in params.items() if v is not None or n not in _OF_WORDS})
 
     def check(self, dataset: Dataset) -> None:
-        """As `Family.check`; a table needs `options.window` and parts that follow one another.
-
-        Raises:
-            InputError: what does not fit.
-        """
+        """As `Family.check`; a table needs `options.window` and parts that follow one another."""
         super().check(dataset)
         if dataset.kind == "table":
             check_series(dataset, self.options)

@@ -117,9 +117,6 @@ class VGG16(Family):
     def start(self, module: torch.nn.Module) -> None:
         """Takes the convolutions of a pretrained file, whatever top it has, or all of a module like this one,
         and freezes parts.
-
-        Raises:
-            InputError: the file's names or shapes are not the module's, or a pattern matches nothing.
         """
         from trainers.pretrained.weights import freeze, load_pretrained, read_weights
 

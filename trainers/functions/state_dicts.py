@@ -80,11 +80,7 @@ def _state_of(name: str, entry: Stateful) -> PythonState:
 
 
 def check_states(stateful: Mapping[str, Stateful]) -> None:
-    """Refuses, before an epoch is spent, what could not be saved after it.
-
-    Raises:
-        TrialError: as `save_states`.
-    """
+    """Refuses, before an epoch is spent, what could not be saved after it."""
     save_states(stateful)
 
 

@@ -140,11 +140,7 @@ def cut_windows(rows: Array, chosen: Array, state: State) -> tuple[Array, Array]
 
 
 def windows_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
-    """A person's rows, in the order of time, as windows: each row is answered from those before it.
-
-    Raises:
-        InputError: a column is missing or holds what can't be read.
-    """
+    """A person's rows, in the order of time, as windows: each row is answered from those before it."""
     from trainers.data.tables import apply_table
 
     values = [] if state["table"] is None else [apply_table(state["table"], rows)[0]]

@@ -44,9 +44,6 @@ def evaluate(
             together, for each needs the others' parts (and a text that is written ends where it ends).
         singly: takes every example's own scores in the same pass, those of all ranks in their order.
         through: calls what it is given where the weights can be used.
-
-    Raises:
-        NotFinite: the outputs were not finite numbers.
     """
     device = next(module.parameters()).device
     metrics = family.rules(state).metric_set(device)

@@ -20,9 +20,6 @@ def initialise_weights(module: torch.nn.Module, name: str) -> None:
     """Draws the weights of dense, convolution and recurrent layers anew, in place.
 
     Biases, norms, embeddings and frozen parameters stay as they are. Draws from torch's global generator.
-
-    Raises:
-        KeyError: no initialisation has the name.
     """
     from torch.nn import init
 

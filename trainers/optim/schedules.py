@@ -25,9 +25,6 @@ def make_schedule(name: str, steps: int, warmup: float = 0.0) -> Schedule:
         name: `constant`, `step`, `cosine` or `warmup-cosine`.
         steps: T, of the whole trial, whether or not it is stopped earlier.
         warmup: share of the steps in which the rate rises, 0 to 1.
-
-    Raises:
-        KeyError: no schedule has the name.
     """
     if name == "warmup-cosine" and warmup == 0.0:
         warmup = 0.1

@@ -181,9 +181,6 @@ def load_encoder(module: torch.nn.Module, path: Path, sha256: str | None) -> lis
 
     Returns:
         The names that were taken.
-
-    Raises:
-        InputError: as `encoder_structure` and `load_pretrained`.
     """
     if not path.is_dir():
         return load_pretrained(module, path, prefix=BLOCKS, into=BLOCKS)

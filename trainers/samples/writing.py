@@ -41,10 +41,6 @@ def write_samples(folder: Path, samples: Mapping[str, Sample], report: int | Non
 
     Returns:
         The files, in the order of the samples.
-
-    Raises:
-        InputError: a name that can't be a file's, or what is neither a text nor a picture.
-        OSError: the file system refused.
     """
     return [_write_sample(folder, name, sample, report) for name, sample in samples.items()]
 

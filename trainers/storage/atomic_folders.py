@@ -65,10 +65,6 @@ def write_folder(folder: Path, files: Mapping[str, Content]) -> Path:
     Args:
         folder: where it shall stand; must not exist.
         files: plain file name → its content; pieces are taken as they are written.
-
-    Raises:
-        ValueError: a name that is not a plain file name.
-        OSError: the file system refused, or the folder exists; what was written is removed again.
     """
     written = seal_folder(folder.parent, files, lambda _: folder.name)
     with suppress(OSError):  # the new one is there: what is left aside is no reason to fail
@@ -133,11 +129,7 @@ def manifest_hash(folder: Path) -> str:
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a folder so that no reader ever sees a part of it. Gone already is fine.
-
-    Raises:
-        OSError: the file system refused.
-    """
+    """Removes a folder so that no reader ever sees a part of it. Gone already is fine."""
     aside = _aside_path(folder.parent)
     with suppress(FileNotFoundError):
         os.rename(folder, aside)
@@ -145,22 +137,14 @@ def remove_folder(folder: Path) -> None:
 
 
 def sweep_aside(parent: Path) -> None:
-    """Removes what dead writers left aside in `parent`; never what a live one is writing.
-
-    Raises:
-        OSError: the file system refused.
-    """
+    """Removes what dead writers left aside in `parent`; never what a live one is writing."""
     for name in list_folder(parent):
         if name.startswith(ASIDE) and _is_abandoned(parent / name):
             shutil.rmtree(parent / name, ignore_errors=True)
 
 
 def list_folder(folder: Path) -> list[str]:
-    """The names in a folder; none where it is not there.
-
-    Raises:
-        OSError: the file system refused.
-    """
+    """The names in a folder; none where it is not there."""
     try:
         return os.listdir(folder)
     except FileNotFoundError:

@@ -45,18 +45,14 @@ def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json]) -> Dataset:
     kind = cache(lambda name: kind_of(name, raw.columns[name]))
     roles = decide_roles(raw, ColumnNames.read(_read_mapping(spec, "columns"), raw), task or raw.task, kind)
     task, why = decide_task(raw, roles, task, kind)
-    raw, dropped = _select_usable(raw, roles, task, kind, prepare["missing"] == "drop", rule.by == "time")
-    starts = None
-    if roles.kind == "questions" and raw.rows:
-        found = find_answers(raw, roles)
-        raw, starts, dropped = keep_rows(raw, found.keep), found.starts, (*dropped, *found.notes)
-    if not raw.rows:
-        raise InputError("data must have usable rows", "; ".join(dropped), key=("data", "source"))
+    drop, by_time = prepare["missing"] == "drop", rule.by == "time"
+    raw, starts, dropped = _select_usable(raw, roles, task, kind, drop, by_time)
     columns, target = _convert_columns(raw, roles, task, kind)
     classes, notes = _find_classes(target, task)
     hashes = _row_hashes(raw, roles)
     splits, split_notes = split_rows(rule, _row_facts(raw, roles, rule, hashes))
     _check_parts(splits, hashes)
+    thin = _note_thin_parts(splits, target, classes)
     return Dataset(
         kind=roles.kind,
         task=task,
@@ -69,15 +65,7 @@ def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json]) -> Dataset:
             hashes, raw.part, sorted(roles.features), roles.target, task, *places_digest(hashes, starts)
         ),
         source=source,
-        notes=(
-            *raw.notes,
-            *roles.notes,
-            *why,
-            *dropped,
-            *notes,
-            *split_notes,
-            *_note_thin_parts(splits, target, classes),
-        ),
+        notes=(*raw.notes, *roles.notes, *why, *dropped, *notes, *split_notes, *thin),
         prepare=prepare,
         answer_starts=starts,
     )
@@ -154,8 +142,8 @@ def _task_of_target(column: RawColumn, name: str, kind: KindOf) -> tuple[Task, t
 
 def _select_usable(
     raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: KindOf, drop_missing: bool, by_time: bool
-) -> tuple[RawDataset, tuple[str, ...]]:
-    """The rows that can be learned from, and what was left out."""
+) -> tuple[RawDataset, npt.NDArray[np.int64] | None, list[str]]:
+    """The rows that can be learned from, of questions where their answers begin, and what was left out."""
     needed = {roles.target: "the target"} if roles.target and task not in WITHOUT_TARGET else {}
     if roles.kind in ("text", "pairs", "questions", "corpus", "image"):
         needed |= dict.fromkeys(roles.features.values(), "what is learned from")
@@ -173,7 +161,14 @@ def _select_usable(
         if missing.any():
             notes.append(f"{int(missing.sum()):,} rows without {what} ({name}) are left out")
         keep &= ~missing
-    return keep_rows(raw, keep), tuple(notes)
+    raw, starts = keep_rows(raw, keep), None
+    if roles.kind == "questions" and raw.rows:
+        found = find_answers(raw, roles)
+        raw, starts = keep_rows(raw, found.keep), found.starts
+        notes += found.notes
+    if not raw.rows:
+        raise InputError("data must have usable rows", "; ".join(notes), key=("data", "source"))
+    return raw, starts, notes
 
 
 def keep_rows(raw: RawDataset, keep: npt.NDArray[np.bool_]) -> RawDataset:

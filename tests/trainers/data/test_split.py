@@ -105,6 +105,7 @@ def test_split_counts_content_in_both_train_and_test() -> None:
         ({"validaton": 0.1}, ("data", "split", "validaton"), "did you mean 'validation'"),
         ({"by": "luck"}, ("data", "split", "by"), "content, group, time, files"),
         ({"by": ["content"]}, ("data", "split", "by"), "content, group, time, files"),
+        ({"salt": [1]}, ("data", "split", "salt"), "a number or text"),
         ({"validation": 0.0}, ("data", "split"), "train and validation"),
     ],
 )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger, open_sweep
 from flows.sweeps.states import pick_trial, run_ids
@@ -19,6 +19,10 @@ from infra.ledger.store import Ledger
 from infra.tracking.client import TrackingError, connect, embedded_path
 from infra.tracking.mapping import KEY, sweep_identity, trial_key
 from trainers.registry import source_hash
+
+if TYPE_CHECKING:
+    from trainers.data.dataset import Dataset
+
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -139,7 +143,7 @@ def refuse_other_code(row: SweepRow, families: Sequence[str]) -> None:
         )
 
 
-def open_recorded_data(row: SweepRow, home: Home) -> Any:
+def open_recorded_data(row: SweepRow, home: Home) -> Dataset | None:
     """The data set as it is now; None where own code reads its own.
 
     Raises:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.spec import FamilySpec, SweepSpec
+
+if TYPE_CHECKING:
+    from trainers.types import Json
+
 
 _MAY_CHANGE = {"trials", "source_hash"}  # of a family: growth, and code (which is asked about)
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.
@@ -89,6 +93,6 @@ def _family_differences(before: FamilySpec, now: FamilySpec) -> list[str]:
     return found
 
 
-def _shorten(value: Any) -> str:
+def _shorten(value: Json) -> str:
     text = str(value)
     return text if len(text) <= 120 else f"{text[:117]}…"

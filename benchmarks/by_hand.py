@@ -16,14 +16,16 @@ from torch.nn import functional
 
 from trainers.data.dataset import EncodedDataset
 from trainers.data.sources.opening import open_dataset
+from trainers.family import Family
 from trainers.inputs.encoded_arrays import encode_dataset
 from trainers.registry import load_reference
+from trainers.types import Json, Params
 
 BATCH = 32
 ROWS = 640  # 20 steps an epoch
 JUDGED = 8
 Batch = Mapping[str, Tensor]
-Loss = Callable[[Any, Batch], Tensor]
+Loss = Callable[[nn.Module, Batch], Tensor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,27 +38,27 @@ class BenchmarkCase:
     """
 
     family: str
-    data: Mapping[str, Any]
+    data: Mapping[str, Json]
     loss: Loss | None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    params: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Json] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
     trainer: bool = False
 
 
-def _table_loss(module: Any, batch: Batch) -> Tensor:
+def _table_loss(module: nn.Module, batch: Batch) -> Tensor:
     return functional.cross_entropy(module(batch["numbers"], batch["categories"]), batch["target"])
 
 
-def _regression_loss(module: Any, batch: Batch) -> Tensor:
+def _regression_loss(module: nn.Module, batch: Batch) -> Tensor:
     guess = module(batch["numbers"], batch["categories"])
     return functional.mse_loss(guess.squeeze(1), batch["target"])
 
 
-def _class_loss(module: Any, batch: Batch) -> Tensor:
+def _class_loss(module: nn.Module, batch: Batch) -> Tensor:
     return functional.cross_entropy(module(batch["inputs"]), batch["target"])
 
 
-def _reconstruction_loss(module: Any, batch: Batch) -> Tensor:
+def _reconstruction_loss(module: nn.Module, batch: Batch) -> Tensor:
     return functional.mse_loss(module(batch["inputs"]), batch["inputs"].float() / 255.0)
 
 
@@ -85,12 +87,12 @@ def bert_inputs(batch: Batch) -> dict[str, Tensor]:
     return {"input_ids": batch["inputs"][:, :longest], "attention_mask": mask, "labels": batch["target"]}
 
 
-def _t5_loss(module: Any, batch: Batch) -> Tensor:
+def _t5_loss(module: nn.Module, batch: Batch) -> Tensor:
     loss: Tensor = module(**t5_inputs(batch), use_cache=False).loss
     return loss
 
 
-def _bert_loss(module: Any, batch: Batch) -> Tensor:
+def _bert_loss(module: nn.Module, batch: Batch) -> Tensor:
     loss: Tensor = module(**bert_inputs(batch)).loss
     return loss
 
@@ -153,11 +155,11 @@ class PreparedCase:
     """A case with its family, hyper-parameters and encoded data: `ROWS` rows at most to train on."""
 
     case: BenchmarkCase
-    family: Any
-    params: Mapping[str, Any]
+    family: Family
+    params: Params
     data: EncodedDataset
 
-    def module(self) -> Any:
+    def module(self) -> nn.Module:
         """Fresh, the same each time."""
         torch.manual_seed(0)
         return self.family.build(self.data.state, self.params).train()
@@ -170,8 +172,7 @@ class PreparedCase:
 
 def prepare_case(case: BenchmarkCase, folder: Path) -> PreparedCase:
     """Opens and encodes the data."""
-    family: Any = load_reference(case.family)
-    family = family(case.options)
+    family: Family = load_reference(case.family)(case.options)
     params = family.complete({**case.params, "batch_size": BATCH, "optimizer": "adam"})
     dataset = open_dataset(dict(case.data), base=folder, cache=folder)
     found = encode_dataset(family, dataset, params, folder)
@@ -207,7 +208,8 @@ def _batches(tensors: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
 
 
 def _time_adversaries(given: PreparedCase, epochs: int, *, fused: bool | None) -> list[float]:
-    module, tensors, rate = given.module(), given.tensors(), given.params["learning_rate"]
+    module: Any = given.module()
+    tensors, rate = given.tensors(), given.params["learning_rate"]
     generator, judge = module.generator, module.discriminator
     betas = (given.params["beta1"], given.params["beta2"])
     makes = torch.optim.Adam(generator.parameters(), lr=rate, betas=betas, fused=fused)

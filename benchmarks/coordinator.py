@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures import Measurements, parser, print_progress
 from benchmarks.sweeps import run_sweep, temporary_home
@@ -33,8 +33,14 @@ from infra.spec import Budget, FamilySpec, Objective, SweepSpec
 from infra.storage.checkpoints import CheckpointStore
 from search_spaces.space import Space
 
+if TYPE_CHECKING:
+    from ray import ObjectRef
+    from ray.actor import ActorHandle
+
+    from search_spaces.values import ParamValue
+
 GOAL = "val/accuracy"
-SPACE = {
+SPACE: dict[str, ParamValue] = {
     "learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
     "optimizer": {"type": "categorical", "choices": ["sgd", "adam", "rmsprop"]},
     "momentum": {"type": "float", "low": 0.0, "high": 0.99, "when": {"optimizer": ["sgd", "rmsprop"]}},
@@ -193,12 +199,12 @@ def _report(epoch: int) -> EpochReport:
 class TimedLine:
     """A lane's line to the actor, with the time that each call took."""
 
-    def __init__(self, actor: Any, lane: LaneHandshake) -> None:
+    def __init__(self, actor: ActorHandle, lane: LaneHandshake) -> None:
         """Calls nothing."""
         self._actor, self._lane = actor, lane
         self.took: dict[str, list[float]] = {"decide": [], "heartbeat": [], "next": []}
 
-    def _time_call(self, kind: str, send: Callable[[], Any]) -> Any:
+    def _time_call(self, kind: str, send: Callable[[], ObjectRef]) -> Any:
         import ray
 
         began = time.perf_counter()
@@ -276,7 +282,7 @@ def measure_actor(figures: Measurements, folder: Path, seconds: float) -> None:
         scene.ledger.close()
 
 
-def _simulate(figures: Measurements, handle: Any, folder: Path, seconds: float) -> None:
+def _simulate(figures: Measurements, handle: ActorHandle, folder: Path, seconds: float) -> None:
     warm = time.perf_counter() + 3.0
     until = warm + seconds
     lanes = [

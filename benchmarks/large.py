@@ -13,6 +13,7 @@ with its SHA-256; and whether the losses are the same.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -21,10 +22,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.figures import Measurements, parser, print_progress
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from trainers.types import Json, Tensors
 
 GIB = 2**30
 FEATURES, CLASSES, ROWS = 64, 10, 64
@@ -51,7 +58,7 @@ def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_a
     from trainers.types import Goal, Length
 
     draw = np.random.default_rng(0)
-    arrays: dict[str, Any] = {
+    arrays: dict[str, npt.NDArray[np.generic]] = {
         "numbers": draw.normal(size=(ROWS, FEATURES)).astype(np.float32),
         "categories": np.zeros((ROWS, 0), np.int64),
         "target": draw.integers(0, CLASSES, ROWS),
@@ -63,11 +70,11 @@ def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_a
         "table": {"inputs": FEATURES, "cardinalities": []},
     }
     splits: Any = {"train": rows[:32], "validation": rows[32:48], "test": rows[48:]}
-    store, found = CheckpointStore(folder), {"saves_s": [], "losses": []}
+    store, saves_s, losses = CheckpointStore(folder), list[float](), list[list[float]]()
 
     class Hooks:
-        def report(self, epoch: int, metrics: Any) -> bool:
-            found["losses"].append([metrics["train/loss"], metrics["val/loss"]])
+        def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+            losses.append([metrics["train/loss"], metrics["val/loss"]])
             return True
 
         def alive(self, step: int) -> None: ...
@@ -75,14 +82,14 @@ def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_a
         def stopping(self) -> bool:
             return False
 
-        def save(self, tensors: Any, document: Any) -> None:
+        def save(self, tensors: Tensors, document: Mapping[str, Json]) -> None:
             began = time.perf_counter()
             store.save(tensors, document)
-            found["saves_s"].append(time.perf_counter() - began)
-            if len(found["saves_s"]) == kill_after:
+            saves_s.append(time.perf_counter() - began)
+            if len(saves_s) == kill_after:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        def load(self) -> Any:
+        def load(self) -> tuple[dict[str, torch.Tensor], Any] | None:
             loaded = store.load()
             return None if loaded is None else (loaded.tensors, loaded.document)
 
@@ -106,7 +113,8 @@ def train_child(folder: Path, weights: int, steps: int, limit_bytes: int, kill_a
     )
     peak = (peak_bytes(device) or 0.0) - before
     print(json.dumps({
-        **found, "peak_bytes": peak, "seconds": time.perf_counter() - began, "status": outcome.status,
+        "saves_s": saves_s, "losses": losses, "peak_bytes": peak, "seconds": time.perf_counter() - began,
+        "status": outcome.status,
         "weights": sum(tensor.numel() for tensor in outcome.weights.values()),
     }))  # fmt: skip
 
@@ -116,7 +124,7 @@ def _address_space() -> int:
     return pages * resource.getpagesize()
 
 
-def run_child(folder: Path, arguments: Any, kill_after: int = 0) -> dict[str, Any] | None:
+def run_child(folder: Path, arguments: argparse.Namespace, kill_after: int = 0) -> dict[str, Any] | None:
     """What the child found; None where it was killed."""
     command = [
         sys.executable, __file__, "--child", str(folder), "--weights", str(arguments.weights),

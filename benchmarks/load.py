@@ -13,12 +13,23 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import uvloop
 
 ANSWER_LIMIT_S = 60.0
+
+
+class LoadSummary(TypedDict):
+    """What came back."""
+
+    clients: int
+    requests: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    statuses: dict[str, int]
 
 
 class Client(asyncio.Protocol):
@@ -32,8 +43,9 @@ class Client(asyncio.Protocol):
         self._buffer = b""
         self._sent_at = 0.0
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Sends the first request."""
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._send()
 
@@ -75,7 +87,7 @@ class Client(asyncio.Protocol):
 
 async def send_load(
     port: int, bodies: Sequence[bytes], clients: int, seconds: float, most: int = 10**9
-) -> dict[str, Any]:
+) -> LoadSummary:
     """Requests for some seconds, or until each client has sent so many, in turn; what came back."""
     head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
     requests = [head.encode() + b"Content-Length: %d\r\n\r\n%b" % (len(body), body) for body in bodies]
@@ -92,7 +104,7 @@ async def send_load(
     return _summary([client for _, client in made], time.perf_counter() - began)
 
 
-def _summary(clients: list[Client], seconds: float) -> dict[str, Any]:
+def _summary(clients: list[Client], seconds: float) -> LoadSummary:
     taken = np.array([value for client in clients for value in client.seconds])
     statuses: dict[str, int] = {}
     for client in clients:

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -23,7 +22,7 @@ from benchmarks.by_hand import BATCH, CASES, PreparedCase, bert_inputs, prepare_
 from benchmarks.figures import Measurements, parser, print_progress
 from trainers.job import Job
 from trainers.loop.training import train
-from trainers.types import Goal, Length
+from trainers.types import Goal, Json, Length, Tensors
 
 EPOCHS = 3
 AT_MOST, BESIDE_TRAINER = 1.05, 1.0
@@ -37,7 +36,7 @@ class TimingHooks:
         """Nothing is kept yet."""
         self.seconds: list[float] = []
 
-    def report(self, epoch: int, metrics: Any) -> bool:
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
         """Keeps the epoch's."""
         self.seconds.append(metrics["train/epoch_seconds"])
         return True
@@ -49,7 +48,7 @@ class TimingHooks:
         """Never."""
         return False
 
-    def save(self, tensors: Any, document: Any) -> None:
+    def save(self, tensors: Tensors, document: Mapping[str, Json]) -> None:
         """Nothing."""
 
     def load(self) -> None:
@@ -82,10 +81,10 @@ def time_hf_trainer(given: PreparedCase) -> list[float]:
     marks: list[float] = []
 
     class Marks(TrainerCallback):
-        def on_epoch_begin(self, *_: Any, **__: Any) -> None:
+        def on_epoch_begin(self, *_: object, **__: object) -> None:
             marks.append(-time.perf_counter())
 
-        def on_epoch_end(self, *_: Any, **__: Any) -> None:
+        def on_epoch_end(self, *_: object, **__: object) -> None:
             marks[-1] += time.perf_counter()
 
     tensors = given.tensors()

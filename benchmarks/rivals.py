@@ -14,12 +14,21 @@ import argparse
 import multiprocessing
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TypedDict
 
 from benchmarks.work import EPOCHS, burn, import_libraries, stamp
 
 TRAIN_ENV = {"RAY_TRAIN_V2_ENABLED": "1", "PYTHONWARNINGS": "ignore"}
+
+
+class TrialConfig(TypedDict, total=False):
+    """What Tune gives a trial; `storage` and `stamps` where it fits by a trainer of its own."""
+
+    x: float
+    steps: int
+    storage: str
+    stamps: str
 
 
 def train_trial(steps: int) -> float:
@@ -82,7 +91,7 @@ def _optimize(path: str, trials: int, steps: int) -> None:
     study.optimize(objective, callbacks=[MaxTrialsCallback(trials, states=wanted)])
 
 
-def _init_ray(lanes: int) -> Any:
+def _init_ray(lanes: int) -> None:
     import ray
 
     env = {name: os.environ[name] for name in ("BENCHMARK_STAMPS", "OMP_NUM_THREADS") if name in os.environ}
@@ -90,10 +99,9 @@ def _init_ray(lanes: int) -> Any:
         address="local", num_cpus=lanes, include_dashboard=False, log_to_driver=False,
         runtime_env={"env_vars": {**TRAIN_ENV, **env, "PYTHONPATH": os.environ.get("PYTHONPATH", "")}},
     )  # fmt: skip
-    return ray
 
 
-def _objective(config: Mapping[str, Any]) -> None:
+def _objective(config: TrialConfig) -> None:
     from ray import tune
 
     import_libraries()
@@ -111,7 +119,7 @@ def with_tune(trials: int, steps: int, lanes: int) -> None:
 
 
 def _run_tuner(
-    function: Callable[[Mapping[str, Any]], None], trials: int, steps: int, lanes: int, *, reuse: bool
+    function: Callable[[TrialConfig], None], trials: int, steps: int, lanes: int, *, reuse: bool
 ) -> None:
     import optuna
     from ray import tune
@@ -131,7 +139,7 @@ def _run_tuner(
         tuner.fit()
 
 
-def _train_loop(config: Mapping[str, Any]) -> None:
+def _train_loop(config: TrialConfig) -> None:
     import ray.train
 
     import_libraries()
@@ -142,7 +150,7 @@ def _train_loop(config: Mapping[str, Any]) -> None:
     ray.train.report({"score": config["x"]})
 
 
-def _fit_once(config: Mapping[str, Any]) -> None:
+def _fit_once(config: TrialConfig) -> None:
     from ray.train import RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.tune.integration.ray_train import TuneReportCallback
@@ -162,7 +170,7 @@ def with_trainer(trials: int, steps: int, lanes: int) -> None:
     _init_ray(lanes)
     with tempfile.TemporaryDirectory() as folder:
 
-        def train_one(config: Mapping[str, Any]) -> None:
+        def train_one(config: TrialConfig) -> None:
             _fit_once({**config, "storage": folder})
 
         _run_tuner(train_one, trials, steps, lanes, reuse=False)
@@ -184,7 +192,7 @@ def with_empty_fit(trials: int, steps: int, lanes: int) -> None:
         ).fit()
 
 
-def _train_nothing(config: Mapping[str, Any]) -> None:
+def _train_nothing(config: TrialConfig) -> None:
     os.environ["BENCHMARK_STAMPS"] = config["stamps"]
     stamp("begin")
     stamp("end")

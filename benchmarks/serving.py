@@ -19,10 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
+
+if TYPE_CHECKING:
+    from benchmarks.load import LoadSummary
 
 ROOT = Path(__file__).resolve().parents[1]
 UP_LIMIT_S = 120.0
@@ -91,7 +94,7 @@ def _model(folder: Path, family: str) -> tuple[Path, Path]:
 
 
 @contextlib.contextmanager
-def _server(command: Any, folder: Path) -> Iterator[int]:
+def _server(command: Callable[[int], list[str]], folder: Path) -> Iterator[int]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -124,7 +127,7 @@ def _wait_until_up(server: subprocess.Popen[bytes], port: int, log: Path) -> Non
     raise SystemExit(f"the server did not come up:\n{log.read_text()[-2000:]}")
 
 
-def _run_load(port: int, body: Path, clients: int, seconds: float) -> dict[str, Any]:
+def _run_load(port: int, body: Path, clients: int, seconds: float) -> LoadSummary:
     return _load_result(_start_load(port, [body], clients, seconds), seconds)
 
 
@@ -136,8 +139,8 @@ def _start_load(port: int, bodies: Sequence[Path], clients: int, seconds: float)
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _load_result(load: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(load.communicate(timeout=seconds + 120)[0])
+def _load_result(load: subprocess.Popen[str], seconds: float) -> LoadSummary:
+    found: LoadSummary = json.loads(load.communicate(timeout=seconds + 120)[0])
     return found
 
 
@@ -151,7 +154,7 @@ def _measure_hostile(port: int, body: Path, clients: int, seconds: float, hostil
     _print_row("the bad", _load_result(others, seconds))
 
 
-def _print_row(name: str, found: dict[str, Any]) -> None:
+def _print_row(name: str, found: LoadSummary) -> None:
     print(
         f"{name:10} {found['clients']:3} clients  {found['per_second']:8.1f} /s"
         f"  p50 {found['p50_ms']:7.2f} ms  p99 {found['p99_ms']:7.2f} ms  {found['statuses']}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import infra.tracking.sender
 from flows.cli import main
 
@@ -11,7 +9,7 @@ from flows.cli import main
 class NoSender:
     """A sender that sends nothing, and is done at once."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
+    def __init__(self, *_: object, **__: object) -> None:
         """Opens nothing."""
 
     def prepare(self) -> None:

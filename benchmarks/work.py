@@ -9,8 +9,12 @@ import multiprocessing
 import os
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainers.functions.trial import Trial
 
 EPOCHS = 5
 STAMPS = "BENCHMARK_STAMPS"
@@ -50,7 +54,7 @@ def _pace(_: int) -> float:
     return (time.perf_counter() - began) / 10_000
 
 
-def train(trial: Any) -> None:
+def train(trial: Trial) -> None:
     """Five epochs of equal length."""
     stamp("begin")
     for _ in trial.epochs():
@@ -60,7 +64,7 @@ def train(trial: Any) -> None:
     stamp("end")
 
 
-def noop(trial: Any) -> None:
+def noop(trial: Trial) -> None:
     """Reports without training."""
     stamp("begin")
     for epoch in trial.epochs():
@@ -68,7 +72,7 @@ def noop(trial: Any) -> None:
     stamp("end")
 
 
-def train_late(trial: Any) -> None:
+def train_late(trial: Trial) -> None:
     """Nothing in the first `fast` trials, work after that: a search that has many finished trials soon."""
     number = int(Path(trial.directory).parent.name.rpartition("-")[2])
     (train if number >= trial.params["fast"] else noop)(trial)
@@ -102,12 +106,12 @@ def gaps(folder: Path, *, skip: int = 0) -> list[float]:
     return found
 
 
-def train_timed(trial: Any) -> None:
+def train_timed(trial: Trial) -> None:
     """As `train`, and notes what each report took its lane."""
-    hooks = trial._hooks
+    hooks: Any = trial._hooks
     report, deciding = hooks.report, hooks.assignment.deciding
 
-    def timed_report(epoch: int, metrics: Any) -> bool:
+    def timed_report(epoch: int, metrics: Mapping[str, float]) -> bool:
         began = time.perf_counter()
         go_on: bool = report(epoch, metrics)
         took = time.perf_counter() - began

@@ -23,7 +23,7 @@ class Model:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
 
-    def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+    def predict(self, model_input: Any, params: Mapping[str, int] | None = None) -> pd.DataFrame:
         """Predictions of a frame, an array or a list of raw rows (texts, images, rows of a table).
 
         Args:

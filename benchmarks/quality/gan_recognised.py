@@ -22,6 +22,7 @@ import numpy as np
 import velodrome
 from trainers.data.sources.opening import open_dataset
 
+Record = dict[str, Any]  # a line of JSON, as a model's columns are
 MADE = 1000
 SURE = 0.9
 
@@ -40,13 +41,13 @@ def main(generator: str, classifier: str) -> None:
             _print_share(kind, rows)
 
 
-def _predict(model: str, rows: Iterable[dict[str, Any]], path: Path) -> list[dict[str, Any]]:
+def _predict(model: str, rows: Iterable[Record], path: Path) -> list[Record]:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     lines = Path(velodrome.predict(model, path).output).read_text().splitlines()
     return [json.loads(line) for line in lines]
 
 
-def _print_share(kind: str, rows: list[dict[str, Any]]) -> None:
+def _print_share(kind: str, rows: list[Record]) -> None:
     sure = [row for row in rows if max(v for k, v in row.items() if k.startswith("p_")) >= SURE]
     digits = sorted(Counter(str(row["prediction"]) for row in sure).items())
     print(f"{kind:12} {len(sure) / len(rows):.1%} of {len(rows)} recognised: {dict(digits)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 WIDE_COLUMNS = 160  # of a file or a pipe
 
-Command = TypeVar("Command", bound="Callable[..., Any]")
+Command = TypeVar("Command", bound="Callable[..., None]")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name (digits, digits@2) or its file.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -48,7 +48,7 @@ def stderr_console() -> Console:
     return _make_console(sys.stderr)
 
 
-def _make_console(stream: Any) -> Console:
+def _make_console(stream: TextIO) -> Console:
     from flows.terminal.console import PatientConsole
 
     wide = None if stream.isatty() or "COLUMNS" in os.environ else WIDE_COLUMNS

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Any
 
 from flows.comparison.records import COSTS, Row, Spread
 from flows.terminal.formatting import number
@@ -173,7 +172,7 @@ def parse_filter(text: str) -> RowFilter:
     return condition
 
 
-def _matches(found: Any, written: str) -> bool:
+def _matches(found: Value, written: str) -> bool:
     if found is None:
         return False
     for entry in (part.strip() for part in written.split("|")):

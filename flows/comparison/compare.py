@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from flows.comparison.columns import RowColumn, parse_filter, pick_column, row_columns, sort_rows
 from flows.comparison.records import Group, Row
@@ -203,7 +202,7 @@ def _warnings(kinds: Sequence[ComparisonKey], groups: Groups, sweeps: Sequence[S
     """Why groups can't be put in one order, one line for each kind of difference."""
     if len(kinds) < 2:
         return ()
-    differ: dict[str, set[Any]] = {
+    differ: dict[str, Collection[Hashable]] = {
         "were judged by different objectives": {judged.objectives for judged in kinds},
         "saw different data": {judged.fingerprint for judged in kinds},
         "split the data differently": {judged.split for judged in kinds},

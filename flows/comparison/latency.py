@@ -16,15 +16,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
+from flows.comparison.latency_probe import LatencyAnswer
 from flows.comparison.records import Row
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger.rows import SweepRow
 from infra.secrets import redact
 
-LATENCIES = ("latency_ms", "latency_p99_ms", "latency_batch_ms", "latency_batch_p99_ms")
+LATENCIES: tuple[Literal["latency_ms", "latency_p99_ms", "latency_batch_ms", "latency_batch_p99_ms"], ...] = (
+    "latency_ms",
+    "latency_p99_ms",
+    "latency_batch_ms",
+    "latency_batch_p99_ms",
+)
 BUDGET_S = 1.0  # for single rows, and again for batches
 START_S = 90.0
 EACH_S = 60.0
@@ -70,11 +76,9 @@ def _print_nothing(_text: str) -> None:
     return
 
 
-def _fill_latency(row: Row, found: Mapping[str, Any] | None) -> Row:
-    if found is None:
-        return replace(row, costs={**row.costs, **dict.fromkeys(LATENCIES)}, latency_from=None)
-    costs = {**row.costs, **{name: float(found[name]) for name in LATENCIES}}
-    return replace(row, costs=costs, latency_from="measured")
+def _fill_latency(row: Row, found: LatencyAnswer | None) -> Row:
+    figures: dict[str, float | None] = {name: found[name] if found else None for name in LATENCIES}
+    return replace(row, costs={**row.costs, **figures}, latency_from="measured" if found else None)
 
 
 # -- what is known -----------------------------------------------------------------------------------------
@@ -101,16 +105,16 @@ def _cache_path(home: Home, manifest: str) -> Path:
     return home.latencies / machine_key() / f"{manifest[:32]}.json"
 
 
-def _read_cache(home: Home, manifest: str) -> dict[str, Any] | None:
+def _read_cache(home: Home, manifest: str) -> LatencyAnswer | None:
     try:
-        found = json.loads(_cache_path(home, manifest).read_text())
+        found: LatencyAnswer = json.loads(_cache_path(home, manifest).read_text())
     except (OSError, ValueError):
         return None
     whole = isinstance(found, dict) and found.get("manifest") == manifest and set(LATENCIES) <= found.keys()
     return found if whole else None
 
 
-def _write_cache(home: Home, manifest: str, found: Mapping[str, Any]) -> None:
+def _write_cache(home: Home, manifest: str, found: LatencyAnswer) -> None:
     path = _cache_path(home, manifest)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}")
@@ -151,7 +155,7 @@ def measure_models(
     *,
     start_s: float = START_S,
     each_s: float = EACH_S,
-) -> Iterator[tuple[str, dict[str, Any]]]:
+) -> Iterator[tuple[str, LatencyAnswer]]:
     """Measures models one after another in one new interpreter; those that can't be measured are told of.
 
     Args:
@@ -173,7 +177,7 @@ def measure_models(
         process.stdin.write(json.dumps(asked))
         process.stdin.close()
         for line in process.stdout:
-            answer = json.loads(line)
+            answer: LatencyAnswer = json.loads(line)
             del left[answer["manifest"]]
             if "error" in answer:
                 tell(f"not measured: {redact(str(answer['error']))}")

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +17,27 @@ if TYPE_CHECKING:
 BATCH_ROWS = 64
 MOST_SINGLES = 1_000
 MOST_BATCHES = 200
+
+
+class LatencyAnswer(TypedDict, total=False):
+    """One line of the answers: the figures of a model, or the `error` that kept it from having any."""
+
+    manifest: str
+    latency_ms: float
+    latency_p99_ms: float
+    latency_batch_ms: float
+    latency_batch_p99_ms: float
+    batch_rows: int
+    threads: int
+    loaded_from: str
+    error: str
+
+
+class RowsModel(Protocol):
+    """What MLflow or a bundle's loader gives."""
+
+    def predict(self, rows: pd.DataFrame, /) -> object:
+        """Predictions of N raw rows."""
 
 
 def main() -> None:
@@ -29,7 +50,7 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
 
 
-def _measure_model(wanted: dict[str, str], budget_s: float) -> dict[str, Any]:
+def _measure_model(wanted: dict[str, str], budget_s: float) -> LatencyAnswer:
     try:
         model, loaded_from = _load_model(wanted)
         return {**measure_latency(model, _example_rows(wanted), budget_s), "loaded_from": loaded_from}
@@ -37,7 +58,7 @@ def _measure_model(wanted: dict[str, str], budget_s: float) -> dict[str, Any]:
         return {"error": f"{wanted['folder']}: {type(error).__name__}: {str(error).partition(chr(10))[0]}"}
 
 
-def measure_latency(model: Any, example: pd.DataFrame, budget_s: float) -> dict[str, float]:
+def measure_latency(model: RowsModel, example: pd.DataFrame, budget_s: float) -> LatencyAnswer:
     """Median and 99th percentile in milliseconds, of one row and of a batch of `BATCH_ROWS`."""
     import pandas as pd
     import torch
@@ -64,7 +85,7 @@ def _example_rows(wanted: dict[str, str]) -> pd.DataFrame:
     return read_description(Path(wanted["folder"])).example
 
 
-def _load_model(wanted: dict[str, str]) -> tuple[Any, str]:
+def _load_model(wanted: dict[str, str]) -> tuple[RowsModel, str]:
     """The model as MLflow loads it; where it is not logged or tracking is away, the kept bundle as that
     loader reads it. Either way nothing but the manifest that was asked for."""
     if wanted["experiment"] and (model := _load_logged(wanted)) is not None:
@@ -74,7 +95,7 @@ def _load_model(wanted: dict[str, str]) -> tuple[Any, str]:
     return load_bundle(Path(wanted["folder"]), manifest_sha256=wanted["manifest"]), "bundle"
 
 
-def _load_logged(wanted: dict[str, str]) -> Any:
+def _load_logged(wanted: dict[str, str]) -> RowsModel | None:
     from infra.tracking.client import TrackingError, connect
 
     try:
@@ -92,7 +113,8 @@ def _load_logged(wanted: dict[str, str]) -> Any:
     mlflow.set_registry_uri(wanted["uri"])
     config = {"manifest_sha256": wanted["manifest"]}
     try:
-        return mlflow.pyfunc.load_model(f"models:/{found[0].model_id}", model_config=config)
+        model: RowsModel = mlflow.pyfunc.load_model(f"models:/{found[0].model_id}", model_config=config)
+        return model
     except (mlflow.exceptions.MlflowException, OSError):  # its artifacts can't be had from here
         return None
 

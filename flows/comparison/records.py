@@ -5,9 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from infra.spec import Direction, Objective
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject, Params
+
 
 COSTS = (
     "parameters",
@@ -34,7 +38,7 @@ class Spread:
     mean: float
     std: float | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
@@ -65,7 +69,7 @@ class ErrorEstimate:
     over: Literal["seeds", "examples"]
     count: int
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
@@ -96,7 +100,7 @@ class Row:
     number: int
     goals: tuple[str, ...]
     values: tuple[float, ...]
-    params: dict[str, Any]
+    params: Params
     error: ErrorEstimate | None
     example_error: float | None = None
     trials: Spread | None
@@ -118,7 +122,7 @@ class Row:
         """`digits image_cnn #7`."""
         return f"{self.sweep} {self.family} #{self.number}"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it but for what only identifies the model's files."""
         document = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         for name in ("goals", "model", "confirmed_values", "example_error"):
@@ -141,7 +145,7 @@ class Tie:
     why: str
     p: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {"rows": list(self.rows), "tied": self.tied, "p": self.p, "why": self.why}
 
@@ -165,7 +169,7 @@ class Group:
     ties: tuple[Tie, ...] = ()
     note: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The objectives and the rows."""
         return {
             "objectives": [{"metric": goal.metric, "direction": goal.direction} for goal in self.objectives],

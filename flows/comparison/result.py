@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.comparison.records import Group, Row
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +30,7 @@ class Comparison:
         """Those of all groups."""
         return tuple(row for group in self.groups for row in group.rows)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The groups."""
         return {
             "groups": [group.to_json() for group in self.groups],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +140,7 @@ def _gpu_seconds(attempts: Sequence[AttemptRow]) -> float | None:
     return used or None
 
 
-def _gpus(facts: dict[str, Any]) -> float:
+def _gpus(facts: Mapping[str, Any]) -> float:
     return float(facts.get("workers", 1)) * float(facts.get("gpus") or 0.0)
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.comparison.records import Group, Row
 from flows.terminal.formatting import number, seconds, short_count, size
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
@@ -29,12 +33,12 @@ def format_csv(groups: Sequence[Group]) -> str:
     return text.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Json) -> Json:
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
-def _flatten_row(group: Group, row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = {"sweep": row.sweep, "family": row.family, "number": row.number}
+def _flatten_row(group: Group, row: Row) -> JsonObject:
+    flat: JsonObject = {"sweep": row.sweep, "family": row.family, "number": row.number}
     flat.update(zip((goal.metric for goal in group.objectives), row.values, strict=True))
     if row.error is not None:
         flat.update({"error": row.error.std, "error_over": row.error.over})

@@ -28,9 +28,7 @@ def find_ties(rows: Sequence[Row], goals: Sequence[Objective]) -> tuple[Tie, ...
     from flows.statistics.ranking import difference_p_value, holm
 
     pairs = list(pairwise(rows))
-    raw = [difference_p_value(*_comparable_pair(one, other)) for one, other in pairs]
-    adjusted = iter(holm([p for p in raw if p is not None]))
-    found = [None if p is None else next(adjusted) for p in raw]
+    found = holm([difference_p_value(*_comparable_pair(one, other)) for one, other in pairs])
     return tuple(
         Tie(
             rows=(place, place + 1),

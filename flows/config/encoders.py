@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING
 
 from flows.config.errors import Path
 from flows.config.loading import SweepFile
 from infra.errors import WrongInput
 from infra.home import Home
 
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
+
 PREFIX = "sweep:"
 
 
-def resolve_encoder(
-    file: SweepFile, options: dict[str, Any], path: Path, home: Home | None = None
-) -> dict[str, Any]:
+def resolve_encoder(file: SweepFile, options: JsonObject, path: Path, home: Home | None = None) -> JsonObject:
     """The options with the best model's folder, and its hash, where they name a sweep; else as they are.
 
     Raises:
@@ -35,7 +38,7 @@ def resolve_encoder(
     return {**options, "encoder": str(folder), "encoder_sha256": manifest_hash(folder)}
 
 
-def _best_model(name: str, home: Home) -> Any:
+def _best_model(name: str, home: Home) -> FilePath | None:
     """The folder of the best model that the sweep has kept, of whichever family."""
     from flows.config.lookup import open_sweep
     from infra.home import storage_root

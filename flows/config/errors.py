@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from infra.secrets import redact
 from search_spaces.nearest import advice, nearest
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+    from pydantic_core import ErrorDetails
+
+    from trainers.types import Json
+
 
 Path = tuple[str | int, ...]
 _WIDEST = 2000  # before redaction, so that no address is cut in its password
@@ -42,7 +49,7 @@ class ValidationIssue:
     do: str
 
 
-def redacted_repr(value: Any) -> str:
+def redacted_repr(value: Json) -> str:
     """A value for people: ASCII, cut short, passwords in addresses hidden."""
     if isinstance(value, str):
         text = ascii(redact(value[:_WIDEST]))
@@ -59,13 +66,13 @@ def dotted_path(path: Path) -> str:
 
 
 def validation_issues(
-    error: ValidationError, document: Any, schema: Mapping[str, Any]
+    error: ValidationError, document: Json, schema: JsonSchemaValue
 ) -> list[ValidationIssue]:
     """What pydantic found, with paths of the document as it is written."""
     return [_validation_issue(entry, document, schema) for entry in error.errors(include_url=False)]
 
 
-def _validation_issue(entry: Any, document: Any, schema: Mapping[str, Any]) -> ValidationIssue:
+def _validation_issue(entry: ErrorDetails, document: Json, schema: JsonSchemaValue) -> ValidationIssue:
     path = _document_path(entry["loc"], document)
     kind, given = entry["type"], entry.get("input")
     context = entry.get("ctx") or {}
@@ -84,32 +91,33 @@ def _validation_issue(entry: Any, document: Any, schema: Mapping[str, Any]) -> V
     return ValidationIssue(path=path, must=must, found=redacted_repr(given), do=_advise(kind, given))
 
 
-def _document_path(location: tuple[str | int, ...], document: Any) -> Path:
+def _document_path(location: tuple[str | int, ...], document: Json) -> Path:
     """pydantic's location without what it adds: the names of a union's members, the index of a lone entry."""
     path: list[str | int] = []
     here = document
     skip = False
     for index, part in enumerate(location):
         last = index == len(location) - 1
-        inside = (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int)
-        )
+        inside, below = _look_below(here, part)
         if skip or (not inside and not (last and isinstance(part, str))):
             skip = False
             continue
         skip = part in ("sampler", "pruner")
         path.append(part)
-        here = here[part] if inside and _has_key(here, part) else None
+        here = below
     return tuple(path)
 
 
-def _has_key(container: Any, part: str | int) -> bool:
-    if isinstance(container, list):
-        return isinstance(part, int) and part < len(container)
-    return part in container
+def _look_below(here: Json, part: str | int) -> tuple[bool, Json]:
+    """Whether the part may be a place in what is here, and what stands there."""
+    if isinstance(here, list) and isinstance(part, int):
+        return True, here[part] if part < len(here) else None
+    if isinstance(here, dict) and isinstance(part, str) and part in here:
+        return True, here[part]
+    return False, None
 
 
-def _unknown_key(path: Path, given: Any, schema: Mapping[str, Any]) -> ValidationIssue:
+def _unknown_key(path: Path, given: Json, schema: JsonSchemaValue) -> ValidationIssue:
     key = str(path[-1])
     known = known_keys(schema, path[:-1])
     elsewhere = [dotted_path(found) for found in places_of(schema, key) if found[:-1] != path[:-1]]
@@ -122,7 +130,7 @@ def _unknown_key(path: Path, given: Any, schema: Mapping[str, Any]) -> Validatio
     )
 
 
-def _unknown_word(path: Path, given: Any, context: Mapping[str, Any]) -> ValidationIssue:
+def _unknown_word(path: Path, given: Json, context: Mapping[str, Json]) -> ValidationIssue:
     listed = str(context.get("expected") or context.get("expected_tags")).replace(" or ", ", ")
     words = [word.strip().strip("'") for word in listed.split(",")]
     word = given.get("name") if isinstance(given, dict) else given
@@ -130,7 +138,7 @@ def _unknown_word(path: Path, given: Any, context: Mapping[str, Any]) -> Validat
     return ValidationIssue(path=path, must=f"be one of {', '.join(words)}", found=redacted_repr(word), do=do)
 
 
-def _advise(kind: str, given: Any) -> str:
+def _advise(kind: str, given: Json) -> str:
     if kind in _NUMBERS and isinstance(given, str):
         return "write it as a number, without quotes"
     if kind == "int_type" and isinstance(given, float) and given.is_integer():
@@ -143,7 +151,7 @@ def _advise(kind: str, given: Any) -> str:
 # -- the JSON schema as a map of keys ---------------------------------------------------------------------
 
 
-def known_keys(schema: Mapping[str, Any], path: Path) -> list[str]:
+def known_keys(schema: JsonSchemaValue, path: Path) -> list[str]:
     """The keys that may stand at a path."""
     nodes = [schema]
     for part in path:
@@ -153,7 +161,7 @@ def known_keys(schema: Mapping[str, Any], path: Path) -> list[str]:
     )
 
 
-def places_of(schema: Mapping[str, Any], key: str) -> list[Path]:
+def places_of(schema: JsonSchemaValue, key: str) -> list[Path]:
     """Where a key may stand, outside `families`."""
     found: list[Path] = []
     for name, node in schema.get("properties", {}).items():
@@ -165,9 +173,7 @@ def places_of(schema: Mapping[str, Any], key: str) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _below(
-    schema: Mapping[str, Any], node: Mapping[str, Any], part: str | int
-) -> Iterator[Mapping[str, Any]]:
+def _below(schema: JsonSchemaValue, node: JsonSchemaValue, part: str | int) -> Iterator[JsonSchemaValue]:
     for member in _members(schema, node):
         if isinstance(part, int):
             if "items" in member:
@@ -178,7 +184,7 @@ def _below(
             yield member["additionalProperties"]
 
 
-def _members(schema: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _members(schema: JsonSchemaValue, node: JsonSchemaValue) -> Iterator[JsonSchemaValue]:
     """The node itself, or what its reference or union leads to."""
     if "$ref" in node:
         yield from _members(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.config.encoders import resolve_encoder
 from flows.config.errors import Path, redacted_repr
@@ -24,15 +24,18 @@ from trainers.family import Family
 from trainers.hyperparameters import TRAINING, Hyperparameter
 from trainers.registry import Reference, is_function, load_reference
 
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFamily:
     """What a family of the file comes to: its class or function, its space, and its start configurations."""
 
     code: Reference
-    options: dict[str, Any]
+    options: JsonObject
     space: Space
-    start_with: tuple[dict[str, Any], ...]
+    start_with: tuple[JsonObject, ...]
 
 
 def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> CheckedFamily:
@@ -99,7 +102,7 @@ def may_shard(code: Reference) -> bool:
     return isinstance(code, type) and issubclass(code, Family) and code.train_step is Family.train_step
 
 
-def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path: Path) -> Family | None:
+def _instance(file: SweepFile, code: Reference, options: Mapping[str, Json], path: Path) -> Family | None:
     if is_function(code):
         if options:
             raise file.written.error_at(
@@ -118,8 +121,8 @@ def _instance(file: SweepFile, code: Reference, options: Mapping[str, Any], path
 
 
 def _fixed_values(
-    file: SweepFile, family: Family, options: Mapping[str, Any], space: Any, path: Path
-) -> dict[str, Any]:
+    file: SweepFile, family: Family, options: Mapping[str, Json], space: Json, path: Path
+) -> JsonObject:
     """What an inherited space does not search: hyper-parameters among the options, and a preset's structure.
 
     The training hyper-parameters of a preset are only where its own authors began, so they stay searched.
@@ -134,7 +137,7 @@ def _fixed_values(
     return {name: known[name].default for name in known if name in fixed}
 
 
-def _dropped_names(code: Reference, family: Family | None, space: Any) -> frozenset[str]:
+def _dropped_names(code: Reference, family: Family | None, space: Json) -> frozenset[str]:
     """What a family's own space searches that has no meaning with these options. In a space that people
     wrote themselves it is an error."""
     inherited = space.get("extends") if isinstance(space, dict) else space
@@ -147,7 +150,7 @@ def _space(
     code: Reference,
     given: Any,
     path: Path,
-    fixed: Mapping[str, Any],
+    fixed: Mapping[str, Json],
     dropped: frozenset[str],
 ) -> Space:
     if given is None and is_function(code):
@@ -165,7 +168,7 @@ def _own_space(code: Reference) -> str:
     return name if name in built_in_spaces() else "training"
 
 
-def _check_names(file: SweepFile, family: Family, space: Space, given: Any, path: Path) -> None:
+def _check_names(file: SweepFile, family: Family, space: Space, given: Json, path: Path) -> None:
     known = family.known()
     for parameter in space.parameters:
         key = (*path, "space", parameter.name)
@@ -186,14 +189,14 @@ def _unread_error(
     return file.written.error_at(key, f"be a hyper-parameter that {label} reads", repr(name[:80]), do)
 
 
-def _check_value(file: SweepFile, entry: Hyperparameter, name: str, value: Any, key: Path) -> None:
+def _check_value(file: SweepFile, entry: Hyperparameter, name: str, value: Json, key: Path) -> None:
     try:
         entry.check(name, value)
     except InputError as error:
         raise file.written.error_at(key, f"fit the family: {error.must}", error.found, error.do) from error
 
 
-def _extremes(parameter: Parameter) -> list[tuple[tuple[str, ...], Any]]:
+def _extremes(parameter: Parameter) -> list[tuple[tuple[str, ...], Json]]:
     """The values whose check stands for all, and the key of the definition that each comes from."""
     domain = parameter.domain
     if isinstance(domain, (FloatRange, IntRange)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -21,6 +21,10 @@ from search_spaces.errors import SearchSpaceInputError, YamlError
 from search_spaces.strict_yaml import Document, read_file
 from trainers.errors import InputError
 
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
+
 __all__ = ["SweepFile", "json_schema", "load_sweep"]
 
 
@@ -30,7 +34,7 @@ class SweepDocument:
 
     document: Document
     overrides: tuple[Override, ...]
-    value: dict[str, Any]
+    value: JsonObject
 
     def place(self, path: Path) -> str:
         """File and line of a key, or the override that set it."""
@@ -43,9 +47,9 @@ class SweepDocument:
         """For order: what comes first in the file is told first."""
         return self.document.line(path)
 
-    def value_at(self, path: Path) -> Any:
+    def value_at(self, path: Path) -> Json:
         """The value at a path, or None."""
-        here: Any = self.value
+        here: Json = self.value
         for part in path:
             if isinstance(here, dict):
                 here = here.get(part)
@@ -92,7 +96,7 @@ class SweepFile:
         return self.path.resolve().parent
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> JsonObject:
         """The `data` mapping as written, without what is left out."""
         return self.sweep.data.model_dump(exclude_none=True)
 

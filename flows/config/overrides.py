@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.errors import Path, dotted_path, redacted_repr
 from infra.errors import WrongInput
@@ -12,13 +12,16 @@ from infra.secrets import redact
 from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import load_yaml
 
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
     """One `--set`: where it goes and what it puts there."""
 
     path: Path
-    value: Any
+    value: Json
     written: str
 
     @property
@@ -28,8 +31,8 @@ class Override:
 
 
 def apply_overrides(
-    document: dict[str, Any], overrides: Sequence[str]
-) -> tuple[dict[str, Any], tuple[Override, ...]]:
+    document: JsonObject, overrides: Sequence[str]
+) -> tuple[JsonObject, tuple[Override, ...]]:
     """The document with the overrides in place, in order, and what they were.
 
     Raises:
@@ -38,12 +41,14 @@ def apply_overrides(
     applied = []
     for written in overrides:
         override = _parse_override(written, document)
-        document = _set_value(document, override.path, 0, override)
+        changed = _set_value(document, override.path, 0, override)
+        assert isinstance(changed, dict)  # a path has at least one key
+        document = changed
         applied.append(override)
     return document, tuple(applied)
 
 
-def _parse_override(written: str, document: dict[str, Any]) -> Override:
+def _parse_override(written: str, document: JsonObject) -> Override:
     keys, equals, text = written.partition("=")
     segments = keys.strip().split(".")
     if not equals or not all(segments):
@@ -56,7 +61,7 @@ def _parse_override(written: str, document: dict[str, Any]) -> Override:
     return Override(path=path, value=value, written=written)
 
 
-def _split_path(here: Any, segments: list[str]) -> Path:
+def _split_path(here: Json, segments: list[str]) -> Path:
     """Splits at dots, but keeps a key of the document that itself has dots (a family of one's own) whole."""
     if not segments:
         return ()
@@ -75,7 +80,7 @@ def _split_path(here: Any, segments: list[str]) -> Path:
     return (segments[0], *_split_path(keys.get(segments[0]), segments[1:]))
 
 
-def _set_value(here: Any, path: Path, depth: int, override: Override) -> Any:
+def _set_value(here: Json, path: Path, depth: int, override: Override) -> Json:
     if depth == len(path):
         return override.value
     part = path[depth]

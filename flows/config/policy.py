@@ -5,13 +5,17 @@ The same keys stand under `gates` in a sweep file, for a model that has no polic
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from flows.config.data import Data
 from flows.config.types import Memory, schema_error
 from infra.strict_model import Strict
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./@:-]+$")]
@@ -134,6 +138,6 @@ class Policy(Strict):
     """Installed modules that may load a model, beside the known ones."""
 
 
-def to_document(policy: Policy) -> dict[str, Any]:
+def to_document(policy: Policy) -> JsonObject:
     """Plain JSON, without what is left out."""
     return dict(policy.model_dump(mode="json", exclude_none=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.config.code_root import make_importable
 from flows.config.errors import Path, redacted_repr
@@ -19,6 +19,12 @@ from infra.names import family_label
 from infra.spec import Budget, FamilySpec, Resources, SweepLimits, SweepSpec
 from search_spaces.errors import SpaceError
 from trainers.registry import source_hash
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from trainers.types import Json, JsonObject
+
 
 _TRIALS = 20
 _EPOCHS = 10
@@ -110,7 +116,7 @@ def _own_budget(file: SweepFile, reference: str, entry: FamilyEntry) -> dict[str
 
 
 def _refuse_both(
-    file: SweepFile, reference: str, direct: Mapping[str, Any], nested: Mapping[str, Any], under: str
+    file: SweepFile, reference: str, direct: Mapping[str, Json], nested: Mapping[str, Json], under: str
 ) -> None:
     for key in direct.keys() & nested.keys():
         path = ("families", reference, under, key)
@@ -141,7 +147,7 @@ def _budget(file: SweepFile, reference: str, entry: FamilyEntry) -> Budget:
 
 
 def _trials(
-    file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, sampler: Mapping[str, Any]
+    file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, sampler: Mapping[str, Json]
 ) -> int:
     """As written; a grid has at most as many trials as configurations, and by default all of them."""
     written = _own_budget(file, reference, entry).get(
@@ -179,12 +185,12 @@ def _search_entry(file: SweepFile, reference: str, entry: FamilyEntry, key: str)
     return None if chosen is None else dict(chosen.model_dump(exclude_none=True))
 
 
-def _fill_defaults(key: str, written: dict[str, Any]) -> dict[str, Any]:
+def _fill_defaults(key: str, written: Mapping[str, Json]) -> dict[str, Any]:
     entry = getattr(FamilyEntry.model_validate({key: written}), key)
     return dict(entry.model_dump(exclude_none=True))
 
 
-def _pruner(file: SweepFile, reference: str, entry: FamilyEntry, budget: Budget) -> dict[str, Any]:
+def _pruner(file: SweepFile, reference: str, entry: FamilyEntry, budget: Budget) -> JsonObject:
     written = _search_entry(file, reference, entry, "pruner")
     path = _pruner_path(file, reference)
     if len(file.sweep.objective or ()) > 1:
@@ -253,6 +259,6 @@ def _limits(sweep: Sweep) -> SweepLimits:
     )
 
 
-def _entry_values(entry: Any) -> dict[str, Any]:
+def _entry_values(entry: BaseModel | None) -> dict[str, Any]:
     """What is written of a mapping, without what is left out or null."""
     return {} if entry is None else dict(entry.model_dump(exclude_none=True))

@@ -6,7 +6,7 @@ Fields that are left out are None here; `flows.config.resolving` puts defaults a
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -26,6 +26,10 @@ from flows.config.types import (
     schema_error,
 )
 from infra.strict_model import Strict
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+
 
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Positive = Annotated[float, Field(gt=0)]
@@ -257,13 +261,13 @@ class Sweep(Strict):
     """People's own code."""
 
 
-def schema() -> dict[str, Any]:
+def schema() -> JsonSchemaValue:
     """`velodrome schema`: the sweep file's JSON schema, by the command's name."""
     return json_schema()
 
 
 @cache
-def json_schema() -> dict[str, Any]:
+def json_schema() -> JsonSchemaValue:
     """The JSON schema (draft 2020-12) of the sweep file, for editors."""
     from flows.config.space import SPACE_DEFINITIONS, SPACE_REFERENCE
 

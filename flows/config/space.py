@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic.json_schema import JsonSchemaValue
+
 
 _WHEN = {
     "type": "object",
@@ -10,7 +14,7 @@ _WHEN = {
 }
 
 
-def _range(kind: str, number: str) -> dict[str, Any]:
+def _range(kind: str, number: str) -> JsonSchemaValue:
     properties = {
         "type": {"const": kind},
         "low": {"type": number, "description": "Smallest value."},
@@ -24,7 +28,7 @@ def _range(kind: str, number: str) -> dict[str, Any]:
     return _object(properties, ["type", "low", "high"])
 
 
-def _object(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def _object(properties: JsonSchemaValue, required: list[str]) -> JsonSchemaValue:
     return {
         "type": "object",
         "properties": properties,
@@ -43,7 +47,7 @@ _CONSTANT = {
     "description": "A constant, not searched.",
 }
 
-SPACE_DEFINITIONS: dict[str, Any] = {
+SPACE_DEFINITIONS: JsonSchemaValue = {
     "Parameter": {
         "anyOf": [
             _range("float", "number"),
@@ -64,7 +68,7 @@ SPACE_DEFINITIONS: dict[str, Any] = {
     },
 }
 
-SPACE_REFERENCE: dict[str, Any] = {
+SPACE_REFERENCE: JsonSchemaValue = {
     "anyOf": [{"type": "string"}, {"$ref": "#/$defs/Space"}, {"type": "null"}],
     "default": None,
 }

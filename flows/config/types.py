@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
@@ -13,6 +14,10 @@ from infra.durations import DURATION, EPOCHS
 from infra.errors import WrongInput
 from infra.names import RULE, check_name, split_version
 from search_spaces.nearest import advice
+
+if TYPE_CHECKING:
+    from trainers.types import Json
+
 
 T = TypeVar("T")
 
@@ -28,8 +33,8 @@ def schema_error(must: str, do: str = "") -> PydanticCustomError:
     return PydanticCustomError("velodrome", "{must}", {"must": must, "do": do})
 
 
-def _as_validator(check: Callable[[Any], T]) -> Callable[[Any], T]:
-    def validate(value: Any) -> T:
+def _as_validator(check: Callable[[Json], T]) -> Callable[[Json], T]:
+    def validate(value: Json) -> T:
         try:
             return check(value)
         except WrongInput as error:
@@ -38,8 +43,8 @@ def _as_validator(check: Callable[[Any], T]) -> Callable[[Any], T]:
     return validate
 
 
-def _text_validator(pattern: str, must: str, do: str) -> Callable[[Any], str]:
-    def validate(value: Any) -> str:
+def _text_validator(pattern: str, must: str, do: str) -> Callable[[Json], str]:
+    def validate(value: Json) -> str:
         if isinstance(value, str) and re.fullmatch(pattern, value):
             return value
         raise schema_error(must, do)
@@ -47,7 +52,7 @@ def _text_validator(pattern: str, must: str, do: str) -> Callable[[Any], str]:
     return validate
 
 
-def _source(value: Any) -> str:
+def _source(value: Json) -> str:
     if not isinstance(value, str) or not value.startswith(SOURCES) or "\0" in value:
         near = (
             advice(value.partition(":")[0], [s.rstrip(":") for s in SOURCES])
@@ -63,16 +68,20 @@ def _source(value: Any) -> str:
     return value
 
 
-def _gpus(value: Any) -> float | Literal["auto"]:
+def _gpus(value: Json) -> float | Literal["auto"]:
     if value == "auto":
         return "auto"
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= 1024 or (value > 1 and value != int(value)):
+    if (
+        not isinstance(value, (int, float))
+        or isinstance(value, bool)
+        or not 0 <= value <= 1024
+        or (value > 1 and value != int(value))
+    ):
         raise schema_error("be auto, a whole number, or a fraction below 1", "write 0, 0.5, 1 or auto")
     return float(value)
 
 
-def _lanes(value: Any) -> int | Literal["auto"]:
+def _lanes(value: Json) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100_000:
@@ -80,7 +89,7 @@ def _lanes(value: Any) -> int | Literal["auto"]:
     return value
 
 
-def _memory(value: Any) -> int:
+def _memory(value: Json) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value > 0:
         return value
     size = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -90,7 +99,7 @@ def _memory(value: Any) -> int:
     return int(size["count"]) * int(base ** _POWERS[size["unit"]])
 
 
-def _keep(value: Any) -> str:
+def _keep(value: Json) -> str:
     if value in ("best", "all"):
         return str(value)
     top = value.get("top") if isinstance(value, dict) and len(value) == 1 else None
@@ -101,7 +110,7 @@ def _keep(value: Any) -> str:
     return f"top: {top}"
 
 
-def _expand_name(value: Any) -> Any:
+def _expand_name(value: Json) -> Json:
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -186,6 +195,6 @@ KeptModels = Annotated[
 ]
 
 
-def name_shorthand(names: tuple[str, ...], options: Any) -> BeforeValidator:
+def name_shorthand(names: tuple[str, ...], options: UnionType) -> BeforeValidator:
     """Lets `tpe` stand for `{name: tpe}`, in the check and in the JSON schema."""
     return BeforeValidator(_expand_name, json_schema_input_type=Literal[names] | options)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.statistics.verdicts import Interval
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,9 +36,9 @@ class Scores:
         """The values' standard deviation."""
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Values, mean and deviation, then the interval."""
-        document: dict[str, Any] = {"values": list(self.values), "mean": self.mean, "std": self.std}
+        document: JsonObject = {"values": list(self.values), "mean": self.mean, "std": self.std}
         if self.interval is not None:
             found = self.interval
             document |= {"low": found.low, "high": found.high, "confidence": found.confidence}
@@ -59,7 +62,7 @@ class TestDifference:
     interval: Interval
     p_value: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         found = self.interval
         return {
@@ -83,7 +86,7 @@ class ConfirmedRow:
 
     family: str
     number: int
-    params: dict[str, Any]
+    params: Params
     validation: Scores
     test: Scores
     tied: bool | None = None
@@ -92,7 +95,7 @@ class ConfirmedRow:
     failed: int = 0
     waiting: int = 0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """What `--json` prints."""
         return {
             "family": self.family,
@@ -132,7 +135,7 @@ class Confirmation:
         """Confirmations that have not ended: the command was stopped."""
         return sum(row.waiting for row in self.rows)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """What `--json` prints."""
         return {
             "sweep": self.sweep,

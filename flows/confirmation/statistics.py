@@ -141,9 +141,9 @@ def _compare_with_first(
     """The rows with what sets each apart from the first; several comparisons, so Holm's correction."""
     judged, others = list(rows[:1]), list(rows[1:])
     standings = [_ranking_entry(candidate, seeds) for candidate in ordered]
-    ties = _holm_adjust([difference_p_value(standings[0], other) for other in standings[1:]])
+    ties = holm([difference_p_value(standings[0], other) for other in standings[1:]])
     gaps = [_test_difference(other, ordered[0]) for other in ordered[1:]]
-    gap_ps = _holm_adjust([gap.p_value if gap is not None else None for gap in gaps])
+    gap_ps = holm([gap.p_value if gap is not None else None for gap in gaps])
     for row, p_value, gap, gap_p in zip(others, ties, gaps, gap_ps, strict=True):
         difference = None
         if gap is not None and gap_p is not None:
@@ -159,11 +159,6 @@ def _ranking_entry(candidate: _CandidateRuns, seeds: Sequence[int]) -> RankingEn
         values=tuple(candidate.runs[index].value for index in indices),
         seeds=tuple(seeds[index] for index in indices),
     )
-
-
-def _holm_adjust(p_values: Sequence[float | None]) -> list[float | None]:
-    adjusted = iter(holm([p for p in p_values if p is not None]))
-    return [None if p is None else next(adjusted) for p in p_values]
 
 
 def _test_difference(one: _CandidateRuns, first: _CandidateRuns) -> Interval | None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.export.atomic_file import write_atomic
@@ -28,6 +28,10 @@ from infra.ledger.extract import extract_sweep
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.secrets import redact
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
 
 LEDGER = ".velodrome/ledger.db"
 CONTENTS = "contents.json"
@@ -61,7 +65,7 @@ class Export:
     commands: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it, by the names of the attributes."""
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**document, "path": str(self.path), "files": [asdict(entry) for entry in self.files]}
@@ -138,7 +142,7 @@ def _generate_files(ledger: Ledger, row: SweepRow, written: SweepFiles, home: Ho
     }
 
 
-def _portable_facts(row: SweepRow, written: SweepFiles) -> dict[str, Any]:
+def _portable_facts(row: SweepRow, written: SweepFiles) -> JsonObject:
     """The sweep's facts with paths that start from the unpacked folder."""
     kept = {name: value for name, value in row.facts.items() if name not in {"file", "base", "own_code"}}
     kept["command"] = redact(str(kept.get("command", "")))
@@ -147,7 +151,7 @@ def _portable_facts(row: SweepRow, written: SweepFiles) -> dict[str, Any]:
     return {**kept, "file": SWEEP_FILE, "base": ".", "own_code": written.code_root}
 
 
-def _versions(row: SweepRow) -> dict[str, Any]:
+def _versions(row: SweepRow) -> JsonObject:
     return {
         "sweep": row.facts.get("versions", {}),
         "git": row.facts.get("git", {}),
@@ -199,5 +203,5 @@ def _archive_entry(name: str, content: bytes) -> ArchiveEntry:
     return ArchiveEntry(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
-def _json_bytes(value: Any) -> bytes:
+def _json_bytes(value: Json) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.sweeps.recorded_state import make_code_importable
 from infra.errors import WrongInput
@@ -17,6 +17,10 @@ from trainers.code.digest import user_files
 from trainers.errors import InputError
 from trainers.registry import load_reference as load_family
 from trainers.registry import source_hash
+
+if TYPE_CHECKING:
+    from trainers.types import Json
+
 
 SWEEP_FILE = "sweep.yaml"
 
@@ -71,14 +75,14 @@ def _sweep_text(row: SweepRow) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _add_spaces(found: SweepFiles, document: Mapping[str, Any], base: Path) -> None:
+def _add_spaces(found: SweepFiles, document: Mapping[str, Json], base: Path) -> None:
     families = document.get("families")
     for entry in families.values() if isinstance(families, dict) else ():
         if isinstance(entry, dict):
             _add_space(found, entry.get("space"), base, PurePosixPath())
 
 
-def _add_space(found: SweepFiles, space: Any, base: Path, folder: PurePosixPath) -> None:
+def _add_space(found: SweepFiles, space: Json, base: Path, folder: PurePosixPath) -> None:
     """A space that is a path, or that extends one; paths start from the file that names them."""
     reference = space.get("extends") if isinstance(space, dict) else space
     if not isinstance(reference, str) or not ("/" in reference or reference.endswith((".yaml", ".yml"))):
@@ -92,7 +96,7 @@ def _add_space(found: SweepFiles, space: Any, base: Path, folder: PurePosixPath)
         _add_space(found, load_yaml(found.files[str(place)], str(place)).value, base, place.parent)
 
 
-def _add_code(found: SweepFiles, row: SweepRow, document: Mapping[str, Any]) -> None:
+def _add_code(found: SweepFiles, row: SweepRow, document: Mapping[str, Json]) -> None:
     own = [family for family in row.spec.families if ":" in family.reference]
     if not own:
         return
@@ -112,7 +116,7 @@ def _add_code(found: SweepFiles, row: SweepRow, document: Mapping[str, Any]) -> 
             found.warnings.append(f"the code of {family.name} has changed since; what is packed is of now")
 
 
-def _code_folder(document: Mapping[str, Any]) -> PurePosixPath | None:
+def _code_folder(document: Mapping[str, Json]) -> PurePosixPath | None:
     """`code.root` where the archive can have it; the archive's own folder where none is written."""
     code = document.get("code")
     written = code.get("root") if isinstance(code, dict) else None

@@ -6,12 +6,16 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.sweeps.states import in_file_order, run_id
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from trainers.types import Json
+
 
 _OF_A_TRIAL = ("epoch", "epochs", "attempts", "seconds", "reason", "seed")
 _POINT = ("role", "family", "number", "epoch", "metric", "value", "at")
@@ -42,7 +46,7 @@ def metrics_csv(ledger: Ledger, row: SweepRow) -> str:
     return text.getvalue()
 
 
-def _trial_record(row: SweepRow, trial: TrialRow, runs: Mapping[str, str]) -> dict[str, Any]:
+def _trial_record(row: SweepRow, trial: TrialRow, runs: Mapping[str, str]) -> dict[str, Json]:
     goals = [goal.metric for goal in row.spec.objectives]
     origin = trial.origin if trial.role == "confirm" and trial.origin else {}
     return {
@@ -61,11 +65,11 @@ def _trial_record(row: SweepRow, trial: TrialRow, runs: Mapping[str, str]) -> di
     }
 
 
-def _csv_value(value: Any) -> Any:
+def _csv_value(value: Json) -> Json:
     return json.dumps(value) if isinstance(value, (list, dict, bool)) or value is None else value
 
 
-def _write_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def _write_csv(rows: Iterable[Mapping[str, Json]]) -> str:
     rows = list(rows)
     first = rows[0] if rows else {}
     fixed = [name for name in first if not name.startswith(("param.", "metric.", "fact."))]

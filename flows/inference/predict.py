@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import WrongInput
@@ -19,6 +19,10 @@ from infra.predicting.parquet_and_images import ImageFolder, open_input
 from infra.predicting.scoring import check_columns, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.scoring_protocol import Field
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 Say = Callable[[str], None]
 Advanced = Callable[[int, int], None]
@@ -42,7 +46,7 @@ class Predictions:
     seconds: float
     warning: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from flows.installation.requirements import installed_version, is_within_bounds, version_bounds
 from infra.addresses import bracket_ipv6
@@ -19,6 +19,10 @@ from infra.errors import VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.secrets import redact
 from infra.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 Verdict = Literal["ok", "warn", "fail"]
 PACKAGES = (
@@ -60,7 +64,7 @@ class Checkup:
         """Whether something must be put right before a sweep can run."""
         return any(finding.verdict == "fail" for finding in self.findings)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The findings, and whether any of them is a failure."""
         return {"ok": not self.has_failure, "findings": [asdict(finding) for finding in self.findings]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
@@ -16,6 +16,9 @@ from trainers.family import Family
 from trainers.hyperparameters import Hyperparameter
 from trainers.registry import BUILT_IN, load_reference
 
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject, Params
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tunable:
@@ -23,10 +26,10 @@ class Tunable:
     searches it, None where it leaves it at its default."""
 
     name: str
-    default: Any
+    default: Json
     takes: str
     doc: str
-    swept: dict[str, Any] | None
+    swept: Mapping[str, Json] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +40,8 @@ class FamilyInfo:
     summary: str
     kinds: tuple[str, ...]
     tasks: tuple[str, ...]
-    presets: dict[str, dict[str, Any]]
-    options: dict[str, Any]
+    presets: Mapping[str, Params]
+    options: Mapping[str, Json]
     hyperparameters: tuple[Tunable, ...]
 
 
@@ -48,7 +51,7 @@ class Families:
 
     families: tuple[FamilyInfo, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {"families": [asdict(family) for family in self.families]}
 
@@ -87,24 +90,24 @@ def family_info(reference: str) -> FamilyInfo:
     )
 
 
-def _own_space(reference: str) -> dict[str, dict[str, Any]]:
+def _own_space(reference: str) -> dict[str, JsonObject]:
     if reference not in built_in_spaces():
         return {}
     return {parameter.name: parameter.to_json() for parameter in Space.from_mapping(reference).parameters}
 
 
-def _options(family: type[Family]) -> dict[str, Any]:
+def _options(family: type[Family]) -> JsonObject:
     return {
         name: _plain_default(entry.get_default(call_default_factory=True))
         for name, entry in family.Options.model_fields.items()
     }
 
 
-def _plain_default(default: Any) -> Any:
+def _plain_default(default: Json | BaseModel) -> Json:
     return default.model_dump(mode="json") if isinstance(default, BaseModel) else default
 
 
-def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, dict[str, Any]]) -> Tunable:
+def _tunable(name: str, entry: Hyperparameter, own: Mapping[str, JsonObject]) -> Tunable:
     swept = {key: value for key, value in own[name].items() if key != "name"} if name in own else None
     return Tunable(name=name, default=entry.default, takes=accepted_values(entry), doc=entry.doc, swept=swept)
 
@@ -130,26 +133,27 @@ def accepted_values(entry: Hyperparameter) -> str:
     return " ".join(part for part in (" | ".join([*words, *entry.words]), *bounds) if part)
 
 
-def format_definition(definition: Mapping[str, Any]) -> str:
+def format_definition(definition: Mapping[str, Json]) -> str:
     """How a space searches a name, in words: `0.001 to 1, log`."""
     if definition["type"] == "categorical":
-        text = " | ".join(_format_value(choice) for choice in definition["choices"])
+        text = " | ".join(_format_value(choice) for choice in _as_list(definition["choices"]))
     elif definition["type"] in {"float", "int"}:
         text = f"{definition['low']:g} to {definition['high']:g}{', log' if definition.get('log') else ''}"
     else:
         text = _format_value(definition.get("value"))
-    conditions = definition.get("when") or {}
+    conditions = definition.get("when")
+    needed = conditions.items() if isinstance(conditions, dict) else ()
     when = " and ".join(
-        f"{name} is {' or '.join(map(_format_value, _as_list(value)))}" for name, value in conditions.items()
+        f"{name} is {' or '.join(map(_format_value, _as_list(value)))}" for name, value in needed
     )
     return f"{text}  (when {when})" if when else text
 
 
-def _as_list(value: Any) -> list[Any]:
+def _as_list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else [value]
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: Json) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return "none" if value is None else str(value)

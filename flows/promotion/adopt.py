@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.promotion.registry_access import open_mover
 from infra.home import Home
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +27,7 @@ class Adoption:
     changed: bool
     entry: int | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.policy import Policy
 from flows.promotion.registry_access import open_mover, split_label
@@ -11,6 +11,9 @@ from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.identity import registry_user, user_part
 from infra.registry.moves import Mover
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +26,7 @@ class ApprovalRecord:
     entry: int
     asked: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 

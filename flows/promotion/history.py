@@ -6,12 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.promotion.registry_access import open_mover
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.chain import ChainEntry, ChainFlaw, alias_state, find_flaws
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
 
 FORMAT = 1
 
@@ -34,10 +38,10 @@ class History:
     entries: tuple[ChainEntry, ...]
     last_hash: str
     applied: Mapping[int, float]
-    contents: Mapping[str, Any]
+    contents: Mapping[str, Json]
     verified: bool | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it; each entry with its own hash and, where one is kept, its document."""
         return {
             "model": self.model,
@@ -89,7 +93,8 @@ def history(
     flaws = _verify(chain.texts, model, texts, anchor) if verify or anchor is not None else None
     if export is not None:
         _write_export(Path(export), {"format": FORMAT, "model": model, "entries": list(chain.texts),
-                              "applied": dict(chain.applied), "contents": texts})  # fmt: skip
+                              "applied": {str(number): at for number, at in chain.applied.items()},
+                              "contents": texts})  # fmt: skip
     if flaws:
         raise _broken_history_error(model, flaws)
     return History(
@@ -114,7 +119,7 @@ def _broken_history_error(model: str, flaws: list[ChainFlaw]) -> BrokenHistory:
     return BrokenHistory(f"the history of {model} must be what was written", f"{listed}{more}", do)
 
 
-def _write_export(path: Path, document: Mapping[str, Any]) -> None:
+def _write_export(path: Path, document: Mapping[str, Json]) -> None:
     try:
         with path.open("x", encoding="utf-8") as file:
             json.dump(document, file, indent=1, sort_keys=True)

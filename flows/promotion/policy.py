@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -19,6 +19,10 @@ from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import Document, read_file
 from trainers.errors import InputError
 
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
+
 _PATHS = ("csv", "jsonl", "parquet", "images", "npz", "text")
 
 
@@ -28,12 +32,12 @@ class ModelPolicy:
 
     model: str
     source: str
-    policy: dict[str, Any]
+    policy: JsonObject
     entry: int | None = None
     who: str | None = None
     at: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -112,7 +116,7 @@ def _read_document(path: Path) -> Document:
         raise WrongInput(f"{where}: {error.must}", error.found, error.do) from error
 
 
-def _first_error(error: ValidationError, document: Document, value: Mapping[str, Any]) -> WrongInput:
+def _first_error(error: ValidationError, document: Document, value: Mapping[str, Json]) -> WrongInput:
     found = validation_issues(error, value, Policy.model_json_schema(mode="validation"))
     first = min(found, key=lambda complaint: document.line(complaint.path))
     more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""

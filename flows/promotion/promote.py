@@ -6,9 +6,8 @@ registered, given the alias `challenger`, and judged on rows that neither it nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.promotion.judging.candidate import (
     Candidate,
@@ -27,6 +26,10 @@ from infra.names import quote_input
 from infra.registry.identity import user_at_host
 from infra.registry.store import Registry, registry_uri
 from infra.tracking.client import embedded_path
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 REASON = 500
 
@@ -124,7 +127,7 @@ def _resolve_candidate(
     return candidate_of_uri(what, source, model=model)
 
 
-def _notification_document(result: Promotion, reason: str) -> Mapping[str, Any]:
+def _notification_document(result: Promotion, reason: str) -> JsonObject:
     """The document that a command or a webhook gets."""
     return {
         "model": result.model,

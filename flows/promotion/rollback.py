@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.promotion.registry_access import open_mover
 from infra.errors import RefusedError, WrongInput
@@ -17,6 +17,11 @@ from infra.registry.isolated_predict import UnusableModel, predict_isolated
 from infra.registry.moves import Mover, champion_line
 from infra.registry.store import ModelVersion
 from trainers.errors import TrainerError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +35,7 @@ class Rollback:
     entry: int
     hash: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -117,7 +122,7 @@ def _check_loads(mover: Mover, version: ModelVersion) -> str:
             raise RefusedError(must, str(error), "name another former champion with --to") from error
 
 
-def _input_example(folder: Path) -> Any:
+def _input_example(folder: Path) -> pd.DataFrame:
     from mlflow.models import Model
 
     example = Model.load(str(folder)).load_input_example(str(folder))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -13,11 +14,14 @@ from flows.terminal.formatting import MISSING, clock, number, printable_text
 from flows.terminal.tables import TableColumn, fit_table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from flows.promotion.gates.findings import GateFinding
     from flows.promotion.history import History
     from flows.promotion.judging.outcome import Promotion
     from flows.promotion.policy import ModelPolicy
     from infra.registry.chain import ChainEntry
+    from trainers.types import Json
 
 GROUPED = {"class": "classes", "slice": "slices"}
 STYLES = {"passed": "green", "refused": "red", "not applicable": "dim", "not tried": "dim"}
@@ -67,7 +71,7 @@ def _merge_passed(findings: tuple[GateFinding, ...]) -> list[GateFinding]:
     return shown
 
 
-def _gate_table(given: tuple[GateFinding, ...], width: int) -> Any:
+def _gate_table(given: tuple[GateFinding, ...], width: int) -> Table:
     findings = _merge_passed(given)
     columns = [
         TableColumn(heading="gate", cells=[f.gate for f in findings]),
@@ -169,13 +173,13 @@ def print_policy(console: Console, result: ModelPolicy) -> None:
         console.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def _policy_lines(document: dict[str, Any]) -> list[str]:
+def _policy_lines(document: Mapping[str, Json]) -> list[str]:
     return [
         f"{key}: {_format_value(value)}" for key, value in document.items() if value not in ({}, [], None)
     ]
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: Json) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_format_value(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):

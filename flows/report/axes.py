@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.terminal.formatting import number
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec
+
+if TYPE_CHECKING:
+    from trainers.types import Json, Params
+
 
 MISSING = "not used"
 MOST_CHOICES = 40
@@ -42,23 +46,24 @@ def parameter_axes(family: FamilySpec, trials: Sequence[TrialRow]) -> list[Axis]
     return axes
 
 
-def is_log(entry: Mapping[str, Any]) -> bool:
+def is_log(entry: Mapping[str, Json]) -> bool:
     """Whether a parameter of a space is searched by its logarithm."""
     return bool(entry.get("log"))
 
 
-def parameter_axis(name: str, params: Sequence[Mapping[str, Any]], *, log: bool) -> Axis | None:
+def parameter_axis(name: str, params: Sequence[Params], *, log: bool) -> Axis | None:
     """The axis of one parameter; None where no trial has it."""
     found = [_null_as_choice(entry[name]) if name in entry else None for entry in params]
     there = [value for value in found if value is not None]
     if not there:
         return None
-    if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in there):
-        return _numeric_axis(name, found, log=log and min(there) > 0)
+    numbers = [v if isinstance(v, (int, float)) and not isinstance(v, bool) else None for v in found]
+    if numbers.count(None) == found.count(None):
+        return _numeric_axis(name, numbers, log=log and min(v for v in numbers if v is not None) > 0)
     return _category_axis(name, found)
 
 
-def _null_as_choice(value: Any) -> Any:
+def _null_as_choice(value: Json) -> Json:
     """A value that is null in the sweep file is a choice of its own, unlike a parameter that is not there."""
     return "none" if value is None else value
 
@@ -77,7 +82,7 @@ def _numeric_axis(name: str, found: Sequence[float | None], *, log: bool) -> Axi
     return Axis(name=name, values=coordinates, ticks=tuple(ticks), labels=tuple(labels))
 
 
-def _category_axis(name: str, found: Sequence[Any]) -> Axis:
+def _category_axis(name: str, found: Sequence[Json]) -> Axis:
     written = [MISSING if value is None else number(value) for value in found]
     choices = sorted(set(written), key=lambda text: (text != MISSING, text))
     place = {text: float(index) for index, text in enumerate(choices)}

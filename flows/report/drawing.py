@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.terminal.formatting import number, printable_text
 from infra.ledger.rows import TrialRow
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
 
 PALETTE = ("#3b82f6", "#f97316", "#10b981", "#a855f7", "#ec4899", "#06b6d4", "#eab308", "#84cc16")
 GREY = "#94a3b8"
@@ -21,15 +25,15 @@ class PlotlyFigure:
     """One plot. `min_width_px`: it scrolls sideways on a screen that is narrower. `alt`: in a sentence."""
 
     id: str
-    data: list[dict[str, Any]]
-    layout: dict[str, Any]
+    data: Sequence[Mapping[str, Json]]
+    layout: Mapping[str, Json]
     alt: str
     title: str = ""
     height_px: int = 380
     min_width_px: int = 0
-    config: dict[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Json] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """What the page's script draws."""
         return {"id": f"plot-{self.id}", "data": self.data, "layout": self.layout, "height": self.height_px}
 
@@ -66,23 +70,28 @@ def round_values(values: Iterable[float], digits: int = 5) -> list[float | None]
     return [float(f"{value:.{digits}g}") if math.isfinite(value) else None for value in values]
 
 
-def scatter_trace(**more: Any) -> dict[str, Any]:
+def scatter_trace(**more: Json) -> JsonObject:
     """A trace of points or lines."""
     return {"type": "scatter", "mode": "lines", "hoverinfo": "text", **more}
 
 
-def figure_layout(x: str, y: str, **more: Any) -> dict[str, Any]:
+def figure_layout(
+    x: str,
+    y: str,
+    *,
+    xaxis: Mapping[str, Json] | None = None,
+    yaxis: Mapping[str, Json] | None = None,
+    **more: Json,
+) -> JsonObject:
     """Titles of the axes (escaped here) and what all figures share."""
-    made: dict[str, Any] = {
-        "xaxis": {"title": {"text": escape_label(x)}, "automargin": True, "zeroline": False},
-        "yaxis": {"title": {"text": escape_label(y)}, "automargin": True, "zeroline": False},
+    return {
+        "xaxis": {"title": {"text": escape_label(x)}, "automargin": True, "zeroline": False, **(xaxis or {})},
+        "yaxis": {"title": {"text": escape_label(y)}, "automargin": True, "zeroline": False, **(yaxis or {})},
         "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
         "hovermode": "closest",
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        **more,
     }
-    for axis in ("xaxis", "yaxis"):
-        made[axis] |= more.pop(axis, {})
-    return {**made, **more}
 
 
 def view_range(values: Sequence[float], spare: float = 0.06) -> list[float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from flows.report.drawing import (
     BAD,
@@ -25,6 +26,10 @@ from flows.report.savings import count_endings
 from infra.ledger.ranking import mark_undominated, pareto_front
 from infra.ledger.rows import TrialRow
 from infra.spec import Objective
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 MOST_POINTS = 3_000
 MOST_EPOCHS = 60
@@ -73,8 +78,8 @@ def history_figure(material: ReportData, place: int = 0) -> PlotlyFigure | None:
 
 
 def _point_trace(
-    name: str, points: Sequence[HistoryPoint], goal: Objective, marker: dict[str, object]
-) -> dict[str, object]:
+    name: str, points: Sequence[HistoryPoint], goal: Objective, marker: JsonObject
+) -> JsonObject:
     return scatter_trace(
         name=name, mode="markers", x=[e.order for e in points], y=round_values(e.value for e in points),
         hovertext=[hover_text(e.trial, e.value, goal.metric) for e in points], marker=marker,
@@ -88,7 +93,7 @@ def _metric_label(goal: Objective) -> str:
 def expected_figure(material: ReportData) -> PlotlyFigure | None:
     """Expected best value of so many trials, with one standard deviation, for each family."""
     goal = material.sweep.spec.objectives[0]
-    traces: list[dict[str, object]] = []
+    traces: list[JsonObject] = []
     means: list[float] = []
     for index, family in enumerate(material.sweep.spec.families):
         values = values_for_expectation(material.family_trials(family.name), goal)
@@ -174,7 +179,7 @@ def curves_figure(material: ReportData) -> PlotlyFigure | None:
 
 def _curve_trace(
     name: str, curves: Sequence[Curve], line_colour: str, width: float, metric: str
-) -> dict[str, object]:
+) -> JsonObject:
     """Many curves as one trace with gaps: a thousand traces would be slow to draw."""
     x: list[int | None] = []
     y: list[float | None] = []
@@ -222,16 +227,16 @@ def front_figure(material: ReportData) -> PlotlyFigure | None:
     if not ahead:
         return None
     traces = []
-    for name, mine, marker in (
-        ("others", [t for t in complete if t.key not in ahead], {"color": GREY, "size": 6}),
-        ("Pareto front", [t for t in complete if t.key in ahead], {"color": family_colour(0), "size": 10}),
+    for name, on_front, colour, point_px in (
+        ("others", False, GREY, 6),
+        ("Pareto front", True, family_colour(0), 10),
     ):
-        kept = thin(mine, MOST_POINTS)
+        kept = thin([t for t in complete if (t.key in ahead) == on_front], MOST_POINTS)
         traces.append(
             scatter_trace(
                 name=name,
                 mode="markers",
-                marker=marker,
+                marker={"color": colour, "size": point_px},
                 x=round_values((t.objective or [])[1] for t in kept),
                 y=round_values((t.objective or [])[0] for t in kept),
                 hovertext=[hover_text(t, (t.objective or [])[0], goals[0].metric) for t in kept],
@@ -244,7 +249,7 @@ def front_figure(material: ReportData) -> PlotlyFigure | None:
     )  # fmt: skip
 
 
-def _front_line(trials: Sequence[TrialRow], goals: Sequence[Objective]) -> dict[str, object]:
+def _front_line(trials: Sequence[TrialRow], goals: Sequence[Objective]) -> JsonObject:
     """Along the front of the first two objectives alone (with a third, the front's points lie off it)."""
     signs = [-1.0 if goal.direction == "maximize" else 1.0 for goal in goals[:2]]
     pairs = [(trial.objective or [])[:2] for trial in trials]

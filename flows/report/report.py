@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.export.atomic_file import write_atomic
 from flows.report.page import render_page
@@ -13,6 +13,9 @@ from flows.report.report_data import gather_report_data
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.names import quote_input
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class Report:
     run_id: str | None
     note: str = ""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {
             "sweep": self.sweep, "path": self.path, "size_bytes": self.size_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.comparison.compare import compare
 from flows.comparison.result import Comparison
@@ -18,6 +18,10 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 MOST_CURVES = 200
 
@@ -51,7 +55,7 @@ class ReportData:
     curve_metric: str
     curves: tuple[Curve, ...]
     importances: tuple[Importances, ...]
-    test_reads: tuple[dict[str, Any], ...]
+    test_reads: tuple[JsonObject, ...]
 
     def family_trials(self, family: str) -> list[TrialRow]:
         """One family's trials."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.comparison.leaderboard import display_columns, remarks
 from flows.comparison.records import Group
@@ -16,6 +16,10 @@ from flows.report.savings import compute_savings, group_failures
 from flows.sweeps.trial_screens import format_times, params_line
 from flows.terminal.formatting import clock, printable_text, seconds, trials
 from infra.secrets import redact
+
+if TYPE_CHECKING:
+    pass
+
 
 MOST_NAMED = 20
 
@@ -268,10 +272,10 @@ def _reproduce_section(material: ReportData) -> Section:
 
 def _sweep_facts(material: ReportData) -> list[tuple[str, str]]:
     sweep, facts = material.sweep, material.sweep.facts
-    git: dict[str, Any] = facts.get("git") or {}
+    git: dict[str, str | bool] = facts.get("git") or {}
     versions: dict[str, str] = facts.get("versions") or {}
-    data: dict[str, Any] = facts.get("data") or {}
-    parts = ", ".join(f"{rows:,} {part}" for part, rows in (data.get("parts") or {}).items())
+    counts: dict[str, int] = (facts.get("data") or {}).get("parts") or {}
+    parts = ", ".join(f"{rows:,} {part}" for part, rows in counts.items())
     dirty = ", with changes that were not committed" if git.get("dirty") else ""
     samplers = sorted({f"{f.sampler.get('name')} and {f.pruner.get('name')}" for f in sweep.spec.families})
     reads = [f"{entry.get('why')} ({entry.get('count')} trainings)" for entry in material.test_reads]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.comparison.records import Row
 from flows.report.axes import Axis, is_log, parameter_axes
@@ -25,6 +25,10 @@ from flows.report.report_data import ReportData
 from flows.terminal.formatting import number
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, Objective
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 MOST_LINES = 1_000
 MOST_AXES = 11
@@ -52,14 +56,14 @@ def parallel_figure(material: ReportData, index: int) -> PlotlyFigure | None:
             "values": round_values(shown),
         }
     )
-    line = {
+    line: JsonObject = {
         "color": round_values(shown),
         "colorscale": [[0, GREY], [0.5, family_colour(0)], [1, family_colour(1)]],
         "reversescale": not better_up,
         "cmin": view[0],
         "cmax": view[1],
     }
-    trace = {
+    trace: JsonObject = {
         "type": "parcoords", "line": line, "dimensions": dimensions, "labelangle": -20, "labelside": "top",
     }  # fmt: skip
     return PlotlyFigure(
@@ -70,7 +74,7 @@ def parallel_figure(material: ReportData, index: int) -> PlotlyFigure | None:
     )  # fmt: skip
 
 
-def _dimension(axis: Axis) -> dict[str, object]:
+def _dimension(axis: Axis) -> JsonObject:
     low, high = min([*axis.values, *axis.ticks]), max([*axis.values, *axis.ticks])
     return {
         "label": escape_label(axis.name, 22), "values": round_values(axis.values, 6), "range": [low, high],
@@ -89,7 +93,7 @@ def importance_figure(found: Importances, index: int, *, several: bool) -> Plotl
     if not found.shares:
         return None
     shares = sorted(found.shares.items(), key=lambda entry: entry[1])[-15:]
-    trace = {
+    trace: JsonObject = {
         "type": "bar", "orientation": "h", "x": round_values(share for _, share in shares),
         "y": [escape_label(name, 30) for name, _ in shares], "hoverinfo": "x",
         "text": [f"{share:.0%}" for _, share in shares], "textposition": "auto",
@@ -127,9 +131,9 @@ def slice_figure(material: ReportData, index: int) -> PlotlyFigure | None:
         )
         for place, name in enumerate(names)
     ]
-    entry: dict[str, Any] = next((e for e in family.space.get("parameters", ()) if e["name"] == RATE), {})
+    entry: JsonObject = next((e for e in family.space.get("parameters", ()) if e["name"] == RATE), {})
     log = is_log(entry) and all(t.params[RATE] > 0 for t in trials)
-    axis = {"type": "log", "dtick": 1, "exponentformat": "power"} if log else {}
+    axis: JsonObject = {"type": "log", "dtick": 1, "exponentformat": "power"} if log else {}
     values = [objective_value(t) or 0.0 for t in trials]
     return PlotlyFigure(
         id=f"slice-{index}", title=family.name, data=traces, alt=f"learning rates of {family.name}",
@@ -139,9 +143,7 @@ def slice_figure(material: ReportData, index: int) -> PlotlyFigure | None:
     )  # fmt: skip
 
 
-def _slice_trace(
-    name: str, trials: Sequence[TrialRow], its_colour: str, goal: Objective
-) -> dict[str, object]:
+def _slice_trace(name: str, trials: Sequence[TrialRow], its_colour: str, goal: Objective) -> JsonObject:
     complete = [trial.state == "complete" for trial in trials]
     return scatter_trace(
         name=escape_label(name or "trials"),
@@ -194,7 +196,7 @@ def _test_values(row: Row, material: ReportData) -> list[float]:
 
 def _seed_trace(
     name: str, its_colour: str, symbol: str, rows: Sequence[tuple[str, list[float]]]
-) -> dict[str, object]:
+) -> JsonObject:
     pairs = [(where, value) for where, values in rows for value in values]
     return scatter_trace(
         name=name,

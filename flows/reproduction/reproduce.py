@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.reproduction.recorded_run import find_recorded_run
 from flows.reproduction.result import (
@@ -32,6 +32,8 @@ from trainers.code.versions import installed_versions
 
 if TYPE_CHECKING:
     import torch
+
+    from trainers.types import Json
 
 
 def reproduce(
@@ -62,7 +64,7 @@ def reproduce(
     place = home or Home.from_environment()
     ledger, row, found = find_recorded_run(run, trial, family, place)
     try:
-        lane = _last_lane_facts(ledger, row, found)
+        lane = _last_lane(ledger, row, found)
         _check_reproducible(row, found, lane)
         check_recorded_sweep(row, place, families=[found.family])
         told = views.trial_events(ledger, row.id, found, "reported")
@@ -78,14 +80,27 @@ def reproduce(
     return _compare_runs(row, found, lane, tolerance, hooks, ended, weights)
 
 
-def _last_lane_facts(ledger: Ledger, row: SweepRow, trial: TrialRow) -> Mapping[str, Any]:
-    """What the lane of the last attempt had: `workers`, `cpus`, `gpus`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LaneResources:
+    """What the lane of the last attempt had."""
+
+    workers: int
+    cpus: float
+    gpus: float
+
+
+def _last_lane(ledger: Ledger, row: SweepRow, trial: TrialRow) -> _LaneResources:
     known = views.attempts(ledger, row.id, trial.family, trial.number)
     mine = [attempt.lane_facts for attempt in known if attempt.role == trial.role]
-    return mine[-1] if mine else {}
+    facts = mine[-1] if mine else {}
+    return _LaneResources(
+        workers=int(facts.get("workers", 1)),
+        cpus=float(facts.get("cpus", 1.0)),
+        gpus=float(facts.get("gpus") or 0),
+    )
 
 
-def _check_reproducible(row: SweepRow, trial: TrialRow, lane: Mapping[str, Any]) -> None:
+def _check_reproducible(row: SweepRow, trial: TrialRow, lane: _LaneResources) -> None:
     what = f"{row.label}, {trial.family} #{trial.number}"
     if trial.state not in {"complete", "pruned"}:
         raise WrongInput(
@@ -93,11 +108,10 @@ def _check_reproducible(row: SweepRow, trial: TrialRow, lane: Mapping[str, Any])
             f"{what} is {trial.state}",
             f"`velodrome show {row.label} --trial {trial.number}` tells more",
         )
-    workers = int(lane.get("workers", 1))
-    if workers > 1:
+    if lane.workers > 1:
         raise WrongInput(
             "a run must have been trained by one worker to be reproduced in one process",
-            f"{what} was trained by {workers} together, which sum in another order",
+            f"{what} was trained by {lane.workers} together, which sum in another order",
             "`velodrome sweep FILE --new` with the same file and seed trains it on such lanes again",
         )
 
@@ -134,7 +148,7 @@ class _RecordingHooks:
     def stopping(self) -> bool:
         return False
 
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
         return
 
     def load(self) -> None:
@@ -142,7 +156,7 @@ class _RecordingHooks:
 
 
 def _train_again(
-    row: SweepRow, trial: TrialRow, lane: Mapping[str, Any], home: Home, aside: Path, hooks: _RecordingHooks
+    row: SweepRow, trial: TrialRow, lane: _LaneResources, home: Home, aside: Path, hooks: _RecordingHooks
 ) -> AttemptResult:
     from infra.lanes.attempt import AttemptRunner
     from infra.lanes.settings import LaneSettings
@@ -152,7 +166,7 @@ def _train_again(
     settings = LaneSettings(
         run="reproduce",
         shape="",
-        resources=Resources(cpus=float(lane.get("cpus", 1.0))),
+        resources=Resources(cpus=lane.cpus),
         spec=_without_time_limits(row.spec, trial).to_json(),
         base=row.facts.get("base", "."),
         storage=str(aside),
@@ -187,8 +201,8 @@ def _without_time_limits(spec: SweepSpec, trial: TrialRow) -> SweepSpec:
     return replace(spec, families=families)
 
 
-def _device(lane: Mapping[str, Any]) -> str:
-    if not lane.get("gpus"):
+def _device(lane: _LaneResources) -> str:
+    if not lane.gpus:
         return "cpu"
     import torch
 
@@ -210,7 +224,7 @@ def _has_same_weights(storage: Path, trial: TrialRow, aside: Path, ended: Attemp
 def _compare_runs(
     row: SweepRow,
     trial: TrialRow,
-    lane: Mapping[str, Any],
+    lane: _LaneResources,
     tolerance: float,
     hooks: _RecordingHooks,
     ended: AttemptResult,
@@ -238,17 +252,17 @@ def _compare_runs(
     )
 
 
-def _changed_circumstances(row: SweepRow, family: str, lane: Mapping[str, Any]) -> list[Circumstance]:
+def _changed_circumstances(row: SweepRow, family: str, lane: _LaneResources) -> list[Circumstance]:
     before: dict[str, str] = dict(row.facts.get("versions") or {})
     after = installed_versions([name for name in before if name != "python"])
-    git = row.facts.get("git") or {}
+    git: Mapping[str, str | bool] = row.facts.get("git") or {}
     if git.get("commit"):
         now = git_facts(Path(row.facts.get("base", ".")))
         before["commit"] = _describe_commit(git)
         after["commit"] = _describe_commit(now)
     if family in row.facts.get("code_changed", ()):
         before["code"], after["code"] = "maybe from before a change that was accepted", "from after it"
-    before["device"] = "cuda" if lane.get("gpus") else "cpu"
+    before["device"] = "cuda" if lane.gpus else "cpu"
     after["device"] = _device(lane).partition(":")[0]
     return [
         Circumstance(name=name, recorded=value, found=after.get(name, "none"))
@@ -257,5 +271,5 @@ def _changed_circumstances(row: SweepRow, family: str, lane: Mapping[str, Any]) 
     ]
 
 
-def _describe_commit(git: Mapping[str, Any]) -> str:
+def _describe_commit(git: Mapping[str, str | bool]) -> str:
     return f"{git.get('commit') or 'none'}{' with changes' if git.get('dirty') else ''}"

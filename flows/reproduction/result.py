@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject, Params
+
 
 Verdict = Literal["identical", "within-tolerance", "different"]
 Reports = Mapping[int, Mapping[str, float]]
@@ -32,7 +36,7 @@ class Deviation:
         largest = max(abs(self.recorded), abs(self.found))
         return abs(self.recorded - self.found) / largest if largest else 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {**asdict(self), "relative": self.relative}
 
@@ -65,7 +69,7 @@ class Reproduction:
     number: int
     role: str
     seed: int
-    params: dict[str, Any]
+    params: Params
     epochs: int
     verdict: Verdict
     tolerance: float
@@ -75,7 +79,7 @@ class Reproduction:
     weights: bool | None
     circumstances: tuple[Circumstance, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it, by the names of the attributes."""
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
         for name in ("judged", "deviations"):

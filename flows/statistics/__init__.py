@@ -8,20 +8,18 @@ are compared on the same examples in the same order, so every test of two is a p
 from flows.statistics.accuracies import mcnemar
 from flows.statistics.bootstrap import interval_over_seeds, paired_bootstrap, two_level_bootstrap
 from flows.statistics.power import examples_needed
-from flows.statistics.ranking import RankingEntry, adjacent_ties, difference_p_value, holm, ties_with_first
+from flows.statistics.ranking import RankingEntry, difference_p_value, holm
 from flows.statistics.verdicts import Interval, PairedComparison
 
 __all__ = [
     "Interval",
     "PairedComparison",
     "RankingEntry",
-    "adjacent_ties",
     "difference_p_value",
     "examples_needed",
     "holm",
     "interval_over_seeds",
     "mcnemar",
     "paired_bootstrap",
-    "ties_with_first",
     "two_level_bootstrap",
 ]

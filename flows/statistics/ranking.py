@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,42 +21,23 @@ class RankingEntry:
     standard_error: float | None = None
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """p-values adjusted for being several: reject those at most the level, and one false rejection among all
     is no likelier than it (Holm 1979, Scandinavian Journal of Statistics 6, 65–70).
 
     Args:
-        p_values: of the single tests, in any order.
+        p_values: of the single tests, in any order; None where there was no test, which counts for none.
 
     Returns:
         The adjusted ones in the order given.
     """
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for done, index in enumerate(order):
-        highest = max(highest, min(1.0, (len(p_values) - done) * p_values[index]))
+    known = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for done, (p, index) in enumerate(known):
+        highest = max(highest, min(1.0, (len(known) - done) * p))
         adjusted[index] = highest
     return adjusted
-
-
-def adjacent_ties(ranking: Sequence[RankingEntry], *, level: float = LEVEL) -> tuple[bool | None, ...]:
-    """Of each two neighbours in a ranking, whether they can't be told apart.
-
-    Args:
-        ranking: the candidates, best first.
-        level: of all the comparisons together (Holm's correction).
-
-    Returns:
-        One entry for each neighbouring pair (so one fewer than candidates); None where nothing is known
-        about how the numbers spread.
-    """
-    return _adjusted_ties([difference_p_value(a, b) for a, b in pairwise(ranking)], level)
-
-
-def ties_with_first(ranking: Sequence[RankingEntry], *, level: float = LEVEL) -> tuple[bool | None, ...]:
-    """Of each candidate after the first, whether it can't be told apart from the first; as
-    `indistinguishable` otherwise."""
-    return _adjusted_ties([difference_p_value(ranking[0], other) for other in ranking[1:]], level)
 
 
 def difference_p_value(one: RankingEntry, other: RankingEntry) -> float | None:
@@ -80,11 +58,6 @@ def difference_p_value(one: RankingEntry, other: RankingEntry) -> float | None:
     if error == 0:
         return _degenerate_p(gap)
     return float(2 * stats.norm.sf(abs(gap) / error))
-
-
-def _adjusted_ties(p_values: Sequence[float | None], level: float) -> tuple[bool | None, ...]:
-    adjusted = iter(holm([p for p in p_values if p is not None]))
-    return tuple(None if p is None else next(adjusted) >= level for p in p_values)
 
 
 def _paired_p(one: Sequence[float], other: Sequence[float]) -> float:

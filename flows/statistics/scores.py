@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
-Numbers = Sequence[float] | npt.NDArray[Any]
+Numbers = Sequence[float] | npt.NDArray[np.floating]
 
 
 def stack_scores(scores_by_seed: Sequence[Numbers]) -> Floats:

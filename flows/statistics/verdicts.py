@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 CONFIDENCE = 0.95
 
@@ -22,7 +26,7 @@ class Interval:
     confidence: float
     p_value: float | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -64,6 +68,6 @@ class PairedComparison:
         """The share of examples on which the two differ."""
         return (self.won + self.lost) / self.examples
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it, with `better`."""
         return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "better": self.better}

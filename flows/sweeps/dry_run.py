@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.sweeps.preparation import PreparedSweep
 from infra.errors import WrongInput
@@ -24,6 +24,9 @@ from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
     import torch
+
+    from trainers.family import Family
+    from trainers.types import Json, Params
 
 STEPS = 12  # the first are slow: memory is had, kernels are chosen
 
@@ -55,7 +58,7 @@ class _Stopwatch:
     def stopping(self) -> bool:
         return False
 
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
         return
 
     def load(self) -> None:
@@ -68,7 +71,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     Raises:
         WrongInput: it can't train on this data; names the family in the file.
     """
-    code: Any = load_reference(family.reference)
+    code = load_reference(family.reference)
     try:
         if is_function(code):
             return _dry_run_function(prepared, family, code)
@@ -96,7 +99,7 @@ def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> 
     )
 
 
-def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Any, home: Home) -> DryRun:
+def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, home: Home) -> DryRun:
     from trainers.inputs.encoded_arrays import encode_dataset
     from trainers.loop.training import train
 
@@ -123,7 +126,7 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Any, home
     )
 
 
-def _dry_run_function(prepared: PreparedSweep, family: FamilySpec, function: Any) -> DryRun:
+def _dry_run_function(prepared: PreparedSweep, family: FamilySpec, function: Callable[..., object]) -> DryRun:
     from trainers.functions.run import dry_run_function
 
     with TemporaryDirectory() as folder:
@@ -143,7 +146,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec, function: Any
     return DryRun(trial_seconds=(time.monotonic() - began) / 2 * family.budget.reports)
 
 
-def _middle_params(family: FamilySpec) -> dict[str, Any]:
+def _middle_params(family: FamilySpec) -> Params:
     """A configuration that a trial may have: the middle of the space."""
     from search_spaces.space import Space
 
@@ -165,9 +168,7 @@ def _device(family: FamilySpec) -> str:
     return "cuda" if family.resources.gpus != 0 and torch.cuda.is_available() else "cpu"
 
 
-def _trial_seconds(
-    family: FamilySpec, params: Mapping[str, Any], rows: int, watch: _Stopwatch, began: float
-) -> float:
+def _trial_seconds(family: FamilySpec, params: Params, rows: int, watch: _Stopwatch, began: float) -> float:
     """Steps of a whole trial at the median pace of those tried, and an evaluation for each report."""
     ticks = [began, *watch.steps_at[:STEPS]]
     paces = [after - before for before, after in pairwise(ticks)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import record_code_change
@@ -14,6 +14,9 @@ from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +28,7 @@ class ExtendResult:
     planned: dict[str, int]
     asked_driver: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return asdict(self)
 

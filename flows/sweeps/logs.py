@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.states import resolve_state
@@ -17,6 +17,10 @@ from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.storage.paths import log_name
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 DRIVER = "driver.log"
 POLL_S = 0.5
@@ -59,7 +63,7 @@ class Logs:
     sweep: str
     files: tuple[LogFile, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Each file with its text."""
         return {
             "sweep": self.sweep,

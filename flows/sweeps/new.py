@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
@@ -19,6 +19,8 @@ from trainers.registry import BUILT_IN, load_reference
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
     from trainers.data_profile import DataProfile
+    from trainers.family import Family
+    from trainers.types import Json, JsonObject
 
 SCHEMA_FILE = "velodrome.schema.json"
 TRIALS, EPOCHS = 20, 10
@@ -35,7 +37,7 @@ class NewFile:
     families: tuple[str, ...]
     metric: str | None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {
             "path": str(self.path),
@@ -69,7 +71,7 @@ def new(
     name = sweep_name(source)
     path = Path(output) if output is not None else Path(f"{name}.yaml")
     _refuse_existing(path)
-    data: dict[str, Any] = {"source": source, **({"columns": {"target": target}} if target else {})}
+    data: Mapping[str, Json] = {"source": source, **({"columns": {"target": target}} if target else {})}
     from trainers.data.sources.opening import open_dataset
     from trainers.data_profile import profile_dataset
 
@@ -103,16 +105,16 @@ def suitable_families(dataset: Dataset) -> list[str]:
     fitting: list[str] = []
     heavy: list[str] = []
     for name in BUILT_IN:
-        found: Any = load_reference(name)
+        made: Family = load_reference(name)()
         try:
-            found().check(dataset)
+            made.check(dataset)
         except InputError:
             continue
-        (heavy if found.heavy else fitting).append(name)
+        (heavy if made.heavy else fitting).append(name)
     return fitting or heavy
 
 
-def rebase_source(data: Mapping[str, Any], before: Path, after: Path) -> dict[str, Any]:
+def rebase_source(data: Mapping[str, Json], before: Path, after: Path) -> JsonObject:
     """The data mapping with a relative path of its source starting from another folder."""
     scheme, _, rest = str(data["source"]).partition(":")
     path = Path(rest).expanduser()
@@ -122,7 +124,7 @@ def rebase_source(data: Mapping[str, Any], before: Path, after: Path) -> dict[st
 
 
 def sweep_text(
-    name: str, data: Mapping[str, Any], seen: DataProfile, families: Sequence[str], metric: str | None
+    name: str, data: Mapping[str, Json], seen: DataProfile, families: Sequence[str], metric: str | None
 ) -> str:
     """The sweep file: what was seen as comments, and the keys that people change first."""
     lines = [
@@ -176,17 +178,17 @@ def _format_counts(counts: Mapping[str, int], most: int = 8) -> str:
     return f"{listed}, and {len(counts) - most} more" if len(counts) > most else listed
 
 
-def _one_line(value: Any) -> str:
+def _one_line(value: Json) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
     return text if text.isprintable() and len(text) <= 200 else ascii(text[:200])
 
 
-def _data_lines(data: Mapping[str, Any], seen: DataProfile) -> list[str]:
-    lines = ["data:", f"  source: {_scalar(data['source'])}"]
+def _data_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
+    lines = ["data:", f"  source: {_scalar(str(data['source']))}"]
     if seen.task:
         lines.append(f"  task: {seen.task}")
-    if columns := data.get("columns"):
-        lines.append(f"  columns: {{target: {_scalar(columns['target'])}}}")
+    if isinstance(columns := data.get("columns"), dict):
+        lines.append(f"  columns: {{target: {_scalar(str(columns['target']))}}}")
     if seen.giveaways:
         dropped = ", ".join(_scalar(giveaway.column) for giveaway in seen.giveaways)
         lines.append(f"  # columns: {{drop: [{dropped}]}}")

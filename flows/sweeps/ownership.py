@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
@@ -14,6 +14,10 @@ from infra.ledger.batch import WriteBatch
 from infra.ledger.liveness import describe_this_process, is_alive_here
 from infra.ledger.rows import OwnerRow, SweepRow
 from infra.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 POLL_S = 0.2
 ANSWER_LIMIT_S = 30.0
@@ -74,7 +78,7 @@ def ask_driver(
     ledger: Ledger,
     row: SweepRow,
     kind: str,
-    payload: dict[str, Any],
+    payload: JsonObject,
     *,
     limit_s: float = ANSWER_LIMIT_S,
     sleep: Callable[[float], None] = time.sleep,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.sweeps.dry_run import DryRun, dry_run
 from flows.sweeps.preparation import PreparedSweep, prepare_sweep
@@ -16,6 +16,9 @@ from infra.spec import FamilySpec, SweepSpec
 
 if TYPE_CHECKING:
     from infra.coordinator.placement import Node
+    from infra.ledger.store import Ledger
+    from infra.spec import Resources
+    from trainers.types import JsonObject
 
 CHECKPOINT_SIZES = 3  # Adam keeps two numbers for each weight
 
@@ -65,7 +68,7 @@ class Plan:
     data: tuple[str, ...]
     warnings: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return asdict(self)
 
@@ -123,7 +126,7 @@ def plan(
     )
 
 
-def _family_plan(family: FamilySpec, found: DryRun, resources: Any) -> FamilyPlan:
+def _family_plan(family: FamilySpec, found: DryRun, resources: Resources) -> FamilyPlan:
     lane = f"{resources.cpus:g} CPU" + (f", {resources.gpus:g} GPU" if resources.gpus else "")
     if resources.workers > 1:
         sharded = ", the weights sharded over them" if resources.sharding == "full" else ""
@@ -188,7 +191,7 @@ def this_machine() -> Node:
     )
 
 
-def _place_lanes(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str, Any]]:
+def _place_lanes(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str, Resources]]:
     """How many lanes there will be, and each family's settled resources.
 
     Raises:
@@ -245,7 +248,7 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
     )
 
 
-def _open_ledger(spec: SweepSpec, home: Home) -> Any:
+def _open_ledger(spec: SweepSpec, home: Home) -> Ledger | None:
     from infra.ledger.store import Ledger
 
     url = ledger_url(home, spec.ledger)

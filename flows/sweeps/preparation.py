@@ -8,10 +8,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.config.code_root import code_root
 from flows.config.families import check_with_data
@@ -26,6 +26,7 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
     from trainers.data_profile import DataProfile
+    from trainers.types import JsonObject
 
 GIT_LIMIT_S = 5.0
 _VERSIONS_OF = ("velodrome", "torch", "ray", "optuna", "mlflow", "numpy")
@@ -99,9 +100,9 @@ def _open_data(file: SweepFile, base: Path, home: Home) -> Dataset | None:
         raise file.locate_error(error) from error
 
 
-def sweep_facts(prepared: PreparedSweep) -> dict[str, Any]:
+def sweep_facts(prepared: PreparedSweep) -> JsonObject:
     """What a ledger keeps of a sweep beside its specification."""
-    facts: dict[str, Any] = {
+    facts: JsonObject = {
         "git": git_facts(prepared.base),
         "versions": installed_versions(_VERSIONS_OF),
         "command": redact(shlex.join(["velodrome", *sys.argv[1:]])),
@@ -111,13 +112,18 @@ def sweep_facts(prepared: PreparedSweep) -> dict[str, Any]:
     }
     look = prepared.look
     if look is not None:
-        facts["data"] = {"rows": look.rows, "parts": dict(look.parts), "kind": look.kind, "task": look.task}
+        facts["data"] = {
+            "rows": look.rows,
+            "parts": {str(part): rows for part, rows in look.parts.items()},
+            "kind": look.kind,
+            "task": look.task,
+        }
         if look.guess is not None:
             facts["trivial"] = dict(look.guess.scores)
     return facts
 
 
-def file_facts(prepared: PreparedSweep) -> dict[str, Any]:
+def file_facts(prepared: PreparedSweep) -> JsonObject:
     """The sweep file as it is now, kept so that an export has what was run."""
     return {
         "file": str(prepared.file.path),
@@ -126,7 +132,7 @@ def file_facts(prepared: PreparedSweep) -> dict[str, Any]:
     }
 
 
-def git_facts(folder: Path) -> Mapping[str, Any]:
+def git_facts(folder: Path) -> dict[str, str | bool]:
     """Commit and whether files were changed since; empty where the folder is in no repository."""
 
     def run_git(*words: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import commit_as_owner, living_owner, owner_error
@@ -20,6 +20,7 @@ from infra.ledger.store import Ledger
 
 if TYPE_CHECKING:
     from infra.tracking.client import TrackingStore
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,7 @@ class Removal:
     size_bytes: int
     tracking: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return asdict(self)
 

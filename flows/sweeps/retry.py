@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import record_code_change
@@ -18,6 +18,10 @@ from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
+
 MOST_GPUS = 1024
 MOST_CPUS = 65_536
 
@@ -29,10 +33,10 @@ class RetryResult:
 
     sweep: str
     trials: dict[str, int]
-    resources: dict[str, Any]
+    resources: dict[str, float]
     asked_driver: bool
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return asdict(self)
 
@@ -89,7 +93,9 @@ def _failed_trials(ledger: Ledger, row: SweepRow) -> list[TrialRow]:
     return [trial for trial in views.trials(ledger, row.id) if trial.state == "failed"]
 
 
-def _requested_resources(gpus: float | None, cpus: float | None, memory_bytes: int | None) -> dict[str, Any]:
+def _requested_resources(
+    gpus: float | None, cpus: float | None, memory_bytes: int | None
+) -> dict[str, float]:
     if gpus is not None and not (0 <= gpus <= MOST_GPUS and (gpus <= 1 or gpus == int(gpus))):
         raise WrongInput("--gpus must be a fraction below 1 or a whole number", f"{gpus:g}")
     if cpus is not None and not 0 < cpus <= MOST_CPUS:

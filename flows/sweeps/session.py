@@ -7,11 +7,11 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flows.sweeps.ownership import own_sweep
 from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
     from infra.lanes.driver import DriveJob, StopSignals
+    from infra.ledger.rows import TrialRow
     from infra.tracking.sender import Sender
 
 DRAIN_LIMIT_S = 60.0
@@ -236,7 +237,7 @@ def print_stderr(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def commonest_reason(trials: list[Any]) -> str:
+def commonest_reason(trials: Sequence[TrialRow]) -> str:
     """The commonest reason of failed trials, for the one line that says why nothing succeeded."""
     from collections import Counter
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.states import pick_trial, resolve_state, resolve_trials, run_id, run_ids
@@ -13,6 +14,9 @@ from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
 from infra.storage.paths import log_name
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,16 +45,16 @@ class TrialDetails:
     state: str
     objectives: tuple[Objective, ...]
     values: tuple[float, ...] | None
-    params: dict[str, Any]
+    params: Params
     seed: int
     epoch: int
     epochs: int
     seconds: float
     reason: str | None
     metrics: dict[str, float]
-    facts: dict[str, Any]
-    asked: dict[str, Any] | None
-    resources: dict[str, Any] | None
+    facts: Mapping[str, Json]
+    asked: Mapping[str, Json] | None
+    resources: Mapping[str, Json] | None
     curve: tuple[CurvePoint, ...]
     attempts: tuple[AttemptRow, ...]
     checkpoint_epoch: int | None
@@ -58,7 +62,7 @@ class TrialDetails:
     mlflow_run_id: str | None
     logs: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it, by the names of the attributes."""
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
         several = len(self.objectives) > 1
@@ -132,7 +136,7 @@ def learning_curve(reports: list[tuple[int, dict[str, float]]]) -> tuple[CurvePo
     return tuple(CurvePoint(epoch=epoch, metrics=latest[epoch]) for epoch in sorted(latest))
 
 
-def _attempt_json(attempt: AttemptRow) -> dict[str, Any]:
+def _attempt_json(attempt: AttemptRow) -> JsonObject:
     seconds = None if attempt.ended_at is None else round(attempt.ended_at - attempt.started_at, 3)
     return {
         "id": attempt.id,

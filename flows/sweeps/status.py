@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger, open_sweep
 from flows.sweeps.states import (
@@ -23,6 +23,10 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
 
+if TYPE_CHECKING:
+    from trainers.types import JsonObject, Params
+
+
 STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 
@@ -33,7 +37,7 @@ class TrialStatus:
     family: str
     number: int
     state: str
-    params: dict[str, Any]
+    params: Params
     values: tuple[float, ...] | None
     epochs: int
     attempts: int
@@ -41,7 +45,7 @@ class TrialStatus:
     reason: str | None
     mlflow_run_id: str | None
 
-    def to_json(self, *, several: bool) -> dict[str, Any]:
+    def to_json(self, *, several: bool) -> JsonObject:
         """`values` where there are several objectives, else `value`."""
         first = self.values[0] if self.values else None
         shown = {"values": self.values} if several else {"value": first}
@@ -67,7 +71,7 @@ class BestTrial:
     number: int
     values: tuple[float, ...]
 
-    def to_json(self, *, several: bool) -> dict[str, Any]:
+    def to_json(self, *, several: bool) -> JsonObject:
         """`value`, or `values` where there are several objectives."""
         shown = {"values": self.values} if several else {"value": self.values[0]}
         return {"family": self.family, "number": self.number, **shown}
@@ -105,13 +109,13 @@ class SweepStatus:
         """Trials by state."""
         return Counter(trial.state for trial in self.trials)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """What `--json` prints, with `note` and `test_reads` last."""
         goals = [
             {"metric": goal.metric, "direction": goal.direction, "at": goal.at} for goal in self.objectives
         ]
         if self.several:
-            outstanding: dict[str, Any] = {"front": [entry.to_json(several=True) for entry in self.front]}
+            outstanding: JsonObject = {"front": [entry.to_json(several=True) for entry in self.front]}
         else:
             outstanding = {"best": self.best.to_json(several=False) if self.best else None}
         return {
@@ -139,7 +143,7 @@ class SweepLine:
     created_at: float
     updated_at: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """Counts by state, and the best trial by the first objective."""
         several = len(self.objectives) > 1
         return {
@@ -161,7 +165,7 @@ class Overview:
     home: str
     sweeps: tuple[SweepLine, ...]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The home and its sweeps."""
         return {"home": self.home, "sweeps": [line.to_json() for line in self.sweeps]}
 

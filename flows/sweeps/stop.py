@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import POLL_S, living_owner
@@ -14,6 +14,10 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 LIMIT_S = 60.0
 
@@ -27,7 +31,7 @@ class StopResult:
     state: str
     seconds: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return asdict(self)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flows.sweeps.status import Overview, SweepLine, SweepStatus, TrialStatus
     from infra.ledger.rows import AttemptRow
     from infra.spec import Objective
+    from trainers.types import Params
 
 STYLES = {
     "running": "cyan",
@@ -166,7 +167,7 @@ def select_trials(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Seque
     return [kept[number] for number in sorted(kept)], len(mine) - len(kept)
 
 
-def varying_params(params: Sequence[dict[str, Any]]) -> list[str]:
+def varying_params(params: Sequence[Params]) -> list[str]:
     """Names whose value is not the same everywhere; all names where there is only one configuration."""
     names = dict.fromkeys(name for entry in params for name in entry)
     if len(params) < 2:
@@ -294,7 +295,7 @@ def _first_line(text: str | None) -> str:
     return next(iter((text or "").strip().splitlines()), "")
 
 
-def params_line(values: dict[str, Any]) -> str:
+def params_line(values: Params) -> str:
     """Names and values in one line."""
     return "  ".join(f"{name}={number(value)}" for name, value in values.items())
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.types import Json
+
 
 MISSING = "-"
 WRITTEN_OUT = 1e7  # numbers from here on are shown with an exponent
 
 
-def number(value: Any, digits: int = 4) -> str:
+def number(value: Json, digits: int = 4) -> str:
     """A number with so many significant digits; other values as they are written in a sweep file."""
     if value is None:
         return MISSING
@@ -21,7 +25,7 @@ def number(value: Any, digits: int = 4) -> str:
     return printable_text(_format_container(value))
 
 
-def _format_container(value: Any) -> str:
+def _format_container(value: Json) -> str:
     """A list or a mapping as a sweep file has it: [16, 32], {shift: 0.07}."""
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(number(item) for item in value)}]"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
 
 
 class Result(Protocol):
     """What every command's function returns."""
 
-    def to_json(self) -> Any:
+    def to_json(self) -> JsonObject:
         """Plain JSON types; what `--json` prints."""
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: Json) -> Json:
     """The value with everything that JSON can't hold made into what it can: a number that is not finite is
     null, a tuple a list."""
     if isinstance(value, float):

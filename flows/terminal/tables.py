@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
@@ -12,6 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal.formatting import number, printable_text
+
+if TYPE_CHECKING:
+    from trainers.types import Json, Params
+
 
 GAP = 3
 SHRUNK = 24
@@ -99,9 +103,9 @@ def grid() -> Table:
     return grid
 
 
-def format_params(values: dict[str, Any]) -> str:
+def format_params(values: Params) -> str:
     return "  ".join(f"{name}={value_text(value)}" for name, value in values.items())
 
 
-def value_text(value: Any) -> str:
+def value_text(value: Json) -> str:
     return "none" if value is None else number(value)

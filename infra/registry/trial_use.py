@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-WARM_UP = 3
-MOST = 200
-
 
 def main(request: Path, answer: Path) -> None:
     """Reads the request, does what it asks for, writes the answer aside and renames it."""
@@ -73,19 +70,11 @@ def _prediction_frame(predictions: Any) -> pd.DataFrame:
 
 
 def _measure_latency(predict: Any, rows: pd.DataFrame, budget_s: float) -> dict[str, float]:
-    import numpy as np
+    from trainers.bundle.latency import MOST, percentiles_ms
 
-    seconds: list[float] = []
-    deadline = time.perf_counter() + budget_s
-    for turn in range(WARM_UP + MOST):
-        row = rows.iloc[turn % len(rows) : turn % len(rows) + 1]
-        started = time.perf_counter()
-        if started > deadline and len(seconds) > WARM_UP:
-            break
-        predict(row)
-        seconds.append(time.perf_counter() - started)
-    median, p99 = np.percentile(seconds[WARM_UP:], [50, 99])
-    return {"latency_ms": float(median) * 1e3, "latency_p99_ms": float(p99) * 1e3}
+    singles = [rows.iloc[place : place + 1] for place in range(min(len(rows), MOST))]
+    median, p99 = percentiles_ms(predict, singles, budget_s=budget_s)
+    return {"latency_ms": median, "latency_p99_ms": p99}
 
 
 def _model_size(model: Any) -> dict[str, float]:

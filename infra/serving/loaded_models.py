@@ -1,12 +1,8 @@
-"""The versions that one process has loaded, and a scorer that computes in this process."""
+"""The versions that one process has loaded."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
-from infra.serving.batching import ReplicaError
 from infra.serving.scoring import Answer, RequestBatch, answer_batch
 from infra.serving.scoring_protocol import Field
 
@@ -36,25 +32,3 @@ class LoadedModels:
         """Answers, or None where the version is not loaded here."""
         model = self._loaded.get(key)
         return None if model is None else answer_batch(model, batch)
-
-
-class LocalScorer:
-    """Computes in threads of this process."""
-
-    def __init__(self, device: str = "cpu") -> None:
-        self._models = LoadedModels(device)
-
-    async def load(self, artifact: Artifact) -> list[Field]:
-        """As `Scorer`."""
-        return await asyncio.to_thread(self._models.load, artifact)
-
-    async def drop(self, key: str) -> None:
-        """As `Scorer`."""
-        self._models.drop(key)
-
-    async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
-        """As `Scorer`."""
-        answers = await asyncio.to_thread(self._models.score, key, batch)
-        if answers is None:
-            raise ReplicaError(f"{key} is not loaded")
-        return answers

@@ -87,24 +87,17 @@ class CheckpointStore:
         self._remove_old()
         return committed
 
-    def load(self, identity: Mapping[str, Any] | None = None) -> LoadedCheckpoint | None:
+    def load(self) -> LoadedCheckpoint | None:
         """The newest checkpoint that verifies, or None; what was damaged is logged and returned.
 
-        Args:
-            identity: what the document's `identity` must equal, where given.
-
         Raises:
-            WrongInput: the checkpoint belongs to another family, configuration or version.
             StorageUnavailable: the file system refused.
         """
         for _ in range(_LOOKS):
             try:
-                loaded = self._load_newest()
+                return self._load_newest()
             except FileNotFoundError:  # removed by a writer that has committed a newer one: look again
                 continue
-            if loaded is not None and identity is not None:
-                check_identity(identity, loaded.document.get("identity", {}), loaded.path)
-            return loaded
         raise StorageUnavailable(
             "a checkpoint must stay readable while it is read", f"one that vanished {_LOOKS} times"
         )
@@ -142,24 +135,6 @@ class CheckpointStore:
                 continue
             return LoadedCheckpoint(tensors=tensors, document=document, path=path, damaged=tuple(damaged))
         return None
-
-
-def check_identity(expected: Mapping[str, Any], found: Mapping[str, Any], path: Path) -> None:
-    """Refuses a checkpoint that was written for something else.
-
-    Raises:
-        WrongInput: lists the first ten differences.
-    """
-    from trainers.loop.checkpoint import differences
-
-    lines = differences(expected, found)
-    if lines:
-        more = f" and {len(lines) - 10} more" if len(lines) > 10 else ""
-        raise WrongInput(
-            f"the checkpoint {path} must be of this configuration",
-            "; ".join(lines[:10]) + more,
-            "start anew with an empty folder, or use the code that wrote it",
-        )
 
 
 def _load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from trainers.bundle.predictor import Predictor
-
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainers.bundle.predictor import Predictor
 
 Given = TypeVar("Given")
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
 
 Verdict = Literal["passed", "refused", "not applicable", "not tried"]
 
@@ -35,7 +39,7 @@ class GateFinding:
         """Whether the champion can't move because of it."""
         return self.verdict == "refused"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.types import Json
+
 
 Columns = Mapping[str, str]
 
 
-def signature_columns(mlmodel: Mapping[str, Any], which: str) -> dict[str, str] | None:
+def signature_columns(mlmodel: Mapping[str, Json], which: str) -> dict[str, str] | None:
     """Name → type of a model's `inputs` or `outputs`, as its MLmodel has them; None where it has none.
 
     An unnamed column is named by its place; a tensor's type holds its shape. Optional inputs are left out of
@@ -27,7 +31,7 @@ def signature_columns(mlmodel: Mapping[str, Any], which: str) -> dict[str, str] 
     return {str(entry.get("name", place)): _column_type(entry) for place, entry in enumerate(entries)}
 
 
-def _column_type(entry: Mapping[str, Any]) -> str:
+def _column_type(entry: Mapping[str, Json]) -> str:
     optional = "" if entry.get("required", True) else "?"
     tensor = entry.get("tensor-spec")
     if isinstance(tensor, dict):
@@ -35,7 +39,7 @@ def _column_type(entry: Mapping[str, Any]) -> str:
     return f"{entry.get('type')}{optional}"
 
 
-def signature_differences(challenger: Mapping[str, Any], champion: Mapping[str, Any]) -> list[str]:
+def signature_differences(challenger: Mapping[str, Json], champion: Mapping[str, Json]) -> list[str]:
     """What would break for a user of the champion; empty where nothing would.
 
     A challenger may need fewer inputs and give more outputs. Inputs of type `any` fit every type.

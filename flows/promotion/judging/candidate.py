@@ -21,6 +21,8 @@ from infra.registry.store import KEY_TAG, MANIFEST_TAG, Registry
 from infra.tracking.client import Connect, TrackingError, connect
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
     from infra.tracking.sender import Sender
 
 _VERSION = re.compile(r"models:/([^/@:#?%\\\s]{1,200})/([1-9][0-9]{0,8})")
@@ -139,7 +141,7 @@ def _select_trial(ledger: Ledger, row: SweepRow, family: str | None, number: int
     return best[0]
 
 
-def _log_model(row: SweepRow, trial: TrialRow, home: Home, connect: Connect) -> object:
+def _log_model(row: SweepRow, trial: TrialRow, home: Home, connect: Connect) -> LoggedModel:
     from infra.tracking.sender import Sender
 
     sender: Sender = Sender(
@@ -218,25 +220,22 @@ def _candidate_of_version(
 
 
 def _candidate_of_logged(
-    logged: object,
+    logged: LoggedModel,
     *,
     model: str,
     label: str,
     gates: Mapping[str, object] | None = None,
     sweep: str | None = None,
 ) -> Candidate:
-    from typing import Any, cast
-
-    found = cast(Any, logged)
-    check_ready(found, label)
-    tags = dict(found.tags or {})
+    check_ready(logged, label)
+    tags = dict(logged.tags or {})
     return Candidate(
         model=model,
         label=label,
-        key=tags.get(KEY_TAG) or str(found.model_id),
-        location=str(found.artifact_location),
-        source=f"models:/{found.model_id}",
-        run_id=found.source_run_id or None,
+        key=tags.get(KEY_TAG) or str(logged.model_id),
+        location=str(logged.artifact_location),
+        source=f"models:/{logged.model_id}",
+        run_id=logged.source_run_id or None,
         manifest=tags.get(MANIFEST_TAG),
         sweep=sweep or tags.get("velodrome.sweep"),
         gates=gates or {},

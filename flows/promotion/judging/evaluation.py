@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.config.policy import Policy
@@ -16,6 +16,9 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.batch import WriteBatch
 from infra.registry.store import ModelVersion
+
+if TYPE_CHECKING:
+    from trainers.types import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class EvaluationSource:
         sweep: whose data it is; empty where it is the policy's.
     """
 
-    spec: Mapping[str, Any]
+    spec: Mapping[str, Json]
     base: Path
     part: str
     fingerprint: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from trainers.data.dataset import Dataset
+    from trainers.types import Json
 
 MOST_VALUES = 50  # of a column that makes slices
 
@@ -61,7 +62,7 @@ class Examples:
     slices: Mapping[str, Rows] = field(default_factory=dict)
 
 
-def open_evaluation_data(spec: Mapping[str, Any], base: Path, cache: Path) -> Dataset:
+def open_evaluation_data(spec: Mapping[str, Json], base: Path, cache: Path) -> Dataset:
     """The evaluation data.
 
     Raises:

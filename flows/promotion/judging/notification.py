@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 
 from flows.config.policy import Notify
@@ -14,6 +14,10 @@ from infra.addresses import is_loopback
 from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.secrets import redact
+
+if TYPE_CHECKING:
+    from trainers.types import Json
+
 
 LIMIT_S = 10.0
 ALLOWED = "VELODROME_NOTIFY_COMMANDS"
@@ -39,7 +43,7 @@ def check_webhook(url: str) -> None:
     )
 
 
-def notify(wanted: Notify | None, outcome: str, document: Mapping[str, Any]) -> str:
+def notify(wanted: Notify | None, outcome: str, document: Mapping[str, Json]) -> str:
     """Tells whom the policy names.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from flows.promotion.judging.examples import Examples
 
 if TYPE_CHECKING:
     from flows.statistics import PairedComparison
+    from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ class Promotion:
         """Whether a gate refused."""
         return self.outcome == "refused"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """All of it."""
         document = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {**document, "findings": [finding.to_json() for finding in self.findings]}
@@ -74,7 +75,7 @@ class Evidence:
         """Whether no gate refused."""
         return not any(finding.is_refused for finding in self.findings)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         """The document beside the chain: the table, and what was read."""
         data = self.examples
         return {

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.config.policy import Policy, to_document
 from flows.promotion.gates import bounds
@@ -48,6 +48,10 @@ from infra.registry.store import CHALLENGER, MANIFEST_TAG, ModelVersion, Registr
 from infra.secrets import redact
 from trainers.errors import InputError
 
+if TYPE_CHECKING:
+    from trainers.types import Json
+
+
 TRIES = 5
 
 
@@ -57,7 +61,7 @@ class CheckedModel:
 
     whose: str
     files: FetchedFiles
-    mlmodel: Mapping[str, Any]
+    mlmodel: Mapping[str, Json]
     trained: TrainingRows
 
 
@@ -113,8 +117,8 @@ class Promoter:
             model=candidate.model, candidate=candidate.label, outcome="would move",
             version=None if version is None else version.number, former=former, policy=whence,
             findings=found.findings, metrics=found.metrics, test_reads=self.test_reads,
-            **_data_facts(found.examples),
         )  # fmt: skip
+        result = _add_data_facts(result, found.examples)
         return self._decide(mover, chain, policy, candidate, version, found, result, reason, dry_run)
 
     # -- before --------------------------------------------------------------------------------------------
@@ -313,8 +317,8 @@ def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
     return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 
 
-def _data_facts(examples: Examples | None) -> dict[str, Any]:
+def _add_data_facts(result: Promotion, examples: Examples | None) -> Promotion:
     if examples is None:
-        return {}
+        return result
     data = {"source": examples.source, "part": examples.part, "fingerprint": examples.fingerprint}
-    return {"examples": len(examples.hashes), "left_out": examples.left_out, "data": data}
+    return replace(result, examples=len(examples.hashes), left_out=examples.left_out, data=data)

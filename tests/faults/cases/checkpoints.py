@@ -17,13 +17,15 @@ import pytest
 import torch
 
 from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
-from infra.errors import StorageUnavailable, WrongInput
+from infra.errors import StorageUnavailable
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.storage import sealed_folders
 from infra.storage.checkpoints import CheckpointStore
 from tests.faults.outcome import Outcome, Pace, case
 from tests.faults.shims import at_call
 from tests.trainers import tiny
+from trainers.errors import InputError
+from trainers.loop.checkpoint import refuse_other
 from trainers.loop.training import train
 
 FILES = ("tensors.safetensors", "document.json", "manifest.json")
@@ -298,9 +300,11 @@ def foreign(folder: Path, pace: Pace) -> Outcome:
     store = CheckpointStore(folder)
     wrote = {"family": "a", "params": {"x": 1}, "weights": {f"w{i}": ["float32", i] for i in range(20)}}
     store.save({}, {"identity": wrote})
-    assert store.load(wrote) is not None
-    with pytest.raises(WrongInput) as caught:
-        store.load({"family": "b", "weights": {"v": ["float32", 1]}})
+    loaded = store.load()
+    assert loaded is not None
+    refuse_other(wrote, loaded.document["identity"])
+    with pytest.raises(InputError) as caught:
+        refuse_other({"family": "b", "weights": {"v": ["float32", 1]}}, loaded.document["identity"])
     text = str(caught.value)
     for part in ("family is 'a' instead of 'b'", "weights.v is missing", "params.x is unexpected"):
         assert part in text

@@ -17,12 +17,35 @@ from infra.serving.app import ScoringApp
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, ReplicaError
 from infra.serving.limits import RequestLimits
+from infra.serving.loaded_models import LoadedModels
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.scoring import Answer, RequestBatch
 from infra.serving.scoring_protocol import Field
 from infra.serving.service import ScoringService
 
 NUMBER = [Field(name="x", type="double")]
+
+
+class LocalScorer:
+    """Computes with real models in threads of this process."""
+
+    def __init__(self) -> None:
+        self._models = LoadedModels()
+
+    async def load(self, artifact: Artifact) -> list[Field]:
+        """As `Scorer`."""
+        return await asyncio.to_thread(self._models.load, artifact)
+
+    async def drop(self, key: str) -> None:
+        """As `Scorer`."""
+        self._models.drop(key)
+
+    async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
+        """As `Scorer`."""
+        answers = await asyncio.to_thread(self._models.score, key, batch)
+        if answers is None:
+            raise ReplicaError(f"{key} is not loaded")
+        return answers
 
 
 @dataclass

@@ -19,7 +19,7 @@ from infra.auth_tokens import make_token
 from infra.coordinator.placement import Node, check_placeable, resolve_shapes
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
-from infra.lanes.local_ray import START_LIMIT_S, allow_slow_start
+from infra.lanes.local_ray import START_LIMIT_S, adapt_start
 from infra.ledger.liveness import process_started_at
 from infra.spec import SweepSpec
 
@@ -45,8 +45,6 @@ RAY_TRAIN_SETTINGS = {
     "RAY_enable_worker_prestart": "0",
     # A local Ray's daemons look at their files and at the machine many times a second for a dashboard and a
     # console that it does not have: together a fiftieth of a core, which training then lacks.
-    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
-    "LOG_NAME_UPDATE_INTERVAL_S": "30",
     "REPORTER_UPDATE_INTERVAL_MS": "30000",
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
     # An interpreter starts many times slower where every core is busy; these wait for 30, 30 and 60 s.
@@ -133,7 +131,7 @@ def _new_connection(
         with starting():
             if temp is not None:
                 _use_token(home)
-                with allow_slow_start() as options:
+                with adapt_start() as options:
                     _init_ray(address="local", _temp_dir=temp, include_dashboard=False, **options)
             else:
                 env = {"working_dir": working_dir} if working_dir else {}

@@ -19,8 +19,9 @@ AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agen
 
 
 @contextlib.contextmanager
-def allow_slow_start() -> Iterator[dict[str, int]]:
-    """Within the block a Ray that starts has `START_LIMIT_S`, and process groups of its own.
+def adapt_start() -> Iterator[dict[str, int]]:
+    """Within the block a Ray that starts has `START_LIMIT_S`, process groups of its own, and neither an
+    autoscaler nor a reader of logs for a console: a second of processor time each, for nobody.
 
     A raylet waits 15 s for its agents to say which ports they took, and ends if they do not
     (ray-project/ray#65983): on a busy machine an interpreter takes longer to start. It does not wait for
@@ -56,7 +57,7 @@ def allow_slow_start() -> Iterator[dict[str, int]]:
                     raise
 
     services.ConsolePopen, services.get_node = start, wait_for_node
-    parameter.RayParams = functools.partial(params, **agents)
+    parameter.RayParams = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
     try:
         yield {"_metrics_export_port": export}
     finally:

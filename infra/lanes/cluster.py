@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from infra.auth_tokens import make_token
 from infra.coordinator.placement import Node, check_placeable, resolve_shapes
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
+from infra.lanes.local_ray import START_LIMIT_S, adapt_start
 from infra.ledger.liveness import process_started_at
 from infra.spec import SweepSpec
 
@@ -45,10 +45,12 @@ RAY_TRAIN_SETTINGS = {
     "RAY_enable_worker_prestart": "0",
     # A local Ray's daemons look at their files and at the machine many times a second for a dashboard and a
     # console that it does not have: together a fiftieth of a core, which training then lacks.
-    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
-    "LOG_NAME_UPDATE_INTERVAL_S": "30",
     "REPORTER_UPDATE_INTERVAL_MS": "30000",
     "SCAN_EVENT_DIR_INTERVAL_SECONDS": "30",
+    # An interpreter starts many times slower where every core is busy; these wait for 30, 30 and 60 s.
+    "RAY_gcs_server_port_wait_time_s": str(int(START_LIMIT_S)),
+    "RAY_agent_register_timeout_ms": str(int(START_LIMIT_S * 1000)),
+    "RAY_worker_register_timeout_seconds": str(int(START_LIMIT_S)),
 }
 
 
@@ -129,8 +131,8 @@ def _new_connection(
         with starting():
             if temp is not None:
                 _use_token(home)
-                with _separate_process_groups():
-                    _init_ray(address="local", _temp_dir=temp, include_dashboard=False)
+                with adapt_start() as options:
+                    _init_ray(address="local", _temp_dir=temp, include_dashboard=False, **options)
             else:
                 env = {"working_dir": working_dir} if working_dir else {}
                 _init_ray(address=address, runtime_env=env)
@@ -170,23 +172,6 @@ def _init_ray(**options: object) -> None:
         # Ray takes SIGTERM for itself when it starts: a command would end with a status of Ray's.
         if terminate is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
-
-
-@contextlib.contextmanager
-def _separate_process_groups() -> Iterator[None]:
-    """Within the block Ray starts its processes in process groups of their own.
-
-    A signal to this process's whole group (`timeout`, systemd, a batch system) would end them before the
-    lanes have written their checkpoints, and then Ray ends this process too.
-    """
-    from ray._private import services
-
-    former = services.ConsolePopen
-    services.ConsolePopen = functools.partial(former, process_group=0)
-    try:
-        yield
-    finally:
-        services.ConsolePopen = former
 
 
 def _make_temp_folder() -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import velodrome
 from tests.docs.pages import ROOT, blocks
@@ -87,6 +90,24 @@ def test_ci_runs_what_contributors_run() -> None:
     workflow: Any = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())
     steps = workflow["jobs"]["check"]["steps"]
     assert [step["run"] for step in steps if "run" in step] == ["make setup", "scripts/check"]
+
+
+def test_lock_names_all_that_is_installed() -> None:
+    """The lock is installed without a look at what its packages need."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    locked = {canonicalize_name(line.partition("==")[0]) for line in lines}
+    seen: set[tuple[str, str]] = set()
+    waiting = [Requirement("velodrome[dev,docs]")]
+    while waiting:
+        wanted = waiting.pop()
+        name = canonicalize_name(wanted.name)
+        for extra in {"", *wanted.extras} - {extra for known, extra in seen if known == name}:
+            seen.add((name, extra))
+            needs = map(Requirement, metadata.requires(name) or ())
+            waiting += [need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})]
+    # torch's own choice of platform: the lock has the one without CUDA
+    needed = {name for name, _ in seen if not name.startswith(("nvidia", "cuda", "triton"))}
+    assert needed - {"velodrome"} == locked
 
 
 def _pythons() -> list[str]:

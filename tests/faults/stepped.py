@@ -127,15 +127,15 @@ def _uneven(url: str, codes: list[int]) -> list[str]:
 
 
 def kill_at_each_statement(
-    folder: Path, begin: Callable[[Bench], None], work: Callable[[Bench], None]
+    folder: Path, begin: Callable[[Bench], None], work: Callable[[Bench], None], stride: int
 ) -> list[tuple[int, Bench]]:
-    """Does `work` on copies of a ledger that `begin` left, killed by SIGKILL at its first, second, … Nth
-    statement, until it is done before the kill comes."""
+    """Does `work` on copies of a ledger that `begin` left, killed by SIGKILL at its first statement and at
+    each `stride`th after it, until it is done before the kill comes."""
     first = Bench(folder / "begun")
     begin(first)
     first.ledger.close()
     benches = []
-    for statement in range(1, 1_000):
+    for statement in range(1, 1_000, stride):
         place = folder / f"at-{statement}"
         shutil.copytree(folder / "begun", place)
         bench = Bench(place, clock=first.clock)
@@ -163,13 +163,13 @@ def _kill_at_statement(bench: Bench, statement: int, work: Callable[[Bench], Non
     work(bench)
 
 
-def reap(folder: Path) -> dict[str, Any]:
+def reap(folder: Path, stride: str) -> dict[str, Any]:
     """Four trials run when their driver dies; the one that takes over is killed at each statement."""
     told = {}
     for how, work, failures in (("driver", _take_over, 0), ("lanes", _lose_lanes, 1)):
         place = folder / how
         place.mkdir()
-        killed = kill_at_each_statement(place, _begin_four_attempts, work)
+        killed = kill_at_each_statement(place, _begin_four_attempts, work, int(stride))
         wrong = [
             f"{how} at {n}: {what}" for n, bench in killed for what in _check_retries(bench, work, failures)
         ]
@@ -219,14 +219,14 @@ def _check_retries(bench: Bench, work: Callable[[Bench], None], failures: int) -
 # -- a decision while the worker dies ----------------------------------------------------------------------
 
 
-def decide(folder: Path) -> dict[str, Any]:
+def decide(folder: Path, stride: str) -> dict[str, Any]:
     """The pruner ends a trial, or the sweep is stopped, while the trial's lane dies, and the coordinator is
     killed at each statement of saying so."""
     told = {}
     for how, work in (("prune", _prune_and_die), ("stop", _stop_and_die)):
         place = folder / how
         place.mkdir()
-        killed = kill_at_each_statement(place, _about_to_prune, work)
+        killed = kill_at_each_statement(place, _about_to_prune, work, int(stride))
         wrong = [f"{how} at {n}: {what}" for n, bench in killed for what in _once(bench)]
         told[how] = {"statements": len(killed), "wrong": wrong}
     return told

@@ -47,6 +47,9 @@ FOLLOWED_WITHIN_S = 3.0
 JUDGES_WITHIN_S = 60.0
 
 
+pytestmark = pytest.mark.xdist_group("chain")  # one process makes the sweeps for both
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Stage:
     """Two finished sweeps for one model, the second better; the first one's winner is confirmed."""

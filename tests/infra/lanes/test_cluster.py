@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import ray
 
 from infra.errors import ClusterUnavailable
 from infra.home import Home
+from infra.lanes import local_ray
 from infra.lanes.cluster import connect_ray
+from infra.lanes.local_ray import free_ports
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -89,3 +95,40 @@ def test_notebooks_running_ray_is_used_and_left_running(tmp_path: Path) -> None:
         "finished 2", "a process has one Ray at a time", "Ray Train's settings: False",
         "actors: Counter alive",
     ]  # fmt: skip
+
+
+SLOW_AGENTS = """
+import sys, time
+if any("/agent" in word for word in sys.orig_argv):
+    time.sleep(35)  # Ray itself waits for 30 s
+"""
+CONNECT = """
+import sys
+from pathlib import Path
+from infra.home import Home
+from infra.lanes.cluster import connect_ray
+with connect_ray(None, Home(Path(sys.argv[1]))) as nodes:
+    import ray
+    print(len(nodes), ray.get(ray.remote(num_cpus=0)(lambda: "ran").remote()))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_ray_on_a_machine_that_is_slow_starts_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLOW_AGENTS)
+    path = os.pathsep.join([str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", CONNECT, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.stdout == "1 ran\n", done.stderr
+
+
+def test_agent_ports_differ_and_nothing_listens_on_them() -> None:
+    ports = free_ports(4)
+    assert len(set(ports)) == 4
+    for port in ports:
+        socket.create_server(("", port)).close()
+    with socket.create_server(("", ports[0])), patch.object(local_ray, "AGENT_PORTS", ports):
+        assert sorted(free_ports(4)) == sorted(ports[1:])

@@ -1,0 +1,77 @@
+"""What `ray.init` does not let one ask for when it starts a Ray on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+START_LIMIT_S = 300.0
+# Below what Linux and macOS give to those that ask for any port, so that nobody comes between.
+AGENT_PORTS = range(20_000, 32_768)
+AGENTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+@contextlib.contextmanager
+def adapt_start() -> Iterator[dict[str, int]]:
+    """Within the block a Ray that starts has `START_LIMIT_S`, process groups of its own, and neither an
+    autoscaler nor a reader of logs for a console: a second of processor time each, for nobody.
+
+    A raylet waits 15 s for its agents to say which ports they took, and ends if they do not
+    (ray-project/ray#65983): on a busy machine an interpreter takes longer to start. It does not wait for
+    ports that it was told. `ray.init` itself waits for the raylet for 30 s.
+
+    A signal to this process's whole group (`timeout`, systemd, a batch system) would end Ray's processes
+    before the lanes have written their checkpoints, and then Ray ends this process too.
+
+    Yields:
+        What more `ray.init` must be given.
+    """
+    from ray._private import parameter, services
+
+    popen, get_node, params = services.ConsolePopen, services.get_node, parameter.RayParams
+    started: list[subprocess.Popen[bytes]] = []
+
+    export, *ports = free_ports(1 + len(AGENTS))
+    agents = dict(zip(AGENTS, ports, strict=True))
+
+    def start(command: list[str], *args: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+        if Path(command[0]).name == "raylet":  # the only port that Ray tells its agent, but not the raylet
+            command = [*command, f"--dashboard_agent_listen_port={agents['dashboard_agent_listen_port']}"]
+        started.append(popen(command, *args, **kwargs, process_group=0))
+        return started[-1]
+
+    def wait_for_node(address: str, node_id: str) -> object:
+        deadline = time.monotonic() + START_LIMIT_S
+        while True:
+            try:
+                return get_node(address, node_id)
+            except RuntimeError:
+                if time.monotonic() > deadline or any(child.poll() is not None for child in started):
+                    raise
+
+    services.ConsolePopen, services.get_node = start, wait_for_node
+    parameter.RayParams = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
+    try:
+        yield {"_metrics_export_port": export}
+    finally:
+        services.ConsolePopen, services.get_node, parameter.RayParams = popen, get_node, params
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports that nothing listens on now."""
+    with contextlib.ExitStack() as held:
+        found: list[int] = []
+        for port in random.SystemRandom().sample(AGENT_PORTS, len(AGENT_PORTS)):
+            if len(found) == count:
+                break
+            with contextlib.suppress(OSError):
+                held.enter_context(socket.create_server(("", port)))
+                found.append(port)
+        return found

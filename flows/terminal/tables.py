@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal.formatting import number, printable_text
+from search_spaces.values import plain_text
 
 GAP = 3
 SHRUNK = 24
@@ -103,5 +104,8 @@ def format_params(values: dict[str, Any]) -> str:
     return "  ".join(f"{name}={value_text(value)}" for name, value in values.items())
 
 
-def value_text(value: Any) -> str:
-    return "none" if value is None else number(value)
+def value_text(value: Any, digits: int = 4) -> str:
+    """A parameter's value: numbers rounded, and texts quoted that would read as another value."""
+    if isinstance(value, str):
+        return printable_text(plain_text(value))
+    return "none" if value is None else number(value, digits)

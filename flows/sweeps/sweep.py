@@ -15,7 +15,7 @@ from flows.sweeps.states import run_ids
 from flows.sweeps.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
 from infra.coordinator.policy import exhausted_budget
-from infra.errors import RefusedError, WrongInput
+from infra.errors import RefusedError
 from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch

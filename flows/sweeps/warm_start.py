@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from flows.sweeps.preparation import PreparedSweep
 from infra.errors import WrongInput
@@ -56,7 +57,7 @@ def _count_fitting(ledger: Ledger, prepared: PreparedSweep, earlier: SweepRow) -
     return f"search.warm_start: {len(fitting)} of {earlier.label}'s {len(complete)} complete trials fit"
 
 
-def _fits(space: Space, params: dict[str, object]) -> bool:
+def _fits(space: Space, params: Mapping[str, Any]) -> bool:
     try:
         space.check_params(params)
     except SpaceError:

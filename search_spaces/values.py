@@ -18,6 +18,22 @@ def canonical_text(value: ParamValue) -> str:
     return json.dumps(value, sort_keys=True, allow_nan=False)
 
 
+def plain_text(value: ParamValue) -> str:
+    """The value as people read it. A text that would read as nothing or as another value, as `1`, `true` and
+    `[3, 4]` do, is quoted: where both are choices they stay apart."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    return json.dumps(value) if not value.strip() or _reads_as_json(value) else value
+
+
+def _reads_as_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def short_repr(value: object) -> str:
     """A value for an error text, cut short."""
     text = ascii(value)

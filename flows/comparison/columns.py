@@ -18,6 +18,7 @@ from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.spec import Direction, Objective
 from search_spaces.nearest import advice
+from search_spaces.values import plain_text
 from trainers.metric_names import direction_of
 
 Value = float | str | None
@@ -94,6 +95,8 @@ def _metric_getter(name: str) -> Callable[[Row], Value]:
 def _param_getter(name: str) -> Callable[[Row], Value]:
     def value(row: Row) -> Value:
         found = row.params.get(name)
+        if isinstance(found, str):
+            return plain_text(found)
         numeric = isinstance(found, (int, float)) and not isinstance(found, bool)
         return found if numeric or found is None else number(found)
 

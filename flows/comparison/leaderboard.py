@@ -14,7 +14,7 @@ from rich.text import Text
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
 from flows.terminal.formatting import number, printable_text, seconds, short_count, size
-from flows.terminal.tables import TableColumn, fit_table
+from flows.terminal.tables import TableColumn, fit_table, format_params
 from infra.spec import Objective
 
 
@@ -195,7 +195,7 @@ def _milliseconds(value: float | None) -> str:
 
 
 def _parameters(row: Row, several: bool) -> RenderableType:
-    listed = "  ".join(f"{name}={number(value)}" for name, value in row.params.items())
+    listed = format_params(row.params)
     whose = f"{row.sweep} {row.family} #{row.number}: " if several else f"{row.family} #{row.number}: "
     return Padding(Text.assemble((whose, "dim"), listed or "no parameters"), (0, 0, 0, 2), expand=False)
 

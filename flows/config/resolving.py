@@ -16,6 +16,7 @@ from flows.config.schema import Sweep, TrialBudget
 from infra.durations import parse_seconds
 from infra.errors import WrongInput
 from infra.names import family_label
+from infra.search.samplers import grid_points
 from infra.spec import Budget, FamilySpec, Resources, SweepLimits, SweepSpec
 from search_spaces.errors import SpaceError
 from trainers.registry import source_hash
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _TRIALS = 20
 _EPOCHS = 10
-_LARGEST_GRID = 100_000
 _LENGTH = ("epochs", "steps", "report_every")
 
 
@@ -149,14 +149,15 @@ def _budget(file: SweepFile, reference: str, entry: FamilyEntry) -> Budget:
 def _trials(
     file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily, sampler: Mapping[str, Json]
 ) -> int:
-    """As written; a grid has at most as many trials as configurations, and by default all of them."""
+    """As written; a grid has at most as many trials as there are configurations, those under `start_with`
+    among them, and by default all of them."""
     written = _own_budget(file, reference, entry).get(
         "trials", _entry_values(file.sweep.budget).get("trials")
     )
     if sampler["name"] != "grid":
         return int(written or _TRIALS)
     try:
-        size = len(checked.space.grid(_LARGEST_GRID))
+        size = len(checked.start_with) + len(grid_points(checked.space, checked.start_with))
     except SpaceError as error:
         raise file.locate_error(error, ("families", reference, "space")) from error
     return min(int(written or size), size)

@@ -113,7 +113,7 @@ class ConfirmedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """Confirmed trials in the order of their validation mean, best first.
+    """Confirmed trials in the order of their validation mean over the seeds that all of the sweep's have.
 
     Attributes:
         seeds: the fresh seeds, the same for all rows.

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.confirmation.result import Confirmation, ConfirmedRow, Scores, TestDifference
-from flows.confirmation.runs import ROLE, ConfirmedRun, confirmation_origin, confirmed_runs, select_median
+from flows.confirmation.runs import (
+    ROLE,
+    Candidate,
+    ConfirmedRun,
+    confirmation_origin,
+    confirmed_runs,
+    rank_by_validation,
+    select_median,
+)
 from flows.statistics import (
     Interval,
     RankingEntry,
@@ -20,10 +28,8 @@ from flows.statistics import (
 )
 from flows.sweeps.states import count_test_reads
 from infra.ledger import views
-from infra.ledger.ranking import objective_costs
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.spec import Objective
 from infra.storage.example_scores import read_scores
 
 if TYPE_CHECKING:
@@ -47,6 +53,11 @@ class _CandidateRuns:
     runs: dict[int, ConfirmedRun]
     scores: dict[int, Floats]
 
+    @property
+    def key(self) -> Candidate:
+        """As `ConfirmedRun.candidate` has it."""
+        return (self.trial.family, self.trial.number)
+
 
 def build_confirmation(
     ledger: Ledger, row: SweepRow, chosen: Sequence[TrialRow], seeds: Sequence[int], storage: Path
@@ -62,15 +73,17 @@ def build_confirmation(
     """
     goal = row.spec.objectives[0]
     name = goal.metric.rpartition("/")[2]
-    runs = [run for run in confirmed_runs(ledger, row) if run.seed_index < len(seeds)]
+    ranked = rank_by_validation(confirmed_runs(ledger, row), goal)
+    runs = [run for group in ranked for run in group if run.seed_index < len(seeds)]
     candidates = [_candidate_runs(trial, runs, _example_metric(name), storage) for trial in chosen]
+    places = {group[0].candidate: place for place, group in enumerate(ranked)}
     usable = [candidate for candidate in candidates if candidate.runs]
-    ordered = sorted(usable, key=lambda candidate: _rank_key(goal, candidate))
+    ordered = sorted(usable, key=lambda candidate: places[candidate.key])
     not_ended = [
         confirmation_origin(t)[:2] for t in views.trials(ledger, row.id, role=ROLE) if not t.has_ended
     ]
     rows = [_confirmed_row(candidate, name, len(seeds), not_ended) for candidate in ordered]
-    middle = select_median(list(ordered[0].runs.values())) if ordered else None
+    middle = select_median(ranked[places[ordered[0].key]]) if ordered else None
     return Confirmation(
         sweep=row.label,
         metric=f"test/{name}",
@@ -94,12 +107,6 @@ def _candidate_runs(
     return _CandidateRuns(
         trial=trial, runs=own, scores={index: found for index, found in kept.items() if found is not None}
     )
-
-
-def _rank_key(goal: Objective, candidate: _CandidateRuns) -> tuple[float, str, int]:
-    values = [run.value for run in candidate.runs.values()]
-    cost = objective_costs([sum(values) / len(values)], [goal])[0]
-    return (cost, candidate.trial.family, candidate.trial.number)
 
 
 def _confirmed_row(

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import record_code_change
-from flows.sweeps.growth import added_trials, grow_spec
 from flows.sweeps.ownership import ask_driver, commit_as_owner
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+from infra.search.growth import added_trials, grow_spec
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
@@ -48,15 +48,17 @@ def extend(
             with the code that it began with.
 
     Raises:
-        WrongInput: no such sweep or family, less than one trial, or code or data that are not the sweep's.
+        WrongInput: no such sweep or family, less than one trial, more than a grid has left, or code or data
+            that are not the sweep's.
         OwnedElsewhere: the driver did not answer.
     """
     place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
         grown = grow_spec(row.spec, trials=trials, family=family)
-        planned = {entry.name: entry.trials for entry in grown.families}
         if ask_driver(ledger, row, "extend", {"trials": trials, "family": family}):
+            taken_up = views.sweep_by_id(ledger, row.id).spec  # where a grid was used up meanwhile: less
+            planned = {entry.name: entry.trials for entry in taken_up.families}
             return ExtendResult(sweep=row.label, planned=planned, asked_driver=True)
         with commit_as_owner(ledger, row) as commit:
             fresh = views.sweep_by_id(ledger, row.id)

@@ -225,19 +225,21 @@ def _count_ended(spec: SweepSpec, home: Home) -> int:
 
 
 def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
-    """Why `sweep` would refuse to carry on with the sweep that the ledger has."""
+    """Why `sweep` would refuse to carry on with the sweep that the ledger has; of a new sweep what it learns
+    from others."""
     from flows.sweeps.compatibility import compare_sweep
+    from flows.sweeps.warm_start import check_warm_start
     from infra.ledger import views
 
     ledger = _open_ledger(prepared.spec, home)
     if ledger is None:
-        return []
+        return check_warm_start(None, prepared)
     try:
         known = views.find_sweep(ledger, prepared.spec.name)
+        if known is None:
+            return check_warm_start(ledger, prepared)
     finally:
         ledger.close()
-    if known is None:
-        return []
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     found = list(carried.refused)
     found += [f"the source of {name} changed" for name in carried.code_changed]

@@ -13,8 +13,9 @@ from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, s
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
 from flows.sweeps.states import run_ids
 from flows.sweeps.status import SweepStatus, sweep_status
+from flows.sweeps.warm_start import check_warm_start
 from infra.coordinator.policy import exhausted_budget
-from infra.errors import RefusedError, WrongInput
+from infra.errors import RefusedError
 from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -138,7 +139,7 @@ def _register_sweep(
     if known is None or new:
         version = known.spec.version + 1 if known is not None else 1
         spec = replace(prepared.spec, version=version)
-        _check_warm_start(ledger, prepared)
+        _tell_warm_start(ledger, prepared)
         created = ledger.create_sweep(
             spec, fingerprint=prepared.fingerprint, facts=sweep_facts(prepared), at=time.time()
         )
@@ -154,7 +155,7 @@ def _register_sweep(
 
 def _rewrite_sweep(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> SweepRow:
     """A sweep that was refused before its search began is what its corrected file says."""
-    _check_warm_start(ledger, prepared)
+    _tell_warm_start(ledger, prepared)
     with commit_as_owner(ledger, known) as commit:
         written = {
             "spec": replace(prepared.spec, version=known.spec.version), "fingerprint": prepared.fingerprint,
@@ -164,15 +165,9 @@ def _rewrite_sweep(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> 
     return views.sweep_by_id(ledger, known.id)
 
 
-def _check_warm_start(ledger: Ledger, prepared: PreparedSweep) -> None:
-    for label in prepared.spec.warm_start:
-        if views.find_sweep(ledger, label) is None:
-            near = views.nearest_names(ledger, label)
-            raise WrongInput(
-                "search.warm_start must name sweeps of this ledger",
-                repr(label),
-                f"did you mean {near[0]!r}?" if near else "`velodrome status` lists them",
-            )
+def _tell_warm_start(ledger: Ledger, prepared: PreparedSweep) -> None:
+    for line in check_warm_start(ledger, prepared):
+        print_stderr(line)
 
 
 def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> None:

@@ -20,7 +20,7 @@ from flows.terminal.formatting import (
     seconds,
     trials,
 )
-from flows.terminal.tables import TableColumn, fit_columns, fit_table
+from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
 
 if TYPE_CHECKING:
     from flows.sweeps.show import CurvePoint, TrialDetails
@@ -135,7 +135,9 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
         *(
             TableColumn(
                 heading=name,
-                cells=[number(trial.params.get(name, MISSING), 3) for trial in mine],
+                cells=[
+                    value_text(trial.params[name], 3) if name in trial.params else MISSING for trial in mine
+                ],
                 right=all(isinstance(trial.params.get(name, 0), (int, float)) for trial in mine),
                 gives_way=3,
             )

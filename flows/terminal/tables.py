@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.terminal.formatting import number, printable_text
+from search_spaces.values import plain_text
 
 if TYPE_CHECKING:
     from trainers.types import Json, Params
@@ -107,5 +108,8 @@ def format_params(values: Params) -> str:
     return "  ".join(f"{name}={value_text(value)}" for name, value in values.items())
 
 
-def value_text(value: Json) -> str:
-    return "none" if value is None else number(value)
+def value_text(value: Json, digits: int = 4) -> str:
+    """A parameter's value: numbers rounded, and texts quoted that would read as another value."""
+    if isinstance(value, str):
+        return printable_text(plain_text(value))
+    return "none" if value is None else number(value, digits)

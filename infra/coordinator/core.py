@@ -32,6 +32,7 @@ from infra.ledger import views
 from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.search.growth import limit_to_grids
 from infra.search.pruners import deciding_reports
 from infra.search.study import Studies
 from infra.spec import Resources, derive_seed
@@ -74,7 +75,7 @@ class Coordinator:
         self._ledger, self._epoch, self._role, self._lanes_planned = ledger, epoch, role, lanes
         self._clock, self._steady = clock, steady
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
-        self.spec = self.sweep.spec
+        self.spec = limit_to_grids(self.sweep.spec)
         self._resources = dict(resources or {family.name: family.resources for family in self.spec.families})
         self.state = "running"
         records = views.journal_records(ledger, sweep_id) if role == "search" else ()
@@ -378,11 +379,11 @@ class Coordinator:
             else family
             for family in self.spec.families
         )
-        self.spec = replace(self.spec, families=grown)
-        for family in grown:
+        self.spec = limit_to_grids(replace(self.spec, families=grown))
+        for family in self.spec.families:
             self.book.set_quota(family.name, family.trials)
         self._attempts.batch.sweep["spec"] = self.spec
-        told = {"families": {family.name: family.trials for family in grown}}
+        told = {"families": {family.name: family.trials for family in self.spec.families}}
         self._attempts.batch.add_event("grown", self._clock(), told)
 
     def _retry_failed(self, payload: Mapping[str, Any]) -> None:

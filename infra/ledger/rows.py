@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from infra.spec import SweepSpec
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import RowMapping
+
 TERMINAL = frozenset({"complete", "pruned", "failed"})
 
 

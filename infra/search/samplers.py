@@ -5,7 +5,9 @@ A new sampler is a class here and its entry in `SAMPLERS`: schema, plan and stud
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -18,6 +20,8 @@ from search_spaces.nearest import advice
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.search_space import IntersectionSearchSpace
+
+    from search_spaces.space import Space
 
 FIRST_BATCH = 10
 LARGEST_GRID = 100_000
@@ -145,22 +149,50 @@ def make_sampler(
     return sampler_options(options).make(seed, common)
 
 
+def grid_points(space: Space, start_with: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The grid's points in order, without those that the search starts with: nothing is tried twice.
+
+    Raises:
+        SpaceError: the space has no grid, or too large a one.
+    """
+    tried = [space.encode(dict(params)) for params in start_with]
+    return [point for point in space.grid(LARGEST_GRID) if not tried or space.encode(point) not in tried]
+
+
+def count_configurations(family: FamilySpec) -> int | None:
+    """For how many trials the family's sampler has parameters; None where for any number."""
+    if not isinstance(sampler_options(family.sampler), Grid):
+        return None
+    return len(family.start_with) + len(_family_grid(family))
+
+
+def _family_grid(family: FamilySpec) -> Sequence[Mapping[str, Any]]:
+    return _cached_grid(json.dumps(family.space), json.dumps(family.start_with))
+
+
+@lru_cache(maxsize=16)  # a grid of 100,000 points takes half a second, and each question reads one of them
+def _cached_grid(space: str, start_with: str) -> Sequence[Mapping[str, Any]]:
+    from search_spaces.space import Space
+
+    return grid_points(Space.from_json(json.loads(space)), json.loads(start_with))
+
+
 def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> dict[str, Any] | None:
     """The parameters that trial `number` must have before any sampler is asked, or None.
 
     Known good configurations come first. Then `tpe` and `gp` take max(10, lanes) points of one scrambled
     Sobol sequence, `random` the first 10 of it (so that its trials do not depend on the number of lanes),
-    `qmc` all of it, and `grid` its points in order.
+    `qmc` all of it, and `grid` the rest of its points in order.
     """
     from search_spaces.space import Space
 
     if number < len(family.start_with):
         return dict(family.start_with[number])
     index = number - len(family.start_with)
-    space = Space.from_json(family.space)
     sampler = sampler_options(family.sampler)
     if isinstance(sampler, Grid):
-        return space.grid(limit=LARGEST_GRID)[index]
+        return dict(_family_grid(family)[index])
+    space = Space.from_json(family.space)
     batch = sampler.first_batch(lanes)
     if batch is not None and index >= batch:
         return None

@@ -13,6 +13,7 @@ from typing import Any
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.secrets import redact
 from infra.spec import FamilySpec
+from search_spaces.values import plain_text
 
 FACTS = ("parameters", "size_bytes", "latency_ms", "train_seconds", "peak_memory_bytes")
 STATUS = {
@@ -29,6 +30,7 @@ KEY = "velodrome.key"
 SWEEP = "velodrome.sweep_id"
 PARENT = "sweep"  # the parent run's part of the key
 
+_INACTIVE = "inactive"
 _PARAM_CHARACTERS = 6_000  # MLflow's limits
 _TAG_CHARACTERS = 8_000
 _KEY_CHARACTERS = 250
@@ -150,13 +152,15 @@ def run_parameters(
 ) -> tuple[dict[str, str], list[str]]:
     """Every name of the family's space with what training uses, and the names that a `when` left out.
 
+    Own code has no defaults: what it was not given is `inactive`.
+
     Args:
         family: whose space says which names there are.
         trial: whose sampled values come first.
         defaults: what training uses for a name that was not sampled.
     """
     inactive = [name for name in space_names(family) if name not in trial.params]
-    values = {**trial.params, **{name: defaults[name] for name in inactive if name in defaults}}
+    values = {**trial.params, **{name: defaults.get(name, _INACTIVE) for name in inactive}}
     return {clean_name(name): _param_text(value) for name, value in values.items()}, sorted(inactive)
 
 
@@ -167,8 +171,7 @@ def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]
 
 
 def _param_text(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return truncate_text(redact(text), _PARAM_CHARACTERS)
+    return truncate_text(redact(plain_text(value)), _PARAM_CHARACTERS)
 
 
 # -- points ------------------------------------------------------------------------------------------------

@@ -66,6 +66,22 @@ def test_compare_sorts_and_filters_rows_by_its_options(digits, velodrome, option
 
 
 @pytest.mark.parametrize(
+    ("where", "expected"), [("param.mixed=1", [0]), ('param.mixed="1"', [1]), ('param.mixed="true"', [2])]
+)
+def test_compare_tells_a_text_from_the_value_that_it_reads_as(home, velodrome, where, expected):
+    trials = (
+        trial_of("image_cnn", number, "complete", 0.9, params={"mixed": value})
+        for number, value in enumerate([1, "1", "true", True])
+    )
+    write_sweep(home, trials=tuple(trials), facts=FACTS)
+    found = rows_of(velodrome("compare", "digits", "--no-latency", "--json", "--top", 4, "--where", where))
+    assert [number for _, number in found] == expected
+    shown = velodrome("compare", "digits", "--no-latency", "--top", 4).out
+    assert 'mixed="1"' in shown
+    assert "mixed=1" in shown
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         (("--sort", "acuracy"), "did you mean 'accuracy'"),

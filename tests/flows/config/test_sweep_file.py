@@ -195,6 +195,16 @@ def test_a_grid_runs_as_many_trials_as_it_has_points(tmp_path: Path) -> None:
     assert spec(tmp_path, families=families, budget={"trials": 30}).families[0].trials == 5
 
 
+@pytest.mark.parametrize(("learning_rate", "trials"), [(0.01, 5), (0.02, 6)])
+def test_a_grid_counts_the_configurations_that_it_starts_with(
+    tmp_path: Path, learning_rate: float, trials: int
+) -> None:
+    """One that is a point of the grid is tried once; another one comes before all of the points."""
+    space = {"learning_rate": {"type": "float", "low": 0.01, "high": 0.1, "points": 5}}
+    family = {"space": space, "sampler": "grid", "start_with": [{"learning_rate": learning_rate}]}
+    assert spec(tmp_path, families={"linear_regression": family}).families[0].trials == trials
+
+
 def test_options_and_a_presets_structure_are_not_searched(contract: Path) -> None:
     space = Space.from_json(resolve_sweep(load_sweep(contract)).families[0].space)
     assert space.constants["channels"] == [32]

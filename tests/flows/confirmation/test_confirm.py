@@ -92,6 +92,29 @@ def test_confirm_trains_every_family_on_the_same_fresh_seeds(home, lanes):
     assert second.difference.interval.estimate == pytest.approx(second.test.mean - first.test.mean)
 
 
+@pytest.mark.parametrize("seeds", [3, 2])
+def test_confirm_with_a_run_that_died_names_the_winner_that_promote_takes(home, lanes, monkeypatch, seeds):
+    """Candidates are compared on the seeds that all have, whoever asks."""
+    values = {"text_cnn": [0.90, 0.93, 0.60], "image_cnn": [0.88, 0.87, None]}
+    finish = lanes._finish
+
+    def finish_or_die(trial):
+        finish(trial)
+        value = values[trial.family][trial.origin["seed_index"]]
+        trial.state = "failed" if value is None else "complete"
+        trial.objective = None if value is None else [value]
+
+    monkeypatch.setattr(lanes, "_finish", finish_or_die)
+    write_sweep(home)
+    verb.confirm("digits", seeds=3)
+    found = verb.confirm("digits", seeds=seeds)
+    ledger, row = open_sweep("digits", home)
+    taken = median_run(ledger, row)
+    ledger.close()
+    assert [row.family for row in found.rows] == ["text_cnn", "image_cnn"]
+    assert (taken.family, taken.trial.number) == (found.rows[0].family, found.median_run)
+
+
 def views_of(home):
     ledger, row = open_sweep("digits", home)
     trials = views.trials(ledger, row.id)

@@ -16,7 +16,6 @@ import pytest
 
 from flows.confirmation.confirm import confirm
 from flows.sweeps.extend import extend
-from flows.sweeps.growth import added_trials, grow_spec
 from flows.sweeps.remove import remove
 from flows.sweeps.retry import retry
 from flows.sweeps.stop import stop
@@ -24,6 +23,7 @@ from infra.errors import OwnedElsewhere, RefusedError, WrongInput
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.ledger.store import Ledger
+from infra.search.growth import added_trials, grow_spec
 from infra.spec import FamilySpec, SweepSpec
 from tests.flows.ledger_sweeps import (
     ACCURACY,

@@ -1,0 +1,53 @@
+"""What a run's parameters say: each name of the space, and different values differently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from infra.ledger.rows import TrialRow
+from infra.spec import FamilySpec
+from infra.tracking.mapping import run_parameters
+from search_spaces.space import Space
+from search_spaces.values import plain_text
+
+CHOICES = [
+    1, 1.0, True, "1", "1.0", "true", "True", [1, [2, 3]], "[1, [2, 3]]", "[1,[2,3]]", None, "null", "", " ",
+    '"1"', "NaN", "adam", {"shift": 1}, '{"shift": 1}', "[" * 5_000,
+]  # fmt: skip
+
+
+def test_choices_of_different_values_are_told_apart() -> None:
+    shown = [plain_text(choice) for choice in CHOICES]
+    assert len(set(shown)) == len(CHOICES)
+    assert (plain_text("adam"), plain_text("1"), plain_text(1)) == ("adam", '"1"', "1")
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", '"1"'), (1, "1"), ("sgd", "sgd"), ("", '""')])
+def test_parameter_text_is_quoted_where_it_reads_as_another_value(value: Any, shown: str) -> None:
+    params, inactive = run_parameters(
+        make_family({"mixed": {"type": "categorical", "choices": ["1", 1, "sgd", ""]}}),
+        make_trial({"mixed": value}),
+        {},
+    )
+    assert (params, inactive) == ({"mixed": shown}, [])
+
+
+def test_inactive_parameter_of_own_code_is_among_the_runs_parameters() -> None:
+    """Parallel coordinates leave out a run without one of the searched names."""
+    space = {
+        "a": {"type": "categorical", "choices": ["x", "y"]},
+        "b": {"type": "float", "low": 0.0, "high": 1.0, "when": {"a": "x"}},
+    }
+    params, inactive = run_parameters(make_family(space), make_trial({"a": "y"}), {})
+    assert params == {"a": "y", "b": "inactive"}
+    assert inactive == ["b"]
+
+
+def make_family(space: dict[str, Any]) -> FamilySpec:
+    return FamilySpec(name="quick.train", reference="quick:train", space=Space.from_mapping(space).to_json())
+
+
+def make_trial(params: dict[str, Any]) -> TrialRow:
+    return TrialRow(role="search", family="quick.train", number=0, params=params, seed=1)

@@ -9,106 +9,50 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from flows.commands import PLACES
+
 if TYPE_CHECKING:
-    from flows.comparison.compare import compare
-    from flows.config.schema import schema
-    from flows.confirmation.confirm import confirm
-    from flows.export.export import export
-    from flows.inference.predict import predict
-    from flows.inference.serve import serve
-    from flows.installation.doctor import doctor
-    from flows.installation.families import families
-    from flows.installation.ui import ui
-    from flows.promotion.adopt import adopt
-    from flows.promotion.approve import approve
-    from flows.promotion.history import history
-    from flows.promotion.policy import policy
-    from flows.promotion.promote import promote
-    from flows.promotion.rollback import rollback
-    from flows.report import report
-    from flows.reproduction.reproduce import reproduce
-    from flows.sweeps.extend import extend
-    from flows.sweeps.logs import logs
-    from flows.sweeps.new import new
-    from flows.sweeps.plan import plan
-    from flows.sweeps.remove import remove
-    from flows.sweeps.retry import retry
-    from flows.sweeps.show import show
-    from flows.sweeps.status import status
-    from flows.sweeps.stop import stop
-    from flows.sweeps.sweep import sweep
-    from trainers.family import Family
-    from trainers.options import Options
-    from trainers.try_out import try_out
+    from flows.comparison.compare import compare as compare
+    from flows.config.schema import schema as schema
+    from flows.confirmation.confirm import confirm as confirm
+    from flows.export.export import export as export
+    from flows.inference.predict import predict as predict
+    from flows.inference.serve import serve as serve
+    from flows.installation.doctor import doctor as doctor
+    from flows.installation.families import families as families
+    from flows.installation.ui import ui as ui
+    from flows.promotion.adopt import adopt as adopt
+    from flows.promotion.approve import approve as approve
+    from flows.promotion.history import history as history
+    from flows.promotion.policy import policy as policy
+    from flows.promotion.promote import promote as promote
+    from flows.promotion.rollback import rollback as rollback
+    from flows.report import report as report
+    from flows.reproduction.reproduce import reproduce as reproduce
+    from flows.sweeps.extend import extend as extend
+    from flows.sweeps.logs import logs as logs
+    from flows.sweeps.new import new as new
+    from flows.sweeps.plan import plan as plan
+    from flows.sweeps.remove import remove as remove
+    from flows.sweeps.retry import retry as retry
+    from flows.sweeps.show import show as show
+    from flows.sweeps.status import status as status
+    from flows.sweeps.stop import stop as stop
+    from flows.sweeps.sweep import sweep as sweep
+    from trainers.family import Family as Family
+    from trainers.options import Options as Options
+    from trainers.try_out import try_out as try_out
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "adopt": "flows.promotion.adopt",
-    "approve": "flows.promotion.approve",
-    "compare": "flows.comparison.compare",
-    "confirm": "flows.confirmation.confirm",
-    "doctor": "flows.installation.doctor",
-    "export": "flows.export.export",
-    "extend": "flows.sweeps.extend",
-    "families": "flows.installation.families",
-    "history": "flows.promotion.history",
-    "logs": "flows.sweeps.logs",
-    "new": "flows.sweeps.new",
-    "plan": "flows.sweeps.plan",
-    "policy": "flows.promotion.policy",
-    "predict": "flows.inference.predict",
-    "promote": "flows.promotion.promote",
-    "remove": "flows.sweeps.remove",
-    "report": "flows.report",
-    "reproduce": "flows.reproduction.reproduce",
-    "retry": "flows.sweeps.retry",
-    "rollback": "flows.promotion.rollback",
-    "schema": "flows.config.schema",
-    "serve": "flows.inference.serve",
-    "show": "flows.sweeps.show",
-    "status": "flows.sweeps.status",
-    "stop": "flows.sweeps.stop",
-    "sweep": "flows.sweeps.sweep",
-    "ui": "flows.installation.ui",
+    **PLACES,
     "Family": "trainers.family",
     "Options": "trainers.options",
     "try_out": "trainers.try_out",
 }
 
-__all__ = [
-    "Family",
-    "Options",
-    "__version__",
-    "adopt",
-    "approve",
-    "compare",
-    "confirm",
-    "doctor",
-    "export",
-    "extend",
-    "families",
-    "history",
-    "logs",
-    "new",
-    "plan",
-    "policy",
-    "predict",
-    "promote",
-    "remove",
-    "report",
-    "reproduce",
-    "retry",
-    "rollback",
-    "schema",
-    "serve",
-    "show",
-    "status",
-    "stop",
-    "sweep",
-    "try_out",
-    "ui",
-]
+__all__ = sorted([*_PLACES, "__version__"])
 
 
 def __getattr__(name: str) -> Any:

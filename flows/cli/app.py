@@ -9,6 +9,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from flows import commands
 from flows.cli import (
     change_commands,
     inference_commands,
@@ -23,38 +24,19 @@ from infra.errors import HeadGone, InterruptedCommand, WrongInput
 # click's own tree of errors, wherever this version of typer keeps it
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
+_SKINS = (
+    run_commands,
+    view_commands,
+    promotion_commands,
+    inference_commands,
+    change_commands,
+    installation_commands,
+)
 SECTIONS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Prepare and run": (
-        run_commands.new,
-        run_commands.plan,
-        run_commands.sweep,
-        run_commands.confirm,
-        run_commands.reproduce,
-    ),
-    "Look": (
-        view_commands.status,
-        view_commands.show,
-        view_commands.logs,
-        view_commands.compare,
-        view_commands.report,
-        view_commands.export,
-    ),
-    "Promote": (
-        promotion_commands.promote,
-        promotion_commands.approve,
-        promotion_commands.rollback,
-        promotion_commands.history,
-        promotion_commands.policy,
-        promotion_commands.adopt,
-    ),
-    "Use": (inference_commands.predict, inference_commands.serve),
-    "Change": (change_commands.extend, change_commands.retry, change_commands.stop, change_commands.remove),
-    "This installation": (
-        installation_commands.families,
-        installation_commands.schema,
-        installation_commands.doctor,
-        installation_commands.ui,
-    ),
+    section.title: tuple(getattr(skin, name) for name in section.places)
+    for section in commands.SECTIONS
+    for skin in _SKINS
+    if skin.__name__ == section.skin
 }
 
 

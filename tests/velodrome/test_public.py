@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 import velodrome
+from flows.commands import PLACES
 from tests.trainers.bundle.test_bundle import linear_bundle
 from trainers.errors import InputError
 from velodrome.model import _load_pyfunc
@@ -33,8 +35,23 @@ def test_velodrome_exports_the_family_class() -> None:
         _ = velodrome.sweeep
 
 
-def test_velodrome_public_names_all_have_a_place() -> None:
-    assert {name for name in velodrome.__all__ if name != "__version__"} == velodrome._PLACES.keys()
+def test_velodrome_public_names_are_those_of_the_table_of_commands() -> None:
+    """And each is what the command line has; a type checker sees them all from the same modules."""
+    from flows.cli.app import SECTIONS
+
+    typed = next(
+        node for node in ast.parse(Path(velodrome.__file__).read_text()).body if isinstance(node, ast.If)
+    )
+    seen = {node.names[0].name: node.module for node in typed.body if isinstance(node, ast.ImportFrom)}
+    assert seen == velodrome._PLACES
+    assert set(velodrome.__all__) == {*seen, "__version__"}
+    assert [function.__name__ for section in SECTIONS.values() for function in section] == list(PLACES)
+    assert seen.keys() - PLACES.keys() == {"Family", "Options", "try_out"}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_velodrome_command_is_a_function_of_its_name(name: str) -> None:
+    assert getattr(velodrome, name).__name__ == name
 
 
 def test_velodrome_version_is_the_projects() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.commands import PLACES
 from flows.sweeps.status import status
 from infra.errors import InterruptedCommand, LedgerUnavailable, RefusedError
 from infra.ledger.store import Ledger
@@ -20,27 +21,6 @@ from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of, write_lo
 from trainers.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
-COMMANDS = [
-    "new",
-    "plan",
-    "sweep",
-    "confirm",
-    "reproduce",
-    "status",
-    "show",
-    "logs",
-    "compare",
-    "report",
-    "export",
-    "extend",
-    "retry",
-    "stop",
-    "remove",
-    "families",
-    "schema",
-    "doctor",
-    "ui",
-]
 HEAVY = ("torch", "ray", "mlflow", "optuna", "pandas", "numpy", "sqlalchemy", "pydantic", "sklearn")
 HOSTILE = [
     "..", "../x", "/etc/passwd", "%2e%2e%2f", "a\\b", "a\nb", "a\x1b[2Jb", "x" * 300, "‮evil", "аdmin",
@@ -59,7 +39,7 @@ def run(*arguments, **options):
 def test_help_of_every_command_has_an_example(velodrome):
     listed = velodrome("--help")
     assert listed.status == 0
-    for command in COMMANDS:
+    for command in PLACES:
         assert re.search(rf"^  {command} ", listed.out, re.MULTILINE)
         text = velodrome(command, "--help").out
         assert f"Example: velodrome {command}" in text

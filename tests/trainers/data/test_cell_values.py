@@ -159,3 +159,14 @@ def test_jsonl_whose_first_object_leaves_a_key_out_has_all_columns(tmp_path: Pat
     (tmp_path / "rows.jsonl").write_text('{"x": 1}\n{"x": 2, "plan": "gold"}\n')
     assert open_input(tmp_path / "rows.jsonl").columns() == ["x", "plan"]
     assert read_file(tmp_path / "rows.jsonl")["plan"].tolist() == [None, "gold"]
+
+
+def test_labels_that_differ_by_blanks_or_case_are_said(tmp_path: Path) -> None:
+    lines = [f"{number},{label}" for number, label in enumerate(["no", "no ", "Yes", "yes", "maybe"] * 20)]
+    (tmp_path / "rows.csv").write_text("x,label\n" + "\n".join(lines) + "\n")
+    dataset = open_dataset(
+        {"source": f"csv:{tmp_path / 'rows.csv'}"}, base=tmp_path, cache=tmp_path / "cache"
+    )
+    alike = [note for note in dataset.notes if "blanks or case" in note]
+    assert len(alike) == 2
+    assert "'no', 'no '" in alike[0] + alike[1]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from infra.predicting.format import InputFormat, PartSizes
 from infra.predicting.on_ray import ActorPool, score_on_ray
 from infra.predicting.output_parts import OutputParts, open_parts
 from infra.predicting.parquet_and_images import ImageFolder, open_input
-from infra.predicting.scoring import check_columns, match_single_field, score_here
+from infra.predicting.scoring import check_columns, count_unseen, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
 from infra.serving.scoring_protocol import Field
 
@@ -36,6 +36,7 @@ class Predictions:
         model: the version that answered: `digits/3`.
         rows: in the output; `carried_on` parts of them were there from an earlier command.
         warning: what should be known of the model; may be empty.
+        unseen: column → how many of its values training never saw.
     """
 
     model: str
@@ -45,6 +46,7 @@ class Predictions:
     carried_on: int
     seconds: float
     warning: str = ""
+    unseen: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> JsonObject:
         """All of it."""
@@ -102,9 +104,13 @@ def predict(
             kind, artifact, loaded, fields, parts, work, address, pool or ActorPool(), place, advanced
         )
         parts.join_parts(kind, output)
+    unseen = count_unseen(kind, loaded, fields, work)
+    for name, count in unseen.items():
+        say(f"warning: {count:,} of {rows:,} values of column {name} were never seen in training")
     return Predictions(
         model=artifact.key, input=str(kind.path), output=str(output), rows=rows, carried_on=before,
         seconds=round(time.monotonic() - began, 3), warning=chosen.warning,
+        unseen=unseen,
     )  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pyarrow as pa
 
 from infra.errors import WrongInput
-from infra.serving.column_values import MISSING
 from infra.serving.scoring_protocol import Field
+from trainers.data.cell_values import read_number, spell_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,17 +123,17 @@ def single_column_frame(values: list[Any], fields: Sequence[Field], path: Path) 
 def _typed_series(name: str, values: list[Any], kind: str) -> Any:
     import pandas as pd
 
+    if kind == "string":
+        values = [spell_value(value) for value in values]
     if kind not in ("double", "long"):
         return pd.Series(values, dtype=object)
     return pd.Series([_parse_number(name, row, value) for row, value in enumerate(values)], dtype="float64")
 
 
-def _parse_number(name: str, row: int, value: Any) -> float | None:
-    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
-        return None
+def _parse_number(name: str, row: int, value: Any) -> float:
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        return read_number(value)
+    except (ValueError, OverflowError):
         raise BadValue(name, row, value) from None
 
 

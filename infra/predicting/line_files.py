@@ -37,10 +37,12 @@ class JsonLines:
         self.path = path
 
     def columns(self) -> list[str]:
-        """As `Format`: the names of the first object."""
+        """As `Format`: the names of all objects, for each may leave some out."""
+        names: dict[str, None] = {}
         with _open_text(self.path) as file:
-            first = next((line for line in _read_lines(self.path, file) if line.strip()), None)
-        return list(_parse_line(first, self.path)) if first is not None else []
+            for line in filter(str.strip, _read_lines(self.path, file)):
+                names.update(dict.fromkeys(_parse_line(line, self.path)))
+        return list(names)
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `Format`."""

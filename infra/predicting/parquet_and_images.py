@@ -20,12 +20,13 @@ from infra.predicting.format import (
 )
 from infra.predicting.line_files import JsonLines, TextLines
 from infra.serving.scoring_protocol import Field
+from trainers.data.sources.image_folders import ENDINGS as IMAGES
+from trainers.data.sources.image_folders import is_aside
 
 if TYPE_CHECKING:
     import pandas as pd
 
 IMAGE = "image"
-IMAGES = frozenset((".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"))
 
 
 class ParquetFile:
@@ -95,7 +96,8 @@ class ImageFolder:
     def image_names(self) -> list[str]:
         """The pictures' paths within the folder."""
         found = (file for file in self.path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
-        return sorted(file.relative_to(self.path).as_posix() for file in found)
+        names = (file.relative_to(self.path) for file in found)
+        return sorted(name.as_posix() for name in names if not any(map(is_aside, name.parts)))
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -114,6 +115,19 @@ def score_here(
     if not rows:
         raise WrongInput("the input must have at least one row", f"none in {kind.path}")
     return rows
+
+
+def count_unseen(
+    kind: InputFormat, model: ServedModel, fields: Sequence[Field], sizes: PartSizes
+) -> dict[str, int]:
+    """Column → how many of the input's values training never saw; others are left out."""
+    counts: Counter[str] = Counter()
+    for part in kind.parts(sizes):
+        found = model.count_unseen(kind.frame(part, fields))
+        if not found:  # a model without categories: the rest need not be read again
+            break
+        counts.update(found)
+    return dict(+counts)
 
 
 def _check_names(part: pa.Table, predictions: pd.DataFrame) -> None:

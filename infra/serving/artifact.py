@@ -60,6 +60,9 @@ class ServedModel(Protocol):
             InputError: rows that it can't read.
         """
 
+    def count_unseen(self, rows: pd.DataFrame) -> dict[str, int]:
+        """Column → how many of its values training never saw; only columns that the model knows this of."""
+
 
 def read_artifact(
     key: str, folder: Path, *, manifest_sha256: str | None = None, loaders: Collection[str] = ()
@@ -183,6 +186,9 @@ class _BundleModel:
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         return self._predictor.predict(rows)
 
+    def count_unseen(self, rows: pd.DataFrame) -> dict[str, int]:
+        return self._predictor.count_unseen(rows)
+
 
 class _PyfuncModel:
     """A model of another of MLflow's flavours."""
@@ -219,6 +225,9 @@ class _PyfuncModel:
         except Exception as error:  # MLflow's checks and the flavour's own: these rows are not answered
             raise InputError("rows must be what the model takes", str(error).splitlines()[0][:300]) from error
         return found if isinstance(found, pd.DataFrame) else pd.DataFrame({"prediction": list(found)})
+
+    def count_unseen(self, rows: pd.DataFrame) -> dict[str, int]:
+        return {}
 
 
 _TYPES = {"double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean"}

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from infra.serving.limits import bad_request
+from trainers.data.cell_values import read_number, spell_value
 
-MISSING = frozenset(("", "na", "n/a", "nan", "null", "#n/a", "none", "?", "-", "."))  # as training reads them
 MOST_PIXELS = 16_000_000
 _BYTES = "base64:"
 
@@ -36,7 +36,8 @@ def _check_double(value: Any) -> Any:
     if type(value) is str or isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"a number is wanted, but got {_quote_value(value)}")
     if isinstance(value, str):  # a field of CSV
-        return None if value.strip().lower() in MISSING else _check_finite(float(value))
+        number = read_number(value)
+        return None if number != number else _check_finite(number)
     return _check_finite(value)
 
 
@@ -68,13 +69,14 @@ def _check_boolean(value: Any) -> Any:
 
 
 def _check_string(value: Any) -> str:
-    if not isinstance(value, str):
+    text = spell_value(value)  # as predict reads a line of JSON: true, 1 and [1] are categories too
+    if text is None:
         raise ValueError(f"a string is wanted, but got {_quote_value(value)}")
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
         raise ValueError("a string of whole characters is wanted, but got half a surrogate pair") from None
-    return str(value)
+    return str(text)
 
 
 def _check_image(value: Any) -> Any:

@@ -97,6 +97,17 @@ class Predictor:
         answers.index = frame.index
         return answers
 
+    def count_unseen(self, rows: Rows) -> dict[str, int]:
+        """Column of categories → how many of its values training never saw; nothing for other models.
+
+        Args:
+            rows: as `predict` takes them.
+        """
+        from trainers.data.tables import count_unseen
+
+        table = self.document.get("state", {}).get("table")
+        return {} if table is None else count_unseen(table, as_frame(rows, self.columns))
+
     def _predict_batch(self, rows: pd.DataFrame) -> pd.DataFrame:
         return self._answers(rows)
 

@@ -242,7 +242,19 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
         found = f"{len(labels)} classes in as many rows of column {target.name!r}"
         do = "is it an identifier, or task: regression?"
         raise InputError("classification needs classes of several rows", found, do, key=key)
-    return tuple(labels), ()
+    return tuple(labels), _note_alike(labels)
+
+
+def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
+    """A note for classes that a person would take for one."""
+    alike: dict[str, list[str]] = {}
+    for label in labels:
+        alike.setdefault("".join(label.split()).casefold(), []).append(label)
+    return tuple(
+        f"classes {', '.join(map(repr, several))} differ by blanks or case alone: {len(several)} are learned"
+        for several in alike.values()
+        if len(several) > 1
+    )
 
 
 def _label_order(label: str) -> tuple[int, float, str]:

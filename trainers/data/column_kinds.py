@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainers.data.cell_values import MISSING_NUMBERS, MISSING_WORDS, unify_spellings
 from trainers.data.dataset import Column, ColumnKind
 from trainers.data.hashing import split_chunks
 from trainers.data.raw import RawColumn, RawImages
@@ -18,8 +19,6 @@ from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 from trainers.types import Array, Cell
 
-MISSING_WORDS = ["", "na", "n/a", "nan", "null", "#n/a"]
-MISSING_NUMBERS = [*MISSING_WORDS, "none", "?", "-", "."]
 ISO_DATE = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?$"
 LEADING_ZERO = r"^[+-]?0\d"  # a postal code or a part number, not a quantity
 LIST_ROWS = 2_000_000  # more strings than this stay in Arrow's memory map
@@ -28,7 +27,7 @@ LIST_ROWS = 2_000_000  # more strings than this stay in Arrow's memory map
 class LazyStrings(Sequence[str | None]):
     """Strings of an Arrow column that may be larger than memory; a block at a time becomes Python's."""
 
-    def __init__(self, column: pa.ChunkedArray, missing: list[str]) -> None:
+    def __init__(self, column: pa.ChunkedArray, missing: Sequence[str]) -> None:
         self._column = column
         self._missing = pa.array(missing)
         self._block_start = -1
@@ -208,8 +207,20 @@ def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> Array | S
         numbers = np.empty(len(column), np.float64)
         _fill_numbers(numbers, name, column, kind)
         return numbers
+    if kind == "category":
+        column = _unify_column(_plain_strings(column))
     strings = LazyStrings(column, [""] if kind == "text" else MISSING_WORDS)
     return strings if len(column) > LIST_ROWS else list(strings)
+
+
+def _unify_column(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The categories with one spelling for each: files of one source may differ in theirs."""
+    spelt = unify_spellings(text for text in pc.unique(column).to_pylist() if text is not None)
+    if not spelt:
+        return column
+    codes = column.combine_chunks().dictionary_encode()
+    words = [spelt.get(text, text) for text in codes.dictionary.to_pylist()]
+    return pa.chunked_array([pa.array(words, column.type).take(codes.indices)])
 
 
 class EncodedImages(Sequence[bytes | str]):

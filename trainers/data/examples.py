@@ -64,7 +64,8 @@ def _nested_lists(value: Array | bytes | str) -> list[list[list[int]]]:
         return nested
     import io
 
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
+        ImageOps.exif_transpose(picture, in_place=True)
         return _nested_lists(np.asarray(picture.convert("RGB")))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
+LYING = (5, 6, 7, 8)  # orientations that exchange height and width
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 
 
@@ -99,7 +100,7 @@ def decode_user_images(
 
 def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int, fit: Fit) -> Pixels:
     """uint8 [H, W, C]."""
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     if isinstance(value, (str, Path)):
         where = str(value)
@@ -108,9 +109,11 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if isinstance(value, Image.Image):
-                resized = np.asarray(_resize_image(_flatten_alpha(value, mode), size, fit))
+                upright = ImageOps.exif_transpose(value)  # a copy: the picture is the caller's
+                resized = np.asarray(_resize_image(_flatten_alpha(upright, mode), size, fit))
             else:
                 with _open_image(value, size) as picture:
+                    ImageOps.exif_transpose(picture, in_place=True)  # phones store every picture lying down
                     resized = np.asarray(_resize_image(_flatten_alpha(picture, mode), size, fit))
     except InputError:
         raise
@@ -125,7 +128,7 @@ def _open_image(value: Cell, size: tuple[int, int]) -> Image.Image:
     from PIL import Image
 
     if isinstance(value, (str, Path, bytes)):
-        picture = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
+        picture: Image.Image = Image.open(io.BytesIO(value) if isinstance(value, bytes) else value)
         if picture.width * picture.height > MOST_PIXELS:
             raise ValueError(f"{picture.width}x{picture.height} is more than {MOST_PIXELS:,} pixels")
         picture.draft(None, (size[1] * 2, size[0] * 2))  # a JPEG is decoded at a fraction of its size
@@ -141,8 +144,11 @@ def _flatten_alpha(picture: Image.Image, mode: str) -> Image.Image:
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    if picture.mode.startswith("I;16") or picture.mode == "I":
-        picture = Image.fromarray((np.asarray(picture, np.float64) / 257).astype(np.uint8))
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        return Image.fromarray((np.asarray(picture, np.float64) / 257).astype(np.uint8)).convert(mode)
+    if picture.mode in ("I", "F"):  # Pillow would cut all above 255 off
+        pixels = as_pixels(np.asarray(picture))
+        return Image.fromarray(pixels[..., 0]).convert(mode)
     return picture if picture.mode == mode else picture.convert(mode)
 
 
@@ -194,14 +200,18 @@ def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int
 
 
 def _read_size(value: Cell, row: int) -> tuple[int, int, int]:
-    from PIL import Image
+    from PIL import ExifTags, Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(value) if isinstance(value, bytes) else value) as picture:
                 channels = 1 if picture.mode in ("1", "L", "I", "F", "I;16") else 3
-                return picture.height, picture.width, channels
+                lying = picture.getexif().get(ExifTags.Base.Orientation, 1) in LYING
+                height, width = (picture.width, picture.height) if lying else (picture.height, picture.width)
+                return height, width, channels
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         where = value if isinstance(value, str) else f"row {row}"
-        raise InputError("every image must be readable", f"{where}: {error}") from error
+        raise InputError(
+            "every image must be readable", f"{where}: {error}", "replace the file or take it away"
+        ) from error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.cell_values import MISSING_WORDS, category_reader, read_number, spell_value
 from trainers.data.dataset import Column, Dataset
 from trainers.data.prepare import CategoryEntry, NumberEntry, TableState
 from trainers.data.raw import suggest_name
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from trainers.types import Array, ArrayWriter, Cell
 
 PIECE_ROWS = 65_536
-MISSING_WORDS = {"", "na", "n/a", "nan", "null", "#n/a", "none", "<na>", "nat"}
 Numbers = npt.NDArray[np.float32]
 Categories = npt.NDArray[np.int64]
 Values: TypeAlias = "Array | Sequence[Cell]"
@@ -111,7 +111,7 @@ def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]
     numbers = np.empty(len(values), np.float64)
     for at, value in enumerate(values):
         try:
-            numbers[at] = np.nan if _is_missing(value) else float(value)
+            numbers[at] = read_number(value)
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"column {entry['name']!r} must hold numbers", f"{value!r} in row {at}")
     return numbers
@@ -120,42 +120,36 @@ def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]
 def _parse_times(name: str, values: Values) -> npt.NDArray[np.float64]:
     import pandas as pd
 
-    if all(isinstance(value, (int, float)) for value in values):
-        return np.array(values, np.float64)
     try:
-        moments = pd.to_datetime(pd.Series(list(values), dtype=object), utc=True, format="ISO8601")
+        return np.array([read_number(value) for value in values], np.float64)
+    except (ValueError, OverflowError):
+        pass  # dates, then
+    spelt = [spell_value(value) for value in values]
+    known = [None if text is None or text.strip().lower() in MISSING_WORDS else text for text in spelt]
+    try:
+        moments = pd.to_datetime(pd.Series(known, dtype=object), utc=True, format="ISO8601")
     except (ValueError, TypeError) as error:
         raise InputError(f"column {name!r} must hold ISO 8601 dates", str(error)) from error
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 
 
-def _is_missing(value: Cell) -> bool:
-    if value is None or (isinstance(value, str) and value.strip().lower() in {*MISSING_WORDS, "?", "-", "."}):
-        return True
-    if type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    return bool(value != value)
-
-
 def _category_ids(entry: CategoryEntry, values: Values) -> Categories:
-    ids = {value: number for number, value in enumerate(entry["values"], start=1)}
-    fill = 0 if entry["fill"] is None else ids.get(entry["fill"], 0)
-    found = (fill if _is_missing_category(value) else ids.get(_category_label(value), 0) for value in values)
-    return np.fromiter(found, np.int64, len(values))
+    read = category_reader(entry["values"])
+    fill = 0 if entry["fill"] is None else read(entry["fill"]) or 0
+    found = (read(value) for value in values)
+    return np.fromiter((fill if number is None else number for number in found), np.int64, len(values))
 
 
-def _is_missing_category(value: Cell) -> bool:
-    return value is None or (isinstance(value, float) and value != value) or str(value) in ("", "<NA>", "NaT")
-
-
-def _category_label(value: Cell) -> str:
-    """A category as training saw it: 3.0 in a frame is the category 3."""
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    if isinstance(value, (bool, np.bool_)):
-        return str(value).lower()
-    return str(value)
+def count_unseen(state: TableState, rows: pd.DataFrame) -> dict[str, int]:
+    """Column of categories → how many of the rows' values it never had in training; missing ones are not
+    counted."""
+    return {
+        entry["name"]: list(
+            map(category_reader(entry["values"]), rows[entry["name"]].to_numpy(dtype=object))
+        ).count(0)
+        for entry in state["categories"]
+    }
 
 
 def _encode_onehot(entry: CategoryEntry, ids: Categories) -> list[npt.NDArray[np.float64]]:

@@ -172,7 +172,8 @@ def _cache_key(family: Family, dataset: Dataset, params: Params) -> str:
         "code": code_digest(type(family)),
         "options": family.options.model_dump(mode="json"),
         "preset": family.preset,
-        "encoding": {name: complete[name] for name in family.encoding},
+        # a pretrained model brings its own vocabulary: what it decides is no hyper-parameter any more
+        "encoding": {name: complete[name] for name in family.encoding if name in complete},
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from trainers.data.cell_values import read_number
 from trainers.data.dataset import Dataset, Part
 from trainers.errors import InputError
 from trainers.options import Options
@@ -151,16 +152,14 @@ def windows_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
 
 
 def _read_target(rows: pd.DataFrame, name: str) -> Array:
-    import pandas as pd
-
     if name not in rows.columns:
         raise InputError(
             "rows must have the target's column, whose past is read", f"no {name!r}",
             "leave it empty where it is not known yet",
         )  # fmt: skip
     try:
-        found: Array = pd.to_numeric(rows[name]).to_numpy(dtype=np.float64)
-    except (ValueError, TypeError) as error:
+        found: Array = np.array([read_number(value) for value in rows[name]], np.float64)
+    except (ValueError, OverflowError) as error:
         raise InputError(f"column {name!r} must hold numbers", str(error)) from error
     return found
 

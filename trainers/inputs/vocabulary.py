@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.cell_values import spell_value
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -136,4 +137,4 @@ def _parse_vocabulary(vocabulary: str) -> Tokenizer:
 
 def as_text(value: Cell) -> str:
     """A text, or an empty one where it is missing (None, NaN)."""
-    return value if isinstance(value, str) else "" if value is None or value != value else str(value)
+    return spell_value(value) or ""

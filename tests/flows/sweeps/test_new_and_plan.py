@@ -12,6 +12,9 @@ from flows.config.resolving import resolve_families, resolve_sweep
 from flows.sweeps.new import new, sweep_name, sweep_text
 from infra.errors import WrongInput
 from tests.flows.ledger_sweeps import spec_of, write_sweep
+from tests.trainers.families.cases import texts
+from tests.trainers.families.test_bert import TinyBert, model
+from tests.trainers.pretrained.test_pretrained_try_out import BERT
 from trainers.data_profile import DataProfile, TargetLeak
 
 
@@ -166,3 +169,20 @@ def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, 
         assert said in ended.err
         assert "own.yaml, line" in ended.err
         assert "Traceback" not in ended.err
+
+
+def test_plan_tries_a_model_of_a_transformers_folder(home, velodrome):
+    model(Path.cwd() / "m", BERT, document=TinyBert(texts()).state["tokenizer"])
+    rows = [
+        f"a {'great' if n % 2 else 'dull'} film of the year {n},{'good' if n % 2 else 'bad'}"
+        for n in range(80)
+    ]
+    Path("films.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    Path("films.yaml").write_text(
+        "name: films\ndata: {source: csv:films.csv, columns: {text: text}}\n"
+        "families: {bert: {options: {pretrained: ./m}}}\n"
+        "budget: {trials: 1, epochs: 1}\n"
+    )
+    ended = velodrome("plan", "films.yaml", "--json")
+    assert ended.status == 0, ended.err
+    assert json.loads(ended.out)["families"][0]["parameters"] > 1000

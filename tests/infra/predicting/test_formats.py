@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from pyarrow import parquet
 from infra.errors import WrongInput
 from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.parquet_and_images import open_input
+from infra.predicting.scoring import count_unseen
 from infra.serving.scoring_protocol import Field
 
 X = [Field(name="x", type="double")]
@@ -35,6 +37,31 @@ def join_parts(path: Path, fields: Sequence[Field], folder: Path, sizes: PartSiz
     joined = folder / f"joined{kind.ending}"
     kind.join(written, joined)
     return joined, lengths
+
+
+class CategoryModel:
+    """Knows one category of each column that it names."""
+
+    def __init__(self, known: dict[str, str]) -> None:
+        self.known, self.parts = known, 0
+
+    def count_unseen(self, rows: pd.DataFrame) -> dict[str, int]:
+        self.parts += 1
+        return {name: int((rows[name] != value).sum()) for name, value in self.known.items()}
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "parts"),
+    [({"plan": "gold", "x": "1"}, {"plan": 2}, 3), ({"x": "1"}, {}, 3), ({}, {}, 1)],
+)
+def test_unseen_values_are_counted_over_all_parts(
+    known: dict[str, str], wanted: dict[str, int], parts: int, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.csv").write_text("x,plan\n1,gold\n1,lead\n1,tin\n1,gold\n1,gold\n")
+    fields = [Field(name="x", type="string"), Field(name="plan", type="string")]
+    model: Any = CategoryModel(known)
+    assert count_unseen(open_input(tmp_path / "rows.csv"), model, fields, PartSizes(rows=2)) == wanted
+    assert model.parts == parts
 
 
 def test_csv_output_keeps_every_field_unchanged(tmp_path: Path) -> None:

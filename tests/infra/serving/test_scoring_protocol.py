@@ -43,6 +43,12 @@ def test_json_request_in_any_form_gives_the_same_rows(document: Any) -> None:
     assert read_json_rows(document) == {"a": [1.0, 2.5], "b": ["x", "y"]}
 
 
+def test_request_value_of_another_type_is_the_category_that_files_read() -> None:
+    values = [True, 1, 2.0, ["gold", "eu"]]
+    found = read_json_rows({"instances": [[1, value] for value in values]})
+    assert found["b"] == ["true", "1", "2", '["gold", "eu"]']
+
+
 def test_csv_request_gives_rows_by_column() -> None:
     body = b'\xef\xbb\xbfb,a\n"x, and\n more",1\ny,NA\n'
     found = read_rows(body, "text/csv; charset=UTF-8", TABLE, LIMITS)
@@ -95,7 +101,6 @@ REFUSED = {
     "text for a number": b'{"instances": [["1", "x"]]}',
     "true for a number": b'{"instances": [[true, "x"]]}',
     "a list for a number": b'{"instances": [[[1], "x"]]}',
-    "a number for text": b'{"instances": [[1, 2]]}',
     "half a surrogate": rb'{"instances": [[1, "\ud800"]]}',
     "a short row": b'{"instances": [[1]]}',
     "a missing column": b'{"dataframe_records": [{"a": 1}]}',

@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
+from infra.predicting.parquet_and_images import ImageFolder
+from tests.trainers.data.conftest import Open
 from trainers.data import images
 from trainers.data.dataset import Column
+from trainers.data.examples import _nested_lists
+from trainers.data.images import image_sizes
 from trainers.errors import InputError
 from trainers.inputs.encoded_arrays import FolderWriter
 
@@ -127,3 +131,67 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytes
     monkeypatch.setattr(images, "MOST_PIXELS", 100)
     with pytest.raises(InputError, match="more than 100 pixels"):
         decode_one(encode_picture())
+
+
+def paint_scene(orientation: int) -> bytes:
+    """A picture that is bright on its left and wider than high, stored as a camera held so would."""
+    upright = Image.new("RGB", (12, 8))
+    upright.paste((255, 255, 255), (0, 0, 6, 8))
+    turned = {6: Image.Transpose.ROTATE_90, 3: Image.Transpose.ROTATE_180, 8: Image.Transpose.ROTATE_270}
+    stored = upright.transpose(turned[orientation]) if orientation in turned else upright
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    out = io.BytesIO()
+    stored.save(out, "PNG", exif=exif)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_image_of_any_orientation_is_decoded_upright(orientation: int) -> None:
+    wanted = decode_one(paint_scene(1), (8, 12))
+    np.testing.assert_array_equal(decode_one(paint_scene(orientation), (8, 12)), wanted)
+    opened = Image.open(io.BytesIO(paint_scene(orientation)))
+    np.testing.assert_array_equal(decode_one(opened, (8, 12)), wanted)
+    column = Column(name="image", kind="image", values=[paint_scene(orientation)])
+    assert image_sizes(column, [0]) == [(8, 12, 3)]
+    assert np.shape(_nested_lists(paint_scene(orientation))) == (8, 12, 3)
+
+
+def encode_tiff(values: Any) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(values).save(out, "TIFF")
+    return out.getvalue()
+
+
+def test_tiff_of_fractions_is_scaled_as_an_array_is() -> None:
+    ramp = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    found = decode_one(encode_tiff(ramp), channels=1)[..., 0]
+    np.testing.assert_array_equal(found, np.round(ramp * 255).astype(np.uint8))
+
+
+@pytest.mark.parametrize("values", [np.full((8, 8), 307_100, np.int32), np.full((8, 8), -0.5, np.float32)])
+def test_tiff_beyond_a_pixels_range_is_refused(values: Any) -> None:
+    with pytest.raises(InputError, match="from 0 to 255"):
+        decode_one(encode_tiff(values), channels=1)
+
+
+def test_files_of_systems_are_no_images_and_others_are_counted(opened: Open, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for label in ("left", "right"):
+        (data / label).mkdir(parents=True)
+        for number in range(40):
+            Image.new("L", (8, 8), number).save(data / label / f"{number}.jfif", "JPEG")
+    for junk in ("__MACOSX/left/._1.jpg", "left/._1.jpg", "left/.x/1.jpg", "left/Thumbs.db", "right/a.heic"):
+        (data / junk).parent.mkdir(parents=True, exist_ok=True)
+        (data / junk).write_bytes(b"junk")
+    dataset = opened(f"images:{tmp_path / 'data'}")
+    assert (dataset.rows, dataset.classes) == (80, ("left", "right"))
+    assert any("1 files are left out" in note and ".heic 1" in note for note in dataset.notes)
+    assert len(ImageFolder(data).image_names()) == 80
+
+
+def test_dangling_link_among_images_is_named(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "data" / "left").mkdir(parents=True)
+    (tmp_path / "data" / "left" / "1.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(InputError, match=r"1\.png"):
+        opened(f"images:{tmp_path / 'data'}")

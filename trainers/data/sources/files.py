@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from trainers.data.cell_values import spell_value
 from trainers.data.dataset import Part
 from trainers.data.raw import RawDataset
 from trainers.data.sources.paths import LARGE_BYTES, SOURCE_KEY, files_by_part, require_path, total_bytes
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
-from trainers.types import Json, JsonObject
+from trainers.types import JsonObject
 
 ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
@@ -144,7 +145,9 @@ def _read_jsonl(path: Path) -> Batches:
     """Every value as text, as in a csv file, so that a column may mix numbers and words."""
     names = _json_names(path)
     for rows in _json_rows(path):
-        columns = {name: pa.array([_as_text(row.get(name)) for row in rows], pa.string()) for name in names}
+        columns = {
+            name: pa.array([spell_value(row.get(name)) for row in rows], pa.string()) for name in names
+        }
         yield pa.RecordBatch.from_pydict(columns)
 
 
@@ -182,14 +185,6 @@ def _json_row(line: str, path: Path, number: int) -> JsonObject:
         found = f"line {number}: {type(row).__name__}"
         raise InputError(f"{path} must hold one JSON object a line", found, key=SOURCE_KEY)
     return row
-
-
-def _as_text(value: Json) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return (
-        str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else json.dumps(value)
-    )
 
 
 def _read_parquet(path: Path) -> Batches:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
 
-ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
 def read_images(path: Path, cache: Path) -> RawDataset:
@@ -28,29 +29,41 @@ def read_images(path: Path, cache: Path) -> RawDataset:
     """
     if not require_path(path).is_dir():
         raise InputError("images: must name a folder", f"a file at {path.absolute()}", key=SOURCE_KEY)
-    found = _find_images(path)
+    files = _find_files(path)
+    found = [entry for entry in files if entry[2].lower().endswith(ENDINGS)]
     if not found:
         do = f"put images ({', '.join(ENDINGS[:4])}, …) into one folder a class"
         raise InputError(
             "a folder of images must hold one folder a class", f"{path.absolute()}", do, key=SOURCE_KEY
         )
-    files = [file for _, _, file in found]
+    notes = _note_others([file for _, _, file in files if not file.lower().endswith(ENDINGS)])
     part = None
     if all(name is not None for name, _, _ in found):
         part = np.array([PARTS.index(name) for name, _, _ in found if name], np.int8)
     labels = pa.chunked_array([pa.array([label for _, label, _ in found])])
-    images = RawImages(values=files, hashes=_hash_images(files, path, cache))
+    images = [file for _, _, file in found]
+    column = RawImages(values=images, hashes=_hash_images(images, path, cache))
     return RawDataset(
-        columns={"image": images, "label": labels},
+        columns={"image": column, "label": labels},
         part=part,
         kind="image",
         task="classification",
         target="label",
+        notes=notes,
     )
 
 
-def _find_images(path: Path) -> list[tuple[Part | None, str, str]]:
-    """(part, class, file) of every image."""
+def _note_others(files: list[str]) -> tuple[str, ...]:
+    """A note of what lies among the images and is not read."""
+    if not files:
+        return ()
+    counts = Counter(os.path.splitext(file)[1].lower() or "no ending" for file in files)
+    listed = ", ".join(f"{ending} {count:,}" for ending, count in counts.most_common(5))
+    return (f"{len(files):,} files are left out, for they do not end as an image does: {listed}",)
+
+
+def _find_files(path: Path) -> list[tuple[Part | None, str, str]]:
+    """(part, class, file) of every file in a folder of a class."""
     folders = _list_folders(path)
     parts = {folder: PART_NAMES.get(folder.name.lower()) for folder in folders}
     if folders and all(parts.values()):
@@ -63,26 +76,31 @@ def _find_images(path: Path) -> list[tuple[Part | None, str, str]]:
             (parts[f], label.name, file)
             for f in ordered
             for label in _list_folders(f)
-            for file in _list_images(label)
+            for file in _list_files(label)
         ]
-    return [(None, label.name, file) for label in folders for file in _list_images(label)]
+    return [(None, label.name, file) for label in folders for file in _list_files(label)]
 
 
 def _list_folders(path: Path) -> list[Path]:
-    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry for entry in path.iterdir() if entry.is_dir() and not is_aside(entry.name))
 
 
-def _list_images(folder: Path) -> list[str]:
+def is_aside(name: str) -> bool:
+    """Whether a system put the file or folder there: hidden ones, and what macOS adds to an archive."""
+    return name.startswith((".", "__MACOSX")) or name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def _list_files(folder: Path) -> list[str]:
     files = []
     for parent, folders, names in os.walk(folder):
-        folders.sort()
-        files += [os.path.join(parent, name) for name in sorted(names) if name.lower().endswith(ENDINGS)]
+        folders[:] = sorted(name for name in folders if not is_aside(name))
+        files += [os.path.join(parent, name) for name in sorted(names) if not is_aside(name)]
     return files
 
 
 def _hash_images(files: list[str], path: Path, cache: Path) -> hashing.Hashes:
     """Content hashes, kept for as long as no file changes its size or time."""
-    stats = [os.stat(file) for file in files]
+    stats = [_stat_file(file) for file in files]
     facts = "\n".join(f"{f}\t{s.st_size}\t{s.st_mtime_ns}" for f, s in zip(files, stats, strict=True))
     digest = hashlib.sha256(f"{path.resolve()}\n{facts}".encode()).hexdigest()[:24]
     folder = shared_folder(
@@ -90,3 +108,12 @@ def _hash_images(files: list[str], path: Path, cache: Path) -> hashing.Hashes:
     )
     hashes: hashing.Hashes = np.load(folder / "hashes.npy", allow_pickle=False)
     return hashes
+
+
+def _stat_file(file: str) -> os.stat_result:
+    try:
+        return os.stat(file)
+    except OSError as error:
+        found = f"{file}: {error.strerror}"
+        do = "replace it or take it away; a link must lead to a file"
+        raise InputError("every file of the data must be readable", found, do, key=SOURCE_KEY) from error

@@ -1,0 +1,102 @@
+"""What a person's value means to a model, wherever it comes from: training, files, frames and the server
+read by these rules alone."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.types import Cell
+
+MISSING_WORDS = ("", "na", "n/a", "nan", "null", "#n/a")
+MISSING_NUMBERS = (*MISSING_WORDS, "none", "?", "-", ".")
+_PANDAS_MISSING = ("NAType", "NaTType")
+_WHOLE = re.compile(r"(-?[1-9][0-9]*|0)\.0+")
+_EXACT = 2.0**53  # a larger double is no longer one whole number
+
+
+def spell_value(value: Cell) -> str | None:
+    """The value as text, as a cell of CSV would have it; None where there is none.
+
+    Booleans are `true` and `false`, 3.0 is `3`, lists and objects are JSON, dates are ISO 8601.
+    """
+    if value is None or isinstance(value, str):
+        return value
+    if hasattr(value, "tolist"):  # numpy's scalars and arrays
+        return spell_value(value.tolist())
+    if type(value).__name__ in _PANDAS_MISSING:
+        return None
+    if isinstance(value, float):
+        if value != value:
+            return None
+        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else str(value)
+    if isinstance(value, (bool, list, tuple, dict)):
+        return json.dumps(value, default=str)
+    return value.isoformat() if isinstance(value, date) else str(value)
+
+
+def read_number(value: Cell) -> float:
+    """The value as a number; NaN where it is missing.
+
+    Raises:
+        ValueError: it is none. A boolean is a word here, as it is in a file.
+        OverflowError: a whole number that no double can hold.
+    """
+    if isinstance(value, float) or type(value) is int:
+        return float(value)
+    text = spell_value(value)
+    if text is None or text.strip().lower() in (*MISSING_NUMBERS, "<na>", "nat"):
+        return float("nan")
+    if "_" in text:  # Python reads 1_000, no file format does
+        raise ValueError(text)
+    return float(text)
+
+
+def category_key(text: str) -> str:
+    """What all spellings of one category have in common: `True` and `true`, `1.0` and `1`, a list's JSON with
+    and without blanks. `1.10` and `007` stay what they are, for they may be a version and a postal code."""
+    folded = text.lower()
+    if folded in ("true", "false"):
+        return folded
+    if whole := _WHOLE.fullmatch(text):
+        return whole[1]
+    if text[:1] in ("[", "{"):
+        try:
+            return json.dumps(json.loads(text), sort_keys=True)
+        except (ValueError, RecursionError):
+            return text
+    return text
+
+
+def unify_spellings(values: Iterable[str]) -> dict[str, str]:
+    """Value → its one spelling, for those that a column spells in several ways."""
+    spelt: dict[str, list[str]] = {}
+    for value in values:
+        spelt.setdefault(category_key(value), []).append(value)
+    return {value: key for key, several in spelt.items() if len(several) > 1 for value in several}
+
+
+def category_reader(known: Sequence[str]) -> Callable[[Cell], int | None]:
+    """Value → its number among the known ones from 1, 0 for one that is not known, None for a missing one.
+
+    A value spelt as a known one is that one, so that a model whose categories tell `True` from `true` goes on
+    as it was trained; any other is looked up by what its spellings have in common.
+    """
+    exact = {value: number for number, value in enumerate(known, start=1)}
+    alike = {category_key(value): exact[value] for value in reversed(known)}
+
+    def read(value: Cell) -> int | None:
+        text = spell_value(value)
+        if text is None:
+            return None
+        if text in exact:
+            return exact[text]
+        if text.strip().lower() in MISSING_WORDS or text in ("<NA>", "NaT"):
+            return None
+        return alike.get(category_key(text), 0)
+
+    return read

@@ -156,6 +156,6 @@ def _difference(where: str, before: Any, now: Any) -> str:
     return f"{where}: {_shorten(before)} → {_shorten(now)}"
 
 
-def _shorten(value: Json) -> str:
+def _shorten(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 120 else f"{text[:117]}…"

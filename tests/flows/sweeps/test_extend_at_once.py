@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -35,8 +36,8 @@ def test_extend_twice_at_once_adds_what_each_that_succeeded_asked_for(url: str, 
     """The second waits or is refused: what it says it planned is what the ledger has."""
     ledger = Ledger(url, create=True)
     for round_ in range(ROUNDS):
-        spec = spec_of(f"s{round_}", trials=6)
-        sweep_id = ledger.create_sweep(spec, fingerprint="f", facts={}, at=1.0)
+        spec = replace(spec_of(f"s{round_}", trials=6), data={"source": "none"})
+        sweep_id = ledger.create_sweep(spec, fingerprint="none", facts={}, at=1.0)
         added = _extend_at_once(spec.name, home)
         assert added
         grown = views.sweep_by_id(ledger, sweep_id).spec.families[0].trials

@@ -16,10 +16,6 @@ from infra.ledger.store import Ledger
 from infra.tracking.client import TrackingError, connect, embedded_path
 from infra.tracking.mapping import KEY, sweep_identity, trial_key
 
-if TYPE_CHECKING:
-    pass
-
-
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 
 Found = tuple[Ledger, SweepRow, TrialRow]

@@ -7,9 +7,12 @@ a Python name, may also hold capitals and begin with an underscore.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import WrongInput
+
+if TYPE_CHECKING:
+    from trainers.types import Json
 
 RULE = "[a-z0-9][a-z0-9._-]{0,62}"
 _NAME = re.compile(RULE)
@@ -20,7 +23,7 @@ _SHOWN = 80
 _ADVICE = "begin with a small letter or digit, go on with small letters, digits, '.', '_' and '-', 63 at most"
 
 
-def check_name(value: Any, what: str) -> str:
+def check_name(value: Json, what: str) -> str:
     """The name, if it follows the rule.
 
     Args:
@@ -34,7 +37,7 @@ def check_name(value: Any, what: str) -> str:
     raise _name_error(value, what, RULE, _ADVICE)
 
 
-def check_label(value: Any) -> str:
+def check_label(value: Json) -> str:
     """A family's label, if it follows the rule.
 
     Raises:
@@ -59,7 +62,7 @@ def family_label(reference: str) -> str:
     return check_label(reference)
 
 
-def split_version(value: Any) -> tuple[str, int]:
+def split_version(value: Json) -> tuple[str, int]:
     """`digits@2` as name and version; a name alone is its first version.
 
     Raises:
@@ -87,7 +90,7 @@ def quote_input(text: str) -> str:
     return quoted if len(quoted) <= _SHOWN else f"{quoted[:_SHOWN]}… ({len(text)} characters)"
 
 
-def _name_error(value: Any, what: str, rule: str, do: str) -> WrongInput:
+def _name_error(value: Json, what: str, rule: str, do: str) -> WrongInput:
     text = ascii(value)  # no bidirectional or look-alike letters in an error text
     length = f" ({len(value)} characters)" if isinstance(value, str) and len(text) > 80 else ""
     return WrongInput(f"the name of a {what} must be {rule}", f"{text[:80]}{length}", do)

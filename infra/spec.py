@@ -9,7 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from trainers.types import Document, JsonObject, Params
 
 Direction = Literal["minimize", "maximize"]
 
@@ -67,13 +70,13 @@ class FamilySpec:
 
     name: str
     reference: str  # a built-in family's name, or package.module:name
-    options: dict[str, Any] = field(default_factory=dict)
-    space: dict[str, Any] = field(default_factory=dict)
-    start_with: tuple[dict[str, Any], ...] = ()
+    options: Params = field(default_factory=dict)
+    space: Document = field(default_factory=dict)
+    start_with: tuple[Params, ...] = ()
     trials: int = 20
     budget: Budget = field(default_factory=Budget)
-    sampler: dict[str, Any] = field(default_factory=lambda: {"name": "tpe"})
-    pruner: dict[str, Any] = field(default_factory=lambda: {"name": "asha"})
+    sampler: Params = field(default_factory=lambda: {"name": "tpe"})
+    pruner: Params = field(default_factory=lambda: {"name": "asha"})
     resources: Resources = field(default_factory=Resources)
     checkpoint_every: str = "30s"  # "30s", "2m" or "5 epochs"
     source_hash: str = ""  # of the family's own source, so that a change of code is seen
@@ -96,7 +99,7 @@ class SweepSpec:
     name: str
     version: int = 1
     seed: int = 0
-    data: dict[str, Any] = field(default_factory=dict)
+    data: JsonObject = field(default_factory=dict)
     objectives: tuple[Objective, ...] = ()
     families: tuple[FamilySpec, ...] = ()
     lanes: int | None = None  # None: as many as fit
@@ -113,8 +116,8 @@ class SweepSpec:
     ledger: str | None = None
     storage: str | None = None
     model: str | None = None
-    gates: dict[str, Any] = field(default_factory=dict)
-    code: dict[str, Any] = field(default_factory=dict)
+    gates: JsonObject = field(default_factory=dict)
+    code: JsonObject = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -132,13 +135,13 @@ class SweepSpec:
                 return family
         raise KeyError(name)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Document:
         """Plain JSON types only."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        document: Document = json.loads(json.dumps(asdict(self)))
         return document
 
     @classmethod
-    def from_json(cls, document: dict[str, Any]) -> SweepSpec:
+    def from_json(cls, document: Document) -> SweepSpec:
         """The inverse of `to_json`."""
         families = tuple(_family_from_json(entry) for entry in document["families"])
         objectives = tuple(Objective(**entry) for entry in document["objectives"])
@@ -151,7 +154,7 @@ class SweepSpec:
         return cls(**{**document, **rest})
 
 
-def _family_from_json(document: dict[str, Any]) -> FamilySpec:
+def _family_from_json(document: Document) -> FamilySpec:
     typed = {
         "budget": Budget(**document["budget"]),
         "resources": Resources(**document["resources"]),

@@ -17,9 +17,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
+
+if TYPE_CHECKING:
+    from trainers.types import Document
 
 DISTRIBUTION = "velodrome"
 PACKAGES = ("velodrome", "flows", "infra", "trainers", "search_spaces")
@@ -100,7 +103,7 @@ def pin_requirements(project: ProjectMetadata) -> list[str]:
     return sorted(pinned)
 
 
-def _project_from_pyproject(document: Mapping[str, Any]) -> ProjectMetadata:
+def _project_from_pyproject(document: Document) -> ProjectMetadata:
     lines = ["Metadata-Version: 2.1", f"Name: {DISTRIBUTION}", f"Version: {document['version']}"]
     lines += [f"Summary: {document['description']}"] if "description" in document else []
     lines += [f"Requires-Python: {document['requires-python']}"] if "requires-python" in document else []

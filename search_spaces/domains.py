@@ -229,7 +229,9 @@ class Choices:
         return CategoricalDistribution(self.stored_choices)
 
     def suggest(self, trial: Trial, name: str) -> ParamValue:
-        return self.decode(trial.suggest_categorical(name, self.stored_choices))
+        chosen = trial.suggest_categorical(name, self.stored_choices)
+        assert chosen is not None  # none of what is stored is
+        return self.decode(chosen)
 
     def at(self, u: float) -> ParamValue:
         return _copy(self.choices[slot(u, len(self.choices))])

@@ -10,10 +10,14 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 from trainers.code.digest import source_digest
 from trainers.errors import InputError
 from trainers.family import Family
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
@@ -63,7 +67,7 @@ def load_reference(reference: str) -> Reference:
     raise InputError(f"{reference} must be a Family class or a function", type(found).__name__)
 
 
-def is_function(reference: Reference) -> bool:
+def is_function(reference: Reference) -> TypeIs[FunctionType]:
     """Whether the reference is a plain training function."""
     return inspect.isfunction(reference)
 

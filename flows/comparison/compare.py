@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flows.comparison.columns import RowColumn, parse_filter, pick_column, row_columns, sort_rows
@@ -110,7 +110,7 @@ def _split_rule(row: SweepRow) -> str:
 
     given = row.spec.data.get("split") or {}
     try:
-        read = SplitRule.read(given)
+        read = SplitRule.read(given if isinstance(given, Mapping) else {})
         shares = [f"{share:.6g}" for share in (read.train, read.validation, read.test)]
         rule = f"{' '.join(shares)} by {read.by}, salt {read.salt!r}"
     except InputError:  # written by another version: what can't be read is equal only to itself

@@ -93,7 +93,7 @@ def predict(
     loaded = load_artifact(artifact, device="cpu" if address else _device())
     fields = _fields(kind, present, loaded)
     work = sizes or PartSizes()
-    identity = {
+    identity: JsonObject = {
         "input": _fingerprint(kind),
         "model": _artifact_digest(artifact),
         "parts": [work.rows, work.characters],

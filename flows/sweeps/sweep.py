@@ -18,7 +18,7 @@ from infra.coordinator.policy import exhausted_budget
 from infra.errors import RefusedError
 from infra.home import Home, ledger_url
 from infra.ledger import views
-from infra.ledger.batch import WriteBatch
+from infra.ledger.batch import SweepChange, WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 
@@ -157,7 +157,7 @@ def _rewrite_sweep(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> 
     """A sweep that was refused before its search began is what its corrected file says."""
     _tell_warm_start(ledger, prepared)
     with commit_as_owner(ledger, known) as commit:
-        written = {
+        written: SweepChange = {
             "spec": replace(prepared.spec, version=known.spec.version), "fingerprint": prepared.fingerprint,
             "facts": sweep_facts(prepared), "updated_at": time.time(),
         }  # fmt: skip

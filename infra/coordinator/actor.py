@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import ray
 
@@ -30,6 +30,9 @@ from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
 from infra.spec import Resources
 
+if TYPE_CHECKING:
+    from ray.actor import ActorClass, ActorHandle
+
 TICK_S = 0.5
 LEDGER_WAIT_S = 600.0
 LEDGER_RETRY_S = 0.2
@@ -40,6 +43,8 @@ ANSWER_LEAVES_S = 0.01
 EXIT_FENCED = 70
 
 Answer = TypeVar("Answer")
+CoordinatorHandle: TypeAlias = "ActorHandle[CoordinatorActor]"
+AnyHandle: TypeAlias = "ActorHandle[Any]"  # of a lane or of a run's controller
 Event = Callable[[Coordinator], Any]
 TOGETHER = 8  # calls that may wait at once and then share a commit
 _log = logging.getLogger(__name__)
@@ -90,9 +95,9 @@ class CoordinatorActor:
         self._settings = settings
         self._turns: GroupCommit[Event] = GroupCommit(self._answer_all)
         self._host = socket.gethostname()
-        self._handles: dict[str, Any] = {}
+        self._handles: dict[str, AnyHandle | None] = {}
         self._kernel_kills = KernelOomKills()
-        self._controllers: dict[str, Any] = {}
+        self._controllers: dict[str, AnyHandle] = {}
         self._start_failures: list[str] = []
         self._away = ""
         self._failure: Exception | None = None
@@ -105,17 +110,17 @@ class CoordinatorActor:
         for loop in (self._tick_loop, self._prefetch_loop):
             threading.Thread(target=loop, daemon=True).start()
 
-    def register_lane(self, hello: LaneHandshake, handle: Any = None) -> None:
+    def register_lane(self, hello: LaneHandshake, handle: AnyHandle | None = None) -> None:
         """A lane's process is there; `handle` is its actor, to end it if it stops answering."""
         self._handles[hello.lane] = handle
         self._call(lambda core: core.register_lane(hello))
 
-    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
-    def register_run(self, run: str, controller: Any) -> None:
+    @ray.method(concurrency_group="quick")
+    def register_run(self, run: str, controller: AnyHandle) -> None:
         """A Ray Train run's controller is there."""
         self._controllers[run] = controller
 
-    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
+    @ray.method(concurrency_group="quick")
     def end_runs(self) -> None:
         """Ends the runs that began since this process did, and with each its lanes."""
         for controller in self._controllers.values():
@@ -160,7 +165,7 @@ class CoordinatorActor:
         self._call(lambda core: core.conclude_stop())
 
     # Answered while another call waits for the ledger.
-    @ray.method(concurrency_group="quick")  # type: ignore[untyped-decorator]
+    @ray.method(concurrency_group="quick")
     def status(self) -> CoordinatorStatus:
         """How the sweep stands; while the ledger is away, how it stood."""
         with self._turns.exclusive_access(STANDING_WAIT_S) as mine:
@@ -263,9 +268,8 @@ class CoordinatorActor:
 
     def _is_oom_killed(self, hello: LaneHandshake) -> bool:
         here = hello.host == self._host
-        return (here and self._kernel_kills.has_recent()) or is_oom_killed_by_ray(
-            hello.facts.get("actor", "")
-        )
+        actor = str(hello.facts.get("actor", ""))
+        return (here and self._kernel_kills.has_recent()) or is_oom_killed_by_ray(actor)
 
     def _end_process(self, hello: LaneHandshake) -> None:
         if hello.host == self._host and process_started_at(hello.pid) == hello.pid_started_at:
@@ -274,6 +278,9 @@ class CoordinatorActor:
             ray.kill(handle)
 
 
-def actor_class() -> Any:
+def actor_class() -> ActorClass[CoordinatorActor]:
     """The class that Ray makes an actor of."""
-    return ray.remote(max_concurrency=TOGETHER, concurrency_groups={"quick": 1})(CoordinatorActor)
+    groups = {"quick": 1}
+    decorate = ray.remote(max_concurrency=TOGETHER, concurrency_groups=groups)  # type: ignore[call-overload]  # Ray's hints leave both out
+    made: ActorClass[CoordinatorActor] = decorate(CoordinatorActor)
+    return made

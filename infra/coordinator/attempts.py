@@ -70,8 +70,9 @@ class Attempts:
             attempt, role=trial.role, family=trial.family, number=trial.number, ordinal=trial.attempts,
             lane=lane.lane, lane_facts=facts, started_at=now,
         )  # fmt: skip
-        told = {"attempt": attempt, "ordinal": trial.attempts, "lane": lane.lane}
-        self.batch.add_event("started", now, told, trial)
+        self.batch.add_event(
+            "started", now, {"attempt": attempt, "ordinal": trial.attempts, "lane": lane.lane}, trial
+        )
 
     def adopt(self, running: RunningAttempt) -> None:
         """Takes an attempt as under way, with what the trial's earlier attempts reported."""

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.coordinator import policy
 from infra.coordinator.attempts import Attempts, RunningAttempt
@@ -36,6 +36,9 @@ from infra.search.growth import limit_to_grids
 from infra.search.pruners import deciding_reports
 from infra.search.study import Studies
 from infra.spec import Resources, derive_seed
+
+if TYPE_CHECKING:
+    from trainers.types import Document, Json
 
 IDLE_WAIT_S = 0.25
 
@@ -320,14 +323,15 @@ class Coordinator:
             self.stopping = self.sweep.facts.get("stopping")
         elif self.sweep.facts.pop("stopping", None) is not None:
             self._set_facts()
-        payload = {"role": self._role, "same_driver": same_driver}
-        self._attempts.batch.add_event("session", self._clock(), payload)
+        self._attempts.batch.add_event(
+            "session", self._clock(), {"role": self._role, "same_driver": same_driver}
+        )
         self._warm_start()
         # The first questions are asked while lanes come up: they load Optuna's and SciPy's modules.
         self._ask_due = [shape for shape in self.demand if not self.book.has_fresh(self._shape_filter(shape))]
         self._commit()
 
-    def _remember_lane(self, lane: str, facts: dict[str, Any]) -> None:
+    def _remember_lane(self, lane: str, facts: Document) -> None:
         hello = LaneHandshake(
             lane=lane, shape=facts.get("shape", ""), host=facts["host"], pid=facts["pid"],
             pid_started_at=facts.get("pid_started_at", 0.0), facts=facts,
@@ -371,7 +375,7 @@ class Coordinator:
                 self._retry_failed(request.payload)
             self._attempts.batch.requests_done.append(request.id)
 
-    def _extend_families(self, payload: Mapping[str, Any]) -> None:
+    def _extend_families(self, payload: Document) -> None:
         only = payload.get("family")
         grown = tuple(
             replace(family, trials=family.trials + int(payload["trials"]))
@@ -386,12 +390,12 @@ class Coordinator:
         told = {"families": {family.name: family.trials for family in self.spec.families}}
         self._attempts.batch.add_event("grown", self._clock(), told)
 
-    def _retry_failed(self, payload: Mapping[str, Any]) -> None:
+    def _retry_failed(self, payload: Document) -> None:
         for trial in self.book.all_trials():
             if trial.state == "failed":
                 requeue_trial(trial, payload.get("resources"))
                 self.book.queue(trial)
-                self._attempts.batch.add_event("retry", self._clock(), dict(payload), trial)
+                self._attempts.batch.add_event("retry", self._clock(), payload, trial)
 
     def _update_usage(self, now: float) -> None:
         save_due = self._spending.is_save_due(now)
@@ -417,12 +421,12 @@ class Coordinator:
     def _set_state(self, state: str, why: str) -> None:
         self.state = state
         if self._role == "search":
-            self._attempts.batch.sweep.update(state=state, updated_at=self._clock())
+            self._attempts.batch.sweep.update({"state": state, "updated_at": self._clock()})
         self._attempts.batch.add_event(
             "concluded", self._clock(), {"state": state, "why": why, "role": self._role}
         )
 
-    def _set_facts(self, **facts: Any) -> None:
+    def _set_facts(self, **facts: Json) -> None:
         self.sweep.facts.update(facts)
         self._attempts.batch.sweep["facts"] = self.sweep.facts
 

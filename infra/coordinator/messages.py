@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from infra.search.pruners import Deciding
+
+if TYPE_CHECKING:
+    from trainers.types import Json, Params
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,7 @@ class LaneHandshake:
     host: str
     pid: int
     pid_started_at: float
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class Assignment:
     family: str
     number: int
     ordinal: int
-    params: Mapping[str, Any]
+    params: Params
     seed: int
     deciding: Deciding = ()
     keep: bool = True
@@ -69,7 +72,7 @@ class AttemptResult:
     epoch: int = 0
     epochs: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
     model: str | None = None
     reason: str = ""
     detail: str = ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
@@ -27,6 +27,21 @@ from trainers.types import Goal, Length, Ranks
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
     from trainers.family import Family
+    from trainers.types import Json, JsonObject
+
+
+class JobSettings(TypedDict):
+    """What the jobs of a family and of a function have in common."""
+
+    seed: int
+    length: Length
+    goals: tuple[Goal, ...]
+    at: Literal["best", "last"]
+    device: str
+    threads: int
+    ranks: Ranks
+    checkpoint_seconds: float | None
+    checkpoint_epochs: int | None
 
 
 class AttemptRunner:
@@ -90,7 +105,7 @@ class AttemptRunner:
             outcome = self._run_function(spec, assignment, hooks)
         else:
             outcome = self._run_family(spec, assignment, hooks)
-        facts: dict[str, Any] = dict(outcome.facts)
+        facts: dict[str, Json] = dict(outcome.facts)
         model = None
         if outcome.status == "complete" and self._keeps_model(assignment, outcome):
             model, measured = self._save_model(spec, assignment, outcome)
@@ -126,14 +141,15 @@ class AttemptRunner:
         directory = self.folder(assignment) / "files"
         directory.mkdir(parents=True, exist_ok=True)
         data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
-        function: Any = load_reference(spec.reference)
+        function = load_reference(spec.reference)
+        assert is_function(function)
         job = FunctionJob(
             function=function, params=dict(assignment.params), directory=directory, data=data,
             **self._job_settings(spec, assignment),
         )  # fmt: skip
         return run_function(job, hooks)
 
-    def _job_settings(self, spec: FamilySpec, assignment: Assignment) -> dict[str, Any]:
+    def _job_settings(self, spec: FamilySpec, assignment: Assignment) -> JobSettings:
         budget = spec.budget
         seconds, epochs = parse_seconds_or_epochs(spec.checkpoint_every)
         length = Length(
@@ -174,7 +190,8 @@ class AttemptRunner:
 
     def _load_family(self, spec: FamilySpec) -> Family:
         if spec.name not in self._families:
-            found: Any = load_reference(spec.reference)
+            found = load_reference(spec.reference)
+            assert not is_function(found)
             self._families[spec.name] = found(spec.options)
         return self._families[spec.name]
 
@@ -191,7 +208,7 @@ class AttemptRunner:
 
         relative = trial_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
         relative = relative / f"model-{assignment.ordinal}"
-        about = {
+        about: JsonObject = {
             "sweep": self.spec.label, "family": spec.name, "number": assignment.number,
             "role": assignment.role, "seed": assignment.seed, "epoch": outcome.epoch,
             "metrics": dict(outcome.metrics),

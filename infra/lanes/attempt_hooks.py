@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from infra.coordinator.messages import Assignment, EpochReport, HeartbeatReply
 from infra.errors import StorageUnavailable
@@ -20,6 +20,8 @@ from infra.storage.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:
     import torch
+
+    from trainers.types import Document, Json
 
 
 _log = logging.getLogger(__name__)
@@ -80,7 +82,7 @@ class AttemptHooks:
         """Whether to write a checkpoint and leave."""
         return self.stop or self.void
 
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
         """Delivers what is held, then writes the checkpoint, unless the attempt is void: its reports were
         refused. Where the storage takes none training goes on: the former one stays, and the next is tried
         when it is due."""
@@ -92,7 +94,7 @@ class AttemptHooks:
         except StorageUnavailable as error:
             _log.warning("no checkpoint was written, training goes on: %s", error)
 
-    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def load(self) -> tuple[dict[str, torch.Tensor], Document] | None:
         """The newest checkpoint of an earlier attempt that verifies."""
         if not self.assignment.resumes:
             return None
@@ -140,10 +142,10 @@ class FollowerHooks:
         """Rank 0 is told."""
         return False
 
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
         """Rank 0 writes."""
 
-    def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
+    def load(self) -> tuple[dict[str, torch.Tensor], Document] | None:
         """The newest checkpoint of an earlier attempt that verifies."""
         if not self.assignment.resumes:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +15,10 @@ from trainers.job import Outcome
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainers.bundle.contents import RowHashes
     from trainers.data.dataset import Dataset
     from trainers.family import Family
+    from trainers.types import Json, Params
 
 
 def save_bundle(
@@ -24,9 +26,9 @@ def save_bundle(
     spec: FamilySpec,
     family: Family | None,
     dataset: Dataset | None,
-    params: Mapping[str, Any],
+    params: Params,
     outcome: Outcome,
-    about: Mapping[str, Any],
+    about: Mapping[str, Json],
     cache: Path,
 ) -> dict[str, float]:
     """Writes the bundle of a finished attempt and measures it.
@@ -68,7 +70,7 @@ def save_samples(
     folder: Path,
     family: Family,
     dataset: Dataset,
-    params: Mapping[str, Any],
+    params: Params,
     outcome: Outcome,
     cache: Path,
     device: str,
@@ -90,7 +92,7 @@ def _measure_bundle(folder: Path) -> dict[str, float]:
     return dict(measure_latency(predictor, predictor.example))
 
 
-def _train_rows(dataset: Dataset | None) -> Any:
+def _train_rows(dataset: Dataset | None) -> RowHashes:
     if dataset is None:
         return np.zeros(0, np.uint64)
     return dataset.row_hashes[dataset.splits["train"]]

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray._raylet import PlacementGroupID
 from ray.exceptions import OutOfMemoryError, RayActorError
-from ray.train import RunConfig, ScalingConfig
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -24,6 +23,7 @@ from ray.train.v2._internal.execution.controller.controller import TrainControll
 from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 from ray.train.v2._internal.execution.worker_group import DefaultPlacementGroupHandle
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
+from ray.train.v2.api.config import RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util.placement_group import (
     PlacementGroup,
@@ -33,18 +33,29 @@ from ray.util.placement_group import (
 )
 
 from infra.errors import ClusterUnavailable
+from infra.lanes.settings import LaneConfig
+
+if TYPE_CHECKING:
+    from ray.train import Result
+    from ray.train.v2._internal.execution.context import TrainRunContext
+    from ray.train.v2._internal.execution.worker_group.execution_group import ReplicaGroup
+    from ray.train.v2._internal.execution.worker_group.placement_group_handle import PlacementGroupHandle
+    from ray.train.v2._internal.execution.worker_group.state import WorkerGroupContext
+    from ray.train.v2.api.callback import RayTrainCallback
+
+    from infra.coordinator.actor import CoordinatorHandle
 
 ANSWER_LIMIT_S = 60.0
 
 
-class LaneBackend(Backend):  # type: ignore[misc]
+class LaneBackend(Backend):
     """Starts nothing; each worker is a replica group of its own."""
 
     share_cuda_visible_devices = False
     has_replica_groups = True
 
 
-class LaneBackendConfig(BackendConfig):  # type: ignore[misc]
+class LaneBackendConfig(BackendConfig):
     """Chooses `LaneBackend`."""
 
     @property
@@ -53,14 +64,16 @@ class LaneBackendConfig(BackendConfig):  # type: ignore[misc]
         return LaneBackend
 
 
-class NamedWorkerGroup(WorkerGroup):  # type: ignore[misc]
+class NamedWorkerGroup(WorkerGroup):
     """A worker group whose placement group bears its run's name, by which the driver can free it.
 
     Ray frees one only when the actor that made it and the whole job are gone: the resources of a run whose
     controller was killed would stay taken. Its own cleaner needs the dashboard to see such a death.
     """
 
-    def _create_placement_group(self, scaling_config: ScalingConfig, worker_group_context: Any) -> Any:
+    def _create_placement_group(
+        self, scaling_config: ScalingConfig, worker_group_context: WorkerGroupContext
+    ) -> PlacementGroupHandle:
         if scaling_config.use_tpu:
             return super()._create_placement_group(scaling_config, worker_group_context)
         made = placement_group(
@@ -88,13 +101,13 @@ class LaneWorkerGroup(NamedWorkerGroup):
 
     def replace_replica_group(self, replica_group_index: int) -> None:
         """Replaces one worker; others that are dead too are given up first, and replaced in their turn."""
-        for group in self._replica_groups:
+        for group in self._replica_groups or ():
             if group.is_active() and not _is_alive(group):
-                group.shutdown()
+                group.shutdown()  # type: ignore[no-untyped-call]  # Ray's own
         super().replace_replica_group(replica_group_index)
 
 
-def _is_alive(group: Any) -> bool:
+def _is_alive(group: ReplicaGroup) -> bool:
     try:
         ray.get([worker.actor.clear_result_queue.remote() for worker in group.get_workers()])
     except (RayActorError, OutOfMemoryError):  # ended for memory, an actor's death is no RayActorError
@@ -102,10 +115,10 @@ def _is_alive(group: Any) -> bool:
     return True
 
 
-class RunStartCallback(ControllerCallback):  # type: ignore[misc]
+class RunStartCallback(ControllerCallback):
     """Runs in a run's controller process, before it starts workers."""
 
-    def __init__(self, name: str, coordinator: Any, *, independent: bool) -> None:
+    def __init__(self, name: str, coordinator: CoordinatorHandle, *, independent: bool) -> None:
         """Nothing happens yet.
 
         Args:
@@ -115,7 +128,7 @@ class RunStartCallback(ControllerCallback):  # type: ignore[misc]
         """
         self._name, self._coordinator, self._independent = name, coordinator, independent
 
-    def after_controller_start(self, train_run_context: Any) -> None:
+    def after_controller_start(self, train_run_context: TrainRunContext) -> None:
         """Makes the controller known, and makes it use our worker groups."""
         TrainController.worker_group_cls = LaneWorkerGroup if self._independent else NamedWorkerGroup
         controller = ray.get_runtime_context().current_actor
@@ -144,42 +157,37 @@ def check_ray_train() -> None:
         )
 
 
-class NoAutoscaling(FixedScalingPolicy):  # type: ignore[misc]
+class NoAutoscaling(FixedScalingPolicy):
     """Asks no autoscaler for nodes."""
 
-    def after_controller_start(self, train_run_context: Any) -> None:
+    def after_controller_start(self, train_run_context: TrainRunContext) -> None:
         """Makes no request."""
 
     def _maybe_send_resource_request(self) -> None:
         return
 
 
-class LocalRunMixin:
+class LocalLanes(DataParallelTrainer):
     """A run on a Ray of our own, without the actors that it does not need there.
 
     One would hand out shards of Ray data sets, one clean up after runs of a cluster that stays, one speak to
     an autoscaler. Each is a process that imports half of Ray: together a third of a run's start.
     """
 
-    scaling_config: ScalingConfig
-
-    def _create_default_callbacks(self) -> list[Any]:
+    def _create_default_callbacks(self) -> list[RayTrainCallback]:
         needless = (DatasetsCallback, PlacementGroupCleanerCallback)
-        made: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        made = super()._create_default_callbacks()
         return [callback for callback in made if not isinstance(callback, needless)]
 
-    def _initialize_and_run_controller(self, **settings: Any) -> Any:
-        settings["scaling_policy"] = NoAutoscaling(self.scaling_config)
-        return super()._initialize_and_run_controller(**settings)  # type: ignore[misc]
-
-
-class LocalLanes(LocalRunMixin, DataParallelTrainer):  # type: ignore[misc]
-    """Independent workers on a Ray of our own."""
+    def _initialize_and_run_controller(self, **settings: Any) -> Result:
+        # Ray's hints have the configurations of Ray Train before its second version here and below.
+        settings["scaling_policy"] = NoAutoscaling(self.scaling_config)  # type: ignore[arg-type]
+        return super()._initialize_and_run_controller(**settings)
 
 
 def make_independent_trainer(
-    function: Callable[[dict[str, Any]], Any],
-    config: dict[str, Any],
+    function: Callable[[LaneConfig], None],
+    config: LaneConfig,
     scaling: ScalingConfig,
     run: RunConfig,
     *,
@@ -192,5 +200,5 @@ def make_independent_trainer(
         train_loop_config=config,
         backend_config=LaneBackendConfig(),
         scaling_config=scaling,
-        run_config=run,
+        run_config=run,  # type: ignore[arg-type]
     )

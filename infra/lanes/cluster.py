@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from infra.auth_tokens import make_token
 from infra.coordinator.placement import Node, check_placeable, resolve_shapes
@@ -147,7 +148,7 @@ def _new_connection(
             shutil.rmtree(temp, ignore_errors=True)
 
 
-def _init_ray(**options: object) -> None:
+def _init_ray(**options: Any) -> None:
     import ray
 
     # It announces the token that we chose; `doctor` tells of it.
@@ -202,10 +203,11 @@ def check_local_placeable(spec: SweepSpec) -> None:
     from ray._private.accelerators import get_accelerator_manager_for_resource
     from ray._private.utils import get_num_cpus
 
+    gpus = get_accelerator_manager_for_resource("GPU")
     here = Node(
         name="local",
         cpus=float(get_num_cpus()),
-        gpus=float(get_accelerator_manager_for_resource("GPU").get_current_node_num_accelerators()),
+        gpus=0.0 if gpus is None else float(gpus.get_current_node_num_accelerators()),
         memory_bytes=psutil.virtual_memory().total,
     )
     for family, resources in resolve_shapes(spec, [here]).items():
@@ -217,7 +219,7 @@ def list_nodes() -> list[Node]:
     """The living nodes of the connected cluster, with what each has in all."""
     import ray
 
-    return [_node_from_ray(entry) for entry in ray.nodes() if entry.get("Alive")]
+    return [_node_from_ray(entry) for entry in ray.nodes() if entry.get("Alive")]  # type: ignore[no-untyped-call]  # Ray's own
 
 
 def _node_from_ray(entry: Mapping[str, object]) -> Node:

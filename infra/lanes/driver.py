@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from infra.coordinator.actor import ActorSettings, CoordinatorStatus, actor_class
 from infra.coordinator.core import Coordinator
@@ -28,6 +28,11 @@ from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
 from infra.spec import SweepLimits, SweepSpec
+
+if TYPE_CHECKING:
+    import ray
+
+    from infra.coordinator.actor import CoordinatorHandle
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 POLL_S = 0.5
@@ -41,6 +46,8 @@ HURRIED_ANSWER_S = 1.0
 CONTROLLER_END_S = 5.0  # an instant where a core is free; too short, and Ray ends this process with status 1
 MOST_RUN_DEATHS = 3
 MOST_START_FAILURES = 3
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +204,7 @@ class _Driver:
             if standing.state != "running":
                 return
             if self._signals.first_signal is not None and standing.stopping is None:
-                self._call_actor("stop", f"signal {signal.Signals(self._signals.first_signal).name}")
+                self._stop_actor(f"signal {signal.Signals(self._signals.first_signal).name}")
             if standing.stopping is not None:
                 stopping_since = stopping_since or time.monotonic()
                 waited_s = time.monotonic() - stopping_since
@@ -220,7 +227,7 @@ class _Driver:
         self._ledger.close()
         shutil.rmtree(self._scratch_folder(), ignore_errors=True)
 
-    def _start_actor(self) -> Any:
+    def _start_actor(self) -> CoordinatorHandle:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -239,13 +246,18 @@ class _Driver:
             "name": f"velodrome-coordinator-{uuid.uuid4().hex[:8]}",
             "scheduling_strategy": NodeAffinitySchedulingStrategy(node_id=here, soft=False),
         }
-        return actor_class().options(**options).remote(settings)
+        return cast("CoordinatorHandle", actor_class().options(**options).remote(settings))
 
-    def _call_actor(self, method: str, *arguments: Any, limit_s: float = ANSWER_LIMIT_S) -> Any:
+    def _stop_actor(self, why: str) -> None:
+        self._call_actor(lambda: self._actor.stop.remote(why))
+
+    def _call_actor(
+        self, send: Callable[[], ray.ObjectRef[Answer]], *, limit_s: float = ANSWER_LIMIT_S
+    ) -> Answer:
         from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
         try:
-            return self._await_answer(getattr(self._actor, method).remote(*arguments), limit_s)
+            return self._await_answer(send(), limit_s)
         except GetTimeoutError as error:
             raise ClusterUnavailable(
                 f"the coordinator must answer within {limit_s:.0f} s", "no answer", "is the ledger reachable?"
@@ -255,7 +267,7 @@ class _Driver:
         except RayTaskError as error:
             raise (error.cause if isinstance(error.cause, VelodromeError) else error) from None
 
-    def _await_answer(self, reference: Any, limit_s: float) -> Any:
+    def _await_answer(self, reference: ray.ObjectRef[Answer], limit_s: float) -> Answer:
         """What a call comes to; while it waits, the head is looked at."""
         import ray
         from ray.exceptions import GetTimeoutError
@@ -285,7 +297,7 @@ class _Driver:
         return ClusterUnavailable("the coordinator must live", last_line(cause) or type(error).__name__)
 
     def _fetch_status(self) -> CoordinatorStatus:
-        standing: CoordinatorStatus = self._call_actor("status")
+        standing: CoordinatorStatus = self._call_actor(lambda: self._actor.status.remote())
         self._last = standing
         return standing
 
@@ -307,7 +319,7 @@ class _Driver:
         if standing.lanes:
             self._deaths = 0  # it works; what ends a run now and then is not what would end each
         if len(standing.start_failures) >= MOST_START_FAILURES:
-            self._call_actor("stop", "lanes can't begin")
+            self._stop_actor("lanes cannot begin")
             last = standing.start_failures[-1].strip().splitlines()[-1]
             raise ClusterUnavailable("a lane must be able to begin", last, "see the traceback in the log")
         limit_s = self._job.spec.limits.start_s
@@ -366,9 +378,9 @@ class _Driver:
         if self._signals.has_second:
             # What runs is found by the next command and goes on from its checkpoint then.
             with contextlib.suppress(VelodromeError):
-                self._call_actor("conclude_stop", limit_s=HURRIED_ANSWER_S)
+                self._call_actor(lambda: self._actor.conclude_stop.remote(), limit_s=HURRIED_ANSWER_S)
         elif self._fetch_status().state == "running":
-            self._call_actor("conclude_stop")
+            self._call_actor(lambda: self._actor.conclude_stop.remote())
         self._end_runs()
         return self._last if self._signals.has_second else self._fetch_status()
 
@@ -381,7 +393,7 @@ class _Driver:
             self._join_runs(RUNS_END_S)
         if any(run.is_alive for run in self._runs):
             with contextlib.suppress(VelodromeError):
-                self._call_actor("end_runs", limit_s=CONTROLLER_END_S)
+                self._call_actor(lambda: self._actor.end_runs.remote(), limit_s=CONTROLLER_END_S)
             self._join_runs(CONTROLLER_END_S)
 
     def _join_runs(self, limit_s: float) -> None:

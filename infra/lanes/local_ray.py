@@ -8,7 +8,7 @@ import random
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,9 @@ def adapt_start() -> Iterator[dict[str, int]]:
     """
     from ray._private import parameter, services
 
-    popen, get_node, params = services.ConsolePopen, services.get_node, parameter.RayParams
+    popen: Callable[..., subprocess.Popen[bytes]] = services.ConsolePopen
+    get_node: Callable[[str, str], object] = services.get_node
+    params: Callable[..., parameter.RayParams] = parameter.RayParams
     started: list[subprocess.Popen[bytes]] = []
 
     export, *ports = free_ports(1 + len(AGENTS))
@@ -56,12 +58,14 @@ def adapt_start() -> Iterator[dict[str, int]]:
                 if time.monotonic() > deadline or any(child.poll() is not None for child in started):
                     raise
 
-    services.ConsolePopen, services.get_node = start, wait_for_node
-    parameter.RayParams = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
+    quiet = functools.partial(params, no_monitor=True, include_log_monitor=False, **agents)
+    vars(services).update(ConsolePopen=start, get_node=wait_for_node)
+    vars(parameter).update(RayParams=quiet)
     try:
         yield {"_metrics_export_port": export}
     finally:
-        services.ConsolePopen, services.get_node, parameter.RayParams = popen, get_node, params
+        vars(services).update(ConsolePopen=popen, get_node=get_node)
+        vars(parameter).update(RayParams=params)
 
 
 def free_ports(count: int) -> list[int]:

@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 EVERY_S = 1.0
 MEBIBYTE = 2**20
@@ -53,7 +52,7 @@ class ProcessSampler:
 
 
 def _gpu_usage() -> dict[str, float]:
-    torch: Any = sys.modules.get("torch")  # where nothing imported it, no GPU is in use
+    torch = sys.modules.get("torch")  # where nothing imported it, no GPU is in use
     if torch is None or not torch.cuda.is_initialized():
         return {}
     used = {"system/gpu_memory_mb": torch.cuda.memory_allocated() / MEBIBYTE}

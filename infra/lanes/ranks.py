@@ -6,22 +6,23 @@ Apart from `infra.lanes.backend`, which every run's controller imports: torch ta
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
+from ray.train.v2.api.config import RunConfig, ScalingConfig
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2.torch.torch_trainer import TorchTrainer
 
-from infra.lanes.backend import LocalRunMixin
+from infra.lanes.backend import LocalLanes
+from infra.lanes.settings import LaneConfig
 
 
-class LocalRanks(LocalRunMixin, TorchTrainer):  # type: ignore[misc]
+class LocalRanks(LocalLanes, TorchTrainer):
     """Workers of one process group on a Ray of our own."""
 
 
 def make_ranked_trainer(
-    function: Callable[[dict[str, Any]], Any],
-    config: dict[str, Any],
+    function: Callable[[LaneConfig], None],
+    config: LaneConfig,
     scaling: ScalingConfig,
     run: RunConfig,
     *,

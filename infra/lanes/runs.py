@@ -7,10 +7,15 @@ import threading
 import uuid
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.coordinator.placement import RunPlan
 from infra.lanes.settings import LaneSettings
+
+if TYPE_CHECKING:
+    from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+    from infra.coordinator.actor import CoordinatorHandle
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +24,13 @@ class LaneRun:
     """One `fit()`: it lasts as long as its lanes have work, and Ray replaces lanes that die."""
 
     def __init__(
-        self, plan: RunPlan, settings: LaneSettings, coordinator: Any, scratch: Path, *, own_ray: bool
+        self,
+        plan: RunPlan,
+        settings: LaneSettings,
+        coordinator: CoordinatorHandle,
+        scratch: Path,
+        *,
+        own_ray: bool,
     ) -> None:
         """Nothing starts yet.
 
@@ -64,8 +75,8 @@ class LaneRun:
         except Exception as error:  # whatever ended the run is for the driver's thread to judge
             self.error = error
 
-    def _make_trainer(self) -> Any:
-        from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+    def _make_trainer(self) -> DataParallelTrainer:
+        from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
         from infra.lanes.backend import RunStartCallback, make_independent_trainer
 
@@ -89,7 +100,7 @@ class LaneRun:
             storage_path=str(self._scratch),
             failure_config=FailureConfig(max_failures=-1),
             checkpoint_config=CheckpointConfig(num_to_keep=1),
-            callbacks=[RunStartCallback(self.name, self._coordinator, independent=alone)],
+            callbacks=[RunStartCallback(self.name, self._coordinator, independent=alone)],  # type: ignore[list-item]  # for users, its hint says
         )
         from infra.lanes.worker import run_lane
 

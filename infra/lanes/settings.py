@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from infra.spec import Resources
+
+if TYPE_CHECKING:
+    from trainers.types import Document
+
+LaneConfig: TypeAlias = dict[str, Any]  # `settings` (LaneSettings) and `coordinator` (its handle)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +30,7 @@ class LaneSettings:
     run: str
     shape: str
     resources: Resources
-    spec: dict[str, Any]
+    spec: Document
     base: str
     storage: str
     cache: str

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import ray
 import ray.train
@@ -31,12 +31,15 @@ from infra.coordinator.messages import (
 )
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
-from infra.lanes.settings import LaneSettings
+from infra.lanes.settings import LaneConfig, LaneSettings
 from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
 from trainers.types import Ranks
+
+if TYPE_CHECKING:
+    from infra.coordinator.actor import CoordinatorHandle
 
 BEAT_S = 2.0
 CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up
@@ -48,12 +51,8 @@ Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
 
-def run_lane(config: dict[str, Any]) -> None:
-    """Runs one lane, or one rank of a lane of several, in this Ray Train worker.
-
-    Args:
-        config: `settings` (LaneSettings) and `coordinator` (an actor handle).
-    """
+def run_lane(config: LaneConfig) -> None:
+    """Runs one lane, or one rank of a lane of several, in this Ray Train worker."""
     settings: LaneSettings = config["settings"]
     for folder in settings.sys_path:
         if folder not in sys.path:
@@ -99,7 +98,7 @@ class CoordinatorClient:
     """Calls to the coordinator, each with a limit. A coordinator that is gone for good ends the process:
     whoever drives the sweep has ended too."""
 
-    actor: Any
+    actor: CoordinatorHandle
     hello: LaneHandshake
 
     def register_lane(self) -> None:
@@ -134,14 +133,14 @@ class CoordinatorClient:
             end_process(EXIT_FENCED, "another process has this lane by now")
         return pulse
 
-    def _call(self, send: Callable[[], Any]) -> Any:
+    def _call(self, send: Callable[[], ray.ObjectRef[Answer]]) -> Answer:
         try:
             return ray.get(send(), timeout=CALL_TIMEOUT_S)
         except (RayActorError, RayTaskError, GetTimeoutError) as error:
             end_process(EXIT_ALONE, f"the coordinator is gone: {error}")
 
 
-def end_process(status: int, why: str) -> Any:
+def end_process(status: int, why: str) -> NoReturn:
     """Ends this process at once, without clean-up that could wait."""
     print(f"velodrome lane ends: {why}", file=sys.stderr, flush=True)
     os._exit(status)
@@ -192,11 +191,13 @@ class LaneLoop:
     def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         if self._ranks.world_size == 1:
             return self._line.next_attempts(ended, reports)
+        import torch
         import torch.distributed as dist
 
-        box: list[Any] = [self._line.next_attempts(ended, reports) if self._ranks.rank == 0 else None]
-        dist.broadcast_object_list(box, src=0, device=_cpu_device())
-        work: LaneWork = box[0]
+        box = [self._line.next_attempts(ended, reports) if self._ranks.rank == 0 else None]
+        dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        work = box[0]
+        assert work is not None
         return work
 
     def _run_attempt(self, assignment: Assignment) -> tuple[AttemptResult, list[EpochReport]]:
@@ -312,9 +313,3 @@ class Watchdog:
         ended = AttemptResult(attempt=assignment.attempt, outcome="failed", reason="timeout", detail=detail)
         self._line.report_attempt_failure(ended, [], LAST_WORD_S)
         end_process(EXIT_STALLED, detail)
-
-
-def _cpu_device() -> Any:
-    import torch
-
-    return torch.device("cpu")

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
-from infra.ledger.rows import TrialRow
+from infra.ledger.rows import SqlValue, TrialRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from infra.spec import SweepSpec
+    from trainers.types import Document, Json
+
+
+class SweepChange(TypedDict, total=False):
+    """Columns of the sweep's own row that change."""
+
+    state: str
+    spec: SweepSpec
+    fingerprint: str
+    facts: Document
+    updated_at: float
 
 
 @dataclass(slots=True)
 class WriteBatch:
     """Everything that one event changes, written together or not at all."""
 
-    events: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, SqlValue]] = field(default_factory=list)
     journal: list[str] = field(default_factory=list)
     trials: dict[tuple[str, str, int], TrialRow] = field(default_factory=dict)
-    attempts: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sweep: dict[str, Any] = field(default_factory=dict)
+    attempts: dict[str, dict[str, SqlValue]] = field(default_factory=dict)
+    sweep: SweepChange = field(default_factory=SweepChange)
     requests_done: list[int] = field(default_factory=list)
 
-    def add_event(self, kind: str, at: float, payload: dict[str, Any], trial: TrialRow | None = None) -> None:
+    def add_event(
+        self, kind: str, at: float, payload: Mapping[str, Json], trial: TrialRow | None = None
+    ) -> None:
         """Appends one event, about a trial or about the sweep."""
-        about = {"role": None, "family": None, "number": None}
+        about: dict[str, SqlValue] = {"role": None, "family": None, "number": None}
         if trial is not None:
-            about = {"role": trial.role, "family": trial.family, "number": trial.number}  # type: ignore[dict-item]
+            about = {"role": trial.role, "family": trial.family, "number": trial.number}
             self.trials[trial.key] = trial
         self.events.append({"kind": kind, "at": at, "payload": json.dumps(payload), **about})
 
-    def set_attempt(self, attempt_id: str, **columns: Any) -> None:
+    def set_attempt(self, attempt_id: str, **columns: SqlValue) -> None:
         """Sets columns of one attempt's row."""
         self.attempts.setdefault(attempt_id, {}).update(columns)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
@@ -64,9 +63,10 @@ def _parse_url(url: str) -> URL:
 
 def _build_engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() == "postgresql":
-        arguments: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT_S}
         try:
-            return create_engine(parsed, pool_pre_ping=True, pool_size=2, connect_args=arguments)
+            return create_engine(
+                parsed, pool_pre_ping=True, pool_size=2, connect_args={"connect_timeout": CONNECT_TIMEOUT_S}
+            )
         except ModuleNotFoundError as error:
             raise LedgerUnavailable(
                 "PostgreSQL needs its driver", str(error), "pip install 'velodrome[postgres]'"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Table, insert, select
+from sqlalchemy import Connection, RowMapping, Table, insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.errors import LedgerUnavailable
 from infra.ledger import schema
+from infra.ledger.rows import SqlValue
 from infra.ledger.store import Ledger
 
 _OF_A_SWEEP = (schema.journal, schema.trials, schema.attempts, schema.events)
@@ -54,5 +54,5 @@ def _copy_table(
         target.run_transaction(lambda into, rows=rows: into.execute(insert(table), rows))  # type: ignore[misc]
 
 
-def _clean_row(row: Mapping[Any, Any], clean: Callable[[str], str]) -> dict[str, Any]:
-    return {str(name): clean(value) if isinstance(value, str) else value for name, value in dict(row).items()}
+def _clean_row(row: RowMapping, clean: Callable[[str], str]) -> dict[str, SqlValue]:
+    return {str(name): clean(value) if isinstance(value, str) else value for name, value in row.items()}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.ledger.rows import TrialRow
 
+if TYPE_CHECKING:
+    from trainers.types import Json
 
-def requeue_trial(trial: TrialRow, resources: Mapping[str, Any] | None) -> None:
+
+def requeue_trial(trial: TrialRow, resources: Mapping[str, Json] | None) -> None:
     """A failed trial waits again, with other resources where they are given.
 
     Its Optuna trial stays failed: the study's numbers are not ours to reuse, so a success is told to the

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from infra.spec import SweepSpec
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import RowMapping
+    from collections.abc import Mapping
+
+    from sqlalchemy import RowMapping
+
+    from trainers.types import Document, Params
 
 TERMINAL = frozenset({"complete", "pruned", "failed"})
 
-
-if TYPE_CHECKING:
-    from sqlalchemy import RowMapping
+SqlValue: TypeAlias = str | int | float | None
+Columns: TypeAlias = "Mapping[str, SqlValue]"
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class SweepRow:
     state: str
     spec: SweepSpec
     fingerprint: str
-    facts: dict[str, Any]
+    facts: Document
     created_at: float
     updated_at: float
 
@@ -49,7 +52,7 @@ class TrialRow:
     role: str
     family: str
     number: int
-    params: dict[str, Any]
+    params: Params
     seed: int
     study_number: int | None = None
     state: str = "waiting"
@@ -61,10 +64,10 @@ class TrialRow:
     seconds: float = 0.0
     reason: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Document = field(default_factory=dict)
     model: str | None = None
-    origin: dict[str, Any] | None = None
-    resources: dict[str, Any] | None = None
+    origin: Document | None = None
+    resources: Document | None = None
     created_at: float = 0.0
     started_at: float | None = None
     ended_at: float | None = None
@@ -85,7 +88,7 @@ class TrialRow:
         return self.state in TERMINAL
 
 
-_NOTHING: dict[str, Any] = {}  # one for all that keep nothing: thousands of empty ones are a mebibyte
+_NOTHING: Document = {}  # one for all that keep nothing: thousands of empty ones are a mebibyte
 
 
 def strip_measurements(trial: TrialRow, *, params: bool = True) -> TrialRow:
@@ -107,7 +110,7 @@ class AttemptRow:
     number: int
     ordinal: int
     lane: str
-    lane_facts: dict[str, Any]
+    lane_facts: Document
     started_at: float
     ended_at: float | None = None
     outcome: str | None = None
@@ -130,7 +133,7 @@ class EventRow:
     role: str | None
     family: str | None
     number: int | None
-    payload: dict[str, Any]
+    payload: Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,21 +162,21 @@ class RequestRow:
 
     id: int
     kind: str
-    payload: dict[str, Any]
+    payload: Document
 
 
 JSON_COLUMNS = ("params", "objective", "metrics", "facts", "origin", "resources")
 
 
-def trial_to_columns(sweep_id: int, trial: TrialRow) -> dict[str, Any]:
+def trial_to_columns(sweep_id: int, trial: TrialRow) -> Columns:
     """The row as database values."""
-    columns: dict[str, Any] = {name: getattr(trial, name) for name in TrialRow.__dataclass_fields__}
+    columns = {name: getattr(trial, name) for name in TrialRow.__dataclass_fields__}
     for name in JSON_COLUMNS:
         columns[name] = None if columns[name] is None else json.dumps(columns[name])
     return {"sweep_id": sweep_id, **columns}
 
 
-def trial_from_columns(columns: dict[str, Any]) -> TrialRow:
+def trial_from_columns(columns: RowMapping) -> TrialRow:
     """The inverse of `trial_to_columns`."""
     values = {name: columns[name] for name in TrialRow.__dataclass_fields__}
     for name in JSON_COLUMNS:
@@ -183,7 +186,7 @@ def trial_from_columns(columns: dict[str, Any]) -> TrialRow:
     return TrialRow(**values)
 
 
-def intern_names(found: Mapping[str, Any]) -> dict[str, Any]:
+def intern_names(found: Mapping[str, Value]) -> dict[str, Value]:
     """The same with names that exist once in this process: each message and each row brings its own copies,
     and a sweep of ten thousand trials keeps some of each."""
     return {sys.intern(str(name)): value for name, value in found.items()}

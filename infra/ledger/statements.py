@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
     Connection,
+    CursorResult,
     Float,
     Select,
     Table,
@@ -27,12 +28,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql import ClauseElement
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from infra.ledger import schema
-from infra.ledger.rows import trial_to_columns
+from infra.ledger.rows import Columns, SqlValue, trial_to_columns
 
 if TYPE_CHECKING:
-    from infra.ledger.batch import WriteBatch
+    from infra.ledger.batch import SweepChange, WriteBatch
+
+DialectInsert: TypeAlias = postgresql.Insert | sqlite.Insert
+Query: TypeAlias = Select[Any]  # of any columns
 
 TRIAL_KEY = ("sweep_id", "role", "family", "number")
 _STARTED = (
@@ -53,15 +58,16 @@ class SqlStatement:
         Args:
             names: of the parameters, where the clause itself does not have them all (an insert's columns).
         """
-        compiled: Any = clause.compile(dialect=dialect, column_keys=list(names) or None)
+        compiled = clause.compile(dialect=dialect, column_keys=list(names) or None)
+        assert isinstance(compiled, SQLCompiler)
         self._text, self._order = str(compiled), compiled.positiontup
 
-    def run(self, connection: Connection, *rows: Mapping[str, Any]) -> Any:
-        """Executes it once for each row of parameters."""
+    def run(self, connection: Connection, *rows: Columns) -> CursorResult[int]:
+        """Executes it once for each row of parameters; those that answer give one number."""
         taken = [self._bind_row(row) for row in rows]
         return connection.exec_driver_sql(self._text, taken if len(taken) > 1 else taken[0])
 
-    def _bind_row(self, row: Mapping[str, Any]) -> Any:
+    def _bind_row(self, row: Columns) -> dict[str, SqlValue] | tuple[SqlValue, ...]:
         return dict(row) if self._order is None else tuple(row[name] for name in self._order)
 
 
@@ -94,20 +100,20 @@ class BatchStatements:
         )  # fmt: skip
 
 
-def upsert(dialect: Dialect, table: Table, columns: Sequence[str], keys: Sequence[str]) -> Any:
+def upsert(dialect: Dialect, table: Table, columns: Sequence[str], keys: Sequence[str]) -> DialectInsert:
     """An insert of these columns that overwrites the row of the same key."""
     statement = _dialect_insert(dialect, table)
     changed = {name: statement.excluded[name] for name in columns if name not in keys}
     return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
 
-def insert_missing(dialect: Dialect, table: Table) -> Any:
+def insert_missing(dialect: Dialect, table: Table) -> DialectInsert:
     """An insert that leaves a row of the same key as it is. It waits for whoever is just inserting that."""
     return _dialect_insert(dialect, table).on_conflict_do_nothing()
 
 
-def _dialect_insert(dialect: Dialect, table: Table) -> Any:
-    return (postgresql if dialect.name == "postgresql" else sqlite).insert(table)
+def _dialect_insert(dialect: Dialect, table: Table) -> DialectInsert:
+    return postgresql.insert(table) if dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def database_clock(dialect: Dialect) -> ColumnElement[float]:
@@ -118,7 +124,7 @@ def database_clock(dialect: Dialect) -> ColumnElement[float]:
     return literal(time.time(), Float)
 
 
-def select_owner(dialect: Dialect, sweep_id: int) -> Select[Any]:
+def select_owner(dialect: Dialect, sweep_id: int) -> Query:
     """For the owner's row as `owner_from_columns` reads it."""
     owners = schema.owners.c
     silent_s = (database_clock(dialect) - owners.heartbeat_at).label("silent_s")
@@ -147,18 +153,13 @@ def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> Non
 
 def lock_owner_epoch(connection: Connection, sweep_id: int) -> int | None:
     """The epoch of the sweep's owner row, which stays so until the transaction ends; None without one."""
-    found: int | None = (
-        dialect_statements(connection).owner_epoch.run(connection, {"of_sweep": sweep_id}).scalar()
-    )
-    return found
+    return dialect_statements(connection).owner_epoch.run(connection, {"of_sweep": sweep_id}).scalar()
 
 
-def _write_attempt(
-    connection: Connection, sweep_id: int, attempt_id: str, columns: Mapping[str, Any]
-) -> None:
+def _write_attempt(connection: Connection, sweep_id: int, attempt_id: str, columns: Columns) -> None:
     use = dialect_statements(connection)
     if "started_at" in columns:
-        whole = {**dict.fromkeys(_ENDED), **columns, "id": attempt_id, "sweep_id": sweep_id}
+        whole: Columns = {**dict.fromkeys(_ENDED), **columns, "id": attempt_id, "sweep_id": sweep_id}
         use.attempt_started.run(connection, whole)
     else:
         use.attempt_ended.run(connection, {**columns, "of_attempt": attempt_id})
@@ -167,17 +168,19 @@ def _write_attempt(
 def _append_journal(connection: Connection, sweep_id: int, records: Sequence[str]) -> None:
     use = dialect_statements(connection)
     last = use.last_position.run(connection, {"of_sweep": sweep_id}).scalar()
-    start = 0 if last is None else int(last) + 1
-    rows = ({"sweep_id": sweep_id, "position": start + i, "record": text} for i, text in enumerate(records))
+    start = 0 if last is None else last + 1
+    rows: list[Columns] = [
+        {"sweep_id": sweep_id, "position": start + i, "record": text} for i, text in enumerate(records)
+    ]
     use.journal.run(connection, *rows)
 
 
-def _update_sweep(connection: Connection, sweep_id: int, columns: Mapping[str, Any]) -> None:
-    values = dict(columns)
-    if "spec" in values:
-        values["spec"] = json.dumps(values["spec"].to_json())
-    if "facts" in values:
-        values["facts"] = json.dumps(values["facts"])
+def _update_sweep(connection: Connection, sweep_id: int, change: SweepChange) -> None:
+    values = dict(change)
+    if "spec" in change:
+        values["spec"] = json.dumps(change["spec"].to_json())
+    if "facts" in change:
+        values["facts"] = json.dumps(change["facts"])
     connection.execute(update(schema.sweeps).where(schema.sweeps.c.id == sweep_id).values(**values))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import Connection, Engine, Update, delete, insert, select, update
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,6 +28,13 @@ from infra.ledger.statements import (
     write_batch,
 )
 from infra.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from trainers.types import Json
+
+Answer = TypeVar("Answer")
 
 
 class Ledger:
@@ -50,7 +57,7 @@ class Ledger:
         """Gives the connections back."""
         self.engine.dispose()
 
-    def run_transaction(self, work: Callable[[Connection], Any]) -> Any:
+    def run_transaction(self, work: Callable[[Connection], Answer]) -> Answer:
         """Runs `work` in one writing transaction and returns what it returns.
 
         Raises:
@@ -66,7 +73,7 @@ class Ledger:
                 "look for a full disk, or for another process that holds the database locked",
             ) from error
 
-    def create_sweep(self, spec: SweepSpec, *, fingerprint: str, facts: dict[str, Any], at: float) -> int:
+    def create_sweep(self, spec: SweepSpec, *, fingerprint: str, facts: Mapping[str, Json], at: float) -> int:
         """Adds a sweep and returns its id; where the name and version are there already, theirs."""
 
         def insert_sweep(connection: Connection) -> int:
@@ -86,7 +93,7 @@ class Ledger:
             )
             return int(connection.execute(known).scalar_one())
 
-        return int(self.run_transaction(insert_sweep))
+        return self.run_transaction(insert_sweep)
 
     def remove_sweep(self, sweep_id: int) -> None:
         """Deletes every row of a sweep."""
@@ -140,8 +147,7 @@ class Ledger:
             connection.execute(_close_stop_requests(sweep_id).values(done_at=now))
             return epoch, None
 
-        epoch, refused_by = self.run_transaction(claim_owner)
-        return epoch, refused_by
+        return self.run_transaction(claim_owner)
 
     def raise_epoch(self, sweep_id: int, token: str) -> int:
         """A new epoch for a coordinator that starts again under the same driver.
@@ -158,7 +164,7 @@ class Ledger:
             connection.execute(change.values(epoch=present.epoch + 1))
             return present.epoch + 1
 
-        return int(self.run_transaction(update_epoch))
+        return self.run_transaction(update_epoch)
 
     def renew_heartbeat(self, sweep_id: int, token: str) -> bool:
         """Renews the owner's heartbeat; False when somebody else owns the sweep."""
@@ -196,7 +202,7 @@ class Ledger:
 
         self.run_transaction(write_as_owner)
 
-    def add_request(self, sweep_id: int, kind: str, payload: dict[str, Any], at: float) -> int:
+    def add_request(self, sweep_id: int, kind: str, payload: Mapping[str, Json], at: float) -> int:
         """Asks something of the sweep's owner; answered within a second or two of its life."""
         row = insert(schema.requests).values(
             sweep_id=sweep_id, kind=kind, payload=json.dumps(payload), created_at=at

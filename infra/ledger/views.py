@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,7 +23,7 @@ from infra.ledger.rows import (
     owner_from_columns,
     trial_from_columns,
 )
-from infra.ledger.statements import select_owner
+from infra.ledger.statements import Query, select_owner
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
 
@@ -79,7 +79,7 @@ def trials(ledger: Ledger, sweep_id: int, *, role: str | None = "search") -> lis
     if role is not None:
         query = query.where(schema.trials.c.role == role)
     query = query.order_by(schema.trials.c.role.desc(), schema.trials.c.family, schema.trials.c.number)
-    return _build_rows(_trial_row, _fetch_rows(ledger, query, streamed=True))
+    return _build_rows(trial_from_columns, _fetch_rows(ledger, query, streamed=True))
 
 
 def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str, int]]) -> list[TrialRow]:
@@ -91,7 +91,7 @@ def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str
         query = select(schema.trials).where(
             columns.sweep_id == sweep_id, wanted.in_(ordered[start : start + KEYS_AT_ONCE])
         )
-        found += _build_rows(_trial_row, _fetch_rows(ledger, query))
+        found += _build_rows(trial_from_columns, _fetch_rows(ledger, query))
     return found
 
 
@@ -182,7 +182,7 @@ def has_journal(ledger: Ledger, sweep_id: int) -> bool:
     return any(True for _ in _fetch_rows(ledger, query))
 
 
-def _fetch_rows(ledger: Ledger, query: Select[Any], *, streamed: bool = False) -> Iterator[RowMapping]:
+def _fetch_rows(ledger: Ledger, query: Query, *, streamed: bool = False) -> Iterator[RowMapping]:
     """The rows; `streamed` where there may be many: a page of them is in memory at a time."""
     options = {"yield_per": ROWS_AT_ONCE} if streamed else {}
     try:
@@ -206,10 +206,6 @@ def _build_rows(make: Callable[[RowMapping], Row], rows: Iterable[RowMapping]) -
             f"{type(error).__name__}: {error}"[:300],
             "restore the ledger from a copy",
         ) from error
-
-
-def _trial_row(row: RowMapping) -> TrialRow:
-    return trial_from_columns(dict(row))
 
 
 def _request_row(row: RowMapping) -> RequestRow:

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -36,7 +36,7 @@ class CsvFile:
     def columns(self) -> list[str]:
         """As `Format`."""
         with self._open_text() as file:
-            header = next(self._read_rows(self._csv_reader(file)), [])
+            header = next(self._read_rows(file), [])
         if not header or len(set(header)) != len(header) or not all(header):
             found = ", ".join(ascii(name) for name in header[:20]) or "an empty file"
             raise WrongInput(f"the first line of {self.path} must name each column once", found)
@@ -45,7 +45,7 @@ class CsvFile:
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `Format`."""
         with self._open_text() as file:
-            rows = self._read_rows(self._csv_reader(file))
+            rows = self._read_rows(file)
             header = next(rows)
             for held in split_rows(rows, sizes, lambda row: sum(map(len, row))):
                 columns = dict(zip(header, zip(*held, strict=True), strict=True))
@@ -66,11 +66,9 @@ class CsvFile:
     def _open_text(self) -> io.TextIOWrapper:
         return self.path.open(encoding="utf-8-sig", newline="")
 
-    def _csv_reader(self, file: io.TextIOWrapper) -> Any:
+    def _read_rows(self, file: io.TextIOWrapper) -> Iterator[list[str]]:
         csv.field_size_limit(MOST_CHARACTERS)
-        return csv.reader(file, delimiter=self._delimiter, strict=True)
-
-    def _read_rows(self, reader: Any) -> Iterator[list[str]]:
+        reader = csv.reader(file, delimiter=self._delimiter, strict=True)
         width = None
         try:
             for row in reader:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -20,6 +20,8 @@ from trainers.data.cell_values import read_number, spell_value
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainers.types import Cell
 
 MOST_CHARACTERS = 2**24  # of a field or a line
 Row = TypeVar("Row")
@@ -36,7 +38,7 @@ class PartSizes:
 class BadValue(Exception):
     """A value that a model can't take; `row` counts from the part's first."""
 
-    def __init__(self, column: str, row: int, value: Any) -> None:
+    def __init__(self, column: str, row: int, value: Cell) -> None:
         self.column, self.row, self.value = column, row, value
         super().__init__(column, row, value)
 
@@ -96,7 +98,7 @@ def concatenate_files(parts: Sequence[Path], path: Path) -> None:
                     out.write(piece)
 
 
-def table_frame(columns: dict[str, list[Any]], fields: Sequence[Field], *, usual: str) -> pd.DataFrame:
+def table_frame(columns: dict[str, list[Cell]], fields: Sequence[Field], *, usual: str) -> pd.DataFrame:
     """The columns that a model takes, with their types; all columns where it does not say."""
     import pandas as pd
 
@@ -104,7 +106,7 @@ def table_frame(columns: dict[str, list[Any]], fields: Sequence[Field], *, usual
     return pd.DataFrame({name: _typed_series(name, columns[name], kind) for name, kind in kinds.items()})
 
 
-def single_column_frame(values: list[Any], fields: Sequence[Field], path: Path) -> pd.DataFrame:
+def single_column_frame(values: list[Cell], fields: Sequence[Field], path: Path) -> pd.DataFrame:
     """The values as a model's only column.
 
     Raises:
@@ -120,7 +122,7 @@ def single_column_frame(values: list[Any], fields: Sequence[Field], path: Path) 
     return pd.DataFrame({name: pd.Series(values, dtype=object)})
 
 
-def _typed_series(name: str, values: list[Any], kind: str) -> Any:
+def _typed_series(name: str, values: list[Cell], kind: str) -> pd.Series:
     import pandas as pd
 
     if kind == "string":
@@ -130,13 +132,13 @@ def _typed_series(name: str, values: list[Any], kind: str) -> Any:
     return pd.Series([_parse_number(name, row, value) for row, value in enumerate(values)], dtype="float64")
 
 
-def _parse_number(name: str, row: int, value: Any) -> float:
+def _parse_number(name: str, row: int, value: Cell) -> float:
     try:
         return read_number(value)
     except (ValueError, OverflowError):
         raise BadValue(name, row, value) from None
 
 
-def json_values(column: Any) -> list[Any]:
+def json_values(column: pd.Series) -> list[Cell]:
     """A prediction's values; what is not a number is None."""
     return [None if isinstance(value, float) and value != value else value for value in column.tolist()]

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -24,6 +24,8 @@ from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainers.types import Cell
 
 LINE = "line"
 
@@ -125,7 +127,7 @@ def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:
         raise WrongInput(f"{path} must be text in UTF-8", f"after line {number}: {error}") from error
 
 
-def _parse_line(line: str, path: Path) -> dict[str, Any]:
+def _parse_line(line: str, path: Path) -> dict[str, Cell]:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -20,6 +20,12 @@ from infra.predicting.output_parts import OutputParts
 from infra.predicting.scoring import Advanced, score_part
 from infra.serving.artifact import Artifact, load_artifact
 from infra.serving.scoring_protocol import Field
+
+if TYPE_CHECKING:
+    import ray
+    from ray.data import DataContext, Datasource
+
+    from trainers.types import Cell
 
 NUMBER, FIRST_ROW, ROWS, SIZE, PART, OUTPUT, REFUSED = (
     "number", "first_row", "rows", "size", "part", "output", "refused",
@@ -83,7 +89,7 @@ def _score_parts(
     sizes: PartSizes,
     pool: ActorPool,
     done: set[int],
-) -> Iterator[Mapping[str, Any]]:
+) -> Iterator[Mapping[str, Cell]]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
@@ -124,7 +130,13 @@ def _part_rows(kind: InputFormat, sizes: PartSizes, done: set[int]) -> Iterator[
 class PartScorer:
     """One actor of the pool."""
 
-    def __init__(self, kind: InputFormat, artifact: Any, fields: Sequence[Field], on_gpu: bool) -> None:
+    def __init__(
+        self,
+        kind: InputFormat,
+        artifact: Artifact | ray.ObjectRef[Artifact],
+        fields: Sequence[Field],
+        on_gpu: bool,
+    ) -> None:
         import ray
         import torch
 
@@ -152,7 +164,7 @@ class PartScorer:
             }
         )
 
-    def _score_part(self, row: Mapping[str, Any]) -> bytes:
+    def _score_part(self, row: Mapping[str, Cell]) -> bytes:
         part = pa.ipc.open_stream(row[PART]).read_all()
         predictions = score_part(self._kind, part, self._model, self._fields, row[FIRST_ROW])
         with tempfile.TemporaryDirectory(prefix="velodrome-part-") as folder:
@@ -168,17 +180,22 @@ def _table_bytes(table: pa.Table) -> bytes:
     return bytes(sink.getvalue())
 
 
-def _make_datasource(read: Callable[[], Iterator[pa.Table]]) -> Any:
+def _make_datasource(read: Callable[[], Iterator[pa.Table]]) -> Datasource:
     """What Ray Data reads: one task that streams."""
     from ray.data import Datasource, ReadTask
     from ray.data.block import BlockMetadata
 
-    class OneReader(Datasource):  # type: ignore[misc]
+    class OneReader(Datasource):
         def estimate_inmemory_data_size(self) -> int | None:
             return None
 
-        def get_read_tasks(self, parallelism: int, *_more: Any, **_named: Any) -> list[Any]:
+        def get_read_tasks(
+            self,
+            parallelism: int,
+            per_task_row_limit: int | None = None,
+            data_context: DataContext | None = None,
+        ) -> list[ReadTask]:
             metadata = BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None)
             return [ReadTask(read, metadata)]
 
-    return OneReader()
+    return OneReader()  # type: ignore[no-untyped-call]  # Ray's own class has an untyped constructor

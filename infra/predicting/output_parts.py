@@ -14,10 +14,13 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import OwnedElsewhere, StorageUnavailable, WrongInput
 from infra.predicting.format import InputFormat
+
+if TYPE_CHECKING:
+    from trainers.types import Json
 
 IDENTITY, LOCK = "identity.json", "lock"
 
@@ -58,7 +61,7 @@ class OutputParts:
 
 @contextlib.contextmanager
 def open_parts(
-    out: Path, ending: str, identity: Mapping[str, Any], *, overwrite: bool
+    out: Path, ending: str, identity: Mapping[str, Json], *, overwrite: bool
 ) -> Iterator[OutputParts]:
     """The parts of an output, those of an earlier, unfinished command included.
 
@@ -79,7 +82,7 @@ def open_parts(
         yield OutputParts(folder, ending)
 
 
-def _check_identity(folder: Path, identity: Any, overwrite: bool) -> None:
+def _check_identity(folder: Path, identity: Mapping[str, Json], overwrite: bool) -> None:
     path = folder / IDENTITY
     try:
         known = json.loads(path.read_text(encoding="utf-8"))

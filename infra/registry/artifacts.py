@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import ParseResult, unquote, urlparse
 
 from infra.errors import WrongInput
@@ -16,6 +16,9 @@ from infra.names import quote_input
 from infra.registry.store import ModelVersion, Registry, RegistryUnavailable
 from infra.secrets import redact
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
+
+if TYPE_CHECKING:
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 MOST_FILES = 10_000
 MOST_BYTES = 64 << 30
@@ -152,7 +155,7 @@ def _artifact_locations(registry: Registry) -> Iterator[ParseResult]:
     """Where experiments keep their artifacts; a deleted one's models may still be in use."""
     from mlflow.entities import ViewType
 
-    token: Any = None
+    token: str | None = None
     while True:
         page = registry.call("search_experiments", ViewType.ALL, max_results=1000, page_token=token)
         for experiment in page:
@@ -177,7 +180,7 @@ def _download_files(registry: Registry, location: str, into: Path) -> Path:
     try:
         repository = get_artifact_repository(location, tracking_uri=registry.tracking.uri)
         sizes = _check_listing(repository)
-        folder = Path(repository.download_artifacts("", dst_path=str(into)))
+        folder = Path(repository.download_artifacts("", dst_path=str(into)))  # type: ignore[no-untyped-call]  # MLflow's own
         _check_download(folder, sizes)
         return folder
     except WrongInput:
@@ -187,7 +190,7 @@ def _download_files(registry: Registry, location: str, into: Path) -> Path:
         raise RegistryUnavailable("a model's files must be readable", text, "repeat the command") from None
 
 
-def _check_listing(repository: Any) -> dict[str, int]:
+def _check_listing(repository: ArtifactRepository) -> dict[str, int]:
     """Sizes and names as the store lists them, before a byte is fetched; the sizes of files, where told."""
     waiting, count, total = [""], 0, 0
     sizes: dict[str, int] = {}

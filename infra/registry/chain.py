@@ -11,11 +11,35 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack
+
+if TYPE_CHECKING:
+    from trainers.types import Json
 
 Kind = Literal["promotion", "refusal", "rollback", "adoption", "foreign", "policy", "approval"]
 MOVES: frozenset[str] = frozenset({"promotion", "rollback", "adoption"})
 FORMAT = 1
+
+
+class EntryFacts(TypedDict, total=False):
+    """What whoever writes an entry says in it: attributes of `ChainEntry`."""
+
+    source: int | None
+    reason: str
+    verdict: str
+    manifest: str | None
+    content: str | None
+    facts: Mapping[str, Json]
+
+
+class EntryValues(EntryFacts, total=False):
+    """What is its own in an entry, apart from its place in the chain."""
+
+    target: int | None
+    at: float
+    who: str
+    pid: int
+    nonce: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +75,7 @@ class ChainEntry:
     verdict: str = ""
     manifest: str | None = None
     content: str | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
     nonce: str = ""
 
     @property
@@ -128,7 +152,7 @@ class Chain:
         """The newest policy."""
         return next((entry for entry in reversed(self.entries) if entry.kind == "policy"), None)
 
-    def make_next(self, kind: Kind, **values: Any) -> ChainEntry:
+    def make_next(self, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
         """An entry that follows the last one."""
         return ChainEntry(
             number=len(self.texts) + 1, before=self.last_hash, kind=kind, model=self.model, **values

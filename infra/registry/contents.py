@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.registry.artifacts import find_bundle
+
+if TYPE_CHECKING:
+    from trainers.types import Document
 
 OURS = "velodrome.model"
 LOADERS = frozenset(
@@ -31,7 +34,7 @@ _CODE = {"code": "code of its own", "model_code_path": "code of its own", "pytho
 _MUST = "a model must hold no code and no pickle, and name a loader that is known"
 
 
-def read_mlmodel(folder: Path) -> dict[str, Any]:
+def read_mlmodel(folder: Path) -> Document:
     """MLflow's description of a model.
 
     Raises:
@@ -57,7 +60,7 @@ def read_mlmodel(folder: Path) -> dict[str, Any]:
     return found
 
 
-def pyfunc_flavor(mlmodel: Mapping[str, Any]) -> Mapping[str, Any]:
+def pyfunc_flavor(mlmodel: Document) -> Document:
     """What `mlflow.pyfunc` would load it by.
 
     Raises:

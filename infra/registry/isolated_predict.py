@@ -11,13 +11,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from infra.secrets import redact
 from infra.tracking.mlflow_environment import DEFAULTS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from trainers.types import Document
 
 LIMIT_S = 300.0
 LATENCY_S = 1.0
@@ -84,7 +86,7 @@ def predict_isolated(
         (place / "request.json").write_text(json.dumps(request))
         _run_interpreter(place, paths, limit_s)
         try:
-            answer: dict[str, Any] = json.loads((place / "answer.json").read_text())
+            answer: Document = json.loads((place / "answer.json").read_text())
             predictions = frame_from_json(answer.pop("predictions"))
         except (OSError, ValueError, KeyError) as error:
             raise UnusableModel(f"no answer ({type(error).__name__})") from error

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.registry.store import Registry
 from infra.tracking.client import MissingEntity, RequestRejected
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
 
 _LOGGED = re.compile(r"models:/(m-[0-9a-f]{32})")
 _RUN = re.compile(r"runs:/([0-9a-f]{32})/([\w.-]{1,200})")
@@ -20,7 +23,7 @@ def is_logged_uri(uri: str) -> bool:
     return bool(_LOGGED.fullmatch(uri) or _RUN.fullmatch(uri))
 
 
-def find_logged_model(registry: Registry, uri: str) -> Any:
+def find_logged_model(registry: Registry, uri: str) -> LoggedModel:
     """MLflow's description of a logged model.
 
     Args:
@@ -32,7 +35,7 @@ def find_logged_model(registry: Registry, uri: str) -> Any:
     """
     try:
         if found := _LOGGED.fullmatch(uri):
-            model = registry.call("get_logged_model", found[1])
+            model: LoggedModel = registry.call("get_logged_model", found[1])
         elif found := _RUN.fullmatch(uri):
             model = _model_of_run(registry, found[1], found[2], uri)
         else:
@@ -45,7 +48,7 @@ def find_logged_model(registry: Registry, uri: str) -> Any:
     return model
 
 
-def check_ready(model: Any, label: str) -> None:
+def check_ready(model: LoggedModel, label: str) -> None:
     """Refuses a model whose files may not all be there yet.
 
     Raises:
@@ -55,11 +58,13 @@ def check_ready(model: Any, label: str) -> None:
         raise WrongInput("a logged model must be READY", f"{label} is {model.status}", "log it again")
 
 
-def _model_of_run(registry: Registry, run_id: str, name: str, uri: str) -> Any:
+def _model_of_run(registry: Registry, run_id: str, name: str, uri: str) -> LoggedModel:
     run = registry.call("get_run", run_id)
     query = f"source_run_id = '{run_id}'"
     models = registry.call("search_logged_models", [run.info.experiment_id], filter_string=query)
-    named = [model for model in models if model.name == name] or (models if name == "model" else [])
+    named: list[LoggedModel] = [model for model in models if model.name == name] or (
+        models if name == "model" else []
+    )
     if not named:
         raise WrongInput("a run must have a logged model of that name", quote_input(uri), _UI)
     if len(named) > 1 and named[0].name != name:

@@ -6,12 +6,15 @@ import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
 from infra.registry.artifacts import FetchedFiles, fetch_files
 from infra.registry.store import KEY_TAG, Registry
 from infra.tracking.client import RequestRejected
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
 
 
 def copy_model(registry: Registry, model: str, files: FetchedFiles, key: str, tags: Mapping[str, str]) -> str:
@@ -40,9 +43,14 @@ def copy_model(registry: Registry, model: str, files: FetchedFiles, key: str, ta
     return f"models:/{logged.model_id}"
 
 
-def _create_copy(registry: Registry, experiment: str, model: str, key: str, tags: Mapping[str, str]) -> Any:
+def _create_copy(
+    registry: Registry, experiment: str, model: str, key: str, tags: Mapping[str, str]
+) -> LoggedModel:
     name = model.replace(".", "_")
-    return registry.call("create_logged_model", experiment, name=name, tags={KEY_TAG: key, **tags})
+    made: LoggedModel = registry.call(
+        "create_logged_model", experiment, name=name, tags={KEY_TAG: key, **tags}
+    )
+    return made
 
 
 def _ensure_experiment(registry: Registry, name: str) -> str:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Unpack
 
 from infra.errors import RefusedError, WrongInput
-from infra.registry.chain import Chain, ChainEntry, Kind, alias_state
+from infra.registry.chain import Chain, ChainEntry, EntryFacts, EntryValues, Kind, alias_state
 from infra.registry.identity import user_at_host
 from infra.registry.records import Records
 from infra.registry.store import CHAMPION, PREVIOUS, Registry, RegistryUnavailable
@@ -77,7 +77,9 @@ class Mover:
         """The chain, and where the alias points."""
         return self.records.read_chain(), self.registry.alias_target(self.model, CHAMPION)
 
-    def move_champion(self, chain: Chain, kind: Kind, target: int | None, **values: Any) -> ChainEntry:
+    def move_champion(
+        self, chain: Chain, kind: Kind, target: int | None, **values: Unpack[EntryFacts]
+    ) -> ChainEntry:
         """Writes the entry after the last one of `chain`, then moves the alias.
 
         Args:
@@ -92,7 +94,7 @@ class Mover:
         self.apply_move()
         return entry
 
-    def append_record(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
+    def append_record(self, chain: Chain, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
         """Writes the entry after the last one of `chain`.
 
         Raises:
@@ -104,7 +106,7 @@ class Mover:
             raise concurrent_change_error(self.model, records.read_chain(), entry.number)
         return entry
 
-    def append_note(self, kind: Kind, **values: Any) -> ChainEntry:
+    def append_note(self, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
         """Writes an entry that moves nothing, after whatever is last."""
         records = self.records
         for _ in range(LOOKS):
@@ -113,13 +115,16 @@ class Mover:
                 return entry
         raise RegistryUnavailable("an entry must find its place in the chain", f"{LOOKS} others came first")
 
-    def make_entry(self, chain: Chain, kind: Kind, **values: Any) -> ChainEntry:
+    def make_entry(self, chain: Chain, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
         """An entry of now and of this process."""
         import os
         import uuid
 
-        given = {"who": user_at_host(), "at": self.clock(), **values}
-        return chain.make_next(kind, pid=os.getpid(), nonce=uuid.uuid4().hex, **given)
+        given: EntryValues = {
+            "who": user_at_host(), "at": self.clock(), **values,
+            "pid": os.getpid(), "nonce": uuid.uuid4().hex,
+        }  # fmt: skip
+        return chain.make_next(kind, **given)
 
     def apply_move(self) -> None:
         """Moves the aliases to where the newest entry says, until it is the newest still."""

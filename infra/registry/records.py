@@ -16,12 +16,15 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
 from infra.registry.chain import Chain, ChainEntry, hash_text
 from infra.registry.store import Registry, RegistryUnavailable
 from infra.tracking.client import MissingEntity, RequestRejected
+
+if TYPE_CHECKING:
+    from trainers.types import Document, Json
 
 EXPERIMENT = "velodrome-registry"
 ANCHOR = "velodrome-registry-root"
@@ -70,7 +73,7 @@ class Records:
                 pieces.setdefault(digest, []).append((place, value))
         return {digest: "".join(text for _, text in sorted(found)) for digest, found in pieces.items()}
 
-    def read_document(self, digest: str) -> Any:
+    def read_document(self, digest: str) -> Document:
         """One of them.
 
         Raises:
@@ -83,7 +86,8 @@ class Records:
                 f"{digest[:16]} is missing or changed",
                 f"`velodrome history {self.model} --verify` says what else",
             )
-        return json.loads(text)
+        document: Document = json.loads(text)
+        return document
 
     # -- writing ---------------------------------------------------------------------------------------------
 
@@ -95,7 +99,7 @@ class Records:
         """Notes that the alias stood where the entry says; the first mark stays."""
         self._write_param(f"applied/{entry.number:05d}", repr(at))
 
-    def store_document(self, document: Any) -> str:
+    def store_document(self, document: Mapping[str, Json]) -> str:
         """Keeps a document and returns its hash; the same one again changes nothing."""
         text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
         digest = hash_text(text)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
@@ -23,6 +23,9 @@ from infra.tracking.client import (
     connect,
     prepare_tracking,
 )
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 MANIFEST_TAG = "velodrome.manifest_sha256"
@@ -236,7 +239,7 @@ def check_registry_uri(uri: str) -> None:
         )
 
 
-def _version_from_mlflow(found: Any) -> ModelVersion:
+def _version_from_mlflow(found: MlflowVersion) -> ModelVersion:
     tags = dict(found.tags or {})
     return ModelVersion(
         model=found.name,
@@ -255,12 +258,12 @@ def _global_tracking_uri(uri: str) -> Iterator[None]:
     import mlflow
 
     variable = os.environ.get("MLFLOW_TRACKING_URI")
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None  # type: ignore[no-untyped-call]  # MLflow's own
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # type: ignore[arg-type]  # None sets none, which its hint leaves out
         if variable is None:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         else:

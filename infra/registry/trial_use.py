@@ -10,10 +10,19 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
+    from mlflow.models.utils import PyFuncOutput
+    from mlflow.pyfunc import PyFuncModel
+
+    from trainers.types import Document, JsonObject
+
+
+Predict: TypeAlias = "Callable[[pd.DataFrame], PyFuncOutput]"
 
 
 def main(request: Path, answer: Path) -> None:
@@ -24,7 +33,7 @@ def main(request: Path, answer: Path) -> None:
     aside.rename(answer)
 
 
-def answer_request(request: dict[str, Any]) -> dict[str, Any]:
+def answer_request(request: Document) -> JsonObject:
     """Predictions of every row, and what one of them takes."""
     from infra.tracking.mlflow_environment import set_defaults
 
@@ -49,13 +58,14 @@ def answer_request(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _predict_function(model: Any) -> Any:
+def _predict_function(model: PyFuncModel) -> Predict:
     """Our own models take whole rows, without MLflow's check of types: a missing number is no error there."""
     own = getattr(model._model_impl, "predictor", None)
-    return model.predict if own is None else own.predict
+    predict: Predict = model.predict if own is None else own.predict
+    return predict
 
 
-def _prediction_frame(predictions: Any) -> pd.DataFrame:
+def _prediction_frame(predictions: PyFuncOutput) -> pd.DataFrame:
     import numpy as np
     import pandas as pd
 
@@ -69,7 +79,7 @@ def _prediction_frame(predictions: Any) -> pd.DataFrame:
     return pd.DataFrame({f"prediction_{place}": values[:, place] for place in range(values.shape[1])})
 
 
-def _measure_latency(predict: Any, rows: pd.DataFrame, budget_s: float) -> dict[str, float]:
+def _measure_latency(predict: Predict, rows: pd.DataFrame, budget_s: float) -> dict[str, float]:
     from trainers.bundle.latency import MOST, percentiles_ms
 
     singles = [rows.iloc[place : place + 1] for place in range(min(len(rows), MOST))]
@@ -77,7 +87,7 @@ def _measure_latency(predict: Any, rows: pd.DataFrame, budget_s: float) -> dict[
     return {"latency_ms": median, "latency_p99_ms": p99}
 
 
-def _model_size(model: Any) -> dict[str, float]:
+def _model_size(model: PyFuncModel) -> dict[str, float]:
     own = getattr(model._model_impl, "predictor", None)
     if own is None:
         return {}

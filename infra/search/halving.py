@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-class IndexedHalving(SuccessiveHalvingPruner):  # type: ignore[misc]
+class IndexedHalving(SuccessiveHalvingPruner):
     """Decides what `SuccessiveHalvingPruner` decides, and writes what it writes.
 
     Optuna's own goes through all trials at each decision, some milliseconds when there are thousands. One

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -22,7 +22,7 @@ from infra.spec import FamilySpec, SweepSpec, derive_seed
 from search_spaces.space import Space
 
 
-class LedgerJournal(BaseJournalBackend):  # type: ignore[misc]
+class LedgerJournal(BaseJournalBackend):
     """Optuna's operations: replayed from the ledger, and gathered for the next transaction."""
 
     def __init__(self, records: Iterable[str]) -> None:
@@ -163,7 +163,9 @@ class Studies:
         }
         frozen.params = {sys.intern(name): value for name, value in frozen.params.items()}
 
-    def add_trial(self, family: FamilySpec, params: dict[str, Any], objective: Sequence[float]) -> int | None:
+    def add_trial(
+        self, family: FamilySpec, params: Mapping[str, Any], objective: Sequence[float]
+    ) -> int | None:
         """Adds a finished trial of elsewhere (an earlier sweep, a retried failure); None where it does not
         fit this family's space."""
         space = self._spaces[family.name]

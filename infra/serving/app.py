@@ -9,13 +9,16 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.serving.access_control import AccessControl
 from infra.serving.limits import ScoringError
 from infra.serving.metrics import CONTENT_TYPE
 from infra.serving.service import Reply, ScoringService, error_body
 from infra.serving.throttle import ErrorThrottle
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -39,7 +42,7 @@ class ClientDisconnected(Exception):
 class ScoringApp:
     """An ASGI application for one model."""
 
-    def __init__(self, service: ScoringService, admission: AccessControl, about: Mapping[str, Any]) -> None:
+    def __init__(self, service: ScoringService, admission: AccessControl, about: Mapping[str, Json]) -> None:
         """Prepares.
 
         Args:
@@ -96,8 +99,8 @@ class ScoringApp:
         champion = standing.answering.get("champion")
         if path == "/version":
             versions = {str(role): key for role, key in standing.answering.items() if key}
-            now = {"refused": standing.refused, "trouble": standing.trouble}
-            body: dict[str, Any] = {**self._about, **versions, **now}
+            body: JsonObject = {**self._about, **versions}
+            body |= {"refused": standing.refused, "trouble": standing.trouble}
             return Reply(status=200, body=json.dumps(body).encode(), version=champion), JSON
         status = 200 if champion else 503
         return Reply(status=status, body=b'{"status": "%b"}' % (b"ok" if champion else b"starting")), JSON

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from infra.errors import WrongInput
 from infra.registry.artifacts import check_tree, find_bundle
@@ -16,6 +16,9 @@ from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.models import ModelSignature
+
+    from trainers.types import Cell
 
 MLMODEL = "MLmodel"
 LEFT_OUT = ("wheels", "registered_model_meta")  # not read when the model is loaded
@@ -167,7 +170,7 @@ def check_example(key: str, loaded: ServedModel) -> None:
         raise WrongInput("a model must answer its own example", f"{key}: {found}", "train or log it again")
 
 
-def _is_finite(value: Any) -> bool:
+def _is_finite(value: Cell) -> bool:
     return not isinstance(value, float) or math.isfinite(value)
 
 
@@ -233,7 +236,7 @@ class _PyfuncModel:
 _TYPES = {"double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean"}
 
 
-def _signature_fields(signature: Any) -> list[Field]:
+def _signature_fields(signature: ModelSignature | None) -> list[Field]:
     schema = signature.inputs if signature is not None else None
     if schema is None or schema.is_tensor_spec() or not schema.has_input_names():
         return []

@@ -7,23 +7,26 @@ import binascii
 import io
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.serving.limits import bad_request
 from trainers.data.cell_values import read_number, spell_value
+
+if TYPE_CHECKING:
+    from trainers.types import Cell, Json
 
 MOST_PIXELS = 16_000_000
 _BYTES = "base64:"
 
 
-def check_values(name: str, kind: str, values: list[Any]) -> list[Any]:
+def check_values(name: str, kind: str, values: list[Cell]) -> list[Cell]:
     """The values as the model takes them; a missing one is None.
 
     Raises:
         ScoringError: 400, with the row and what is wrong there.
     """
     check = _CHECKS.get(kind, _check_image)
-    out: list[Any] = []
+    out: list[Cell] = []
     for row, value in enumerate(values):
         try:
             out.append(None if value is None else check(value))
@@ -32,7 +35,7 @@ def check_values(name: str, kind: str, values: list[Any]) -> list[Any]:
     return out
 
 
-def _check_double(value: Any) -> Any:
+def _check_double(value: Json) -> float | None:
     if type(value) is str or isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"a number is wanted, but got {_quote_value(value)}")
     if isinstance(value, str):  # a field of CSV
@@ -51,14 +54,17 @@ def _check_finite(value: float) -> float:
     return number
 
 
-def _check_long(value: Any) -> Any:
+def _check_long(value: Json) -> int | None:
     number = _check_double(value)
-    if number is not None and not number.is_integer():
+    if number is None:
+        return None
+    if not number.is_integer():
         raise ValueError(f"a whole number is wanted, but got {_quote_value(value)}")
-    return None if number is None else int(value)
+    assert isinstance(value, (int, float, str))  # or it would be no double
+    return int(value)
 
 
-def _check_boolean(value: Any) -> Any:
+def _check_boolean(value: Json) -> bool | None:
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and type(value) is not str:  # a field of CSV
@@ -68,7 +74,7 @@ def _check_boolean(value: Any) -> Any:
     raise ValueError(f"true or false is wanted, but got {_quote_value(value)}")
 
 
-def _check_string(value: Any) -> str:
+def _check_string(value: Json) -> str:
     text = spell_value(value)  # as predict reads a line of JSON: true, 1 and [1] are categories too
     if text is None:
         raise ValueError(f"a string is wanted, but got {_quote_value(value)}")
@@ -79,7 +85,7 @@ def _check_string(value: Any) -> str:
     return str(text)
 
 
-def _check_image(value: Any) -> Any:
+def _check_image(value: Json) -> bytes | list[Json]:
     """An image: encoded bytes in base64, or nested lists of numbers. Never a path: whoever asks must not be
     able to read this machine's files."""
     if isinstance(value, str):
@@ -106,7 +112,7 @@ def _decode_image(text: str) -> bytes:
     return content
 
 
-def _check_numbers(value: list[Any]) -> None:
+def _check_numbers(value: list[Json]) -> None:
     import numpy as np
 
     try:
@@ -119,11 +125,11 @@ def _check_numbers(value: list[Any]) -> None:
         raise ValueError("finite numbers are wanted, but got infinity")
 
 
-def _quote_value(value: Any) -> str:
+def _quote_value(value: Json) -> str:
     return ascii(value)[:40]
 
 
-_CHECKS: dict[str, Callable[[Any], Any]] = {
+_CHECKS: dict[str, Callable[[Json], Cell]] = {
     "double": _check_double,
     "long": _check_long,
     "boolean": _check_boolean,

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.coordinator.placement import Node
 from infra.errors import ClusterUnavailable, WrongInput
@@ -23,6 +23,10 @@ from infra.serving.batching import NoReplicaError, ReplicaError
 from infra.serving.loaded_models import LoadedModels
 from infra.serving.scoring import Answer, RequestBatch
 from infra.serving.scoring_protocol import Field
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+    from ray.serve.handle import DeploymentHandle
 
 log = logging.getLogger("velodrome.serving")
 
@@ -113,7 +117,6 @@ def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer
     name = f"velodrome-{model}-{secrets.token_hex(4)}"  # several servers of one model may share a cluster
     serve.start(proxy_location="Disabled", logging_config={"log_level": "ERROR", "enable_access_log": False})
     deployment = serve.deployment(
-        Replica,
         name="replica",
         num_replicas=replicas.count,
         ray_actor_options={
@@ -126,7 +129,7 @@ def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer
         health_check_timeout_s=30.0,
         graceful_shutdown_timeout_s=5.0,
         graceful_shutdown_wait_loop_s=0.1,
-    )
+    )(Replica)
     try:
         yield RayScorer(_await_running(deployment.bind(replicas.gpus), name))
     finally:
@@ -134,7 +137,7 @@ def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer
             serve.delete(name, _blocking=False)
 
 
-def _await_running(application: Any, name: str) -> Any:
+def _await_running(application: Application, name: str) -> DeploymentHandle[Replica]:
     from ray import serve
 
     target = serve.RunTarget(target=application, name=name, route_prefix=None)
@@ -168,20 +171,20 @@ def _log_serve_errors() -> Iterator[None]:
 class RayScorer:
     """Sends batches to replicas; one that came up later, or again, is given the versions that it lacks."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: DeploymentHandle[Replica]) -> None:
         self._unbound = handle
         self._artifacts: dict[str, Artifact] = {}
         self._again = asyncio.Lock()
 
     @functools.cached_property
-    def _handle(self) -> Any:
+    def _handle(self) -> DeploymentHandle[Replica]:
         """Serve's router on the loop that asks: on a thread of its own, each call would wait for the
         interpreter's lock twice, up to 5 ms each while this loop has work."""
-        self._unbound._init(_run_router_in_separate_loop=False)
+        self._unbound._init(_run_router_in_separate_loop=False)  # type: ignore[no-untyped-call]  # Ray's own
         return self._unbound.options(_by_reference=True)
 
     @functools.cached_property
-    def _direct_handle(self) -> Any:
+    def _direct_handle(self) -> DeploymentHandle[Replica]:
         return self._handle.options(_by_reference=False)
 
     async def load(self, artifact: Artifact) -> list[Field]:
@@ -192,8 +195,7 @@ class RayScorer:
             await self.drop(artifact.key)
             raise WrongInput("a version must load and answer its example", f"{artifact.key}: {refused}")
         self._artifacts[artifact.key] = artifact
-        fields: list[Field] = found[0]
-        return fields
+        return next(fields for fields in found if not isinstance(fields, str))
 
     async def drop(self, key: str) -> None:
         """As `Scorer`."""
@@ -206,7 +208,7 @@ class RayScorer:
         from ray.serve.exceptions import RayServeException
 
         try:
-            answers: list[Answer] | None = await self._score_direct(key, batch)
+            answers = await self._score_direct(key, batch)
         except (RayError, RayServeException) as error:
             if isinstance(getattr(error, "cause", None), MemoryError):
                 raise MemoryError(str(error)) from error
@@ -216,16 +218,17 @@ class RayScorer:
             raise ReplicaError(f"{key} was not loaded")
         return answers
 
-    async def _score_direct(self, key: str, batch: RequestBatch) -> Any:
+    async def _score_direct(self, key: str, batch: RequestBatch) -> list[Answer] | None:
         """Straight to the replica, as long as the message is no larger than that may be; else through Ray's
         store of objects."""
         import grpc
 
         try:
-            return await self._direct_handle.score.remote(key, batch)
+            answers: list[Answer] | None = await self._direct_handle.score.remote(key, batch)
         except grpc.RpcError as error:
             log.debug("a batch goes by Ray's store: %s", error)
-            return await self._handle.score.remote(key, batch)
+            answers = await self._handle.score.remote(key, batch)
+        return answers
 
     async def _reload_version(self, key: str) -> None:
         async with self._again:
@@ -233,13 +236,14 @@ class RayScorer:
             if artifact is not None:
                 await self._broadcast("load", artifact)
 
-    async def _broadcast(self, method: str, *arguments: Any) -> list[Any]:
+    async def _broadcast(self, method: str, *arguments: Artifact | str) -> list[list[Field] | str]:
+        """What each replica answers; nothing is read of what `drop` does."""
         from ray.exceptions import RayError
         from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
         try:
             response = self._handle.broadcast(method, *arguments)
-            found: list[Any] = await response.results_async(timeout_s=LOAD_LIMIT_S)
+            found: list[list[Field] | str] = await response.results_async(timeout_s=LOAD_LIMIT_S)
         except DeploymentUnavailableError as error:
             raise NoReplicaError(f"{method}: no replica is there") from error
         except (RayError, RayServeException, TimeoutError, RuntimeError) as error:

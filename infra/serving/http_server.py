@@ -7,10 +7,13 @@ import contextlib
 import json
 import socket
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import WrongInput
 from infra.serving.limits import RequestLimits
+
+if TYPE_CHECKING:
+    from infra.serving.app import ScoringApp
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 30
@@ -43,7 +46,11 @@ def bind_socket(host: str, port: int) -> socket.socket:
 
 
 async def run_server(
-    app: Any, listening: socket.socket, limits: RequestLimits, *, started: Callable[[], Awaitable[None]]
+    app: ScoringApp,
+    listening: socket.socket,
+    limits: RequestLimits,
+    *,
+    started: Callable[[], Awaitable[None]],
 ) -> None:
     """Answers until the process gets SIGINT or SIGTERM; requests that are being answered still are.
 
@@ -70,7 +77,7 @@ async def run_server(
             await answering
 
 
-def _protocol_class(limits: RequestLimits) -> Any:
+def _protocol_class(limits: RequestLimits) -> type[asyncio.Protocol]:
     """uvicorn's protocol has no limit on headers that never end; this one has."""
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 

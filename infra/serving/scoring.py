@@ -6,13 +6,17 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra.serving.artifact import ServedModel
 from infra.serving.scoring_protocol import Columns
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
+
+    from trainers.types import Cell
 
 log = logging.getLogger("velodrome.serving")
 
@@ -101,7 +105,7 @@ def _batch_frame(columns: Columns) -> pd.DataFrame:
     return pd.DataFrame({name: _column_values(values) for name, values in columns.items()})
 
 
-def _column_values(values: list[Any]) -> Any:
+def _column_values(values: list[Cell]) -> npt.NDArray[np.float64] | pd.Series:
     """Numbers are no series: aligning ten of one row each costs more than a small model does."""
     import numpy as np
     import pandas as pd
@@ -112,13 +116,13 @@ def _column_values(values: list[Any]) -> Any:
     return pd.Series(values, dtype=object)
 
 
-def _row_records(answers: pd.DataFrame) -> list[dict[str, Any]]:
+def _row_records(answers: pd.DataFrame) -> list[dict[str, Cell]]:
     names = [str(name) for name in answers.columns]
     columns = [answers[name].tolist() for name in answers.columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-def _split_answers(records: list[dict[str, Any]], sizes: Sequence[int]) -> list[Answer]:
+def _split_answers(records: list[dict[str, Cell]], sizes: Sequence[int]) -> list[Answer]:
     parts, start = [], 0
     for size in sizes:
         parts.append(_json_answer(records[start : start + size]))
@@ -126,7 +130,7 @@ def _split_answers(records: list[dict[str, Any]], sizes: Sequence[int]) -> list[
     return parts
 
 
-def _json_answer(records: list[dict[str, Any]]) -> Answer:
+def _json_answer(records: list[dict[str, Cell]]) -> Answer:
     try:
         text = json.dumps(records, ensure_ascii=False, allow_nan=False, default=str)
     except ValueError:

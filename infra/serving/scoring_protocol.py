@@ -11,13 +11,16 @@ import functools
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
-from typing import Any
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeGuard, TypeVar
 
 from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
+
+if TYPE_CHECKING:
+    from trainers.types import Cell, Json
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5
@@ -25,7 +28,8 @@ _MARKS = re.compile(rb'["\[\]{}]')
 _OPEN, _CLOSE = tuple(b"[{"), tuple(b"]}")
 _CLOSING = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
 
-Columns = dict[str, list[Any]]
+Entry = TypeVar("Entry")
+Columns: TypeAlias = "dict[str, list[Cell]]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +103,7 @@ def _check_present(columns: Columns, fields: Sequence[Field]) -> None:
         )
 
 
-def _join_names(names: Any) -> str:
+def _join_names(names: Iterable[str]) -> str:
     listed = [ascii(name)[:60] for name in names]
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more
@@ -143,18 +147,19 @@ def _parse_json_rows(body: bytes, fields: Sequence[Field], limits: RequestLimits
     return _READERS[given[0]](document[given[0]], [field.name for field in fields])
 
 
-def _parse_json(body: bytes, limits: RequestLimits) -> Any:
+def _parse_json(body: bytes, limits: RequestLimits) -> Json:
     if _is_too_deep(body, limits.depth):
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep")
     try:
-        return json.loads(body, parse_constant=_reject_constant)
+        document: Json = json.loads(body, parse_constant=_reject_constant)
+        return document
     except RecursionError:
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep") from None
     except (ValueError, UnicodeDecodeError) as error:
         raise bad_request(f"the body must be JSON: {str(error)[:200]}") from None
 
 
-def _reject_constant(name: str) -> Any:
+def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON; write null where a value is missing")
 
 
@@ -188,24 +193,28 @@ def _bracket_depth(body: bytes) -> int:
     return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
 
 
-def _kind_name(value: Any) -> str:
+def _kind_name(value: Json) -> str:
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
 
-def _read_split(given: Any, _names: Sequence[str]) -> Columns:
+def _is_list_of(given: Json, kind: type[Entry]) -> TypeGuard[list[Entry]]:
+    return isinstance(given, list) and all(isinstance(entry, kind) for entry in given)
+
+
+def _read_split(given: Json, _names: Sequence[str]) -> Columns:
     if not isinstance(given, dict) or set(given) - {"columns", "index", "data"}:
         raise bad_request("dataframe_split must be an object of columns, data and, if wanted, index")
     names, data = given.get("columns"), given.get("data")
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    if not _is_list_of(names, str):
         raise bad_request("dataframe_split.columns must be a list of names")
     if len(set(names)) != len(names):
         raise bad_request("dataframe_split.columns must name each column once")
     return _columns_by_position(data, names, "dataframe_split.data")
 
 
-def _read_records(given: Any, _names: Sequence[str]) -> Columns:
-    if not isinstance(given, list) or not all(isinstance(row, dict) for row in given):
+def _read_records(given: Json, _names: Sequence[str]) -> Columns:
+    if not _is_list_of(given, dict):
         raise bad_request("dataframe_records must be a list of objects")
     if not given:
         return {}
@@ -215,17 +224,17 @@ def _read_records(given: Any, _names: Sequence[str]) -> Columns:
     return {name: [row.get(name) for row in given] for name in names}
 
 
-def _read_instances(given: Any, names: Sequence[str]) -> Columns:
+def _read_instances(given: Json, names: Sequence[str]) -> Columns:
     if isinstance(given, dict):
         return _read_columns(given)
     if not isinstance(given, list):
         raise bad_request(f"instances must be a list, but got {_kind_name(given)}")
-    if given and all(isinstance(row, dict) for row in given):
+    if given and _is_list_of(given, dict):
         return _read_records(given, names)
     return _name_columns(given, names, "instances")
 
 
-def _read_inputs(given: Any, names: Sequence[str]) -> Columns:
+def _read_inputs(given: Json, names: Sequence[str]) -> Columns:
     if isinstance(given, dict):
         return _read_columns(given)
     if not isinstance(given, list):
@@ -233,11 +242,11 @@ def _read_inputs(given: Any, names: Sequence[str]) -> Columns:
     return _read_instances(given, names)
 
 
-def _read_columns(given: Mapping[str, Any]) -> Columns:
+def _read_columns(given: Mapping[str, Json]) -> Columns:
     return {name: values if isinstance(values, list) else [values] for name, values in given.items()}
 
 
-def _name_columns(given: list[Any], names: Sequence[str], what: str) -> Columns:
+def _name_columns(given: list[Json], names: Sequence[str], what: str) -> Columns:
     """Rows without names: values of the only column, or lists of values in the columns' order."""
     if len(names) == 1:
         return {names[0]: given}
@@ -246,8 +255,8 @@ def _name_columns(given: list[Any], names: Sequence[str], what: str) -> Columns:
     return _columns_by_position(given, names, what)
 
 
-def _columns_by_position(data: Any, names: Sequence[str], what: str) -> Columns:
-    if not isinstance(data, list) or not all(isinstance(row, list) for row in data):
+def _columns_by_position(data: Json, names: Sequence[str], what: str) -> Columns:
+    if not _is_list_of(data, list):
         raise bad_request(f"{what} must be a list of rows, each a list of {len(names)} values")
     odd = next((number for number, row in enumerate(data) if len(row) != len(names)), None)
     if odd is not None:

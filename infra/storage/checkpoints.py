@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra.errors import StorageUnavailable, WrongInput
 from infra.storage.sealed_folders import (
@@ -26,6 +26,8 @@ from trainers.storage import safetensors_file as tensors
 
 if TYPE_CHECKING:
     import torch
+
+    from trainers.types import Document, Json
 
 __all__ = ["CheckpointStore", "LoadedCheckpoint", "StorageDamaged", "verify_folder", "write_folder"]
 
@@ -47,7 +49,7 @@ class LoadedCheckpoint:
     """
 
     tensors: dict[str, torch.Tensor]
-    document: dict[str, Any]
+    document: Document
     path: Path
     damaged: tuple[str, ...] = ()
 
@@ -74,7 +76,7 @@ class CheckpointStore:
         self.folder = Path(folder)
         self.keep = keep
 
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Any]) -> Path:
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> Path:
         """Writes a checkpoint durably, then removes those beyond `keep`.
 
         Raises:
@@ -137,7 +139,7 @@ class CheckpointStore:
         return None
 
 
-def _load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def _load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], Document]:
     parts = verify_folder(path, mark=path.name.partition("-")[2], readers={_WEIGHTS: tensors.load_tensors})
     if set(parts) != {_WEIGHTS, _DOCUMENT}:
         raise StorageDamaged(

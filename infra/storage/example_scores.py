@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from infra.ledger.rows import TrialRow
 from infra.storage.sealed_folders import read_tensors, remove_folder, verify_folder, write_folder
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
     import torch
 
@@ -28,7 +29,7 @@ def write_scores(folder: Path, scores: Mapping[str, torch.Tensor]) -> None:
     write_folder(folder, tensors={_FILE: scores})
 
 
-def read_scores(storage: Path, trial: TrialRow) -> dict[str, npt.NDArray[Any]]:
+def read_scores(storage: Path, trial: TrialRow) -> dict[str, npt.NDArray[np.float64]]:
     """The trial's scores, float64 [examples] by metric; empty where none were kept or their folder is gone.
 
     Raises:

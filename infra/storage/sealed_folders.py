@@ -20,6 +20,8 @@ from trainers.storage.safetensors_file import tensors_from_bytes as read_tensors
 if TYPE_CHECKING:
     import torch
 
+    from trainers.types import Json
+
 __all__ = [
     "ASIDE",
     "StorageDamaged",
@@ -43,7 +45,7 @@ class StorageDamaged(StorageUnavailable):
 def write_folder(
     folder: Path,
     tensors: Mapping[str, Tensors] | None = None,
-    documents: Mapping[str, Any] | None = None,
+    documents: Mapping[str, Mapping[str, Json]] | None = None,
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Writes a sealed folder; afterwards it is there whole, or not at all.
@@ -65,7 +67,7 @@ def write_folder(
 
 def folder_contents(
     tensors: Mapping[str, Tensors] | None,
-    documents: Mapping[str, Any] | None,
+    documents: Mapping[str, Mapping[str, Json]] | None,
     files: Mapping[str, bytes] | None,
 ) -> dict[str, Content]:
     """The files of a sealed folder by name, without the manifest; tensors are read when they are written.

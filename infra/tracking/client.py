@@ -9,12 +9,15 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.secrets import redact
 from infra.tracking.mlflow_environment import set_defaults
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _REFUSED = {
     "INVALID_PARAMETER_VALUE",
@@ -44,7 +47,7 @@ class RequestRejected(TrackingError):
 class TrackingStore:
     """A tracking store. `client` is MLflow's, or anything with the same methods in a test."""
 
-    def __init__(self, uri: str, client: Any) -> None:
+    def __init__(self, uri: str, client: MlflowClient) -> None:
         self.uri = uri
         self._client = client
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.spec import FamilySpec
 from trainers.errors import TrainerError
 from trainers.family import Family
 from trainers.registry import load_reference
+
+if TYPE_CHECKING:
+    from trainers.types import Params
 
 
 class TrainingDefaults:
@@ -18,7 +20,7 @@ class TrainingDefaults:
     def __init__(self) -> None:
         self._families: dict[str, Family | None] = {}
 
-    def __call__(self, spec: FamilySpec, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    def __call__(self, spec: FamilySpec, params: Params) -> Params:
         """An empty mapping where the family is a plain function, or can't be loaded here."""
         if spec.name not in self._families:
             self._families[spec.name] = _load_family(spec)

@@ -8,12 +8,15 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.secrets import redact
 from infra.spec import FamilySpec
-from search_spaces.values import plain_text
+from search_spaces.values import ParamValue, plain_text
+
+if TYPE_CHECKING:
+    from trainers.types import Json, Params
 
 FACTS = ("parameters", "size_bytes", "latency_ms", "train_seconds", "peak_memory_bytes")
 STATUS = {
@@ -147,9 +150,7 @@ def _user_name() -> str:
 # -- parameters --------------------------------------------------------------------------------------------
 
 
-def run_parameters(
-    family: FamilySpec, trial: TrialRow, defaults: Mapping[str, Any]
-) -> tuple[dict[str, str], list[str]]:
+def run_parameters(family: FamilySpec, trial: TrialRow, defaults: Params) -> tuple[dict[str, str], list[str]]:
     """Every name of the family's space with what training uses, and the names that a `when` left out.
 
     Own code has no defaults: what it was not given is `inactive`.
@@ -170,7 +171,7 @@ def space_names(family: FamilySpec, *, searched_only: bool = False) -> list[str]
     return [e["name"] for e in entries if not searched_only or e.get("type") != "constant"]
 
 
-def _param_text(value: Any) -> str:
+def _param_text(value: ParamValue) -> str:
     return truncate_text(redact(plain_text(value)), _PARAM_CHARACTERS)
 
 
@@ -198,10 +199,10 @@ def final_points(sweep: SweepRow, trial: TrialRow) -> list[Point]:
     return _make_points({**best, **kept, **test, **facts}, at, 0)
 
 
-def _make_points(values: Mapping[str, Any], at: int, step: int) -> list[Point]:
+def _make_points(values: Mapping[str, Json], at: int, step: int) -> list[Point]:
     return [(clean_name(n), float(v), at, step) for n, v in values.items() if _is_plottable(v)]
 
 
-def _is_plottable(value: Any) -> bool:
+def _is_plottable(value: Json) -> TypeGuard[float]:
     # MLflow stores infinity as 1.8e308, which flattens every axis, and NaN as 0 with a mark.
     return isinstance(value, (int, float)) and math.isfinite(value)

@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
 from infra.ledger.rows import SweepRow, TrialRow
@@ -28,6 +28,11 @@ from trainers.bundle.bundle import infer_signature, load_bundle, read_descriptio
 from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import TrainerError
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -71,7 +76,7 @@ class ModelLogger:
             if folder is not None:
                 self._log_if_missing(trial, folder)
 
-    def ensure_logged(self, trial: TrialRow) -> Any:
+    def ensure_logged(self, trial: TrialRow) -> LoggedModel:
         """The logged model of a trial, logged now where it was not before.
 
         Raises:
@@ -93,7 +98,9 @@ class ModelLogger:
         except (MissingEntity, RequestRejected, TrainerError) as error:
             raise Unavailable("a trial's model must be logged in MLflow", str(error)) from error
         self._runs.put(key, SentState(status="READY"))
-        return self._find_model(key)
+        logged = self._find_model(key)
+        assert logged is not None
+        return logged
 
     def _model_folder(self, trial: TrialRow) -> Path | None:
         folder = (self._storage / str(trial.model)).resolve()
@@ -131,15 +138,15 @@ class ModelLogger:
         self._link_run(trial, run_id, model.model_id)
         self._runs.tracking.call("finalize_logged_model", model.model_id, "READY")
 
-    def _find_model(self, key: str) -> Any:
+    def _find_model(self, key: str) -> LoggedModel | None:
         query = f"tags.`{KEY}` = '{key}'"
-        found = self._runs.tracking.call(
+        found: Sequence[LoggedModel] = self._runs.tracking.call(
             "search_logged_models", [self._runs.experiment_id], filter_string=query, max_results=1
         )
         return found[0] if found else None
 
-    def _create_model(self, trial: TrialRow, run_id: str, key: str, manifest: str) -> Any:
-        return self._runs.tracking.call(
+    def _create_model(self, trial: TrialRow, run_id: str, key: str, manifest: str) -> LoggedModel:
+        made: LoggedModel = self._runs.tracking.call(
             "create_logged_model",
             self._runs.experiment_id,
             name=re.sub(r"[^\w-]", "_", run_name(trial)),
@@ -156,6 +163,7 @@ class ModelLogger:
             params={clean_name(name): truncate_text(str(value), 500) for name, value in trial.params.items()},
             model_type=trial.family,
         )
+        return made
 
     def _link_run(self, trial: TrialRow, run_id: str, model_id: str) -> None:
         """Shows the model on its run, with the numbers of the kept epoch."""
@@ -181,7 +189,7 @@ def model_key_by_name(identity: str, family: str, number: int, manifest: str, *,
 
 
 def write_mlflow_model(
-    path: Path, bundle: Path, sweep: SweepRow, *, model: Any = None, run_id: str | None = None
+    path: Path, bundle: Path, sweep: SweepRow, *, model: LoggedModel | None = None, run_id: str | None = None
 ) -> None:
     """Writes MLflow's folder of a bundle, with the wheel that loads it.
 
@@ -210,13 +218,19 @@ def write_mlflow_model(
     )  # imports torch, and people's own code
     wheel = build_wheel(path.parent / WHEELS)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
-    given = {"model_id": model.model_id, "model_uuid": model.model_id, "run_id": run_id} if model else {}
-    location = {"artifact_path": model.artifact_location} if model else {}
+    described = Model()
+    if model is not None:
+        described = Model(
+            artifact_path=model.artifact_location,
+            run_id=run_id,
+            model_uuid=model.model_id,
+            model_id=model.model_id,
+        )
     mlflow.pyfunc.save_model(
         path=str(path),
         loader_module=LOADER,
         data_path=str(bundle),
-        mlflow_model=Model(**given, **location),
+        mlflow_model=described,
         signature=_mlflow_signature(signature),
         input_example=None if known.example.empty else known.example,
         pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_pip_requirements(sweep)],
@@ -230,21 +244,22 @@ def _pip_requirements(sweep: SweepRow) -> list[str]:
     return [*pin_requirements(read_project()), *([str(own)] if own else [])]
 
 
-def _mlflow_signature(plain: Signature) -> Any:
+def _mlflow_signature(plain: Signature) -> ModelSignature | None:
     if not plain.inputs:
         return None
     from mlflow.models import ModelSignature
     from mlflow.types import Schema
 
-    def schema(columns: tuple[ColumnSpec, ...]) -> Any:
+    def schema(columns: tuple[ColumnSpec, ...]) -> Schema:
         return Schema([_column_spec(column) for column in columns])
 
     return ModelSignature(inputs=schema(plain.inputs), outputs=schema(plain.outputs))
 
 
-def _column_spec(column: ColumnSpec) -> Any:
+def _column_spec(column: ColumnSpec) -> ColSpec:
     from mlflow.types import ColSpec
     from mlflow.types.schema import AnyType
 
     anything = column.type == "any" or column.whole
-    return ColSpec(AnyType() if anything else column.type, column.name)
+    kind = AnyType() if anything else column.type  # type: ignore[no-untyped-call]  # MLflow's own
+    return ColSpec(kind, column.name)

@@ -5,9 +5,9 @@ the ledger's time, parameters never change, tags and states are those of the new
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow, strip_measurements
 from infra.spec import FamilySpec
@@ -36,11 +36,14 @@ from infra.tracking.run_index import RunIndex
 from infra.tracking.run_writer import RunWrite, dataset_input, log_accepted, log_batch, set_status
 from infra.tracking.summary import summarize_trials
 
+if TYPE_CHECKING:
+    from trainers.types import Params
+
 log = logging.getLogger("velodrome.tracking")
 
 WAITING_S = 5.0  # a trial asked for ahead of its lane gets no run of its own before it has waited this long
 
-Defaults = Callable[[FamilySpec, Mapping[str, Any]], Mapping[str, Any]]
+Defaults: TypeAlias = "Callable[[FamilySpec, Params], Params]"
 
 
 class TrackingLost(Exception):

@@ -10,13 +10,17 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.ledger.rows import SweepRow
 from infra.secrets import redact
 from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
 from infra.tracking.mapping import KEY, SWEEP, best_name, parent_key, sweep_identity
 from infra.tracking.outbox import Outbox, SentState
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.store.entities import PagedList
 
 _PAGE = 1_000
 
@@ -99,10 +103,10 @@ class RunIndex:
                 if run.info.lifecycle_stage == "active" or run.data.tags[KEY] not in self._sent:
                     self.put(run.data.tags[KEY], SentState(run_id=run.info.run_id))
 
-    def _search_runs(self, query: str, limit: int, token: str | None = None) -> Any:
+    def _search_runs(self, query: str, limit: int, token: str | None = None) -> PagedList[Run]:
         from mlflow.entities import ViewType
 
-        return self.tracking.call(
+        found: PagedList[Run] = self.tracking.call(
             "search_runs",
             [self.experiment_id],
             query,
@@ -110,8 +114,9 @@ class RunIndex:
             max_results=limit,
             page_token=token,
         )
+        return found
 
-    def _all_runs(self, query: str) -> Iterator[Any]:
+    def _all_runs(self, query: str) -> Iterator[Run]:
         token = None
         while True:
             page = self._search_runs(query, _PAGE, token)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.secrets import redact
 from infra.tracking.client import RequestRejected, TrackingStore
 from infra.tracking.mapping import ENDED, Point, to_milliseconds, truncate_text
 from infra.tracking.run_index import RunIndex
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -79,7 +82,7 @@ def set_status(
         tracking.call("update_run", run_id, status)
 
 
-def dataset_input(sweep: SweepRow, trial: TrialRow) -> Any:
+def dataset_input(sweep: SweepRow, trial: TrialRow) -> DatasetInput:
     """The sweep's data as MLflow's input of a trial's run, with its context; addresses redacted."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 

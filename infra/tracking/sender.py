@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
 from infra.home import Home
@@ -38,6 +38,9 @@ from infra.tracking.outbox import Outbox
 from infra.tracking.projection import Projection, TrackingLost, trial_keys
 from infra.tracking.run_index import RunIndex
 from infra.tracking.sample_sender import SampleSender
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -170,7 +173,7 @@ class Sender:
             projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
             projection.reconcile(abandoned=abandoned)
 
-    def log_model(self, trial: TrialRow) -> Any:
+    def log_model(self, trial: TrialRow) -> LoggedModel:
         """MLflow's logged model of a trial, logged now where it was not; everything else is sent first.
 
         Raises:

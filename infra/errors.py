@@ -2,7 +2,7 @@
 
 VelodromeError
 ├── WrongInput            2    a file, an option or a name, said before anything is spent
-├── Refused               3    a gate refused, or no trial succeeded
+├── RefusedError          3    a gate refused, or no trial succeeded
 ├── Unavailable           4    the cluster, the ledger or the storage could not be had
 │   ├── LedgerUnavailable
 │   │   └── LedgerDamaged      waiting does not help
@@ -10,8 +10,8 @@ VelodromeError
 │   │   └── HeadGone           Ray can't even let go of it
 │   ├── StorageUnavailable
 │   └── OwnedElsewhere         another live process runs this sweep
-├── Fenced                4    this process is no longer the owner of its sweep
-└── Interrupted           130 / 143
+├── FencedError           4    this process is no longer the owner of its sweep
+└── InterruptedCommand    130 / 143
 
 `trainers.errors.InputError` and `search_spaces.errors.SpaceError` are wrong input too; the command line
 shows them in the same block.

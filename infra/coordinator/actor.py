@@ -90,7 +90,7 @@ class CoordinatorActor:
         """Takes the sweep over from the ledger.
 
         Raises:
-            Fenced: another driver owns the sweep by now.
+            FencedError: another driver owns the sweep by now.
         """
         self._settings = settings
         self._turns: GroupCommit[Event] = GroupCommit(self._answer_all)
@@ -143,7 +143,7 @@ class CoordinatorActor:
         return work
 
     def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
-        """See `Coordinator.attempt_failed`."""
+        """See `Coordinator.report_attempt_failure`."""
         self._call(lambda core: core.report_attempt_failure(ended, reports))
 
     def heartbeat(

@@ -111,7 +111,7 @@ class StopSignals:
         """Within the block, whatever it waits for, a second signal ends it.
 
         Raises:
-            Hurried: a second signal came.
+            SecondSignal: a second signal came.
         """
         self._hurries = True
         try:
@@ -142,7 +142,7 @@ def drive_sweep(
     Raises:
         ClusterUnavailable: no lane can be placed, begin or be kept.
         HeadGone: the cluster's head is away for good; what ran is kept as waiting.
-        Fenced: another driver took the sweep over.
+        FencedError: another driver took the sweep over.
     """
     families = resolve_shapes(job.spec, nodes)
     for family, resources in families.items():

@@ -113,7 +113,7 @@ class CoordinatorClient:
     def report_attempt_failure(
         self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float
     ) -> None:
-        """See `Coordinator.attempt_failed`; said before this process ends, whatever comes of it."""
+        """See `Coordinator.report_attempt_failure`; said before this process ends, whatever comes of it."""
         with contextlib.suppress(Exception):  # the process ends either way; its death tells the rest
             ray.get(self.actor.report_attempt_failure.remote(ended, list(reports)), timeout=limit_s)
 

@@ -153,7 +153,7 @@ class Ledger:
         """A new epoch for a coordinator that starts again under the same driver.
 
         Raises:
-            Fenced: another driver owns the sweep by now.
+            FencedError: another driver owns the sweep by now.
         """
 
         def update_epoch(connection: Connection) -> int:
@@ -188,7 +188,7 @@ class Ledger:
         """Writes a batch as the owner.
 
         Raises:
-            Fenced: the sweep has another owner by now; nothing was written.
+            FencedError: the sweep has another owner by now; nothing was written.
             LedgerUnavailable: nothing was written.
         """
 

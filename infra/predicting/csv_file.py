@@ -34,7 +34,7 @@ class CsvFile:
         self._delimiter = "\t" if path.suffix.lower() == ".tsv" else _detect_delimiter(path)
 
     def columns(self) -> list[str]:
-        """As `Format`."""
+        """As `InputFormat`."""
         with self._open_text() as file:
             header = next(self._read_rows(file), [])
         if not header or len(set(header)) != len(header) or not all(header):
@@ -43,7 +43,7 @@ class CsvFile:
         return header
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
-        """As `Format`."""
+        """As `InputFormat`."""
         with self._open_text() as file:
             rows = self._read_rows(file)
             header = next(rows)
@@ -52,15 +52,15 @@ class CsvFile:
                 yield pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
-        """As `Format`."""
+        """As `InputFormat`."""
         return table_frame(part.to_pydict(), fields, usual="string")
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `Format`."""
+        """As `InputFormat`."""
         write_csv(part, predictions, path, self._delimiter, header=first)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `Format`."""
+        """As `InputFormat`."""
         concatenate_files(parts, path)
 
     def _open_text(self) -> io.TextIOWrapper:

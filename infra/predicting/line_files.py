@@ -39,7 +39,7 @@ class JsonLines:
         self.path = path
 
     def columns(self) -> list[str]:
-        """As `Format`: the names of all objects, for each may leave some out."""
+        """As `InputFormat`: the names of all objects, for each may leave some out."""
         names: dict[str, None] = {}
         with _open_text(self.path) as file:
             for line in filter(str.strip, _read_lines(self.path, file)):
@@ -47,20 +47,20 @@ class JsonLines:
         return list(names)
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
-        """As `Format`."""
+        """As `InputFormat`."""
         with _open_text(self.path) as file:
             lines = (line.strip() for line in _read_lines(self.path, file) if line.strip())
             for held in split_rows(lines, sizes, len):
                 yield pa.table({LINE: pa.array(held, pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
-        """As `Format`; what an object leaves out is missing."""
+        """As `InputFormat`; what an object leaves out is missing."""
         rows = [_parse_line(line, self.path) for line in part.column(LINE).to_pylist()]
         names = [field.name for field in fields] or list(dict.fromkeys(n for row in rows for n in row))
         return table_frame({name: [row.get(name) for row in rows] for name in names}, fields, usual="any")
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `Format`: each line as it was, with more before its last brace."""
+        """As `InputFormat`: each line as it was, with more before its last brace."""
         with path.open("w", encoding="utf-8") as file:
             for line, added in zip(
                 part.column(LINE).to_pylist(), _prediction_objects(predictions), strict=True
@@ -70,7 +70,7 @@ class JsonLines:
                 file.write(f"{before}{comma}{added[1:]}\n")
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `Format`."""
+        """As `InputFormat`."""
         concatenate_files(parts, path)
 
 
@@ -83,21 +83,21 @@ class TextLines:
         self.path = path
 
     def columns(self) -> list[str]:
-        """As `Format`."""
+        """As `InputFormat`."""
         return ["text"]
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
-        """As `Format`."""
+        """As `InputFormat`."""
         with _open_text(self.path) as file:
             for held in split_rows(_read_lines(self.path, file), sizes, len):
                 yield pa.table({LINE: pa.array(held, pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
-        """As `Format`: the lines as the model's only column."""
+        """As `InputFormat`: the lines as the model's only column."""
         return single_column_frame(part.column(LINE).to_pylist(), fields, self.path)
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
-        """As `Format`: objects with the text and its predictions."""
+        """As `InputFormat`: objects with the text and its predictions."""
         with path.open("w", encoding="utf-8") as file:
             for line, added in zip(
                 part.column(LINE).to_pylist(), _prediction_objects(predictions), strict=True
@@ -106,7 +106,7 @@ class TextLines:
                 file.write(f"{text[:-1]}, {added[1:]}\n")
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
-        """As `Format`."""
+        """As `InputFormat`."""
         concatenate_files(parts, path)
 
 

@@ -60,7 +60,7 @@ def fetch_files(registry: Registry, location: str, into: Path) -> FetchedFiles:
 
 
 def fetch_version(registry: Registry, version: ModelVersion, into: Path) -> FetchedFiles:
-    """`fetch` of a registered version."""
+    """`fetch_files` of a registered version."""
     return fetch_files(registry, registry.location(version), into)
 
 

@@ -95,7 +95,7 @@ class ChainEntry:
 
 
 def parse_entry(text: str) -> ChainEntry:
-    """The inverse of `Entry.text`.
+    """The inverse of `ChainEntry.text`.
 
     Raises:
         ValueError: the text is no entry of this format.

@@ -57,7 +57,7 @@ class IsolatedPredict(Protocol):
     """How a model is asked; tests have others."""
 
     def __call__(self, folder: Path, rows: pd.DataFrame, *, paths: Sequence[str] = ()) -> IsolatedPredictions:
-        """As `use`; raises `UnusableModel`."""
+        """As `predict_isolated`; raises `UnusableModel`."""
 
 
 def predict_isolated(
@@ -75,7 +75,7 @@ def predict_isolated(
         limit_s: after this long the interpreter is ended.
 
     Raises:
-        Unusable: it did not load, did not predict, or took too long.
+        UnusableModel: it did not load, did not predict, or took too long.
     """
     from trainers.bundle.frames import frame_from_json, frame_to_json
 

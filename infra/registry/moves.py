@@ -88,7 +88,7 @@ class Mover:
             target: the version that `champion` points at from then on.
 
         Raises:
-            Overtaken: somebody else wrote an entry first; nothing was moved.
+            ConcurrentChange: somebody else wrote an entry first; nothing was moved.
         """
         entry = self.append_record(chain, kind, target=target, **values)
         self.apply_move()
@@ -98,7 +98,7 @@ class Mover:
         """Writes the entry after the last one of `chain`.
 
         Raises:
-            Overtaken: somebody else wrote one there first.
+            ConcurrentChange: somebody else wrote one there first.
         """
         entry = self.make_entry(chain, kind, **values)
         records = self.records

@@ -96,7 +96,7 @@ class Registry:
         """Calls a method of `MlflowClient`.
 
         Raises:
-            Missing, Rejected: as `Tracking.call`.
+            MissingEntity, RequestRejected: as `TrackingStore.call`.
             RegistryUnavailable: it does not answer, or answers nonsense.
         """
         try:
@@ -204,7 +204,7 @@ class Registry:
         """An experiment of that name, with its artifacts where the others of this store have theirs.
 
         Raises:
-            Rejected: the name is taken.
+            RequestRejected: the name is taken.
         """
         location = None if self.tracking.remote else (self._artifacts / name).as_uri()
         return str(self.call("create_experiment", name, artifact_location=location, tags=dict(tags)))

@@ -109,7 +109,7 @@ def verify_folder(
         readers: as in `trainers.storage.atomic_folders.read_folder`.
 
     Raises:
-        Damaged: names the file and what is wrong with it.
+        StorageDamaged: names the file and what is wrong with it.
         StorageUnavailable: the file system refused.
         FileNotFoundError: the folder itself is not there.
     """

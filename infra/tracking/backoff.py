@@ -44,7 +44,7 @@ class Backoff:
         """After a failure, asks the server how it is before it gets work.
 
         Raises:
-            Away: it does not answer, or asks for more time.
+            TrackingUnavailable: it does not answer, or asks for more time.
         """
         if not self._failures or not self._uri.startswith(("http://", "https://")):
             return

@@ -60,7 +60,7 @@ class TrackingStore:
         """Calls a method of `MlflowClient`.
 
         Raises:
-            Away, Missing, Rejected: without a cause, because MLflow's errors quote the URL.
+            TrackingUnavailable, MissingEntity, RequestRejected: without a cause: MLflow's errors quote URLs.
         """
         try:
             return getattr(self._client, method)(*args, **kwargs)

@@ -69,7 +69,7 @@ class ModelLogger:
         """Logs what is kept and not logged yet.
 
         Raises:
-            Away: tracking did not take it.
+            TrackingUnavailable: tracking did not take it.
         """
         for trial in select_kept_models(self._sweep, trials):
             folder = self._model_folder(trial)
@@ -80,7 +80,7 @@ class ModelLogger:
         """The logged model of a trial, logged now where it was not before.
 
         Raises:
-            Away: tracking did not take it.
+            TrackingUnavailable: tracking did not take it.
             Unavailable: the trial has no model where the ledger says, or it can't be logged.
         """
         folder = self._model_folder(trial)

@@ -49,7 +49,7 @@ class RunIndex:
         """Finds what is there already. False: tracking has lost what was sent, and all is to be sent again.
 
         Raises:
-            TrackingTrouble: tracking could not answer.
+            TrackingError: tracking could not answer.
         """
         known = self._outbox.cursor()
         if known is not None:

@@ -36,7 +36,7 @@ def log_accepted(runs: RunIndex, key: str, write: RunWrite) -> None:
     """Writes into the run of that key; what tracking will never take must not keep the rest from it.
 
     Raises:
-        Rejected: the run itself is not there any more.
+        RequestRejected: the run itself is not there any more.
     """
     run_id = runs.sent_state(key).run_id or ""
     try:

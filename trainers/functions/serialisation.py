@@ -8,6 +8,7 @@ integer keys of optimizers among them. Tensors that share memory come back apart
 from __future__ import annotations
 
 import base64
+import struct
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -60,7 +61,7 @@ def _pack_value(value: PythonState, place: str, tensors: dict[str, torch.Tensor]
     if type(value) is int:
         return value if abs(value) < 2**53 else {_KIND: "int", "value": str(value)}
     if type(value) is float:
-        return {_KIND: "float", "value": value.hex()}
+        return {_KIND: "float", "value": _float_text(value)}
     if isinstance(value, torch.Tensor):
         return _pack_tensor(value, place, tensors)
     if isinstance(value, (np.ndarray, np.generic)):
@@ -68,10 +69,22 @@ def _pack_value(value: PythonState, place: str, tensors: dict[str, torch.Tensor]
     if type(value) in (bytes, bytearray):
         return {_KIND: type(value).__name__, "value": base64.b64encode(value).decode()}
     if type(value) is complex:
-        return {_KIND: "complex", "value": [value.real.hex(), value.imag.hex()]}
+        return {_KIND: "complex", "value": [_float_text(value.real), _float_text(value.imag)]}
     if isinstance(value, (torch.Size, torch.dtype, torch.device)):
         return _pack_torch(value)
     return _pack_container(value, place, tensors, depth)
+
+
+def _float_text(value: float) -> str:
+    """Exact; of what is no number the bits, since its sign and payload have no other spelling."""
+    return value.hex() if value == value else f"bits:{struct.pack('>d', value).hex()}"
+
+
+def _read_float(text: str) -> float:
+    if not text.startswith("bits:"):
+        return float.fromhex(text)
+    value: float = struct.unpack(">d", bytes.fromhex(text.removeprefix("bits:")))[0]
+    return value
 
 
 def _pack_container(value: PythonState, place: str, tensors: dict[str, torch.Tensor], depth: int) -> Json:
@@ -190,8 +203,8 @@ def _read_size(document: Document, tensors: Mapping[str, torch.Tensor]) -> torch
 
 _READERS: Mapping[str, Callable[[Document, Tensors], PythonState]] = {
     "int": lambda document, tensors: int(document["value"]),
-    "float": lambda document, tensors: float.fromhex(document["value"]),
-    "complex": lambda document, tensors: complex(*map(float.fromhex, document["value"])),
+    "float": lambda document, tensors: _read_float(document["value"]),
+    "complex": lambda document, tensors: complex(*map(_read_float, document["value"])),
     "bytes": lambda document, tensors: base64.b64decode(document["value"]),
     "bytearray": lambda document, tensors: bytearray(base64.b64decode(document["value"])),
     "list": _read_items,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,18 @@ states = st.recursive(
 @given(state=states)
 def test_stored_state_loads_unchanged(state: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert deep_equal(state, round_trip(state, tmp_path_factory.getbasetemp()))
+
+
+@pytest.mark.parametrize("bits", ["7ff8000000000000", "fff8000000000000", "7ff8000000000123"])
+def test_stored_not_a_number_keeps_its_bits(bits: str, tmp_path: Path) -> None:
+    value = struct.unpack(">d", bytes.fromhex(bits))[0]
+    found = round_trip([value, complex(1.0, value)], tmp_path)
+    assert [struct.pack(">d", part).hex() for part in (found[0], found[1].imag)] == [bits, bits]
+
+
+def test_stored_state_of_an_earlier_version_still_loads() -> None:
+    assert math.isnan(unflatten({}, {"$": "float", "value": "nan"}))
+    assert unflatten({}, {"$": "float", "value": "0x1.8000000000000p+1"}) == 3.0
 
 
 OPTIMIZERS: list[Callable[[Any], torch.optim.Optimizer]] = [

@@ -19,6 +19,13 @@ _VALUE = re.compile(
 )
 
 
+# As HTTP carries them; a short word after "bearer" is prose.
+_HEADER = re.compile(
+    r"(?P<before>\bauthorization['\"]?\s*[=:]\s*['\"]?(?:\w+\s+)?|\bbearer\s+(?=\S{12}))[^\s'\",;]+",
+    re.IGNORECASE,
+)
+
+
 def expand_variables(text: str, environ: Mapping[str, str]) -> str:
     """The text with each `${VARIABLE}` replaced by its value; the values themselves are not expanded.
 
@@ -44,4 +51,5 @@ def _variable_value(name: str, environ: Mapping[str, str]) -> str:
 def redact(text: str) -> str:
     """The text with what may be secret replaced by stars, fit for logs, errors and tracking: who logs in at
     an address, and values that are named like a secret."""
-    return _VALUE.sub(r"\g<before>***", _USERINFO.sub("***@", text))
+    text = _HEADER.sub(r"\g<before>***", _USERINFO.sub("***@", text))
+    return _VALUE.sub(r"\g<before>***", text)

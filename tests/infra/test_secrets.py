@@ -42,6 +42,9 @@ def test_expand_unset_variable_is_refused_without_showing_values(text: str) -> N
         "it ended with token = SECRET",
         "Password: SECRET, and api_key:SECRET",
         '{"token": "SECRET"}',
+        "Authorization: Bearer SECRET",
+        "{'authorization': 'Basic SECRET'}",
+        "sent with bearer SECRET.SECRET.SECRET",
     ],
 )
 def test_redact_hides_passwords_and_tokens(address: str) -> None:
@@ -58,6 +61,7 @@ def test_redact_hides_passwords_and_tokens(address: str) -> None:
         "a: b@c",
         "tokenizer: words",
         "tokens: 5",
+        "a bearer token",
     ],
 )
 def test_redact_keeps_text_without_secrets(address: str) -> None:

@@ -106,21 +106,21 @@ class _Definition:
         return SpaceError(f"{key} must be {must}", short_repr(found), do, key=(self.name, key))
 
     def number(self, key: str) -> float:
-        value = self._given(key)
+        value = self._require_key(key)
         if not is_number(value):
             do = "write it without quotes" if isinstance(value, str) else ""
             raise self.error(key, "a finite number", value, do)
         return float(value)
 
     def whole(self, key: str) -> int:
-        value = self._given(key)
+        value = self._require_key(key)
         if not is_whole(value):
             raise self.error(key, "a whole number", value, _advise_whole(value))
         if not is_exact(value):
             raise self.error(key, "at most 2**53 in size", value)
         return value
 
-    def _given(self, key: str) -> ParamValue:
+    def _require_key(self, key: str) -> ParamValue:
         if key not in self.keys:
             keys = f"keys {', '.join(self.keys)}"
             raise SpaceError(f"a range must have {key}", keys, f"add {key}", key=(self.name,))

@@ -66,7 +66,7 @@ def keys() -> dict[str, Key]:
     for name in tuple(found):
         found |= {key.path: key for key in _children(name)}
     for kind in ("sampler", "pruner"):
-        for variant in _named(kind):
+        for variant in _list_variants(kind):
             found |= {f"search.{kind}.{entry.path}": entry for entry in _options(variant)}
     return found
 
@@ -87,7 +87,7 @@ def _key(path: str, schema: Schema, *, required: bool) -> Key:
     elif isinstance(default, dict) and default:
         shown = "as its keys"
     elif default not in (None, [], {}):
-        shown = code(_written(default))
+        shown = code(_yaml_text(default))
     else:
         shown = stated[1] if stated else "-"
     return Key(path=path, type=_type(schema), default=shown, meaning=_DEFAULT.sub(".", meaning))
@@ -120,14 +120,14 @@ def _variants() -> Iterator[str]:
     """The samplers and pruners, each with its options."""
     for kind in ("sampler", "pruner"):
         yield f"### {kind.capitalize()}s\n"
-        for variant in _named(kind):
+        for variant in _list_variants(kind):
             label = variant["properties"]["name"]["const"]
             yield f"#### {kind} {code(label)}\n\n{variant['description']}\n"
             if options := _options(variant):
                 yield _table(options)
 
 
-def _named(kind: str) -> list[Schema]:
+def _list_variants(kind: str) -> list[Schema]:
     """The definitions that a sampler or a pruner may have, in the schema's order."""
     definition = json_schema()["$defs"]["FamilySearch"]["properties"][kind]
     return [_resolve(entry) for entry in _alternatives(definition) if "$ref" in entry]
@@ -213,7 +213,7 @@ def _bounds(schema: Schema) -> str:
     return f" {' and '.join(words)}" if words else ""
 
 
-def _written(value: Any) -> str:
+def _yaml_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)

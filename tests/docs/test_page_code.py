@@ -22,7 +22,7 @@ WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 
 
 @pytest.mark.parametrize("text", every_block("yaml"))
-def test_every_sweep_file_loads_and_resolves(
+def test_page_sweep_files_load_and_resolve(
     text: str, examples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "sweep.yaml"

@@ -45,7 +45,7 @@ def commands() -> dict[str, set[str]]:
 
 
 @each_page
-def test_every_command_exists_with_its_options(page: Path) -> None:
+def test_page_names_only_commands_and_options_that_exist(page: Path) -> None:
     known = commands()
     text = page.read_text()
     lines = [line for block in blocks(page, "console") for line in block.splitlines()]
@@ -63,7 +63,7 @@ def test_every_command_exists_with_its_options(page: Path) -> None:
 
 
 @pytest.mark.parametrize("name", LATER)
-def test_what_is_not_there_yet_is_among_the_limits(name: str) -> None:
+def test_start_page_lists_missing_commands_among_the_limits(name: str) -> None:
     page = (ROOT / "docs" / "index.md").read_text()
     limits = page[page.index("## Limits") :]
     assert f"`{name}`" in limits
@@ -71,14 +71,14 @@ def test_what_is_not_there_yet_is_among_the_limits(name: str) -> None:
 
 
 @each_page
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_page_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not target.startswith("https://"):
             assert (page.parent / target.partition("#")[0]).exists(), target
 
 
 @each_page
-def test_every_test_and_file_named_exists(page: Path) -> None:
+def test_page_names_only_tests_and_files_that_exist(page: Path) -> None:
     text = page.read_text()
     for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
         tree = ast.parse((ROOT / path).read_text())

@@ -64,7 +64,7 @@ def schema_names() -> set[str]:
 
 
 @pytest.mark.slow
-def test_every_key_of_the_schema_is_on_its_page_with_type_default_and_meaning(site: Path) -> None:
+def test_sweep_file_page_has_each_key_with_type_default_and_meaning(site: Path) -> None:
     pages = [(site / name).read_text() for name in ("sweep-file.html", "search-spaces.html")]
     rows = [row for page in pages for row in cells(page) if len(row) == 4]
     assert all(all(cell.strip() for cell in row) for row in rows)
@@ -78,7 +78,7 @@ def test_every_key_of_the_schema_is_on_its_page_with_type_default_and_meaning(si
 
 
 @pytest.mark.slow
-def test_every_command_is_on_its_page_with_every_option(site: Path) -> None:
+def test_command_line_page_has_each_command_with_its_options(site: Path) -> None:
     page = (site / "commands.html").read_text()
     group: Any = get_command(app)
     sections = dict(re.findall(r'<h3 id="velodrome-(\w+)">(.*?)(?=<h[23] |</article>)', page, re.DOTALL))
@@ -93,7 +93,7 @@ def test_every_command_is_on_its_page_with_every_option(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_every_public_name_is_on_the_page_of_the_api(site: Path) -> None:
+def test_api_page_has_each_public_name(site: Path) -> None:
     page = (site / "python.html").read_text()
     for name in velodrome.__all__:
         if name != "__version__":

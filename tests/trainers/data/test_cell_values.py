@@ -57,7 +57,7 @@ def test_versions_and_postal_codes_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("value", ["1_000", "one", True, "true"])
-def test_what_no_file_reads_as_a_number_is_refused(value: Any) -> None:
+def test_text_that_no_file_reads_as_a_number_is_refused(value: Any) -> None:
     with pytest.raises(ValueError):
         read_number(value)
 

@@ -83,7 +83,7 @@ def measure_trials(figures: Measurements, trials: int, limit_s: float) -> None:
 
 @contextlib.contextmanager
 def memory_limit(limit_bytes: int) -> Iterator[Path | None]:
-    """A cgroup with that limit, or None where this user can't make one."""
+    """A cgroup with that limit, or None where this user cannot make one."""
     group = CGROUPS / f"velodrome-{time.time_ns()}"
     try:
         group.mkdir()

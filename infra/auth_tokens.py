@@ -44,7 +44,7 @@ def check_token(token: str, where: str) -> str:
     """The token, if it is one that nobody guesses.
 
     Raises:
-        WrongInput: it has fewer than 16 characters, or some that a header can't hold.
+        WrongInput: it has fewer than 16 characters, or some that a header cannot hold.
     """
     if len(token) < 16 or not token.isascii() or not token.isprintable() or " " in token:
         found = f"{len(token)} characters in {where}"

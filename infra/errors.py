@@ -7,7 +7,7 @@ VelodromeError
 │   ├── LedgerUnavailable
 │   │   └── LedgerDamaged      waiting does not help
 │   ├── ClusterUnavailable
-│   │   └── HeadGone           Ray can't even let go of it
+│   │   └── HeadGone           Ray cannot even let go of it
 │   ├── StorageUnavailable
 │   └── OwnedElsewhere         another live process runs this sweep
 ├── FencedError           4    this process is no longer the owner of its sweep
@@ -37,7 +37,7 @@ class VelodromeError(Exception):
 
 
 class WrongInput(VelodromeError):
-    """A file, an option or a name that can't be used."""
+    """A file, an option or a name that cannot be used."""
 
     exit_code = 2
 
@@ -55,7 +55,7 @@ class Unavailable(VelodromeError):
 
 
 class LedgerUnavailable(Unavailable):
-    """The ledger can't be opened, read or written."""
+    """The ledger cannot be opened, read or written."""
 
 
 class LedgerDamaged(LedgerUnavailable):
@@ -63,7 +63,7 @@ class LedgerDamaged(LedgerUnavailable):
 
 
 class ClusterUnavailable(Unavailable):
-    """The Ray cluster can't be reached or can't place a lane."""
+    """The Ray cluster cannot be reached or cannot place a lane."""
 
 
 class HeadGone(ClusterUnavailable):
@@ -72,7 +72,7 @@ class HeadGone(ClusterUnavailable):
 
 
 class StorageUnavailable(Unavailable):
-    """Checkpoints and models can't be written or read."""
+    """Checkpoints and models cannot be written or read."""
 
 
 class OwnedElsewhere(Unavailable):

@@ -75,11 +75,7 @@ def split_version(value: Json) -> tuple[str, int]:
 
 
 def check_sweep_label(label: str) -> str:
-    """What names one version of a sweep (`digits`, `digits@2`), if it follows the rule.
-
-    Raises:
-        WrongInput: it does not; nothing was looked up.
-    """
+    """What names one version of a sweep (`digits`, `digits@2`), if it follows the rule."""
     split_version(label)
     return label
 

@@ -42,12 +42,7 @@ class ProjectMetadata:
 
 
 def build_wheel(folder: Path) -> Path:
-    """Writes the wheel into a folder and returns its path.
-
-    Raises:
-        Unavailable: a package or the version of this installation can't be found.
-        OSError: the folder can't be written.
-    """
+    """Writes the wheel into a folder and returns its path."""
     project = read_project()
     info = f"{DISTRIBUTION}-{project.version}.dist-info"
     files = dict(_package_files())

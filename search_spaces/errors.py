@@ -2,7 +2,7 @@
 
 SearchSpaceInputError
 ├── YamlError     the text itself: not UTF-8, too large, an alias, a duplicate key
-└── SpaceError    a search space that can't be used
+└── SpaceError    a search space that cannot be used
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class YamlError(SearchSpaceInputError):
 
 
 class SpaceError(SearchSpaceInputError):
-    """A search space that can't be used.
+    """A search space that cannot be used.
 
     `key` is the path of keys inside the space (for instance `("momentum", "when", "optimizer")`); `file` and
     `line` are set where the fault is in a file that the space extends.

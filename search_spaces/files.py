@@ -49,10 +49,6 @@ def open_space(reference: str, base: Path | None, key: tuple[str, ...]) -> Space
         reference: the name of a file in this folder, or a path (it holds a slash or ends in .yaml or .yml).
         base: the folder that relative paths start from; the current one where it is None.
         key: the key to blame.
-
-    Raises:
-        SpaceError: there is no such file or space.
-        YamlError: the file is refused.
     """
     path = _path(reference, base, key)
     return SpaceFile(path=path, document=read_file(path))

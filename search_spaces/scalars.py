@@ -26,12 +26,7 @@ class ScalarError(ValueError):
 
 
 def read_plain(text: str) -> str | int | float | bool | None:
-    """The value of a scalar written without quotes.
-
-    Raises:
-        ScalarError: a number with a leading zero, underscores or another base; one that is not finite, too
-            long, or too large or small to be held exactly enough.
-    """
+    """The value of a scalar written without quotes."""
     if text in _NULL:
         return None
     if text in _BOOLEANS:

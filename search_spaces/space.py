@@ -49,10 +49,6 @@ class Space:
             base: the folder that relative paths start from.
             fixed: values that make inherited parameters of these names constants.
             dropped: names of inherited parameters that have no meaning here, and are left out.
-
-        Raises:
-            SpaceError: with the path of the key to blame, and file and line where that is another file.
-            YamlError: an extended file is refused.
         """
         changed = _Inheritance(fixed=fixed or {}, dropped=frozenset(dropped))
         return cls(parameters=_read_space(mapping, base, (), changed))
@@ -63,11 +59,7 @@ class Space:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Sequence[Mapping[str, ParamValue]]]) -> Space:
-        """The inverse of `to_json`.
-
-        Raises:
-            SpaceError: the document does not come from `to_json`.
-        """
+        """The inverse of `to_json`."""
         return cls(parameters=link([Parameter.from_json(entry) for entry in document["parameters"]]))
 
     # -- what is in it -----------------------------------------------------------------------------------
@@ -153,12 +145,7 @@ class Space:
     # -- given configurations ----------------------------------------------------------------------------
 
     def check_params(self, params: Mapping[str, ParamValue]) -> None:
-        """Refuses a configuration, whole or in part, that this space could not draw.
-
-        Raises:
-            SpaceError: an unknown name, a value outside its range or choices, or a parameter whose `when`
-                does not hold; its key is the parameter's name.
-        """
+        """Refuses a configuration, whole or in part, that this space could not draw."""
         self._check_names(params)
         by_name = {parameter.name: parameter for parameter in self.parameters}
         values = {name: _read_value(by_name[name], value) for name, value in params.items()}
@@ -188,9 +175,6 @@ class Space:
         """The configuration, whole or in part, as `study.enqueue_trial` takes it.
 
         Constants, and parameters whose `when` does not hold, are left out.
-
-        Raises:
-            SpaceError: as `check_params`, but for parameters whose `when` does not hold.
         """
         self._check_names(params)
         encoded: dict[str, StoredValue] = {}

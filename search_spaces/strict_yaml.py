@@ -59,7 +59,7 @@ def read_file(path: Path) -> Document:
     """The document in a file.
 
     Raises:
-        YamlError: the file can't be read, is too large, or holds what is refused.
+        YamlError: the file cannot be read, is too large, or holds what is refused.
     """
     try:
         if not path.is_file():
@@ -124,7 +124,7 @@ def _decode(data: bytes, name: str) -> str:
 
 def _syntax_error(error: yaml.YAMLError, name: str, line: int) -> YamlError:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be read"
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "it cannot be read"
     return YamlError(
         "the file must be YAML",
         str(problem),

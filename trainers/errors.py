@@ -1,8 +1,8 @@
 """What can go wrong while reading data, configuring a family, or training.
 
 TrainerError
-├── InputError        options, hyper-parameters or data that can't be used: said before anything is spent
-└── TrialError        an attempt that can't go on
+├── InputError        options, hyper-parameters or data that cannot be used: said before anything is spent
+└── TrialError        an attempt that cannot go on
     ├── NotFinite     a loss, gradient or metric that is not a finite number
     └── OutOfMemory   the device has no room for this configuration
 """
@@ -31,11 +31,11 @@ def _rebuild_error(
 
 
 class InputError(TrainerError):
-    """Options, hyper-parameters or data that can't be used."""
+    """Options, hyper-parameters or data that cannot be used."""
 
 
 class TrialError(TrainerError):
-    """An attempt that can't go on; `reason` is the class of failure that users see."""
+    """An attempt that cannot go on; `reason` is the class of failure that users see."""
 
     reason = "error"
 

@@ -121,11 +121,11 @@ class Family(ABC):
         return {**entries, **changed}
 
     def complete(self, params: Params) -> JsonObject:
-        """The sampled hyper-parameters with defaults for the rest; refuses what can't be used."""
+        """The sampled hyper-parameters with defaults for the rest; refuses what cannot be used."""
         return fill_defaults(self.known(), params)
 
     def check(self, dataset: Dataset) -> None:
-        """Refuses a data set that this family can't learn from, before anything is spent.
+        """Refuses a data set that this family cannot learn from, before anything is spent.
 
         Raises:
             InputError: says what kinds and tasks the family takes and what the data set is, or names an
@@ -250,7 +250,7 @@ class Family(ABC):
         as the arrays of a batch, without targets.
 
         Raises:
-            InputError: a column is missing or holds what can't be read.
+            InputError: a column is missing or holds what cannot be read.
         """
 
     def needs_neighbours(self, state: State) -> bool:

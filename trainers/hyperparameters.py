@@ -171,7 +171,7 @@ def fill_defaults(known: Mapping[str, Hyperparameter], params: Params) -> JsonOb
     """Every known name with the sampled value or its default.
 
     Raises:
-        InputError: a name that nothing reads, or a value that can't be used.
+        InputError: a name that nothing reads, or a value that cannot be used.
     """
     for name, value in params.items():
         if name not in known:

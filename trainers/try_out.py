@@ -85,8 +85,8 @@ def try_out(
         show: takes one line a report.
 
     Raises:
-        InputError: the reference, parameters, options or data can't be used.
-        TrialError: the attempt can't go on.
+        InputError: the reference, parameters, options or data cannot be used.
+        TrialError: the attempt cannot go on.
     """
     found = load_reference(reference) if isinstance(reference, str) else reference
     same: _Common = {"seed": seed, "length": Length(epochs=epochs), "device": device, "goals": ()}

@@ -149,6 +149,6 @@ def _confirm_removal(removal: Removal) -> bool:
     sys.stderr.flush()
     try:
         answer = sys.stdin.readline()
-    except OSError:  # a stdin that can't be read: nobody is there to ask
+    except OSError:  # a stdin that cannot be read: nobody is there to ask
         answer = ""
     return answer.strip().lower() in {"y", "yes"}

@@ -118,7 +118,7 @@ def _defect_block(error: BaseException) -> ErrorBlock:
 
 
 def _save_traceback(text: str) -> str:
-    """Writes a traceback under the home's logs; empty where that can't be done."""
+    """Writes a traceback under the home's logs; empty where that cannot be done."""
     from infra.home import Home
     from infra.secrets import redact
 

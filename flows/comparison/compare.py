@@ -113,7 +113,7 @@ def _split_rule(row: SweepRow) -> str:
         read = SplitRule.read(given if isinstance(given, Mapping) else {})
         shares = [f"{share:.6g}" for share in (read.train, read.validation, read.test)]
         rule = f"{' '.join(shares)} by {read.by}, salt {read.salt!r}"
-    except InputError:  # written by another version: what can't be read is equal only to itself
+    except InputError:  # written by another version: what cannot be read is equal only to itself
         rule = json.dumps(given, sort_keys=True, default=str)
     columns = row.spec.data.get("columns")
     named = columns if isinstance(columns, dict) else {}
@@ -199,7 +199,7 @@ def _default_front(
 
 
 def _warnings(kinds: Sequence[ComparisonKey], groups: Groups, sweeps: Sequence[SweepRow]) -> tuple[str, ...]:
-    """Why groups can't be put in one order, one line for each kind of difference."""
+    """Why groups cannot be put in one order, one line for each kind of difference."""
     if len(kinds) < 2:
         return ()
     differ: dict[str, Collection[Hashable]] = {

@@ -156,7 +156,7 @@ def measure_models(
     start_s: float = START_S,
     each_s: float = EACH_S,
 ) -> Iterator[tuple[str, LatencyAnswer]]:
-    """Measures models one after another in one new interpreter; those that can't be measured are told of.
+    """Measures models one after another in one new interpreter; those that cannot be measured are told of.
 
     Args:
         start_s, each_s: seconds that the interpreter's start and each model may take; then it is ended.

@@ -115,7 +115,7 @@ def _load_logged(wanted: dict[str, str]) -> RowsModel | None:
     try:
         model: RowsModel = mlflow.pyfunc.load_model(f"models:/{found[0].model_id}", model_config=config)
         return model
-    except (mlflow.exceptions.MlflowException, OSError):  # its artifacts can't be had from here
+    except (mlflow.exceptions.MlflowException, OSError):  # its artifacts cannot be had from here
         return None
 
 

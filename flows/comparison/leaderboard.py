@@ -65,12 +65,12 @@ OVER = {"seeds": "fresh seeds", "examples": "validation examples"}
 
 
 def _ties(group: Group) -> list[str]:
-    """Who can't be told apart from the next, and of whom that is not known."""
+    """Who cannot be told apart from the next, and of whom that is not known."""
     lines = []
     level = [tie for tie in group.ties if tie.tied]
     for tie in level:
         one, other = (short_name(group, group.rows[place]) for place in tie.rows)
-        lines.append(f"can't be told apart: {one} and {other} ({tie.why}, p = {number(tie.p, 2)})")
+        lines.append(f"cannot be told apart: {one} and {other} ({tie.why}, p = {number(tie.p, 2)})")
     unknown = [tie for tie in group.ties if tie.tied is None]
     if unknown:
         pairs = "; ".join(
@@ -211,7 +211,7 @@ def _next_steps(rows: Sequence[Row]) -> RenderableType:
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )
     table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)  # a command in two lines can't be copied
+    table.add_column(no_wrap=True)  # a command in two lines cannot be copied
     for command, what in steps:
         table.add_row(Text(f"  {command}", style="cyan"), Text(what, style="dim"))
     return Lines(Text("  next:"), table)

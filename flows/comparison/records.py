@@ -1,4 +1,5 @@
-"""What a comparison says: rows, groups of rows that may be put in one order, and what can't be told apart."""
+"""What a comparison says: rows, groups of rows that may be put in one order, and what cannot be told
+apart."""
 
 from __future__ import annotations
 
@@ -136,7 +137,7 @@ class Row:
 class Tie:
     """What is known of two neighbours. `rows`: their places in the group.
 
-    `tied`: True: they can't be told apart; False: they can; None: there is too little to say.
+    `tied`: True: they cannot be told apart; False: they can; None: there is too little to say.
     `p`: of the test, where there was one; corrected for the number of neighbours. `why`: in words.
     """
 

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One group for each set of objectives and of validation examples: nothing is put in one order with
-    what it can't be compared with.
+    what it cannot be compared with.
 
     Attributes:
         without: families, as `sweep/family`, that have no complete trial.
-        warnings: why the groups can't be compared with each other; empty for one group.
+        warnings: why the groups cannot be compared with each other; empty for one group.
     """
 
     groups: tuple[Group, ...]

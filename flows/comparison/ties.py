@@ -1,4 +1,4 @@
-"""Which neighbours of a leaderboard can't be told apart, and how that is known."""
+"""Which neighbours of a leaderboard cannot be told apart, and how that is known."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def find_ties(rows: Sequence[Row], goals: Sequence[Objective]) -> tuple[Tie, ...
 
 
 def _comparable_pair(one: Row, other: Row) -> tuple[RankingEntry, RankingEntry]:
-    """Both by their seeds, or both by their examples: what is known of one alone can't be compared."""
+    """Both by their seeds, or both by their examples: what is known of one alone cannot be compared."""
     from flows.statistics.ranking import RankingEntry
 
     if _has_seeds(one, other):

@@ -42,7 +42,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     """The family, imported and checked.
 
     Raises:
-        WrongInput: it can't be imported, an option or a name of its space is not read, a value can't be
+        WrongInput: it cannot be imported, an option or a name of its space is not read, a value cannot be
             used, or a start configuration lies outside the space.
     """
     path: Path = ("families", reference)
@@ -63,7 +63,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
 
 
 def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> None:
-    """Refuses a family that can't learn from the data, and what such data has no use for.
+    """Refuses a family that cannot learn from the data, and what such data has no use for.
 
     Raises:
         WrongInput: with the key that is to blame.
@@ -85,7 +85,7 @@ def load_code(file: SweepFile, reference: str) -> Reference:
     """The class or function that a family's key names.
 
     Raises:
-        WrongInput: it can't be imported, or is neither.
+        WrongInput: it cannot be imported, or is neither.
     """
     path: Path = ("families", reference)
     try:

@@ -28,7 +28,7 @@ def open_sweep(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> 
 
     Raises:
         WrongInput: not a name, no such file, or no such sweep; says which homes and ledgers were searched.
-        LedgerUnavailable: the ledger is there and can't be read.
+        LedgerUnavailable: the ledger is there and cannot be read.
     """
     label, written = _label_and_ledger(name_or_file, overrides)
     url = ledger_url(home, written)

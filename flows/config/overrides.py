@@ -33,11 +33,7 @@ class Override:
 def apply_overrides(
     document: JsonObject, overrides: Sequence[str]
 ) -> tuple[JsonObject, tuple[Override, ...]]:
-    """The document with the overrides in place, in order, and what they were.
-
-    Raises:
-        WrongInput: an override is not `key=value`, its value is refused, or its key leads into a scalar.
-    """
+    """The document with the overrides in place, in order, and what they were."""
     applied = []
     for written in overrides:
         override = _parse_override(written, document)

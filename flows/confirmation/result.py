@@ -76,7 +76,7 @@ class ConfirmedRow:
     """One confirmed trial.
 
     Attributes:
-        tied: whether its validation values can't be told apart from the first row's (paired t-test over the
+        tied: whether its validation values cannot be told apart from the first row's (paired t-test over the
             seeds, 5 % over all rows after Holm's correction); None for the first row and where there are too
             few values.
         p_value: that test's, after the correction.

@@ -70,5 +70,5 @@ def _format_interval(scores: Scores) -> str:
 def _compare_with_first(row: ConfirmedRow, first: ConfirmedRow) -> str:
     if row is first:
         return ""
-    told = {True: "can't be told apart", False: "worse", None: "too few seeds to tell"}[row.tied]
+    told = {True: "cannot be told apart", False: "worse", None: "too few seeds to tell"}[row.tied]
     return f"{told}, {row.failed} failed" if row.failed else told

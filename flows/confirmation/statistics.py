@@ -67,9 +67,6 @@ def build_confirmation(
     Args:
         seeds: in the order of their indices.
         storage: the root below which the examples' scores stand.
-
-    Raises:
-        StorageUnavailable: kept scores are damaged.
     """
     goal = row.spec.objectives[0]
     name = goal.metric.rpartition("/")[2]

@@ -15,7 +15,7 @@ def write_atomic(path: Path, content: bytes, what: str) -> None:
         what: what is written, for the error (`report`, `archive`, …).
 
     Raises:
-        StorageUnavailable: it can't be written there.
+        StorageUnavailable: it cannot be written there.
     """
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:

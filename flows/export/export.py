@@ -82,7 +82,7 @@ def export(name: str, *, out: Path | str | None = None, home: Home | None = None
 
     Raises:
         WrongInput: no such sweep, its file or code is gone, or the archive exists already.
-        StorageUnavailable: the archive can't be written.
+        StorageUnavailable: the archive cannot be written.
     """
     place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)

@@ -46,7 +46,7 @@ def collect_sweep_files(row: SweepRow) -> SweepFiles:
     """The files of a sweep, as it was run where the ledger kept them, else as they are now.
 
     Raises:
-        WrongInput: its file is neither in the ledger nor where it was, or its code can't be imported.
+        WrongInput: its file is neither in the ledger nor where it was, or its code cannot be imported.
     """
     found, text = SweepFiles(), _sweep_text(row)
     found.overrides = [redact(override) for override in row.facts.get("overrides", ())]

@@ -74,12 +74,7 @@ def choose_model(text: str, home: Home) -> ModelChoice:
 
 
 def fetch_artifact(chosen: ModelChoice, home: Home) -> Artifact:
-    """The files of what was chosen.
-
-    Raises:
-        WrongInput: they may not be loaded.
-        Unavailable: they can't be had now.
-    """
+    """The files of what was chosen."""
     if chosen.artifact is not None:
         return chosen.artifact
     registry = registry_of(home)

@@ -78,8 +78,8 @@ def predict(
         advanced: told after each part: rows so far, and about how many bytes they took.
 
     Raises:
-        WrongInput: no such model or input, columns that do not fit, a row that can't be read.
-        Unavailable: the registry, the cluster or the storage can't be had.
+        WrongInput: no such model or input, columns that do not fit, a row that cannot be read.
+        Unavailable: the registry, the cluster or the storage cannot be had.
     """
     began = time.monotonic()
     place = home or Home.from_environment()

@@ -85,8 +85,8 @@ def serve(
         address: an existing Ray cluster for the replicas; without it a local one.
 
     Raises:
-        WrongInput: no such model, an option that can't be, a port in use, a model that does not load.
-        Unavailable: Ray, or the registry, can't be had.
+        WrongInput: no such model, an option that cannot be, a port in use, a model that does not load.
+        Unavailable: Ray, or the registry, cannot be had.
     """
     from infra.lanes.cluster import connect_ray
 
@@ -177,12 +177,7 @@ def _source(chosen: ModelChoice, home: Home) -> VersionSource:
 
 
 def run_server(ready: PreparedServer, options: ServeOptions, compute: Compute, say: Say) -> None:
-    """Answers until it is interrupted.
-
-    Raises:
-        WrongInput: the version does not load, or does not answer its example.
-        Unavailable: it can't be had now.
-    """
+    """Answers until it is interrupted."""
     import uvloop
 
     if ready.chosen.warning:

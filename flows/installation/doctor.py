@@ -248,7 +248,7 @@ def _ports() -> Iterator[HealthFinding]:
 
 def _port_advice(program: str) -> str:
     if program.startswith(OPENED_BY_RAY):
-        return "Ray can't bind these to loopback: they ask for its token; a firewall keeps others out"
+        return "Ray cannot bind these to loopback: they ask for its token; a firewall keeps others out"
     return "bind it to 127.0.0.1, or put it behind a token"
 
 

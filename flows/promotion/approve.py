@@ -43,7 +43,7 @@ def approve(
 
     Raises:
         WrongInput: no such version.
-        Refused: whoever tried to promote it can't approve it, nor who is not among those that are asked.
+        Refused: whoever tried to promote it cannot approve it, nor who is not among those that are asked.
     """
     model, number = split_label(version)
     mover = open_mover(model, home or Home.from_environment(), registry)

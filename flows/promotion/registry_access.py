@@ -17,10 +17,6 @@ def open_mover(model: str, home: Home, registry: str | None = None, *, known: bo
 
     Args:
         known: refuse a name that neither the registry nor a history has.
-
-    Raises:
-        WrongInput: no such model; names the nearest.
-        Unavailable: the registry does not answer.
     """
     check_name(model, "model")
     there = Registry.open(registry_uri(home, registry), home)

@@ -60,7 +60,7 @@ def report(
 
     Raises:
         WrongInput: no such sweep, or no such folder.
-        StorageUnavailable: the file can't be written.
+        StorageUnavailable: the file cannot be written.
     """
     place = home or Home.from_environment()
     path = _check_out(out) if out is not None else None

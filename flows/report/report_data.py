@@ -65,11 +65,7 @@ class ReportData:
 def gather_report_data(
     name: str, home: Home, *, latency: bool, say: Callable[[str], None] | None = None
 ) -> ReportData:
-    """All of one sweep.
-
-    Raises:
-        WrongInput: no such sweep.
-    """
+    """All of one sweep."""
     ledger, row = open_sweep(name, home)
     try:
         state, note = resolve_state(row, views.owner(ledger, row.id))

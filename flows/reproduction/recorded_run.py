@@ -28,7 +28,7 @@ def find_recorded_run(run: str, trial: int | None, family: str | None, home: Hom
         run: MLflow's run id of a trial or a confirmation; or a sweep's name or file, with `trial`.
 
     Raises:
-        WrongInput: there is no such run, or it can't be known which.
+        WrongInput: there is no such run, or it cannot be known which.
     """
     if trial is not None:
         ledger, row = open_sweep(run, home)

@@ -55,7 +55,7 @@ def reproduce(
         say: takes a line an epoch.
 
     Raises:
-        WrongInput: no such run, one that can't be trained again here, or its data or code are not what
+        WrongInput: no such run, one that cannot be trained again here, or its data or code are not what
             they were.
         Refused: the training failed this time.
     """

@@ -27,8 +27,8 @@ def two_level_bootstrap(
 
     Seeds and examples are crossed (every seed's model meets the same examples), so each resample draws seeds
     and, once for all of them, examples: the pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics
-    1(2), 386–411). Percentiles of means over three or five seeds can't reach beyond those seeds and cover too
-    little, so the interval is the t interval with the bootstrap's standard error (Hesterberg 2015, The
+    1(2), 386–411). Percentiles of means over three or five seeds cannot reach beyond those seeds and cover
+    too little, so the interval is the t interval with the bootstrap's standard error (Hesterberg 2015, The
     American Statistician 69(4), section 5): its variance is corrected for dividing by n, and the degrees of
     freedom are those of the two levels' sum by Satterthwaite. It is kept within the scores' range.
 
@@ -38,9 +38,6 @@ def two_level_bootstrap(
         confidence: of the two-sided interval.
         seed: of the resampling.
         resamples: how many.
-
-    Raises:
-        ValueError: no score, or arrays of different lengths.
     """
     table = stack_scores(scores_by_seed)
     estimate = float(table.mean())
@@ -112,9 +109,6 @@ def paired_bootstrap(
         margin: the difference that must be exceeded.
         seed: of the resampling.
         resamples: how many.
-
-    Raises:
-        ValueError: no score, or different numbers of them.
     """
     differences = paired_differences(challenger, champion)
     low, high, p_value = _studentised_test(differences, margin, confidence, seed, resamples)

@@ -69,7 +69,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     """Trains a family for a few steps, evaluates it once, and says what a whole trial would take.
 
     Raises:
-        WrongInput: it can't train on this data; names the family in the file.
+        WrongInput: it cannot train on this data; names the family in the file.
     """
     code = load_reference(family.reference)
     try:

@@ -65,7 +65,7 @@ def new(
 
     Raises:
         WrongInput: the file is there already.
-        InputError: the source can't be read, or no family fits it.
+        InputError: the source cannot be read, or no family fits it.
     """
     place = home or Home.from_environment()
     name = sweep_name(source)

@@ -56,11 +56,7 @@ def own_sweep(ledger: Ledger, row: SweepRow) -> Iterator[Ownership]:
 
 @contextmanager
 def commit_as_owner(ledger: Ledger, row: SweepRow) -> Iterator[Callable[[WriteBatch], None]]:
-    """Owns the sweep for a moment, so that no driver starts in between; gives a function that commits.
-
-    Raises:
-        OwnedElsewhere: a living process runs it.
-    """
+    """Owns the sweep for a moment, so that no driver starts in between; gives a function that commits."""
     with own_sweep(ledger, row) as ownership:
         yield lambda batch: ledger.commit(row.id, ownership.epoch, batch)
 

@@ -47,7 +47,7 @@ class Plan:
 
     Attributes:
         lanes: trials at once on the cluster as it is; `gpus_used` of `gpus`.
-        seconds: for all of it if nothing is stopped early; None where it can't be told.
+        seconds: for all of it if nothing is stopped early; None where it cannot be told.
         disk_bytes: for kept models and checkpoints.
         done: trials that the ledger has already.
         data: what was seen of the data, a line each.
@@ -85,8 +85,8 @@ def plan(
 
     Raises:
         WrongInput: with file, line and key.
-        ClusterUnavailable: it can't be reached, or can't place a lane.
-        LedgerUnavailable: the ledger can't be read.
+        ClusterUnavailable: it cannot be reached, or cannot place a lane.
+        LedgerUnavailable: the ledger cannot be read.
     """
     from flows.sweeps.new import profile_lines
 
@@ -192,11 +192,7 @@ def this_machine() -> Node:
 
 
 def _place_lanes(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str, Resources]]:
-    """How many lanes there will be, and each family's settled resources.
-
-    Raises:
-        ClusterUnavailable: no lane of a family can be placed.
-    """
+    """How many lanes there will be, and each family's settled resources."""
     from infra.coordinator.placement import check_placeable, plan_runs, resolve_shapes, shape_name
 
     resources = resolve_shapes(spec, nodes)

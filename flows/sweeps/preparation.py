@@ -58,11 +58,7 @@ class PreparedSweep:
 
 
 def prepare_sweep(path: Path | str, overrides: Sequence[str], home: Home) -> PreparedSweep:
-    """Reads and checks a sweep file, its data and its families.
-
-    Raises:
-        WrongInput: with file, line and key.
-    """
+    """Reads and checks a sweep file, its data and its families."""
     file = load_sweep(path, overrides)
     resolve_families(
         file

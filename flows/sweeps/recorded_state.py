@@ -22,10 +22,6 @@ def check_recorded_sweep(
 
     Args:
         families: those that are to be trained; None for all.
-
-    Raises:
-        WrongInput: names the difference; or the code can't be imported.
-        InputError: the data can't be read.
     """
     make_code_importable(row)
     asked = {family.name for family in row.spec.families} if families is None else set(families)

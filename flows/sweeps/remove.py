@@ -55,7 +55,7 @@ def remove(
         WrongInput: no such sweep.
         OwnedElsewhere: a living process runs it.
         Refused: `agree` said no; nothing was removed.
-        StorageUnavailable: a folder can't be deleted; the sweep stays in the ledger, so that it can be tried
+        StorageUnavailable: a folder cannot be deleted; the sweep stays in the ledger, so that it can be tried
             again.
     """
     place = home or Home.from_environment()

@@ -58,7 +58,7 @@ def retry(
             running driver goes on with the code that it began with.
 
     Raises:
-        WrongInput: no such sweep, resources that can't be, or code or data that are not the sweep's.
+        WrongInput: no such sweep, resources that cannot be, or code or data that are not the sweep's.
         OwnedElsewhere: the driver did not answer.
     """
     resources = _requested_resources(gpus, cpus, memory_bytes)

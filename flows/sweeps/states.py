@@ -16,7 +16,7 @@ from infra.spec import SweepSpec
 def resolve_state(row: SweepRow, owner: OwnerRow | None) -> tuple[str, str]:
     """The state as it really is, and a note where the ledger's word is not enough.
 
-    A driver that is killed can't write that it stopped: a running sweep without a living owner is stopped.
+    A driver that is killed cannot write that it stopped: a running sweep without a living owner is stopped.
     """
     living = owner is not None and is_alive_here(owner)
     again = f"`velodrome sweep` with its file carries {row.label} on"

@@ -44,7 +44,7 @@ def sweep(
         accept_code_change: carry on though a family's source changed; recorded.
 
     Raises:
-        WrongInput: the file, its data or its families can't be used, or the change needs a new version.
+        WrongInput: the file, its data or its families cannot be used, or the change needs a new version.
         OwnedElsewhere: another living process runs the sweep.
         ClusterUnavailable: no Ray, or no room for a lane.
         Refused: no trial succeeded.
@@ -61,11 +61,7 @@ def sweep(
 
 
 def resume_sweep(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
-    """Runs what the ledger has of a sweep, without its file (after `extend` and `retry`).
-
-    Raises:
-        As `sweep`.
-    """
+    """Runs what the ledger has of a sweep, without its file (after `extend` and `retry`)."""
     from flows.config.lookup import open_sweep
 
     place = home or Home.from_environment()

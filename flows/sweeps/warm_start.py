@@ -22,9 +22,6 @@ def check_warm_start(ledger: Ledger | None, prepared: PreparedSweep) -> list[str
 
     Args:
         ledger: None where there is none yet.
-
-    Raises:
-        WrongInput: a sweep is not there, has another objective or other data, or no trial that fits.
     """
     return [_check_earlier(ledger, prepared, label) for label in prepared.spec.warm_start]
 

@@ -18,7 +18,7 @@ class Result(Protocol):
 
 
 def to_plain(value: Json) -> Json:
-    """The value with everything that JSON can't hold made into what it can: a number that is not finite is
+    """The value with everything that JSON cannot hold made into what it can: a number that is not finite is
     null, a tuple a list."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None

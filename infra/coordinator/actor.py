@@ -69,7 +69,7 @@ class CoordinatorStatus:
 
     Attributes:
         wanted: by shape, what its trials need and how many have not ended.
-        away: why the ledger can't be written now; empty where it can.
+        away: why the ledger cannot be written now; empty where it can.
         failure: what ended the coordinator's work for good.
     """
 
@@ -87,11 +87,7 @@ class CoordinatorActor:
     """One sweep's coordinator as an actor."""
 
     def __init__(self, settings: ActorSettings) -> None:
-        """Takes the sweep over from the ledger.
-
-        Raises:
-            FencedError: another driver owns the sweep by now.
-        """
+        """Takes the sweep over from the ledger."""
         self._settings = settings
         self._turns: GroupCommit[Event] = GroupCommit(self._answer_all)
         self._host = socket.gethostname()

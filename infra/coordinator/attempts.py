@@ -247,6 +247,6 @@ def _is_finite(value: object) -> bool:
 def escape_unstorable(text: str) -> str:
     """The text without what a database refuses: PostgreSQL takes no NUL, and nobody half a surrogate pair.
 
-    An error's message may hold anything, and one that can't be written would never be over.
+    An error's message may hold anything, and one that cannot be written would never be over.
     """
     return text.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()

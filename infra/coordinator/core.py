@@ -165,7 +165,7 @@ class Coordinator:
         """What passes with time: lost lanes, requests of other commands, budgets, the end.
 
         Args:
-            alive: whether a lane's process is known to exist (True where that can't be seen from here).
+            alive: whether a lane's process is known to exist (True where that cannot be seen from here).
         """
         self.prefetch_trials()
         for gone, why in self._roster.expire_lanes(self.spec.limits.lease_s, alive):

@@ -13,7 +13,7 @@ MAX_FAILURES = 3
 MOST_MEMORY_KILLS = 2
 BROKEN_AFTER = 5
 
-# What can't work the second time either is not tried again; what may be the machine's fault is.
+# What cannot work the second time either is not tried again; what may be the machine's fault is.
 _HOPELESS = frozenset({"error", "not-finite", "out-of-memory"})
 
 
@@ -34,7 +34,7 @@ def failure_action(reason: str, failures: int, *, killed: bool = False) -> Liter
 
 
 def is_broken(ended: Iterable[TrialRow]) -> bool:
-    """Whether a family can't work at all: its first five trials all ended in an error of its code."""
+    """Whether a family cannot work at all: its first five trials all ended in an error of its code."""
     errors = 0
     for trial in ended:
         if trial.state != "failed" or not (trial.reason or "").startswith("error"):

@@ -72,10 +72,6 @@ def connect_ray(
             authentication and its own temporary folder.
         working_dir: the folder of people's own code that travels to a cluster elsewhere.
         starting: entered while Ray starts, which takes seconds.
-
-    Raises:
-        ClusterUnavailable: it can't be reached or started.
-        HeadGone: as the block raised it; the connection then stays as it is.
     """
     with _train_settings():
         if has_own_connection():
@@ -185,7 +181,7 @@ def _make_temp_folder() -> str:
 
 
 def _use_token(home: Home) -> None:
-    """Ray's own ports can't be bound to loopback, so they ask for a token that only this user can read."""
+    """Ray's own ports cannot be bound to loopback, so they ask for a token that only this user can read."""
     path = home.path / "ray_token"
     make_token(path)
     # The mode is left to `ray.init`, which turns it on for a local cluster and tells its compiled half so;
@@ -194,11 +190,7 @@ def _use_token(home: Home) -> None:
 
 
 def check_local_placeable(spec: SweepSpec) -> None:
-    """Refuses before Ray is started what a Ray of our own could never place here.
-
-    Raises:
-        ClusterUnavailable: a lane needs more than this machine has.
-    """
+    """Refuses before Ray is started what a Ray of our own could never place here."""
     import psutil
     from ray._private.accelerators import get_accelerator_manager_for_resource
     from ray._private.utils import get_num_cpus

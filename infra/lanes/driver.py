@@ -138,11 +138,6 @@ def drive_sweep(
 
     Args:
         watch: called with each new standing, some times a second, from this thread.
-
-    Raises:
-        ClusterUnavailable: no lane can be placed, begin or be kept.
-        HeadGone: the cluster's head is away for good; what ran is kept as waiting.
-        FencedError: another driver took the sweep over.
     """
     families = resolve_shapes(job.spec, nodes)
     for family, resources in families.items():

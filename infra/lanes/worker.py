@@ -150,11 +150,7 @@ class LaneLoop:
     """One lane's life: pull, train, tell, until there is nothing more."""
 
     def __init__(self, settings: LaneSettings, ranks: Ranks, line: CoordinatorClient) -> None:
-        """Imports what training needs, so that the first attempt does not pay for it.
-
-        Raises:
-            ImportError: torch can't be loaded.
-        """
+        """Imports what training needs, so that the first attempt does not pay for it."""
         import torch
 
         self._settings, self._ranks, self._line = settings, ranks, line

@@ -28,7 +28,7 @@ def open_engine(url: str, *, create: bool) -> Engine:
         create: make the database's tables where there are none.
 
     Raises:
-        WrongInput: the URL can't be read or names another kind of database.
+        WrongInput: the URL cannot be read or names another kind of database.
         LedgerUnavailable: damaged, of another schema version, absent, or not to be reached.
     """
     parsed = _parse_url(url)
@@ -53,7 +53,7 @@ def _parse_url(url: str) -> URL:
     except ArgumentError as error:
         raise WrongInput(
             "the ledger must be a database URL",
-            "one that can't be read",
+            "one that cannot be read",
             "sqlite:////path or postgresql+psycopg://…",
         ) from error
     if parsed.get_backend_name() not in {"sqlite", "postgresql"}:

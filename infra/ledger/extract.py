@@ -28,7 +28,7 @@ def extract_sweep(
         clean: applied to every text.
 
     Raises:
-        LedgerUnavailable: the ledger can't be read, or the file can't be written.
+        LedgerUnavailable: the ledger cannot be read, or the file cannot be written.
     """
     target = Ledger(f"sqlite:///{path}", create=True)
     try:

@@ -21,11 +21,7 @@ class TrialFollower:
         self._trials: dict[tuple[str, str, int], TrialRow] = {}
 
     def trials(self) -> list[TrialRow]:
-        """All of them, by what the ledger says now; by family and number.
-
-        Raises:
-            LedgerUnavailable: it can't be read now; the next call catches up.
-        """
+        """All of them, by what the ledger says now; by family and number."""
         seq, keys = views.changed_trials(self._ledger, self._sweep_id, after=self._seq, role=self._role)
         for trial in views.trials_by_key(self._ledger, self._sweep_id, keys):
             self._trials[trial.key] = strip_measurements(trial, params=False)

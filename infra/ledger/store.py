@@ -46,10 +46,6 @@ class Ledger:
         Args:
             url: `sqlite:////absolute/path` or `postgresql+psycopg://…`.
             create: make it where it does not exist.
-
-        Raises:
-            LedgerUnavailable: absent, damaged, of another version, or not to be reached.
-            WrongInput: the URL can't be read.
         """
         self.engine: Engine = open_engine(url, create=create)
 

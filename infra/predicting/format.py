@@ -36,7 +36,7 @@ class PartSizes:
 
 
 class BadValue(Exception):
-    """A value that a model can't take; `row` counts from the part's first."""
+    """A value that a model cannot take; `row` counts from the part's first."""
 
     def __init__(self, column: str, row: int, value: Cell) -> None:
         self.column, self.row, self.value = column, row, value
@@ -56,7 +56,7 @@ class InputFormat(Protocol):
         """The input, from its beginning.
 
         Raises:
-            WrongInput: it can't be read; says where.
+            WrongInput: it cannot be read; says where.
         """
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:

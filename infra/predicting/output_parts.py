@@ -68,7 +68,7 @@ def open_parts(
     Raises:
         WrongInput: the output is there already, or unfinished parts of something else.
         OwnedElsewhere: another process writes them now.
-        StorageUnavailable: the folder can't be written.
+        StorageUnavailable: the folder cannot be written.
     """
     folder = out.with_name(f"{out.name}.parts")
     if out.exists() and not overwrite and not (folder / IDENTITY).exists():

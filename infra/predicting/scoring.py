@@ -69,7 +69,7 @@ def score_part(
     """The predictions of a part's rows.
 
     Raises:
-        WrongInput: a row that the model can't read; says which.
+        WrongInput: a row that the model cannot read; says which.
     """
     try:
         return model.predict(kind.frame(part, fields)).rename(columns=output_name)

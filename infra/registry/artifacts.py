@@ -46,10 +46,6 @@ def fetch_files(registry: Registry, location: str, into: Path) -> FetchedFiles:
     Args:
         location: `Registry.location` of a version, or a logged model's `artifact_location`.
         into: a folder for what is downloaded; may exist.
-
-    Raises:
-        WrongInput: a scheme or a place that models are not taken from, links, too many or too large files.
-        RegistryUnavailable: the download failed.
     """
     folder = _local_folder(registry, location) or _download_files(registry, location, into)
     check_tree(folder)

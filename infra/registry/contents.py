@@ -38,7 +38,7 @@ def read_mlmodel(folder: Path) -> Document:
     """MLflow's description of a model.
 
     Raises:
-        WrongInput: there is none, or it can't be used.
+        WrongInput: there is none, or it cannot be used.
     """
     path = folder / "MLmodel"
     must = "a model must be MLflow's: a folder with a readable MLmodel"
@@ -64,7 +64,7 @@ def pyfunc_flavor(mlmodel: Document) -> Document:
     """What `mlflow.pyfunc` would load it by.
 
     Raises:
-        WrongInput: it can't be loaded as a pyfunc.
+        WrongInput: it cannot be loaded as a pyfunc.
     """
     flavor = mlmodel["flavors"].get("python_function")
     if not isinstance(flavor, dict):
@@ -76,11 +76,7 @@ def pyfunc_flavor(mlmodel: Document) -> Document:
 
 
 def model_loader(folder: Path) -> str:
-    """The module that a model names as its loader.
-
-    Raises:
-        WrongInput: it is no MLflow model, or no pyfunc.
-    """
+    """The module that a model names as its loader."""
     return str(pyfunc_flavor(read_mlmodel(folder)).get("loader_module"))
 
 
@@ -89,9 +85,6 @@ def loading_objection(folder: Path, loaders: Collection[str] = ()) -> str:
 
     Args:
         loaders: loader modules that a policy allows beside the known ones; they must be installed here.
-
-    Raises:
-        WrongInput: it is no MLflow model, or no pyfunc.
     """
     flavor = pyfunc_flavor(read_mlmodel(folder))
     for key, what in _CODE.items():

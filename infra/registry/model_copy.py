@@ -28,9 +28,6 @@ def copy_model(registry: Registry, model: str, files: FetchedFiles, key: str, ta
 
     Returns:
         `models:/m-…` of the copy.
-
-    Raises:
-        Unavailable: the store does not take it, or has other bytes afterwards.
     """
     experiment = _ensure_experiment(registry, model)
     query = f"tags.`{KEY_TAG}` = '{key}'"

@@ -2,7 +2,7 @@
 
 MLflow's alias has no compare-and-set, so the chain is the word: an entry is written (of two at once one
 wins), then version tags and aliases follow it, `champion` last, then the entry is marked as applied. Who
-sets the alias looks at the chain again afterwards, so that a slow writer can't leave an older word standing.
+sets the alias looks at the chain again afterwards, so that a slow writer cannot leave an older word standing.
 """
 
 from __future__ import annotations
@@ -86,9 +86,6 @@ class Mover:
             chain: as it was when the decision was made.
             kind: promotion, rollback or adoption.
             target: the version that `champion` points at from then on.
-
-        Raises:
-            ConcurrentChange: somebody else wrote an entry first; nothing was moved.
         """
         entry = self.append_record(chain, kind, target=target, **values)
         self.apply_move()

@@ -48,11 +48,7 @@ class Records:
     # -- reading ---------------------------------------------------------------------------------------------
 
     def read_chain(self) -> Chain:
-        """The chain as it stands; an empty one where nothing was ever recorded.
-
-        Raises:
-            Unavailable: the run that keeps it was deleted.
-        """
+        """The chain as it stands; an empty one where nothing was ever recorded."""
         params = self._read_params()
         numbered = sorted(
             (int(found[1]), value) for key, value in params.items() if (found := _ENTRY.fullmatch(key))

@@ -35,7 +35,7 @@ _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})")
 
 
 class RegistryUnavailable(Unavailable):
-    """The registry can't be reached, or does not take what it is asked."""
+    """The registry cannot be reached, or does not take what it is asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +82,7 @@ class Registry:
 
     @classmethod
     def open(cls, uri: str, home: Home, connect: Connect = connect) -> Registry:
-        """The registry at a URI.
-
-        Raises:
-            WrongInput: a URI of a kind that holds no registry of ours.
-            Unavailable: the embedded store can't be made or read.
-        """
+        """The registry at a URI."""
         check_registry_uri(uri)
         prepare_tracking(uri, home)
         return cls(connect(uri), home.artifacts)
@@ -201,11 +196,7 @@ class Registry:
         return _version_from_mlflow(made)
 
     def make_experiment(self, name: str, tags: Mapping[str, str]) -> str:
-        """An experiment of that name, with its artifacts where the others of this store have theirs.
-
-        Raises:
-            RequestRejected: the name is taken.
-        """
+        """An experiment of that name, with its artifacts where the others of this store have theirs."""
         location = None if self.tracking.remote else (self._artifacts / name).as_uri()
         return str(self.call("create_experiment", name, artifact_location=location, tags=dict(tags)))
 

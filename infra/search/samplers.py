@@ -150,11 +150,7 @@ def make_sampler(
 
 
 def grid_points(space: Space, start_with: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The grid's points in order, without those that the search starts with: nothing is tried twice.
-
-    Raises:
-        SpaceError: the space has no grid, or too large a one.
-    """
+    """The grid's points in order, without those that the search starts with: nothing is tried twice."""
     tried = [space.encode(dict(params)) for params in start_with]
     return [point for point in space.grid(LARGEST_GRID) if not tried or space.encode(point) not in tried]
 

@@ -43,7 +43,7 @@ class LedgerJournal(BaseJournalBackend):
 
     def _count_records(self, records: Iterable[str]) -> Iterator[dict[str, Any]]:
         """Raises:
-        LedgerDamaged: a record can't be read.
+        LedgerDamaged: a record cannot be read.
         """
         for record in records:
             self._position += 1

@@ -71,7 +71,7 @@ class ScoringApp:
             else:
                 reply, kind = self._answer_get(path)
         except ScoringError as error:
-            # What is left of the body is not read, so the connection can't carry another request.
+            # What is left of the body is not read, so the connection cannot carry another request.
             reply, kind, close = Reply(status=error.status, body=error_body(error)), JSON, method == "POST"
         except ClientDisconnected:
             return

@@ -60,7 +60,7 @@ class ServedModel(Protocol):
         """One prediction a row.
 
         Raises:
-            InputError: rows that it can't read.
+            InputError: rows that it cannot read.
         """
 
     def count_unseen(self, rows: pd.DataFrame) -> dict[str, int]:
@@ -121,12 +121,7 @@ def _model_size_error(key: str, limit: int) -> WrongInput:
 
 
 def load_artifact(artifact: Artifact, *, device: str = "cpu") -> ServedModel:
-    """The model, ready to answer, and proven on its own example.
-
-    Raises:
-        TrainerError: it is damaged, or needs what is not installed.
-        WrongInput: it does not load without a pickle, or does not answer its example rightly.
-    """
+    """The model, ready to answer, and proven on its own example."""
     with tempfile.TemporaryDirectory(prefix="velodrome-load-") as aside:
         folder = Path(aside) / "model"
         _write_files(folder, artifact.files)

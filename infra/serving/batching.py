@@ -42,7 +42,7 @@ class Scorer(Protocol):
         takes.
 
         Raises:
-            VelodromeError, TrainerError: it can't be loaded.
+            VelodromeError, TrainerError: it cannot be loaded.
             ReplicaTrouble: nobody was there to load it.
         """
 

@@ -59,7 +59,7 @@ class Replica:
         self._models = LoadedModels("cuda" if gpus and torch.cuda.is_available() else "cpu")
 
     def load(self, artifact: Artifact) -> list[Field] | str:
-        """The columns that the version takes, or why it can't be loaded."""
+        """The columns that the version takes, or why it cannot be loaded."""
         from infra.errors import VelodromeError
         from trainers.errors import TrainerError
 
@@ -103,11 +103,7 @@ def _replica_capacity(replicas: ReplicaSettings, node: Node) -> int:
 
 @contextmanager
 def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer]:
-    """Replicas of a model, up for as long as the block lasts, on the Ray that is connected.
-
-    Raises:
-        ClusterUnavailable: they do not come up.
-    """
+    """Replicas of a model, up for as long as the block lasts, on the Ray that is connected."""
     from ray import serve
 
     from infra.lanes.cluster import list_nodes

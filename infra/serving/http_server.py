@@ -29,7 +29,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
         port: 0 for any that is free.
 
     Raises:
-        WrongInput: the address can't be had.
+        WrongInput: the address cannot be had.
     """
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""What a request may cost at most, and the answer to one that would cost more or can't be read."""
+"""What a request may cost at most, and the answer to one that would cost more or cannot be read."""
 
 from __future__ import annotations
 

@@ -15,11 +15,7 @@ class LoadedModels:
         self._loaded: dict[str, ServedModel] = {}
 
     def load(self, artifact: Artifact) -> list[Field]:
-        """Loads and proves a version beside those that are there; the columns that it takes.
-
-        Raises:
-            VelodromeError, TrainerError: it can't be loaded, or does not answer its example.
-        """
+        """Loads and proves a version beside those that are there; the columns that it takes."""
         if artifact.key not in self._loaded:
             self._loaded[artifact.key] = load_artifact(artifact, device=self._device)
         return self._loaded[artifact.key].fields

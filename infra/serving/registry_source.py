@@ -23,11 +23,7 @@ class RegistrySource:
     registry: Registry
 
     def alias_target(self, model: str, alias: str) -> str | None:
-        """The label (`digits/3`) of the version that an alias points at; None where it points nowhere.
-
-        Raises:
-            RegistryUnavailable: the registry does not answer.
-        """
+        """The label (`digits/3`) of the version that an alias points at; None where it points nowhere."""
         version = self.registry.version_at(model, alias)
         return None if version is None else version.label
 
@@ -39,7 +35,7 @@ class RegistrySource:
 
         Raises:
             WrongInput: no such version, or its files stand where none are taken from, or may not be loaded.
-            RegistryUnavailable: they can't be had now.
+            RegistryUnavailable: they cannot be had now.
         """
         model, _, number = label.rpartition("/")
         version = self.registry.version(model, int(number))
@@ -54,12 +50,7 @@ class RegistrySource:
         return read_artifact(label, files, manifest_sha256=manifest, loaders=loaders)
 
     def fetch_uri(self, uri: str, folder: Path) -> Artifact:
-        """The files of a logged model: `models:/m-…` or `runs:/RUN/NAME`.
-
-        Raises:
-            WrongInput: there is none, or it may not be loaded.
-            RegistryUnavailable: they can't be had now.
-        """
+        """The files of a logged model: `models:/m-…` or `runs:/RUN/NAME`."""
         logged = find_logged_model(self.registry, uri)
         files = fetch_files(self.registry, str(logged.artifact_location), folder).folder
         return read_artifact(uri, files, manifest_sha256=logged.tags.get(MANIFEST_TAG))

@@ -40,7 +40,7 @@ class Answer:
 
     Attributes:
         content: a JSON list of records.
-        reason: why its rows can't be answered, where they can't.
+        reason: why its rows cannot be answered, where they cannot.
         defect: the model failed on the rows instead of refusing them.
     """
 
@@ -52,7 +52,7 @@ class Answer:
 def answer_batch(model: ServedModel, batch: RequestBatch) -> list[Answer]:
     """An answer to each request of the batch.
 
-    Where rows can't be read, the batch is halved until those are alone: others' requests never fail of them.
+    Where rows cannot be read, the batch is halved until those are alone: others' requests never fail of them.
 
     Raises:
         MemoryError: there is no room for a single request.
@@ -77,7 +77,7 @@ def _failure_answer(error: Exception) -> Answer:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         raise MemoryError(str(error)) from error
     log.warning("a model failed on rows", exc_info=error)
-    return Answer(reason=f"the model can't answer these rows: {type(error).__name__}", defect=True)
+    return Answer(reason=f"the model cannot answer these rows: {type(error).__name__}", defect=True)
 
 
 def split_batch(batch: RequestBatch) -> tuple[RequestBatch, RequestBatch]:

@@ -53,9 +53,6 @@ def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: R
 
     Args:
         fields: what the model takes; none where it does not say, and then whatever is given goes to it.
-
-    Raises:
-        ScoringError: 400, 413 or 415, with what must hold and what was found.
     """
     kind = _media_type(content_type)
     columns = _parse_csv(body) if kind == "text/csv" else _parse_json_rows(body, fields, limits)

@@ -77,11 +77,7 @@ class CheckpointStore:
         self.keep = keep
 
     def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> Path:
-        """Writes a checkpoint durably, then removes those beyond `keep`.
-
-        Raises:
-            StorageUnavailable: the file system refused; former checkpoints are as they were.
-        """
+        """Writes a checkpoint durably, then removes those beyond `keep`."""
         parts = folder_contents({_WEIGHTS: tensors}, {_DOCUMENT: document}, None)
         committed = seal_folder(
             self.folder, parts, lambda manifest: f"{self._next_number():08d}-{_manifest_mark(manifest)}"

@@ -19,22 +19,15 @@ _FILE = "scores.safetensors"
 
 
 def write_scores(folder: Path, scores: Mapping[str, torch.Tensor]) -> None:
-    """Writes one tensor [examples] a metric; what an attempt that died here left behind is replaced.
-
-    Raises:
-        StorageUnavailable: the file system refused.
-    """
+    """Writes one tensor [examples] a metric; what an attempt that died here left behind is replaced."""
     remove_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     write_folder(folder, tensors={_FILE: scores})
 
 
 def read_scores(storage: Path, trial: TrialRow) -> dict[str, npt.NDArray[np.float64]]:
-    """The trial's scores, float64 [examples] by metric; empty where none were kept or their folder is gone.
-
-    Raises:
-        StorageUnavailable: they are damaged, or the file system refused.
-    """
+    """The trial's scores, float64 [examples] by metric; empty where none were kept or their folder is
+    gone."""
     relative = trial.facts.get(TEST_SCORES)
     if not isinstance(relative, str):
         return {}

@@ -55,11 +55,6 @@ def write_folder(
         tensors: file name (`….safetensors`) → tensors by name.
         documents: file name (`….json`) → plain JSON values.
         files: file name → bytes.
-
-    Raises:
-        ValueError: a name that is not a plain file name, or that comes twice.
-        StorageUnavailable: the file system refused (full, read-only, gone, an I/O error), or the folder
-            exists; what was written is removed again.
     """
     with _map_os_errors(folder.parent):
         return atomic_folders.write_folder(folder, folder_contents(tensors, documents, files))
@@ -87,11 +82,7 @@ def folder_contents(
 
 
 def seal_folder(parent: Path, files: Mapping[str, Content], name_of: Callable[[bytes], str]) -> Path:
-    """`trainers.storage.atomic_folders.seal_folder`.
-
-    Raises:
-        StorageUnavailable: the file system refused; what was written is removed again.
-    """
+    """`trainers.storage.atomic_folders.seal_folder`."""
     with _map_os_errors(parent):
         return atomic_folders.seal_folder(parent, files, name_of)
 
@@ -123,31 +114,19 @@ def verify_folder(
 
 
 def remove_folder(folder: Path) -> None:
-    """Removes a sealed folder so that no reader ever lists a part of it. Gone already is fine.
-
-    Raises:
-        StorageUnavailable: the file system refused.
-    """
+    """Removes a sealed folder so that no reader ever lists a part of it. Gone already is fine."""
     with _map_os_errors(folder):
         atomic_folders.remove_folder(folder)
 
 
 def sweep_aside(parent: Path) -> None:
-    """Removes what dead writers left aside in `parent`; never what a live one is writing.
-
-    Raises:
-        StorageUnavailable: the file system refused.
-    """
+    """Removes what dead writers left aside in `parent`; never what a live one is writing."""
     with _map_os_errors(parent):
         atomic_folders.sweep_aside(parent)
 
 
 def list_folder(folder: Path) -> list[str]:
-    """The names in a folder; none where it is not there.
-
-    Raises:
-        StorageUnavailable: the file system refused.
-    """
+    """The names in a folder; none where it is not there."""
     with _map_os_errors(folder):
         return atomic_folders.list_folder(folder)
 

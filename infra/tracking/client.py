@@ -99,7 +99,7 @@ def prepare_tracking(uri: str, home: Home) -> None:
     Two processes that open a new file at once break each other's migrations in MLflow, hence the lock.
 
     Raises:
-        Unavailable: the store's file can't be made or read.
+        Unavailable: the store's file cannot be made or read.
     """
     set_defaults()
     path = embedded_path(uri)

@@ -21,7 +21,7 @@ class TrainingDefaults:
         self._families: dict[str, Family | None] = {}
 
     def __call__(self, spec: FamilySpec, params: Params) -> Params:
-        """An empty mapping where the family is a plain function, or can't be loaded here."""
+        """An empty mapping where the family is a plain function, or cannot be loaded here."""
         if spec.name not in self._families:
             self._families[spec.name] = _load_family(spec)
         family = self._families[spec.name]

@@ -66,11 +66,7 @@ class ModelLogger:
         self._storage = storage.resolve()
 
     def log_models(self, trials: Iterable[TrialRow]) -> None:
-        """Logs what is kept and not logged yet.
-
-        Raises:
-            TrackingUnavailable: tracking did not take it.
-        """
+        """Logs what is kept and not logged yet."""
         for trial in select_kept_models(self._sweep, trials):
             folder = self._model_folder(trial)
             if folder is not None:
@@ -81,7 +77,7 @@ class ModelLogger:
 
         Raises:
             TrackingUnavailable: tracking did not take it.
-            Unavailable: the trial has no model where the ledger says, or it can't be logged.
+            Unavailable: the trial has no model where the ledger says, or it cannot be logged.
         """
         folder = self._model_folder(trial)
         if folder is None:
@@ -202,10 +198,6 @@ def write_mlflow_model(
         bundle: a bundle's folder.
         sweep: names people's own package (`code.package`), where there is one.
         model: MLflow's logged model that the folder is to belong to.
-
-    Raises:
-        TrainerError: the bundle is damaged, or what it needs can't be imported.
-        Unavailable: no wheel can be made of this installation.
     """
     # MLflow warns of type hints of its own while it is imported.
     warnings.filterwarnings("ignore", message=".*inferred as AnyType", category=UserWarning)

@@ -46,11 +46,8 @@ class RunIndex:
     # -- opening -------------------------------------------------------------------------------------------
 
     def open(self) -> bool:
-        """Finds what is there already. False: tracking has lost what was sent, and all is to be sent again.
-
-        Raises:
-            TrackingError: tracking could not answer.
-        """
+        """Finds what is there already. False: tracking has lost what was sent, and all is to be sent
+        again."""
         known = self._outbox.cursor()
         if known is not None:
             self.cursor, self.experiment_id = known
@@ -205,7 +202,7 @@ class RunIndex:
 
 
 def _artifact_folder(artifacts: Path, name: str) -> Path:
-    """A folder for an experiment's artifacts whose name can't leave its parent."""
+    """A folder for an experiment's artifacts whose name cannot leave its parent."""
     plain = re.sub(r"[^\w-]", "_", redact(name))[:80]
     return artifacts / (
         plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

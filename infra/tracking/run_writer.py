@@ -33,11 +33,7 @@ class RunWrite:
 
 
 def log_accepted(runs: RunIndex, key: str, write: RunWrite) -> None:
-    """Writes into the run of that key; what tracking will never take must not keep the rest from it.
-
-    Raises:
-        RequestRejected: the run itself is not there any more.
-    """
+    """Writes into the run of that key; what tracking will never take must not keep the rest from it."""
     run_id = runs.sent_state(key).run_id or ""
     try:
         log_batch(runs.tracking, run_id, write)

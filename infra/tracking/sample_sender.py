@@ -36,11 +36,7 @@ class SampleSender:
         self._runs, self._sweep, self._storage = runs, sweep, storage
 
     def send_samples(self, trials: Iterable[TrialRow]) -> None:
-        """Sends what trials that have ended show, where it is not what was sent.
-
-        Raises:
-            TrackingUnavailable: tracking did not take it.
-        """
+        """Sends what trials that have ended show, where it is not what was sent."""
         for trial in trials:
             if trial.has_ended:
                 self._send_trial(trial)

@@ -78,9 +78,6 @@ class Sender:
             environ: gets MLflow's settings before MLflow is imported.
             connect: makes the client; another one in tests.
             clock: seconds since 1970.
-
-        Raises:
-            LedgerUnavailable: the ledger can't be read, or the sweep is not in it.
         """
         set_defaults(environ)
         self._ledger, self._sweep_id = Ledger(ledger_url), sweep_id
@@ -162,9 +159,6 @@ class Sender:
 
         Args:
             abandoned: nobody runs the sweep any more: running trials are shown as waiting.
-
-        Raises:
-            TrackingUnavailable: tracking did not take it.
         """
         self.send_once()
         with self._busy:
@@ -174,12 +168,7 @@ class Sender:
             projection.reconcile(abandoned=abandoned)
 
     def log_model(self, trial: TrialRow) -> LoggedModel:
-        """MLflow's logged model of a trial, logged now where it was not; everything else is sent first.
-
-        Raises:
-            TrackingUnavailable: tracking did not take it.
-            Unavailable: the trial has no model, or it can't be logged.
-        """
+        """MLflow's logged model of a trial, logged now where it was not; everything else is sent first."""
         self.send_once()
         with self._busy:
             runs, projection = self._open_runs()

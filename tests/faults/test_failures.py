@@ -31,7 +31,7 @@ code: {{root: {ROOT}}}
 @pytest.mark.ray
 @pytest.mark.slow
 def test_failed_trials_are_classed_and_retried_by_cause(tmp_path: Path) -> None:
-    """What can't work is tried once, what may be the machine's fault three times."""
+    """What cannot work is tried once, what may be the machine's fault three times."""
     stage = Stage(tmp_path)
     stage.write("broken.yaml", FILE)
     done = stage.run("sweep", "broken.yaml", limit_s=280)

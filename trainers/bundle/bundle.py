@@ -103,10 +103,6 @@ def save_functions(
         build: `package.module:name` of a function that makes the module of the params: `build(**params)`.
         predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row;
             None: the module itself answers the rows' numbers, float32 [B, F].
-
-    Raises:
-        InputError: a name can't be imported or is not a function of that module.
-        OSError: the folder exists, or the file system refused.
     """
     document: BundleDocument = {
         "build": build,
@@ -134,7 +130,7 @@ def _bundle_files(
 
 
 def _try_signature(folder: Path, files: Mapping[str, Any]) -> Signature | None:
-    """What the model takes and gives; None where it can't be used here, as whoever loads it will be told."""
+    """What the model takes and gives; None where it cannot be used here, as whoever loads it will be told."""
     from trainers.bundle.predictor import make_predictor
 
     try:
@@ -155,9 +151,6 @@ def read_bundle(folder: Path, *, manifest_sha256: str | None = None) -> Bundle:
 
     Args:
         manifest_sha256: what the manifest must hash to, where a registry knows it.
-
-    Raises:
-        Damaged: says which file and what is wrong with it.
     """
     readers = {WEIGHTS: load_tensors}
     return _parse_bundle(folder, read_folder(folder, manifest_sha256=manifest_sha256, readers=readers))
@@ -235,10 +228,6 @@ def load_bundle(
         device: where it computes.
         manifest_sha256: what the manifest must hash to, where a registry knows it.
         accept_code_change: also take people's own code that is not the same as when the model was saved.
-
-    Raises:
-        Damaged: the folder is not what was written.
-        InputError: the code that it needs is not installed, has changed, or does not fit the weights.
     """
     from trainers.bundle.predictor import make_predictor
 

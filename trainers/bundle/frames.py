@@ -32,9 +32,6 @@ def as_frame(given: Rows, columns: Sequence[str], image_shape: Sequence[int] | N
             be named in other letters' case, and a model's only column anyhow.
         columns: the model's columns, in order.
         image_shape: height, width and channels where the model reads images.
-
-    Raises:
-        InputError: nothing that can be read as rows, or columns are missing.
     """
     import pandas as pd
 

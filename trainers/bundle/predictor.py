@@ -77,9 +77,6 @@ class Predictor:
         Args:
             rows: see `trainers.bundle.frames.as_frame`: a frame, texts, images, rows of a table.
             batch_size: rows computed at once.
-
-        Raises:
-            InputError: rows that can't be read.
         """
         import pandas as pd
         import torch
@@ -176,11 +173,7 @@ def _as_columns(found: Predictions) -> pd.DataFrame:
 
 
 def make_predictor(bundle: Bundle, *, device: str, accept_code_change: bool) -> Predictor:
-    """The bundle's module with its weights, and who answers with it.
-
-    Raises:
-        InputError: code is missing, changed, or does not fit the weights.
-    """
+    """The bundle's module with its weights, and who answers with it."""
     document = bundle.document
     if not accept_code_change:
         check_unchanged(document["code"])

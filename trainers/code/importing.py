@@ -15,7 +15,7 @@ def import_function(name: str) -> Callable[..., object]:
     """The function or class of that name.
 
     Raises:
-        InputError: it can't be imported by that name in another process, and why.
+        InputError: it cannot be imported by that name in another process, and why.
     """
     module_name, _, attribute = str(name).partition(":")
     if not attribute or module_name == "__main__":

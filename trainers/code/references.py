@@ -1,7 +1,7 @@
 """People's own functions and classes that a bundle names: found, checked, and known by their source's hash.
 
 A bundle holds names, never code. Whoever loads it must have the package, in the same version of the file,
-and a name must lead to something that was defined right there: a bundle from elsewhere can't make `load`
+and a name must lead to something that was defined right there: a bundle from elsewhere cannot make `load`
 call into the standard library or into what Velodrome itself depends on.
 """
 
@@ -28,7 +28,7 @@ def resolve_reference(reference: str) -> type | FunctionType:
     """What `package.module:name` leads to: a function or class that this module defines.
 
     Raises:
-        InputError: it can't be imported (says which package is missing), or is not people's own.
+        InputError: it cannot be imported (says which package is missing), or is not people's own.
     """
     module_name, _, name = reference.partition(":")
     top = module_name.partition(".")[0]

@@ -34,7 +34,7 @@ def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json]) -> Dataset:
     """The data set that a sweep file's `data` makes of a source's rows.
 
     Raises:
-        InputError: the file asks for what can't be made of them; says which key is to blame.
+        InputError: the file asks for what cannot be made of them; says which key is to blame.
     """
     task = read_task(spec.get("task"))
     prepare = read_prepare(spec.get("prepare") or {})
@@ -94,11 +94,7 @@ def read_task(task: Json) -> Task | None:
 def decide_task(
     raw: RawDataset, roles: ColumnRoles, given: Task | None, kind: KindOf
 ) -> tuple[Task | None, tuple[str, ...]]:
-    """The task and, where it was inferred, why.
-
-    Raises:
-        InputError: the task that was given does not fit the data.
-    """
+    """The task and, where it was inferred, why."""
     if given is not None:
         _check_task(given, roles, kind)
         return given, ()

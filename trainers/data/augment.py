@@ -57,9 +57,6 @@ def check_augment(spec: Json) -> dict[str, float]:
 
     Args:
         spec: None or `none`, a name, a list of names, or a mapping from names to strengths.
-
-    Raises:
-        InputError: an unknown name (with the nearest known), or a strength out of its range.
     """
     given = {name: _check_one(name, strength) for name, strength in _read_strengths(spec).items()}
     return {name: given[name] for name in CHANGES if name in given}
@@ -109,9 +106,6 @@ def augment_batch(batch: Batch, spec: Json, generator: torch.Generator) -> Batch
 
     Returns:
         A new mapping with a tensor of the same shape and type; the batch itself if nothing is to be done.
-
-    Raises:
-        InputError: a change that has no meaning for these inputs.
     """
     changes = _active_changes(spec)
     if not changes:
@@ -135,9 +129,6 @@ def refuse_changes(spec: Json, known: Collection[str], what: str, *under: str) -
         known: names that have a meaning there.
         what: the data, in words.
         under: the keys of the sweep file below which `augment` stands.
-
-    Raises:
-        InputError: the first that has none.
     """
     _refuse_others(_active_changes(spec), known, what, *under)
 

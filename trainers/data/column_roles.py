@@ -100,7 +100,7 @@ def decide_roles(raw: RawDataset, named: ColumnNames, task: Task | None, kind_of
     """Decides what each column is for.
 
     Raises:
-        InputError: what is asked for can't be made of these columns.
+        InputError: what is asked for cannot be made of these columns.
     """
     if (asked := _find_questions(raw, named, task)) is not None:
         return asked

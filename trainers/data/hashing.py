@@ -116,11 +116,7 @@ def hash_arrays(images: Array) -> Hashes:
 
 
 def hash_files(paths: Sequence[str]) -> Hashes:
-    """Hash of each file's content, uint64 [N].
-
-    Raises:
-        InputError: a file can't be read.
-    """
+    """Hash of each file's content, uint64 [N]."""
     with ThreadPoolExecutor(max_workers=4) as pool:
         return np.fromiter(pool.map(_hash_file, paths, chunksize=64), np.uint64, len(paths))
 

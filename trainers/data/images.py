@@ -57,9 +57,6 @@ def decode_images(
         size: (H, W).
         channels: 1 for grey, 3 for colour.
         fit: `crop` scales the shorter side and cuts the middle out; `stretch` scales both sides.
-
-    Raises:
-        InputError: an image can't be read; names its file or row.
     """
     rows = len(column.values)
     target = writer.create(name, (rows, *size, channels), np.uint8)
@@ -90,9 +87,6 @@ def decode_user_images(
         size: (H, W).
         channels: 1 for grey, 3 for colour.
         fit: as in `decode`.
-
-    Raises:
-        InputError: one of them can't be read; names its file or row.
     """
     images = [_decode_image(value, f"image {at}", size, channels, fit) for at, value in enumerate(values)]
     return np.stack(images) if images else np.zeros((0, *size, channels), np.uint8)
@@ -188,11 +182,7 @@ def as_pixels(value: Cell) -> Pixels:
 
 
 def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int]]:
-    """(H, W, C) of some of the images, so that a family can choose a size; reads headers alone.
-
-    Raises:
-        InputError: one of them can't be read.
-    """
+    """(H, W, C) of some of the images, so that a family can choose a size; reads headers alone."""
     found = common_size(column)
     if found is not None:
         return [found for _ in rows]

@@ -126,7 +126,7 @@ def fit_table(dataset: Dataset, prepare: Mapping[str, Json] | None = None) -> Ta
         elif column.kind == "category":
             _add_entry(_fit_category(column, train, rules), column, categories, left_out)
         else:
-            left_out[column.name] = f"holds {column.kind}s, which tables can't use"
+            left_out[column.name] = f"holds {column.kind}s, which tables cannot use"
     if not numbers and not categories:
         raise _nothing_left(left_out)
     onehot = rules["categories"] == "onehot"

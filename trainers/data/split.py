@@ -111,11 +111,7 @@ class RowFacts:
 
 
 def split_rows(rule: SplitRule, facts: RowFacts) -> tuple[dict[Part, Rows], tuple[str, ...]]:
-    """Row indices of each part, ascending, disjoint and covering all rows, and notes for people.
-
-    Raises:
-        InputError: the rule needs a group, a time or parts that the data does not have.
-    """
+    """Row indices of each part, ascending, disjoint and covering all rows, and notes for people."""
     _check_facts(rule, facts)
     if facts.part is None:
         return _rows_by_part(

@@ -38,9 +38,6 @@ def apply_table(
         rows: a data set's columns, or a frame with a person's raw rows (strings for numbers are read;
             what is missing is filled; a category that training never saw gets id 0).
         part: which of the rows.
-
-    Raises:
-        InputError: a column is missing, or holds what can't be read as a number.
     """
     read = _column_reader(state, rows)
     numbers = [_prepare_numbers(entry, read(entry["name"], part), state) for entry in state["numbers"]]

@@ -81,7 +81,7 @@ class ImageCNN(Family):
         """Checks the options; takes the structure of an encoder that is named.
 
         Raises:
-            InputError: as `Family`, or the encoder can't be used, or was made otherwise than is written.
+            InputError: as `Family`, or the encoder cannot be used, or was made otherwise than is written.
         """
         super().__init__(options)
         if self.options.encoder is None:

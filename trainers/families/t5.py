@@ -9,7 +9,7 @@ Shapes (B pairs, S tokens of a source, T of a target, D width, V tokens of the v
     → decoder over the target so far [B, T, D] → linear [B, T, V]
 
 Without `pretrained` the vocabulary is byte-pair pieces of the training split, one for both sides. With it,
-configuration, tokenizer and weights are the folder's (or the hub's), and the structure can't be searched.
+configuration, tokenizer and weights are the folder's (or the hub's), and the structure cannot be searched.
 """
 
 from __future__ import annotations

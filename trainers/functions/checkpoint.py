@@ -52,11 +52,7 @@ def unpack_states(
     document: Document,
     crew: RankGroup,
 ) -> tuple[TrainingProgress, dict[str, torch.Tensor] | None]:
-    """Puts the states and this rank's generators back; returns the bookkeeping and the kept weights.
-
-    Raises:
-        TrialError: the checkpoint is of another kind, of other names, or of another number of workers.
-    """
+    """Puts the states and this rank's generators back; returns the bookkeeping and the kept weights."""
     import torch
 
     _refuse_other(document, crew.size)

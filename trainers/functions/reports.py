@@ -26,7 +26,7 @@ def check_metrics(metrics: Mapping[str, SupportsFloat], goals: Iterable[Goal]) -
     A number that is not finite and by which nothing is judged is left out, with a warning in the log.
 
     Raises:
-        TrialError: a name that can't be stored, or a value that is not one real number.
+        TrialError: a name that cannot be stored, or a value that is not one real number.
         NotFinite: the value of a goal is not a finite number.
     """
     judged = {full_name(goal.metric) for goal in goals}

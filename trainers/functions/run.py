@@ -27,12 +27,6 @@ def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
 
     The outcome's status is `pruned` or `stopped` where the trial was told to end; what the function does
     afterwards no longer counts. Its `weights` and `code` are there where `trial.model` was called.
-
-    Raises:
-        TrialError: the function reported what can't be used, or never its objective.
-        NotFinite: the objective was not a finite number.
-        OutOfMemory: the device had no room.
-        Exception: whatever else the function raised, as it was.
     """
     with fix_torch_flags(job.threads), catch_out_of_memory(job.device):
         seed_all(job.seed)
@@ -86,10 +80,6 @@ def dry_run_function(job: FunctionJob) -> dict[str, float]:
 
     Returns:
         What was reported, by full names.
-
-    Raises:
-        InputError: the objective's name was never among the reports (with the nearest that was).
-        Exception: whatever the function raised, as it was.
     """
     look = replace(job, length=Length(epochs=2), checkpoint_seconds=None, checkpoint_epochs=1)
     with fix_torch_flags(job.threads), catch_out_of_memory(job.device), suppress(_DryRunDone):

@@ -34,11 +34,7 @@ _MAPPINGS: Mapping[type, str] = {
 
 
 def flatten(state: PythonState) -> tuple[dict[str, torch.Tensor], Json]:
-    """The tensors of a state by name, contiguous and on the CPU, and the rest as JSON.
-
-    Raises:
-        TrialError: a value that can't be stored, named by its place in the state.
-    """
+    """The tensors of a state by name, contiguous and on the CPU, and the rest as JSON."""
     tensors: dict[str, torch.Tensor] = {}
     return tensors, _pack_value(state, "state", tensors, 0)
 

@@ -31,7 +31,7 @@ def save_states(stateful: Mapping[str, Stateful]) -> tuple[dict[str, torch.Tenso
     """The states of all as tensors and JSON.
 
     Raises:
-        TrialError: an object without a state, or a value that can't be stored, by name.
+        TrialError: an object without a state, or a value that cannot be stored, by name.
     """
     tensors: dict[str, torch.Tensor] = {}
     documents: JsonObject = {}

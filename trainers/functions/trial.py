@@ -113,7 +113,7 @@ class Trial:
         report of its own. Never raises because the trial is to end; after that it does nothing.
 
         Raises:
-            TrialError: a value is not one number, or a name can't be stored.
+            TrialError: a value is not one number, or a name cannot be stored.
             NotFinite: the value of the objective is not a finite number.
         """
         self.alive()
@@ -146,7 +146,7 @@ class Trial:
             predict: the same of a function of module and rows, for predictions in a person's terms.
 
         Raises:
-            InputError: a name can't be imported.
+            InputError: a name cannot be imported.
             TrialError: not a module; or one that was not known while the best epoch's weights were there.
         """
         code = {"build": build, "build_sha256": source_sha256(build)}

@@ -92,10 +92,6 @@ def encode_dataset(
         params: sampled or complete hyper-parameters.
         cache: a folder on this node; safe to delete between sweeps.
         wait_s: how long to wait for another process that encodes the same.
-
-    Raises:
-        InputError: the family can't read this data.
-        trainers.storage.shared_folders.FolderBusy: another process held the folder for `wait_s` seconds.
     """
     folder = cache / "encoded" / _cache_key(family, dataset, params)
     with _recent_lock:

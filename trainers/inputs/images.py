@@ -75,7 +75,7 @@ def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
     """Images of the column `image`: arrays, nested lists, paths, encoded bytes or PIL images.
 
     Raises:
-        InputError: there is no such column, or an image can't be read.
+        InputError: there is no such column, or an image cannot be read.
     """
     from trainers.data.images import decode_user_images
 

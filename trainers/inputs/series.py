@@ -49,7 +49,7 @@ class SeriesOptions(Options):
 
 
 def check_series(dataset: Dataset, options: SeriesOptions) -> None:
-    """Refuses a table that can't be read as a series.
+    """Refuses a table that cannot be read as a series.
 
     Raises:
         InputError: no window is given, or the parts don't follow one another: then windows of one part

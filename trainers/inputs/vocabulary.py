@@ -46,7 +46,7 @@ def stop_words(given: str | None) -> frozenset[str]:
     """The words to leave out: none, our own English list (`english`), or those of a file, one a line.
 
     Raises:
-        InputError: the file can't be read as UTF-8 text.
+        InputError: the file cannot be read as UTF-8 text.
     """
     if given is None:
         return frozenset()

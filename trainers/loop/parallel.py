@@ -63,7 +63,7 @@ def shard_module(family: Family, module: nn.Module, device: torch.device) -> Gat
 
     Raises:
         InputError: the family makes its own steps, which would have to know of it.
-        ValueError: torch can't shard a parameter (one without dimensions).
+        ValueError: torch cannot shard a parameter (one without dimensions).
     """
     if type(family).train_step is not Family.train_step:
         raise InputError(

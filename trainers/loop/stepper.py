@@ -102,9 +102,6 @@ class Stepper:
 
         Returns:
             This rank's Σ loss · examples (0 for a family's own step), and what that step wants shown.
-
-        Raises:
-            NotFinite: the loss or the gradient, before any weight has changed.
         """
         if self.own:
             return self._own_step(group, source)

@@ -40,11 +40,6 @@ def train(job: Job, encoded: EncodedDataset, hooks: Hooks) -> Outcome:
 
     With `job.ranks.world_size` > 1 every rank calls this, and the default process group spans exactly them.
     What the process had (flags, threads, states of random generators) is given back at the end.
-
-    Raises:
-        NotFinite: the loss, the gradient or a goal is not a finite number; before the optimizer's step.
-        OutOfMemory: the device has no room.
-        InputError: a hyper-parameter, the data or the checkpoint can't be used.
     """
     with randomness.fix_torch_flags(job.threads), catch_out_of_memory(job.device):
         attempt = _Attempt(job, encoded, hooks)
@@ -186,7 +181,7 @@ class _Attempt:
     def _show_samples(self) -> None:
         """What a family shows at each report, where it does."""
         job = self.job
-        shows = self.crew.first or self.crew.sharded  # one alone can't call what is sharded
+        shows = self.crew.first or self.crew.sharded  # one alone cannot call what is sharded
         if job.samples is None or job.family.samples_at != "report" or not shows:
             return
         source = self.parts["validation"]

@@ -31,7 +31,7 @@ class TransformerShape:
     norm_first: bool
 
     def __post_init__(self) -> None:
-        """Refuses a width that can't be dealt out to the heads.
+        """Refuses a width that cannot be dealt out to the heads.
 
         Raises:
             InputError: names both.

@@ -63,7 +63,7 @@ def find_folder(name: str, *, option: str = "pretrained") -> Path:
         option: which option says it, for the error.
 
     Raises:
-        InputError: there is no such folder, or the hub can't be reached and the cache does not have it.
+        InputError: there is no such folder, or the hub cannot be reached and the cache does not have it.
     """
     path, key = Path(name).expanduser(), ("options", option)
     if path.is_dir():

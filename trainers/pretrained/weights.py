@@ -90,9 +90,6 @@ def load_pretrained(
 
     Returns:
         The names that were taken, as the module calls them.
-
-    Raises:
-        InputError: names every kind of misfit: missing, unknown, of another shape, another hash.
     """
     if sha256 is not None and path.is_file():
         check_hash([path], sha256)

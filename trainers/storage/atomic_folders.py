@@ -106,7 +106,7 @@ def read_folder(
 
     Args:
         readers: file name → what makes something else of it than its bytes, while they are read and hashed;
-            it may raise a ValueError where it can't.
+            it may raise a ValueError where it cannot.
         manifest_sha256: what the manifest itself must hash to, where that is known from elsewhere: its
             hex digits, at least the first 16.
 
@@ -192,11 +192,11 @@ def _read_manifest(folder: Path, expected: str | None) -> dict[str, _FileEntry]:
             _is_plain_name(name) and {"sha256", "size"} <= entry.keys() for name, entry in listed.items()
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise _damage_error(folder, f"a {MANIFEST} that can't be read")
+        raise _damage_error(folder, f"a {MANIFEST} that cannot be read")
     if document.get("format") != FORMAT:
         raise _damage_error(folder, f"format {document.get('format')!r}, where this version reads {FORMAT}")
     if not formed:
-        raise _damage_error(folder, f"a {MANIFEST} with an entry that can't be used")
+        raise _damage_error(folder, f"a {MANIFEST} with an entry that cannot be used")
     return listed
 
 
@@ -238,7 +238,7 @@ def _read_verified(folder: Path, name: str, entry: _FileEntry, reader: Reader | 
         if file.digest_of_all() != entry["sha256"]:
             raise _damage_error(folder, f"{name} with other bytes than were written (SHA-256 differs)")
     if wrong is not None:
-        raise _damage_error(folder, f"{name} that can't be read: {wrong}") from wrong
+        raise _damage_error(folder, f"{name} that cannot be read: {wrong}") from wrong
     return made
 
 

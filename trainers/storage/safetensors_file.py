@@ -49,11 +49,7 @@ class SafetensorsPieces:
     """
 
     def __init__(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Looks at types and shapes.
-
-        Raises:
-            ValueError: a tensor of a type that such a file can't hold, or that is not dense.
-        """
+        """Looks at types and shapes."""
         self._tensors = sorted(tensors.items(), key=lambda item: (_ORDER[_type_name(*item)], item[0]))
 
     def __iter__(self) -> Iterator[Buffer]:
@@ -120,7 +116,7 @@ def _sort_entries(text: bytes) -> list[tuple[str, _TensorEntry]]:
         document.pop("__metadata__", None)
         found = [(name, _parse_entry(entry)) for name, entry in document.items()]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise ValueError(f"a header that can't be read: {type(error).__name__} {error}"[:300]) from error
+        raise ValueError(f"a header that cannot be read: {type(error).__name__} {error}"[:300]) from error
     return sorted(found, key=lambda item: item[1]["data_offsets"])
 
 
@@ -132,11 +128,7 @@ def _parse_entry(entry: _TensorEntry) -> _TensorEntry:
 
 
 def tensors_from_bytes(content: bytes) -> dict[str, torch.Tensor]:
-    """CPU tensors by name.
-
-    Raises:
-        safetensors.SafetensorError: the bytes are no safetensors file.
-    """
+    """CPU tensors by name."""
     from safetensors.torch import load
 
     tensors: dict[str, torch.Tensor] = load(content)

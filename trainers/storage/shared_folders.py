@@ -35,9 +35,6 @@ def shared_folder(folder: Path, build: Callable[[Path], None], *, wait_s: float 
         folder: where it stands when it is complete.
         build: fills an empty folder.
         wait_s: how long to wait for another process that builds it.
-
-    Raises:
-        FolderBusy: it was not to be had within `wait_s` seconds.
     """
     if is_whole(folder):
         return folder

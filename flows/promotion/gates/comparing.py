@@ -183,7 +183,7 @@ def _drop_gate(
     test = (paired_bootstrap if truth.task == "regression" else mcnemar)(other, one, confidence=confidence)
     real = test.p_value < 1 - confidence
     held = drop <= most + 1e-12
-    note = "" if held or real else f" (p = {number(test.p_value, 2)}: can't be told from chance)"
+    note = "" if held or real else f" (p = {number(test.p_value, 2)}: cannot be told from chance)"
     sign = -1.0 if truth.task == "regression" else 1.0
     words = (
         "squared error " if truth.task == "regression" else ""

@@ -36,7 +36,7 @@ class GateFinding:
 
     @property
     def is_refused(self) -> bool:
-        """Whether the champion can't move because of it."""
+        """Whether the champion cannot move because of it."""
         return self.verdict == "refused"
 
     def to_json(self) -> JsonObject:

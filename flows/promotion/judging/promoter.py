@@ -91,11 +91,6 @@ class Promoter:
             candidate: what is to be promoted.
             reason: kept in the record.
             dry_run: nothing is registered, recorded or moved; the reading of the test split is counted.
-
-        Raises:
-            Overtaken: somebody else moved or changed something meanwhile.
-            ForeignMove: the champion is not where the history has it.
-            WrongInput, Unavailable: the data, a model or a store can't be used.
         """
         mover = self.mover(self.target, candidate.model)
         chain = mover.finish_pending()

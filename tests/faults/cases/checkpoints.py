@@ -278,7 +278,7 @@ def full(folder: Path, pace: Pace) -> Outcome:
 
 @case("F36", "the storage turns read-only, gives I/O errors, or its folder is gone", fast=True)
 def broken(folder: Path, pace: Pace) -> Outcome:
-    """As a full disk; a folder that is gone is made again, one that can't be is said."""
+    """As a full disk; a folder that is gone is made again, one that cannot be is said."""
     lost = sum(each_call_fails(folder / str(code), code)[1] for code in (errno.EIO, errno.EROFS))
     store = CheckpointStore(folder / "gone")
     save(store, 1)

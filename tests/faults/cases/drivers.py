@@ -1,4 +1,4 @@
-"""The command is killed, told to stop, or asked for what can't work."""
+"""The command is killed, told to stop, or asked for what cannot work."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ families:
 code: {{root: {ROOT}}}
 """
 # The coordinator ends a silent lane's process itself where it can see it. A lane that says that it is on
-# another machine can't be reached so: stopped, it is a zombie that may wake up.
+# another machine cannot be reached so: stopped, it is a zombie that may wake up.
 ELSEWHERE = """
 import os
 import socket

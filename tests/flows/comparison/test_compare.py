@@ -171,7 +171,8 @@ def test_compare_judges_neighbours_by_fresh_seeds(home, velodrome):
     assert [tie["tied"] for tie in group["ties"]] == [True, False]
     assert group["rows"][0]["error"]["over"] == "seeds"
     assert (
-        "can't be told apart: image_cnn #1 and image_cnn #0" in velodrome("compare", "digits", "--top", 3).out
+        "cannot be told apart: image_cnn #1 and image_cnn #0"
+        in velodrome("compare", "digits", "--top", 3).out
     )
 
 

@@ -238,7 +238,7 @@ def test_confirm_document_has_contract_keys_and_table_says_it(home, lanes, velod
     assert list(found["rows"][0])[:5] == ["family", "number", "params", "validation", "test"]
     assert list(found["rows"][0]["test"])[:3] == ["values", "mean", "std"]
     out = velodrome("confirm", "digits", "--top", "2", "--seeds", "3").out
-    assert "can't be told apart" in out
+    assert "cannot be told apart" in out
     assert "interval is over seeds and examples" in out
     assert "was read once" in out
     assert velodrome("confirm", "digits", "--top", "9").status == 2

@@ -1,4 +1,4 @@
-"""reproduce: the same bits, what is close, what differs, and what can't be trained again."""
+"""reproduce: the same bits, what is close, what differs, and what cannot be trained again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a Ray that can't be had."""
+"""What is said of a Ray that cannot be had."""
 
 from __future__ import annotations
 

@@ -168,7 +168,7 @@ def _outcomes(bench: Bench) -> list[tuple[object, ...]]:
 
 
 def test_ledger_batch_is_written_whole_or_not_at_all(bench: Bench) -> None:
-    """A second attempt of the same id can't be inserted: nothing of its batch is there."""
+    """A second attempt of the same id cannot be inserted: nothing of its batch is there."""
     bench.begin(sweep())
     batch = WriteBatch()
     columns = {"role": "search", "family": "noop", "number": 0, "ordinal": 1, "lane": "l", "lane_facts": "{}"}

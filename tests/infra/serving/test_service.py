@@ -354,7 +354,7 @@ def test_request_without_the_token_is_401_and_with_a_wrong_one_403() -> None:
 
 
 class Picky:
-    """A model that can't read negative numbers, and breaks on 13."""
+    """A model that cannot read negative numbers, and breaks on 13."""
 
     example = None
     fields: list[Field] = []  # noqa: RUF012

@@ -181,7 +181,7 @@ def test_a_manifest_may_not_lead_out_of_its_folder(tmp_path: Path) -> None:
     document = json.loads((folder / MANIFEST).read_text())
     document["files"]["../secret"] = {"size": 1, "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db"}
     (folder / MANIFEST).write_text(json.dumps(document))
-    with pytest.raises(DamagedFolder, match="entry that can't be used"):
+    with pytest.raises(DamagedFolder, match="entry that cannot be used"):
         read_folder(folder)
 
 

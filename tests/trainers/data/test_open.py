@@ -1,4 +1,4 @@
-"""Every source small: what its rows come to, and what is said when they can't be used."""
+"""Every source small: what its rows come to, and what is said when they cannot be used."""
 
 from __future__ import annotations
 

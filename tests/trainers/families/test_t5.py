@@ -169,7 +169,7 @@ def test_t5_name_without_hub_access_says_how_to_bring_the_files(
 
     def unreachable(**wanted: Any) -> str:
         asked.append(wanted)
-        raise LocalEntryNotFoundError("the hub can't be reached")
+        raise LocalEntryNotFoundError("the hub cannot be reached")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(InputError, match="hf download t5-small --local-dir DIR"):

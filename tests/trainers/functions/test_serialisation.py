@@ -1,4 +1,4 @@
-"""States of people's own objects survive a checkpoint as they were, and what can't is refused by name."""
+"""States of people's own objects survive a checkpoint as they were, and what cannot is refused by name."""
 
 from __future__ import annotations
 

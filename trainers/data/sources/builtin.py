@@ -19,11 +19,7 @@ PATCH_PIXELS = 32
 
 
 def read_builtin(name: str, task: Task | None, cache: Path) -> RawDataset:
-    """The rows of a built-in source (its name is checked by `open.read_source`).
-
-    Raises:
-        InputError: this installation lacks its files.
-    """
+    """The rows of a built-in source (its name is checked by `open.read_source`)."""
     if name == "docstrings":
         from trainers.data.sources.docstrings import read_docstrings
 

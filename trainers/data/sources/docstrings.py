@@ -37,9 +37,6 @@ LEAST_WORDS = 3
 def read_docstrings(task: Task | None, cache: Path) -> RawDataset:
     """By task: texts with their package (classification), texts alone (language-model), or the first
     sentence of each with the name that it documents (seq2seq).
-
-    Raises:
-        InputError: this installation has no sources of the standard library.
     """
     rows = _load_rows(cache)
     if task == "seq2seq":

@@ -30,11 +30,7 @@ Batches = Iterator[pa.RecordBatch]
 
 
 def read_files(scheme: str, path: Path, cache: Path) -> RawDataset:
-    """The rows of one file, or of a folder with a file for each part.
-
-    Raises:
-        InputError: nothing there, or what is there can't be read as this format.
-    """
+    """The rows of one file, or of a folder with a file for each part."""
     found = files_by_part(require_path(path), ENDINGS[scheme])
     paths = [file for files in found.values() for file in files]
     large = total_bytes(paths) > LARGE_BYTES

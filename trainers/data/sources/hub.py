@@ -24,11 +24,7 @@ BRING = (
 
 
 def read_hub(name: str, base: Path) -> RawDataset:
-    """The rows of a data set. `hf:NAME`, `hf:NAME#CONFIGURATION` or `hf:FOLDER`; no code of it is run.
-
-    Raises:
-        InputError: it can't be had, which names how to bring it, or it has no training part.
-    """
+    """The rows of a data set. `hf:NAME`, `hf:NAME#CONFIGURATION` or `hf:FOLDER`; no code of it is run."""
     loaded = _load_dataset(name, base)
     named = {None: loaded} if not isinstance(loaded, dict) else _select_parts(loaded, name)
     tables = {part: _arrow_table(dataset) for part, dataset in named.items()}

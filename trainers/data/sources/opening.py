@@ -26,9 +26,6 @@ def open_dataset(spec: Mapping[str, Json], *, base: Path, cache: Path) -> Datase
         spec: the sweep file's `data`: source, task, columns, prepare, split.
         base: the folder that relative paths start from.
         cache: a folder for what is worth keeping between calls; safe to delete at any time.
-
-    Raises:
-        InputError: the source can't be read, or can't be used as asked; says what, where and what to do.
     """
     check_names(spec, KEYS, "data")
     scheme, _, rest = read_source(spec.get("source")).partition(":")

@@ -47,11 +47,7 @@ def require_path(path: Path) -> Path:
 
 
 def files_by_part(path: Path, endings: tuple[str, ...]) -> dict[Part | None, list[Path]]:
-    """The files to read, by the part that they are; None where the source has no parts.
-
-    Raises:
-        InputError: nothing there, nothing readable there, or parts without a training part.
-    """
+    """The files to read, by the part that they are; None where the source has no parts."""
     if require_path(path).is_file():
         return {None: [path]}
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(endings))

@@ -71,7 +71,7 @@ def test_class_gate_refuses_fallen_class_but_not_chance_wobble() -> None:
     )
     (found,) = [f for f in judge(Policy(), wobble).findings if f.gate == "class a"]
     assert found.verdict == "passed"
-    assert "can't be told from chance" in found.found
+    assert "cannot be told from chance" in found.found
     assert found.needed is not None
     assert found.needed > 10
 

@@ -202,9 +202,7 @@ def _drop_gate(
         limit=f"falls by at most {number(most)}",
         found=f"{words} of {len(truth):,}{note}",
         by=f"{number(abs(drop - most), 3)} {'over' if not held else 'within'}",
-        needed=None
-        if held or real
-        else examples_needed(difference=drop * unit, confidence=confidence, **spread),
+        needed=needed,
         value=drop,
         bound=most,
     )

@@ -55,21 +55,6 @@ def open_ledger(home: Home, written: str | None = None) -> Ledger | None:
     return None if _is_absent(url) else Ledger(url)
 
 
-def require_sweep(ledger: Ledger, label: str, must: str) -> SweepRow:
-    """The sweep of that name in a ledger that is open.
-
-    Args:
-        must: what is said where there is none.
-
-    Raises:
-        WrongInput: there is none; names those that are most like it.
-    """
-    row = views.find_sweep(ledger, label)
-    if row is None:
-        raise WrongInput(must, repr(label), advise_name(ledger, label))
-    return row
-
-
 def advise_name(ledger: Ledger | None, label: str) -> str:
     """What to do about a name that the ledger does not have."""
     near = _similar_names(ledger, label) if ledger is not None else []

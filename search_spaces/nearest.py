@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+MOST_LISTED = 20
+_LONGEST = 100  # comparing takes time by the square of a word's length
+
+
+def nearest_words(word: str, known: Iterable[str], most: int = 3) -> list[str]:
+    """The known words that are most like this one, the nearest first; letters' case and `-` for `_` do not
+    count."""
+    by_folded = {_fold(entry): entry for entry in known}
+    found = difflib.get_close_matches(_fold(word[:_LONGEST]), by_folded, n=most, cutoff=0.6)
+    return [by_folded[entry] for entry in found]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that is most like this one, or None where none is."""
-    by_folded = {entry.lower().replace("-", "_"): entry for entry in known}
-    found = difflib.get_close_matches(word[:100].lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
-    return by_folded[found[0]] if found else None
+    return next(iter(nearest_words(word, known, 1)), None)
 
 
-def advice(word: str, known: Iterable[str]) -> str:
-    """What to do about an unknown word: the nearest that exists, else all of them."""
+def advice(word: str, known: Iterable[str], listing: str = "known are") -> str:
+    """What to do about an unknown word: the nearest that exists, else all of them after `listing`."""
     words = list(known)
     near = nearest(word, words)
     if near is not None:
         return f"did you mean {near!r}?"
-    return f"known are {', '.join(words)}" if words else "none is known here"
+    listed = ", ".join(words[:MOST_LISTED]) + (", …" if len(words) > MOST_LISTED else "")
+    return f"{listing} {listed}" if words else "none is known here"
+
+
+def name_question(near: Sequence[str]) -> str:
+    """Asks whether one of the names was meant, as people type them."""
+    return f"did you mean {' or '.join(near)}?"
+
+
+def _fold(word: str) -> str:
+    return word.lower().replace("-", "_")

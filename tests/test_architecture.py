@@ -118,3 +118,19 @@ def test_rooms_hold_no_more_files_than_the_limit() -> None:
     for path in modules().values():
         counts[path.parent] += path.name != "__init__.py"
     assert {str(folder): count for folder, count in counts.items() if count > MOST_FILES} == {}
+
+
+def test_nearest_words_are_found_in_one_module_a_side() -> None:
+    """The trainers stand beside the search spaces and may not import theirs; nobody else has an own one."""
+    own = [name for name, path in modules().items() if "get_close_matches" in path.read_text()]
+    assert own == ["trainers.nearest", "search_spaces.nearest"]
+
+
+def test_ledgers_are_opened_by_commands_in_one_module() -> None:
+    """`sweep` alone makes one; whether an embedded ledger is there is asked in `flows.config.lookup`."""
+    opening = [
+        name
+        for name, path in modules().items()
+        if name.startswith("flows.") and "Ledger(" in path.read_text()
+    ]
+    assert opening == ["flows.config.lookup", "flows.sweeps.sweep"]

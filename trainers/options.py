@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from trainers.errors import InputError
+from trainers.nearest import advice
 from trainers.types import Params
 
 
@@ -42,10 +42,8 @@ def read_options(model: type[Options], values: Params, *, beside: Collection[str
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else ""
         if first["type"] == "extra_forbidden":
-            names = [*model.model_fields, *sorted(beside)]
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are preset, {', '.join(names)}"
-            raise InputError("an option must be one of the family's", repr(name), hint, key=("options", name))
+            do = advice(name, ["preset", *model.model_fields, *sorted(beside)])
+            raise InputError("an option must be one of the family's", repr(name), do, key=("options", name))
         raise InputError(
             f"option {name} must be valid: {first['msg']}", repr(first.get("input")), key=("options", name)
         )

@@ -5,7 +5,6 @@ Importing this module imports no family and no torch.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from trainers.code.digest import source_digest
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.nearest import advice
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -49,9 +49,8 @@ def load_reference(reference: str) -> Reference:
     target = BUILT_IN.get(reference, reference)
     module_name, _, attribute = target.partition(":")
     if not attribute:
-        near = difflib.get_close_matches(reference, BUILT_IN, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(BUILT_IN)}"
-        raise InputError("a family must be built in or package.module:name", repr(reference), hint)
+        do = advice(reference, BUILT_IN)
+        raise InputError("a family must be built in or package.module:name", repr(reference), do)
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

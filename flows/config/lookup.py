@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.names import check_sweep_label, quote_input
 from infra.secrets import redact
+from search_spaces.nearest import name_question, nearest_words
 
 SQLITE = "sqlite:///"
 _VERSION = re.compile(r"[a-z0-9][a-z0-9._-]*/[1-9][0-9]*")
@@ -45,10 +45,20 @@ def open_sweep(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> 
     return ledger, row
 
 
-def open_ledger(home: Home) -> Ledger | None:
-    """The ledger that commands use by default; None where nothing was ever written."""
-    url = ledger_url(home)
+def open_ledger(home: Home, written: str | None = None) -> Ledger | None:
+    """The ledger that a file's `ledger:` names, else the one that commands use by default.
+
+    Returns:
+        None where nothing was ever written.
+    """
+    url = ledger_url(home, written)
     return None if _is_absent(url) else Ledger(url)
+
+
+def advise_name(ledger: Ledger | None, label: str) -> str:
+    """What to do about a name that the ledger does not have."""
+    near = _similar_names(ledger, label) if ledger is not None else []
+    return name_question(near) if near else "`velodrome status` lists them"
 
 
 def is_file(name_or_file: str) -> bool:
@@ -75,14 +85,13 @@ def _is_absent(url: str) -> bool:
 
 
 def _similar_names(ledger: Ledger, label: str) -> list[str]:
-    names = sorted({row.label for row in views.sweeps(ledger)})
-    return difflib.get_close_matches(label, names, n=3)
+    return nearest_words(label, sorted({row.label for row in views.sweeps(ledger)}))
 
 
 def _not_found_error(label: str, url: str, home: Home, near: list[str]) -> WrongInput:
     searched = _ledger_place(url)
     if near:
-        do = f"did you mean {' or '.join(near)}?"
+        do = name_question(near)
     elif other := _home_above(home):
         do = f"there is a home in {other}: run from {other.parent}, or set VELODROME_HOME={other}"
     else:

@@ -163,15 +163,14 @@ def _home(home: Home) -> Iterator[HealthFinding]:
 
 
 def _ledger(home: Home) -> Iterator[HealthFinding]:
+    from flows.config.lookup import open_ledger
     from infra.ledger import views
-    from infra.ledger.store import Ledger
 
-    url = ledger_url(home)
-    shown = redact(url)
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+    shown = redact(ledger_url(home))
+    ledger = open_ledger(home)
+    if ledger is None:
         yield HealthFinding(name="ledger", verdict="ok", found=f"{shown}: none yet, the first sweep makes it")
         return
-    ledger = Ledger(url)
     try:
         ledger.run_transaction(lambda connection: None)
         count = len(views.sweeps(ledger))

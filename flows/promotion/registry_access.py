@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 
 from infra.errors import WrongInput
@@ -10,6 +9,7 @@ from infra.home import Home
 from infra.names import check_name, quote_input
 from infra.registry.moves import Mover, check_registered
 from infra.registry.store import Registry, registry_uri
+from search_spaces.nearest import nearest_words
 
 
 def open_mover(model: str, home: Home, registry: str | None = None, *, known: bool = True) -> Mover:
@@ -24,7 +24,7 @@ def open_mover(model: str, home: Home, registry: str | None = None, *, known: bo
     if known:
         aliases = there.aliases(model)
         if aliases is None and not mover.records.read_chain().texts:
-            check_registered(model, None, difflib.get_close_matches(model, there.model_names(), n=3))
+            check_registered(model, None, nearest_words(model, there.model_names()))
     return mover
 
 

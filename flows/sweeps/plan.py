@@ -7,16 +7,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.config.lookup import open_ledger
 from flows.sweeps.dry_run import DryRun, dry_run
 from flows.sweeps.preparation import PreparedSweep, prepare_sweep
 from infra.errors import VelodromeError
-from infra.home import Home, ledger_url, storage_root, tracking_uri
+from infra.home import Home, storage_root, tracking_uri
 from infra.secrets import redact
 from infra.spec import FamilySpec, SweepSpec
 
 if TYPE_CHECKING:
     from infra.coordinator.placement import Node
-    from infra.ledger.store import Ledger
     from infra.spec import Resources
     from trainers.types import JsonObject
 
@@ -210,7 +210,7 @@ def _place_lanes(spec: SweepSpec, nodes: Sequence[Node]) -> tuple[int, dict[str,
 def _count_ended(spec: SweepSpec, home: Home) -> int:
     from infra.ledger import views
 
-    ledger = _open_ledger(spec, home)
+    ledger = open_ledger(home, spec.ledger)
     if ledger is None:
         return 0
     try:
@@ -227,7 +227,7 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
     from flows.sweeps.warm_start import check_warm_start
     from infra.ledger import views
 
-    ledger = _open_ledger(prepared.spec, home)
+    ledger = open_ledger(home, prepared.spec.ledger)
     if ledger is None:
         return check_warm_start(None, prepared)
     try:
@@ -244,16 +244,6 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
         if found
         else []
     )
-
-
-def _open_ledger(spec: SweepSpec, home: Home) -> Ledger | None:
-    from infra.ledger.store import Ledger
-
-    url = ledger_url(home, spec.ledger)
-    path = url.removeprefix("sqlite:///")
-    if path != url and not Path(path).exists():
-        return None
-    return Ledger(url)
 
 
 def _tracking_warnings(spec: SweepSpec, home: Home) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, sweep_facts
@@ -62,8 +63,6 @@ def sweep(
 
 def resume_sweep(label: str, *, home: Home | None = None, address: str | None = None) -> SweepStatus:
     """Runs what the ledger has of a sweep, without its file (after `extend` and `retry`)."""
-    from flows.config.lookup import open_sweep
-
     place = home or Home.from_environment()
     ledger, row = open_sweep(label, place)
     try:

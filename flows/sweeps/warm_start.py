@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from flows.config.lookup import advise_name
 from flows.sweeps.preparation import PreparedSweep
 from infra.errors import WrongInput
 from infra.ledger import views
@@ -29,8 +30,7 @@ def check_warm_start(ledger: Ledger | None, prepared: PreparedSweep) -> list[str
 def _check_earlier(ledger: Ledger | None, prepared: PreparedSweep, label: str) -> str:
     earlier = views.find_sweep(ledger, label) if ledger is not None else None
     if ledger is None or earlier is None:
-        near = views.nearest_names(ledger, label) if ledger is not None else []
-        do = f"did you mean {near[0]!r}?" if near else "`velodrome status` lists them"
+        do = advise_name(ledger, label)
         raise _error(prepared, "name sweeps of this ledger", repr(label), do)
     before, now = _describe(earlier.spec.objectives), _describe(prepared.spec.objectives)
     if before != now:

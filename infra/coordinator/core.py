@@ -88,6 +88,7 @@ class Coordinator:
         self._roster = LaneTable(steady)
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
         self.stopping: str | None = None
+        self._stop_cause = policy.StopCause.REQUEST
         self._spending = BudgetUsage(self.sweep.facts.get("spent", {}), steady())
         self._take_over(same_driver)
 
@@ -182,10 +183,12 @@ class Coordinator:
         self._request_stop(why)
         self._commit()
 
-    def _request_stop(self, why: str) -> None:
+    def _request_stop(self, why: str, cause: policy.StopCause = policy.StopCause.REQUEST) -> None:
         if self.stopping is None:
-            self.stopping = why
-            self._set_facts(stopping=why)  # for a coordinator that follows this one under the same driver
+            self.stopping, self._stop_cause = why, cause
+            self._set_facts(
+                stopping=why, stop_cause=cause
+            )  # for a coordinator that follows this one under the same driver
 
     def conclude_stop(self) -> None:
         """After a stop: what still runs goes back to waiting, and the sweep's state says so."""
@@ -193,8 +196,8 @@ class Coordinator:
         for running in list(self._attempts.running.values()):
             self._attempts.return_to_waiting(running, "stopped", self.stopping or "")
         if self.state == "running":
-            by_budget = bool(self.stopping and "is used up" in self.stopping)
-            self._set_state("finished" if by_budget else "stopped", self.stopping or "")
+            state = "finished" if self._stop_cause is policy.StopCause.BUDGET else "stopped"
+            self._set_state(state, self.stopping or "")
         self._commit()
 
     @property
@@ -321,7 +324,9 @@ class Coordinator:
             self._attempts.batch.sweep = {"state": "running"}
         if same_driver:
             self.stopping = self.sweep.facts.get("stopping")
+            self._stop_cause = policy.StopCause(self.sweep.facts.get("stop_cause", policy.StopCause.REQUEST))
         elif self.sweep.facts.pop("stopping", None) is not None:
+            self.sweep.facts.pop("stop_cause", None)
             self._set_facts()
         self._attempts.batch.add_event(
             "session", self._clock(), {"role": self._role, "same_driver": same_driver}
@@ -408,7 +413,7 @@ class Coordinator:
         )
         why = self._spending.find_exhausted(self.spec)
         if why is not None and self.state == "running":
-            self._request_stop(why)
+            self._request_stop(why, policy.StopCause.BUDGET)
         if save_due:
             self._set_facts(spent=self._spending.used)
 

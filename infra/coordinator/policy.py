@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from typing import Literal
 
 from infra.ledger.rows import TrialRow
@@ -15,6 +16,13 @@ BROKEN_AFTER = 5
 
 # What cannot work the second time either is not tried again; what may be the machine's fault is.
 _HOPELESS = frozenset({"error", "not-finite", "out-of-memory"})
+
+
+class StopCause(StrEnum):
+    """Why a sweep stops before all its trials have ended, as the ledger keeps it."""
+
+    REQUEST = "request"  # of a person or of another command: it can be carried on
+    BUDGET = "budget"  # it is spent, and the sweep finished
 
 
 def failure_action(reason: str, failures: int, *, killed: bool = False) -> Literal["retry", "fail"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
@@ -65,12 +64,6 @@ def find_sweep(ledger: Ledger, label: str) -> SweepRow | None:
     ):
         return row
     return None
-
-
-def nearest_names(ledger: Ledger, label: str) -> list[str]:
-    """Names that a mistyped one may have meant, nearest first."""
-    names = [row["name"] for row in _fetch_rows(ledger, select(schema.sweeps.c.name).distinct())]
-    return difflib.get_close_matches(label, names, n=3)
 
 
 def trials(ledger: Ledger, sweep_id: int, *, role: str | None = "search") -> list[TrialRow]:

@@ -17,6 +17,7 @@ from infra.registry.chain import Chain, ChainEntry, EntryFacts, EntryValues, Kin
 from infra.registry.identity import user_at_host
 from infra.registry.records import Records
 from infra.registry.store import CHAMPION, PREVIOUS, Registry, RegistryUnavailable
+from search_spaces.nearest import name_question
 
 LOOKS = 20
 SECOND_LOOK_S = 1.0
@@ -220,5 +221,5 @@ def check_registered(model: str, aliases: Mapping[str, int] | None, near: list[s
         WrongInput: names the nearest.
     """
     if aliases is None:
-        do = f"did you mean {' or '.join(near)}?" if near else "`velodrome promote NAME` registers one"
+        do = name_question(near) if near else "`velodrome promote NAME` registers one"
         raise WrongInput("a registered model must have that name", model, do)

@@ -20,9 +20,10 @@ from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_roles import ColumnNames, ColumnRoles, KindOf, decide_roles
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
 from trainers.data.prepare import read_prepare
-from trainers.data.raw import RawColumn, RawDataset, RawImages, column_hashes, suggest_name
+from trainers.data.raw import RawColumn, RawDataset, RawImages, column_hashes
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.errors import InputError
+from trainers.nearest import advice
 from trainers.storage.shared_folders import shared_folder
 from trainers.types import Json
 
@@ -86,7 +87,7 @@ def read_task(task: Json) -> Task | None:
     """
     found = next((known for known in TASKS if known == task), None)
     if found is None and task is not None:
-        do = suggest_name(str(task), TASKS)
+        do = advice(str(task), TASKS)
         raise InputError("task must be one that there is", repr(task), do, key=("data", "task"))
     return found
 

@@ -11,13 +11,13 @@ Shape legend: B examples, C channels, H height, W width, L tokens.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trainers.errors import InputError
+from trainers.nearest import advice
 
 if TYPE_CHECKING:
     import torch
@@ -83,9 +83,8 @@ def _check_name(name: Json) -> str:
 
 def _check_one(name: str, strength: Json) -> float:
     if name not in CHANGES:
-        near = difflib.get_close_matches(str(name), CHANGES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(CHANGES)}"
-        raise InputError("augment must name known changes", repr(name), hint, key=("augment", str(name)))
+        do = advice(str(name), CHANGES)
+        raise InputError("augment must name known changes", repr(name), do, key=("augment", str(name)))
     most = CHANGES[name].most
     if not isinstance(strength, (int, float)) or isinstance(strength, bool) or not 0 <= strength <= most:
         raise InputError(

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from trainers.data.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
-from trainers.data.raw import RawDataset, RawImages, check_names, suggest_name
+from trainers.data.raw import RawDataset, RawImages, check_names
 from trainers.errors import InputError
+from trainers.nearest import advice
 from trainers.types import Json
 
 TARGETS = ("target", "label", "labels", "y", "class")
@@ -70,9 +71,7 @@ def _check_column(name: Json, raw: RawDataset, *key: str) -> str:
     if not isinstance(name, str):
         raise InputError("a column's name must be text", repr(name), key=path)
     if name not in raw.columns:
-        raise InputError(
-            "a column must be in the data", repr(name), suggest_name(name, raw.columns), key=path
-        )
+        raise InputError("a column must be in the data", repr(name), advice(name, raw.columns), key=path)
     return name
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, ColumnKind, Dataset
-from trainers.data.raw import check_names, suggest_name
+from trainers.data.raw import check_names
 from trainers.errors import InputError
+from trainers.nearest import advice
 from trainers.types import Json, JsonObject
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -88,7 +89,7 @@ def read_prepare(given: Json) -> JsonObject:
     prepare: JsonObject = {**DEFAULTS, **{k: "none" if v is None else v for k, v in given.items()}}
     for name, choices in CHOICES.items():
         if prepare[name] not in choices and not (name == "missing" and _is_filler(prepare[name])):
-            do = suggest_name(str(prepare[name]), choices)
+            do = advice(str(prepare[name]), choices)
             more = " or a finite number" if name == "missing" else ""
             must = f"prepare.{name} must be one of {', '.join(choices)}{more}"
             raise InputError(must, repr(prepare[name]), do, key=(*key, name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.dataset import Kind, Task
 from trainers.errors import InputError
+from trainers.nearest import advice
 from trainers.types import Array, Cell
 
 
@@ -76,17 +76,6 @@ def arrow_column(values: Iterable[Cell] | Array) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values)])
 
 
-def suggest_name(name: str, known: Iterable[str]) -> str:
-    """What to say about a name that is not known: the nearest that is, or all."""
-    names = [str(entry) for entry in known]
-    folded = {entry.lower(): entry for entry in names}
-    near = difflib.get_close_matches(str(name).lower(), folded, n=1)
-    if near:
-        return f"did you mean {folded[near[0]]!r}?"
-    listed = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-    return f"known are {listed}" if names else "there are none"
-
-
 def check_names(given: Iterable[str], known: Iterable[str], *key: str) -> None:
     """Refuses a key that nothing reads.
 
@@ -99,6 +88,6 @@ def check_names(given: Iterable[str], known: Iterable[str], *key: str) -> None:
             raise InputError(
                 f"a key of {'.'.join(key)} must be known",
                 repr(name),
-                suggest_name(name, known),
+                advice(str(name), known),
                 key=(*key, name),
             )

@@ -5,7 +5,6 @@ Never of the sweep's seed: the same row is on the same side in a grown file and 
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Part
+from trainers.data.raw import check_names
 from trainers.errors import InputError
 from trainers.types import Json
 
@@ -42,12 +42,7 @@ class SplitRule:
         Raises:
             InputError: an unknown key, a share that is not one, or shares that do not come to 1.
         """
-        known = ("train", "validation", "test", "by", "salt")
-        for key in given:
-            if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-                raise InputError("a key of split must be known", repr(key), hint, key=("data", "split", key))
+        check_names(given, ("train", "validation", "test", "by", "salt"), "data", "split")
         return cls(**_read_shares(given), by=_read_by(given), salt=_read_salt(given))
 
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from trainers.data.cell_values import MISSING_WORDS, category_reader, read_number, spell_value
 from trainers.data.dataset import Column, Dataset
 from trainers.data.prepare import CategoryEntry, NumberEntry, TableState
-from trainers.data.raw import suggest_name
 from trainers.errors import InputError
+from trainers.nearest import advice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -77,7 +77,7 @@ def _column_reader(
         raise InputError(
             "rows must have every column that the model was trained on",
             found,
-            suggest_name(absent[0], present),
+            advice(absent[0], present),
         )
     if isinstance(rows, Mapping):
         return lambda name, part: rows[name].values[part]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import numbers
@@ -12,6 +11,7 @@ from typing import SupportsFloat
 
 from trainers.errors import InputError, NotFinite, TrialError
 from trainers.metric_names import full_name
+from trainers.nearest import nearest
 from trainers.types import Goal
 
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ def require_goals(
     for goal in goals:
         wanted = full_name(goal.metric)
         if wanted not in metrics:
-            near = difflib.get_close_matches(wanted, metrics, n=1)
-            hint = f"did you mean {near[0]}?" if near else "report it, or choose another objective.metric"
+            near = nearest(wanted, metrics)
+            hint = f"did you mean {near}?" if near else "report it, or choose another objective.metric"
             found = f"only {', '.join(sorted(metrics))}" if metrics else "no report at all"
             raise error(f"the objective {wanted} must be reported", found, hint, key=("objective", "metric"))

@@ -6,7 +6,6 @@ A file of torch's own format (`.pt`, `.pth`, `.bin`), as torchvision gives them 
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainers.errors import InputError
+from trainers.nearest import nearest
 from trainers.pretrained.hub import check_hash
 
 if TYPE_CHECKING:
@@ -125,8 +125,8 @@ def _check_weights(
     if missing or unknown:
         parts = [("without", missing), ("with the unknown", unknown)]
         told = " and ".join(f"{word} {_join_names(names)}" for word, names in parts if names)
-        near = difflib.get_close_matches(missing[0], unknown, n=1) if missing else []
-        hint = f"is {near[0]!r} the module's {missing[0]!r}?" if near else ""
+        near = nearest(missing[0], unknown) if missing else None
+        hint = f"is {near!r} the module's {missing[0]!r}?" if near else ""
         raise InputError(
             "pretrained weights must have the names of the module's", f"{path.name} {told}", hint, key=_KEY
         )

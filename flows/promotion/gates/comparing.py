@@ -180,10 +180,18 @@ def _drop_gate(
     before, after = float(other.mean()), float(one.mean())
     unit = abs(before) if truth.task == "regression" and before else 1.0
     drop = round((before - after) / unit, 12)
-    test = (paired_bootstrap if truth.task == "regression" else mcnemar)(other, one, confidence=confidence)
+    if truth.task == "regression":
+        test = paired_bootstrap(other, one, confidence=confidence)
+        spread = {"deviation": test.deviation}
+    else:
+        test = mcnemar(other, one, confidence=confidence)
+        spread = {"discordance": test.discordance}
     real = test.p_value < 1 - confidence
     held = drop <= most + 1e-12
     note = "" if held or real else f" (p = {number(test.p_value, 2)}: cannot be told from chance)"
+    needed = None
+    if not held and not real:
+        needed = examples_needed(difference=drop * unit, confidence=confidence, **spread)
     sign = -1.0 if truth.task == "regression" else 1.0
     words = (
         "squared error " if truth.task == "regression" else ""
@@ -194,7 +202,7 @@ def _drop_gate(
         limit=f"falls by at most {number(most)}",
         found=f"{words} of {len(truth):,}{note}",
         by=f"{number(abs(drop - most), 3)} {'over' if not held else 'within'}",
-        needed=None if held or real else _examples_for_drop(drop * unit, test, confidence),
+        needed=needed,
         value=drop,
         bound=most,
     )
@@ -207,12 +215,3 @@ def _slice_scores(truth: Truth, answers: TaskPredictions) -> npt.NDArray[np.floa
     squared = example_scores("mse", truth, answers)
     assert squared is not None
     return squared
-
-
-def _examples_for_drop(drop: float, test: PairedComparison, confidence: float) -> int | None:
-    spread = (
-        {"discordance": test.discordance}
-        if test.method.startswith("McNemar")
-        else {"deviation": test.deviation}
-    )
-    return examples_needed(difference=drop, confidence=confidence, **spread)

@@ -256,6 +256,24 @@ def test_sweep_over_its_minutes_budget_stops(bench: Bench) -> None:
     assert coordinator.next_attempts(hello()).leave
 
 
+@pytest.mark.parametrize("same_driver", [False, True])
+def test_stop_state_follows_its_cause_and_not_its_words(bench: Bench, same_driver: bool) -> None:
+    """A spent budget finishes a sweep, also where another coordinator of the driver concludes the stop; a
+    person may write what they will."""
+    coordinator = bench.begin(sweep(minutes=1.0))
+    coordinator.register_lane(hello())
+    if same_driver:
+        bench.clock.now += 61
+        coordinator.heartbeat(hello(), None)
+        coordinator.tick()
+        coordinator = bench.take_over(same_driver=True)
+    else:
+        coordinator.stop("my patience is used up")
+    coordinator.conclude_stop()
+    expected = "finished" if same_driver else "stopped"
+    assert views.sweep_by_id(bench.ledger, bench.sweep_id).state == expected
+
+
 def test_sweep_over_its_budget_can_be_confirmed(bench: Bench) -> None:
     """The budget is the search's; and what confirming takes is not charged to it."""
     coordinator = bench.begin(sweep(minutes=1.0))

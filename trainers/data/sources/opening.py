@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from trainers.data.dataset import Dataset, Task
-from trainers.data.raw import RawDataset, check_names, suggest_name
+from trainers.data.raw import RawDataset, check_names
 from trainers.errors import InputError
+from trainers.nearest import advice
 from trainers.types import Json
 
 KEYS = ("source", "task", "columns", "prepare", "split")
@@ -72,7 +73,7 @@ def read_source(source: Json) -> str:
         raise InputError("data needs a source", repr(source), do, key=key)
     scheme, colon, rest = source.partition(":")
     if scheme not in SOURCES:
-        do = (None if colon else _suggest_scheme(source)) or suggest_name(scheme, SOURCES)
+        do = (None if colon else _suggest_scheme(source)) or advice(scheme, SOURCES)
         raise InputError("a source must be of a known kind", repr(source), do, key=key)
     if scheme == "none":
         if colon:
@@ -82,7 +83,7 @@ def read_source(source: Json) -> str:
         raise InputError(f"{scheme}: must name what to read", repr(source), f"write {scheme}:NAME", key=key)
     if scheme == "builtin" and rest not in BUILTIN:
         raise InputError(
-            "a built-in source must be one that there is", repr(rest), suggest_name(rest, BUILTIN), key=key
+            "a built-in source must be one that there is", repr(rest), advice(rest, BUILTIN), key=key
         )
     return source
 

@@ -33,12 +33,12 @@ def require_path(path: Path) -> Path:
         raise InputError("data must be at a path", f"{error.strerror}: {path}", key=SOURCE_KEY) from error
     if found:
         return path
-    from trainers.data.raw import suggest_name
+    from trainers.nearest import advice
 
     parent = path.parent
     near = [entry.name for entry in sorted(parent.iterdir())[:500]] if parent.is_dir() else []
     folder = parent.absolute()
-    do = suggest_name(path.name, near).replace("known are", f"{folder} holds", 1)
+    do = advice(path.name, near, f"{folder} holds")
     if not near:
         do = f"{folder} is empty, or not there either"
     raise InputError(

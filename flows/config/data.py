@@ -68,8 +68,9 @@ class Split(Strict):
     """Share of rows that the search judges by (0.1)."""
     test: Share | None = None
     """Share of rows that only `confirm`, `report` and `promote` read (0.1)."""
-    by: Literal["content", "group", "time", "files"] | None = None
-    """What decides a row's part: its content, its group, its time, or the source's own files (content)."""
+    by: Literal["content", "row", "group", "time", "files"] | None = None
+    """What decides a row's part: what a model sees of it (content), which copy of that it is too (row), its
+    group, its time, or the source's own files (content)."""
     salt: int | str | None = None
     """Part of the hash: another salt, another split (0)."""
 

@@ -4,7 +4,7 @@
 | --- | --- |
 | `weights.safetensors` | the module's state, by name |
 | `model.json` | what rebuilds it: its family, options, params, fitted state; signature, facts, versions |
-| `train_rows.bin` | content hash of each row of training: uint64, little-endian, ascending |
+| `train_rows.bin` | hash of what each row of training is known by: uint64, little-endian, ascending |
 | `example.json` | a few raw rows as `predict` takes them |
 | `manifest.json` | size and SHA-256 of each |
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
 from trainers.code.references import source_hashes
 from trainers.code.versions import installed_versions
+from trainers.data.dataset import KeyedBy
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
@@ -163,12 +164,14 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Bun
         manifest_sha256: what the manifest must hash to, where a registry knows it.
     """
     files = read_folder(folder, manifest_sha256=manifest_sha256)
-    signature = _read_document(folder, files).get("signature")
+    document = _read_document(folder, files)
+    signature = document.get("signature")
     with _reject_forged(folder):
         return BundleDescription(
             example=frame_from_json(json.loads(files[EXAMPLE])),
             signature=None if signature is None else Signature.from_json(signature),
             train_rows=_train_rows(files),
+            train_rows_by=_train_rows_by(document),
         )
 
 
@@ -193,6 +196,12 @@ def _reject_forged(folder: Path) -> Iterator[None]:
         raise DamagedFolder(
             f"{folder} must hold what a bundle holds", f"{type(error).__name__}: {error}"[:300]
         ) from error
+
+
+def _train_rows_by(document: BundleDocument) -> KeyedBy:
+    """Bundles that say nothing of it are of before: they hashed inputs and target."""
+    said = document["facts"].get("train_rows_by")
+    return next((by for by in get_args(KeyedBy) if by == said), "content")
 
 
 def _train_rows(files: Mapping[str, bytes]) -> RowHashes:

@@ -18,7 +18,7 @@ from trainers.data import hashing
 from trainers.data.answer_places import find_answers, places_digest
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_roles import ColumnNames, ColumnRoles, KindOf, decide_roles
-from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
+from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, KeyedBy, Part, Task
 from trainers.data.prepare import read_prepare
 from trainers.data.raw import RawColumn, RawDataset, RawImages, column_hashes
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
@@ -31,8 +31,12 @@ TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
 
 
-def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json]) -> Dataset:
+def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json], *, recorded: str | None = None) -> Dataset:
     """The data set that a sweep file's `data` makes of a source's rows.
+
+    Args:
+        recorded: the fingerprint that the data had when it was first used. Where it is the one that sides by
+            inputs and target gave, the sides are decided so again.
 
     Raises:
         InputError: the file asks for what cannot be made of them; says which key is to blame.
@@ -50,26 +54,36 @@ def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json]) -> Dataset:
     raw, starts, dropped = _select_usable(raw, roles, task, kind, drop, by_time)
     columns, target = _convert_columns(raw, roles, task, kind)
     classes, notes = _find_classes(target, task)
-    hashes = _row_hashes(raw, roles)
-    splits, split_notes = split_rows(rule, _row_facts(raw, roles, rule, hashes))
-    _check_parts(splits, hashes)
-    thin = _note_thin_parts(splits, target, classes)
-    return Dataset(
+    inputs, hashes = _hash_rows(raw, roles)
+    places = places_digest(hashes, starts)
+    facts = (sorted(roles.features), roles.target, task, *places)
+    former = hashing.fingerprint(hashes, raw.part, *facts) if roles.target is not None else ""
+    keyed_by: KeyedBy = "content" if recorded and recorded == former else "inputs"
+    if rule.by == "row":
+        keyed_by = "copies"
+    dataset = Dataset(
         kind=roles.kind,
         task=task,
         columns=columns,
         target=target,
         classes=classes,
-        splits=splits,
         row_hashes=hashes,
-        fingerprint=hashing.fingerprint(
-            hashes, raw.part, sorted(roles.features), roles.target, task, *places_digest(hashes, starts)
-        ),
+        input_hashes=inputs,
+        keyed_by=keyed_by,
+        fingerprint=former
+        if keyed_by == "content"
+        else hashing.fingerprint(hashes, raw.part, *facts, *(("sides by inputs",) if former else ())),
+        former_fingerprint=former,
         source=source,
-        notes=(*raw.notes, *roles.notes, *why, *dropped, *notes, *split_notes, *thin),
         prepare=prepare,
         answer_starts=starts,
     )
+    splits, split_notes = split_rows(rule, _row_facts(raw, roles, rule, dataset.row_keys()))
+    _check_parts(splits, inputs)
+    thin = _note_thin_parts(splits, target, classes)
+    few = _note_few_different(splits, inputs, keyed_by)
+    said = (*raw.notes, *roles.notes, *why, *dropped, *notes, *split_notes, *few, *thin)
+    return replace(dataset, splits=splits, notes=said)
 
 
 def _read_mapping(spec: Mapping[str, Json], key: str) -> Mapping[str, Json]:
@@ -268,20 +282,23 @@ def _note_constant(target: Column | None) -> tuple[str, ...]:
     return ("every row has the same target",) if len(values) and np.ptp(values) == 0 else ()
 
 
-def _row_hashes(raw: RawDataset, roles: ColumnRoles) -> npt.NDArray[np.uint64]:
+def _hash_rows(raw: RawDataset, roles: ColumnRoles) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Hashes of each row's features, and of its features and target, uint64 [N] each."""
     parts = {name: column_hashes(raw.columns[column]) for name, column in roles.features.items()}
-    if roles.target is not None:
-        parts["\0target"] = column_hashes(raw.columns[roles.target])
-    return hashing.hash_rows(parts, raw.rows)
+    inputs = hashing.hash_rows(parts, raw.rows)
+    if roles.target is None:
+        return inputs, inputs
+    parts["\0target"] = column_hashes(raw.columns[roles.target])
+    return inputs, hashing.hash_rows(parts, raw.rows)
 
 
 def _row_facts(
-    raw: RawDataset, roles: ColumnRoles, rule: SplitRule, hashes: npt.NDArray[np.uint64]
+    raw: RawDataset, roles: ColumnRoles, rule: SplitRule, keys: npt.NDArray[np.uint64]
 ) -> RowFacts:
     group = time = None
     if roles.group:
         group = column_hashes(raw.columns[roles.group])
-        group = np.where(group == hashing.MISSING, hashes, group)  # rows without a group stand alone
+        group = np.where(group == hashing.MISSING, keys, group)  # rows without a group stand alone
     if roles.time and rule.by == "time":
         time = np.asarray(
             convert_columns({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[
@@ -290,15 +307,34 @@ def _row_facts(
         )
     elif raw.kind == "corpus" and rule.by == "time":  # a text is read from its beginning to its end
         time = np.arange(raw.rows, dtype=np.float64)
-    return RowFacts(content=hashes, group=group, time=time, part=raw.part)
+    return RowFacts(key=keys, group=group, time=time, part=raw.part)
 
 
-def _check_parts(splits: Mapping[Part, Rows], hashes: npt.NDArray[np.uint64]) -> None:
+def _check_parts(splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64]) -> None:
+    different = len(np.unique(inputs))
     for part in PARTS[:2]:
         if not len(splits[part]):
             do = f"give {part} a larger share in data.split, another salt, or more rows"
-            found = f"none of {len(hashes):,} rows, {len(np.unique(hashes)):,} different"
+            if different < len(inputs) / 2:
+                do = "copies stay together; where rows repeat by nature write data.split: {by: row}"
+            found = f"none of {len(inputs):,} rows, {different:,} different"
             raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
+
+
+def _note_few_different(
+    splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64], keyed_by: KeyedBy
+) -> list[str]:
+    """A note for each part whose rows are mostly copies of one another, as a model sees them."""
+    if keyed_by == "copies":
+        different = len(np.unique(inputs))
+        said = f"{len(inputs):,} rows, {different:,} different as a model sees them"
+        return [f"split by row: each copy has a side of its own ({said})"]
+    counts = {part: (len(rows), len(np.unique(inputs[rows]))) for part, rows in splits.items() if len(rows)}
+    return [
+        f"{part}: {rows:,} rows, {different:,} different as a model sees them"
+        for part, (rows, different) in counts.items()
+        if different <= rows / 2
+    ]
 
 
 def _note_thin_parts(splits: Mapping[Part, Rows], target: Column | None, classes: Sequence[str]) -> list[str]:

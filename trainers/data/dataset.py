@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.mixing import number_copies
 from trainers.types import Array, Cell, Json, State
 
 Kind = Literal["table", "image", "text", "pairs", "questions", "corpus", "none"]
@@ -26,6 +27,7 @@ Task = Literal[
     "generation",
 ]
 Part = Literal["train", "validation", "test"]
+KeyedBy = Literal["inputs", "copies", "content"]
 ColumnKind = Literal["number", "category", "text", "image", "time"]
 
 WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "reconstruction", "generation")
@@ -63,6 +65,10 @@ class Dataset:
         classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
         splits: row indices of each part, int64, ascending, disjoint, covering all usable rows.
         row_hashes: uint64 [N], content hash of each row (features and target), independent of row order.
+        input_hashes: uint64 [N], content hash of what a model sees of each row: the features alone.
+        keyed_by: what a row's side is decided by: `inputs`; `copies`, where each copy of the same inputs has
+            a side of its own; `content`, inputs and target, in sweeps that began before sides were by inputs.
+        former_fingerprint: what the same data's fingerprint was then; empty where it is the same.
         fingerprint: 32 hex digits over all rows and the columns' names.
         source: as written in the sweep file.
         notes: what was inferred and why, for people (`plan` prints them).
@@ -77,7 +83,10 @@ class Dataset:
     classes: tuple[str, ...] = ()
     splits: Mapping[Part, npt.NDArray[np.int64]] = field(default_factory=dict)
     row_hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    input_hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    keyed_by: KeyedBy = "inputs"
     fingerprint: str = ""
+    former_fingerprint: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
     prepare: Mapping[str, Json] = field(default_factory=dict)
@@ -87,6 +96,14 @@ class Dataset:
     def rows(self) -> int:
         """N, over all parts."""
         return len(self.row_hashes)
+
+    def row_keys(self, by: KeyedBy | None = None) -> npt.NDArray[np.uint64]:
+        """What tells whether a row is one that a model was trained on, uint64 [N]; by default as its side was
+        decided."""
+        by = by or self.keyed_by
+        if by == "content":
+            return self.row_hashes
+        return number_copies(self.input_hashes) if by == "copies" else self.input_hashes
 
     def labels(self) -> npt.NDArray[np.int64]:
         """Class index of each row, int64 [N]; -1 where the label is missing."""

@@ -186,7 +186,7 @@ class Promoter:
                 return Evidence(findings=(*early, champion_failure(f"{broken[0].gate}: {broken[0].found}")))
             models.append(_read_model("champion", there))
         source = resolve_evaluation_source(policy, candidate, champion, self.home)
-        dataset = open_evaluation_data(source.spec, source.base, self.home.cache)
+        dataset = open_evaluation_data(source.spec, source.base, self.home.cache, source.recorded)
         examples = gather_examples(dataset, source.part, [model.trained for model in models], policy)
         if policy.evaluation is None:
             self.test_reads = record_test_read(source.sweep, self.home, len(examples.hashes))
@@ -308,7 +308,9 @@ def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
         known = read_description(files.bundle)
         if len(known.train_rows):
             columns = frozenset(map(str, known.example.columns))
-            trained = TrainingRows(whose=whose, rows=known.train_rows, columns=columns)
+            trained = TrainingRows(
+                whose=whose, rows=known.train_rows, columns=columns, by=known.train_rows_by
+            )
     return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 
 

@@ -17,8 +17,9 @@ Open = Callable[..., Dataset]
 def opened(tmp_path: Path) -> Open:
     """opened("csv:a.csv", task=…) reads from the test's own folder."""
 
-    def read(source: Any, **rest: Mapping[str, Any] | str) -> Dataset:
-        return open_dataset({"source": source, **rest}, base=tmp_path, cache=tmp_path / "cache")
+    def read(source: Any, *, recorded: str | None = None, **rest: Mapping[str, Any] | str) -> Dataset:
+        spec = {"source": source, **rest}
+        return open_dataset(spec, base=tmp_path, cache=tmp_path / "cache", recorded=recorded)
 
     return read
 

@@ -13,6 +13,18 @@ from trainers.data.dataset import Task
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+ColumnType = Literal["number", "category", "text", "time"]
+
+
+class TimeType(Strict):
+    """A column of times in a format of its own."""
+
+    type: Literal["time"]
+    """time"""
+    format: str
+    """As `strptime` takes it: `%d.%m.%Y`."""
+
+
 class Columns(Strict):
     """Which column is what."""
 
@@ -44,6 +56,8 @@ class Columns(Strict):
     """The column for a split by group: rows of one group stay in one part."""
     time: str | None = None
     """The column for a split by time: when a row happened."""
+    types: dict[str, ColumnType | TimeType] | None = None
+    """Column → number, category, text or time, where looking is wrong; a time may have a format."""
 
 
 class Prepare(Strict):

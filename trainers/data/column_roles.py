@@ -45,6 +45,11 @@ class ColumnNames:
     drop: tuple[str, ...] = ()
     id: tuple[str, ...] = ()
 
+    @property
+    def asking(self) -> tuple[str | None, ...]:
+        """The columns of questions, contexts and answers."""
+        return (self.question, self.context, self.answer, self.answer_start)
+
     @classmethod
     def read(cls, given: Mapping[str, Json], raw: RawDataset) -> ColumnNames:
         """The checked names.
@@ -52,7 +57,7 @@ class ColumnNames:
         Raises:
             InputError: an unknown key, a value that names no column, or one column named twice.
         """
-        check_names(given, (*SINGLE, *LISTS), "data", "columns")
+        check_names(given, (*SINGLE, *LISTS, "types"), "data", "columns")
         single = {key: _check_column(given[key], raw, key) for key in SINGLE if given.get(key) is not None}
         lists = {key: _check_columns(given[key], raw, key) for key in LISTS if given.get(key) is not None}
         named = cls(**single, **lists)  # type: ignore[arg-type]

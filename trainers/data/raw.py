@@ -46,6 +46,8 @@ class RawDataset:
         columns: Arrow columns (strings where the format has no types) and images.
         part: int8 [N], index into `split.PARTS`, where the source brings parts.
         kind, task, target: what the source itself knows.
+        decimal: the mark that the source says its numbers have; None where it says nothing.
+        inputs, content: uint64 [N], hashes of each row's features, and of its features and target.
         folder: where a source that is too large for memory keeps what is derived from it; else None.
         notes: for people.
     """
@@ -55,6 +57,9 @@ class RawDataset:
     kind: Kind | None = None
     task: Task | None = None
     target: str | None = None
+    decimal: str | None = None
+    inputs: npt.NDArray[np.uint64] | None = None
+    content: npt.NDArray[np.uint64] | None = None
     folder: Path | None = None
     notes: tuple[str, ...] = ()
 

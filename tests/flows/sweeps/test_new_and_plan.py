@@ -15,6 +15,7 @@ from flows.sweeps.preparation import prepare_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
 from tests.flows.ledger_sweeps import spec_of, write_sweep
+from tests.trainers.data.conftest import former_fingerprint
 from tests.trainers.families.cases import texts
 from tests.trainers.families.test_bert import TinyBert, model
 from tests.trainers.pretrained.test_pretrained_try_out import BERT
@@ -209,7 +210,7 @@ def test_plan_of_a_sweep_that_began_with_sides_by_target_carries_it_on(home, vel
         "families: {linear_regression: {}}\nbudget: {trials: 1, epochs: 1}\n"
     )
     prepared = prepare_sweep("rows.yaml", (), home)
-    former = prepared.dataset.former_fingerprint
+    former = former_fingerprint(prepared.dataset)
     write_sweep(home, prepared.spec, trials=(), facts={"base": str(Path.cwd())}, fingerprint=former)
     assert "is in the ledger and differs" not in velodrome("plan", "rows.yaml").out
     ledger, row = open_sweep("rows", home)

@@ -73,6 +73,25 @@ class Prepare(Strict):
     """Categories with fewer training rows become one (1)."""
 
 
+class Read(Strict):
+    """How a file of separated fields is read, where looking is wrong."""
+
+    delimiter: str | None = None
+    """The character between fields (the one that parts the first lines alike)."""
+    encoding: str | None = None
+    """What the text is in: utf-8, cp1252, latin-1, utf-16 (by its bytes)."""
+    decimal: str | None = None
+    """The decimal mark of numbers (by the numbers)."""
+    thousands: str | None = None
+    """The mark between groups of digits (by the numbers)."""
+    header: bool | None = None
+    """Whether the first line names the columns (unless it looks like a row)."""
+    names: list[str] | None = None
+    """The names of all columns, in order."""
+    comment: str | None = None
+    """Lines that begin with it are passed over."""
+
+
 class Split(Strict):
     """Which share of the rows is for what, by a hash of what."""
 
@@ -98,6 +117,8 @@ class Data(Strict):
     """What is learned (inferred from the target)."""
     columns: Columns | None = None
     """Which column is what."""
+    read: Read | None = None
+    """How a csv file is read."""
     prepare: Prepare | None = None
     """How tables are prepared."""
     split: Split | None = None

@@ -257,7 +257,7 @@ def _fill_numbers(numbers: npt.NDArray[np.float64], name: str, column: RawColumn
 
 def _to_numbers(piece: pa.Array) -> npt.NDArray[np.float64]:
     values = _number_strings(piece) if is_strings(piece.type) else piece
-    numbers: npt.NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    numbers: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 

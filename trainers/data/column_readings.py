@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from trainers.data.cell_values import MISSING_NUMBERS, MISSING_WORDS
 from trainers.data.column_kinds import is_strings, kind_of, null_missing, plain_strings
 from trainers.data.dataset import ColumnKind, ColumnReading
-from trainers.data.number_spellings import NumberSpelling, find_spelling, other_words
+from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, other_words
 from trainers.data.raw import RawColumn, RawDataset, RawImages
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -65,7 +65,7 @@ def read_columns(
         if wanted is not None and wanted.time_format:
             columns[name], readings[name] = _parse_dates(name, column, wanted.time_format), wanted
         elif wanted is None or wanted.kind == "number":
-            found = _find_numbers(name, column, raw.decimal, name in few_are_classes, wanted is not None)
+            found = _find_numbers(name, column, raw.marks, name in few_are_classes, wanted is not None)
             if found is not None:
                 columns[name], readings[name], note = found
                 notes.append(note)
@@ -100,18 +100,18 @@ def _read_type(said: Json, key: tuple[str, ...]) -> ColumnReading:
 
 
 def _find_numbers(
-    name: str, column: pa.ChunkedArray, decimal: str | None, few_are_classes: bool, asked: bool
+    name: str, column: pa.ChunkedArray, said: NumberMarks, few_are_classes: bool, asked: bool
 ) -> tuple[pa.ChunkedArray, ColumnReading, str] | None:
     """The column as numbers, how they were spelt, and what to say of it; None where it stays as it is."""
     if pa.types.is_dictionary(column.type):
         column = plain_strings(column)
-    if not is_strings(column.type) or (not asked and not _may_be_numbers(column, decimal)):
+    if not is_strings(column.type) or (not asked and not _may_be_numbers(column, said)):
         return None
-    if kind_of(name, column) in ("number", "time") and decimal is None:
+    if kind_of(name, column) in ("number", "time") and not said.are_said:
         return None
     counts = _count_values(column)
     rows = sum(counts.values())
-    spelling, read = find_spelling(counts, decimal=decimal)
+    spelling, read = find_spelling(counts, said)
     words = other_words(counts, spelling)
     different = len(counts) - len(words)
     if not asked:
@@ -126,9 +126,9 @@ def _find_numbers(
     return numbers, ColumnReading(kind="number", spelling=spelling), _describe(name, spelling, counts, rows)
 
 
-def _may_be_numbers(column: pa.ChunkedArray, decimal: str | None) -> bool:
+def _may_be_numbers(column: pa.ChunkedArray, said: NumberMarks) -> bool:
     counts = _count_values(column.slice(0, SAMPLE))
-    return bool(counts) and find_spelling(counts, decimal=decimal)[1] > sum(counts.values()) / 2
+    return bool(counts) and find_spelling(counts, said)[1] > sum(counts.values()) / 2
 
 
 def _count_values(column: pa.ChunkedArray) -> dict[str, int]:

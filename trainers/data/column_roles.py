@@ -75,7 +75,10 @@ def _check_column(name: Json, raw: RawDataset, *key: str) -> str:
     path = ("data", "columns", *key)
     if not isinstance(name, str):
         raise InputError("a column's name must be text", repr(name), key=path)
-    if name not in raw.columns:
+    if name not in raw.columns:  # blanks around a header's names, as Adult has them
+        same = [known for known in raw.columns if known.strip() == name.strip()]
+        if len(same) == 1:
+            return same[0]
         raise InputError("a column must be in the data", repr(name), advice(name, raw.columns), key=path)
     return name
 

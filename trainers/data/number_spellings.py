@@ -90,20 +90,41 @@ PLAIN = NumberSpelling()
 _KINDS = ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"))
 
 
-def find_spelling(counts: Mapping[str, int], *, decimal: str | None = None) -> tuple[NumberSpelling, int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberMarks:
+    """What a source says of its numbers: marks that they have, and the decimal one that is likely."""
+
+    decimal: str | None = None
+    thousands: str | None = None
+    likely_decimal: str = "."
+
+    @property
+    def are_said(self) -> bool:
+        """Whether a person said one."""
+        return self.decimal is not None or self.thousands is not None
+
+    def kinds(self) -> Sequence[tuple[str, str]]:
+        """(decimal, thousands) to try, the likely ones first."""
+        fitting = [
+            (point, group)
+            for point, group in _KINDS
+            if self.decimal in (None, point) and self.thousands in (None, group)
+        ]
+        ordered = sorted(fitting, key=lambda kind: kind[0] != self.likely_decimal)
+        return ordered or [(self.decimal or ".", self.thousands or "")]
+
+
+def find_spelling(counts: Mapping[str, int], said: NumberMarks | None = None) -> tuple[NumberSpelling, int]:
     """The spelling in which most of the values are numbers, and how many are.
 
-    Where `1,234` may be either, thousands are taken, unless `decimal` says that the comma is one.
+    Where `1,234` may be either, thousands are taken, unless the comma is said or likely to be decimal.
 
     Args:
         counts: value → rows that hold it.
-        decimal: the only one to try.
     """
     marks = tuple(mark for mark in MARKS if any(_has_mark(text.strip(), mark) for text in counts))
     best, most = PLAIN, -1
-    for point, thousands in _KINDS:
-        if decimal is not None and point != decimal:
-            continue
+    for point, thousands in (said or NumberMarks()).kinds():
         spelling = NumberSpelling(decimal=point, thousands=thousands, marks=marks)
         read = sum(count for text, count in counts.items() if spelling.normalize(text) is not None)
         if read > most:

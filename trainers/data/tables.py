@@ -126,11 +126,14 @@ def _parse_times(name: str, values: Values, time_format: str | None) -> npt.NDAr
         pass  # dates, then
     spelt = [spell_value(value) for value in values]
     known = [None if text is None or text.strip().lower() in MISSING_WORDS else text for text in spelt]
-    try:
-        moments = pd.to_datetime(pd.Series(known, dtype=object), utc=True, format=time_format or "ISO8601")
-    except (ValueError, TypeError) as error:
+    texts = pd.Series(known, dtype=object)
+    moments = pd.to_datetime(texts, utc=True, format=time_format or "ISO8601", errors="coerce")
+    if time_format is not None:
+        moments = moments.fillna(pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce"))
+    wrong = next((row for row, text in enumerate(known) if text is not None and pd.isna(moments[row])), None)
+    if wrong is not None:
         what = f"dates of the format {time_format!r}" if time_format else "ISO 8601 dates"
-        raise InputError(f"column {name!r} must hold {what}", str(error).partition(". ")[0]) from error
+        raise InputError(f"column {name!r} must hold {what}", f"{known[wrong]!r} in row {wrong}")
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 

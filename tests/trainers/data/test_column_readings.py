@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.trainers.data.conftest import Open
-from trainers.data.number_spellings import NumberSpelling, find_spelling
+from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling
 from trainers.data.prepare import fit_table
 from trainers.data.tables import apply_table
 from trainers.errors import InputError
@@ -50,7 +50,8 @@ def test_other_texts_are_numbers_in_no_spelling(text: str) -> None:
 
 def test_comma_is_thousands_unless_it_is_said_or_shown_to_be_decimal() -> None:
     assert find_spelling(GROUPED)[0].thousands == ","
-    assert find_spelling({"1,234": 1}, decimal=",")[0].normalize("1,234") == "1.234"
+    assert find_spelling({"1,234": 1}, NumberMarks(decimal=","))[0].normalize("1,234") == "1.234"
+    assert find_spelling({"1,234": 1}, NumberMarks(likely_decimal=","))[0].normalize("1,234") == "1.234"
     assert find_spelling({"1,234": 1, "1,2345": 1})[0].normalize("1,234") == "1.234"
 
 
@@ -145,7 +146,9 @@ def test_time_format_is_kept_for_use(opened: Open, tmp_path: Path) -> None:
         apply_table(state, pd.DataFrame({"when": days}))[0], apply_table(state, found.columns)[0]
     )
     with pytest.raises(InputError, match="dates of the format '%d/%m/%Y'"):
-        apply_table(state, pd.DataFrame({"when": ["2020-01-01"]}))
+        apply_table(state, pd.DataFrame({"when": ["first"]}))
+    iso = pd.DataFrame({"when": ["2020-01-02", "02/01/2020"]})
+    assert len(set(apply_table(state, iso)[0][:, 0])) == 1
 
 
 @pytest.mark.parametrize(

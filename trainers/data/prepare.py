@@ -41,12 +41,13 @@ class PrepareRules(TypedDict):
 
 
 class NumberEntry(TypedDict):
-    """A column of numbers: what stands for a missing one, and (x - shift) * factor."""
+    """A column of numbers: what stands for a missing one (None: nothing, it stays NaN), and
+    (x - shift) * factor."""
 
     name: str
     kind: ColumnKind
     whole: bool
-    fill: float
+    fill: float | None
     shift: float
     factor: float
 

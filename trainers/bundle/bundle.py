@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
-_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
+_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
 _TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
 
 

@@ -42,12 +42,13 @@ class PrepareRules(TypedDict):
 
 
 class NumberEntry(TypedDict):
-    """A column of numbers: what stands for a missing one, (x - shift) * factor, and how cells spell x."""
+    """A column of numbers: what stands for a missing one (None: it stays NaN), (x - shift) * factor, and how
+    cells spell x."""
 
     name: str
     kind: ColumnKind
     whole: bool
-    fill: float
+    fill: float | None
     shift: float
     factor: float
     spelling: NotRequired[KeptSpelling]

@@ -98,7 +98,7 @@ def _prepare_numbers(entry: NumberEntry, values: Values, state: TableState) -> n
             raise InputError(
                 must, f"{int(missing.sum())} missing", "fill them, or train with missing: median"
             )
-        read = np.where(missing, entry["fill"], read)
+        read = np.where(missing, np.nan if entry["fill"] is None else entry["fill"], read)
     scaled: npt.NDArray[np.float64] = (read - entry["shift"]) * entry["factor"]
     return scaled
 

@@ -19,11 +19,11 @@ from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
 from infra.names import check_name
-from infra.serving.access_control import AccessControl, known_hosts
 from infra.serving.alias_follower import POLL_S, AliasFollower, ServingState, VersionSource
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
 from infra.serving.deployment import BATCHES_A_REPLICA, ReplicaSettings, deploy_replicas
+from infra.serving.http.access_control import AccessControl, known_hosts
 from infra.serving.limits import RequestLimits
 from infra.serving.registry_source import RegistrySource
 from infra.serving.routing import CanaryRule, Role
@@ -116,7 +116,7 @@ def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[Pr
     Raises:
         WrongInput, Unavailable: as `serve`.
     """
-    from infra.serving.http_server import bind_socket
+    from infra.serving.http.http_server import bind_socket
 
     _check_options(options)
     admission = _admission(options, home)
@@ -193,8 +193,8 @@ def run_server(ready: PreparedServer, options: ServeOptions, compute: Compute, s
 
 
 async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer: Scorer, say: Say) -> None:
-    from infra.serving.app import ScoringApp
-    from infra.serving.http_server import run_server as listen
+    from infra.serving.http.app import ScoringApp
+    from infra.serving.http.http_server import run_server as listen
 
     batcher = Batcher(scorer, options.limits, at_once=BATCHES_A_REPLICA * options.replicas.count)
     follower = AliasFollower(

@@ -11,11 +11,11 @@ from typing import Any
 
 from infra.errors import WrongInput
 from infra.registry.store import RegistryUnavailable
-from infra.serving.access_control import AccessControl
 from infra.serving.alias_follower import AliasFollower
-from infra.serving.app import ScoringApp
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, ReplicaError
+from infra.serving.http.access_control import AccessControl
+from infra.serving.http.app import ScoringApp
 from infra.serving.limits import RequestLimits
 from infra.serving.loaded_models import LoadedModels
 from infra.serving.routing import CanaryRule, Role

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from infra.errors import WrongInput
-from infra.serving.http_server import bind_socket, run_server
+from infra.serving.http.http_server import bind_socket, run_server
 from infra.serving.limits import RequestLimits
 from tests.infra.serving.scripted_server import ScriptedScorer, Server, run
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.serving.access_control import AccessControl
 from infra.serving.artifact import load_artifact, read_artifact
+from infra.serving.http.access_control import AccessControl
+from infra.serving.http.throttle import FIXED_S, SHARE, ErrorThrottle
 from infra.serving.limits import RequestLimits
 from infra.serving.routing import CanaryRule
 from infra.serving.scoring import RequestBatch, answer_batch, join_requests
 from infra.serving.scoring_protocol import Field
-from infra.serving.throttle import FIXED_S, SHARE, ErrorThrottle
 from tests.infra.serving.registry_with_models import RegistryFixture, answers
 from tests.infra.serving.scripted_server import Aliases, LocalScorer, ScriptedScorer, Server, run
 

@@ -13,7 +13,7 @@ from infra.errors import WrongInput
 from infra.serving.limits import RequestLimits
 
 if TYPE_CHECKING:
-    from infra.serving.app import ScoringApp
+    from infra.serving.http.app import ScoringApp
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 30

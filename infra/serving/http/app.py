@@ -11,11 +11,11 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 
-from infra.serving.access_control import AccessControl
+from infra.serving.http.access_control import AccessControl
+from infra.serving.http.throttle import ErrorThrottle
 from infra.serving.limits import ScoringError
 from infra.serving.metrics import CONTENT_TYPE
 from infra.serving.service import Reply, ScoringService, error_body
-from infra.serving.throttle import ErrorThrottle
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject

@@ -121,7 +121,7 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
         raise
     except Exception as error:  # decoders of two dozen formats raise what they like at damaged files
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        do = "replace the file or take it away" if isinstance(value, (str, Path)) else None
+        do = "replace the file or take it away" if isinstance(value, (str, Path)) else ""
         raise InputError("every image must be readable", f"{where}: {text}", do) from error
     return resized.reshape(*size, channels)
 

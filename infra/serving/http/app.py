@@ -1,162 +1,158 @@
-"""The server's ASGI application: paths, limits of time and size, and who may ask.
+"""The server's ASGI application: who may ask, what is counted and logged of every request, and its errors.
 
-Written against ASGI itself: a body must be counted while it arrives, and a framework's routing would cost as
-much as reading a small request does.
+Starlette finds the path; what every request passes stands around it, so that nothing is answered uncounted.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Mapping
+from typing import Any
 
-from infra.serving.http.access_control import AccessControl
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from infra.serving.exchange import Exchange, begin_exchange
+from infra.serving.http.access_control import PROBES, AccessControl
+from infra.serving.http.access_log import AccessLog
+from infra.serving.http.endpoints import Endpoints
+from infra.serving.http.responses import error_response
 from infra.serving.http.throttle import ErrorThrottle
 from infra.serving.limits import ScoringError
-from infra.serving.metrics import CONTENT_TYPE
-from infra.serving.service import Reply, ScoringService, error_body
+from infra.serving.metrics import ReadinessCollector
+from infra.serving.readiness import Readiness
+from infra.serving.service import ScoringService
 
-if TYPE_CHECKING:
-    from trainers.types import Json, JsonObject
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-
-METHODS = {
-    "/invocations": ("POST",),
-    "/health": ("GET", "HEAD"),
-    "/ping": ("GET", "HEAD"),
-    "/version": ("GET", "HEAD"),
-    "/metrics": ("GET", "HEAD"),
-}
-JSON = "application/json"
-
-
-class ClientDisconnected(Exception):
-    """Whoever asked has hung up."""
+OVERLOADED = "velodrome.overloaded"
+"""In a request's state: whether its client, or all together, have too many connections."""
+OTHER_PATH = "other"
+_ONCE = (b"host", b"authorization", b"content-length", b"origin")
 
 
 class ScoringApp:
     """An ASGI application for one model."""
 
-    def __init__(self, service: ScoringService, admission: AccessControl, about: Mapping[str, Json]) -> None:
+    def __init__(
+        self,
+        service: ScoringService,
+        admission: AccessControl,
+        model: str,
+        *,
+        readiness: Readiness | None = None,
+        access_log: AccessLog | None = None,
+    ) -> None:
         """Prepares.
 
         Args:
-            about: what `/version` says beside the versions that answer.
+            model: its name in paths and documents.
+            readiness: kept by whoever watches the replicas and the signals.
+            access_log: told of every request.
         """
-        self._service, self._admission, self._about = service, admission, dict(about)
-        self._turnstile = ErrorThrottle()
+        self._service, self._admission, self._access_log = service, admission, access_log
+        self.readiness = readiness or Readiness()
+        service.figures.add_collector(ReadinessCollector(self.readiness, service.standing))
+        self._throttle = ErrorThrottle()
+        routes = Endpoints(service, self.readiness, model, secured=admission.token is not None).routes()
+        self._paths = frozenset(route.path for route in routes)
+        app = Starlette(routes=routes)
+        app.router.redirect_slashes = False
+        for kind in (ScoringError, HTTPException, ClientDisconnect):
+            app.add_exception_handler(kind, _answer_error)  # type: ignore[arg-type]  # None where nobody hears
+        self._routed: ASGIApp = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request; websockets are closed."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
-            await self._answer_http(scope, receive, send)
+            await self._observe(scope, receive, send)
 
-    async def _answer_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        exchange = begin_exchange(headers.get(b"x-request-id", ""), headers.get(b"traceparent", ""))
+        state = scope.setdefault("state", {})
+        state["exchange"] = exchange
+
+        async def send_observed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                if 400 <= exchange.status < 500:
+                    await self._throttle.wait(exchange.read_s)
+                message["headers"] = [*message["headers"], *self._headers_for(exchange)]
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, send_observed, headers)
+        finally:
+            self._note_end(scope, exchange)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, str]) -> None:
         method, path = str(scope["method"]), str(scope["path"])
-        kind, close = JSON, False
         try:
-            headers = _parse_headers(scope)
-            self._admission.check_request(method, path, headers)
-            _check_path(method, path)
-            if path == "/invocations":
-                body = await self._read_body(headers, receive)
-                reply = await self._service.invoke(body, headers.get("content-type", ""))
-            else:
-                reply, kind = self._answer_get(path)
+            _check_headers(scope)
+            self._admission.check_request(
+                method, path, {name.decode("latin-1"): value for name, value in headers.items()}
+            )
+            if scope["state"].get(OVERLOADED) and path not in PROBES:
+                raise ScoringError(503, "too many connections are open; try again later")
         except ScoringError as error:
-            # What is left of the body is not read, so the connection cannot carry another request.
-            reply, kind, close = Reply(status=error.status, body=error_body(error)), JSON, method == "POST"
-        except ClientDisconnected:
+            scope["state"]["exchange"].reason = error.reason
+            await error_response(error, method, path)(scope, receive, send)
             return
-        if 400 <= reply.status < 500:
-            await self._turnstile.wait(reply.read_s)
-        await _send_reply(send, reply, kind, close=close, silent=method == "HEAD")
+        await self._routed(scope, receive, send)
 
-    async def _read_body(self, headers: Mapping[str, str], receive: Receive) -> bytes:
-        limits = self._service.limits
-        if headers.get("content-encoding", "identity") != "identity":
-            raise ScoringError(415, "a compressed body is not read: send it as it is")
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > limits.body_bytes:
-            raise _body_size_error(limits.body_bytes, f"{length[:20]} bytes")
-        try:
-            async with asyncio.timeout(limits.receive_s):
-                return await _receive_body(receive, limits.body_bytes)
-        except TimeoutError:
-            raise ScoringError(408, f"the body must arrive within {limits.receive_s:g} s") from None
+    def _headers_for(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+        headers = [
+            (b"x-request-id", exchange.request_id.encode()),
+            (b"traceparent", exchange.traceparent.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"cache-control", b"no-store"),
+        ]
+        if exchange.version:
+            headers.append((b"x-velodrome-version", exchange.version.encode()))
+        if self.readiness.draining:  # whoever keeps the connection for later should go elsewhere
+            headers.append((b"connection", b"close"))
+        return headers
 
-    def _answer_get(self, path: str) -> tuple[Reply, str]:
-        if path == "/metrics":
-            return Reply(status=200, body=self._service.figures.metrics_text()), CONTENT_TYPE
-        standing = self._service.standing
-        champion = standing.answering.get("champion")
-        if path == "/version":
-            versions = {str(role): key for role, key in standing.answering.items() if key}
-            body: JsonObject = {**self._about, **versions}
-            body |= {"refused": standing.refused, "trouble": standing.trouble}
-            return Reply(status=200, body=json.dumps(body).encode(), version=champion), JSON
-        status = 200 if champion else 503
-        return Reply(status=status, body=b'{"status": "%b"}' % (b"ok" if champion else b"starting")), JSON
+    def _note_end(self, scope: Scope, exchange: Exchange) -> None:
+        seconds = time.perf_counter() - exchange.started
+        route, path = scope.get("route"), str(scope["path"])
+        known = route.path if route is not None else path if path in self._paths else OTHER_PATH
+        self._service.figures.count_request(known, exchange.status, exchange.version, seconds)
+        if self._access_log is not None:
+            self._access_log.write(scope, exchange, seconds)
+
+    def count_refused(self, status: int) -> None:
+        """Counts what was answered before it was a request: broken or slow headers."""
+        self._service.figures.count_request("none", status, None, 0.0)
 
 
-def _parse_headers(scope: Scope) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for raw, value in scope["headers"]:
-        name = raw.decode("latin-1").lower()
-        if name in headers and name in ("host", "authorization", "content-length", "origin"):
-            raise ScoringError(400, f"the header {name} must stand there once")
-        headers[name] = value.decode("latin-1")
-    return headers
+def _check_headers(scope: Scope) -> None:
+    seen = [name for name, _ in scope["headers"] if name in _ONCE]
+    if len(seen) != len(set(seen)):
+        twice = next(name for name in seen if seen.count(name) > 1).decode()
+        raise ScoringError(400, f"the header {twice} must stand there once")
 
 
-def _check_path(method: str, path: str) -> None:
-    if path not in METHODS:
-        raise ScoringError(404, f"the path must be one of {', '.join(METHODS)}, but got {path[:80]!r}")
-    if method not in METHODS[path]:
-        raise ScoringError(405, f"the method must be {' or '.join(METHODS[path])}, but got {method[:20]!r}")
+async def _answer_error(request: Request, error: Any) -> Response | None:
+    if isinstance(error, ClientDisconnect):
+        return None
+    if isinstance(error, HTTPException):  # Starlette's own: no such path, or not with that method
+        error = _route_error(request, error)
+    request.state.exchange.reason = error.reason
+    return error_response(error, request.method, request.url.path)
 
 
-async def _receive_body(receive: Receive, most: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnected
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
-            raise _body_size_error(most, "more")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts) if len(parts) > 1 else parts[0]
-
-
-def _body_size_error(most: int, found: str) -> ScoringError:
-    return ScoringError(413, f"a body must have at most {most} bytes, but got {found}")
-
-
-async def _send_reply(send: Send, reply: Reply, kind: str, *, close: bool, silent: bool) -> None:
-    headers = [
-        (b"content-type", kind.encode()),
-        (b"content-length", str(len(reply.body)).encode()),
-        (b"x-content-type-options", b"nosniff"),
-        (b"cache-control", b"no-store"),
-    ]
-    if reply.version:
-        headers.append((b"x-velodrome-version", reply.version.encode()))
-    if close:
-        headers.append((b"connection", b"close"))
-    if reply.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    if reply.status == 503:
-        headers.append((b"retry-after", b"1"))
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": b"" if silent else reply.body})
+def _route_error(request: Request, error: HTTPException) -> ScoringError:
+    if error.status_code == 405:
+        allowed = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        reason = f"the method must be {allowed.replace(', ', ' or ')}, but got {request.method[:20]!r}"
+        return ScoringError(405, reason, {"allow": allowed})
+    if error.status_code == 404:
+        return ScoringError(
+            404, f"the path must be one that /openapi.json names, but got {request.url.path[:80]!r}"
+        )
+    return ScoringError(error.status_code, str(error.detail))

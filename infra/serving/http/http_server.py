@@ -1,25 +1,34 @@
-"""The HTTP server: uvicorn, with a limit on how long a request's headers may take."""
+"""The HTTP server: uvicorn within our limits, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
+import logging
+import math
+import resource
+import signal
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+import uvicorn
+
 from infra.errors import WrongInput
+from infra.serving.http.connections import protocol_class
 from infra.serving.limits import RequestLimits
+from infra.serving.readiness import Readiness
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from infra.serving.http.app import ScoringApp
 
 BACKLOG = 1024
 KEEP_ALIVE_S = 30
 END_LIMIT_S = 10
-
-HEADER_BYTES = 64 * 1024
+SPARE_FILES = 512  # what a process has open beside its connections
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
@@ -45,26 +54,50 @@ def bind_socket(host: str, port: int) -> socket.socket:
     return listening
 
 
+class DrainingServer(uvicorn.Server):
+    """Answers on for a while after SIGTERM, so that a platform can send its requests elsewhere first."""
+
+    def __init__(self, config: uvicorn.Config, readiness: Readiness, drain_s: float) -> None:
+        super().__init__(config)
+        self._readiness, self._drain_s = readiness, drain_s
+        self._end_at = math.inf
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first SIGTERM begins the draining; SIGINT, or another SIGTERM, ends it."""
+        if sig == signal.SIGTERM and not self._readiness.draining and self._drain_s > 0:
+            self._captured_signals.append(sig)
+            self._readiness.draining = True
+            self._end_at = time.monotonic() + self._drain_s
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn calls it, ten times a second."""
+        return await super().on_tick(counter) or time.monotonic() >= self._end_at
+
+
 async def run_server(
     app: ScoringApp,
     listening: socket.socket,
     limits: RequestLimits,
     *,
     started: Callable[[], Awaitable[None]],
+    drain_s: float = 0.0,
 ) -> None:
     """Answers until the process gets SIGINT or SIGTERM; requests that are being answered still are.
 
     Args:
         started: called once it listens.
+        drain_s: so long after SIGTERM requests are answered, while `/health/ready` says no.
     """
-    import uvicorn
-
+    _raise_file_limit(limits.connections + SPARE_FILES)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # what is no HTTP is answered and counted
     config = uvicorn.Config(
-        app, http=_protocol_class(limits), loop="uvloop", lifespan="off", log_config=None, access_log=False,
-        backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_S, limit_concurrency=limits.connections,
+        app, http=protocol_class(limits, app.count_refused), loop="uvloop", lifespan="off", log_config=None,
+        access_log=False, backlog=BACKLOG, timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=END_LIMIT_S, server_header=False, ws="none", proxy_headers=False,
     )  # fmt: skip
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, app.readiness, drain_s)
     answering = asyncio.create_task(server.serve(sockets=[listening]))
     try:
         while not server.started and not answering.done():
@@ -77,61 +110,10 @@ async def run_server(
             await answering
 
 
-def _protocol_class(limits: RequestLimits) -> type[asyncio.Protocol]:
-    """uvicorn's protocol has no limit on headers that never end; this one has."""
-    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-    class HeaderTimeoutProtocol(HttpToolsProtocol):
-        _late: asyncio.TimerHandle | None = None
-        _header_bytes = 0
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._start_header_timer()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._cancel_header_timer()
-            super().connection_lost(exc)
-
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._header_bytes = 0
-            self._start_header_timer()
-
-        def data_received(self, data: bytes) -> None:
-            super().data_received(data)
-            if self._late is not None:  # headers that are not complete yet
-                self._header_bytes += len(data)
-                if self._header_bytes > HEADER_BYTES:
-                    reason = f"at most {HEADER_BYTES} bytes of headers"
-                    self._close_with_error(b"431 Request Header Fields Too Large", reason)
-
-        def on_headers_complete(self) -> None:
-            self._cancel_header_timer()
-            super().on_headers_complete()
-
-        def _start_header_timer(self) -> None:
-            if self._late is None:
-                self._late = self.loop.call_later(limits.receive_s, self._reject_slow_headers)
-
-        def _cancel_header_timer(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
-
-        def _reject_slow_headers(self) -> None:
-            self._close_with_error(
-                b"408 Request Timeout", f"the headers must arrive within {limits.receive_s:g} s"
-            )
-
-        def _close_with_error(self, status: bytes, reason: str) -> None:
-            self._cancel_header_timer()
-            if not self.transport.is_closing() and (self.cycle is None or self.cycle.response_complete):
-                body = json.dumps({"error_code": "BAD_REQUEST", "message": reason}).encode()
-                self.transport.write(
-                    b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-                    b"connection: close\r\n\r\n%b" % (status, len(body), body)
-                )
-            self.transport.close()
-
-    return HeaderTimeoutProtocol
+def _raise_file_limit(wanted: int) -> None:
+    """Each connection is an open file, and many systems let a process have 1,024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -90,12 +90,27 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Another name in Host. Repeatable."),
     ] = None,
+    limits: Annotated[
+        Path | None, typer.Option("--limits", metavar="FILE", help="The requests' limits, in YAML.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", metavar="NAME=VALUE", help="One of them. Repeatable.")
+    ] = None,
+    drain: Annotated[
+        float, typer.Option("--drain", metavar="S", help="Seconds of answering on after SIGTERM.")
+    ] = 5.0,
+    access_log: Annotated[
+        str | None,
+        typer.Option("--access-log", metavar="FILE", help="A line of JSON a request; - for stdout."),
+    ] = None,
     address: Address = None,
 ) -> None:
     """Serves a model over HTTP, and follows its champion."""
     from flows.inference.serve import serve as verb
+    from flows.inference.server_limits import read_limits
 
     verb(
         model, host=host, port=port, replicas=replicas, cpus=cpus, gpus=gpus, shadow=shadow, canary=canary,
-        allow_hosts=allow_host or (), address=address, say=print_note,
+        allow_hosts=allow_host or (), limits=read_limits(limits, limit or ()), drain_s=drain,
+        access_log=access_log, address=address, say=print_note,
     )  # fmt: skip

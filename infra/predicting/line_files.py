@@ -20,7 +20,7 @@ from infra.predicting.format import (
     split_rows,
     table_frame,
 )
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 
 if TYPE_CHECKING:
     import pandas as pd

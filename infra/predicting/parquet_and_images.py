@@ -19,7 +19,7 @@ from infra.predicting.format import (
     table_frame,
 )
 from infra.predicting.line_files import JsonLines, TextLines
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 from trainers.data.sources.image_folders import ENDINGS as IMAGES
 from trainers.data.sources.image_folders import is_aside
 

@@ -19,8 +19,8 @@ from typing import Protocol
 from infra.errors import Unavailable, VelodromeError
 from infra.serving.artifact import Artifact
 from infra.serving.batching import NoReplicaError, ReplicaError, Scorer
+from infra.serving.model_schema import ModelSchema
 from infra.serving.routing import Role, next_step
-from infra.serving.scoring_protocol import Field
 from infra.tracking.client import TrackingError
 from trainers.errors import TrainerError
 
@@ -47,7 +47,7 @@ class ServingState:
     Attributes:
         answering: the version by its role; the challenger's is None where there is none.
         wanted: the version that each role's alias points at.
-        fields: the columns that each loaded version takes.
+        schemas: what each loaded version takes and gives.
         refused: versions that did not load, and why.
         swaps: how often a role got another version.
         polled_at: when the registry last answered, in seconds since 1970.
@@ -56,7 +56,7 @@ class ServingState:
 
     answering: dict[Role, str | None] = field(default_factory=dict)
     wanted: dict[Role, str | None] = field(default_factory=dict)
-    fields: dict[str, list[Field]] = field(default_factory=dict)
+    schemas: dict[str, ModelSchema] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     swaps: int = 0
     polled_at: float = 0.0
@@ -119,7 +119,7 @@ class AliasFollower:
         step = next_step(
             wanted=wanted,
             answering=self.standing.answering[role],
-            loaded=set(self.standing.fields),
+            loaded=set(self.standing.schemas),
             refused=set(self.standing.refused),
         )
         if role == "challenger" and wanted is None:
@@ -141,7 +141,7 @@ class AliasFollower:
         try:
             with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
                 artifact = await asyncio.to_thread(self._source.fetch, key, Path(folder))
-            self.standing.fields[key] = await self._scorer.load(artifact)
+            self.standing.schemas[key] = await self._scorer.load(artifact)
         except Unavailable:  # not the version's fault: it is tried again
             raise
         except (VelodromeError, TrainerError, OSError) as error:
@@ -172,10 +172,10 @@ class AliasFollower:
     async def _retire_versions(self) -> None:
         kept = {*self.standing.answering.values(), self._former}
         now = time.monotonic()
-        self._left_at = {key: self._left_at.get(key, now) for key in self.standing.fields if key not in kept}
+        self._left_at = {key: self._left_at.get(key, now) for key in self.standing.schemas if key not in kept}
         for key, left_at in self._left_at.items():
             if now - left_at >= self._keep_s:
-                del self.standing.fields[key]
+                del self.standing.schemas[key]
                 await self._drop_version(key)
 
     async def _drop_version(self, key: str) -> None:

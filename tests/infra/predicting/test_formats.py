@@ -17,7 +17,7 @@ from infra.errors import WrongInput
 from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.parquet_and_images import open_input
 from infra.predicting.scoring import count_unseen
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 
 X = [Field(name="x", type="double")]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 SCHEMA_FILE = "velodrome.schema.json"
 TRIALS, EPOCHS = 20, 10
+MOST_COLUMNS = 30
+_LEARNING_RATE = "{type: float, low: 0.001, high: 0.1, log: true}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +164,7 @@ def sweep_text(
     ]
     lines += [f"  {family}:" for family in families]
     lines += [
-        f"    # space: {{extends: {families[-1]}, batch_size: {{type: int, low: 16, high: 64}}}}",
+        f"    # space: {{extends: {families[-1]}, learning_rate: {_LEARNING_RATE}}}",
         "    # resources: {gpus: 0.5}",
     ]
     return "\n".join(lines) + "\n"
@@ -173,8 +176,7 @@ def profile_lines(seen: DataProfile) -> list[str]:
     lines = [f"{seen.rows:,} rows of kind {seen.kind}, task {seen.task or 'unknown'}: {parts}"]
     if seen.classes:
         lines.append(f"{len(seen.classes)} classes: {_format_counts(seen.classes)}")
-    if seen.missing:
-        lines.append(f"missing values: {_format_counts(seen.missing)}")
+    lines += _column_lines(seen)
     if seen.duplicates:
         lines.append(f"duplicates: {seen.duplicates:,} rows repeat an earlier one")
     if seen.conflicts:
@@ -190,6 +192,20 @@ def profile_lines(seen: DataProfile) -> list[str]:
     return lines + [_one_line(line) for line in seen.notes]
 
 
+def _column_lines(seen: DataProfile) -> list[str]:
+    """A line a column; of very many those that are worth a look, and how many others there are."""
+    if len(seen.described) <= MOST_COLUMNS:
+        return [_one_line(column.describe()) for column in seen.described]
+    odd = [column for column in seen.described if column.left_out or column.warning]
+    shown = [*odd, *(column for column in seen.described if column not in odd)][:MOST_COLUMNS]
+    others = Counter(column.kind for column in seen.described if column not in shown)
+    more = ", ".join(f"{count:,} of kind {kind}" for kind, count in others.items())
+    return [
+        *(_one_line(column.describe()) for column in shown),
+        f"and {others.total():,} more columns: {more}",
+    ]
+
+
 def _format_counts(counts: Mapping[str, int], most: int = 8) -> str:
     listed = ", ".join(f"{_one_line(name)} {count:,}" for name, count in list(counts.items())[:most])
     return f"{listed}, and {len(counts) - most} more" if len(counts) > most else listed
@@ -197,7 +213,7 @@ def _format_counts(counts: Mapping[str, int], most: int = 8) -> str:
 
 def _one_line(value: Json) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if text.isprintable() and len(text) <= 200 else ascii(text[:200])
+    return text if text.isprintable() and len(text) <= 300 else ascii(text[:300])
 
 
 def _data_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
@@ -218,7 +234,7 @@ def _data_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
 def _scalar(text: str) -> str:
     """The text as YAML: plain where nothing in it could mean something else, else in double quotes."""
     plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.:/-]*[A-Za-z0-9_.-]", text) and text.lower() not in _WORDS
-    return text if plain else json.dumps(text)
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})

@@ -96,6 +96,9 @@ def serve(
     limit: Annotated[
         list[str] | None, typer.Option("--limit", metavar="NAME=VALUE", help="One of them. Repeatable.")
     ] = None,
+    only_promoted: Annotated[
+        bool, typer.Option("--only-promoted", help="Follow the history, not an alias moved by hand.")
+    ] = False,
     drain: Annotated[
         float, typer.Option("--drain", metavar="S", help="Seconds of answering on after SIGTERM.")
     ] = 5.0,
@@ -112,5 +115,6 @@ def serve(
     verb(
         model, host=host, port=port, replicas=replicas, cpus=cpus, gpus=gpus, shadow=shadow, canary=canary,
         allow_hosts=allow_host or (), limits=read_limits(limits, limit or ()), drain_s=drain,
+        only_promoted=only_promoted,
         access_log=access_log, address=address, say=print_note,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.inference.model_lookup import ModelChoice, choose_model, fetch_artifact, registry_of
-from flows.inference.serve_options import DRAIN_S, ServeOptions, check_options
+from flows.inference.serve_options import DRAIN_S, ServeOptions, check_options, check_promoted
 from infra.addresses import bracket_ipv6, is_loopback
 from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import Unavailable, WrongInput
@@ -52,6 +52,7 @@ def serve(
     canary: float = 0.0,
     allow_hosts: Sequence[str] = (),
     limits: RequestLimits | None = None,
+    only_promoted: bool = False,
     drain_s: float = DRAIN_S,
     access_log: str | None = None,
     address: str | None = None,
@@ -66,6 +67,8 @@ def serve(
         host: other than loopback only with a token: `VELODROME_SERVE_TOKEN`, or one that is made and kept in
             the home.
         replicas: processes that compute, each with so many `cpus` and `gpus` (fractions allowed).
+        only_promoted: what the model's history moved the champion to answers, wherever somebody put the
+            alias by hand.
         drain_s: so long after SIGTERM requests are still answered, while `/health/ready` says no.
         access_log: where a line of JSON a request goes: a path, or `-` for standard output.
         address: an existing Ray cluster for the replicas; without it a local one.
@@ -80,7 +83,7 @@ def serve(
     options = ServeOptions(
         host=host, port=port, replicas=ReplicaSettings(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
         canary=canary, hosts=tuple(allow_hosts), limits=limits or RequestLimits(),
-        drain_s=drain_s, access_log=access_log,
+        only_promoted=only_promoted, drain_s=drain_s, access_log=access_log,
     )  # fmt: skip
     with prepare_server(model, options, place) as ready, connect_ray(address, place):
         run_server(ready, options, deploy_replicas, say)
@@ -112,7 +115,9 @@ def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[Pr
     if (options.shadow or options.canary) and chosen.follows is None:
         do = "give a registered model's name alone"
         raise WrongInput("a challenger needs a registered model that is followed", model, do)
-    source = _source(chosen, home)
+    source = _source(chosen, home, options.only_promoted)
+    if options.only_promoted:
+        check_promoted(chosen, source)
     with contextlib.ExitStack() as opened:
         listening = opened.enter_context(bind_socket(options.host, options.port))
         log = AccessLog(options.access_log) if options.access_log else None
@@ -141,15 +146,19 @@ class PinnedSource:
         """Always that one."""
         return self.artifact.key
 
+    def champion_state(self, model: str) -> str:
+        """It has no history."""
+        return "pinned"
+
     def fetch(self, key: str, folder: Path) -> Artifact:
         """Its files, which are here already."""
         return self.artifact
 
 
-def _source(chosen: ModelChoice, home: Home) -> VersionSource:
+def _source(chosen: ModelChoice, home: Home, only_promoted: bool) -> VersionSource:
     registry = registry_of(home) if chosen.follows else None
     if registry is not None:
-        return RegistrySource(registry)
+        return RegistrySource(registry, only_promoted)
     return PinnedSource(fetch_artifact(chosen, home))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from flows.inference.model_lookup import ModelChoice
 from infra.errors import WrongInput
 from infra.names import check_name
-from infra.serving.alias_follower import POLL_S
+from infra.registry.store import CHAMPION
+from infra.serving.alias_follower import POLL_S, VersionSource
 from infra.serving.deployment import ReplicaSettings
 from infra.serving.limits import RequestLimits
 
@@ -22,6 +24,7 @@ class ServeOptions:
         shadow: the alias whose version gets every request too, without being heard.
         canary: percent of the requests that the challenger answers, until it fails too often.
         hosts: names that requests may have in `Host` beside this machine's own.
+        only_promoted: an alias that was moved by hand is not followed.
         drain_s: so long after SIGTERM requests are still answered, while `/health/ready` says no.
         access_log: where each request's line goes: a path, or `-` for standard output.
     """
@@ -34,6 +37,7 @@ class ServeOptions:
     hosts: Sequence[str] = ()
     limits: RequestLimits = field(default_factory=RequestLimits)
     poll_s: float = POLL_S
+    only_promoted: bool = False
     drain_s: float = DRAIN_S
     access_log: str | None = None
 
@@ -57,3 +61,22 @@ def check_options(options: ServeOptions) -> None:
         raise WrongInput("there must be a replica, and it needs a CPU or a part of one", found)
     if not 0 <= options.drain_s <= 3600:
         raise WrongInput("--drain must be between 0 and 3600 seconds", f"{options.drain_s:g}")
+    if options.only_promoted and options.canary:
+        found = "--only-promoted with --canary"
+        raise WrongInput("a challenger is not promoted, so it must not answer", found, "use --shadow")
+
+
+def check_promoted(chosen: ModelChoice, source: VersionSource) -> None:
+    """Refuses to serve only what was promoted where that is nothing.
+
+    Raises:
+        WrongInput: no champion is followed, or its history knows of no move.
+    """
+    if chosen.follows != CHAMPION:
+        do = "give a registered model's name alone"
+        raise WrongInput("--only-promoted needs a champion that is followed", chosen.name, do)
+    if source.alias_target(chosen.name, CHAMPION) is None:
+        do = f"`velodrome adopt {chosen.name}` accepts the champion that is there"
+        raise WrongInput(
+            "the champion must have been promoted", f"no move in the history of {chosen.name}", do
+        )

@@ -154,10 +154,10 @@ def _await_running(application: Application, name: str) -> DeploymentHandle[Repl
 def _running_replicas(application: str) -> int:
     """How many Serve's controller takes for healthy."""
     from ray import serve
-    from ray.serve.schema import ReplicaState
 
     deployments = serve.status().applications[application].deployments.values()
-    return sum(found.replica_states.get(ReplicaState.RUNNING, 0) for found in deployments)
+    counts = (each for found in deployments for each in found.replica_states.items())
+    return sum(count for state, count in counts if state.value == "RUNNING")
 
 
 def _silence_ray_logs() -> None:

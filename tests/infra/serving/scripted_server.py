@@ -127,12 +127,17 @@ class Aliases:
     at: dict[str, str] = field(default_factory=lambda: {"champion": "m/1"})
     away: bool = False
     lost: bool = False
+    state: str = "settled"
 
     def alias_target(self, model: str, alias: str) -> str | None:
         """As `Source`."""
         if self.away:
             raise RegistryUnavailable("the registry must answer", "no answer")
         return self.at.get(alias)
+
+    def champion_state(self, model: str) -> str:
+        """As `Source`."""
+        return self.state
 
     def fetch(self, key: str, folder: Path) -> Artifact:
         """As `Source`."""

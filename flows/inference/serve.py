@@ -19,6 +19,8 @@ from infra.addresses import bracket_ipv6, is_loopback
 from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
+from infra.monitoring.drift import DriftWatch
+from infra.monitoring.prediction_log import PredictionLog
 from infra.serving.alias_follower import AliasFollower, ServingState, VersionSource
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
@@ -54,6 +56,8 @@ def serve(
     limits: RequestLimits | None = None,
     only_promoted: bool = False,
     drain_s: float = DRAIN_S,
+    log_predictions: Path | None = None,
+    log_share: float = 1.0,
     access_log: str | None = None,
     address: str | None = None,
     home: Home | None = None,
@@ -70,6 +74,7 @@ def serve(
         only_promoted: what the model's history moved the champion to answers, wherever somebody put the
             alias by hand.
         drain_s: so long after SIGTERM requests are still answered, while `/health/ready` says no.
+        log_predictions: a folder where answered rows are kept in Parquet; a `log_share` of the requests.
         access_log: where a line of JSON a request goes: a path, or `-` for standard output.
         address: an existing Ray cluster for the replicas; without it a local one.
 
@@ -83,7 +88,8 @@ def serve(
     options = ServeOptions(
         host=host, port=port, replicas=ReplicaSettings(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
         canary=canary, hosts=tuple(allow_hosts), limits=limits or RequestLimits(),
-        only_promoted=only_promoted, drain_s=drain_s, access_log=access_log,
+        only_promoted=only_promoted, drain_s=drain_s, log_predictions=log_predictions,
+        log_share=log_share, access_log=access_log,
     )  # fmt: skip
     with prepare_server(model, options, place) as ready, connect_ray(address, place):
         run_server(ready, options, deploy_replicas, say)
@@ -98,6 +104,7 @@ class PreparedServer:
     admission: AccessControl
     listening: socket.socket
     access_log: AccessLog | None = None
+    prediction_log: PredictionLog | None = None
 
 
 @contextlib.contextmanager
@@ -123,9 +130,11 @@ def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[Pr
         log = AccessLog(options.access_log) if options.access_log else None
         if log is not None:
             opened.callback(log.close)
+        folder = options.log_predictions
         yield PreparedServer(
-            chosen=chosen, source=source, admission=admission, listening=listening, access_log=log
-        )
+            chosen=chosen, source=source, admission=admission, listening=listening, access_log=log,
+            prediction_log=PredictionLog(folder, options.log_share) if folder else None,
+        )  # fmt: skip
 
 
 def _admission(options: ServeOptions, home: Home) -> AccessControl:
@@ -188,10 +197,13 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         keep_s=options.limits.answer_s, say=say,
     )  # fmt: skip
     await _load_champion(follower)
+    kept, drift = ready.prediction_log, DriftWatch()
     service = ScoringService(
         batcher, follower.standing, options.limits, shadow=options.shadow is not None,
         canary=CanaryRule(percent=options.canary), say=say,
+        observers=[drift] if kept is None else [drift, kept],
     )  # fmt: skip
+    service.figures.add_collector(drift)
     readiness = Readiness()
     app = ScoringApp(
         service, ready.admission, ready.chosen.name, readiness=readiness, access_log=ready.access_log
@@ -203,6 +215,9 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         asyncio.create_task(follower.follow_forever(options.poll_s)),
         asyncio.create_task(readiness.watch_forever(scorer, batcher)),
     ]
+    if kept is not None:
+        service.figures.add_collector(kept)
+        watching.append(asyncio.create_task(kept.write_forever()))
     try:
         await listen(
             app, ready.listening, options.limits, drain_s=options.drain_s,
@@ -212,6 +227,8 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         for task in watching:
             task.cancel()
         await batcher.close()
+        if kept is not None:
+            await kept.flush()
 
 
 def _aliases(chosen: ModelChoice, options: ServeOptions) -> dict[Role, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flows.inference.model_lookup import ModelChoice
 from infra.errors import WrongInput
@@ -26,6 +27,8 @@ class ServeOptions:
         hosts: names that requests may have in `Host` beside this machine's own.
         only_promoted: an alias that was moved by hand is not followed.
         drain_s: so long after SIGTERM requests are still answered, while `/health/ready` says no.
+        log_predictions: the folder where answered rows are kept.
+        log_share: of the requests, for that.
         access_log: where each request's line goes: a path, or `-` for standard output.
     """
 
@@ -39,6 +42,8 @@ class ServeOptions:
     poll_s: float = POLL_S
     only_promoted: bool = False
     drain_s: float = DRAIN_S
+    log_predictions: Path | None = None
+    log_share: float = 1.0
     access_log: str | None = None
 
 
@@ -61,6 +66,8 @@ def check_options(options: ServeOptions) -> None:
         raise WrongInput("there must be a replica, and it needs a CPU or a part of one", found)
     if not 0 <= options.drain_s <= 3600:
         raise WrongInput("--drain must be between 0 and 3600 seconds", f"{options.drain_s:g}")
+    if not 0 < options.log_share <= 1:
+        raise WrongInput("--log-share must be above 0 and at most 1", f"{options.log_share:g}")
     if options.only_promoted and options.canary:
         found = "--only-promoted with --canary"
         raise WrongInput("a challenger is not promoted, so it must not answer", found, "use --shadow")

@@ -13,7 +13,7 @@ import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -116,10 +116,10 @@ class AliasFollower:
     async def poll_once(self) -> None:
         """Looks once, and does what has to be done; failures are kept in `standing`."""
         self.standing.trouble = ""
-        for step in (
-            *(functools.partial(self._follow_role, role) for role in self._aliases),
-            self._read_state,
-        ):
+        steps: list[Callable[[], Awaitable[None]]] = [
+            functools.partial(self._follow_role, role) for role in self._aliases
+        ]
+        for step in (*steps, self._read_state):
             try:
                 await step()
             except (Unavailable, TrackingError, ReplicaError) as error:

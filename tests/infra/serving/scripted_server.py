@@ -173,6 +173,7 @@ class Server:
         canary: CanaryRule | None = None,
         shadow: bool = False,
         keep_s: float = 0.0,
+        observers: Sequence[Any] = (),
     ) -> None:
         self.scorer = ScriptedScorer() if scorer is None else scorer
         self.aliases = Aliases() if aliases is None else aliases
@@ -186,7 +187,13 @@ class Server:
             self.aliases, self.scorer, "m", roles, keep_s=keep_s, say=self.said.append
         )
         self.service = ScoringService(
-            self.batcher, self.follower.standing, limits, canary=canary, shadow=shadow, say=self.said.append
+            self.batcher,
+            self.follower.standing,
+            limits,
+            canary=canary,
+            shadow=shadow,
+            say=self.said.append,
+            observers=observers,
         )
         self.readiness = Readiness()
         self.app = ScoringApp(self.service, admission or AccessControl(), "m", readiness=self.readiness)

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from trainers.data import hashing
 from trainers.data.dataset import Column, Dataset, Part
 from trainers.tasks import rules_for
 from trainers.types import Array, JsonObject
@@ -146,28 +145,12 @@ def _count_conflicts(dataset: Dataset) -> int:
     """Rows that share their features, but not their target, with another row."""
     if dataset.target is None or not dataset.columns or dataset.kind == "pairs":
         return 0
-    features = hashing.hash_rows({name: _hash_values(c) for name, c in dataset.columns.items()}, dataset.rows)
-    _, group = np.unique(features, return_inverse=True)
+    _, group = np.unique(dataset.input_hashes, return_inverse=True)
     _, pair_rows = np.unique(
         np.stack([group, _value_codes(dataset.target)], axis=1), axis=0, return_index=True
     )
     targets = np.bincount(group[pair_rows], minlength=int(group.max()) + 1)
     return int((targets[group] > 1).sum())
-
-
-def _hash_values(column: Column) -> hashing.Hashes:
-    import pyarrow as pa
-
-    if column.kind == "image":
-        if isinstance(column.values, np.ndarray):
-            return hashing.hash_arrays(column.values)
-        files = all(isinstance(value, str) for value in column.values[:1])
-        if files:
-            return hashing.hash_files(list(column.values))
-        return np.fromiter(
-            (hashing.hash_bytes(value) for value in column.values), np.uint64, len(column.values)
-        )
-    return hashing.hash_column(pa.chunked_array([pa.array(column.values)]))
 
 
 def _value_codes(column: Column) -> npt.NDArray[np.int64]:

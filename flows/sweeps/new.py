@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
 from infra.names import quote_input
+from trainers.data.split import has_few_different
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
 
@@ -72,11 +73,10 @@ def new(
     path = Path(output) if output is not None else Path(f"{name}.yaml")
     _refuse_existing(path)
     data: Mapping[str, Json] = {"source": source, **({"columns": {"target": target}} if target else {})}
-    from trainers.data.sources.opening import open_dataset
     from trainers.data_profile import profile_dataset
 
     relative_to = Path.cwd()
-    dataset = open_dataset(data, base=relative_to, cache=place.cache)
+    data, dataset = _open_split(data, relative_to, place.cache)
     seen = profile_dataset(dataset)
     fitting = suitable_families(dataset)
     if not fitting:
@@ -89,6 +89,25 @@ def new(
     schema = _write_schema(path.absolute().parent)
     _write_new(path, text)
     return NewFile(path=path, schema=schema, name=name, look=seen, families=tuple(fitting), metric=metric)
+
+
+def _open_split(data: Mapping[str, Json], base: Path, cache: Path) -> tuple[Mapping[str, Json], Dataset]:
+    """The data; split by row where so few rows differ that sides by content would mean nothing."""
+    from trainers.data.sources.opening import open_dataset
+
+    by_row = {**data, "split": {"by": "row"}}
+    try:
+        dataset = open_dataset(data, base=base, cache=cache)
+    except InputError as error:
+        if error.key != ("data", "split"):
+            raise
+        try:
+            return by_row, open_dataset(by_row, base=base, cache=cache)
+        except InputError:
+            raise error from None
+    if has_few_different(dataset.splits, dataset.input_hashes):
+        return by_row, open_dataset(by_row, base=base, cache=cache)
+    return data, dataset
 
 
 def sweep_name(source: str) -> str:
@@ -157,9 +176,7 @@ def profile_lines(seen: DataProfile) -> list[str]:
     if seen.missing:
         lines.append(f"missing values: {_format_counts(seen.missing)}")
     if seen.duplicates:
-        lines.append(
-            f"duplicates: {seen.duplicates:,} rows repeat an earlier one; each stays with its copies"
-        )
+        lines.append(f"duplicates: {seen.duplicates:,} rows repeat an earlier one")
     if seen.conflicts:
         lines.append(f"conflicts: {seen.conflicts:,} rows share their features with a row of another target")
     for giveaway in seen.giveaways:
@@ -189,6 +206,9 @@ def _data_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
         lines.append(f"  task: {seen.task}")
     if isinstance(columns := data.get("columns"), dict):
         lines.append(f"  columns: {{target: {_scalar(str(columns['target']))}}}")
+    if split := data.get("split"):
+        assert isinstance(split, dict)
+        lines.append(f"  split: {{by: {split['by']}}}   # few rows differ: each copy has a side of its own")
     if seen.giveaways:
         dropped = ", ".join(_scalar(giveaway.column) for giveaway in seen.giveaways)
         lines.append(f"  # columns: {{drop: [{dropped}]}}")

@@ -236,6 +236,7 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
             return check_warm_start(ledger, prepared)
     finally:
         ledger.close()
+    prepared = prepared.split_as(known.fingerprint)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     found = list(carried.refused)
     found += [f"the source of {name} changed" for name in carried.code_changed]

@@ -139,6 +139,7 @@ def _register_sweep(
             spec, fingerprint=prepared.fingerprint, facts=sweep_facts(prepared), at=time.time()
         )
         return views.sweep_by_id(ledger, created)
+    prepared = prepared.split_as(known.fingerprint)
     if not views.has_journal(ledger, known.id):
         return _rewrite_sweep(ledger, known, prepared)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)

@@ -45,7 +45,10 @@ def save_bundle(
     shutil.rmtree(folder, ignore_errors=True)  # what an attempt that died while writing left behind
     folder.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = dataset.fingerprint if dataset is not None else None
-    facts = {**about, "fingerprint": fingerprint, **_describe_training(dataset)}
+    facts = {
+        **about, "fingerprint": fingerprint, "train_rows_by": dataset.keyed_by if dataset else None,
+        **_describe_training(dataset),
+    }  # fmt: skip
     rows = _train_rows(dataset)
     if family is None:
         save_functions(
@@ -104,7 +107,7 @@ def _describe_training(dataset: Dataset | None) -> Mapping[str, Json]:
 def _train_rows(dataset: Dataset | None) -> RowHashes:
     if dataset is None:
         return np.zeros(0, np.uint64)
-    return dataset.row_hashes[dataset.splits["train"]]
+    return dataset.row_keys()[dataset.splits["train"]]
 
 
 def _input_example(family: Family | None, dataset: Dataset | None) -> pd.DataFrame:

@@ -156,8 +156,8 @@ def _running_replicas(application: str) -> int:
     from ray import serve
 
     deployments = serve.status().applications[application].deployments.values()
-    counts = (each for found in deployments for each in found.replica_states.items())
-    return sum(count for state, count in counts if state.value == "RUNNING")
+    states = [entry for found in deployments for entry in found.replica_states.items()]
+    return sum(count for state, count in states if state.value == "RUNNING")
 
 
 def _silence_ray_logs() -> None:

@@ -4,7 +4,7 @@
 | --- | --- |
 | `weights.safetensors` | the module's state, by name |
 | `model.json` | what rebuilds it: its family, options, params, fitted state; signature, facts, versions |
-| `train_rows.bin` | content hash of each row of training: uint64, little-endian, ascending |
+| `train_rows.bin` | hash of what each row of training is known by: uint64, little-endian, ascending |
 | `example.json` | a few raw rows as `predict` takes them |
 | `manifest.json` | size and SHA-256 of each |
 """
@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
 from trainers.code.references import source_hashes
 from trainers.code.versions import installed_versions
+from trainers.data.dataset import KeyedBy
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
-_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
+_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
 _TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
 
 
@@ -163,12 +164,14 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Bun
         manifest_sha256: what the manifest must hash to, where a registry knows it.
     """
     files = read_folder(folder, manifest_sha256=manifest_sha256)
-    signature = _read_document(folder, files).get("signature")
+    document = _read_document(folder, files)
+    signature = document.get("signature")
     with _reject_forged(folder):
         return BundleDescription(
             example=frame_from_json(json.loads(files[EXAMPLE])),
             signature=None if signature is None else Signature.from_json(signature),
             train_rows=_train_rows(files),
+            train_rows_by=_train_rows_by(document),
         )
 
 
@@ -193,6 +196,12 @@ def _reject_forged(folder: Path) -> Iterator[None]:
         raise DamagedFolder(
             f"{folder} must hold what a bundle holds", f"{type(error).__name__}: {error}"[:300]
         ) from error
+
+
+def _train_rows_by(document: BundleDocument) -> KeyedBy:
+    """Bundles that say nothing of it are of before: they hashed inputs and target."""
+    said = document["facts"].get("train_rows_by")
+    return next((by for by in get_args(KeyedBy) if by == said), "content")
 
 
 def _train_rows(files: Mapping[str, bytes]) -> RowHashes:
@@ -240,12 +249,20 @@ def infer_signature(predictor: Predictor) -> Signature:
     if predictor.example.empty:
         return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
-    whole = _whole_numbers(predictor.document.get("state") or {})
+    state = predictor.document.get("state") or {}
+    whole, spelt = _whole_numbers(state), _spelt_numbers(state)
     inputs = [
-        replace(column, whole=column.type == "double" and column.name in whole)
+        replace(column, type="any")
+        if column.name in spelt
+        else replace(column, whole=column.type == "double" and column.name in whole)
         for column in column_specs(predictor.example, of_inputs=True)
     ]
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
+
+
+def _spelt_numbers(state: State) -> set[str]:
+    """Columns whose cells may be texts that stand for numbers."""
+    return {entry["name"] for entry in (state.get("table") or {}).get("numbers", ()) if "spelling" in entry}
 
 
 def _whole_numbers(state: State) -> set[str]:

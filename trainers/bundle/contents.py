@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.data.dataset import KeyedBy
     from trainers.types import JsonObject, State
 
 
@@ -63,9 +64,11 @@ class BundleDescription:
     Attributes:
         example: raw rows as `predict` takes them.
         signature: names and types of what goes in and out; None for people's own functions.
-        train_rows: content hashes of the rows that it was trained on, ascending; none where that is unknown.
+        train_rows: hashes of the rows that it was trained on, ascending; none where that is unknown.
+        train_rows_by: what those hashes are of, see `Dataset.row_keys`.
     """
 
     example: pd.DataFrame
     signature: Signature | None
     train_rows: RowHashes
+    train_rows_by: KeyedBy

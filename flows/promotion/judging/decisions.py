@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from flows.config.policy import Policy
-from flows.promotion.gates import bounds
 from flows.promotion.gates.findings import GateFinding
-from flows.promotion.gates.scoring import Truth, known_metrics
+from flows.promotion.gates.predictions import Truth
+from flows.promotion.gates.scoring import known_metrics
 from flows.promotion.judging.evaluation import EvaluationSource
-from flows.promotion.judging.examples import Examples
 from infra.errors import WrongInput
 from infra.registry.chain import Chain, ChainEntry
 from infra.registry.identity import user_part
@@ -19,15 +18,8 @@ def champion_failure(why: str) -> GateFinding:
     return GateFinding(
         gate="champion", verdict="refused", limit="the champion can be asked too", found=why,
         by="`velodrome rollback` goes back to one that can",
+        do="`velodrome rollback` to a champion that can be asked",
     )  # fmt: skip
-
-
-def judge_examples(policy: Policy, source: EvaluationSource, examples: Examples) -> list[GateFinding]:
-    """The gates on the examples, before any model is asked."""
-    found = [bounds.training_rows_gate(examples.problems, policy.training_rows == "unknown")]
-    if (data := bounds.evaluation_data_gate(source.fingerprint, examples.fingerprint)) is not None:
-        found.append(data)
-    return [*found, bounds.examples_gate(len(examples.hashes), policy.min_examples, examples.left_out)]
 
 
 def select_metric(policy: Policy, source: EvaluationSource, truth: Truth) -> str:

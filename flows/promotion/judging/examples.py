@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.config.policy import Policy
-from flows.promotion.gates.comparing import Rows
-from flows.promotion.gates.scoring import Truth, known_metrics
+from flows.promotion.gates.predictions import Rows, Truth
+from flows.promotion.gates.scoring import known_metrics
 from infra.errors import WrongInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.data.dataset import Dataset
+    from trainers.data.dataset import Dataset, KeyedBy
     from trainers.types import Json
 
 MOST_VALUES = 50  # of a column that makes slices
@@ -30,12 +30,14 @@ class TrainingRows:
 
     Attributes:
         whose: `challenger` or `champion`.
-        rows: content hashes, ascending; None where nobody knows.
+        rows: hashes, ascending; None where nobody knows.
+        by: what those hashes are of: the inputs, or, in bundles of before, inputs and target.
         columns: what those hashes are over; None where nobody knows.
     """
 
     whose: str
     rows: npt.NDArray[np.uint64] | None = None
+    by: KeyedBy = "content"
     columns: frozenset[str] | None = None
 
 
@@ -62,8 +64,10 @@ class Examples:
     slices: Mapping[str, Rows] = field(default_factory=dict)
 
 
-def open_evaluation_data(spec: Mapping[str, Json], base: Path, cache: Path) -> Dataset:
-    """The evaluation data.
+def open_evaluation_data(
+    spec: Mapping[str, Json], base: Path, cache: Path, recorded: str | None = None
+) -> Dataset:
+    """The evaluation data; `recorded` is the fingerprint that it had before, where that is known.
 
     Raises:
         WrongInput: own code reads it, or its task is none that predictions can be judged in.
@@ -76,7 +80,7 @@ def open_evaluation_data(spec: Mapping[str, Json], base: Path, cache: Path) -> D
             "own code reads its own",
             "name it in the policy: evaluation: {data: {source: csv:…}}",
         )
-    dataset = open_dataset(spec, base=base, cache=cache)
+    dataset = open_dataset(spec, base=base, cache=cache, recorded=recorded)
     if not known_metrics(str(dataset.task)):
         raise WrongInput(
             "a promotion judges classification, regression, seq2seq and question answering by predictions",
@@ -95,7 +99,6 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
     """
     rows = dataset.splits["test"] if part == "test" else np.arange(dataset.rows)
     rows = rows[_target_mask(dataset)[rows]]
-    hashes = dataset.row_hashes[rows]
     seen = np.zeros(len(rows), np.bool_)
     problems: list[str] = []
     for model in trained:
@@ -103,7 +106,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
             problems.append(problem)
         else:
             assert model.rows is not None
-            seen |= np.isin(hashes, model.rows)
+            seen |= np.isin(dataset.row_keys(model.by)[rows], model.rows)
     kept = rows[~seen]
     from trainers.data.examples import raw_rows
 

@@ -9,22 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.config.policy import Policy, to_document
-from flows.promotion.gates import bounds
 from flows.promotion.gates.findings import GateFinding, not_tried
-from flows.promotion.gates.judging import GateInputs, Judgement, judge
-from flows.promotion.gates.scoring import (
-    TaskPredictions,
-    UnreadablePredictions,
-    compute_metrics,
-    parse_predictions,
-)
+from flows.promotion.gates.gate import GateInputs, JudgedData
+from flows.promotion.gates.judging import Judgement, check_gates, judge
+from flows.promotion.gates.predictions import TaskPredictions, UnreadablePredictions, parse_predictions
+from flows.promotion.gates.scoring import compute_metrics
 from flows.promotion.gates.signatures import signature_differences
 from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.decisions import (
     approvers,
     champion_failure,
     find_overtaking_entry,
-    judge_examples,
     select_metric,
 )
 from flows.promotion.judging.evaluation import record_test_read, resolve_evaluation_source
@@ -186,11 +181,15 @@ class Promoter:
                 return Evidence(findings=(*early, champion_failure(f"{broken[0].gate}: {broken[0].found}")))
             models.append(_read_model("champion", there))
         source = resolve_evaluation_source(policy, candidate, champion, self.home)
-        dataset = open_evaluation_data(source.spec, source.base, self.home.cache)
+        dataset = open_evaluation_data(source.spec, source.base, self.home.cache, source.recorded)
         examples = gather_examples(dataset, source.part, [model.trained for model in models], policy)
         if policy.evaluation is None:
             self.test_reads = record_test_read(source.sweep, self.home, len(examples.hashes))
-        first = [*early, *judge_examples(policy, source, examples)]
+        data = JudgedData(
+            count=len(examples.hashes), left_out=examples.left_out, problems=examples.problems,
+            fingerprint=examples.fingerprint, wanted=source.fingerprint,
+        )  # fmt: skip
+        first = [*early, *check_gates(policy, GateInputs(data=data), "data")]
         if any(finding.is_refused for finding in first):
             return Evidence(
                 findings=(*first, not_tried("the rest", "no decision on these examples")), examples=examples
@@ -204,26 +203,26 @@ class Promoter:
         first: list[GateFinding], paths: Sequence[str],
     ) -> Evidence:  # fmt: skip
         answers: dict[str, TaskPredictions] = {}
-        facts: Mapping[str, float] = {}
+        facts: dict[str, Mapping[str, float]] = {}
         for model in models:
             try:
                 used: IsolatedPredictions = self.use(model.files.folder, examples.frame, paths=paths)
                 answers[model.whose] = parse_predictions(used.predictions, examples.truth)
             except (UnusableModel, UnreadablePredictions) as error:
                 failed = (
-                    champion_failure(str(error))
+                    [champion_failure(str(error))]
                     if model.whose == "champion"
-                    else bounds.interpreter_gate(str(error), None)
+                    else check_gates(policy, GateInputs(failure=str(error)), "loaded")
                 )
-                return Evidence(findings=(*first, failed), examples=examples)
-            if model.whose == "challenger":
-                facts = used.facts
-        first.append(bounds.interpreter_gate("", facts.get("load_seconds")))
+                return Evidence(findings=(*first, *failed), examples=examples)
+            facts[model.whose] = used.facts
         changed = signature_differences(models[0].mlmodel, models[1].mlmodel) if len(models) > 1 else None
         case = GateInputs(
             metric=metric, truth=examples.truth, challenger=answers["challenger"],
-            champion=answers.get("champion"), facts=facts, slices=examples.slices, signature=changed,
+            champion=answers.get("champion"), facts=facts["challenger"],
+            champion_facts=facts.get("champion", {}), slices=examples.slices, signature=changed,
         )  # fmt: skip
+        first += check_gates(policy, case, "loaded")
         judgement = self.judged(policy, case)
         return Evidence(
             findings=(*first, *judgement.findings),
@@ -239,12 +238,10 @@ class Promoter:
         found: Evidence, result: Promotion, reason: str, dry_run: bool,
     ) -> Promotion:  # fmt: skip
         if found.has_passed and version is not None:
-            agreed = bounds.approval_gate(
-                policy, approvers(mover.records.read_chain(), version), registry_user()
-            )
-            if agreed is not None:
-                found = replace(found, findings=(*found.findings, agreed))
-                result = replace(result, findings=found.findings)
+            by = approvers(mover.records.read_chain(), version)
+            case = GateInputs(approvers=by, promoter=registry_user())
+            found = replace(found, findings=(*found.findings, *check_gates(policy, case, "approvals")))
+            result = replace(result, findings=found.findings)
         if dry_run:
             return result if found.has_passed else replace(result, outcome="refused")
         values: dict[str, Any] = {
@@ -284,8 +281,10 @@ class Promoter:
 
 def _check_files(files: FetchedFiles, manifest: str | None, policy: Policy) -> list[GateFinding]:
     """The gates that come before anything is loaded."""
-    found = [bounds.contents_gate(loading_objection(files.folder, policy.loaders))]
-    return [*found, bounds.hashes_gate(_find_mismatch(files, manifest))]
+    objection = loading_objection(files.folder, policy.loaders)
+    return check_gates(
+        policy, GateInputs(objection=objection, mismatch=_find_mismatch(files, manifest)), "files"
+    )
 
 
 def _find_mismatch(files: FetchedFiles, manifest: str | None) -> str:
@@ -308,7 +307,9 @@ def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
         known = read_description(files.bundle)
         if len(known.train_rows):
             columns = frozenset(map(str, known.example.columns))
-            trained = TrainingRows(whose=whose, rows=known.train_rows, columns=columns)
+            trained = TrainingRows(
+                whose=whose, rows=known.train_rows, columns=columns, by=known.train_rows_by
+            )
     return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 
 

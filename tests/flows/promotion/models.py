@@ -92,7 +92,7 @@ def save(folder: Path, dataset: Any, rows: Any = None, **settings: Any) -> Path:
         predict=f"{HERE}:predict",
         params=settings,
         weights=module.state_dict(),
-        facts={},
+        facts={"train_rows_by": dataset.keyed_by},
         example_rows=example_rows(dataset),
-        row_hashes_of_train=dataset.row_hashes[trained],
+        row_hashes_of_train=dataset.row_keys()[trained],
     )

@@ -14,11 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.inference.model_lookup import ModelChoice, choose_model, fetch_artifact, registry_of
-from flows.inference.serve_options import DRAIN_S, ServeOptions, check_options
+from flows.inference.serve_options import DRAIN_S, ServeOptions, check_options, check_promoted
 from infra.addresses import bracket_ipv6, is_loopback
 from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
+from infra.monitoring.drift import DriftWatch
+from infra.monitoring.prediction_log import PredictionLog
 from infra.serving.alias_follower import AliasFollower, ServingState, VersionSource
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
@@ -52,7 +54,10 @@ def serve(
     canary: float = 0.0,
     allow_hosts: Sequence[str] = (),
     limits: RequestLimits | None = None,
+    only_promoted: bool = False,
     drain_s: float = DRAIN_S,
+    log_predictions: Path | None = None,
+    log_share: float = 1.0,
     access_log: str | None = None,
     address: str | None = None,
     home: Home | None = None,
@@ -66,7 +71,10 @@ def serve(
         host: other than loopback only with a token: `VELODROME_SERVE_TOKEN`, or one that is made and kept in
             the home.
         replicas: processes that compute, each with so many `cpus` and `gpus` (fractions allowed).
+        only_promoted: what the model's history moved the champion to answers, wherever somebody put the
+            alias by hand.
         drain_s: so long after SIGTERM requests are still answered, while `/health/ready` says no.
+        log_predictions: a folder where answered rows are kept in Parquet; a `log_share` of the requests.
         access_log: where a line of JSON a request goes: a path, or `-` for standard output.
         address: an existing Ray cluster for the replicas; without it a local one.
 
@@ -80,7 +88,8 @@ def serve(
     options = ServeOptions(
         host=host, port=port, replicas=ReplicaSettings(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
         canary=canary, hosts=tuple(allow_hosts), limits=limits or RequestLimits(),
-        drain_s=drain_s, access_log=access_log,
+        only_promoted=only_promoted, drain_s=drain_s, log_predictions=log_predictions,
+        log_share=log_share, access_log=access_log,
     )  # fmt: skip
     with prepare_server(model, options, place) as ready, connect_ray(address, place):
         run_server(ready, options, deploy_replicas, say)
@@ -95,6 +104,7 @@ class PreparedServer:
     admission: AccessControl
     listening: socket.socket
     access_log: AccessLog | None = None
+    prediction_log: PredictionLog | None = None
 
 
 @contextlib.contextmanager
@@ -112,15 +122,19 @@ def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[Pr
     if (options.shadow or options.canary) and chosen.follows is None:
         do = "give a registered model's name alone"
         raise WrongInput("a challenger needs a registered model that is followed", model, do)
-    source = _source(chosen, home)
+    source = _source(chosen, home, options.only_promoted)
+    if options.only_promoted:
+        check_promoted(chosen, source)
     with contextlib.ExitStack() as opened:
         listening = opened.enter_context(bind_socket(options.host, options.port))
         log = AccessLog(options.access_log) if options.access_log else None
         if log is not None:
             opened.callback(log.close)
+        folder = options.log_predictions
         yield PreparedServer(
-            chosen=chosen, source=source, admission=admission, listening=listening, access_log=log
-        )
+            chosen=chosen, source=source, admission=admission, listening=listening, access_log=log,
+            prediction_log=PredictionLog(folder, options.log_share) if folder else None,
+        )  # fmt: skip
 
 
 def _admission(options: ServeOptions, home: Home) -> AccessControl:
@@ -141,15 +155,19 @@ class PinnedSource:
         """Always that one."""
         return self.artifact.key
 
+    def champion_state(self, model: str) -> str:
+        """It has no history."""
+        return "pinned"
+
     def fetch(self, key: str, folder: Path) -> Artifact:
         """Its files, which are here already."""
         return self.artifact
 
 
-def _source(chosen: ModelChoice, home: Home) -> VersionSource:
+def _source(chosen: ModelChoice, home: Home, only_promoted: bool) -> VersionSource:
     registry = registry_of(home) if chosen.follows else None
     if registry is not None:
-        return RegistrySource(registry)
+        return RegistrySource(registry, only_promoted)
     return PinnedSource(fetch_artifact(chosen, home))
 
 
@@ -179,10 +197,13 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         keep_s=options.limits.answer_s, say=say,
     )  # fmt: skip
     await _load_champion(follower)
+    kept, drift = ready.prediction_log, DriftWatch()
     service = ScoringService(
         batcher, follower.standing, options.limits, shadow=options.shadow is not None,
         canary=CanaryRule(percent=options.canary), say=say,
+        observers=[drift] if kept is None else [drift, kept],
     )  # fmt: skip
+    service.figures.add_collector(drift)
     readiness = Readiness()
     app = ScoringApp(
         service, ready.admission, ready.chosen.name, readiness=readiness, access_log=ready.access_log
@@ -194,6 +215,9 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         asyncio.create_task(follower.follow_forever(options.poll_s)),
         asyncio.create_task(readiness.watch_forever(scorer, batcher)),
     ]
+    if kept is not None:
+        service.figures.add_collector(kept)
+        watching.append(asyncio.create_task(kept.write_forever()))
     try:
         await listen(
             app, ready.listening, options.limits, drain_s=options.drain_s,
@@ -203,6 +227,8 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         for task in watching:
             task.cancel()
         await batcher.close()
+        if kept is not None:
+            await kept.flush()
 
 
 def _aliases(chosen: ModelChoice, options: ServeOptions) -> dict[Role, str]:

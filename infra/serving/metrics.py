@@ -128,3 +128,8 @@ class _StateCollector:
             if version:
                 info.add_metric([role, version], 1)
         yield info
+        state = GaugeMetricFamily(
+            "velodrome_champion_state", "How the alias champion stands to the history", labels=["state"]
+        )
+        state.add_metric([standing.champion_state], 1)
+        yield state

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 INTEGERS = tuple(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 FRACTIONS = ("FP16", "FP32", "FP64", "BF16")
 DATATYPES = ("BOOL", *INTEGERS, *FRACTIONS, "BYTES")
-REQUEST_KEYS = frozenset(("id", "parameters", "inputs", "outputs"))
-TENSOR_KEYS = frozenset(("name", "shape", "datatype", "parameters", "data"))
 _DATATYPE_OF = {"double": "FP64", "long": "INT64", "boolean": "BOOL", "string": "BYTES", "any": "BYTES"}
 
 
@@ -37,7 +35,8 @@ def describe_tensors(columns: Sequence[Field]) -> list[JsonObject]:
 
 
 def read_request(body: bytes, limits: RequestLimits) -> Document:
-    """A request to infer, with its outer form checked.
+    """A request to infer, with its outer form checked; keys beside the protocol's, as clients add them, are
+    passed over.
 
     Raises:
         ScoringError: 400, with what is wrong.
@@ -45,10 +44,6 @@ def read_request(body: bytes, limits: RequestLimits) -> Document:
     document = parse_json(body, limits)
     if not isinstance(document, dict):
         raise bad_request(f"the body must be a JSON object, but got {kind_name(document)}")
-    if unknown := document.keys() - REQUEST_KEYS:
-        raise bad_request(
-            f"the body must have no other keys than {_join(REQUEST_KEYS)}, but got {_join(unknown)}"
-        )
     if not isinstance(document.get("id", ""), str):
         raise bad_request(f"id must be a string, but got {kind_name(document['id'])}")
     if not isinstance(document.get("parameters", {}), dict):
@@ -86,10 +81,6 @@ def _read_tensor(tensor: Document) -> tuple[str, list[Any]]:
     if not isinstance(name, str) or not name:
         raise bad_request("each tensor of inputs must have a name")
     where = f"input {ascii(name)[:60]}"
-    if unknown := tensor.keys() - TENSOR_KEYS:
-        raise bad_request(
-            f"{where} must have no other keys than {_join(TENSOR_KEYS)}, but got {_join(unknown)}"
-        )
     if not isinstance(tensor.get("parameters", {}), dict):
         raise bad_request(f"parameters of {where} must be an object")
     shape, datatype, data = tensor.get("shape"), tensor.get("datatype"), tensor.get("data")

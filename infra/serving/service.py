@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from infra.serving.alias_follower import ServingState
 from infra.serving.batching import Batcher
 from infra.serving.exchange import Exchange
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
 from infra.serving.metrics import ServingMetrics
-from infra.serving.model_schema import Field
+from infra.serving.model_schema import Field, ModelSchema
 from infra.serving.routing import Canary, CanaryRule, agreement
 from infra.serving.scoring import Answer
 from infra.serving.scoring_protocol import RequestRows
+
+log = logging.getLogger("velodrome.serving")
 
 SHADOWS_AT_ONCE = 64
 LARGE_BODY = 64 * 1024  # parsed in a thread, so that others' small requests go on
 
 
 RowsReader: TypeAlias = "Callable[[Sequence[Field]], RequestRows]"
+
+
+class Observer(Protocol):
+    """Somebody who is shown what was answered; quick, for the next request waits meanwhile."""
+
+    def observe(
+        self, version: str, schema: ModelSchema, rows: RequestRows, answer: Answer, request_id: str
+    ) -> None:
+        """A version has answered rows."""
 
 
 class ScoringService:
@@ -36,6 +48,7 @@ class ScoringService:
         *,
         shadow: bool = False,
         canary: CanaryRule | None = None,
+        observers: Sequence[Observer] = (),
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Prepares.
@@ -43,12 +56,13 @@ class ScoringService:
         Args:
             shadow: whether the challenger gets every request too, without being heard.
             canary: the challenger's share of the requests, where it has one.
+            observers: shown every answer.
             say: told when the challenger loses its share.
         """
         self._batcher, self.standing, self.limits = batcher, standing, limits
         self.figures = ServingMetrics(batcher, standing)
         self.canary = Canary(rule=canary or CanaryRule(percent=0.0))
-        self._shadow, self._say = shadow, say
+        self._shadow, self._say, self._observers = shadow, say, observers
         self._shadows: set[asyncio.Task[None]] = set()
 
     async def score(
@@ -79,11 +93,22 @@ class ScoringService:
         else:
             answer = _heard(await self._batcher.answer(version, rows))
         self.figures.count_rows(asked, rows.count)
+        self._show_observers(asked, rows, answer, exchange)
         return answer
 
     async def await_shadows(self) -> None:
         """Waits for the challenger's unheard answers."""
         await asyncio.gather(*self._shadows, return_exceptions=True)
+
+    def _show_observers(self, version: str, rows: RequestRows, answer: Answer, exchange: Exchange) -> None:
+        schema = self.standing.schemas.get(version)
+        if schema is None:
+            return
+        for observer in self._observers:
+            try:
+                observer.observe(version, schema, rows, answer, exchange.request_id)
+            except Exception as error:  # whatever it cannot read: the answer is there, and goes out
+                log.debug("an answer was not observed", exc_info=error)
 
     async def _read_request(self, read: RowsReader, body_bytes: int, version: str) -> RequestRows:
         schema = self.standing.schemas.get(version)

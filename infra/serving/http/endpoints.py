@@ -124,7 +124,11 @@ class Endpoints:
         """What answers, and what was refused."""
         standing = self._standing
         versions: JsonObject = {str(role): key for role, key in standing.answering.items() if key}
-        told: JsonObject = {"refused": standing.refused, "trouble": standing.trouble}
+        told: JsonObject = {
+            "champion_state": standing.champion_state,
+            "refused": standing.refused,
+            "trouble": standing.trouble,
+        }  # fmt: skip
         return json_response({"model": self._model, **versions, **told})
 
     async def metrics(self, request: Request) -> Response:

@@ -22,7 +22,6 @@ def _tensor(names: list[str] | None = None) -> dict[str, Any]:
             "name": name, "shape": _SHAPE, "datatype": _DATATYPE, "data": {"type": "array", "minItems": 1},
             "parameters": {"type": "object"},
         },
-        "additionalProperties": False,
     }  # fmt: skip
 
 
@@ -34,7 +33,7 @@ def infer_body_schema(schema: ModelSchema) -> dict[str, Any]:
         given["enum"] = [column.name for column in schema.outputs]
     chosen = {"type": "object", "required": ["name"], "properties": {"name": given}}
     return {
-        "type": "object", "required": ["inputs"], "additionalProperties": False,
+        "type": "object", "required": ["inputs"],
         "properties": {
             "id": {"type": "string"}, "parameters": {"type": "object"}, "inputs": inputs,
             "outputs": {"type": "array", "items": chosen},

@@ -127,12 +127,17 @@ class Aliases:
     at: dict[str, str] = field(default_factory=lambda: {"champion": "m/1"})
     away: bool = False
     lost: bool = False
+    state: str = "settled"
 
     def alias_target(self, model: str, alias: str) -> str | None:
         """As `Source`."""
         if self.away:
             raise RegistryUnavailable("the registry must answer", "no answer")
         return self.at.get(alias)
+
+    def champion_state(self, model: str) -> str:
+        """As `Source`."""
+        return self.state
 
     def fetch(self, key: str, folder: Path) -> Artifact:
         """As `Source`."""
@@ -168,6 +173,7 @@ class Server:
         canary: CanaryRule | None = None,
         shadow: bool = False,
         keep_s: float = 0.0,
+        observers: Sequence[Any] = (),
     ) -> None:
         self.scorer = ScriptedScorer() if scorer is None else scorer
         self.aliases = Aliases() if aliases is None else aliases
@@ -181,7 +187,13 @@ class Server:
             self.aliases, self.scorer, "m", roles, keep_s=keep_s, say=self.said.append
         )
         self.service = ScoringService(
-            self.batcher, self.follower.standing, limits, canary=canary, shadow=shadow, say=self.said.append
+            self.batcher,
+            self.follower.standing,
+            limits,
+            canary=canary,
+            shadow=shadow,
+            say=self.said.append,
+            observers=observers,
         )
         self.readiness = Readiness()
         self.app = ScoringApp(self.service, admission or AccessControl(), "m", readiness=self.readiness)

@@ -249,12 +249,20 @@ def infer_signature(predictor: Predictor) -> Signature:
     if predictor.example.empty:
         return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
-    whole = _whole_numbers(predictor.document.get("state") or {})
+    state = predictor.document.get("state") or {}
+    whole, spelt = _whole_numbers(state), _spelt_numbers(state)
     inputs = [
-        replace(column, whole=column.type == "double" and column.name in whole)
+        replace(column, type="any")
+        if column.name in spelt
+        else replace(column, whole=column.type == "double" and column.name in whole)
         for column in column_specs(predictor.example, of_inputs=True)
     ]
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
+
+
+def _spelt_numbers(state: State) -> set[str]:
+    """Columns whose cells may be texts that stand for numbers."""
+    return {entry["name"] for entry in (state.get("table") or {}).get("numbers", ()) if "spelling" in entry}
 
 
 def _whole_numbers(state: State) -> set[str]:

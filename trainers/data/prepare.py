@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TypedDict, TypeVar, cast
+from typing import NotRequired, TypedDict, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, ColumnKind, Dataset
+from trainers.data.number_spellings import KeptSpelling
 from trainers.data.raw import check_names
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -41,8 +42,8 @@ class PrepareRules(TypedDict):
 
 
 class NumberEntry(TypedDict):
-    """A column of numbers: what stands for a missing one (None: nothing, it stays NaN), and
-    (x - shift) * factor."""
+    """A column of numbers: what stands for a missing one (None: it stays NaN), (x - shift) * factor, and how
+    cells spell x."""
 
     name: str
     kind: ColumnKind
@@ -50,6 +51,8 @@ class NumberEntry(TypedDict):
     fill: float | None
     shift: float
     factor: float
+    spelling: NotRequired[KeptSpelling]
+    time_format: NotRequired[str]
 
 
 class CategoryEntry(TypedDict):
@@ -189,10 +192,15 @@ def _fit_numbers(column: Column, train: npt.NDArray[np.int64], rules: PrepareRul
         shift, spread = low, high - low
     factor = 1.0 / spread if spread > 0 else 1.0
     whole = bool((present == np.floor(present)).all())
-    return {
+    entry: NumberEntry = {
         "name": column.name, "kind": column.kind, "whole": whole,
         "fill": fill, "shift": shift, "factor": factor,
     }  # fmt: skip
+    if column.reading is not None and column.reading.spelling is not None:
+        entry["spelling"] = column.reading.spelling.to_json()
+    if column.reading is not None and column.reading.time_format is not None:
+        entry["time_format"] = column.reading.time_format
+    return entry
 
 
 def _fill_value(present: npt.NDArray[np.float64], missing: str | float) -> float:

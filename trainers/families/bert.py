@@ -112,6 +112,7 @@ class Bert(Family):
     tasks = ("classification", "regression", "question-answering", "masked-words")
     Options = BertOptions
     uses = ("activation", "dropout")
+    chosen = ("pretrained", "auto")
     heavy = True
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "learning_rate": replace(TRAINING["learning_rate"], default=3e-4),

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.config.policy import Policy
-from flows.promotion.gates.judging import GateInputs, judge
-from flows.promotion.gates.scoring import TaskPredictions, Truth
+from flows.promotion.gates.gate import GateInputs
+from flows.promotion.gates.judging import judge
+from flows.promotion.gates.predictions import TaskPredictions, Truth
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -21,6 +21,8 @@ Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f
 Name = Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_./@:-]+$")]
 Whole = Annotated[int, Field(ge=1, le=2**53)]
 Share = Annotated[float, Field(ge=0)]
+Fall = Annotated[float, Field(gt=0, lt=1)]
+Cost = Literal["size_bytes", "parameters", "flops", "latency_ms", "latency_p99_ms"]
 
 
 class Bound(Strict):
@@ -43,17 +45,26 @@ class ComparisonRule(Strict):
 
     metric: Line | None = None
     """What challenger and champion are compared by (the sweep's objective, else the task's usual metric)."""
-    margin: Share = 0.0
-    """The challenger must be better by more than this, in the metric's own units."""
+    margin: float = 0.0
+    """The challenger must be better by more than this, in the metric's units; below 0 only with `smaller`."""
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
     """Confidence of the two-sided interval of the difference, whose lower end must exceed the margin."""
+    smaller: dict[Cost, Fall] = Field(default={})
+    """By which share `size_bytes`, `parameters`, `flops` or a latency must lie below the champion's."""
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> ComparisonRule:
+        if self.margin < 0 and not self.smaller:
+            do = "write for instance smaller: {size_bytes: 0.5}"
+            raise schema_error("have `smaller` beside a margin below 0: not worse, and smaller", do)
+        return self
 
 
 class Classes(Strict):
     """What no class may lose."""
 
     max_drop: Share = 0.05
-    """A class's recall may fall by so much against the champion's; 1 lets everything pass."""
+    """A class's F1 may fall by so much against the champion's; 1 lets everything pass."""
 
 
 class Slices(Strict):
@@ -130,6 +141,10 @@ class Policy(Strict):
     """What is judged on."""
     training_rows: Literal["known", "unknown"] = "known"
     """Whether a model may be judged whose training rows nobody knows."""
+    changed_data: Literal["refused", "judged"] = "refused"
+    """Whether a sweep's data may be judged on that has changed since the sweep."""
+    other_data: Literal["refused", "judged"] = "refused"
+    """Whether a model may be judged on another data set than the champion's."""
     approval: Approval | None = None
     """Who must agree."""
     notify: Notify | None = None

@@ -24,7 +24,8 @@ from flows.statistics import (
     difference_p_value,
     holm,
     interval_over_seeds,
-    two_level_bootstrap,
+    two_level_difference,
+    two_level_interval,
 )
 from flows.sweeps.states import count_test_reads
 from infra.ledger import views
@@ -128,7 +129,7 @@ def _test_scores(candidate: _CandidateRuns, name: str) -> Scores:
     values = tuple(found[f"test/{name}"] for found in metrics if f"test/{name}" in found)
     if not candidate.scores or len(candidate.scores) < len(values):
         return Scores(values=values, interval=interval_over_seeds(values), over=OVER_SEEDS)
-    found = two_level_bootstrap(list(candidate.scores.values()))
+    found = two_level_interval(list(candidate.scores.values()))
     if name in _FUNCTION_OF:
         found = _transform_interval(found, _FUNCTION_OF[name][1])
     return Scores(values=values, interval=found, over=OVER_BOTH)
@@ -171,4 +172,4 @@ def _test_difference(one: _CandidateRuns, first: _CandidateRuns) -> Interval | N
     pairs = [(one.scores[index], first.scores[index]) for index in shared]
     if not pairs or any(a.shape != b.shape for a, b in pairs):
         return None
-    return two_level_bootstrap([a - b for a, b in pairs])
+    return two_level_difference([a for a, _ in pairs], [b for _, b in pairs])

@@ -1,4 +1,4 @@
-"""McNemar's test: two models' right and wrong answers to the same questions."""
+"""McNemar's test, and a class's F1: two models' right and wrong answers to the same questions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from flows.statistics.scores import Numbers, paired_differences
+from flows.statistics.scores import Bools, Floats, Numbers, paired_differences
 from flows.statistics.verdicts import CONFIDENCE, PairedComparison
 
 
@@ -19,10 +19,10 @@ def mcnemar(
 ) -> PairedComparison:
     """McNemar's test of two models' accuracies on the same examples.
 
-    Without a margin the p-value is the exact binomial's **mid-p**, which keeps its level where the exact test
-    is needlessly cautious (Fagerland, Lydersen and Laake 2013, BMC Medical Research Methodology 13:91). With
-    one it is Tango's score test, whose inversion is the interval in both cases (Tango 1998, Statistics in
-    Medicine 17, 891–908).
+    Tango's score test and its inversion (Tango 1998, Statistics in Medicine 17, 891–908); against no
+    difference the exact binomial's **mid-p** too, which keeps its level on few examples (Fagerland, Lydersen
+    and Laake 2013, BMC Medical Research Methodology 13:91). Where the two disagree about no difference, the
+    interval ends there: so interval and p-value say the same.
 
     Args:
         challenger_right: whether each example was answered rightly, shape (examples,).
@@ -38,12 +38,17 @@ def mcnemar(
         raise ValueError("McNemar's test takes answers that are right (1) or wrong (0)")
     count, won, lost = differences.size, int((differences > 0).sum()), int((differences < 0).sum())
     low, high = _tango_interval(won, lost, count, confidence)
+    tail = (1 - confidence) / 2
+    if _mid_p(won, lost) >= tail:
+        low = min(low, 0.0)
+    if _mid_p(lost, won) >= tail:
+        high = max(high, 0.0)
     return PairedComparison(
         difference=(won - lost) / count,
         low=low,
         high=high,
         confidence=confidence,
-        p_value=_mid_p(won, lost) if margin == 0 else _tango_p(won, lost, count, margin),
+        p_value=_one_sided_p(won, lost, count, margin, tail),
         margin=margin,
         examples=count,
         deviation=float(differences.std(ddof=1)) if count > 1 else 0.0,
@@ -51,6 +56,14 @@ def mcnemar(
         won=won,
         lost=lost,
     )
+
+
+def _one_sided_p(won: int, lost: int, count: int, margin: float, tail: float) -> float:
+    """The exact test's without a margin, unless only it rejects, which the interval then does not show."""
+    tango, exact = _tango_p(won, lost, count, margin), _mid_p(won, lost)
+    if margin < 0:
+        return tango
+    return exact if margin == 0 and not exact < tail <= tango else max(exact, tango)
 
 
 def _mid_p(won: int, lost: int) -> float:
@@ -92,3 +105,77 @@ def _tango_interval(won: int, lost: int, count: int, confidence: float) -> tuple
         return float(optimize.brentq(gap, far, found)) if gap(far) * gap(found) < 0 else far
 
     return solve_bound(-1 + 1e-9, z), solve_bound(1 - 1e-9, -z)
+
+
+F1_RESAMPLES = 2_000
+
+
+def compare_f1(
+    named: Bools, one: Bools, other: Bools, *, confidence: float = CONFIDENCE, seed: int = 0
+) -> PairedComparison:
+    """One class's F1 of two models on the same examples: the first one's less the other's.
+
+    The interval is the percentile bootstrap's over examples, drawn by the eight kinds that there are of them;
+    the p-value that of the permutation test which swaps the two answers to an example (mid-p), as McNemar's
+    does. Where the two disagree about no difference, the interval ends there.
+
+    Args:
+        named: whether each example is of the class, shape (examples,).
+        one, other: whether each model says so.
+        confidence: of the two-sided interval.
+    """
+    kinds, rng = _count_kinds(named, one, other), np.random.default_rng(seed)
+    count, gap = len(named), float(np.subtract(*_f1_of_kinds(kinds)))
+    drawn = np.subtract(
+        *_f1_of_kinds(rng.multinomial(count, kinds / count, size=F1_RESAMPLES).astype(np.float64))
+    )
+    tail = (1 - confidence) / 2
+    low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+    swapped = np.tile(kinds, (F1_RESAMPLES, 1))
+    for left, right in ((1, 2), (5, 6)):  # of and not of the class: said by the other alone, by the one alone
+        either = kinds[left] + kinds[right]
+        swapped[:, left] = rng.binomial(int(either), 0.5, size=F1_RESAMPLES)
+        swapped[:, right] = either - swapped[:, left]
+    null = np.subtract(*_f1_of_kinds(swapped))
+    above, below = (_mid_share(sign * null, sign * gap) for sign in (1, -1))
+    return PairedComparison(
+        difference=gap,
+        low=min(low, 0.0) if above >= tail else low,
+        high=max(high, 0.0) if below >= tail else high,
+        confidence=confidence,
+        p_value=above,
+        margin=0.0,
+        examples=count,
+        deviation=float(drawn.std(ddof=1)) * math.sqrt(count),
+        method="permutation of the answers",
+        won=int(kinds[6] + kinds[1]),
+        lost=int(kinds[5] + kinds[2]),
+    )
+
+
+def f1_values(named: Bools, one: Bools, other: Bools) -> tuple[float, float]:
+    """Both models' F1 of a class."""
+    first, second = _f1_of_kinds(_count_kinds(named, one, other))
+    return float(first), float(second)
+
+
+def _count_kinds(named: Bools, one: Bools, other: Bools) -> Floats:
+    return np.bincount(named * 4 + one * 2 + other, minlength=8).astype(np.float64)
+
+
+def _mid_share(null: Floats, found: float) -> float:
+    """The share of a null distribution beyond what was found, ties by half; never 0."""
+    beyond, ties = (null > found + 1e-12).sum(), (np.abs(null - found) <= 1e-12).sum()
+    return float((beyond + 0.5 * ties + 0.5) / (len(null) + 1))
+
+
+def _f1_of_kinds(kinds: Floats) -> tuple[Floats, Floats]:
+    """Both models' F1 from counts of the kinds [..., 8], whose number is 4 named + 2 one + other."""
+    named = kinds[..., 4:].sum(axis=-1)
+
+    def f1(said: list[int]) -> Floats:
+        hits = kinds[..., [kind for kind in said if kind >= 4]].sum(axis=-1)
+        both = named + kinds[..., said].sum(axis=-1)
+        return np.asarray(np.where(both > 0, 2 * hits / np.maximum(both, 1), 0.0), dtype=np.float64)
+
+    return f1([2, 3, 6, 7]), f1([1, 3, 5, 7])

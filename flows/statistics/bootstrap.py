@@ -1,90 +1,18 @@
-"""Bootstraps over examples, and over seeds and examples."""
+"""Bootstraps over examples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from flows.statistics.scores import Floats, Numbers, paired_differences, stack_scores
-from flows.statistics.verdicts import CONFIDENCE, Interval, PairedComparison
+from flows.statistics.scores import Floats, Numbers, paired_differences
+from flows.statistics.two_levels import unseen_share, variance
+from flows.statistics.verdicts import CONFIDENCE, PairedComparison
 
 RESAMPLES = 10_000
 _CHUNK = 4_000_000  # drawn numbers held at once: 32 MB
 _DEARER = 6  # a kind's share of a multinomial draw costs so much more than an example drawn by itself
-
-
-def two_level_bootstrap(
-    scores_by_seed: Sequence[Numbers],
-    *,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> Interval:
-    """The mean score of a configuration, with what both the seeds and the test examples contribute.
-
-    Seeds and examples are crossed (every seed's model meets the same examples), so each resample draws seeds
-    and, once for all of them, examples: the pigeonhole bootstrap (Owen 2007, Annals of Applied Statistics
-    1(2), 386–411). Percentiles of means over three or five seeds cannot reach beyond those seeds and cover
-    too little, so the interval is the t interval with the bootstrap's standard error (Hesterberg 2015, The
-    American Statistician 69(4), section 5): its variance is corrected for dividing by n, and the degrees of
-    freedom are those of the two levels' sum by Satterthwaite. It is kept within the scores' range.
-
-    Args:
-        scores_by_seed: one array of shape (examples,) a seed, the same examples in the same order. With one
-            seed the interval is over examples alone.
-        confidence: of the two-sided interval.
-        seed: of the resampling.
-        resamples: how many.
-    """
-    table = stack_scores(scores_by_seed)
-    estimate = float(table.mean())
-    if table.std() == 0:
-        return _point_interval(estimate, confidence)
-    seeds, rng = table.shape[0], np.random.default_rng(seed)
-    by_example = _resampled_means(table, rng, resamples)  # (resamples, seeds)
-    drawn = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples)
-    means = (by_example * drawn).sum(axis=1) / seeds
-    freedom, shrunk = _degrees_of_freedom(table)
-    found = _t_interval(estimate, float(means.std(ddof=1)) / math.sqrt(shrunk), freedom, confidence)
-    low, high = max(found.low, float(table.min())), min(found.high, float(table.max()))
-    return replace(found, low=low, high=high)
-
-
-def interval_over_seeds(values: Numbers, *, confidence: float = CONFIDENCE) -> Interval | None:
-    """Student's t interval of a mean over seeds, for a metric of which no example has a share of its own.
-
-    Args:
-        values: one number a seed.
-
-    Returns:
-        None for fewer than two.
-    """
-    numbers = np.asarray(values, dtype=np.float64).ravel()
-    if numbers.size < 2:
-        return None
-    mean, error = float(numbers.mean()), math.sqrt(_variance(numbers) / numbers.size)
-    return _t_interval(mean, error, numbers.size - 1.0, confidence)
-
-
-def _t_interval(estimate: float, error: float, freedom: float, confidence: float) -> Interval:
-    from scipy import stats
-
-    if error == 0:
-        return _point_interval(estimate, confidence)
-    reach = error * float(stats.t.ppf(0.5 + confidence / 2, freedom))
-    p_value = float(2 * stats.t.sf(abs(estimate) / error, freedom))
-    return Interval(
-        estimate=estimate, low=estimate - reach, high=estimate + reach, confidence=confidence, p_value=p_value
-    )
-
-
-def _point_interval(estimate: float, confidence: float) -> Interval:
-    """Of numbers without any spread."""
-    p_value = 0.0 if estimate else 1.0
-    return Interval(estimate=estimate, low=estimate, high=estimate, confidence=confidence, p_value=p_value)
 
 
 def paired_bootstrap(
@@ -111,7 +39,8 @@ def paired_bootstrap(
         resamples: how many.
     """
     differences = paired_differences(challenger, champion)
-    low, high, p_value = _studentised_test(differences, margin, confidence, seed, resamples)
+    reach = float(max(np.ptp(challenger), np.ptp(champion)))
+    low, high, p_value = _studentised_test(differences, reach, margin, confidence, seed, resamples)
     return PairedComparison(
         difference=float(differences.mean()),
         low=low,
@@ -128,12 +57,12 @@ def paired_bootstrap(
 
 
 def _studentised_test(
-    differences: Floats, margin: float, confidence: float, seed: int, resamples: int
+    differences: Floats, reach: float, margin: float, confidence: float, seed: int, resamples: int
 ) -> tuple[float, float, float]:
     """Both ends of the interval, and the one-sided p-value."""
     mean, deviation, count = float(differences.mean()), _standard_deviation(differences), differences.size
-    if deviation <= 1e-12 * max(1.0, abs(mean)):  # nothing to resample: the sign test decides
-        return mean, mean, max(0.5**count, 1 / (resamples + 1)) if mean > margin else 1.0
+    if deviation <= 1e-12 * max(1.0, abs(mean)):
+        return _test_without_spread(mean, count, reach, margin, confidence, resamples)
     error = deviation / math.sqrt(count)
     ratios = _studentised_ratios(differences, np.random.default_rng(seed), resamples)
     above = int((ratios >= (mean - margin) / error - 1e-12).sum())
@@ -141,11 +70,27 @@ def _studentised_test(
     lowest, highest = np.quantile(ratios, [tail, 1 - tail], method="closest_observation")
     low = max(mean - float(highest) * error, float(differences.min()))
     high = min(mean - float(lowest) * error, float(differences.max()))
-    return low, high, (1 + above) / (1 + resamples)
+    p_value = (1 + above) / (1 + resamples)
+    return low, high, p_value if low > margin else max(p_value, tail)
+
+
+def _test_without_spread(
+    mean: float, count: int, reach: float, margin: float, confidence: float, resamples: int
+) -> tuple[float, float, float]:
+    """Nothing to resample: the sign test decides, and the interval tells what examples not seen may do.
+
+    Args:
+        reach: how far apart the scores lie that were seen: so far a difference that was not may lie.
+    """
+    tail = (1 - confidence) / 2
+    sign_p = max(0.5**count, 1 / (resamples + 1))
+    apart = max(reach, abs(mean)) * (1.0 if sign_p >= tail else unseen_share(count, tail))
+    low, high = mean - apart, mean + apart
+    return low, high, (sign_p if low > margin else max(sign_p, tail)) if mean > margin else 1.0
 
 
 def _standard_deviation(differences: Floats) -> float:
-    return math.sqrt(_variance(differences))
+    return math.sqrt(variance(differences))
 
 
 def _resampled_means(table: Floats, rng: np.random.Generator, resamples: int) -> Floats:
@@ -189,16 +134,31 @@ def _studentised_ratios(differences: Floats, rng: np.random.Generator, resamples
     return np.asarray(np.where(flat & (np.abs(shifts) < 1e-15), 0.0, ratios), dtype=np.float64)
 
 
-def _degrees_of_freedom(table: Floats) -> tuple[float, float]:
-    """Degrees of freedom of the mean's variance over both levels (Satterthwaite), and the share of that
-    variance which a bootstrap shows: it divides by n where n - 1 is right."""
-    counts = np.array(table.shape, dtype=np.float64)
-    parts = np.array([_variance(table.mean(axis=1)), _variance(table.mean(axis=0))]) / counts
-    parts = parts if parts.sum() > 0 else np.ones(2)
-    total, free = float(parts.sum()), np.maximum(counts - 1, 1.0)
-    freedom = total**2 / float((parts**2 / free).sum())
-    return freedom, float((parts * (counts - 1) / counts).sum()) / total
+def bootstrap_of_metric(
+    difference: float, drawn: Floats, *, examples: int, margin: float, confidence: float
+) -> PairedComparison:
+    """Of a metric that is no mean, from its differences over resampled examples.
 
+    The percentile bootstrap of pairs (Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter
+    13); the p-value is the share of resamples in which the margin is not exceeded.
 
-def _variance(values: Floats) -> float:
-    return float(values.var(ddof=1)) if values.size > 1 else 0.0
+    Args:
+        difference: over the examples themselves; above 0 the challenger is better.
+        drawn: the same of each resample.
+    """
+    tail = (1 - confidence) / 2
+    low, high = (float(end) for end in np.quantile(drawn, [tail, 1 - tail]))
+    share = (1 + int((drawn <= margin).sum())) / (1 + len(drawn))
+    return PairedComparison(
+        difference=difference,
+        low=low,
+        high=high,
+        confidence=confidence,
+        p_value=share if low > margin else max(share, tail),
+        margin=margin,
+        examples=examples,
+        deviation=float(np.std(drawn, ddof=1)) * math.sqrt(examples),
+        method="paired bootstrap of the metric",
+        won=0,
+        lost=0,
+    )

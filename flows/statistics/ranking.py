@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+FLAT = 1e-12  # accuracies over few examples are often the same, but for rounding
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankingEntry:
@@ -56,7 +58,7 @@ def difference_p_value(one: RankingEntry, other: RankingEntry) -> float | None:
     gap = _mean(one.values) - _mean(other.values)
     error = (one.standard_error**2 + other.standard_error**2) ** 0.5
     if error == 0:
-        return _degenerate_p(gap)
+        return 1.0 if abs(gap) < FLAT else None
     return float(2 * stats.norm.sf(abs(gap) / error))
 
 
@@ -64,21 +66,22 @@ def _paired_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
     differences = [a - b for a, b in zip(one, other, strict=True)]
-    if max(differences) - min(differences) < 1e-15:  # no spread: the test has no answer, the numbers have
-        return _degenerate_p(differences[0])
+    if max(differences) - min(differences) < FLAT:
+        return _sign_p(differences[0], len(differences))
     return float(stats.ttest_rel(one, other).pvalue)
 
 
 def _welch_p(one: Sequence[float], other: Sequence[float]) -> float:
     from scipy import stats
 
-    if max(one) - min(one) < 1e-15 and max(other) - min(other) < 1e-15:
-        return _degenerate_p(one[0] - other[0])
+    if max(one) - min(one) < FLAT and max(other) - min(other) < FLAT:
+        return _sign_p(one[0] - other[0], min(len(one), len(other)))
     return float(stats.ttest_ind(one, other, equal_var=False).pvalue)
 
 
-def _degenerate_p(gap: float) -> float:
-    return 1.0 if abs(gap) < 1e-15 else 0.0
+def _sign_p(gap: float, seeds: int) -> float:
+    """Without any spread a t-test has no answer, and a sign test has one: each seed went the same way."""
+    return 1.0 if abs(gap) < FLAT else float(2 * 0.5**seeds)
 
 
 def _mean(values: Sequence[float]) -> float:

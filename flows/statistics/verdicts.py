@@ -60,8 +60,8 @@ class PairedComparison:
 
     @property
     def better(self) -> bool:
-        """Whether the challenger is better by more than the margin, at `confidence`, one-sided."""
-        return self.p_value < 1 - self.confidence
+        """Whether the two-sided interval lies above the margin: half of what it may miss is on that side."""
+        return self.low > self.margin
 
     @property
     def discordance(self) -> float:

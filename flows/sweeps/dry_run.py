@@ -101,7 +101,9 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
     from trainers.inputs.encoded_arrays import encode_dataset
     from trainers.loop.training import train
 
-    params = made.complete(_middle_params(family))
+    middle = _middle_params(family)
+    made = made.of_trial(middle)
+    params = made.complete(middle)
     arrays = encode_dataset(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
     job = Job(
         family=made,

@@ -60,12 +60,14 @@ class PreparedSweep:
 
     def split_as(self, recorded: str) -> PreparedSweep:
         """The same sweep with its rows on the sides that they had when its data had this fingerprint."""
-        if self.dataset is None or recorded != self.dataset.former_fingerprint:
+        if self.dataset is None or recorded == self.fingerprint:
             return self
         from trainers.data.sources.opening import open_dataset
         from trainers.data_profile import profile_dataset
 
         dataset = open_dataset(self.file.data, base=self.base, cache=self.cache, recorded=recorded)
+        if dataset.fingerprint != recorded:
+            return self
         return replace(self, dataset=dataset, look=profile_dataset(dataset))
 
 

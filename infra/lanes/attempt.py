@@ -123,7 +123,7 @@ class AttemptRunner:
         from trainers.inputs.encoded_arrays import encode_dataset
         from trainers.loop.training import train
 
-        family, dataset = self._load_family(spec), self.dataset()
+        family, dataset = self._load_family(spec).of_trial(assignment.params), self.dataset()
         params = family.complete(assignment.params)
         arrays = encode_dataset(family, dataset, params, Path(self._settings.cache))
         job = Job(
@@ -197,6 +197,11 @@ class AttemptRunner:
             self._families[spec.name] = found(spec.options)
         return self._families[spec.name]
 
+    def _known_family(self, spec: FamilySpec, assignment: Assignment) -> Family | None:
+        """The trial's family; None for a function."""
+        found = self._families.get(spec.name)
+        return None if found is None else found.of_trial(assignment.params)
+
     def _keeps_model(self, assignment: Assignment, outcome: Outcome) -> bool:
         if self._ranks.rank != 0 or not assignment.keep or not outcome.weights or not outcome.values:
             return False
@@ -217,7 +222,7 @@ class AttemptRunner:
         }  # fmt: skip
         folder = Path(self._settings.storage) / relative
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()
-        family = self._families.get(spec.name)
+        family = self._known_family(spec, assignment)
         cache = Path(self._settings.cache)
         measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, cache)
         return str(relative), measured
@@ -237,7 +242,7 @@ class AttemptRunner:
         """What the family shows of its kept weights; a model that is there is not lost for a picture."""
         from infra.lanes.attempt_models import save_samples
 
-        family = self._families.get(spec.name)
+        family = self._known_family(spec, assignment)
         if family is None:
             return
         try:

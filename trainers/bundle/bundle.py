@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
-_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
+_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
 _TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
 
 
@@ -249,12 +249,20 @@ def infer_signature(predictor: Predictor) -> Signature:
     if predictor.example.empty:
         return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
-    whole = _whole_numbers(predictor.document.get("state") or {})
+    state = predictor.document.get("state") or {}
+    whole, spelt = _whole_numbers(state), _spelt_numbers(state)
     inputs = [
-        replace(column, whole=column.type == "double" and column.name in whole)
+        replace(column, type="any")
+        if column.name in spelt
+        else replace(column, whole=column.type == "double" and column.name in whole)
         for column in column_specs(predictor.example, of_inputs=True)
     ]
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
+
+
+def _spelt_numbers(state: State) -> set[str]:
+    """Columns whose cells may be texts that stand for numbers."""
+    return {entry["name"] for entry in (state.get("table") or {}).get("numbers", ()) if "spelling" in entry}
 
 
 def _whole_numbers(state: State) -> set[str]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data.mixing import number_copies
+from trainers.data.number_spellings import NumberSpelling
 from trainers.types import Array, Cell, Json, State
 
 Kind = Literal["table", "image", "text", "pairs", "questions", "corpus", "none"]
@@ -21,6 +22,7 @@ Task = Literal[
     "classification",
     "regression",
     "language-model",
+    "masked-words",
     "seq2seq",
     "question-answering",
     "reconstruction",
@@ -30,8 +32,23 @@ Part = Literal["train", "validation", "test"]
 KeyedBy = Literal["inputs", "copies", "content"]
 ColumnKind = Literal["number", "category", "text", "image", "time"]
 
-WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "reconstruction", "generation")
+WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "masked-words", "reconstruction", "generation")
 """Tasks that learn from the inputs alone: a named target plays no part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnReading:
+    """How a column's cells are read, where they are not plainly what they are.
+
+    Attributes:
+        kind: that it was said, or found, to be.
+        spelling: of its numbers.
+        time_format: of its times, as `strptime` takes it.
+    """
+
+    kind: ColumnKind
+    spelling: NumberSpelling | None = None
+    time_format: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +64,7 @@ class Column:
     name: str
     kind: ColumnKind
     values: Array | Sequence[Cell]
+    reading: ColumnReading | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +86,6 @@ class Dataset:
         input_hashes: uint64 [N], content hash of what a model sees of each row: the features alone.
         keyed_by: what a row's side is decided by: `inputs`; `copies`, where each copy of the same inputs has
             a side of its own; `content`, inputs and target, in sweeps that began before sides were by inputs.
-        former_fingerprint: what the same data's fingerprint was then; empty where it is the same.
         fingerprint: 32 hex digits over all rows and the columns' names.
         source: as written in the sweep file.
         notes: what was inferred and why, for people (`plan` prints them).
@@ -86,7 +103,6 @@ class Dataset:
     input_hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
     keyed_by: KeyedBy = "inputs"
     fingerprint: str = ""
-    former_fingerprint: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
     prepare: Mapping[str, Json] = field(default_factory=dict)

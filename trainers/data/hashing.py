@@ -50,7 +50,7 @@ def _hash_chunk(chunk: pa.Array) -> Hashes:
     if pa.types.is_null(kind):
         return np.full(len(chunk), MISSING)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _hash_numbers(chunk.cast(pa.float64()))
+        return _hash_numbers(chunk.cast(pa.float64(), safe=False))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _hash_strings(chunk)
     if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):

@@ -67,3 +67,14 @@ def metrics_by_class(
 def _ratio(above: Array, below: Array) -> npt.NDArray[np.float64]:
     ratio: npt.NDArray[np.float64] = np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
     return ratio
+
+
+def log_likelihoods(chances: npt.NDArray[np.float64], labels: Counts) -> npt.NDArray[np.float64]:
+    """Logarithm of the probability that each example's own class was given; minus their mean is `loss`.
+
+    Args:
+        chances: [N, C] probabilities, 1e-15 where they are smaller.
+        labels: [N] class indices.
+    """
+    own = chances[np.arange(len(labels)), labels]
+    return np.asarray(np.log(np.clip(own, 1e-15, 1.0)), dtype=np.float64)

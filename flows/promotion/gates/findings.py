@@ -23,6 +23,7 @@ class GateFinding:
         by: by how much it is missed, or passed.
         needed: how many examples a decision would need; None where more of them would decide nothing.
         value, bound: the numbers behind `found` and `limit`, where they are single numbers.
+        do: what would help, where it refuses.
     """
 
     gate: str
@@ -33,6 +34,7 @@ class GateFinding:
     needed: int | None = None
     value: float | None = None
     bound: float | None = None
+    do: str = ""
 
     @property
     def is_refused(self) -> bool:
@@ -50,8 +52,9 @@ class GateFinding:
 
 
 def gate_finding(gate: str, holds: bool, **words: Any) -> GateFinding:
-    """Passed where it holds, else refused."""
-    return GateFinding(gate=gate, verdict="passed" if holds else "refused", **words)
+    """Passed where it holds, else refused; only then `do` says what would help."""
+    given = {**words, "do": "" if holds else words.get("do", "")}
+    return GateFinding(gate=gate, verdict="passed" if holds else "refused", **given)
 
 
 def without_champion(gate: str) -> GateFinding:

@@ -1,42 +1,40 @@
-"""All gates of a policy over what was found of a challenger: the table, and whether the champion moves."""
+"""All gates in their order, and what they say of a challenger: the table, and whether the champion moves."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from flows.config.policy import Policy
-from flows.promotion.gates import bounds, comparing
-from flows.promotion.gates.comparing import Rows
+from flows.promotion.gates import answer_gates, champion_gates, data_gates, file_gates, signatures
 from flows.promotion.gates.findings import GateFinding, without_champion
-from flows.promotion.gates.scoring import TaskPredictions, Truth, compute_metric
+from flows.promotion.gates.gate import Gate, GateInputs, Needs
 from flows.statistics import PairedComparison
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateInputs:
-    """What is known of a challenger that could be loaded, on examples that no model was trained on.
-
-    Attributes:
-        metric: what is compared, without a prefix.
-        truth, challenger, champion: the examples and the answers; `champion` is None where there is none.
-        facts: `latency_ms`, `parameters` and so on, measured here.
-        slices: examples of each slice, by name.
-        signature: differences from the champion's; None where there is no champion.
-    """
-
-    metric: str
-    truth: Truth
-    challenger: TaskPredictions
-    champion: TaskPredictions | None
-    facts: Mapping[str, float] = field(default_factory=dict)
-    slices: Mapping[str, Rows] = field(default_factory=dict)
-    signature: Sequence[str] | None = None
+GATES: tuple[Gate, ...] = (
+    Gate("contents", "files", file_gates.check_contents),
+    Gate("hashes", "files", file_gates.check_hashes),
+    Gate("training rows", "data", data_gates.check_training_rows),
+    Gate("evaluation data", "data", data_gates.check_evaluation_data),
+    Gate("unchanged data", "data", data_gates.check_unchanged_data),
+    Gate("same data", "data", data_gates.check_same_data),
+    Gate("examples", "data", data_gates.check_examples),
+    Gate("new interpreter", "loaded", answer_gates.check_interpreter),
+    Gate("guess", "answers", answer_gates.check_baseline),
+    Gate("metrics", "answers", answer_gates.check_metrics),
+    Gate("better", "champion", champion_gates.check_better),
+    Gate("smaller", "champion", champion_gates.check_smaller, lambda p, _: bool(p.compare.smaller)),
+    Gate("classes", "champion", champion_gates.check_classes, champion_gates.has_classes),
+    Gate("slices", "champion", champion_gates.check_slices, lambda p, _: p.slices is not None),
+    Gate("signature", "champion", signatures.check_signature),
+    Gate("limits", "answers", answer_gates.check_costs),
+    Gate("approval", "approvals", file_gates.check_approval),
+)
+"""In the order of the table. Those of one `needs` are asked together; a refusal ends what comes after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """The table, and the test behind the gate `better`."""
+    """Findings, and the test behind the gate `better`."""
 
     findings: tuple[GateFinding, ...]
     comparison: PairedComparison | None = None
@@ -47,53 +45,21 @@ class Judgement:
         return not any(finding.is_refused for finding in self.findings)
 
 
+def check_gates(policy: Policy, case: GateInputs, *needs: Needs) -> list[GateFinding]:
+    """What the gates say that need one of these."""
+    findings: list[GateFinding] = []
+    for gate in GATES:
+        if gate.needs not in needs or not gate.applies(policy, case):
+            continue
+        if gate.needs == "champion" and case.champion is None:
+            findings.append(without_champion(gate.name))
+        else:
+            findings += gate.check(policy, case)
+    return findings
+
+
 def judge(policy: Policy, case: GateInputs) -> Judgement:
     """Every gate that needs predictions."""
-    findings: list[GateFinding] = []
-    if (trivial := bounds.baseline_gate(case.metric, case.truth, case.challenger)) is not None:
-        findings.append(trivial)
-    findings += bounds.metric_gates(policy, case.truth, case.challenger)
-    if case.champion is None:
-        findings += [without_champion(name) for name in _champion_gate_names(policy, case)]
-        comparison = None
-    else:
-        comparison, more = _judge_against_champion(policy, case, case.champion)
-        findings += more
-    findings += bounds.cost_gates(policy, case.facts)
-    return Judgement(findings=tuple(findings), comparison=comparison)
-
-
-def _judge_against_champion(
-    policy: Policy, case: GateInputs, champion: TaskPredictions
-) -> tuple[PairedComparison | None, list[GateFinding]]:
-    findings: list[GateFinding] = []
-    comparison = None
-    if compute_metric(case.metric, case.truth, champion) is None:
-        findings.append(_undefined_metric(case.metric, "the champion's"))
-    elif compute_metric(case.metric, case.truth, case.challenger) is None:
-        findings.append(_undefined_metric(case.metric, "the challenger's"))
-    else:
-        comparison = comparing.compare_paired(
-            case.metric, case.truth, case.challenger, champion,
-            margin=policy.compare.margin, confidence=policy.compare.confidence,
-        )  # fmt: skip
-        findings.append(comparing.better_gate(case.metric, comparison))
-    findings += comparing.class_gates(policy, case.truth, case.challenger, champion)
-    findings += comparing.slice_gates(policy, case.slices, case.truth, case.challenger, champion)
-    findings.append(bounds.signature_gate(case.signature or ()))
-    return comparison, findings
-
-
-def _undefined_metric(name: str, whose: str) -> GateFinding:
-    found = f"not defined for {whose} predictions"
-    return GateFinding(gate="better", verdict="refused", limit=f"{name} of both is known", found=found)
-
-
-def _champion_gate_names(policy: Policy, case: GateInputs) -> list[str]:
-    """Names of the gates that need a champion."""
-    names = ["better"]
-    if case.truth.task == "classification":
-        names.append("classes")
-    if policy.slices is not None:
-        names.append("slices")
-    return [*names, "signature"]
+    case = replace(case, comparison=champion_gates.compare_with_champion(policy, case))
+    found = check_gates(policy, case, "answers", "champion")
+    return Judgement(findings=tuple(found), comparison=case.comparison)

@@ -1,132 +1,23 @@
-"""Predictions against targets: metrics by name, and each example's share in them.
+"""Metrics of predictions by name, as training has them, and each example's share in them.
 
 Shape legend: N examples, C classes.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
-import numpy.typing as npt
 
+from flows.promotion.gates.predictions import Floats, TaskPredictions, Truth
 from trainers.metric_names import direction_of
 from trainers.tasks import squad
-from trainers.tasks.scores import metrics_from_counts
+from trainers.tasks.regression import metrics_from_sums
+from trainers.tasks.scores import log_likelihoods, metrics_from_counts
+from trainers.tasks.text_overlap import text_counts, text_metric
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Floats = npt.NDArray[np.float64]
-_TINY = 1e-15
 _COUNTED = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-
-
-class UnreadablePredictions(ValueError):
-    """Predictions that are none of the task's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Truth:
-    """What the evaluation data says of N examples.
-
-    Attributes:
-        task: classification, regression, seq2seq or question-answering.
-        values: class indices, int64 [N]; numbers, float64 [N]; or texts, N of them.
-        classes: the names of the class indices; empty for other tasks.
-    """
-
-    task: str
-    values: Any
-    classes: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskPredictions:
-    """What a model says of the same examples.
-
-    Attributes:
-        values: as `Truth.values`; a label that is no class of the data is -1.
-        chances: float64 [N, C] in the order of the data's classes; None where the model gives none.
-    """
-
-    values: Any
-    chances: Floats | None = None
-
-
-def parse_predictions(predictions: pd.DataFrame, truth: Truth) -> TaskPredictions:
-    """A model's predictions as answers to the task.
-
-    Args:
-        predictions: N rows with `label` and `p_<class>`, `prediction`, `output` or `answer`, as models give
-            them.
-
-    Raises:
-        Unreadable: there is no such column, another number of rows, or numbers that are not finite.
-    """
-    if len(predictions) != len(truth):
-        raise UnreadablePredictions(f"{len(predictions)} predictions for {len(truth)} examples")
-    if truth.task == "classification":
-        return _parse_classes(predictions, truth)
-    column = _find_column(predictions, ("prediction", "text", "output", "answer"))
-    if truth.task == "regression":
-        try:
-            numbers = np.asarray(column, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise UnreadablePredictions("predictions that are no numbers") from error
-        if not np.isfinite(numbers).all():
-            raise UnreadablePredictions(
-                f"{int((~np.isfinite(numbers)).sum())} predictions that are not finite"
-            )
-        return TaskPredictions(values=numbers)
-    return TaskPredictions(values=[str(text) for text in column])
-
-
-def _find_column(predictions: pd.DataFrame, names: Sequence[str]) -> Any:
-    for name in names:
-        if name in predictions.columns:
-            return predictions[name].to_numpy()
-    if len(predictions.columns) == 1:
-        return predictions.iloc[:, 0].to_numpy()
-    raise UnreadablePredictions(
-        f"columns {', '.join(map(str, predictions.columns[:5]))}, and none of {', '.join(names)}"
-    )
-
-
-def _parse_classes(predictions: pd.DataFrame, truth: Truth) -> TaskPredictions:
-    place = {name: index for index, name in enumerate(truth.classes)}
-    labels = np.array(
-        [place.get(_class_name(label), -1) for label in _find_column(predictions, ("label", "prediction"))],
-        np.int64,
-    )
-    if not (labels >= 0).any():
-        raise UnreadablePredictions("labels of which none is a class of the data")
-    given = [name for name in truth.classes if f"p_{name}" in predictions.columns]
-    if not given:
-        return TaskPredictions(values=labels)
-    chances = np.zeros((len(truth), len(truth.classes)))
-    for name in given:
-        chances[:, place[name]] = np.asarray(predictions[f"p_{name}"], dtype=np.float64)
-    if not np.isfinite(chances).all():
-        raise UnreadablePredictions("probabilities that are not finite")
-    return TaskPredictions(values=labels, chances=chances)
-
-
-def _class_name(label: Any) -> str:
-    """A class as the data set writes it: 3 and 3.0 are the class `3`."""
-    if isinstance(label, (float, np.floating)) and float(label).is_integer():
-        return str(int(label))
-    return str(label)
-
-
-# -- metrics -------------------------------------------------------------------------------------------------
 
 
 def compute_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
@@ -165,51 +56,40 @@ def _classification_metric(name: str, truth: Truth, answers: TaskPredictions) ->
         return value
     if answers.chances is None:
         return None
-    return (
-        float(-_log_probabilities(truth, answers).mean()) if name == "loss" else _auc(truth, answers.chances)
-    )
-
-
-def _log_probabilities(truth: Truth, answers: TaskPredictions) -> Floats:
-    assert answers.chances is not None
-    own = answers.chances[np.arange(len(truth)), truth.values]
-    return np.asarray(np.log(np.clip(own, _TINY, 1.0)), dtype=np.float64)
+    if name == "loss":
+        return float(-log_likelihoods(answers.chances, truth.values).mean())
+    return _auc(truth, answers.chances)
 
 
 def _auc(truth: Truth, chances: Floats) -> float | None:
     """One class against the rest, averaged over the classes that occur."""
-    from scipy import stats
+    import torch
+
+    from trainers.tasks.classification import roc_areas
 
     present = np.unique(truth.values)
     if len(present) < 2:
         return None
-    areas = []
-    for index in present if len(truth.classes) > 2 else present[-1:]:
-        positive = truth.values == index
-        ranks = stats.rankdata(chances[:, index])
-        hits, misses = int(positive.sum()), int((~positive).sum())
-        areas.append((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))
-    return float(np.mean(areas))
+    columns = present if len(truth.classes) > 2 else present[-1:]
+    positive = torch.from_numpy(truth.values[:, None] == columns)
+    return float(roc_areas(torch.from_numpy(chances[:, columns]), positive).mean())
 
 
 def _regression_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
-    errors = answers.values - truth.values
-    square = float((errors**2).mean())
-    if name == "r2":
-        spread = float(((truth.values - truth.values.mean()) ** 2).mean())
-        return 1 - square / spread if spread > 0 else None
-    if name == "mae":
-        return float(np.abs(errors).mean())
-    return square if name == "mse" else math.sqrt(square)
+    error, spread = answers.values - truth.values, truth.values - truth.values.mean()
+    sums = [np.array([values.sum()]) for values in (error**2, np.abs(error), spread**2)]
+    return metrics_from_sums(len(truth), *sums, scale=np.ones(1)).get(name)
 
 
 def _text_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
     if name == "exact_match":
         return float(np.mean([a == b for a, b in zip(answers.values, truth.values, strict=True)]))
-    from torchmetrics.text import BLEUScore, CHRFScore
+    return float(text_metric(name, text_counts_of(name, truth, answers).sum(axis=0)))
 
-    counted = BLEUScore() if name == "bleu" else CHRFScore()
-    return float(counted(list(answers.values), [[text] for text in truth.values]))
+
+def text_counts_of(name: str, truth: Truth, answers: TaskPredictions) -> Floats:
+    """What each text adds to `bleu` or `chrf`, [N, counts]."""
+    return np.stack([text_counts(name, *pair) for pair in zip(answers.values, truth.values, strict=True)])
 
 
 def _answer_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | None:
@@ -255,7 +135,7 @@ def example_scores(name: str, truth: Truth, answers: TaskPredictions) -> Floats 
     if name in ("balanced_accuracy", "recall") and truth.task == "classification":
         return _balanced_scores(truth, answers)
     if name == "loss" and answers.chances is not None:
-        return _log_probabilities(truth, answers)
+        return log_likelihoods(answers.chances, truth.values)
     if name in ("mse", "mae") and truth.task == "regression":
         errors = np.abs(answers.values - truth.values)
         return np.asarray(-(errors**2) if name == "mse" else -errors, dtype=np.float64)
@@ -272,26 +152,6 @@ def _balanced_scores(truth: Truth, answers: TaskPredictions) -> Floats:
 def higher_is_better(name: str) -> bool:
     """Whether a metric of ours should grow."""
     return direction_of(name) == "maximize"
-
-
-Rows = npt.NDArray[np.bool_] | npt.NDArray[np.int64]
-
-
-def select_truth(truth: Truth, rows: Rows) -> Truth:
-    """Only some of the examples: those marked, or those of these numbers, as often as each is named."""
-    return Truth(task=truth.task, classes=truth.classes, values=_select_values(truth.values, rows))
-
-
-def select_predictions(answers: TaskPredictions, rows: Rows) -> TaskPredictions:
-    """The answers to those."""
-    chances = None if answers.chances is None else answers.chances[rows]
-    return TaskPredictions(values=_select_values(answers.values, rows), chances=chances)
-
-
-def _select_values(values: Any, rows: Rows) -> Any:
-    if isinstance(values, np.ndarray):
-        return values[rows]
-    return [values[row] for row in np.arange(len(values))[rows]]
 
 
 def baseline_metric(truth: Truth, name: str) -> float | None:

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
+
+from flows.config.policy import Policy
+from flows.promotion.gates.findings import GateFinding, gate_finding
+from flows.promotion.gates.gate import GateInputs
 
 if TYPE_CHECKING:
     from trainers.types import Json
 
 
 Columns = Mapping[str, str]
+
+
+def check_signature(_policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
+    """What goes in and out is what went in and out before."""
+    found = "; ".join(case.signature or ())
+    yield gate_finding(
+        "signature", not found, limit="takes and gives what the champion does", found=found or "the same",
+        do="train on the champion's columns, or promote it as another model by --model",
+    )  # fmt: skip
 
 
 def signature_columns(mlmodel: Mapping[str, Json], which: str) -> dict[str, str] | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from flows.config.policy import Policy
-from flows.promotion.gates import bounds
 from flows.promotion.gates.findings import GateFinding
-from flows.promotion.gates.scoring import Truth, known_metrics
+from flows.promotion.gates.predictions import Truth
+from flows.promotion.gates.scoring import known_metrics
+from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.evaluation import EvaluationSource
-from flows.promotion.judging.examples import Examples
 from infra.errors import WrongInput
 from infra.registry.chain import Chain, ChainEntry
 from infra.registry.identity import user_part
@@ -19,15 +19,8 @@ def champion_failure(why: str) -> GateFinding:
     return GateFinding(
         gate="champion", verdict="refused", limit="the champion can be asked too", found=why,
         by="`velodrome rollback` goes back to one that can",
+        do="`velodrome rollback` to a champion that can be asked",
     )  # fmt: skip
-
-
-def judge_examples(policy: Policy, source: EvaluationSource, examples: Examples) -> list[GateFinding]:
-    """The gates on the examples, before any model is asked."""
-    found = [bounds.training_rows_gate(examples.problems, policy.training_rows == "unknown")]
-    if (data := bounds.evaluation_data_gate(source.fingerprint, examples.fingerprint)) is not None:
-        found.append(data)
-    return [*found, bounds.examples_gate(len(examples.hashes), policy.min_examples, examples.left_out)]
 
 
 def select_metric(policy: Policy, source: EvaluationSource, truth: Truth) -> str:
@@ -46,6 +39,19 @@ def select_metric(policy: Policy, source: EvaluationSource, truth: Truth) -> str
     return next((name for name in source.metrics if name in known), known[0])
 
 
+def find_ignored_gates(policy: Policy, source: str, candidate: Candidate) -> tuple[str, ...]:
+    """What is said of a sweep file's gates that do not govern its promotion."""
+    if (
+        not candidate.gates
+        or source == "sweep file"
+        or Policy.model_validate(dict(candidate.gates)) == policy
+    ):
+        return ()
+    why = "has a policy" if source == "chain" else "has had champions without a policy"
+    do = f"`velodrome policy {candidate.model} --set FILE` sets other gates"
+    return (f"the gates of the sweep's file are ignored, for {candidate.model} {why}; {do}",)
+
+
 def approvers(chain: Chain, version: ModelVersion) -> list[str]:
     """Who agreed to this version with these bytes, since the policy was last changed."""
     since = 0 if chain.last_policy is None else chain.last_policy.number
@@ -60,17 +66,6 @@ def approvers(chain: Chain, version: ModelVersion) -> list[str]:
 
 
 def find_overtaking_entry(judged: Chain, now: Chain) -> ChainEntry | None:
-    """The entry written since the judgement that takes its ground away; None where it still stands.
-
-    A first policy does not: it is this promotion's own.
-    """
-    return next(
-        (
-            entry
-            for entry in now.entries[len(judged.texts) :]
-            if entry.is_move
-            or entry.kind == "foreign"
-            or (entry.kind == "policy" and judged.last_policy is not None)
-        ),
-        None,
-    )
+    """The entry written since the judgement that takes its ground away; None where it still stands."""
+    since = now.entries[len(judged.texts) :]
+    return next((entry for entry in since if entry.is_move or entry.kind in ("foreign", "policy")), None)

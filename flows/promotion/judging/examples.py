@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from flows.config.policy import Policy
-from flows.promotion.gates.comparing import Rows
-from flows.promotion.gates.scoring import Truth, known_metrics
+from flows.promotion.gates.predictions import Rows, Truth
+from flows.promotion.gates.scoring import known_metrics
 from infra.errors import WrongInput
 
 if TYPE_CHECKING:

@@ -10,12 +10,16 @@ from scipy import stats
 
 from flows.statistics import (
     RankingEntry,
+    compare_f1,
     difference_p_value,
     examples_needed,
+    f1_values,
     holm,
+    interval_over_seeds,
     mcnemar,
     paired_bootstrap,
-    two_level_bootstrap,
+    two_level_difference,
+    two_level_interval,
 )
 
 
@@ -136,7 +140,7 @@ def test_needed_examples_reach_the_promised_power() -> None:
     found = 0
     for _ in range(400):
         draw = rng.random(count)
-        found += mcnemar(draw < 0.065, draw > 0.965).better
+        found += mcnemar(draw < 0.065, draw > 0.965, confidence=0.9).better
     assert 0.73 <= found / 400 <= 0.87
     assert examples_needed(difference=0.01, discordance=0.1, margin=0.02) is None
     assert examples_needed(difference=0.5, deviation=1.0) == math.ceil((1.644854 + 0.841621) ** 2 / 0.25)
@@ -151,13 +155,13 @@ def test_two_level_interval_covers_truth_whichever_level_varies(
     """Truth 0: 95 % intervals cover it at least nine times in ten, whichever level counts more."""
     rng = np.random.default_rng(9)
     covered = 0
-    for index in range(200):
+    for _ in range(200):
         scores = (
             rng.normal(0, of_seed, size=(seeds, 1))
             + rng.normal(0, of_example, size=(1, 200))
             + rng.normal(0, of_example, size=(seeds, 200))
         )
-        found = two_level_bootstrap(list(scores), resamples=300, seed=index)
+        found = two_level_interval(list(scores))
         covered += found.low <= 0 <= found.high
     assert covered >= 180
 
@@ -165,17 +169,17 @@ def test_two_level_interval_covers_truth_whichever_level_varies(
 def test_two_level_interval_is_wider_than_either_level_alone() -> None:
     rng = np.random.default_rng(10)
     scores = (rng.random((5, 300)) < np.array([[0.7], [0.8], [0.75], [0.72], [0.78]])).astype(float)
-    both = two_level_bootstrap(list(scores))
-    examples = two_level_bootstrap([scores.mean(axis=0)])
+    both = two_level_interval(list(scores))
+    examples = two_level_interval([scores.mean(axis=0)])
     assert both.high - both.low > examples.high - examples.low
     assert both.low < both.estimate < both.high
 
 
 def test_statistics_refuse_bad_scores() -> None:
     with pytest.raises(ValueError, match="same examples"):
-        two_level_bootstrap([[1, 2], [1]])
+        two_level_interval([[1, 2], [1]])
     with pytest.raises(ValueError, match="at least one"):
-        two_level_bootstrap([])
+        two_level_interval([])
     with pytest.raises(ValueError, match="same examples"):
         paired_bootstrap([1, 2], [1])
     with pytest.raises(ValueError, match="finite"):
@@ -199,7 +203,7 @@ def test_entries_with_same_seeds_are_compared_in_pairs() -> None:
     far = RankingEntry(values=(0.86, 0.76, 0.81, 0.66), seeds=seeds)
     assert (difference_p_value(best, near) or 0.0) > 0.05
     other_seeds = RankingEntry(values=far.values, seeds=(5, 6, 7, 8))
-    assert difference_p_value(best, far) == 0.0
+    assert difference_p_value(best, far) == pytest.approx(2 / 2**4)  # the same on each seed: a sign test
     p = difference_p_value(best, other_seeds)
     assert p == pytest.approx(stats.ttest_ind(best.values, far.values, equal_var=False).pvalue)
 
@@ -211,3 +215,94 @@ def test_entries_of_single_values_need_standard_errors() -> None:
     )
     assert difference_p_value(one, other) == pytest.approx(2 * stats.norm.sf(0.1 / (0.02 * 2**0.5)))
     assert difference_p_value(one, RankingEntry(values=(0.1,))) is None
+
+
+def test_intervals_of_few_examples_never_claim_certainty() -> None:
+    right, wrong = [1.0] * 12, [0.0] * 12
+    for scores in ([right], [right, right], [wrong] * 3):
+        found = two_level_interval(scores)
+        assert 0.05 < found.high - found.low < 0.6
+    apart = two_level_difference([[0.9] * 4], [[0.7] * 4])
+    assert apart.low <= 0 < apart.high
+    assert (apart.p_value or 0.0) > 0.05
+    same = two_level_difference([right], [right])
+    assert (same.low < 0 < same.high, same.p_value) == (True, 1.0)
+    assert interval_over_seeds([0.9, 0.9, 0.9]) is None
+    for count in (3, 40):
+        flat = paired_bootstrap([0.5] * count, [0.2] * count)
+        assert flat.low < flat.difference < flat.high
+        assert flat.better == (count == 40)
+        assert flat.p_value > 0
+    assert mcnemar([1] * 5, [1] * 5).low < 0 < mcnemar([1] * 5, [1] * 5).high
+
+
+@pytest.mark.parametrize(("won", "lost"), [(4, 0), (5, 0), (6, 0), (7, 1), (12, 3), (0, 4), (3, 12)])
+@pytest.mark.parametrize("margin", [-0.02, 0.0, 0.01])
+def test_mcnemar_p_value_and_interval_never_disagree(won: int, lost: int, margin: float) -> None:
+    """Four won of 189 and none lost: Tango's interval alone begins above 0, the exact test's p is 0.03."""
+    found = mcnemar(
+        [1] * won + [0] * lost + [1] * (189 - won - lost), [0] * won + [1] * (189 - won), margin=margin
+    )
+    assert found.better == (found.low > margin) == (found.p_value < 0.025)
+
+
+def test_f1_of_a_class_is_judged_by_its_interval() -> None:
+    """A champion that names nearly everything `up` has recall 1 there, and is no better for it."""
+    up = np.arange(100) < 71
+    always, skilled = np.ones(100, np.bool_), np.where(np.arange(100) % 14 == 0, ~up, up)
+    fall = compare_f1(up, always, skilled, confidence=0.9)
+    assert f1_values(up, always, skilled) == pytest.approx((2 * 71 / 171, 2 * 65 / (71 + 67)), abs=0.02)
+    assert fall.difference < 0
+    assert fall.high < 0
+    few = np.arange(12) < 6
+    chance = compare_f1(few, few, few & (np.arange(12) != 0), confidence=0.9)
+    assert chance.low <= 0 < chance.difference
+    assert chance.p_value > 0.05
+
+
+def test_f1_comparison_keeps_its_level() -> None:
+    """Two models equally good at a class of 20 and one of 200: told apart in at most 6 of 100, one-sided."""
+    rng = np.random.default_rng(11)
+    for count in (40, 400):
+        real = 0
+        for index in range(400):
+            named = rng.random(count) < 0.5
+            one, other = (np.where(rng.random(count) < 0.85, named, ~named) for _ in range(2))
+            real += compare_f1(named, one, other, confidence=0.9, seed=index).low > 0
+        assert real <= 30  # 20 expected
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.5], ids=["alike", "easy-and-hard"])
+def test_levels_and_coverage_hold_on_few_seeds_and_examples(spread: float) -> None:
+    """Intervals of accuracies cover the truth in 94 of 100 at least, and equal models are told apart in 6 of
+    100 at most: by their examples, and by their values on the seeds alone."""
+    rng = np.random.default_rng(12)
+    missed = apart = ranked = total = 0
+    for accuracy in (0.5, 0.9, 0.98, 0.99):
+        for examples in (36, 180, 2_000):
+            for seeds in (2, 3, 5):
+                for _ in range(60):
+                    one, other = _two_equal(rng, seeds, examples, accuracy, spread)
+                    found = two_level_interval(list(one))
+                    missed += not found.low <= accuracy <= found.high
+                    apart += (two_level_difference(list(one), list(other)).p_value or 0.0) < 0.05
+                    entries = [
+                        RankingEntry(values=tuple(t.mean(axis=1)), seeds=tuple(range(seeds)))
+                        for t in (one, other)
+                    ]
+                    ranked += (difference_p_value(*entries) or 0.0) < 0.05
+                    total += 1
+    assert missed <= 0.06 * total
+    assert apart <= 0.06 * total
+    assert ranked <= 0.06 * total
+
+
+def _two_equal(
+    rng: np.random.Generator, seeds: int, examples: int, accuracy: float, spread: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Right and wrong of two equal configurations by seed; examples are alike, or easy and hard."""
+    chance = np.full(examples, accuracy)
+    if spread:
+        chance = rng.beta(accuracy * spread, (1 - accuracy) * spread, size=examples)
+    one, other = (rng.random((2, seeds, examples)) < chance).astype(float)
+    return one, other

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.first_choices import first_choices
 from flows.config.loading import load_sweep
 from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
-from flows.sweeps.new import new, sweep_name, sweep_text
+from flows.config.sweep_text import sweep_text
+from flows.sweeps.new import new, sweep_name
 from flows.sweeps.preparation import prepare_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
 from tests.flows.ledger_sweeps import spec_of, write_sweep
+from tests.trainers.data.conftest import former_fingerprint
 from tests.trainers.families.cases import texts
 from tests.trainers.families.test_bert import TinyBert, model
 from tests.trainers.pretrained.test_pretrained_try_out import BERT
@@ -42,7 +45,7 @@ def test_new_for_table_in_another_folder_keeps_its_path(home):
     Path("rows.csv").write_text("\n".join(lines) + "\n")
     Path("sweeps").mkdir()
     result = new("csv:rows.csv", target="out put", output="sweeps/rows.yaml")
-    assert result.families == ("linear_regression", "mlp")
+    assert result.families == ("linear_regression", "mlp", "gradient_boosting")
     assert {giveaway.column for giveaway in result.look.giveaways} <= {"x", "y"}
     file = load_sweep("sweeps/rows.yaml")
     assert (file.folder / file.data["source"].removeprefix("csv:")).resolve() == Path("rows.csv").resolve()
@@ -51,7 +54,7 @@ def test_new_for_table_in_another_folder_keeps_its_path(home):
 
 def test_new_for_table_of_two_classes_chooses_classifiers(home):
     result = new("builtin:cancer")
-    assert result.families == ("logistic_regression", "mlp")
+    assert result.families == ("logistic_regression", "mlp", "gradient_boosting")
     assert result.metric == "accuracy"
     assert [family.name for family in resolve_families(load_sweep("cancer.yaml"))] == list(result.families)
 
@@ -100,7 +103,8 @@ def test_new_keeps_hostile_column_names_within_their_line(home):
         notes=(evil,),
     )  # fmt: skip
     data = {"source": "csv:x.csv", "columns": {"target": evil}}
-    Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], "mse"))
+    choices = first_choices(seen, ["linear_regression"])
+    Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], choices))
     file = load_sweep("x.yaml")
     assert list(file.sweep.families) == ["linear_regression"]
     assert file.data["columns"]["target"] == evil
@@ -232,7 +236,7 @@ def test_plan_of_a_sweep_that_began_with_sides_by_target_carries_it_on(home, vel
         "families: {linear_regression: {}}\nbudget: {trials: 1, epochs: 1}\n"
     )
     prepared = prepare_sweep("rows.yaml", (), home)
-    former = prepared.dataset.former_fingerprint
+    former = former_fingerprint(prepared.dataset)
     write_sweep(home, prepared.spec, trials=(), facts={"base": str(Path.cwd())}, fingerprint=former)
     assert "is in the ledger and differs" not in velodrome("plan", "rows.yaml").out
     ledger, row = open_sweep("rows", home)

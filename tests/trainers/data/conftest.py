@@ -7,10 +7,17 @@ from typing import Any
 import pytest
 
 from trainers.data.dataset import Dataset
+from trainers.data.hashing import fingerprint
 from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import clear_cache
 
 Open = Callable[..., Dataset]
+
+
+def former_fingerprint(dataset: Dataset) -> str:
+    """What the data's fingerprint was when sides were by inputs and target; of a source without parts."""
+    target = dataset.target.name if dataset.target else None
+    return fingerprint(dataset.row_hashes, None, sorted(dataset.columns), target, dataset.task)
 
 
 @pytest.fixture

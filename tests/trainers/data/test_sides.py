@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.trainers.data.conftest import Open
+from tests.trainers.data.conftest import Open, former_fingerprint
 from trainers.data.dataset import Dataset
 from trainers.data.split import PARTS, RowFacts, SplitRule, has_few_different, split_rows
 from trainers.errors import InputError
@@ -104,17 +104,19 @@ def test_part_without_rows_names_the_split_by_row(opened: Open, tmp_path: Path) 
 def test_data_of_a_former_sweep_keeps_the_sides_that_it_had(opened: Open, tmp_path: Path) -> None:
     churn().to_csv(tmp_path / "a.csv", index=False)
     now = opened("csv:a.csv")
-    then = opened("csv:a.csv", recorded=now.former_fingerprint)
+    then = opened("csv:a.csv", recorded=former_fingerprint(now))
     former, _ = split_rows(SplitRule(), RowFacts(key=now.row_hashes))
-    assert then.fingerprint == now.former_fingerprint != now.fingerprint
+    assert then.fingerprint == former_fingerprint(now) != now.fingerprint
     assert all((then.splits[part] == rows).all() for part, rows in former.items())
     assert (then.row_keys() == now.row_hashes).all()
     assert side_of_each(then) != side_of_each(now)
     assert side_of_each(opened("csv:a.csv", recorded=now.fingerprint)) == side_of_each(now)
 
 
-def test_fingerprint_without_a_target_is_what_it_was(opened: Open, tmp_path: Path) -> None:
-    churn().drop(columns="label").to_csv(tmp_path / "a.csv", index=False)
-    found = opened("csv:a.csv")
-    assert (found.former_fingerprint, found.keyed_by) == ("", "inputs")
-    assert (found.row_hashes == found.input_hashes).all()
+def test_data_of_a_former_sweep_is_read_as_it_was(opened: Open, tmp_path: Path) -> None:
+    commas = churn()["x"].map("{:.3f}".format).str.replace(".", ",")
+    churn().assign(x=commas).to_csv(tmp_path / "a.csv", index=False)
+    now = opened("csv:a.csv")
+    then = opened("csv:a.csv", recorded=former_fingerprint(now))
+    assert (now.columns["x"].kind, then.columns["x"].kind) == ("number", "category")
+    assert opened("csv:a.csv", recorded="f" * 32).fingerprint == now.fingerprint

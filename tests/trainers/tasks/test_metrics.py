@@ -19,6 +19,7 @@ from trainers.errors import InputError, NotFinite
 from trainers.metric_names import DIRECTIONS, FOR_ALL, PER_TASK, USUAL, direction_of
 from trainers.tasks import MetricSet, TaskRules, rules_for
 from trainers.tasks.merging import merge_metrics
+from trainers.tasks.text_overlap import COUNTS, text_counts, text_metric
 
 Batch = dict[str, torch.Tensor]
 VOCABULARY = ["", "?", "a", "bc", "d", "ef", "g", "h"]
@@ -365,3 +366,21 @@ def test_rules_of_a_state_without_task_are_refused() -> None:
         rules_for({"task": "clustering"})
     with pytest.raises(InputError, match="one number for each"):
         classification(3, class_weights=[1.0])
+
+
+def test_bleu_and_chrf_equal_torchmetrics() -> None:
+    """To float32's digits, which is what torchmetrics counts in."""
+    from torchmetrics.text import BLEUScore, CHRFScore
+
+    generator = np.random.default_rng(5)
+    words = ["a", "(one", "two,", "three", "four.", "Ünï", "x", "!", "the"]
+    wanted = [" ".join(generator.choice(words, size)) for size in (1, 3, 9, 20, 12, 4, 15)]
+    found = [" ".join(w if generator.random() < 0.8 else "zz" for w in text.split()) for text in wanted]
+    found += ["", "zz qq"]
+    wanted += ["one two", "the end"]
+    for name, metric in (("bleu", BLEUScore()), ("chrf", CHRFScore())):
+        counts = np.stack([text_counts(name, *pair) for pair in zip(found, wanted, strict=True)])
+        right = float(metric(found, [[text] for text in wanted]))
+        assert float(text_metric(name, counts.sum(axis=0))) == pytest.approx(right, rel=1e-6)
+        assert counts.shape[1] == COUNTS[name]
+        assert float(text_metric(name, np.zeros(COUNTS[name]))) == 0.0

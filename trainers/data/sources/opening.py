@@ -12,7 +12,7 @@ from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.types import Json
 
-KEYS = ("source", "task", "columns", "prepare", "split")
+KEYS = ("source", "task", "columns", "prepare", "read", "split")
 BUILTIN = ("digits", "diabetes", "cancer", "docstrings", "photos")
 SOURCES = ("builtin", "csv", "jsonl", "parquet", "images", "npz", "text", "hf", "none")
 
@@ -42,6 +42,12 @@ def open_dataset(
 
 
 def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cache: Path) -> RawDataset:
+    read = spec.get("read") or {}
+    if not isinstance(read, Mapping):
+        raise InputError("data.read must be a mapping", repr(read), key=("data", "read"))
+    if read and scheme != "csv":
+        do = "leave it out: other files say themselves how they are read"
+        raise InputError("data.read is for csv:", f"source {scheme}:{rest}", do, key=("data", "read"))
     if scheme == "builtin":
         from trainers.data.assemble import read_task
         from trainers.data.sources.builtin import read_builtin
@@ -62,7 +68,7 @@ def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cac
         return read_images(path, cache)
     from trainers.data.sources.files import read_files
 
-    return read_files(scheme, path, cache)
+    return read_files(scheme, path, cache, read)
 
 
 def read_source(source: Json) -> str:

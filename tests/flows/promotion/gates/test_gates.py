@@ -10,18 +10,17 @@ import pytest
 
 from benchmarks.promotions import simulate
 from flows.config.policy import Policy
-from flows.promotion.gates import bounds
-from flows.promotion.gates.comparing import compare_paired, is_better
-from flows.promotion.gates.judging import GateInputs, judge
-from flows.promotion.gates.scoring import (
+from flows.promotion.gates.answer_gates import check_costs
+from flows.promotion.gates.champion_gates import compare_paired
+from flows.promotion.gates.gate import GateInputs
+from flows.promotion.gates.judging import judge
+from flows.promotion.gates.predictions import (
     TaskPredictions,
     Truth,
     UnreadablePredictions,
-    baseline_metric,
-    compute_metric,
-    compute_metrics,
     parse_predictions,
 )
+from flows.promotion.gates.scoring import baseline_metric, compute_metric, compute_metrics
 from flows.promotion.gates.signatures import signature_differences
 
 CLASSES = ("a", "b")
@@ -57,7 +56,7 @@ def test_gates_over_400_promotions_keep_error_rate_and_power() -> None:
 def test_class_gate_refuses_fallen_class_but_not_chance_wobble() -> None:
     known = make_truth(400)
     champion = answers_of(known, 0.9)
-    fallen = TaskPredictions(values=np.where(known.values == 0, 0, answers_of(known, 0.6).values))
+    fallen = TaskPredictions(values=np.where(known.values == 0, 0, answers_of(known, 0.7).values))
     case = GateInputs(metric="accuracy", truth=known, challenger=fallen, champion=champion, signature=())
     assert verdicts(Policy(), case)["class b"] == "refused"
     assert verdicts(Policy(), case)["class a"] == "passed"
@@ -80,9 +79,9 @@ def test_metric_gate_resamples_metric_that_is_no_mean() -> None:
     known = make_truth(400)
     good, bad = answers_of(known, 0.9), answers_of(known, 0.7)
     for name in ("f1", "balanced_accuracy", "accuracy"):
-        assert is_better(compare_paired(name, known, good, bad, margin=0.0, confidence=0.95)), name
-        assert not is_better(compare_paired(name, known, good, good, margin=0.0, confidence=0.95)), name
-        assert not is_better(compare_paired(name, known, good, bad, margin=0.3, confidence=0.95)), name
+        assert compare_paired(name, known, good, bad, margin=0.0, confidence=0.95).better, name
+        assert not compare_paired(name, known, good, good, margin=0.0, confidence=0.95).better, name
+        assert not compare_paired(name, known, good, bad, margin=0.3, confidence=0.95).better, name
 
 
 def test_metric_gate_compares_regressions_by_their_errors() -> None:
@@ -90,8 +89,8 @@ def test_metric_gate_compares_regressions_by_their_errors() -> None:
     known = Truth(task="regression", values=generator.normal(size=300))
     close, far = (TaskPredictions(values=known.values + generator.normal(size=300) * s) for s in (0.2, 0.5))
     for name in ("mse", "rmse", "mae", "r2"):
-        assert is_better(compare_paired(name, known, close, far, margin=0.0, confidence=0.95)), name
-        assert not is_better(compare_paired(name, known, far, close, margin=0.0, confidence=0.95)), name
+        assert compare_paired(name, known, close, far, margin=0.0, confidence=0.95).better, name
+        assert not compare_paired(name, known, far, close, margin=0.0, confidence=0.95).better, name
     case = GateInputs(metric="mse", truth=known, challenger=far, champion=close, signature=())
     assert verdicts(Policy(), case)["better"] == "refused"
     policy = Policy.model_validate({"slices": {"columns": ["x"]}})
@@ -153,7 +152,7 @@ def test_gates_refuse_model_whose_metric_is_undefined() -> None:
 def test_cost_gate_verdict_follows_its_limits(
     limits: dict[str, Any], facts: dict[str, float], wanted: str
 ) -> None:
-    (found,) = bounds.cost_gates(Policy.model_validate({"limits": limits}), facts)
+    (found,) = check_costs(Policy.model_validate({"limits": limits}), GateInputs(facts=facts))
     assert found.verdict == wanted
 
 
@@ -206,3 +205,41 @@ def test_gate_scores_of_answers_equal_squad(name: str) -> None:
         case = GateInputs(metric=name, truth=known, challenger=one, champion=other, signature=())
         (found,) = [f for f in judge(Policy(), case).findings if f.gate == "better"]
         assert found.verdict == verdict
+
+
+def test_gate_metrics_equal_those_of_before_the_code_was_shared() -> None:
+    """Written down from the gates' own formulas, which had no line in common with training's."""
+    generator = np.random.default_rng(3)
+    chances = generator.dirichlet(np.ones(2), size=80).round(2)
+    known = Truth(task="classification", values=generator.integers(0, 2, 80), classes=CLASSES)
+    two = compute_metrics(known, TaskPredictions(values=chances.argmax(1), chances=chances))
+    three = Truth(task="classification", values=generator.integers(0, 3, 80), classes=("a", "b", "c"))
+    chances = generator.dirichlet(np.ones(3), size=80)
+    many = compute_metrics(three, TaskPredictions(values=chances.argmax(1), chances=chances))
+    values = Truth(task="regression", values=generator.normal(3.0, 2.0, 80))
+    guess = TaskPredictions(values=values.values + generator.normal(size=80))
+    found = {f"two {k}": v for k, v in two.items()} | {f"three {k}": v for k, v in many.items()}
+    found |= compute_metrics(values, guess)
+    assert found == pytest.approx(BEFORE, abs=1e-12, rel=1e-12)
+
+
+BEFORE: dict[str, float] = {
+    "two accuracy": 0.5625,
+    "two balanced_accuracy": 0.5609679446888749,
+    "two precision": 0.5607769423558897,
+    "two recall": 0.5609679446888749,
+    "two f1": 0.5607843137254902,
+    "two auc": 0.5389692017598995,
+    "two loss": 1.3118202762267905,
+    "three accuracy": 0.3375,
+    "three balanced_accuracy": 0.33385829622388763,
+    "three precision": 0.3666666666666667,
+    "three recall": 0.33385829622388763,
+    "three f1": 0.3405915586573613,
+    "three auc": 0.4964656760190282,
+    "three loss": 1.48671449289618,
+    "mse": 1.1119378763446581,
+    "rmse": 1.0544846496486604,
+    "mae": 0.8390278891836529,
+    "r2": 0.6318320706624964,
+}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -176,6 +177,28 @@ def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, 
         assert said in ended.err
         assert "own.yaml, line" in ended.err
         assert "Traceback" not in ended.err
+
+
+@pytest.mark.parametrize(
+    ("leave", "said"),
+    [
+        ("os._exit(3)", r"its process was ended by os\._exit\(3\)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "ended by the signal SIGKILL"),
+        ("sys.exit('no data')", r"got sys\.exit\('no data'\)"),
+        ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
+    ],
+)
+def test_plan_says_how_a_function_left(home, velodrome, leave, said):
+    Path("leaving.py").write_text(
+        f"import os, signal, sys\n\ndef train(trial):\n    trial.report(accuracy=0.5)\n    {leave}\n"
+    )
+    Path("left.yaml").write_text(
+        "name: left\ndata: {source: none}\nobjective: {metric: accuracy}\n"
+        "families: {leaving:train: {space: {rate: 0.1}}}\n"
+    )
+    done = velodrome("plan", "left.yaml")
+    assert done.status == 2
+    assert re.search(said, " ".join(done.err.split()))
 
 
 def test_plan_tries_a_model_of_a_transformers_folder(home, velodrome):

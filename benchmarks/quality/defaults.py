@@ -60,9 +60,9 @@ def _compare(source: str, folder: Path) -> str:
     regret = (whole.best - first.best) if (trivial or 0.0) < whole.best else (first.best - whole.best)
     said = "-" if away is None else f"{regret / away:+.1%}"
     return (
-        f"{source:40.40} {written.metric}: {first.best:.5g} in {first.seconds:.0f} s, whole {whole.best:.5g} in "
-        f"{whole.seconds:.0f} s; regret {said}, {first.seconds / whole.seconds:.0%} of the time; "
-        f"test {fmean(confirmed.test.values):.5g}"
+        f"{source:30.30} {written.metric}: {first.best:.5g} in {first.seconds:.0f} s, "
+        f"whole {whole.best:.5g} in {whole.seconds:.0f} s; regret {said}, "
+        f"{first.seconds / whole.seconds:.0%} of the time; test {fmean(confirmed.test.values):.5g}"
     )
 
 
@@ -70,8 +70,7 @@ def _sweep(file: Path, overrides: tuple[str, ...]) -> Swept:
     start = time.perf_counter()
     status = velodrome.sweep(file, overrides=overrides)
     assert status.best is not None
-    assert status.best.value is not None
-    return Swept(best=status.best.value, seconds=time.perf_counter() - start)
+    return Swept(best=status.best.values[0], seconds=time.perf_counter() - start)
 
 
 if __name__ == "__main__":

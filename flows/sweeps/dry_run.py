@@ -17,7 +17,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
-from trainers.functions.trial import FunctionJob
+from trainers.functions.job import FunctionJob
 from trainers.job import Job
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length

@@ -19,7 +19,7 @@ from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
 from infra.storage.paths import samples_folder, trial_folder
 from trainers.errors import InputError, TrialError
-from trainers.functions.trial import FunctionJob
+from trainers.functions.job import FunctionJob
 from trainers.job import Hooks, Job, Outcome
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length, Ranks
@@ -145,6 +145,8 @@ class AttemptRunner:
         assert is_function(function)
         job = FunctionJob(
             function=function, params=dict(assignment.params), directory=directory, data=data,
+            sweep=self.spec.label, family=spec.name, number=assignment.number, attempt=assignment.ordinal,
+            earlier=assignment.earlier, earlier_seconds=assignment.earlier_seconds,
             **self._job_settings(spec, assignment),
         )  # fmt: skip
         return run_function(job, hooks)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from infra.coordinator.placement import Node
 from infra.errors import ClusterUnavailable, WrongInput
@@ -157,7 +157,7 @@ def _running_replicas(application: str) -> int:
 
     deployments = serve.status().applications[application].deployments.values()
     states = [entry for found in deployments for entry in found.replica_states.items()]
-    return sum(count for state, count in states if state.value == "RUNNING")
+    return sum(count for state, count in states if cast("str", state) == "RUNNING")
 
 
 def _silence_ray_logs() -> None:

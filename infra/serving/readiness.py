@@ -54,7 +54,10 @@ class Readiness:
             async with asyncio.timeout(limit_s):
                 self.replicas = await scorer.count_replicas()
             self.trouble = ""
-        except (ReplicaError, TimeoutError) as error:
+        except Exception as error:  # whatever it was, they are asked again, and a batch that came back counts
+            unexpected = not isinstance(error, (ReplicaError, TimeoutError))
+            log.log(
+                logging.WARNING if unexpected else logging.DEBUG, "replicas were asked in vain: %r", error
+            )
             if batcher.answered_at < began:
                 self.trouble = f"no replica answered within {limit_s:g} s"
-                log.debug("the replicas were asked in vain: %s", error)

@@ -169,7 +169,13 @@ def test_serve_follows_champion_under_load_without_lost_requests(
             registered.move("m", "champion", 3)  # damaged
             seconds_until(lambda: "m/3" in ask(port, path="/version")[2]["refused"], 10)
             assert ask(port, body)[:2] == (200, "m/2")
+            assert ask(port, path="/health/ready")[0] == 200
             (replica,) = [p for p in processes if "ServeReplica" in " ".join(p.cmdline())]
+            replica.suspend()
+            seconds_until(lambda: ask(port, path="/health/ready")[0] == 503, 10)
+            assert ask(port, path="/health/live")[0] == 200
+            replica.resume()
+            seconds_until(lambda: ask(port, path="/health/ready")[0] == 200, 10)
             replica.kill()
             time.sleep(1.0)
             seconds_until(lambda: ask(port, body)[0] == 200, 60)

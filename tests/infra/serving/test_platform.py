@@ -70,6 +70,29 @@ def test_batch_that_was_answered_meanwhile_shows_that_a_replica_computes() -> No
     run(story)
 
 
+def test_replicas_are_asked_on_after_an_error_that_nobody_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        server = Server()
+        await server.follower.poll_once()
+
+        async def fail() -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(server.scorer, "count_replicas", fail)
+            watching = asyncio.create_task(
+                server.readiness.watch_forever(server.scorer, server.batcher, every_s=0.01)
+            )
+            await asyncio.sleep(0.05)
+            assert server.readiness.find_objection(server.follower.standing)
+        await asyncio.sleep(0.05)
+        assert not server.readiness.find_objection(server.follower.standing)
+        assert server.readiness.replicas.running == 1
+        watching.cancel()
+
+    run(story)
+
+
 def test_every_request_is_counted_by_path_status_and_version() -> None:
     async def story() -> None:
         server = Server(admission=AccessControl(token="0123456789abcdef"), limits=RequestLimits(rows=2))

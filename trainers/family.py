@@ -23,6 +23,8 @@ from trainers.options import Options, read_options
 from trainers.types import Array, ArrayWriter, Batch, Json, JsonObject, Outputs, Params, State, TrainStep
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import pandas as pd
     import torch
 
@@ -46,6 +48,7 @@ class Family(ABC):
         reads_only: options and hyper-parameters that have a meaning beside some of its kinds of data → those
             kinds.
         samples_at: when `samples` is asked: at the `end` of a kept trial, or at each `report` too.
+        chosen: options that a space may search too, as choices.
         fixed: training hyper-parameters that it decides: the loop takes these, nobody sets them.
         one_process: trained by one process on CPUs; several workers and GPUs are refused.
         stackable: whether many configurations may be trained as one stacked program.
@@ -66,6 +69,7 @@ class Family(ABC):
     encoding: ClassVar[tuple[str, ...]] = ()
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {}
     samples_at: ClassVar[Literal["end", "report"]] = "end"
+    chosen: ClassVar[tuple[str, ...]] = ()
     fixed: ClassVar[Params] = {}
     one_process: ClassVar[bool] = False
     stackable: ClassVar[bool] = False
@@ -82,7 +86,8 @@ class Family(ABC):
             InputError: an unknown preset or option, or a value that does not fit.
         """
         self.decided: frozenset[str] = frozenset()
-        given = dict(options or {})
+        self._given = dict(options or {})
+        given = dict(self._given)
         self.preset = given.pop("preset", None)
         self._options_given = tuple(given)
         values = {**self._preset_values(self.preset), **given}
@@ -126,8 +131,14 @@ class Family(ABC):
         return {**entries, **changed}
 
     def complete(self, params: Params) -> JsonObject:
-        """The sampled hyper-parameters with defaults for the rest; refuses what cannot be used."""
-        return fill_defaults(self.known(), params)
+        """The sampled hyper-parameters with defaults for the rest, but not what `of_trial` takes; refuses
+        what cannot be used."""
+        return fill_defaults(self.known(), {n: v for n, v in params.items() if n not in self.chosen})
+
+    def of_trial(self, params: Params) -> Self:
+        """The family with the options that a trial's sampled values choose."""
+        own = {name: params[name] for name in self.chosen if name in params}
+        return type(self)({**self._given, **own}) if own else self
 
     def check(self, dataset: Dataset) -> None:
         """Refuses a data set that this family cannot learn from, before anything is spent.

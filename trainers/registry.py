@@ -5,13 +5,13 @@ Importing this module imports no family and no torch.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from types import FunctionType
 from typing import TYPE_CHECKING
 
 from trainers.code.digest import source_digest
+from trainers.code.importing import import_module
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.nearest import advice
@@ -53,7 +53,7 @@ def load_reference(reference: str) -> Reference:
         do = advice(reference, BUILT_IN)
         raise InputError("a family must be built in or package.module:name", repr(reference), do)
     try:
-        found = getattr(importlib.import_module(module_name), attribute)
+        found = getattr(import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(
             f"{reference} must be importable",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
-from trainers.functions.trial import FunctionJob, Trial
+from trainers.functions.trial import Trial
 from trainers.job import Job, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
 from trainers.registry import load_reference

@@ -84,20 +84,28 @@ def _scores(name: str, salt: int, trials: int) -> Iterator[Score]:
         yield from _reference_scores(Path(folder), yaml.safe_load(file.read_text())["data"])
 
 
-def _write_sweep(folder: Path, name: str, salt: int, trials: int) -> Path:
+def write_table(folder: Path, name: str) -> Path:
+    """The table as a file of the folder."""
     table = TABLES[name]()
     classes = list(getattr(table, "target_names", ()))
     targets = [str(classes[at]) for at in table.target] if classes else table.target.tolist()
     columns = [str(column).replace(" ", "_") for column in table.feature_names]
-    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+    path = folder / f"{name}.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow([*columns, "target"])
         writer.writerows([*row, target] for row, target in zip(table.data.tolist(), targets, strict=True))
+    return path
+
+
+def _write_sweep(folder: Path, name: str, salt: int, trials: int) -> Path:
+    table = write_table(folder, name)
+    classes = hasattr(TABLES[name](), "target_names")
     linear = "logistic_regression" if classes else "linear_regression"
     document = {
         "name": name,
         "data": {
-            "source": f"csv:{folder / name}.csv",
+            "source": f"csv:{table}",
             "task": "classification" if classes else "regression",
             "columns": {"target": "target"},
             "split": {"train": 0.6, "validation": 0.2, "test": 0.2, "salt": salt},

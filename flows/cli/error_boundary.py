@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import textwrap
+import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ TERMINATED = 143
 PIPE_CLOSED = 141  # as a shell reports it for `yes | head`
 DEFECT = 1
 LABEL_WIDTH = 11
+SEND_AGAIN_S = 0.05
 
 
 class Terminated(BaseException):
@@ -184,7 +186,24 @@ def raise_on_sigterm() -> Iterator[None]:
     except ValueError:  # not in the main thread: signals are somebody else's
         yield
         return
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda lost: _send_again(lost, hook)
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGTERM, before)
+
+
+def _send_again(lost: sys.UnraisableHookArgs, report: Callable[[sys.UnraisableHookArgs], object]) -> None:
+    """A signal's exception that came up in a destructor or a weak reference's callback, where Python drops
+    every exception: the signal is sent once more, a moment later."""
+    number = {Terminated: signal.SIGTERM, KeyboardInterrupt: signal.SIGINT}.get(lost.exc_type)
+    if number is None:
+        report(lost)
+        return
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(SEND_AGAIN_S, signal.pthread_kill, (main, number))
+    timer.daemon = True
+    timer.start()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.config.encoders import resolve_encoder
+from flows.config.encoders import resolve_beginning
 from flows.config.errors import Path, redacted_repr
 from flows.config.loading import SweepFile
 from flows.config.schema import FamilyEntry as FamilyEntry
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFamily:
-    """What a family of the file comes to: its class or function, its space, and its start configurations."""
+    """What a family of the file comes to: its class or function, its space, its start configurations, and the
+    trial of an earlier sweep whose weights it takes."""
 
     code: Reference
     options: JsonObject
     space: Space
     start_with: tuple[JsonObject, ...]
+    begins_with: JsonObject
 
 
 def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> CheckedFamily:
@@ -47,7 +49,12 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     """
     path: Path = ("families", reference)
     code = load_code(file, reference)
-    options = resolve_encoder(file, dict(entry.options or {}), path)
+    options, begins_with = resolve_beginning(file, dict(entry.options or {}), path)
+    first = _first_choices(code, entry.space)
+    if twice := sorted(first.keys() & options.keys()):
+        key = (*path, "space", twice[0])
+        raise file.written.error_at(key, "not stand in options too", repr(twice[0]), "drop it there")
+    options = {**options, **first}
     family = _instance(file, code, options, path)
     fixed = {} if family is None else _fixed_values(file, family, options, entry.space, path)
     space = _space(file, code, entry.space, path, fixed, _dropped_names(code, family, entry.space))
@@ -59,7 +66,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
             space.check_params(params)
         except SearchSpaceInputError as error:
             raise file.locate_error(error, (*path, "start_with", index)) from error
-    return CheckedFamily(code=code, options=options, space=space, start_with=starts)
+    return CheckedFamily(code=code, options=options, space=space, start_with=starts, begins_with=begins_with)
 
 
 def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> None:
@@ -120,6 +127,15 @@ def _instance(file: SweepFile, code: Reference, options: Mapping[str, Json], pat
     return family
 
 
+def _first_choices(code: Reference, space: Json) -> JsonObject:
+    """The first choice of each option that the file's space searches: what it can be is alike in all."""
+    names = getattr(code, "chosen", ())
+    if not isinstance(space, dict):
+        return {}
+    written = {name: space[name].get("choices") for name in names if isinstance(space.get(name), dict)}
+    return {name: choices[0] for name, choices in written.items() if isinstance(choices, list) and choices}
+
+
 def _fixed_values(
     file: SweepFile, family: Family, options: Mapping[str, Json], space: Json, path: Path
 ) -> JsonObject:
@@ -172,10 +188,32 @@ def _check_names(file: SweepFile, family: Family, space: Space, given: Json, pat
     known = family.known()
     for parameter in space.parameters:
         key = (*path, "space", parameter.name)
+        if parameter.name in family.chosen:
+            _check_choices(file, family, parameter, key)
+            continue
         if parameter.name not in known:
             raise _unread_error(file, family, parameter.name, known, key)
         for part, value in _extremes(parameter):
             _check_value(file, known[parameter.name], parameter.name, value, (*key, *part))
+
+
+def _check_choices(file: SweepFile, family: Family, parameter: Parameter, key: Path) -> None:
+    """Models to begin with, all of another's kind: the space leaves out what they decide."""
+    from trainers.pretrained import hub
+
+    if family.options.sha256 is not None:
+        must, do = "stand without options.sha256, which is one model's", "drop the hash"
+        raise file.written.error_at(key, must, family.options.sha256, do)
+    for _, value in _extremes(parameter):
+        if not isinstance(value, str) or hub.is_file(value):
+            do = "name folders of transformers' models, or names on the hub"
+            raise file.written.error_at(key, "choose among models", redacted_repr(value), do)
+        try:
+            hub.find_folder(value, option=parameter.name)
+        except InputError as error:
+            raise file.written.error_at(
+                key, f"fit the family: {error.must}", error.found, error.do
+            ) from error
 
 
 def _unread_error(

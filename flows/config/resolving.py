@@ -92,6 +92,7 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         resources=_resources(file, reference, entry, checked),
         checkpoint_every=_checkpoint(file, entry),
         source_hash=source_hash(reference),
+        begins_with=checked.begins_with,
     )
 
 

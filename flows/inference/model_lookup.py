@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from flows.config.lookup import open_sweep
+from flows.config.recorded_code import find_code_of_row, find_code_of_sweep
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -58,9 +60,10 @@ def choose_model(text: str, home: Home) -> ModelChoice:
         return _choose_sweep(reference.sweep, home, "")
     registry = registry_of(home)
     if reference.uri:
-        return _choose_uri(reference.uri, registry)
+        return _choose_uri(reference.uri, registry, home)
     version = _find_version(registry, reference) if registry else None
     if version is not None:
+        find_code_of_sweep(version.tags.get("velodrome.sweep"), home)
         alias = None if reference.version else reference.alias or CHAMPION
         return ModelChoice(name=reference.name, version=version, follows=alias)
     if reference.alias or reference.version:
@@ -90,11 +93,13 @@ def _find_version(registry: Registry, reference: ModelReference) -> ModelVersion
     return registry.version(reference.name, int(reference.version))
 
 
-def _choose_uri(uri: str, registry: Registry | None) -> ModelChoice:
+def _choose_uri(uri: str, registry: Registry | None, home: Home) -> ModelChoice:
     if registry is None:
         raise WrongInput("a model must be there", f"{uri}: nothing was ever tracked in this home")
     with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
         artifact = RegistrySource(registry).fetch_uri(uri, Path(folder))
+    if artifact.bundle:
+        find_code_of_sweep(json.loads(artifact.files["model.json"])["facts"].get("sweep"), home)
     name = uri.partition(":/")[2].replace("/", "-")
     return ModelChoice(name=name, artifact=artifact, warning=f"{uri}: nobody promoted this model")
 
@@ -105,6 +110,7 @@ def _choose_sweep(name: str, home: Home, because: str) -> ModelChoice:
         trials = [t for t in views.trials(ledger, sweep.id, role="search") if t.model is not None]
     finally:
         ledger.close()
+    find_code_of_row(sweep)
     winner = best_trial(trials, sweep.spec.objectives)
     if winner is None or winner.model is None:
         raise WrongInput(

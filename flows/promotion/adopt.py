@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.promotion.registry_access import open_mover
+from infra.errors import RefusedError
 from infra.home import Home
+from infra.registry.integrity import tag_mismatch
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
@@ -42,6 +44,7 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
 
     Raises:
         WrongInput: no such model.
+        RefusedError: the version is not what the history has.
         Overtaken: somebody else moved the champion meanwhile.
         Unavailable: the registry does not answer.
     """
@@ -60,6 +63,9 @@ def adopt(model: str, *, reason: str = "", registry: str | None = None, home: Ho
         )
     version = None if alias is None else mover.registry.version(model, alias)
     manifest = None if version is None else version.manifest_sha256
+    if version is not None and (found := tag_mismatch(chain, version)):
+        do = f"`velodrome rollback {model} --to N` goes back to another"
+        raise RefusedError("an adopted version must be what its history has", found, do)
     entry = mover.move_champion(
         chain, "adoption", target=alias, source=alias, reason=reason, manifest=manifest
     )

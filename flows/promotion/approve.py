@@ -52,7 +52,7 @@ def approve(
         raise WrongInput(
             "a version must be in the registry to be approved", version, "see `velodrome history`"
         )
-    policy = _current_policy(mover)
+    policy = _current_policy(mover, number)
     _check_approver(mover, policy, number)
     entry = mover.append_note("approval", target=number, manifest=found.manifest_sha256, reason=reason)
     return ApprovalRecord(
@@ -60,11 +60,15 @@ def approve(
     )
 
 
-def _current_policy(mover: Mover) -> Policy:
-    newest = mover.records.read_chain().last_policy
-    if newest is None or newest.content is None:
-        return Policy()
-    return Policy.model_validate(mover.records.read_document(newest.content))
+def _current_policy(mover: Mover, number: int) -> Policy:
+    """The model's policy; before it has one, that by which the version was last refused."""
+    records = mover.records
+    chain = records.read_chain()
+    digest = None if chain.last_policy is None else chain.last_policy.policy
+    refusals = [e for e in chain.entries if e.kind == "refusal" and e.target == number and e.content]
+    if digest is None and refusals:
+        digest = (records.read_document(str(refusals[-1].content)).get("policy") or {}).get("id")
+    return Policy() if digest is None else Policy.model_validate(records.read_document(digest))
 
 
 def _check_approver(mover: Mover, policy: Policy, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,10 @@ from typing import TYPE_CHECKING
 from flows.promotion.registry_access import open_mover
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
-from infra.registry.chain import ChainEntry, ChainFlaw, alias_state, find_flaws
+from infra.registry.artifacts import fetch_version
+from infra.registry.chain import Chain, ChainEntry, ChainFlaw, alias_state, find_flaws
+from infra.registry.integrity import version_mismatch
+from infra.registry.moves import Mover
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
@@ -77,7 +81,8 @@ def history(
     """A registered model's history.
 
     Args:
-        verify: also check that every entry follows from the one before it, and every document is whole.
+        verify: also check that every entry follows from the one before it, that every document is whole, and
+            that the alias, the versions' tags and their files are what the entries say.
         anchor: the hash of an entry, noted earlier; it must be in the chain. Implies `verify`.
         export: a file that gets the entries and documents exactly as they are kept.
         registry: the registry's address; by default `MLFLOW_TRACKING_URI` or the embedded store.
@@ -90,7 +95,10 @@ def history(
     mover = open_mover(model, home or Home.from_environment(), registry)
     chain, alias = mover.read_state()
     texts = mover.records.read_documents()
-    flaws = _verify(chain.texts, model, texts, anchor) if verify or anchor is not None else None
+    flaws: list[ChainFlaw] | None = None
+    if verify or anchor is not None:
+        flaws = find_flaws(chain.texts, model, texts, anchor)
+        flaws = flaws or _find_foreign_state(mover, chain, alias)
     if export is not None:
         _write_export(Path(export), {"format": FORMAT, "model": model, "entries": list(chain.texts),
                               "applied": {str(number): at for number, at in chain.applied.items()},
@@ -109,7 +117,28 @@ def history(
     )
 
 
-_verify = find_flaws  # the option has the same name
+def _find_foreign_state(mover: Mover, chain: Chain, alias: int | None) -> list[ChainFlaw]:
+    """Where the alias, a version's tag or its files are not what the chain has."""
+    found = []
+    if alias_state(chain, alias) in ("foreign", "unknown"):
+        move = chain.last_move
+        has = "nowhere" if move is None or move.target is None else f"version {move.target}"
+        at = "nowhere" if alias is None else f"version {alias}"
+        found.append(ChainFlaw(number=0, found=f"the champion is {at}, the history has it {has}"))
+    for number in sorted({entry.target for entry in chain.entries if entry.target is not None}):
+        version = mover.registry.version(mover.model, number)
+        if version is None:
+            if number == alias:
+                found.append(ChainFlaw(number=0, found=f"the champion, version {number}, was deleted"))
+            continue
+        with tempfile.TemporaryDirectory(prefix="velodrome-verify-") as aside:
+            try:
+                wrong = version_mismatch(chain, version, fetch_version(mover.registry, version, Path(aside)))
+            except WrongInput as error:
+                wrong = f"{version.label}: {error.found or error.must}"
+        if wrong:
+            found.append(ChainFlaw(number=0, found=wrong))
+    return found
 
 
 def _broken_history_error(model: str, flaws: list[ChainFlaw]) -> BrokenHistory:

@@ -70,10 +70,10 @@ def policy(
         mover.append_note("policy", content=content, reason=reason or f"set from {Path(str(set)).name}")
     chain = mover.records.read_chain()
     newest = chain.last_policy
-    if newest is None or newest.content is None:
+    if newest is None or newest.policy is None:
         return ModelPolicy(model=model, source="defaults", policy=to_document(Policy()))
     return ModelPolicy(
-        model=model, source="chain", policy=mover.records.read_document(newest.content), entry=newest.number,
+        model=model, source="chain", policy=mover.records.read_document(newest.policy), entry=newest.number,
         who=newest.who, at=newest.at,
     )  # fmt: skip
 

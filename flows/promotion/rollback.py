@@ -13,6 +13,7 @@ from infra.home import Home
 from infra.registry.artifacts import fetch_version
 from infra.registry.chain import Chain
 from infra.registry.contents import loading_objection
+from infra.registry.integrity import version_mismatch
 from infra.registry.isolated_predict import UnusableModel, predict_isolated
 from infra.registry.moves import Mover, champion_line
 from infra.registry.store import ModelVersion
@@ -70,7 +71,7 @@ def rollback(
     version = mover.registry.version(model, number)
     if version is None:
         raise RefusedError("a former champion must be in the registry", f"{model}/{number} was deleted")
-    checked = _check_loads(mover, version)
+    checked = _check_loads(mover, chain, version)
     entry = mover.move_champion(
         chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256
     )
@@ -102,12 +103,12 @@ def _target_version(model: str, chain: Chain, alias: int | None, to: int | None)
     return to
 
 
-def _check_loads(mover: Mover, version: ModelVersion) -> str:
+def _check_loads(mover: Mover, chain: Chain, version: ModelVersion) -> str:
     """Refuses a version whose files have changed or that does not load any more."""
     must = f"{version.label} must load as it did"
     with tempfile.TemporaryDirectory(prefix="velodrome-rollback-") as aside:
         files = fetch_version(mover.registry, version, Path(aside))
-        if (why := loading_objection(files.folder)) != "":
+        if why := version_mismatch(chain, version, files) or loading_objection(files.folder):
             raise RefusedError(must, why, "name another former champion with --to")
         try:
             if files.bundle is not None:

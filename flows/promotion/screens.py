@@ -27,7 +27,7 @@ GROUPED = {"class": "classes", "slice": "slices"}
 STYLES = {"passed": "green", "refused": "red", "not applicable": "dim", "not tried": "dim"}
 POLICIES = {
     "chain": "the model's policy",
-    "sweep file": "the gates of the sweep's file, which become the model's policy",
+    "sweep file": "the gates of the sweep's file, which become the model's policy once it moves",
     "defaults": "the defaults, for the model has no policy",
 }
 

@@ -17,7 +17,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
-from trainers.functions.trial import FunctionJob
+from trainers.functions.job import FunctionJob
 from trainers.job import Job
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length
@@ -103,7 +103,9 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
     from trainers.inputs.encoded_arrays import encode_dataset
     from trainers.loop.training import train
 
-    params = made.complete(_middle_params(family))
+    middle = _middle_params(family)
+    made = made.of_trial(middle)
+    params = made.complete(middle)
     arrays = encode_dataset(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
     job = Job(
         family=made,

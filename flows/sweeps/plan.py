@@ -88,7 +88,7 @@ def plan(
         ClusterUnavailable: it cannot be reached, or cannot place a lane.
         LedgerUnavailable: the ledger cannot be read.
     """
-    from flows.sweeps.new import profile_lines
+    from flows.config.sweep_text import profile_lines
 
     place = home or Home.from_environment()
     prepared = prepare_sweep(file, overrides, place)

@@ -24,6 +24,7 @@ class RunningAttempt:
     Attributes:
         seconds_before: of the trial, over its earlier attempts.
         counted_to: until when its time is in the trial's seconds.
+        judged: reports that the pruner was asked about, or that were there before the attempt began.
     """
 
     attempt: str
@@ -32,6 +33,7 @@ class RunningAttempt:
     reports: dict[int, dict[str, float]] = field(default_factory=dict)
     seconds_before: float = 0.0
     counted_to: float = 0.0
+    judged: set[int] = field(default_factory=set)
 
 
 class Attempts:
@@ -77,6 +79,7 @@ class Attempts:
     def adopt(self, running: RunningAttempt) -> None:
         """Takes an attempt as under way, with what the trial's earlier attempts reported."""
         running.reports = self.reports.pop(running.trial.key, {})
+        running.judged = set(running.reports)
         running.counted_to = self._steady()
         self.running[running.attempt] = running
 
@@ -91,15 +94,14 @@ class Attempts:
         running.trial.seconds += max(0.0, now - running.counted_to)
         running.counted_to = now
 
-    def record_reports(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> set[int]:
-        """Takes reports of an attempt that runs on the lane; returns the epochs that were new."""
+    def record_reports(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> None:
+        """Takes reports of an attempt that runs on the lane; those that are known already change nothing."""
         running = self.running.get(attempt)
         if running is None or running.lane != lane:
-            return set()
-        fresh = [report for report in reports if report.epoch not in running.reports]
-        for report in fresh:
-            self._record_report(running, report)
-        return {report.epoch for report in fresh}
+            return
+        for report in reports:
+            if report.epoch not in running.reports:
+                self._record_report(running, report)
 
     def _record_report(self, running: RunningAttempt, report: EpochReport) -> None:
         trial, goal = running.trial, self._spec.objectives[0].metric
@@ -112,8 +114,11 @@ class Attempts:
             self._studies.report(trial.family, trial.study_number, report.epoch, metrics[goal])
 
     def try_prune(self, attempt: str, epoch: int) -> bool:
-        """Asks the pruner about the newest report, and ends the trial there if it says so."""
+        """Asks the pruner about the newest report, once, and ends the trial there if it says so."""
         running = self.running[attempt]
+        if epoch in running.judged or epoch not in running.reports:
+            return False
+        running.judged.add(epoch)
         trial, goal = running.trial, self._spec.objectives[0].metric
         if self._studies is None or trial.study_number is None or goal not in running.reports[epoch]:
             return False

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from infra.coordinator import policy
 from infra.coordinator.attempts import Attempts, RunningAttempt
@@ -35,12 +35,17 @@ from infra.ledger.store import Ledger
 from infra.search.growth import limit_to_grids
 from infra.search.pruners import deciding_reports
 from infra.search.study import Studies
-from infra.spec import Resources, derive_seed
+from infra.spec import FamilySpec, Resources, derive_seed
 
 if TYPE_CHECKING:
     from trainers.types import Document, Json
 
 IDLE_WAIT_S = 0.25
+
+
+class _Earlier(TypedDict):
+    earlier: Mapping[int, Mapping[str, float]]
+    earlier_seconds: float
 
 
 class Coordinator:
@@ -156,9 +161,8 @@ class Coordinator:
         self.prefetch_trials()
         if not self._roster.admit(hello) or attempt not in self._attempts.running:
             return False
-        fresh = self._attempts.record_reports(attempt, hello.lane, reports)
-        newest = reports[-1].epoch
-        pruned = newest in fresh and self._attempts.try_prune(attempt, newest)
+        self._attempts.record_reports(attempt, hello.lane, reports)
+        pruned = self._attempts.try_prune(attempt, reports[-1].epoch)
         self._commit()
         return not pruned
 
@@ -303,7 +307,16 @@ class Coordinator:
             resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
             keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
+            **self._earlier_attempts(family, attempt),
         )  # fmt: skip
+
+    def _earlier_attempts(self, family: FamilySpec, attempt: str) -> _Earlier:
+        running = self._attempts.running[attempt]
+        own_code = ":" in family.reference  # ours resume from a checkpoint, or begin again
+        return {
+            "earlier": dict(running.reports) if own_code else {},
+            "earlier_seconds": running.seconds_before,
+        }
 
     def _take_over(self, same_driver: bool) -> None:
         open_trials = [trial for trial in self.book.all_trials() if not trial.has_ended]

@@ -35,6 +35,8 @@ class Assignment:
             better; None: keep it in any case.
         keep: whether a model is to be kept at all.
         resumes: whether an earlier attempt may have left a checkpoint.
+        earlier: what former attempts at the trial reported, by report, where its code is people's own: it may
+            resume by its own means, and its reports are numbered on. `earlier_seconds` is what they took.
     """
 
     attempt: str
@@ -49,6 +51,8 @@ class Assignment:
     keep_above: float | None = None
     read_test: bool = False
     resumes: bool = False
+    earlier: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

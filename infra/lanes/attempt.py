@@ -19,7 +19,7 @@ from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
 from infra.storage.paths import samples_folder, trial_folder
 from trainers.errors import InputError, TrialError
-from trainers.functions.trial import FunctionJob
+from trainers.functions.job import FunctionJob
 from trainers.job import Hooks, Job, Outcome
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length, Ranks
@@ -123,7 +123,7 @@ class AttemptRunner:
         from trainers.inputs.encoded_arrays import encode_dataset
         from trainers.loop.training import train
 
-        family, dataset = self._load_family(spec), self.dataset()
+        family, dataset = self._load_family(spec).of_trial(assignment.params), self.dataset()
         params = family.complete(assignment.params)
         arrays = encode_dataset(family, dataset, params, Path(self._settings.cache))
         job = Job(
@@ -145,6 +145,8 @@ class AttemptRunner:
         assert is_function(function)
         job = FunctionJob(
             function=function, params=dict(assignment.params), directory=directory, data=data,
+            sweep=self.spec.label, family=spec.name, number=assignment.number, attempt=assignment.ordinal,
+            earlier=assignment.earlier, earlier_seconds=assignment.earlier_seconds,
             **self._job_settings(spec, assignment),
         )  # fmt: skip
         return run_function(job, hooks)
@@ -195,6 +197,11 @@ class AttemptRunner:
             self._families[spec.name] = found(spec.options)
         return self._families[spec.name]
 
+    def _known_family(self, spec: FamilySpec, assignment: Assignment) -> Family | None:
+        """The trial's family; None for a function."""
+        found = self._families.get(spec.name)
+        return None if found is None else found.of_trial(assignment.params)
+
     def _keeps_model(self, assignment: Assignment, outcome: Outcome) -> bool:
         if self._ranks.rank != 0 or not assignment.keep or not outcome.weights or not outcome.values:
             return False
@@ -215,7 +222,7 @@ class AttemptRunner:
         }  # fmt: skip
         folder = Path(self._settings.storage) / relative
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()
-        family = self._families.get(spec.name)
+        family = self._known_family(spec, assignment)
         cache = Path(self._settings.cache)
         measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, cache)
         return str(relative), measured
@@ -235,7 +242,7 @@ class AttemptRunner:
         """What the family shows of its kept weights; a model that is there is not lost for a picture."""
         from infra.lanes.attempt_models import save_samples
 
-        family = self._families.get(spec.name)
+        family = self._known_family(spec, assignment)
         if family is None:
             return
         try:

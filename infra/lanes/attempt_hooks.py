@@ -52,6 +52,7 @@ class AttemptHooks:
         self.assignment, self._line, self._checkpoints, self._clock = assignment, line, checkpoints, clock
         self._lock = threading.Lock()
         self._held: list[EpochReport] = []
+        self._unjudged: EpochReport | None = None
         self._last = 0  # the newest report; own code may skip some, and a rung between two still decides
         self.steps = 0  # calls of `alive`: any change is progress
         self.void = False
@@ -59,18 +60,30 @@ class AttemptHooks:
         self._process = ProcessSampler()
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Holds the report, or asks at once where the pruner can decide."""
+        """Holds the report, and asks at once where the pruner can decide."""
+        self.hold(epoch, metrics)
+        return self.judge()
+
+    def hold(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Holds the report until the next message, or until it is judged."""
         self.steps += 1
         report = EpochReport(epoch=epoch, metrics={**metrics, **self._process.sample()}, at=self._clock())
         with self._lock:
             passed, self._last = range(self._last + 1, epoch + 1), epoch
             deciding = self.assignment.deciding
-            if deciding != "every" and not any(number in passed for number in deciding):
-                self._held.append(report)
-                return not self.void
+            self._held.append(report)
+            decides = deciding == "every" or any(number in passed for number in deciding)
+            self._unjudged = report if decides else None
+
+    def judge(self) -> bool:
+        """Asks the pruner about the report that was held last, where it can decide there."""
+        with self._lock:
+            report, self._unjudged = self._unjudged, None
             sent = list(self._held)
-        # Only here, never by a heartbeat: the pruner is asked about a report when it is new.
-        go = self._line.decide(self.assignment.attempt, [*sent, report])
+        if report is None:
+            return not self.void
+        others = [one for one in sent if one is not report]  # a heartbeat may have told of it already
+        go = self._line.decide(self.assignment.attempt, [*others, report])
         self._mark_delivered(sent)
         return go and not self.void
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import shutil
@@ -120,7 +121,6 @@ def _new_connection(
     working_dir: str | None,
     starting: Callable[[], AbstractContextManager[object]],
 ) -> Iterator[None]:
-    import ray
 
     temp = None if address else _make_temp_folder()
     let_go = True
@@ -139,9 +139,28 @@ def _new_connection(
         raise
     finally:
         if let_go:
-            ray.shutdown()
+            _shut_ray_down()
         if temp is not None:
             shutil.rmtree(temp, ignore_errors=True)
+
+
+def _shut_ray_down() -> None:
+    """Ends the connection, with nothing collected meanwhile.
+
+    A reference to a Ray object that dies while Ray's compiled half goes, in whichever thread, ends this
+    process at once with status 1. Dead cycles (an error's traceback, a run's trainer) hold such references,
+    and any thread that allocates, as the one that sends to MLflow, may collect them just then. Afterwards
+    they are harmless.
+    """
+    import ray
+
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        ray.shutdown()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _init_ray(**options: Any) -> None:

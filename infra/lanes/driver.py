@@ -43,7 +43,7 @@ STOP_LIMIT_S = 25.0
 ANSWER_LIMIT_S = 120.0
 RUNS_END_S = 15.0
 HURRIED_ANSWER_S = 1.0
-CONTROLLER_END_S = 5.0  # an instant where a core is free; too short, and Ray ends this process with status 1
+CONTROLLER_END_S = 5.0
 MOST_RUN_DEATHS = 3
 MOST_START_FAILURES = 3
 
@@ -389,7 +389,7 @@ class _Driver:
         if any(run.is_alive for run in self._runs):
             with contextlib.suppress(VelodromeError):
                 self._call_actor(lambda: self._actor.end_runs.remote(), limit_s=CONTROLLER_END_S)
-            self._join_runs(CONTROLLER_END_S)
+            self._join_runs(RUNS_END_S)  # at once where a core is free; too short, and Ray ends this process
 
     def _join_runs(self, limit_s: float) -> None:
         deadline = time.monotonic() + limit_s

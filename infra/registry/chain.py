@@ -59,6 +59,8 @@ class ChainEntry:
         verdict: `passed` or `refused`, where gates were applied.
         manifest: SHA-256 of the target's manifest.
         content: SHA-256 of a document kept beside the chain: evidence, or a policy.
+        facts: small things worth seeing; of a promotion also `policy`, the SHA-256 of the document that
+            became the model's policy with it.
         nonce: makes each entry a text of its own.
     """
 
@@ -92,6 +94,12 @@ class ChainEntry:
     def is_move(self) -> bool:
         """Whether it says where `champion` points."""
         return self.kind in MOVES
+
+    @property
+    def policy(self) -> str | None:
+        """SHA-256 of the policy that the model has since this entry; None where it sets none."""
+        given = self.content if self.kind == "policy" else self.facts.get("policy") if self.is_move else None
+        return given if isinstance(given, str) else None
 
 
 def parse_entry(text: str) -> ChainEntry:
@@ -149,8 +157,12 @@ class Chain:
 
     @property
     def last_policy(self) -> ChainEntry | None:
-        """The newest policy."""
-        return next((entry for entry in reversed(self.entries) if entry.kind == "policy"), None)
+        """The entry that set the newest policy."""
+        return next((entry for entry in reversed(self.entries) if entry.policy is not None), None)
+
+    def manifest_entry(self, number: int) -> ChainEntry | None:
+        """The first entry that says what a version's manifest hashes to: the word for it from then on."""
+        return next((entry for entry in self.entries if entry.target == number and entry.manifest), None)
 
     def make_next(self, kind: Kind, **values: Unpack[EntryValues]) -> ChainEntry:
         """An entry that follows the last one."""
@@ -197,10 +209,11 @@ def find_flaws(
     """
     flaws: list[ChainFlaw] = []
     before, seen = first_hash(model), [first_hash(model)]
+    manifests: dict[int, ChainEntry] = {}
     for number, text in enumerate(texts, start=1):
         flaws += [
             ChainFlaw(number=number, found=found)
-            for found in _entry_flaws(text, number, model, before, contents)
+            for found in _entry_flaws(text, number, model, before, contents, manifests)
         ]
         before = hash_text(text)
         seen.append(before)
@@ -209,7 +222,14 @@ def find_flaws(
     return flaws
 
 
-def _entry_flaws(text: str, number: int, model: str, before: str, contents: Mapping[str, str]) -> list[str]:
+def _entry_flaws(
+    text: str,
+    number: int,
+    model: str,
+    before: str,
+    contents: Mapping[str, str],
+    manifests: dict[int, ChainEntry],
+) -> list[str]:
     try:
         entry = parse_entry(text)
     except ValueError as error:
@@ -225,4 +245,8 @@ def _entry_flaws(text: str, number: int, model: str, before: str, contents: Mapp
         found.append("another hash than that of the entry before it: something there was changed or left out")
     if entry.content is not None and hash_text(contents.get(entry.content, "")) != entry.content:
         found.append("its document is missing or was changed")
+    if entry.target is not None and entry.manifest:
+        first = manifests.setdefault(entry.target, entry)
+        if first.manifest != entry.manifest:
+            found.append(f"another manifest of version {entry.target} than entry {first.number} has")
     return found

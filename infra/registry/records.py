@@ -97,7 +97,7 @@ class Records:
 
     def store_document(self, document: Mapping[str, Json]) -> str:
         """Keeps a document and returns its hash; the same one again changes nothing."""
-        text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        text = document_text(document)
         digest = hash_text(text)
         pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
         if len(pieces) > MOST_PIECES:
@@ -142,6 +142,11 @@ class Records:
             return mine
         _delete_run(registry, mine)  # somebody else's run is the one
         return _run_params(registry, root)[self._run_key]
+
+
+def document_text(document: Mapping[str, Json]) -> str:
+    """A document as it is kept."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:

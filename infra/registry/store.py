@@ -153,6 +153,10 @@ class Registry:
             if not token:
                 return sorted(found, key=lambda version: version.number)
 
+    def version_of_key(self, model: str, key: str) -> ModelVersion | None:
+        """The oldest version with that key, or None."""
+        return next((found for found in self.versions(model) if found.tags.get(KEY_TAG) == key), None)
+
     def location(self, version: ModelVersion) -> str:
         """Where a version's files are."""
         return str(self.call("get_model_version_download_uri", version.model, str(version.number)))
@@ -179,9 +183,8 @@ class Registry:
             source: `models:/m-…`, or a location of artifacts.
         """
         self.ensure_model(model)
-        known = [version for version in self.versions(model) if version.tags.get(KEY_TAG) == key]
-        if known:
-            return known[0]
+        if (known := self.version_of_key(model, key)) is not None:
+            return known
         logged = _MODEL_ID.fullmatch(source)
         try:
             with _global_tracking_uri(self.tracking.uri):

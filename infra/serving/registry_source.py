@@ -6,10 +6,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.errors import WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.registry.artifacts import fetch_files, fetch_version
 from infra.registry.chain import State, alias_state
 from infra.registry.contents import LOADERS, model_loader
+from infra.registry.integrity import manifest_mismatch
 from infra.registry.logged_models import find_logged_model
 from infra.registry.records import Records
 from infra.registry.store import CHAMPION, MANIFEST_TAG, ModelVersion, Registry
@@ -53,6 +54,7 @@ class RegistrySource:
 
         Raises:
             WrongInput: no such version, or its files stand where none are taken from, or may not be loaded.
+            RefusedError: it is not what the model's history has.
             RegistryUnavailable: they cannot be had now.
         """
         model, _, number = label.rpartition("/")
@@ -60,10 +62,16 @@ class RegistrySource:
         if version is None:
             raise WrongInput("a version must be registered", f"no {label}")
         try:
-            files = fetch_version(self.registry, version, folder).folder
+            fetched = fetch_version(self.registry, version, folder)
             manifest = version.manifest_sha256 or self._logged_manifest(version)
         except (MissingEntity, RequestRejected) as error:
             raise WrongInput("a version's files must be there", f"{label}: {error}") from None
+        if found := manifest_mismatch(Records(self.registry, model).read_chain(), version, fetched):
+            do = (
+                f"`velodrome history {model} --verify` says what else; `velodrome rollback {model}` goes back"
+            )
+            raise RefusedError("a version must be what its history has", found, do)
+        files = fetched.folder
         loaders = () if model_loader(files) in LOADERS else self._allowed_loaders(model)
         return read_artifact(label, files, manifest_sha256=manifest, loaders=loaders)
 
@@ -84,6 +92,6 @@ class RegistrySource:
         """The loaders that the model's policy allows beside the known ones."""
         records = Records(self.registry, model)
         policy = records.read_chain().last_policy
-        if policy is None or policy.content is None:
+        if policy is None or policy.policy is None:
             return ()
-        return [str(loader) for loader in records.read_document(policy.content).get("loaders", [])]
+        return [str(loader) for loader in records.read_document(policy.policy).get("loaders", [])]

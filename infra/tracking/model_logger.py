@@ -26,7 +26,7 @@ from infra.tracking.summary import summarize_trials
 from infra.wheel import build_wheel, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description
 from trainers.bundle.signature import ColumnSpec, Signature
-from trainers.errors import TrainerError
+from trainers.errors import InputError, TrainerError
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ class ModelLogger:
             if run_id is None:
                 raise MissingEntity(f"{run_name(trial)} has no run in MLflow")
             self._log_model(trial, folder, run_id, key, manifest)
+        except InputError:  # people's own code is not to be found: MLflow has nothing to do with it
+            raise
         except (MissingEntity, RequestRejected, TrainerError) as error:
             raise Unavailable("a trial's model must be logged in MLflow", str(error)) from error
         self._runs.put(key, SentState(status="READY"))

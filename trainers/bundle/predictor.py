@@ -53,6 +53,11 @@ class Predictor:
         self._answers.module.to(device).eval()
 
     @property
+    def module(self) -> torch.nn.Module:
+        """What computes, in evaluation mode."""
+        return self._answers.module
+
+    @property
     def columns(self) -> list[str]:
         """The columns that rows must have."""
         return [str(name) for name in self.example.columns]
@@ -142,7 +147,8 @@ class FamilyRunner:
 class FunctionRunner:
     """People's own `predict(module, rows)`."""
 
-    def __init__(self, predict: PredictFunction, module: torch.nn.Module) -> None:
+    def __init__(self, name: str, predict: PredictFunction, module: torch.nn.Module) -> None:
+        self.name = name
         self.predict = predict
         self.module = module
         self.whole = False
@@ -152,7 +158,13 @@ class FunctionRunner:
         import pandas as pd
         import torch
 
-        found = self.predict(self.module, rows)
+        try:
+            found = self.predict(self.module, rows)
+        except InputError:
+            raise
+        except Exception as error:  # people's code may raise anything about rows that it cannot take
+            text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise InputError(f"{self.name} must answer these rows", text) from error
         if isinstance(found, torch.Tensor):
             found = found.detach().cpu().numpy()
         frame = found if isinstance(found, pd.DataFrame) else _as_columns(found)
@@ -184,15 +196,25 @@ def make_predictor(bundle: Bundle, *, device: str, accept_code_change: bool) -> 
 
 def _function_runner(document: BundleDocument) -> FunctionRunner:
     build = resolve_reference(document["build"])
-    predict = resolve_reference(document["predict"]) if document["predict"] is not None else _module_outputs
-    return FunctionRunner(predict, _build_module(lambda: build(**document["params"])))
+    name = document["predict"]
+    predict = resolve_reference(name) if name is not None else _module_outputs
+    made = _build_module(lambda: build(**document["params"]))
+    return FunctionRunner(name or f"the module of {document['build']}", predict, made)
 
 
 def _module_outputs(module: torch.nn.Module, rows: pd.DataFrame) -> torch.Tensor:
     """The module's own outputs for the rows' numbers."""
     import torch
 
-    outputs: torch.Tensor = module(torch.tensor(rows.to_numpy(dtype=np.float32)))
+    try:
+        numbers = rows.to_numpy(dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "rows must be numbers for a model without a predict function",
+            str(error),
+            "name one that reads them: trial.model(module, build=…, predict='package.module:predict')",
+        ) from error
+    outputs: torch.Tensor = module(torch.tensor(numbers))
     return outputs
 
 

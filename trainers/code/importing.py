@@ -5,10 +5,41 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from trainers.errors import InputError
+
+
+def import_module(name: str) -> ModuleType:
+    """A module of people's own. While it is imported `sys.argv` is a program's name alone: a parser at its
+    top reads its defaults, and nothing of our own command line.
+
+    Raises:
+        InputError: it ends the process instead of being imported, or is `__main__`, which every process has
+            another of.
+        ImportError: there is none, or it lacks something.
+    """
+    if name == "__main__":
+        raise InputError(
+            "code must be importable by its name in another process",
+            "__main__, a notebook or a script itself",
+            "put the function into a module beside it, and name that one",
+        )
+    given = list(sys.argv)
+    sys.argv[:] = [f"{name.rpartition('.')[2]}.py"]
+    try:
+        return importlib.import_module(name)
+    except SystemExit as left:
+        raise InputError(
+            f"{name} must be importable without arguments",
+            f"sys.exit({left.code!r}) while it is imported",
+            "give each argument a default, or parse them inside the function",
+        ) from left
+    finally:
+        sys.argv[:] = given
 
 
 def import_function(name: str) -> Callable[..., object]:
@@ -18,14 +49,14 @@ def import_function(name: str) -> Callable[..., object]:
         InputError: it cannot be imported by that name in another process, and why.
     """
     module_name, _, attribute = str(name).partition(":")
-    if not attribute or module_name == "__main__":
+    if not attribute:
         raise InputError(
             "a function that a model needs must be named as package.module:name",
             repr(name),
             "put it into a module, so that the model can be built again elsewhere",
         )
     try:
-        found: object = importlib.import_module(module_name)
+        found: object = import_module(module_name)
         for part in attribute.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:

@@ -8,13 +8,13 @@ call into the standard library or into what Velodrome itself depends on.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+from trainers.code.importing import import_module
 from trainers.errors import InputError
 
 # Packages that hold functions which run or unpickle what they are given, and that are always there.
@@ -47,7 +47,7 @@ def resolve_reference(reference: str) -> type | FunctionType:
 
 def _import_module(module_name: str, reference: str) -> ModuleType:
     try:
-        return importlib.import_module(module_name)
+        return import_module(module_name)
     except ImportError as error:
         missing = error.name or module_name
         raise InputError(

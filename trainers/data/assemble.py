@@ -19,6 +19,7 @@ from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_readings import ReadColumns, read_columns
 from trainers.data.column_roles import TARGETS, ColumnNames, ColumnRoles, KindOf, decide_roles
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, ColumnReading, Dataset, Task
+from trainers.data.number_spellings import find_spelling
 from trainers.data.prepare import read_prepare
 from trainers.data.raw import RawColumn, RawDataset, RawImages
 from trainers.data.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
@@ -286,11 +287,23 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
     if task == "classification" and len(labels) < 2:
         found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
         raise InputError("classification needs two classes at least", found, key=key)
-    if task == "classification" and len(labels) > 2 and len(labels) == len(target.values):
-        found = f"{len(labels)} classes in as many rows of column {target.name!r}"
-        do = "is it an identifier, or task: regression?"
-        raise InputError("classification needs classes of several rows", found, do, key=key)
+    rows = sum(label is not None for label in target.values)
+    if task == "classification" and len(labels) > 2 and len(labels) > rows / 2:
+        shown = ", ".join(map(repr, labels[:3]))
+        found = f"{len(labels):,} classes in {rows:,} rows of column {target.name!r}: {shown}, …"
+        raise InputError(
+            "classification needs classes of several rows", found, _likely_reason(labels), key=key
+        )
     return tuple(labels), _note_alike(labels)
+
+
+def _likely_reason(labels: Sequence[str]) -> str:
+    """What a column of nearly as many words as rows may be."""
+    spelling, read = find_spelling(dict.fromkeys(labels, 1))
+    if read > len(labels) / 2:
+        said = f" ({spelling.describe()})" if spelling.describe() else ""
+        return f"most are numbers{said}: write task: regression, or data.read: {{decimal: …}}"
+    return "is it an identifier, a date or a text? name another data.columns.target"
 
 
 def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:

@@ -270,14 +270,16 @@ def _to_seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
     values = null_missing(piece, pa.array(MISSING_WORDS)) if is_strings(piece.type) else piece
     if is_strings(piece.type) and _all_numbers(piece):
         return _to_numbers(piece)
-    try:
-        moments = pd.to_datetime(pd.Series(values.to_pylist(), dtype=object), utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
+    texts = pd.Series(values.to_pylist(), dtype=object)
+    moments = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+    wrong = texts[moments.isna() & texts.notna()]
+    if len(wrong):
         raise InputError(
-            "a column of times must hold numbers or ISO 8601 dates, as 2024-05-31T12:00:00Z",
-            f"column {name!r}: {error}",
-            key=("data", "columns", "time"),
-        ) from error
+            f"column {name!r} must hold numbers or ISO 8601 dates, as 2024-05-31T12:00:00Z",
+            f"{wrong.iloc[0]!r} in {len(wrong):,} of {len(texts):,} rows",
+            f"correct them, say otherwise: data.columns.types: {{{name}: category}}, or drop: [{name}]",
+            key=("data", "columns"),
+        )
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 

@@ -105,9 +105,11 @@ def _find_numbers(
     """The column as numbers, how they were spelt, and what to say of it; None where it stays as it is."""
     if pa.types.is_dictionary(column.type):
         column = plain_strings(column)
-    if not is_strings(column.type) or (not asked and not _may_be_numbers(column, said)):
+    if not is_strings(column.type):
         return None
     if kind_of(name, column) in ("number", "time") and not said.are_said:
+        return None
+    if not asked and not _may_be_numbers(column, said):
         return None
     counts = _count_values(column)
     rows = sum(counts.values())

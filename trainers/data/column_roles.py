@@ -274,6 +274,8 @@ def _find_single_input(
     if text is None:
         return "table", {name: name for name in left}, target
     _note_left_out(left, text, "texts", notes)
+    if task == "masked-words":
+        return "text", {"text": text}, None
     if raw.kind == "corpus" or task == "language-model" or target is None:
         if raw.kind != "corpus":
             notes.append(f"a corpus: column {text!r} holds texts and there is no target")
@@ -284,12 +286,10 @@ def _find_single_input(
 def _find_text(
     named: ColumnNames, task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]
 ) -> str | None:
-    if task == "language-model":
+    if task in ("language-model", "masked-words"):
         found = next((name for name in left if name.lower() in TEXTS), None) or (left[0] if left else None)
         if found is None:
-            raise InputError(
-                "a language model needs a column of texts", "none", key=("data", "columns", "text")
-            )
+            raise InputError(f"{task} needs a column of texts", "none", key=("data", "columns", "text"))
         return found
     texts = [name for name in left if kind_of(name) == "text" or (len(left) == 1 and name.lower() in TEXTS)]
     if len(left) == 1 and texts:

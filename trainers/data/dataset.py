@@ -22,6 +22,7 @@ Task = Literal[
     "classification",
     "regression",
     "language-model",
+    "masked-words",
     "seq2seq",
     "question-answering",
     "reconstruction",
@@ -31,7 +32,7 @@ Part = Literal["train", "validation", "test"]
 KeyedBy = Literal["inputs", "copies", "content"]
 ColumnKind = Literal["number", "category", "text", "image", "time"]
 
-WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "reconstruction", "generation")
+WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "masked-words", "reconstruction", "generation")
 """Tasks that learn from the inputs alone: a named target plays no part."""
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -81,8 +82,6 @@ class GradientBoosting(TableFamily):
         Raises:
             InputError: what does not fit, or LightGBM is not installed.
         """
-        from trainers.modules.boosted_trees import require_lightgbm
-
         super().check(dataset)
         for name in ("pretrained", "sha256", "freeze"):
             if getattr(self.options, name):
@@ -90,7 +89,9 @@ class GradientBoosting(TableFamily):
                     f"{name} must stand beside weights", "boosted trees, which have none", "leave it out",
                     key=("options", name),
                 )  # fmt: skip
-        require_lightgbm()
+        if find_spec("lightgbm") is None:
+            do = "pip install 'velodrome[trees]'"
+            raise InputError("gradient boosting needs LightGBM", "it is not installed", do)
 
     def encode(self, dataset: Dataset, params: Params, writer: ArrayWriter) -> State:
         """As `TableFamily`, with NaN in `numbers` where a value is missing."""

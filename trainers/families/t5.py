@@ -72,6 +72,7 @@ class T5(Family):
     tasks = ("seq2seq",)
     Options = T5Options
     uses = ("activation", "dropout")
+    chosen = ("pretrained",)
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "dropout": replace(OPTIONAL["dropout"], default=0.1),
         "gradient_clip": replace(TRAINING["gradient_clip"], default=1.0),

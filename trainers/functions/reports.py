@@ -43,6 +43,15 @@ def check_metrics(metrics: Mapping[str, SupportsFloat], goals: Iterable[Goal]) -
     return values
 
 
+def are_numbers(values: Iterable[object]) -> bool:
+    """Whether each is one real number: Python's, NumPy's, or a tensor without dimensions."""
+    return all(
+        (not isinstance(value, bool) and isinstance(value, numbers.Real))
+        or (hasattr(value, "item") and getattr(value, "ndim", None) == 0)
+        for value in values
+    )
+
+
 def _check_name(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or ".." in name or "//" in name:
         raise TrialError(

@@ -5,14 +5,17 @@ No Ray, no Optuna, no MLflow: a lane, a test and a notebook run the same.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, SupportsFloat
 
-from trainers.errors import InputError
+from trainers.errors import InputError, TrialError
+from trainers.functions.isolation import isolate_process
+from trainers.functions.job import FunctionJob
 from trainers.functions.reports import check_metrics, require_goals
-from trainers.functions.trial import FunctionJob, Trial
+from trainers.functions.trial import Trial
 from trainers.job import Hooks, Outcome
 from trainers.loop.memory import catch_out_of_memory
 from trainers.loop.randomness import fix_torch_flags, seed_all
@@ -21,6 +24,8 @@ from trainers.types import Length
 if TYPE_CHECKING:
     import torch
 
+_ENOUGH = 2  # reports that a dry run is there for
+
 
 def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
     """Runs one attempt at a function.
@@ -28,11 +33,28 @@ def run_function(job: FunctionJob, hooks: Hooks) -> Outcome:
     The outcome's status is `pruned` or `stopped` where the trial was told to end; what the function does
     afterwards no longer counts. Its `weights` and `code` are there where `trial.model` was called.
     """
-    with fix_torch_flags(job.threads), catch_out_of_memory(job.device):
+    with isolate_process(), fix_torch_flags(job.threads), catch_out_of_memory(job.device):
         seed_all(job.seed)
         trial = Trial(job, hooks)
-        job.function(trial)
+        _call_function(job, trial)
         return trial.outcome()
+
+
+def _call_function(job: FunctionJob, trial: Trial) -> None:
+    """Calls it; `sys.exit(0)` is a return, and another way to leave is the trial's error."""
+    try:
+        trial.take_returned(job.function(trial))
+    except SystemExit as left:
+        if left.code not in (None, 0):
+            raise TrialError(
+                "a training function must return, or end with sys.exit(0)",
+                f"sys.exit({left.code!r})",
+                "its own words are in the log; a command line has no arguments here: parse_args([])",
+            ) from left
+    except KeyboardInterrupt as error:
+        if threading.current_thread() is threading.main_thread():
+            raise  # a person's, at a terminal or in a notebook
+        raise TrialError("a training function must return", "it raised KeyboardInterrupt") from error
 
 
 class _DryRunDone(BaseException):
@@ -59,17 +81,24 @@ class _NullHooks:
 
 
 class _DryRunTrial(Trial):
-    """A trial that notes what is reported and ends at the second report."""
+    """A trial that notes what is reported. After the second report `over` is true, so that what comes after
+    the loop is run too; a function that reports on without asking is ended."""
 
     def __init__(self, job: FunctionJob) -> None:
         super().__init__(job, _NullHooks())
         self.seen: dict[str, float] = {}
+        self._asked = False
 
     def report(self, metrics: Mapping[str, SupportsFloat] | None = None, /, **named: SupportsFloat) -> None:
+        reports = self._log.progress.reports
+        if not self._used_epochs and reports >= _ENOUGH and not self._asked:
+            raise _DryRunDone
         super().report(metrics, **named)
         self.seen |= check_metrics({**(metrics or {}), **named}, self._job.goals)
-        if not self._used_epochs and self._progress.reports >= 2:
-            raise _DryRunDone
+
+    def over(self) -> bool:
+        self._asked = super().over()
+        return self._asked
 
 
 def dry_run_function(job: FunctionJob) -> dict[str, float]:
@@ -81,10 +110,15 @@ def dry_run_function(job: FunctionJob) -> dict[str, float]:
     Returns:
         What was reported, by full names.
     """
-    look = replace(job, length=Length(epochs=2), checkpoint_seconds=None, checkpoint_epochs=1)
-    with fix_torch_flags(job.threads), catch_out_of_memory(job.device), suppress(_DryRunDone):
+    look = replace(job, length=Length(epochs=_ENOUGH), checkpoint_seconds=None, checkpoint_epochs=1)
+    with (
+        isolate_process(),
+        fix_torch_flags(job.threads),
+        catch_out_of_memory(job.device),
+        suppress(_DryRunDone),
+    ):
         seed_all(job.seed)
         trial = _DryRunTrial(look)
-        job.function(trial)
+        _call_function(job, trial)
     require_goals(trial.seen, job.goals, InputError)
     return trial.seen

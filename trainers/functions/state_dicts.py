@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from trainers.errors import TrialError
 from trainers.functions.serialisation import PythonState, flatten, unflatten
@@ -119,3 +119,21 @@ def plain_weights(module: torch.nn.Module) -> dict[str, torch.Tensor]:
             raise TrialError("a model's state must hold tensors alone", f"{type(weight).__name__} at {name}")
         weights[name] = weight.detach().to("cpu", copy=True).contiguous()
     return weights
+
+
+def pack_plain(state: PythonState) -> Json:
+    """A dict of plain values as JSON.
+
+    Raises:
+        TrialError: there are tensors or arrays in it, or what cannot be stored at all.
+    """
+    tensors, document = flatten(state)
+    if tensors:
+        do = "give what has a state_dict to trial.epochs"
+        raise TrialError("trial.state must hold plain values", "a tensor or an array", do)
+    return document
+
+
+def read_plain(document: Json) -> dict[str, Any]:
+    """What `pack_plain` packed; empty where a checkpoint has none."""
+    return {} if document is None else dict(unflatten({}, document))

@@ -6,32 +6,41 @@ The function trains as it likes; `trial` gives it parameters, device and data, t
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, SupportsFloat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from trainers.code.importing import source_sha256
 from trainers.errors import TrialError
 from trainers.functions.checkpoint import pack_states, unpack_states
-from trainers.functions.reports import check_metrics, require_goals
-from trainers.functions.state_dicts import Stateful, check_states, find_module, plain_weights, unwrap_module
+from trainers.functions.report_log import ReportLog
+from trainers.functions.reports import are_numbers, check_metrics, require_goals
+from trainers.functions.state_dicts import (
+    Stateful,
+    check_states,
+    find_module,
+    pack_plain,
+    plain_weights,
+    read_plain,
+    unwrap_module,
+)
 from trainers.job import Hooks, Outcome
 from trainers.loop.collectives import RankGroup
 from trainers.loop.memory import peak_bytes, restart_peak
-from trainers.loop.progress import TrainingProgress
 from trainers.metric_names import full_name
-from trainers.types import Goal, Length, Params, Ranks
 
 if TYPE_CHECKING:
     import torch
 
-    from trainers.data.dataset import Dataset
+    from trainers.functions.job import FunctionJob
+    from trainers.types import Document
 
 Status = Literal["complete", "pruned", "stopped"]
 _GO, _END, _PRUNED, _STOPPED = range(4)  # what rank 0 decides, as all ranks hear it
 _STATUS: tuple[Status, ...] = ("complete", "complete", "pruned", "stopped")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +59,10 @@ class Trial:
         device: a `torch.device`.
         seed, rank, world_size: of this attempt; `torch.distributed` is set up where world_size > 1.
         data: the sweep's decoded data set (`trainers.data.dataset.Dataset`), None for `data: none`.
-        directory: a folder of this attempt's own for whatever the function writes.
+        directory: the trial's own folder for whatever the function writes; a later attempt finds it again.
+        sweep, family, number, attempt: which trial this is, and the how manieth attempt at it, from 1.
+        budget: how long to train: `epochs`, or `steps` and `report_every`; `patience`, `seconds`.
+        state: plain values of the function's own that travel in its checkpoints.
     """
 
     def __init__(self, job: FunctionJob, hooks: Hooks) -> None:
@@ -58,25 +70,20 @@ class Trial:
 
         self.params = dict(job.params)
         self.device = torch.device(job.device)
-        self.seed = job.seed
-        self.data = job.data
-        self.rank = job.ranks.rank
-        self.world_size = job.ranks.world_size
-        self.directory = job.directory
+        self.seed, self.data, self.directory = job.seed, job.data, job.directory
+        self.rank, self.world_size = job.ranks.rank, job.ranks.world_size
+        self.sweep, self.family, self.number, self.attempt = job.sweep, job.family, job.number, job.attempt
+        self.budget = job.length
         self._job, self._hooks = job, hooks
         self._crew = RankGroup(job.ranks, self.device)
-        self._progress = TrainingProgress()
-        self._pending: dict[str, float] = {}  # reported, not sent yet
-        self._seen: set[str] = set()
-        self._used_epochs = self._sent_last = False
+        self._log = ReportLog(job, hooks)
+        self._state: dict[str, Any] | None = None  # nothing asked for it yet
+        self._used_epochs = self._spent = False
         self._status: Status = "complete"
         self._ticks = 0
-        self._module: torch.nn.Module | None = None  # whose weights are kept
-        self._kept: dict[str, torch.Tensor] | None = None
         self._own: UserModel | None = None
+        self._saved_at, self._saved_reports = time.monotonic(), 0
         restart_peak(self.device)
-        self._began = self._saved_at = time.monotonic()
-        self._saved_reports, self._earlier_s = 0, 0.0
 
     # -- what the function calls ---------------------------------------------------------------------------
 
@@ -98,10 +105,10 @@ class Trial:
         if self._used_epochs:
             raise TrialError("trial.epochs must be called once in a trial", "a second call")
         self._used_epochs = True
-        self._module = self._module or find_module(stateful)
+        self._log.module = self._log.module or find_module(stateful)
         self._resume(stateful)
-        while self._progress.reports < self._job.reports:
-            yield self._progress.reports
+        while self._log.progress.reports < self._job.reports:
+            yield self._log.progress.reports
             self.alive()
             if not self._after_body(stateful):
                 return
@@ -110,7 +117,8 @@ class Trial:
         """Takes numbers by name; without a prefix they are `val/…`. Rank 0's values count.
 
         In a body of `epochs`, all reports of that body are one, sent when it ends. Elsewhere each call is a
-        report of its own. Never raises because the trial is to end; after that it does nothing.
+        report of its own, numbered on from those of the trial's earlier attempts. Never raises because the
+        trial is to end; once the pruner or a stop has said so, it does nothing.
 
         Raises:
             TrialError: a value is not one number, or a name cannot be stored.
@@ -119,16 +127,37 @@ class Trial:
         self.alive()
         if self.rank != 0 or self._status != "complete":
             return
-        self._pending |= check_metrics({**(metrics or {}), **named}, self._job.goals)
-        if not self._used_epochs:
-            self._send_report()
+        values = check_metrics({**(metrics or {}), **named}, self._job.goals)
+        if self._used_epochs:
+            self._log.pending |= values
+            return
+        self._log.recall_earlier()
+        if not self._log.judge():
+            self._status = "pruned"
+            return
+        if self._log.progress.reports == self._job.reports:
+            _log.warning("report %d is beyond the budget: ask trial.over()", self._job.reports + 1)
+        self._log.pending = values
+        self._log.send(deferred=True)
 
     def over(self) -> bool:
-        """Whether to end now, for a function that does without `epochs`. Every rank must ask."""
-        if self._status == "complete":
-            asked = self.rank == 0 and self._hooks.stopping()
-            self._status = "stopped" if asked else "complete"
-        return self._share_status() != "complete"
+        """Whether to end now, for a function that does without `epochs`. Every rank must ask.
+
+        True at the end of the budget, of `patience` and of the time, when the pruner said so, and when the
+        sweep is asked to stop.
+        """
+        code, save = _GO, 0
+        if self.rank == 0 and self._status == "complete" and not self._spent:
+            self._log.recall_earlier()
+            code = self._decide_next(self._log.judge())
+            save = int(code in {_GO, _STOPPED} and bool(self._state) and self._is_save_due(code))
+        elif self.rank == 0:
+            code = _END if self._spent else _STATUS.index(self._status)
+        code, save = self._crew.broadcast(code, save)
+        self._status, self._spent = _STATUS[code], code == _END
+        if save:
+            self._save({})
+        return code != _GO
 
     def alive(self) -> None:
         """Says that a long step is not a hang."""
@@ -139,7 +168,9 @@ class Trial:
         """Names the model that this trial makes: what is logged and can be promoted.
 
         The weights that are kept are those of the best epoch (`objective.at: best`); for that the module
-        must be known before the first report: give it to `epochs`, or call this first.
+        must be known before the first report: give it to `epochs`, or call this first. Where a function does
+        without `epochs` it may come last; then the weights are those that the module ends with, with a
+        warning where these need not be the best epoch's.
 
         Args:
             build: `package.module:name` of a function that makes the module anew from the params.
@@ -155,50 +186,30 @@ class Trial:
         own = unwrap_module(module)
         if own is None:
             raise TrialError("trial.model must be given a torch.nn.Module", type(module).__name__)
-        if own is not self._module:
-            self._refuse_late(self._progress.reports + bool(self._pending))
-            self._module, self._kept = own, None
+        if own is not self._log.module:
+            self._refuse_late(self._log.progress.reports + bool(self._log.pending))
+            self._log.module, self._log.weights = own, None
         self._own = UserModel(module=own, code=code)
         return self._own
 
     def _refuse_late(self, reports: int) -> None:
-        if self._keeps_best and reports > 1 and self.rank == 0:
+        if self._used_epochs and self._log.keeps_best and reports > 1 and self.rank == 0:
             raise TrialError(
                 "a model must be known before the first report, so that its best epoch's weights are kept",
                 f"a model first named after {reports} reports",
                 "pass it to trial.epochs(model=…), call trial.model earlier, or set objective.at: last",
             )
 
-    # -- reports -------------------------------------------------------------------------------------------
-
     @property
-    def _keeps_best(self) -> bool:
-        return self._job.at == "best" and bool(self._job.goals)
+    def state(self) -> dict[str, Any]:
+        """Plain values (numbers, texts, lists, dicts) that travel in the checkpoint and come back with it.
 
-    def _send_report(self) -> None:
-        """Sends what is pending as the next report; none is sent of a body that reported nothing."""
-        progress, metrics = self._progress, self._pending
-        self._pending, self._sent_last = {}, bool(metrics)
-        progress.seconds = self._earlier_s + time.monotonic() - self._began
-        self._note_metrics(metrics)
-        self._seen |= metrics.keys()
-        if metrics and not self._hooks.report(progress.reports, metrics):
-            self._status = "pruned"
-
-    def _note_metrics(self, metrics: dict[str, float]) -> None:
-        progress, goals = self._progress, self._job.goals
-        if goals and full_name(goals[0].metric) in metrics:
-            if progress.record_report(metrics, goals[0], self._job.length, self._job.at) and self._keeps_best:
-                self._kept = plain_weights(self._module) if self._module is not None else None
-            return
-        progress.reports += 1
-        if metrics and not goals:  # nothing is judged: the last report stands
-            progress.kept_epoch, progress.kept = progress.reports, metrics
-
-    def _share_status(self) -> Status:
-        """Rank 0's status, on every rank."""
-        self._status = _STATUS[self._crew.broadcast(_STATUS.index(self._status))[0]]
-        return self._status
+        `epochs` saves them with the rest; without it `over` does, by `checkpoint.every`.
+        """
+        if self._state is None:
+            found = None if self._used_epochs else self._hooks.load()
+            self._state = {} if found is None else read_plain(found[1].get("plain"))
+        return self._state
 
     # -- after a body --------------------------------------------------------------------------------------
 
@@ -207,44 +218,49 @@ class Trial:
         code, save = self._crew.broadcast(*(self._decide() if self.rank == 0 else (_GO, 0)))
         self._status = _STATUS[code]
         if self.rank != 0:
-            self._progress.reports += 1
+            self._log.progress.reports += 1
         if save:
             self._save(stateful)
         return code == _GO
 
     def _decide(self) -> tuple[int, int]:
         """What rank 0 finds after a body: how to go on, and whether to save."""
-        self._send_report()
-        progress = self._progress
-        if self._status == "pruned":
-            return _PRUNED, 0
-        # `finished` counts steps; here the epochs are what is counted.
-        if progress.reports >= self._job.reports or progress.is_finished(self._job.length, progress.step + 1):
-            return _END, 0
-        if self._hooks.stopping():
-            return _STOPPED, 1
-        return _GO, int(self._is_save_due())
+        code = self._decide_next(self._log.send(deferred=False))
+        return code, int(code in {_GO, _STOPPED} and self._is_save_due(code))
 
-    def _is_save_due(self) -> bool:
+    def _decide_next(self, go: bool) -> int:
+        if not go:
+            return _PRUNED
+        if self._log.is_spent():
+            return _END
+        return _STOPPED if self._hooks.stopping() else _GO
+
+    def _is_save_due(self, code: int) -> bool:
         seconds, epochs = self._job.checkpoint_seconds, self._job.checkpoint_epochs
         late = seconds is not None and time.monotonic() - self._saved_at >= seconds
-        return late or (epochs is not None and self._progress.reports - self._saved_reports >= epochs)
+        reports = self._log.progress.reports - self._saved_reports
+        return code == _STOPPED or late or (epochs is not None and reports >= epochs)
 
     def _save(self, stateful: Mapping[str, Stateful]) -> None:
-        tensors, document = pack_states(stateful, self._progress, self._kept, self._crew)
+        progress = self._log.progress
+        tensors, document = pack_states(stateful, progress, self._log.weights, self._crew)
         if self.rank == 0:
-            self._hooks.save(tensors, {**document, "seen": sorted(self._seen)})
-        self._saved_at, self._saved_reports = time.monotonic(), self._progress.reports
+            plain = pack_plain(self._state or {})
+            self._hooks.save(tensors, {**document, "seen": sorted(self._log.seen), "plain": plain})
+        self._saved_at, self._saved_reports = time.monotonic(), progress.reports
 
     def _resume(self, stateful: Mapping[str, Stateful]) -> None:
         check_states(stateful)
-        found = self._hooks.load()
+        found, log = self._hooks.load(), self._log
+        self._crew.require_same(_reports_in(found), "report")
         if found is None:
             return
         tensors, document = found
-        self._progress, self._kept = unpack_states(stateful, tensors, document, self._crew)
-        self._seen = set(document["seen"])
-        self._earlier_s, self._saved_reports = self._progress.seconds, self._progress.reports
+        log.progress, log.weights = unpack_states(stateful, tensors, document, self._crew)
+        log.seen, log.earlier_s = set(document["seen"]), log.progress.seconds
+        self._saved_reports = log.progress.reports
+        self.state.clear()  # the dict that the function may hold already stays the one
+        self.state.update(read_plain(document.get("plain")))
 
     # -- the end -------------------------------------------------------------------------------------------
 
@@ -254,14 +270,11 @@ class Trial:
         Raises:
             TrialError: the trial is complete and never reported what it is judged by.
         """
-        if self._pending and self._status == "complete":
-            if self._used_epochs and not self._sent_last and self._progress.reports > 0:
-                self._progress.reports -= 1  # what is reported after the loop is its last body's report
-            self._send_report()
+        self._settle()
         self._share_status()
-        progress, goals = self._progress, self._job.goals
+        progress, goals = self._log.progress, self._job.goals
         if self._status == "complete" and self.rank == 0:
-            require_goals(progress.kept or dict.fromkeys(self._seen, 0.0), goals, TrialError)
+            require_goals(progress.kept or dict.fromkeys(self._log.seen, 0.0), goals, TrialError)
         names = [full_name(goal.metric) for goal in goals]
         return Outcome(
             status=self._status,
@@ -274,14 +287,50 @@ class Trial:
             code=dict(self._own.code) if self._own is not None else {},
         )
 
+    def _settle(self) -> None:
+        """Counts what the function left open when it returned."""
+        log = self._log
+        if not self._used_epochs:
+            log.recall_earlier()
+        elif log.pending and self._status == "complete":
+            if not log.sent_last and log.progress.reports > 0:
+                log.progress.reports -= 1  # what is reported after the loop is its last body's report
+            if not log.send(deferred=False):
+                self._status = "pruned"
+
+    def take_returned(self, returned: object) -> None:
+        """A number that the function returns is its report; several where it has several objectives."""
+        goals, log = self._job.goals, self._log
+        values = returned if isinstance(returned, (list, tuple)) else [returned]
+        if self.rank != 0 or not goals or len(values) != len(goals) or not are_numbers(values):
+            return
+        given = {full_name(goal.metric): value for goal, value in zip(goals, values, strict=True)}
+        told = self._used_epochs and given.keys() <= log.seen | log.pending.keys()
+        known = (log.last, log.progress.kept)  # what it has reported itself, the last or the best
+        if not told and not any(check_metrics(given, goals).items() <= one.items() for one in known):
+            self.report(given)
+
+    def _share_status(self) -> Status:
+        """Rank 0's status, on every rank."""
+        self._status = _STATUS[self._crew.broadcast(_STATUS.index(self._status))[0]]
+        return self._status
+
     def _final_weights(self) -> dict[str, torch.Tensor]:
         if self.rank != 0 or self._own is None or self._status != "complete":
             return {}
-        return self._kept if self._kept is not None else plain_weights(self._own.module)
+        log = self._log
+        if log.weights is not None:
+            return log.weights
+        if log.keeps_best and log.progress.kept_epoch != log.progress.reports:
+            _log.warning(
+                "the model that is kept has the weights that it ended with, after report %d; the best report "
+                "is %d: give the module to trial.epochs, or call trial.model before the first report",
+                log.progress.reports, log.progress.kept_epoch,
+            )  # fmt: skip
+        return plain_weights(self._own.module)
 
     def _facts(self) -> dict[str, float]:
-
-        facts = {"train_seconds": self._earlier_s + time.monotonic() - self._began}
+        facts = {"train_seconds": self._log.train_seconds}
         if self._own is not None:
             module = self._own.module
             facts["parameters"] = float(sum(p.numel() for p in module.parameters()))
@@ -292,37 +341,6 @@ class Trial:
         return facts if peak is None else {**facts, "peak_memory_bytes": peak}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FunctionJob:
-    """One attempt at one configuration of a function.
-
-    Attributes:
-        function: takes a `Trial`.
-        params: what was sampled; a function has no defaults that Velodrome knows.
-        seed: Python's, NumPy's and torch's generators are seeded with it on every rank.
-        data: what `trial.data` is; None for `data: none`.
-        directory: a folder of this attempt's own, which exists.
-        checkpoint_seconds, checkpoint_epochs: between checkpoints, or None.
-        threads: as in `Job`.
-    """
-
-    function: Callable[[Trial], object]
-    params: Params
-    seed: int
-    length: Length
-    goals: tuple[Goal, ...]
-    directory: Path
-    data: Dataset | None = None
-    at: Literal["best", "last"] = "best"
-    device: str = "cpu"
-    ranks: Ranks = field(default_factory=Ranks)
-    checkpoint_seconds: float | None = None
-    checkpoint_epochs: int | None = None
-    threads: int | None = None
-
-    @property
-    def reports(self) -> int:
-        """How many epochs, or reports where the budget is in steps, a whole trial has."""
-        if self.length.steps is not None:
-            return -(-self.length.steps // (self.length.report_every or self.length.steps))
-        return self.length.epochs or 0
+def _reports_in(found: tuple[Mapping[str, torch.Tensor], Document] | None) -> int:
+    """How many reports a checkpoint stands at; -1: there is none."""
+    return -1 if found is None else int(found[1].get("progress", {}).get("reports", 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from trainers.errors import InputError
 from trainers.types import Ranks
 
 if TYPE_CHECKING:
@@ -46,6 +47,20 @@ class RankGroup:
         vector = torch.tensor(values, dtype=torch.float64, device=self._device)
         dist.all_reduce(vector)
         return tuple(float(value) for value in vector.tolist())
+
+    def require_same(self, at: int, what: str) -> None:
+        """Refuses to go on where another rank found another checkpoint, or none.
+
+        Args:
+            at: where this rank's checkpoint stands; -1: it has none.
+            what: the unit of `at`.
+        """
+        (first,) = self.broadcast(at)
+        (others,) = self.sum_over_ranks(float(first != at))
+        if others:
+            raise InputError(
+                "every rank must load the same checkpoint", f"{what} {at} here, {first} at rank 0"
+            )
 
     def gather_rows(self, vector: torch.Tensor) -> torch.Tensor:
         """[ranks, n] of each rank's vector [n], on the CPU; n is the same everywhere."""

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 import torch
 
 from trainers.data.dataset import EncodedDataset, Part
-from trainers.errors import InputError, NotFinite
+from trainers.errors import NotFinite
 from trainers.job import Hooks, Job, Outcome
 from trainers.loop import checkpoint, parallel, randomness
 from trainers.loop.collectives import RankGroup
@@ -279,10 +279,7 @@ class _Attempt:
     def _resume(self) -> None:
         loaded = self.hooks.load()
         at = -1 if loaded is None else int(loaded[1]["progress"]["step"])
-        (first,) = self.crew.broadcast(at)
-        (others,) = self.crew.sum_over_ranks(float(first != at))
-        if others:
-            raise InputError("every rank must load the same checkpoint", f"step {at} here, {first} at rank 0")
+        self.crew.require_same(at, "step")
         if loaded is not None:
             checkpoint.refuse_other(self.identity, loaded[1].get("identity", {}))
             self._restore(*loaded)

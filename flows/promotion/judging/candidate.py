@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
+from flows.config.recorded_code import find_code_of_row
 from flows.sweeps.ownership import living_owner, owner_error
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, ledger_url, storage_root, tracking_uri
@@ -98,6 +99,7 @@ def candidate_of_sweep(
         if (owner := living_owner(ledger, row)) is not None:
             raise owner_error(row, owner)
         chosen = _select_trial(ledger, row, family, trial)
+        find_code_of_row(row)
         logged = _log_model(row, chosen, home, connect)
     finally:
         ledger.close()

@@ -6,6 +6,7 @@ from flows.config.policy import Policy
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.gates.predictions import Truth
 from flows.promotion.gates.scoring import known_metrics
+from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.evaluation import EvaluationSource
 from infra.errors import WrongInput
 from infra.registry.chain import Chain, ChainEntry
@@ -38,6 +39,19 @@ def select_metric(policy: Policy, source: EvaluationSource, truth: Truth) -> str
     return next((name for name in source.metrics if name in known), known[0])
 
 
+def find_ignored_gates(policy: Policy, source: str, candidate: Candidate) -> tuple[str, ...]:
+    """What is said of a sweep file's gates that do not govern its promotion."""
+    if (
+        not candidate.gates
+        or source == "sweep file"
+        or Policy.model_validate(dict(candidate.gates)) == policy
+    ):
+        return ()
+    why = "has a policy" if source == "chain" else "has had champions without a policy"
+    do = f"`velodrome policy {candidate.model} --set FILE` sets other gates"
+    return (f"the gates of the sweep's file are ignored, for {candidate.model} {why}; {do}",)
+
+
 def approvers(chain: Chain, version: ModelVersion) -> list[str]:
     """Who agreed to this version with these bytes, since the policy was last changed."""
     since = 0 if chain.last_policy is None else chain.last_policy.number
@@ -52,17 +66,6 @@ def approvers(chain: Chain, version: ModelVersion) -> list[str]:
 
 
 def find_overtaking_entry(judged: Chain, now: Chain) -> ChainEntry | None:
-    """The entry written since the judgement that takes its ground away; None where it still stands.
-
-    A first policy does not: it is this promotion's own.
-    """
-    return next(
-        (
-            entry
-            for entry in now.entries[len(judged.texts) :]
-            if entry.is_move
-            or entry.kind == "foreign"
-            or (entry.kind == "policy" and judged.last_policy is not None)
-        ),
-        None,
-    )
+    """The entry written since the judgement that takes its ground away; None where it still stands."""
+    since = now.entries[len(judged.texts) :]
+    return next((entry for entry in since if entry.is_move or entry.kind in ("foreign", "policy")), None)

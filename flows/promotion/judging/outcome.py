@@ -11,10 +11,12 @@ import numpy as np
 
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.judging.examples import Examples
+from infra.registry.chain import hash_text
+from infra.registry.records import document_text
 
 if TYPE_CHECKING:
     from flows.statistics import PairedComparison
-    from trainers.types import JsonObject
+    from trainers.types import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +71,8 @@ class Evidence:
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     comparison: PairedComparison | None = None
     examples: Examples | None = None
+    policy: Mapping[str, Json] = field(default_factory=dict)
+    policy_source: str = "defaults"
 
     @property
     def has_passed(self) -> bool:
@@ -86,6 +90,7 @@ class Evidence:
                 "source": data.source, "part": data.part, "fingerprint": data.fingerprint,
                 "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_examples(data),
             },
+            "policy": {"id": hash_text(document_text(self.policy)), "source": self.policy_source},
         }  # fmt: skip
 
 

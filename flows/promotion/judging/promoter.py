@@ -19,18 +19,20 @@ from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.decisions import (
     approvers,
     champion_failure,
+    find_ignored_gates,
     find_overtaking_entry,
     select_metric,
 )
 from flows.promotion.judging.evaluation import record_test_read, resolve_evaluation_source
 from flows.promotion.judging.examples import Examples, TrainingRows, gather_examples, open_evaluation_data
 from flows.promotion.judging.outcome import Evidence, Promotion
-from infra.errors import WrongInput
+from infra.errors import RefusedError, WrongInput
 from infra.home import Home
 from infra.registry.artifacts import FetchedFiles, fetch_files, fetch_version
 from infra.registry.chain import Chain, ChainEntry
 from infra.registry.contents import loading_objection, read_mlmodel
 from infra.registry.identity import registry_user
+from infra.registry.integrity import files_mismatch, manifest_mismatch, tag_mismatch, version_mismatch
 from infra.registry.isolated_predict import (
     IsolatedPredict,
     IsolatedPredictions,
@@ -41,7 +43,6 @@ from infra.registry.model_copy import copy_model
 from infra.registry.moves import Mover, concurrent_change_error
 from infra.registry.store import CHALLENGER, MANIFEST_TAG, ModelVersion, Registry
 from infra.secrets import redact
-from trainers.errors import InputError
 
 if TYPE_CHECKING:
     from trainers.types import Json
@@ -96,17 +97,23 @@ class Promoter:
         with tempfile.TemporaryDirectory(prefix="velodrome-promote-") as aside:
             place = Path(aside)
             files = fetch_files(self.source, candidate.location, place / "challenger")
-            policy, whence = self._resolve_policy(mover, chain, candidate, dry_run)
+            policy, whence = self._resolve_policy(mover, chain, candidate)
             self.policy = policy
-            early = _check_files(files, candidate.manifest, policy)
+            known = self.target.version_of_key(candidate.model, candidate.key)
+            mismatch = files_mismatch(files, candidate.manifest)
+            if known is not None:
+                mismatch = manifest_mismatch(chain, known, files) or mismatch
+            early = _check_files(files, mismatch, policy)
             version = None
             if not dry_run and not any(finding.is_refused for finding in early):
                 version = self._register(candidate, files)
-            found = self._gather_evidence(policy, candidate, champion, files, early, place)
+            found = self._gather_evidence(policy, candidate, champion, chain, files, early, place)
+        found = replace(found, policy=to_document(policy), policy_source=whence)
         result = Promotion(
             model=candidate.model, candidate=candidate.label, outcome="would move",
             version=None if version is None else version.number, former=former, policy=whence,
             findings=found.findings, metrics=found.metrics, test_reads=self.test_reads,
+            notes=find_ignored_gates(policy, whence, candidate),
         )  # fmt: skip
         result = _add_data_facts(result, found.examples)
         return self._decide(mover, chain, policy, candidate, version, found, result, reason, dry_run)
@@ -127,28 +134,29 @@ class Promoter:
         return champion.tags.get("velodrome.key") == candidate.key
 
     def _already_champion(self, candidate: Candidate, champion: ModelVersion, chain: Chain) -> Promotion:
-        last = chain.last_move
+        last, recorded = chain.last_move, chain.manifest_entry(champion.number)
+        found = tag_mismatch(chain, champion)
+        if recorded is not None and candidate.manifest not in (None, recorded.manifest):
+            found = (
+                found or f"{candidate.label} has {candidate.manifest[:16]}, entry {recorded.number} does not"
+            )
+        if found:
+            do = f"`velodrome history {candidate.model} --verify` says what else"
+            raise RefusedError("the champion must be what its history has", found, do)
         return Promotion(
             model=candidate.model, candidate=candidate.label, outcome="already", version=champion.number,
             former=champion.number, entry=None if last is None else last.number,
             hash=None if last is None else last.hash,
         )  # fmt: skip
 
-    def _resolve_policy(
-        self, mover: Mover, chain: Chain, candidate: Candidate, dry_run: bool
-    ) -> tuple[Policy, str]:
-        """The model's own policy; else the sweep file's gates, which then become it; else the defaults."""
-        if chain.last_policy is not None and chain.last_policy.content is not None:
-            return Policy.model_validate(mover.records.read_document(chain.last_policy.content)), "chain"
-        if not candidate.gates:
-            return Policy(), "defaults"
-        policy = Policy.model_validate(dict(candidate.gates))
-        if not dry_run:
-            content = mover.records.store_document(to_document(policy))
-            mover.append_note(
-                "policy", content=content, reason=f"the gates of {candidate.sweep or candidate.label}"
-            )
-        return policy, "sweep file"
+    def _resolve_policy(self, mover: Mover, chain: Chain, candidate: Candidate) -> tuple[Policy, str]:
+        """The model's own policy; before its first move the sweep file's gates; else the defaults."""
+        newest = chain.last_policy
+        if newest is not None and newest.policy is not None:
+            return Policy.model_validate(mover.records.read_document(newest.policy)), "chain"
+        if candidate.gates and chain.last_move is None:
+            return Policy.model_validate(dict(candidate.gates)), "sweep file"
+        return Policy(), "defaults"
 
     def _register(self, candidate: Candidate, files: FetchedFiles) -> ModelVersion:
         manifest = files.manifest_sha256
@@ -167,8 +175,8 @@ class Promoter:
     # -- what is found -------------------------------------------------------------------------------------
 
     def _gather_evidence(
-        self, policy: Policy, candidate: Candidate, champion: ModelVersion | None, files: FetchedFiles,
-        early: list[GateFinding], place: Path,
+        self, policy: Policy, candidate: Candidate, champion: ModelVersion | None, chain: Chain,
+        files: FetchedFiles, early: list[GateFinding], place: Path,
     ) -> Evidence:  # fmt: skip
         if any(finding.is_refused for finding in early):
             return Evidence(findings=(*early, not_tried("the rest", "the model is not loaded")))
@@ -176,7 +184,8 @@ class Promoter:
         models = [challenger]
         if champion is not None:
             there = fetch_version(self.target, champion, place / "champion")
-            broken = [f for f in _check_files(there, champion.manifest_sha256, policy) if f.is_refused]
+            changed = version_mismatch(chain, champion, there)
+            broken = [f for f in _check_files(there, changed, policy) if f.is_refused]
             if broken:
                 return Evidence(findings=(*early, champion_failure(f"{broken[0].gate}: {broken[0].found}")))
             models.append(_read_model("champion", there))
@@ -244,6 +253,7 @@ class Promoter:
             result = replace(result, findings=found.findings)
         if dry_run:
             return result if found.has_passed else replace(result, outcome="refused")
+        policy_id = mover.records.store_document(found.policy)
         values: dict[str, Any] = {
             "source": result.former,
             "reason": reason,
@@ -256,6 +266,8 @@ class Promoter:
                 "refusal", target=target, verdict="refused", manifest=candidate.manifest, **values
             )
             return replace(result, outcome="refused", entry=entry.number, hash=entry.hash)
+        if found.policy_source == "sweep file":  # the model's policy from this move on, in the same entry
+            values["facts"]["policy"] = policy_id
         entry = self._move_champion(mover, chain, version, values)
         return replace(result, outcome="moved", entry=entry.number, hash=entry.hash)
 
@@ -279,24 +291,10 @@ class Promoter:
         )
 
 
-def _check_files(files: FetchedFiles, manifest: str | None, policy: Policy) -> list[GateFinding]:
+def _check_files(files: FetchedFiles, mismatch: str, policy: Policy) -> list[GateFinding]:
     """The gates that come before anything is loaded."""
     objection = loading_objection(files.folder, policy.loaders)
-    return check_gates(
-        policy, GateInputs(objection=objection, mismatch=_find_mismatch(files, manifest)), "files"
-    )
-
-
-def _find_mismatch(files: FetchedFiles, manifest: str | None) -> str:
-    from trainers.bundle.bundle import read_description
-
-    if files.bundle is None:
-        return "" if manifest is None else "no bundle, where one was registered"
-    try:
-        read_description(files.bundle, manifest_sha256=manifest)
-    except InputError as error:
-        return error.found
-    return ""
+    return check_gates(policy, GateInputs(objection=objection, mismatch=mismatch), "files")
 
 
 def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:

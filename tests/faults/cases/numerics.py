@@ -23,8 +23,9 @@ from tests.trainers.tiny import MLP, Bad, Noisy, Normed, Recorder, TwoPlayers
 from tests.trainers.two_ranks import run_on_both_ranks
 from trainers.errors import NotFinite, TrialError
 from trainers.family import Family
+from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
-from trainers.functions.trial import FunctionJob, Trial
+from trainers.functions.trial import Trial
 from trainers.job import Outcome as Trained
 from trainers.loop.training import train
 from trainers.types import Goal, Length, Params, Ranks, State

@@ -8,10 +8,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from pathlib import Path
 
 import pytest
 
+from flows.cli.error_boundary import Terminated, raise_on_sigterm
 from flows.commands import PLACES
 from flows.sweeps.status import status
 from infra.errors import InterruptedCommand, LedgerUnavailable, RefusedError
@@ -230,6 +233,24 @@ def test_signals_end_command_with_their_status(home, number, status):
     _, err = process.communicate(timeout=20)
     assert process.returncode == status
     assert "Traceback" not in err
+
+
+class _Target:
+    """What a weak reference points to."""
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGTERM, Terminated), (signal.SIGINT, KeyboardInterrupt)]
+)
+def test_signal_that_arrives_in_a_weak_references_callback_is_not_lost(number, expected):
+    """Python drops every exception there, a signal handler's among them."""
+    target = _Target()
+    reference = weakref.ref(target, lambda gone: signal.raise_signal(number))
+    with pytest.raises(expected), raise_on_sigterm():
+        del target
+        for _ in range(200):
+            time.sleep(0.01)
+    assert reference() is None
 
 
 def test_families_and_schema_are_documents(velodrome):

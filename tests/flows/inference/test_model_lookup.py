@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import Unavailable, WrongInput
 from infra.serving.artifact import load_artifact
 from infra.spec import FamilySpec
+from tests.flows.real_trials import change_facts
 from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle
 from tests.infra.tracking.story import SPACE, Story, a_spec
 
@@ -85,3 +88,25 @@ def test_lookup_in_empty_home_is_refused_and_creates_nothing(name: str, tmp_path
     with pytest.raises(WrongInput):
         choose_model(name, Home(tmp_path / "home"))
     assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.parametrize("registered", [False, True])
+def test_lookup_finds_the_code_that_the_sweep_was_run_with(
+    registered: bool, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder comes last, in this process and in those that it starts; one that is gone is left out."""
+    story = make_sweep(tmp_path, bundle)
+    if registered:
+        models = RegistryFixture(tmp_path)
+        models.add("prices", bundle)
+        models.move("prices", "champion", 1)
+        models.client.call("set_model_version_tag", "prices", "1", "velodrome.sweep", "prices")
+    monkeypatch.setenv("PYTHONPATH", "elsewhere")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    root = tmp_path / "own"
+    change_facts(story.home, "prices", own_code=str(root))
+    choose_model("prices", story.home)
+    assert str(root) not in sys.path
+    root.mkdir()
+    choose_model("prices", story.home)
+    assert (sys.path[-1], os.environ["PYTHONPATH"]) == (str(root), f"elsewhere{os.pathsep}{root}")

@@ -24,7 +24,7 @@ def extend_chain(chain: Chain, kind: Any) -> Chain:
         ("promotion", "foreign", True),
         ("promotion", "refusal", False),
         ("promotion", "approval", False),
-        ("promotion", "policy", False),  # the first one is this promotion's own
+        ("promotion", "policy", True),
         ("policy", "policy", True),
     ],
 )

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.first_choices import first_choices
 from flows.config.loading import load_sweep
 from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
-from flows.sweeps.new import new, sweep_name, sweep_text
+from flows.config.sweep_text import sweep_text
+from flows.sweeps.new import new, sweep_name
 from flows.sweeps.preparation import prepare_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
@@ -100,7 +102,8 @@ def test_new_keeps_hostile_column_names_within_their_line(home):
         notes=(evil,),
     )  # fmt: skip
     data = {"source": "csv:x.csv", "columns": {"target": evil}}
-    Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], "mse"))
+    choices = first_choices(seen, ["linear_regression"])
+    Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], choices))
     file = load_sweep("x.yaml")
     assert list(file.sweep.families) == ["linear_regression"]
     assert file.data["columns"]["target"] == evil

@@ -30,8 +30,13 @@ class Line:
         return self.reply
 
 
-def make_hooks(folder: Path, line: object, attempt: str = "a") -> AttemptHooks:
-    asked = Assignment(attempt=attempt, role="search", family="noop", number=0, ordinal=1, params={}, seed=1)
+def make_hooks(
+    folder: Path, line: object, attempt: str = "a", deciding: tuple[int, ...] = ()
+) -> AttemptHooks:
+    asked = Assignment(
+        attempt=attempt, role="search", family="noop", number=0, ordinal=1, params={}, seed=1,
+        deciding=deciding,
+    )  # fmt: skip
     return AttemptHooks(asked, line, CheckpointStore(folder))  # type: ignore[arg-type]
 
 
@@ -67,3 +72,23 @@ def test_checkpoint_after_a_concluded_stop_covers_no_refused_report(tmp_path: Pa
     left = CheckpointStore(tmp_path).load()
     assert left is not None
     assert left.document == {"epoch": 1}
+
+
+def test_held_report_travels_by_heartbeat_and_is_judged_when_asked(tmp_path: Path) -> None:
+    decided: list[list[int]] = []
+
+    class Judging(Line):
+        def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
+            decided.append([report.epoch for report in reports])
+            return False
+
+    line = Judging(HeartbeatReply())
+    hooks = make_hooks(tmp_path, line, deciding=(2,))
+    hooks.hold(1, {"val/accuracy": 0.5})
+    assert hooks.judge()  # no rung: nobody is asked
+    hooks.hold(2, {"val/accuracy": 0.5})
+    hooks.send_heartbeat()
+    assert (line.heard, decided) == ([1, 2], [])
+    assert not hooks.judge()
+    assert hooks.judge()  # once
+    assert (decided, hooks.take_undelivered()) == ([[2]], [])

@@ -204,6 +204,14 @@ def test_bundle_without_predict_answers_by_its_module(tmp_path: Path, package: P
     assert infer_signature(empty).inputs == ()
 
 
+def test_rows_that_a_module_without_predict_cannot_take_are_refused(tmp_path: Path, package: Path) -> None:
+    predictor = load_bundle(own_bundle(tmp_path / "b", predict=None, example_rows=pd.DataFrame()))
+    with pytest.raises(InputError, match=r"without a predict function.*predict='package\.module:predict'"):
+        predictor.predict(pd.DataFrame({"image": [[[0.0, 1.0], [1.0, 0.0]]]}))
+    with pytest.raises(InputError, match=r"module of mynets\.nets:build must answer.*RuntimeError: mat1"):
+        predictor.predict(pd.DataFrame({"a": [1.0], "b": [2.0], "c": [3.0]}))
+
+
 def test_bundle_of_uninstalled_own_code_is_refused_by_name(tmp_path: Path, package: Path) -> None:
     folder = own_bundle(tmp_path / "b")
     sys.path.remove(str(package.parent))

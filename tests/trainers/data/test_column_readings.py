@@ -179,3 +179,21 @@ def test_wrong_types_are_refused_with_their_key(
     with pytest.raises(InputError, match=says) as caught:
         opened("csv:a.csv", columns={"types": types})
     assert caught.value.key == key
+
+
+@pytest.mark.parametrize(("scale", "value"), [("standard", 1e308), ("minmax", 1.7e308), ("none", 1e39)])
+def test_numbers_that_no_model_can_compute_with_are_refused_by_name(
+    opened: Open, tmp_path: Path, scale: str, value: float
+) -> None:
+    frame = pd.DataFrame({"x": [value, -value, 1.5] * 40, "z": range(120), "label": ["a", "b"] * 60})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=r"column 'x' must hold numbers .* -1.*e\+.*drop: \[x\]"):
+        fit_table(opened("csv:a.csv", prepare={"scale": scale}))
+
+
+@pytest.mark.parametrize("day", ["0000-00-00", "2020-02-30"])
+def test_day_that_is_none_is_named_with_what_to_write(opened: Open, tmp_path: Path, day: str) -> None:
+    days = [day if n == 7 else f"2020-01-{n % 28 + 1:02d}" for n in range(90)]
+    pd.DataFrame({"day": days, "label": ["a", "b"] * 45}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=rf"'{day}' in 1 of 90 rows; .*types: \{{day: category\}}"):
+        opened("csv:a.csv")

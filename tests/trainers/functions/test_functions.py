@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pytest
 import torch
 
 from trainers.errors import InputError, OutOfMemory, TrialError
+from trainers.functions.job import FunctionJob
 from trainers.functions.run import dry_run_function, run_function
-from trainers.functions.trial import FunctionJob, Trial
+from trainers.functions.trial import Trial
 from trainers.job import Outcome
 from trainers.types import Goal, Length
 
@@ -177,13 +179,27 @@ def test_function_keeps_value_and_weights_of_the_best_epoch(job: FunctionJob) ->
 
 def test_a_model_that_comes_too_late_for_its_best_weights_is_refused(job: FunctionJob) -> None:
     def function(trial: Trial) -> None:
-        for _ in range(2):
+        for _ in trial.epochs():
             trial.report(loss=1.0)
         trial.model(torch.nn.Linear(1, 1), build=f"{__name__}:build")
 
     with pytest.raises(TrialError, match=r"pass it to trial\.epochs"):
         run(job, Recorder(), function=function)
     assert run(job, Recorder(), function=function, at="last").weights.keys() == {"weight", "bias"}
+
+
+def test_model_without_epochs_may_come_last_and_is_warned_of(
+    job: FunctionJob, caplog: pytest.LogCaptureFixture
+) -> None:
+    def function(trial: Trial) -> None:
+        for loss in (1.0, 2.0):
+            trial.report(loss=loss)
+        trial.model(torch.nn.Linear(1, 1), build=f"{__name__}:build")
+
+    with caplog.at_level(logging.WARNING):
+        outcome = run(job, Recorder(), function=function)
+    assert (outcome.values, outcome.weights.keys()) == ((1.0,), {"weight", "bias"})
+    assert "after report 2; the best report is 1" in caplog.text
 
 
 def test_function_ends_by_patience_or_time(job: FunctionJob) -> None:
@@ -215,6 +231,143 @@ def test_a_function_without_epochs_can_ask_whether_to_end(job: FunctionJob) -> N
     assert run(job, pruned, function=function).status == "pruned"
     assert run(job, stopped, function=function).status == "stopped"
     assert (len(pruned.reports), len(stopped.reports)) == (3, 4)
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (Length(epochs=4), 4),
+        (Length(steps=10, report_every=4), 3),
+        (Length(epochs=9, patience=2), 3),
+        (Length(epochs=9, seconds=0.0), 1),
+    ],
+)
+def test_over_without_epochs_is_true_at_the_end_of_the_budget(
+    job: FunctionJob, length: Length, expected: int
+) -> None:
+    def function(trial: Trial) -> None:
+        for _ in range(20):
+            trial.report(loss=1.0)
+            if trial.over():
+                break
+
+    outcome = run(job, Recorder(), function=function, length=length)
+    assert (outcome.status, outcome.epochs) == ("complete", expected)
+
+
+def test_reports_without_epochs_go_on_from_those_of_earlier_attempts(job: FunctionJob) -> None:
+    """A library that resumes from its own files: the value is the best of all the trial's reports."""
+    earlier = {n: {"val/accuracy": value, "system/rss": 1.0} for n, value in [(1, 0.9), (2, 0.1), (3, 0.2)]}
+
+    def function(trial: Trial) -> None:
+        assert (trial.attempt, trial.number, trial.budget.epochs) == (2, 7, 6)
+        for accuracy in (0.3, 0.4, 0.5, 0.6):
+            trial.report(accuracy=accuracy)
+            if trial.over():
+                break
+
+    hooks = Recorder()
+    again = replace(job, earlier=earlier, attempt=2, number=7)
+    outcome = run(again, hooks, function=function, goals=(ACCURACY,))
+    assert [epoch for epoch, _ in hooks.reports] == [4, 5, 6]
+    assert (outcome.values, outcome.epoch, outcome.epochs) == ((0.9,), 1, 6)
+    assert outcome.metrics == {"val/accuracy": 0.9}
+
+
+def test_attempt_without_a_new_report_ends_with_the_earlier_value(job: FunctionJob) -> None:
+    outcome = run(job, Recorder(), function=lambda trial: None, earlier={1: {"val/loss": 2.0}})
+    assert (outcome.status, outcome.values, outcome.epochs) == ("complete", (2.0,), 1)
+
+
+def test_last_report_of_a_function_without_epochs_is_never_pruned(job: FunctionJob) -> None:
+    def judged(asked: int) -> str:
+        def function(trial: Trial) -> None:
+            for _ in range(asked):
+                trial.report(loss=1.0)
+
+        return run(job, Recorder(prune_at=asked), function=function, length=Length(epochs=6)).status
+
+    assert [judged(1), judged(6)] == ["complete", "complete"]
+
+    def loop(trial: Trial) -> None:
+        for _ in trial.epochs():
+            trial.report(loss=1.0)
+
+    assert run(job, Recorder(prune_at=6), function=loop).status == "complete"
+
+
+def test_report_is_judged_when_the_function_goes_on(job: FunctionJob) -> None:
+    hooks = Recorder(prune_at=1)
+    outcome = run(job, hooks, function=function_reporting({"loss": 3.0}, {"loss": 1.0}))
+    assert (outcome.status, outcome.values, len(hooks.reports)) == ("pruned", (3.0,), 1)
+
+
+@pytest.mark.parametrize("returned", [0.5, np.float32(0.5), torch.tensor(0.5), [0.5]])
+def test_number_that_a_function_returns_is_its_report(job: FunctionJob, returned: Any) -> None:
+    hooks = Recorder()
+    assert run(job, hooks, function=lambda trial: returned).values == (0.5,)
+    assert hooks.reports == [(1, {"val/loss": 0.5})]
+
+
+def test_returned_number_that_was_reported_already_adds_no_report(job: FunctionJob) -> None:
+    def function(trial: Trial) -> float:
+        for loss in (0.5, 0.7):
+            trial.report(loss=loss)
+        return 0.5
+
+    hooks = Recorder()
+    assert run(job, hooks, function=function).epochs == len(hooks.reports) == 2
+
+
+def test_exit_with_zero_after_a_report_is_an_end(job: FunctionJob) -> None:
+    def leave(code: Any) -> Any:
+        def function(trial: Trial) -> None:
+            trial.report(loss=1.0)
+            raise SystemExit(code)
+
+        return function
+
+    assert run(job, Recorder(), function=leave(0)).status == "complete"
+    with pytest.raises(TrialError, match=r"got sys\.exit\(3\)"):
+        run(job, Recorder(), function=leave(3))
+
+
+def test_interrupt_raised_in_a_lane_is_the_functions_error(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        raise KeyboardInterrupt
+
+    with ThreadPoolExecutor(1) as lane, pytest.raises(TrialError, match="it raised KeyboardInterrupt"):
+        lane.submit(run, job, Recorder(), function=function).result()
+
+
+@pytest.mark.parametrize("uses_epochs", [True, False])
+def test_plain_state_travels_in_the_checkpoint(job: FunctionJob, uses_epochs: bool) -> None:
+    seen: list[Any] = []
+
+    def function(trial: Trial) -> None:
+        trial.state.setdefault("rates", [1.0])
+        for _ in trial.epochs() if uses_epochs else range(9):
+            trial.state["rates"].append(trial.state["rates"][-1] / 2)
+            trial.report(loss=1.0)
+            if not uses_epochs and trial.over():
+                break
+        seen.append(list(trial.state["rates"]))
+
+    first, second = Recorder(stop_after=2), Recorder()
+    run(job, first, function=function)
+    second.saved = first.saved
+    run(job, second, function=function, length=Length(epochs=3), earlier=dict(first.reports))
+    assert seen == [[1.0, 0.5, 0.25], [1.0, 0.5, 0.25, 0.125]]
+
+
+def test_state_that_is_not_plain_is_refused(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        trial.state["weight"] = torch.zeros(1)
+        for _ in trial.epochs():
+            trial.report(loss=1.0)
+
+    with pytest.raises(TrialError, match=r"trial\.state must hold plain values"):
+        run(job, Recorder(), function=function, checkpoint_epochs=1)
 
 
 def test_report_after_the_loop_belongs_to_the_last_epoch(job: FunctionJob) -> None:
@@ -389,7 +542,20 @@ def test_function_check_ends_a_function_without_epochs(job: FunctionJob) -> None
                 pytest.fail("the end of a look must not be an Exception")
 
     dry_run_function(replace(job, function=function))
-    assert count == 1
+    assert count == 2
+
+
+def test_function_check_runs_what_comes_after_the_loop(job: FunctionJob) -> None:
+    def function(trial: Trial) -> None:
+        for _ in range(9):
+            trial.report(loss=1.0)
+            if trial.over():
+                break
+        trial.report(loss=2.0)
+        raise ValueError("in the tail")
+
+    with pytest.raises(ValueError, match="in the tail"):
+        dry_run_function(replace(job, function=function))
 
 
 def test_function_check_finds_a_model_that_comes_too_late(job: FunctionJob) -> None:

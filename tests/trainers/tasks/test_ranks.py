@@ -12,8 +12,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
+from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
-from trainers.functions.trial import FunctionJob, Trial
+from trainers.functions.trial import Trial
 from trainers.tasks import rules_for
 from trainers.tasks.example_scores import ExampleScores
 from trainers.tasks.merging import merge_ranks

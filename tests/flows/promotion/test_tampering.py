@@ -1,0 +1,160 @@
+"""Another model, other data or weaker gates in the place of what was judged: each refused by name."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.promotion.adopt import adopt
+from flows.promotion.approve import approve
+from flows.promotion.history import BrokenHistory, history
+from flows.promotion.policy import policy
+from flows.promotion.promote import GateRefused
+from flows.promotion.rollback import rollback
+from infra.errors import RefusedError
+from infra.registry.chain import Chain, find_flaws
+from infra.registry.store import MANIFEST_TAG, ModelVersion
+from infra.serving.registry_source import RegistrySource
+from tests.flows.promotion.conftest import Shop
+from tests.infra.registry.test_records import entry
+
+
+def _version(shop: Shop, number: int) -> ModelVersion:
+    version = shop.registry.version("shop", number)
+    assert version is not None
+    return version
+
+
+def _files(shop: Shop, number: int) -> Path:
+    return Path(shop.registry.location(_version(shop, number)).removeprefix("file://")) / "data"
+
+
+def _swap_files(shop: Shop) -> None:
+    """The weaker model's files in the place of the champion's."""
+    shutil.rmtree(_files(shop, 2))
+    shutil.copytree(_files(shop, 1), _files(shop, 2))
+
+
+def _swap_tag(shop: Shop) -> None:
+    shop.registry.set_tags(_version(shop, 2), {MANIFEST_TAG: str(_version(shop, 1).manifest_sha256)})
+
+
+def _swap_both(shop: Shop) -> None:
+    _swap_files(shop)
+    _swap_tag(shop)
+
+
+@pytest.fixture
+def two_champions(shop: Shop) -> Shop:
+    """A shop whose second version took the place of a weaker first one."""
+    shop.promote(shop.sweep("one", skill=0.8))
+    shop.promote(shop.sweep("two", skill=0.92, seed=2))
+    return shop
+
+
+@pytest.mark.parametrize("tamper", [_swap_files, _swap_tag, _swap_both])
+def test_swapped_champion_is_refused_wherever_it_is_used(
+    two_champions: Shop, tamper: Callable[[Shop], None], tmp_path: Path
+) -> None:
+    shop = two_champions
+    tamper(shop)
+    with pytest.raises(BrokenHistory, match="shop/2: ") as broken:
+        history("shop", verify=True)
+    assert broken.value.exit_code == 3
+    with pytest.raises(RefusedError, match="what its history has"):
+        RegistrySource(shop.registry).fetch("shop/2", tmp_path / "served")
+    with pytest.raises(GateRefused) as refused:
+        shop.promote(shop.sweep("three", skill=0.99, seed=3))
+    (found,) = [f for f in refused.value.promotion.findings if f.is_refused]
+    assert (found.gate, found.found.startswith("hashes: shop/2: ")) == ("champion", True)
+    rollback("shop", to=1)
+    with pytest.raises(RefusedError, match="shop/2"):
+        rollback("shop", to=2)
+    with pytest.raises(GateRefused) as refused:
+        shop.promote("two")
+    assert {f.gate for f in refused.value.promotion.findings if f.is_refused} == {"hashes"}
+    if tamper is not _swap_files:
+        shop.registry.set_alias("shop", "champion", 2)
+        with pytest.raises(RefusedError, match="adopted"):
+            adopt("shop")
+
+
+def test_swapped_key_does_not_pass_as_the_champion(two_champions: Shop) -> None:
+    shop = two_champions
+    other = shop.candidate(shop.sweep("three", skill=0.5, seed=3))
+    shop.registry.set_tags(_version(shop, 2), {"velodrome.key": other.key})
+    with pytest.raises(RefusedError, match="what its history has"):
+        shop.promote("three")
+
+
+def test_history_verify_refuses_a_moved_alias(two_champions: Shop) -> None:
+    two_champions.registry.set_alias("shop", "champion", 1)
+    with pytest.raises(BrokenHistory, match="the champion is version 1, the history has it version 2"):
+        history("shop", verify=True)
+    assert history("shop").state == "foreign"
+
+
+def test_history_verify_refuses_missing_files(two_champions: Shop) -> None:
+    shutil.rmtree(_files(two_champions, 1))
+    with pytest.raises(BrokenHistory, match="shop/1"):
+        history("shop", verify=True)
+
+
+def test_edited_chain_is_refused(two_champions: Shop) -> None:
+    """The manifest of the second entry, with all hashes after it made right again."""
+    texts = two_champions.mover.records.read_chain().texts
+    chain = Chain(model="shop", texts=texts)
+    second = chain.entries[1]
+    forged = entry(chain, "rollback", target=2, source=1, manifest="f" * 64)
+    flaws = find_flaws((*texts, forged.text), "shop", two_champions.mover.records.read_documents())
+    assert [flaw.found for flaw in flaws] == ["another manifest of version 2 than entry 2 has"]
+    with sqlite3.connect(two_champions.home.path / "mlflow.db") as raw:
+        changed = second.text.replace(str(second.manifest), "f" * 64)
+        raw.execute("UPDATE params SET value = ? WHERE key = 'entry/00002'", (changed,))
+    raw.close()
+    with pytest.raises(BrokenHistory, match="shop/2"):
+        history("shop", verify=True)
+
+
+WEAK: dict[str, Any] = {
+    "min_examples": 1, "classes": {"max_drop": 1}, "compare": {"confidence": 0.5}, "training_rows": "unknown",
+}  # fmt: skip
+
+
+def test_later_sweep_cannot_bring_weaker_gates(two_champions: Shop) -> None:
+    shop = two_champions
+    name = shop.sweep("three", skill=0.9, seed=3, gates=WEAK)
+    with pytest.raises(GateRefused) as refused:
+        shop.promote(name)
+    assert refused.value.promotion.policy == "defaults"
+    assert "are ignored, for shop has had champions without a policy" in refused.value.promotion.notes[0]
+    assert policy("shop").source == "defaults"
+    moved = shop.promote(shop.sweep("four", skill=0.99, seed=4, gates=WEAK))
+    assert (moved.outcome, moved.policy, policy("shop").source) == ("moved", "defaults", "defaults")
+
+
+def test_refused_promotion_leaves_no_policy_behind(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    name = shop.sweep("one", gates={**WEAK, "approval": {"by": ["bob"]}})
+    with pytest.raises(GateRefused) as refused:
+        shop.promote(name)
+    assert policy("shop").source == "defaults"
+    assert shop.mover.records.read_chain().last_policy is None
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "bob")
+    approve(f"shop/{refused.value.promotion.version}")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    assert shop.promote(name).policy == "sweep file"
+    written = policy("shop")
+    assert (written.source, written.policy["approval"], written.entry) == (
+        "chain",
+        {"by": ["bob"], "count": 1},
+        3,
+    )
+    ignored = shop.promote(shop.sweep("two", skill=0.99, seed=2, gates={"min_examples": 2}), dry_run=True)
+    assert ignored.policy == "chain"
+    assert "are ignored, for shop has a policy" in ignored.notes[0]

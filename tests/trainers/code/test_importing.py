@@ -1,0 +1,51 @@
+"""Modules of people's own: imported as a program without arguments, or refused with what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainers.code.importing import import_module
+from trainers.errors import InputError
+from trainers.registry import load_reference
+
+PARSER = """
+import argparse
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=0.1)
+{more}
+args = parser.parse_args()
+
+
+def train(trial):
+    pass
+"""
+
+
+def test_parser_at_the_top_of_a_module_reads_its_defaults(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "naive_script.py").write_text(PARSER.format(more=""))
+    monkeypatch.syspath_prepend(tmp_path)
+    given = ["velodrome", "plan", "naive.yaml"]
+    monkeypatch.setattr(sys, "argv", given)
+    load_reference("naive_script:train")
+    assert import_module("naive_script").args.lr == 0.1
+    assert (sys.argv, sys.argv is given) == (["velodrome", "plan", "naive.yaml"], True)
+
+
+def test_parser_that_needs_arguments_is_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "strict_script.py").write_text(PARSER.format(more='parser.add_argument("data")'))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match=r"sys\.exit\(2\) while it is imported.*inside the function"):
+        load_reference("strict_script:train")
+    assert "usage: strict_script.py" in capsys.readouterr().err
+
+
+def test_function_of_a_notebook_is_refused_by_its_name() -> None:
+    with pytest.raises(InputError, match=r"importable by its name in another process.*put the function"):
+        load_reference("__main__:train")

@@ -1,0 +1,88 @@
+"""What a process had before a trial it has after it: nothing of one trial reaches the next."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+_log = logging.getLogger(__name__)
+_THREADS_END_S = 2.0
+
+
+@contextmanager
+def isolate_process() -> Iterator[None]:
+    """Gives back, at the end, what code within may change for the whole process.
+
+    That is the environment, the working folder, `sys.path` and `sys.argv`, torch's deterministic
+    algorithms and default device, and MLflow's active runs. `sys.argv` is the program's name alone within.
+    Module globals stay as they are left, and threads cannot be ended: those that go on are named in the log.
+    """
+    with ExitStack() as undo:
+        undo.callback(_restore_environment, dict(os.environ))
+        undo.callback(_restore_folder, os.getcwd())
+        undo.callback(_restore_list, sys.path, list(sys.path))
+        undo.callback(_restore_list, sys.argv, list(sys.argv))
+        undo.callback(_torch_flags())
+        undo.callback(_end_mlflow_runs, _active_run())
+        undo.callback(_name_threads, frozenset(threading.enumerate()))
+        sys.argv[1:] = []
+        yield
+
+
+def _restore_environment(before: dict[str, str]) -> None:
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update({name: value for name, value in before.items() if os.environ.get(name) != value})
+
+
+def _restore_folder(before: str) -> None:
+    with suppress(OSError):  # removed meanwhile
+        os.chdir(before)
+
+
+def _restore_list(values: list[str], before: list[str]) -> None:
+    values[:] = before
+
+
+def _torch_flags() -> Callable[[], None]:
+    """What puts torch's flags back that `fix_torch_flags` does not set."""
+    import torch
+
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    device = torch.get_default_device()
+    anomaly = torch.is_anomaly_enabled()
+
+    def restore() -> None:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        if torch.get_default_device() != device:
+            torch.set_default_device(device)
+        torch.autograd.set_detect_anomaly(anomaly)
+
+    return restore
+
+
+def _active_run() -> str | None:
+    """MLflow's active run in this thread, where MLflow is there at all."""
+    mlflow = sys.modules.get("mlflow")
+    run = mlflow.active_run() if mlflow is not None else None
+    return None if run is None else str(run.info.run_id)
+
+
+def _end_mlflow_runs(before: str | None) -> None:
+    """Ends the runs that began within, down to the one that was active before."""
+    while (active := _active_run()) is not None and active != before:
+        sys.modules["mlflow"].end_run()
+
+
+def _name_threads(before: frozenset[threading.Thread]) -> None:
+    left = [thread for thread in threading.enumerate() if thread not in before and not thread.daemon]
+    for thread in left:
+        thread.join(_THREADS_END_S / len(left))
+    names = [thread.name for thread in left if thread.is_alive()]
+    if names:
+        _log.warning("threads that the function left running stay in this process: %s", ", ".join(names))

@@ -1,0 +1,122 @@
+"""A function's reports: numbered over all attempts at its trial, judged, and what is best so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from trainers.functions.state_dicts import plain_weights
+from trainers.loop.progress import TrainingProgress
+from trainers.metric_names import full_name
+
+if TYPE_CHECKING:
+    import torch
+
+    from trainers.functions.job import FunctionJob
+    from trainers.job import Hooks
+
+
+@runtime_checkable
+class DeferringHooks(Protocol):
+    """Hooks that can tell of a report at once and judge it later."""
+
+    def hold(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        """Takes a report that nobody judges yet."""
+
+    def judge(self) -> bool:
+        """Has the report that was held last judged. False: stop here, the pruner said so."""
+
+
+class ReportLog:
+    """The reports of rank 0. `epochs` sends one a body; elsewhere each is sent as it comes and judged when
+    the function goes on: the last one of a function has nothing left to stop."""
+
+    def __init__(self, job: FunctionJob, hooks: Hooks) -> None:
+        """Nothing is reported yet."""
+        self._job, self._hooks = job, hooks
+        self.progress = TrainingProgress()
+        self.pending: dict[str, float] = {}  # reported, not sent yet
+        self.seen: set[str] = set()
+        self.module: torch.nn.Module | None = None  # whose weights are kept
+        self.weights: dict[str, torch.Tensor] | None = None  # of the kept report
+        self.sent_last = False
+        self.last: Mapping[str, float] = {}  # the newest report
+        self._answer = True  # of hooks that judged at once
+        self._recalled = False
+        self._began, self.earlier_s = time.monotonic(), 0.0
+
+    @property
+    def keeps_best(self) -> bool:
+        """Whether the best report's weights are kept, and not the last's."""
+        return self._job.at == "best" and bool(self._job.goals)
+
+    @property
+    def train_seconds(self) -> float:
+        """Of the trial, over all attempts."""
+        return self.earlier_s + time.monotonic() - self._began
+
+    def recall_earlier(self) -> None:
+        """Takes over what former attempts reported, once: for a function that resumes by its own means."""
+        if self._recalled:
+            return
+        self._recalled, self.earlier_s = True, self._job.earlier_seconds
+        for number, metrics in sorted(self._job.earlier.items()):
+            self.progress.reports = number - 1
+            own = {name: value for name, value in metrics.items() if not name.startswith("system/")}
+            self.seen |= own.keys()
+            self.last = own
+            self._record(own)
+
+    def send(self, *, deferred: bool) -> bool:
+        """Sends what is pending as the next report; none is sent of a body that reported nothing.
+
+        Args:
+            deferred: it is judged by `judge`, when the function goes on.
+
+        Returns:
+            False: the pruner said stop.
+        """
+        progress, metrics = self.progress, self.pending
+        self.pending, self.sent_last = {}, bool(metrics)
+        self.last = metrics or self.last
+        progress.seconds = self.train_seconds
+        if self._record(metrics):
+            self.weights = plain_weights(self.module) if self.module is not None else None
+        self.seen |= metrics.keys()
+        if not metrics:
+            return True
+        if isinstance(self._hooks, DeferringHooks):
+            self._hooks.hold(progress.reports, metrics)
+        else:
+            self._answer = self._hooks.report(progress.reports, metrics)
+        return deferred or self.judge()
+
+    def judge(self) -> bool:
+        """Whether to go on after the last report. One that ends the budget is not judged: all is spent."""
+        if self.progress.reports >= self._job.reports:
+            return True
+        if isinstance(self._hooks, DeferringHooks):
+            return self._hooks.judge()
+        return self._answer
+
+    def is_spent(self) -> bool:
+        """Whether the budget, `patience` or the time is used up."""
+        progress = self.progress
+        progress.seconds = self.train_seconds
+        # `is_finished` counts steps; here the reports are what is counted.
+        return progress.reports >= self._job.reports or progress.is_finished(
+            self._job.length, progress.step + 1
+        )
+
+    def _record(self, metrics: dict[str, float]) -> bool:
+        """Counts a report. True: its weights are the ones to keep."""
+        progress, goals = self.progress, self._job.goals
+        if goals and full_name(goals[0].metric) in metrics:
+            return (
+                progress.record_report(metrics, goals[0], self._job.length, self._job.at) and self.keeps_best
+            )
+        progress.reports += 1
+        if metrics and not goals:  # nothing is judged: the last report stands
+            progress.kept_epoch, progress.kept = progress.reports, metrics
+        return False

@@ -81,9 +81,7 @@ def decode_images(
     return target
 
 
-def _try_decode(
-    value: Cell, row: int, size: tuple[int, int], channels: int, fit: Fit
-) -> Pixels | InputError:
+def _try_decode(value: Cell, row: int, size: tuple[int, int], channels: int, fit: Fit) -> Pixels | InputError:
     try:
         return _decode_image(value, f"row {row}", size, channels, fit)
     except InputError as error:

@@ -14,7 +14,7 @@ from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
 from flows.config.sweep_text import sweep_text
 from flows.sweeps.new import new, sweep_name
-from flows.sweeps.preparation import prepare_sweep
+from flows.sweeps.preparation import prepare_sweep, sweep_facts
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
 from tests.flows.ledger_sweeps import spec_of, write_sweep
@@ -246,3 +246,17 @@ def test_plan_of_a_sweep_that_began_with_sides_by_target_carries_it_on(home, vel
     assert (again.fingerprint, again.dataset.keyed_by) == (former, "content")
     assert again.look.parts == {part: len(rows) for part, rows in again.dataset.splits.items()}
     assert prepared.split_as("f" * 32) is prepared
+
+
+@pytest.mark.parametrize(("by", "different"), [("content", 9), ("row", 900)])
+def test_sweep_knows_how_many_rows_of_a_part_differ(home, by, different):
+    lines = [f"{i % 3},{i // 3 % 3},{i % 2}" for i in range(900)]
+    Path("rows.csv").write_text("\n".join(["q1,q2,label", *lines]) + "\n")
+    Path("rows.yaml").write_text(
+        f"name: rows\ndata: {{source: 'csv:rows.csv', task: classification, split: {{by: {by}, salt: 1,"
+        " train: 0.5, validation: 0.4, test: 0.1}}}}\n".replace("}}}}", "}}")
+        + "families: {logistic_regression: {}}\nbudget: {trials: 1, epochs: 1}\n"
+    )
+    facts = sweep_facts(prepare_sweep("rows.yaml", (), home))["data"]
+    assert sum(facts["different"].values()) == different
+    assert sum(facts["parts"].values()) == 900

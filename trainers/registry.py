@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
     "logistic_regression": "trainers.families.logistic_regression:LogisticRegression",
+    "gradient_boosting": "trainers.families.gradient_boosting:GradientBoosting",
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
     "mlp": "trainers.families.mlp:MLP",
-    "gradient_boosting": "trainers.families.gradient_boosting:GradientBoosting",
     "rnn": "trainers.families.rnn:RNN",
     "vgg16": "trainers.families.vgg16:VGG16",
     "autoencoder": "trainers.families.autoencoder:Autoencoder",

@@ -132,7 +132,7 @@ def serve(
 def drift(
     model: Model,
     log: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder of `velodrome serve --log-predictions`.")
+        Path, typer.Argument(metavar="DIR", help="The folder that serve --log-predictions fills.")
     ],
     json: Json = False,
 ) -> None:

@@ -16,7 +16,7 @@ _SHARED = {
     "budget": "TrialBudget", "search": "FamilySearch", "resources": "FamilyResources",
     "checkpoint": "FamilyCheckpoint",
 }  # fmt: skip
-_PLACEHOLDERS = {"families": "FAMILY", "gates.metrics": "METRIC"}
+_PLACEHOLDERS = {"families": "FAMILY", "gates.metrics": "METRIC", "data.columns.types": "COLUMN"}
 # Their keys stand elsewhere on the page.
 _CLOSED = {"families.FAMILY.budget", "families.FAMILY.search", "gates.evaluation.data"}
 

@@ -12,7 +12,7 @@ from flows.config.resolving import resolve_sweep
 from flows.config.sweep_text import sweep_text
 from trainers.data_profile import DataProfile
 
-TABLE = ("logistic_regression", "mlp", "gradient_boosting")
+TABLE = ("logistic_regression", "gradient_boosting", "mlp")
 
 
 def profile(rows: int, kind: str = "table", **classes: int) -> DataProfile:

@@ -45,7 +45,7 @@ def test_new_for_table_in_another_folder_keeps_its_path(home):
     Path("rows.csv").write_text("\n".join(lines) + "\n")
     Path("sweeps").mkdir()
     result = new("csv:rows.csv", target="out put", output="sweeps/rows.yaml")
-    assert result.families == ("linear_regression", "mlp", "gradient_boosting")
+    assert result.families == ("linear_regression", "gradient_boosting", "mlp")
     assert {giveaway.column for giveaway in result.look.giveaways} <= {"x", "y"}
     file = load_sweep("sweeps/rows.yaml")
     assert (file.folder / file.data["source"].removeprefix("csv:")).resolve() == Path("rows.csv").resolve()
@@ -54,7 +54,7 @@ def test_new_for_table_in_another_folder_keeps_its_path(home):
 
 def test_new_for_table_of_two_classes_chooses_classifiers(home):
     result = new("builtin:cancer")
-    assert result.families == ("logistic_regression", "mlp", "gradient_boosting")
+    assert result.families == ("logistic_regression", "gradient_boosting", "mlp")
     assert result.metric == "accuracy"
     assert [family.name for family in resolve_families(load_sweep("cancer.yaml"))] == list(result.families)
 

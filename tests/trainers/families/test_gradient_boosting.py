@@ -153,6 +153,14 @@ def test_best_epoch_keeps_its_own_trees() -> None:
     np.testing.assert_array_equal(outputs_of(module, encoded), expected)
 
 
+def test_each_better_epoch_replaces_the_kept_trees_by_more() -> None:
+    family, encoded = encode(classes(), PARAMS)
+    outcome = train(job_of(family, PARAMS, at="best"), encoded, Quiet())
+    assert outcome.epoch > 1
+    expected = by_hand(encoded, {**PARAMS, "learning_rate": 0.1}, outcome.epoch * ROUNDS)
+    np.testing.assert_array_equal(outputs_of(module_of(family, encoded, outcome), encoded), expected)
+
+
 def test_missing_numbers_stay_missing_in_training_and_use(tmp_path: Path) -> None:
     dataset = table()
     family, encoded = encode(dataset, PARAMS)

@@ -126,6 +126,21 @@ def test_training_hides_as_many_other_tokens() -> None:
     assert int(hidden.min()) >= 4
 
 
+def test_training_alone_hides_other_tokens_than_the_data(tmp_path: Path) -> None:
+    family = Bert()
+    params = family.complete(TINY)
+    encoded = encode_dataset(family, sentences(), params, tmp_path)
+    batch = {name: torch.from_numpy(np.array(values)) for name, values in encoded.arrays.items()}
+    torch.manual_seed(0)
+    module = family.build(encoded.state, params)
+    given = batch["target"][batch["target"] != IGNORED]
+    told: Any = [family.outputs(module.train(training), batch) for training in (False, True, True)]
+    assert torch.equal(told[0]["target"], given)
+    assert all(len(outputs["target"]) == len(given) for outputs in told)
+    assert not torch.equal(told[1]["target"], given)
+    assert not torch.equal(told[1]["target"], told[2]["target"])
+
+
 def test_trivial_guess_of_masked_words_is_the_commonest() -> None:
     rules = rules_for({"task": "masked-words"})
     found = rules.trivial(np.array([7, 7, 8]), np.array([[7, 8], [IGNORED, 7]]))

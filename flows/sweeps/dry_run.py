@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from flows.sweeps.function_dry_run import FunctionRequest, run_apart
 from flows.sweeps.preparation import PreparedSweep
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
+from trainers.functions.separate_process import FunctionRequest, run_apart
 from trainers.job import Job
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length

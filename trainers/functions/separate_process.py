@@ -1,6 +1,6 @@
 """A dry run of people's own function in a process of its own, which it may end as it likes.
 
-python -m flows.sweeps.function_dry_run REQUEST ANSWER
+python -m trainers.functions.separate_process REQUEST ANSWER
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def run_apart(request: FunctionRequest) -> FunctionAnswer:
     with TemporaryDirectory(prefix="velodrome-plan-") as folder:
         asked, answered = Path(folder) / "request.json", Path(folder) / "answer.json"
         asked.write_text(json.dumps(asdict(request)))
-        command = [sys.executable, "-m", "flows.sweeps.function_dry_run", str(asked), str(answered)]
+        command = [sys.executable, "-m", "trainers.functions.separate_process", str(asked), str(answered)]
         paths = dict.fromkeys([*filter(None, sys.path), str(Path(__file__).parents[2])])
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         with subprocess.Popen(

@@ -14,6 +14,7 @@ from infra.durations import DURATION, EPOCHS
 from infra.errors import WrongInput
 from infra.names import RULE, check_name, split_version
 from search_spaces.nearest import advice
+from trainers.data.sources.schemes import SCHEMES
 
 if TYPE_CHECKING:
     from trainers.types import Json
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BUILT_IN_DATA = ("digits", "diabetes", "cancer", "docstrings", "photos")
-SOURCES = ("builtin:", "csv:", "jsonl:", "parquet:", "images:", "npz:", "text:", "hf:", "none")
+SOURCES = tuple(scheme if scheme == "none" else f"{scheme}:" for scheme in SCHEMES)
 _SIZE = re.compile(r"(?P<count>[1-9][0-9]{0,8}) ?(?P<unit>[KMGT])(?P<binary>i?)B")
 _POWERS = {"K": 1, "M": 2, "G": 3, "T": 4}
 _SIZE_PATTERN = r"^[1-9][0-9]{0,8} ?[KMGT]i?B$"

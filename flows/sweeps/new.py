@@ -15,6 +15,7 @@ from flows.config.sweep_text import SCHEMA_FILE, sweep_text
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
 from infra.names import quote_input
+from trainers.data.sources.schemes import PATHS
 from trainers.data.split import has_few_different
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
@@ -138,7 +139,7 @@ def rebase_source(data: Mapping[str, Json], before: Path, after: Path) -> JsonOb
     """The data mapping with a relative path of its source starting from another folder."""
     scheme, _, rest = str(data["source"]).partition(":")
     path = Path(rest).expanduser()
-    if scheme in {"builtin", "hf", "none"} or path.is_absolute() or before.resolve() == after.resolve():
+    if scheme not in PATHS or path.is_absolute() or before.resolve() == after.resolve():
         return dict(data)
     return {**data, "source": f"{scheme}:{os.path.relpath(before / path, after)}"}
 

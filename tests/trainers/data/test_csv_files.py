@@ -176,3 +176,23 @@ def test_test_file_without_a_target_is_left_to_predict(opened: Open, tmp_path: P
     assert any("test.csv has no column 'label': it is left out" in note for note in found.notes)
     assert any("sample_submission.csv" in note for note in found.notes)
     assert len(found.splits["test"])
+
+
+def test_workbook_is_the_same_data_as_its_csv(opened: Open, tmp_path: Path, usual: Dataset) -> None:
+    frame = pd.read_csv(tmp_path / "usual.csv")
+    frame.insert(0, "day", pd.Timestamp("2024-05-31"))
+    frame.insert(1, "vip", [n % 3 == 0 for n in range(len(frame))])
+    frame.to_excel(tmp_path / "a.xlsx", index=False, startrow=1, startcol=1)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    sheet, text = opened("excel:a.xlsx"), opened("csv:a.csv")
+    assert seen(sheet) == seen(usual)
+    assert {n: c.kind for n, c in sheet.columns.items()} == {n: c.kind for n, c in text.columns.items()}
+    assert [str(v).lower() for v in sheet.columns["vip"].values] == [
+        str(v).lower() for v in text.columns["vip"].values
+    ]
+
+
+def test_what_is_no_workbook_is_refused(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04 nothing")
+    with pytest.raises(InputError, match="must be a readable workbook"):
+        opened("excel:a.xlsx")

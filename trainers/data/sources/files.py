@@ -17,6 +17,7 @@ from trainers.data.number_spellings import NumberMarks
 from trainers.data.raw import RawDataset
 from trainers.data.sources.csv_reading import read_rows
 from trainers.data.sources.csv_rules import CsvRules, find_rules
+from trainers.data.sources.excel import read_excel
 from trainers.data.sources.joining import join_tables, leave_out_unlabelled, leave_out_unnamed
 from trainers.data.sources.paths import (
     LARGE_BYTES,
@@ -35,6 +36,7 @@ ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
     "jsonl": (".jsonl", ".ndjson", ".json", ".jsonl.gz"),
     "parquet": (".parquet", ".pq"),
+    "excel": (".xlsx", ".xlsm"),
     "text": (".txt", ".text", ".md"),
 }
 JSON_ROWS = 20_000
@@ -235,6 +237,7 @@ def _read_lines(stream: pa.NativeFile) -> Iterator[str]:
 
 
 READERS: dict[str, Callable[[Path], Batches]] = {
+    "excel": read_excel,
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
     "text": _read_text,

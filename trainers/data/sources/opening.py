@@ -8,13 +8,13 @@ from typing import cast
 
 from trainers.data.dataset import Dataset, Task
 from trainers.data.raw import RawDataset, check_names
+from trainers.data.sources.schemes import SCHEMES
 from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.types import Json
 
 KEYS = ("source", "task", "columns", "prepare", "read", "split")
 BUILTIN = ("digits", "diabetes", "cancer", "docstrings", "photos")
-SOURCES = ("builtin", "csv", "jsonl", "parquet", "images", "npz", "text", "hf", "none")
 
 
 def open_dataset(
@@ -82,8 +82,8 @@ def read_source(source: Json) -> str:
         do = "write for instance source: csv:churn.csv"
         raise InputError("data needs a source", repr(source), do, key=key)
     scheme, colon, rest = source.partition(":")
-    if scheme not in SOURCES:
-        do = (None if colon else _suggest_scheme(source)) or advice(scheme, SOURCES)
+    if scheme not in SCHEMES:
+        do = (None if colon else _suggest_scheme(source)) or advice(scheme, SCHEMES)
         raise InputError("a source must be of a known kind", repr(source), do, key=key)
     if scheme == "none":
         if colon:

@@ -40,6 +40,19 @@ RowHashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenRows:
+    """Hashes of rows beside those that a model was trained on.
+
+    Attributes:
+        validation: of the rows that its epoch and its parameters were selected by.
+        features: of both parts' rows without their target.
+    """
+
+    validation: RowHashes
+    features: RowHashes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """A bundle's content, verified.
 
@@ -64,8 +77,12 @@ class BundleDescription:
         example: raw rows as `predict` takes them.
         signature: names and types of what goes in and out; None for people's own functions.
         train_rows: content hashes of the rows that it was trained on, ascending; none where that is unknown.
+        seen: of the other rows that it has seen; None in older bundles.
+        fingerprint: of the data that it was trained on; empty where that is unknown.
     """
 
     example: pd.DataFrame
     signature: Signature | None
     train_rows: RowHashes
+    seen: SeenRows | None = None
+    fingerprint: str = ""

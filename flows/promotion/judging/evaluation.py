@@ -29,6 +29,7 @@ class EvaluationSource:
         spec: as `data` in a sweep file.
         base: the folder that relative paths start from.
         fingerprint: what it must have; None where nothing was said.
+        recorded: what the sweep recorded when it was run; empty where the data is the policy's.
         metrics: what the sweep was judged by, without prefixes.
         paths: folders of people's own code, which models may need.
         sweep: whose data it is; empty where it is the policy's.
@@ -38,6 +39,7 @@ class EvaluationSource:
     base: Path
     part: str
     fingerprint: str | None = None
+    recorded: str = ""
     metrics: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     sweep: str = ""
@@ -85,6 +87,7 @@ def _sweep_source(label: str, home: Home, *, needed: bool) -> EvaluationSource |
         spec=row.spec.data,
         base=Path(row.facts.get("base") or "."),
         part="test",
+        recorded=row.fingerprint,
         metrics=tuple(goal.metric.rpartition("/")[2] for goal in row.spec.objectives),
         paths=(str(own_code),) if own_code else (),
         sweep=row.label,

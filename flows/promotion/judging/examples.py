@@ -14,13 +14,16 @@ from flows.config.policy import Policy
 from flows.promotion.gates.predictions import Rows, Truth
 from flows.promotion.gates.scoring import known_metrics
 from infra.errors import WrongInput
+from trainers.bundle.contents import SeenRows
+from trainers.bundle.seen_rows import feature_hashes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.data.dataset import Dataset
+    from trainers.data.dataset import Dataset, Part
     from trainers.types import Json
 
+SAME_DATA = 0.5  # of the champion's training rows: fewer, and the data is another
 MOST_VALUES = 50  # of a column that makes slices
 
 
@@ -32,11 +35,21 @@ class TrainingRows:
         whose: `challenger` or `champion`.
         rows: content hashes, ascending; None where nobody knows.
         columns: what those hashes are over; None where nobody knows.
+        seen: of the other rows that it has seen; None where nobody knows.
+        fingerprint: of the data that it was trained on; empty where nobody knows.
     """
 
     whose: str
     rows: npt.NDArray[np.uint64] | None = None
     columns: frozenset[str] | None = None
+    seen: SeenRows | None = None
+    fingerprint: str = ""
+
+    @property
+    def known(self) -> npt.NDArray[np.uint64]:
+        """Hashes of the rows that it was trained or selected on, as far as they are known."""
+        rows = np.zeros(0, np.uint64) if self.rows is None else self.rows
+        return rows if self.seen is None else np.concatenate([rows, self.seen.validation])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +61,7 @@ class Examples:
         hashes: uint64 [N], of their content.
         left_out: rows that one of the models was trained on.
         problems: why it is not known for a model which rows those are.
+        unselected: models of which it is not known which rows they were selected by.
         slices: the examples of each slice.
     """
 
@@ -59,6 +73,7 @@ class Examples:
     source: str
     part: str
     problems: tuple[str, ...] = ()
+    unselected: tuple[str, ...] = ()
     slices: Mapping[str, Rows] = field(default_factory=dict)
 
 
@@ -87,7 +102,7 @@ def open_evaluation_data(spec: Mapping[str, Json], base: Path, cache: Path) -> D
 
 
 def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows], policy: Policy) -> Examples:
-    """The rows of a part that no model was trained on.
+    """The rows of a part that no model was trained or selected on.
 
     Args:
         part: `test`, or `all` for every row of the data.
@@ -98,12 +113,15 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
     hashes = dataset.row_hashes[rows]
     seen = np.zeros(len(rows), np.bool_)
     problems: list[str] = []
+    features: npt.NDArray[np.uint64] | None = None
     for model in trained:
         if (problem := _unknown_rows_reason(model, dataset)) is not None:
             problems.append(problem)
         else:
-            assert model.rows is not None
-            seen |= np.isin(hashes, model.rows)
+            seen |= np.isin(hashes, model.known)
+            if model.seen is not None and model.fingerprint != dataset.fingerprint:
+                features = feature_hashes(dataset) if features is None else features
+                seen |= np.isin(features[rows], model.seen.features)  # whatever became of their target
     kept = rows[~seen]
     from trainers.data.examples import raw_rows
 
@@ -117,7 +135,52 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         source=dataset.source,
         part=part,
         problems=tuple(problems),
+        unselected=tuple(model.whose for model in trained if model.rows is not None and model.seen is None),
         slices=_slice_rows(frame, policy),
+    )
+
+
+def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) -> str:
+    """How the data differs from what the challenger's sweep recorded, in numbers; empty where it does not."""
+    if not recorded or recorded == dataset.fingerprint:
+        return ""
+    prints = f"fingerprint {recorded[:12]} → {dataset.fingerprint[:12]}"
+    if _unknown_rows_reason(challenger, dataset) is not None:
+        return f"{prints}; the rows that it was trained on cannot be compared"
+    parts: list[Part] = ["train"] if challenger.seen is None else ["train", "validation"]
+    now = np.concatenate([dataset.splits[part] for part in parts])
+    known = challenger.known
+    gone = int((~np.isin(known, dataset.row_hashes)).sum())
+    if challenger.seen is None:
+        new = int((~np.isin(dataset.row_hashes[now], known)).sum())
+        return f"{prints}; of {len(known):,} rows that it was trained on {gone:,} are gone, {new:,} are new"
+    features = feature_hashes(dataset)
+    relabelled = int(
+        (np.isin(features, challenger.seen.features) & ~np.isin(dataset.row_hashes, known)).sum()
+    )
+    new = int((~np.isin(features[now], challenger.seen.features)).sum())
+    return (
+        f"{prints}; of {len(known):,} rows that it was trained and selected on {relabelled:,} have another "
+        f"target, {max(gone - relabelled, 0):,} are gone, {new:,} are new"
+    )
+
+
+def describe_foreign_data(dataset: Dataset, champion: TrainingRows) -> str | None:
+    """How few of the champion's rows are in the data; empty where it is the champion's data or has grown from
+    it, None where that is not known."""
+    if champion.fingerprint == dataset.fingerprint:
+        return ""
+    if _unknown_rows_reason(champion, dataset) is not None:
+        return None
+    assert champion.rows is not None
+    there = int(np.isin(champion.rows, dataset.row_hashes).sum())
+    if there >= SAME_DATA * len(champion.rows):
+        return ""
+    found = (
+        f"{there:,} of {len(champion.rows):,} rows that the champion was trained on are in {dataset.source}"
+    )
+    return (
+        f"{found} (fingerprint {dataset.fingerprint[:12]}, the champion's {champion.fingerprint[:12] or '?'})"
     )
 
 

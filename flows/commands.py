@@ -62,7 +62,11 @@ SECTIONS = (
     CommandSection(
         "Use",
         "flows.cli.inference_commands",
-        {"predict": "flows.inference.predict", "serve": "flows.inference.serve"},
+        {
+            "predict": "flows.inference.predict",
+            "serve": "flows.inference.serve",
+            "drift": "flows.inference.drift",
+        },
     ),
     CommandSection(
         "Change",

@@ -80,6 +80,7 @@ class FamilySpec:
     resources: Resources = field(default_factory=Resources)
     checkpoint_every: str = "30s"  # "30s", "2m" or "5 epochs"
     source_hash: str = ""  # of the family's own source, so that a change of code is seen
+    begins_with: JsonObject = field(default_factory=dict)  # the earlier sweep's trial whose weights it takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

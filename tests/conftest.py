@@ -7,8 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from infra.home import Home
+
+# no test fails for a busy machine; pytest-timeout ends what hangs
+settings.register_profile("busy", deadline=None)
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="session")

@@ -22,8 +22,8 @@ ROOMS = {
         "statistics",
     ),
     "infra": (
-        "predicting", "serving", "registry", "lanes", "tracking", "coordinator", "storage", "search",
-        "ledger",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",
+        "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
         "functions", "families", "loop", "modules", "samples", "bundle", "inputs", "tasks", "optim",

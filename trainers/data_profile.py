@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from trainers.data import hashing
+from trainers.column_profiles import ColumnProfile, profile_columns
 from trainers.data.dataset import Column, Dataset, Part
+from trainers.target_leaks import TargetLeak, find_leaks
 from trainers.tasks import rules_for
 from trainers.types import Array, JsonObject
 
-SAMPLE_ROWS = 20_000
-GIVEN_AWAY = 0.99  # a lone column that does as well as this gives the target away
 LABEL_KINDS = 1000
 
 
@@ -30,19 +29,11 @@ class TrivialBaseline:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TargetLeak:
-    """A column that alone predicts the target nearly perfectly on validation rows."""
-
-    column: str
-    metric: str  # accuracy or r2
-    value: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class DataProfile:
     """A data set at a glance.
 
     Attributes:
+        described: what each column holds, and what may be wrong with it.
         parts: rows of each part.
         classes: label → rows, over all parts.
         missing: column → rows without a value, where there are any.
@@ -63,6 +54,7 @@ class DataProfile:
     missing: Mapping[str, int] = field(default_factory=dict)
     duplicates: int = 0
     conflicts: int = 0
+    described: tuple[ColumnProfile, ...] = ()
     giveaways: tuple[TargetLeak, ...] = ()
     guess: TrivialBaseline | None = None
     notes: tuple[str, ...] = ()
@@ -86,7 +78,8 @@ def profile_dataset(dataset: Dataset) -> DataProfile:
         missing=_count_missing(dataset),
         duplicates=dataset.rows - len(np.unique(dataset.row_hashes)),
         conflicts=_count_conflicts(dataset),
-        giveaways=_find_leaks(dataset),
+        described=profile_columns(dataset),
+        giveaways=find_leaks(dataset),
         guess=trivial_baseline(dataset),
         notes=dataset.notes,
     )
@@ -146,28 +139,12 @@ def _count_conflicts(dataset: Dataset) -> int:
     """Rows that share their features, but not their target, with another row."""
     if dataset.target is None or not dataset.columns or dataset.kind == "pairs":
         return 0
-    features = hashing.hash_rows({name: _hash_values(c) for name, c in dataset.columns.items()}, dataset.rows)
-    _, group = np.unique(features, return_inverse=True)
+    _, group = np.unique(dataset.input_hashes, return_inverse=True)
     _, pair_rows = np.unique(
         np.stack([group, _value_codes(dataset.target)], axis=1), axis=0, return_index=True
     )
     targets = np.bincount(group[pair_rows], minlength=int(group.max()) + 1)
     return int((targets[group] > 1).sum())
-
-
-def _hash_values(column: Column) -> hashing.Hashes:
-    import pyarrow as pa
-
-    if column.kind == "image":
-        if isinstance(column.values, np.ndarray):
-            return hashing.hash_arrays(column.values)
-        files = all(isinstance(value, str) for value in column.values[:1])
-        if files:
-            return hashing.hash_files(list(column.values))
-        return np.fromiter(
-            (hashing.hash_bytes(value) for value in column.values), np.uint64, len(column.values)
-        )
-    return hashing.hash_column(pa.chunked_array([pa.array(column.values)]))
 
 
 def _value_codes(column: Column) -> npt.NDArray[np.int64]:
@@ -177,66 +154,3 @@ def _value_codes(column: Column) -> npt.NDArray[np.int64]:
     )
     codes: npt.NDArray[np.int64] = np.unique(values, return_inverse=True)[1].astype(np.int64)
     return codes
-
-
-def _find_leaks(dataset: Dataset) -> tuple[TargetLeak, ...]:
-    """Columns that alone, by a small tree fitted on training rows, predict the target of validation rows."""
-    guess = trivial_baseline(dataset)
-    if dataset.kind != "table" or guess is None or len(dataset.columns) < 2:
-        return ()
-    if guess.metric == "accuracy" and guess.value >= GIVEN_AWAY:
-        return ()
-    train = _sample_rows(dataset.splits["train"])
-    validation = _sample_rows(dataset.splits["validation"])
-    assert dataset.target is not None
-    target = dataset.labels() if guess.metric == "accuracy" else np.asarray(dataset.target.values)
-    found = []
-    for name, column in dataset.columns.items():
-        if column.kind in ("text", "image"):
-            continue
-        score = _score_column(
-            column, target, train, validation, guess.metric == "accuracy", len(dataset.classes)
-        )
-        if score >= GIVEN_AWAY:
-            metric = "accuracy" if guess.metric == "accuracy" else "r2"
-            found.append(TargetLeak(column=name, metric=metric, value=score))
-    return tuple(found)
-
-
-def _sample_rows(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return rows[:: max(1, len(rows) // SAMPLE_ROWS)]
-
-
-def _score_column(
-    column: Column,
-    target: Array,
-    train: npt.NDArray[np.int64],
-    validation: npt.NDArray[np.int64],
-    classify: bool,
-    classes: int,
-) -> float:
-    """Accuracy or r2 on validation rows of a tree that sees this column alone."""
-    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
-
-    values = _encode_column(column, target, train)[:, None]
-    leaves = max(8, 2 * classes)
-    kind = DecisionTreeClassifier if classify else DecisionTreeRegressor
-    tree = kind(max_leaf_nodes=leaves if classify else 256, random_state=0)
-    tree.fit(values[train], target[train])
-    return float(tree.score(values[validation], target[validation])) if len(validation) > 1 else 0.0
-
-
-def _encode_column(column: Column, target: Array, train: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The column as numbers: a category becomes the target that it has most often (or on average) in
-    training; what training never saw is -1."""
-    if column.kind in ("number", "time"):
-        return np.nan_to_num(np.asarray(column.values, np.float64), nan=-1.0)
-    _, codes = np.unique(np.array([str(value) for value in column.values]), return_inverse=True)
-    answers = np.full(int(codes.max()) + 1, -1.0)
-    whole = np.issubdtype(target.dtype, np.integer)
-    order = train[np.argsort(codes[train], kind="stable")]
-    seen, starts = np.unique(codes[order], return_index=True)
-    for code, rows in zip(seen, np.split(order, starts[1:]), strict=True):
-        answers[code] = np.bincount(target[rows]).argmax() if whole else target[rows].mean()
-    numbers: npt.NDArray[np.float64] = answers[codes]
-    return numbers

@@ -46,6 +46,8 @@ class Family(ABC):
         reads_only: options and hyper-parameters that have a meaning beside some of its kinds of data → those
             kinds.
         samples_at: when `samples` is asked: at the `end` of a kept trial, or at each `report` too.
+        fixed: training hyper-parameters that it decides: the loop takes these, nobody sets them.
+        one_process: trained by one process on CPUs; several workers and GPUs are refused.
         stackable: whether many configurations may be trained as one stacked program.
         heavy: meant to start from pretrained weights; `velodrome new` does not propose it.
 
@@ -64,6 +66,8 @@ class Family(ABC):
     encoding: ClassVar[tuple[str, ...]] = ()
     reads_only: ClassVar[Mapping[str, tuple[Kind, ...]]] = {}
     samples_at: ClassVar[Literal["end", "report"]] = "end"
+    fixed: ClassVar[Params] = {}
+    one_process: ClassVar[bool] = False
     stackable: ClassVar[bool] = False
     heavy: ClassVar[bool] = False
 
@@ -107,7 +111,8 @@ class Family(ABC):
         return self.presets[preset]
 
     def _tunable(self) -> dict[str, Hyperparameter]:
-        return {**TRAINING, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
+        training = {name: entry for name, entry in TRAINING.items() if name not in self.fixed}
+        return {**training, **{name: OPTIONAL[name] for name in self.uses}, **self.hyperparameters}
 
     @property
     def unread(self) -> frozenset[str]:

@@ -16,6 +16,7 @@ PER_TASK: Mapping[Task, tuple[str, ...]] = {
     "classification": ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "loss"),
     "regression": ("mse", "rmse", "mae", "r2", "loss"),
     "language-model": ("loss", "perplexity", "bits_per_character"),
+    "masked-words": ("loss", "perplexity", "accuracy"),
     "seq2seq": ("loss", "exact_match", "bleu", "chrf"),
     "question-answering": ("f1", "exact_match", "loss"),
     "reconstruction": ("mse", "loss"),

@@ -25,6 +25,7 @@ BUILT_IN: Mapping[str, str] = {
     "image_cnn": "trainers.families.image_cnn:ImageCNN",
     "text_cnn": "trainers.families.text_cnn:TextCNN",
     "mlp": "trainers.families.mlp:MLP",
+    "gradient_boosting": "trainers.families.gradient_boosting:GradientBoosting",
     "rnn": "trainers.families.rnn:RNN",
     "vgg16": "trainers.families.vgg16:VGG16",
     "autoencoder": "trainers.families.autoencoder:Autoencoder",

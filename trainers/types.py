@@ -39,6 +39,7 @@ class TrainStep(Protocol):
     """What a family's own `train_step` may use."""
 
     params: Params
+    state: State
     generator: torch.Generator
 
     @property

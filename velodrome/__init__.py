@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flows.config.schema import schema as schema
     from flows.confirmation.confirm import confirm as confirm
     from flows.export.export import export as export
+    from flows.inference.drift import drift as drift
     from flows.inference.predict import predict as predict
     from flows.inference.serve import serve as serve
     from flows.installation.doctor import doctor as doctor

@@ -1,4 +1,4 @@
-"""Commands that use a model: predict, serve."""
+"""Commands that use a model: predict, serve, drift."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flows.cli.output import Json, example, print_json, print_note
+from flows.cli.output import Json, example, print_json, print_note, stdout_console
 from flows.cli.run_commands import Address
 
 Model = Annotated[
@@ -90,12 +90,60 @@ def serve(
         list[str] | None,
         typer.Option("--allow-host", metavar="NAME", help="Another name in Host. Repeatable."),
     ] = None,
+    limits: Annotated[
+        Path | None, typer.Option("--limits", metavar="FILE", help="The requests' limits, in YAML.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option("--limit", metavar="NAME=VALUE", help="One of them. Repeatable.")
+    ] = None,
+    only_promoted: Annotated[
+        bool, typer.Option("--only-promoted", help="Follow the history, not an alias moved by hand.")
+    ] = False,
+    drain: Annotated[
+        float, typer.Option("--drain", metavar="S", help="Seconds of answering on after SIGTERM.")
+    ] = 5.0,
+    log_predictions: Annotated[
+        Path | None,
+        typer.Option("--log-predictions", metavar="DIR", help="Keep answered rows there, in Parquet."),
+    ] = None,
+    log_share: Annotated[
+        float, typer.Option("--log-share", metavar="P", help="The share of requests for that, 0 to 1.")
+    ] = 1.0,
+    access_log: Annotated[
+        str | None,
+        typer.Option("--access-log", metavar="FILE", help="A line of JSON a request; - for stdout."),
+    ] = None,
     address: Address = None,
 ) -> None:
     """Serves a model over HTTP, and follows its champion."""
     from flows.inference.serve import serve as verb
+    from flows.inference.server_limits import read_limits
 
     verb(
         model, host=host, port=port, replicas=replicas, cpus=cpus, gpus=gpus, shadow=shadow, canary=canary,
-        allow_hosts=allow_host or (), address=address, say=print_note,
+        allow_hosts=allow_host or (), limits=read_limits(limits, limit or ()), drain_s=drain,
+        only_promoted=only_promoted,
+        log_predictions=log_predictions, log_share=log_share, access_log=access_log, address=address,
+        say=print_note,
     )  # fmt: skip
+
+
+@example("velodrome drift digits predictions/")
+def drift(
+    model: Model,
+    log: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder of `velodrome serve --log-predictions`.")
+    ],
+    json: Json = False,
+) -> None:
+    """Compares what a server was asked with what its model was trained on."""
+    from flows.inference.drift import drift as verb
+    from flows.inference.screens import drift_table
+
+    report = verb(model, log)
+    if json:
+        print_json(report)
+        return
+    console = stdout_console()
+    console.print(f"{report.version}: {report.rows:,} rows, {report.since[:19]} to {report.until[:19]}")
+    console.print(drift_table(report, console.width))

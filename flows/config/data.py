@@ -13,6 +13,18 @@ from trainers.data.dataset import Task
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+ColumnType = Literal["number", "category", "text", "time"]
+
+
+class TimeType(Strict):
+    """A column of times in a format of its own."""
+
+    type: Literal["time"]
+    """time"""
+    format: str
+    """As `strptime` takes it: `%d.%m.%Y`."""
+
+
 class Columns(Strict):
     """Which column is what."""
 
@@ -44,6 +56,8 @@ class Columns(Strict):
     """The column for a split by group: rows of one group stay in one part."""
     time: str | None = None
     """The column for a split by time: when a row happened."""
+    types: dict[str, ColumnType | TimeType] | None = None
+    """Column → number, category, text or time, where looking is wrong; a time may have a format."""
 
 
 class Prepare(Strict):
@@ -59,6 +73,25 @@ class Prepare(Strict):
     """Categories with fewer training rows become one (1)."""
 
 
+class Read(Strict):
+    """How a file of separated fields is read, where looking is wrong."""
+
+    delimiter: str | None = None
+    """The character between fields (the one that parts the first lines alike)."""
+    encoding: str | None = None
+    """What the text is in: utf-8, cp1252, latin-1, utf-16 (by its bytes)."""
+    decimal: str | None = None
+    """The decimal mark of numbers (by the numbers)."""
+    thousands: str | None = None
+    """The mark between groups of digits (by the numbers)."""
+    header: bool | None = None
+    """Whether the first line names the columns (unless it looks like a row)."""
+    names: list[str] | None = None
+    """The names of all columns, in order."""
+    comment: str | None = None
+    """Lines that begin with it are passed over."""
+
+
 class Split(Strict):
     """Which share of the rows is for what, by a hash of what."""
 
@@ -68,8 +101,9 @@ class Split(Strict):
     """Share of rows that the search judges by (0.1)."""
     test: Share | None = None
     """Share of rows that only `confirm`, `report` and `promote` read (0.1)."""
-    by: Literal["content", "group", "time", "files"] | None = None
-    """What decides a row's part: its content, its group, its time, or the source's own files (content)."""
+    by: Literal["content", "row", "group", "time", "files"] | None = None
+    """What decides a row's part: what a model sees of it (content), which copy of that it is too (row), its
+    group, its time, or the source's own files (content)."""
     salt: int | str | None = None
     """Part of the hash: another salt, another split (0)."""
 
@@ -83,6 +117,8 @@ class Data(Strict):
     """What is learned (inferred from the target)."""
     columns: Columns | None = None
     """Which column is what."""
+    read: Read | None = None
+    """How a csv file is read."""
     prepare: Prepare | None = None
     """How tables are prepared."""
     split: Split | None = None

@@ -1,4 +1,4 @@
-"""Models of earlier sweeps that a family starts from: `options: {encoder: sweep:NAME}`."""
+"""Models of earlier sweeps that a family begins with: `options: {encoder: sweep:NAME}` or `pretrained`."""
 
 from __future__ import annotations
 
@@ -11,49 +11,81 @@ from infra.errors import WrongInput
 from infra.home import Home
 
 if TYPE_CHECKING:
+    from infra.ledger.rows import SweepRow, TrialRow
     from trainers.types import JsonObject
 
 
 PREFIX = "sweep:"
+OPTIONS = ("encoder", "pretrained")
 
 
-def resolve_encoder(file: SweepFile, options: JsonObject, path: Path, home: Home | None = None) -> JsonObject:
-    """The options with the best model's folder, and its hash, where they name a sweep; else as they are.
+def resolve_beginning(
+    file: SweepFile, options: JsonObject, path: Path, home: Home | None = None
+) -> tuple[JsonObject, JsonObject]:
+    """The options with the best model's place, and its hash, where they name a sweep; and which trial's it
+    is: `sweep`, `family`, `number`, `key` and, where it is known, `run_id` in MLflow.
 
     Raises:
-        WrongInput: no such sweep, or it has kept no model.
+        WrongInput: no such sweep, it has kept no model, or one that cannot be begun with.
     """
-    written = options.get("encoder")
-    if not isinstance(written, str) or not written.startswith(PREFIX):
-        return options
-    key = (*path, "options", "encoder")
+    begins_with: JsonObject = {}
+    for name in OPTIONS:
+        written = options.get(name)
+        if isinstance(written, str) and written.startswith(PREFIX):
+            key, place = (*path, "options", name), home or Home.from_environment()
+            found, storage, begins_with = _best_model(file, written, key, place)
+            options = {**options, **_named_model(file, name, found, storage, key)}
+    return options, begins_with
+
+
+def _named_model(file: SweepFile, name: str, folder: FilePath, storage: FilePath, key: Path) -> JsonObject:
+    if name == "encoder":
+        from trainers.storage.atomic_folders import manifest_hash
+
+        return {"encoder": str(folder), "encoder_sha256": manifest_hash(folder)}
+    from trainers.bundle.pretraining import pretrained_options
+    from trainers.errors import TrainerError
+
     try:
-        folder = _best_model(written.removeprefix(PREFIX), home or Home.from_environment())
-    except WrongInput as error:
-        raise file.written.error_at(key, f"name a sweep here: {error.must}", error.found, error.do) from error
-    if folder is None:
-        raise file.written.error_at(key, "name a sweep that has kept a model", written, "sweep it first")
-    from trainers.storage.atomic_folders import manifest_hash
-
-    return {**options, "encoder": str(folder), "encoder_sha256": manifest_hash(folder)}
+        return pretrained_options(folder, storage / "pretrained")
+    except TrainerError as error:
+        must = f"name a sweep whose model can be begun with: {error.must}"
+        raise file.written.error_at(key, must, error.found, error.do) from error
 
 
-def _best_model(name: str, home: Home) -> FilePath | None:
-    """The folder of the best model that the sweep has kept, of whichever family."""
+def _best_model(
+    file: SweepFile, written: str, key: Path, home: Home
+) -> tuple[FilePath, FilePath, JsonObject]:
+    """The folder of the best model that the sweep has kept, of whichever family; its storage, its trial."""
     from flows.config.lookup import open_sweep
     from infra.home import storage_root
     from infra.ledger import views
     from infra.tracking.summary import summarize_trials
     from trainers.storage.atomic_folders import MANIFEST
 
-    ledger, row = open_sweep(name, home)
+    try:
+        ledger, row = open_sweep(written.removeprefix(PREFIX), home)
+    except WrongInput as error:
+        raise file.written.error_at(key, f"name a sweep here: {error.must}", error.found, error.do) from error
     try:
         trials = views.trials(ledger, row.id, role="search")
     finally:
         ledger.close()
     having = [trial for trial in trials if trial.state == "complete" and trial.model is not None]
     winner = summarize_trials(row.spec.objectives, having).winner
-    if winner is None:
-        return None
-    folder = (storage_root(home, row.spec) / str(winner.model)).resolve()
-    return folder if (folder / MANIFEST).is_file() else None
+    if winner is not None:
+        storage = storage_root(home, row.spec).resolve()
+        folder = (storage / str(winner.model)).resolve()
+        if (folder / MANIFEST).is_file():
+            return folder, storage, _describe_trial(row, winner, home)
+    raise file.written.error_at(key, "name a sweep that has kept a model", written, "sweep it first")
+
+
+def _describe_trial(row: SweepRow, trial: TrialRow, home: Home) -> JsonObject:
+    from infra.tracking.mapping import sweep_identity, trial_key
+    from infra.tracking.sent_runs import run_ids
+
+    key = trial_key(sweep_identity(row), trial.role, trial.family, trial.number)
+    run = run_ids(home, row).get(key)
+    known: JsonObject = {} if run is None else {"run_id": run}
+    return {"sweep": row.label, "family": trial.family, "number": trial.number, "key": key, **known}

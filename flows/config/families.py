@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flows.config.encoders import resolve_encoder
+from flows.config.encoders import resolve_beginning
 from flows.config.errors import Path, redacted_repr
 from flows.config.loading import SweepFile
 from flows.config.schema import FamilyEntry as FamilyEntry
@@ -30,12 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedFamily:
-    """What a family of the file comes to: its class or function, its space, and its start configurations."""
+    """What a family of the file comes to: its class or function, its space, its start configurations, and the
+    trial of an earlier sweep whose weights it takes."""
 
     code: Reference
     options: JsonObject
     space: Space
     start_with: tuple[JsonObject, ...]
+    begins_with: JsonObject
 
 
 def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> CheckedFamily:
@@ -47,7 +49,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     """
     path: Path = ("families", reference)
     code = load_code(file, reference)
-    options = resolve_encoder(file, dict(entry.options or {}), path)
+    options, begins_with = resolve_beginning(file, dict(entry.options or {}), path)
     family = _instance(file, code, options, path)
     fixed = {} if family is None else _fixed_values(file, family, options, entry.space, path)
     space = _space(file, code, entry.space, path, fixed, _dropped_names(code, family, entry.space))
@@ -59,7 +61,7 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
             space.check_params(params)
         except SearchSpaceInputError as error:
             raise file.locate_error(error, (*path, "start_with", index)) from error
-    return CheckedFamily(code=code, options=options, space=space, start_with=starts)
+    return CheckedFamily(code=code, options=options, space=space, start_with=starts, begins_with=begins_with)
 
 
 def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> None:

@@ -19,7 +19,7 @@ from infra.names import family_label
 from infra.search.samplers import grid_points
 from infra.spec import Budget, FamilySpec, Resources, SweepLimits, SweepSpec
 from search_spaces.errors import SpaceError
-from trainers.registry import source_hash
+from trainers.registry import Reference, source_hash
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -92,6 +92,7 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         resources=_resources(file, reference, entry, checked),
         checkpoint_every=_checkpoint(file, entry),
         source_hash=source_hash(reference),
+        begins_with=checked.begins_with,
     )
 
 
@@ -221,6 +222,9 @@ def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: Che
     merged.pop("lanes", None)
     if merged.get("gpus") == "auto":
         del merged["gpus"]
+    if _is_one_process(checked.code):
+        _check_one_process(file, reference, entry, merged)
+        merged["gpus"] = 0
     if merged.get("accelerator") == "any":
         del merged["accelerator"]
     if "memory" in merged:
@@ -242,6 +246,24 @@ def _check_sharding(
     if not may_shard(checked.code):
         do = f"write sharding: none in {reference}"
         raise file.written.error_at(path, "be for families whose steps Velodrome makes", reference, do)
+
+
+def _is_one_process(code: Reference) -> bool:
+    return isinstance(code, type) and code.one_process
+
+
+def _check_one_process(
+    file: SweepFile, reference: str, entry: FamilyEntry, merged: Mapping[str, Json]
+) -> None:
+    """Refuses what a family of one process on CPUs has no use for."""
+    for name, alone in (("workers", 1), ("gpus", 0)):
+        found = merged.get(name, alone)
+        if found != alone:
+            own = name in _entry_values(entry.resources)
+            path: Path = ("families", reference, "resources", name) if own else ("resources", name)
+            do = f"write {name}: {alone} under families.{reference}.resources"
+            must = f"be {alone} for a family that one process trains on CPUs"
+            raise file.written.error_at(path, must, f"{found} for {reference}", do)
 
 
 def _checkpoint(file: SweepFile, entry: FamilyEntry) -> str:

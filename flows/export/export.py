@@ -20,7 +20,6 @@ from flows.config.lookup import open_sweep
 from flows.export.atomic_file import write_atomic
 from flows.export.files import SWEEP_FILE, SweepFiles, collect_sweep_files
 from flows.export.tables import metrics_csv, trials_csv
-from flows.sweeps.states import run_ids
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -28,6 +27,7 @@ from infra.ledger.extract import extract_sweep
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.secrets import redact
+from infra.tracking.sent_runs import run_ids
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject

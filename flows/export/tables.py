@@ -8,10 +8,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from flows.sweeps.states import in_file_order, run_id
+from flows.sweeps.states import in_file_order
 from infra.ledger import views
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.tracking.sent_runs import run_id
 
 if TYPE_CHECKING:
     from trainers.types import Json

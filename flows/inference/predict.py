@@ -18,7 +18,7 @@ from infra.predicting.output_parts import OutputParts, open_parts
 from infra.predicting.parquet_and_images import ImageFolder, open_input
 from infra.predicting.scoring import check_columns, count_unseen, match_single_field, score_here
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject

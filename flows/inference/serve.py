@@ -10,21 +10,25 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.inference.model_lookup import ModelChoice, choose_model, fetch_artifact, registry_of
+from flows.inference.serve_options import DRAIN_S, ServeOptions, check_options, check_promoted
 from infra.addresses import bracket_ipv6, is_loopback
 from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home
-from infra.names import check_name
-from infra.serving.access_control import AccessControl, known_hosts
-from infra.serving.alias_follower import POLL_S, AliasFollower, ServingState, VersionSource
+from infra.monitoring.drift import DriftWatch
+from infra.monitoring.prediction_log import PredictionLog
+from infra.serving.alias_follower import AliasFollower, ServingState, VersionSource
 from infra.serving.artifact import Artifact
 from infra.serving.batching import Batcher, Scorer
 from infra.serving.deployment import BATCHES_A_REPLICA, ReplicaSettings, deploy_replicas
+from infra.serving.http.access_control import AccessControl, known_hosts
+from infra.serving.http.access_log import AccessLog
 from infra.serving.limits import RequestLimits
+from infra.serving.readiness import Readiness
 from infra.serving.registry_source import RegistrySource
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.service import ScoringService
@@ -36,26 +40,6 @@ CHALLENGER = "challenger"
 
 Say = Callable[[str], None]
 Compute = Callable[[str, ReplicaSettings], AbstractContextManager[Scorer]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeOptions:
-    """How a model is served.
-
-    Attributes:
-        shadow: the alias whose version gets every request too, without being heard.
-        canary: percent of the requests that the challenger answers, until it fails too often.
-        hosts: names that requests may have in `Host` beside this machine's own.
-    """
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    replicas: ReplicaSettings = field(default_factory=ReplicaSettings)
-    shadow: str | None = None
-    canary: float = 0.0
-    hosts: Sequence[str] = ()
-    limits: RequestLimits = field(default_factory=RequestLimits)
-    poll_s: float = POLL_S
 
 
 def serve(
@@ -70,6 +54,11 @@ def serve(
     canary: float = 0.0,
     allow_hosts: Sequence[str] = (),
     limits: RequestLimits | None = None,
+    only_promoted: bool = False,
+    drain_s: float = DRAIN_S,
+    log_predictions: Path | None = None,
+    log_share: float = 1.0,
+    access_log: str | None = None,
     address: str | None = None,
     home: Home | None = None,
     say: Say = print,
@@ -82,6 +71,11 @@ def serve(
         host: other than loopback only with a token: `VELODROME_SERVE_TOKEN`, or one that is made and kept in
             the home.
         replicas: processes that compute, each with so many `cpus` and `gpus` (fractions allowed).
+        only_promoted: what the model's history moved the champion to answers, wherever somebody put the
+            alias by hand.
+        drain_s: so long after SIGTERM requests are still answered, while `/health/ready` says no.
+        log_predictions: a folder where answered rows are kept in Parquet; a `log_share` of the requests.
+        access_log: where a line of JSON a request goes: a path, or `-` for standard output.
         address: an existing Ray cluster for the replicas; without it a local one.
 
     Raises:
@@ -94,6 +88,8 @@ def serve(
     options = ServeOptions(
         host=host, port=port, replicas=ReplicaSettings(count=replicas, cpus=cpus, gpus=gpus), shadow=shadow,
         canary=canary, hosts=tuple(allow_hosts), limits=limits or RequestLimits(),
+        only_promoted=only_promoted, drain_s=drain_s, log_predictions=log_predictions,
+        log_share=log_share, access_log=access_log,
     )  # fmt: skip
     with prepare_server(model, options, place) as ready, connect_ray(address, place):
         run_server(ready, options, deploy_replicas, say)
@@ -107,6 +103,8 @@ class PreparedServer:
     source: VersionSource
     admission: AccessControl
     listening: socket.socket
+    access_log: AccessLog | None = None
+    prediction_log: PredictionLog | None = None
 
 
 @contextlib.contextmanager
@@ -116,34 +114,27 @@ def prepare_server(model: str, options: ServeOptions, home: Home) -> Iterator[Pr
     Raises:
         WrongInput, Unavailable: as `serve`.
     """
-    from infra.serving.http_server import bind_socket
+    from infra.serving.http.http_server import bind_socket
 
-    _check_options(options)
+    check_options(options)
     admission = _admission(options, home)
     chosen = choose_model(model, home)
     if (options.shadow or options.canary) and chosen.follows is None:
         do = "give a registered model's name alone"
         raise WrongInput("a challenger needs a registered model that is followed", model, do)
-    source = _source(chosen, home)
-    listening = bind_socket(options.host, options.port)
-    try:
-        yield PreparedServer(chosen=chosen, source=source, admission=admission, listening=listening)
-    finally:
-        listening.close()
-
-
-def _check_options(options: ServeOptions) -> None:
-    if not 0 <= options.canary <= 100:
-        do = "--canary 5 gives the challenger five of a hundred requests"
-        raise WrongInput("--canary must be between 0 and 100 percent", f"{options.canary:g}", do)
-    if options.canary and options.shadow:
-        raise WrongInput("a challenger is either heard or not", "--canary with --shadow", "choose one")
-    if options.shadow:
-        check_name(options.shadow, "alias")
-    counts = options.replicas
-    if counts.count < 1 or counts.cpus <= 0 or counts.gpus < 0:
-        found = f"{counts.count} replicas, {counts.cpus:g} CPUs and {counts.gpus:g} GPUs each"
-        raise WrongInput("there must be a replica, and it needs a CPU or a part of one", found)
+    source = _source(chosen, home, options.only_promoted)
+    if options.only_promoted:
+        check_promoted(chosen, source)
+    with contextlib.ExitStack() as opened:
+        listening = opened.enter_context(bind_socket(options.host, options.port))
+        log = AccessLog(options.access_log) if options.access_log else None
+        if log is not None:
+            opened.callback(log.close)
+        folder = options.log_predictions
+        yield PreparedServer(
+            chosen=chosen, source=source, admission=admission, listening=listening, access_log=log,
+            prediction_log=PredictionLog(folder, options.log_share) if folder else None,
+        )  # fmt: skip
 
 
 def _admission(options: ServeOptions, home: Home) -> AccessControl:
@@ -164,15 +155,19 @@ class PinnedSource:
         """Always that one."""
         return self.artifact.key
 
+    def champion_state(self, model: str) -> str:
+        """It has no history."""
+        return "pinned"
+
     def fetch(self, key: str, folder: Path) -> Artifact:
         """Its files, which are here already."""
         return self.artifact
 
 
-def _source(chosen: ModelChoice, home: Home) -> VersionSource:
+def _source(chosen: ModelChoice, home: Home, only_promoted: bool) -> VersionSource:
     registry = registry_of(home) if chosen.follows else None
     if registry is not None:
-        return RegistrySource(registry)
+        return RegistrySource(registry, only_promoted)
     return PinnedSource(fetch_artifact(chosen, home))
 
 
@@ -193,8 +188,8 @@ def run_server(ready: PreparedServer, options: ServeOptions, compute: Compute, s
 
 
 async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer: Scorer, say: Say) -> None:
-    from infra.serving.app import ScoringApp
-    from infra.serving.http_server import run_server as listen
+    from infra.serving.http.app import ScoringApp
+    from infra.serving.http.http_server import run_server as listen
 
     batcher = Batcher(scorer, options.limits, at_once=BATCHES_A_REPLICA * options.replicas.count)
     follower = AliasFollower(
@@ -202,20 +197,38 @@ async def _answer_requests(ready: PreparedServer, options: ServeOptions, scorer:
         keep_s=options.limits.answer_s, say=say,
     )  # fmt: skip
     await _load_champion(follower)
+    kept, drift = ready.prediction_log, DriftWatch()
     service = ScoringService(
         batcher, follower.standing, options.limits, shadow=options.shadow is not None,
         canary=CanaryRule(percent=options.canary), say=say,
+        observers=[drift] if kept is None else [drift, kept],
     )  # fmt: skip
-    app = ScoringApp(service, ready.admission, {"model": ready.chosen.name})
+    service.figures.add_collector(drift)
+    readiness = Readiness()
+    app = ScoringApp(
+        service, ready.admission, ready.chosen.name, readiness=readiness, access_log=ready.access_log
+    )
     # What is loaded by now stays: each time that the collector went through it, all would wait for it.
     gc.collect()
     gc.freeze()
-    following = asyncio.create_task(follower.follow_forever(options.poll_s))
+    watching = [
+        asyncio.create_task(follower.follow_forever(options.poll_s)),
+        asyncio.create_task(readiness.watch_forever(scorer, batcher)),
+    ]
+    if kept is not None:
+        service.figures.add_collector(kept)
+        watching.append(asyncio.create_task(kept.write_forever()))
     try:
-        await listen(app, ready.listening, options.limits, started=lambda: _announce(ready, options, say))
+        await listen(
+            app, ready.listening, options.limits, drain_s=options.drain_s,
+            started=lambda: _announce(ready, options, say),
+        )  # fmt: skip
     finally:
-        following.cancel()
+        for task in watching:
+            task.cancel()
         await batcher.close()
+        if kept is not None:
+            await kept.flush()
 
 
 def _aliases(chosen: ModelChoice, options: ServeOptions) -> dict[Role, str]:

@@ -140,7 +140,10 @@ def _with_fingerprint(policy: Policy, path: Path, home: Home) -> Policy:
     data = wanted.data.model_copy(update={"source": source})
     try:
         dataset = open_evaluation_data(
-            data.model_dump(mode="json", exclude_none=True), path.resolve().parent, home.cache
+            data.model_dump(mode="json", exclude_none=True),
+            path.resolve().parent,
+            home.cache,
+            wanted.fingerprint,
         )
     except InputError as error:
         raise WrongInput(f"{path}: evaluation.data: {error.must}", error.found, error.do) from error

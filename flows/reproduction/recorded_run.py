@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from flows.config.lookup import open_ledger, open_sweep
-from flows.sweeps.states import pick_trial, run_ids
+from flows.sweeps.states import pick_trial
 from infra.errors import WrongInput
 from infra.home import Home, tracking_uri
 from infra.ledger import views
@@ -15,6 +15,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.tracking.client import TrackingError, connect, embedded_path
 from infra.tracking.mapping import KEY, sweep_identity, trial_key
+from infra.tracking.sent_runs import run_ids
 
 _RUN_ID = re.compile(r"[0-9a-f]{32}")
 

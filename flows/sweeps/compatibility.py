@@ -13,7 +13,8 @@ from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.spec import FamilySpec, SweepSpec
 
-_MAY_CHANGE = {"trials", "source_hash", "name"}  # of a family: growth, and code (which is asked about)
+# Of a family: growth, code (which is asked about), and what is said of weights that options name by hash.
+_MAY_CHANGE = {"trials", "source_hash", "name", "begins_with"}
 # Of a family's resources only these make other trials: with N workers a step sees N times the batch.
 _RESOURCES = ("workers", "sharding")
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.

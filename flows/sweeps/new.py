@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.config.first_choices import first_choices
+from flows.config.sweep_text import SCHEMA_FILE, sweep_text
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
 from infra.names import quote_input
+from trainers.data.split import has_few_different
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
 
@@ -21,9 +24,6 @@ if TYPE_CHECKING:
     from trainers.data_profile import DataProfile
     from trainers.family import Family
     from trainers.types import Json, JsonObject
-
-SCHEMA_FILE = "velodrome.schema.json"
-TRIALS, EPOCHS = 20, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +72,10 @@ def new(
     path = Path(output) if output is not None else Path(f"{name}.yaml")
     _refuse_existing(path)
     data: Mapping[str, Json] = {"source": source, **({"columns": {"target": target}} if target else {})}
-    from trainers.data.sources.opening import open_dataset
     from trainers.data_profile import profile_dataset
 
     relative_to = Path.cwd()
-    dataset = open_dataset(data, base=relative_to, cache=place.cache)
+    data, dataset = _open_split(data, relative_to, place.cache)
     seen = profile_dataset(dataset)
     fitting = suitable_families(dataset)
     if not fitting:
@@ -84,11 +83,32 @@ def new(
         do = "`velodrome families` lists what each one reads; a family or a function of your own may read it"
         raise InputError("a built-in family must fit the data", kind, do)
     data = rebase_source(data, relative_to, path.absolute().parent)
-    metric = _default_metric(seen.task)
-    text = sweep_text(name, data, seen, fitting, metric)
+    choices = first_choices(seen, fitting)
+    text = sweep_text(name, data, seen, fitting, choices)
     schema = _write_schema(path.absolute().parent)
     _write_new(path, text)
-    return NewFile(path=path, schema=schema, name=name, look=seen, families=tuple(fitting), metric=metric)
+    return NewFile(
+        path=path, schema=schema, name=name, look=seen, families=tuple(fitting), metric=choices.metric
+    )
+
+
+def _open_split(data: Mapping[str, Json], base: Path, cache: Path) -> tuple[Mapping[str, Json], Dataset]:
+    """The data; split by row where so few rows differ that sides by content would mean nothing."""
+    from trainers.data.sources.opening import open_dataset
+
+    by_row = {**data, "split": {"by": "row"}}
+    try:
+        dataset = open_dataset(data, base=base, cache=cache)
+    except InputError as error:
+        if error.key != ("data", "split"):
+            raise
+        try:
+            return by_row, open_dataset(by_row, base=base, cache=cache)
+        except InputError:
+            raise error from None
+    if has_few_different(dataset.splits, dataset.input_hashes):
+        return by_row, open_dataset(by_row, base=base, cache=cache)
+    return data, dataset
 
 
 def sweep_name(source: str) -> str:
@@ -121,93 +141,6 @@ def rebase_source(data: Mapping[str, Json], before: Path, after: Path) -> JsonOb
     if scheme in {"builtin", "hf", "none"} or path.is_absolute() or before.resolve() == after.resolve():
         return dict(data)
     return {**data, "source": f"{scheme}:{os.path.relpath(before / path, after)}"}
-
-
-def sweep_text(
-    name: str, data: Mapping[str, Json], seen: DataProfile, families: Sequence[str], metric: str | None
-) -> str:
-    """The sweep file: what was seen as comments, and the keys that people change first."""
-    lines = [
-        f"# yaml-language-server: $schema={SCHEMA_FILE}",
-        *(f"# {line}" for line in profile_lines(seen)),
-        "",
-    ]
-    lines += [f"name: {name}", "seed: 0", *_data_lines(data, seen)]
-    if metric:
-        lines.append(f"objective: {{metric: {metric}}}   # on the validation split")
-    lines += [
-        f"budget: {{trials: {TRIALS}, epochs: {EPOCHS}}}   # trials a family; minutes: 30 sets a limit",
-        "search: {sampler: tpe, pruner: asha}   # or random, qmc, gp, grid; median, hyperband, none",
-        "families:   # `velodrome families NAME` shows what each one sweeps by itself",
-    ]
-    lines += [f"  {family}:" for family in families]
-    lines += [
-        f"    # space: {{extends: {families[-1]}, batch_size: {{type: int, low: 16, high: 64}}}}",
-        "    # resources: {gpus: 0.5}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def profile_lines(seen: DataProfile) -> list[str]:
-    """What is worth knowing of the data, a line each; nothing in them breaks a line."""
-    parts = ", ".join(f"{rows:,} {part}" for part, rows in seen.parts.items())
-    lines = [f"{seen.rows:,} rows of kind {seen.kind}, task {seen.task or 'unknown'}: {parts}"]
-    if seen.classes:
-        lines.append(f"{len(seen.classes)} classes: {_format_counts(seen.classes)}")
-    if seen.missing:
-        lines.append(f"missing values: {_format_counts(seen.missing)}")
-    if seen.duplicates:
-        lines.append(
-            f"duplicates: {seen.duplicates:,} rows repeat an earlier one; each stays with its copies"
-        )
-    if seen.conflicts:
-        lines.append(f"conflicts: {seen.conflicts:,} rows share their features with a row of another target")
-    for giveaway in seen.giveaways:
-        said = f"{giveaway.metric} {giveaway.value:.4g}"
-        lines.append(f"beware: {_one_line(giveaway.column)} alone gives the target away ({said}); drop it?")
-    if seen.guess is not None:
-        lines.append(
-            f"always answering {_one_line(seen.guess.answer)} scores "
-            f"{seen.guess.metric} {seen.guess.value:.4g}"
-        )
-    return lines + [_one_line(line) for line in seen.notes]
-
-
-def _format_counts(counts: Mapping[str, int], most: int = 8) -> str:
-    listed = ", ".join(f"{_one_line(name)} {count:,}" for name, count in list(counts.items())[:most])
-    return f"{listed}, and {len(counts) - most} more" if len(counts) > most else listed
-
-
-def _one_line(value: Json) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if text.isprintable() and len(text) <= 200 else ascii(text[:200])
-
-
-def _data_lines(data: Mapping[str, Json], seen: DataProfile) -> list[str]:
-    lines = ["data:", f"  source: {_scalar(str(data['source']))}"]
-    if seen.task:
-        lines.append(f"  task: {seen.task}")
-    if isinstance(columns := data.get("columns"), dict):
-        lines.append(f"  columns: {{target: {_scalar(str(columns['target']))}}}")
-    if seen.giveaways:
-        dropped = ", ".join(_scalar(giveaway.column) for giveaway in seen.giveaways)
-        lines.append(f"  # columns: {{drop: [{dropped}]}}")
-    return lines
-
-
-def _scalar(text: str) -> str:
-    """The text as YAML: plain where nothing in it could mean something else, else in double quotes."""
-    plain = re.fullmatch(r"[A-Za-z][A-Za-z0-9_.:/-]*[A-Za-z0-9_.-]", text) and text.lower() not in _WORDS
-    return text if plain else json.dumps(text)
-
-
-_WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
-
-
-def _default_metric(task: str | None) -> str | None:
-    from trainers.metric_names import USUAL
-
-    return next((metric for known, metric in USUAL.items() if known == task), None)
 
 
 def _refuse_existing(path: Path) -> None:

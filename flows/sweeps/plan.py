@@ -88,7 +88,7 @@ def plan(
         ClusterUnavailable: it cannot be reached, or cannot place a lane.
         LedgerUnavailable: the ledger cannot be read.
     """
-    from flows.sweeps.new import profile_lines
+    from flows.config.sweep_text import profile_lines
 
     place = home or Home.from_environment()
     prepared = prepare_sweep(file, overrides, place)
@@ -236,6 +236,7 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
             return check_warm_start(ledger, prepared)
     finally:
         ledger.close()
+    prepared = prepared.split_as(known.fingerprint)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     found = list(carried.refused)
     found += [f"the source of {name} changed" for name in carried.code_changed]

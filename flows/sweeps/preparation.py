@@ -9,7 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +41,7 @@ class PreparedSweep:
         dataset: decoded; None for `data: none`.
         look: what a person should know of the data; None for `data: none`.
         base: the folder that the file's relative paths start from.
+        cache: where what is derived from the data is kept.
         own_code: the folder that people's own families are imported from; None where there are none.
     """
 
@@ -49,12 +50,25 @@ class PreparedSweep:
     dataset: Dataset | None
     look: DataProfile | None
     base: Path
+    cache: Path
     own_code: Path | None
 
     @property
     def fingerprint(self) -> str:
         """Of the data; `none` where own code reads its own."""
         return self.dataset.fingerprint if self.dataset is not None else "none"
+
+    def split_as(self, recorded: str) -> PreparedSweep:
+        """The same sweep with its rows on the sides that they had when its data had this fingerprint."""
+        if self.dataset is None or recorded == self.fingerprint:
+            return self
+        from trainers.data.sources.opening import open_dataset
+        from trainers.data_profile import profile_dataset
+
+        dataset = open_dataset(self.file.data, base=self.base, cache=self.cache, recorded=recorded)
+        if dataset.fingerprint != recorded:
+            return self
+        return replace(self, dataset=dataset, look=profile_dataset(dataset))
 
 
 def prepare_sweep(path: Path | str, overrides: Sequence[str], home: Home) -> PreparedSweep:
@@ -77,12 +91,13 @@ def prepare_sweep(path: Path | str, overrides: Sequence[str], home: Home) -> Pre
             check_with_data(file, family, dataset)
     look = None
     if dataset is not None:
-        from trainers.data_profile import profile_dataset as look_at
+        from trainers.data_profile import profile_dataset
 
-        look = look_at(dataset)
+        look = profile_dataset(dataset)
     return PreparedSweep(
-        file=file, spec=spec, dataset=dataset, look=look, base=base, own_code=code_root(file) if own else None
-    )
+        file=file, spec=spec, dataset=dataset, look=look, base=base, cache=home.cache,
+        own_code=code_root(file) if own else None,
+    )  # fmt: skip
 
 
 def _open_data(file: SweepFile, base: Path, home: Home) -> Dataset | None:

@@ -59,4 +59,4 @@ def _current_fingerprint(row: SweepRow, home: Home) -> str:
     from trainers.data.sources.opening import open_dataset
 
     base = Path(row.facts.get("base", "."))
-    return open_dataset(row.spec.data, base=base, cache=home.cache).fingerprint
+    return open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint).fingerprint

@@ -7,13 +7,14 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
-from flows.sweeps.states import pick_trial, resolve_state, resolve_trials, run_id, run_ids
+from flows.sweeps.states import pick_trial, resolve_state, resolve_trials
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
 from infra.storage.paths import log_name
+from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject, Params

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from infra.errors import WrongInput
-from infra.home import Home, tracking_uri
 from infra.ledger import views
 from infra.ledger.liveness import is_alive_here
 from infra.ledger.rows import OwnerRow, SweepRow, TrialRow
@@ -44,33 +43,6 @@ def in_file_order(spec: SweepSpec, trials: Sequence[TrialRow]) -> list[TrialRow]
 def count_test_reads(ledger: Ledger, row: SweepRow) -> int:
     """How often the test split was read for this sweep."""
     return views.count_events(ledger, row.id, "test-read")
-
-
-def run_ids(home: Home, row: SweepRow) -> dict[str, str]:
-    """MLflow's run of each trial, where one was made, by the trial's key in tracking."""
-    if not home.outbox.exists():
-        return {}
-    from infra.tracking.mapping import sweep_identity
-    from infra.tracking.outbox import Outbox
-
-    try:
-        uri = tracking_uri(home, row.spec)
-    except WrongInput:  # a variable that only the driver's environment has must not hide the trials
-        return {}
-    outbox = Outbox(home.outbox, uri, sweep_identity(row))
-    try:
-        return {key: sent.run_id for key, sent in outbox.runs().items() if sent.run_id}
-    finally:
-        outbox.close()
-
-
-def run_id(runs: Mapping[str, str], row: SweepRow, trial: TrialRow) -> str | None:
-    """One trial's run among those."""
-    if not runs:
-        return None
-    from infra.tracking.mapping import sweep_identity, trial_key
-
-    return runs.get(trial_key(sweep_identity(row), trial.role, trial.family, trial.number))
 
 
 def pick_trial(ledger: Ledger, row: SweepRow, number: int, family: str | None) -> TrialRow:

@@ -13,8 +13,6 @@ from flows.sweeps.states import (
     in_file_order,
     resolve_state,
     resolve_trials,
-    run_id,
-    run_ids,
 )
 from infra.home import Home
 from infra.ledger import views
@@ -22,6 +20,7 @@ from infra.ledger.ranking import best_trial, pareto_front
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
+from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject, Params

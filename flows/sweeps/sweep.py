@@ -12,7 +12,6 @@ from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, sweep_facts
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
-from flows.sweeps.states import run_ids
 from flows.sweeps.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
 from infra.coordinator.policy import exhausted_budget
@@ -22,6 +21,7 @@ from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.tracking.sent_runs import run_ids
 
 DRAIN_LIMIT_S = 60.0
 
@@ -139,6 +139,7 @@ def _register_sweep(
             spec, fingerprint=prepared.fingerprint, facts=sweep_facts(prepared), at=time.time()
         )
         return views.sweep_by_id(ledger, created)
+    prepared = prepared.split_as(known.fingerprint)
     if not views.has_journal(ledger, known.id):
         return _rewrite_sweep(ledger, known, prepared)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)

@@ -38,6 +38,8 @@ def _check_earlier(ledger: Ledger | None, prepared: PreparedSweep, label: str) -
         raise _error(prepared, must, f"{label} is judged by {before}")
     if earlier.fingerprint != prepared.fingerprint:
         found = f"{label} has fingerprint {earlier.fingerprint[:12]}, the file {prepared.fingerprint[:12]}"
+        if prepared.split_as(earlier.fingerprint) is not prepared:
+            found = f"{label} has the same rows, but parted by the rules of before: it saw other sides"
         raise _error(prepared, "name sweeps of the same data", found)
     return _count_fitting(ledger, prepared, earlier)
 

@@ -177,8 +177,8 @@ class AttemptRunner:
 
         if self._data is None:
             base, cache = Path(self._settings.base), Path(self._settings.cache)
-            found = open_dataset(self.spec.data, base=base, cache=cache)
             expected = self._settings.fingerprint
+            found = open_dataset(self.spec.data, base=base, cache=cache, recorded=expected)
             if expected and found.fingerprint != expected:
                 raise InputError(
                     "the data must be what the sweep began with",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -46,7 +46,10 @@ def save_bundle(
     shutil.rmtree(folder, ignore_errors=True)  # what an attempt that died while writing left behind
     folder.parent.mkdir(parents=True, exist_ok=True)
     fingerprint = dataset.fingerprint if dataset is not None else None
-    facts = {**about, "fingerprint": fingerprint}
+    facts = {
+        **about, "fingerprint": fingerprint, "train_rows_by": dataset.keyed_by if dataset else None,
+        **_describe_training(dataset),
+    }  # fmt: skip
     rows = _train_rows(dataset)
     seen = None if dataset is None else seen_rows(dataset)
     if family is None:
@@ -94,10 +97,19 @@ def _measure_bundle(folder: Path) -> dict[str, float]:
     return dict(measure_latency(predictor, predictor.example))
 
 
+def _describe_training(dataset: Dataset | None) -> Mapping[str, Json]:
+    """How training's values are distributed, for whoever watches what the model is asked later."""
+    if dataset is None:
+        return {}
+    from trainers.data.distribution import training_distributions
+
+    return {"distribution": cast("Json", training_distributions(dataset))}
+
+
 def _train_rows(dataset: Dataset | None) -> RowHashes:
     if dataset is None:
         return np.zeros(0, np.uint64)
-    return dataset.row_hashes[dataset.splits["train"]]
+    return dataset.row_keys()[dataset.splits["train"]]
 
 
 def _input_example(family: Family | None, dataset: Dataset | None) -> pd.DataFrame:

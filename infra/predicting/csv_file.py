@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -19,34 +19,33 @@ from infra.predicting.format import (
     split_rows,
     table_frame,
 )
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
+from trainers.data.sources.csv_reading import open_text
+from trainers.data.sources.csv_rules import find_rules
+from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class CsvFile:
-    """A file of comma-, semicolon- or tab-separated fields, in UTF-8, whose first line names them."""
+    """A file of separated fields, read by the rules of a sweep's source."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.ending = path.suffix
-        self._delimiter = "\t" if path.suffix.lower() == ".tsv" else _detect_delimiter(path)
+        self.ending = ".tsv" if ".tsv" in path.name.lower() else ".csv"
+        with _as_wrong_input():
+            self._rules = find_rules(path)
 
     def columns(self) -> list[str]:
         """As `InputFormat`."""
-        with self._open_text() as file:
-            header = next(self._read_rows(file), [])
-        if not header or len(set(header)) != len(header) or not all(header):
-            found = ", ".join(ascii(name) for name in header[:20]) or "an empty file"
-            raise WrongInput(f"the first line of {self.path} must name each column once", found)
-        return header
+        return list(self._rules.names)
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
         with self._open_text() as file:
             rows = self._read_rows(file)
-            header = next(rows)
+            header = next(rows) and self.columns() if self._rules.header else self.columns()
             for held in split_rows(rows, sizes, lambda row: sum(map(len, row))):
                 columns = dict(zip(header, zip(*held, strict=True), strict=True))
                 yield pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
@@ -57,22 +56,22 @@ class CsvFile:
 
     def write(self, part: pa.Table, predictions: pd.DataFrame, path: Path, *, first: bool) -> None:
         """As `InputFormat`."""
-        write_csv(part, predictions, path, self._delimiter, header=first)
+        write_csv(part, predictions, path, self._rules.delimiter, header=first)
 
     def join(self, parts: Sequence[Path], path: Path) -> None:
         """As `InputFormat`."""
         concatenate_files(parts, path)
 
-    def _open_text(self) -> io.TextIOWrapper:
-        return self.path.open(encoding="utf-8-sig", newline="")
+    def _open_text(self) -> IO[str]:
+        return open_text(self.path, self._rules)
 
-    def _read_rows(self, file: io.TextIOWrapper) -> Iterator[list[str]]:
+    def _read_rows(self, file: IO[str]) -> Iterator[list[str]]:
         csv.field_size_limit(MOST_CHARACTERS)
-        reader = csv.reader(file, delimiter=self._delimiter, strict=True)
-        width = None
+        reader = csv.reader(file, delimiter=self._rules.delimiter, strict=True)
+        width = len(self._rules.names)
+        must = f"{self.path} must be CSV in {self._rules.encoding}"
         try:
             for row in reader:
-                width = width or len(row)
                 if row and len(row) != width:
                     found = f"{len(row)} in line {reader.line_num}"
                     raise WrongInput(f"every line of {self.path} must have {width} fields", found)
@@ -80,10 +79,17 @@ class CsvFile:
                     yield row
         except UnicodeDecodeError as error:
             found = f"byte 0x{error.object[error.start]:02x} after line {reader.line_num}"
-            raise WrongInput(f"{self.path} must be CSV in UTF-8", found, "save it as UTF-8") from error
+            raise WrongInput(must, found, "save it as UTF-8") from error
         except csv.Error as error:
-            found = f"line {reader.line_num}: {error}"
-            raise WrongInput(f"{self.path} must be CSV in UTF-8", found) from error
+            raise WrongInput(must, f"line {reader.line_num}: {error}") from error
+
+
+@contextmanager
+def _as_wrong_input() -> Iterator[None]:
+    try:
+        yield
+    except InputError as error:
+        raise WrongInput(error.must, error.found, error.do) from error
 
 
 def write_csv(part: pa.Table, predictions: pd.DataFrame, path: Path, delimiter: str, *, header: bool) -> None:
@@ -95,11 +101,3 @@ def write_csv(part: pa.Table, predictions: pd.DataFrame, path: Path, delimiter: 
         if header:
             writer.writerow([*part.column_names, *predictions.columns])
         writer.writerows(zip(*columns, strict=True))
-
-
-def _detect_delimiter(path: Path) -> str:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        line = file.readline(2**20)
-    counts = {mark: line.count(mark) for mark in (",", ";", "\t")}
-    most = max(counts, key=lambda mark: counts[mark])
-    return most if counts[most] else ","

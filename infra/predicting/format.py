@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import pyarrow as pa
 
 from infra.errors import WrongInput
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 from trainers.data.cell_values import read_number, spell_value
 
 if TYPE_CHECKING:

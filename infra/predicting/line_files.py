@@ -20,7 +20,9 @@ from infra.predicting.format import (
     split_rows,
     table_frame,
 )
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
+from trainers.data.sources.files import is_json_array, read_json_array
+from trainers.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +33,7 @@ LINE = "line"
 
 
 class JsonLines:
-    """A JSON object a line; lines without anything are passed over."""
+    """A JSON object a line, or an array of them; lines without anything are passed over."""
 
     ending = ".jsonl"
 
@@ -41,17 +43,14 @@ class JsonLines:
     def columns(self) -> list[str]:
         """As `InputFormat`: the names of all objects, for each may leave some out."""
         names: dict[str, None] = {}
-        with _open_text(self.path) as file:
-            for line in filter(str.strip, _read_lines(self.path, file)):
-                names.update(dict.fromkeys(_parse_line(line, self.path)))
+        for line in _object_lines(self.path):
+            names.update(dict.fromkeys(_parse_line(line, self.path)))
         return list(names)
 
     def parts(self, sizes: PartSizes) -> Iterator[pa.Table]:
         """As `InputFormat`."""
-        with _open_text(self.path) as file:
-            lines = (line.strip() for line in _read_lines(self.path, file) if line.strip())
-            for held in split_rows(lines, sizes, len):
-                yield pa.table({LINE: pa.array(held, pa.string())})
+        for held in split_rows(_object_lines(self.path), sizes, len):
+            yield pa.table({LINE: pa.array(held, pa.string())})
 
     def frame(self, part: pa.Table, fields: Sequence[Field]) -> pd.DataFrame:
         """As `InputFormat`; what an object leaves out is missing."""
@@ -110,8 +109,22 @@ class TextLines:
         concatenate_files(parts, path)
 
 
+def _object_lines(path: Path) -> Iterator[str]:
+    """The objects, each as a line; those of an array are written anew."""
+    if is_json_array(path):
+        try:
+            rows = read_json_array(path)
+        except InputError as error:
+            raise WrongInput(error.must, error.found) from error
+        yield from (json.dumps(row, ensure_ascii=False) for row in rows)
+        return
+    with _open_text(path) as file:
+        yield from (line.strip() for line in _read_lines(path, file) if line.strip())
+
+
 def _open_text(path: Path) -> io.TextIOWrapper:
-    return path.open(encoding="utf-8-sig", newline="\n")
+    stream = pa.input_stream(str(path), compression="detect")
+    return io.TextIOWrapper(stream, encoding="utf-8-sig", newline="\n")
 
 
 def _read_lines(path: Path, file: io.TextIOWrapper) -> Iterator[str]:

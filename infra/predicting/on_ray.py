@@ -19,7 +19,7 @@ from infra.predicting.format import InputFormat, PartSizes
 from infra.predicting.output_parts import OutputParts
 from infra.predicting.scoring import Advanced, score_part
 from infra.serving.artifact import Artifact, load_artifact
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 
 if TYPE_CHECKING:
     import ray

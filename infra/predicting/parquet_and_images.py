@@ -19,7 +19,7 @@ from infra.predicting.format import (
     table_frame,
 )
 from infra.predicting.line_files import JsonLines, TextLines
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 from trainers.data.sources.image_folders import ENDINGS as IMAGES
 from trainers.data.sources.image_folders import is_aside
 
@@ -128,6 +128,7 @@ ENDINGS: dict[str, Callable[[Path], InputFormat]] = {
     ".tsv": CsvFile,
     ".jsonl": JsonLines,
     ".ndjson": JsonLines,
+    ".json": JsonLines,
     ".parquet": ParquetFile,
     ".pq": ParquetFile,
     ".txt": TextLines,
@@ -145,8 +146,8 @@ def open_input(path: Path) -> InputFormat:
         return ImageFolder(path)
     if not path.is_file():
         raise WrongInput("the input must be a file or a folder of images", f"{path} is not there")
-    kind = ENDINGS.get(path.suffix.lower())
-    if kind is None:
+    kind = ENDINGS.get(Path(path.name.lower().removesuffix(".gz")).suffix)
+    if kind is None or (path.suffix.lower() == ".gz" and kind not in (CsvFile, JsonLines, TextLines)):
         must = "the input must be CSV, JSONL, Parquet, text or a folder of images"
         raise WrongInput(must, path.name, f"its name must end with one of {', '.join(ENDINGS)}")
     return kind(path)

@@ -12,7 +12,7 @@ from infra.errors import WrongInput
 from infra.predicting.format import BadValue, InputFormat, PartSizes
 from infra.predicting.output_parts import OutputParts
 from infra.serving.artifact import ServedModel
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 from trainers.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,11 +7,13 @@ request reaches it. One that fails is refused, and the old one goes on answering
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import math
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -19,14 +21,15 @@ from typing import Protocol
 from infra.errors import Unavailable, VelodromeError
 from infra.serving.artifact import Artifact
 from infra.serving.batching import NoReplicaError, ReplicaError, Scorer
+from infra.serving.model_schema import ModelSchema
 from infra.serving.routing import Role, next_step
-from infra.serving.scoring_protocol import Field
 from infra.tracking.client import TrackingError
 from trainers.errors import TrainerError
 
 log = logging.getLogger("velodrome.serving")
 
 POLL_S = 0.5
+STATE_EVERY_S = 5.0  # reading a history costs more than asking for an alias does
 MOST_DEATHS = 2  # of replicas that were loading a version
 
 
@@ -35,6 +38,10 @@ class VersionSource(Protocol):
 
     def alias_target(self, model: str, alias: str) -> str | None:
         """The key of the version that the alias points at: `digits/3`."""
+
+    def champion_state(self, model: str) -> str:
+        """How the alias `champion` stands to the model's history: a `State` of `infra.registry.chain`, or
+        `pinned`."""
 
     def fetch(self, key: str, folder: Path) -> Artifact:
         """Its files."""
@@ -47,8 +54,10 @@ class ServingState:
     Attributes:
         answering: the version by its role; the challenger's is None where there is none.
         wanted: the version that each role's alias points at.
-        fields: the columns that each loaded version takes.
+        schemas: what each loaded version takes and gives.
         refused: versions that did not load, and why.
+        champion_state: how the alias `champion` stands to the model's history: `settled` where the history
+            moved it there.
         swaps: how often a role got another version.
         polled_at: when the registry last answered, in seconds since 1970.
         trouble: what the registry, or a replica, said when it last did not do what it should.
@@ -56,8 +65,9 @@ class ServingState:
 
     answering: dict[Role, str | None] = field(default_factory=dict)
     wanted: dict[Role, str | None] = field(default_factory=dict)
-    fields: dict[str, list[Field]] = field(default_factory=dict)
+    schemas: dict[str, ModelSchema] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    champion_state: str = "unknown"
     swaps: int = 0
     polled_at: float = 0.0
     trouble: str = ""
@@ -88,6 +98,7 @@ class AliasFollower:
         self._former: str | None = None  # kept, so that a rollback needs no loading
         self._deaths: Counter[str] = Counter()
         self._left_at: dict[str, float] = {}
+        self._state_at = -math.inf
         self.standing = ServingState(answering=dict.fromkeys(aliases))
 
     async def follow_forever(self, poll_s: float = POLL_S) -> None:
@@ -105,12 +116,20 @@ class AliasFollower:
     async def poll_once(self) -> None:
         """Looks once, and does what has to be done; failures are kept in `standing`."""
         self.standing.trouble = ""
-        for role in self._aliases:
+        steps: list[Callable[[], Awaitable[None]]] = [
+            functools.partial(self._follow_role, role) for role in self._aliases
+        ]
+        for step in (*steps, self._read_state):
             try:
-                await self._follow_role(role)
+                await step()
             except (Unavailable, TrackingError, ReplicaError) as error:
                 self.standing.trouble = str(error)[:300]
         await self._retire_versions()
+
+    async def _read_state(self) -> None:
+        if time.monotonic() - self._state_at >= STATE_EVERY_S:
+            self.standing.champion_state = await asyncio.to_thread(self._source.champion_state, self._model)
+            self._state_at = time.monotonic()
 
     async def _follow_role(self, role: Role) -> None:
         wanted = await asyncio.to_thread(self._source.alias_target, self._model, self._aliases[role])
@@ -119,7 +138,7 @@ class AliasFollower:
         step = next_step(
             wanted=wanted,
             answering=self.standing.answering[role],
-            loaded=set(self.standing.fields),
+            loaded=set(self.standing.schemas),
             refused=set(self.standing.refused),
         )
         if role == "challenger" and wanted is None:
@@ -141,7 +160,7 @@ class AliasFollower:
         try:
             with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
                 artifact = await asyncio.to_thread(self._source.fetch, key, Path(folder))
-            self.standing.fields[key] = await self._scorer.load(artifact)
+            self.standing.schemas[key] = await self._scorer.load(artifact)
         except Unavailable:  # not the version's fault: it is tried again
             raise
         except (VelodromeError, TrainerError, OSError) as error:
@@ -166,16 +185,17 @@ class AliasFollower:
         self.standing.answering[role] = key
         self.standing.swaps += before is not None
         self._say(f"{role}: {before or 'none'} -> {key or 'none'}")
-        if role == "champion" and before is not None:
-            self._former = before
+        if role == "champion":
+            self._state_at = -math.inf
+            self._former = before or self._former
 
     async def _retire_versions(self) -> None:
         kept = {*self.standing.answering.values(), self._former}
         now = time.monotonic()
-        self._left_at = {key: self._left_at.get(key, now) for key in self.standing.fields if key not in kept}
+        self._left_at = {key: self._left_at.get(key, now) for key in self.standing.schemas if key not in kept}
         for key, left_at in self._left_at.items():
             if now - left_at >= self._keep_s:
-                del self.standing.fields[key]
+                del self.standing.schemas[key]
                 await self._drop_version(key)
 
     async def _drop_version(self, key: str) -> None:

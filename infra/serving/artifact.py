@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 from infra.errors import WrongInput
 from infra.registry.artifacts import check_tree, find_bundle
 from infra.registry.contents import OURS, loading_objection, model_loader
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field, ModelSchema
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
-    from trainers.types import Cell
+    from trainers.types import Cell, Document, JsonObject
 
 MLMODEL = "MLmodel"
 LEFT_OUT = ("wheels", "registered_model_meta")  # not read when the model is loaded
@@ -55,6 +55,10 @@ class ServedModel(Protocol):
     @property
     def outputs(self) -> list[str]:
         """The columns that it gives; none where it does not say."""
+
+    @property
+    def schema(self) -> ModelSchema:
+        """What it takes and gives, and what training saw of it."""
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         """One prediction a row.
@@ -180,6 +184,16 @@ class _BundleModel:
         self.example: pd.DataFrame | None = self._predictor.example
         self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs]
         self.outputs = [column.name for column in signature.outputs]
+        state, facts = self._predictor.document.get("state", {}), self._predictor.document["facts"]
+        distribution = facts.get("distribution")
+        self.schema = ModelSchema(
+            fields=self.fields,
+            outputs=[Field(name=c.name, type=c.type) for c in signature.outputs],
+            example=_request_rows(self.example),
+            task=str(state.get("task") or ""),
+            classes=[str(label) for label in state.get("classes") or ()],
+            distribution=dict(distribution) if isinstance(distribution, Mapping) else {},
+        )
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         return self._predictor.predict(rows)
@@ -212,6 +226,7 @@ class _PyfuncModel:
             ) from error
         self.fields = _signature_fields(self._model.metadata.signature)
         self.outputs: list[str] = []
+        self.schema = ModelSchema(fields=self.fields, example=_request_rows(self.example))
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
         import pandas as pd
@@ -226,6 +241,16 @@ class _PyfuncModel:
 
     def count_unseen(self, rows: pd.DataFrame) -> dict[str, int]:
         return {}
+
+
+def _request_rows(example: pd.DataFrame | None) -> list[JsonObject]:
+    """A model's example as a request has it; none where that is no JSON."""
+    from trainers.bundle.frames import frame_to_json
+
+    if not hasattr(example, "columns"):  # MLflow's may be an array
+        return []
+    document: Document = frame_to_json(example)
+    return [dict(zip(document["columns"], row, strict=True)) for row in document["data"]]
 
 
 _TYPES = {"double": "double", "float": "double", "integer": "long", "long": "long", "boolean": "boolean"}

@@ -17,8 +17,9 @@ from typing import Protocol
 
 from infra.serving.artifact import Artifact
 from infra.serving.limits import RequestLimits, ScoringError
+from infra.serving.model_schema import ModelSchema
 from infra.serving.scoring import Answer, RequestBatch, join_requests
-from infra.serving.scoring_protocol import Columns, Field, RequestRows
+from infra.serving.scoring_protocol import Columns, RequestRows
 
 log = logging.getLogger("velodrome.serving")
 
@@ -34,12 +35,20 @@ class NoReplicaError(ReplicaError):
     """None is up; none has died of this."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaCounts:
+    """How many replicas there are to be, and how many are up."""
+
+    wanted: int = 0
+    running: int = 0
+
+
 class Scorer(Protocol):
     """Those who compute."""
 
-    async def load(self, artifact: Artifact) -> list[Field]:
-        """Has the version loaded, and proven on its example, by everyone who computes; the columns that it
-        takes.
+    async def load(self, artifact: Artifact) -> ModelSchema:
+        """Has the version loaded, and proven on its example, by everyone who computes; what it takes and
+        gives.
 
         Raises:
             VelodromeError, TrainerError: it cannot be loaded.
@@ -48,6 +57,13 @@ class Scorer(Protocol):
 
     async def drop(self, key: str) -> None:
         """Lets go of a version."""
+
+    async def count_replicas(self) -> ReplicaCounts:
+        """How many are up; waits until one of them has answered.
+
+        Raises:
+            ReplicaError: none can.
+        """
 
     async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """An answer to each request of the batch.
@@ -78,6 +94,7 @@ class Batcher:
         waiting_rows: of requests that no replica has yet.
         batches, batched_rows: how many have been sent so far.
         retries: batches that were sent once more, because a replica had died.
+        answered_at: when the last batch was answered, of `time.monotonic`.
     """
 
     def __init__(self, scorer: Scorer, limits: RequestLimits, *, at_once: int) -> None:
@@ -92,6 +109,7 @@ class Batcher:
         self._queues: dict[tuple[str, tuple[str, ...]], _Queue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.waiting_rows = self.batches = self.batched_rows = self.retries = 0
+        self.answered_at = 0.0
 
     async def answer(self, key: str, rows: RequestRows, *, limit_s: float | None = None) -> Answer:
         """The version's answer to these rows.
@@ -163,6 +181,7 @@ class Batcher:
         self.batched_rows += sum(batch.sizes)
         try:
             answers = await self._score_with_retries(key, batch, max(w.deadline for w in taken))
+            self.answered_at = time.monotonic()
             for waiting, found in zip(taken, answers, strict=True):
                 if not waiting.answer.done():
                     waiting.answer.set_result(found)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from trainers.types import Cell, Json
 
 MOST_PIXELS = 16_000_000
+LARGEST = 1e30  # models compute in float32, which ends at 3.4e38
 _BYTES = "base64:"
 
 
@@ -51,6 +52,8 @@ def _check_finite(value: float) -> float:
         raise ValueError("a number is wanted that a double can hold, but got a larger one") from None
     if not math.isfinite(number):
         raise ValueError("a finite number is wanted, but got infinity or NaN")
+    if abs(number) > LARGEST:
+        raise ValueError(f"a number of at most {LARGEST:g} is wanted, but got {number:g}")
     return number
 
 

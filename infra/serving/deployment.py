@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 from infra.coordinator.placement import Node
 from infra.errors import ClusterUnavailable, WrongInput
 from infra.serving.artifact import Artifact
-from infra.serving.batching import NoReplicaError, ReplicaError
+from infra.serving.batching import NoReplicaError, ReplicaCounts, ReplicaError
 from infra.serving.loaded_models import LoadedModels
+from infra.serving.model_schema import ModelSchema
 from infra.serving.scoring import Answer, RequestBatch
-from infra.serving.scoring_protocol import Field
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -58,8 +58,8 @@ class Replica:
 
         self._models = LoadedModels("cuda" if gpus and torch.cuda.is_available() else "cpu")
 
-    def load(self, artifact: Artifact) -> list[Field] | str:
-        """The columns that the version takes, or why it cannot be loaded."""
+    def load(self, artifact: Artifact) -> ModelSchema | str:
+        """What the version takes and gives, or why it cannot be loaded."""
         from infra.errors import VelodromeError
         from trainers.errors import TrainerError
 
@@ -77,6 +77,9 @@ class Replica:
     def score(self, key: str, batch: RequestBatch) -> list[Answer] | None:
         """Answers, or None where the version is not loaded here."""
         return self._models.score(key, batch)
+
+    def ping(self) -> None:
+        """Shows that it is there."""
 
 
 def check_replicas_placeable(replicas: ReplicaSettings, nodes: Sequence[Node]) -> None:
@@ -127,7 +130,7 @@ def deploy_replicas(model: str, replicas: ReplicaSettings) -> Iterator[RayScorer
         graceful_shutdown_wait_loop_s=0.1,
     )(Replica)
     try:
-        yield RayScorer(_await_running(deployment.bind(replicas.gpus), name))
+        yield RayScorer(_await_running(deployment.bind(replicas.gpus), name), name, replicas.count)
     finally:
         with _log_serve_errors():
             serve.delete(name, _blocking=False)
@@ -146,6 +149,15 @@ def _await_running(application: Application, name: str) -> DeploymentHandle[Repl
             raise ClusterUnavailable(limit, str(found), "see `velodrome doctor`, or ask for less")
         time.sleep(POLL_S)
     return serve.get_app_handle(name)
+
+
+def _running_replicas(application: str) -> int:
+    """How many Serve's controller takes for healthy."""
+    from ray import serve
+
+    deployments = serve.status().applications[application].deployments.values()
+    states = [entry for found in deployments for entry in found.replica_states.items()]
+    return sum(count for state, count in states if state.value == "RUNNING")
 
 
 def _silence_ray_logs() -> None:
@@ -167,8 +179,8 @@ def _log_serve_errors() -> Iterator[None]:
 class RayScorer:
     """Sends batches to replicas; one that came up later, or again, is given the versions that it lacks."""
 
-    def __init__(self, handle: DeploymentHandle[Replica]) -> None:
-        self._unbound = handle
+    def __init__(self, handle: DeploymentHandle[Replica], application: str, wanted: int) -> None:
+        self._unbound, self._application, self._wanted = handle, application, wanted
         self._artifacts: dict[str, Artifact] = {}
         self._again = asyncio.Lock()
 
@@ -183,7 +195,7 @@ class RayScorer:
     def _direct_handle(self) -> DeploymentHandle[Replica]:
         return self._handle.options(_by_reference=False)
 
-    async def load(self, artifact: Artifact) -> list[Field]:
+    async def load(self, artifact: Artifact) -> ModelSchema:
         """As `Scorer`."""
         found = await self._broadcast("load", artifact)
         refused = next((reason for reason in found if isinstance(reason, str)), None)
@@ -191,12 +203,24 @@ class RayScorer:
             await self.drop(artifact.key)
             raise WrongInput("a version must load and answer its example", f"{artifact.key}: {refused}")
         self._artifacts[artifact.key] = artifact
-        return next(fields for fields in found if not isinstance(fields, str))
+        return next(schema for schema in found if not isinstance(schema, str))
 
     async def drop(self, key: str) -> None:
         """As `Scorer`."""
         self._artifacts.pop(key, None)
         await self._broadcast("drop", key)
+
+    async def count_replicas(self) -> ReplicaCounts:
+        """As `Scorer`: one is asked through the handle, which passes over those that hang."""
+        from ray.exceptions import RayError
+        from ray.serve.exceptions import RayServeException
+
+        try:
+            await self._handle.ping.remote()
+            running = await asyncio.to_thread(_running_replicas, self._application)
+        except (RayError, RayServeException, RuntimeError) as error:
+            raise ReplicaError(f"ping: {type(error).__name__}") from error
+        return ReplicaCounts(wanted=self._wanted, running=running)
 
     async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """As `Scorer`."""
@@ -232,14 +256,14 @@ class RayScorer:
             if artifact is not None:
                 await self._broadcast("load", artifact)
 
-    async def _broadcast(self, method: str, *arguments: Artifact | str) -> list[list[Field] | str]:
+    async def _broadcast(self, method: str, *arguments: Artifact | str) -> list[ModelSchema | str]:
         """What each replica answers; nothing is read of what `drop` does."""
         from ray.exceptions import RayError
         from ray.serve.exceptions import DeploymentUnavailableError, RayServeException
 
         try:
             response = self._handle.broadcast(method, *arguments)
-            found: list[list[Field] | str] = await response.results_async(timeout_s=LOAD_LIMIT_S)
+            found: list[ModelSchema | str] = await response.results_async(timeout_s=LOAD_LIMIT_S)
         except DeploymentUnavailableError as error:
             raise NoReplicaError(f"{method}: no replica is there") from error
         except (RayError, RayServeException, TimeoutError, RuntimeError) as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from infra.serving.artifact import Artifact, ServedModel, load_artifact
+from infra.serving.model_schema import ModelSchema
 from infra.serving.scoring import Answer, RequestBatch, answer_batch
-from infra.serving.scoring_protocol import Field
 
 
 class LoadedModels:
@@ -14,11 +14,11 @@ class LoadedModels:
         self._device = device
         self._loaded: dict[str, ServedModel] = {}
 
-    def load(self, artifact: Artifact) -> list[Field]:
-        """Loads and proves a version beside those that are there; the columns that it takes."""
+    def load(self, artifact: Artifact) -> ModelSchema:
+        """Loads and proves a version beside those that are there; what it takes and gives."""
         if artifact.key not in self._loaded:
             self._loaded[artifact.key] = load_artifact(artifact, device=self._device)
-        return self._loaded[artifact.key].fields
+        return self._loaded[artifact.key].schema
 
     def drop(self, key: str) -> None:
         """Lets go of a version; batches that are being computed end with it."""

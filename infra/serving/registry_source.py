@@ -8,25 +8,43 @@ from pathlib import Path
 
 from infra.errors import RefusedError, WrongInput
 from infra.registry.artifacts import fetch_files, fetch_version
+from infra.registry.chain import State, alias_state
 from infra.registry.contents import LOADERS, model_loader
 from infra.registry.integrity import manifest_mismatch
 from infra.registry.logged_models import find_logged_model
 from infra.registry.records import Records
-from infra.registry.store import MANIFEST_TAG, ModelVersion, Registry
+from infra.registry.store import CHAMPION, MANIFEST_TAG, ModelVersion, Registry
 from infra.serving.artifact import Artifact, read_artifact
 from infra.tracking.client import MissingEntity, RequestRejected
 
 
 @dataclass(frozen=True, slots=True)
 class RegistrySource:
-    """A registry as a `Source`."""
+    """A registry as a `VersionSource`.
+
+    Attributes:
+        only_promoted: an alias `champion` that was moved by hand is not followed.
+    """
 
     registry: Registry
+    only_promoted: bool = False
 
     def alias_target(self, model: str, alias: str) -> str | None:
-        """The label (`digits/3`) of the version that an alias points at; None where it points nowhere."""
+        """The label (`digits/3`) of the version that an alias points at; None where it points nowhere.
+
+        With `only_promoted`, `champion` points at what the model's history last moved it to, wherever
+        somebody put the alias by hand.
+        """
+        if self.only_promoted and alias == CHAMPION:
+            move = Records(self.registry, model).read_chain().last_move
+            return None if move is None or move.target is None else f"{model}/{move.target}"
         version = self.registry.version_at(model, alias)
         return None if version is None else version.label
+
+    def champion_state(self, model: str) -> State:
+        """How the alias `champion` stands to the model's history."""
+        chain = Records(self.registry, model).read_chain()
+        return alias_state(chain, self.registry.alias_target(model, CHAMPION))
 
     def fetch(self, label: str, folder: Path) -> Artifact:
         """The files of a version.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeGuard, TypeVar
 
 from infra.serving.column_values import check_values
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
+from infra.serving.model_schema import Field
 
 if TYPE_CHECKING:
     from trainers.types import Cell, Json
@@ -30,14 +31,6 @@ _CLOSING = re.compile(rb'(?:[^"\\]|\\.)*"', re.DOTALL)
 
 Entry = TypeVar("Entry")
 Columns: TypeAlias = "dict[str, list[Cell]]"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Field:
-    """A column that a model takes; `type` as in `trainers.bundle.signature.ColumnSpec`."""
-
-    name: str
-    type: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +49,15 @@ def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: R
     """
     kind = _media_type(content_type)
     columns = _parse_csv(body) if kind == "text/csv" else _parse_json_rows(body, fields, limits)
+    return check_rows(columns, fields, limits)
+
+
+def check_rows(columns: Columns, fields: Sequence[Field], limits: RequestLimits) -> RequestRows:
+    """Columns of a request as rows that the model takes, whatever protocol brought them.
+
+    Raises:
+        ScoringError: there are none or too many, a column is missing, or a value is not of its type.
+    """
     count = _count_rows(columns, limits)
     if not fields:
         return RequestRows(columns=columns, count=count)
@@ -129,9 +131,9 @@ class _Text(str):
 
 
 def _parse_json_rows(body: bytes, fields: Sequence[Field], limits: RequestLimits) -> Columns:
-    document = _parse_json(body, limits)
+    document = parse_json(body, limits)
     if not isinstance(document, dict):
-        raise bad_request(f"the body must be a JSON object, but got {_kind_name(document)}")
+        raise bad_request(f"the body must be a JSON object, but got {kind_name(document)}")
     given = [name for name in FORMATS if name in document]
     unknown = set(document) - set(FORMATS) - {"params"}
     if len(given) != 1 or unknown:
@@ -140,11 +142,16 @@ def _parse_json_rows(body: bytes, fields: Sequence[Field], limits: RequestLimits
             f"but got {_join_names(document) or 'nothing'}"
         )
     if not isinstance(document.get("params", {}), dict):
-        raise bad_request(f"params must be an object, but got {_kind_name(document['params'])}")
+        raise bad_request(f"params must be an object, but got {kind_name(document['params'])}")
     return _READERS[given[0]](document[given[0]], [field.name for field in fields])
 
 
-def _parse_json(body: bytes, limits: RequestLimits) -> Json:
+def parse_json(body: bytes, limits: RequestLimits) -> Json:
+    """A body's document.
+
+    Raises:
+        ScoringError: it is no JSON, too deep, or holds what is no number.
+    """
     if _is_too_deep(body, limits.depth):
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep")
     try:
@@ -190,7 +197,8 @@ def _bracket_depth(body: bytes) -> int:
     return int(np.cumsum(steps, dtype=np.int32).max(initial=0))
 
 
-def _kind_name(value: Json) -> str:
+def kind_name(value: Json) -> str:
+    """What kind of JSON value it is, with its article."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
     return names.get(type(value), "a number")
 
@@ -225,7 +233,7 @@ def _read_instances(given: Json, names: Sequence[str]) -> Columns:
     if isinstance(given, dict):
         return _read_columns(given)
     if not isinstance(given, list):
-        raise bad_request(f"instances must be a list, but got {_kind_name(given)}")
+        raise bad_request(f"instances must be a list, but got {kind_name(given)}")
     if given and _is_list_of(given, dict):
         return _read_records(given, names)
     return _name_columns(given, names, "instances")
@@ -235,7 +243,7 @@ def _read_inputs(given: Json, names: Sequence[str]) -> Columns:
     if isinstance(given, dict):
         return _read_columns(given)
     if not isinstance(given, list):
-        raise bad_request(f"inputs must be an object of columns or a list, but got {_kind_name(given)}")
+        raise bad_request(f"inputs must be an object of columns or a list, but got {kind_name(given)}")
     return _read_instances(given, names)
 
 

@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeAlias
 
 from infra.serving.alias_follower import ServingState
 from infra.serving.batching import Batcher
+from infra.serving.exchange import Exchange
 from infra.serving.limits import RequestLimits, ScoringError, bad_request
 from infra.serving.metrics import ServingMetrics
+from infra.serving.model_schema import Field, ModelSchema
 from infra.serving.routing import Canary, CanaryRule, agreement
 from infra.serving.scoring import Answer
-from infra.serving.scoring_protocol import RequestRows, read_rows
+from infra.serving.scoring_protocol import RequestRows
+
+log = logging.getLogger("velodrome.serving")
 
 SHADOWS_AT_ONCE = 64
 LARGE_BODY = 64 * 1024  # parsed in a thread, so that others' small requests go on
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What is sent back.
+RowsReader: TypeAlias = "Callable[[Sequence[Field]], RequestRows]"
 
-    Attributes:
-        version: the one that answered, None where none was asked.
-        read_s: seconds that reading the request's body took.
-    """
 
-    status: int
-    body: bytes
-    version: str | None = None
-    read_s: float = 0.0
+class Observer(Protocol):
+    """Somebody who is shown what was answered; quick, for the next request waits meanwhile."""
+
+    def observe(
+        self, version: str, schema: ModelSchema, rows: RequestRows, answer: Answer, request_id: str
+    ) -> None:
+        """A version has answered rows."""
 
 
 class ScoringService:
@@ -46,6 +48,7 @@ class ScoringService:
         *,
         shadow: bool = False,
         canary: CanaryRule | None = None,
+        observers: Sequence[Observer] = (),
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Prepares.
@@ -53,41 +56,64 @@ class ScoringService:
         Args:
             shadow: whether the challenger gets every request too, without being heard.
             canary: the challenger's share of the requests, where it has one.
+            observers: shown every answer.
             say: told when the challenger loses its share.
         """
         self._batcher, self.standing, self.limits = batcher, standing, limits
         self.figures = ServingMetrics(batcher, standing)
         self.canary = Canary(rule=canary or CanaryRule(percent=0.0))
-        self._shadow, self._say = shadow, say
+        self._shadow, self._say, self._observers = shadow, say, observers
         self._shadows: set[asyncio.Task[None]] = set()
 
-    async def invoke(self, body: bytes, content_type: str) -> Reply:
-        """Answers a body of `/invocations`; never raises for what is in it."""
-        started = time.perf_counter()
-        champion = self.standing.answering.get("champion")
-        count, read_at = 0, 0.0
+    async def score(
+        self, read: RowsReader, body_bytes: int, exchange: Exchange, *, version: str | None = None
+    ) -> Answer:
+        """Answers the rows of a request; what is known of it by then stands in `exchange`, errors or not.
+
+        Args:
+            read: gives the rows, as the model's columns want them.
+            body_bytes: how much there is to read.
+            version: the one that must answer; by default the champion, or the challenger for its share.
+
+        Raises:
+            ScoringError: it cannot be answered.
+        """
+        asked = exchange.version = version or self.standing.answering.get("champion")
+        if asked is None:
+            raise ScoringError(503, "no version answers yet")
+        began = time.perf_counter()
         try:
-            if champion is None:
-                raise ScoringError(503, "no version answers yet")
-            rows = await self._read_request(body, content_type, champion)
-            count, read_at = rows.count, time.perf_counter()
-            version, answer = await self._answer_rows(champion, rows)
-            reply = Reply(status=200, body=b'{"predictions": %b}' % answer.content, version=version)
-        except ScoringError as error:
-            read_s = (read_at or time.perf_counter()) - started
-            reply = Reply(status=error.status, body=error_body(error), version=champion, read_s=read_s)
-        self.figures.count_request(reply.version, reply.status, count, time.perf_counter() - started)
-        return reply
+            rows = await self._read_request(read, body_bytes, asked)
+        finally:
+            exchange.read_s = time.perf_counter() - began
+        exchange.rows = rows.count
+        if version is None:
+            asked, answer = await self._answer_rows(asked, rows)
+            exchange.version = asked
+        else:
+            answer = _heard(await self._batcher.answer(version, rows))
+        self.figures.count_rows(asked, rows.count)
+        self._show_observers(asked, rows, answer, exchange)
+        return answer
 
     async def await_shadows(self) -> None:
         """Waits for the challenger's unheard answers."""
         await asyncio.gather(*self._shadows, return_exceptions=True)
 
-    async def _read_request(self, body: bytes, content_type: str, champion: str) -> RequestRows:
-        fields = self.standing.fields.get(champion, [])
-        if len(body) < LARGE_BODY:
-            return read_rows(body, content_type, fields, self.limits)
-        return await asyncio.to_thread(read_rows, body, content_type, fields, self.limits)
+    def _show_observers(self, version: str, rows: RequestRows, answer: Answer, exchange: Exchange) -> None:
+        schema = self.standing.schemas.get(version)
+        if schema is None:
+            return
+        for observer in self._observers:
+            try:
+                observer.observe(version, schema, rows, answer, exchange.request_id)
+            except Exception as error:  # whatever it cannot read: the answer is there, and goes out
+                log.debug("an answer was not observed", exc_info=error)
+
+    async def _read_request(self, read: RowsReader, body_bytes: int, version: str) -> RequestRows:
+        schema = self.standing.schemas.get(version)
+        fields = [] if schema is None else schema.fields
+        return read(fields) if body_bytes < LARGE_BODY else await asyncio.to_thread(read, fields)
 
     async def _answer_rows(self, champion: str, rows: RequestRows) -> tuple[str, Answer]:
         challenger = self.standing.answering.get("challenger")
@@ -105,9 +131,7 @@ class ScoringService:
             )  # what the champion can answer, it should have answered
         if self._shadow and challenger is not None:
             self._start_shadow(challenger, rows, answer)
-        if answer.reason is not None:
-            raise bad_request(answer.reason)
-        return champion, answer
+        return champion, _heard(answer)
 
     async def _try_challenger(self, challenger: str, rows: RequestRows) -> Answer | None:
         """The challenger's answer, soon enough for the champion to answer instead; None where it has none."""
@@ -144,14 +168,8 @@ class ScoringService:
         self.figures.count_shadow_rows("differed", len(same) - sum(same))
 
 
-_CODES = {
-    400: "BAD_REQUEST", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "ENDPOINT_NOT_FOUND",
-    405: "METHOD_NOT_ALLOWED", 408: "REQUEST_TIMEOUT", 413: "REQUEST_TOO_LARGE",
-    415: "UNSUPPORTED_MEDIA_TYPE", 503: "TEMPORARILY_UNAVAILABLE",
-}  # fmt: skip
-
-
-def error_body(error: ScoringError) -> bytes:
-    """As MLflow's scoring server words its errors."""
-    document = {"error_code": _CODES.get(error.status, "INTERNAL_ERROR"), "message": error.reason}
-    return json.dumps(document).encode()
+def _heard(answer: Answer) -> Answer:
+    """The answer, where it is one."""
+    if answer.reason is not None:
+        raise bad_request(answer.reason)
+    return answer

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.secrets import redact
+from infra.spec import FamilySpec
 from infra.tracking.mapping import run_name, space_names, truncate_text
 from infra.tracking.summary import SweepSummary
 
@@ -50,7 +51,15 @@ def _sweep_section(sweep: SweepRow) -> str:
         names = ", ".join(space_names(family, searched_only=True))
         samplers = f"{family.sampler.get('name', '')} | {family.pruner.get('name', '')}"
         lines.append(f"| {family.name} | {family.trials} | {length} | {samplers} | {names} |")
+    lines += [f"\n{_beginning_line(family)}" for family in spec.families if family.begins_with]
     return "\n".join(lines)
+
+
+def _beginning_line(family: FamilySpec) -> str:
+    found = family.begins_with
+    trial = f"{found['family']}-{found['number']:04d} of sweep {found['sweep']}"
+    run = found.get("run_id")
+    return f"{family.name} begins with the weights of {trial}" + (f", run `{run}`." if run else ".")
 
 
 def _outcome_line(sweep: SweepRow, state: SweepSummary, link: Link) -> str:

@@ -119,8 +119,22 @@ def trial_tags(sweep: SweepRow, trial: TrialRow, inactive: Iterable[str]) -> dic
         "velodrome.trial_seed": str(trial.seed),
         "velodrome.inactive": ", ".join(inactive),
         "velodrome.origin": json.dumps(trial.origin) if trial.origin else "",
+        **_beginning_tags(sweep, trial.family),
     }
     return _truncate_tags({**tags, **state_tags(trial)})
+
+
+def _beginning_tags(sweep: SweepRow, family: str) -> dict[str, str]:
+    """Whose weights a family's trials began with: a name for people, the run and its key for queries."""
+    spec = next((spec for spec in sweep.spec.families if spec.name == family), None)
+    found = {} if spec is None else spec.begins_with
+    if not found:
+        return {}
+    return {
+        "velodrome.begins_with": f"{found['sweep']} {found['family']}-{found['number']:04d}",
+        "velodrome.begins_with_key": str(found["key"]),
+        "velodrome.begins_with_run": str(found.get("run_id") or ""),
+    }
 
 
 def state_tags(trial: TrialRow) -> dict[str, str]:

@@ -4,9 +4,9 @@
 | --- | --- |
 | `weights.safetensors` | the module's state, by name |
 | `model.json` | what rebuilds it: its family, options, params, fitted state; signature, facts, versions |
-| `train_rows.bin` | content hash of each row of training: uint64, little-endian, ascending |
+| `train_rows.bin` | hash of what each row of training is known by: uint64, little-endian, ascending |
 | `validation_rows.bin` | the same of validation, by which the model was selected; older bundles have none |
-| `seen_features.bin` | the same of both without their target; older bundles have none |
+| `seen_contents.bin` | hash of each row of both with its target; older bundles have none |
 | `example.json` | a few raw rows as `predict` takes them |
 | `manifest.json` | size and SHA-256 of each |
 """
@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
 from trainers.code.references import source_hashes
 from trainers.code.versions import installed_versions
+from trainers.data.dataset import KeyedBy
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
-VALIDATION_ROWS, SEEN_FEATURES = "validation_rows.bin", "seen_features.bin"
-_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers")
+VALIDATION_ROWS, SEEN_CONTENTS = "validation_rows.bin", "seen_contents.bin"
+_VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
 _TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
 
 
@@ -130,7 +131,7 @@ def _bundle_files(
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": bundle_versions()}
     hashes = {TRAIN_ROWS: row_hashes_of_train}
     if seen is not None:
-        hashes |= {VALIDATION_ROWS: seen.validation, SEEN_FEATURES: seen.features}
+        hashes |= {VALIDATION_ROWS: seen.validation, SEEN_CONTENTS: seen.contents}
     return {
         WEIGHTS: SafetensorsPieces(weights),
         MODEL: as_json(whole),
@@ -180,8 +181,9 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Bun
             example=frame_from_json(json.loads(files[EXAMPLE])),
             signature=None if signature is None else Signature.from_json(signature),
             train_rows=_train_rows(files),
+            train_rows_by=_train_rows_by(document),
             seen=_seen_rows(files),
-            fingerprint=str(document.get("facts", {}).get("fingerprint") or ""),
+            fingerprint=str(document["facts"].get("fingerprint") or ""),
         )
 
 
@@ -208,15 +210,21 @@ def _reject_forged(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _train_rows_by(document: BundleDocument) -> KeyedBy:
+    """Bundles that say nothing of it are of before: they hashed inputs and target."""
+    said = document["facts"].get("train_rows_by")
+    return next((by for by in get_args(KeyedBy) if by == said), "content")
+
+
 def _train_rows(files: Mapping[str, bytes], name: str = TRAIN_ROWS) -> RowHashes:
     return np.frombuffer(files[name], dtype="<u8").astype(np.uint64)
 
 
 def _seen_rows(files: Mapping[str, bytes]) -> SeenRows | None:
-    if not {VALIDATION_ROWS, SEEN_FEATURES} <= files.keys():
+    if not {VALIDATION_ROWS, SEEN_CONTENTS} <= files.keys():
         return None
     return SeenRows(
-        validation=_train_rows(files, VALIDATION_ROWS), features=_train_rows(files, SEEN_FEATURES)
+        validation=_train_rows(files, VALIDATION_ROWS), contents=_train_rows(files, SEEN_CONTENTS)
     )
 
 
@@ -261,12 +269,20 @@ def infer_signature(predictor: Predictor) -> Signature:
     if predictor.example.empty:
         return Signature(inputs=(), outputs=())
     answers = predictor.predict(predictor.example)
-    whole = _whole_numbers(predictor.document.get("state") or {})
+    state = predictor.document.get("state") or {}
+    whole, spelt = _whole_numbers(state), _spelt_numbers(state)
     inputs = [
-        replace(column, whole=column.type == "double" and column.name in whole)
+        replace(column, type="any")
+        if column.name in spelt
+        else replace(column, whole=column.type == "double" and column.name in whole)
         for column in column_specs(predictor.example, of_inputs=True)
     ]
     return Signature(inputs=tuple(inputs), outputs=column_specs(answers))
+
+
+def _spelt_numbers(state: State) -> set[str]:
+    """Columns whose cells may be texts that stand for numbers."""
+    return {entry["name"] for entry in (state.get("table") or {}).get("numbers", ()) if "spelling" in entry}
 
 
 def _whole_numbers(state: State) -> set[str]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.data.dataset import KeyedBy
     from trainers.types import JsonObject, State
 
 
@@ -44,12 +45,12 @@ class SeenRows:
     """Hashes of rows beside those that a model was trained on.
 
     Attributes:
-        validation: of the rows that its epoch and its parameters were selected by.
-        features: of both parts' rows without their target.
+        validation: of the rows that its epoch and its parameters were selected by, as training's are known.
+        contents: of both parts' rows with their target.
     """
 
     validation: RowHashes
-    features: RowHashes
+    contents: RowHashes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +77,8 @@ class BundleDescription:
     Attributes:
         example: raw rows as `predict` takes them.
         signature: names and types of what goes in and out; None for people's own functions.
-        train_rows: content hashes of the rows that it was trained on, ascending; none where that is unknown.
+        train_rows: hashes of the rows that it was trained on, ascending; none where that is unknown.
+        train_rows_by: what those hashes are of, see `Dataset.row_keys`.
         seen: of the other rows that it has seen; None in older bundles.
         fingerprint: of the data that it was trained on; empty where that is unknown.
     """
@@ -84,5 +86,6 @@ class BundleDescription:
     example: pd.DataFrame
     signature: Signature | None
     train_rows: RowHashes
+    train_rows_by: KeyedBy
     seen: SeenRows | None = None
     fingerprint: str = ""

@@ -86,6 +86,8 @@ def _list_values(given: Array | Sequence[Cell], image_shape: Sequence[int] | Non
         return list(given)
     height, width, channels = image_shape
     single = array.ndim == 2 or tuple(array.shape) in ((height, width, channels), (height, width))
+    if array is not given:  # lists stay lists: their numbers have no type
+        return [given] if single else list(given)
     return [array] if single else list(array)
 
 

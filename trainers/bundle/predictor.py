@@ -53,6 +53,11 @@ class Predictor:
         self._answers.module.to(device).eval()
 
     @property
+    def module(self) -> torch.nn.Module:
+        """What computes, in evaluation mode."""
+        return self._answers.module
+
+    @property
     def columns(self) -> list[str]:
         """The columns that rows must have."""
         return [str(name) for name in self.example.columns]

@@ -18,7 +18,8 @@ ColumnType = Literal["double", "long", "boolean", "string", "any"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnSpec:
-    """One column. `any` is for images: paths, encoded bytes or nested lists of numbers.
+    """One column. `any` is for images (paths, encoded bytes or nested lists of numbers) and for numbers that
+    training found in a spelling of people's.
 
     Attributes:
         whole: of numbers, all of them whole in training: a frame of such rows has int64 there, which MLflow

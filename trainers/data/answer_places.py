@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from trainers.data import hashing
 from trainers.data.column_kinds import convert_columns
 from trainers.data.column_roles import ColumnRoles
 from trainers.data.dataset import ColumnKind
+from trainers.data.mixing import mix_hashes
 from trainers.data.raw import RawDataset
 
 
@@ -77,4 +77,4 @@ def places_digest(hashes: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64] 
     question and answer are the same row wherever the answer was found."""
     if starts is None:
         return ()
-    return (str(int(np.sum(hashing.mix_hashes(hashes ^ hashing.mix_hashes(starts.astype(np.uint64)))))),)
+    return (str(int(np.sum(mix_hashes(hashes ^ mix_hashes(starts.astype(np.uint64)))))),)

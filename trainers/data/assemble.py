@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -17,11 +16,14 @@ import pyarrow as pa
 from trainers.data import hashing
 from trainers.data.answer_places import find_answers, places_digest
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
-from trainers.data.column_roles import ColumnNames, ColumnRoles, KindOf, decide_roles
-from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, Dataset, Part, Task
+from trainers.data.column_readings import ReadColumns, read_columns
+from trainers.data.column_roles import TARGETS, ColumnNames, ColumnRoles, KindOf, decide_roles
+from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, ColumnReading, Dataset, Task
+from trainers.data.number_spellings import find_spelling
 from trainers.data.prepare import read_prepare
-from trainers.data.raw import RawColumn, RawDataset, RawImages, column_hashes
-from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
+from trainers.data.raw import RawColumn, RawDataset, RawImages
+from trainers.data.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
+from trainers.data.split import SplitRule
 from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.storage.shared_folders import shared_folder
@@ -29,47 +31,85 @@ from trainers.types import Json
 
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
+RULES = "sides by inputs, numbers by their spelling"  # part of the fingerprint: other rules, another split
 
 
-def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json]) -> Dataset:
+def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json], *, recorded: str | None = None) -> Dataset:
     """The data set that a sweep file's `data` makes of a source's rows.
+
+    Args:
+        recorded: the fingerprint that the data had when it was first used. Where the rules of before gave it
+            (sides by inputs and target, numbers in other spellings as words), they are followed again.
 
     Raises:
         InputError: the file asks for what cannot be made of them; says which key is to blame.
     """
+    if not raw.rows:
+        raise InputError("data must have rows", f"none in {spec['source']}", key=("data", "source"))
+    if recorded is None:
+        return _assemble(raw, spec, former=False)
+    try:
+        now = _assemble(raw, spec, former=False)
+    except InputError:
+        return _assemble(raw, spec, former=True)
+    if now.fingerprint == recorded:
+        return now
+    try:
+        then = _assemble(raw, spec, former=True)
+    except InputError:
+        return now
+    return then if then.fingerprint == recorded else now
+
+
+def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dataset:
     task = read_task(spec.get("task"))
     prepare = read_prepare(spec.get("prepare") or {})
     rule = SplitRule.read(_read_mapping(spec, "split"))
-    source = str(spec["source"])
-    if not raw.rows:
-        raise InputError("data must have rows", f"none in {source}", key=("data", "source"))
-    kind = cache(lambda name: kind_of(name, raw.columns[name]))
-    roles = decide_roles(raw, ColumnNames.read(_read_mapping(spec, "columns"), raw), task or raw.task, kind)
-    task, why = decide_task(raw, roles, task, kind)
+    written = _read_mapping(spec, "columns")
+    named = ColumnNames.read(written, raw)
+    read = _read_columns(raw, written, named, task, former)
+    kind = cache(lambda name: read.kinds.get(name) or kind_of(name, read.raw.columns[name]))
+    roles = decide_roles(read.raw, named, task or raw.task, kind)
+    task, why = decide_task(read.raw, roles, task, kind)
+    inputs, content = hash_inputs(raw, roles)  # as they are written, however they are read
+    usable = replace(read.raw, inputs=inputs, content=content)
     drop, by_time = prepare["missing"] == "drop", rule.by == "time"
-    raw, starts, dropped = _select_usable(raw, roles, task, kind, drop, by_time)
-    columns, target = _convert_columns(raw, roles, task, kind)
+    usable, starts, dropped = _select_usable(usable, roles, task, kind, drop, by_time)
+    columns, target = _convert_columns(usable, roles, task, kind, read.readings)
     classes, notes = _find_classes(target, task)
-    hashes = _row_hashes(raw, roles)
-    splits, split_notes = split_rows(rule, _row_facts(raw, roles, rule, hashes))
-    _check_parts(splits, hashes)
-    thin = _note_thin_parts(splits, target, classes)
-    return Dataset(
+    assert usable.inputs is not None
+    assert usable.content is not None
+    facts = (sorted(roles.features), roles.target, task, *places_digest(usable.content, starts))
+    dataset = Dataset(
         kind=roles.kind,
         task=task,
         columns=columns,
         target=target,
         classes=classes,
-        splits=splits,
-        row_hashes=hashes,
-        fingerprint=hashing.fingerprint(
-            hashes, raw.part, sorted(roles.features), roles.target, task, *places_digest(hashes, starts)
-        ),
-        source=source,
-        notes=(*raw.notes, *roles.notes, *why, *dropped, *notes, *split_notes, *thin),
+        row_hashes=usable.content,
+        input_hashes=usable.inputs,
+        keyed_by="copies" if rule.by == "row" else "content" if former else "inputs",
+        fingerprint=hashing.fingerprint(usable.content, usable.part, *facts, *(() if former else (RULES,))),
+        source=str(spec["source"]),
         prepare=prepare,
         answer_starts=starts,
     )
+    splits, split_notes = choose_sides(usable, roles, rule, dataset.row_keys())
+    said = (*raw.notes, *read.notes, *roles.notes, *why, *dropped, *notes, *split_notes)
+    thin = note_thin_parts(splits, target, classes)
+    few = note_few_different(splits, usable.inputs, dataset.keyed_by)
+    return replace(dataset, splits=splits, notes=(*said, *few, *thin))
+
+
+def _read_columns(
+    raw: RawDataset, written: Mapping[str, Json], named: ColumnNames, task: Task | None, former: bool
+) -> ReadColumns:
+    if former or raw.kind == "corpus":
+        return ReadColumns(raw=raw, kinds={}, readings={}, notes=())
+    targets = {named.target, raw.target, *(name for name in raw.columns if name.lower() in TARGETS)}
+    few_are_classes = frozenset() if task == "regression" else frozenset(filter(None, targets))
+    aside = {*named.drop, *named.id, named.text, named.input, named.reference, *named.asking}
+    return read_columns(raw, written.get("types"), few_are_classes, aside)
 
 
 def _read_mapping(spec: Mapping[str, Json], key: str) -> Mapping[str, Json]:
@@ -172,10 +212,14 @@ def keep_rows(raw: RawDataset, keep: npt.NDArray[np.bool_]) -> RawDataset:
     """Only the rows that the mask names; on disk where the source is."""
     if keep.all():
         return raw
-    part = None if raw.part is None else raw.part[keep]
+    raw = replace(
+        raw,
+        part=None if raw.part is None else raw.part[keep],
+        inputs=None if raw.inputs is None else raw.inputs[keep],
+        content=None if raw.content is None else raw.content[keep],
+    )
     if raw.folder is None:
-        columns = {name: _filter_column(column, keep) for name, column in raw.columns.items()}
-        return replace(raw, columns=columns, part=part)
+        return replace(raw, columns={name: _filter_column(c, keep) for name, c in raw.columns.items()})
     table = pa.table(dict(raw.columns))
 
     def build(aside: Path) -> None:
@@ -191,7 +235,7 @@ def keep_rows(raw: RawDataset, keep: npt.NDArray[np.bool_]) -> RawDataset:
     digest = hashlib.sha256(np.packbits(keep).tobytes()).hexdigest()[:16]
     folder = shared_folder(raw.folder.with_name(f"{raw.folder.name}-{digest}"), build)
     kept = pa.ipc.open_file(pa.memory_map(str(folder / "table.arrow"))).read_all()
-    return replace(raw, columns={name: kept[name] for name in kept.column_names}, part=part, folder=folder)
+    return replace(raw, columns={name: kept[name] for name in kept.column_names}, folder=folder)
 
 
 def _filter_column(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
@@ -199,14 +243,22 @@ def _filter_column(column: RawColumn, keep: npt.NDArray[np.bool_]) -> RawColumn:
 
 
 def _convert_columns(
-    raw: RawDataset, roles: ColumnRoles, task: Task | None, kind: KindOf
+    raw: RawDataset,
+    roles: ColumnRoles,
+    task: Task | None,
+    kind: KindOf,
+    readings: Mapping[str, ColumnReading],
 ) -> tuple[dict[str, Column], Column | None]:
     kinds: dict[str, ColumnKind] = {name: kind(name) for name in roles.features.values()}
     if roles.kind in ("text", "pairs", "questions", "corpus"):
         kinds = dict.fromkeys(kinds, "text")
-    folder = raw.folder.with_name(f"{raw.folder.name}-derived") if raw.folder else None
+    digest = hashlib.sha256(repr(sorted(readings.items())).encode()).hexdigest()[:8]
+    folder = raw.folder.with_name(f"{raw.folder.name}-derived-{digest}") if raw.folder else None
     values = convert_columns({name: raw.columns[name] for name in kinds}, kinds, folder)
-    columns = {name: replace(values[column], name=name) for name, column in roles.features.items()}
+    columns = {
+        name: replace(values[column], name=name, reading=readings.get(column))
+        for name, column in roles.features.items()
+    }
     if roles.target is None:
         return columns, None
     target_kind = _target_kind(roles, task, kind(roles.target))
@@ -235,11 +287,23 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
     if task == "classification" and len(labels) < 2:
         found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
         raise InputError("classification needs two classes at least", found, key=key)
-    if task == "classification" and len(labels) > 2 and len(labels) == len(target.values):
-        found = f"{len(labels)} classes in as many rows of column {target.name!r}"
-        do = "is it an identifier, or task: regression?"
-        raise InputError("classification needs classes of several rows", found, do, key=key)
+    rows = sum(label is not None for label in target.values)
+    if task == "classification" and len(labels) > 2 and len(labels) > rows / 2:
+        shown = ", ".join(map(repr, labels[:3]))
+        found = f"{len(labels):,} classes in {rows:,} rows of column {target.name!r}: {shown}, …"
+        raise InputError(
+            "classification needs classes of several rows", found, _likely_reason(labels), key=key
+        )
     return tuple(labels), _note_alike(labels)
+
+
+def _likely_reason(labels: Sequence[str]) -> str:
+    """What a column of nearly as many words as rows may be."""
+    spelling, read = find_spelling(dict.fromkeys(labels, 1))
+    if read > len(labels) / 2:
+        said = f" ({spelling.describe()})" if spelling.describe() else ""
+        return f"most are numbers{said}: write task: regression, or data.read: {{decimal: …}}"
+    return "is it an identifier, a date or a text? name another data.columns.target"
 
 
 def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
@@ -266,51 +330,3 @@ def _note_constant(target: Column | None) -> tuple[str, ...]:
         return ()
     values = np.asarray(target.values)
     return ("every row has the same target",) if len(values) and np.ptp(values) == 0 else ()
-
-
-def _row_hashes(raw: RawDataset, roles: ColumnRoles) -> npt.NDArray[np.uint64]:
-    parts = {name: column_hashes(raw.columns[column]) for name, column in roles.features.items()}
-    if roles.target is not None:
-        parts["\0target"] = column_hashes(raw.columns[roles.target])
-    return hashing.hash_rows(parts, raw.rows)
-
-
-def _row_facts(
-    raw: RawDataset, roles: ColumnRoles, rule: SplitRule, hashes: npt.NDArray[np.uint64]
-) -> RowFacts:
-    group = time = None
-    if roles.group:
-        group = column_hashes(raw.columns[roles.group])
-        group = np.where(group == hashing.MISSING, hashes, group)  # rows without a group stand alone
-    if roles.time and rule.by == "time":
-        time = np.asarray(
-            convert_columns({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[
-                roles.time
-            ].values
-        )
-    elif raw.kind == "corpus" and rule.by == "time":  # a text is read from its beginning to its end
-        time = np.arange(raw.rows, dtype=np.float64)
-    return RowFacts(content=hashes, group=group, time=time, part=raw.part)
-
-
-def _check_parts(splits: Mapping[Part, Rows], hashes: npt.NDArray[np.uint64]) -> None:
-    for part in PARTS[:2]:
-        if not len(splits[part]):
-            do = f"give {part} a larger share in data.split, another salt, or more rows"
-            found = f"none of {len(hashes):,} rows, {len(np.unique(hashes)):,} different"
-            raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
-
-
-def _note_thin_parts(splits: Mapping[Part, Rows], target: Column | None, classes: Sequence[str]) -> list[str]:
-    """Notes about parts without rows and classes that a part never sees."""
-    notes = [] if len(splits["test"]) else ["no rows in the test part: confirm and promote will refuse"]
-    if target is None or not classes:
-        return notes
-    labels = target.values
-    for part in PARTS:
-        seen = Counter(labels[int(row)] for row in splits[part])
-        absent = [label for label in classes if label not in seen]
-        if absent and len(splits[part]):
-            listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
-            notes.append(f"{len(absent)} classes have no row in {part}: {listed}")
-    return notes

@@ -10,6 +10,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from trainers.data.number_spellings import NumberSpelling
     from trainers.types import Cell
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "null", "#n/a")
@@ -39,8 +40,11 @@ def spell_value(value: Cell) -> str | None:
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
-def read_number(value: Cell) -> float:
+def read_number(value: Cell, spelling: NumberSpelling | None = None) -> float:
     """The value as a number; NaN where it is missing.
+
+    Args:
+        spelling: how the column that a model was trained on spells its numbers.
 
     Raises:
         ValueError: it is none. A boolean is a word here, as it is in a file.
@@ -51,6 +55,10 @@ def read_number(value: Cell) -> float:
     text = spell_value(value)
     if text is None or text.strip().lower() in (*MISSING_NUMBERS, "<na>", "nat"):
         return float("nan")
+    if spelling is not None:
+        if text in spelling.words:
+            return float("nan")
+        text = spelling.normalize(text) or text
     if "_" in text:  # Python reads 1_000, no file format does
         raise ValueError(text)
     return float(text)

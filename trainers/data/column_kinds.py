@@ -59,7 +59,7 @@ class LazyStrings(Sequence[str | None]):
             yield from self._read_chunk(pa.chunked_array([piece]))
 
     def _read_chunk(self, column: pa.ChunkedArray) -> list[str | None]:
-        values: list[str | None] = null_missing(_plain_strings(column), self._missing).to_pylist()
+        values: list[str | None] = null_missing(plain_strings(column), self._missing).to_pylist()
         return values
 
 
@@ -69,11 +69,12 @@ def null_missing(column: pa.ChunkedArray, missing: pa.Array) -> pa.ChunkedArray:
     return pc.if_else(pc.is_in(folded, value_set=missing.cast(column.type)), None, column)
 
 
-def _plain_strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def plain_strings(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The values as strings: a dictionary's entries, whole numbers without their fraction."""
     kind = column.type
     if pa.types.is_dictionary(kind):
         column = pa.chunked_array([c.dictionary_decode() for c in column.chunks], type=kind.value_type)
-        return _plain_strings(column)
+        return plain_strings(column)
     if pa.types.is_floating(kind):  # 1.0 is the label 1
         whole = pc.all(pc.equal(column, pc.round(column))).as_py()
         column = column.cast(pa.int64()) if whole and _no_nan(column) else column
@@ -99,7 +100,7 @@ def kind_of(name: str, column: RawColumn) -> ColumnKind:
         return "image"
     kind = column.type
     if pa.types.is_dictionary(kind):
-        return kind_of(name, _plain_strings(column))
+        return kind_of(name, plain_strings(column))
     if is_strings(kind):
         return _kind_of_strings(column)
     if pa.types.is_boolean(kind):
@@ -208,7 +209,7 @@ def _convert_values(name: str, column: RawColumn, kind: ColumnKind) -> Array | S
         _fill_numbers(numbers, name, column, kind)
         return numbers
     if kind == "category":
-        column = _unify_column(_plain_strings(column))
+        column = _unify_column(plain_strings(column))
     strings = LazyStrings(column, [""] if kind == "text" else MISSING_WORDS)
     return strings if len(column) > LIST_ROWS else list(strings)
 
@@ -256,7 +257,7 @@ def _fill_numbers(numbers: npt.NDArray[np.float64], name: str, column: RawColumn
 
 def _to_numbers(piece: pa.Array) -> npt.NDArray[np.float64]:
     values = _number_strings(piece) if is_strings(piece.type) else piece
-    numbers: npt.NDArray[np.float64] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    numbers: npt.NDArray[np.float64] = values.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 
@@ -269,14 +270,16 @@ def _to_seconds(name: str, piece: pa.Array) -> npt.NDArray[np.float64]:
     values = null_missing(piece, pa.array(MISSING_WORDS)) if is_strings(piece.type) else piece
     if is_strings(piece.type) and _all_numbers(piece):
         return _to_numbers(piece)
-    try:
-        moments = pd.to_datetime(pd.Series(values.to_pylist(), dtype=object), utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
+    texts = pd.Series(values.to_pylist(), dtype=object)
+    moments = pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce")
+    wrong = texts[moments.isna() & texts.notna()]
+    if len(wrong):
         raise InputError(
-            "a column of times must hold numbers or ISO 8601 dates, as 2024-05-31T12:00:00Z",
-            f"column {name!r}: {error}",
-            key=("data", "columns", "time"),
-        ) from error
+            f"column {name!r} must hold numbers or ISO 8601 dates, as 2024-05-31T12:00:00Z",
+            f"{wrong.iloc[0]!r} in {len(wrong):,} of {len(texts):,} rows",
+            f"correct them, say otherwise: data.columns.types: {{{name}: category}}, or drop: [{name}]",
+            key=("data", "columns"),
+        )
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 

@@ -45,6 +45,11 @@ class ColumnNames:
     drop: tuple[str, ...] = ()
     id: tuple[str, ...] = ()
 
+    @property
+    def asking(self) -> tuple[str | None, ...]:
+        """The columns of questions, contexts and answers."""
+        return (self.question, self.context, self.answer, self.answer_start)
+
     @classmethod
     def read(cls, given: Mapping[str, Json], raw: RawDataset) -> ColumnNames:
         """The checked names.
@@ -52,7 +57,7 @@ class ColumnNames:
         Raises:
             InputError: an unknown key, a value that names no column, or one column named twice.
         """
-        check_names(given, (*SINGLE, *LISTS), "data", "columns")
+        check_names(given, (*SINGLE, *LISTS, "types"), "data", "columns")
         single = {key: _check_column(given[key], raw, key) for key in SINGLE if given.get(key) is not None}
         lists = {key: _check_columns(given[key], raw, key) for key in LISTS if given.get(key) is not None}
         named = cls(**single, **lists)  # type: ignore[arg-type]
@@ -70,7 +75,10 @@ def _check_column(name: Json, raw: RawDataset, *key: str) -> str:
     path = ("data", "columns", *key)
     if not isinstance(name, str):
         raise InputError("a column's name must be text", repr(name), key=path)
-    if name not in raw.columns:
+    if name not in raw.columns:  # blanks around a header's names, as Adult has them
+        same = [known for known in raw.columns if known.strip() == name.strip()]
+        if len(same) == 1:
+            return same[0]
         raise InputError("a column must be in the data", repr(name), advice(name, raw.columns), key=path)
     return name
 
@@ -266,6 +274,8 @@ def _find_single_input(
     if text is None:
         return "table", {name: name for name in left}, target
     _note_left_out(left, text, "texts", notes)
+    if task == "masked-words":
+        return "text", {"text": text}, None
     if raw.kind == "corpus" or task == "language-model" or target is None:
         if raw.kind != "corpus":
             notes.append(f"a corpus: column {text!r} holds texts and there is no target")
@@ -276,12 +286,10 @@ def _find_single_input(
 def _find_text(
     named: ColumnNames, task: Task | None, left: list[str], kind_of: KindOf, notes: list[str]
 ) -> str | None:
-    if task == "language-model":
+    if task in ("language-model", "masked-words"):
         found = next((name for name in left if name.lower() in TEXTS), None) or (left[0] if left else None)
         if found is None:
-            raise InputError(
-                "a language model needs a column of texts", "none", key=("data", "columns", "text")
-            )
+            raise InputError(f"{task} needs a column of texts", "none", key=("data", "columns", "text"))
         return found
     texts = [name for name in left if kind_of(name) == "text" or (len(left) == 1 and name.lower() in TEXTS)]
     if len(left) == 1 and texts:

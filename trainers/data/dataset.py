@@ -13,6 +13,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.mixing import number_copies
+from trainers.data.number_spellings import NumberSpelling
 from trainers.types import Array, Cell, Json, State
 
 Kind = Literal["table", "image", "text", "pairs", "questions", "corpus", "none"]
@@ -20,16 +22,33 @@ Task = Literal[
     "classification",
     "regression",
     "language-model",
+    "masked-words",
     "seq2seq",
     "question-answering",
     "reconstruction",
     "generation",
 ]
 Part = Literal["train", "validation", "test"]
+KeyedBy = Literal["inputs", "copies", "content"]
 ColumnKind = Literal["number", "category", "text", "image", "time"]
 
-WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "reconstruction", "generation")
+WITHOUT_TARGET: tuple[Task, ...] = ("language-model", "masked-words", "reconstruction", "generation")
 """Tasks that learn from the inputs alone: a named target plays no part."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnReading:
+    """How a column's cells are read, where they are not plainly what they are.
+
+    Attributes:
+        kind: that it was said, or found, to be.
+        spelling: of its numbers.
+        time_format: of its times, as `strptime` takes it.
+    """
+
+    kind: ColumnKind
+    spelling: NumberSpelling | None = None
+    time_format: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +64,7 @@ class Column:
     name: str
     kind: ColumnKind
     values: Array | Sequence[Cell]
+    reading: ColumnReading | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +83,9 @@ class Dataset:
         classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
         splits: row indices of each part, int64, ascending, disjoint, covering all usable rows.
         row_hashes: uint64 [N], content hash of each row (features and target), independent of row order.
+        input_hashes: uint64 [N], content hash of what a model sees of each row: the features alone.
+        keyed_by: what a row's side is decided by: `inputs`; `copies`, where each copy of the same inputs has
+            a side of its own; `content`, inputs and target, in sweeps that began before sides were by inputs.
         fingerprint: 32 hex digits over all rows and the columns' names.
         source: as written in the sweep file.
         notes: what was inferred and why, for people (`plan` prints them).
@@ -77,6 +100,8 @@ class Dataset:
     classes: tuple[str, ...] = ()
     splits: Mapping[Part, npt.NDArray[np.int64]] = field(default_factory=dict)
     row_hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    input_hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    keyed_by: KeyedBy = "inputs"
     fingerprint: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
@@ -87,6 +112,14 @@ class Dataset:
     def rows(self) -> int:
         """N, over all parts."""
         return len(self.row_hashes)
+
+    def row_keys(self, by: KeyedBy | None = None) -> npt.NDArray[np.uint64]:
+        """What tells whether a row is one that a model was trained on, uint64 [N]; by default as its side was
+        decided."""
+        by = by or self.keyed_by
+        if by == "content":
+            return self.row_hashes
+        return number_copies(self.input_hashes) if by == "copies" else self.input_hashes
 
     def labels(self) -> npt.NDArray[np.int64]:
         """Class index of each row, int64 [N]; -1 where the label is missing."""

@@ -17,21 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from trainers.data.mixing import Hashes, mix_hashes
 from trainers.errors import InputError
 from trainers.types import Array, Cell
 
-Hashes = npt.NDArray[np.uint64]
 CHUNK_ROWS = 65_536
 MISSING = np.uint64(0x6D697373696E6721)
 NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
-
-
-def mix_hashes(values: Hashes) -> Hashes:
-    """Each hash stirred so that every bit depends on every other (SplitMix64, Steele et al. 2014)."""
-    z = values + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
 
 
 def hash_column(column: pa.ChunkedArray) -> Hashes:
@@ -58,7 +50,7 @@ def _hash_chunk(chunk: pa.Array) -> Hashes:
     if pa.types.is_null(kind):
         return np.full(len(chunk), MISSING)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _hash_numbers(chunk.cast(pa.float64()))
+        return _hash_numbers(chunk.cast(pa.float64(), safe=False))
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _hash_strings(chunk)
     if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):

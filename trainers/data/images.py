@@ -77,18 +77,26 @@ def decode_images(
 
 
 def decode_user_images(
-    values: Iterable[Cell], *, size: tuple[int, int], channels: int, fit: Fit = "crop"
+    values: Iterable[Cell],
+    *,
+    size: tuple[int, int],
+    channels: int,
+    fit: Fit = "crop",
+    one_is_white: bool = True,
 ) -> Pixels:
     """A person's images as uint8 [B, H, W, C].
 
     Args:
-        values: paths, encoded bytes, PIL images, or arrays and nested lists of any size: H x W, H x W x C
-            or C x H x W, whole numbers from 0 to 255 or fractions from 0 to 1.
+        values: paths, encoded bytes, PIL images, or arrays and nested lists of any size, see `as_pixels`.
         size: (H, W).
         channels: 1 for grey, 3 for colour.
         fit: as in `decode`.
+        one_is_white: of nested lists that hold nothing but 0 and 1, see `as_pixels`.
     """
-    images = [_decode_image(value, f"image {at}", size, channels, fit) for at, value in enumerate(values)]
+    images = [
+        _decode_image(_listed_pixels(value, one_is_white), f"image {at}", size, channels, fit)
+        for at, value in enumerate(values)
+    ]
     return np.stack(images) if images else np.zeros((0, *size, channels), np.uint8)
 
 
@@ -113,7 +121,7 @@ def _decode_image(value: Cell, where: str, size: tuple[int, int], channels: int,
         raise
     except Exception as error:  # decoders of two dozen formats raise what they like at damaged files
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        do = "replace the file or take it away"
+        do = "replace the file or take it away" if isinstance(value, (str, Path)) else ""
         raise InputError("every image must be readable", f"{where}: {text}", do) from error
     return resized.reshape(*size, channels)
 
@@ -157,8 +165,26 @@ def _resize_image(picture: Image.Image, size: tuple[int, int], fit: Fit) -> Imag
     return ImageOps.fit(picture, width_height, Image.Resampling.BILINEAR)
 
 
+def _listed_pixels(value: Cell, one_is_white: bool) -> Cell:
+    """Nested lists as an array whose type tells their scale: JSON has one type of number, and what one client
+    writes as 1.0 another writes as 1."""
+    if not isinstance(value, (list, tuple)) and getattr(getattr(value, "dtype", None), "kind", "") != "O":
+        return value
+    try:
+        values = np.asarray(value.tolist() if isinstance(value, np.ndarray) else value)
+    except ValueError:
+        return value  # of differing lengths: `as_pixels` says so with the image's place
+    if values.dtype.kind not in "biuf" or not values.size or not values.max() <= 1:
+        return values
+    whole = bool((values == np.round(values)).all())
+    return values.astype(np.float64 if one_is_white or not whole else np.int64)
+
+
 def as_pixels(value: Cell) -> Pixels:
     """One image of numbers as uint8 [H, W, C].
+
+    Args:
+        value: H x W, H x W x C or C x H x W: whole numbers from 0 to 255, or fractions from 0 to 1.
 
     Raises:
         ValueError: the shape is not an image's, or the numbers are not a pixel's.

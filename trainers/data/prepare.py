@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TypedDict, TypeVar, cast
+from typing import NotRequired, TypedDict, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.data.dataset import Column, ColumnKind, Dataset
+from trainers.data.number_spellings import KeptSpelling
 from trainers.data.raw import check_names
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -31,6 +32,9 @@ DEFAULTS: Mapping[str, Json] = {
 }
 
 
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
 class PrepareRules(TypedDict):
     """The sweep file's `data.prepare`, checked and complete."""
 
@@ -41,14 +45,17 @@ class PrepareRules(TypedDict):
 
 
 class NumberEntry(TypedDict):
-    """A column of numbers: what stands for a missing one, and (x - shift) * factor."""
+    """A column of numbers: what stands for a missing one (None: it stays NaN), (x - shift) * factor, and how
+    cells spell x."""
 
     name: str
     kind: ColumnKind
     whole: bool
-    fill: float
+    fill: float | None
     shift: float
     factor: float
+    spelling: NotRequired[KeptSpelling]
+    time_format: NotRequired[str]
 
 
 class CategoryEntry(TypedDict):
@@ -181,17 +188,39 @@ def _fit_numbers(column: Column, train: npt.NDArray[np.int64], rules: PrepareRul
     low, high = float(filled.min()), float(filled.max())
     if low == high:
         return None
-    shift, spread = 0.0, 1.0
-    if rules["scale"] == "standard":
-        shift, spread = float(filled.mean()), float(filled.std())
-    elif rules["scale"] == "minmax":
-        shift, spread = low, high - low
-    factor = 1.0 / spread if spread > 0 else 1.0
+    shift, factor = _scaling(filled, rules["scale"])
+    _check_range(column.name, (low, high), shift, factor)
     whole = bool((present == np.floor(present)).all())
-    return {
+    entry: NumberEntry = {
         "name": column.name, "kind": column.kind, "whole": whole,
         "fill": fill, "shift": shift, "factor": factor,
     }  # fmt: skip
+    if column.reading is not None and column.reading.spelling is not None:
+        entry["spelling"] = column.reading.spelling.to_json()
+    if column.reading is not None and column.reading.time_format is not None:
+        entry["time_format"] = column.reading.time_format
+    return entry
+
+
+def _scaling(filled: npt.NDArray[np.float64], scale: str) -> tuple[float, float]:
+    """The shift and the factor; not finite where the numbers are too large for them."""
+    shift, spread = 0.0, 1.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        if scale == "standard":
+            shift, spread = float(filled.mean()), float(filled.std())
+        elif scale == "minmax":
+            shift, spread = float(filled.min()), float(np.ptp(filled))
+    return shift, 1.0 / spread if spread > 0 else 1.0
+
+
+def _check_range(name: str, ends: tuple[float, float], shift: float, factor: float) -> None:
+    """Refuses what is no number of 32 bits once it is scaled, which models compute with."""
+    scaled = [(end - shift) * factor for end in ends]
+    if not all(np.isfinite([shift, factor])) or factor == 0.0 or max(map(abs, scaled)) > FLOAT32_MAX:
+        found = f"{ends[0]:.4g} to {ends[1]:.4g}"
+        do = f"correct them, or leave it out: data.columns.drop: [{name}]"
+        must = f"column {name!r} must hold numbers that models can compute with once they are scaled"
+        raise InputError(must, found, do, key=("data", "columns"))
 
 
 def _fill_value(present: npt.NDArray[np.float64], missing: str | float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from trainers.data import hashing
 from trainers.data.dataset import Kind, Task
+from trainers.data.number_spellings import NumberMarks
 from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.types import Array, Cell
@@ -46,6 +47,8 @@ class RawDataset:
         columns: Arrow columns (strings where the format has no types) and images.
         part: int8 [N], index into `split.PARTS`, where the source brings parts.
         kind, task, target: what the source itself knows.
+        marks: what the source says of its numbers.
+        inputs, content: uint64 [N], hashes of each row's features, and of its features and target.
         folder: where a source that is too large for memory keeps what is derived from it; else None.
         notes: for people.
     """
@@ -55,6 +58,9 @@ class RawDataset:
     kind: Kind | None = None
     task: Task | None = None
     target: str | None = None
+    marks: NumberMarks = field(default_factory=NumberMarks)
+    inputs: npt.NDArray[np.uint64] | None = None
+    content: npt.NDArray[np.uint64] | None = None
     folder: Path | None = None
     notes: tuple[str, ...] = ()
 

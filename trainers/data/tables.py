@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from trainers.data.cell_values import MISSING_WORDS, category_reader, read_number, spell_value
 from trainers.data.dataset import Column, Dataset
+from trainers.data.number_spellings import NumberSpelling
 from trainers.data.prepare import CategoryEntry, NumberEntry, TableState
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -97,36 +98,42 @@ def _prepare_numbers(entry: NumberEntry, values: Values, state: TableState) -> n
             raise InputError(
                 must, f"{int(missing.sum())} missing", "fill them, or train with missing: median"
             )
-        read = np.where(missing, entry["fill"], read)
+        read = np.where(missing, np.nan if entry["fill"] is None else entry["fill"], read)
     scaled: npt.NDArray[np.float64] = (read - entry["shift"]) * entry["factor"]
     return scaled
 
 
 def _read_numbers(entry: NumberEntry, values: Values) -> npt.NDArray[np.float64]:
     if entry["kind"] == "time":
-        return _parse_times(entry["name"], values)
+        return _parse_times(entry["name"], values, entry.get("time_format"))
+    spelling = NumberSpelling.from_json(entry["spelling"]) if "spelling" in entry else None
     numbers = np.empty(len(values), np.float64)
     for at, value in enumerate(values):
         try:
-            numbers[at] = read_number(value)
+            numbers[at] = read_number(value, spelling)
         except (TypeError, ValueError, OverflowError):
             raise InputError(f"column {entry['name']!r} must hold numbers", f"{value!r} in row {at}")
     return numbers
 
 
-def _parse_times(name: str, values: Values) -> npt.NDArray[np.float64]:
+def _parse_times(name: str, values: Values, time_format: str | None) -> npt.NDArray[np.float64]:
     import pandas as pd
 
     try:
-        return np.array([read_number(value) for value in values], np.float64)
+        if time_format is None or not any(isinstance(value, str) for value in values):
+            return np.array([read_number(value) for value in values], np.float64)
     except (ValueError, OverflowError):
         pass  # dates, then
     spelt = [spell_value(value) for value in values]
     known = [None if text is None or text.strip().lower() in MISSING_WORDS else text for text in spelt]
-    try:
-        moments = pd.to_datetime(pd.Series(known, dtype=object), utc=True, format="ISO8601")
-    except (ValueError, TypeError) as error:
-        raise InputError(f"column {name!r} must hold ISO 8601 dates", str(error)) from error
+    texts = pd.Series(known, dtype=object)
+    moments = pd.to_datetime(texts, utc=True, format=time_format or "ISO8601", errors="coerce")
+    if time_format is not None:
+        moments = moments.fillna(pd.to_datetime(texts, utc=True, format="ISO8601", errors="coerce"))
+    wrong = next((row for row, text in enumerate(known) if text is not None and pd.isna(moments[row])), None)
+    if wrong is not None:
+        what = f"dates of the format {time_format!r}" if time_format else "ISO 8601 dates"
+        raise InputError(f"column {name!r} must hold {what}", f"{known[wrong]!r} in row {wrong}")
     seconds: npt.NDArray[np.float64] = moments.astype("datetime64[us, UTC]").astype("int64").to_numpy() / 1e6
     return np.where(moments.isna().to_numpy(), np.nan, seconds)
 

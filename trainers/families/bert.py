@@ -35,6 +35,7 @@ from trainers.errors import InputError
 from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs import word_pieces
+from trainers.inputs.hidden_words import SpecialTokens, hide_tokens, special_tokens
 from trainers.inputs.images import augment_images, images_from_user
 from trainers.inputs.questions import LEAST_TOKENS, QuestionLimits, put_questions, questions_from_user
 from trainers.inputs.targets import output_size, write_target
@@ -108,7 +109,7 @@ class Bert(Family):
     name = "bert"
     summary = "BERT, or any model of transformers, for classes, numbers and answers (Devlin 2019)"
     kinds = ("text", "image", "questions")
-    tasks = ("classification", "regression", "question-answering")
+    tasks = ("classification", "regression", "question-answering", "masked-words")
     Options = BertOptions
     uses = ("activation", "dropout")
     heavy = True
@@ -155,6 +156,9 @@ class Bert(Family):
         if dataset.kind == "image" and not self._external_model:
             do = "name one under options.auto or options.pretrained"
             raise InputError("images need a model that reads images", "a BERT", do, key=("options", "auto"))
+        if self.options.masked_words and dataset.task == "masked-words":
+            must, key = "masked_words must stand beside another task", ("options", "masked_words")
+            raise InputError(must, "task masked-words, which is all that is learned", "leave it out", key=key)
         if self.options.masked_words and (dataset.kind == "image" or self._external_model):
             found = "data of kind image" if dataset.kind == "image" else "pretrained or auto"
             key = ("options", "masked_words")
@@ -173,6 +177,8 @@ class Bert(Family):
         state = {} if config is None else {"config": hub.without_labels(config)}
         if dataset.kind == "questions":
             return {**state, **self._encode_questions(dataset, params, config, writer)}
+        if dataset.task == "masked-words":
+            return {**state, **self._encode_texts(dataset, params, config, writer), "task": dataset.task}
         target = write_target(dataset, writer)
         if dataset.kind == "image":
             return {**state, **self._encode_images(dataset, writer), **target}
@@ -186,6 +192,7 @@ class Bert(Family):
         self, dataset: Dataset, params: Params, config: JsonObject | None, writer: ArrayWriter
     ) -> State:
         column, train = dataset.columns["text"], dataset.splits["train"]
+        hidden = dataset.task == "masked-words"
         document, pad = self._choose_tokenizer(dataset, params, config)
         most = self.options.max_tokens or TEXT_TOKENS
         length = _longest_text(document, read_texts(column, train), most)
@@ -195,7 +202,8 @@ class Bert(Family):
             rows = range(start, min(start + CHUNK_ROWS, dataset.rows))
             made = _text_arrays(document, list(read_texts(column, rows)), length, pad)
             inputs[rows.start : rows.stop], mask[rows.start : rows.stop] = made["inputs"], made["mask"]
-        return {"tokenizer": document, "length": length, "pad_id": pad}
+        own = {"tokenizer": document, "length": length, "pad_id": pad}
+        return {**own, **_hide_words(document, inputs, mask, writer)} if hidden else own
 
     def _encode_questions(
         self, dataset: Dataset, params: Params, config: JsonObject | None, writer: ArrayWriter
@@ -248,14 +256,16 @@ class Bert(Family):
 
     def build(self, state: State, params: Params) -> torch.nn.Module:
         """transformers' model for the task, with adapters and a head for masked words if asked for."""
-        images, questions = "shape" in state, "frame" in state
+        images, questions, hidden = "shape" in state, "frame" in state, state["task"] == "masked-words"
         config = {**(state.get("config") or _small_config(state, params))}
         config["num_labels"] = 2 if questions else output_size(state)
         if not images:
             config["pad_token_id"] = state["pad_id"]
         auto = "ImageClassification" if images else "SequenceClassification"
-        auto = f"AutoModelFor{'QuestionAnswering' if questions else auto}"
-        module = cast("PreTrainedModel", hub.make_module(auto, config, dropout=params["dropout"]))
+        auto = "QuestionAnswering" if questions else "MaskedLM" if hidden else auto
+        module = cast(
+            "PreTrainedModel", hub.make_module(f"AutoModelFor{auto}", config, dropout=params["dropout"])
+        )
         if questions:
             from trainers.inputs.question_windows import QuestionReader
 
@@ -265,6 +275,12 @@ class Bert(Family):
             from trainers.modules.layers import Pixels
 
             module.pixels = Pixels(state["mean"], state["std"])
+        if hidden:
+            from trainers.modules.masked_language_model import HiddenWords
+
+            module.hidden_words = HiddenWords(
+                mask=state["mask_id"], special=state["special_ids"], tokens=module.config.vocab_size
+            )
         if self.options.lora is not None:
             add_lora(module, self.options.lora, also=_head_names(module))
         if self.options.masked_words is not None:
@@ -293,8 +309,12 @@ class Bert(Family):
         freeze(module, self.options.freeze)
 
     def outputs(self, module: torch.nn.Module, batch: Batch) -> Outputs:
-        """Logits [B, K], of questions log-probabilities of places [B, 1 + C, 2]; in pre-training the loss of
-        the masked words."""
+        """Logits [B, K], of questions log-probabilities of places [B, 1 + C, 2], of masked words what
+        `hidden_outputs` gives; in pre-training the loss of the masked words."""
+        if "hidden" in batch:
+            from trainers.modules.masked_language_model import hidden_outputs
+
+            return hidden_outputs(module, batch)
         if "question" not in batch and "mask" not in batch:
             pixels = cast("Pixels", module.pixels)
             logits: torch.Tensor = module(pixel_values=pixels(batch["inputs"])).logits
@@ -316,7 +336,11 @@ class Bert(Family):
         return outputs
 
     def answers(self, module: torch.nn.Module, batch: Batch, state: State) -> Outputs:
-        """The outputs; of questions beside the context that they are about."""
+        """The outputs; of questions beside the context that they are about; texts with their masks filled."""
+        if getattr(module, "hidden_words", None) is not None:
+            from trainers.modules.masked_language_model import fill_masks
+
+            return fill_masks(module, batch)
         if "question" not in batch:
             return self.outputs(module, batch)
         scores = output_tensor(self.outputs(module, batch), "scores")
@@ -324,7 +348,7 @@ class Bert(Family):
 
     def loss(self, outputs: Outputs, batch: Batch, params: Params, state: State) -> torch.Tensor:
         """The task's; in pre-training that of the masked words."""
-        if isinstance(outputs, Mapping):
+        if isinstance(outputs, Mapping) and "masked_words" in outputs:
             return outputs["masked_words"]
         return super().loss(outputs, batch, params, state)
 
@@ -363,6 +387,19 @@ def _text_arrays(document: str, texts: list[str], length: int, pad: int) -> dict
     ids = whole_ids(document, texts, length)
     mask = np.arange(length)[None] < np.array([len(tokens) for tokens in ids]).reshape(-1, 1)
     return {"inputs": pad_tokens(ids, length, pad), "mask": mask}
+
+
+def _hide_words(document: str, inputs: Array, mask: Array, writer: ArrayWriter) -> SpecialTokens:
+    """Writes `hidden` and `target`, int64 [N, L]; returns which tokens are special."""
+    special = special_tokens(document)
+    hidden = writer.create("hidden", inputs.shape, np.int64)
+    target = writer.create("target", inputs.shape, np.int64)
+    for start in range(0, len(inputs), CHUNK_ROWS):
+        rows = slice(start, start + CHUNK_ROWS)
+        hidden[rows], target[rows] = hide_tokens(
+            np.asarray(inputs[rows]), mask[rows], tokens=token_count(document), **special
+        )
+    return special
 
 
 def _longest_text(document: str, texts: Iterator[str], most: int) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHUNK_VALUES = 1 << 18  # looked at together, eight bytes each
 LOOK_ROWS = 256  # images whose headers are read to see whether all have one size
 DEFAULT_SIZE = (64, 64)
+BINARY_MEAN = 1 / 255  # of white: on average no training image was brighter than bytes of 0 and 1 can be
 
 Side = Annotated[int, Field(ge=1, le=4096)]
 
@@ -74,6 +75,8 @@ def _choose_shape(column: Column, train: Array, options: ImageOptions) -> tuple[
 def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
     """Images of the column `image`: arrays, nested lists, paths, encoded bytes or PIL images.
 
+    Lists of nothing but 0 and 1 are black and white, unless the model was trained on bytes of 0 and 1.
+
     Raises:
         InputError: there is no such column, or an image cannot be read.
     """
@@ -82,9 +85,11 @@ def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
     if first_missing(rows, ["image"]):
         raise InputError("rows must have a column image", f"columns {list(rows.columns)}")
     height, width, channels = state["shape"]
-    return {
-        "inputs": decode_user_images(rows["image"], size=(height, width), channels=channels, fit=state["fit"])
-    }
+    inputs = decode_user_images(
+        rows["image"], size=(height, width), channels=channels, fit=state["fit"],
+        one_is_white=max(state["mean"]) > BINARY_MEAN,
+    )  # fmt: skip
+    return {"inputs": inputs}
 
 
 def augment_images(batch: Batch, params: Params, generator: torch.Generator) -> Batch:

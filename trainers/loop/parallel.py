@@ -170,14 +170,19 @@ def copy_weights(module: nn.Module, former: Tensors) -> dict[str, torch.Tensor]:
     made = {}
     for name, tensor in module.state_dict().items():
         own = local_part(tensor.detach())
-        made[name] = former[name].copy_(own) if name in former else own.to("cpu", copy=True)
+        alike = name in former and former[name].shape == own.shape  # what grows has another the next time
+        made[name] = former[name].copy_(own) if alike else own.to("cpu", copy=True)
     return made
 
 
 def restore_weights(module: nn.Module, kept: Tensors) -> None:
     """The inverse of `copy_weights`."""
+    here = module.state_dict()
+    if not any(map(_is_sharded, here.values())):
+        module.load_state_dict(dict(kept))
+        return
     with torch.no_grad():
-        for name, own in module.state_dict().items():
+        for name, own in here.items():
             local_part(own).copy_(kept[name])
 
 

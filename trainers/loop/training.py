@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Literal, TypeVar
 
@@ -41,6 +42,7 @@ def train(job: Job, encoded: EncodedDataset, hooks: Hooks) -> Outcome:
     With `job.ranks.world_size` > 1 every rank calls this, and the default process group spans exactly them.
     What the process had (flags, threads, states of random generators) is given back at the end.
     """
+    job = replace(job, params={**job.family.fixed, **job.params})
     with randomness.fix_torch_flags(job.threads), catch_out_of_memory(job.device):
         attempt = _Attempt(job, encoded, hooks)
         try:
@@ -302,13 +304,15 @@ class _Attempt:
     def _outcome(self, status: Status) -> Outcome:
         self._count_time()
         job, progress = self.job, self.progress
-        metrics, facts = dict(progress.kept), self._facts()
-        test_scores: dict[str, torch.Tensor] = {}
-        if status == "complete":
+        complete = status == "complete"
+        if complete:
             parallel.restore_weights(self.module, self.kept)
-            if job.read_test:
-                tested, test_scores = self._evaluate_test()
-                metrics |= tested
+        metrics, facts = dict(progress.kept), self._facts()  # of the kept module, which may be the smaller
+        test_scores: dict[str, torch.Tensor] = {}
+        if complete and job.read_test:
+            tested, test_scores = self._evaluate_test()
+            metrics |= tested
+        if complete:
             facts["latency_ms"] = self._latency_ms(self.feed.source)
         here = self.module.state_dict()
         weights = parallel.gather_wholes(self.kept, here, keep=self.crew.first and status != "pruned")

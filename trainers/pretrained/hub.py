@@ -188,15 +188,19 @@ def check_hash(files: Iterable[Path], sha256: str) -> None:
     Raises:
         InputError: with both hashes; over several files in the order of their names.
     """
+    found = hash_files(files)
+    if found != sha256.lower():
+        raise InputError("the weights must have the hash options.sha256", found, key=("options", "sha256"))
+
+
+def hash_files(files: Iterable[Path]) -> str:
+    """SHA-256 over files in the order of their names."""
     digest = hashlib.sha256()
     for path in sorted(files):
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-    if digest.hexdigest() != sha256.lower():
-        raise InputError(
-            "the weights must have the hash options.sha256", digest.hexdigest(), key=("options", "sha256")
-        )
+    return digest.hexdigest()
 
 
 class _LoadingInfo(TypedDict):

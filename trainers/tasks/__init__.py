@@ -97,7 +97,7 @@ def rules_for(state: State) -> TaskRules:
     `target_std`, numbers or lists (regression, where the target was scaled); `vocabulary`, a list of the
     tokens by id, or `tokenizer`, JSON of the tokenizers library, `target_` before either where the two
     sides differ, and `joiner` (what goes between tokens, default a blank); `features`, `shift`,
-    `factor` and `unit` (reconstruction); `max_answer` (question answering).
+    `factor` and `unit` (reconstruction); `max_answer` (question answering); `special_ids` (masked words).
 
     Raises:
         InputError: the state names no task that there are rules for.
@@ -115,6 +115,10 @@ def rules_for(state: State) -> TaskRules:
         from trainers.tasks.language import LanguageModel
 
         return LanguageModel(state)
+    if task == "masked-words":
+        from trainers.tasks.masked_words import MaskedWords
+
+        return MaskedWords(state)
     if task == "seq2seq":
         from trainers.tasks.seq2seq import Seq2Seq
 

@@ -29,7 +29,7 @@ class EvaluationSource:
         spec: as `data` in a sweep file.
         base: the folder that relative paths start from.
         fingerprint: what it must have; None where nothing was said.
-        recorded: what the sweep recorded when it was run; empty where the data is the policy's.
+        recorded: what it had when it was first used: its sides are decided as they were then.
         metrics: what the sweep was judged by, without prefixes.
         paths: folders of people's own code, which models may need.
         sweep: whose data it is; empty where it is the policy's.
@@ -39,7 +39,7 @@ class EvaluationSource:
     base: Path
     part: str
     fingerprint: str | None = None
-    recorded: str = ""
+    recorded: str | None = None
     metrics: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     sweep: str = ""
@@ -62,6 +62,7 @@ def resolve_evaluation_source(
             base=home.path,
             part=wanted.part,
             fingerprint=wanted.fingerprint,
+            recorded=wanted.fingerprint,
             metrics=() if swept is None else swept.metrics,
             paths=() if swept is None else swept.paths,
         )

@@ -15,12 +15,11 @@ from flows.promotion.gates.predictions import Rows, Truth
 from flows.promotion.gates.scoring import known_metrics
 from infra.errors import WrongInput
 from trainers.bundle.contents import SeenRows
-from trainers.bundle.seen_rows import feature_hashes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.data.dataset import Dataset, Part
+    from trainers.data.dataset import Dataset, KeyedBy, Part
     from trainers.types import Json
 
 SAME_DATA = 0.5  # of the champion's training rows: fewer, and the data is another
@@ -33,7 +32,8 @@ class TrainingRows:
 
     Attributes:
         whose: `challenger` or `champion`.
-        rows: content hashes, ascending; None where nobody knows.
+        rows: hashes, ascending; None where nobody knows.
+        by: what those hashes are of: the inputs, or, in bundles of before, inputs and target.
         columns: what those hashes are over; None where nobody knows.
         seen: of the other rows that it has seen; None where nobody knows.
         fingerprint: of the data that it was trained on; empty where nobody knows.
@@ -41,6 +41,7 @@ class TrainingRows:
 
     whose: str
     rows: npt.NDArray[np.uint64] | None = None
+    by: KeyedBy = "content"
     columns: frozenset[str] | None = None
     seen: SeenRows | None = None
     fingerprint: str = ""
@@ -77,8 +78,10 @@ class Examples:
     slices: Mapping[str, Rows] = field(default_factory=dict)
 
 
-def open_evaluation_data(spec: Mapping[str, Json], base: Path, cache: Path) -> Dataset:
-    """The evaluation data.
+def open_evaluation_data(
+    spec: Mapping[str, Json], base: Path, cache: Path, recorded: str | None = None
+) -> Dataset:
+    """The evaluation data; `recorded` is the fingerprint that it had before, where that is known.
 
     Raises:
         WrongInput: own code reads it, or its task is none that predictions can be judged in.
@@ -91,7 +94,7 @@ def open_evaluation_data(spec: Mapping[str, Json], base: Path, cache: Path) -> D
             "own code reads its own",
             "name it in the policy: evaluation: {data: {source: csv:…}}",
         )
-    dataset = open_dataset(spec, base=base, cache=cache)
+    dataset = open_dataset(spec, base=base, cache=cache, recorded=recorded)
     if not known_metrics(str(dataset.task)):
         raise WrongInput(
             "a promotion judges classification, regression, seq2seq and question answering by predictions",
@@ -110,18 +113,13 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
     """
     rows = dataset.splits["test"] if part == "test" else np.arange(dataset.rows)
     rows = rows[_target_mask(dataset)[rows]]
-    hashes = dataset.row_hashes[rows]
     seen = np.zeros(len(rows), np.bool_)
     problems: list[str] = []
-    features: npt.NDArray[np.uint64] | None = None
     for model in trained:
         if (problem := _unknown_rows_reason(model, dataset)) is not None:
             problems.append(problem)
         else:
-            seen |= np.isin(hashes, model.known)
-            if model.seen is not None and model.fingerprint != dataset.fingerprint:
-                features = feature_hashes(dataset) if features is None else features
-                seen |= np.isin(features[rows], model.seen.features)  # whatever became of their target
+            seen |= np.isin(dataset.row_keys(model.by)[rows], model.known)
     kept = rows[~seen]
     from trainers.data.examples import raw_rows
 
@@ -147,21 +145,17 @@ def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) 
     prints = f"fingerprint {recorded[:12]} → {dataset.fingerprint[:12]}"
     if _unknown_rows_reason(challenger, dataset) is not None:
         return f"{prints}; the rows that it was trained on cannot be compared"
-    parts: list[Part] = ["train"] if challenger.seen is None else ["train", "validation"]
+    keys, known, contents = dataset.row_keys(challenger.by), challenger.known, challenger.seen
+    parts: list[Part] = ["train"] if contents is None else ["train", "validation"]
     now = np.concatenate([dataset.splits[part] for part in parts])
-    known = challenger.known
-    gone = int((~np.isin(known, dataset.row_hashes)).sum())
-    if challenger.seen is None:
-        new = int((~np.isin(dataset.row_hashes[now], known)).sum())
-        return f"{prints}; of {len(known):,} rows that it was trained on {gone:,} are gone, {new:,} are new"
-    features = feature_hashes(dataset)
-    relabelled = int(
-        (np.isin(features, challenger.seen.features) & ~np.isin(dataset.row_hashes, known)).sum()
-    )
-    new = int((~np.isin(features[now], challenger.seen.features)).sum())
+    gone, new = int((~np.isin(known, keys)).sum()), int((~np.isin(keys[now], known)).sum())
+    words = "trained on" if contents is None else "trained and selected on"
+    relabelled = ""
+    if contents is not None:
+        other = np.isin(keys, known) & ~np.isin(dataset.row_hashes, contents.contents)
+        relabelled = f"{int(other.sum()):,} have another target, "
     return (
-        f"{prints}; of {len(known):,} rows that it was trained and selected on {relabelled:,} have another "
-        f"target, {max(gone - relabelled, 0):,} are gone, {new:,} are new"
+        f"{prints}; of {len(known):,} rows that it was {words} {relabelled}{gone:,} are gone, {new:,} are new"
     )
 
 
@@ -173,15 +167,15 @@ def describe_foreign_data(dataset: Dataset, champion: TrainingRows) -> str | Non
     if _unknown_rows_reason(champion, dataset) is not None:
         return None
     assert champion.rows is not None
-    there = int(np.isin(champion.rows, dataset.row_hashes).sum())
-    if there >= SAME_DATA * len(champion.rows):
+    rows, here = champion.rows, dataset.row_keys(champion.by)
+    if champion.seen is not None:  # with their targets
+        rows, here = champion.seen.contents, dataset.row_hashes
+    there = int(np.isin(rows, here).sum())
+    if there >= SAME_DATA * len(rows):
         return ""
-    found = (
-        f"{there:,} of {len(champion.rows):,} rows that the champion was trained on are in {dataset.source}"
-    )
-    return (
-        f"{found} (fingerprint {dataset.fingerprint[:12]}, the champion's {champion.fingerprint[:12] or '?'})"
-    )
+    found = f"{there:,} of {len(rows):,} rows that the champion was trained on are in {dataset.source}"
+    prints = f"fingerprint {dataset.fingerprint[:12]}, the champion's {champion.fingerprint[:12] or '?'}"
+    return f"{found} ({prints})"
 
 
 def _target_mask(dataset: Dataset) -> npt.NDArray[np.bool_]:

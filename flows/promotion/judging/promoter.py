@@ -199,17 +199,17 @@ class Promoter:
                 return Evidence(findings=(*early, champion_failure(f"{broken[0].gate}: {broken[0].found}")))
             models.append(_read_model("champion", there))
         source = resolve_evaluation_source(policy, candidate, champion, self.home)
-        dataset = open_evaluation_data(source.spec, source.base, self.home.cache)
+        dataset = open_evaluation_data(source.spec, source.base, self.home.cache, source.recorded)
         examples = gather_examples(dataset, source.part, [model.trained for model in models], policy)
         if policy.evaluation is None:
             self.test_reads = record_test_read(source.sweep, self.home, len(examples.hashes))
-        foreign = None
-        if source.recorded and champion is not None:
+        foreign, recorded = None, (source.recorded or "") if source.sweep else ""
+        if source.sweep and champion is not None:
             foreign = describe_foreign_data(dataset, models[1].trained)
         data = JudgedData(
             count=len(examples.hashes), left_out=examples.left_out, problems=examples.problems,
             unselected=examples.unselected, fingerprint=examples.fingerprint, wanted=source.fingerprint,
-            changed=describe_changes(dataset, challenger.trained, source.recorded), foreign=foreign,
+            changed=describe_changes(dataset, challenger.trained, recorded), foreign=foreign,
         )  # fmt: skip
         first = [*early, *check_gates(policy, GateInputs(data=data), "data")]
         if any(finding.is_refused for finding in first):
@@ -324,8 +324,8 @@ def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
         if len(known.train_rows):
             columns = frozenset(map(str, known.example.columns))
             trained = TrainingRows(
-                whose=whose, rows=known.train_rows, columns=columns, seen=known.seen,
-                fingerprint=known.fingerprint,
+                whose=whose, rows=known.train_rows, columns=columns, by=known.train_rows_by,
+                seen=known.seen, fingerprint=known.fingerprint,
             )  # fmt: skip
     return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 

@@ -582,6 +582,34 @@ def test_code_root_with_folder_named_as_our_package_is_refused(in_folder: Path) 
         spec(in_folder, families={"own_beside:train": {"space": {}}})
 
 
+@pytest.mark.parametrize(
+    ("resources", "words"),
+    [
+        ({"workers": 2}, "resources.workers must be 1 .*; but got 2 for gradient_boosting"),
+        ({"gpus": 1}, "resources.gpus must be 0 .*; but got 1"),
+        ({"workers": 2, "sharding": "full"}, "resources.workers must be 1"),
+    ],
+)
+def test_resources_without_use_for_trees_are_refused(tmp_path: Path, resources: Any, words: str) -> None:
+    with pytest.raises(WrongInput, match=words):
+        resolve_families(sweep(tmp_path, families={"gradient_boosting": {}}, resources=resources))
+    own = {"gradient_boosting": {"resources": resources}, "mlp": {}}
+    with pytest.raises(WrongInput, match="families.gradient_boosting." + words):
+        resolve_families(sweep(tmp_path, families=own))
+
+
+def test_trees_take_no_gpu_where_there_are_some(tmp_path: Path) -> None:
+    trees, mlp = resolve_families(sweep(tmp_path, families={"gradient_boosting": {}, "mlp": {}}))
+    assert (trees.resources.gpus, mlp.resources.gpus) == (0, None)
+
+
+@pytest.mark.parametrize("name", ["optimizer", "gradient_clip", "batch_size", "label_smoothing", "precision"])
+def test_options_of_the_loop_without_use_for_trees_are_refused(tmp_path: Path, name: str) -> None:
+    entry = {"space": {"extends": "gradient_boosting", name: 1}}
+    with pytest.raises(WrongInput, match=f"{name} must be a hyper-parameter that gradient_boosting reads"):
+        resolve_families(sweep(tmp_path, families={"gradient_boosting": entry}))
+
+
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_family_alone_gets_its_own_space(tmp_path: Path, name: str) -> None:
     (family,) = resolve_families(sweep(tmp_path, families={name: {}}))

@@ -20,7 +20,9 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.inference.serve import TOKEN, ServeOptions, prepare_server
+from flows.inference.serve import TOKEN, prepare_server
+from flows.inference.serve_options import ServeOptions
+from flows.inference.server_limits import read_limits
 from infra.errors import WrongInput
 from infra.home import Home
 from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle, answers, shift_bias
@@ -216,6 +218,9 @@ def test_serve_answers_as_mlflows_own_server_does(registered: RegistryFixture, t
     [
         (ServeOptions(canary=101), "between 0 and 100"),
         (ServeOptions(canary=5, shadow="challenger"), "heard or not"),
+        (ServeOptions(canary=5, only_promoted=True), "must not answer"),
+        (ServeOptions(only_promoted=True), "must have been promoted"),
+        (ServeOptions(drain_s=-1), "--drain must be"),
         (ServeOptions(shadow="Not An Alias"), "name of a alias"),
         (ServeOptions(host="203.0.113.7", port=0), "address must be this machine's"),
     ],
@@ -258,3 +263,34 @@ def test_serve_beyond_loopback_demands_a_token(
     monkeypatch.setenv(TOKEN, "short")
     with pytest.raises(WrongInput, match="16"), prepare_server("m", ServeOptions(port=0), Home(tmp_path)):
         pass
+
+
+def test_limits_come_from_a_file_and_single_ones_win(tmp_path: Path) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text("rows: 50\nreceive_s: 2\n")
+    limits = read_limits(file, ["rows=7", "answer_s=1.5"])
+    assert (limits.rows, limits.receive_s, limits.answer_s) == (7, 2.0, 1.5)
+    assert limits.body_bytes == read_limits().body_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "says"),
+    [
+        ("rows: 0", [], "line 1: rows must be a whole number above 0"),
+        ("rows: 1.5", [], "whole number"),
+        ("a: 1\nrow: 1", [], "line 1"),
+        ("row: 1", [], "did you mean 'rows'"),
+        ("[1]", [], "must be a mapping"),
+        ("rows: [", [], "limits.yaml"),
+        ("rows: 1", ["rows"], "NAME=VALUE"),
+        ("rows: 1", ["answer_s=true"], "answer_s must be a number"),
+    ],
+)
+def test_limit_that_cannot_be_is_refused_with_its_place(
+    tmp_path: Path, text: str, given: list[str], says: str
+) -> None:
+    file = tmp_path / "limits.yaml"
+    file.write_text(text)
+    with pytest.raises(WrongInput) as refused:
+        read_limits(file, given)
+    assert says in str(refused.value)

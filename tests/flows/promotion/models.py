@@ -93,8 +93,8 @@ def save(folder: Path, dataset: Any, rows: Any = None, seen: Any = "all", **sett
         predict=f"{HERE}:predict",
         params=settings,
         weights=module.state_dict(),
-        facts={"fingerprint": dataset.fingerprint},
+        facts={"train_rows_by": dataset.keyed_by, "fingerprint": dataset.fingerprint},
         example_rows=example_rows(dataset),
-        row_hashes_of_train=dataset.row_hashes[trained],
+        row_hashes_of_train=dataset.row_keys()[trained],
         seen=seen_rows(dataset) if seen == "all" else seen,
     )

@@ -15,7 +15,6 @@ from flows.promotion.policy import policy
 from flows.promotion.promote import GateRefused
 from tests.flows.promotion.conftest import SOURCE, Shop
 from tests.flows.promotion.models import CLASSES
-from trainers.bundle.seen_rows import feature_hashes
 
 
 def own_data(shop: Shop, folder: Path) -> Shop:
@@ -62,16 +61,15 @@ def test_changed_labels_are_said_in_numbers_and_judged_only_where_allowed(shop: 
     seen = before.row_hashes[np.concatenate([before.splits["train"], before.splits["validation"]])]
     changed = int((~np.isin(seen, after.row_hashes)).sum())
     said = re.search(
-        rf"of {len(seen):,} rows .* ([0-9,]+) have another target, 0 are gone, \d+ are new", found.found
+        rf"of {len(seen):,} rows .* ([0-9,]+) have another target, 0 are gone, 0 are new", found.found
     )
     assert said is not None
     assert int(said[1].replace(",", "")) == pytest.approx(changed, rel=0.01)  # a few rows are there twice
     assert "changed_data: judged" in found.do
     allow(mine, tmp_path, "changed_data: judged\nmetrics: {accuracy: {at_least: 0.1}}\n")
-    moved = mine.promote(name)
+    mine.promote(name)
     kept = set(zip(mine.asked[-1]["x"], mine.asked[-1]["region"], strict=True))
     old = np.concatenate([before.splits["train"], before.splits["validation"]])
-    assert moved.left_out > 0
     columns = [before.columns[name].values for name in ("x", "region")]
     assert not kept & {(float(columns[0][int(row)]), str(columns[1][int(row)])) for row in old}
 
@@ -105,14 +103,3 @@ def test_rows_that_selected_a_model_are_left_out_as_its_training_rows_are(shop: 
     old = shop.promote(shop.sweep("two", skill=0.95, seed=2, seen=None))
     (rows,) = [finding for finding in old.findings if finding.gate == "training rows"]
     assert rows.found == "known; not those that the challenger was selected by"
-
-
-def test_hashes_without_the_target_are_those_of_the_features(shop: Shop, tmp_path: Path) -> None:
-    mine = own_data(shop, tmp_path / "data")
-    before = mine.dataset
-    relabel(mine, 2)
-    after = open_data(mine).dataset
-    changed = before.row_hashes != after.row_hashes
-    assert changed.sum() == 6_000
-    np.testing.assert_array_equal(feature_hashes(before), feature_hashes(after))
-    assert len(np.unique(feature_hashes(before))) > 11_900

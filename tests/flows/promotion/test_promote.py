@@ -66,7 +66,7 @@ def test_promote_first_and_better_models_move_worse_is_refused(shop: Shop, tmp_p
 def test_promote_lucky_model_on_few_examples_is_refused(shop: Shop, tmp_path: Path) -> None:
     shop.promote(shop.sweep("one", skill=0.85))
     few = tmp_path / "few.csv"
-    few.write_text("".join(shop.rows.read_text().splitlines(keepends=True)[:301]))
+    few.write_text("".join(shop.rows.read_text().splitlines(keepends=True)[:121]))
     written = tmp_path / "policy.yaml"
     written.write_text(
         "min_examples: 5\n"

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from flows.config.first_choices import first_choices
 from flows.config.loading import load_sweep
+from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
-from flows.sweeps.new import new, sweep_name, sweep_text
+from flows.config.sweep_text import sweep_text
+from flows.sweeps.new import new, sweep_name
+from flows.sweeps.preparation import prepare_sweep
+from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
 from tests.flows.ledger_sweeps import spec_of, write_sweep
+from tests.trainers.data.conftest import former_fingerprint
 from tests.trainers.families.cases import texts
 from tests.trainers.families.test_bert import TinyBert, model
 from tests.trainers.pretrained.test_pretrained_try_out import BERT
@@ -38,7 +44,7 @@ def test_new_for_table_in_another_folder_keeps_its_path(home):
     Path("rows.csv").write_text("\n".join(lines) + "\n")
     Path("sweeps").mkdir()
     result = new("csv:rows.csv", target="out put", output="sweeps/rows.yaml")
-    assert result.families == ("linear_regression", "mlp")
+    assert result.families == ("linear_regression", "mlp", "gradient_boosting")
     assert {giveaway.column for giveaway in result.look.giveaways} <= {"x", "y"}
     file = load_sweep("sweeps/rows.yaml")
     assert (file.folder / file.data["source"].removeprefix("csv:")).resolve() == Path("rows.csv").resolve()
@@ -47,7 +53,7 @@ def test_new_for_table_in_another_folder_keeps_its_path(home):
 
 def test_new_for_table_of_two_classes_chooses_classifiers(home):
     result = new("builtin:cancer")
-    assert result.families == ("logistic_regression", "mlp")
+    assert result.families == ("logistic_regression", "mlp", "gradient_boosting")
     assert result.metric == "accuracy"
     assert [family.name for family in resolve_families(load_sweep("cancer.yaml"))] == list(result.families)
 
@@ -96,7 +102,8 @@ def test_new_keeps_hostile_column_names_within_their_line(home):
         notes=(evil,),
     )  # fmt: skip
     data = {"source": "csv:x.csv", "columns": {"target": evil}}
-    Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], "mse"))
+    choices = first_choices(seen, ["linear_regression"])
+    Path("x.yaml").write_text(sweep_text("x", data, seen, ["linear_regression"], choices))
     file = load_sweep("x.yaml")
     assert list(file.sweep.families) == ["linear_regression"]
     assert file.data["columns"]["target"] == evil
@@ -186,3 +193,33 @@ def test_plan_tries_a_model_of_a_transformers_folder(home, velodrome):
     ended = velodrome("plan", "films.yaml", "--json")
     assert ended.status == 0, ended.err
     assert json.loads(ended.out)["families"][0]["parameters"] > 1000
+
+
+@pytest.mark.parametrize(("answers", "rows"), [(("no", "some", "yes"), 5000), (("NA", "DE"), 90)])
+def test_new_splits_by_row_where_few_rows_differ_and_says_so(home, velodrome, answers, rows):
+    lines = [f"{answers[i % len(answers)]},{answers[i // 7 % len(answers)]},{i % 3}" for i in range(rows)]
+    Path("survey.csv").write_text("\n".join(["q1,q2,label", *lines]) + "\n")
+    ended = velodrome("new", "csv:survey.csv")
+    assert ended.status == 0, ended.err
+    assert "split by row: each copy has a side of its own" in ended.out
+    assert load_sweep("survey.yaml").data["split"] == {"by": "row"}
+
+
+def test_plan_of_a_sweep_that_began_with_sides_by_target_carries_it_on(home, velodrome):
+    lines = ["a,b", *(f"{n},{n * n % 7}" for n in range(60))]
+    Path("rows.csv").write_text("\n".join(lines) + "\n")
+    Path("rows.yaml").write_text(
+        "name: rows\ndata: {source: 'csv:rows.csv', columns: {target: b}, task: regression}\n"
+        "families: {linear_regression: {}}\nbudget: {trials: 1, epochs: 1}\n"
+    )
+    prepared = prepare_sweep("rows.yaml", (), home)
+    former = former_fingerprint(prepared.dataset)
+    write_sweep(home, prepared.spec, trials=(), facts={"base": str(Path.cwd())}, fingerprint=former)
+    assert "is in the ledger and differs" not in velodrome("plan", "rows.yaml").out
+    ledger, row = open_sweep("rows", home)
+    ledger.close()
+    check_recorded_sweep(row, home)
+    again = prepared.split_as(former)
+    assert (again.fingerprint, again.dataset.keyed_by) == (former, "content")
+    assert again.look.parts == {part: len(rows) for part, rows in again.dataset.splits.items()}
+    assert prepared.split_as("f" * 32) is prepared

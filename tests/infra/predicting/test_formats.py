@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from infra.errors import WrongInput
 from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.parquet_and_images import open_input
 from infra.predicting.scoring import count_unseen
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 
 X = [Field(name="x", type="double")]
 
@@ -152,7 +153,7 @@ def test_parts_end_by_size_at_the_same_places_each_time(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("rows.csv", b""), ("rows.csv", b"a,a\n1,2\n"), ("rows.csv", b"a,x\n1\n"),
-        ("rows.csv", b"a,x\n1,\xff\n"), ("rows.csv", b'a,x\n1,"2\n'), ("rows.jsonl", b"[1]\n"),
+        ("rows.csv", b"\xc3\xa4,x\n1,\xff\n"), ("rows.csv", b'a,x\n1,"2\n'), ("rows.jsonl", b"[1]\n"),
         ("rows.jsonl", b"{\n"), ("rows.jsonl", b"[" * 100_000), ("rows.txt", b"\xff\n"),
         ("rows.parquet", b"PAR1"), ("rows.xlsx", b"PK"), ("rows", b""), ("rows.pkl", b"\x80\x04."),
     ],
@@ -175,3 +176,27 @@ def test_bad_value_in_input_is_named_with_column_and_row(tmp_path: Path) -> None
     with pytest.raises(BadValue) as refused:
         kind.frame(part, X)
     assert (refused.value.column, refused.value.row, refused.value.value) == ("x", 1, "two")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "x,town\n1,Köln\n2,Ulm\n".encode()),
+        ("a.csv", "x;town\r1;Köln\r2;Ulm\r".encode("cp1252")),
+        ("a.csv", ",x,town\n0,1,Köln\n1,2,Ulm\n".encode("utf-16")),
+        ("a.tsv", "x\ttown\r\n1\tKöln\r\n2\tUlm\r\n".encode()),
+        ("a.csv.gz", gzip.compress("x|town\n1|Köln\n2|Ulm\n".encode())),
+        ("a.json", '[{"x": 1, "town": "Köln"},\n {"x": 2, "town": "Ulm"}]'.encode()),
+        ("a.jsonl.gz", gzip.compress('{"x": 1, "town": "Köln"}\n{"x": 2, "town": "Ulm"}\n'.encode())),
+    ],
+)
+def test_same_rows_in_other_files_are_the_same_frame(name: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    kind = open_input(path)
+    fields = [*X, Field(name="town", type="string")]
+    assert set(kind.columns()) >= {"x", "town"}
+    (part,) = kind.parts(PartSizes())
+    assert kind.frame(part, fields).to_dict("list") == {"x": [1.0, 2.0], "town": ["Köln", "Ulm"]}
+    kind.write(part, pd.DataFrame({"prediction": [0.5, 1.5]}), tmp_path / "out", first=True)
+    assert "Köln" in (tmp_path / "out").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle, shift_bias
 from trainers.bundle.bundle import read_description
 

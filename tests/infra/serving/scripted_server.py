@@ -11,19 +11,24 @@ from typing import Any
 
 from infra.errors import WrongInput
 from infra.registry.store import RegistryUnavailable
-from infra.serving.access_control import AccessControl
 from infra.serving.alias_follower import AliasFollower
-from infra.serving.app import ScoringApp
 from infra.serving.artifact import Artifact
-from infra.serving.batching import Batcher, ReplicaError
+from infra.serving.batching import Batcher, ReplicaCounts, ReplicaError
+from infra.serving.http.access_control import AccessControl
+from infra.serving.http.app import ScoringApp
 from infra.serving.limits import RequestLimits
 from infra.serving.loaded_models import LoadedModels
+from infra.serving.model_schema import Field, ModelSchema
+from infra.serving.readiness import Readiness
 from infra.serving.routing import CanaryRule, Role
 from infra.serving.scoring import Answer, RequestBatch
-from infra.serving.scoring_protocol import Field
 from infra.serving.service import ScoringService
 
-NUMBER = [Field(name="x", type="double")]
+NUMBER = ModelSchema(
+    fields=[Field(name="x", type="double")],
+    outputs=[Field(name="prediction", type="double")],
+    example=[{"x": 1.5}],
+)
 
 
 class LocalScorer:
@@ -32,13 +37,17 @@ class LocalScorer:
     def __init__(self) -> None:
         self._models = LoadedModels()
 
-    async def load(self, artifact: Artifact) -> list[Field]:
+    async def load(self, artifact: Artifact) -> ModelSchema:
         """As `Scorer`."""
         return await asyncio.to_thread(self._models.load, artifact)
 
     async def drop(self, key: str) -> None:
         """As `Scorer`."""
         self._models.drop(key)
+
+    async def count_replicas(self) -> ReplicaCounts:
+        """As `Scorer`."""
+        return ReplicaCounts(wanted=1, running=1)
 
     async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """As `Scorer`."""
@@ -59,6 +68,7 @@ class ScriptedScorer:
         seconds: how long a batch takes.
         hanging: versions whose batches never end.
         deadly: versions that kill the replica which loads them.
+        down: no replica says anything.
     """
 
     broken: set[str] = field(default_factory=set)
@@ -67,10 +77,11 @@ class ScriptedScorer:
     seconds: float = 0.0
     hanging: set[str] = field(default_factory=set)
     deadly: set[str] = field(default_factory=set)
+    down: bool = False
     loaded: set[str] = field(default_factory=set)
     batches: list[tuple[str, RequestBatch]] = field(default_factory=list)
 
-    async def load(self, artifact: Artifact) -> list[Field]:
+    async def load(self, artifact: Artifact) -> ModelSchema:
         """As `Scorer`."""
         if artifact.key in self.broken:
             raise WrongInput("a version must load", artifact.key)
@@ -82,6 +93,12 @@ class ScriptedScorer:
     async def drop(self, key: str) -> None:
         """As `Scorer`."""
         self.loaded.discard(key)
+
+    async def count_replicas(self) -> ReplicaCounts:
+        """As `Scorer`."""
+        if self.down:
+            await asyncio.sleep(1000.0)
+        return ReplicaCounts(wanted=1, running=1)
 
     async def score(self, key: str, batch: RequestBatch) -> Sequence[Answer]:
         """As `Scorer`."""
@@ -110,12 +127,17 @@ class Aliases:
     at: dict[str, str] = field(default_factory=lambda: {"champion": "m/1"})
     away: bool = False
     lost: bool = False
+    state: str = "settled"
 
     def alias_target(self, model: str, alias: str) -> str | None:
         """As `Source`."""
         if self.away:
             raise RegistryUnavailable("the registry must answer", "no answer")
         return self.at.get(alias)
+
+    def champion_state(self, model: str) -> str:
+        """As `Source`."""
+        return self.state
 
     def fetch(self, key: str, folder: Path) -> Artifact:
         """As `Source`."""
@@ -151,6 +173,7 @@ class Server:
         canary: CanaryRule | None = None,
         shadow: bool = False,
         keep_s: float = 0.0,
+        observers: Sequence[Any] = (),
     ) -> None:
         self.scorer = ScriptedScorer() if scorer is None else scorer
         self.aliases = Aliases() if aliases is None else aliases
@@ -164,9 +187,16 @@ class Server:
             self.aliases, self.scorer, "m", roles, keep_s=keep_s, say=self.said.append
         )
         self.service = ScoringService(
-            self.batcher, self.follower.standing, limits, canary=canary, shadow=shadow, say=self.said.append
+            self.batcher,
+            self.follower.standing,
+            limits,
+            canary=canary,
+            shadow=shadow,
+            say=self.said.append,
+            observers=observers,
         )
-        self.app = ScoringApp(self.service, admission or AccessControl(), {"model": "m"})
+        self.readiness = Readiness()
+        self.app = ScoringApp(self.service, admission or AccessControl(), "m", readiness=self.readiness)
 
     async def ask(
         self,
@@ -176,6 +206,7 @@ class Server:
         path: str = "/invocations",
         headers: Mapping[str, str] | None = None,
         receive: Callable[[], Awaitable[Any]] | None = None,
+        state: Mapping[str, Any] | None = None,
     ) -> Reply:
         """Sends one request; a body that is not bytes is JSON."""
         content = (
@@ -185,8 +216,10 @@ class Server:
         )
         sent = {"host": "localhost", "content-type": "application/json", **(headers or {})}
         scope = {
-            "type": "http", "method": method, "path": path,
+            "type": "http", "method": method, "path": path, "query_string": b"", "http_version": "1.1",
+            "scheme": "http", "root_path": "", "server": ("localhost", 80), "client": ("127.0.0.1", 1),
             "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
+            "state": dict(state or {}),
         }  # fmt: skip
         parts: list[Any] = []
 

@@ -10,7 +10,7 @@ import pytest
 from infra.addresses import is_loopback
 from infra.auth_tokens import check_token, read_or_make_token
 from infra.errors import WrongInput
-from infra.serving.access_control import AccessControl, known_hosts
+from infra.serving.http.access_control import AccessControl, known_hosts
 from infra.serving.limits import ScoringError
 
 OPEN = AccessControl()

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from infra.errors import WrongInput
-from infra.serving.http_server import bind_socket, run_server
+from infra.serving.http.http_server import bind_socket, run_server
 from infra.serving.limits import RequestLimits
 from tests.infra.serving.scripted_server import ScriptedScorer, Server, run
 
+READY = b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\n\r\n"
 GOOD = b'{"instances": [1.0]}'
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -63,6 +64,8 @@ def test_hostile_clients_get_a_4xx_and_good_ones_their_answer() -> None:
         b"408 in the body": [HEAD + b"Content-Length: 100\r\n\r\n{"],
         b"413": [HEAD + b"Content-Length: 104857600\r\n\r\n"],
         b"431": [HEAD + b"X-More: " + b"x" * 100_000 + b"\r\n"],
+        b"431 in one read": [HEAD + b"X-More: " + b"x" * 66_000 + b"\r\n\r\n"],
+        b"431 of many": [HEAD + b"".join(b"X-%d: y\r\n" % n for n in range(9000)) + b"\r\n"],
         b"400 no HTTP": [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"],
         b"400 no length": [HEAD + b"Content-Length: ten\r\n\r\n"],
         b"400 not JSON": [HEAD + b"Content-Length: 1\r\n\r\n{"],
@@ -73,10 +76,17 @@ def test_hostile_clients_get_a_4xx_and_good_ones_their_answer() -> None:
         good = await asyncio.gather(*(exchange(port, whole) for _ in range(64)))
         assert all(b" 200 OK" in answer and b'"prediction": 1.0' in answer for answer in good)
         for name, task in bad.items():
-            assert b"HTTP/1.1 " + name[:3] in await task, name
+            answer = await task
+            assert b"HTTP/1.1 " + name[:3] in answer, name
+            assert json.loads(answer.rpartition(b"\r\n\r\n")[2])["message"], name
+        counted = server.service.figures.metric_value
+        for status, least in (("408", 2), ("431", 3), ("400", 2)):
+            path = {"path": "none", "status": status, "version": "none"}
+            assert counted("velodrome_requests_total", **path) == least, status
         assert b" 200 OK" in await exchange(port, whole)
 
-    serve_story(Server(limits=limits), limits, story)
+    server = Server(limits=limits)
+    serve_story(server, limits, story)
 
 
 def test_split_and_pipelined_requests_are_answered() -> None:
@@ -119,3 +129,52 @@ def test_port_in_use_is_wrong_input() -> None:
     listening.listen()
     with listening, pytest.raises(WrongInput, match="port free"):
         bind_socket("127.0.0.1", listening.getsockname()[1])
+
+
+def test_idle_connections_of_one_client_keep_nobody_out() -> None:
+    limits = RequestLimits(connections=400, client_connections=200)
+
+    async def story(port: int) -> None:
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(1000)]
+        for _, writer in idle[::2]:
+            writer.write(b"GET /health HTTP/1.1\r\nHost: loc")  # headers that never end
+        whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
+        for _ in range(20):
+            assert b" 200 OK" in await exchange(port, whole)
+            assert b" 200 OK" in await exchange(port, READY)
+        ended = [reader for reader, _ in idle[:600] if reader.at_eof()]
+        assert len(ended) > 500  # the oldest ones made room
+        for _, writer in idle:
+            writer.close()
+
+    serve_story(Server(), limits, story)
+
+
+def test_requests_beyond_a_clients_limit_are_503_and_probes_are_answered() -> None:
+    limits = RequestLimits(client_connections=5)
+    server = Server(ScriptedScorer(seconds=0.3))
+
+    async def story(port: int) -> None:
+        whole = HEAD + b"Content-Length: %d\r\n\r\n%b" % (len(GOOD), GOOD)
+        asked = [asyncio.create_task(exchange(port, whole)) for _ in range(5)]
+        await asyncio.sleep(0.1)
+        for _ in range(7):
+            assert b"HTTP/1.1 503" in await exchange(port, whole)
+        probe = await exchange(port, b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b" 200 OK" in probe
+        assert all(b" 200 OK" in answer for answer in await asyncio.gather(*asked))
+        labels = {"path": "/invocations", "status": "503", "version": "none"}
+        assert server.service.figures.metric_value("velodrome_requests_total", **labels) == 7
+
+    serve_story(server, limits, story)
+
+
+def test_upgrade_is_answered_as_if_it_had_not_been_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+    async def story(port: int) -> None:
+        upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        found = await exchange(port, b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + upgrade)
+        assert b" 200 OK" in found
+        await exchange(port, b"nonsense\r\n\r\n")
+
+    serve_story(Server(), RequestLimits(), story)
+    assert "uvicorn" not in capfd.readouterr().err

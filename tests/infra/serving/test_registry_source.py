@@ -15,12 +15,14 @@ from infra.registry.artifacts import fetch_files
 from infra.registry.moves import Mover
 from infra.registry.store import Registry
 from infra.serving.artifact import Artifact, load_artifact, read_artifact
+from infra.serving.registry_source import RegistrySource
 from tests.infra.serving.registry_with_models import (
     RegistryFixture,
     answers,
     flip_weight_bit,
     save_mlflow_folder,
 )
+from tests.infra.serving.scripted_server import Aliases, Server, run
 from trainers.errors import TrainerError
 from trainers.storage.atomic_folders import manifest_hash
 
@@ -210,3 +212,32 @@ def test_registries_of_a_server_give_no_local_folders(tmp_path: Path) -> None:
     registry = Registry(TrackingStore("http://localhost:1", None), tmp_path / "artifacts")
     with pytest.raises(WrongInput, match="experiments keep theirs"):
         fetch_files(registry, str(tmp_path), tmp_path / "aside")
+
+
+def test_alias_moved_by_hand_is_told_and_followed_only_where_that_is_wanted(
+    registered: RegistryFixture, bundle: Path
+) -> None:
+    for _ in range(3):
+        registered.add("m", bundle)
+    mover = Mover(registered.registry, "m")
+    mover.move_champion(mover.records.read_chain(), "promotion", 2)
+    source = registered.source
+    strict = RegistrySource(registered.registry, only_promoted=True)
+    assert source.champion_state("m") == "settled"
+    registered.move("m", "champion", 3)
+    assert (source.alias_target("m", "champion"), source.champion_state("m")) == ("m/3", "foreign")
+    assert strict.alias_target("m", "champion") == "m/2"
+    assert strict.alias_target("nothing", "champion") is None
+    mover.move_champion(mover.records.read_chain(), "rollback", 1)
+    assert strict.alias_target("m", "champion") == "m/1"
+
+
+def test_champions_standing_is_in_version_and_metrics() -> None:
+    async def story() -> None:
+        server = Server(aliases=Aliases(state="foreign"))
+        await server.follower.poll_once()
+        assert (await server.ask(method="GET", path="/version")).json["champion_state"] == "foreign"
+        figures = (await server.ask(method="GET", path="/metrics")).body.decode()
+        assert 'velodrome_champion_state{state="foreign"} 1.0' in figures
+
+    run(story)

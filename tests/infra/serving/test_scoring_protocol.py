@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.serving.limits import RequestLimits, ScoringError
-from infra.serving.scoring_protocol import Field, read_rows
+from infra.serving.model_schema import Field
+from infra.serving.scoring_protocol import read_rows
 
 TABLE = [Field(name="a", type="double"), Field(name="b", type="string")]
 TEXT = [Field(name="text", type="string")]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.serving.access_control import AccessControl
 from infra.serving.artifact import load_artifact, read_artifact
+from infra.serving.http.access_control import AccessControl
+from infra.serving.http.throttle import FIXED_S, SHARE, ErrorThrottle
 from infra.serving.limits import RequestLimits
+from infra.serving.model_schema import Field
 from infra.serving.routing import CanaryRule
 from infra.serving.scoring import RequestBatch, answer_batch, join_requests
-from infra.serving.scoring_protocol import Field
-from infra.serving.throttle import FIXED_S, SHARE, ErrorThrottle
 from tests.infra.serving.registry_with_models import RegistryFixture, answers
 from tests.infra.serving.scripted_server import Aliases, LocalScorer, ScriptedScorer, Server, run
 
@@ -36,7 +36,7 @@ def test_answer_names_the_version_that_gave_it() -> None:
         version = await server.ask(method="GET", path="/version")
         assert version.json["champion"] == "m/1"
         figures = (await server.ask(method="GET", path="/metrics")).body.decode()
-        assert 'velodrome_requests_total{status="200",version="m/1"} 1.0' in figures
+        assert 'velodrome_requests_total{path="/invocations",status="200",version="m/1"} 1.0' in figures
         assert 'velodrome_version_info{role="champion",version="m/1"} 1.0' in figures
 
     run(story)
@@ -290,7 +290,7 @@ def test_hanging_challenger_delays_no_request() -> None:
         ("POST", "/health", {"host": "evil.example"}, 403),
         ("POST", "/invocations", {"sec-fetch-site": "cross-site"}, 403),
         ("GET", "/../etc/passwd", {}, 404),
-        ("POST", "/invocations", {"content-encoding": "gzip"}, 415),
+        ("POST", "/invocations", {"content-encoding": "br"}, 415),
         ("POST", "/invocations", {"content-type": "application/x-pickle"}, 415),
         ("POST", "/invocations", {"content-length": "104857600"}, 413),
         ("POST", "/invocations", {"content-length": "-5"}, 413),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainers.bundle.bundle import save_bundle
+from trainers.data.distribution import training_distributions
 from trainers.data.sources.opening import open_dataset
 from trainers.inputs.encoded_arrays import encode_dataset
 from trainers.registry import load_reference
@@ -37,7 +38,7 @@ def a_bundle(reference: str, folder: Path, cache: Path) -> Path:
         params={},
         state=state,
         weights=made.build(state, params).state_dict(),
-        facts={},
+        facts={"distribution": training_distributions(dataset)},
         example_rows=made.example(dataset),
         row_hashes_of_train=dataset.row_hashes[dataset.splits["train"]],
     )

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.parquet_and_images import open_input
 from infra.serving.column_values import check_values
-from infra.serving.scoring_protocol import Field
+from infra.serving.model_schema import Field
 from trainers.data.cell_values import category_reader, read_number, spell_value, unify_spellings
 from trainers.data.prepare import TableState, fit_table
 from trainers.data.sources.opening import open_dataset

@@ -195,3 +195,26 @@ def test_dangling_link_among_images_is_named(opened: Open, tmp_path: Path) -> No
     (tmp_path / "data" / "left" / "1.png").symlink_to(tmp_path / "nowhere.png")
     with pytest.raises(InputError, match=r"1\.png"):
         opened(f"images:{tmp_path / 'data'}")
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_nested_lists_mean_the_same_however_whole_numbers_are_spelt(white: int) -> None:
+    binary = RANDOM.integers(0, 2, (8, 8)) * white
+    as_fractions, as_whole = binary.astype(float).tolist(), binary.tolist()
+    found = [decode_one(value, channels=1)[..., 0] for value in (as_fractions, as_whole)]
+    for pixels in found:
+        np.testing.assert_array_equal(pixels, (binary > 0) * np.uint8(255))
+
+
+def test_binary_neighbour_of_fractions_has_their_scale_and_bytes_of_a_binary_model_stay() -> None:
+    binary, fractions = RANDOM.integers(0, 2, (8, 8)).tolist(), np.full((8, 8), 0.5).tolist()
+    kept = images.decode_user_images([binary, fractions], size=(8, 8), channels=1, one_is_white=False)
+    np.testing.assert_array_equal(kept[0, ..., 0], binary)
+    assert set(np.unique(kept[1])) == {128}
+    assert decode_one(np.asarray(binary), channels=1).max() == 1  # an array has a type of its own
+
+
+def test_unreadable_bytes_are_not_told_to_replace_a_file() -> None:
+    with pytest.raises(InputError) as refused:
+        decode_one(b"no image")
+    assert "replace" not in str(refused.value)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainers.data.hashing import mix_hashes
+from trainers.data.mixing import mix_hashes, number_copies
 from trainers.data.split import PARTS, RowFacts, SplitRule, split_rows
 from trainers.errors import InputError
 
@@ -17,7 +17,7 @@ HASHES = st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=200)
 
 def sides(rule: SplitRule, facts: RowFacts) -> list[str]:
     splits, _ = split_rows(rule, facts)
-    side = [""] * len(facts.content)
+    side = [""] * len(facts.key)
     for part, rows in splits.items():
         for row in rows:
             assert side[row] == ""
@@ -27,7 +27,7 @@ def sides(rule: SplitRule, facts: RowFacts) -> list[str]:
 
 
 def content(values: Any) -> RowFacts:
-    return RowFacts(content=np.array(values, np.uint64))
+    return RowFacts(key=np.array(values, np.uint64))
 
 
 @given(HASHES, HASHES, st.integers())
@@ -62,7 +62,7 @@ def test_split_keeps_test_part_when_validation_grows() -> None:
 @given(st.lists(st.integers(0, 20), min_size=3, max_size=100))
 def test_split_by_group_never_parts_a_group(groups: list[int]) -> None:
     facts = RowFacts(
-        content=np.arange(len(groups), dtype=np.uint64), group=mix_hashes(np.array(groups, np.uint64))
+        key=np.arange(len(groups), dtype=np.uint64), group=mix_hashes(np.array(groups, np.uint64))
     )
     side = sides(SplitRule(by="group"), facts)
     assert len(set(zip(groups, side, strict=True))) == len(set(groups))
@@ -71,7 +71,7 @@ def test_split_by_group_never_parts_a_group(groups: list[int]) -> None:
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=100))
 def test_split_by_time_puts_the_last_rows_into_test(moments: list[int]) -> None:
     time = np.array(moments, np.float64)
-    splits, _ = split_rows(SplitRule(by="time"), RowFacts(content=np.zeros(len(time), np.uint64), time=time))
+    splits, _ = split_rows(SplitRule(by="time"), RowFacts(key=np.zeros(len(time), np.uint64), time=time))
     order = [time[splits[part]] for part in PARTS if len(splits[part])]
     for earlier, later in pairwise(order):
         assert earlier.max() < later.min()
@@ -79,7 +79,7 @@ def test_split_by_time_puts_the_last_rows_into_test(moments: list[int]) -> None:
 
 def test_split_keeps_given_parts_and_takes_missing_from_train() -> None:
     part = np.array([0] * 1000 + [2] * 100, np.int8)
-    facts = RowFacts(content=mix_hashes(np.arange(1100, dtype=np.uint64)), part=part)
+    facts = RowFacts(key=mix_hashes(np.arange(1100, dtype=np.uint64)), part=part)
     splits, notes = split_rows(SplitRule(), facts)
     assert splits["test"].tolist() == list(range(1000, 1100))
     assert 60 < len(splits["validation"]) < 140
@@ -90,8 +90,8 @@ def test_split_keeps_given_parts_and_takes_missing_from_train() -> None:
 def test_split_counts_content_in_both_train_and_test() -> None:
     part = np.array([0] * 10 + [1] + [2] * 3, np.int8)
     hashes = np.array([*range(10), 77, 3, 4, 99], np.uint64)
-    _, notes = split_rows(SplitRule(), RowFacts(content=hashes, part=part))
-    assert "2 rows of test stand in train too, with the same content" in notes
+    _, notes = split_rows(SplitRule(), RowFacts(key=hashes, part=part))
+    assert "2 rows of test stand in train too: a model has seen their inputs" in notes
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_split_counts_content_in_both_train_and_test() -> None:
         ({"train": "most"}, ("data", "split", "train"), "from 0 to 1"),
         ({"train": True}, ("data", "split", "train"), "from 0 to 1"),
         ({"validaton": 0.1}, ("data", "split", "validaton"), "did you mean 'validation'"),
-        ({"by": "luck"}, ("data", "split", "by"), "content, group, time, files"),
-        ({"by": ["content"]}, ("data", "split", "by"), "content, group, time, files"),
+        ({"by": "luck"}, ("data", "split", "by"), "content, row, group, time, files"),
+        ({"by": ["content"]}, ("data", "split", "by"), "content, row, group, time, files"),
         ({"salt": [1]}, ("data", "split", "salt"), "a number or text"),
         ({"validation": 0.0}, ("data", "split"), "train and validation"),
     ],
@@ -125,3 +125,12 @@ def test_split_without_its_column_is_refused(by: Any) -> None:
     with pytest.raises(InputError, match=by) as caught:
         split_rows(SplitRule(by=by), content([1, 2, 3]))
     assert caught.value.key == ("data", "split", "by")
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=100))
+def test_numbered_copies_differ_and_keep_their_numbers_in_a_grown_file(rows: list[int]) -> None:
+    hashes = mix_hashes(np.array(rows, np.uint64))
+    numbered = number_copies(hashes)
+    assert len(np.unique(numbered)) == len(rows)
+    grown = number_copies(np.concatenate([hashes, hashes[::-1]]))
+    assert (grown[: len(rows)] == numbered).all()

@@ -307,6 +307,15 @@ GAN = Case(  # which no loss of the loop's own trains
 )
 
 
+TREES = Case(  # which have no weights, and grow by themselves
+    name="gradient_boosting",
+    dataset=classes,
+    options={"rounds": 2},
+    params={"num_leaves": 5, "min_child_samples": 3, "feature_fraction": 0.5},
+    presets={},
+)
+
+
 class Memory:
     """An array writer that keeps its arrays."""
 

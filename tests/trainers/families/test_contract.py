@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trainers.families.cases import CASES, GAN, RARE, Case, Memory
+from tests.trainers.families.cases import CASES, GAN, RARE, TREES, Case, Memory
 from trainers.bundle.bundle import load_bundle, read_bundle, save_bundle
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
@@ -61,6 +61,7 @@ class FamilyBench:
         players = self.family.players(module)
         step: Any = SimpleNamespace(
             params=self.params,
+            state=self.state,
             generator=torch.Generator().manual_seed(seed),
             optimizers={name: torch.optim.Adam(part.parameters()) for name, part in players.items()},
             backward=lambda loss: loss.backward(),
@@ -95,7 +96,10 @@ def case_id(case: Case) -> str:
     return case.name + ("-" + "-".join(map(str, case.options.values())))
 
 
-@pytest.fixture(params=(*CASES, GAN), ids=case_id)
+WEIGHTS = pytest.mark.parametrize("case", [*CASES, GAN], ids=case_id)  # trees have none
+
+
+@pytest.fixture(params=(*CASES, GAN, TREES), ids=case_id)
 def case(request: pytest.FixtureRequest) -> Case:
     found: Case = request.param
     return found
@@ -125,7 +129,7 @@ def raw_rows(fitted: FamilyBench, count: int) -> Any:
 
 
 def test_built_in_families_all_have_a_contract_case() -> None:
-    assert {case.name for case in (*CASES, GAN)} == BUILT_IN.keys()
+    assert {case.name for case in (*CASES, GAN, TREES)} == BUILT_IN.keys()
 
 
 class TestFamily:
@@ -194,6 +198,7 @@ class TestFamily:
         with pytest.raises(InputError, match="column"):
             fitted.family.from_user(pd.DataFrame({"other": [1]}), fitted.state)
 
+    @WEIGHTS
     def test_freezing_keeps_weights_out_of_training(self, case: Case, fitted: FamilyBench) -> None:
         names = [name for name, _ in fitted.family.build(fitted.state, fitted.params).named_parameters()]
         frozen = family_of(case, freeze=(names[0],))
@@ -201,6 +206,7 @@ class TestFamily:
         frozen.start(module)
         assert [n for n, p in module.named_parameters() if not p.requires_grad] == [names[0]]
 
+    @WEIGHTS
     def test_pretrained_weights_are_loaded_and_their_hash_checked(
         self, case: Case, fitted: FamilyBench, tmp_path: Path
     ) -> None:

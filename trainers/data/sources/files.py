@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data.cell_values import spell_value
 from trainers.data.dataset import Part
+from trainers.data.number_spellings import NumberMarks
 from trainers.data.raw import RawDataset
-from trainers.data.sources.paths import LARGE_BYTES, SOURCE_KEY, files_by_part, require_path, total_bytes
+from trainers.data.sources.csv_reading import read_rows
+from trainers.data.sources.csv_rules import CsvRules, find_rules
+from trainers.data.sources.joining import join_tables, leave_out_unlabelled, leave_out_unnamed
+from trainers.data.sources.paths import (
+    LARGE_BYTES,
+    SOURCE_KEY,
+    files_by_part,
+    require_path,
+    submissions,
+    total_bytes,
+)
 from trainers.data.split import PARTS
 from trainers.errors import InputError
 from trainers.storage.shared_folders import shared_folder
-from trainers.types import JsonObject
+from trainers.types import Json, JsonObject
 
 ENDINGS = {
     "csv": (".csv", ".tsv", ".csv.gz", ".tsv.gz"),
@@ -29,32 +41,52 @@ JSON_ROWS = 20_000
 Batches = Iterator[pa.RecordBatch]
 
 
-def read_files(scheme: str, path: Path, cache: Path) -> RawDataset:
-    """The rows of one file, or of a folder with a file for each part."""
+def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -> RawDataset:
+    """The rows of one file, or of a folder with a file for each part.
+
+    Args:
+        read: the sweep file's `data.read`.
+    """
     found = files_by_part(require_path(path), ENDINGS[scheme])
     paths = [file for files in found.values() for file in files]
     large = total_bytes(paths) > LARGE_BYTES
-    folder = cache / "sources" / _cache_key(scheme, paths) if large else None
-    tables = [(part, _read_table(scheme, file, folder)) for part, files in found.items() for file in files]
+    folder = cache / "sources" / _cache_key(scheme, paths, read) if large else None
+    rules = {file: find_rules(file, read) for file in paths} if scheme == "csv" else {}
+    parts = [(part, file) for part, files in found.items() for file in files]
+    tables = [(part, _read_table(scheme, file, folder, rules.get(file))) for part, file in parts]
+    tables, paths, notes = leave_out_unlabelled(tables, paths)
     _check_same_columns(tables, paths)
-    joined = pa.concat_tables([table for _, table in tables], promote_options="permissive")
-    part = None
-    if None not in found:
-        part = np.concatenate(
-            [np.full(len(table), PARTS.index(name), np.int8) for name, table in tables if name]
-        )
+    joined = join_tables([table for _, table in tables])
+    first = next(iter(rules.values()), None)
+    notes += [f"{file.name} is left out: it shows how answers are handed in" for file in submissions(path)]
+    notes += [note for rule in rules.values() for note in rule.notes]
+    joined, left_out = leave_out_unnamed(joined, first.unnamed if first else ())
     corpus = scheme == "text"
     return RawDataset(
         columns={name: joined[name] for name in joined.column_names},
-        part=part,
+        part=None if None in found else _part_of_each([(part, len(table)) for part, table in tables]),
         folder=folder,
         kind="corpus" if corpus else None,
         task="language-model" if corpus else None,
+        marks=_number_marks(first),
+        notes=(*notes, *left_out),
     )
 
 
-def _cache_key(scheme: str, paths: list[Path]) -> str:
-    facts = [(scheme, str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+def _part_of_each(lengths: Sequence[tuple[Part | None, int]]) -> npt.NDArray[np.int8]:
+    return np.concatenate([np.full(rows, PARTS.index(name), np.int8) for name, rows in lengths if name])
+
+
+def _number_marks(rules: CsvRules | None) -> NumberMarks:
+    if rules is None:
+        return NumberMarks()
+    likely = "," if rules.delimiter == ";" else "."
+    return NumberMarks(decimal=rules.decimal, thousands=rules.thousands, likely_decimal=likely)
+
+
+def _cache_key(scheme: str, paths: list[Path], read: Mapping[str, Json]) -> str:
+    facts: list[Json] = [[scheme, str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns] for p in paths]
+    facts += [dict(read)] if read else []
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:24]
 
 
@@ -67,16 +99,19 @@ def _check_same_columns(tables: list[tuple[Part | None, pa.Table]], paths: list[
             raise InputError("all files of a source must have the same columns", found, key=SOURCE_KEY)
 
 
-def _read_table(scheme: str, path: Path, folder: Path | None) -> pa.Table:
+def _read_table(scheme: str, path: Path, folder: Path | None, rules: CsvRules | None) -> pa.Table:
     """The file's rows, in memory or, where a folder is given, memory-mapped from an Arrow file in it."""
-    read = READERS[scheme]
+
+    def read() -> Batches:
+        return READERS[scheme](path) if rules is None else read_rows(path, rules)
+
     try:
         if folder is None:
-            batches = list(read(path))
+            batches = list(read())
             return pa.Table.from_batches(batches) if batches else pa.table({})
         number = hashlib.sha256(str(path).encode()).hexdigest()[:12]
         built = shared_folder(
-            folder.with_name(f"{folder.name}-{number}"), lambda aside: _write_batches(read(path), aside)
+            folder.with_name(f"{folder.name}-{number}"), lambda aside: _write_batches(read(), aside)
         )
     except (pa.ArrowException, UnicodeDecodeError, EOFError, OSError) as error:
         text = str(error).splitlines()[0]
@@ -93,48 +128,6 @@ def _write_batches(batches: Batches, aside: Path) -> None:
         if writer is None:
             writer = pa.ipc.new_file(file, pa.schema([]))
         writer.close()
-
-
-def _read_csv(path: Path) -> Batches:
-    """Every value as text: kinds are decided over all rows, not by the first block."""
-    from pyarrow import csv
-
-    delimiter = _detect_delimiter(path)
-    header = _read_header(path, delimiter)
-    if len(set(header)) != len(header) or not all(header):
-        found = ", ".join(repr(name) for name in header[:20])
-        raise InputError(f"the first line of {path} must name each column once", found, key=SOURCE_KEY)
-    reader = csv.open_csv(
-        path,
-        read_options=csv.ReadOptions(block_size=8 << 20),
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()), strings_can_be_null=False
-        ),
-    )
-    return iter(reader)
-
-
-def _detect_delimiter(path: Path) -> str:
-    if ".tsv" in path.name:
-        return "\t"
-    line = _read_first_line(path)
-    counts = {mark: line.count(mark) for mark in (",", ";", "\t")}
-    best = max(counts, key=lambda mark: counts[mark])
-    return best if counts[best] else ","
-
-
-def _read_first_line(path: Path) -> str:
-    with pa.input_stream(str(path), compression="detect") as stream:
-        start = stream.read(1 << 20).decode("utf-8-sig", errors="replace")
-    return str(start.split("\n")[0]).rstrip("\r")
-
-
-def _read_header(path: Path, delimiter: str) -> list[str]:
-    import csv
-
-    line = _read_first_line(path)
-    return next(csv.reader([line], delimiter=delimiter), [])
 
 
 def _read_jsonl(path: Path) -> Batches:
@@ -156,8 +149,13 @@ def _json_names(path: Path) -> list[str]:
 
 
 def _json_rows(path: Path) -> Iterator[list[JsonObject]]:
+    """The objects, `JSON_ROWS` at a time: one a line, or all in one array."""
     import io
 
+    if is_json_array(path):
+        array = read_json_array(path)
+        yield from (array[at : at + JSON_ROWS] for at in range(0, len(array), JSON_ROWS))
+        return
     rows: list[JsonObject] = []
     with pa.input_stream(str(path), compression="detect") as stream:
         for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig"), start=1):
@@ -168,6 +166,30 @@ def _json_rows(path: Path) -> Iterator[list[JsonObject]]:
                 rows = []
     if rows:
         yield rows
+
+
+def is_json_array(path: Path) -> bool:
+    """Whether the file is one array of objects, and not an object a line."""
+    with pa.input_stream(str(path), compression="detect") as stream:
+        return bytes(stream.read(1 << 10)).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+
+
+def read_json_array(path: Path) -> list[JsonObject]:
+    """The objects of such a file.
+
+    Raises:
+        InputError: it is no JSON, or holds something else.
+    """
+    must = f"{path} must hold JSON objects, one a line or all in one array"
+    try:
+        with pa.input_stream(str(path), compression="detect") as stream:
+            rows = json.loads(bytes(stream.read()).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(must, str(error), key=SOURCE_KEY) from error
+    odd = next((at for at, row in enumerate(rows) if not isinstance(row, dict)), None)
+    if odd is not None:
+        raise InputError(must, f"{type(rows[odd]).__name__} in place {odd + 1}", key=SOURCE_KEY)
+    return list(rows)
 
 
 def _json_row(line: str, path: Path, number: int) -> JsonObject:
@@ -213,7 +235,6 @@ def _read_lines(stream: pa.NativeFile) -> Iterator[str]:
 
 
 READERS: dict[str, Callable[[Path], Batches]] = {
-    "csv": _read_csv,
     "jsonl": _read_jsonl,
     "parquet": _read_parquet,
     "text": _read_text,

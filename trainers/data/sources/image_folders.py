@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from trainers.data import hashing
 from trainers.data.dataset import Part
+from trainers.data.mixing import Hashes
 from trainers.data.raw import RawDataset, RawImages
 from trainers.data.sources.paths import PART_NAMES, SOURCE_KEY, require_path
 from trainers.data.split import PARTS
@@ -98,7 +99,7 @@ def _list_files(folder: Path) -> list[str]:
     return files
 
 
-def _hash_images(files: list[str], path: Path, cache: Path) -> hashing.Hashes:
+def _hash_images(files: list[str], path: Path, cache: Path) -> Hashes:
     """Content hashes, kept for as long as no file changes its size or time."""
     stats = [_stat_file(file) for file in files]
     facts = "\n".join(f"{f}\t{s.st_size}\t{s.st_mtime_ns}" for f, s in zip(files, stats, strict=True))
@@ -106,7 +107,7 @@ def _hash_images(files: list[str], path: Path, cache: Path) -> hashing.Hashes:
     folder = shared_folder(
         cache / "sources" / digest, lambda aside: np.save(aside / "hashes.npy", hashing.hash_files(files))
     )
-    hashes: hashing.Hashes = np.load(folder / "hashes.npy", allow_pickle=False)
+    hashes: Hashes = np.load(folder / "hashes.npy", allow_pickle=False)
     return hashes
 
 

@@ -12,12 +12,14 @@ from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.types import Json
 
-KEYS = ("source", "task", "columns", "prepare", "split")
+KEYS = ("source", "task", "columns", "prepare", "read", "split")
 BUILTIN = ("digits", "diabetes", "cancer", "docstrings", "photos")
 SOURCES = ("builtin", "csv", "jsonl", "parquet", "images", "npz", "text", "hf", "none")
 
 
-def open_dataset(spec: Mapping[str, Json], *, base: Path, cache: Path) -> Dataset:
+def open_dataset(
+    spec: Mapping[str, Json], *, base: Path, cache: Path, recorded: str | None = None
+) -> Dataset:
     """Reads a source and decides what its columns are, what is learned, and which row is in which part.
 
     Nothing is unpickled, whatever the source holds. What is too large for memory is copied once into
@@ -27,27 +29,35 @@ def open_dataset(spec: Mapping[str, Json], *, base: Path, cache: Path) -> Datase
         spec: the sweep file's `data`: source, task, columns, prepare, split.
         base: the folder that relative paths start from.
         cache: a folder for what is worth keeping between calls; safe to delete at any time.
+        recorded: the fingerprint that it had when it was first used, where that is known; see
+            `assemble_dataset`.
     """
     check_names(spec, KEYS, "data")
     scheme, _, rest = read_source(spec.get("source")).partition(":")
     if scheme == "none":
         return _empty_dataset(spec)
-    from trainers.data.assemble import assemble_dataset, read_task
+    from trainers.data.assemble import assemble_dataset
 
-    task = read_task(spec.get("task"))
+    return assemble_dataset(_read_rows(scheme, rest, spec, base, cache), spec, recorded=recorded)
+
+
+def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cache: Path) -> RawDataset:
+    read = spec.get("read") or {}
+    if not isinstance(read, Mapping):
+        raise InputError("data.read must be a mapping", repr(read), key=("data", "read"))
+    if read and scheme != "csv":
+        do = "leave it out: other files say themselves how they are read"
+        raise InputError("data.read is for csv:", f"source {scheme}:{rest}", do, key=("data", "read"))
     if scheme == "builtin":
+        from trainers.data.assemble import read_task
         from trainers.data.sources.builtin import read_builtin
 
-        return assemble_dataset(read_builtin(rest, task, cache), spec)
+        return read_builtin(rest, read_task(spec.get("task")), cache)
     if scheme == "hf":
         from trainers.data.sources.hub import read_hub
 
-        return assemble_dataset(read_hub(rest, base), spec)
+        return read_hub(rest, base)
     path = base / Path(rest).expanduser()
-    return assemble_dataset(_read_path(scheme, path, cache), spec)
-
-
-def _read_path(scheme: str, path: Path, cache: Path) -> RawDataset:
     if scheme == "npz":
         from trainers.data.sources.arrays import read_npz
 
@@ -58,7 +68,7 @@ def _read_path(scheme: str, path: Path, cache: Path) -> RawDataset:
         return read_images(path, cache)
     from trainers.data.sources.files import read_files
 
-    return read_files(scheme, path, cache)
+    return read_files(scheme, path, cache, read)
 
 
 def read_source(source: Json) -> str:

@@ -51,6 +51,7 @@ def files_by_part(path: Path, endings: tuple[str, ...]) -> dict[Part | None, lis
     if require_path(path).is_file():
         return {None: [path]}
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name.endswith(endings))
+    files = [file for file in files if file not in submissions(path)]
     parts: dict[Part | None, list[Path]] = {}
     for file in files:
         stem = file.name.split(".")[0].split("-")[0].lower()  # train-00000-of-00002.parquet is train
@@ -61,6 +62,11 @@ def files_by_part(path: Path, endings: tuple[str, ...]) -> dict[Part | None, lis
         if inner:
             parts.setdefault(name, []).extend(inner)
     return _check_parts(parts, path, endings)
+
+
+def submissions(path: Path) -> list[Path]:
+    """Files of a competition's folder that show how answers are handed in, and are no data."""
+    return sorted(path.glob("*submission*")) if path.is_dir() else []
 
 
 def _check_parts(

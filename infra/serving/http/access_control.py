@@ -16,6 +16,12 @@ from infra.addresses import is_loopback
 from infra.serving.limits import ScoringError
 
 LOOPBACK_NAMES = frozenset(("localhost", "127.0.0.1", "::1"))
+PROBES = frozenset(
+    ("/health", "/ping", "/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/metrics")
+)
+"""What a platform asks all the time, and is answered when nobody else is."""
+OPEN_PATHS = PROBES - {"/metrics"}
+"""What is answered without a token: a platform's probes have none."""
 READING = frozenset(("GET", "HEAD"))
 _HOST = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 _SAFE_SITES = ("same-origin", "none")
@@ -34,7 +40,7 @@ class AccessControl:
 
     token: str | None = None
     hosts: frozenset[str] = frozenset()
-    open_paths: frozenset[str] = frozenset(("/health", "/ping"))
+    open_paths: frozenset[str] = OPEN_PATHS
 
     def check_request(self, method: str, path: str, headers: Mapping[str, str]) -> None:
         """Lets a request in.

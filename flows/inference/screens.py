@@ -1,0 +1,30 @@
+"""What the commands that use a model print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.inference.drift import DriftReport
+from flows.terminal.tables import TableColumn, fit_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def drift_table(report: DriftReport, width: int) -> Table:
+    """A row a column, the one that drifted most first."""
+    found = report.columns
+    missing = [f"{before:.1%} → {now:.1%}" for before, now in (column.missing for column in found)]
+    return fit_table(
+        [
+            TableColumn(heading="column", cells=[column.column for column in found], shrinks=True),
+            TableColumn(heading="what", cells=[column.what for column in found], gives_way=3),
+            TableColumn(heading="verdict", cells=[column.verdict for column in found]),
+            TableColumn(heading="index", cells=[f"{column.index:.3f}" for column in found], right=True),
+            TableColumn(heading="missing", cells=missing, right=True, gives_way=1),
+            TableColumn(
+                heading="unseen", cells=[f"{column.unseen:.1%}" for column in found], right=True, gives_way=2
+            ),
+        ],
+        width,
+    )

@@ -1,0 +1,104 @@
+"""JSON schemas of rows and predictions, made of what a version takes and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from infra.serving.column_values import LARGEST
+from infra.serving.limits import RequestLimits
+from infra.serving.model_schema import Field, ModelSchema
+
+_NUMBER = {"minimum": -LARGEST, "maximum": LARGEST}
+_TYPES: dict[str, dict[str, Any]] = {
+    "double": {"type": ["number", "null"], **_NUMBER},
+    "long": {"type": ["integer", "null"], **_NUMBER},
+    "boolean": {"type": ["boolean", "null"]},
+    "string": {"type": ["string", "number", "boolean", "array", "object", "null"]},
+    "any": {
+        "description": "an image: its file in base64, or nested lists [H][W] or [H][W][C] of numbers from 0"
+        " to 255, or from 0 to 1; lists of nothing but 0 and 1 are black and white. Never a path.",
+        "anyOf": [
+            {"type": "string", "contentEncoding": "base64", "minLength": 1},
+            {"type": "array", "minItems": 1, "items": {"type": "array", "minItems": 1}},
+        ],
+    },
+}
+_GIVEN: dict[str, dict[str, Any]] = {
+    "double": {"type": "number"}, "long": {"type": "integer"}, "boolean": {"type": "boolean"},
+    "string": {"type": "string"},
+}  # fmt: skip
+
+
+def row_schema(schema: ModelSchema) -> dict[str, Any]:
+    """A row by its columns; columns that the model does not take are passed over."""
+    properties = {column.name: _column_schema(column, schema.distribution) for column in schema.fields}
+    row: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
+    return row
+
+
+def _column_schema(column: Field, distribution: Mapping[str, Any]) -> dict[str, Any]:
+    known = distribution.get(column.name)
+    plain = dict(_TYPES.get(column.type, {}))
+    if not isinstance(known, Mapping):
+        return plain
+    if known["kind"] == "text":
+        plain["type"] = ["string", "number", "boolean", "array", "object"]
+    plain["x-training"] = training_range(known)
+    return plain
+
+
+def training_range(known: Mapping[str, Any]) -> dict[str, Any]:
+    """What training saw of a column: the range of numbers, the commonest categories, the share that is
+    missing."""
+    if known["kind"] == "category":
+        return {"commonest": list(known["values"])[:20], "missing": known["missing"]}
+    what = {"text": "characters", "image": "mean brightness"}.get(known["kind"], "value")
+    return {"of": what, "least": known["least"], "most": known["most"], "missing": known["missing"]}
+
+
+def prediction_schema(schema: ModelSchema) -> dict[str, Any]:
+    """What is given for a row."""
+    properties = {column.name: dict(_GIVEN.get(column.type, {})) for column in schema.outputs}
+    if "label" in properties and schema.classes:
+        properties["label"]["enum"] = schema.classes
+    return {"type": "object", "properties": properties, "required": list(properties)}
+
+
+def body_schema(schema: ModelSchema, limits: RequestLimits) -> dict[str, Any]:
+    """A body of `/invocations`: one of MLflow's formats."""
+    row = {"$ref": "#/components/schemas/Row"}
+    count = {"minItems": 1, "maxItems": limits.rows}
+    formats: dict[str, dict[str, Any]] = {"dataframe_records": {"type": "array", "items": row, **count}}
+    if schema.fields:
+        names = [column.name for column in schema.fields]
+        columns = [_column_schema(column, schema.distribution) for column in schema.fields]
+        values = {"type": "array", "prefixItems": columns, "items": False, "minItems": len(names)}
+        values["maxItems"] = len(names)
+        formats["dataframe_split"] = {
+            "type": "object",
+            "required": ["columns", "data"],
+            "properties": {"columns": {"const": names}, "data": {"type": "array", "items": values, **count}},
+            "additionalProperties": False,
+        }
+        listed = columns[0] if len(names) == 1 else values
+        formats["instances"] = {"anyOf": [
+            {"type": "array", "items": row, **count}, {"type": "array", "items": listed, **count}
+        ]}  # fmt: skip
+        formats["inputs"] = formats["instances"]
+    else:
+        formats |= {name: {} for name in ("dataframe_split", "instances", "inputs")}
+    return {
+        "oneOf": [
+            {
+                "type": "object", "title": name, "required": [name], "additionalProperties": False,
+                "properties": {name: content, "params": {"type": "object"}},
+            }
+            for name, content in formats.items()
+        ]
+    }  # fmt: skip
+
+
+def error_schema(*keys: str) -> dict[str, Any]:
+    """An error, in so many words."""
+    return {"type": "object", "required": list(keys), "properties": {key: {"type": "string"} for key in keys}}

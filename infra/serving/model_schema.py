@@ -1,0 +1,40 @@
+"""What a version takes and gives, with what training saw of it: for requests, documents and drift."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.types import Json, JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """A column that a model takes or gives; `type` as in `trainers.bundle.signature.ColumnSpec`."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSchema:
+    """What answers, in words of its columns.
+
+    Attributes:
+        fields: the columns that it takes; none where it does not say.
+        outputs: the columns that it gives; none where it does not say.
+        example: rows of its own example, as a request has them.
+        task: what it was trained for, where it says.
+        classes: its labels.
+        distribution: column → how its values were distributed in training, see
+            `trainers.data.distribution`; `""` is the target's.
+    """
+
+    fields: list[Field]
+    outputs: list[Field] = field(default_factory=list)
+    example: list[JsonObject] = field(default_factory=list)
+    task: str = ""
+    classes: list[str] = field(default_factory=list)
+    distribution: Mapping[str, Json] = field(default_factory=dict)

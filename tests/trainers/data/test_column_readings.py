@@ -1,0 +1,199 @@
+"""Numbers in people's spellings, columns of numbers with a few words, and `columns.types`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.trainers.data.conftest import Open
+from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling
+from trainers.data.prepare import fit_table
+from trainers.data.tables import apply_table
+from trainers.errors import InputError
+
+GROUPED = {"1,234": 1, "12": 1, "1,234,567.5": 1}
+
+
+@pytest.mark.parametrize(
+    ("texts", "numbers"),
+    [
+        (["253,4", "1,25", "-7"], [253.4, 1.25, -7]),
+        (["1.234,50", "12,5", "1.000.000"], [1234.5, 12.5, 1e6]),
+        (["1,234.50", "12.5", "1,000,000"], [1234.5, 12.5, 1e6]),
+        (["1,234", "2,500", "17"], [1234, 2500, 17]),
+        (["1 234,5", "12 000", "3"], [1234.5, 12000, 3]),
+        (["1\u00a0234", "12\u202f000", "3"], [1234, 12000, 3]),
+        (["1'234.5", "12'000", "3"], [1234.5, 12000, 3]),
+        (["$1,200.00", "-$5", "$7"], [1200, -5, 7]),
+        (["12 %", "7.5%", "100%"], [12, 7.5, 100]),
+        (["12,50 €", "1.200,00 €", "-3 €"], [12.5, 1200, -3]),
+        (["EUR 12", "EUR 1.5", "EUR 3"], [12, 1.5, 3]),
+        (["1e5", "2.5E-3", "7"], [1e5, 2.5e-3, 7]),
+    ],
+)
+def test_spelling_is_found_and_reads_its_numbers(texts: list[str], numbers: list[float]) -> None:
+    spelling, read = find_spelling(dict.fromkeys(texts, 2))
+    assert read == 2 * len(texts)
+    assert [float(spelling.normalize(text) or "nan") for text in texts] == numbers
+    assert NumberSpelling.from_json(spelling.to_json()) == spelling
+
+
+@pytest.mark.parametrize(
+    "text", ["007", "12.5.2020", "1,23,4", "1.2.3", "12:30", "A1", "", "€", "--1", "1,2,3", "0x1F"]
+)
+def test_other_texts_are_numbers_in_no_spelling(text: str) -> None:
+    assert find_spelling({text: 1})[1] == 0
+
+
+def test_comma_is_thousands_unless_it_is_said_or_shown_to_be_decimal() -> None:
+    assert find_spelling(GROUPED)[0].thousands == ","
+    assert find_spelling({"1,234": 1}, NumberMarks(decimal=","))[0].normalize("1,234") == "1.234"
+    assert find_spelling({"1,234": 1}, NumberMarks(likely_decimal=","))[0].normalize("1,234") == "1.234"
+    assert find_spelling({"1,234": 1, "1,2345": 1})[0].normalize("1,234") == "1.234"
+
+
+def prices(rows: int = 400) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=rows)
+    spelt = [f"{value:.2f}".replace(".", ",") for value in 100 + 20 * x]
+    return pd.DataFrame({"size": [f"{value:.3f}".replace(".", ",") for value in x], "price": spelt})
+
+
+def test_decimal_commas_of_feature_and_target_make_a_regression(opened: Open, tmp_path: Path) -> None:
+    prices().to_csv(tmp_path / "a.csv", index=False, sep=";")
+    found = opened("csv:a.csv", columns={"target": "price"})
+    assert found.task == "regression"
+    assert found.columns["size"].kind == "number"
+    assert any("column 'price' is read as numbers (decimal ',')" in note for note in found.notes)
+    truth = prices()["price"].str.replace(",", ".").astype(float)
+    assert found.target is not None
+    np.testing.assert_array_equal(np.asarray(found.target.values), truth)
+
+
+def test_model_reads_a_persons_spelling_as_training_did(opened: Open, tmp_path: Path) -> None:
+    prices().to_csv(tmp_path / "a.csv", index=False, sep=";")
+    found = opened("csv:a.csv", columns={"target": "price"})
+    state = fit_table(found)
+    known = apply_table(state, found.columns)[0]
+    rows = prices()
+    np.testing.assert_array_equal(apply_table(state, rows[["size"]])[0], known)
+    plain = pd.DataFrame({"size": rows["size"].str.replace(",", ".").astype(float)})
+    np.testing.assert_array_equal(apply_table(state, plain)[0], known)
+    with pytest.raises(InputError, match="'big' in row 0"):
+        apply_table(state, pd.DataFrame({"size": ["big"]}))
+
+
+def test_two_words_in_a_column_of_numbers_are_missing_in_training_and_in_use(
+    opened: Open, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"sensor": rng.normal(size=400).round(4).astype(str), "label": ["a", "b"] * 200})
+    frame.loc[[5, 9], "sensor"] = "unknown"
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    found = opened("csv:a.csv")
+    assert found.columns["sensor"].kind == "number"
+    assert any(
+        "'unknown' in 2 of 400 rows read as missing; columns.types: {sensor: category}" in n
+        for n in found.notes
+    )
+    state = fit_table(found)
+    answers = apply_table(state, pd.DataFrame({"sensor": ["unknown", None]}))[0]
+    assert answers[0] == answers[1]
+    kept = opened("csv:a.csv", columns={"types": {"sensor": "category"}})
+    assert kept.columns["sensor"].kind == "category"
+
+
+@pytest.mark.parametrize("values", [["10%", "20%", "30%"], ["1", "2", "many"], ["1,5", "2,5", "9,0"]])
+def test_few_spelt_numbers_of_a_target_stay_names_of_classes(
+    opened: Open, tmp_path: Path, values: list[str]
+) -> None:
+    pd.DataFrame({"x": range(300), "label": values * 100}).to_csv(tmp_path / "a.csv", index=False)
+    assert opened("csv:a.csv").classes == tuple(sorted(values))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "then"),
+    [
+        ("category", [8001, 8002, 8001], ["8001", "8002", "8001"]),
+        ("number", ["7", "x", "9"], [7.0, None, 9.0]),
+        (
+            {"type": "time", "format": "%d.%m.%Y"},
+            ["31.12.1970", "01.01.1970", ""],
+            [364 * 86400.0, 0.0, None],
+        ),
+        ("text", ["a", "b", "c"], ["a", "b", "c"]),
+    ],
+)
+def test_type_that_is_said_decides(
+    opened: Open, tmp_path: Path, kind: object, values: list[object], then: list[object]
+) -> None:
+    frame = pd.DataFrame({"zip": values * 40, "x": range(120), "label": ["a", "b"] * 60})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    column = opened("csv:a.csv", columns={"types": {"zip": kind}}).columns["zip"]
+    found = [None if value is None or value != value else value for value in list(column.values)[:3]]
+    assert found == then
+
+
+def test_time_format_is_kept_for_use(opened: Open, tmp_path: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=200).strftime("%d/%m/%Y")
+    pd.DataFrame({"when": days, "label": ["a", "b"] * 100}).to_csv(tmp_path / "a.csv", index=False)
+    found = opened("csv:a.csv", columns={"types": {"when": {"type": "time", "format": "%d/%m/%Y"}}})
+    state = fit_table(found)
+    np.testing.assert_array_equal(
+        apply_table(state, pd.DataFrame({"when": days}))[0], apply_table(state, found.columns)[0]
+    )
+    with pytest.raises(InputError, match="dates of the format '%d/%m/%Y'"):
+        apply_table(state, pd.DataFrame({"when": ["first"]}))
+    iso = pd.DataFrame({"when": ["2020-01-02", "02/01/2020"]})
+    assert len(set(apply_table(state, iso)[0][:, 0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("types", "key", "says"),
+    [
+        ({"zap": "category"}, ("data", "columns", "types", "zap"), "did you mean 'zip'"),
+        ({"zip": "words"}, ("data", "columns", "types", "zip"), "one of number, category, text, time"),
+        (
+            {"zip": {"type": "number", "format": "%d"}},
+            ("data", "columns", "types", "zip"),
+            "a format is for a time",
+        ),
+        ({"zip": {"type": "time", "order": 1}}, ("data", "columns", "types", "zip"), "type and format"),
+        (
+            {"zip": {"type": "time", "format": "%d.%m.%Y"}},
+            ("data", "columns", "types", "zip"),
+            "'8001' in row 1",
+        ),
+        (["zip"], ("data", "columns", "types"), "mapping"),
+    ],
+)
+def test_wrong_types_are_refused_with_their_key(
+    opened: Open, tmp_path: Path, types: object, key: tuple[str, ...], says: str
+) -> None:
+    pd.DataFrame({"zip": [8001] * 60, "x": range(60), "label": ["a", "b"] * 30}).to_csv(
+        tmp_path / "a.csv", index=False
+    )
+    with pytest.raises(InputError, match=says) as caught:
+        opened("csv:a.csv", columns={"types": types})
+    assert caught.value.key == key
+
+
+@pytest.mark.parametrize(("scale", "value"), [("standard", 1e308), ("minmax", 1.7e308), ("none", 1e39)])
+def test_numbers_that_no_model_can_compute_with_are_refused_by_name(
+    opened: Open, tmp_path: Path, scale: str, value: float
+) -> None:
+    frame = pd.DataFrame({"x": [value, -value, 1.5] * 40, "z": range(120), "label": ["a", "b"] * 60})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=r"column 'x' must hold numbers .* -1.*e\+.*drop: \[x\]"):
+        fit_table(opened("csv:a.csv", prepare={"scale": scale}))
+
+
+@pytest.mark.parametrize("day", ["0000-00-00", "2020-02-30"])
+def test_day_that_is_none_is_named_with_what_to_write(opened: Open, tmp_path: Path, day: str) -> None:
+    days = [day if n == 7 else f"2020-01-{n % 28 + 1:02d}" for n in range(90)]
+    pd.DataFrame({"day": days, "label": ["a", "b"] * 45}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=rf"'{day}' in 1 of 90 rows; .*types: \{{day: category\}}"):
+        opened("csv:a.csv")

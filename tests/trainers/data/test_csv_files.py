@@ -1,0 +1,178 @@
+"""Files as people have them: other delimiters, encodings and line ends, headers that are none, indexes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from tests.trainers.data.conftest import Open
+from trainers.data.dataset import Dataset
+from trainers.errors import InputError
+
+HEADER = "size,town,label"
+ROWS = [f"{n / 10},{'Köln' if n % 3 else 'Ulm'},{'yes' if n % 2 else 'no'}" for n in range(200)]
+
+
+def seen(dataset: Dataset) -> tuple[list[float], list[str], list[str]]:
+    assert dataset.target is not None
+    size, town = dataset.columns["size"].values, dataset.columns["town"].values
+    return [float(v) for v in size], [str(v) for v in town], [str(v) for v in dataset.target.values]
+
+
+@pytest.fixture
+def usual(opened: Open, tmp_path: Path) -> Dataset:
+    (tmp_path / "usual.csv").write_text("\n".join([HEADER, *ROWS]))
+    return opened("csv:usual.csv")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_file_is_read_whatever_its_delimiter_line_ends_and_encoding(
+    opened: Open, tmp_path: Path, usual: Dataset, delimiter: str, end: str, encoding: str
+) -> None:
+    text = end.join([HEADER, *ROWS]).replace(",", delimiter)
+    (tmp_path / "a.csv").write_bytes(text.encode(encoding))
+    found = opened("csv:a.csv")
+    assert seen(found) == seen(usual)
+    assert found.fingerprint == usual.fingerprint
+    assert (encoding in ("utf-8", "utf-8-sig")) == ("is read as" not in " ".join(found.notes))
+
+
+def test_gzipped_file_and_json_array_are_the_same_data(opened: Open, tmp_path: Path, usual: Dataset) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress("\r".join([HEADER, *ROWS]).encode("cp1252")))
+    assert seen(opened("csv:a.csv.gz")) == seen(usual)
+    rows = pd.read_csv(tmp_path / "usual.csv").to_dict("records")
+    (tmp_path / "a.json").write_text(json.dumps(rows, indent=1))
+    assert seen(opened("jsonl:a.json")) == seen(usual)
+
+
+@pytest.mark.parametrize("index", [range(200), range(1, 201), range(1000, 600, -2)])
+def test_index_that_pandas_wrote_is_left_out_and_said(
+    opened: Open, tmp_path: Path, usual: Dataset, index: range
+) -> None:
+    frame = pd.read_csv(tmp_path / "usual.csv")
+    frame.index = pd.Index(index)
+    frame.to_csv(tmp_path / "a.csv")
+    found = opened("csv:a.csv")
+    assert seen(found) == seen(usual)
+    assert "column 1 has no name and numbers the rows: it is left out" in found.notes
+
+
+def test_trailing_comma_of_a_spreadsheet_is_left_out(opened: Open, tmp_path: Path, usual: Dataset) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(f"{line}," for line in [HEADER, *ROWS]))
+    found = opened("csv:a.csv")
+    assert seen(found) == seen(usual)
+    assert "column 4 has no name and is empty: it is left out" in found.notes
+
+
+def test_column_without_a_name_that_says_something_is_kept(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("\n".join([",label", *(f"{n * 0.5},{'ab'[n % 2]}" for n in range(99))]))
+    found = opened("csv:a.csv")
+    assert list(found.columns) == ["column 1"]
+    assert "a column without a name is called 'column 1'" in found.notes
+
+
+def test_header_cell_with_a_line_break_is_one_name(opened: Open, tmp_path: Path) -> None:
+    lines = [f"00{n % 5};{n};{'ab'[n % 2]}" for n in range(99)]
+    for end in ("\n", "\r\n"):
+        (tmp_path / "a.csv").write_bytes(end.join([f'"code{end}(unit)";b;label', *lines]).encode())
+        found = opened("csv:a.csv")
+        assert [column.kind for column in found.columns.values()] == ["category", "number"]
+        assert list(found.columns["code\n(unit)"].values[:2]) == ["000", "001"]
+
+
+def test_first_line_that_is_a_row_is_no_header(opened: Open, tmp_path: Path) -> None:
+    lines = [f"{5 + n / 10:.1f},{3 - n / 100:.2f},{'Iris-a' if n % 2 else 'Iris-b'}" for n in range(150)]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    found = opened("csv:a.csv", columns={"target": "column 3"})
+    assert (found.rows, list(found.columns)) == (150, ["column 1", "column 2"])
+    assert any("is a row, not a header" in note for note in found.notes)
+    named = opened("csv:a.csv", read={"names": ["sepal", "petal", "label"]})
+    assert (named.rows, list(named.columns)) == (150, ["sepal", "petal"])
+
+
+@pytest.mark.parametrize("header", ["0,1,2,label", "1,2,3,label", "2020,2021,2022,label", "a,b,c,label"])
+def test_header_of_numbers_that_counts_or_names_years_is_a_header(
+    opened: Open, tmp_path: Path, header: str
+) -> None:
+    lines = [f"{n},{n * 2},{n % 5},{'ab'[n % 2]}" for n in range(150)]
+    (tmp_path / "a.csv").write_text("\n".join([header, *lines]))
+    assert list(opened("csv:a.csv").columns) == header.split(",")[:3]
+
+
+def test_rules_that_are_said_decide(opened: Open, tmp_path: Path) -> None:
+    lines = [f"{1 + n},{n % 1000:03d} {'ab'[n % 2]}" for n in range(100)]
+    (tmp_path / "a.csv").write_text("\n".join(["# made by hand", "x label", *lines]))
+    found = opened("csv:a.csv", read={"delimiter": " ", "comment": "#", "decimal": ","})
+    assert found.columns["x"].kind == "number"
+    np.testing.assert_allclose(np.asarray(found.columns["x"].values)[:3], [1.0, 2.001, 3.002])
+
+
+@pytest.mark.parametrize(
+    ("content", "read", "key", "says"),
+    [
+        (b"a,b\n1,2\n1,2,3\n", {}, ("data", "source"), "2 fields; but got 3 in line 3: 1,2,3"),
+        (b"# x\na,b\n1,2\n", {}, ("data", "source"), "comment: '#'"),
+        ("ä,b\n".encode() + b"1,2\n\xfc,2\n", {}, ("data", "source"), "byte 0xfc in line 3"),
+        (b"a\0b,c\n1,2\n", {}, ("data", "source"), "bytes of zero"),
+        (b"a,b\n1,2\n", {"encoding": "utf-99"}, ("data", "read", "encoding"), "'utf-99'"),
+        (b"a,b\n1,2\n", {"delimiter": "::"}, ("data", "read", "delimiter"), "one character"),
+        (b"a,b\n1,2\n", {"names": ["a"]}, ("data", "read", "names"), "1 names for 2 columns"),
+        (b"a,b\n1,2\n", {"names": "a"}, ("data", "read", "names"), "list of names"),
+        (b"a,b\n1,2\n", {"header": 1}, ("data", "read", "header"), "true or false"),
+        (b"a,b\n1,2\n", {"seperator": ";"}, ("data", "read", "seperator"), "known are"),
+        (b"a,a\n1,2\n", {}, ("data", "source"), "'a' twice"),
+    ],
+)
+def test_wrong_file_or_rule_is_refused_with_its_place(
+    opened: Open, tmp_path: Path, content: bytes, read: dict[str, object], key: tuple[str, ...], says: str
+) -> None:
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        opened("csv:a.csv", read=read)
+    assert says in str(caught.value)
+    assert caught.value.key == key
+
+
+def test_rules_of_reading_are_for_csv(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(InputError, match=r"data\.read is for csv:"):
+        opened("jsonl:a.jsonl", read={"encoding": "utf-8"})
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.uint64()])
+def test_whole_numbers_beyond_doubles_are_read(opened: Open, tmp_path: Path, kind: pa.DataType) -> None:
+    ids = pa.array([1234567890123456789 + n * 10**9 for n in range(100)], kind)
+    pa.parquet.write_table(pa.table({"t": ids, "label": ["a", "b"] * 50}), tmp_path / "a.parquet")
+    found = opened("parquet:a.parquet")
+    assert np.asarray(found.columns["t"].values)[0] == 1234567890123456789.0
+    np.savez(tmp_path / "a.npz", x=np.array(ids.to_pylist(), kind.to_pandas_dtype())[:, None], y=[0, 1] * 50)
+    assert opened("npz:a.npz").rows == 100
+
+
+def test_parts_that_hold_labels_in_two_types_have_the_same_classes(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for part, labels in (("train", pa.array([0, 1] * 50)), ("test", pa.array(["0", "1"] * 20))):
+        table = pa.table({"x": list(range(len(labels))), "label": labels})
+        pa.parquet.write_table(table, tmp_path / "d" / f"{part}.parquet")
+    assert opened("parquet:d").classes == ("0", "1")
+
+
+def test_test_file_without_a_target_is_left_to_predict(opened: Open, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "train.csv").write_text("\n".join([HEADER, *ROWS]))
+    (tmp_path / "d" / "test.csv").write_text("\n".join(["size,town", "1,Ulm"]))
+    (tmp_path / "d" / "sample_submission.csv").write_text("id,label\n1,yes\n")
+    found = opened("csv:d", columns={"target": "label"})
+    assert found.rows == 200
+    assert any("test.csv has no column 'label': it is left out" in note for note in found.notes)
+    assert any("sample_submission.csv" in note for note in found.notes)
+    assert len(found.splits["test"])

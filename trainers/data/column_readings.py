@@ -1,0 +1,169 @@
+"""How each column's cells are read: as the sweep file says, or as nearly all of its values are spelt."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainers.data.cell_values import MISSING_NUMBERS, MISSING_WORDS
+from trainers.data.column_kinds import is_strings, kind_of, null_missing, plain_strings
+from trainers.data.dataset import ColumnKind, ColumnReading
+from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, other_words
+from trainers.data.raw import RawColumn, RawDataset, RawImages
+from trainers.errors import InputError
+from trainers.nearest import advice
+from trainers.types import Json
+
+NEARLY_ALL = 0.95  # of a column's values, to read it as numbers although a few are words
+MANY_NUMBERS = 20  # fewer different ones beside words may be names of classes
+FEW_WORDS = 3
+SAMPLE = 1000
+KEY = ("data", "columns", "types")
+KINDS: tuple[ColumnKind, ...] = ("number", "category", "text", "time")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadColumns:
+    """A source whose columns are read as they are meant.
+
+    Attributes:
+        kinds: of columns whose kind is not to be looked for.
+        readings: of columns whose cells say in another way what they mean.
+        notes: for people.
+    """
+
+    raw: RawDataset
+    kinds: Mapping[str, ColumnKind]
+    readings: Mapping[str, ColumnReading]
+    notes: tuple[str, ...]
+
+
+def read_columns(
+    raw: RawDataset, types: Json, few_are_classes: Collection[str], aside: Collection[str | None]
+) -> ReadColumns:
+    """The columns as `data.columns.types` says, and numbers that are spelt in other ways as numbers.
+
+    Args:
+        few_are_classes: columns whose few numbers, in whatever spelling, may be names of classes.
+        aside: columns that hold no numbers, whatever is in them.
+
+    Raises:
+        InputError: `types` names no column or no kind, or a column does not hold what it says.
+    """
+    asked = _read_types(types, raw)
+    columns: dict[str, RawColumn] = dict(raw.columns)
+    kinds: dict[str, ColumnKind] = {name: wanted.kind for name, wanted in asked.items() if wanted.kind}
+    readings: dict[str, ColumnReading] = {}
+    notes: list[str] = []
+    for name, column in raw.columns.items():
+        if isinstance(column, RawImages) or name in aside:
+            continue
+        wanted = asked.get(name)
+        if wanted is not None and wanted.time_format:
+            columns[name], readings[name] = _parse_dates(name, column, wanted.time_format), wanted
+        elif wanted is None or wanted.kind == "number":
+            found = _find_numbers(name, column, raw.marks, name in few_are_classes, wanted is not None)
+            if found is not None:
+                columns[name], readings[name], note = found
+                notes.append(note)
+    return ReadColumns(raw=replace(raw, columns=columns), kinds=kinds, readings=readings, notes=tuple(notes))
+
+
+def _read_types(types: Json, raw: RawDataset) -> dict[str, ColumnReading]:
+    if types is None:
+        return {}
+    if not isinstance(types, Mapping):
+        raise InputError("columns.types must be a mapping of columns to kinds", repr(types), key=KEY)
+    asked: dict[str, ColumnReading] = {}
+    for name, said in types.items():
+        if name not in raw.columns:
+            do = advice(str(name), raw.columns)
+            raise InputError("a column must be in the data", repr(name), do, key=(*KEY, str(name)))
+        asked[name] = _read_type(said, (*KEY, name))
+    return asked
+
+
+def _read_type(said: Json, key: tuple[str, ...]) -> ColumnReading:
+    kind, time_format = (said.get("type"), said.get("format")) if isinstance(said, Mapping) else (said, None)
+    known = next((entry for entry in KINDS if entry == kind), None)
+    if known is None:
+        raise InputError(f"a column's type must be one of {', '.join(KINDS)}", repr(kind), key=key)
+    if isinstance(said, Mapping) and (unknown := set(said) - {"type", "format"}):
+        raise InputError("a column's type has type and format", ", ".join(sorted(unknown)), key=key)
+    if time_format is not None and (known != "time" or not isinstance(time_format, str)):
+        do = 'write for instance {type: time, format: "%d.%m.%Y"}'
+        raise InputError("a format is for a time, as strptime takes it", repr(said), do, key=key)
+    return ColumnReading(kind=known, time_format=time_format)
+
+
+def _find_numbers(
+    name: str, column: pa.ChunkedArray, said: NumberMarks, few_are_classes: bool, asked: bool
+) -> tuple[pa.ChunkedArray, ColumnReading, str] | None:
+    """The column as numbers, how they were spelt, and what to say of it; None where it stays as it is."""
+    if pa.types.is_dictionary(column.type):
+        column = plain_strings(column)
+    if not is_strings(column.type):
+        return None
+    if kind_of(name, column) in ("number", "time") and not said.are_said:
+        return None
+    if not asked and not _may_be_numbers(column, said):
+        return None
+    counts = _count_values(column)
+    rows = sum(counts.values())
+    spelling, read = find_spelling(counts, said)
+    words = other_words(counts, spelling)
+    different = len(counts) - len(words)
+    if not asked:
+        if spelling == NumberSpelling() and not words:
+            return None
+        if read < NEARLY_ALL * rows or len(words) > FEW_WORDS:
+            return None
+        if (words or few_are_classes) and different <= MANY_NUMBERS:
+            return None
+    spelling = replace(spelling, words=tuple(words))
+    numbers = _normalize(column, spelling)
+    return numbers, ColumnReading(kind="number", spelling=spelling), _describe(name, spelling, counts, rows)
+
+
+def _may_be_numbers(column: pa.ChunkedArray, said: NumberMarks) -> bool:
+    counts = _count_values(column.slice(0, SAMPLE))
+    return bool(counts) and find_spelling(counts, said)[1] > sum(counts.values()) / 2
+
+
+def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    """Value → rows, without what is missing."""
+    present = pc.drop_null(null_missing(column, pa.array(MISSING_NUMBERS)))
+    counted = present.value_counts()
+    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+
+
+def _normalize(column: pa.ChunkedArray, spelling: NumberSpelling) -> pa.ChunkedArray:
+    codes = null_missing(column, pa.array(MISSING_NUMBERS)).combine_chunks().dictionary_encode()
+    numbers = [spelling.normalize(text) for text in codes.dictionary.to_pylist()]
+    read = pa.array([None if number is None else float(number) for number in numbers], pa.float64())
+    return pa.chunked_array([read.take(codes.indices)])
+
+
+def _describe(name: str, spelling: NumberSpelling, counts: Mapping[str, int], rows: int) -> str:
+    said = spelling.describe()
+    words = [f"{word!r} in {counts[word]:,}" for word in spelling.words[:FEW_WORDS]]
+    more = f" and {len(spelling.words) - FEW_WORDS} other words" if len(spelling.words) > FEW_WORDS else ""
+    missing = f", {', '.join(words)}{more} of {rows:,} rows read as missing" if words else ""
+    otherwise = f"; columns.types: {{{name}: category}} keeps it as words"
+    return f"column {name!r} is read as numbers{f' ({said})' if said else ''}{missing}{otherwise}"
+
+
+def _parse_dates(name: str, column: pa.ChunkedArray, time_format: str) -> pa.ChunkedArray:
+    import pandas as pd
+
+    values = null_missing(plain_strings(column), pa.array(MISSING_WORDS)).to_pylist()
+    moments = pd.to_datetime(pd.Series(values, dtype=object), format=time_format, errors="coerce", utc=True)
+    wrong = [row for row, at in enumerate(moments) if values[row] is not None and pd.isna(at)]
+    if wrong:
+        more = f", and {len(wrong) - 1:,} more" if len(wrong) > 1 else ""
+        must = f"column {name!r} must hold times of the format {time_format!r}"
+        raise InputError(must, f"{values[wrong[0]]!r} in row {wrong[0] + 1}{more}", key=(*KEY, name))
+    return pa.chunked_array([pa.array(moments.dt.tz_convert(None).to_numpy("datetime64[us]"))])

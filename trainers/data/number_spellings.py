@@ -1,0 +1,143 @@
+"""Numbers as people write them: decimal commas, thousands, currency and percent signs. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+MARKS = ("€", "$", "£", "¥", "₹", "%", "USD", "EUR", "GBP", "CHF")
+BLANKS = "\u00a0\u202f\u2009"  # that stand between groups of digits
+_SIGNED = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_LEADING_ZERO = re.compile(r"[+-]?0[0-9]")  # a postal code or a part number, not a quantity
+
+
+class KeptSpelling(TypedDict):
+    """A `NumberSpelling` as JSON."""
+
+    decimal: str
+    thousands: str
+    marks: list[str]
+    words: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberSpelling:
+    """How a column spells its numbers.
+
+    Attributes:
+        marks: signs before or after a number that say its unit.
+        words: what stands in some cells in the place of a number, and is read as missing.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    marks: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+
+    def normalize(self, text: str) -> str | None:
+        """The number as computers write it; None where it is none in this spelling."""
+        core = self._strip_marks(text)
+        if self.thousands:
+            whole, point, rest = core.partition(self.decimal)
+            if self.thousands in whole:
+                group = re.escape(self.thousands)
+                if not re.fullmatch(rf"[+-]?[0-9]{{1,3}}({group}[0-9]{{3}})+", whole):
+                    return None
+                core = whole.replace(self.thousands, "") + point + rest
+        if self.decimal != ".":
+            if "." in core:
+                return None
+            core = core.replace(self.decimal, ".", 1)
+        return core if _SIGNED.fullmatch(core) and not _LEADING_ZERO.match(core) else None
+
+    def _strip_marks(self, text: str) -> str:
+        core = text.strip().translate(dict.fromkeys(map(ord, BLANKS), " "))
+        for mark in self.marks:
+            sign = core[:1] if core[:1] in "+-" and core[1:].lstrip().startswith(mark) else ""
+            core = sign + core.removeprefix(sign).strip().removeprefix(mark).removesuffix(mark).strip()
+        return core
+
+    def to_json(self) -> KeptSpelling:
+        """As a model's state keeps it."""
+        return {
+            "decimal": self.decimal, "thousands": self.thousands,
+            "marks": list(self.marks), "words": list(self.words),
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, kept: KeptSpelling) -> NumberSpelling:
+        """The inverse of `to_json`."""
+        return cls(
+            decimal=kept["decimal"], thousands=kept["thousands"],
+            marks=tuple(kept["marks"]), words=tuple(kept["words"]),
+        )  # fmt: skip
+
+    def describe(self) -> str:
+        """In words, for people."""
+        said = []
+        if self.decimal != ".":
+            said.append(f"decimal {self.decimal!r}")
+        if self.thousands:
+            said.append(f"thousands {self.thousands!r}")
+        if self.marks:
+            said.append(f"with {', '.join(self.marks)}")
+        return ", ".join(said)
+
+
+PLAIN = NumberSpelling()
+_KINDS = ((".", ""), (".", ","), (",", ""), (",", "."), (".", " "), (",", " "), (".", "'"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberMarks:
+    """What a source says of its numbers: marks that they have, and the decimal one that is likely."""
+
+    decimal: str | None = None
+    thousands: str | None = None
+    likely_decimal: str = "."
+
+    @property
+    def are_said(self) -> bool:
+        """Whether a person said one."""
+        return self.decimal is not None or self.thousands is not None
+
+    def kinds(self) -> Sequence[tuple[str, str]]:
+        """(decimal, thousands) to try, the likely ones first."""
+        fitting = [
+            (point, group)
+            for point, group in _KINDS
+            if self.decimal in (None, point) and self.thousands in (None, group)
+        ]
+        ordered = sorted(fitting, key=lambda kind: kind[0] != self.likely_decimal)
+        return ordered or [(self.decimal or ".", self.thousands or "")]
+
+
+def find_spelling(counts: Mapping[str, int], said: NumberMarks | None = None) -> tuple[NumberSpelling, int]:
+    """The spelling in which most of the values are numbers, and how many are.
+
+    Where `1,234` may be either, thousands are taken, unless the comma is said or likely to be decimal.
+
+    Args:
+        counts: value → rows that hold it.
+    """
+    marks = tuple(mark for mark in MARKS if any(_has_mark(text.strip(), mark) for text in counts))
+    best, most = PLAIN, -1
+    for point, thousands in (said or NumberMarks()).kinds():
+        spelling = NumberSpelling(decimal=point, thousands=thousands, marks=marks)
+        read = sum(count for text, count in counts.items() if spelling.normalize(text) is not None)
+        if read > most:
+            best, most = spelling, read
+    return best, most
+
+
+def _has_mark(text: str, mark: str) -> bool:
+    return bool(text) and (text.lstrip("+-").startswith(mark) or text.endswith(mark)) and text != mark
+
+
+def other_words(counts: Mapping[str, int], spelling: NumberSpelling) -> Sequence[str]:
+    """The values that are no numbers in this spelling, the commonest first."""
+    return sorted(
+        (text for text in counts if spelling.normalize(text) is None), key=lambda text: (-counts[text], text)
+    )

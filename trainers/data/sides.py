@@ -1,0 +1,101 @@
+"""Which part each row of a source goes to, and what to say of the parts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from trainers.data import hashing
+from trainers.data.column_kinds import convert_columns
+from trainers.data.column_roles import ColumnRoles
+from trainers.data.dataset import Column, KeyedBy, Part
+from trainers.data.raw import RawDataset, column_hashes
+from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
+from trainers.errors import InputError
+
+
+def choose_sides(
+    raw: RawDataset, roles: ColumnRoles, rule: SplitRule, keys: npt.NDArray[np.uint64]
+) -> tuple[dict[Part, Rows], tuple[str, ...]]:
+    """The rows of each part, and notes.
+
+    Raises:
+        InputError: train or validation has none.
+    """
+    splits, notes = split_rows(rule, _row_facts(raw, roles, rule, keys))
+    assert raw.inputs is not None
+    _check_parts(splits, raw.inputs)
+    return splits, notes
+
+
+def hash_inputs(raw: RawDataset, roles: ColumnRoles) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """Hashes of each row's features, and of its features and target, uint64 [N] each."""
+    parts = {name: column_hashes(raw.columns[column]) for name, column in roles.features.items()}
+    inputs = hashing.hash_rows(parts, raw.rows)
+    if roles.target is None:
+        return inputs, inputs
+    parts["\0target"] = column_hashes(raw.columns[roles.target])
+    return inputs, hashing.hash_rows(parts, raw.rows)
+
+
+def _row_facts(
+    raw: RawDataset, roles: ColumnRoles, rule: SplitRule, keys: npt.NDArray[np.uint64]
+) -> RowFacts:
+    group = time = None
+    if roles.group:
+        group = column_hashes(raw.columns[roles.group])
+        group = np.where(group == hashing.MISSING, keys, group)  # rows without a group stand alone
+    if roles.time and rule.by == "time":
+        time = np.asarray(
+            convert_columns({roles.time: raw.columns[roles.time]}, {roles.time: "time"}, None)[
+                roles.time
+            ].values
+        )
+    elif raw.kind == "corpus" and rule.by == "time":  # a text is read from its beginning to its end
+        time = np.arange(raw.rows, dtype=np.float64)
+    return RowFacts(key=keys, group=group, time=time, part=raw.part)
+
+
+def _check_parts(splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64]) -> None:
+    different = len(np.unique(inputs))
+    for part in PARTS[:2]:
+        if not len(splits[part]):
+            do = f"give {part} a larger share in data.split, another salt, or more rows"
+            if different < len(inputs) / 2:
+                do = "copies stay together; where rows repeat by nature write data.split: {by: row}"
+            found = f"none of {len(inputs):,} rows, {different:,} different"
+            raise InputError(f"the {part} part must have rows", found, do, key=("data", "split"))
+
+
+def note_few_different(
+    splits: Mapping[Part, Rows], inputs: npt.NDArray[np.uint64], keyed_by: KeyedBy
+) -> list[str]:
+    """A note for each part whose rows are mostly copies of one another, as a model sees them."""
+    if keyed_by == "copies":
+        different = len(np.unique(inputs))
+        said = f"{len(inputs):,} rows, {different:,} different as a model sees them"
+        return [f"split by row: each copy has a side of its own ({said})"]
+    counts = {part: (len(rows), len(np.unique(inputs[rows]))) for part, rows in splits.items() if len(rows)}
+    return [
+        f"{part}: {rows:,} rows, {different:,} different as a model sees them"
+        for part, (rows, different) in counts.items()
+        if different <= rows / 2
+    ]
+
+
+def note_thin_parts(splits: Mapping[Part, Rows], target: Column | None, classes: Sequence[str]) -> list[str]:
+    """Notes about parts without rows and classes that a part never sees."""
+    notes = [] if len(splits["test"]) else ["no rows in the test part: confirm and promote will refuse"]
+    if target is None or not classes:
+        return notes
+    labels = target.values
+    for part in PARTS:
+        seen = Counter(labels[int(row)] for row in splits[part])
+        absent = [label for label in classes if label not in seen]
+        if absent and len(splits[part]):
+            listed = ", ".join(absent[:5]) + (", …" if len(absent) > 5 else "")
+            notes.append(f"{len(absent)} classes have no row in {part}: {listed}")
+    return notes

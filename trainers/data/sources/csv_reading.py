@@ -1,0 +1,106 @@
+"""Rows of a file of separated fields, every value as text: kinds are decided over all rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from trainers.data.sources.csv_rules import CsvRules
+from trainers.data.sources.paths import SOURCE_KEY
+from trainers.errors import InputError
+
+BLOCK_BYTES = 8 << 20
+
+
+def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
+    """The rows, a block at a time.
+
+    Raises:
+        InputError: a row has more or fewer fields than there are columns, or bytes that are no text.
+    """
+    from pyarrow import csv as arrow
+
+    try:
+        with _open_bytes(path, rules) as stream:
+            yield from arrow.open_csv(
+                stream,
+                read_options=arrow.ReadOptions(
+                    block_size=BLOCK_BYTES, column_names=list(rules.names),
+                    skip_rows_after_names=int(rules.header), encoding=_arrow_encoding(rules),
+                ),
+                parse_options=arrow.ParseOptions(delimiter=rules.delimiter, newlines_in_values=True),
+                convert_options=arrow.ConvertOptions(
+                    column_types=dict.fromkeys(rules.names, pa.string()), strings_can_be_null=False
+                ),
+            )  # fmt: skip
+    except (pa.ArrowInvalid, UnicodeError) as error:
+        raise _locate_error(path, rules, str(error).splitlines()[0]) from error
+
+
+def _arrow_encoding(rules: CsvRules) -> str:
+    return "utf-8" if rules.comment or rules.encoding in ("utf-8-sig", "utf-8") else rules.encoding
+
+
+def _open_bytes(path: Path, rules: CsvRules) -> pa.NativeFile:
+    stream = pa.input_stream(str(path), compression="detect")
+    if rules.comment is None:
+        return stream
+    return pa.PythonFile(_WithoutComments(open_text(path, rules), rules.comment), mode="r")
+
+
+def open_text(path: Path, rules: CsvRules) -> IO[str]:
+    """The file as text, line ends as they are."""
+    stream = pa.input_stream(str(path), compression="detect")
+    return io.TextIOWrapper(stream, encoding=rules.encoding, newline="")
+
+
+class _WithoutComments(io.RawIOBase):
+    """The bytes of the lines that are no comments."""
+
+    def __init__(self, file: IO[str], mark: str) -> None:
+        self._file, self._mark = file, mark
+        self._held = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        while not self._held:
+            line = self._file.readline()
+            if not line:
+                return 0
+            self._held = b"" if line.startswith(self._mark) else line.encode()
+        count = min(len(buffer), len(self._held))
+        buffer[:count] = self._held[:count]
+        self._held = self._held[count:]
+        return count
+
+
+def _locate_error(path: Path, rules: CsvRules, said: str) -> InputError:
+    """What the first row that does not fit is, and where."""
+    width = len(rules.names)
+    do = "quote fields that hold the delimiter or line ends, or say how it is read: data.read: {delimiter: …}"
+    try:
+        with open_text(path, rules) as file:
+            lines = (line for line in file if rules.comment is None or not line.startswith(rules.comment))
+            reader = csv.reader(lines, delimiter=rules.delimiter)
+            for row in reader:
+                if row and len(row) != width:
+                    if row[0].startswith("#") or rules.names[0].startswith("#"):
+                        do = "leave out lines of comments: data.read: {comment: '#'}"
+                    shown = rules.delimiter.join(row)[:60]
+                    found = f"{len(row)} in line {reader.line_num:,}: {shown}"
+                    return InputError(
+                        f"every row of {path} must have {width} fields", found, do, key=SOURCE_KEY
+                    )
+    except UnicodeError as error:
+        do = "name the encoding: data.read: {encoding: cp1252}"
+        return InputError(f"{path} must be text in {rules.encoding}", str(error), do, key=SOURCE_KEY)
+    except csv.Error as error:
+        said = str(error)
+    return InputError(f"{path} must be rows of separated fields", said, do, key=SOURCE_KEY)

@@ -1,0 +1,222 @@
+"""How a file of separated fields is written: its encoding, delimiter and header, as said or as it looks."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from trainers.data.raw import check_names
+from trainers.data.sources.paths import SOURCE_KEY
+from trainers.errors import InputError
+from trainers.types import Json
+
+START_BYTES = 1 << 20
+START_ROWS = 100
+DELIMITERS = (",", ";", "\t", "|")
+READ = ("delimiter", "encoding", "decimal", "thousands", "header", "names", "comment")
+KEY = ("data", "read")
+_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
+UNNAMED = "column {}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsvRules:
+    """How a file is read.
+
+    Attributes:
+        names: of all columns, in order; those without one in the file are named by their place.
+        unnamed: the columns whose names are not the file's.
+        header: whether the first line is one.
+        decimal, thousands: marks of its numbers, where they are said.
+        notes: what was found by looking and is not usual.
+    """
+
+    delimiter: str
+    encoding: str
+    names: tuple[str, ...]
+    unnamed: tuple[str, ...] = ()
+    header: bool = True
+    decimal: str | None = None
+    thousands: str | None = None
+    comment: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
+    """The rules of a file, what is not said by looking at its beginning.
+
+    Raises:
+        InputError: an unknown key, a text that no encoding gives, or columns without usable names.
+    """
+    said = said or {}
+    check_names(said, READ, *KEY)
+    start = _read_start(path)
+    encoding = _text(said, "encoding") or _find_encoding(path, start)
+    text = _decode(path, start, encoding)
+    comment = _text(said, "comment")
+    if comment is not None:
+        text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(comment))
+    delimiter = _text(said, "delimiter") or ("\t" if ".tsv" in path.name else _find_delimiter(text))
+    if len(delimiter) != 1:
+        raise InputError("a delimiter must be one character", repr(delimiter), key=(*KEY, "delimiter"))
+    rows = _first_rows(text, delimiter)
+    rules = CsvRules(
+        delimiter=delimiter, encoding=encoding, names=(), comment=comment,
+        decimal=_text(said, "decimal"), thousands=_text(said, "thousands"),
+    )  # fmt: skip
+    return _name_columns(path, _describe(rules, path, rows), rows, said)
+
+
+def _text(said: Mapping[str, Json], name: str) -> str | None:
+    value = said.get(name)
+    if value is not None and not (isinstance(value, str) and value):
+        raise InputError(f"data.read.{name} must be text", repr(value), key=(*KEY, name))
+    return value
+
+
+def _read_start(path: Path) -> bytes:
+    with pa.input_stream(str(path), compression="detect") as stream:
+        return bytes(stream.read(START_BYTES))
+
+
+def _find_encoding(path: Path, start: bytes) -> str:
+    """By its mark, UTF-8, else the usual one of Western Windows, whose bytes are never wrong."""
+    for mark, name in _BOMS:
+        if start.startswith(mark):
+            return name
+    if b"\0" in start:
+        do = "is it UTF-16 without a mark? data.read: {encoding: utf-16-le}"
+        raise InputError(f"{path} must be text", "bytes of zero", do, key=SOURCE_KEY)
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with pa.input_stream(str(path), compression="detect") as stream:
+        several = False
+        try:
+            while piece := bytes(stream.read(START_BYTES)):
+                several = len(decoder.decode(piece)) < len(piece) or several
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            whole = error.object[: error.start]
+            if several or len(whole.decode("utf-8", "replace")) < len(whole):
+                line = error.object[: error.start].count(b"\n") + 1
+                do = "repair the line, or name what the file is in: data.read: {encoding: cp1252}"
+                found = f"byte 0x{error.object[error.start]:02x} in line {line:,}, and UTF-8 before it"
+                raise InputError(f"{path} must be in one encoding", found, do, key=SOURCE_KEY) from error
+            return "cp1252"
+    return "utf-8-sig"
+
+
+def _decode(path: Path, start: bytes, encoding: str) -> str:
+    try:
+        return codecs.getincrementaldecoder(encoding)(errors="replace").decode(start)
+    except LookupError as error:
+        do = "write for instance utf-8, cp1252, latin-1 or utf-16"
+        raise InputError(
+            "an encoding must be one that Python knows", repr(encoding), do, key=(*KEY, "encoding")
+        ) from error
+    except UnicodeError as error:
+        raise InputError(f"{path} must be text in {encoding}", str(error), key=SOURCE_KEY) from error
+
+
+def _find_delimiter(text: str) -> str:
+    """The one that parts the first rows into most fields alike; a comma where none does."""
+
+    def rate(mark: str) -> tuple[float, int]:
+        found = [len(row) for row in _first_rows(text, mark)]
+        width = found[0] if found else 1  # the header's
+        return (found.count(width) / len(found) if width > 1 else 0.0, width)
+
+    rated = {mark: rate(mark) for mark in DELIMITERS}
+    return max(DELIMITERS, key=lambda mark: rated[mark])
+
+
+def _first_rows(text: str, delimiter: str) -> list[list[str]]:
+    """The first rows that are whole; empty lines count for nothing."""
+    csv.field_size_limit(1 << 24)
+    rows: list[list[str]] = []
+    try:
+        for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter):
+            if row:
+                rows.append(row)
+            if len(rows) > START_ROWS:
+                break
+    except csv.Error:
+        return rows
+    return rows[:-1] if len(rows) > 1 and len(text) >= START_BYTES // 4 and len(rows) <= START_ROWS else rows
+
+
+def _describe(rules: CsvRules, path: Path, rows: Sequence[Sequence[str]]) -> CsvRules:
+    notes = []
+    if rules.encoding in ("cp1252", "utf-16"):
+        notes.append(f"{path.name} is read as {rules.encoding}; data.read.encoding says otherwise")
+    if rules.delimiter == "|":
+        notes.append(f"fields of {path.name} are separated by {rules.delimiter!r}")
+    blanks = [len(row[0].split()) for row in rows if len(row) == 1]
+    if len(blanks) == len(rows) > 1 and min(blanks) > 1 and len(set(blanks)) == 1:
+        notes.append(f"{path.name} has one column, of {blanks[0]} words each: data.read: {{delimiter: ' '}}?")
+    return replace(rules, notes=tuple(notes))
+
+
+def _name_columns(
+    path: Path, rules: CsvRules, rows: Sequence[Sequence[str]], said: Mapping[str, Json]
+) -> CsvRules:
+    header = said.get("header")
+    if header is not None and not isinstance(header, bool):
+        raise InputError("data.read.header must be true or false", repr(header), key=(*KEY, "header"))
+    names = said.get("names")
+    first = list(rows[0]) if rows else []
+    notes = list(rules.notes)
+    if header is None:
+        header = names is None and not _looks_like_data(first, rows[1:])
+        if names is None and not header:
+            notes.append(
+                f"the first line of {path.name} is a row, not a header: columns are called column 1, 2, …; "
+                "data.read: {names: […]} names them, {header: true} takes the line for one"
+            )
+    given = _given_names(names, len(first)) if names is not None else (first if header else [""] * len(first))
+    named = tuple(name or UNNAMED.format(place) for place, name in enumerate(given, start=1))
+    twice = [name for name, count in Counter(named).items() if count > 1]
+    if twice or not named:
+        found = f"{', '.join(map(repr, twice[:5]))} twice" if twice else "an empty file"
+        do = "rename them, or name all columns: data.read: {header: false, names: […]}"
+        raise InputError(f"the first line of {path} must name each column once", found, do, key=SOURCE_KEY)
+    unnamed = tuple(name for name, own in zip(named, given, strict=True) if not own and header)
+    return replace(rules, names=named, unnamed=unnamed, header=header, notes=tuple(notes))
+
+
+def _given_names(names: Json, width: int) -> list[str]:
+    if (
+        not isinstance(names, Sequence)
+        or isinstance(names, str)
+        or not all(isinstance(n, str) for n in names)
+    ):
+        raise InputError("data.read.names must be a list of names", repr(names), key=(*KEY, "names"))
+    if len(names) != width:
+        found = f"{len(names)} names for {width} columns"
+        raise InputError("data.read.names must name every column", found, key=(*KEY, "names"))
+    return [str(name) for name in names]
+
+
+def _looks_like_data(first: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first line is a row like the others: numbers stand in it where they stand below, and they
+    do not count the columns."""
+    numbers = [place for place, cell in enumerate(first) if _NUMBER.fullmatch(cell)]
+    if not numbers or not rows:
+        return False
+    if [first[place].strip() for place in numbers] in (
+        [str(n) for n in range(len(numbers))],
+        [str(n) for n in range(1, len(numbers) + 1)],
+    ):
+        return False
+    below = [row for row in rows if len(row) == len(first)]
+    alike = [place for place in numbers if below and all(_NUMBER.fullmatch(row[place]) for row in below)]
+    fractions = any("." in first[place] or "," in first[place] for place in alike)
+    return bool(alike) and (fractions or len(numbers) == len(first))

@@ -1,0 +1,75 @@
+"""The tables of a source's files made one, whose types, names and targets may differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from trainers.data.cell_values import spell_value
+from trainers.data.dataset import Part
+
+Tables = list[tuple["Part | None", pa.Table]]
+
+
+def join_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows. A column that one file holds as words and another as numbers is words in all."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        spelt = [_spell_differing(table, tables) for table in tables]
+        return pa.concat_tables(spelt, promote_options="permissive")
+
+
+def _spell_differing(table: pa.Table, tables: Sequence[pa.Table]) -> pa.Table:
+    for place, name in enumerate(table.column_names):
+        if len({str(other.schema.field(name).type) for other in tables}) > 1:
+            words = pa.array([spell_value(value) for value in table[name].to_pylist()], pa.string())
+            table = table.set_column(place, name, pa.chunked_array([words]))
+    return table
+
+
+def leave_out_unlabelled(tables: Tables, paths: Sequence[Path]) -> tuple[Tables, list[Path], list[str]]:
+    """The files that can be learned from and judged by: not a test file that lacks one column of train, as
+    competitions hand it out."""
+    train = next((set(table.column_names) for part, table in tables if part == "train"), None)
+    kept: Tables = []
+    kept_paths: list[Path] = []
+    notes = []
+    for (part, table), path in zip(tables, paths, strict=True):
+        lacking = sorted(train - set(table.column_names)) if train and part == "test" else []
+        if len(lacking) == 1 and not set(table.column_names) - (train or set()):
+            notes.append(
+                f"{path.name} has no column {lacking[0]!r}: it is left out, for `velodrome predict` to answer"
+            )
+        else:
+            kept.append((part, table))
+            kept_paths.append(path)
+    return kept, kept_paths, notes
+
+
+def leave_out_unnamed(table: pa.Table, unnamed: Sequence[str]) -> tuple[pa.Table, list[str]]:
+    """Without columns that have no name and hold nothing but the rows' numbers, or nothing at all."""
+    notes = []
+    for name in unnamed:
+        why = _why_left_out(table[name]) if name in table.column_names else None
+        if why:
+            notes.append(f"{name} has no name and {why}: it is left out")
+            table = table.drop_columns([name])
+        else:
+            notes.append(f"a column without a name is called {name!r}")
+    return table, notes
+
+
+def _why_left_out(column: pa.ChunkedArray) -> str | None:
+    if pc.all(pc.equal(pc.fill_null(column, ""), "")).as_py():
+        return "is empty"
+    try:
+        numbers = column.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return None
+    if numbers.null_count or len(pc.unique(numbers)) < len(numbers):
+        return None
+    return "numbers the rows"

@@ -133,10 +133,19 @@ def history(
         str | None,
         typer.Option("--export", metavar="FILE", help="Write entries and documents as they are kept."),
     ] = None,
+    recompute: Annotated[
+        int | None,
+        typer.Option(
+            "--recompute", metavar="N", min=1, help="Make this entry's decision again, from its record."
+        ),
+    ] = None,
     registry: At = None,
     json: Json = False,
 ) -> None:
     """Who moved a model's champion, when, and on which evidence."""
+    if recompute is not None:
+        _show_recomputation(model, recompute, registry, json)
+        return
     from flows.promotion.history import history as verb
 
     result = verb(model, verify=verify, anchor=anchor, export=export, registry=registry)
@@ -146,6 +155,19 @@ def history(
     from flows.promotion.screens import print_history
 
     print_history(stdout_console(), result)
+
+
+def _show_recomputation(model: str, number: int, registry: str | None, json: bool) -> None:
+    from flows.promotion.recompute import check_recomputation, recompute
+
+    result = recompute(model, number, registry=registry)
+    if json:
+        print_json(result)
+    else:
+        from flows.promotion.screens import print_recomputation
+
+        print_recomputation(stdout_console(), result)
+    check_recomputation(result)
 
 
 @example("velodrome policy digits --set policy.yaml")

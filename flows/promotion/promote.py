@@ -40,11 +40,13 @@ class GateRefused(RefusedError):
     def __init__(self, promotion: Promotion) -> None:
         self.promotion = promotion
         gates = [finding for finding in promotion.findings if finding.is_refused]
-        named = ", ".join(finding.gate for finding in gates[:6]) + (", …" if len(gates) > 6 else "")
+        named = ", ".join(finding.gate for finding in gates)
         stays = (
             "no champion" if promotion.former is None else f"version {promotion.former} stays the champion"
         )
-        super().__init__(f"{promotion.candidate} must pass every gate of {promotion.model}", named, stays)
+        helps = [f"{finding.gate}: {finding.do}" for finding in gates if finding.do]
+        must = f"{promotion.candidate} must pass every gate of {promotion.model}"
+        super().__init__(must, named, "\n".join([stays, *helps]))
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.promotion,))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flows.promotion.history import History
     from flows.promotion.judging.outcome import Promotion
     from flows.promotion.policy import ModelPolicy
+    from flows.promotion.recompute import Recomputation
     from infra.registry.chain import ChainEntry
     from trainers.types import Json
 
@@ -46,6 +47,8 @@ def print_promotion(console: Console, result: Promotion) -> None:
         console.print(Text(f"  {_data_line(result)}", style="dim"), soft_wrap=True)
     console.print(Text(""))
     console.print(_gate_table(result.findings, console.width))
+    for line in _refusal_lines(result.findings):
+        console.print(Text(printable_text(line)), soft_wrap=True)
     console.print(_outcome_line(result), soft_wrap=True)
 
 
@@ -76,16 +79,27 @@ def _gate_table(given: tuple[GateFinding, ...], width: int) -> Table:
     columns = [
         TableColumn(heading="gate", cells=[f.gate for f in findings]),
         TableColumn(heading="", cells=[Text(f.verdict, style=STYLES[f.verdict]) for f in findings]),
-        TableColumn(heading="limit", cells=[f.limit for f in findings], shrinks=True, gives_way=2),
-        TableColumn(heading="found", cells=[f.found for f in findings], shrinks=True),
-        TableColumn(heading="by how much", cells=[f.by for f in findings], shrinks=True, gives_way=1),
+        TableColumn(heading="limit", cells=[f.limit for f in findings], wraps=True, gives_way=3),
+        TableColumn(heading="found", cells=[f.found for f in findings], wraps=True),
+        TableColumn(heading="by how much", cells=[f.by for f in findings], wraps=True, gives_way=1),
         TableColumn(
             heading="examples needed",
             cells=[MISSING if f.needed is None else f"{f.needed:,}" for f in findings],
             right=True,
+            gives_way=2,
         ),
     ]
     return fit_table(columns, width)
+
+
+def _refusal_lines(findings: tuple[GateFinding, ...]) -> list[str]:
+    """Each refusal whole, however narrow the table is, and what would help."""
+    return [
+        f"  {f.gate}: must hold {f.limit}; found {f.found}{f'; {f.by}' if f.by else ''}"
+        + (f"; what would help: {f.do}" if f.do else "")
+        for f in findings
+        if f.is_refused
+    ]
 
 
 def _outcome_line(result: Promotion) -> Text:
@@ -158,6 +172,23 @@ def _state_warning(result: History) -> str:
         "foreign": "somebody moved the champion by hand: `velodrome adopt` accepts it, `rollback` undoes it",
         "unknown": "the champion was set by hand before there was a history: `velodrome adopt` accepts it",
     }[result.state]
+
+
+def print_recomputation(console: Console, result: Recomputation) -> None:
+    """Each number and verdict, as it was recorded and as it comes out now."""
+    lines = result.lines
+    columns = [
+        TableColumn(heading="what", cells=[line.what for line in lines]),
+        TableColumn(
+            heading="",
+            cells=[Text("same", "green") if line.agrees else Text("another", "red") for line in lines],
+        ),
+        TableColumn(heading="recorded", cells=[line.recorded for line in lines], wraps=True),
+        TableColumn(heading="now", cells=["" if line.agrees else line.now for line in lines], wraps=True),
+    ]
+    console.print(fit_table(columns, console.width))
+    software = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    console.print(Text(f"  recorded with {software}", style="dim"), soft_wrap=True)
 
 
 def print_policy(console: Console, result: ModelPolicy) -> None:

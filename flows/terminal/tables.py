@@ -31,6 +31,7 @@ class TableColumn:
         cells: one a row; `Text` where it has a style.
         gives_way: the larger, the sooner it is left out of a narrow table; 0: never.
         shrinks: its cells may be cut short with an ellipsis when nothing else can give way.
+        wraps: they go on in the next line instead.
     """
 
     heading: str
@@ -38,6 +39,7 @@ class TableColumn:
     right: bool = False
     gives_way: int = ALWAYS
     shrinks: bool = False
+    wraps: bool = False
 
     @property
     def width(self) -> int:
@@ -55,8 +57,9 @@ def fit_table(
     for column, characters in zip(kept, widths, strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
         table.add_column(
-            Text(column.heading), justify=justify, no_wrap=True, overflow="ellipsis", width=characters
-        )
+            Text(column.heading), justify=justify, no_wrap=not column.wraps,
+            overflow="fold" if column.wraps else "ellipsis", width=characters,
+        )  # fmt: skip
     for place in range(len(columns[0].cells)):
         cells = [_text(column.cells[place]) for column in kept]
         table.add_row(*cells, style="bold" if place in bold_rows else None)
@@ -75,7 +78,7 @@ def fit_columns(columns: Sequence[TableColumn], width: int) -> list[TableColumn]
 
 
 def _least_width(column: TableColumn) -> int:
-    return min(column.width, SHRUNK) if column.shrinks else column.width
+    return min(column.width, SHRUNK) if column.shrinks or column.wraps else column.width
 
 
 def _width(columns: Sequence[TableColumn]) -> int:

@@ -41,6 +41,7 @@ def save_bundle(
         `latency_ms`, `latency_p99_ms`, `parameters` and `size_bytes` of the model as it will be served.
     """
     from trainers.bundle.bundle import save_bundle, save_functions
+    from trainers.bundle.seen_rows import seen_rows
 
     shutil.rmtree(folder, ignore_errors=True)  # what an attempt that died while writing left behind
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -50,10 +51,11 @@ def save_bundle(
         **_describe_training(dataset),
     }  # fmt: skip
     rows = _train_rows(dataset)
+    seen = None if dataset is None else seen_rows(dataset)
     if family is None:
         save_functions(
             folder, build=outcome.code["build"], predict=outcome.code.get("predict"), params=params,
-            weights=outcome.weights, facts=facts, row_hashes_of_train=rows,
+            weights=outcome.weights, facts=facts, row_hashes_of_train=rows, seen=seen,
             example_rows=_input_example(None, dataset),
         )  # fmt: skip
         return {}
@@ -63,7 +65,7 @@ def save_bundle(
     state = encode_dataset(family, dataset, family.complete(params), cache).state
     save_bundle(
         folder, family_reference=spec.reference, options=spec.options, params=params, state=state,
-        weights=outcome.weights, facts=facts, row_hashes_of_train=rows,
+        weights=outcome.weights, facts=facts, row_hashes_of_train=rows, seen=seen,
         example_rows=_input_example(family, dataset),
     )  # fmt: skip
     return _measure_bundle(folder)

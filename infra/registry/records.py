@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
 from infra.registry.chain import Chain, ChainEntry, hash_text
-from infra.registry.store import Registry, RegistryUnavailable
+from infra.registry.store import Registry, RegistryDenied, RegistryUnavailable
 from infra.tracking.client import MissingEntity, RequestRejected
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ NOTE = (
 )
 PIECE = 5_000  # MLflow takes 6,000 characters a value
 MOST_PIECES = 200
+MOST_CHARACTERS = PIECE * MOST_PIECES  # of a document
 _ENTRY = re.compile(r"entry/(\d{5})")
 
 
@@ -101,9 +102,7 @@ class Records:
         digest = hash_text(text)
         pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
         if len(pieces) > MOST_PIECES:
-            raise ValueError(
-                f"a document beside the chain must have at most {PIECE * MOST_PIECES} characters"
-            )
+            raise ValueError(f"a document beside the chain must have at most {MOST_CHARACTERS} characters")
         for place, piece in enumerate(pieces):
             self._write_param(f"content/{digest}/{place:03d}", piece)
         return digest
@@ -158,6 +157,8 @@ def _write_once(registry: Registry, run: str, key: str, value: str) -> bool:
     try:
         registry.call("log_param", run, key, value)
         return True
+    except RegistryDenied:
+        raise
     except (RequestRejected, RegistryUnavailable) as error:
         found = dict(registry.call("get_run", run).data.params).get(key)
         if found is None:

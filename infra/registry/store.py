@@ -38,6 +38,12 @@ class RegistryUnavailable(Unavailable):
     """The registry cannot be reached, or does not take what it is asked."""
 
 
+class RegistryDenied(RegistryUnavailable):
+    """The registry answers, and not to this account, or not at this address: repeating does not help."""
+
+    exit_code = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelVersion:
     """One registered version.
@@ -92,14 +98,13 @@ class Registry:
 
         Raises:
             MissingEntity, RequestRejected: as `TrackingStore.call`.
+            RegistryDenied: this account may not, or there is no MLflow at the address.
             RegistryUnavailable: it does not answer, or answers nonsense.
         """
         try:
             return self.tracking.call(method, *args, **kwargs)
         except TrackingUnavailable as error:
-            raise RegistryUnavailable(
-                "the registry must answer", str(error), "repeat the command: it goes on where it stopped"
-            ) from None
+            raise _registry_error(error, method, self.tracking.uri) from None
 
     # -- reading ---------------------------------------------------------------------------------------------
 
@@ -211,6 +216,35 @@ class Registry:
         """Adds tags to a version."""
         for name, value in tags.items():
             self.call("set_model_version_tag", version.model, str(version.number), name, value)
+
+
+_AGAIN = "repeat the command: it goes on where it stopped"
+
+
+def _registry_error(error: TrackingUnavailable, method: str, uri: str) -> RegistryUnavailable:
+    """What a person reads of an answer that was none: each kind with its own words and exit status."""
+    server, found = redact(uri), str(error)
+    account = os.environ.get("MLFLOW_TRACKING_USERNAME", "").strip() or "no account"
+    if error.status == 401:
+        do = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        return RegistryDenied(f"{server} must know who asks", f"401 for {account}: {found}", do)
+    if error.status == 403:
+        needed = "READ" if method.startswith(("get_", "search_", "list_")) else "EDIT"
+        must = f"{account} must have the permission {needed} at {server}, which {method} takes"
+        do = "ask who runs the server for it: on the model, and on the experiments velodrome-registry*"
+        return RegistryDenied(must, f"403: {found}", do)
+    if error.status == 404:
+        return RegistryDenied(f"an MLflow server must be at {server}", f"404: {found}", "check the address")
+    if error.status == 409:
+        must = "nobody else may write the same at the same moment"
+        return RegistryUnavailable(must, f"409: {found}", "repeat the command: it looks anew")
+    if error.status is not None and error.status >= 500:
+        do = f"its log says why; once it works, {_AGAIN}"
+        return RegistryUnavailable(f"{server} must work", f"{error.status}: {found}", do)
+    if error.timed_out:
+        do = f"{_AGAIN}; MLFLOW_HTTP_REQUEST_TIMEOUT is how many seconds it waits"
+        return RegistryUnavailable(f"{server} must answer in time", found, do)
+    return RegistryUnavailable("the registry must answer", found, _AGAIN)
 
 
 def registry_uri(home: Home, written: str | None = None, environ: Mapping[str, str] = os.environ) -> str:

@@ -28,12 +28,25 @@ _REFUSED = {
 }
 
 
+# MLflow's words for an answer without JSON, and for one that it would have asked for again.
+_STATUS = re.compile(r"failed with error code (\d{3}) != 200|too many (\d{3}) error responses")
+
+
 class TrackingError(Exception):
     """A call to tracking did not do what it should. The text holds no secret."""
 
 
 class TrackingUnavailable(TrackingError):
-    """Not to be reached, broken for now, or answering nonsense: try again later."""
+    """Not to be reached, broken for now, or answering nonsense: try again later.
+
+    Attributes:
+        status: of the HTTP answer; None where there was none. 401 and 403 are a person's to mend.
+        timed_out: whether no answer came in time.
+    """
+
+    def __init__(self, text: str, *, status: int | None = None, timed_out: bool = False) -> None:
+        self.status, self.timed_out = status, timed_out
+        super().__init__(text)
 
 
 class MissingEntity(TrackingError):
@@ -79,7 +92,12 @@ class TrackingStore:
                 return MissingEntity(text)
             if error.error_code in _REFUSED:
                 return RequestRejected(text)
-        return TrackingUnavailable(text)
+        said = _STATUS.search(str(error))
+        status = said and int(said[1] or said[2])
+        if isinstance(error, RestException):
+            status = error.get_http_status_code()  # type: ignore[no-untyped-call]  # MLflow's own
+        late = status is None and re.search(r"time(d )?out", str(error), re.IGNORECASE) is not None
+        return TrackingUnavailable(text, status=status, timed_out=late)
 
 
 def connect(uri: str) -> TrackingStore:

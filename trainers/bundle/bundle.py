@@ -5,6 +5,8 @@
 | `weights.safetensors` | the module's state, by name |
 | `model.json` | what rebuilds it: its family, options, params, fitted state; signature, facts, versions |
 | `train_rows.bin` | hash of what each row of training is known by: uint64, little-endian, ascending |
+| `validation_rows.bin` | the same of validation, by which the model was selected; older bundles have none |
+| `seen_contents.bin` | hash of each row of both with its target; older bundles have none |
 | `example.json` | a few raw rows as `predict` takes them |
 | `manifest.json` | size and SHA-256 of each |
 """
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from trainers.bundle.contents import Bundle, BundleDescription, BundleDocument, RowHashes
+from trainers.bundle.contents import Bundle, BundleDescription, BundleDocument, RowHashes, SeenRows
 from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
 from trainers.code.references import source_hashes
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
+VALIDATION_ROWS, SEEN_CONTENTS = "validation_rows.bin", "seen_contents.bin"
 _VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
 _TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
 
@@ -55,6 +58,7 @@ def save_bundle(
     facts: Mapping[str, Json],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
+    seen: SeenRows | None = None,
 ) -> Path:
     """Writes the bundle of a family's model; afterwards it is there whole, or not at all.
 
@@ -80,7 +84,7 @@ def save_bundle(
         "state": dict(state),
         "code": {} if family_reference in BUILT_IN else source_hashes([family_reference]),
     }
-    files = _bundle_files(document, weights, facts, example_rows, row_hashes_of_train)
+    files = _bundle_files(document, weights, facts, example_rows, row_hashes_of_train, seen)
     signature = _try_signature(folder, {**files, WEIGHTS: weights})
     if signature is not None:
         files[MODEL] = as_json({**json.loads(files[MODEL]), "signature": signature.to_json()})
@@ -97,6 +101,7 @@ def save_functions(
     facts: Mapping[str, Json],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
+    seen: SeenRows | None = None,
 ) -> Path:
     """Writes the bundle of a plain function's model.
 
@@ -111,7 +116,8 @@ def save_functions(
         "params": dict(params),
         "code": source_hashes([build] if predict is None else [build, predict]),
     }
-    return write_folder(folder, _bundle_files(document, weights, facts, example_rows, row_hashes_of_train))
+    files = _bundle_files(document, weights, facts, example_rows, row_hashes_of_train, seen)
+    return write_folder(folder, files)
 
 
 def _bundle_files(
@@ -120,12 +126,16 @@ def _bundle_files(
     facts: Mapping[str, Json],
     example_rows: pd.DataFrame,
     row_hashes_of_train: RowHashes,
+    seen: SeenRows | None,
 ) -> dict[str, Any]:
     whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": bundle_versions()}
+    hashes = {TRAIN_ROWS: row_hashes_of_train}
+    if seen is not None:
+        hashes |= {VALIDATION_ROWS: seen.validation, SEEN_CONTENTS: seen.contents}
     return {
         WEIGHTS: SafetensorsPieces(weights),
         MODEL: as_json(whole),
-        TRAIN_ROWS: np.sort(row_hashes_of_train.astype("<u8")).tobytes(),
+        **{name: np.sort(rows.astype("<u8")).tobytes() for name, rows in hashes.items()},
         EXAMPLE: as_json(frame_to_json(example_rows)),
     }
 
@@ -172,6 +182,8 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Bun
             signature=None if signature is None else Signature.from_json(signature),
             train_rows=_train_rows(files),
             train_rows_by=_train_rows_by(document),
+            seen=_seen_rows(files),
+            fingerprint=str(document["facts"].get("fingerprint") or ""),
         )
 
 
@@ -204,8 +216,16 @@ def _train_rows_by(document: BundleDocument) -> KeyedBy:
     return next((by for by in get_args(KeyedBy) if by == said), "content")
 
 
-def _train_rows(files: Mapping[str, bytes]) -> RowHashes:
-    return np.frombuffer(files[TRAIN_ROWS], dtype="<u8").astype(np.uint64)
+def _train_rows(files: Mapping[str, bytes], name: str = TRAIN_ROWS) -> RowHashes:
+    return np.frombuffer(files[name], dtype="<u8").astype(np.uint64)
+
+
+def _seen_rows(files: Mapping[str, bytes]) -> SeenRows | None:
+    if not {VALIDATION_ROWS, SEEN_CONTENTS} <= files.keys():
+        return None
+    return SeenRows(
+        validation=_train_rows(files, VALIDATION_ROWS), contents=_train_rows(files, SEEN_CONTENTS)
+    )
 
 
 def _read_document(folder: Path, files: Mapping[str, bytes]) -> BundleDocument:

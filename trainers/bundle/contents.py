@@ -41,6 +41,19 @@ RowHashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeenRows:
+    """Hashes of rows beside those that a model was trained on.
+
+    Attributes:
+        validation: of the rows that its epoch and its parameters were selected by, as training's are known.
+        contents: of both parts' rows with their target.
+    """
+
+    validation: RowHashes
+    contents: RowHashes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
     """A bundle's content, verified.
 
@@ -66,9 +79,13 @@ class BundleDescription:
         signature: names and types of what goes in and out; None for people's own functions.
         train_rows: hashes of the rows that it was trained on, ascending; none where that is unknown.
         train_rows_by: what those hashes are of, see `Dataset.row_keys`.
+        seen: of the other rows that it has seen; None in older bundles.
+        fingerprint: of the data that it was trained on; empty where that is unknown.
     """
 
     example: pd.DataFrame
     signature: Signature | None
     train_rows: RowHashes
     train_rows_by: KeyedBy
+    seen: SeenRows | None = None
+    fingerprint: str = ""

@@ -67,32 +67,38 @@ def compare_paired(
 
     For metrics that are no means (F1, AUC, R2, BLEU) the metric's difference over resampled examples.
     """
-    one, other = example_scores(name, truth, challenger), example_scores(name, truth, champion)
+    one, other = (example_shares(name, truth, answers) for answers in (challenger, champion))
     if one is not None and other is not None:
-        test = mcnemar if name in ("accuracy", "exact_match") and _is_binary(one, other) else paired_bootstrap
-        return test(one, other, confidence=confidence, margin=margin)
+        return compare_shares(name, one, other, margin=margin, confidence=confidence)
     sign = 1.0 if higher_is_better(name) else -1.0
-    resample = _resampled_texts if name in COUNTS else _resampled_metric
-    drawn = sign * resample(name, truth, challenger, champion)
+    drawn = sign * _resampled_metric(name, truth, challenger, champion)
     whole = [compute_metric(name, truth, answers) or 0.0 for answers in (challenger, champion)]
     return bootstrap_of_metric(
         sign * (whole[0] - whole[1]), drawn, examples=len(truth), margin=margin, confidence=confidence
     )
 
 
+def example_shares(name: str, truth: Truth, answers: TaskPredictions) -> Floats | None:
+    """Each example's score, [N], or what it adds to a metric whose counts add up, [N, counts]; else None."""
+    return text_counts_of(name, truth, answers) if name in COUNTS else example_scores(name, truth, answers)
+
+
+def compare_shares(
+    name: str, one: Floats, other: Floats, *, margin: float, confidence: float
+) -> PairedComparison:
+    """The paired test of what `example_shares` gives of both."""
+    if name in COUNTS:
+        generator, count = np.random.default_rng(0), len(one)
+        weights = generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+        drawn = np.subtract(*(text_metric(name, weights @ given) for given in (one, other)))
+        whole = float(np.subtract(*(text_metric(name, given.sum(axis=0)) for given in (one, other))))
+        return bootstrap_of_metric(whole, drawn, examples=count, margin=margin, confidence=confidence)
+    test = mcnemar if name in ("accuracy", "exact_match") and _is_binary(one, other) else paired_bootstrap
+    return test(one, other, confidence=confidence, margin=margin)
+
+
 def _is_binary(*scores: Floats) -> bool:
     return all(np.isin(given, (0.0, 1.0)).all() for given in scores)
-
-
-def _resampled_texts(
-    name: str, truth: Truth, challenger: TaskPredictions, champion: TaskPredictions
-) -> Floats:
-    """Differences of a metric whose counts add up: each text is counted once."""
-    generator = np.random.default_rng(0)
-    counts = [text_counts_of(name, truth, answers) for answers in (challenger, champion)]
-    weights = generator.multinomial(len(truth), np.full(len(truth), 1 / len(truth)), size=RESAMPLES)
-    one, other = (text_metric(name, weights @ given) for given in counts)
-    return one - other
 
 
 def _resampled_metric(

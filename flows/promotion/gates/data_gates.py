@@ -14,10 +14,13 @@ ALLOWED = " (the policy allows it)"
 def check_training_rows(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
     """Whether it is known which rows each model was trained on, so that those can be left out."""
     allowed, problems = policy.training_rows == "unknown", case.data.problems
+    known = "known" + "".join(
+        f"; not those that the {whose} was selected by" for whose in case.data.unselected
+    )
     yield gate_finding(
         "training rows", allowed or not problems,
         limit="the rows that each model was trained on are known",
-        found=f"{'; '.join(problems)}{ALLOWED if allowed else ''}" if problems else "known",
+        found=f"{'; '.join(problems)}{ALLOWED if allowed else ''}" if problems else known,
         do="sweep on the champion's columns, or set `training_rows: unknown` in the policy",
     )  # fmt: skip
 

@@ -22,6 +22,7 @@ class JudgedData:
         count: examples that neither model was trained or selected on.
         left_out: those that one of them was.
         problems: why it is not known for a model which rows those are.
+        unselected: models of which it is not known which rows they were selected by.
         fingerprint: of the data; `wanted`: what the policy's evaluation data must have.
         changed: how the data differs from what the sweep recorded; empty where it does not.
         foreign: how the data differs from the champion's; empty where it is the champion's, None where that
@@ -31,6 +32,7 @@ class JudgedData:
     count: int
     left_out: int = 0
     problems: tuple[str, ...] = ()
+    unselected: tuple[str, ...] = ()
     fingerprint: str = ""
     wanted: str | None = None
     changed: str = ""

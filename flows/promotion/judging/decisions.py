@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from flows.config.policy import Policy
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.gates.predictions import Truth
-from flows.promotion.gates.scoring import known_metrics
+from flows.promotion.gates.scoring import higher_is_better, known_metrics
 from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.evaluation import EvaluationSource
 from infra.errors import WrongInput
 from infra.registry.chain import Chain, ChainEntry
 from infra.registry.identity import user_part
 from infra.registry.store import ModelVersion
+
+Metrics = Mapping[str, Mapping[str, float]]
 
 
 def champion_failure(why: str) -> GateFinding:
@@ -50,6 +54,15 @@ def find_ignored_gates(policy: Policy, source: str, candidate: Candidate) -> tup
     why = "has a policy" if source == "chain" else "has had champions without a policy"
     do = f"`velodrome policy {candidate.model} --set FILE` sets other gates"
     return (f"the gates of the sweep's file are ignored, for {candidate.model} {why}; {do}",)
+
+
+def find_weak_champion(metric: str, findings: Sequence[GateFinding], metrics: Metrics) -> tuple[str, ...]:
+    """Said where the champion is no better than one answer for all: then being better than it is little."""
+    guess = next((finding.bound for finding in findings if finding.gate == "guess"), None)
+    value = metrics.get("champion", {}).get(metric)
+    if guess is None or value is None or (value > guess if higher_is_better(metric) else value < guess):
+        return ()
+    return (f"the champion's {metric} here is {value:.4g}, no better than one answer for all ({guess:.4g})",)
 
 
 def approvers(chain: Chain, version: ModelVersion) -> list[str]:

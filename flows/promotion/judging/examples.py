@@ -14,13 +14,15 @@ from flows.config.policy import Policy
 from flows.promotion.gates.predictions import Rows, Truth
 from flows.promotion.gates.scoring import known_metrics
 from infra.errors import WrongInput
+from trainers.bundle.contents import SeenRows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from trainers.data.dataset import Dataset, KeyedBy
+    from trainers.data.dataset import Dataset, KeyedBy, Part
     from trainers.types import Json
 
+SAME_DATA = 0.5  # of the champion's training rows: fewer, and the data is another
 MOST_VALUES = 50  # of a column that makes slices
 
 
@@ -33,12 +35,22 @@ class TrainingRows:
         rows: hashes, ascending; None where nobody knows.
         by: what those hashes are of: the inputs, or, in bundles of before, inputs and target.
         columns: what those hashes are over; None where nobody knows.
+        seen: of the other rows that it has seen; None where nobody knows.
+        fingerprint: of the data that it was trained on; empty where nobody knows.
     """
 
     whose: str
     rows: npt.NDArray[np.uint64] | None = None
     by: KeyedBy = "content"
     columns: frozenset[str] | None = None
+    seen: SeenRows | None = None
+    fingerprint: str = ""
+
+    @property
+    def known(self) -> npt.NDArray[np.uint64]:
+        """Hashes of the rows that it was trained or selected on, as far as they are known."""
+        rows = np.zeros(0, np.uint64) if self.rows is None else self.rows
+        return rows if self.seen is None else np.concatenate([rows, self.seen.validation])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +62,7 @@ class Examples:
         hashes: uint64 [N], of their content.
         left_out: rows that one of the models was trained on.
         problems: why it is not known for a model which rows those are.
+        unselected: models of which it is not known which rows they were selected by.
         slices: the examples of each slice.
     """
 
@@ -61,6 +74,7 @@ class Examples:
     source: str
     part: str
     problems: tuple[str, ...] = ()
+    unselected: tuple[str, ...] = ()
     slices: Mapping[str, Rows] = field(default_factory=dict)
 
 
@@ -91,7 +105,7 @@ def open_evaluation_data(
 
 
 def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows], policy: Policy) -> Examples:
-    """The rows of a part that no model was trained on.
+    """The rows of a part that no model was trained or selected on.
 
     Args:
         part: `test`, or `all` for every row of the data.
@@ -105,8 +119,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         if (problem := _unknown_rows_reason(model, dataset)) is not None:
             problems.append(problem)
         else:
-            assert model.rows is not None
-            seen |= np.isin(dataset.row_keys(model.by)[rows], model.rows)
+            seen |= np.isin(dataset.row_keys(model.by)[rows], model.known)
     kept = rows[~seen]
     from trainers.data.examples import raw_rows
 
@@ -120,8 +133,49 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         source=dataset.source,
         part=part,
         problems=tuple(problems),
+        unselected=tuple(model.whose for model in trained if model.rows is not None and model.seen is None),
         slices=_slice_rows(frame, policy),
     )
+
+
+def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) -> str:
+    """How the data differs from what the challenger's sweep recorded, in numbers; empty where it does not."""
+    if not recorded or recorded == dataset.fingerprint:
+        return ""
+    prints = f"fingerprint {recorded[:12]} → {dataset.fingerprint[:12]}"
+    if _unknown_rows_reason(challenger, dataset) is not None:
+        return f"{prints}; the rows that it was trained on cannot be compared"
+    keys, known, contents = dataset.row_keys(challenger.by), challenger.known, challenger.seen
+    parts: list[Part] = ["train"] if contents is None else ["train", "validation"]
+    now = np.concatenate([dataset.splits[part] for part in parts])
+    gone, new = int((~np.isin(known, keys)).sum()), int((~np.isin(keys[now], known)).sum())
+    words = "trained on" if contents is None else "trained and selected on"
+    relabelled = ""
+    if contents is not None:
+        other = np.isin(keys, known) & ~np.isin(dataset.row_hashes, contents.contents)
+        relabelled = f"{int(other.sum()):,} have another target, "
+    return (
+        f"{prints}; of {len(known):,} rows that it was {words} {relabelled}{gone:,} are gone, {new:,} are new"
+    )
+
+
+def describe_foreign_data(dataset: Dataset, champion: TrainingRows) -> str | None:
+    """How few of the champion's rows are in the data; empty where it is the champion's data or has grown from
+    it, None where that is not known."""
+    if champion.fingerprint == dataset.fingerprint:
+        return ""
+    if _unknown_rows_reason(champion, dataset) is not None:
+        return None
+    assert champion.rows is not None
+    rows, here = champion.rows, dataset.row_keys(champion.by)
+    if champion.seen is not None:  # with their targets
+        rows, here = champion.seen.contents, dataset.row_hashes
+    there = int(np.isin(rows, here).sum())
+    if there >= SAME_DATA * len(rows):
+        return ""
+    found = f"{there:,} of {len(rows):,} rows that the champion was trained on are in {dataset.source}"
+    prints = f"fingerprint {dataset.fingerprint[:12]}, the champion's {champion.fingerprint[:12] or '?'}"
+    return f"{found} ({prints})"
 
 
 def _target_mask(dataset: Dataset) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.judging.examples import Examples
@@ -73,6 +74,8 @@ class Evidence:
     examples: Examples | None = None
     policy: Mapping[str, Json] = field(default_factory=dict)
     policy_source: str = "defaults"
+    answers: Mapping[str, Json] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def has_passed(self) -> bool:
@@ -88,12 +91,13 @@ class Evidence:
             "comparison": None if self.comparison is None else self.comparison.to_json(),
             "data": None if data is None else {
                 "source": data.source, "part": data.part, "fingerprint": data.fingerprint,
-                "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_examples(data),
+                "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_rows(data.hashes),
             },
+            "answers": hash_text(document_text(self.answers)) if self.answers else None,
             "policy": {"id": hash_text(document_text(self.policy)), "source": self.policy_source},
         }  # fmt: skip
 
 
-def digest_examples(examples: Examples) -> str:
+def digest_rows(hashes: npt.NDArray[np.uint64]) -> str:
     """16 hex digits over the rows that were judged on, in any order."""
-    return hashlib.sha256(np.sort(examples.hashes).astype("<u8").tobytes()).hexdigest()[:16]
+    return hashlib.sha256(np.sort(hashes).astype("<u8").tobytes()).hexdigest()[:16]

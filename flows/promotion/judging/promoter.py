@@ -15,16 +15,25 @@ from flows.promotion.gates.judging import Judgement, check_gates, judge
 from flows.promotion.gates.predictions import TaskPredictions, UnreadablePredictions, parse_predictions
 from flows.promotion.gates.scoring import compute_metrics
 from flows.promotion.gates.signatures import signature_differences
+from flows.promotion.judging.answer_record import record_answers
 from flows.promotion.judging.candidate import Candidate
 from flows.promotion.judging.decisions import (
     approvers,
     champion_failure,
     find_ignored_gates,
     find_overtaking_entry,
+    find_weak_champion,
     select_metric,
 )
 from flows.promotion.judging.evaluation import record_test_read, resolve_evaluation_source
-from flows.promotion.judging.examples import Examples, TrainingRows, gather_examples, open_evaluation_data
+from flows.promotion.judging.examples import (
+    Examples,
+    TrainingRows,
+    describe_changes,
+    describe_foreign_data,
+    gather_examples,
+    open_evaluation_data,
+)
 from flows.promotion.judging.outcome import Evidence, Promotion
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
@@ -113,7 +122,7 @@ class Promoter:
             model=candidate.model, candidate=candidate.label, outcome="would move",
             version=None if version is None else version.number, former=former, policy=whence,
             findings=found.findings, metrics=found.metrics, test_reads=self.test_reads,
-            notes=find_ignored_gates(policy, whence, candidate),
+            notes=(*find_ignored_gates(policy, whence, candidate), *found.notes),
         )  # fmt: skip
         result = _add_data_facts(result, found.examples)
         return self._decide(mover, chain, policy, candidate, version, found, result, reason, dry_run)
@@ -194,9 +203,13 @@ class Promoter:
         examples = gather_examples(dataset, source.part, [model.trained for model in models], policy)
         if policy.evaluation is None:
             self.test_reads = record_test_read(source.sweep, self.home, len(examples.hashes))
+        foreign, recorded = None, (source.recorded or "") if source.sweep else ""
+        if source.sweep and champion is not None:
+            foreign = describe_foreign_data(dataset, models[1].trained)
         data = JudgedData(
             count=len(examples.hashes), left_out=examples.left_out, problems=examples.problems,
-            fingerprint=examples.fingerprint, wanted=source.fingerprint,
+            unselected=examples.unselected, fingerprint=examples.fingerprint, wanted=source.fingerprint,
+            changed=describe_changes(dataset, challenger.trained, recorded), foreign=foreign,
         )  # fmt: skip
         first = [*early, *check_gates(policy, GateInputs(data=data), "data")]
         if any(finding.is_refused for finding in first):
@@ -233,11 +246,14 @@ class Promoter:
         )  # fmt: skip
         first += check_gates(policy, case, "loaded")
         judgement = self.judged(policy, case)
+        metrics = {whose: compute_metrics(examples.truth, given) for whose, given in answers.items()}
         return Evidence(
             findings=(*first, *judgement.findings),
-            metrics={whose: compute_metrics(examples.truth, given) for whose, given in answers.items()},
+            metrics=metrics,
             comparison=judgement.comparison,
             examples=examples,
+            answers=record_answers(case, examples.hashes),
+            notes=find_weak_champion(metric, judgement.findings, metrics),
         )
 
     # -- after ---------------------------------------------------------------------------------------------
@@ -254,6 +270,8 @@ class Promoter:
         if dry_run:
             return result if found.has_passed else replace(result, outcome="refused")
         policy_id = mover.records.store_document(found.policy)
+        if found.answers:
+            mover.records.store_document(found.answers)
         values: dict[str, Any] = {
             "source": result.former,
             "reason": reason,
@@ -306,8 +324,9 @@ def _read_model(whose: str, files: FetchedFiles) -> CheckedModel:
         if len(known.train_rows):
             columns = frozenset(map(str, known.example.columns))
             trained = TrainingRows(
-                whose=whose, rows=known.train_rows, columns=columns, by=known.train_rows_by
-            )
+                whose=whose, rows=known.train_rows, columns=columns, by=known.train_rows_by,
+                seen=known.seen, fingerprint=known.fingerprint,
+            )  # fmt: skip
     return CheckedModel(whose=whose, files=files, mlmodel=read_mlmodel(files.folder), trained=trained)
 
 

@@ -79,9 +79,10 @@ def write_csv(path: Path, rows: int = 12_000) -> Path:
     return path
 
 
-def save(folder: Path, dataset: Any, rows: Any = None, **settings: Any) -> Path:
+def save(folder: Path, dataset: Any, rows: Any = None, seen: Any = "all", **settings: Any) -> Path:
     """A bundle of such a model, trained (it says) on the data's training split or on `rows`."""
     from trainers.bundle.bundle import save_functions
+    from trainers.bundle.seen_rows import seen_rows
     from trainers.data.examples import example_rows
 
     module = build(**settings)
@@ -92,7 +93,8 @@ def save(folder: Path, dataset: Any, rows: Any = None, **settings: Any) -> Path:
         predict=f"{HERE}:predict",
         params=settings,
         weights=module.state_dict(),
-        facts={"train_rows_by": dataset.keyed_by},
+        facts={"train_rows_by": dataset.keyed_by, "fingerprint": dataset.fingerprint},
         example_rows=example_rows(dataset),
         row_hashes_of_train=dataset.row_keys()[trained],
+        seen=seen_rows(dataset) if seen == "all" else seen,
     )

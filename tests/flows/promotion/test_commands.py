@@ -52,6 +52,11 @@ def test_promotion_commands_move_refuse_list_and_roll_back(
     assert refused.status == 3
     assert "refused: version 1 stays the champion" in refused.out
     assert "must pass every gate of shop" in refused.err
+    assert "better: must hold accuracy better than the champion's; found -0." in refused.out
+    assert "at 95%, two-sided" in refused.out
+    assert "one-sided (McNemar, mid-p" in refused.out
+    assert "what would help: a difference above 0" in refused.out
+    assert "better: a difference above 0" in refused.err
     shop.sweep("three", skill=0.97, seed=3)
     moved = promote(shop, velodrome, monkeypatch, "three", "--json")
     document = json.loads(moved.out)
@@ -62,6 +67,9 @@ def test_promotion_commands_move_refuse_list_and_roll_back(
         True,
         True,
     )
+    again = velodrome("history", "shop", "--recompute", "3")
+    assert (again.status, "another" in again.out) == (0, False)
+    assert "challenger accuracy" in again.out
     back = velodrome("rollback", "shop", "--json")
     assert (back.status, json.loads(back.out)["version"]) == (0, 1)
     entries = json.loads(velodrome("history", "shop", "--json").out)["entries"]

@@ -15,8 +15,9 @@ from flows.promotion.approve import approve
 from flows.promotion.history import BrokenHistory, history
 from flows.promotion.policy import policy
 from flows.promotion.promote import GateRefused
+from flows.promotion.recompute import check_recomputation, recompute
 from flows.promotion.rollback import rollback
-from infra.errors import RefusedError
+from infra.errors import RefusedError, WrongInput
 from infra.registry.chain import Chain, find_flaws
 from infra.registry.store import MANIFEST_TAG, ModelVersion
 from infra.serving.registry_source import RegistrySource
@@ -158,3 +159,31 @@ def test_refused_promotion_leaves_no_policy_behind(shop: Shop, monkeypatch: pyte
     ignored = shop.promote(shop.sweep("two", skill=0.99, seed=2, gates={"min_examples": 2}), dry_run=True)
     assert ignored.policy == "chain"
     assert "are ignored, for shop has a policy" in ignored.notes[0]
+
+
+def test_decision_is_recomputed_from_its_record_alone(two_champions: Shop, tmp_path: Path) -> None:
+    shop = two_champions
+    shutil.rmtree(shop.home.storage)
+    found = recompute("shop", 2)
+    assert found.agrees
+    assert {"rows", "challenger accuracy", "champion f1", "better", "class a", "guess"} <= {
+        line.what for line in found.lines
+    }
+    assert "velodrome" in found.versions
+    with pytest.raises(WrongInput, match="known are 1, 2"):
+        recompute("shop", 9)
+
+
+def test_recomputation_of_forged_evidence_names_what_differs(two_champions: Shop) -> None:
+    records = two_champions.mover.records
+    last = records.read_chain().entries[-1]
+    evidence = records.read_document(str(last.content))
+    evidence["metrics"]["challenger"]["accuracy"] = 0.99
+    better = next(finding for finding in evidence["findings"] if finding["gate"] == "better")
+    better["found"] = "+0.5"
+    content = records.store_document(evidence)
+    two_champions.mover.append_note("refusal", target=2, content=content)
+    found = recompute("shop", 3)
+    assert [line.what for line in found.lines if not line.agrees] == ["challenger accuracy", "better"]
+    with pytest.raises(RefusedError, match="challenger accuracy, better"):
+        check_recomputation(found)

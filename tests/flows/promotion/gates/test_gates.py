@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from benchmarks.promotions import simulate
 from flows.config.policy import Policy
 from flows.promotion.gates.answer_gates import check_costs
 from flows.promotion.gates.champion_gates import compare_paired
 from flows.promotion.gates.gate import GateInputs
-from flows.promotion.gates.judging import judge
+from flows.promotion.gates.judging import GATES, judge
 from flows.promotion.gates.predictions import (
     TaskPredictions,
     Truth,
@@ -205,6 +207,96 @@ def test_gate_scores_of_answers_equal_squad(name: str) -> None:
         case = GateInputs(metric=name, truth=known, challenger=one, champion=other, signature=())
         (found,) = [f for f in judge(Policy(), case).findings if f.gate == "better"]
         assert found.verdict == verdict
+
+
+def test_gates_stand_in_one_order_under_names_of_their_own() -> None:
+    names = [gate.name for gate in GATES]
+    assert len(set(names)) == len(names)
+    order = ["files", "data", "loaded", "answers", "champion", "approvals"]
+    needs = [order.index(gate.needs) for gate in GATES if gate.name != "limits"]
+    assert needs == sorted(needs)
+
+
+def test_class_that_a_champion_names_for_everything_keeps_no_better_model_out() -> None:
+    """71 of 100 rows are `up`: naming nothing else has all of their recall, and is right in 71."""
+    known = Truth(
+        task="classification", values=(np.arange(100) < 71).astype(np.int64), classes=("down", "up")
+    )
+    always = TaskPredictions(values=np.ones(100, np.int64))
+    skilled = TaskPredictions(values=np.where(np.arange(100) % 14 == 1, 1 - known.values, known.values))
+    case = GateInputs(metric="accuracy", truth=known, challenger=skilled, champion=always, signature=())
+    assert set(verdicts(Policy(), case).values()) == {"passed"}
+
+
+def test_margin_below_zero_needs_a_cost_that_falls() -> None:
+    with pytest.raises(ValidationError, match="smaller"):
+        Policy.model_validate({"compare": {"margin": -0.02}})
+    policy = Policy.model_validate({"compare": {"margin": -0.02, "smaller": {"size_bytes": 0.5}}})
+    known = make_truth(2_000)
+    same = answers_of(known, 0.9)
+    for size, verdict in ((400.0, "passed"), (600.0, "refused")):
+        case = GateInputs(
+            metric="accuracy", truth=known, challenger=same, champion=same, signature=(),
+            facts={"size_bytes": size}, champion_facts={"size_bytes": 1_000.0},
+        )  # fmt: skip
+        found = verdicts(policy, case)
+        assert (found["better"], found["smaller size_bytes"]) == ("passed", verdict)
+    worse = GateInputs(
+        metric="accuracy", truth=known, challenger=answers_of(known, 0.87), champion=same, signature=(),
+        facts={"size_bytes": 400.0}, champion_facts={"size_bytes": 1_000.0},
+    )  # fmt: skip
+    assert verdicts(policy, worse)["better"] == "refused"
+
+
+def test_every_refusal_says_what_would_help() -> None:
+    known = make_truth(200)
+    policy = Policy.model_validate(
+        {"limits": {"latency_ms": 1.0}, "metrics": {"accuracy": {"at_least": 0.99}, "loss": {"at_most": 1}}}
+    )
+    case = GateInputs(
+        metric="accuracy", truth=known, challenger=answers_of(known, 0.4), champion=answers_of(known, 0.9),
+        facts={"latency_ms": 2.0}, signature=("no longer gives label",),
+    )  # fmt: skip
+    refused = [finding for finding in judge(policy, case).findings if finding.is_refused]
+    assert {f.gate for f in refused} >= {
+        "guess",
+        "better",
+        "class a",
+        "latency_ms",
+        "metric loss",
+        "signature",
+    }
+    assert all(finding.do for finding in refused)
+    close = GateInputs(
+        metric="accuracy", truth=known, challenger=answers_of(known, 0.92), champion=answers_of(known, 0.9),
+        signature=(),
+    )  # fmt: skip
+    (better,) = [finding for finding in judge(Policy(), close).findings if finding.gate == "better"]
+    assert better.is_refused
+    assert (
+        better.do
+        == f"about {better.needed:,} examples instead of 200 if the difference is as large as it looks"
+    )
+
+
+@pytest.mark.parametrize("name", ["bleu", "chrf"])
+def test_text_metrics_are_resampled_from_counts_of_each_text_in_seconds(name: str) -> None:
+    generator = np.random.default_rng(4)
+    words = np.array([f"word{i}" for i in range(200)])
+    wanted = [" ".join(generator.choice(words, 20)) for _ in range(1_000)]
+    known = Truth(task="seq2seq", values=wanted)
+
+    def answers(share: float) -> TaskPredictions:
+        kept = [[w if generator.random() < share else "x" for w in text.split()] for text in wanted]
+        return TaskPredictions(values=[" ".join(text) for text in kept])
+
+    good, bad = answers(0.85), answers(0.8)
+    started = time.process_time()
+    found = compare_paired(name, known, good, bad, margin=0.0, confidence=0.95)
+    assert time.process_time() - started < 10
+    assert found.better
+    gap = (compute_metric(name, known, good) or 0) - (compute_metric(name, known, bad) or 0)
+    assert found.difference == pytest.approx(gap)
 
 
 def test_gate_metrics_equal_those_of_before_the_code_was_shared() -> None:

@@ -62,6 +62,11 @@ def family_label(reference: str) -> str:
     return check_label(reference)
 
 
+def spell_family(given: str | None) -> str | None:
+    """A family as a person may name it: own code as in the file (`mod:train`), or by its label."""
+    return None if given is None else given.replace(":", ".")
+
+
 def split_version(value: Json) -> tuple[str, int]:
     """`digits@2` as name and version; a name alone is its first version.
 

@@ -76,7 +76,8 @@ def _row(
     tested = [t.metrics[f"test/{short}"] for t in again if f"test/{short}" in t.metrics]
     trivial = sweep.facts.get("trivial") or {}
     confirmed = spread_of(list(by_seed.values()), goal.direction)
-    rows = (sweep.facts.get("data") or {}).get("parts", {}).get("validation")
+    data = sweep.facts.get("data") or {}
+    rows = (data.get("different") or data.get("parts", {})).get("validation")  # a copy tells nothing new
     values = finite_values(trial, sweep.spec.objectives) or ()
     folder, manifest = _model(trial, sweep, home)
     by_examples = _example_error(goal.metric, values[0], rows)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from flows.sweeps.preparation import PreparedSweep
@@ -17,7 +15,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
-from trainers.functions.job import FunctionJob
+from trainers.functions.separate_process import FunctionRequest, run_apart
 from trainers.job import Job
 from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length
@@ -74,7 +72,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
     code = load_reference(family.reference)
     try:
         if is_function(code):
-            return _dry_run_function(prepared, family, code)
+            return _dry_run_function(prepared, family)
         return _dry_run_family(prepared, family, code(family.options), home)
     except NotFinite as error:
         return DryRun(
@@ -128,24 +126,26 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
     )
 
 
-def _dry_run_function(prepared: PreparedSweep, family: FamilySpec, function: Callable[..., object]) -> DryRun:
-    from trainers.functions.run import dry_run_function
-
-    with TemporaryDirectory() as folder:
-        job = FunctionJob(
-            function=function,
-            params=_middle_params(family),
-            seed=derive_seed(prepared.spec.seed, family.name, "plan"),
-            length=Length(epochs=2),
-            goals=_goals(prepared),
-            directory=Path(folder),
-            data=prepared.dataset,
-            device=_device(family),
-            threads=max(1, int(family.resources.cpus)),
-        )
-        began = time.monotonic()
-        dry_run_function(job)
-    return DryRun(trial_seconds=(time.monotonic() - began) / 2 * family.budget.reports)
+def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
+    dataset = prepared.dataset
+    request = FunctionRequest(
+        reference=family.reference,
+        params=_middle_params(family),
+        seed=derive_seed(prepared.spec.seed, family.name, "plan"),
+        goals=_goals(prepared),
+        device=_device(family),
+        threads=max(1, int(family.resources.cpus)),
+        data=None if dataset is None else prepared.file.data,
+        recorded="" if dataset is None else dataset.fingerprint,
+        base=str(prepared.base),
+        cache=str(prepared.cache),
+    )
+    told = run_apart(request)
+    return DryRun(
+        trial_seconds=told.seconds / 2 * family.budget.reports,
+        parameters=told.parameters,
+        size_bytes=told.size_bytes,
+    )
 
 
 def _middle_params(family: FamilySpec) -> Params:

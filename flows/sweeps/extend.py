@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import record_code_change
-from flows.sweeps.ownership import ask_driver, commit_as_owner
+from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
+from infra.errors import OwnedElsewhere
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+from infra.ledger.rows import SweepRow
+from infra.names import spell_family
 from infra.search.growth import added_trials, grow_spec
 
 if TYPE_CHECKING:
@@ -55,12 +58,10 @@ def extend(
     place = home or Home.from_environment()
     ledger, row = open_sweep(name, place)
     try:
-        grown = grow_spec(row.spec, trials=trials, family=family)
-        if ask_driver(ledger, row, "extend", {"trials": trials, "family": family}):
-            taken_up = views.sweep_by_id(ledger, row.id).spec  # where a grid was used up meanwhile: less
-            planned = {entry.name: entry.trials for entry in taken_up.families}
-            return ExtendResult(sweep=row.label, planned=planned, asked_driver=True)
-        with commit_as_owner(ledger, row) as commit:
+        family = spell_family(family)
+        grow_spec(row.spec, trials=trials, family=family)
+
+        def grow(commit: Commit) -> None:
             fresh = views.sweep_by_id(ledger, row.id)
             change = check_recorded_sweep(fresh, place, accept_code_change=accept_code_change)
             grown, now = grow_spec(change.spec, trials=trials, family=family), time.time()
@@ -68,10 +69,21 @@ def extend(
             batch.add_event("grown", now, {"families": dict(added_trials(fresh.spec, grown))})
             batch.sweep["facts"] = record_code_change(fresh, change, batch, now)
             commit(batch)
+
+        taken = change_sweep(ledger, row, "extend", {"trials": trials, "family": family}, grow)
+        now_planned = views.sweep_by_id(ledger, row.id).spec  # where a grid was used up meanwhile: less
     finally:
         ledger.close()
+    planned = {entry.name: entry.trials for entry in now_planned.families}
+    return ExtendResult(sweep=row.label, planned=planned, asked_driver=taken or not _carry_on(row, place))
+
+
+def _carry_on(row: SweepRow, home: Home) -> bool:
+    """Whether it was for this call to do: who took the sweep meanwhile has read what was added."""
     from flows.sweeps.sweep import resume_sweep
 
-    resume_sweep(row.label, home=place)
-    planned = {entry.name: entry.trials for entry in grown.families}
-    return ExtendResult(sweep=row.label, planned=planned, asked_driver=False)
+    try:
+        resume_sweep(row.label, home=home)
+    except OwnedElsewhere:
+        return False
+    return True

@@ -16,6 +16,7 @@ from infra.home import Home
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.names import spell_family
 from infra.storage.paths import log_name
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def present_files(
     numbers = {
         (entry.family, entry.number)
         for entry in views.trials(ledger, row.id)
-        if entry.number == trial and family in (None, entry.family)
+        if entry.number == trial and spell_family(family) in (None, entry.family)
     }
     if not numbers:
         raise WrongInput(

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 ANSWER_LIMIT_S = 30.0
+LEAVE_LIMIT_S = 600.0  # a driver whose sweep has ended may still have much to send
 
 
 def living_owner(ledger: Ledger, row: SweepRow) -> OwnerRow | None:
@@ -35,6 +36,9 @@ class Ownership:
 
     token: str
     epoch: int
+
+
+Commit: TypeAlias = Callable[[WriteBatch], None]
 
 
 @contextmanager
@@ -85,7 +89,7 @@ def ask_driver(
         False where no living driver took it up; the request is then withdrawn, and the caller may do it.
 
     Raises:
-        OwnedElsewhere: the driver lives and did not answer within the limit.
+        OwnedElsewhere: the driver lives and did not answer within the limit; the request is withdrawn.
     """
     if living_owner(ledger, row) is None:
         return False
@@ -95,14 +99,46 @@ def ask_driver(
         owner = living_owner(ledger, row)
         if owner is None:
             return not _withdraw_request(ledger, row, request)
-        if time.monotonic() > deadline:
+        trains = views.sweep_by_id(ledger, row.id).state == "running"  # else it is about to leave
+        if time.monotonic() > (deadline if trains else deadline + LEAVE_LIMIT_S):
+            if not ledger.withdraw_request(request, time.time()):
+                break
             raise OwnedElsewhere(
                 f"the driver of {row.label} must answer within {limit_s:g} s",
                 f"no answer of pid {owner.pid} on {owner.host}",
-                f"the request stays in the ledger; `velodrome logs {row.label}` shows what the driver does",
+                f"nothing was changed; `velodrome logs {row.label}` shows what the driver does",
             )
         sleep(POLL_S)
     return True
+
+
+def change_sweep(
+    ledger: Ledger, row: SweepRow, kind: str, payload: JsonObject, write: Callable[[Commit], None]
+) -> bool:
+    """Has a sweep's driver make a change, or makes it here where nobody runs the sweep.
+
+    Args:
+        write: makes it, by the function that it is given.
+
+    Returns:
+        Whether a driver took it up.
+
+    Raises:
+        OwnedElsewhere: the driver did not answer, or others own the sweep again and again; nothing was
+            changed.
+    """
+    deadline = time.monotonic() + ANSWER_LIMIT_S
+    while True:
+        if ask_driver(ledger, row, kind, payload, limit_s=ANSWER_LIMIT_S):
+            return True
+        try:
+            with commit_as_owner(ledger, row) as commit:
+                write(commit)
+            return False
+        except OwnedElsewhere:  # another command, for a moment, or a driver that is there by now
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)
 
 
 def _withdraw_request(ledger: Ledger, row: SweepRow, request: int) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from flows.config.code_root import code_root
 from flows.config.families import check_with_data
 from flows.config.loading import SweepFile, load_sweep
@@ -122,10 +124,12 @@ def sweep_facts(prepared: PreparedSweep) -> JsonObject:
         "own_code": str(prepared.own_code) if prepared.own_code else None,
     }
     look = prepared.look
-    if look is not None:
+    if look is not None and prepared.dataset is not None:
+        keys, splits = prepared.dataset.row_keys(), prepared.dataset.splits
         facts["data"] = {
             "rows": look.rows,
             "parts": {str(part): rows for part, rows in look.parts.items()},
+            "different": {str(part): len(np.unique(keys[rows])) for part, rows in splits.items()},
             "kind": look.kind,
             "task": look.task,
         }

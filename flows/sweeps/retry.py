@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import record_code_change
-from flows.sweeps.ownership import ask_driver, commit_as_owner
+from flows.sweeps.ownership import Commit, change_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
 from infra.home import Home
@@ -70,9 +70,8 @@ def retry(
         found = {family: count for family, count in counts.items() if count}
         if not failed:
             return RetryResult(sweep=row.label, trials={}, resources=resources, asked_driver=False)
-        if ask_driver(ledger, row, "retry", {"resources": resources}):
-            return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
-        with commit_as_owner(ledger, row) as commit:
+
+        def requeue(commit: Commit) -> None:
             fresh = views.sweep_by_id(ledger, row.id)
             change = check_recorded_sweep(fresh, place, accept_code_change=accept_code_change)
             batch = WriteBatch(sweep={"spec": change.spec, "updated_at": time.time()})
@@ -81,6 +80,9 @@ def retry(
                 requeue_trial(trial, resources)
                 batch.add_event("retry", time.time(), {"resources": resources}, trial)
             commit(batch)
+
+        if change_sweep(ledger, row, "retry", {"resources": resources}, requeue):
+            return RetryResult(sweep=row.label, trials=found, resources=resources, asked_driver=True)
     finally:
         ledger.close()
     from flows.sweeps.sweep import resume_sweep

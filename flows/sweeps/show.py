@@ -13,7 +13,7 @@ from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
-from infra.storage.paths import log_name
+from infra.storage.paths import files_folder, log_name
 from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ class TrialDetails:
         asked: how its parameters were chosen, where that is known.
         checkpoint_epoch: of the newest checkpoint that was written; None where there was none.
         model: folder of the kept model, absolute; None where none is kept.
+        directory: what own code wrote to `trial.directory`, absolute; None where it wrote nothing.
         logs: what its attempts printed; files that exist.
     """
 
@@ -60,6 +61,7 @@ class TrialDetails:
     attempts: tuple[AttemptRow, ...]
     checkpoint_epoch: int | None
     model: str | None
+    directory: str | None
     mlflow_run_id: str | None
     logs: tuple[str, ...]
 
@@ -126,9 +128,15 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
         attempts=mine,
         checkpoint_epoch=checkpoints[-1].payload.get("epoch") if checkpoints else None,
         model=str(storage_root(home, row.spec) / trial.model) if trial.model else None,
+        directory=_written_folder(row, trial, home),
         mlflow_run_id=run_id(run_ids(home, row), row, trial),
         logs=tuple(str(path) for path in files if path.exists()),
     )
+
+
+def _written_folder(row: SweepRow, trial: TrialRow, home: Home) -> str | None:
+    folder = storage_root(home, row.spec) / files_folder(row.label, trial.role, trial.family, trial.number)
+    return str(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 
 def learning_curve(reports: list[tuple[int, dict[str, float]]]) -> tuple[CurvePoint, ...]:

@@ -9,6 +9,7 @@ from infra.ledger import views
 from infra.ledger.liveness import is_alive_here
 from infra.ledger.rows import OwnerRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
+from infra.names import spell_family
 from infra.spec import SweepSpec
 
 
@@ -52,6 +53,7 @@ def pick_trial(ledger: Ledger, row: SweepRow, number: int, family: str | None) -
         WrongInput: there is none, or it is not clear of which family.
     """
     names = [entry.name for entry in row.spec.families]
+    family = spell_family(family)
     if family is not None and family not in names:
         raise WrongInput(
             f"the family must be one of {row.label}'s", repr(family), f"it has {', '.join(names)}"

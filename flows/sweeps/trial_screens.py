@@ -229,7 +229,11 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
         yield "measured", "  ".join(f"{name}={format_fact(name, value)}" for name, value in numbers.items())
     if trial.checkpoint_epoch is not None:
         yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
-    for label, name in (("model", trial.model), ("MLflow run", trial.mlflow_run_id)):
+    for label, name in (
+        ("model", trial.model),
+        ("files", trial.directory),
+        ("MLflow run", trial.mlflow_run_id),
+    ):
         if name:
             yield label, name
     for path in trial.logs:

@@ -17,7 +17,7 @@ from infra.durations import parse_seconds_or_epochs
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
-from infra.storage.paths import samples_folder, trial_folder
+from infra.storage.paths import files_folder, samples_folder, trial_folder
 from trainers.errors import InputError, TrialError
 from trainers.functions.job import FunctionJob
 from trainers.job import Hooks, Job, Outcome
@@ -138,7 +138,8 @@ class AttemptRunner:
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
         from trainers.functions.run import run_function
 
-        directory = self.folder(assignment) / "files"
+        relative = files_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
+        directory = Path(self._settings.storage) / relative
         directory.mkdir(parents=True, exist_ok=True)
         data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
         function = load_reference(spec.reference)

@@ -205,6 +205,12 @@ class Ledger:
         )
         return int(self.run_transaction(lambda connection: connection.execute(row).inserted_primary_key[0]))  # type: ignore[index]
 
+    def withdraw_request(self, request: int, at: float) -> bool:
+        """Takes a request back; False where it was answered already."""
+        asked = schema.requests.c
+        row = update(schema.requests).where(asked.id == request, asked.done_at.is_(None)).values(done_at=at)
+        return bool(self.run_transaction(lambda connection: connection.execute(row).rowcount))
+
 
 def _close_stop_requests(sweep_id: int) -> Update:
     """For all requests to stop that nobody has answered."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -19,7 +18,6 @@ from trainers.data.distribution import (
 )
 
 if TYPE_CHECKING:
-    from infra.serving.scoring import Answer
     from infra.serving.scoring_protocol import RequestRows
     from trainers.types import Cell
 
@@ -86,7 +84,12 @@ class DriftWatch:
         self._second, self._left = 0.0, ROWS_A_SECOND
 
     def observe(
-        self, version: str, schema: ModelSchema, rows: RequestRows, answer: Answer, request_id: str
+        self,
+        version: str,
+        schema: ModelSchema,
+        rows: RequestRows,
+        records: Sequence[Mapping[str, Cell]],
+        request_id: str,
     ) -> None:
         """As `infra.serving.service.Observer`."""
         taken = self._take_rows(rows.count)
@@ -95,9 +98,8 @@ class DriftWatch:
         if version not in self._windows:
             self._windows[version] = DriftWindow(cast("Mapping[str, Distribution]", schema.distribution))
         every = slice(0, None, -(-rows.count // taken))
-        records = json.loads(answer.content)[every]
         columns = {name: values[every] for name, values in rows.columns.items()}
-        self._windows[version].add_rows(columns, [answer_value(record) for record in records])
+        self._windows[version].add_rows(columns, [answer_value(record) for record in records[every]])
 
     def _take_rows(self, wanted: int) -> int:
         now = time.monotonic()

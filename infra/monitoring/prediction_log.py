@@ -8,13 +8,12 @@ folder sees whole ones; losing some when the process is killed never costs an an
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import random
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,6 @@ from infra.serving.model_schema import ModelSchema
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from infra.serving.scoring import Answer
     from infra.serving.scoring_protocol import RequestRows
     from trainers.types import Cell
 
@@ -68,7 +66,12 @@ class PredictionLog:
         self.written = self.dropped = 0
 
     def observe(
-        self, version: str, schema: ModelSchema, rows: RequestRows, answer: Answer, request_id: str
+        self,
+        version: str,
+        schema: ModelSchema,
+        rows: RequestRows,
+        records: Sequence[Mapping[str, Cell]],
+        request_id: str,
     ) -> None:
         """As `infra.serving.service.Observer`."""
         if self._random.random() >= self._share:
@@ -78,7 +81,7 @@ class PredictionLog:
             return
         _, waiting = self._waiting.setdefault(version, (schema, []))
         at = datetime.now(UTC)
-        for number, record in enumerate(json.loads(answer.content)):
+        for number, record in enumerate(records):
             inputs = {f"{INPUT}{name}": values[number] for name, values in rows.columns.items()}
             answers = {f"{ANSWER}{name}": value for name, value in record.items()}
             known = {"at": at, "version": version, "request_id": request_id, "row": number}

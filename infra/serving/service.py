@@ -6,8 +6,8 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from infra.serving.alias_follower import ServingState
 from infra.serving.batching import Batcher
@@ -18,6 +18,9 @@ from infra.serving.model_schema import Field, ModelSchema
 from infra.serving.routing import Canary, CanaryRule, agreement
 from infra.serving.scoring import Answer
 from infra.serving.scoring_protocol import RequestRows
+
+if TYPE_CHECKING:
+    from trainers.types import Cell
 
 log = logging.getLogger("velodrome.serving")
 
@@ -32,9 +35,14 @@ class Observer(Protocol):
     """Somebody who is shown what was answered; quick, for the next request waits meanwhile."""
 
     def observe(
-        self, version: str, schema: ModelSchema, rows: RequestRows, answer: Answer, request_id: str
+        self,
+        version: str,
+        schema: ModelSchema,
+        rows: RequestRows,
+        records: Sequence[Mapping[str, Cell]],
+        request_id: str,
     ) -> None:
-        """A version has answered rows."""
+        """A version has answered rows, each with a record."""
 
 
 class ScoringService:
@@ -93,20 +101,26 @@ class ScoringService:
         else:
             answer = _heard(await self._batcher.answer(version, rows))
         self.figures.count_rows(asked, rows.count)
-        self._show_observers(asked, rows, answer, exchange)
+        if self._observers:
+            await self._show_observers(asked, rows, answer, exchange)
         return answer
 
     async def await_shadows(self) -> None:
         """Waits for the challenger's unheard answers."""
         await asyncio.gather(*self._shadows, return_exceptions=True)
 
-    def _show_observers(self, version: str, rows: RequestRows, answer: Answer, exchange: Exchange) -> None:
+    async def _show_observers(
+        self, version: str, rows: RequestRows, answer: Answer, exchange: Exchange
+    ) -> None:
         schema = self.standing.schemas.get(version)
         if schema is None:
             return
+        content = answer.content
+        large = len(content) >= LARGE_BODY
+        records = await asyncio.to_thread(json.loads, content) if large else json.loads(content)
         for observer in self._observers:
             try:
-                observer.observe(version, schema, rows, answer, exchange.request_id)
+                observer.observe(version, schema, rows, records, exchange.request_id)
             except Exception as error:  # whatever it cannot read: the answer is there, and goes out
                 log.debug("an answer was not observed", exc_info=error)
 

@@ -24,6 +24,11 @@ def samples_folder(label: str, role: str, family: str, number: int) -> PurePosix
     return trial_folder(label, role, family, number) / "samples"
 
 
+def files_folder(label: str, role: str, family: str, number: int) -> PurePosixPath:
+    """Where a trial of own code writes what it likes, relative to the storage root."""
+    return trial_folder(label, role, family, number) / "files"
+
+
 def family_folder(family: str) -> str:
     """A family's name as a folder's: as it is where that is plain, else with a hash for what was replaced."""
     if _PLAIN.fullmatch(family):

@@ -28,6 +28,7 @@ Fit = Literal["crop", "stretch"]
 Pixels = npt.NDArray[np.uint8]
 PIECE_ROWS = 256
 LYING = (5, 6, 7, 8)  # orientations that exchange height and width
+MOST_DAMAGED = 20  # pictures that a refusal names
 MOST_PIXELS = 100_000_000  # a larger picture is taken for a decompression bomb
 
 
@@ -61,6 +62,7 @@ def decode_images(
     rows = len(column.values)
     target = writer.create(name, (rows, *size, channels), np.uint8)
     workers = min(4, os.cpu_count() or 1)
+    damaged: list[InputError] = []
     with ThreadPoolExecutor(max_workers=workers) as pool:
         for at in range(0, rows, PIECE_ROWS):
             piece = column.values[at : at + PIECE_ROWS]
@@ -68,12 +70,32 @@ def decode_images(
                 target[at : at + len(piece)] = piece
                 continue
             numbered = enumerate(piece, start=at)
-            images = pool.map(
-                lambda each: _decode_image(each[1], f"row {each[0]}", size, channels, fit), numbered
-            )
+            images = pool.map(lambda each: _try_decode(each[1], each[0], size, channels, fit), numbered)
             for row, pixels in enumerate(images, start=at):
-                target[row] = pixels
+                if isinstance(pixels, InputError):
+                    damaged.append(pixels)
+                else:
+                    target[row] = pixels
+    if damaged:
+        raise _all_damaged(damaged)
     return target
+
+
+def _try_decode(value: Cell, row: int, size: tuple[int, int], channels: int, fit: Fit) -> Pixels | InputError:
+    try:
+        return _decode_image(value, f"row {row}", size, channels, fit)
+    except InputError as error:
+        return error
+
+
+def _all_damaged(errors: Sequence[InputError]) -> InputError:
+    """One refusal that names every picture, or the first of very many."""
+    if len(errors) == 1:
+        return errors[0]
+    shown = [error.found for error in errors[:MOST_DAMAGED]]
+    more = f"\nand {len(errors) - MOST_DAMAGED:,} more" if len(errors) > MOST_DAMAGED else ""
+    found = f"{len(errors):,} that are not:\n" + "\n".join(shown) + more
+    return InputError("every image must be readable", found, "replace the files or take them away")
 
 
 def decode_user_images(
@@ -212,7 +234,19 @@ def image_sizes(column: Column, rows: Sequence[int]) -> list[tuple[int, int, int
     found = common_size(column)
     if found is not None:
         return [found for _ in rows]
-    return [_read_size(column.values[int(row)], int(row)) for row in rows]
+    try:
+        return [_read_size(column.values[int(row)], int(row)) for row in rows]
+    except InputError as error:  # then all that are damaged are named at once
+        damaged = [broken for row, value in enumerate(column.values) if (broken := _find_damage(value, row))]
+        raise _all_damaged(damaged or [error]) from error
+
+
+def _find_damage(value: Cell, row: int) -> InputError | None:
+    try:
+        _read_size(value, row)
+    except InputError as error:
+        return error
+    return None
 
 
 def _read_size(value: Cell, row: int) -> tuple[int, int, int]:

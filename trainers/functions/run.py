@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat
 
 from trainers.errors import InputError, TrialError
@@ -101,14 +101,25 @@ class _DryRunTrial(Trial):
         return self._asked
 
 
-def dry_run_function(job: FunctionJob) -> dict[str, float]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionDryRun:
+    """What a dry run told.
+
+    Attributes:
+        reported: by full names.
+        parameters, size_bytes: of the module that the function gave to the trial; None: it gave none.
+    """
+
+    reported: Mapping[str, float]
+    parameters: int | None
+    size_bytes: int | None
+
+
+def dry_run_function(job: FunctionJob) -> FunctionDryRun:
     """Runs two epochs (or reports) of the function, before anything is spent on it.
 
     Args:
         job: as for a real attempt; its length is replaced, and one checkpoint is made and thrown away.
-
-    Returns:
-        What was reported, by full names.
     """
     look = replace(job, length=Length(epochs=_ENOUGH), checkpoint_seconds=None, checkpoint_epochs=1)
     with (
@@ -121,4 +132,9 @@ def dry_run_function(job: FunctionJob) -> dict[str, float]:
         trial = _DryRunTrial(look)
         _call_function(job, trial)
     require_goals(trial.seen, job.goals, InputError)
-    return trial.seen
+    size = trial.model_size()
+    return FunctionDryRun(
+        reported=trial.seen,
+        parameters=size.get("parameters"),
+        size_bytes=size.get("size_bytes"),
+    )

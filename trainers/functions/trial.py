@@ -329,14 +329,20 @@ class Trial:
             )  # fmt: skip
         return plain_weights(self._own.module)
 
+    def model_size(self) -> dict[str, int]:
+        """`parameters` and `size_bytes` of the module that the trial was given, where it was."""
+        module = self._log.module
+        if module is None:
+            return {}
+        return {
+            "parameters": sum(p.numel() for p in module.parameters()),
+            "size_bytes": sum(t.numel() * t.element_size() for t in module.state_dict().values()),
+        }
+
     def _facts(self) -> dict[str, float]:
         facts = {"train_seconds": self._log.train_seconds}
         if self._own is not None:
-            module = self._own.module
-            facts["parameters"] = float(sum(p.numel() for p in module.parameters()))
-            facts["size_bytes"] = float(
-                sum(t.numel() * t.element_size() for t in module.state_dict().values())
-            )
+            facts |= {name: float(value) for name, value in self.model_size().items()}
         peak = peak_bytes(self.device)
         return facts if peak is None else {**facts, "peak_memory_bytes": peak}
 

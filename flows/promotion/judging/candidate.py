@@ -16,7 +16,7 @@ from infra.ledger import views
 from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
-from infra.names import check_name, quote_input
+from infra.names import check_name, quote_input, spell_family
 from infra.registry.logged_models import check_ready, find_logged_model, is_logged_uri
 from infra.registry.store import KEY_TAG, MANIFEST_TAG, Registry
 from infra.tracking.client import Connect, TrackingError, connect
@@ -122,6 +122,7 @@ def _select_trial(ledger: Ledger, row: SweepRow, family: str | None, number: int
     """Of the winner's confirmed runs the one with the median validation value; else the trial itself."""
     from flows.confirmation.runs import median_run
 
+    family = spell_family(family)
     if family is not None and family not in {entry.name for entry in row.spec.families}:
         known = ", ".join(entry.name for entry in row.spec.families)
         raise WrongInput(f"--family must be one of {row.label}'s: {known}", quote_input(family))

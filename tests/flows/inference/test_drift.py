@@ -40,8 +40,9 @@ def write_log(folder: Path, bundle: Path, rows: pd.DataFrame, version: str = "m/
     model = load_artifact(read_artifact(version, bundle))
     columns = {str(name): rows[name].tolist() for name in rows.columns}
     (answer,) = answer_batch(model, join_requests([(columns, len(rows))]))
+    records = json.loads(answer.content)
     kept = PredictionLog(folder)
-    kept.observe(version, model.schema, RequestRows(columns=columns, count=len(rows)), answer, "id")
+    kept.observe(version, model.schema, RequestRows(columns=columns, count=len(rows)), records, "id")
     asyncio.run(kept.flush())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
 from flows.config.sweep_text import sweep_text
 from flows.sweeps.new import new, sweep_name
-from flows.sweeps.preparation import prepare_sweep
+from flows.sweeps.preparation import prepare_sweep, sweep_facts
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
 from tests.flows.ledger_sweeps import spec_of, write_sweep
@@ -178,6 +179,28 @@ def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, 
         assert "Traceback" not in ended.err
 
 
+@pytest.mark.parametrize(
+    ("leave", "said"),
+    [
+        ("os._exit(3)", r"its process was ended by os\._exit\(3\)"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "ended by the signal SIGKILL"),
+        ("sys.exit('no data')", r"got sys\.exit\('no data'\)"),
+        ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
+    ],
+)
+def test_plan_says_how_a_function_left(home, velodrome, leave, said):
+    Path("leaving.py").write_text(
+        f"import os, signal, sys\n\ndef train(trial):\n    trial.report(accuracy=0.5)\n    {leave}\n"
+    )
+    Path("left.yaml").write_text(
+        "name: left\ndata: {source: none}\nobjective: {metric: accuracy}\n"
+        "families: {leaving:train: {space: {rate: 0.1}}}\n"
+    )
+    done = velodrome("plan", "left.yaml")
+    assert done.status == 2
+    assert re.search(said, " ".join(done.err.split()))
+
+
 def test_plan_tries_a_model_of_a_transformers_folder(home, velodrome):
     model(Path.cwd() / "m", BERT, document=TinyBert(texts()).state["tokenizer"])
     rows = [
@@ -223,3 +246,17 @@ def test_plan_of_a_sweep_that_began_with_sides_by_target_carries_it_on(home, vel
     assert (again.fingerprint, again.dataset.keyed_by) == (former, "content")
     assert again.look.parts == {part: len(rows) for part, rows in again.dataset.splits.items()}
     assert prepared.split_as("f" * 32) is prepared
+
+
+@pytest.mark.parametrize(("by", "different"), [("content", 9), ("row", 900)])
+def test_sweep_knows_how_many_rows_of_a_part_differ(home, by, different):
+    lines = [f"{i % 3},{i // 3 % 3},{i % 2}" for i in range(900)]
+    Path("rows.csv").write_text("\n".join(["q1,q2,label", *lines]) + "\n")
+    Path("rows.yaml").write_text(
+        f"name: rows\ndata: {{source: 'csv:rows.csv', task: classification, split: {{by: {by}, salt: 1,"
+        " train: 0.5, validation: 0.4, test: 0.1}}}}\n".replace("}}}}", "}}")
+        + "families: {logistic_regression: {}}\nbudget: {trials: 1, epochs: 1}\n"
+    )
+    facts = sweep_facts(prepare_sweep("rows.yaml", (), home))["data"]
+    assert sum(facts["different"].values()) == different
+    assert sum(facts["parts"].values()) == 900

@@ -11,6 +11,7 @@ import pytest
 from flows.sweeps.logs import follow_logs
 from flows.sweeps.show import learning_curve
 from flows.sweeps.status import status
+from infra.storage.paths import files_folder
 from tests.flows.ledger_sweeps import (
     ACCURACY,
     LATENCY,
@@ -127,6 +128,18 @@ def test_tables_are_no_wider_than_the_screen(home, velodrome, monkeypatch, width
         rows = [line for line in lines if "───" in line]
         assert rows
         assert max(map(len, rows)) <= width
+
+
+def test_show_names_the_folder_that_own_code_wrote_to(home, velodrome):
+    write_sweep(home)
+    asked = ("show", "digits", "--family", "image_cnn", "--trial", "1")
+    assert document(velodrome(*asked, "--json"))["directory"] is None
+    folder = home.storage / files_folder("digits", "search", "image_cnn", 1)
+    folder.mkdir(parents=True)
+    (folder / "last.ckpt").write_text("weights")
+    assert document(velodrome(*asked, "--json"))["directory"] == str(folder)
+    assert "last.ckpt" not in velodrome(*asked).out
+    assert "files" in velodrome(*asked).out
 
 
 def test_show_prints_the_whole_of_one_trial(home, velodrome):

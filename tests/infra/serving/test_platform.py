@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from infra.serving.http.access_control import PROBES, AccessControl
 from infra.serving.http.access_log import AccessLog
 from infra.serving.http.app import ScoringApp
-from infra.serving.limits import RequestLimits
+from infra.serving.http.bodies import unpack_gzip
+from infra.serving.limits import RequestLimits, ScoringError
 from tests.infra.serving.scripted_server import Server, run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -349,3 +351,14 @@ def test_second_sigterm_ends_the_draining_at_once() -> None:
         assert asyncio.run(ask_port(port, "/invocations", b'{"instances": [1.0]}')) == 200
         server.send_signal(signal.SIGTERM)
         assert server.wait(15) == -signal.SIGTERM
+
+
+def test_gzip_that_unpacks_to_more_is_never_unpacked_whole() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ScoringError, match="unpacked"):
+            unpack_gzip(bomb, 100_000)
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()

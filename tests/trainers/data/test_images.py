@@ -16,7 +16,8 @@ from trainers.data.dataset import Column
 from trainers.data.examples import _nested_lists
 from trainers.data.images import image_sizes
 from trainers.errors import InputError
-from trainers.inputs.encoded_arrays import FolderWriter
+from trainers.families.image_cnn import ImageCNN
+from trainers.inputs.encoded_arrays import FolderWriter, encode_dataset
 
 RANDOM = np.random.default_rng(0)
 
@@ -218,3 +219,30 @@ def test_unreadable_bytes_are_not_told_to_replace_a_file() -> None:
     with pytest.raises(InputError) as refused:
         decode_one(b"no image")
     assert "replace" not in str(refused.value)
+
+
+def write_pictures(folder: Path, *classes: str, count: int = 12) -> None:
+    for shade, label in enumerate(classes):
+        (folder / label).mkdir(parents=True)
+        for number in range(count):
+            Image.new("L", (4, 4), 20 * shade + number).save(folder / label / f"{number}.png")
+
+
+def test_classes_in_the_only_folder_of_an_archive_are_found_and_said(opened: Open, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures" / "dataset", "left", "top")
+    (tmp_path / "pictures" / "dataset" / "later").mkdir()
+    found = opened("images:pictures")
+    assert found.classes == ("left", "top")
+    assert "classes are the folders in dataset, the only one there" in found.notes
+    assert "folders without a picture are no classes: later" in found.notes
+
+
+def test_all_damaged_pictures_are_named_at_once(opened: Open, tmp_path: Path) -> None:
+    write_pictures(tmp_path / "pictures", "left", "top")
+    for name in ("left/0.png", "left/5.png", "top/3.png"):
+        (tmp_path / "pictures" / name).write_bytes(b"\x89PNG nothing")
+    found = opened("images:pictures")
+    family = ImageCNN()
+    with pytest.raises(InputError, match="3 that are not") as caught:
+        encode_dataset(family, found, family.complete({}), tmp_path / "cache")
+    assert all(name in caught.value.found for name in ("left/0.png", "left/5.png", "top/3.png"))

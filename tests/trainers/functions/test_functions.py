@@ -524,9 +524,14 @@ def test_function_check_runs_two_epochs_and_demands_the_objective(job: FunctionJ
             trial.report(accuracy=0.5)
 
     found = dry_run_function(replace(job, function=function, goals=(ACCURACY,)))
-    assert (found, seen) == ({"val/accuracy": 0.5}, [0, 1])
+    assert (found.reported, found.parameters, seen) == ({"val/accuracy": 0.5}, None, [0, 1])
     with pytest.raises(InputError, match="val/loss must be reported"):
         dry_run_function(replace(job, function=function))
+
+
+def test_function_check_tells_the_size_of_the_module(job: FunctionJob) -> None:
+    found = dry_run_function(job)
+    assert (found.parameters, found.size_bytes) == (49, 196)
 
 
 def test_function_check_ends_a_function_without_epochs(job: FunctionJob) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Set
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ def read_images(path: Path, cache: Path) -> RawDataset:
     """
     if not require_path(path).is_dir():
         raise InputError("images: must name a folder", f"a file at {path.absolute()}", key=SOURCE_KEY)
+    path, wrapped = _unwrap(path)
     files = _find_files(path)
     found = [entry for entry in files if entry[2].lower().endswith(ENDINGS)]
     if not found:
@@ -37,7 +39,8 @@ def read_images(path: Path, cache: Path) -> RawDataset:
         raise InputError(
             "a folder of images must hold one folder a class", f"{path.absolute()}", do, key=SOURCE_KEY
         )
-    notes = _note_others([file for _, _, file in files if not file.lower().endswith(ENDINGS)])
+    notes = (*wrapped, *_note_others([file for _, _, file in files if not file.lower().endswith(ENDINGS)]))
+    notes += _note_empty(path, {label for _, label, _ in found})
     part = None
     if all(name is not None for name, _, _ in found):
         part = np.array([PARTS.index(name) for name, _, _ in found if name], np.int8)
@@ -52,6 +55,24 @@ def read_images(path: Path, cache: Path) -> RawDataset:
         target="label",
         notes=notes,
     )
+
+
+def _unwrap(path: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder of the classes: an archive often holds one folder around them."""
+    folders = _list_folders(path)
+    if len(folders) != 1 or any(file.lower().endswith(ENDINGS) for file in os.listdir(folders[0])):
+        return path, ()
+    inner = [folder for folder in _list_folders(folders[0]) if _list_files(folder)]
+    if len(inner) < 2:
+        return path, ()
+    return folders[0], (f"classes are the folders in {folders[0].name}, the only one there",)
+
+
+def _note_empty(path: Path, labels: Set[str]) -> tuple[str, ...]:
+    """A note of folders that would be classes, and hold no picture."""
+    classes = [f for f in _list_folders(path) if f.name.lower() not in PART_NAMES]
+    empty = [folder.name for folder in classes if folder.name not in labels]
+    return (f"folders without a picture are no classes: {', '.join(empty[:5])}",) if empty else ()
 
 
 def _note_others(files: list[str]) -> tuple[str, ...]:

@@ -1,0 +1,82 @@
+"""Changing a sweep that somebody else runs: taken up by them, or refused with nothing left behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from flows.sweeps import ownership
+from flows.sweeps.extend import extend
+from flows.sweeps.states import pick_trial
+from infra.errors import OwnedElsewhere, WrongInput
+from infra.home import Home
+from infra.ledger import views
+from infra.ledger.store import Ledger
+from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of
+
+
+@pytest.fixture
+def ledger(home: Home, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """With a sweep of own code that reads its own data; a silent driver is given up soon."""
+    for name in ("ANSWER_LIMIT_S", "LEAVE_LIMIT_S"):
+        monkeypatch.setattr(ownership, name, 0.3)
+    home.path.mkdir(parents=True, exist_ok=True)
+    return Ledger(home.ledger_url, create=True)
+
+
+def write(ledger: Ledger, **changes: object) -> int:
+    spec = replace(spec_of("taken", trials=6), data={"source": "none"}, **changes)
+    return ledger.create_sweep(spec, fingerprint="none", facts={}, at=1.0)
+
+
+def test_refused_extend_leaves_no_request_behind(home: Home, ledger: Ledger) -> None:
+    sweep = write(ledger)
+    set_owner(home, sweep, living_owner())
+    with pytest.raises(OwnedElsewhere, match="nothing was changed"):
+        extend("taken", trials=2, home=home)
+    assert views.open_requests(ledger, sweep) == []
+    assert views.sweep_by_id(ledger, sweep).spec.families[0].trials == 6
+
+
+def test_extend_waits_for_another_command_that_owns_the_sweep_for_a_moment(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sweep, asked, other = write(ledger), list[int](), living_owner()
+
+    def come_and_go(*_: object, **__: object) -> bool:
+        asked.append(1)
+        if len(asked) == 1:
+            ledger.claim(sweep, other, may_take=lambda owner: True)
+        else:
+            ledger.release(sweep, other.token)
+        return False
+
+    monkeypatch.setattr(ownership, "ask_driver", come_and_go)
+    monkeypatch.setattr("flows.sweeps.sweep.resume_sweep", lambda label, home: None)
+    assert set(extend("taken", trials=2, home=home).planned.values()) == {8}
+    assert len(asked) == 2
+
+
+def test_extend_whose_sweep_another_command_carries_on_has_ended_well(
+    home: Home, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(ledger)
+
+    def taken(label: str, home: Home) -> None:
+        raise OwnedElsewhere("nobody must run taken meanwhile", "pid 1")
+
+    monkeypatch.setattr("flows.sweeps.sweep.resume_sweep", taken)
+    result = extend("taken", trials=2, home=home)
+    assert (result.asked_driver, set(result.planned.values())) == (True, {8})
+
+
+def test_family_of_own_code_is_named_as_in_the_file_or_by_its_label(home: Home, ledger: Ledger) -> None:
+    family = spec_of("taken").families[0]
+    sweep = write(ledger, families=(replace(family, name="hb.plane", reference="hb:plane"),))
+    row = views.sweep_by_id(ledger, sweep)
+    for given in ("hb:plane", "hb.plane"):
+        with pytest.raises(WrongInput, match="a trial of that number"):
+            pick_trial(ledger, row, 0, given)
+    with pytest.raises(WrongInput, match="the family must be one of"):
+        pick_trial(ledger, row, 0, "hb:other")

@@ -1,0 +1,137 @@
+"""A dry run of people's own function in a process of its own, which it may end as it likes.
+
+python -m trainers.functions.separate_process REQUEST ANSWER
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from trainers.errors import InputError, NotFinite, OutOfMemory, TrainerError, TrialError
+from trainers.functions.job import FunctionJob
+from trainers.registry import is_function, load_reference
+from trainers.types import Goal, Length
+
+if TYPE_CHECKING:
+    from trainers.types import Document, JsonObject, Params
+
+_ERRORS: Mapping[str, type[TrainerError]] = {
+    kind.__name__: kind for kind in (InputError, TrialError, NotFinite, OutOfMemory)
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionRequest:
+    """What is to be run. `data`: the sweep's, None for own code that reads its own; `recorded`: its
+    fingerprint."""
+
+    reference: str
+    params: Params
+    seed: int
+    goals: Sequence[Goal]
+    device: str
+    threads: int
+    data: Mapping[str, object] | None
+    recorded: str
+    base: str
+    cache: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionAnswer:
+    """What it told: seconds of its two epochs, and of its model, where it has one, what the file holds."""
+
+    seconds: float
+    parameters: int | None
+    size_bytes: int | None
+
+
+def run_apart(request: FunctionRequest) -> FunctionAnswer:
+    """Runs it; what it prints is shown on stderr.
+
+    Raises:
+        InputError, TrialError: as `dry_run_function`, and where the process ended under it.
+    """
+    with TemporaryDirectory(prefix="velodrome-plan-") as folder:
+        asked, answered = Path(folder) / "request.json", Path(folder) / "answer.json"
+        asked.write_text(json.dumps(asdict(request)))
+        command = [sys.executable, "-m", "trainers.functions.separate_process", str(asked), str(answered)]
+        paths = dict.fromkeys([*filter(None, sys.path), str(Path(__file__).parents[2])])
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        with subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, errors="replace",
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            for line in process.stdout:
+                sys.stderr.write(line)
+        answer = json.loads(answered.read_text()) if answered.exists() else _ended_answer(process.returncode)
+    if "error" in answer:
+        raise _ERRORS[answer["error"]](
+            answer["must"], answer["found"], answer["do"], key=tuple(answer["key"])
+        )
+    return FunctionAnswer(**answer)
+
+
+def _ended_answer(status: int) -> Document:
+    how = f"os._exit({status})" if status >= 0 else f"the signal {signal.Signals(-status).name}"
+    return _error_answer(TrialError("a training function must return", f"its process was ended by {how}"))
+
+
+def _error_answer(error: TrainerError) -> JsonObject:
+    parts = {"must": error.must, "found": error.found, "do": error.do, "key": list(error.key)}
+    return {"error": type(error).__name__, **parts}
+
+
+def _answer(request: Document) -> JsonObject:
+    from trainers.data.sources.opening import open_dataset
+    from trainers.functions.run import dry_run_function
+
+    function = load_reference(request["reference"])
+    assert is_function(function)
+    data = request["data"]
+    base, cache = Path(request["base"]), Path(request["cache"])
+    with TemporaryDirectory() as folder:
+        job = FunctionJob(
+            function=function, params=request["params"], seed=request["seed"], length=Length(epochs=2),
+            goals=tuple(Goal(**goal) for goal in request["goals"]), directory=Path(folder),
+            data=None if data is None
+            else open_dataset(data, base=base, cache=cache, recorded=request["recorded"]),
+            device=request["device"], threads=request["threads"],
+        )  # fmt: skip
+        began = time.monotonic()
+        found = dry_run_function(job)
+    return asdict(
+        FunctionAnswer(
+            seconds=time.monotonic() - began, parameters=found.parameters, size_bytes=found.size_bytes
+        )
+    )
+
+
+def main(asked: str, answered: str) -> None:
+    """Runs what is asked for and writes how it went."""
+    try:
+        answer = _answer(json.loads(Path(asked).read_text()))
+    except TrainerError as error:
+        answer = _error_answer(error)
+    except KeyboardInterrupt:  # its own: whoever waits for this process hears of a person's
+        answer = _error_answer(TrialError("a training function must return", "it raised KeyboardInterrupt"))
+    except Exception as error:  # people's code may raise anything
+        answer = _error_answer(TrialError(f"{type(error).__name__}: {error}"))
+    sys.stdout.flush()
+    Path(answered).write_text(json.dumps(answer))
+    os._exit(0)  # threads that the function left do not keep `plan` waiting
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,7 +1,7 @@
 """Families of tables beside scikit-learn's own models, on the tables that scikit-learn ships.
 
-    python -m benchmarks.quality.tables                          # all tables, one split
-    python -m benchmarks.quality.tables wine diabetes --salts 5
+    python benchmarks/quality/tables.py                          # all tables, one split
+    python benchmarks/quality/tables.py wine diabetes --salts 5
 
 For each table and split one sweep over a linear model, dense layers and boosted trees, then `confirm` with
 three fresh seeds; scikit-learn's linear model (numbers scaled, as its documentation advises) and its

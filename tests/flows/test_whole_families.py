@@ -89,7 +89,8 @@ def pairs_of_a_folder(folder: Path) -> Whole:
     rows = pd.DataFrame({"input": ["the film is great", "the film is dull"]})
     columns = {"input": "text", "reference": "tone"}
     data = {"source": f"csv:{write_reviews(folder)}", "task": "seq2seq", "columns": columns}
-    return Whole(data=data, families={"t5": {"options": options}}, rows=rows, metric="loss")
+    families = {"t5": {"options": options}}
+    return Whole(data=data, families=families, rows=rows, metric="loss", columns=("output",))
 
 
 def tables(folder: Path) -> Whole:

@@ -17,13 +17,11 @@ from infra.errors import WrongInput
 from infra.home import Home
 from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import Document, read_file
+from trainers.data.sources.schemes import PATHS
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
-
-
-_PATHS = ("csv", "jsonl", "parquet", "images", "npz", "text")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +133,7 @@ def _with_fingerprint(policy: Policy, path: Path, home: Home) -> Policy:
 
     scheme, _, rest = wanted.data.source.partition(":")
     source = wanted.data.source
-    if scheme in _PATHS:
+    if scheme in PATHS:
         source = f"{scheme}:{(path.resolve().parent / Path(rest).expanduser()).resolve()}"
     data = wanted.data.model_copy(update={"source": source})
     try:

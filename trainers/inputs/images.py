@@ -5,7 +5,7 @@ Shape legend: N rows, B examples, H height, W width, C channels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from trainers.data.dataset import Column, Dataset, Kind
 from trainers.errors import InputError
 from trainers.family import first_missing
 from trainers.options import Options
-from trainers.types import Array, ArrayWriter, Batch, Params, State
+from trainers.types import Array, ArrayWriter, Batch, Cell, Params, State
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CHUNK_VALUES = 1 << 18  # looked at together, eight bytes each
 LOOK_ROWS = 256  # images whose headers are read to see whether all have one size
 DEFAULT_SIZE = (64, 64)
+DARK = 4  # times darker than the darkest image of training: another range of numbers
 BINARY_MEAN = 1 / 255  # of white: on average no training image was brighter than bytes of 0 and 1 can be
 
 Side = Annotated[int, Field(ge=1, le=4096)]
@@ -51,7 +52,8 @@ def write_images(dataset: Dataset, options: ImageOptions, writer: ArrayWriter) -
     """Writes `inputs`: bytes, uint8 [N, H, W, C].
 
     Returns:
-        `shape`, `fit`, and `mean` and `std` of each channel on the training split.
+        `shape`, `fit`, `mean` and `std` of each channel on the training split, and `least_peak`: the
+        brightest byte of that training image where it is least.
     """
     from trainers.data.images import decode_images
 
@@ -59,7 +61,9 @@ def write_images(dataset: Dataset, options: ImageOptions, writer: ArrayWriter) -
     height, width, channels = _choose_shape(column, train, options)
     inputs = decode_images(column, writer, "inputs", size=(height, width), channels=channels, fit=options.fit)
     mean, std = channel_moments(inputs, train)
-    return {"shape": [height, width, channels], "fit": options.fit, "mean": mean, "std": std}
+    peak = least_peak(inputs, train)
+    shape = [height, width, channels]
+    return {"shape": shape, "fit": options.fit, "mean": mean, "std": std, "least_peak": peak}
 
 
 def _choose_shape(column: Column, train: Array, options: ImageOptions) -> tuple[int, int, int]:
@@ -78,7 +82,8 @@ def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
     Lists of nothing but 0 and 1 are black and white, unless the model was trained on bytes of 0 and 1.
 
     Raises:
-        InputError: there is no such column, or an image cannot be read.
+        InputError: there is no such column, an image cannot be read, or its numbers have another range than
+            those of training.
     """
     from trainers.data.images import decode_user_images
 
@@ -89,7 +94,24 @@ def images_from_user(rows: pd.DataFrame, state: State) -> dict[str, Array]:
         rows["image"], size=(height, width), channels=channels, fit=state["fit"],
         one_is_white=max(state["mean"]) > BINARY_MEAN,
     )  # fmt: skip
+    _check_range(rows["image"], inputs, state.get("least_peak", 0))
     return {"inputs": inputs}
+
+
+def _check_range(given: Iterable[Cell], inputs: Array, least: int) -> None:
+    """Refuses numbers that are far darker than any image of training: 0 to 16, say, for 0 to 255.
+
+    Pictures from files are what they are; numbers have a range that nothing in them tells.
+    """
+    for at, (value, pixels) in enumerate(zip(given, inputs, strict=True)):
+        top, low = int(pixels.max()), int(pixels.min())
+        if top * DARK >= least or top == low or not isinstance(value, (list, tuple, np.ndarray)):
+            continue
+        raise InputError(
+            "pixels must be whole numbers from 0 to 255, or fractions from 0 to 1, as in training",
+            f"image {at} reaches {top}, where every image of training reached {least} of 255 at least",
+            "divide them by the largest number that yours can be (16 where they go from 0 to 16)",
+        )
 
 
 def augment_images(batch: Batch, params: Params, generator: torch.Generator) -> Batch:
@@ -101,6 +123,15 @@ def augment_images(batch: Batch, params: Params, generator: torch.Generator) -> 
     first = {**batch, "inputs": batch["inputs"].permute(0, 3, 1, 2)}
     changed = augment_batch(first, params["augment"], generator)
     return {**changed, "inputs": changed["inputs"].permute(0, 2, 3, 1)}
+
+
+def least_peak(images: Array, rows: Array) -> int:
+    """The least of some images' greatest bytes, of uint8 [N, H, W, C]; 0 of none."""
+    together = max(1, CHUNK_VALUES // max(1, images[0].size))
+    peaks = [
+        images[rows[at : at + together]].max(axis=(1, 2, 3)).min() for at in range(0, len(rows), together)
+    ]
+    return int(min(peaks, default=0))
 
 
 def channel_moments(images: Array, rows: Array) -> tuple[list[float], list[float]]:

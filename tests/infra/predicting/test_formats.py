@@ -185,9 +185,12 @@ def test_bad_value_in_input_is_named_with_column_and_row(tmp_path: Path) -> None
         ("a.csv", "x;town\r1;Köln\r2;Ulm\r".encode("cp1252")),
         ("a.csv", ",x,town\n0,1,Köln\n1,2,Ulm\n".encode("utf-16")),
         ("a.tsv", "x\ttown\r\n1\tKöln\r\n2\tUlm\r\n".encode()),
-        ("a.csv.gz", gzip.compress("x|town\n1|Köln\n2|Ulm\n".encode())),
+        ("a.csv.gz", gzip.compress("x|town\n1|Köln\n2|Ulm\n".encode(), mtime=0)),
         ("a.json", '[{"x": 1, "town": "Köln"},\n {"x": 2, "town": "Ulm"}]'.encode()),
-        ("a.jsonl.gz", gzip.compress('{"x": 1, "town": "Köln"}\n{"x": 2, "town": "Ulm"}\n'.encode())),
+        (
+            "a.jsonl.gz",
+            gzip.compress('{"x": 1, "town": "Köln"}\n{"x": 2, "town": "Ulm"}\n'.encode(), mtime=0),
+        ),
     ],
 )
 def test_same_rows_in_other_files_are_the_same_frame(name: str, content: bytes, tmp_path: Path) -> None:

@@ -152,6 +152,7 @@ def check_whole(folder: Path, name: str, whole: Whole) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # sweep, confirmation, promotion and prediction, each of which imports much
 @pytest.mark.parametrize("make", WHOLE)

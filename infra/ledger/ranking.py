@@ -26,12 +26,13 @@ def objective_costs(values: Sequence[float], objectives: Sequence[Objective]) ->
 
 
 def rank_trials(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> list[TrialRow]:
-    """Complete trials, best first by the first objective; equal ones in the order given."""
+    """Complete trials, best first by the first objective; equal ones by family and number, whoever asks."""
     usable = [(finite_values(trial, objectives), trial) for trial in trials if trial.state == "complete"]
     keyed = [
         (objective_costs(values, objectives)[0], trial) for values, trial in usable if values is not None
     ]
-    return [trial for _, trial in sorted(keyed, key=lambda pair: pair[0])]
+    keyed.sort(key=lambda pair: (pair[0], pair[1].family, pair[1].number))
+    return [trial for _, trial in keyed]
 
 
 def best_trial(trials: Iterable[TrialRow], objectives: Sequence[Objective]) -> TrialRow | None:

@@ -125,16 +125,14 @@ def pick_column(columns: dict[str, RowColumn], name: str, what: str, *, numeric:
 
 
 def sort_rows(rows: Sequence[Row], column: RowColumn) -> list[Row]:
-    """Best first where one end is better, else ascending; rows without a value last, equal ones by family
-    and number, as everywhere."""
+    """Best first where one end is better, else ascending; rows without a value last, equal ones as given."""
 
-    def key(row: Row) -> tuple[int, float, str, str, int]:
+    def key(row: Row) -> tuple[int, float, str]:
         value = column.of(row)
         if isinstance(value, str):
-            return (1, 0.0, value, row.family, row.number)
+            return (1, 0.0, value)
         cost = column.cost(row)
-        place = (2, 0.0) if math.isinf(cost) else (0, cost)
-        return (*place, "", row.family, row.number)
+        return (2, 0.0, "") if math.isinf(cost) else (0, cost, "")
 
     return sorted(rows, key=key)
 

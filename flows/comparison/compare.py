@@ -161,6 +161,8 @@ def _group(
     conditions = [parse_filter(text) for text in where]
     left = [row for row in rows if all(condition.matches(row, columns) for condition in conditions)]
     by = columns[sort] if sort is not None else _default_order(left, columns, goals)
+    if sort is None:  # equal ones as everywhere that names a winner
+        left.sort(key=lambda row: (row.family, row.number))
     ordered = sort_rows(left, by)
     over = [columns[name] for name in pareto] or _default_front(ordered, columns, goals)
     on_front = mark_undominated([[column.cost(row) for column in over] for row in ordered])

@@ -35,7 +35,7 @@ from trainers.errors import InputError
 from trainers.family import Family, first_missing
 from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter
 from trainers.inputs import word_pieces
-from trainers.inputs.hidden_words import SpecialTokens, hide_tokens, special_tokens
+from trainers.inputs.hidden_words import HidingTokens, hide_tokens, special_tokens
 from trainers.inputs.images import augment_images, images_from_user
 from trainers.inputs.questions import LEAST_TOKENS, QuestionLimits, put_questions, questions_from_user
 from trainers.inputs.targets import output_size, write_target
@@ -390,7 +390,7 @@ def _text_arrays(document: str, texts: list[str], length: int, pad: int) -> dict
     return {"inputs": pad_tokens(ids, length, pad), "mask": mask}
 
 
-def _hide_words(document: str, inputs: Array, mask: Array, writer: ArrayWriter) -> SpecialTokens:
+def _hide_words(document: str, inputs: Array, mask: Array, writer: ArrayWriter) -> HidingTokens:
     """Writes `hidden` and `target`, int64 [N, L]; returns which tokens are special."""
     special = special_tokens(document)
     hidden = writer.create("hidden", inputs.shape, np.int64)

@@ -22,14 +22,14 @@ _MASKS = ("[MASK]", "<mask>")
 Ids = npt.NDArray[np.int64]
 
 
-class SpecialTokens(TypedDict):
+class HidingTokens(TypedDict):
     """The token that stands for a hidden one, and all that are never hidden, it among them."""
 
     mask_id: int
     special_ids: list[int]
 
 
-def special_tokens(document: str) -> SpecialTokens:
+def special_tokens(document: str) -> HidingTokens:
     """What a tokenizer says of its tokens.
 
     Raises:

@@ -116,9 +116,9 @@ def rules_for(state: State) -> TaskRules:
 
         return LanguageModel(state)
     if task == "masked-words":
-        from trainers.tasks.masked_words import MaskedWords
+        from trainers.tasks.masked_words import MaskedWordPrediction
 
-        return MaskedWords(state)
+        return MaskedWordPrediction(state)
     if task == "seq2seq":
         from trainers.tasks.seq2seq import Seq2Seq
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _LARGEST_LOSS = 700.0  # of which a perplexity is a number
 
 
-class MaskedWords:
+class MaskedWordPrediction:
     """The rules of one state with a tokenizer; outputs are `logits` [M, V] of the hidden tokens alone and
     `target` [M], what they were: training hides others than `batch["target"]` does, but as many."""
 

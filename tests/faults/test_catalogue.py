@@ -12,7 +12,9 @@ from tests.faults.rendering import BEGIN, END, as_text, into_page
 
 
 def _marks(case: Case) -> list[pytest.MarkDecorator]:
-    return [mark for mark, so in ((pytest.mark.ray, case.ray), (pytest.mark.slow, case.slow)) if so]
+    """Those that start Ray take minutes: `make test-all` runs them, as it does the rest of the catalogue."""
+    ray = [pytest.mark.ray, pytest.mark.long] if case.ray else []
+    return [*ray, *([pytest.mark.slow] if case.slow else [])]
 
 
 FAST = [pytest.param(case, id=case.id, marks=_marks(case)) for case in catalogue().values() if case.fast]

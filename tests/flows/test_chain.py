@@ -174,6 +174,7 @@ def on_postgres(swept: Stage, tmp_path: Path) -> Iterator[Stage]:
 
 
 @pytest.mark.ray
+@pytest.mark.long
 @pytest.mark.slow
 @pytest.mark.timeout(600)  # a dozen commands, each of which imports much
 def test_promotions_that_meet_on_postgres_move_in_one_order(on_postgres: Stage) -> None:

@@ -58,7 +58,12 @@ def _torch_flags() -> Callable[[], None]:
     anomaly = torch.is_anomaly_enabled()
 
     def restore() -> None:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        now = (
+            torch.are_deterministic_algorithms_enabled(),
+            torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
+        if now != (deterministic, warn_only):  # to set it imports torch's compiler, which takes seconds
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         if torch.get_default_device() != device:
             torch.set_default_device(device)
         torch.autograd.set_detect_anomaly(anomaly)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -80,3 +81,16 @@ def test_thread_that_goes_on_is_named(caplog: pytest.LogCaptureFixture) -> None:
         threading.Thread(target=lambda: None, name="done").start()
     end.set()
     assert "stay in this process: loader" in caplog.text
+
+
+def test_isolation_of_a_function_that_changes_nothing_imports_no_compiler() -> None:
+    """`torch._inductor` takes seconds, in which an attempt makes no step."""
+    code = (
+        "import sys\nfrom trainers.functions.isolation import isolate_process\n"
+        "with isolate_process():\n    pass\n"
+        "print(sorted(m for m in sys.modules if m in ('torch._inductor', 'torch._dynamo', 'mlflow')))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert ended.stdout.strip() == "[]"

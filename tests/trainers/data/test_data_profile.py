@@ -75,3 +75,12 @@ def test_data_profile_of_honest_data_has_no_giveaways(opened: Open) -> None:
 def test_data_profile_takes_every_kind_of_data(opened: Open, task: str) -> None:
     assert profile_dataset(opened("builtin:docstrings", task=task)).guess is None
     assert profile_dataset(opened("builtin:photos")).duplicates >= 0
+
+
+def test_column_that_gives_a_rare_class_away_is_found_and_noise_is_not(opened: Open, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rare = random.permutation(6000) < 20
+    noise = {f"noise{n}": random.normal(size=6000) for n in range(20)}
+    write_csv(tmp_path / "a.csv", **noise, copy=3 * rare, label=np.where(rare, "fraud", "fine"))
+    found = profile_dataset(opened("csv:a.csv")).giveaways
+    assert [(leak.column, leak.metric) for leak in found] == [("copy", "balanced_accuracy")]

@@ -66,12 +66,13 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     if comment is not None:
         text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(comment))
     delimiter = _text(said, "delimiter") or ("\t" if ".tsv" in path.name else _find_delimiter(text))
-    if len(delimiter) != 1:
-        raise InputError("a delimiter must be one character", repr(delimiter), key=(*KEY, "delimiter"))
+    if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"' or delimiter.isalnum():
+        must = "a delimiter must be one character of ASCII, no letter, digit, quote or line end"
+        raise InputError(must, repr(delimiter), key=(*KEY, "delimiter"))
     rows = _first_rows(text, delimiter)
     rules = CsvRules(
         delimiter=delimiter, encoding=encoding, names=(), comment=comment,
-        decimal=_text(said, "decimal"), thousands=_text(said, "thousands"),
+        decimal=_mark(said, "decimal"), thousands=_mark(said, "thousands"),
     )  # fmt: skip
     return _name_columns(path, _describe(rules, path, rows), rows, said)
 
@@ -80,6 +81,14 @@ def _text(said: Mapping[str, Json], name: str) -> str | None:
     value = said.get(name)
     if value is not None and not (isinstance(value, str) and value):
         raise InputError(f"data.read.{name} must be text", repr(value), key=(*KEY, name))
+    return value
+
+
+def _mark(said: Mapping[str, Json], name: str) -> str | None:
+    value = _text(said, name)
+    if value is not None and (len(value) != 1 or value.isalnum() or value in "+-"):
+        must = f"data.read.{name} must be one character, no letter, digit or sign"
+        raise InputError(must, repr(value), key=(*KEY, name))
     return value
 
 
@@ -116,6 +125,8 @@ def _find_encoding(path: Path, start: bytes) -> str:
 
 def _decode(path: Path, start: bytes, encoding: str) -> str:
     try:
+        if not codecs.lookup(encoding)._is_text_encoding:  # rot13, base64, … are codecs too
+            raise LookupError(encoding)
         return codecs.getincrementaldecoder(encoding)(errors="replace").decode(start)
     except LookupError as error:
         do = "write for instance utf-8, cp1252, latin-1 or utf-16"

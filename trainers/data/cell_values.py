@@ -17,7 +17,7 @@ MISSING_WORDS = ("", "na", "n/a", "nan", "null", "#n/a")
 MISSING_NUMBERS = (*MISSING_WORDS, "none", "?", "-", ".")
 _PANDAS_MISSING = ("NAType", "NaTType")
 _WHOLE = re.compile(r"(-?[1-9][0-9]*|0)\.0+")
-_EXACT = 2.0**53  # a larger double is no longer one whole number
+EXACT = 2.0**53  # a larger double is no longer one whole number
 
 
 def spell_value(value: Cell) -> str | None:
@@ -34,7 +34,7 @@ def spell_value(value: Cell) -> str | None:
     if isinstance(value, float):
         if value != value:
             return None
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else str(value)
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else str(value)
     if isinstance(value, (bool, list, tuple, dict)):
         return json.dumps(value, default=str)
     return value.isoformat() if isinstance(value, date) else str(value)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from tests.trainers.data.conftest import Open
 from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling
 from trainers.data.prepare import fit_table
+from trainers.data.sources.opening import open_dataset
 from trainers.data.tables import apply_table
 from trainers.errors import InputError
 
@@ -197,3 +201,29 @@ def test_day_that_is_none_is_named_with_what_to_write(opened: Open, tmp_path: Pa
     pd.DataFrame({"day": days, "label": ["a", "b"] * 45}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match=rf"'{day}' in 1 of 90 rows; .*types: \{{day: category\}}"):
         opened("csv:a.csv")
+
+
+@pytest.mark.parametrize("how", ["csv", "parquet", "decimal"])
+def test_whole_numbers_that_doubles_cannot_tell_apart_are_a_category(tmp_path: Path, how: str) -> None:
+    codes = [2**60 + n % 2 for n in range(60)]
+    columns = {"code": codes, "near": [2**53 - n for n in range(60)], "label": ["a", "b"] * 30}
+    table = pa.table(columns)
+    if how == "decimal":
+        table = table.set_column(0, "code", table["code"].cast(pa.decimal128(30, 0)))
+    if how == "csv":
+        pa_csv.write_csv(table, tmp_path / "rows.csv")
+    else:
+        pq.write_table(table, tmp_path / "rows.parquet")
+    source = f"{'csv' if how == 'csv' else 'parquet'}:rows.{'csv' if how == 'csv' else 'parquet'}"
+    spec = {"source": source, "columns": {"target": "label"}}
+    dataset = open_dataset(spec, base=tmp_path, cache=tmp_path)
+    assert {name: column.kind for name, column in dataset.columns.items()} == {
+        "code": "category",
+        "near": "number",
+    }
+    assert set(dataset.columns["code"].values) == {str(2**60), str(2**60 + 1)}
+    assert any(
+        "2 different whole numbers beyond 2^53, which as numbers would be 1" in n for n in dataset.notes
+    )
+    asked = {**spec, "columns": {**spec["columns"], "types": {"code": "number"}}}
+    assert open_dataset(asked, base=tmp_path, cache=tmp_path).columns["code"].kind == "number"

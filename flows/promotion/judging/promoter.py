@@ -335,5 +335,6 @@ def _add_data_facts(result: Promotion, examples: Examples | None) -> Promotion:
     if examples is None:
         return result
     data = {"source": examples.source, "part": examples.part, "fingerprint": examples.fingerprint}
-    counts = {"examples": len(examples.hashes), "left_out": examples.left_out, "copies": examples.copies}
-    return replace(result, **counts, data=data)
+    return replace(
+        result, examples=len(examples.hashes), left_out=examples.left_out, copies=examples.copies, data=data
+    )

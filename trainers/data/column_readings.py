@@ -120,7 +120,7 @@ def _find_numbers(
     words = other_words(counts, spelling)
     different = len(counts) - len(words)
     if not asked:
-        if spelling == NumberSpelling() and not words:
+        if not read or (spelling == NumberSpelling() and not words and kind_of(name, column) == "number"):
             return None
         if read < NEARLY_ALL * rows or len(words) > FEW_WORDS:
             return None
@@ -162,18 +162,21 @@ def _describe(name: str, spelling: NumberSpelling, counts: Mapping[str, int], ro
 def count_merged_numbers(column: pa.ChunkedArray) -> tuple[int, int] | None:
     """How many different whole numbers beyond 2^53 there are, and as how many doubles, where these are fewer;
     None where every number stays itself. Nobody means such numbers as quantities: they are codes."""
-    values = pc.unique(plain_strings(column) if pa.types.is_dictionary(column.type) else column)
-    if is_strings(values.type):
-        values = values.filter(pc.match_substring_regex(values, r"^\s*-?[1-9][0-9]{15,}\s*$"))
-    elif (
-        not (pa.types.is_integer(values.type) or pa.types.is_decimal(values.type))
-        or not pc.any(pc.greater(pc.abs(values.cast(pa.float64(), safe=False)), EXACT)).as_py()
-    ):
+    if pa.types.is_dictionary(column.type):
+        column = plain_strings(column)
+    if is_strings(column.type):
+        column = column.filter(pc.match_substring_regex(column, r"^\s*-?[1-9][0-9]{15,}\s*$"))
+    elif not (pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)) or not _has_large(column):
         return None
+    values = pc.unique(column)
     whole = {int(value) for value in values.drop_null().to_pylist()}
     large = {value for value in whole if abs(value) > EXACT}
     doubles = len({float(value) for value in large if abs(value) < 10**300})
     return (len(large), doubles) if doubles < len(large) else None
+
+
+def _has_large(column: pa.ChunkedArray) -> bool:
+    return bool(pc.any(pc.greater(pc.abs(column.cast(pa.float64(), safe=False)), EXACT)).as_py())
 
 
 def _describe_merged(name: str, different: int, doubles: int) -> str:

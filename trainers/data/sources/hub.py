@@ -32,7 +32,18 @@ def read_hub(name: str, base: Path) -> RawDataset:
     part = None
     if None not in named and len(named) > 1:
         part = np.concatenate([np.full(len(t), PARTS.index(p), np.int8) for p, t in tables.items() if p])
-    return RawDataset(columns={column: joined[column] for column in joined.column_names}, part=part)
+    left_out = (
+        ()
+        if not isinstance(loaded, dict)
+        else tuple(
+            f"split {split!r} of {name} is left out, {len(rows):,} rows: a data set has train, validation and test"
+            for split, rows in loaded.items()
+            if split not in PART_NAMES
+        )
+    )
+    return RawDataset(
+        columns={column: joined[column] for column in joined.column_names}, part=part, notes=left_out
+    )
 
 
 def _load_dataset(name: str, base: Path) -> datasets.Dataset | datasets.DatasetDict:

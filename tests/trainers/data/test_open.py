@@ -218,9 +218,7 @@ def test_hub_folder_opens_with_its_splits_and_class_names(opened: Open, tmp_path
     test = datasets.Dataset.from_dict({"text": ["a b c d"], "label": [1]}, features=features)
     datasets.DatasetDict(train=train, test=test, unsupervised=test).save_to_disk(tmp_path / "kept")
     dataset = opened("hf:kept")
-    assert "split 'unsupervised' of kept is left out, 1 rows: a data set has train, validation and test" in (
-        dataset.notes
-    )
+    assert "splits of kept that are left out: unsupervised (1 rows)" in dataset.notes
     check_parts(dataset)
     assert (dataset.kind, dataset.classes) == ("text", ("bad", "good"))
     assert dataset.splits["test"].tolist() == [100]

@@ -52,6 +52,8 @@ class Family(ABC):
         fixed: training hyper-parameters that it decides: the loop takes these, nobody sets them.
         one_process: trained by one process on CPUs; several workers and GPUs are refused.
         stackable: whether many configurations may be trained as one stacked program.
+        libraries: distributions that its models import to answer, beside what every model and its kind of
+            data need.
         heavy: meant to start from pretrained weights; `velodrome new` does not propose it.
 
     Attributes:
@@ -73,6 +75,7 @@ class Family(ABC):
     fixed: ClassVar[Params] = {}
     one_process: ClassVar[bool] = False
     stackable: ClassVar[bool] = False
+    libraries: ClassVar[tuple[str, ...]] = ()
     heavy: ClassVar[bool] = False
 
     def __init__(self, options: Params | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -78,6 +79,21 @@ def category_key(text: str) -> str:
         except (ValueError, RecursionError):
             return text
     return text
+
+
+def alike_key(text: str) -> str:
+    """What values that look alike have in common: all but blanks, case, ways to compose, invisible signs."""
+    seen = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(sign for sign in seen if not (sign.isspace() or unicodedata.category(sign) == "Cf"))
+
+
+def find_alike(values: Iterable[str]) -> list[str]:
+    """The values that look alike and are not the same, each kind together as a person can tell them apart."""
+    kinds: dict[str, list[str]] = {}
+    for value in values:
+        kinds.setdefault(alike_key(value), []).append(value)
+    alike = [several for several in kinds.values() if len(several) > 1]
+    return [", ".join(map(repr if all(map(str.isascii, several)) else ascii, several)) for several in alike]
 
 
 def unify_spellings(values: Iterable[str]) -> dict[str, str]:

@@ -52,6 +52,7 @@ class GradientBoosting(TableFamily):
     summary = "gradient-boosted decision trees by LightGBM; an epoch is a few rounds"
     tasks = ("classification", "regression")
     Options = GradientBoostingOptions
+    libraries = ("lightgbm",)
     one_process = True
     fixed: ClassVar[Params] = {
         **{name: entry.default for name, entry in TRAINING.items() if name != "learning_rate"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,15 @@ GROUPED = {"1,234": 1, "12": 1, "1,234,567.5": 1}
         (["12,50 €", "1.200,00 €", "-3 €"], [12.5, 1200, -3]),
         (["EUR 12", "EUR 1.5", "EUR 3"], [12, 1.5, 3]),
         (["1e5", "2.5E-3", "7"], [1e5, 2.5e-3, 7]),
+        (["(1,234.50)", "12.5", "(7)"], [-1234.5, 12.5, -7]),
+        (["$(5.00)", "($1,200)", "$7"], [-5, -1200, 7]),
+        (["5.25-", "1.5", "3"], [-5.25, 1.5, 3]),
+        (["\u22125,5", "1,25", "\u22127 €"], [-5.5, 1.25, -7]),
+        (["12 kg", "7.5kg", "-3 kg"], [12, 7.5, -3]),
+        (["12 km/h", "7 km/h", "1.200,5 km/h"], [12, 7, 1200.5]),
+        (["US$ 12", "US$1,200", "-US$ 3"], [12, 1200, -3]),
+        (["$5", "6", "7.5"], [5, 6, 7.5]),
+        (["21 °C", "-3°C", "\u22124 °C"], [21, -3, -4]),
     ],
 )
 def test_spelling_is_found_and_reads_its_numbers(texts: list[str], numbers: list[float]) -> None:
@@ -50,6 +60,22 @@ def test_spelling_is_found_and_reads_its_numbers(texts: list[str], numbers: list
 )
 def test_other_texts_are_numbers_in_no_spelling(text: str) -> None:
     assert find_spelling({text: 1})[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (["$5", "$6", "€7"], 2),  # two currencies are two units
+        (["12 kg", "7 lb", "3 kg"], 2),
+        (["12 %", "7 %", "0.05"], 2),  # 0.05 may be 5 %
+        (["1.5k", "2k", "300"], 2),
+        (["SKU12", "SKU13"], 0),
+        (["Q1", "Q2"], 0),
+        (["(-5)", "(5", "5)", "-5-"], 0),
+    ],
+)
+def test_number_of_another_unit_is_no_number_of_the_spelling(texts: list[str], read: int) -> None:
+    assert find_spelling(dict.fromkeys(texts, 1))[1] == read
 
 
 def test_comma_is_thousands_unless_it_is_said_or_shown_to_be_decimal() -> None:
@@ -201,6 +227,19 @@ def test_day_that_is_none_is_named_with_what_to_write(opened: Open, tmp_path: Pa
     pd.DataFrame({"day": days, "label": ["a", "b"] * 45}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match=rf"'{day}' in 1 of 90 rows; .*types: \{{day: category\}}"):
         opened("csv:a.csv")
+
+
+def test_column_that_was_words_before_gives_another_fingerprint(opened: Open, tmp_path: Path) -> None:
+    """What a sweep began as words must not go on as numbers without a word."""
+    found = {}
+    for name, spell in {"plain": "{}", "euro": "{} €", "mass": "{} kg", "brackets": "({})"}.items():
+        values = [spell.format(n + 0.5) for n in range(120)]
+        pd.DataFrame({"x": values, "label": ["a", "b"] * 60}).to_csv(tmp_path / f"{name}.csv", index=False)
+        (column,) = [opened(f"csv:{name}.csv").columns["x"]]
+        assert column.kind == "number"
+        with patch("trainers.data.column_readings.is_of_late", return_value=False):
+            found[name] = opened(f"csv:{name}.csv").fingerprint
+        assert (found[name] == opened(f"csv:{name}.csv").fingerprint) == (name in ("plain", "euro"))
 
 
 @pytest.mark.parametrize("how", ["csv", "parquet", "decimal"])

@@ -49,6 +49,7 @@ class Predictor:
         self.document = bundle.document
         self.example = bundle.example
         self.train_rows = bundle.train_rows
+        self._stored_bytes = bundle.stored_bytes
         self.device = device
         self._answers = answers
         self._answers.module.to(device).eval()
@@ -75,7 +76,9 @@ class Predictor:
 
     @property
     def size_bytes(self) -> int:
-        """What its weights and buffers take in memory."""
+        """What its weights and buffers take: in memory, of a compressed model as they are stored."""
+        if self._stored_bytes is not None:
+            return self._stored_bytes
         state = self._answers.module.state_dict().values()
         return sum(tensor.numel() * tensor.element_size() for tensor in state)
 

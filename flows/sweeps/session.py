@@ -208,8 +208,11 @@ def _show_progress(
 def _message(standing: CoordinatorStatus) -> str:
     if standing.stopping:
         return f"stopping: {standing.stopping}"
-    waits = standing.wanted and not standing.lanes and standing.state == "running"
-    return "waiting for a lane" if waits else ""
+    if standing.state != "running" or not standing.wanted:
+        return ""
+    if standing.waits_for:
+        return f"a lane waits for {standing.waits_for}"
+    return "" if standing.lanes else "waiting for a lane"
 
 
 @contextmanager

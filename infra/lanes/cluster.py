@@ -244,13 +244,17 @@ def check_local_placeable(spec: SweepSpec) -> None:
 
 
 def list_nodes() -> list[Node]:
-    """The living nodes of the connected cluster, with what each has in all."""
+    """The living nodes of the connected cluster, with what each has in all and what is free of it."""
     import ray
+    from ray._private.state import available_resources_per_node
 
-    return [_node_from_ray(entry) for entry in ray.nodes() if entry.get("Alive")]  # type: ignore[no-untyped-call]  # Ray's own
+    free = available_resources_per_node()  # type: ignore[no-untyped-call]  # Ray's own
+    living = [entry for entry in ray.nodes() if entry.get("Alive")]  # type: ignore[no-untyped-call]  # Ray's own
+    return [_node_from_ray(entry, free.get(entry["NodeID"])) for entry in living]
 
 
-def _node_from_ray(entry: Mapping[str, object]) -> Node:
+def _node_from_ray(entry: Mapping[str, object], free: Mapping[str, float] | None) -> Node:
+    """A node; what is free of it is unknown where Ray has not heard from it yet."""
     resources = dict(entry.get("Resources") or {})  # type: ignore[call-overload]
     kinds = tuple(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
     return Node(
@@ -261,4 +265,6 @@ def _node_from_ray(entry: Mapping[str, object]) -> Node:
         memory_bytes=int(resources.get("memory", 0)),
         accelerators=kinds,
         labels=dict(entry.get("Labels") or {}),  # type: ignore[call-overload]
+        free_cpus=None if free is None else free.get("CPU", 0.0),
+        free_gpus=None if free is None else free.get("GPU", 0.0),
     )

@@ -161,3 +161,14 @@ def test_dead_references_collected_while_ray_ends_do_not_end_the_process(tmp_pat
         cwd=ROOT, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert (done.returncode, done.stdout.strip()) == (0, "document"), done.stderr[-2_000:]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ray
+def test_every_free_processor_of_unlike_nodes_gets_a_lane_beside_a_stranger(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.infra.lanes.unlike_nodes", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-2:] == ["lanes 4 of 4", "each node is full: True"], done.stderr[-2_000:]

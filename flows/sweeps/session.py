@@ -99,10 +99,11 @@ def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[S
 def _drive_lanes(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
+    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection, job_address
     from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
+    address = address or job_address()
     own_ray = address is None and not has_own_connection()
     if own_ray:
         check_local_placeable(sweep.spec)

@@ -26,8 +26,8 @@ ROOMS = {
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
-        "functions", "explaining", "families", "loop", "modules", "samples", "bundle", "compression",
-        "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
+        "functions", "commands", "explaining", "families", "loop", "modules", "samples", "bundle",
+        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
     ),
 }  # fmt: skip
 MOST_FILES = 20

@@ -10,6 +10,7 @@ import numpy as np
 from trainers.bundle.frames import Rows, as_frame
 from trainers.code.references import check_unchanged, resolve_reference
 from trainers.errors import InputError
+from trainers.flops import count_flops
 from trainers.registry import BUILT_IN, load_reference
 
 if TYPE_CHECKING:
@@ -80,6 +81,11 @@ class Predictor:
             return self._stored_bytes
         state = self._answers.module.state_dict().values()
         return sum(tensor.numel() * tensor.element_size() for tensor in state)
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations of one answer, that of the first example; None where uncountable."""
+        return None if self.example.empty else count_flops(lambda: self.predict(self.example[:1]))
 
     def predict(self, rows: Rows, *, batch_size: int = BATCH_ROWS) -> pd.DataFrame:
         """Predictions for raw rows, in their order and with a frame's own index.

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.sweeps.ownership import own_sweep
+from flows.sweeps.ownership import Ownership, own_sweep
 from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
+from infra.ledger.batch import WriteBatch
 from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
@@ -52,8 +53,10 @@ def run_session(
         OwnedElsewhere: another living process runs it.
         ClusterUnavailable: no Ray, or no room for a lane.
         Interrupted: a signal asked to stop; state is kept.
+        WrongInput: its models and checkpoints are encrypted with another key.
     """
     with own_sweep(ledger, sweep) as ownership, background_sender(ledger, sweep, home) as sender:
+        _note_key(ledger, sweep, ownership)
         try:
             signals = _drive_lanes(ledger, sweep, home, ownership.token, sender, address, role)
         except HeadGone:
@@ -70,6 +73,15 @@ def run_session(
             signal=signal_number,
         )
     return SessionEnd(state=state, unsent=unsent)
+
+
+def _note_key(ledger: Ledger, sweep: SweepRow, ownership: Ownership) -> None:
+    """Refuses a sweep of another key; writes down the first."""
+    from infra.storage.sweep_key import note_key
+
+    facts = note_key(sweep.label, views.sweep_by_id(ledger, sweep.id).facts)
+    if facts is not None:
+        ledger.commit(sweep.id, ownership.epoch, WriteBatch(sweep={"facts": facts}))
 
 
 def _drain_sender(sender: Sender, signals: StopSignals) -> int:
@@ -128,13 +140,14 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.lanes.driver import DriveJob
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
+    from infra.storage.sweep_key import current_key_name
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
         base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
         cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
-        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint,
+        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
     url = ledger_url(home, sweep.spec.ledger)
     return DriveJob(

@@ -5,6 +5,7 @@ VelodromeError
 ├── RefusedError          3    a gate refused, or no trial succeeded
 ├── Unavailable           4    the cluster, the ledger or the storage could not be had
 │   ├── LedgerUnavailable
+│   │   ├── LedgerAbsent       nothing was written yet
 │   │   └── LedgerDamaged      waiting does not help
 │   ├── ClusterUnavailable
 │   │   └── HeadGone           Ray cannot even let go of it
@@ -71,6 +72,10 @@ class Unavailable(VelodromeError):
 
 class LedgerUnavailable(Unavailable):
     """The ledger cannot be opened, read or written."""
+
+
+class LedgerAbsent(LedgerUnavailable):
+    """Nothing was ever written there: the database has no tables yet."""
 
 
 class LedgerDamaged(LedgerUnavailable):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from infra.errors import WrongInput
+from infra.errors import LedgerAbsent, WrongInput
 from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.rows import SweepRow
@@ -34,7 +35,10 @@ def open_sweep(name_or_file: str, home: Home, overrides: Sequence[str] = ()) -> 
     url = ledger_url(home, written)
     if _is_absent(url):
         raise _not_found_error(label, url, home, [])
-    ledger = Ledger(url)
+    try:
+        ledger = Ledger(url)
+    except LedgerAbsent as error:
+        raise _not_found_error(label, url, home, []) from error
     try:
         row = views.find_sweep(ledger, label)
         if row is None:
@@ -52,7 +56,9 @@ def open_ledger(home: Home, written: str | None = None) -> Ledger | None:
         None where nothing was ever written.
     """
     url = ledger_url(home, written)
-    return None if _is_absent(url) else Ledger(url)
+    with suppress(LedgerAbsent):
+        return None if _is_absent(url) else Ledger(url)
+    return None
 
 
 def advise_name(ledger: Ledger | None, label: str) -> str:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, create_engine, event, insert, inspect, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from infra.errors import LedgerDamaged, LedgerUnavailable, WrongInput
+from infra.errors import LedgerAbsent, LedgerDamaged, LedgerUnavailable, WrongInput
 from infra.ledger.schema import SCHEMA_VERSION, meta, metadata
 
 BUSY_TIMEOUT_S = 60.0
@@ -44,6 +44,9 @@ def open_engine(url: str, *, create: bool) -> Engine:
             f"{parsed.render_as_string(hide_password=True)}: {_first_line(error)}",
             "check the URL, the permissions and that the server runs",
         ) from error
+    except LedgerUnavailable:
+        engine.dispose()
+        raise
     return engine
 
 
@@ -153,10 +156,14 @@ def _make_parent(path: Path) -> None:
 def _ensure_tables(engine: Engine, *, create: bool) -> None:
     names = _table_names(engine, patient=not create)
     if "velodrome_meta" not in names:
-        if names or not create:
+        if not names and not create:
+            raise LedgerAbsent(
+                "the ledger must exist", "a database with no tables", "run `velodrome sweep FILE` first"
+            )
+        if names:
             raise LedgerUnavailable(
                 "the ledger must be one of Velodrome's",
-                f"a database with {', '.join(sorted(names)[:3]) or 'no tables'}",
+                f"a database with {', '.join(sorted(names)[:3])}",
                 "give the ledger a database of its own",
             )
         with engine.connect().execution_options(writes=True) as connection, connection.begin():

@@ -55,6 +55,7 @@ SECTIONS = (
             "approve": "flows.promotion.approve",
             "rollback": "flows.promotion.rollback",
             "history": "flows.promotion.history",
+            "card": "flows.promotion.card",
             "policy": "flows.promotion.policy",
             "adopt": "flows.promotion.adopt",
         },

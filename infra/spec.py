@@ -125,6 +125,7 @@ class SweepSpec:
     storage: str | None = None
     model: str | None = None
     gates: JsonObject = field(default_factory=dict)
+    card: JsonObject = field(default_factory=dict)  # purpose, limits and licence of the models
     code: JsonObject = field(default_factory=dict)
 
     @property

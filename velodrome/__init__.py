@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flows.installation.ui import ui as ui
     from flows.promotion.adopt import adopt as adopt
     from flows.promotion.approve import approve as approve
+    from flows.promotion.card import card as card
     from flows.promotion.history import history as history
     from flows.promotion.policy import policy as policy
     from flows.promotion.promote import promote as promote

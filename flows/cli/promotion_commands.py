@@ -1,4 +1,4 @@
-"""Commands about registered models: promote, approve, rollback, history, policy, adopt."""
+"""Commands about registered models: promote, approve, rollback, history, card, policy, adopt."""
 
 from __future__ import annotations
 
@@ -117,6 +117,8 @@ def rollback(
         return
     print_note(f"{result.model}: version {result.version} is the champion again, instead of {result.former}")
     print_note(f"  {result.checked}; entry {result.entry}, {result.hash[:16]}")
+    if result.note:
+        print_note(f"  {result.note}")
 
 
 @example("velodrome history digits --verify")
@@ -168,6 +170,29 @@ def _show_recomputation(model: str, number: int, registry: str | None, json: boo
 
         print_recomputation(stdout_console(), result)
     check_recomputation(result)
+
+
+@example("velodrome card digits --out README.md")
+def card(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="NAME (its champion), NAME@ALIAS or NAME/VERSION.")
+    ],
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE", help="A new file for it, such as README.md.")
+    ] = None,
+    registry: At = None,
+    json: Json = False,
+) -> None:
+    """Purpose, limits, data, metrics, gates and environment of a version, as a model card."""
+    from flows.promotion.card import card as verb
+
+    result = verb(model, out=out, registry=registry)
+    if json:
+        print_json(result)
+    elif result.path is not None:
+        print_note(f"{result.model}/{result.version}: {result.path}")
+    else:
+        typer.echo(result.text)
 
 
 @example("velodrome policy digits --set policy.yaml")

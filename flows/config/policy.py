@@ -78,6 +78,17 @@ class Slices(Strict):
     """Smaller slices are left out, and counted."""
 
 
+class Groups(Strict):
+    """How far apart a model's own answers about groups may be."""
+
+    columns: list[Line] = Field(min_length=1, max_length=20)
+    """Each value of these columns is a group."""
+    max_gap: Share = 0.05
+    """The accuracies of the best and the worst group of a column may lie apart by so much."""
+    min_examples: Whole = 20
+    """Smaller groups are left out."""
+
+
 class ModelLimits(Strict):
     """What a model may take, measured on this machine on the model as it is served."""
 
@@ -137,6 +148,8 @@ class Policy(Strict):
     """How much a class may lose."""
     slices: Slices | None = None
     """How much a part of the data may lose."""
+    groups: Groups | None = None
+    """How far apart the accuracies of groups may be, whatever the champion's are."""
     limits: ModelLimits = ModelLimits()
     """Latency, size and parameters at most."""
     evaluation: Evaluation | None = None

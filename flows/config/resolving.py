@@ -65,6 +65,7 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         storage=sweep.storage,
         model=sweep.model,
         gates={} if sweep.gates is None else to_document(sweep.gates),
+        card=_entry_values(sweep.card),
         code=_entry_values(sweep.code),
     )
 

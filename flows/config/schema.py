@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 
 Line = Annotated[str, Field(min_length=1, max_length=250, pattern=r"^[^\x00-\x1f\x7f]+$")]
+CardText = Annotated[str, Field(min_length=1, max_length=4_000)]
 Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(ge=1, le=2**53)]
 
@@ -231,6 +232,17 @@ class Code(Strict):
     """The folder that travels to the cluster, from which own code is imported (the current folder)."""
 
 
+class CardEntry(Strict):
+    """What the cards of this sweep's models say beside what was measured."""
+
+    purpose: CardText | None = None
+    """What the models are for, and for whom."""
+    limits: CardText | None = None
+    """What they must not be used for, and where they are known to fail."""
+    licence: Line | None = None
+    """Under which licence they may be used, such as apache-2.0."""
+
+
 class Sweep(Strict):
     """A Velodrome sweep: one study for each family, on one data set."""
 
@@ -268,6 +280,8 @@ class Sweep(Strict):
     """The registered model's name (the sweep's)."""
     gates: Policy | None = None
     """What a new model must pass before it is promoted; later its policy says."""
+    card: CardEntry | None = None
+    """Purpose, limits and licence of the models, for their cards."""
     code: Code | None = None
     """People's own code."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from flows.promotion.card import describe_in_mlflow
 from flows.promotion.judging.candidate import (
     Candidate,
     candidate_of_sweep,
@@ -112,8 +113,11 @@ def conclude(promoter: Promoter, candidate: Candidate, *, reason: str, dry_run: 
     """
     result = promoter.promote(candidate, reason=reason, dry_run=dry_run)
     if not dry_run and result.outcome in ("moved", "refused"):
-        said = notify(promoter.policy.notify, result.outcome, _notification_document(result, reason))
-        result = replace(result, notes=(*result.notes, said)) if said else result
+        said = [notify(promoter.policy.notify, result.outcome, _notification_document(result, reason))]
+        if result.version is not None:
+            moved = result.outcome == "moved"
+            said.append(describe_in_mlflow(promoter.target, result.model, result.version, champion=moved))
+        result = replace(result, notes=(*result.notes, *filter(None, said)))
     if result.is_refused:
         raise GateRefused(result)
     return result

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.promotion.card import describe_in_mlflow
 from flows.promotion.registry_access import open_mover
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """Where the champion points now. `checked`: what was seen of the version before."""
+    """Where the champion points now. `checked`: what was seen of the version before; `note`: what a person
+    should know, or empty."""
 
     model: str
     version: int
@@ -35,6 +37,7 @@ class Rollback:
     checked: str
     entry: int
     hash: str
+    note: str = ""
 
     def to_json(self) -> JsonObject:
         """All of it."""
@@ -75,9 +78,11 @@ def rollback(
     entry = mover.move_champion(
         chain, "rollback", target=number, source=alias, reason=reason, manifest=version.manifest_sha256
     )
+    unwritten = describe_in_mlflow(mover.registry, model, number, champion=True)
     return Rollback(
-        model=model, version=number, former=alias, checked=checked, entry=entry.number, hash=entry.hash
-    )
+        model=model, version=number, former=alias, checked=checked, entry=entry.number, hash=entry.hash,
+        note=unwritten,
+    )  # fmt: skip
 
 
 def _target_version(model: str, chain: Chain, alias: int | None, to: int | None) -> int:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 MANIFEST_TAG = "velodrome.manifest_sha256"
 KEY_TAG = "velodrome.key"
+CARD_TAG = "velodrome.card"  # what the sweep's file says of its models and its data, as JSON
 _SCHEMES = ("sqlite:///", "http://", "https://", "postgresql://", "postgresql+psycopg://")
 _MODEL_ID = re.compile(r"models:/(m-[0-9a-f]{32})")
 

@@ -30,7 +30,7 @@ from trainers.bundle.bundle import infer_signature, load_bundle, read_descriptio
 from trainers.bundle.requirements import required_distributions
 from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import InputError, TrainerError
-from trainers.storage.atomic_folders import MANIFEST, manifest_hash
+from trainers.storage.atomic_folders import MANIFEST, folder_key, manifest_hash
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -240,18 +240,22 @@ def write_mlflow_model(
         input_example=None if known.example.empty else known.example,
         pip_requirements=[
             f"file:{WHEELS}/{wheel.name}#sha256={digest}",
-            *_pip_requirements(sweep, known.document),
+            *_pip_requirements(sweep, bundle, known.document),
         ],
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )
     shutil.copytree(wheel.parent, path / WHEELS)
 
 
-def _pip_requirements(sweep: SweepRow, document: BundleDocument) -> list[str]:
+def _pip_requirements(sweep: SweepRow, bundle: Path, document: BundleDocument) -> list[str]:
     """What the model needs to answer; for people's own code all that Velodrome needs, and their package."""
     own = sweep.spec.code.get("package")
     needed = required_distributions(document)
-    pinned = pin_requirements(read_project()) if needed is None else pin_distributions({*needed, "mlflow"})
+    if needed is None:
+        pinned = pin_requirements(read_project())
+    else:
+        opened_by = () if folder_key(bundle) is None else ("cryptography",)
+        pinned = pin_distributions({*needed, *opened_by, "mlflow"})
     return [*pinned, *([str(own)] if own else [])]
 
 

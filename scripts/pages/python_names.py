@@ -10,7 +10,7 @@ import velodrome
 GROUPS = {
     "Prepare and run": ("new", "plan", "sweep", "confirm", "reproduce", "try_out"),
     "Look": ("status", "show", "logs", "compare", "report", "export"),
-    "Promote": ("promote", "approve", "rollback", "history", "policy", "adopt"),
+    "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),
     "Change": ("extend", "compress", "retry", "stop", "remove"),
     "This installation": ("families", "schema", "doctor", "ui"),

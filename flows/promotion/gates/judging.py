@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from flows.config.policy import Policy
-from flows.promotion.gates import answer_gates, champion_gates, data_gates, file_gates, signatures
+from flows.promotion.gates import (
+    answer_gates,
+    champion_gates,
+    data_gates,
+    file_gates,
+    group_gates,
+    signatures,
+)
 from flows.promotion.gates.findings import GateFinding, without_champion
 from flows.promotion.gates.gate import Gate, GateInputs, Needs
 from flows.statistics import PairedComparison
@@ -21,6 +28,7 @@ GATES: tuple[Gate, ...] = (
     Gate("new interpreter", "loaded", answer_gates.check_interpreter),
     Gate("guess", "answers", answer_gates.check_baseline),
     Gate("metrics", "answers", answer_gates.check_metrics),
+    Gate("groups", "answers", group_gates.check_groups, group_gates.has_groups),
     Gate("better", "champion", champion_gates.check_better),
     Gate("smaller", "champion", champion_gates.check_smaller, lambda p, _: bool(p.compare.smaller)),
     Gate("classes", "champion", champion_gates.check_classes, champion_gates.has_classes),

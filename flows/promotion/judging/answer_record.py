@@ -38,6 +38,10 @@ def record_answers(case: GateInputs, hashes: npt.NDArray[np.uint64]) -> JsonObje
         "versions": installed_versions(_VERSIONS_OF),
         "truth": None if texts else _pack(case.truth.values),
         "slices": {name: _pack(rows) for name, rows in case.slices.items()},
+        "groups": {
+            column: {name: _pack(rows) for name, rows in groups.items()}
+            for column, groups in case.groups.items()
+        },
         "facts": {"challenger": dict(case.facts), "champion": dict(case.champion_facts)},
         "signature": None if case.signature is None else list(case.signature),
     }
@@ -47,7 +51,7 @@ def record_answers(case: GateInputs, hashes: npt.NDArray[np.uint64]) -> JsonObje
         whole = {**record, "answers": answers}
         if len(document_text(whole)) <= MOST_CHARACTERS:
             return whole
-    return {**record, "rows": None, "truth": None, "slices": {}, "answers": None}
+    return {**record, "rows": None, "truth": None, "slices": {}, "groups": {}, "answers": None}
 
 
 def _pack_answers(case: GateInputs, answers: TaskPredictions, chances: bool) -> JsonObject:
@@ -75,6 +79,10 @@ def read_case(record: Document) -> GateInputs:
         facts=record["facts"]["challenger"],
         champion_facts=record["facts"]["champion"],
         slices={name: _unpack(rows) for name, rows in record["slices"].items()},
+        groups={
+            column: {name: _unpack(rows) for name, rows in groups.items()}
+            for column, groups in record.get("groups", {}).items()  # records of before have none
+        },
         signature=record["signature"],
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.names import check_name, quote_input, spell_family
 from infra.registry.logged_models import check_ready, find_logged_model, is_logged_uri
-from infra.registry.store import KEY_TAG, MANIFEST_TAG, Registry
+from infra.registry.store import CARD_TAG, KEY_TAG, MANIFEST_TAG, Registry
 from infra.tracking.client import Connect, TrackingError, connect
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _CARRIED = (
     "velodrome.trial",
     "velodrome.fingerprint",
     "velodrome.sweep_id",
+    CARD_TAG,
 )
 
 
@@ -109,6 +111,7 @@ def candidate_of_sweep(
         label=f"{row.label}, {_trial_label(chosen)}",
         gates=row.spec.gates,
         sweep=row.label,
+        tags={CARD_TAG: json.dumps({**row.spec.card, "data": row.spec.data})},
     )
 
 
@@ -229,9 +232,10 @@ def _candidate_of_logged(
     label: str,
     gates: Mapping[str, object] | None = None,
     sweep: str | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Candidate:
     check_ready(logged, label)
-    tags = dict(logged.tags or {})
+    tags = {**(logged.tags or {}), **(tags or {})}
     return Candidate(
         model=model,
         label=label,

@@ -66,6 +66,7 @@ class Examples:
         problems: why it is not known for a model which rows those are.
         unselected: models of which it is not known which rows they were selected by.
         slices: the examples of each slice.
+        groups: the examples of each group, by column and value.
     """
 
     frame: pd.DataFrame
@@ -79,6 +80,7 @@ class Examples:
     problems: tuple[str, ...] = ()
     unselected: tuple[str, ...] = ()
     slices: Mapping[str, Rows] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, Rows]] = field(default_factory=dict)
 
 
 def open_evaluation_data(
@@ -140,6 +142,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         problems=tuple(problems),
         unselected=tuple(model.whose for model in trained if model.rows is not None and model.seen is None),
         slices=_slice_rows(frame, policy),
+        groups=_group_rows(frame, policy),
     )
 
 
@@ -220,19 +223,26 @@ def _read_truth(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Truth:
 
 
 def _slice_rows(frame: pd.DataFrame, policy: Policy) -> dict[str, Rows]:
-    if policy.slices is None:
-        return {}
-    found: dict[str, Rows] = {}
-    for column in policy.slices.columns:
-        if column not in frame.columns:
-            known = ", ".join(map(str, frame.columns[:8]))
-            raise WrongInput("a slice's column must be one that models read", column, f"known are {known}")
-        values = frame[column].map(str).to_numpy()
-        distinct = sorted(set(values))
-        if len(distinct) > MOST_VALUES:
-            do = "name a column of categories"
-            raise WrongInput(
-                f"a slice's column must have at most {MOST_VALUES} values", f"{len(distinct)} in {column}", do
-            )
-        found |= {f"{column}={value}": values == value for value in distinct}
-    return found
+    columns = () if policy.slices is None else policy.slices.columns
+    parts = {column: _value_rows(frame, column, "slice") for column in columns}
+    return {f"{column}={value}": rows for column, values in parts.items() for value, rows in values.items()}
+
+
+def _group_rows(frame: pd.DataFrame, policy: Policy) -> dict[str, dict[str, Rows]]:
+    columns = () if policy.groups is None else policy.groups.columns
+    return {column: _value_rows(frame, column, "group") for column in columns}
+
+
+def _value_rows(frame: pd.DataFrame, column: str, what: str) -> dict[str, Rows]:
+    """The examples of each value of a column."""
+    if column not in frame.columns:
+        known = ", ".join(map(str, frame.columns[:8]))
+        raise WrongInput(f"a {what}'s column must be one that models read", column, f"known are {known}")
+    values = frame[column].map(str).to_numpy()
+    distinct = sorted(set(values))
+    if len(distinct) > MOST_VALUES:
+        do = "name a column of categories"
+        raise WrongInput(
+            f"a {what}'s column must have at most {MOST_VALUES} values", f"{len(distinct)} in {column}", do
+        )
+    return {value: values == value for value in distinct}

@@ -243,7 +243,8 @@ class Promoter:
         case = GateInputs(
             metric=metric, truth=examples.truth, challenger=answers["challenger"],
             champion=answers.get("champion"), facts=facts["challenger"],
-            champion_facts=facts.get("champion", {}), slices=examples.slices, signature=changed,
+            champion_facts=facts.get("champion", {}), slices=examples.slices, groups=examples.groups,
+            signature=changed,
         )  # fmt: skip
         first += check_gates(policy, case, "loaded")
         judgement = self.judged(policy, case)

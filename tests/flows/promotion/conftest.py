@@ -76,7 +76,7 @@ class Shop:
         self, name: str, *, gates: dict[str, Any] | None = None, bundle: Path | None = None, **model: Any
     ) -> str:
         """A finished sweep whose best trial has a model of those settings."""
-        trained = model.pop("trained_on", None)
+        trained, card = model.pop("trained_on", None), model.pop("card", {})
         folder = self.home.storage / name / "model"
         folder.parent.mkdir(parents=True, exist_ok=True)
         if bundle is not None:
@@ -91,6 +91,7 @@ class Shop:
             families=(family,),
             model="shop",
             gates=gates or {},
+            card=card,
         )
         trial: TrialRow = trial_of("plain", 0, "complete", 0.9, params={}, model=f"{name}/model")
         write_sweep(

@@ -95,5 +95,6 @@ def test_alias_never_moves_before_its_record(shop: Shop, client: Any) -> None:
     conclude(shop.promoter(failing), shop.candidate(shop.sweep("one")), reason="", dry_run=False)
     names = failing.calls
     last_alias = len(names) - 1 - names[::-1].index("set_registered_model_alias")
-    assert names[last_alias + 1 :] == ["log_param"]  # the mark that it was applied
+    # the mark that it was applied, and then the card
+    assert names[last_alias + 1 :] == ["log_param", "update_model_version", "update_registered_model"]
     assert names[:last_alias].count("log_param") >= 3

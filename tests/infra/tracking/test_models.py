@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -192,6 +193,24 @@ def test_logged_model_accepts_whole_numbers(tmp_path: Path, monkeypatch: pytest.
         line.predict(rows.assign(bmi="heavy"))
     images = loaded["gan"].predict(pd.DataFrame({"seed": [3, 4]}))
     assert len(images) == 2
+
+
+def test_encrypted_model_asks_for_what_opens_it(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel = tmp_path / "velodrome.whl"
+    wheel.write_bytes(b"")
+    monkeypatch.setattr(model_logger, "build_wheel", lambda folder, lean: _copy_wheel(wheel, folder))
+    files = {path.name: path.read_bytes() for path in bundle.iterdir() if path.name != MANIFEST}
+    monkeypatch.setenv("VELODROME_KEY", base64.b64encode(bytes(range(32))).decode())
+    encrypted = write_folder(tmp_path / "encrypted", files)
+    sweep = sweep_by_id((story := Story(tmp_path / "home")).ledger, story.sweep_id)
+    asked = []
+    for number, folder in enumerate([bundle, encrypted]):
+        model_logger.write_mlflow_model(tmp_path / str(number) / "model", folder, sweep)
+        lines = (tmp_path / str(number) / "model" / "requirements.txt").read_text().splitlines()
+        asked.append({line.partition("==")[0] for line in lines[1:]})
+    assert asked[1] - asked[0] == {"cryptography"}
 
 
 def _copy_wheel(wheel: Path, folder: Path) -> Path:

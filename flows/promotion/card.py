@@ -1,0 +1,157 @@
+"""`velodrome card`: a registered version's model card, printed, in a file, and in MLflow."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flows.promotion.card_text import CardFacts, card_body, card_head, write_card
+from infra.errors import Unavailable, WrongInput
+from infra.home import Home
+from infra.names import quote_input
+from infra.registry.artifacts import fetch_version
+from infra.registry.records import Records
+from infra.registry.store import CARD_TAG, CHAMPION, ModelVersion, Registry, registry_uri
+from infra.secrets import redact
+from infra.serving.model_reference import parse_reference
+from infra.tracking.client import TrackingError
+from trainers.errors import TrainerError
+
+if TYPE_CHECKING:
+    from infra.registry.chain import ChainEntry
+    from trainers.types import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenCard:
+    """A model's card. `path`: the file that has it; None where none was asked for."""
+
+    model: str
+    version: int
+    text: str
+    path: str | None = None
+
+    def to_json(self) -> JsonObject:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def card(
+    model: str, *, out: str | None = None, registry: str | None = None, home: Home | None = None
+) -> WrittenCard:
+    """The card of a registered version, which also becomes the version's description in MLflow.
+
+    Args:
+        model: `NAME` (its champion), `NAME@ALIAS` or `NAME/VERSION`.
+        out: a new file for the card.
+        registry: the registry's address; by default `MLFLOW_TRACKING_URI` or the embedded store.
+
+    Raises:
+        WrongInput: no such version, not one of Velodrome's, or the file exists.
+        Unavailable: the registry does not answer.
+    """
+    place = home or Home.from_environment()
+    there = Registry.open(registry_uri(place, registry), place)
+    version = _find_version(there, model)
+    known = gather_facts(there, version)
+    text = redact(write_card(known))
+    path = None if out is None else _write_new(Path(out), text)
+    _describe_version(there, version, known)
+    return WrittenCard(model=version.model, version=version.number, text=text, path=path)
+
+
+def describe_in_mlflow(registry: Registry, model: str, number: int, *, champion: bool) -> str:
+    """Writes a version's card as its description, and the champion's first lines as the model's.
+
+    Returns:
+        Why that did not succeed, which never undoes a promotion; empty where it did.
+    """
+    try:
+        version = registry.version(model, number)
+        if version is None:
+            return ""
+        known = gather_facts(registry, version)
+        _describe_version(registry, version, known)
+        if champion:
+            text = redact(f"Champion: version {number}. {card_head(known)}")
+            registry.call("update_registered_model", model, description=text)
+    except (Unavailable, WrongInput, TrackingError, TrainerError) as error:
+        do = f"`velodrome card {model}/{number}` writes it"
+        return f"the card of {model}/{number} is not in MLflow: {error}; {do}"
+    return ""
+
+
+def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
+    """What is known of a version: its bundle, its tags, and what its model's history has of it.
+
+    Raises:
+        WrongInput: it is no model of Velodrome's.
+    """
+    from trainers.bundle.bundle import read_description
+
+    with tempfile.TemporaryDirectory(prefix="velodrome-card-") as aside:
+        files = fetch_version(registry, version, Path(aside))
+        if files.bundle is None:
+            raise WrongInput("a card needs a model of Velodrome's", f"{version.label} is none", "")
+        document = read_description(files.bundle).document
+    entry, evidence = _newest_evidence(registry, version)
+    return CardFacts(
+        label=version.label,
+        written=json.loads(version.tags.get(CARD_TAG, "{}")),
+        family=str(document.get("family") or document.get("build")),
+        params=document["params"],
+        facts=document["facts"],
+        versions=document["versions"],
+        evidence=evidence,
+        outcome="" if entry is None else _outcome(entry),
+    )
+
+
+def _newest_evidence(registry: Registry, version: ModelVersion) -> tuple[ChainEntry | None, JsonObject]:
+    records = Records(registry, version.model)
+    judged = [entry for entry in records.read_chain().entries if entry.kind in ("promotion", "refusal")]
+    entries = [entry for entry in judged if entry.target == version.number and entry.content]
+    if not entries:
+        return None, {}
+    return entries[-1], records.read_document(str(entries[-1].content))
+
+
+def _outcome(entry: ChainEntry) -> str:
+    became = {"passed": "It became the champion", "refused": "Its promotion was refused"}
+    return f"{became.get(entry.verdict or '', 'It was judged')} (entry {entry.number} of its history)."
+
+
+def _describe_version(registry: Registry, version: ModelVersion, known: CardFacts) -> None:
+    text = redact(card_body(known))
+    registry.call("update_model_version", version.model, str(version.number), description=text)
+
+
+def _find_version(registry: Registry, text: str) -> ModelVersion:
+    reference = parse_reference(text)
+    if not reference.name:
+        raise WrongInput(
+            "a card is of a registered version", quote_input(text), "write NAME, NAME@ALIAS or NAME/VERSION"
+        )
+    found = (
+        registry.version(reference.name, int(reference.version))
+        if reference.version
+        else registry.version_at(reference.name, reference.alias or CHAMPION)
+    )
+    if found is None:
+        do = f"`velodrome history {reference.name}` shows what was promoted"
+        raise WrongInput("a card is of a registered version", f"no {reference.text}", do)
+    return found
+
+
+def _write_new(path: Path, text: str) -> str:
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise WrongInput("--out must name a new file", str(path), "give another name") from None
+    except OSError as error:
+        raise WrongInput("--out must name a file that can be written", f"{path}: {error.strerror}") from error
+    return str(path)

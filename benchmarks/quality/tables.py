@@ -126,12 +126,12 @@ def _write_sweep(folder: Path, name: str, salt: int, trials: int) -> Path:
     classes = column.dtype == object or column.nunique() <= FEW_CLASSES
     linear = "logistic_regression" if classes else "linear_regression"
     document = {
-        "name": table.stem,
+        "name": table.stem.lower(),
         "data": {
             "source": f"csv:{table}",
             "task": "classification" if classes else "regression",
             "columns": {"target": "target"},
-            "split": {"train": 0.6, "validation": 0.2, "test": 0.2, "salt": salt},
+            "split": {"by": "row", "train": 0.6, "validation": 0.2, "test": 0.2, "salt": salt},
         },
         "objective": {"metric": "accuracy" if classes else "rmse"},
         "budget": {"trials": trials, "epochs": 30},

@@ -108,6 +108,13 @@ def _check_reproducible(row: SweepRow, trial: TrialRow, lane: _LaneResources) ->
             f"{what} is {trial.state}",
             f"`velodrome show {row.label} --trial {trial.number}` tells more",
         )
+    if trial.compressed is not None:
+        made_of, how = trial.compressed["number"], trial.compressed["how"]
+        raise WrongInput(
+            "a run must have been trained to be reproduced",
+            f"{what} is #{made_of}'s model, made smaller",
+            f"`velodrome compress {row.label} --trial {made_of} --how {how}` makes it again",
+        )
     if lane.workers > 1:
         raise WrongInput(
             "a run must have been trained by one worker to be reproduced in one process",
@@ -160,6 +167,7 @@ def _train_again(
 ) -> AttemptResult:
     from infra.lanes.attempt import AttemptRunner
     from infra.lanes.settings import LaneSettings
+    from infra.storage.sweep_key import current_key_name
     from trainers.types import Ranks
 
     own_code = row.facts.get("own_code")
@@ -174,6 +182,7 @@ def _train_again(
         logs=str(home.logs),
         sys_path=(own_code,) if own_code else (),
         fingerprint="" if row.fingerprint == "none" else row.fingerprint,
+        key_name=current_key_name(),
     )
     assignment = Assignment(
         attempt="reproduce", role=trial.role, family=trial.family, number=trial.number, ordinal=1,

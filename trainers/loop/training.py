@@ -16,6 +16,7 @@ import torch
 
 from trainers.data.dataset import EncodedDataset, Part
 from trainers.errors import NotFinite
+from trainers.flops import answer_flops, training_flops
 from trainers.job import Hooks, Job, Outcome
 from trainers.loop import checkpoint, parallel, randomness
 from trainers.loop.collectives import RankGroup
@@ -232,12 +233,28 @@ class _Attempt:
     def _facts_for_goals(self) -> dict[str, float]:
         asked = {goal.metric.removeprefix("val/") for goal in self.job.goals}
         known = self._facts() if asked & FACTS else {}
+        if "flops" in asked:
+            known |= self._count_answer(self.parts["validation"])
         if "latency_ms" in asked:
             known["latency_ms"] = self._latency_ms(self.parts["validation"])
         return {name: value for name, value in known.items() if name in asked}
 
     def _facts(self) -> dict[str, float]:
         return model_facts(self.module, self.progress.seconds, self.device)
+
+    def _count_answer(self, source: ExampleSource) -> dict[str, float]:
+        """Nothing where weights are sharded: a part alone cannot be counted."""
+        found = None if self.crew.sharded else answer_flops(self.job.family, self.module, source)
+        return {} if found is None else {"flops": found}
+
+    def _count_training(self, source: ExampleSource) -> dict[str, float]:
+        """Of all steps so far."""
+        job = self.job
+        if self.crew.sharded:
+            return {}
+        each = training_flops(job.family, self.module, source, job.params, self.state)
+        epochs = self.progress.step / self.feed.steps_per_epoch
+        return {} if each is None else {"train_flops": each * epochs * len(source)}
 
     def _latency_ms(self, source: ExampleSource) -> float:
         return latency_ms(self.job.family, self.module, source, self._call)
@@ -310,7 +327,9 @@ class _Attempt:
             tested, test_scores = self._evaluate_test()
             metrics |= tested
         if complete:
-            facts["latency_ms"] = self._latency_ms(self.feed.source)
+            source = self.feed.source
+            facts |= {**self._count_answer(source), **self._count_training(source)}
+            facts["latency_ms"] = self._latency_ms(source)
         here = self.module.state_dict()
         weights = parallel.gather_wholes(self.kept, here, keep=self.crew.first and status != "pruned")
         return Outcome(

@@ -78,6 +78,7 @@ class Outcome:
         metrics: all metrics of the kept epoch (and `test/…` where asked for).
         weights: the kept weights, CPU tensors by name (rank 0; empty elsewhere and for pruned attempts).
         facts: `parameters`, `size_bytes`, `train_seconds`, `peak_memory_bytes`, where known.
+        keep: what a training function keeps of its files, below its directory; empty: nothing.
         test_scores: where the test part was read, each example's share in those of its metrics that are means
             over examples (`accuracy`, `mse`, …): float64 [examples], in the part's order (rank 0).
         code: for a training function that named its model: `build` and `predict` (`package.module:name`) and
@@ -92,4 +93,5 @@ class Outcome:
     weights: Mapping[str, torch.Tensor] = field(default_factory=dict)
     facts: Mapping[str, float] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
+    keep: str = ""
     test_scores: Mapping[str, torch.Tensor] = field(default_factory=dict)

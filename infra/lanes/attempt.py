@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
 from infra.durations import parse_seconds_or_epochs
-from infra.lanes.attempt_functions import keep_command_files, load_function
+from infra.lanes.attempt_functions import keep_own_files, load_function
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
@@ -119,7 +119,7 @@ class AttemptRunner:
             facts.update(measured)
             self._save_samples(spec, assignment, outcome)
         if outcome.status == "complete" and self._is_kept(assignment, outcome):
-            keep_command_files(spec, self.folder(assignment))
+            keep_own_files(spec, outcome, self.folder(assignment))
         if outcome.test_scores:
             facts[TEST_SCORES] = self._save_scores(assignment, outcome)
         return AttemptResult(

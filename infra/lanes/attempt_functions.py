@@ -9,6 +9,7 @@ from infra.spec import FamilySpec
 from infra.storage.kept_files import keep_files
 from infra.storage.paths import FILES, KEPT
 from trainers.functions.command import bind_command
+from trainers.job import Outcome
 from trainers.registry import COMMAND, is_function, load_reference
 from trainers.types import Goal
 
@@ -27,11 +28,11 @@ def load_function(spec: FamilySpec, goals: Iterable[Goal], roots: Sequence[str])
     return function
 
 
-def keep_command_files(spec: FamilySpec, folder: Path) -> None:
-    """What a command is to keep of its files, beside what a later attempt may write to.
+def keep_own_files(spec: FamilySpec, outcome: Outcome, folder: Path) -> None:
+    """What a function or a command keeps of its files, beside what a later attempt may write to.
 
     Args:
         folder: the trial's.
     """
-    if spec.reference == COMMAND:
-        keep_files(folder / FILES, folder / KEPT, spec.options.get("keep", ""))
+    name = spec.options.get("keep", "") if spec.reference == COMMAND else outcome.keep
+    keep_files(folder / FILES, folder / KEPT, name)

@@ -7,9 +7,11 @@ The function trains as it likes; `trial` gives it parameters, device and data, t
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from trainers.code.importing import source_sha256
@@ -82,7 +84,7 @@ class Trial(OptunaNames):
         self._used_epochs = self._spent = False
         self._status: Status = "complete"
         self._may_finish: bool | None = None  # an objective may, after the last report; False: it went on
-        self._ticks = 0
+        self._ticks, self._kept = 0, ""
         self._own: UserModel | None = None
         self._saved_at, self._saved_reports = time.monotonic(), 0
         restart_peak(self.device)
@@ -223,6 +225,28 @@ class Trial(OptunaNames):
         self._own = UserModel(module=own, code=code)
         return self._own
 
+    def keep(self, path: Path | str) -> None:
+        """Keeps a file or a folder with the trial, where its model would be kept: as the artifact `kept`.
+
+        Args:
+            path: below the trial's directory, or elsewhere: then a copy is made in it now.
+
+        Raises:
+            TrialError: it is not there.
+        """
+        found = self.directory / path
+        if not found.exists() or found.resolve() == self.directory.resolve():
+            raise TrialError("trial.keep must be given a file or a folder that is there", str(path))
+        if self.rank != 0:
+            return
+        if not found.resolve().is_relative_to(self.directory.resolve()):
+            copied = self.directory / found.name
+            shutil.copytree(found, copied, dirs_exist_ok=True) if found.is_dir() else shutil.copy2(
+                found, copied
+            )
+            found = copied
+        self._kept = found.resolve().relative_to(self.directory.resolve()).as_posix()
+
     def _refuse_late(self, reports: int) -> None:
         if self._used_epochs and self._log.keeps_best and reports > 1 and self.rank == 0:
             raise TrialError(
@@ -337,6 +361,7 @@ class Trial(OptunaNames):
             metrics=progress.kept,
             weights=self._final_weights(),
             facts=self._facts(),
+            keep=self._kept,
             code=dict(self._own.code) if self._own is not None else {},
         )
 

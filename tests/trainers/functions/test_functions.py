@@ -572,3 +572,19 @@ def test_function_check_finds_a_model_that_comes_too_late(job: FunctionJob) -> N
 
     with pytest.raises(TrialError, match=r"objective\.at: last"):
         dry_run_function(replace(job, function=function))
+
+
+def test_a_file_from_elsewhere_is_kept_as_a_copy(job: FunctionJob, tmp_path: Path) -> None:
+    outside = tmp_path / "model.bin"
+    outside.write_text("weights")
+    inside = replace(
+        job, directory=tmp_path / "own", function=lambda trial: (trial.report(loss=1), trial.keep(outside))
+    )
+    inside.directory.mkdir()
+    assert run(inside, Recorder()).keep == "model.bin"
+    assert (inside.directory / "model.bin").read_text() == "weights"
+
+
+def test_what_is_kept_must_be_there(job: FunctionJob) -> None:
+    with pytest.raises(TrialError, match=r"that is there; but got missing\.bin"):
+        run(replace(job, function=lambda trial: trial.keep("missing.bin")), Recorder())

@@ -1,0 +1,77 @@
+"""Lightning's Trainer (`lightning` and `pytorch_lightning`): validations are reports.
+
+callback = VelodromeCallback(trial, accuracy="val_acc")
+trainer = L.Trainer(callbacks=[callback], max_epochs=trial.budget.epochs, default_root_dir=trial.directory)
+trainer.fit(model, ckpt_path=callback.checkpoint)
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+try:
+    if "pytorch_lightning" in sys.modules:  # the older name, whose Trainer takes its own callbacks alone
+        from pytorch_lightning import Callback
+    else:
+        from lightning.pytorch import Callback
+except ImportError as error:
+    raise ImportError(
+        "velodrome.integrations.lightning needs lightning: pip install 'velodrome[lightning]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from trainers.functions.trial import Trial
+
+_LAST = "last.ckpt"
+
+
+class VelodromeCallback(Callback):  # type: ignore[misc]
+    """Reports each validation, saves a checkpoint an epoch, stops where the trial is to end, and keeps the
+    best checkpoint (`ModelCheckpoint`'s; without one the last)."""
+
+    def __init__(self, trial: Trial, **metrics: str) -> None:
+        """For one trial.
+
+        Args:
+            metrics: names of reports by what the module logs, `accuracy="val_acc"`; by default all it logs.
+        """
+        self._trial, self._names = trial, metrics
+        self._reported = False
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The trial's own checkpoint, for `ckpt_path`; None at a first attempt."""
+        path = self._trial.directory / _LAST
+        return str(path) if path.is_file() else None
+
+    def on_validation_end(self, trainer: Any, module: Any) -> None:
+        """Reports; the check before training is none."""
+        if trainer.sanity_checking:
+            return
+        logged = trainer.callback_metrics
+        names = self._names or {name: name for name in logged}
+        self._trial.report({name: float(logged[own]) for name, own in names.items() if own in logged})
+        self._reported = True
+
+    def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, index: int) -> int | None:
+        """The last report is judged once training goes on."""
+        self._trial.alive()
+        if not self._reported:
+            return None
+        self._reported = False
+        if not self._trial.over():
+            return None
+        trainer.should_stop = True
+        return -1  # without the rest of the epoch
+
+    def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+        """Saves what another attempt begins with."""
+        if not trainer.should_stop:
+            trainer.save_checkpoint(self._trial.directory / _LAST)
+
+    def on_fit_end(self, trainer: Any, module: Any) -> None:
+        """Names what is kept."""
+        own = getattr(trainer.checkpoint_callback, "best_model_path", "") or self.checkpoint
+        if own and trainer.is_global_zero:
+            self._trial.keep(own)

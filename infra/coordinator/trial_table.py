@@ -36,6 +36,10 @@ class TrialTable:
             if trial.state == "waiting":
                 self.queue(trial)
 
+    def find(self, family: str, number: int) -> TrialRow | None:
+        """The family's trial of that number, if it was asked for."""
+        return self._trials[family].get(number)
+
     def add(self, trial: TrialRow) -> None:
         """A trial that was just asked for; it is not queued."""
         self._trials[trial.family][trial.number] = self._open[trial.family][trial.number] = trial

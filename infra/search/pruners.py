@@ -6,7 +6,7 @@ A new pruner is a class here and its entry in `PRUNERS`: schema, plan and study 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,8 +21,10 @@ Deciding = tuple[int, ...] | Literal["every"]
 
 
 class PrunerOptions(Strict):
-    """What a sweep file says of a pruner."""
+    """What a sweep file says of a pruner. `awaits_ends`: whether it compares with finished trials, so that
+    what it decides depends on how many are trained side by side."""
 
+    awaits_ends: ClassVar[bool] = False
     name: str
 
     def make(self, reports: int) -> BasePruner:
@@ -84,6 +86,7 @@ class Hyperband(HalvingOptions):
 class QuantileOptions(PrunerOptions):
     """Comparing with earlier trials at the same epoch."""
 
+    awaits_ends: ClassVar[bool] = True
     startup: int = Field(default=5, ge=0)
     """Finished trials before any is stopped."""
     warmup_epochs: int = Field(default=0, ge=0)

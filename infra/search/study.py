@@ -109,13 +109,19 @@ class Studies:
             load_if_exists=True,
         )
 
-    def ask(self, family: FamilySpec, number: int, lanes: int) -> tuple[int, dict[str, Any]]:
-        """A new trial: Optuna's number and the parameters."""
+    def ask(
+        self, family: FamilySpec, number: int, lanes: int, leader: Mapping[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """A new trial: Optuna's number and the parameters.
+
+        Args:
+            leader: the parameters of the first trial of its block, whose structure it shares.
+        """
         study = self._studies[family.name]
         seed = derive_seed(self._spec.seed, family.name, number)
         study.sampler = make_sampler(family.sampler, seed, self._common[family.name])
         space = self._spaces[family.name]
-        point = starting_point(family, self._spec.seed, number, lanes)
+        point = starting_point(family, self._spec.seed, number, lanes, leader)
         fixed = {} if point is None else {"fixed_params": space.encode(point)}
         # `study.ask` would look through all trials for waiting ones; we queue in the ledger, not in Optuna.
         template = FrozenTrial(

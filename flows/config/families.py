@@ -11,7 +11,7 @@ from flows.config.errors import Path, redacted_repr
 from flows.config.loading import SweepFile
 from flows.config.schema import FamilyEntry as FamilyEntry
 from infra.errors import WrongInput
-from infra.spec import FamilySpec
+from infra.spec import FamilySpec, Resources
 from search_spaces.domains import Choices, Constant, FloatRange, IntRange
 from search_spaces.errors import SearchSpaceInputError
 from search_spaces.files import built_in_spaces
@@ -107,6 +107,15 @@ def load_code(file: SweepFile, reference: str) -> Reference:
 def may_shard(code: Reference) -> bool:
     """Whether the weights can be sharded over workers: not where code makes its own steps."""
     return isinstance(code, type) and issubclass(code, Family) and code.train_step is Family.train_step
+
+
+def why_alone(code: Reference, resources: Resources) -> str | None:
+    """Why the trials of a family are trained one by one; None where several may be one program."""
+    if not isinstance(code, type) or not issubclass(code, Family):
+        return "code of one's own is called once a trial"
+    if not code.stackable:
+        return "the family does not say that it can be stacked"
+    return "a trial has several workers" if resources.workers > 1 else None
 
 
 def _instance(file: SweepFile, code: Reference, options: Mapping[str, Json], path: Path) -> Family | None:

@@ -25,7 +25,7 @@ from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length, Ranks
 
 if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset
+    from trainers.data.dataset import Dataset, EncodedDataset
     from trainers.family import Family
     from trainers.types import Json, JsonObject
 
@@ -67,18 +67,22 @@ class AttemptRunner:
         """Trains, and says how it went; an exception becomes a failure with its class and traceback."""
         began = time.monotonic()
         try:
-            ended = self._run_trial(assignment, hooks)
-        except TrialError as error:
-            ended = _failure_result(assignment, error.reason, error)
-        except MemoryError as error:
-            ended = _failure_result(assignment, "out-of-memory", error)
+            ended = self.conclude(assignment, self._train(assignment, hooks))
         except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
-            ended = _failure_result(
-                assignment, "worker-died" if self._is_lost_peer(error) else "error", error
-            )
+            ended = self.describe_failure(assignment, error)
         finally:
-            self._free_memory()
+            self.free_memory()
         return replace(ended, seconds=time.monotonic() - began)
+
+    def describe_failure(self, assignment: Assignment, error: BaseException) -> AttemptResult:
+        """The failure that an exception is, with its class and traceback."""
+        if isinstance(error, TrialError):
+            reason = error.reason
+        elif isinstance(error, MemoryError):
+            reason = "out-of-memory"
+        else:
+            reason = "worker-died" if self._is_lost_peer(error) else "error"
+        return _failure_result(assignment, reason, error)
 
     def is_shared_failure(self, ended: AttemptResult, assignment: Assignment) -> bool:
         """Whether every rank failed at the same place: our loop agrees on what is not finite."""
@@ -99,12 +103,18 @@ class AttemptRunner:
                 return False
             error = former
 
-    def _run_trial(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
+    def _train(self, assignment: Assignment, hooks: Hooks) -> Outcome:
         spec = self.spec.family(assignment.family)
         if is_function(load_reference(spec.reference)):
-            outcome = self._run_function(spec, assignment, hooks)
-        else:
-            outcome = self._run_family(spec, assignment, hooks)
+            return self._run_function(spec, assignment, hooks)
+        from trainers.loop.training import train
+
+        job, arrays = self.prepare(assignment)
+        return train(job, arrays, hooks)
+
+    def conclude(self, assignment: Assignment, outcome: Outcome) -> AttemptResult:
+        """What an outcome comes to, its model and its samples kept where they are to be."""
+        spec = self.spec.family(assignment.family)
         facts: dict[str, Json] = dict(outcome.facts)
         model = None
         if outcome.status == "complete" and self._keeps_model(assignment, outcome):
@@ -119,13 +129,13 @@ class AttemptRunner:
             facts=facts, model=model,
         )  # fmt: skip
 
-    def _run_family(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
+    def prepare(self, assignment: Assignment) -> tuple[Job, EncodedDataset]:
+        """The job of an attempt at a family, and the data as it reads it."""
         from trainers.inputs.encoded_arrays import encode_dataset
-        from trainers.loop.training import train
 
-        family, dataset = self._load_family(spec).of_trial(assignment.params), self.dataset()
+        spec, dataset = self.spec.family(assignment.family), self.dataset()
+        family = self._load_family(spec).of_trial(assignment.params)
         params = family.complete(assignment.params)
-        arrays = encode_dataset(family, dataset, params, Path(self._settings.cache))
         job = Job(
             family=family,
             params=params,
@@ -133,7 +143,7 @@ class AttemptRunner:
             samples=self._samples_folder(assignment),
             **self._job_settings(spec, assignment),
         )
-        return train(job, arrays, hooks)
+        return job, encode_dataset(family, dataset, params, Path(self._settings.cache))
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
         from trainers.functions.run import run_function
@@ -254,7 +264,8 @@ class AttemptRunner:
         except Exception:  # people's own families may raise anything here
             traceback.print_exc()
 
-    def _free_memory(self) -> None:
+    def free_memory(self) -> None:
+        """Gives back what the last attempt left."""
         gc.collect()
         if self._device.startswith("cuda"):
             import torch

@@ -80,17 +80,24 @@ def build_confirmation(
     not_ended = [
         confirmation_origin(t)[:2] for t in views.trials(ledger, row.id, role=ROLE) if not t.has_ended
     ]
-    rows = [_confirmed_row(candidate, name, len(seeds), not_ended) for candidate in ordered]
+    different = _different_test_rows(row)
+    rows = [_confirmed_row(candidate, name, len(seeds), not_ended, different) for candidate in ordered]
     middle = select_median(ranked[places[ordered[0].key]]) if ordered else None
     return Confirmation(
         sweep=row.label,
         metric=f"test/{name}",
         direction=goal.direction,
-        rows=tuple(_compare_with_first(rows, ordered, seeds, _example_metric(name))),
+        rows=tuple(_compare_with_first(rows, ordered, seeds, _example_metric(name), different)),
         test_reads=count_test_reads(ledger, row),
         seeds=tuple(seeds),
         median_run=middle.trial.number if middle is not None else None,
     )
+
+
+def _different_test_rows(row: SweepRow) -> int | None:
+    """How many different rows the test part has; None where a ledger of before does not say."""
+    found = (row.facts.get("data") or {}).get("different", {}).get("test")
+    return int(found) if found else None
 
 
 def _example_metric(name: str) -> str:
@@ -108,7 +115,11 @@ def _candidate_runs(
 
 
 def _confirmed_row(
-    candidate: _CandidateRuns, name: str, seeds: int, not_ended: Sequence[tuple[str, int]]
+    candidate: _CandidateRuns,
+    name: str,
+    seeds: int,
+    not_ended: Sequence[tuple[str, int]],
+    different: int | None,
 ) -> ConfirmedRow:
     trial, runs = candidate.trial, list(candidate.runs.values())
     waiting = not_ended.count((trial.family, trial.number))
@@ -118,18 +129,18 @@ def _confirmed_row(
         number=trial.number,
         params=trial.params,
         validation=Scores(values=values, interval=interval_over_seeds(values), over=OVER_SEEDS),
-        test=_test_scores(candidate, name),
+        test=_test_scores(candidate, name, different),
         failed=max(0, seeds - len(runs) - waiting),
         waiting=waiting,
     )
 
 
-def _test_scores(candidate: _CandidateRuns, name: str) -> Scores:
+def _test_scores(candidate: _CandidateRuns, name: str, different: int | None) -> Scores:
     metrics = [run.trial.metrics for run in candidate.runs.values()]
     values = tuple(found[f"test/{name}"] for found in metrics if f"test/{name}" in found)
     if not candidate.scores or len(candidate.scores) < len(values):
         return Scores(values=values, interval=interval_over_seeds(values), over=OVER_SEEDS)
-    found = two_level_interval(list(candidate.scores.values()))
+    found = two_level_interval(list(candidate.scores.values()), different=different)
     if name in _FUNCTION_OF:
         found = _transform_interval(found, _FUNCTION_OF[name][1])
     return Scores(values=values, interval=found, over=OVER_BOTH)
@@ -141,13 +152,17 @@ def _transform_interval(found: Interval, function: Callable[[float], float]) -> 
 
 
 def _compare_with_first(
-    rows: Sequence[ConfirmedRow], ordered: Sequence[_CandidateRuns], seeds: Sequence[int], metric: str
+    rows: Sequence[ConfirmedRow],
+    ordered: Sequence[_CandidateRuns],
+    seeds: Sequence[int],
+    metric: str,
+    different: int | None,
 ) -> list[ConfirmedRow]:
     """The rows with what sets each apart from the first; several comparisons, so Holm's correction."""
     judged, others = list(rows[:1]), list(rows[1:])
     standings = [_ranking_entry(candidate, seeds) for candidate in ordered]
     ties = holm([difference_p_value(standings[0], other) for other in standings[1:]])
-    gaps = [_test_difference(other, ordered[0]) for other in ordered[1:]]
+    gaps = [_test_difference(other, ordered[0], different) for other in ordered[1:]]
     gap_ps = holm([gap.p_value if gap is not None else None for gap in gaps])
     for row, p_value, gap, gap_p in zip(others, ties, gaps, gap_ps, strict=True):
         difference = None
@@ -166,10 +181,10 @@ def _ranking_entry(candidate: _CandidateRuns, seeds: Sequence[int]) -> RankingEn
     )
 
 
-def _test_difference(one: _CandidateRuns, first: _CandidateRuns) -> Interval | None:
+def _test_difference(one: _CandidateRuns, first: _CandidateRuns, different: int | None) -> Interval | None:
     """Of the examples' scores on the seeds that both have; None where either kept none."""
     shared = sorted(one.scores.keys() & first.scores.keys())
     pairs = [(one.scores[index], first.scores[index]) for index in shared]
     if not pairs or any(a.shape != b.shape for a, b in pairs):
         return None
-    return two_level_difference([a for a, _ in pairs], [b for _, b in pairs])
+    return two_level_difference([a for a, _ in pairs], [b for _, b in pairs], different=different)

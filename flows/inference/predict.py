@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from flows.inference.model_lookup import choose_model, fetch_artifact
 from infra.errors import WrongInput
 from infra.home import Home
+from infra.predicting.csv_file import CsvFile, read_as_trained
 from infra.predicting.format import InputFormat, PartSizes
 from infra.predicting.on_ray import ActorPool, score_on_ray
 from infra.predicting.output_parts import OutputParts, open_parts
@@ -85,13 +86,13 @@ def predict(
     place = home or Home.from_environment()
     kind = open_input(Path(input))
     output = _output(kind, out)
-    present = kind.columns()
     chosen = choose_model(model, place)
     if chosen.warning:
         say(f"warning: {chosen.warning}")
     artifact = fetch_artifact(chosen, place)
     loaded = load_artifact(artifact, device="cpu" if address else _device())
-    fields = _fields(kind, present, loaded)
+    kind = _as_the_model_reads(kind, loaded, say)
+    fields = _fields(kind, kind.columns(), loaded)
     work = sizes or PartSizes()
     identity: JsonObject = {
         "input": _fingerprint(kind),
@@ -112,6 +113,19 @@ def predict(
         seconds=round(time.monotonic() - began, 3), warning=chosen.warning,
         unseen=unseen,
     )  # fmt: skip
+
+
+def _as_the_model_reads(kind: InputFormat, loaded: ServedModel, say: Say) -> InputFormat:
+    """The input as it looks, or, where the model's columns are not seen so, as its training file was read."""
+    needed = {field.name for field in loaded.fields}
+    if not (isinstance(kind, CsvFile) and loaded.schema.read) or needed <= set(kind.columns()):
+        return kind
+    found = read_as_trained(kind.path, loaded.schema)
+    if found is None:
+        return kind
+    said = ", ".join(f"{name}: {value}" for name, value in loaded.schema.read.items() if name != "names")
+    say(f"note: {kind.path.name} is read as the model's training file was ({said or 'names as given there'})")
+    return found
 
 
 def _score_input(

@@ -54,6 +54,7 @@ def print_promotion(console: Console, result: Promotion) -> None:
 
 def _data_line(result: Promotion) -> str:
     left = f", {result.left_out:,} left out that one model was trained on" if result.left_out else ""
+    left += f", {result.copies:,} copies of others counted once" if result.copies else ""
     which = "the test split of " if result.data["part"] == "test" else ""
     reads = f"; read {format_times(result.test_reads)}" if result.test_reads else ""
     return f"judged on {result.examples:,} examples of {which}{result.data['source']}{left}{reads}"

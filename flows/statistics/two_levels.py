@@ -12,7 +12,9 @@ from flows.statistics.scores import Floats, Numbers, stack_scores
 from flows.statistics.verdicts import CONFIDENCE, Interval
 
 
-def two_level_interval(scores_by_seed: Sequence[Numbers], *, confidence: float = CONFIDENCE) -> Interval:
+def two_level_interval(
+    scores_by_seed: Sequence[Numbers], *, confidence: float = CONFIDENCE, different: int | None = None
+) -> Interval:
     """The mean score of a configuration, with what both the seeds and the test examples contribute.
 
     Seeds and examples are crossed (every seed's model meets the same examples), so the variance is that of
@@ -26,18 +28,25 @@ def two_level_interval(scores_by_seed: Sequence[Numbers], *, confidence: float =
         scores_by_seed: one array of shape (examples,) a seed, the same examples in the same order. With one
             seed the interval is over examples alone.
         confidence: of the two-sided interval.
+        different: how many examples differ from each other, where copies are among them: a copy says nothing
+            new, so the variance is that of so many examples (as if each stood there equally often).
     """
     table = stack_scores(scores_by_seed)
+    count = min(different or table.shape[1], table.shape[1])
     if np.isin(table, (0.0, 1.0)).all():
-        return _share_interval(table, confidence)
-    found = _interval_of_table(table, 0.0, confidence)
+        return _share_interval(table, count, confidence)
+    found = _interval_of_table(table, count, 0.0, confidence)
     if table.std() == 0:
         return found
     return replace(found, low=max(found.low, float(table.min())), high=min(found.high, float(table.max())))
 
 
 def two_level_difference(
-    ones: Sequence[Numbers], others: Sequence[Numbers], *, confidence: float = CONFIDENCE
+    ones: Sequence[Numbers],
+    others: Sequence[Numbers],
+    *,
+    confidence: float = CONFIDENCE,
+    different: int | None = None,
 ) -> Interval:
     """The difference of two configurations' mean scores on the same seeds and examples, with a p-value.
 
@@ -46,16 +55,19 @@ def two_level_difference(
 
     Args:
         ones, others: one array of shape (examples,) a seed, the same seeds and examples in the same order.
+        different: as `two_level_interval` has it.
     """
     tables = stack_scores(ones), stack_scores(others)
     share = all(np.isin(table, (0.0, 1.0)).all() for table in tables)
-    return _interval_of_table(tables[0] - tables[1], 1.0 if share else 0.0, confidence)
+    table = tables[0] - tables[1]
+    count = min(different or table.shape[1], table.shape[1])
+    return _interval_of_table(table, count, 1.0 if share else 0.0, confidence)
 
 
-def _interval_of_table(table: Floats, added: float, confidence: float) -> Interval:
-    estimate, (error, freedom) = float(table.mean()), _standard_error(table, added=added)
+def _interval_of_table(table: Floats, count: int, added: float, confidence: float) -> Interval:
+    estimate, (error, freedom) = float(table.mean()), _standard_error(table, count, added=added)
     if error <= 1e-12 * max(1.0, abs(estimate)):
-        return _interval_without_spread(estimate, table.shape[1], confidence)
+        return _interval_without_spread(estimate, count, confidence)
     return _t_interval(estimate, error, freedom, confidence)
 
 
@@ -105,16 +117,16 @@ def unseen_share(examples: int, tail: float) -> float:
     return float(1 - tail ** (1 / examples))
 
 
-def _share_interval(table: Floats, confidence: float) -> Interval:
+def _share_interval(table: Floats, count: int, confidence: float) -> Interval:
     """Wilson's interval of a share, with the number of examples that both levels' variance amounts to."""
     from scipy import stats
 
-    estimate, (error, freedom) = float(table.mean()), _standard_error(table)
-    examples, spread = float(table.shape[1]), estimate * (1 - estimate)
+    estimate, (error, freedom) = float(table.mean()), _standard_error(table, count)
+    examples, spread = float(count), estimate * (1 - estimate)
     quantile = float(stats.norm.ppf(0.5 + confidence / 2))
     if error > 0:
         wider = (quantile / float(stats.t.ppf(0.5 + confidence / 2, freedom))) ** 2
-        examples = min(spread / error**2 * wider, float(table.size))
+        examples = min(spread / error**2 * wider, float(table.shape[0] * count))
     square = quantile**2
     centre = (estimate + square / (2 * examples)) / (1 + square / examples)
     reach = quantile * math.sqrt(spread / examples + square / (4 * examples**2)) / (1 + square / examples)
@@ -122,26 +134,27 @@ def _share_interval(table: Floats, confidence: float) -> Interval:
     return Interval(estimate=estimate, low=low, high=high, confidence=confidence)
 
 
-def _standard_error(table: Floats, *, added: float = 0.0) -> tuple[float, float]:
+def _standard_error(table: Floats, count: int, *, added: float = 0.0) -> tuple[float, float]:
     """The mean's standard error over both levels, and its degrees of freedom.
 
     Args:
+        count: how many different examples there are.
         added: squares of pseudo-examples, of which there are twice as many.
     """
-    seeds, examples = table.shape
+    seeds = table.shape[0]
     means = table.mean(axis=0)
-    of_examples = variance(means) / examples
+    of_examples = float(means.var()) / max(count - 1, 1)
     if added:
-        whole = examples + 2 * added
-        of_examples = (float((means**2).sum()) + added - examples * float(means.mean()) ** 2) / whole**2
+        whole, squares = count + 2 * added, float((means**2).mean()) * count
+        of_examples = (squares + added - count * float(means.mean()) ** 2) / whole**2
     of_seeds = variance(table.mean(axis=1)) / seeds
     rest = table - means - table.mean(axis=1, keepdims=True) + table.mean()
-    both = float((rest**2).sum()) / max((seeds - 1) * (examples - 1), 1) / (seeds * examples)
+    both = float((rest**2).mean()) / max((seeds - 1) * (count - 1), 1)
     of_seeds = max(of_seeds - both, 0.0)  # the interaction is in both: counted once, with the examples
     total = of_seeds + of_examples
     if total == 0:
         return 0.0, 1.0
-    free = of_seeds**2 / max(seeds - 1, 1) + of_examples**2 / max(examples - 1, 1)
+    free = of_seeds**2 / max(seeds - 1, 1) + of_examples**2 / max(count - 1, 1)
     return math.sqrt(total), total**2 / free
 
 

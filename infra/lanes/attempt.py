@@ -229,7 +229,7 @@ class AttemptRunner:
         about: JsonObject = {
             "sweep": self.spec.label, "family": spec.name, "number": assignment.number,
             "role": assignment.role, "seed": assignment.seed, "epoch": outcome.epoch,
-            "metrics": dict(outcome.metrics),
+            "metrics": dict(outcome.metrics), **self._reading(),
         }  # fmt: skip
         folder = Path(self._settings.storage) / relative
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()
@@ -237,6 +237,13 @@ class AttemptRunner:
         cache = Path(self._settings.cache)
         measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, cache)
         return str(relative), measured
+
+    def _reading(self) -> JsonObject:
+        """`data.read` and the target's name, where it is said how the file is written."""
+        read, columns = self.spec.data.get("read"), self.spec.data.get("columns")
+        if not read:
+            return {}
+        return {"read": read, "target": columns.get("target") if isinstance(columns, Mapping) else None}
 
     def _save_scores(self, assignment: Assignment, outcome: Outcome) -> str:
         """Every test example's own scores, beside the model; returns the folder, relative to the storage."""

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import logging
 import os
+import re
 import shutil
 import signal
 import sys
@@ -128,6 +129,8 @@ def _new_connection(
         with starting():
             if temp is not None:
                 _use_token(home)
+            _forget_token()
+            if temp is not None:
                 with adapt_start() as options:
                     _init_ray(address="local", _temp_dir=temp, include_dashboard=False, **options)
             else:
@@ -178,7 +181,7 @@ def _init_ray(**options: Any) -> None:
         where = options["address"]
         raise ClusterUnavailable(
             "a Ray cluster must be reachable" if where != "local" else "a local Ray must start",
-            f"{where}: {str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}",
+            f"{where}: {_error_words(error)}",
             "start one with `ray start --head`, here and there with the same RAY_AUTH_MODE=token and"
             " RAY_AUTH_TOKEN_PATH (docs/cluster.md), or leave --address out"
             if where != "local"
@@ -188,6 +191,13 @@ def _init_ray(**options: Any) -> None:
         # Ray takes SIGTERM for itself when it starts: a command would end with a status of Ray's.
         if terminate is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, terminate)
+
+
+def _error_words(error: BaseException) -> str:
+    """The first line of Ray's message, and the error that it says at its end to have met, if any."""
+    text = str(error).strip()
+    met = re.findall(r"^ray\.exceptions\.(\w+: [^.\n]+)", text, flags=re.MULTILINE)
+    return " ".join([text.splitlines()[0] if text else type(error).__name__, *met[-1:]])
 
 
 def _make_temp_folder() -> str:
@@ -206,6 +216,13 @@ def _use_token(home: Home) -> None:
     # The mode is left to `ray.init`, which turns it on for a local cluster and tells its compiled half so;
     # set here, that half would not hear of it.
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
+
+
+def _forget_token() -> None:
+    """Ray's compiled half reads a token once a process; another home or cluster has another one."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]  # compiled
+
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def check_local_placeable(spec: SweepSpec) -> None:

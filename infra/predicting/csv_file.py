@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from infra.predicting.format import (
     split_rows,
     table_frame,
 )
-from infra.serving.model_schema import Field
+from infra.serving.model_schema import Field, ModelSchema
 from trainers.data.sources.csv_reading import open_text
 from trainers.data.sources.csv_rules import find_rules
 from trainers.errors import InputError
@@ -27,15 +27,22 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from trainers.types import Json
+
 
 class CsvFile:
     """A file of separated fields, read by the rules of a sweep's source."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, said: Mapping[str, Json] | None = None) -> None:
+        """The file, read as `data.read` says or as it looks.
+
+        Raises:
+            WrongInput: what is said does not fit the file, or it is no such file.
+        """
         self.path = path
         self.ending = ".tsv" if ".tsv" in path.name.lower() else ".csv"
         with _as_wrong_input():
-            self._rules = find_rules(path)
+            self._rules = find_rules(path, said)
 
     def columns(self) -> list[str]:
         """As `InputFormat`."""
@@ -82,6 +89,21 @@ class CsvFile:
             raise WrongInput(must, found, "save it as UTF-8") from error
         except csv.Error as error:
             raise WrongInput(must, f"line {reader.line_num}: {error}") from error
+
+
+def read_as_trained(path: Path, schema: ModelSchema) -> CsvFile | None:
+    """The file by the rules of the model's training file, with or without its target; None where it does not
+    have the model's columns then either."""
+    names = schema.read.get("names")
+    tried = [dict(schema.read)]
+    if isinstance(names, Sequence) and schema.target in names:
+        tried.append({**schema.read, "names": [name for name in names if name != schema.target]})
+    for said in tried:
+        with suppress(WrongInput):
+            file = CsvFile(path, said)
+            if {field.name for field in schema.fields} <= set(file.columns()):
+                return file
+    return None
 
 
 @contextmanager

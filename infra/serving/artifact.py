@@ -185,7 +185,7 @@ class _BundleModel:
         self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs]
         self.outputs = [column.name for column in signature.outputs]
         state, facts = self._predictor.document.get("state", {}), self._predictor.document["facts"]
-        distribution = facts.get("distribution")
+        distribution, read = facts.get("distribution"), facts.get("read")
         self.schema = ModelSchema(
             fields=self.fields,
             outputs=[Field(name=c.name, type=c.type) for c in signature.outputs],
@@ -193,6 +193,8 @@ class _BundleModel:
             task=str(state.get("task") or ""),
             classes=[str(label) for label in state.get("classes") or ()],
             distribution=dict(distribution) if isinstance(distribution, Mapping) else {},
+            read=dict(read) if isinstance(read, Mapping) else {},
+            target=str(facts.get("target") or ""),
         )
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:

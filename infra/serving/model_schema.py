@@ -30,6 +30,8 @@ class ModelSchema:
         classes: its labels.
         distribution: column → how its values were distributed in training, see
             `trainers.data.distribution`; `""` is the target's.
+        read: the `data.read` that its training file was read by, where that was said; `target`: the name of
+            the column that it learned to tell.
     """
 
     fields: list[Field]
@@ -38,3 +40,5 @@ class ModelSchema:
     task: str = ""
     classes: list[str] = field(default_factory=list)
     distribution: Mapping[str, Json] = field(default_factory=dict)
+    read: Mapping[str, Json] = field(default_factory=dict)
+    target: str = ""

@@ -15,9 +15,17 @@ import pyarrow as pa
 
 from trainers.data import hashing
 from trainers.data.answer_places import find_answers, places_digest
+from trainers.data.cell_values import find_alike
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_readings import ReadColumns, read_columns
-from trainers.data.column_roles import TARGETS, ColumnNames, ColumnRoles, KindOf, decide_roles
+from trainers.data.column_roles import (
+    TARGETS,
+    ColumnNames,
+    ColumnRoles,
+    KindOf,
+    decide_roles,
+    find_answer_columns,
+)
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, ColumnReading, Dataset, Task
 from trainers.data.number_spellings import find_spelling
 from trainers.data.prepare import read_prepare
@@ -108,7 +116,14 @@ def _read_columns(
         return ReadColumns(raw=raw, kinds={}, readings={}, notes=())
     targets = {named.target, raw.target, *(name for name in raw.columns if name.lower() in TARGETS)}
     few_are_classes = frozenset() if task == "regression" else frozenset(filter(None, targets))
-    aside = {*named.drop, *named.id, named.text, named.input, named.reference, *named.asking}
+    aside = {
+        *named.drop,
+        *named.id,
+        named.text,
+        named.input,
+        named.reference,
+        *find_answer_columns(named, raw),
+    }
     return read_columns(raw, written.get("types"), few_are_classes, aside)
 
 
@@ -308,13 +323,8 @@ def _likely_reason(labels: Sequence[str]) -> str:
 
 def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
     """A note for classes that a person would take for one."""
-    alike: dict[str, list[str]] = {}
-    for label in labels:
-        alike.setdefault("".join(label.split()).casefold(), []).append(label)
     return tuple(
-        f"classes {', '.join(map(repr, several))} differ by blanks or case alone: {len(several)} are learned"
-        for several in alike.values()
-        if len(several) > 1
+        f"classes {alike} differ by blanks or case alone: each is learned" for alike in find_alike(labels)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ MISSING_WORDS = ("", "na", "n/a", "nan", "null", "#n/a")
 MISSING_NUMBERS = (*MISSING_WORDS, "none", "?", "-", ".")
 _PANDAS_MISSING = ("NAType", "NaTType")
 _WHOLE = re.compile(r"(-?[1-9][0-9]*|0)\.0+")
-_EXACT = 2.0**53  # a larger double is no longer one whole number
+EXACT = 2.0**53  # a larger double is no longer one whole number
 
 
 def spell_value(value: Cell) -> str | None:
@@ -34,7 +35,7 @@ def spell_value(value: Cell) -> str | None:
     if isinstance(value, float):
         if value != value:
             return None
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else str(value)
+        return str(int(value)) if value.is_integer() and abs(value) < EXACT else str(value)
     if isinstance(value, (bool, list, tuple, dict)):
         return json.dumps(value, default=str)
     return value.isoformat() if isinstance(value, date) else str(value)
@@ -78,6 +79,21 @@ def category_key(text: str) -> str:
         except (ValueError, RecursionError):
             return text
     return text
+
+
+def alike_key(text: str) -> str:
+    """What values that look alike have in common: all but blanks, case, ways to compose, invisible signs."""
+    seen = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(sign for sign in seen if not (sign.isspace() or unicodedata.category(sign) == "Cf"))
+
+
+def find_alike(values: Iterable[str]) -> list[str]:
+    """The values that look alike and are not the same, each kind together as a person can tell them apart."""
+    kinds: dict[str, list[str]] = {}
+    for value in values:
+        kinds.setdefault(alike_key(value), []).append(value)
+    alike = [several for several in kinds.values() if len(several) > 1]
+    return [", ".join(map(repr if all(map(str.isascii, several)) else ascii, several)) for several in alike]
 
 
 def unify_spellings(values: Iterable[str]) -> dict[str, str]:

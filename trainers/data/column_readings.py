@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from trainers.data.cell_values import MISSING_NUMBERS, MISSING_WORDS
+from trainers.data.cell_values import EXACT, MISSING_NUMBERS, MISSING_WORDS
 from trainers.data.column_kinds import is_strings, kind_of, null_missing, plain_strings
 from trainers.data.dataset import ColumnKind, ColumnReading
 from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, other_words
@@ -62,7 +62,10 @@ def read_columns(
         if isinstance(column, RawImages) or name in aside:
             continue
         wanted = asked.get(name)
-        if wanted is not None and wanted.time_format:
+        if wanted is None and name not in few_are_classes and (merged := count_merged_numbers(column)):
+            kinds[name] = "category"
+            notes.append(_describe_merged(name, *merged))
+        elif wanted is not None and wanted.time_format:
             columns[name], readings[name] = _parse_dates(name, column, wanted.time_format), wanted
         elif wanted is None or wanted.kind == "number":
             found = _find_numbers(name, column, raw.marks, name in few_are_classes, wanted is not None)
@@ -117,7 +120,7 @@ def _find_numbers(
     words = other_words(counts, spelling)
     different = len(counts) - len(words)
     if not asked:
-        if spelling == NumberSpelling() and not words:
+        if not read or (spelling == NumberSpelling() and not words and kind_of(name, column) == "number"):
             return None
         if read < NEARLY_ALL * rows or len(words) > FEW_WORDS:
             return None
@@ -154,6 +157,33 @@ def _describe(name: str, spelling: NumberSpelling, counts: Mapping[str, int], ro
     missing = f", {', '.join(words)}{more} of {rows:,} rows read as missing" if words else ""
     otherwise = f"; columns.types: {{{name}: category}} keeps it as words"
     return f"column {name!r} is read as numbers{f' ({said})' if said else ''}{missing}{otherwise}"
+
+
+def count_merged_numbers(column: pa.ChunkedArray) -> tuple[int, int] | None:
+    """How many different whole numbers beyond 2^53 there are, and as how many doubles, where these are fewer;
+    None where every number stays itself. Nobody means such numbers as quantities: they are codes."""
+    if pa.types.is_dictionary(column.type):
+        column = plain_strings(column)
+    if is_strings(column.type):
+        column = column.filter(pc.match_substring_regex(column, r"^\s*-?[1-9][0-9]{15,}\s*$"))
+    elif not (pa.types.is_integer(column.type) or pa.types.is_decimal(column.type)) or not _has_large(column):
+        return None
+    values = pc.unique(column)
+    whole = {int(value) for value in values.drop_null().to_pylist()}
+    large = {value for value in whole if abs(value) > EXACT}
+    doubles = len({float(value) for value in large if abs(value) < 10**300})
+    return (len(large), doubles) if doubles < len(large) else None
+
+
+def _has_large(column: pa.ChunkedArray) -> bool:
+    return bool(pc.any(pc.greater(pc.abs(column.cast(pa.float64(), safe=False)), EXACT)).as_py())
+
+
+def _describe_merged(name: str, different: int, doubles: int) -> str:
+    return (
+        f"column {name!r} has {different:,} different whole numbers beyond 2^53, which as numbers would be "
+        f"{doubles:,}: it is read as a category; columns.types: {{{name}: number}} reads it as numbers"
+    )
 
 
 def _parse_dates(name: str, column: pa.ChunkedArray, time_format: str) -> pa.ChunkedArray:

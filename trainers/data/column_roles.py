@@ -71,6 +71,17 @@ class ColumnNames:
         return named
 
 
+def find_answer_columns(named: ColumnNames, raw: RawDataset) -> set[str | None]:
+    """The columns of questions, contexts and answers, as named or by obvious names: `3 nuts` is an answer
+    there, and no number."""
+    asked = any(name.lower() in QUESTIONS for name in raw.columns) and any(
+        name.lower() in CONTEXTS for name in raw.columns
+    )
+    if not asked:
+        return set(named.asking)
+    return {*named.asking, named.target, *(name for name in raw.columns if name.lower() in ANSWERS)}
+
+
 def _check_column(name: Json, raw: RawDataset, *key: str) -> str:
     path = ("data", "columns", *key)
     if not isinstance(name, str):

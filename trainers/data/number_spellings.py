@@ -1,13 +1,18 @@
-"""Numbers as people write them: decimal commas, thousands, currency and percent signs. Pure."""
+"""Numbers as people write them: decimal commas, thousands, currencies, units, negatives in brackets. Pure."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-MARKS = ("€", "$", "£", "¥", "₹", "%", "USD", "EUR", "GBP", "CHF")
+CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|SEK|USD|ZAR"
+_UNIT = re.compile(r"[%‰°µμ]?[A-Za-z°µμΩ²³/%‰]{0,9}")
+_PARTS = re.compile(r"(\D*?)((?:[.,]?[0-9].*)?[0-9])(\D*)")
+_TRIED = 3  # marks, the commonest first
 BLANKS = "\u00a0\u202f\u2009"  # that stand between groups of digits
 _SIGNED = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9]")  # a postal code or a part number, not a quantity
@@ -27,7 +32,8 @@ class NumberSpelling:
     """How a column spells its numbers.
 
     Attributes:
-        marks: signs before or after a number that say its unit.
+        marks: what stands before or after a number and says its unit. With a unit a bare number is none of
+            this spelling (`12` among `12 %` may be 0.12 or 12); a currency is often left out.
         words: what stands in some cells in the place of a number, and is read as missing.
     """
 
@@ -38,7 +44,10 @@ class NumberSpelling:
 
     def normalize(self, text: str) -> str | None:
         """The number as computers write it; None where it is none in this spelling."""
-        core = self._strip_marks(text)
+        bare = _read_sign(text.strip().translate(dict.fromkeys(map(ord, BLANKS), " ")))
+        core = _read_sign(self._strip_marks(bare))
+        if core == bare and len(self.marks) == 1 and not is_currency(self.marks[0]):
+            return None
         if self.thousands:
             whole, point, rest = core.partition(self.decimal)
             if self.thousands in whole:
@@ -52,8 +61,7 @@ class NumberSpelling:
             core = core.replace(self.decimal, ".", 1)
         return core if _SIGNED.fullmatch(core) and not _LEADING_ZERO.match(core) else None
 
-    def _strip_marks(self, text: str) -> str:
-        core = text.strip().translate(dict.fromkeys(map(ord, BLANKS), " "))
+    def _strip_marks(self, core: str) -> str:
         for mark in self.marks:
             sign = core[:1] if core[:1] in "+-" and core[1:].lstrip().startswith(mark) else ""
             core = sign + core.removeprefix(sign).strip().removeprefix(mark).removesuffix(mark).strip()
@@ -122,18 +130,44 @@ def find_spelling(counts: Mapping[str, int], said: NumberMarks | None = None) ->
     Args:
         counts: value → rows that hold it.
     """
-    marks = tuple(mark for mark in MARKS if any(_has_mark(text.strip(), mark) for text in counts))
     best, most = PLAIN, -1
-    for point, thousands in (said or NumberMarks()).kinds():
-        spelling = NumberSpelling(decimal=point, thousands=thousands, marks=marks)
-        read = sum(count for text, count in counts.items() if spelling.normalize(text) is not None)
-        if read > most:
-            best, most = spelling, read
+    for marks in ((), *((mark,) for mark in _likely_marks(counts))):
+        for point, thousands in (said or NumberMarks()).kinds():
+            spelling = NumberSpelling(decimal=point, thousands=thousands, marks=marks)
+            read = sum(count for text, count in counts.items() if spelling.normalize(text) is not None)
+            if read > most:
+                best, most = spelling, read
     return best, most
 
 
-def _has_mark(text: str, mark: str) -> bool:
-    return bool(text) and (text.lstrip("+-").startswith(mark) or text.endswith(mark)) and text != mark
+def is_currency(mark: str) -> bool:
+    """Whether a mark is a currency's sign or its code."""
+    return mark in CODES.split("|") or any(unicodedata.category(letter) == "Sc" for letter in mark)
+
+
+def _likely_marks(counts: Mapping[str, int]) -> list[str]:
+    """What stands most often beside the values' numbers: a currency before or after them, a unit after."""
+    found: Counter[str] = Counter()
+    for text, count in counts.items():
+        parts = _PARTS.fullmatch(_read_sign(text.strip()))
+        if parts is None:
+            continue
+        before, after = parts[1].strip(" +-("), parts[3].strip(" )-")
+        if is_currency(before):
+            found[before] += count
+        elif after and (is_currency(after) or _UNIT.fullmatch(after)):
+            found[after] += count
+    return [mark for mark, _ in found.most_common(_TRIED)]
+
+
+def _read_sign(text: str) -> str:
+    """A minus where computers have it: of `(5)`, `5-` and `−5`, as accounts and typesetters write it."""
+    core = text.replace("\u2212", "-")
+    if core[:1] == "(" and core[-1:] == ")":
+        return f"-{core[1:-1].strip()}"
+    if core[-1:] == "-" and core[:1] not in ("-", "+"):
+        return f"-{core[:-1].strip()}"
+    return core
 
 
 def other_words(counts: Mapping[str, int], spelling: NumberSpelling) -> Sequence[str]:

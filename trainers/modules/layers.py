@@ -5,6 +5,7 @@ Shape legend: B examples, C channels, H height, W width, L words of a text, D nu
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -33,7 +34,9 @@ class TableLinear(nn.Module):
 
     def __init__(self, inputs: int, cardinalities: Sequence[int], outputs: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
+        with warnings.catch_warnings():  # of categories alone there are no numbers' weights to draw
+            warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+            self.linear = nn.Linear(inputs, outputs)
         self.categories = nn.ModuleList(nn.Embedding(size, outputs, padding_idx=0) for size in cardinalities)
         for rows in self.categories.parameters():
             nn.init.zeros_(rows)

@@ -53,5 +53,5 @@ def _weight_matrices(module: torch.nn.Module) -> Iterator[torch.nn.Parameter]:
         if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
             continue
         for weight in layer.parameters(recurse=False):
-            if weight.dim() >= 2 and weight.requires_grad:
+            if weight.dim() >= 2 and weight.numel() and weight.requires_grad:
                 yield weight

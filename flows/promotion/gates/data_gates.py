@@ -61,6 +61,7 @@ def check_examples(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
     """Enough examples that neither model was trained on."""
     found, least, left_out = case.data.count, policy.min_examples, case.data.left_out
     overlap = f", {left_out:,} left out that one was trained on" if left_out else ""
+    overlap += f", {case.data.copies:,} copies of others counted once" if case.data.copies else ""
     yield gate_finding(
         "examples", found >= least, limit=f"at least {least:,} that neither model was trained on",
         found=f"{found:,}{overlap}", by=f"{abs(found - least):,} {'more' if found >= least else 'too few'}",

@@ -20,7 +20,7 @@ class JudgedData:
 
     Attributes:
         count: examples that neither model was trained or selected on.
-        left_out: those that one of them was.
+        left_out: those that one of them was; `copies`: those that repeat another one, counted once.
         problems: why it is not known for a model which rows those are.
         unselected: models of which it is not known which rows they were selected by.
         fingerprint: of the data; `wanted`: what the policy's evaluation data must have.
@@ -31,6 +31,7 @@ class JudgedData:
 
     count: int
     left_out: int = 0
+    copies: int = 0
     problems: tuple[str, ...] = ()
     unselected: tuple[str, ...] = ()
     fingerprint: str = ""

@@ -61,6 +61,8 @@ class Examples:
         frame: as models take them, N rows.
         hashes: uint64 [N], of their content.
         left_out: rows that one of the models was trained on.
+        copies: rows that repeat another one, judged on once; those of data split `by: row` are rows like
+            others.
         problems: why it is not known for a model which rows those are.
         unselected: models of which it is not known which rows they were selected by.
         slices: the examples of each slice.
@@ -70,6 +72,7 @@ class Examples:
     truth: Truth
     hashes: npt.NDArray[np.uint64]
     left_out: int
+    copies: int
     fingerprint: str
     source: str
     part: str
@@ -120,7 +123,8 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
             problems.append(problem)
         else:
             seen |= np.isin(dataset.row_keys(model.by)[rows], model.known)
-    kept = rows[~seen]
+    known = rows[~seen]
+    kept = known if dataset.keyed_by == "copies" else _first_copies(dataset, known)
     from trainers.data.examples import raw_rows
 
     frame = raw_rows(dataset, kept)
@@ -129,6 +133,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         truth=_read_truth(dataset, kept),
         hashes=dataset.row_hashes[kept],
         left_out=int(seen.sum()),
+        copies=len(known) - len(kept),
         fingerprint=dataset.fingerprint,
         source=dataset.source,
         part=part,
@@ -136,6 +141,12 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         unselected=tuple(model.whose for model in trained if model.rows is not None and model.seen is None),
         slices=_slice_rows(frame, policy),
     )
+
+
+def _first_copies(dataset: Dataset, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The first of the rows that are alike, target and all, in their order: a copy is no further evidence."""
+    _, first = np.unique(dataset.row_hashes[rows], return_index=True)
+    return rows[np.sort(first)]
 
 
 def describe_changes(dataset: Dataset, challenger: TrainingRows, recorded: str) -> str:

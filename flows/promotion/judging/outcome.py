@@ -30,7 +30,8 @@ class Promotion:
         former: the champion before.
         findings: the table of gates.
         metrics: of `challenger` and `champion` on the same examples.
-        examples: how many; `left_out`: rows that one of them was trained on.
+        examples: how many; `left_out`: rows that one of them was trained on; `copies`: rows that repeat
+            another one, judged on once.
         policy: where the gates came from: `chain`, `sweep file` or `defaults`.
         test_reads: how often this data was read to judge or report, this time counted.
         entry: number of the record; None for a dry run.
@@ -46,6 +47,7 @@ class Promotion:
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     examples: int = 0
     left_out: int = 0
+    copies: int = 0
     data: Mapping[str, str] = field(default_factory=dict)
     policy: str = "defaults"
     test_reads: int = 0
@@ -91,7 +93,8 @@ class Evidence:
             "comparison": None if self.comparison is None else self.comparison.to_json(),
             "data": None if data is None else {
                 "source": data.source, "part": data.part, "fingerprint": data.fingerprint,
-                "examples": len(data.hashes), "left_out": data.left_out, "rows": digest_rows(data.hashes),
+                "examples": len(data.hashes), "left_out": data.left_out, "copies": data.copies,
+                "rows": digest_rows(data.hashes),
             },
             "answers": hash_text(document_text(self.answers)) if self.answers else None,
             "policy": {"id": hash_text(document_text(self.policy)), "source": self.policy_source},

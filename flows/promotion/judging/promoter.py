@@ -207,8 +207,9 @@ class Promoter:
         if source.sweep and champion is not None:
             foreign = describe_foreign_data(dataset, models[1].trained)
         data = JudgedData(
-            count=len(examples.hashes), left_out=examples.left_out, problems=examples.problems,
-            unselected=examples.unselected, fingerprint=examples.fingerprint, wanted=source.fingerprint,
+            count=len(examples.hashes), left_out=examples.left_out, copies=examples.copies,
+            problems=examples.problems, unselected=examples.unselected, fingerprint=examples.fingerprint,
+            wanted=source.fingerprint,
             changed=describe_changes(dataset, challenger.trained, recorded), foreign=foreign,
         )  # fmt: skip
         first = [*early, *check_gates(policy, GateInputs(data=data), "data")]
@@ -334,4 +335,6 @@ def _add_data_facts(result: Promotion, examples: Examples | None) -> Promotion:
     if examples is None:
         return result
     data = {"source": examples.source, "part": examples.part, "fingerprint": examples.fingerprint}
-    return replace(result, examples=len(examples.hashes), left_out=examples.left_out, data=data)
+    return replace(
+        result, examples=len(examples.hashes), left_out=examples.left_out, copies=examples.copies, data=data
+    )

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from flows.promotion.judging.outcome import Promotion
 from flows.promotion.policy import policy
 from flows.promotion.promote import GateRefused
 from tests.flows.promotion.conftest import SOURCE, Shop
@@ -91,15 +92,39 @@ def test_data_that_has_grown_is_the_champions_and_another_is_refused(shop: Shop,
     assert "same data" not in refusals(other, name)
 
 
+def test_copies_of_a_row_are_judged_once_but_where_each_is_a_row_of_its_own(
+    shop: Shop, tmp_path: Path
+) -> None:
+    mine = own_data(shop, tmp_path / "data")
+    once = mine.promote(mine.sweep("one", skill=0.85))
+    frame = pd.read_csv(mine.rows)
+    pd.concat([frame] * 3).to_csv(mine.rows, index=False)
+    copied = refusals_or_result(open_data(mine), "two")
+    assert copied.examples == once.examples
+    assert copied.copies > 2 * once.examples
+    assert copied.metrics["champion"] == once.metrics["challenger"]
+    data = f"{{source: 'csv:{mine.rows}', columns: {{target: label}}, split: {{by: row}}}}"
+    allow(mine, tmp_path, f"evaluation: {{data: {data}, part: all}}\n")
+    rows = refusals_or_result(open_data(mine), "three")
+    assert (rows.copies, rows.examples + rows.left_out) == (0, 3 * len(frame))
+
+
+def refusals_or_result(shop: Shop, name: str) -> Promotion:
+    """A promotion's result, whatever the gates say."""
+    try:
+        return shop.promote(shop.sweep(name, skill=0.9, seed=2))
+    except GateRefused as refused:
+        return refused.promotion
+
+
 def test_rows_that_selected_a_model_are_left_out_as_its_training_rows_are(shop: Shop, tmp_path: Path) -> None:
     data = f"{{source: 'csv:{shop.rows}', columns: {{target: label}}}}"
     allow(shop, tmp_path, f"evaluation: {{data: {data}, part: all}}\n")
     moved = shop.promote(shop.sweep("one", skill=0.85))
     splits = shop.dataset.splits
-    assert (moved.examples, moved.left_out) == (
-        len(splits["test"]),
-        len(splits["train"]) + len(splits["validation"]),
-    )
+    different = len(np.unique(shop.dataset.row_hashes[splits["test"]]))
+    assert moved.left_out == len(splits["train"]) + len(splits["validation"])
+    assert (moved.examples, moved.copies) == (different, len(splits["test"]) - different)
     old = shop.promote(shop.sweep("two", skill=0.95, seed=2, seen=None))
     (rows,) = [finding for finding in old.findings if finding.gate == "training rows"]
     assert rows.found == "known; not those that the challenger was selected by"

@@ -154,7 +154,11 @@ def test_promote_leaves_out_rows_that_either_model_trained_on(shop: Shop) -> Non
     moved = shop.promote(shop.sweep("two", skill=0.95, seed=2, trained_on=test[200:500]))
     hashes = shop.dataset.row_hashes[test]
     assert moved.left_out == np.isin(hashes, hashes[:500]).sum() >= 500
-    assert moved.examples == len(test) - moved.left_out
+    assert (
+        moved.examples
+        == len(test) - moved.left_out - moved.copies
+        == len(np.unique(hashes[500:][~np.isin(hashes[500:], hashes[:500])]))
+    )
     kept = set(zip(shop.asked[-1]["x"], shop.asked[-1]["region"], strict=True))
     assert not kept & {_row(shop, int(row)) for row in test[:500]}
     everything = shop.sweep("three", skill=0.99, seed=3, trained_on=np.arange(shop.dataset.rows))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from flows.statistics import (
+    Interval,
     RankingEntry,
     compare_f1,
     difference_p_value,
@@ -164,6 +166,32 @@ def test_two_level_interval_covers_truth_whichever_level_varies(
         found = two_level_interval(list(scores))
         covered += found.low <= 0 <= found.high
     assert covered >= 180
+
+
+def _interval_of(scores: np.ndarray, different: int | None = None) -> Interval:
+    return two_level_interval(list(scores), different=different)
+
+
+def _difference_of(scores: np.ndarray, different: int | None = None) -> Interval:
+    return two_level_difference(list(scores), list(scores[:, ::-1]), different=different)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+@pytest.mark.parametrize("kind", ["right or wrong", "errors", "all the same"])
+@pytest.mark.parametrize("found", [_interval_of, _difference_of])
+def test_interval_over_copies_is_that_over_the_different_examples(
+    found: Callable[..., Interval], kind: str, seeds: int
+) -> None:
+    scores = np.random.default_rng(5).random((seeds, 40))
+    scores = {"right or wrong": (scores < 0.7).astype(float), "errors": scores}.get(
+        kind, np.full_like(scores, 0.5)
+    )
+    copies = np.repeat(scores, 6, axis=1)
+    once, counted, blind = found(scores), found(copies, different=40), found(copies)
+    assert (counted.low, counted.high) == pytest.approx((once.low, once.high), rel=1e-9)
+    assert (counted.p_value or 0.0) == pytest.approx(once.p_value or 0.0, rel=1e-6)
+    if kind != "all the same":
+        assert blind.high - blind.low < 0.9 * (once.high - once.low)
 
 
 def test_two_level_interval_is_wider_than_either_level_alone() -> None:

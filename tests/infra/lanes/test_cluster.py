@@ -107,9 +107,10 @@ import sys
 from pathlib import Path
 from infra.home import Home
 from infra.lanes.cluster import connect_ray
-with connect_ray(None, Home(Path(sys.argv[1]))) as nodes:
-    import ray
-    print(len(nodes), ray.get(ray.remote(num_cpus=0)(lambda: "ran").remote()))
+for folder in sys.argv[1:]:
+    with connect_ray(None, Home(Path(folder))) as nodes:
+        import ray
+        print(len(nodes), ray.get(ray.remote(num_cpus=0)(lambda: "ran").remote()))
 """
 
 
@@ -123,6 +124,23 @@ def test_ray_on_a_machine_that_is_slow_starts_all_the_same(tmp_path: Path) -> No
         env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.stdout == "1 ran\n", done.stderr
+
+
+@pytest.mark.ray
+def test_one_process_starts_a_ray_in_one_home_after_another(tmp_path: Path) -> None:
+    """Each home has a token of its own, of which Ray's compiled half would remember the first."""
+    done = subprocess.run(
+        [sys.executable, "-c", CONNECT, str(tmp_path / "one"), str(tmp_path / "two")],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.stdout == "1 ran\n1 ran\n", done.stderr
+
+
+def test_refusal_of_a_ray_says_the_error_that_ray_ends_its_message_with(failing: Any, tmp_path: Path) -> None:
+    failing(RuntimeError("No GCS.\n[E] agent\nray.exceptions.AuthenticationError: RPC error. More"))
+    refused = pytest.raises(ClusterUnavailable, match=r"No GCS\. AuthenticationError: RPC error")
+    with refused, connect_ray(None, Home(tmp_path)):
+        pass
 
 
 def test_agent_ports_differ_and_nothing_listens_on_them() -> None:

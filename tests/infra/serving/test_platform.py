@@ -216,6 +216,7 @@ def test_access_log_has_a_line_of_json_a_request(tmp_path: Path) -> None:
         (gzip.compress(b" " * 50_000_000), 413, "unpacked"),
         (b"", 400, "JSON"),
     ],
+    ids=["whole", "two members", "cut", "plain", "bomb", "empty"],
 )
 def test_gzip_body_is_read_within_the_limit_of_what_it_unpacks_to(
     body: bytes, status: int, says: str

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from tests.trainers.data.conftest import Open
 from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling
 from trainers.data.prepare import fit_table
+from trainers.data.sources.opening import open_dataset
 from trainers.data.tables import apply_table
 from trainers.errors import InputError
 
@@ -32,6 +36,15 @@ GROUPED = {"1,234": 1, "12": 1, "1,234,567.5": 1}
         (["12,50 €", "1.200,00 €", "-3 €"], [12.5, 1200, -3]),
         (["EUR 12", "EUR 1.5", "EUR 3"], [12, 1.5, 3]),
         (["1e5", "2.5E-3", "7"], [1e5, 2.5e-3, 7]),
+        (["(1,234.50)", "12.5", "(7)"], [-1234.5, 12.5, -7]),
+        (["$(5.00)", "($1,200)", "$7"], [-5, -1200, 7]),
+        (["5.25-", "1.5", "3"], [-5.25, 1.5, 3]),
+        (["\u22125,5", "1,25", "\u22127 €"], [-5.5, 1.25, -7]),
+        (["12 kg", "7.5kg", "-3 kg"], [12, 7.5, -3]),
+        (["12 km/h", "7 km/h", "1.200,5 km/h"], [12, 7, 1200.5]),
+        (["US$ 12", "US$1,200", "-US$ 3"], [12, 1200, -3]),
+        (["$5", "6", "7.5"], [5, 6, 7.5]),
+        (["21 °C", "-3°C", "\u22124 °C"], [21, -3, -4]),
     ],
 )
 def test_spelling_is_found_and_reads_its_numbers(texts: list[str], numbers: list[float]) -> None:
@@ -46,6 +59,22 @@ def test_spelling_is_found_and_reads_its_numbers(texts: list[str], numbers: list
 )
 def test_other_texts_are_numbers_in_no_spelling(text: str) -> None:
     assert find_spelling({text: 1})[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (["$5", "$6", "€7"], 2),  # two currencies are two units
+        (["12 kg", "7 lb", "3 kg"], 2),
+        (["12 %", "7 %", "0.05"], 2),  # 0.05 may be 5 %
+        (["1.5k", "2k", "300"], 2),
+        (["SKU12", "SKU13"], 0),
+        (["Q1", "Q2"], 0),
+        (["(-5)", "(5", "5)", "-5-"], 0),
+    ],
+)
+def test_number_of_another_unit_is_no_number_of_the_spelling(texts: list[str], read: int) -> None:
+    assert find_spelling(dict.fromkeys(texts, 1))[1] == read
 
 
 def test_comma_is_thousands_unless_it_is_said_or_shown_to_be_decimal() -> None:
@@ -197,3 +226,29 @@ def test_day_that_is_none_is_named_with_what_to_write(opened: Open, tmp_path: Pa
     pd.DataFrame({"day": days, "label": ["a", "b"] * 45}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match=rf"'{day}' in 1 of 90 rows; .*types: \{{day: category\}}"):
         opened("csv:a.csv")
+
+
+@pytest.mark.parametrize("how", ["csv", "parquet", "decimal"])
+def test_whole_numbers_that_doubles_cannot_tell_apart_are_a_category(tmp_path: Path, how: str) -> None:
+    codes = [2**60 + n % 2 for n in range(60)]
+    columns = {"code": codes, "near": [2**53 - n for n in range(60)], "label": ["a", "b"] * 30}
+    table = pa.table(columns)
+    if how == "decimal":
+        table = table.set_column(0, "code", table["code"].cast(pa.decimal128(30, 0)))
+    if how == "csv":
+        pa_csv.write_csv(table, tmp_path / "rows.csv")
+    else:
+        pq.write_table(table, tmp_path / "rows.parquet")
+    source = f"{'csv' if how == 'csv' else 'parquet'}:rows.{'csv' if how == 'csv' else 'parquet'}"
+    spec = {"source": source, "columns": {"target": "label"}}
+    dataset = open_dataset(spec, base=tmp_path, cache=tmp_path)
+    assert {name: column.kind for name, column in dataset.columns.items()} == {
+        "code": "category",
+        "near": "number",
+    }
+    assert set(dataset.columns["code"].values) == {str(2**60), str(2**60 + 1)}
+    assert any(
+        "2 different whole numbers beyond 2^53, which as numbers would be 1" in n for n in dataset.notes
+    )
+    asked = {**spec, "columns": {**spec["columns"], "types": {"code": "number"}}}
+    assert open_dataset(asked, base=tmp_path, cache=tmp_path).columns["code"].kind == "number"

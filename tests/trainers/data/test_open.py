@@ -216,8 +216,9 @@ def test_hub_folder_opens_with_its_splits_and_class_names(opened: Open, tmp_path
     rows = {"text": sentences(100), "label": [0, 1] * 50}
     train = datasets.Dataset.from_dict(rows, features=features).shuffle(seed=0)
     test = datasets.Dataset.from_dict({"text": ["a b c d"], "label": [1]}, features=features)
-    datasets.DatasetDict(train=train, test=test).save_to_disk(tmp_path / "kept")
+    datasets.DatasetDict(train=train, test=test, unsupervised=test).save_to_disk(tmp_path / "kept")
     dataset = opened("hf:kept")
+    assert "splits of kept that are left out: unsupervised (1 rows)" in dataset.notes
     check_parts(dataset)
     assert (dataset.kind, dataset.classes) == ("text", ("bad", "good"))
     assert dataset.splits["test"].tolist() == [100]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from trainers.errors import InputError
 from trainers.families.logistic_regression import LogisticRegression
 from trainers.families.mlp import MLP
 from trainers.families.table_family import class_weights
+from trainers.try_out import try_out
 
 
 def rare() -> Dataset:
@@ -131,3 +133,15 @@ def test_mlp_with_one_hot_categories_has_no_embedding() -> None:
     assert state["table"]["inputs"] == 4
     assert [name for name, _ in family.build(state, params).named_parameters() if "categories" in name] == []
     assert memory.arrays["numbers"].shape == (90, 4)
+
+
+@pytest.mark.parametrize("init", ["default", "xavier", "kaiming", "normal", "orthogonal"])
+@pytest.mark.parametrize("family", [LogisticRegression, MLP])
+def test_table_of_categories_alone_is_learned_without_a_word_of_torchs(
+    family: type[LogisticRegression], init: str, tmp_path: Path
+) -> None:
+    rows = "".join(f"{'uv'[n % 2]},{'klm'[n % 3]},{'ab'[n % 2]}\n" for n in range(90))
+    (tmp_path / "rows.csv").write_text(f"one,other,label\n{rows}")
+    data = {"source": f"csv:{tmp_path / 'rows.csv'}", "split": {"by": "row"}}
+    outcome = try_out(family({}), {"init": init, "learning_rate": 0.1}, data=data, epochs=9, show=len)
+    assert outcome.metrics["val/accuracy"] == 1.0

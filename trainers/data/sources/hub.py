@@ -32,7 +32,11 @@ def read_hub(name: str, base: Path) -> RawDataset:
     part = None
     if None not in named and len(named) > 1:
         part = np.concatenate([np.full(len(t), PARTS.index(p), np.int8) for p, t in tables.items() if p])
-    return RawDataset(columns={column: joined[column] for column in joined.column_names}, part=part)
+    return RawDataset(
+        columns={column: joined[column] for column in joined.column_names},
+        part=part,
+        notes=_note_left_out(loaded, name),
+    )
 
 
 def _load_dataset(name: str, base: Path) -> datasets.Dataset | datasets.DatasetDict:
@@ -60,10 +64,27 @@ def _load_dataset(name: str, base: Path) -> datasets.Dataset | datasets.DatasetD
 
 
 def _select_parts(loaded: datasets.DatasetDict, name: str) -> dict[Part | None, datasets.Dataset]:
-    parts = {PART_NAMES[split]: dataset for split, dataset in loaded.items() if split in PART_NAMES}
+    parts = {PART_NAMES[split]: loaded[split] for split in _used_splits(loaded)}
     if "train" not in parts:
         raise InputError(f"the data set {name} must have a train part", ", ".join(loaded), key=SOURCE_KEY)
     return {part: parts[part] for part in PARTS if part in parts}
+
+
+def _used_splits(loaded: datasets.DatasetDict) -> list[str]:
+    """The first split of each part: `validation` where there is a `dev` too."""
+    first: dict[Part, str] = {}
+    for split in loaded:
+        if split in PART_NAMES:
+            first.setdefault(PART_NAMES[split], split)
+    return list(first.values())
+
+
+def _note_left_out(loaded: datasets.Dataset | datasets.DatasetDict, name: str) -> tuple[str, ...]:
+    if not isinstance(loaded, dict):
+        return ()
+    used = _used_splits(loaded)
+    left = ", ".join(f"{split} ({len(rows):,} rows)" for split, rows in loaded.items() if split not in used)
+    return (f"splits of {name} that are left out: {left}",) if left else ()
 
 
 def _arrow_table(dataset: datasets.Dataset) -> pa.Table:

@@ -1,0 +1,147 @@
+"""One model of a mixed table, asked in every way that there is, answers the same rows alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from flows.inference.predict import predict
+from tests.infra.lanes.test_attempt import attempt
+from tests.infra.serving.registry_with_models import RegistryFixture
+from tests.infra.serving.scripted_server import LocalScorer, Server, run
+
+INPUTS = ["vip", "plan", "size", "count", "price", "since"]
+
+
+def make_rows() -> pd.DataFrame:
+    """Booleans, words, numbers with and without gaps, codes that look like numbers, dates."""
+    rng, rows = np.random.default_rng(3), 240
+    frame = pd.DataFrame({
+        "vip": rng.random(rows) < 0.5,
+        "plan": rng.choice(["gold", "basic", "007", "1.10"], rows),
+        "size": np.where(rng.random(rows) < 0.1, np.nan, rng.normal(5, 2, rows).round(3)),
+        "count": pd.array(rng.integers(0, 40, rows), "Int64"),
+        "price": rng.normal(2e4, 5e3, rows).round(2),
+        "since": pd.to_datetime("2020-01-01") + pd.to_timedelta(rng.integers(0, 900, rows), unit="D"),
+    })  # fmt: skip
+    frame.loc[::17, "count"] = pd.NA
+    score = frame["vip"] * 2.0 + frame["count"].fillna(0).astype(float) / 20 + frame["price"] / 1e4
+    return frame.assign(label=np.where(score > score.median(), "stays", "leaves"))
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> tuple[RegistryFixture, Path, pd.DataFrame]:
+    folder = tmp_path_factory.mktemp("ways")
+    rows = make_rows()
+    rows.to_csv(folder / "rows.csv", index=False)
+    data = {"source": "csv:rows.csv", "columns": {"target": "label"}}
+    ended, _ = attempt(folder, "mlp", data, "loss", {"hidden": [8], "dropout": 0.0}, {})
+    assert ended.model is not None, ended.detail
+    made = RegistryFixture(folder / "registry")
+    made.add("m", folder / "storage" / ended.model, alias="champion")
+    return made, folder / "storage" / ended.model, rows[INPUTS].head(40)
+
+
+def by_file(write: Callable[[pd.DataFrame, Path], object], ending: str) -> Callable[..., pd.DataFrame]:
+    def ask(made: RegistryFixture, _bundle: Path, rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+        write(rows, folder / f"asked{ending}")
+        found = Path(predict("m", folder / f"asked{ending}", home=made.home).output)
+        if ending == ".parquet":
+            return pd.read_parquet(found)
+        if ending == ".jsonl":
+            return pd.read_json(found, lines=True)
+        return pd.read_csv(found, sep=None, engine="python")
+
+    return ask
+
+
+def as_plain(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows as a client's JSON has them."""
+    return [dict(row) for row in json.loads(rows.to_json(orient="records", date_format="iso"))]
+
+
+def ask_frame(_made: RegistryFixture, bundle: Path, rows: pd.DataFrame, _folder: Path) -> pd.DataFrame:
+    from trainers.bundle.bundle import load_bundle
+
+    return load_bundle(bundle).predict(rows)
+
+
+def ask_mlflow(made: RegistryFixture, _bundle: Path, rows: pd.DataFrame, _folder: Path) -> pd.DataFrame:
+    import mlflow.pyfunc
+
+    model = mlflow.pyfunc.load_model(made.location("m", "1"))
+    strings = rows.assign(since=rows["since"].dt.strftime("%Y-%m-%d"), vip=rows["vip"].map(str))
+    found: pd.DataFrame = model.predict(strings.assign(count=rows["count"].astype(float)))
+    return found
+
+
+def over_http(body: Callable[[pd.DataFrame], dict[str, Any]]) -> Callable[..., pd.DataFrame]:
+    def ask(made: RegistryFixture, _bundle: Path, rows: pd.DataFrame, _folder: Path) -> pd.DataFrame:
+        replies: list[Any] = []
+
+        async def story() -> None:
+            server = Server(LocalScorer(), made.source)
+            await server.follower.poll_once()
+            replies.append(await server.ask(body(rows)))
+
+        run(story)
+        assert replies[0].status == 200, replies[0].body
+        return pd.DataFrame(replies[0].json["predictions"])
+
+    return ask
+
+
+def split_body(rows: pd.DataFrame) -> dict[str, Any]:
+    plain = as_plain(rows)
+    return {"dataframe_split": {"columns": INPUTS, "data": [[row[name] for name in INPUTS] for row in plain]}}
+
+
+WAYS: dict[str, Callable[..., pd.DataFrame]] = {
+    "csv": by_file(lambda rows, path: rows.to_csv(path, index=False), ".csv"),
+    "csv with pandas' index": by_file(lambda rows, path: rows.to_csv(path), ".csv"),
+    "csv of other marks": by_file(
+        lambda rows, path: rows.assign(vip=rows["vip"].map({True: "true", False: "false"})).to_csv(
+            path, index=False, sep=";", encoding="utf-16", lineterminator="\r\n"
+        ),
+        ".csv",
+    ),
+    "jsonl": by_file(
+        lambda rows, path: rows.to_json(path, orient="records", lines=True, date_format="iso"), ".jsonl"
+    ),
+    "parquet": by_file(lambda rows, path: rows.to_parquet(path), ".parquet"),
+    "frame": ask_frame,
+    "frame of objects": lambda made, bundle, rows, folder: ask_frame(
+        made, bundle, rows.astype(object).where(rows.notna(), None), folder
+    ),
+    "mlflow": ask_mlflow,
+    "http records": over_http(lambda rows: {"dataframe_records": as_plain(rows)}),
+    "http split": over_http(split_body),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_answers_are_the_same_whichever_way_a_model_is_asked(
+    asked: tuple[RegistryFixture, Path, pd.DataFrame], way: str, tmp_path: Path
+) -> None:
+    made, bundle, rows = asked
+    known = load_answers(bundle, rows)
+    found = WAYS[way](made, bundle, rows, tmp_path)
+    assert len(found) == len(rows)
+    assert list(found["label"] if "label" in found else found["prediction"]) == list(known["label"])
+    np.testing.assert_allclose(
+        found["p_leaves"].to_numpy(float), known["p_leaves"].to_numpy(float), rtol=1e-6, atol=1e-6
+    )
+
+
+def load_answers(bundle: Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """The bundle's own answers to the cells as the training file spells them."""
+    from trainers.bundle.bundle import load_bundle
+
+    cells = pd.read_csv(pd.io.common.StringIO(rows.to_csv(index=False)), dtype=str, keep_default_na=False)
+    return load_bundle(bundle).predict(cells)

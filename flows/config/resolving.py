@@ -190,7 +190,7 @@ def _search_entry(file: SweepFile, reference: str, entry: FamilyEntry, key: str)
     return direct or nested or getattr(file.sweep.search, key, None)
 
 
-def _search_options(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> JsonObject | None:
+def _search_options(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> dict[str, Any] | None:
     chosen = _search_entry(file, reference, entry, key)
     return None if chosen is None else dict(chosen.model_dump(exclude_none=True))
 

@@ -30,6 +30,7 @@ from infra.coordinator.messages import (
     HeartbeatReply,
     LaneHandshake,
     LaneWork,
+    StackChoice,
     StackHeartbeatReply,
     StackRequest,
 )
@@ -161,6 +162,10 @@ class CoordinatorActor:
         work = self._call(lambda core: core.refill_stack(hello, request, ended=ended, reports=reports))
         self._settle_due.set()
         return work
+
+    def record_stack_choice(self, hello: LaneHandshake, choice: StackChoice) -> None:
+        """See `Coordinator.record_stack_choice`."""
+        self._call(lambda core: core.record_stack_choice(hello, choice))
 
     def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
         """See `Coordinator.report_attempt_failure`."""

@@ -8,6 +8,7 @@ write fails the object must be thrown away and made again from the ledger: memor
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from infra.coordinator.messages import (
     HeartbeatReply,
     LaneHandshake,
     LaneWork,
+    StackChoice,
     StackHeartbeatReply,
     StackRequest,
 )
@@ -87,7 +89,7 @@ class Coordinator:
         """
         self._starved = starved
         self._held = False
-        self._ledger, self._epoch, self._role = ledger, epoch, role
+        self._ledger, self._epoch, self._role, self._lanes = ledger, epoch, role, lanes
         self._clock, self._steady = clock, steady
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
         self.spec = limit_to_grids(self.sweep.spec)
@@ -166,6 +168,19 @@ class Coordinator:
         work = self._fill_stack(hello, request)
         self._commit()
         return work
+
+    def record_stack_choice(self, hello: LaneHandshake, choice: StackChoice) -> None:
+        """Keeps how a lane trains a structure's trials, for whoever looks; the last word counts."""
+        self.prefetch_trials()
+        if self._roster.admit(hello):
+            told = {"width": choice.width, "gain": choice.gain, "reason": choice.reason}
+            known: Document = self.sweep.facts.get("stacks", {})
+            family = {**known.get(choice.family, {}), choice.structure: told}
+            self._set_facts(stacks={**known, choice.family: family})
+            self._attempts.batch.add_event(
+                "stack", self._clock(), {"family": choice.family, "structure": choice.structure, **told}
+            )
+        self._commit()
 
     def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport] = ()) -> None:
         """A process of the lane, whichever rank it is, says that the attempt failed and that it ends itself.
@@ -329,7 +344,8 @@ class Coordinator:
         for running in self._attempts.on_lane(hello.lane):
             if running.attempt not in request.holding:  # the answer to an earlier call was lost on its way
                 found.append(self._make_assignment(running.trial, running.attempt))
-        while len(found) < request.limit and not self._is_ending:
+        places = self._fair_share(hello.shape) - len(request.holding)
+        while len(found) < min(request.limit, places) and not self._is_ending:
             trial = self.book.take_waiting(fits)
             if trial is None and self._asks_for_stack(hello.shape, request):
                 trial = self.book.take_waiting(fits)
@@ -337,6 +353,11 @@ class Coordinator:
                 break
             found.append(self._start_attempt(trial, hello))
         return LaneWork(attempts=tuple(found))
+
+    def _fair_share(self, shape: str) -> int:
+        """How many trials one lane may have at once: no other is to stand idle for it."""
+        _, left = self.demand.get(shape, (None, 0))
+        return math.ceil(left / self._lanes)
 
     def _asks_for_stack(self, shape: str, request: StackRequest) -> bool:
         """Asks for one more trial, unless one of another structure is next in the family's line."""

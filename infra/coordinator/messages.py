@@ -116,6 +116,23 @@ class StackRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StackChoice:
+    """How a lane trains the trials of a structure.
+
+    Attributes:
+        width: how many at once; 1: one by one.
+        gain: how many times faster than one by one it was measured to be; None: it was not measured.
+        reason: in words.
+    """
+
+    family: str
+    structure: str
+    width: int
+    gain: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StackHeartbeatReply:
     """`HeartbeatReply` for several attempts: `void` names those that are no longer this lane's."""
 

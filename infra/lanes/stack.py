@@ -20,10 +20,10 @@ from infra.coordinator.policy import kept_model_count, signed_value
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
+from infra.lanes.stack_training import Member, train_stack
 from infra.storage.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:
-    from infra.lanes.stack_training import Member
     from trainers.data.dataset import EncodedDataset
     from trainers.job import Outcome
 
@@ -100,8 +100,6 @@ class StackRun:
         self._tell(limit=0)
 
     def _train(self) -> None:
-        from infra.lanes.stack_training import train_stack
-
         began = [self._waiting.popleft().member for _ in range(min(self._width, len(self._waiting)))]
         while len(began) < self._width and (member := self._refill()) is not None:
             began.append(member)
@@ -132,8 +130,6 @@ class StackRun:
     # -- members come --------------------------------------------------------------------------------
 
     def _seat(self, assignment: Assignment) -> None:
-        from infra.lanes.stack_training import Member
-
         store = CheckpointStore(
             self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )

@@ -29,6 +29,7 @@ from infra.coordinator.messages import (
     HeartbeatReply,
     LaneHandshake,
     LaneWork,
+    StackChoice,
     StackHeartbeatReply,
     StackRequest,
 )
@@ -149,6 +150,10 @@ class CoordinatorClient:
             end_process(EXIT_FENCED, "another process has this lane by now")
         return reply
 
+    def record_stack_choice(self, choice: StackChoice) -> None:
+        """See `Coordinator.record_stack_choice`."""
+        self._call(lambda: self.actor.record_stack_choice.remote(self.hello, choice))
+
     def refill_stack(
         self, request: StackRequest, ended: Sequence[AttemptResult], reports: AttemptReports
     ) -> LaneWork:
@@ -188,7 +193,7 @@ class LaneLoop:
 
             device = str(ray.train.torch.get_device())
         self._runner = AttemptRunner(settings, device=device, ranks=ranks)
-        self._widths = StackWidths(self._runner)
+        self._widths = StackWidths(self._runner, line.record_stack_choice)
         self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks)
 
     def run_attempts(self) -> None:

@@ -26,7 +26,7 @@ ROOMS = {
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
-        "functions", "families", "loop", "modules", "samples", "bundle", "inputs", "tasks", "optim",
+        "functions", "families", "stacking", "loop", "modules", "samples", "bundle", "inputs", "tasks", "optim",
         "pretrained", "data.sources", "data", "storage", "code",
     ),
 }  # fmt: skip

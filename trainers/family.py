@@ -51,7 +51,9 @@ class Family(ABC):
         chosen: options that a space may search too, as choices.
         fixed: training hyper-parameters that it decides: the loop takes these, nobody sets them.
         one_process: trained by one process on CPUs; several workers and GPUs are refused.
-        stackable: whether many configurations may be trained as one stacked program.
+        stackable: whether many configurations may be trained as one stacked program: forward pass and loss
+            are then called under `torch.func.vmap`.
+        unstackable: why they cannot, where they cannot.
         heavy: meant to start from pretrained weights; `velodrome new` does not propose it.
 
     Attributes:
@@ -73,6 +75,7 @@ class Family(ABC):
     fixed: ClassVar[Params] = {}
     one_process: ClassVar[bool] = False
     stackable: ClassVar[bool] = False
+    unstackable: ClassVar[str] = ""
     heavy: ClassVar[bool] = False
 
     def __init__(self, options: Params | None = None) -> None:

@@ -2,6 +2,7 @@
 
     python benchmarks/quality/tables.py                          # all tables, one split
     python benchmarks/quality/tables.py wine diabetes --salts 5
+    python benchmarks/quality/tables.py diamonds.csv=price       # a file and its target, 6,000 rows at most
 
 For each table and split one sweep over a linear model, dense layers and boosted trees, then `confirm` with
 three fresh seeds; scikit-learn's linear model (numbers scaled, as its documentation advises) and its
@@ -22,17 +23,22 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import yaml
 from sklearn import datasets
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, root_mean_squared_error
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import velodrome
 
 SEEDS = 3
+MOST_ROWS = 6_000
+FEW_CLASSES = 20
 TABLES = {
     "wine": datasets.load_wine,
     "cancer": datasets.load_breast_cancer,
@@ -54,7 +60,7 @@ class Score:
 def main() -> None:
     """Prints a line a table and model; over several splits the mean and the sample's deviation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("tables", nargs="*", help=", ".join(TABLES))
+    parser.add_argument("tables", nargs="*", help=f"{', '.join(TABLES)}, or FILE.csv=TARGET")
     parser.add_argument("--salts", type=int, default=1, help="splits of each table")
     parser.add_argument("--trials", type=int, default=16, help="of each family")
     asked = parser.parse_args()
@@ -64,7 +70,10 @@ def main() -> None:
             own = [score for score in found if score.model == model]
             validation = _format([score.validation for score in own])
             test = _format([score.test for score in own])
-            print(f"{name:10} {model:22} validation {validation}  test {test}", flush=True)
+            print(
+                f"{Path(name.partition('=')[0]).stem:10} {model:22} validation {validation}  test {test}",
+                flush=True,
+            )
 
 
 def _format(values: list[float]) -> str:
@@ -85,7 +94,9 @@ def _scores(name: str, salt: int, trials: int) -> Iterator[Score]:
 
 
 def write_table(folder: Path, name: str) -> Path:
-    """The table as a file of the folder."""
+    """The table as a file of the folder; a file's own with its target as the last column, named so."""
+    if "=" in name:
+        return _write_own_table(folder, name)
     table = TABLES[name]()
     classes = list(getattr(table, "target_names", ()))
     targets = [str(classes[at]) for at in table.target] if classes else table.target.tolist()
@@ -98,12 +109,24 @@ def write_table(folder: Path, name: str) -> Path:
     return path
 
 
+def _write_own_table(folder: Path, name: str) -> Path:
+    source, target = name.rsplit("=", 1)
+    frame = pd.read_csv(source)
+    frame = frame.drop(columns=[column for column in frame if str(column).startswith("Unnamed")])
+    if len(frame) > MOST_ROWS:
+        frame = frame.sample(MOST_ROWS, random_state=0)
+    path = folder / f"{Path(source).stem}.csv"
+    frame.rename(columns={target: "target"}).dropna(subset=["target"]).to_csv(path, index=False)
+    return path
+
+
 def _write_sweep(folder: Path, name: str, salt: int, trials: int) -> Path:
     table = write_table(folder, name)
-    classes = hasattr(TABLES[name](), "target_names")
+    column = pd.read_csv(table)["target"]
+    classes = column.dtype == object or column.nunique() <= FEW_CLASSES
     linear = "logistic_regression" if classes else "linear_regression"
     document = {
-        "name": name,
+        "name": table.stem,
         "data": {
             "source": f"csv:{table}",
             "task": "classification" if classes else "regression",
@@ -114,7 +137,7 @@ def _write_sweep(folder: Path, name: str, salt: int, trials: int) -> Path:
         "budget": {"trials": trials, "epochs": 30},
         "families": {linear: {}, "mlp": {}, "gradient_boosting": {}},
     }
-    path = folder / f"{name}.yaml"
+    path = folder / f"{table.stem}.yaml"
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     return path
 
@@ -124,22 +147,32 @@ def _reference_scores(folder: Path, data: dict[str, Any]) -> Iterator[Score]:
 
     dataset = open_dataset(data, base=folder, cache=folder / "cache")
     assert dataset.target is not None
-    x = np.stack([np.asarray(column.values, np.float64) for column in dataset.columns.values()], axis=1)
+    x = pd.DataFrame({
+        name: pd.Categorical(list(column.values)) if column.kind == "category"
+        else np.asarray(column.values, np.float64)
+        for name, column in dataset.columns.items()
+    })  # fmt: skip
+    words = [name for name in x if isinstance(x[name].dtype, pd.CategoricalDtype)]
+    numbers = [name for name in x if name not in words]
+    prepared = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), words),
+        (make_pipeline(SimpleImputer(), StandardScaler()), numbers),
+    )
     classes = dataset.task == "classification"
     y = dataset.labels() if classes else np.asarray(dataset.target.values, np.float64)
     models = {
         "sklearn linear": make_pipeline(
-            StandardScaler(), LogisticRegression() if classes else LinearRegression()
+            prepared, LogisticRegression(max_iter=1000) if classes else LinearRegression()
         ),
-        "sklearn boosting": HistGradientBoostingClassifier(random_state=0)
+        "sklearn boosting": HistGradientBoostingClassifier(random_state=0, categorical_features="from_dtype")
         if classes
-        else HistGradientBoostingRegressor(random_state=0),
+        else HistGradientBoostingRegressor(random_state=0, categorical_features="from_dtype"),
     }
     judge = accuracy_score if classes else root_mean_squared_error
     rows = dataset.splits
     for name, model in models.items():
-        model.fit(x[rows["train"]], y[rows["train"]])
-        scored = {part: float(judge(y[at], model.predict(x[at]))) for part, at in rows.items()}
+        model.fit(x.iloc[rows["train"]], y[rows["train"]])
+        scored = {part: float(judge(y[at], model.predict(x.iloc[at]))) for part, at in rows.items()}
         yield Score(model=name, validation=scored["validation"], test=scored["test"])
 
 

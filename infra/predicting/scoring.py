@@ -14,6 +14,7 @@ from infra.predicting.output_parts import OutputParts
 from infra.serving.artifact import ServedModel
 from infra.serving.model_schema import Field
 from trainers.errors import InputError
+from trainers.nearest import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,11 +42,18 @@ def check_columns(
         raise WrongInput(
             f"the input must have the model's columns {_join_names([field.name for field in fields])}",
             f"no {_join_names(missing)} in {where}, which has {_join_names(present)}",
+            _rename_advice(missing, present),
         )
     taken = [name for name in map(output_name, outputs) if name in present]
     if taken:
         found = f"{_join_names(taken)} in {where}"
         raise WrongInput("predictions need names of their own", found, "rename the input's column")
+
+
+def _rename_advice(missing: Sequence[str], present: Sequence[str]) -> str:
+    near = {name: nearest(name, present) for name in missing}
+    renamed = [f"{found} to {name}" for name, found in near.items() if found is not None]
+    return f"rename {_join_names(renamed)}?" if renamed else ""
 
 
 def match_single_field(present: Sequence[str], fields: Sequence[Field]) -> list[Field]:

@@ -40,6 +40,7 @@ from trainers.types import Json
 TASKS: tuple[Task, ...] = get_args(Task)
 FEW_CLASSES = 20
 RULES = "sides by inputs, numbers by their spelling"  # part of the fingerprint: other rules, another split
+MOST_LOOKED_AT, MOST_NAMED = 200, 4
 
 
 def assemble_dataset(raw: RawDataset, spec: Mapping[str, Json], *, recorded: str | None = None) -> Dataset:
@@ -87,7 +88,11 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
     classes, notes = _find_classes(target, task)
     assert usable.inputs is not None
     assert usable.content is not None
-    facts = (sorted(roles.features), roles.target, task, *places_digest(usable.content, starts))
+    of_late = [name for name in read.of_late if name in (*roles.features, roles.target)]
+    facts = (
+        sorted(roles.features), roles.target, task, *places_digest(usable.content, starts),
+        *([["read of late", *sorted(of_late)]] if of_late else []),
+    )  # fmt: skip
     dataset = Dataset(
         kind=roles.kind,
         task=task,
@@ -113,7 +118,7 @@ def _read_columns(
     raw: RawDataset, written: Mapping[str, Json], named: ColumnNames, task: Task | None, former: bool
 ) -> ReadColumns:
     if former or raw.kind == "corpus":
-        return ReadColumns(raw=raw, kinds={}, readings={}, notes=())
+        return ReadColumns(raw=raw, kinds={}, readings={}, of_late=(), notes=())
     targets = {named.target, raw.target, *(name for name in raw.columns if name.lower() in TARGETS)}
     few_are_classes = frozenset() if task == "regression" else frozenset(filter(None, targets))
     aside = {
@@ -163,10 +168,17 @@ def decide_task(
     if roles.kind == "questions":
         return "question-answering", ("task question-answering: answers are to be found in a context",)
     if roles.target is None:
-        return "reconstruction", (
-            "task reconstruction: there is no target; name one under data.columns.target",
-        )
+        why = "task reconstruction: there is no target; name one under data.columns.target"
+        return "reconstruction", (f"{why}{_likely(raw, kind)}",)
     return _task_of_target(raw.columns[roles.target], roles.target, kind)
+
+
+def _likely(raw: RawDataset, kind: KindOf) -> str:
+    """The columns that somebody may want to foretell: of few words, and the last."""
+    columns = [name for name, column in raw.columns.items() if not isinstance(column, RawImages)]
+    words = [name for name in columns[:MOST_LOOKED_AT] if kind(name) == "category"]
+    named = [*dict.fromkeys([*words[:MOST_NAMED], *columns[-1:]])]
+    return f": {', '.join(named)}, …?" if len(columns) > 1 else ""
 
 
 def _check_task(task: Task, roles: ColumnRoles, kind: KindOf) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from trainers.data.cell_values import EXACT, MISSING_NUMBERS, MISSING_WORDS
 from trainers.data.column_kinds import is_strings, kind_of, null_missing, plain_strings
 from trainers.data.dataset import ColumnKind, ColumnReading
-from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, other_words
+from trainers.data.number_spellings import NumberMarks, NumberSpelling, find_spelling, is_of_late, other_words
 from trainers.data.raw import RawColumn, RawDataset, RawImages
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -32,12 +32,14 @@ class ReadColumns:
     Attributes:
         kinds: of columns whose kind is not to be looked for.
         readings: of columns whose cells say in another way what they mean.
+        of_late: columns that were read otherwise before `is_of_late` and `count_merged_numbers`.
         notes: for people.
     """
 
     raw: RawDataset
     kinds: Mapping[str, ColumnKind]
     readings: Mapping[str, ColumnReading]
+    of_late: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -58,12 +60,14 @@ def read_columns(
     kinds: dict[str, ColumnKind] = {name: wanted.kind for name, wanted in asked.items() if wanted.kind}
     readings: dict[str, ColumnReading] = {}
     notes: list[str] = []
+    of_late: list[str] = []
     for name, column in raw.columns.items():
         if isinstance(column, RawImages) or name in aside:
             continue
         wanted = asked.get(name)
         if wanted is None and name not in few_are_classes and (merged := count_merged_numbers(column)):
             kinds[name] = "category"
+            of_late.append(name)
             notes.append(_describe_merged(name, *merged))
         elif wanted is not None and wanted.time_format:
             columns[name], readings[name] = _parse_dates(name, column, wanted.time_format), wanted
@@ -72,7 +76,11 @@ def read_columns(
             if found is not None:
                 columns[name], readings[name], note = found
                 notes.append(note)
-    return ReadColumns(raw=replace(raw, columns=columns), kinds=kinds, readings=readings, notes=tuple(notes))
+                of_late += [name] if _is_of_late(column, readings[name]) else []
+    return ReadColumns(
+        raw=replace(raw, columns=columns), kinds=kinds, readings=readings, of_late=tuple(of_late),
+        notes=tuple(notes),
+    )  # fmt: skip
 
 
 def _read_types(types: Json, raw: RawDataset) -> dict[str, ColumnReading]:
@@ -129,6 +137,11 @@ def _find_numbers(
     spelling = replace(spelling, words=tuple(words))
     numbers = _normalize(column, spelling)
     return numbers, ColumnReading(kind="number", spelling=spelling), _describe(name, spelling, counts, rows)
+
+
+def _is_of_late(column: pa.ChunkedArray, reading: ColumnReading) -> bool:
+    texts = column if is_strings(column.type) else plain_strings(column)
+    return reading.spelling is not None and is_of_late(reading.spelling, _count_values(texts))
 
 
 def _may_be_numbers(column: pa.ChunkedArray, said: NumberMarks) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
 CODES = "AUD|BRL|CAD|CHF|CNY|CZK|DKK|EUR|GBP|HKD|HUF|INR|JPY|KRW|MXN|NOK|NZD|PLN|SEK|USD|ZAR"
 _UNIT = re.compile(r"[%‰°µμ]?[A-Za-z°µμΩ²³/%‰]{0,9}")
 _PARTS = re.compile(r"(\D*?)((?:[.,]?[0-9].*)?[0-9])(\D*)")
+_FIRST_MARKS = ("€", "$", "£", "¥", "₹", "%", "USD", "EUR", "GBP", "CHF")
 _TRIED = 3  # marks, the commonest first
 BLANKS = "\u00a0\u202f\u2009"  # that stand between groups of digits
 _SIGNED = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -138,6 +139,13 @@ def find_spelling(counts: Mapping[str, int], said: NumberMarks | None = None) ->
             if read > most:
                 best, most = spelling, read
     return best, most
+
+
+def is_of_late(spelling: NumberSpelling, texts: Iterable[str]) -> bool:
+    """Whether values are numbers by rules that the first form of this module lacked: units, most currencies,
+    and a minus that stands elsewhere. A fingerprint of then must not pass for one of now."""
+    marks = any(mark not in _FIRST_MARKS for mark in spelling.marks)
+    return marks or any(_read_sign(text.strip()) != text.strip() for text in texts)
 
 
 def is_currency(mark: str) -> bool:

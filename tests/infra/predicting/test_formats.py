@@ -17,7 +17,7 @@ from pyarrow import parquet
 from infra.errors import WrongInput
 from infra.predicting.format import BadValue, PartSizes
 from infra.predicting.parquet_and_images import open_input
-from infra.predicting.scoring import count_unseen
+from infra.predicting.scoring import check_columns, count_unseen
 from infra.serving.model_schema import Field
 
 X = [Field(name="x", type="double")]
@@ -203,3 +203,10 @@ def test_same_rows_in_other_files_are_the_same_frame(name: str, content: bytes, 
     assert kind.frame(part, fields).to_dict("list") == {"x": [1.0, 2.0], "town": ["Köln", "Ulm"]}
     kind.write(part, pd.DataFrame({"prediction": [0.5, 1.5]}), tmp_path / "out", first=True)
     assert "Köln" in (tmp_path / "out").read_text(encoding="utf-8")
+
+
+def test_missing_column_that_is_there_in_another_spelling_is_named(tmp_path: Path) -> None:
+    fields = [Field(name="age", type="double"), Field(name="body_mass", type="double")]
+    with pytest.raises(WrongInput) as refused:
+        check_columns(["Age", "body-mass", "id"], fields, [], "a.csv")
+    assert refused.value.do == "rename Age to age, body-mass to body_mass?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -226,6 +227,19 @@ def test_day_that_is_none_is_named_with_what_to_write(opened: Open, tmp_path: Pa
     pd.DataFrame({"day": days, "label": ["a", "b"] * 45}).to_csv(tmp_path / "a.csv", index=False)
     with pytest.raises(InputError, match=rf"'{day}' in 1 of 90 rows; .*types: \{{day: category\}}"):
         opened("csv:a.csv")
+
+
+def test_column_that_was_words_before_gives_another_fingerprint(opened: Open, tmp_path: Path) -> None:
+    """What a sweep began as words must not go on as numbers without a word."""
+    found = {}
+    for name, spell in {"plain": "{}", "euro": "{} €", "mass": "{} kg", "brackets": "({})"}.items():
+        values = [spell.format(n + 0.5) for n in range(120)]
+        pd.DataFrame({"x": values, "label": ["a", "b"] * 60}).to_csv(tmp_path / f"{name}.csv", index=False)
+        (column,) = [opened(f"csv:{name}.csv").columns["x"]]
+        assert column.kind == "number"
+        with patch("trainers.data.column_readings.is_of_late", return_value=False):
+            found[name] = opened(f"csv:{name}.csv").fingerprint
+        assert (found[name] == opened(f"csv:{name}.csv").fingerprint) == (name in ("plain", "euro"))
 
 
 @pytest.mark.parametrize("how", ["csv", "parquet", "decimal"])

@@ -23,6 +23,7 @@ from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING, Hyperparameter
 from trainers.registry import Reference, is_function, load_reference
+from trainers.stacking.structure import why_not
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
@@ -109,13 +110,11 @@ def may_shard(code: Reference) -> bool:
     return isinstance(code, type) and issubclass(code, Family) and code.train_step is Family.train_step
 
 
-def why_alone(code: Reference, resources: Resources) -> str | None:
+def why_alone(code: Reference, options: JsonObject, resources: Resources) -> str | None:
     """Why the trials of a family are trained one by one; None where several may be one program."""
-    if not isinstance(code, type) or not issubclass(code, Family):
-        return "code of one's own is called once a trial"
-    if not code.stackable:
-        return "the family does not say that it can be stacked"
-    return "a trial has several workers" if resources.workers > 1 else None
+    if not isinstance(code, type):
+        return "a function is called once a trial"
+    return why_not(code(options), {}) or ("a trial has several workers" if resources.workers > 1 else None)
 
 
 def _instance(file: SweepFile, code: Reference, options: Mapping[str, Json], path: Path) -> Family | None:

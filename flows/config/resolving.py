@@ -96,7 +96,7 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         checkpoint_every=_checkpoint(file, entry),
         source_hash=source_hash(reference),
         begins_with=checked.begins_with,
-        stack=_stack(file, reference, entry, why_alone(checked.code, resources), pruner),
+        stack=_stack(file, reference, entry, why_alone(checked.code, checked.options, resources), pruner),
     )
 
 

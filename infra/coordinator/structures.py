@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from infra.search.blocks import NUMBERS
 from infra.spec import FamilySpec
 from trainers.family import Family
 from trainers.registry import load_reference
+from trainers.stacking.structure import structure_key
 
 if TYPE_CHECKING:
     from trainers.types import Params
@@ -37,7 +37,7 @@ class Structures:
         place = (family.name, json.dumps(params, sort_keys=True))
         if place not in self._known:
             made = self._load_family(family)
-            self._known[place] = None if made is None else _structure(made, params)
+            self._known[place] = None if made is None else _find_key(made, params)
         return self._known[place]
 
     def _load_family(self, family: FamilySpec) -> Family | None:
@@ -53,5 +53,6 @@ class Structures:
         return self._families[family.name]
 
 
-def _structure(family: Family, params: Params) -> str | None:
-    return json.dumps({name: value for name, value in params.items() if name not in NUMBERS}, sort_keys=True)
+def _find_key(family: Family, params: Params) -> str | None:
+    of_trial = family.of_trial(params)
+    return structure_key(of_trial, of_trial.complete(params))

@@ -20,12 +20,12 @@ from infra.coordinator.policy import kept_model_count, signed_value
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
-from infra.lanes.stack_training import Member, train_stack
 from infra.storage.checkpoints import CheckpointStore
 
 if TYPE_CHECKING:
     from trainers.data.dataset import EncodedDataset
     from trainers.job import Outcome
+    from trainers.stacking.training import Member
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ class StackRun:
         self._tell(limit=0)
 
     def _train(self) -> None:
+        from trainers.stacking.training import train_stack
+
         began = [self._waiting.popleft().member for _ in range(min(self._width, len(self._waiting)))]
         while len(began) < self._width and (member := self._refill()) is not None:
             began.append(member)
@@ -130,6 +132,8 @@ class StackRun:
     # -- members come --------------------------------------------------------------------------------
 
     def _seat(self, assignment: Assignment) -> None:
+        from trainers.stacking.training import Member
+
         store = CheckpointStore(
             self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )

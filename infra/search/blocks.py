@@ -10,15 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from trainers.stacking.structure import NUMBERS
+
 if TYPE_CHECKING:
     from infra.spec import FamilySpec, Stack
     from search_spaces.space import Space
 
-# Hyper-parameters in which the trials of a stack may differ; any other is structure.
-NUMBERS = frozenset({
-    "learning_rate", "optimizer", "momentum", "nesterov", "beta1", "beta2", "weight_decay", "l1",
-    "gradient_clip", "weight_clip", "label_smoothing", "dropout", "schedule", "warmup",
-})  # fmt: skip
 LARGEST_BLOCK = 64
 _SMALLEST_BLOCK = 4
 _BLOCKS_OF_A_SIZE = 4

@@ -24,10 +24,10 @@ from infra.coordinator.messages import (
 )
 from infra.coordinator.policy import MAX_FAILURES
 from infra.ledger import views
-from infra.search.blocks import NUMBERS
 from infra.spec import FamilySpec, derive_seed
 from search_spaces.space import Space
 from tests.infra.conftest import GOAL, SPACE, Bench, family, hello, score, sweep
+from trainers.stacking.structure import NUMBERS
 from trainers.types import Params
 
 WIDE = Space.from_mapping({**SPACE, "hidden": {"type": "categorical", "choices": [8, 16, 32]}}).to_json()

@@ -19,13 +19,13 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
     StackRequest,
 )
-from infra.lanes import stack as stack_module
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
 from infra.lanes.stack import StackRun
 from infra.lanes.stack_widths import choose_width
 from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
 from trainers.errors import OutOfMemory
+from trainers.stacking import training as stacked_training
 from trainers.types import Ranks
 
 RATES = [0.01 * (place + 1) for place in range(6)]
@@ -123,7 +123,7 @@ def test_stack_out_of_memory_goes_on_at_half_its_width(
     begin: Callable[..., tuple[StackRun, Line]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a stack takes is no member's fault; one alone that takes too much is."""
-    real, widths = stack_module.train_stack, list[int]()
+    real, widths = stacked_training.train_stack, list[int]()
 
     def scarce(members, encoded, *, refill, ended, width):  # type: ignore[no-untyped-def]
         widths.append(width)
@@ -131,7 +131,7 @@ def test_stack_out_of_memory_goes_on_at_half_its_width(
             raise OutOfMemory("a stack must fit", "told to")
         real(members, encoded, refill=refill, ended=ended, width=width)
 
-    monkeypatch.setattr(stack_module, "train_stack", scarce)
+    monkeypatch.setattr(stacked_training, "train_stack", scarce)
     run, line = begin(4)
     run.run([line.waiting.popleft()])
     assert widths[:3] == [4, 2, 1]
@@ -142,14 +142,14 @@ def test_stack_out_of_memory_goes_on_at_half_its_width(
 def test_error_of_a_whole_stack_is_charged_to_the_member_that_has_it_alone(
     begin: Callable[..., tuple[StackRun, Line]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stack_module.train_stack
+    real = stacked_training.train_stack
 
     def picky(members, encoded, *, refill, ended, width):  # type: ignore[no-untyped-def]
         if any(member.job.params["learning_rate"] == RATES[2] for member in members):
             raise RuntimeError("no such operation")
         real(members, encoded, refill=lambda: None, ended=ended, width=width)
 
-    monkeypatch.setattr(stack_module, "train_stack", picky)
+    monkeypatch.setattr(stacked_training, "train_stack", picky)
     run, line = begin(4)
     run.run([line.waiting.popleft()])
     assert {name for name, one in line.ended.items() if one.outcome == "failed"} == {"a2"}

@@ -66,6 +66,7 @@ SECTIONS = (
             "predict": "flows.inference.predict",
             "serve": "flows.inference.serve",
             "drift": "flows.inference.drift",
+            "explain": "flows.explanation.explain",
         },
     ),
     CommandSection(

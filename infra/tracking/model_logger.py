@@ -23,8 +23,9 @@ from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, tria
 from infra.tracking.outbox import SentState
 from infra.tracking.run_index import RunIndex
 from infra.tracking.summary import summarize_trials
-from infra.wheel import build_wheel, pin_requirements, read_project
+from infra.wheel import build_wheel, pin_distributions, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description
+from trainers.bundle.requirements import required_distributions
 from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import InputError, TrainerError
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
+
+    from trainers.bundle.contents import BundleDocument
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -210,7 +213,7 @@ def write_mlflow_model(
     signature = known.signature or infer_signature(
         load_bundle(bundle)
     )  # imports torch, and people's own code
-    wheel = build_wheel(path.parent / WHEELS)
+    wheel = build_wheel(path.parent / WHEELS, lean=True)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     described = Model()
     if model is not None:
@@ -227,15 +230,21 @@ def write_mlflow_model(
         mlflow_model=described,
         signature=_mlflow_signature(signature),
         input_example=None if known.example.empty else known.example,
-        pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_pip_requirements(sweep)],
+        pip_requirements=[
+            f"file:{WHEELS}/{wheel.name}#sha256={digest}",
+            *_pip_requirements(sweep, known.document),
+        ],
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )
     shutil.copytree(wheel.parent, path / WHEELS)
 
 
-def _pip_requirements(sweep: SweepRow) -> list[str]:
+def _pip_requirements(sweep: SweepRow, document: BundleDocument) -> list[str]:
+    """What the model needs to answer; for people's own code all that Velodrome needs, and their package."""
     own = sweep.spec.code.get("package")
-    return [*pin_requirements(read_project()), *([str(own)] if own else [])]
+    needed = required_distributions(document)
+    pinned = pin_requirements(read_project()) if needed is None else pin_distributions({*needed, "mlflow"})
+    return [*pinned, *([str(own)] if own else [])]
 
 
 def _mlflow_signature(plain: Signature) -> ModelSignature | None:

@@ -11,7 +11,7 @@ GROUPS = {
     "Prepare and run": ("new", "plan", "sweep", "confirm", "reproduce", "try_out"),
     "Look": ("status", "show", "logs", "compare", "report", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "policy", "adopt"),
-    "Use": ("predict", "serve", "drift"),
+    "Use": ("predict", "serve", "drift", "explain"),
     "Change": ("extend", "retry", "stop", "remove"),
     "This installation": ("families", "schema", "doctor", "ui"),
     "Your own family": ("Family", "Options"),

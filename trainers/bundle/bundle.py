@@ -178,6 +178,7 @@ def read_description(folder: Path, *, manifest_sha256: str | None = None) -> Bun
     signature = document.get("signature")
     with _reject_forged(folder):
         return BundleDescription(
+            document=document,
             example=frame_from_json(json.loads(files[EXAMPLE])),
             signature=None if signature is None else Signature.from_json(signature),
             train_rows=_train_rows(files),

@@ -75,6 +75,7 @@ class BundleDescription:
     """What is known of a bundle's model without building it.
 
     Attributes:
+        document: `model.json`.
         example: raw rows as `predict` takes them.
         signature: names and types of what goes in and out; None for people's own functions.
         train_rows: hashes of the rows that it was trained on, ascending; none where that is unknown.
@@ -83,6 +84,7 @@ class BundleDescription:
         fingerprint: of the data that it was trained on; empty where that is unknown.
     """
 
+    document: BundleDocument
     example: pd.DataFrame
     signature: Signature | None
     train_rows: RowHashes

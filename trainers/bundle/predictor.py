@@ -58,6 +58,11 @@ class Predictor:
         return self._answers.module
 
     @property
+    def runner(self) -> ModelRunner:
+        """What answers a batch of rows."""
+        return self._answers
+
+    @property
     def columns(self) -> list[str]:
         """The columns that rows must have."""
         return [str(name) for name in self.example.columns]

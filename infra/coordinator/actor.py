@@ -291,7 +291,7 @@ class CoordinatorActor:
             # Between groups, where what memory says is in the ledger too.
             with self._turns.exclusive_access(LEDGER_WAIT_S) as mine:
                 lost = self._core.take_lost_lanes() if mine else []
-                dropped = self._core.take_dropped_models() if mine else []
+                dropped = self._core.take_dropped_folders() if mine else []
             for hello in lost:
                 self._end_process(hello)
             for folder in dropped:

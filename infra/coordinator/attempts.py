@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 
 from infra.coordinator import policy
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
-from infra.coordinator.trial_table import TrialTable
+from infra.coordinator.trial_table import PAUSED, TrialTable, is_paused
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow, intern_names
+from infra.search.pruners import pruner_options
 from infra.search.study import Studies
 from infra.secrets import redact
 from infra.spec import SweepSpec
+from infra.storage.paths import CHECKPOINTS, trial_folder
 
 STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
 
@@ -55,7 +57,7 @@ class Attempts:
         self.batch = WriteBatch()
         self.running: dict[str, RunningAttempt] = {}
         self.reports: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}
-        self.dropped_models: list[str] = []
+        self.dropped_folders: list[str] = []
         self._just_ended: dict[str, RunningAttempt] = {}  # attempts whose trial the pruner has ended
 
     def on_lane(self, lane: str) -> list[RunningAttempt]:
@@ -122,8 +124,11 @@ class Attempts:
             self._studies.report(trial.family, trial.study_number, report.epoch, metrics[goal])
 
     def try_prune(self, attempt: str, epoch: int) -> bool:
-        """Asks the pruner about the newest report, once, and ends the trial there if it says so."""
+        """Asks the pruner about the newest report, once, and ends the trial there if it says so, or has it
+        wait there."""
         running = self.running[attempt]
+        if is_paused(running.trial):
+            return True
         if epoch in running.judged or epoch not in running.reports:
             return False
         running.judged.add(epoch)
@@ -132,6 +137,11 @@ class Attempts:
             return False
         if not self._studies.should_prune(trial.family, trial.study_number):
             return False
+        if pruner_options(self._spec.family(trial.family).pruner).pauses:
+            # At once, so that whoever takes over from here knows that the rung was not passed.
+            trial.origin = {**(trial.origin or {}), PAUSED: epoch}
+            self.batch.trials[trial.key] = trial
+            return True
         self._just_ended[attempt] = running
         self._finish_trial(running, "pruned", None)
         return True
@@ -149,7 +159,7 @@ class Attempts:
         if ended.outcome == "failed":
             self.fail_attempt(running, ended.reason, ended.detail)
         elif ended.outcome == "stopped":
-            self.return_to_waiting(running, "stopped", "")
+            self.return_to_waiting(running, "paused" if is_paused(trial) else "stopped", "")
         elif ended.outcome == "complete" and not self._is_valid(ended.objective):
             found = ", ".join(map(repr, ended.objective)) or "no value"
             self.fail_attempt(
@@ -190,7 +200,7 @@ class Attempts:
         self._book.record_model(trial)
         family = self._book.trials_with_model(trial.family)
         for beaten in policy.models_to_drop(self._spec.objectives[0], self._spec.keep_models, family):
-            self.dropped_models.append(str(beaten.model))
+            self.dropped_folders.append(str(beaten.model))
             beaten.model = None
             self._book.record_model(beaten)
             self.batch.trials[beaten.key] = beaten
@@ -227,6 +237,39 @@ class Attempts:
     def forget_lane(self, lane: str) -> None:
         """Nothing more is heard of what ended there."""
         self._just_ended = {name: ended for name, ended in self._just_ended.items() if ended.lane != lane}
+
+    def resume_paused(self, fits: Callable[[TrialRow], bool]) -> None:
+        """The first of the paused trials that is among the best of its rung by now gets in line."""
+        for trial in self._book.paused_trials():
+            if fits(trial) and self._may_go_on(trial):
+                trial.origin = {**(trial.origin or {}), PAUSED: None}
+                self._book.resume(trial)
+                self.batch.add_event("resumed", self._clock(), {}, trial)
+                return
+
+    def end_paused(self, family: str) -> None:
+        """Nothing more comes to the family's rungs: trials that wait there are pruned, if none may go on."""
+        paused = self._book.paused_trials(family)
+        if any(self._may_go_on(trial) for trial in paused):
+            return
+        for trial in paused:
+            reports = self.reports.get(trial.key, {})
+            so_far = policy.objective_so_far(self._spec.objectives, reports)
+            if so_far is not None:
+                trial.epoch, trial.objective = so_far
+                trial.metrics = dict(reports[trial.epoch])
+            trial.origin = {**(trial.origin or {}), PAUSED: None}
+            self._book.forget_paused(trial)
+            self._conclude_trial(trial, "pruned")
+            folder = trial_folder(self._spec.label, trial.role, trial.family, trial.number)
+            self.dropped_folders.append(str(folder / CHECKPOINTS))
+
+    def _may_go_on(self, trial: TrialRow) -> bool:
+        epoch = int((trial.origin or {}).get(PAUSED) or 0)
+        value = self.reports.get(trial.key, {}).get(epoch, {}).get(self._spec.objectives[0].metric)
+        if self._studies is None or value is None:
+            return True
+        return self._studies.may_go_on(trial.family, epoch, value)
 
     def return_to_waiting(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         """Ends the attempt but not the trial, which goes on from its checkpoint."""

@@ -39,7 +39,7 @@ from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.search.growth import limit_to_grids
-from infra.search.pruners import deciding_reports
+from infra.search.pruners import deciding_reports, pruner_options
 from infra.search.study import Studies
 from infra.spec import FamilySpec, Resources
 
@@ -247,6 +247,7 @@ class Coordinator:
             self._fail_lane(gone.lane, why, gone)
         self._answer_requests()
         self._update_usage(self._steady())
+        self._settle_paused()
         if self.state == "running" and self.is_done:
             self._conclude_sweep()
         self._commit()
@@ -306,9 +307,9 @@ class Coordinator:
                 counts[shape_name(resources)] += count
         return {shape: (by_shape[shape], count) for shape, count in counts.items() if count}
 
-    def take_dropped_models(self) -> list[str]:
-        """Folders of models that nobody needs any more, once."""
-        dropped, self._attempts.dropped_models = self._attempts.dropped_models, []
+    def take_dropped_folders(self) -> list[str]:
+        """Folders of models and checkpoints that nobody needs any more, once."""
+        dropped, self._attempts.dropped_folders = self._attempts.dropped_folders, []
         return dropped
 
     def take_lost_lanes(self) -> list[LaneHandshake]:
@@ -331,10 +332,12 @@ class Coordinator:
         if lost:
             return LaneWork(attempts=tuple(self._make_assignment(one.trial, one.attempt) for one in lost))
         fits = self._shape_filter(hello.shape)
+        self._attempts.resume_paused(fits)
         trial = self.book.take_waiting(fits)
         if trial is None and self._questions.ask_next(self.spec, hello.shape):
             trial = self.book.take_waiting(fits)
         if trial is None:
+            self._settle_paused()
             busy = any(fits(running.trial) for running in self._attempts.running.values())
             return LaneWork(wait_s=IDLE_WAIT_S) if busy else LaneWork(leave=True)
         return LaneWork(attempts=(self._start_attempt(trial, hello),))
@@ -346,6 +349,7 @@ class Coordinator:
                 found.append(self._make_assignment(running.trial, running.attempt))
         places = self._fair_share(hello.shape) - len(request.holding)
         while len(found) < min(request.limit, places) and not self._is_ending:
+            self._attempts.resume_paused(fits)
             trial = self.book.take_waiting(fits)
             if trial is None and self._asks_for_stack(hello.shape, request):
                 trial = self.book.take_waiting(fits)
@@ -358,6 +362,12 @@ class Coordinator:
         """How many trials one lane may have at once: no other is to stand idle for it."""
         _, left = self.demand.get(shape, (None, 0))
         return math.ceil(left / self._lanes)
+
+    def _settle_paused(self) -> None:
+        """Ends trials that wait at a rung where nothing more can come to it."""
+        for name in {trial.family for trial in self.book.paused_trials()} if not self._is_ending else ():
+            if not self.book.count_to_ask(name) and not self.book.moving_trials(name):
+                self._attempts.end_paused(name)
 
     def _asks_for_stack(self, shape: str, request: StackRequest) -> bool:
         """Asks for one more trial, unless one of another structure is next in the family's line."""
@@ -393,6 +403,7 @@ class Coordinator:
             resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
             keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
+            pauses=not confirming and pruner_options(family.pruner).pauses,
             structure=self._find_structure(trial), stack_limit=(trial.origin or {}).get(STACK_LIMIT),
             **self._earlier_attempts(family, attempt),
         )  # fmt: skip

@@ -37,6 +37,7 @@ class Assignment:
         resumes: whether an earlier attempt may have left a checkpoint.
         earlier: what former attempts at the trial reported, by report, where its code is people's own: it may
             resume by its own means, and its reports are numbered on. `earlier_seconds` is what they took.
+        pauses: where the pruner ends it, it leaves with a checkpoint, from which it may go on later.
         structure: trials of one family with the same may be trained as one stack; None: alone.
         stack_limit: how many may be in its stack at most, since a larger one ended its lane.
     """
@@ -55,6 +56,7 @@ class Assignment:
     resumes: bool = False
     earlier: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     earlier_seconds: float = 0.0
+    pauses: bool = False
     structure: str | None = None
     stack_limit: int | None = None
 

@@ -74,7 +74,7 @@ class TrialQuestions:
         if self._lanes > 1 or not policy.asks_whole_blocks(family):
             return False
         begins = block_of(family, self._book.trial_counts[family.name]).position == 0
-        return begins and bool(self._book.open_trials(family.name))
+        return begins and bool(self._book.moving_trials(family.name))
 
     def _ask(self, studies: Studies, spec: SweepSpec, family: FamilySpec) -> None:
         number = self._book.trial_counts[family.name]

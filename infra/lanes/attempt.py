@@ -17,7 +17,7 @@ from infra.durations import parse_seconds_or_epochs
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
-from infra.storage.paths import files_folder, samples_folder, trial_folder
+from infra.storage.paths import CHECKPOINTS, files_folder, samples_folder, trial_folder
 from trainers.errors import InputError, TrialError
 from trainers.functions.job import FunctionJob
 from trainers.job import Hooks, Job, Outcome
@@ -61,7 +61,7 @@ class AttemptRunner:
 
     def checkpoint_folder(self, assignment: Assignment) -> Path:
         """Where the trial's checkpoints are."""
-        return self.folder(assignment) / "checkpoints"
+        return self.folder(assignment) / CHECKPOINTS
 
     def run(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
         """Trains, and says how it went; an exception becomes a failure with its class and traceback."""
@@ -109,8 +109,8 @@ class AttemptRunner:
             return self._run_function(spec, assignment, hooks)
         from trainers.loop.training import train
 
-        job, arrays = self.prepare(assignment)
-        return train(job, arrays, hooks)
+        job = self.make_job(assignment)
+        return train(job, self.encode(job), hooks)
 
     def conclude(self, assignment: Assignment, outcome: Outcome) -> AttemptResult:
         """What an outcome comes to, its model and its samples kept where they are to be."""
@@ -129,21 +129,28 @@ class AttemptRunner:
             facts=facts, model=model,
         )  # fmt: skip
 
-    def prepare(self, assignment: Assignment) -> tuple[Job, EncodedDataset]:
-        """The job of an attempt at a family, and the data as it reads it."""
-        from trainers.inputs.encoded_arrays import encode_dataset
-
-        spec, dataset = self.spec.family(assignment.family), self.dataset()
+    def make_job(self, assignment: Assignment) -> Job:
+        """The job of an attempt at a family."""
+        spec = self.spec.family(assignment.family)
         family = self._load_family(spec).of_trial(assignment.params)
-        params = family.complete(assignment.params)
-        job = Job(
+        return Job(
             family=family,
-            params=params,
+            params=family.complete(assignment.params),
             read_test=assignment.read_test,
             samples=self._samples_folder(assignment),
             **self._job_settings(spec, assignment),
         )
-        return job, encode_dataset(family, dataset, params, Path(self._settings.cache))
+
+    def encode(self, job: Job) -> EncodedDataset:
+        """The sweep's data as the job's family reads it; the same for all jobs of one structure."""
+        from trainers.inputs.encoded_arrays import encode_dataset
+
+        return encode_dataset(job.family, self.dataset(), job.params, self.cache)
+
+    @property
+    def cache(self) -> Path:
+        """This node's folder of what can be made again."""
+        return Path(self._settings.cache)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
         from trainers.functions.run import run_function
@@ -234,8 +241,7 @@ class AttemptRunner:
         folder = Path(self._settings.storage) / relative
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()
         family = self._known_family(spec, assignment)
-        cache = Path(self._settings.cache)
-        measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, cache)
+        measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, self.cache)
         return str(relative), measured
 
     def _reading(self) -> JsonObject:
@@ -266,7 +272,7 @@ class AttemptRunner:
         try:
             save_samples(
                 self._samples_folder(assignment), family, self.dataset(), assignment.params, outcome,
-                Path(self._settings.cache), self._device,
+                self.cache, self._device,
             )  # fmt: skip
         except Exception:  # people's own families may raise anything here
             traceback.print_exc()

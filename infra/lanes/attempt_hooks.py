@@ -86,6 +86,8 @@ class AttemptHooks:
         others = [one for one in sent if one is not report]  # a heartbeat may have told of it already
         go = self._line.decide(self.assignment.attempt, [*others, report])
         self.mark_delivered(sent)
+        if not go and self.assignment.pauses:
+            self.stop = go = True
         return go and not self.void
 
     def alive(self, step: int) -> None:

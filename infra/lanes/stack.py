@@ -78,10 +78,11 @@ class StackRun:
         """Nobody is in yet.
 
         Args:
-            width: how many are trained at once at most.
+            width: how many are trained at once at most; narrower where memory does not suffice.
             log_of: where an attempt's prints go.
         """
-        self._runner, self._line, self._width, self._log_of = runner, line, width, log_of
+        self._runner, self._line, self.width, self._log_of = runner, line, width, log_of
+        self.room = width  # how many have room, as far as is known by now
         self.hooks, self.logs = StackHooks(line), MemberLogs()
         self._seats: list[_Seat] = []  # under way, or ended and not told yet
         self._waiting: deque[_Seat] = deque()
@@ -102,12 +103,12 @@ class StackRun:
     def _train(self) -> None:
         from trainers.stacking.training import train_stack
 
-        began = [self._waiting.popleft().member for _ in range(min(self._width, len(self._waiting)))]
-        while len(began) < self._width and (member := self._refill()) is not None:
+        began = [self._waiting.popleft().member for _ in range(min(self.width, len(self._waiting)))]
+        while len(began) < self.width and (member := self._refill()) is not None:
             began.append(member)
         assert self._encoded is not None
         try:
-            train_stack(began, self._encoded, refill=self._refill, ended=self._end, width=self._width)
+            train_stack(began, self._encoded, refill=self._refill, ended=self._end, width=self.width)
         except Exception as error:  # of all of them together: whose it is shows where each is alone
             self._break(error)
         finally:
@@ -116,15 +117,15 @@ class StackRun:
     def _break(self, error: Exception) -> None:
         """Those under way go on from their checkpoints in a smaller stack; one alone has failed."""
         left = [seat for seat in self._seats if seat.ended is None and seat not in self._waiting]
-        if len(left) == 1 or self._width == 1:
+        if len(left) == 1 or self.width == 1:
             for seat in left[:1]:
                 self._end(seat.member, error)
             left = left[1:]
         else:
             is_memory = self._runner.describe_failure(self._structure, error).reason == "out-of-memory"
-            narrower = max(1, min(self._width, len(left)) // 2) if is_memory else 1
+            narrower = max(1, min(self.width, len(left)) // 2) if is_memory else 1
             _log.warning("a stack of %d goes on as %d: %s", len(left), narrower, error)
-            self._width = narrower
+            self.width = self.room = narrower
         for seat in left:
             seat.hooks.resumes = True
         self._waiting.extendleft(reversed(left))
@@ -138,14 +139,13 @@ class StackRun:
             self._runner.checkpoint_folder(assignment), keep=self._runner.spec.keep_checkpoints
         )
         hooks = AttemptHooks(assignment, self._line, store)
-        job, encoded = self._runner.prepare(assignment)
-        self._encoded = self._encoded or encoded
-        member = Member(job=job, hooks=hooks)
+        member = Member(job=self._runner.make_job(assignment), hooks=hooks)
+        self._encoded = self._encoded or self._runner.encode(member.job)
         seat = _Seat(
             assignment=assignment, hooks=hooks, store=store, member=member, came_at=self._share.change(1)
         )
         if assignment.stack_limit is not None:
-            self._width = max(1, min(self._width, assignment.stack_limit))
+            self.width = max(1, min(self.width, assignment.stack_limit))
         self._seats.append(seat)
         self._waiting.append(seat)
         self.hooks.enter(hooks)
@@ -162,7 +162,7 @@ class StackRun:
         done = [seat for seat in self._seats if seat.ended is not None]
         if self._is_dry and not done:
             return False
-        self._tell(limit=self._width - (len(self._seats) - len(done)))
+        self._tell(limit=self.width - (len(self._seats) - len(done)))
         return bool(self._waiting)
 
     # -- members go --------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ class StackRun:
                 seat.store.delete()
                 seat.store.folder.parent.rmdir()  # where nothing else, no kept model, is in it
         return replace(
-            result, seconds=seat.left_at - seat.came_at, facts={**result.facts, "stack": self._width}
+            result, seconds=seat.left_at - seat.came_at, facts={**result.facts, "stack": self.width}
         )
 
     def _limit_kept(self, assignment: Assignment) -> Assignment:

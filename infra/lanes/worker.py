@@ -228,6 +228,7 @@ class LaneLoop:
             contextlib.redirect_stderr(logs),
         ):
             stack.run(assignments)
+        self._widths.note_width(assignments[0], stack.room)
 
     def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         if self._ranks.world_size == 1:

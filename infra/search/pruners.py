@@ -6,7 +6,7 @@ A new pruner is a class here and its entry in `PRUNERS`: schema, plan and study 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -21,11 +21,19 @@ Deciding = tuple[int, ...] | Literal["every"]
 
 
 class PrunerOptions(Strict):
-    """What a sweep file says of a pruner. `awaits_ends`: whether it compares with finished trials, so that
-    what it decides depends on how many are trained side by side."""
+    """What a sweep file says of a pruner."""
 
-    awaits_ends: ClassVar[bool] = False
     name: str
+
+    @property
+    def awaits_ends(self) -> bool:
+        """Whether what it decides depends on how many trials are trained side by side."""
+        return False
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a trial that it stops may go on later."""
+        return False
 
     def make(self, reports: int) -> BasePruner:
         """The pruner of one study.
@@ -61,6 +69,19 @@ class Asha(HalvingOptions):
     """Asynchronous successive halving."""
 
     name: Literal["asha"]
+    resume: bool | None = None
+    """Whether a trial that is stopped at a rung waits there with its checkpoint, and goes on when it has
+    become one of the best (false)."""
+
+    @property
+    def awaits_ends(self) -> bool:
+        """Which of those that wait goes on depends on who has come to a rung."""
+        return self.pauses
+
+    @property
+    def pauses(self) -> bool:
+        """As the file says."""
+        return bool(self.resume)
 
     def make(self, reports: int) -> BasePruner:
         """As above."""
@@ -86,7 +107,11 @@ class Hyperband(HalvingOptions):
 class QuantileOptions(PrunerOptions):
     """Comparing with earlier trials at the same epoch."""
 
-    awaits_ends: ClassVar[bool] = True
+    @property
+    def awaits_ends(self) -> bool:
+        """It compares with finished trials."""
+        return True
+
     startup: int = Field(default=5, ge=0)
     """Finished trials before any is stopped."""
     warmup_epochs: int = Field(default=0, ge=0)

@@ -16,6 +16,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from infra.errors import LedgerDamaged
+from infra.search.halving import IndexedHalving
 from infra.search.pruners import make_pruner
 from infra.search.samplers import make_sampler, starting_point
 from infra.spec import FamilySpec, SweepSpec, derive_seed
@@ -147,6 +148,11 @@ class Studies:
     def should_prune(self, family: str, study_number: int) -> bool:
         """What the pruner says about the trial's newest report."""
         return bool(self._find_trial(family, study_number)[1].should_prune())
+
+    def may_go_on(self, family: str, epoch: int, value: float) -> bool:
+        """Whether a trial that was paused at an epoch is among the best there by now."""
+        study = self._studies[family]
+        return isinstance(study.pruner, IndexedHalving) and study.pruner.is_among_best(study, epoch, value)
 
     def tell(self, family: str, study_number: int, state: str, objective: Sequence[float] | None) -> None:
         """Ends a trial: `complete` (with its objective), `pruned` or `failed`."""

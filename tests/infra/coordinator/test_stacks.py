@@ -20,6 +20,7 @@ from infra.coordinator.messages import (
     EpochReport,
     LaneHandshake,
     LaneWork,
+    StackChoice,
     StackRequest,
 )
 from infra.coordinator.policy import MAX_FAILURES
@@ -249,6 +250,31 @@ def test_families_take_turns_by_blocks(bench: Bench) -> None:
     for event in begun:
         ahead[str(event.family)] += 1
         assert abs(ahead["one"] - ahead["two"]) <= 6
+
+
+@pytest.mark.parametrize("sampler", ["qmc", "random", "tpe"])
+def test_block_that_a_small_budget_cut_off_is_completed_when_the_sweep_is_extended(
+    bench: Bench, sampler: str
+) -> None:
+    coordinator = begin(bench, stacked(trials=6, sampler={"name": sampler}))
+    run_to_end(coordinator, hello())
+    bench.ledger.add_request(bench.sweep_id, "extend", {"trials": 2}, at=bench.clock())
+    coordinator = take_over(bench, token="again")
+    coordinator.tick()
+    run_to_end(coordinator, hello(pid=101))
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    assert [len({t.params["hidden"] for t in trials[at : at + 4]}) for at in (0, 4)] == [1, 1]
+    assert len(trials) == 8
+
+
+def test_choice_of_a_lane_is_kept_for_whoever_looks(bench: Bench) -> None:
+    coordinator = begin(bench, stacked(trials=4))
+    coordinator.register_lane(hello())
+    for width in (64, 32):
+        choice = StackChoice(family="noop", structure="s", width=width, gain=8.0, reason="")
+        coordinator.record_stack_choice(hello(), choice)
+    facts = views.sweep_by_id(bench.ledger, bench.sweep_id).facts
+    assert facts["stacks"] == {"noop": {"s": {"width": 32, "gain": 8.0, "reason": ""}}}
 
 
 class StackMachine(RuleBasedStateMachine):

@@ -22,7 +22,6 @@ from infra.coordinator.messages import (
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
 from infra.lanes.stack import StackRun
-from infra.lanes.stack_widths import choose_width
 from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
 from trainers.errors import OutOfMemory
 from trainers.stacking import training as stacked_training
@@ -155,8 +154,3 @@ def test_error_of_a_whole_stack_is_charged_to_the_member_that_has_it_alone(
     assert {name for name, one in line.ended.items() if one.outcome == "failed"} == {"a2"}
     assert "no such operation" in line.ended["a2"].detail
     assert len(line.ended) == 6
-
-
-def test_width_is_the_one_at_which_a_step_takes_least() -> None:
-    assert choose_width({1: 8.0, 4: 4.0, 16: 1.0, 64: 2.0}) == (16, 8.0)
-    assert choose_width({1: 1.0, 4: 0.95, 16: 2.0}) == (1, 1.0)

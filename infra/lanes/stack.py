@@ -42,6 +42,7 @@ class _Seat:
     hooks: AttemptHooks
     store: CheckpointStore
     member: Member
+    log: Path
     came_at: float
     ended: Outcome | BaseException | None = None
     left_at: float = 0.0
@@ -96,6 +97,7 @@ class StackRun:
         self._structure = assignments[0]
         for assignment in assignments:
             self._seat(assignment)
+        self._list_logs()
         while self._waiting or self._ask():
             self._train()
         self._tell(limit=0)
@@ -142,14 +144,14 @@ class StackRun:
         member = Member(job=self._runner.make_job(assignment), hooks=hooks)
         self._encoded = self._encoded or self._runner.encode(member.job)
         seat = _Seat(
-            assignment=assignment, hooks=hooks, store=store, member=member, came_at=self._share.change(1)
-        )
+            assignment=assignment, hooks=hooks, store=store, member=member, log=self._log_of(assignment),
+            came_at=self._share.change(1),
+        )  # fmt: skip
         if assignment.stack_limit is not None:
             self.width = max(1, min(self.width, assignment.stack_limit))
         self._seats.append(seat)
         self._waiting.append(seat)
         self.hooks.enter(hooks)
-        self._list_logs()
 
     def _refill(self) -> Member | None:
         """The next member for a free place, if there is one."""
@@ -212,7 +214,7 @@ class StackRun:
                 self._kept.append(signed_value(self._runner.spec.objectives[0], result.objective[0]))
         except (Exception, SystemExit) as error:
             result = self._runner.describe_failure(seat.assignment, error)
-            with self._log_of(seat.assignment).open("a", encoding="utf-8", errors="replace") as log:
+            with seat.log.open("a", encoding="utf-8", errors="replace") as log:
                 log.write(f"{result.detail}\n")
         if result.outcome in {"complete", "pruned"}:
             with contextlib.suppress(OSError):
@@ -232,4 +234,4 @@ class StackRun:
         return replace(assignment, keep_above=bar if former is None else max(bar, former))
 
     def _list_logs(self) -> None:
-        self.logs.paths = tuple(self._log_of(seat.assignment) for seat in self._seats)
+        self.logs.paths = tuple(seat.log for seat in self._seats)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 WIDTHS = (1, 4, 16, 64)
-FEW_STEPS, MANY_STEPS = 2, 14
+FEW_STEPS, MANY_STEPS, MOST_STEPS = 2, 16, 256
 HARMLESS_RATE = 1e-6  # a trial's own may diverge within these steps
 LEAST_GAIN = 1.1  # below it what filling and emptying a stack costs is not won back
 
@@ -136,16 +136,22 @@ def _try_width(job: Job, encoded: EncodedDataset, width: int) -> float | None:
     """Seconds of a step for each member; None where memory does not hold so many, or half as much again."""
     memory = MemoryRoom(job.device)
     try:
-        took = min(_time_steps(job, encoded, width) for _ in range(2))
+        took = _time_steps(job, encoded, width)
     except (OutOfMemory, MemoryError):
         return None
     return took if memory.holds_more(1.5) else None
 
 
 def _time_steps(job: Job, encoded: EncodedDataset, width: int) -> float:
-    """What more steps take beyond what beginning, the first steps and an evaluation do."""
-    few, many = (_train_for(job, encoded, width, steps) for steps in (FEW_STEPS, MANY_STEPS))
-    return max(1e-9, many - few) / (MANY_STEPS - FEW_STEPS) / width
+    """Seconds that more steps take beyond what beginning, the first steps and an evaluation do: so many more
+    that the difference is no accident."""
+    least = min(_train_for(job, encoded, width, FEW_STEPS) for _ in range(2))  # the first finds all cold
+    steps = MANY_STEPS
+    while True:
+        more = _train_for(job, encoded, width, steps) - least
+        if more >= least / 2 or steps >= MOST_STEPS:
+            return max(more, least / 10) / (steps - FEW_STEPS) / width
+        steps *= 4
 
 
 def _train_for(job: Job, encoded: EncodedDataset, width: int, steps: int) -> float:

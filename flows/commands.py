@@ -66,6 +66,7 @@ SECTIONS = (
             "predict": "flows.inference.predict",
             "serve": "flows.inference.serve",
             "drift": "flows.inference.drift",
+            "explain": "flows.explanation.explain",
         },
     ),
     CommandSection(
@@ -73,6 +74,7 @@ SECTIONS = (
         "flows.cli.change_commands",
         {
             "extend": "flows.sweeps.extend",
+            "compress": "flows.compression.compress",
             "retry": "flows.sweeps.retry",
             "stop": "flows.sweeps.stop",
             "remove": "flows.sweeps.remove",

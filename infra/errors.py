@@ -19,6 +19,8 @@ shows them in the same block.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class VelodromeError(Exception):
     """One block for a person: what must hold, what was found, what to do, where the log is."""
@@ -40,6 +42,19 @@ class WrongInput(VelodromeError):
     """A file, an option or a name that cannot be used."""
 
     exit_code = 2
+
+
+MOST_LISTED = 10
+
+
+def join_errors(errors: Sequence[WrongInput]) -> WrongInput:
+    """All that is wrong as one error: the first, with the others below what to do about it."""
+    first, *others = errors
+    lines = [f"also {error.must}; found {error.found}" for error in others[:MOST_LISTED]]
+    more = [f"and {len(others) - MOST_LISTED} more"] if len(others) > MOST_LISTED else []
+    return WrongInput(
+        first.must, first.found, "\n".join([*filter(None, [first.do]), *lines, *more]), first.log
+    )
 
 
 class RefusedError(VelodromeError):

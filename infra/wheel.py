@@ -13,7 +13,7 @@ import importlib.util
 import re
 import tomllib
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -41,12 +41,17 @@ class ProjectMetadata:
     requirements: tuple[str, ...]
 
 
-def build_wheel(folder: Path) -> Path:
-    """Writes the wheel into a folder and returns its path."""
+def build_wheel(folder: Path, *, lean: bool = False) -> Path:
+    """Writes the wheel into a folder and returns its path.
+
+    Args:
+        lean: what the project needs becomes its extra `all`: who installs the wheel says what is needed.
+    """
     project = read_project()
     info = f"{DISTRIBUTION}-{project.version}.dist-info"
     files = dict(_package_files())
-    files[f"{info}/METADATA"] = project.metadata.encode()
+    text = _move_requirements_to_extra(project.metadata) if lean else project.metadata
+    files[f"{info}/METADATA"] = text.encode()
     files[f"{info}/WHEEL"] = _WHEEL.encode()
     if project.entry_points:
         files[f"{info}/entry_points.txt"] = project.entry_points.encode()
@@ -84,18 +89,39 @@ def read_project() -> ProjectMetadata:
 
 def pin_requirements(project: ProjectMetadata) -> list[str]:
     """Each distribution that the project asks for, without extras' own, pinned to what is installed."""
+    names = [
+        name.group()
+        for requirement in project.requirements
+        if "extra ==" not in requirement and (name := re.match(r"[\w.-]+(?:\[[^\]]*\])?", requirement))
+    ]
+    return pin_distributions(names)
+
+
+def pin_distributions(names: Iterable[str]) -> list[str]:
+    """Those of the distributions that are installed, pinned to their version."""
     pinned = []
-    for requirement in project.requirements:
-        name = re.match(r"[\w.-]+(?:\[[^\]]*\])?", requirement)
-        if name is None or "extra ==" in requirement:
-            continue
+    for name in names:
         try:
-            version = metadata.version(name.group().partition("[")[0])
+            version = metadata.version(name.partition("[")[0])
         except metadata.PackageNotFoundError:
             continue
         # A local label (2.13.0+cpu) is known to one index alone.
-        pinned.append(f"{name.group()}=={version.partition('+')[0]}")
+        pinned.append(f"{name}=={version.partition('+')[0]}")
     return sorted(pinned)
+
+
+def _move_requirements_to_extra(text: str) -> str:
+    header, blank, body = text.partition("\n\n")
+    lines = [_require_by_extra(line) for line in header.rstrip("\n").split("\n")]
+    return "\n".join([*lines, "Provides-Extra: all"]) + (blank + body if blank else "\n")
+
+
+def _require_by_extra(line: str) -> str:
+    if not line.startswith("Requires-Dist:") or "extra ==" in line:
+        return line
+    requirement, separator, marker = line.partition(";")
+    condition = f"({marker.strip()}) and " if separator else ""
+    return f'{requirement.rstrip()} ; {condition}extra == "all"'
 
 
 def _project_from_pyproject(document: Document) -> ProjectMetadata:

@@ -54,6 +54,8 @@ class Family(ABC):
         stackable: whether many configurations may be trained as one stacked program: forward pass and loss
             are then called under `torch.func.vmap`.
         unstackable: why they cannot, where they cannot.
+        libraries: distributions that its models import to answer, beside what every model and its kind of
+            data need.
         heavy: meant to start from pretrained weights; `velodrome new` does not propose it.
 
     Attributes:
@@ -76,6 +78,7 @@ class Family(ABC):
     one_process: ClassVar[bool] = False
     stackable: ClassVar[bool] = False
     unstackable: ClassVar[str] = ""
+    libraries: ClassVar[tuple[str, ...]] = ()
     heavy: ClassVar[bool] = False
 
     def __init__(self, options: Params | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Commands that use a model: predict, serve, drift."""
+"""Commands that use a model: predict, serve, drift, explain."""
 
 from __future__ import annotations
 
@@ -147,3 +147,47 @@ def drift(
     console = stdout_console()
     console.print(f"{report.version}: {report.rows:,} rows, {report.since[:19]} to {report.until[:19]}")
     console.print(drift_table(report, console.width))
+
+
+@example("velodrome explain churn customers.csv --out why")
+def explain(
+    model: Model,
+    input: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="CSV, JSONL, Parquet, text, or a folder of images.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="A new folder.")],
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="M",
+            help="integrated-gradients (default) or occlusion; of boosted trees shap.",
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="A", help="A class or target to explain in every row.")
+    ] = None,
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=1, help="The first so many.")] = 200,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an explanation of before.")] = False,
+    json: Json = False,
+) -> None:
+    """Shows which pixels, words or columns a model's answers came from."""
+    from flows.explanation.explain import explain as verb
+    from flows.explanation.screens import explanation_table
+    from flows.terminal.progress_line import ProgressLine
+
+    with ProgressLine(sys.stderr) as line:
+        result = verb(
+            model, input, out=out, method=method, answer=answer, rows=rows, overwrite=overwrite,
+            say=print_note, advanced=line.advance,
+        )  # fmt: skip
+    if json:
+        print_json(result)
+        return
+    console = stdout_console()
+    if result.features:
+        console.print(explanation_table(result, console.width))
+    console.print(
+        f"{result.out}/index.html: {result.rows:,} rows, by {result.model} and {result.method} "
+        f"in {result.seconds:.1f} s"
+    )

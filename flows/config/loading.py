@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from flows.config.errors import Path, dotted_path, redacted_repr, validation_issues
 from flows.config.overrides import Override, apply_overrides
 from flows.config.schema import Sweep, json_schema
-from infra.errors import WrongInput
+from infra.errors import WrongInput, join_errors
 from search_spaces.errors import SearchSpaceInputError, YamlError
 from search_spaces.strict_yaml import Document, read_file
 from trainers.errors import InputError
@@ -127,7 +127,7 @@ def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepFile
     try:
         sweep = Sweep.model_validate(value)
     except ValidationError as error:
-        raise _first_error(error, written) from error
+        raise _schema_errors(error, written) from error
     return SweepFile(path=FilePath(path), sweep=sweep, written=written)
 
 
@@ -140,8 +140,7 @@ def _read_document(path: FilePath) -> Document:
         raise WrongInput(f"{place}: {key}{error.must}", error.found, error.do) from error
 
 
-def _first_error(error: ValidationError, written: SweepDocument) -> WrongInput:
+def _schema_errors(error: ValidationError, written: SweepDocument) -> WrongInput:
     found = validation_issues(error, written.value, json_schema())
-    first = min(found, key=lambda complaint: written.line(complaint.path))
-    more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""
-    return written.error_at(first.path, first.must, first.found, f"{first.do}{more}".strip())
+    ordered = sorted(found, key=lambda issue: written.line(issue.path))
+    return join_errors([written.error_at(i.path, i.must, i.found, i.do) for i in ordered])

@@ -14,7 +14,7 @@ from flows.config.policy import to_document
 from flows.config.schema import FamilyEntry as FamilyEntry
 from flows.config.schema import Sweep, TrialBudget
 from infra.durations import parse_seconds
-from infra.errors import WrongInput
+from infra.errors import WrongInput, join_errors
 from infra.names import family_label
 from infra.search.samplers import grid_points
 from infra.spec import Budget, FamilySpec, Resources, SweepLimits, SweepSpec
@@ -69,10 +69,15 @@ def resolve_families(file: SweepFile) -> tuple[FamilySpec, ...]:
     """Every family, checked. See `SweepFile.check`."""
     _check_labels(file)
     make_importable(file)
-    resolved = []
+    resolved, wrong = [], []
     for reference, entry in file.sweep.families.items():
         family = entry or FamilyEntry()
-        resolved.append(_family(file, reference, family, check_family(file, reference, family)))
+        try:
+            resolved.append(_family(file, reference, family, check_family(file, reference, family)))
+        except WrongInput as error:
+            wrong.append(error)
+    if wrong:
+        raise join_errors(wrong)
     return tuple(resolved)
 
 

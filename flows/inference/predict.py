@@ -90,9 +90,9 @@ def predict(
     if chosen.warning:
         say(f"warning: {chosen.warning}")
     artifact = fetch_artifact(chosen, place)
-    loaded = load_artifact(artifact, device="cpu" if address else _device())
-    kind = _as_the_model_reads(kind, loaded, say)
-    fields = _fields(kind, kind.columns(), loaded)
+    loaded = load_artifact(artifact, device="cpu" if address else choose_device())
+    kind = read_as_model_does(kind, loaded, say)
+    fields = match_fields(kind, kind.columns(), loaded)
     work = sizes or PartSizes()
     identity: JsonObject = {
         "input": _fingerprint(kind),
@@ -115,7 +115,7 @@ def predict(
     )  # fmt: skip
 
 
-def _as_the_model_reads(kind: InputFormat, loaded: ServedModel, say: Say) -> InputFormat:
+def read_as_model_does(kind: InputFormat, loaded: ServedModel, say: Say) -> InputFormat:
     """The input as it looks, or, where the model's columns are not seen so, as its training file was read."""
     needed = {field.name for field in loaded.fields}
     if not (isinstance(kind, CsvFile) and loaded.schema.read) or needed <= set(kind.columns()):
@@ -162,12 +162,14 @@ def _output(kind: InputFormat, out: Path | str | None) -> Path:
     return path.absolute()
 
 
-def _fields(kind: InputFormat, present: list[str], loaded: ServedModel) -> list[Field]:
+def match_fields(kind: InputFormat, present: list[str], loaded: ServedModel) -> list[Field]:
+    """The model's columns by the names that the input has; refuses what does not fit before it is read."""
     check_columns(present, loaded.fields, loaded.outputs, str(kind.path))
     return match_single_field(present, loaded.fields)
 
 
-def _device() -> str:
+def choose_device() -> str:
+    """Where a model computes here."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

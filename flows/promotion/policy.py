@@ -13,7 +13,7 @@ from flows.config.errors import dotted_path, redacted_repr, validation_issues
 from flows.config.policy import Policy, to_document
 from flows.promotion.judging.notification import check_webhook
 from flows.promotion.registry_access import open_mover
-from infra.errors import WrongInput
+from infra.errors import WrongInput, join_errors
 from infra.home import Home
 from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import Document, read_file
@@ -96,7 +96,7 @@ def load_policy(path: Path) -> Policy:
     try:
         found = Policy.model_validate(value)
     except ValidationError as error:
-        raise _first_error(error, document, value) from error
+        raise _schema_errors(error, document, value) from error
     if found.notify is not None and found.notify.webhook is not None:
         try:
             check_webhook(found.notify.webhook)
@@ -114,14 +114,15 @@ def _read_document(path: Path) -> Document:
         raise WrongInput(f"{where}: {error.must}", error.found, error.do) from error
 
 
-def _first_error(error: ValidationError, document: Document, value: Mapping[str, Json]) -> WrongInput:
+def _schema_errors(error: ValidationError, document: Document, value: Mapping[str, Json]) -> WrongInput:
     found = validation_issues(error, value, Policy.model_json_schema(mode="validation"))
-    first = min(found, key=lambda complaint: document.line(complaint.path))
-    more = f" (and {len(found) - 1} more in this file)" if len(found) > 1 else ""
-    place = f"{document.name}, line {document.line(first.path)}"
-    return WrongInput(
-        f"{place}: {dotted_path(first.path)} must {first.must}", first.found, f"{first.do}{more}".strip()
-    )
+    return join_errors([
+        WrongInput(
+            f"{document.name}, line {document.line(issue.path)}: {dotted_path(issue.path)} must {issue.must}",
+            issue.found, issue.do,
+        )
+        for issue in sorted(found, key=lambda issue: document.line(issue.path))
+    ])  # fmt: skip
 
 
 def _with_fingerprint(policy: Policy, path: Path, home: Home) -> Policy:

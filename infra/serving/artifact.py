@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.models import ModelSignature
 
+    from trainers.bundle.predictor import Predictor
     from trainers.types import Cell, Document, JsonObject
 
 MLMODEL = "MLmodel"
@@ -138,6 +139,19 @@ def load_artifact(artifact: Artifact, *, device: str = "cpu") -> ServedModel:
     return loaded
 
 
+def predictor_of(key: str, loaded: ServedModel) -> Predictor:
+    """The module behind a loaded bundle.
+
+    Raises:
+        WrongInput: the model is of another of MLflow's flavours.
+    """
+    if not isinstance(loaded, _BundleModel):
+        raise WrongInput(
+            "the model must be a bundle of Velodrome's", f"{key} is of another of MLflow's flavours"
+        )
+    return loaded.predictor
+
+
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     folder.mkdir()
     for name, content in files.items():
@@ -179,12 +193,12 @@ class _BundleModel:
     def __init__(self, folder: Path, device: str, manifest_sha256: str | None) -> None:
         from trainers.bundle.bundle import infer_signature, load_bundle, read_description
 
-        self._predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
-        signature = read_description(folder).signature or infer_signature(self._predictor)
-        self.example: pd.DataFrame | None = self._predictor.example
+        self.predictor = load_bundle(folder, device=device, manifest_sha256=manifest_sha256)
+        signature = read_description(folder).signature or infer_signature(self.predictor)
+        self.example: pd.DataFrame | None = self.predictor.example
         self.fields = [Field(name=c.name, type=c.type) for c in signature.inputs]
         self.outputs = [column.name for column in signature.outputs]
-        state, facts = self._predictor.document.get("state", {}), self._predictor.document["facts"]
+        state, facts = self.predictor.document.get("state", {}), self.predictor.document["facts"]
         distribution, read = facts.get("distribution"), facts.get("read")
         self.schema = ModelSchema(
             fields=self.fields,
@@ -198,10 +212,10 @@ class _BundleModel:
         )
 
     def predict(self, rows: pd.DataFrame) -> pd.DataFrame:
-        return self._predictor.predict(rows)
+        return self.predictor.predict(rows)
 
     def count_unseen(self, rows: pd.DataFrame) -> dict[str, int]:
-        return self._predictor.count_unseen(rows)
+        return self.predictor.count_unseen(rows)
 
 
 class _PyfuncModel:

@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
+from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.tracking.client import MissingEntity, RequestRejected
+from infra.tracking.description import model_note
 from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, trial_key, truncate_text
 from infra.tracking.outbox import SentState
 from infra.tracking.run_index import RunIndex
 from infra.tracking.summary import summarize_trials
-from infra.wheel import build_wheel, pin_requirements, read_project
+from infra.wheel import build_wheel, pin_distributions, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description
+from trainers.bundle.requirements import required_distributions
 from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import InputError, TrainerError
 from trainers.storage.atomic_folders import MANIFEST, manifest_hash
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
+
+    from trainers.bundle.contents import BundleDocument
 
 log = logging.getLogger("velodrome.tracking")
 
@@ -66,11 +71,14 @@ class ModelLogger:
         self._storage = storage.resolve()
 
     def log_models(self, trials: Iterable[TrialRow]) -> None:
-        """Logs what is kept and not logged yet."""
-        for trial in select_kept_models(self._sweep, trials):
+        """Logs what is kept and not logged yet, and says on its run what it is."""
+        known = list(trials)
+        searched = [trial for trial in known if trial.role == "search" and trial.state == "complete"]
+        ranked = rank_trials(searched, self._sweep.spec.objectives)
+        for trial in select_kept_models(self._sweep, known):
             folder = self._model_folder(trial)
             if folder is not None:
-                self._log_if_missing(trial, folder)
+                self._log_if_missing(trial, folder, ranked)
 
     def ensure_logged(self, trial: TrialRow) -> LoggedModel:
         """The logged model of a trial, logged now where it was not before.
@@ -107,24 +115,26 @@ class ModelLogger:
         log.warning("the model of %s is not where the ledger says, and is not logged", run_name(trial))
         return None
 
-    def _log_if_missing(self, trial: TrialRow, folder: Path) -> None:
+    def _log_if_missing(self, trial: TrialRow, folder: Path, ranked: Sequence[TrialRow]) -> None:
         manifest = manifest_hash(folder)
         key = model_key(self._runs.identity, trial, manifest)
         run_id = self._runs.sent_state(trial_key(self._runs.identity, *trial.key)).run_id
         if run_id is None or self._runs.sent_state(key).status:
             return
         try:
-            self._log_model(trial, folder, run_id, key, manifest)
+            model_id = self._log_model(trial, folder, run_id, key, manifest)
+            note = model_note(self._sweep, trial, ranked, model_id)
+            self._runs.tracking.call("set_tag", run_id, "mlflow.note.content", note)
         except (MissingEntity, RequestRejected, TrainerError, Unavailable) as error:
             log.warning("the model of %s is not logged: %s", run_name(trial), error)
             self._runs.put(key, SentState(status="refused"))
             return
         self._runs.put(key, SentState(status="READY"))
 
-    def _log_model(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> None:
+    def _log_model(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> str:
         model = self._find_model(key) or self._create_model(trial, run_id, key, manifest)
         if str(model.status) == "READY":
-            return
+            return str(model.model_id)
         try:
             with tempfile.TemporaryDirectory(prefix="velodrome-model-") as aside:
                 path = Path(aside) / "model"
@@ -135,6 +145,7 @@ class ModelLogger:
             raise
         self._link_run(trial, run_id, model.model_id)
         self._runs.tracking.call("finalize_logged_model", model.model_id, "READY")
+        return str(model.model_id)
 
     def _find_model(self, key: str) -> LoggedModel | None:
         query = f"tags.`{KEY}` = '{key}'"
@@ -210,7 +221,7 @@ def write_mlflow_model(
     signature = known.signature or infer_signature(
         load_bundle(bundle)
     )  # imports torch, and people's own code
-    wheel = build_wheel(path.parent / WHEELS)
+    wheel = build_wheel(path.parent / WHEELS, lean=True)
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     described = Model()
     if model is not None:
@@ -227,15 +238,21 @@ def write_mlflow_model(
         mlflow_model=described,
         signature=_mlflow_signature(signature),
         input_example=None if known.example.empty else known.example,
-        pip_requirements=[f"file:{WHEELS}/{wheel.name}#sha256={digest}", *_pip_requirements(sweep)],
+        pip_requirements=[
+            f"file:{WHEELS}/{wheel.name}#sha256={digest}",
+            *_pip_requirements(sweep, known.document),
+        ],
         metadata={"velodrome": {"sweep": sweep.label, "wheel_sha256": digest}},
     )
     shutil.copytree(wheel.parent, path / WHEELS)
 
 
-def _pip_requirements(sweep: SweepRow) -> list[str]:
+def _pip_requirements(sweep: SweepRow, document: BundleDocument) -> list[str]:
+    """What the model needs to answer; for people's own code all that Velodrome needs, and their package."""
     own = sweep.spec.code.get("package")
-    return [*pin_requirements(read_project()), *([str(own)] if own else [])]
+    needed = required_distributions(document)
+    pinned = pin_requirements(read_project()) if needed is None else pin_distributions({*needed, "mlflow"})
+    return [*pinned, *([str(own)] if own else [])]
 
 
 def _mlflow_signature(plain: Signature) -> ModelSignature | None:

@@ -11,8 +11,8 @@ GROUPS = {
     "Prepare and run": ("new", "plan", "sweep", "confirm", "reproduce", "try_out"),
     "Look": ("status", "show", "logs", "compare", "report", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "policy", "adopt"),
-    "Use": ("predict", "serve", "drift"),
-    "Change": ("extend", "retry", "stop", "remove"),
+    "Use": ("predict", "serve", "drift", "explain"),
+    "Change": ("extend", "compress", "retry", "stop", "remove"),
     "This installation": ("families", "schema", "doctor", "ui"),
     "Your own family": ("Family", "Options"),
 }

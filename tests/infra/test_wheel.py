@@ -7,7 +7,10 @@ import hashlib
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from infra.wheel import PACKAGES, ProjectMetadata, build_wheel, pin_requirements, read_project
 
@@ -58,6 +61,19 @@ def test_wheel_requirements_are_pinned_without_local_labels() -> None:
     pinned = dict(line.split("==") for line in pin_requirements(project))
     assert set(pinned) == {"torch", "numpy"}
     assert "+" not in pinned["torch"]
+
+
+def test_lean_wheel_asks_for_everything_by_its_extra_all(tmp_path: Path) -> None:
+    install(build_wheel(tmp_path / "wheels", lean=True), tmp_path / "site")
+    (folder,) = (tmp_path / "site").glob("*.dist-info")
+    needed = [Requirement(text) for text in metadata.PathDistribution(folder).requires or ()]
+
+    def asked(extra: str) -> set[str]:
+        return {each.name for each in needed if not each.marker or each.marker.evaluate({"extra": extra})}
+
+    assert asked("") == set()
+    assert {"ray", "torch", "mlflow"} <= asked("all")
+    assert asked("trees") == {"lightgbm"}
 
 
 def install(wheel: Path, target: Path) -> None:

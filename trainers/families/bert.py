@@ -114,6 +114,7 @@ class Bert(Family):
     Options = BertOptions
     uses = ("activation", "dropout")
     chosen = ("pretrained", "auto")
+    libraries = ("tokenizers", "transformers")
     heavy = True
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {
         "learning_rate": replace(TRAINING["learning_rate"], default=3e-4),

@@ -53,6 +53,7 @@ class GradientBoosting(TableFamily):
     tasks = ("classification", "regression")
     unstackable = "its trees are not grown by gradient steps"
     Options = GradientBoostingOptions
+    libraries = ("lightgbm",)
     one_process = True
     fixed: ClassVar[Params] = {
         **{name: entry.default for name, entry in TRAINING.items() if name != "learning_rate"},

@@ -71,6 +71,7 @@ class T5(Family):
     kinds = ("pairs",)
     tasks = ("seq2seq",)
     unstackable = "the model of transformers decides by values in its forward pass"
+    libraries = ("tokenizers", "transformers")
     Options = T5Options
     uses = ("activation", "dropout")
     chosen = ("pretrained",)

@@ -97,12 +97,13 @@ def token_ids(document: str, texts: Sequence[str]) -> list[list[int]]:
 
 def whole_ids(document: str, texts: Sequence[str], most: int) -> list[list[int]]:
     """Each text as ids with what the tokenizer itself puts around it, `most` at most of both."""
-    tokenizer = _cut_at(document, most)
+    tokenizer = cutting_tokenizer(document, most)
     return [encoding.ids or [UNKNOWN] for encoding in tokenizer.encode_batch_fast(list(texts))]
 
 
 @lru_cache(maxsize=8)
-def _cut_at(document: str, most: int) -> Tokenizer:
+def cutting_tokenizer(document: str, most: int) -> Tokenizer:
+    """The tokenizer of a JSON string that cuts texts at so many tokens; read once."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_str(document)

@@ -15,6 +15,7 @@ import torch
 
 from trainers.data.dataset import EncodedDataset, Part
 from trainers.errors import NotFinite
+from trainers.flops import answer_flops, training_flops
 from trainers.job import Hooks, Job, Outcome
 from trainers.loop import checkpoint, parallel, randomness
 from trainers.loop.collectives import RankGroup
@@ -41,7 +42,7 @@ class Attempt:
     Attributes:
         chance: stands for torch's own generator while the process's is that of others too; None: it is this
             attempt's alone.
-        latency: measures a finished model.
+        cost: measures a finished model, as `measure_cost` does.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Attempt:
         self.kept: dict[str, torch.Tensor] = {}
         self.status: Status | None = None
         self.chance: torch.Generator | None = None
-        self.latency: Callable[[ExampleSource], float] = self.measure_latency
+        self.cost: Callable[[], dict[str, float]] = self.measure_cost
         self.ticks = 0
         self.before_save: Callable[[], object] = lambda: None
         self._feeding: tuple[int, Iterator[list[MicroBatch]]] | None = None
@@ -291,18 +292,32 @@ class Attempt:
         return max(32, 4 * self.feed.batch_size)
 
     def _facts_for_goals(self) -> dict[str, float]:
-        asked = {goal.metric.removeprefix("val/") for goal in self.job.goals}
+        job = self.job
+        asked = {goal.metric.removeprefix("val/") for goal in job.goals}
         known = self._facts() if asked & FACTS else {}
+        if "flops" in asked:
+            known |= self._count_answer(self.parts["validation"])
         if "latency_ms" in asked:
-            known["latency_ms"] = self.measure_latency(self.parts["validation"])
+            known["latency_ms"] = latency_ms(job.family, self.module, self.parts["validation"], self._call)
         return {name: value for name, value in known.items() if name in asked}
 
     def _facts(self) -> dict[str, float]:
         return model_facts(self.module, self.progress.seconds, self.device)
 
-    def measure_latency(self, source: ExampleSource) -> float:
-        """Milliseconds of a forward pass of one example."""
-        return latency_ms(self.job.family, self.module, source, self._call)
+    def measure_cost(self) -> dict[str, float]:
+        """What every module of its structure costs: milliseconds and FLOPs of an answer, FLOPs of a training
+        example (`train_flops`)."""
+        source, job = self.feed.source, self.job
+        cost = self._count_answer(source)
+        if not self.crew.sharded:
+            each = training_flops(job.family, self.module, source, job.params, self.state)
+            cost |= {} if each is None else {"train_flops": each}
+        return {**cost, "latency_ms": latency_ms(job.family, self.module, source, self._call)}
+
+    def _count_answer(self, source: ExampleSource) -> dict[str, float]:
+        """Nothing where weights are sharded: a part alone cannot be counted."""
+        found = None if self.crew.sharded else answer_flops(self.job.family, self.module, source)
+        return {} if found is None else {"flops": found}
 
     def report_alive(self) -> None:
         """A step, or a batch of an evaluation, was made."""
@@ -406,7 +421,9 @@ class Attempt:
             tested, test_scores = self._evaluate_test()
             metrics |= tested
         if complete:
-            facts["latency_ms"] = self.latency(self.feed.source)
+            facts |= self.cost()
+        if "train_flops" in facts:  # of all steps so far
+            facts["train_flops"] *= progress.step / self.feed.steps_per_epoch * len(self.feed.source)
         here = self.module.state_dict()
         weights = parallel.gather_wholes(self.kept, here, keep=self.crew.first and status != "pruned")
         return Outcome(

@@ -79,6 +79,18 @@ class BoostedTrees(nn.Module):
         # of two classes there is one number, the second's logit where the first's is 0
         return torch.cat([torch.zeros_like(answer), answer], dim=1) if self.classes == 2 else answer
 
+    def contributions(self, x_NF: Tensor, ids_NK: Tensor) -> npt.NDArray[np.float64]:
+        """SHAP values float64 [N, C, F + K + 1], behind the columns the mean answer over the training rows;
+        C is 1 in regression, and of two classes, the second's logit."""
+        columns = x_NF.shape[1] + ids_NK.shape[1] + 1
+        if self._grown is None:
+            return np.zeros((len(x_NF), 1 if self.classes <= 2 else self.classes, columns))
+        rows = _join_columns(x_NF, ids_NK)
+        found = self._grown.predict(
+            rows, pred_contrib=True, num_iteration=-1, num_threads=torch.get_num_threads()
+        )
+        return np.asarray(found, np.float64).reshape(len(x_NF), -1, columns)
+
     # -- growth --------------------------------------------------------------------------------------------
 
     def grow(

@@ -24,7 +24,6 @@ from trainers.loop.micro_batches import PartSources
 from trainers.loop.training import complete_job
 from trainers.stacking.evaluation import evaluate_stack, judges_plainly
 from trainers.stacking.stack import Seat, Stack
-from trainers.types import ExampleSource
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +93,7 @@ class _StackRun:
         self._seats: dict[int, tuple[Member, Seat]] = {}  # by the seat's id, in the order of their coming
         self._stack: Stack | None = None
         self._stackable = width > 1
-        self._latency: float | None = None
+        self._cost: dict[str, float] | None = None
 
     def run(self) -> None:
         """Until nobody is left."""
@@ -130,14 +129,14 @@ class _StackRun:
         )
         attempt.start()
         attempt.share_process()
-        attempt.latency = lambda source: self._measure_latency(attempt, source)
+        attempt.cost = partial(self._measure_cost, attempt)
         return Seat(attempt)
 
-    def _measure_latency(self, attempt: Attempt, source: ExampleSource) -> float:
-        """Modules of one structure take the same time: it is measured once."""
-        if self._latency is None:
-            self._latency = attempt.measure_latency(source)
-        return self._latency
+    def _measure_cost(self, attempt: Attempt) -> dict[str, float]:
+        """Modules of one structure cost the same: it is measured once."""
+        if self._cost is None:
+            self._cost = attempt.measure_cost()
+        return dict(self._cost)
 
     def _dismiss(self) -> None:
         """Tells of those that have ended, and lets go of them."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from flows.config.loading import SweepFile, load_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
-from infra.errors import WrongInput
+from infra.errors import WrongInput, join_errors
 from infra.spec import Objective, SweepSpec
 from search_spaces.space import Space
 from trainers.errors import InputError
@@ -639,7 +639,7 @@ import sys
 import time
 from flows.config.loading import load_sweep
 from flows.config.resolving import resolve_families
-from infra.errors import WrongInput
+from infra.errors import WrongInput, join_errors
 try:
     resolve_families(load_sweep(sys.argv[1], [sys.argv[2]]))
 except WrongInput as error:
@@ -652,3 +652,33 @@ print(time.process_time())
     found, seconds = done.stdout.splitlines()
     assert found == "2 []"
     assert float(seconds) < 1.5  # of the processor: what others do on the machine does not count
+
+
+def test_all_that_is_wrong_in_a_file_is_said_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(
+        "name: bad\ndata: {source: builtin:digits, split: {trian: 0.5}}\nobjective: {metric: accuracy}\n"
+        "budget: {trials: -3, epochs: 5}\nsearch: {sampler: tpee}\nfamilies: {mlp: }\n"
+    )
+    with pytest.raises(WrongInput, match=r"line 2: data\.split\.trian") as refused:
+        load_sweep(path)
+    assert refused.value.do.replace(f"{tmp_path}/", "").splitlines() == [
+        "did you mean 'train'?",
+        "also bad.yaml, line 4: budget.trials must be greater than or equal to 1; found -3",
+        "also bad.yaml, line 5: search.sampler must be one of tpe, random, qmc, gp, grid; found 'tpee'",
+    ]
+    path.write_text(
+        "name: bad\ndata: {source: builtin:digits}\nobjective: {metric: accuracy}\n"
+        "budget: {trials: 3, epochs: 5}\n"
+        "families: {image_cn: , mlp: {options: {colour: red}}, rnn: }\n"
+    )
+    with pytest.raises(WrongInput, match=r"families\.image_cn") as refused:
+        resolve_families(load_sweep(path))
+    assert "bad.yaml, line 5: families.mlp.options.colour" in refused.value.do
+
+
+def test_errors_beyond_the_tenth_are_counted() -> None:
+    joined = join_errors([WrongInput(f"key {n}", str(n), "mend it") for n in range(14)])
+    assert (joined.must, joined.found) == ("key 0", "0")
+    assert joined.do.splitlines()[0] == "mend it"
+    assert joined.do.splitlines()[-2:] == ["also key 10; found 10", "and 3 more"]

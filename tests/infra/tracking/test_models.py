@@ -22,6 +22,7 @@ from infra.tracking import model_logger
 from infra.tracking.client import TrackingUnavailable
 from tests.infra.tracking import failing
 from tests.infra.tracking.bundles import a_bundle
+from tests.infra.tracking.closed_environment import link_distributions, name_closure, python
 from tests.infra.tracking.conftest import runs_of
 from tests.infra.tracking.failing import FailingClient
 from tests.infra.tracking.story import SPACE, Story
@@ -84,6 +85,10 @@ def test_best_model_of_a_family_is_logged_once_at_the_end(
         run.info.run_id,
     )
     assert {m.key: m.value for m in model.metrics}["val/accuracy"] == 0.9
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("**val/accuracy 0.9** on validation, rank 1 of 2 complete trials")
+    assert f"velodrome promote {story.spec.name} --family text_cnn --trial 0" in note
+    assert f"models:/{model.model_id}" in note
     assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(model.model_id, 2)]
     for leftover in story.home.path.glob("outbox.db*"):
         leftover.unlink()
@@ -142,7 +147,7 @@ def test_model_signature_is_read_or_found_by_predicting(
     older = write_folder(tmp_path / "older", {**files, MODEL: json.dumps(document).encode()})
     wheel = tmp_path / "velodrome.whl"
     wheel.write_bytes(b"")
-    monkeypatch.setattr(model_logger, "build_wheel", lambda folder: _copy_wheel(wheel, folder))
+    monkeypatch.setattr(model_logger, "build_wheel", lambda folder, lean: _copy_wheel(wheel, folder))
     story = Story(tmp_path / "home")
     sweep = sweep_by_id(story.ledger, story.sweep_id)
     loaded: list[Path] = []
@@ -167,7 +172,7 @@ def test_logged_model_accepts_whole_numbers(tmp_path: Path, monkeypatch: pytest.
 
     wheel = tmp_path / "velodrome.whl"
     wheel.write_bytes(b"")
-    monkeypatch.setattr(model_logger, "build_wheel", lambda folder: _copy_wheel(wheel, folder))
+    monkeypatch.setattr(model_logger, "build_wheel", lambda folder, lean: _copy_wheel(wheel, folder))
     story = Story(tmp_path / "home")
     sweep = sweep_by_id(story.ledger, story.sweep_id)
     loaded = {}
@@ -205,7 +210,7 @@ print(json.dumps({"rows": len(answers), "columns": list(answers.columns), "from"
 
 
 @pytest.mark.slow
-def test_logged_model_loads_with_only_its_own_wheel_installed(
+def test_logged_model_loads_where_only_its_requirements_are_installed(
     store: str, mlflow: Any, tell: Tell, bundle: Path, tmp_path: Path
 ) -> None:
     story = with_models(tell, bundle)
@@ -213,17 +218,19 @@ def test_logged_model_loads_with_only_its_own_wheel_installed(
     story.sender(store).send_once()
     (model,) = models_of(mlflow, story)
     folder = Path(model.artifact_location.removeprefix("file://"))
-    ours = (folder / "requirements.txt").read_text().splitlines()[0]
+    ours, *others = (folder / "requirements.txt").read_text().splitlines()
     assert ours.startswith("file:wheels/velodrome-")
     (tmp_path / "ours.txt").write_text(ours)
     install = [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps"]
-    site = str(tmp_path / "site")
-    command = [*install, "--target", site, "-r", str(tmp_path / "ours.txt")]
+    site = tmp_path / "site"
+    command = [*install, "--target", str(site), "-r", str(tmp_path / "ours.txt")]
     subprocess.run(command, cwd=folder, timeout=100, check=True)
-    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": site, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    names = name_closure(others)
+    assert {"mlflow", "torch", "tokenizers"} <= names
+    assert not {"ray", "optuna", "transformers", "datasets", "peft"} & names
     found = subprocess.run(
-        [sys.executable, "-c", CLEAN, str(folder)],
-        env=environ,
+        [*python(site, link_distributions(names, tmp_path / "others")), CLEAN, str(folder)],
+        env={"PATH": os.environ["PATH"], "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -234,7 +241,7 @@ def test_logged_model_loads_with_only_its_own_wheel_installed(
     answer = json.loads(found.stdout)
     assert answer["rows"] == 2
     assert answer["columns"][0] == "label"
-    assert answer["from"].startswith(site)
+    assert answer["from"].startswith(str(site))
 
 
 def test_logged_model_holds_no_code_or_pickle_and_pins_its_wheel(

@@ -168,6 +168,31 @@ def test_image_folder_opens_with_its_classes(opened: Open, tmp_path: Path) -> No
     assert opened("images:pictures").fingerprint != before
 
 
+IMAGES = np.arange(90 * 16).reshape(90, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "found", "do"),
+    [
+        ({"x": np.zeros(90, [("a", "f4"), ("b", "i4")])}, "'a'", "an array for each field"),
+        ({"x": IMAGES * 1j}, "complex128", "an array for each"),
+        ({"x": np.where(IMAGES == 17, np.nan, 0.5)}, "NaN or infinite, first in image 1", "nan_to_num"),
+        ({"x": IMAGES - 100}, "-100 to 1339", "(x - -100) / 1439"),
+        ({"x": IMAGES.astype("M8[D]")}, "datetime64[D]", "uint8"),
+        ({"x": IMAGES % 255, "y": np.eye(90)}, "90x90 for 90 rows", "y.argmax(1)"),
+        ({"x": IMAGES % 255, "y": np.arange(89)}, "89 for 90 rows", ""),
+    ],
+)  # fmt: skip
+def test_arrays_that_cannot_be_read_are_refused_with_what_to_do(
+    opened: Open, tmp_path: Path, arrays: dict[str, Any], found: str, do: str
+) -> None:
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(InputError) as refused:
+        opened("npz:a.npz")
+    assert found in refused.value.found
+    assert do in refused.value.do
+
+
 @pytest.mark.parametrize("large", [False, True])
 def test_npz_arrays_open_as_images_or_table(
     opened: Open, tmp_path: Path, large: bool, monkeypatch: pytest.MonkeyPatch

@@ -88,6 +88,9 @@ def _load_arrays(path: Path, cache: Path) -> dict[str, Array]:
 def _check_array(name: str, found: Array | bytes) -> Array:
     if isinstance(found, bytes):  # what NumPy gives of a member that is no array
         raise ValueError(f"{name} is no array")
+    if found.dtype.kind not in "biufSUM":
+        must = f"array {name!r} must hold numbers, dates or fixed-width strings"
+        raise InputError(must, str(found.dtype), "save an array for each field or part of it", key=SOURCE_KEY)
     return found
 
 
@@ -149,14 +152,24 @@ def as_images(values: Array) -> npt.NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
-        raise InputError("images must hold finite numbers", str(values.dtype), key=SOURCE_KEY)
+        raise InputError(*_not_finite(values), key=SOURCE_KEY)
     low, high = float(values.min(initial=0)), float(values.max(initial=0))
     if low < 0 or high > 255:
+        do = f"scale them before they are saved: (x - {low:g}) / {high - low:g}"
         raise InputError(
-            "images must hold numbers from 0 to 255, or 0 to 1", f"{low:g} to {high:g}", key=SOURCE_KEY
+            "images must hold numbers from 0 to 255, or 0 to 1", f"{low:g} to {high:g}", do, key=SOURCE_KEY
         )
     scale = 255.0 if values.dtype.kind in "fb" and high <= 1.0 else 1.0
     return np.round(values * scale).astype(np.uint8)
+
+
+def _not_finite(values: Array) -> tuple[str, str, str]:
+    if values.dtype.kind not in "biuf":
+        return "images must hold numbers", str(values.dtype), "save them as uint8"
+    wrong = ~np.isfinite(values)
+    first = int(np.argwhere(wrong)[0][0])
+    found = f"{int(wrong.sum()):,} values that are NaN or infinite, first in image {first}"
+    return "images must hold finite numbers", found, "fill them before they are saved: numpy.nan_to_num(x)"
 
 
 def _check_labels(labels: Array, rows: int) -> Array:
@@ -164,7 +177,8 @@ def _check_labels(labels: Array, rows: int) -> Array:
         labels = labels[:, 0]
     if labels.ndim != 1 or len(labels) != rows:
         found = f"{'x'.join(map(str, labels.shape))} for {rows} rows"
-        raise InputError("labels must be one a row", found, key=SOURCE_KEY)
+        do = "save numbers of classes: y.argmax(1)" if labels.shape[:1] == (rows,) else ""
+        raise InputError("labels must be one a row", found, do, key=SOURCE_KEY)
     if labels.dtype.kind == "S":
         return np.char.decode(labels, "utf-8")
     return labels

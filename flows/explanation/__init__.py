@@ -1,0 +1,1 @@
+"""`velodrome explain`: where a model's answers come from, as pictures, a table and a page."""

@@ -1,0 +1,1 @@
+"""Which columns, pixels or words an answer came from."""

@@ -74,6 +74,7 @@ SECTIONS = (
         "flows.cli.change_commands",
         {
             "extend": "flows.sweeps.extend",
+            "compress": "flows.compression.compress",
             "retry": "flows.sweeps.retry",
             "stop": "flows.sweeps.stop",
             "remove": "flows.sweeps.remove",

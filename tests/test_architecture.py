@@ -18,16 +18,16 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "sweeps", "explanation", "inference", "installation", "config",
-        "terminal", "statistics",
+        "reproduction", "comparison", "compression", "sweeps", "explanation", "inference", "installation",
+        "config", "terminal", "statistics",
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
-        "functions", "explaining", "families", "stacking", "loop", "modules", "samples", "bundle", "inputs",
-        "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
+        "functions", "explaining", "families", "stacking", "loop", "modules", "samples", "bundle",
+        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
     ),
 }  # fmt: skip
 MOST_FILES = 20

@@ -5,7 +5,7 @@ Names have no prefix here (`accuracy`, not `val/accuracy`). Importing this modul
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from trainers.data.dataset import Task
@@ -24,7 +24,14 @@ PER_TASK: Mapping[Task, tuple[str, ...]] = {
 }
 """Names that a task's rules can report, the usual objective first."""
 
-FOR_ALL: tuple[str, ...] = ("parameters", "size_bytes", "latency_ms", "train_seconds", "peak_memory_bytes")
+FOR_ALL: tuple[str, ...] = (
+    "parameters",
+    "size_bytes",
+    "flops",
+    "latency_ms",
+    "train_seconds",
+    "peak_memory_bytes",
+)
 """Known for every model, whatever its task."""
 
 USUAL: Mapping[Task, str] = {task: names[0] for task, names in PER_TASK.items()}
@@ -54,6 +61,25 @@ _OF_A_CLASS = ("precision_", "recall_", "f1_")  # then the class's name
 def full_name(name: str) -> str:
     """The name with its prefix: `val/` where none is written."""
     return name if "/" in name else f"val/{name}"
+
+
+def names_of_classes(names: Iterable[str]) -> set[str]:
+    """Those of the names, with a prefix, that are a class's: its precision, recall and F1 come together."""
+    known = set(names)
+    places = [name.rpartition("/") for name in known]
+    found = {
+        (prefix, rest[len(start) :])
+        for prefix, _, rest in places
+        for start in _OF_A_CLASS
+        if rest.startswith(start)
+    }
+    together = [{f"{prefix}/{start}{label}" for start in _OF_A_CLASS} for prefix, label in found]
+    return {name for group in together if group <= known for name in group}
+
+
+def may_be_of_a_class(name: str) -> bool:
+    """Whether a metric's name, with or without a prefix, is as that of a class's metric begins."""
+    return name.rpartition("/")[2].startswith(_OF_A_CLASS)
 
 
 def direction_of(name: str) -> Direction | None:

@@ -13,6 +13,7 @@ from flows.commands import PLACES
 
 if TYPE_CHECKING:
     from flows.comparison.compare import compare as compare
+    from flows.compression.compress import compress as compress
     from flows.config.schema import schema as schema
     from flows.confirmation.confirm import confirm as confirm
     from flows.explanation.explain import explain as explain

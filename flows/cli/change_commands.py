@@ -1,4 +1,4 @@
-"""Commands that change a sweep: extend, retry, stop, remove."""
+"""Commands that change a sweep: extend, compress, retry, stop, remove."""
 
 from __future__ import annotations
 
@@ -35,6 +35,35 @@ def extend(
     planned = ", ".join(f"{family}: {count}" for family, count in result.planned.items())
     how = "its running driver goes on to" if result.asked_driver else "it went on to"
     print_note(f"{result.sweep}: {how} {planned} trials")
+
+
+@example("velodrome compress digits --trial 5 --how int8")
+def compress(
+    name: Name,
+    trial: Annotated[int, typer.Option("--trial", metavar="N", help="The trial whose model is meant.")],
+    how: Annotated[str, typer.Option("--how", metavar="H", help="int8, bf16 or prune:SHARE (prune:0.7).")],
+    family: Family = None,
+    epochs: Annotated[
+        int, typer.Option("--epochs", metavar="E", min=0, help="Of fine-tuning after pruning.")
+    ] = 0,
+    json: Json = False,
+) -> None:
+    """A smaller version of a kept model, as a trial of its own."""
+    from flows.compression.compress import compress as verb
+    from flows.terminal.formatting import number, size
+
+    made = verb(name, trial=trial, how=how, family=family, epochs=epochs, say=print_note)
+    if made.unsent:
+        print_note(f"warning: {made.unsent} things are not yet in tracking; the next command sends them")
+    if json:
+        print_json(made)
+        return
+    before, after = made.before, made.after
+    print(
+        f"{made.sweep}: {made.family} #{made.number} is #{made.made_of} as {made.how}: "
+        f"{size(before.size_bytes)} → {size(after.size_bytes)}, "
+        f"{made.metric} {number(before.value, 6)} → {number(after.value, 6)}"
+    )
 
 
 @example("velodrome retry digits --memory 8GiB")

@@ -163,6 +163,8 @@ def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[DisplayColu
         ("latency_batch_p99_ms", "its p99", _milliseconds, 8),
         ("parameters", "weights", short_count, 4),
         ("size_bytes", "size", size, 5),
+        ("flops", "FLOPs", short_count, 5),
+        ("train_flops", "FLOPs of training", short_count, 8),
         ("peak_memory_bytes", "memory", size, 5),
         ("train_seconds", "training", seconds, 2),
         ("gpu_seconds", "GPU time", seconds, 4),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 COSTS = (
     "parameters",
     "size_bytes",
+    "flops",
+    "train_flops",
     "peak_memory_bytes",
     "latency_ms",
     "latency_p99_ms",

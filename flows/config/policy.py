@@ -89,6 +89,8 @@ class ModelLimits(Strict):
     """Largest size of the weights in memory, such as 20MiB."""
     parameters: Whole | None = None
     """Largest number of weights."""
+    flops: Whole | None = None
+    """Largest number of floating-point operations of one answer."""
 
 
 class Evaluation(Strict):

@@ -96,7 +96,8 @@ def _check_test_part(row: SweepRow) -> None:
 
 
 def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow]:
-    best = rank_trials(views.trials(ledger, row.id), row.spec.objectives)
+    trained = [trial for trial in views.trials(ledger, row.id) if not trial.compressed]
+    best = rank_trials(trained, row.spec.objectives)
     if not best:
         raise WrongInput(
             "a sweep must have complete trials to be confirmed",

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 from flows.config.lookup import open_sweep
@@ -18,7 +19,10 @@ from infra.addresses import bracket_ipv6, is_loopback
 from infra.errors import Unavailable, WrongInput
 from infra.home import Home, tracking_uri
 from infra.names import quote_input
-from infra.spec import Objective, SweepSpec
+from infra.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment
 
 START_LIMIT_S = 60.0
 END_LIMIT_S = 10.0
@@ -169,12 +173,14 @@ def _trials_path(uri: str, spec: SweepSpec | None) -> str:
         found = connect(uri).call("get_experiment_by_name", spec.experiment or spec.label)
     except TrackingError:
         return ""
-    return trials_page(found.experiment_id, spec.objectives[0]) if found is not None else ""
+    return trials_page(found, spec) if found is not None else ""
 
 
-def trials_page(experiment_id: str, goal: Objective) -> str:
-    """The experiment's charts beside its trials, best first."""
+def trials_page(experiment: Experiment, spec: SweepSpec) -> str:
+    """The objective's curves beside the trials, best first."""
     from infra.tracking.description import trials_link
-    from infra.tracking.mapping import best_name
+    from infra.tracking.shared_view import TAG, view_key
 
-    return "/" + trials_link(experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize")
+    view = view_key(spec)
+    known = f"{TAG}{view}" in experiment.tags  # a sweep of an earlier version has none
+    return "/" + trials_link(experiment.experiment_id, view if known else None)

@@ -108,6 +108,13 @@ def _check_reproducible(row: SweepRow, trial: TrialRow, lane: _LaneResources) ->
             f"{what} is {trial.state}",
             f"`velodrome show {row.label} --trial {trial.number}` tells more",
         )
+    if trial.compressed is not None:
+        made_of, how = trial.compressed["number"], trial.compressed["how"]
+        raise WrongInput(
+            "a run must have been trained to be reproduced",
+            f"{what} is #{made_of}'s model, made smaller",
+            f"`velodrome compress {row.label} --trial {made_of} --how {how}` makes it again",
+        )
     if lane.workers > 1:
         raise WrongInput(
             "a run must have been trained by one worker to be reproduced in one process",

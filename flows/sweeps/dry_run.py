@@ -55,15 +55,29 @@ class DryRun:
 class _Stopwatch:
     """Hooks that note when steps were made, and leave nothing behind."""
 
-    steps_at: list[float] = field(default_factory=list)
-    reported_at: float = 0.0
+    began_at: float
+    steps_at: list[list[float]] = field(default_factory=lambda: [[]])  # of each report's window
+    reported_at: list[float] = field(default_factory=list)
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        self.reported_at = time.monotonic()
+        self.reported_at.append(time.monotonic())
+        self.steps_at.append([])
         return True
 
     def alive(self, step: int) -> None:
-        self.steps_at.append(time.monotonic())
+        self.steps_at[-1].append(time.monotonic())
+
+    def paces(self) -> list[float]:
+        """Seconds of each step, in order; evaluations say that they are alive too, after the steps."""
+        begins = [self.began_at, *self.reported_at]
+        windows = [[at, *ticks[:STEPS]] for at, ticks in zip(begins, self.steps_at, strict=True)]
+        return [after - before for window in windows for before, after in pairwise(window)]
+
+    def evaluation_s(self) -> float:
+        """Seconds of the last evaluation: the first one imports what it needs."""
+        if not self.reported_at:
+            return 0.0
+        return max(0.0, self.reported_at[-1] - self.steps_at[len(self.reported_at) - 1][:STEPS][-1])
 
     def stopping(self) -> bool:
         return False
@@ -121,17 +135,16 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
         family=made,
         params=params,
         seed=derive_seed(prepared.spec.seed, family.name, "plan"),
-        length=Length(steps=STEPS, report_every=STEPS),
+        length=Length(steps=2 * STEPS, report_every=STEPS),
         goals=_goals(prepared),
         device=_device(family),
         threads=max(1, int(family.resources.cpus)),
     )
-    watch = _Stopwatch()
-    began = time.monotonic()
+    watch = _Stopwatch(began_at=time.monotonic())
     outcome = train(job, arrays, watch)
     parameters = outcome.facts.get("parameters")
     size = outcome.facts.get("size_bytes")
-    seconds = _trial_seconds(family, params, len(arrays.splits["train"]), watch, began)
+    seconds = _trial_seconds(family, {**made.fixed, **params}, len(arrays.splits["train"]), watch)
     gain, stack = _plan_stack(family, job, arrays, home)
     return DryRun(
         trial_seconds=seconds / gain,
@@ -205,16 +218,14 @@ def _device(family: FamilySpec) -> str:
     return "cuda" if family.resources.gpus != 0 and torch.cuda.is_available() else "cpu"
 
 
-def _trial_seconds(family: FamilySpec, params: Params, rows: int, watch: _Stopwatch, began: float) -> float:
+def _trial_seconds(family: FamilySpec, params: Params, rows: int, watch: _Stopwatch) -> float:
     """Steps of a whole trial at the median pace of those tried, and an evaluation for each report."""
-    ticks = [began, *watch.steps_at[:STEPS]]
-    paces = [after - before for before, after in pairwise(ticks)]
+    paces = watch.paces()
     step_s = statistics.median(paces[2:] or paces) if paces else 0.0
-    evaluation_s = max(0.0, watch.reported_at - ticks[-1])
     batch = params.get("batch_size", 1)
     batches = 1 if batch == "all" else math.ceil(rows / max(1, int(batch) * family.resources.workers))
     a_epoch = math.ceil(batches / max(1, int(params.get("accumulate", 1))))
     budget = family.budget
     steps = budget.steps if budget.steps is not None else a_epoch * (budget.epochs or 0)
-    seconds = steps * step_s + budget.reports * evaluation_s
+    seconds = steps * step_s + budget.reports * watch.evaluation_s()
     return seconds if budget.trial_minutes is None else min(seconds, budget.trial_minutes * 60.0)

@@ -52,10 +52,10 @@ def format_fact(name: str, value: float) -> str:
 
 
 def short_count(value: float | None) -> str:
-    """A count in thousands, millions or billions: 1.2 M."""
+    """A count in thousands, millions, billions and more: 1.2 M."""
     if value is None:
         return MISSING
-    for limit, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+    for limit, unit in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e4, " k")):
         if value >= limit:
             return f"{value / (1e3 if unit == ' k' else limit):.3g}{unit}"
     return f"{value:g}"

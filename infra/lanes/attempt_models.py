@@ -38,7 +38,8 @@ def save_bundle(
         about: sweep, trial, metrics of the kept epoch, for the bundle's document.
 
     Returns:
-        `latency_ms`, `latency_p99_ms`, `parameters` and `size_bytes` of the model as it will be served.
+        `latency_ms`, `latency_p99_ms`, `parameters`, `size_bytes` and, where countable, `flops` of the
+        model as it will be served.
     """
     from trainers.bundle.bundle import save_bundle, save_functions
     from trainers.bundle.seen_rows import seen_rows

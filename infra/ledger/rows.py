@@ -83,6 +83,12 @@ class TrialRow:
         return self.objective[0] if self.objective else None
 
     @property
+    def compressed(self) -> Document | None:
+        """Of a smaller version of another trial's model its `number` and `how`; None of a trained trial."""
+        found: Document | None = (self.origin or {}).get("compressed")
+        return found
+
+    @property
     def has_ended(self) -> bool:
         """Whether the trial has its final state."""
         return self.state in TERMINAL

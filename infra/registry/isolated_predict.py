@@ -46,7 +46,8 @@ class IsolatedPredictions:
 
     Attributes:
         predictions: one row for each given, in their order.
-        facts: `latency_ms`, `latency_p99_ms`, `load_seconds`; of our own models `parameters`, `size_bytes`.
+        facts: `latency_ms`, `latency_p99_ms`, `load_seconds`; of our own models `parameters`,
+            `size_bytes`, and `flops` where countable.
     """
 
     predictions: pd.DataFrame

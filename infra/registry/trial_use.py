@@ -91,7 +91,9 @@ def _model_size(model: PyFuncModel) -> dict[str, float]:
     own = getattr(model._model_impl, "predictor", None)
     if own is None:
         return {}
-    return {"parameters": float(own.parameters), "size_bytes": float(own.size_bytes)}
+    from trainers.bundle.latency import model_figures
+
+    return model_figures(own)
 
 
 if __name__ == "__main__":

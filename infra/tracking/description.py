@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from urllib.parse import quote
+from collections.abc import Callable, Sequence
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.secrets import redact
@@ -27,13 +26,35 @@ def sweep_note(sweep: SweepRow, state: SweepSummary, link: Link, trials: str) ->
         trials: where all of them are, in Markdown.
     """
     parts = [
-        _outcome_line(sweep, state, link),
-        trials,
+        _outcome_line(sweep, state, link, trials),
         _best_section(sweep, state, link),
         _sweep_section(sweep),
         _reproduce_section(sweep),
     ]
     return truncate_text(redact("\n\n".join(part for part in parts if part)), _NOTE_CHARACTERS)
+
+
+def model_note(sweep: SweepRow, trial: TrialRow, ranked: Sequence[TrialRow], model_id: str) -> str:
+    """What a kept trial's run says of its model: how good it is, on what, and how to get it again.
+
+    Args:
+        ranked: the sweep's complete trials, best first.
+        model_id: MLflow's logged model.
+    """
+    values = zip(sweep.spec.objectives, trial.objective or (), strict=False)
+    value = ", ".join(f"{goal.metric} {value:.5g}" for goal, value in values)
+    rank = next((place for place, other in enumerate(ranked, 1) if other.key == trial.key), None)
+    place = f", rank {rank} of {len(ranked)} complete trials" if rank else ""
+    params = ", ".join(f"{key} {_format_value(value)}" for key, value in trial.params.items())
+    which = f"{sweep.label} --family {trial.family} --trial {trial.number}"
+    parts = [
+        f"**{value}** on validation{place} of sweep {sweep.label}",
+        f"- epoch {trial.epoch}: {params}",
+        f"- data `{sweep.spec.data.get('source', 'own data')}`, fingerprint `{sweep.fingerprint}`",
+        f"```\nvelodrome reproduce {which}\nvelodrome promote {which}\n```",
+        f'```python\nmlflow.pyfunc.load_model("models:/{model_id}").predict(rows)\n```',
+    ]
+    return truncate_text(redact("\n".join(parts)), _NOTE_CHARACTERS)
 
 
 def _sweep_section(sweep: SweepRow) -> str:
@@ -62,16 +83,25 @@ def _beginning_line(family: FamilySpec) -> str:
     return f"{family.name} begins with the weights of {trial}" + (f", run `{run}`." if run else ".")
 
 
-def _outcome_line(sweep: SweepRow, state: SweepSummary, link: Link) -> str:
-    """One line: the UI shows no more of a note before a click."""
+def _outcome_line(sweep: SweepRow, state: SweepSummary, link: Link, trials: str) -> str:
+    """One line, what matters first: the UI shows no more of a note before a click."""
     order = ("complete", "pruned", "failed", "running", "waiting")
     counts = ", ".join(f"{state.states[name]} {name}" for name in order if state.states.get(name))
-    parts = [f"Sweep **{sweep.label}** {sweep.state}"]
+    best = []
     if state.winner is not None and state.winner.objective:
         values = zip(sweep.spec.objectives, state.winner.objective, strict=True)
-        best = ", ".join(f"{goal.metric} {value:.5g}" for goal, value in values)
-        parts.append(f"best **{best}** by {_trial_title(state.winner, link(state.winner))}")
-    return " · ".join([*parts, counts]) if counts else parts[0]
+        value = ", ".join(f"{goal.metric} {value:.5g}" for goal, value in values)
+        title = _trial_title(state.winner, link(state.winner))
+        best = [f"**{value}** by {title}{_choice(state.winner)}"]
+    whole = f"sweep **{sweep.label}** {sweep.state}" + (f": {counts}" if counts else "")
+    return " · ".join([*best, trials, whole])
+
+
+def _choice(trial: TrialRow) -> str:
+    """What the line says of a trial's parameters: what everybody asks first."""
+    known = [name for name in ("learning_rate", "optimizer") if name in trial.params]
+    shown = ", ".join(f"{name} {_format_value(trial.params[name])}" for name in known)
+    return f" ({shown})" if shown else ""
 
 
 def _best_section(sweep: SweepRow, state: SweepSummary, link: Link) -> str:
@@ -112,19 +142,26 @@ def _reproduce_section(sweep: SweepRow) -> str:
     return "\n".join(lines)
 
 
-def trials_link(experiment_id: str, metric: str, *, maximize: bool) -> str:
-    """All runs of an experiment in the UI, best first and with their charts.
-
-    Sorted by a metric the UI lists trials flat; by time it hides them inside their parent.
+def trials_link(experiment_id: str, view: str | None) -> str:
+    """The trials of a sweep in the UI, best first, with the objective's curves.
 
     Args:
-        metric: its name in MLflow, as `infra.tracking.mapping.best_name` gives it.
+        view: the key of the sweep's shared view (`infra.tracking.shared_view`); None where it has none.
     """
-    key = quote(f"metrics.`{metric}`", safe="")
-    order = f"orderByKey={key}&orderByAsc={str(not maximize).lower()}"
-    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART&{order}"
+    shown = "" if view is None else f"&viewStateShareKey={view}"
+    return f"{_page(experiment_id, 'runs')}&compareRunsMode=CHART{shown}"
+
+
+def table_link(experiment_id: str, view: str) -> str:
+    """The same as a table, with parameters and states in columns."""
+    return f"{_page(experiment_id, 'runs')}&viewStateShareKey={view}"
 
 
 def run_link(experiment_id: str, run_id: str) -> str:
     """A run's place in the UI that shows the note."""
-    return f"#/experiments/{experiment_id}/runs/{run_id}"
+    return _page(experiment_id, f"runs/{run_id}")
+
+
+def _page(experiment_id: str, path: str) -> str:
+    """A page among those for training: without the word for it MLflow 3 opens those for language models."""
+    return f"#/experiments/{experiment_id}/{path}?workflowType=machine_learning"

@@ -14,11 +14,12 @@ from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.secrets import redact
 from infra.spec import FamilySpec
 from search_spaces.values import ParamValue, plain_text
+from trainers.metric_names import FOR_ALL, names_of_classes
 
 if TYPE_CHECKING:
     from trainers.types import Json, Params
 
-FACTS = ("parameters", "size_bytes", "latency_ms", "train_seconds", "peak_memory_bytes")
+FACTS = (*FOR_ALL, "train_flops")
 STATUS = {
     "waiting": "SCHEDULED",
     "running": "RUNNING",
@@ -32,6 +33,7 @@ ENDED = frozenset({"FINISHED", "KILLED", "FAILED"})
 KEY = "velodrome.key"
 SWEEP = "velodrome.sweep_id"
 PARENT = "sweep"  # the parent run's part of the key
+BY_CLASS = "value by class"  # a section of MLflow's UI, which sorts them by name: behind train and val
 
 _INACTIVE = "inactive"
 _PARAM_CHARACTERS = 6_000  # MLflow's limits
@@ -68,6 +70,17 @@ def run_name(trial: TrialRow) -> str:
 def best_name(metric: str) -> str:
     """The name of a metric at the kept epoch: `best/accuracy` for `val/accuracy`."""
     return clean_name("best/" + metric.removeprefix("val/").replace("/", "_"))
+
+
+def class_name(metric: str) -> str:
+    """The name of a class's metric: in a section of its own, behind those of all."""
+    prefix, _, rest = metric.rpartition("/")
+    return clean_name(f"{BY_CLASS}/{rest}" if prefix == "val" else f"{BY_CLASS}/{prefix} {rest}")
+
+
+def sweep_label_query(label: str) -> str:
+    """MLflow's filter for the runs of a sweep."""
+    return f"tags.`velodrome.sweep` = '{label}'"
 
 
 def clean_name(name: str) -> str:
@@ -209,14 +222,21 @@ def final_points(sweep: SweepRow, trial: TrialRow) -> list[Point]:
     best = {best_name(n): v for n, v in trial.metrics.items() if n.startswith("val/")}
     named = zip(sweep.spec.objectives, trial.objective or (), strict=False)
     best |= {best_name(goal.metric): value for goal, value in named}
+    best |= {"best/epoch": trial.epoch} if best else {}
+    if trial.role != "search":  # no bar among those of the trials
+        best = {name.replace("best/", f"{trial.role}/", 1): value for name, value in best.items()}
     test = {n: v for n, v in trial.metrics.items() if n.startswith("test/")}
     facts = {n: v for n, v in trial.facts.items() if n in FACTS or n.startswith("system/")}
-    kept = {"best/epoch": trial.epoch} if best else {}
-    return _make_points({**best, **kept, **test, **facts}, at, 0)
+    return _make_points({**best, **test, **facts}, at, 0)
 
 
 def _make_points(values: Mapping[str, Json], at: int, step: int) -> list[Point]:
-    return [(clean_name(n), float(v), at, step) for n, v in values.items() if _is_plottable(v)]
+    by_class = names_of_classes(values)
+    return [
+        (class_name(n) if n in by_class else clean_name(n), float(v), at, step)
+        for n, v in values.items()
+        if _is_plottable(v)
+    ]
 
 
 def _is_plottable(value: Json) -> TypeGuard[float]:

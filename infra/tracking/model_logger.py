@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.errors import Unavailable
+from infra.ledger.ranking import rank_trials
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.tracking.client import MissingEntity, RequestRejected
+from infra.tracking.description import model_note
 from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, trial_key, truncate_text
 from infra.tracking.outbox import SentState
 from infra.tracking.run_index import RunIndex
@@ -69,11 +71,14 @@ class ModelLogger:
         self._storage = storage.resolve()
 
     def log_models(self, trials: Iterable[TrialRow]) -> None:
-        """Logs what is kept and not logged yet."""
-        for trial in select_kept_models(self._sweep, trials):
+        """Logs what is kept and not logged yet, and says on its run what it is."""
+        known = list(trials)
+        searched = [trial for trial in known if trial.role == "search" and trial.state == "complete"]
+        ranked = rank_trials(searched, self._sweep.spec.objectives)
+        for trial in select_kept_models(self._sweep, known):
             folder = self._model_folder(trial)
             if folder is not None:
-                self._log_if_missing(trial, folder)
+                self._log_if_missing(trial, folder, ranked)
 
     def ensure_logged(self, trial: TrialRow) -> LoggedModel:
         """The logged model of a trial, logged now where it was not before.
@@ -110,24 +115,26 @@ class ModelLogger:
         log.warning("the model of %s is not where the ledger says, and is not logged", run_name(trial))
         return None
 
-    def _log_if_missing(self, trial: TrialRow, folder: Path) -> None:
+    def _log_if_missing(self, trial: TrialRow, folder: Path, ranked: Sequence[TrialRow]) -> None:
         manifest = manifest_hash(folder)
         key = model_key(self._runs.identity, trial, manifest)
         run_id = self._runs.sent_state(trial_key(self._runs.identity, *trial.key)).run_id
         if run_id is None or self._runs.sent_state(key).status:
             return
         try:
-            self._log_model(trial, folder, run_id, key, manifest)
+            model_id = self._log_model(trial, folder, run_id, key, manifest)
+            note = model_note(self._sweep, trial, ranked, model_id)
+            self._runs.tracking.call("set_tag", run_id, "mlflow.note.content", note)
         except (MissingEntity, RequestRejected, TrainerError, Unavailable) as error:
             log.warning("the model of %s is not logged: %s", run_name(trial), error)
             self._runs.put(key, SentState(status="refused"))
             return
         self._runs.put(key, SentState(status="READY"))
 
-    def _log_model(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> None:
+    def _log_model(self, trial: TrialRow, folder: Path, run_id: str, key: str, manifest: str) -> str:
         model = self._find_model(key) or self._create_model(trial, run_id, key, manifest)
         if str(model.status) == "READY":
-            return
+            return str(model.model_id)
         try:
             with tempfile.TemporaryDirectory(prefix="velodrome-model-") as aside:
                 path = Path(aside) / "model"
@@ -138,6 +145,7 @@ class ModelLogger:
             raise
         self._link_run(trial, run_id, model.model_id)
         self._runs.tracking.call("finalize_logged_model", model.model_id, "READY")
+        return str(model.model_id)
 
     def _find_model(self, key: str) -> LoggedModel | None:
         query = f"tags.`{KEY}` = '{key}'"

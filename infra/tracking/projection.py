@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from infra.ledger.rows import EventRow, SweepRow, TrialRow, strip_measurements
 from infra.spec import FamilySpec
+from infra.tracking import shared_view
 from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
-from infra.tracking.description import run_link, sweep_note, trials_link
+from infra.tracking.description import run_link, sweep_note, table_link, trials_link
 from infra.tracking.mapping import (
     ENDED,
     KEY,
     STATUS,
     SWEEP_STATUS,
-    Point,
-    best_name,
     final_points,
     parent_key,
     report_points,
@@ -199,30 +198,26 @@ class Projection:
         if shown == self._shown:
             return
         tags = {**self._shared, "mlflow.note.content": text, "velodrome.state": self.sweep.state}
-        log_batch(
-            self._tracking, self.parent_id(), RunWrite(points=self._best_points(state.winner), tags=tags)
-        )
+        log_batch(self._tracking, self.parent_id(), RunWrite(tags=tags))
         status, sent = SWEEP_STATUS[self.sweep.state], self._runs.sent_state(key)
         set_status(self._tracking, self.parent_id(), sent.status or "RUNNING", status, self.sweep.updated_at)
         self._runs.put(key, replace(sent, status=status))
         if self._shown is None or self.sweep.state != "running":
-            self._tracking.call("set_experiment_tag", self._runs.experiment_id, "mlflow.note.content", text)
+            self._set_experiment_tag("mlflow.note.content", text)
+        if self._shown is None:
+            spec = self.sweep.spec
+            self._set_experiment_tag(
+                shared_view.TAG + shared_view.view_key(spec), shared_view.view_state(spec)
+            )
         self._shown = shown
 
-    def _best_points(self, winner: TrialRow | None) -> list[Point]:
-        """The winner's values at step 0, so that the UI draws a bar beside those of the trials."""
-        if winner is None:
-            return []
-        at = to_milliseconds(winner.ended_at or winner.created_at)
-        values = zip(self.sweep.spec.objectives, winner.objective or (), strict=True)
-        return [(best_name(goal.metric), value, at, 0) for goal, value in values]
+    def _set_experiment_tag(self, name: str, value: str) -> None:
+        self._tracking.call("set_experiment_tag", self._runs.experiment_id, name, value)
 
     def _trials_link(self) -> str:
-        goal = self.sweep.spec.objectives[0]
-        link = trials_link(
-            self._runs.experiment_id, best_name(goal.metric), maximize=goal.direction == "maximize"
-        )
-        return f"[All trials, best first]({link})"
+        experiment, view = self._runs.experiment_id, shared_view.view_key(self.sweep.spec)
+        charts, table = trials_link(experiment, view), table_link(experiment, view)
+        return f"[curves]({charts}) · [trials, best first]({table})"
 
     def _trial_link(self, trial: TrialRow) -> str | None:
         run_id = self._runs.sent_state(trial_key(self._runs.identity, *trial.key)).run_id

@@ -27,6 +27,7 @@ from trainers.bundle.frames import frame_from_json, frame_to_json
 from trainers.bundle.signature import Signature, column_specs
 from trainers.code.references import source_hashes
 from trainers.code.versions import installed_versions
+from trainers.compression.packing import unpack_weights
 from trainers.data.dataset import KeyedBy
 from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from trainers.bundle.predictor import Predictor
     from trainers.types import Json, Params, State
 
-FORMAT = 1
+FORMAT, COMPRESSED_FORMAT = 1, 2  # versions that cannot unpack weights refuse the second by its number
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
 VALIDATION_ROWS, SEEN_CONTENTS = "validation_rows.bin", "seen_contents.bin"
 _VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
@@ -192,9 +193,13 @@ def _parse_bundle(folder: Path, files: Mapping[str, Any]) -> Bundle:
     """Files as bytes, but for the weights, which are tensors already."""
     document = _read_document(folder, files)
     with _reject_forged(folder):
+        stored, packing = files[WEIGHTS], document.get("compression")
         return Bundle(
             document=document,
-            weights=files[WEIGHTS],
+            weights=stored if packing is None else unpack_weights(stored, packing),
+            stored_bytes=None
+            if packing is None
+            else sum(t.numel() * t.element_size() for t in stored.values()),
             example=frame_from_json(json.loads(files[EXAMPLE])),
             train_rows=_train_rows(files),
         )
@@ -236,9 +241,9 @@ def _read_document(folder: Path, files: Mapping[str, bytes]) -> BundleDocument:
     with _reject_forged(folder):
         document: BundleDocument = json.loads(files[MODEL])
         found = document.get("format")
-    if found != FORMAT:
+    if found != (COMPRESSED_FORMAT if "compression" in document else FORMAT):
         raise DamagedFolder(
-            f"{folder} must be a bundle of format {FORMAT}",
+            f"{folder} must be a bundle of format {FORMAT}, or {COMPRESSED_FORMAT} where it is compressed",
             f"format {found!r}",
             "load it with the version of Velodrome that its model.json names",
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from trainers.compression.packing import Packing
     from trainers.data.dataset import KeyedBy
     from trainers.types import JsonObject, State
 
@@ -34,6 +35,7 @@ class BundleDocument(TypedDict, total=False):
     params: JsonObject
     code: dict[str, str]
     facts: JsonObject
+    compression: Packing
     versions: dict[str, str]
 
 
@@ -62,12 +64,14 @@ class Bundle:
         weights: CPU tensors by name.
         example: raw rows as `predict` takes them.
         train_rows: content hashes of the rows that it was trained on, ascending.
+        stored_bytes: what the weights take as they are stored, where that is another number; else None.
     """
 
     document: BundleDocument
     weights: Mapping[str, torch.Tensor]
     example: pd.DataFrame
     train_rows: RowHashes
+    stored_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,15 +30,20 @@ def measure_latency(
         budget_s: no prediction is begun after this long; at least one is timed.
 
     Returns:
-        `latency_ms` (median) and `latency_p99_ms`; `parameters`; `size_bytes`.
+        `latency_ms` (median) and `latency_p99_ms`; `parameters`; `size_bytes`; `flops` where countable.
     """
     singles = [rows.iloc[i : i + 1] for i in range(len(rows))]
     median, p99 = percentiles_ms(predictor.predict, singles, budget_s=budget_s)
+    return {"latency_ms": median, "latency_p99_ms": p99, **model_figures(predictor)}
+
+
+def model_figures(predictor: Predictor) -> dict[str, float]:
+    """How large a model is, and how much it computes for one answer."""
+    flops = predictor.flops
     return {
-        "latency_ms": median,
-        "latency_p99_ms": p99,
         "parameters": float(predictor.parameters),
         "size_bytes": float(predictor.size_bytes),
+        **({} if flops is None else {"flops": flops}),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from trainers.bundle.frames import Rows, as_frame
 from trainers.code.references import check_unchanged, resolve_reference
 from trainers.errors import InputError
+from trainers.flops import count_flops
 from trainers.registry import BUILT_IN, load_reference
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Predictor:
         self.document = bundle.document
         self.example = bundle.example
         self.train_rows = bundle.train_rows
+        self._stored_bytes = bundle.stored_bytes
         self.device = device
         self._answers = answers
         self._answers.module.to(device).eval()
@@ -74,9 +76,16 @@ class Predictor:
 
     @property
     def size_bytes(self) -> int:
-        """What its weights and buffers take in memory."""
+        """What its weights and buffers take: in memory, of a compressed model as they are stored."""
+        if self._stored_bytes is not None:
+            return self._stored_bytes
         state = self._answers.module.state_dict().values()
         return sum(tensor.numel() * tensor.element_size() for tensor in state)
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations of one answer, that of the first example; None where uncountable."""
+        return None if self.example.empty else count_flops(lambda: self.predict(self.example[:1]))
 
     def predict(self, rows: Rows, *, batch_size: int = BATCH_ROWS) -> pd.DataFrame:
         """Predictions for raw rows, in their order and with a frame's own index.

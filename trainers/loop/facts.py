@@ -9,11 +9,11 @@ from trainers.loop.memory import peak_bytes
 if TYPE_CHECKING:
     import torch
 
-FACTS = frozenset({"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms"})
+FACTS = frozenset({"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms", "flops"})
 
 
 def model_facts(module: torch.nn.Module, seconds: float, device: torch.device) -> dict[str, float]:
-    """All but the latency, for which the model must be called. Of a sharded module the whole counts.
+    """All but latency and FLOPs, for which the model must be called. Of a sharded module the whole counts.
 
     Args:
         seconds: of training and evaluation so far.

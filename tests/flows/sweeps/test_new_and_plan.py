@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from flows.config.first_choices import first_choices
@@ -14,6 +16,7 @@ from flows.config.lookup import open_sweep
 from flows.config.resolving import resolve_families, resolve_sweep
 from flows.config.sweep_text import sweep_text
 from flows.sweeps.new import new, sweep_name
+from flows.sweeps.plan import plan
 from flows.sweeps.preparation import prepare_sweep, sweep_facts
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
@@ -125,6 +128,17 @@ def test_plan_tries_the_families_and_says_what_they_need(home, velodrome):
     assert found["seconds"] == pytest.approx(6 * sum(family["trial_seconds"] for family in families))
     assert found["disk_bytes"] > sum(family["size_bytes"] for family in families)
     assert not (home.path / "ledger.db").exists()
+
+
+def test_plan_of_trees_counts_their_rounds_and_not_batches_of_one_row(home):
+    """A round takes milliseconds, and a batch of one row would be 1,300 of them an epoch."""
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"x": rng.random(2000), "y": rng.random(2000)}).to_csv("rows.csv", index=False)
+    Path("trees.yaml").write_text(
+        "name: trees\ndata: {source: csv:rows.csv, columns: {target: y}}\nobjective: {metric: mse}\n"
+        "budget: {trials: 2, epochs: 100}\nfamilies: {gradient_boosting: }\n"
+    )
+    assert plan("trees.yaml").families[0].trial_seconds < 60
 
 
 def test_plan_says_what_sweep_would_refuse(home, velodrome):

@@ -85,6 +85,10 @@ def test_best_model_of_a_family_is_logged_once_at_the_end(
         run.info.run_id,
     )
     assert {m.key: m.value for m in model.metrics}["val/accuracy"] == 0.9
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith("**val/accuracy 0.9** on validation, rank 1 of 2 complete trials")
+    assert f"velodrome promote {story.spec.name} --family text_cnn --trial 0" in note
+    assert f"models:/{model.model_id}" in note
     assert [(output.model_id, output.step) for output in run.outputs.model_outputs] == [(model.model_id, 2)]
     for leftover in story.home.path.glob("outbox.db*"):
         leftover.unlink()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
 import threading
 import time
@@ -52,7 +54,7 @@ def test_trial_is_a_child_run_with_state_points_and_parameters(store: str, mlflo
         "rnn-0002": "SCHEDULED",
     }
     assert parent.info.status == "KILLED"
-    assert parent.data.metrics == {"best/accuracy": 0.9}
+    assert parent.data.metrics == {}  # no bar among the trials
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     accuracy = points_of(mlflow, runs["image_cnn-0001"], "val/accuracy")
     assert accuracy == [(epoch, pytest.approx(0.9 * epoch / 5)) for epoch in range(1, 6)]
@@ -118,7 +120,16 @@ def test_experiment_and_parent_explain_the_sweep(store: str, mlflow: Any, tell: 
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     text = experiment.tags["mlflow.note.content"]
     assert text == runs[story.spec.name].data.tags["mlflow.note.content"]
-    link = f"[rnn-0003](#/experiments/{experiment.experiment_id}/runs/{runs['rnn-0003'].info.run_id})"
+    training = f"#/experiments/{experiment.experiment_id}/runs"
+    link = f"[rnn-0003]({training}/{runs['rnn-0003'].info.run_id}?workflowType=machine_learning)"
+    (first, *_) = text.split("\n")
+    for part in (
+        link,
+        "0.75",
+        "(learning_rate 0.0025, optimizer adam)",
+        f"[curves]({training}?workflowType=",
+    ):
+        assert part in first  # all that MLflow shows before a click
     for part in (link, "0.75", FACTS["command"], FACTS["git"]["commit"], "seed 0", "torch 2.13.0"):
         assert part in text
 
@@ -155,8 +166,59 @@ def test_a_confirmation_is_a_child_with_a_name_of_its_own(store: str, mlflow: An
     story.conclude()
     story.sender(store).send_once()
     runs = runs_of(mlflow, story)
-    assert runs["confirm-rnn-0000"].data.metrics["test/accuracy"] == 0.97
-    assert runs[story.spec.name].data.metrics["best/accuracy"] == 0.7  # a confirmation is no better trial
+    confirmed = runs["confirm-rnn-0000"].data.metrics
+    assert confirmed["test/accuracy"] == 0.97
+    assert confirmed["confirm/accuracy"] == 0.99
+    assert "best/accuracy" not in confirmed  # no bar and no place among the trials
+    assert "val/accuracy 0.7**" in runs[story.spec.name].data.tags["mlflow.note.content"]
+    (experiment,) = {run.info.experiment_id for run in runs.values()}
+    found = mlflow.search_runs([experiment], "tags.`velodrome.role` = 'confirm'")
+    assert [run.info.run_name for run in found] == ["confirm-rnn-0000"]
+
+
+def test_metrics_of_a_class_have_a_section_behind_the_others(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    trial = story.start(story.ask("rnn", 0))
+    story.end(trial, "complete", 0.5)
+    one = {"precision_yes": 0.1, "recall_yes": 0.2, "f1_yes": 0.3}
+    trial.metrics |= {f"val/{name}": value for name, value in one.items()} | {"val/f1_macro": 0.4}
+    trial.metrics |= {f"test/{name}": value for name, value in one.items()}
+    story.tell("ended", {}, trial)
+    story.conclude()
+    story.sender(store).send_once()
+    metrics = runs_of(mlflow, story)["rnn-0000"].data.metrics
+    assert metrics["value by class/best recall_yes"] == 0.2
+    assert metrics["value by class/test f1_yes"] == 0.3
+    assert metrics["best/f1_macro"] == 0.4
+    assert not [name for name in metrics if name.endswith("_yes") and not name.startswith("value by class/")]
+    assert max({name.partition("/")[0] for name in metrics if "/" in name}) == "value by class"
+
+
+def test_shared_view_opens_on_curves_and_parameters_of_the_trials(
+    store: str, mlflow: Any, tell: Tell
+) -> None:
+    story = tell()
+    story.complete_trial("rnn", 0)
+    story.conclude()
+    story.sender(store).send_once()
+    experiment = mlflow.get_experiment_by_name(story.spec.name)
+    text = experiment.tags["mlflow.note.content"]
+    (key,) = set(re.findall(r"viewStateShareKey=([\w-]+)\)", text))
+    view = json.loads(experiment.tags[f"mlflow.sharedViewState.{key}"])
+    assert (
+        view["searchFilter"]
+        == f"tags.`velodrome.sweep` = '{story.spec.name}' and tags.`velodrome.role` = 'search'"
+    )
+    found = mlflow.search_runs(
+        [experiment.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]]
+    )
+    assert [run.info.run_name for run in found] == ["rnn-0000"]
+    first = ["metrics.`best/accuracy`", "params.`learning_rate`", "params.`optimizer`"]
+    assert view["selectedColumns"] == [*first, "tags.`velodrome.state`", "tags.`velodrome.reason`"]
+    charts = [(chart["type"], chart.get("metricKey")) for chart in view["compareRunCharts"]]
+    assert charts == [("LINE", "val/accuracy"), ("BAR", "best/accuracy"), ("PARALLEL", None)]
+    (section,) = view["compareRunSections"]
+    assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {section["uuid"]}
 
 
 def test_a_trial_is_followed_live_and_each_point_is_sent_once(store: str, mlflow: Any, tell: Tell) -> None:

@@ -268,6 +268,6 @@ def test_bundle_signature_and_latency_are_measured(tmp_path: Path) -> None:
     assert [(c.name, c.type) for c in signature.outputs] == [("prediction", "double")]
     assert read_description(tmp_path / "b").signature == signature
     figures = measure_latency(predictor, predictor.example, budget_s=0.05)
-    assert figures.keys() == {"latency_ms", "latency_p99_ms", "parameters", "size_bytes"}
+    assert figures.keys() == {"latency_ms", "latency_p99_ms", "parameters", "size_bytes", "flops"}
     assert 0 < figures["latency_ms"] <= figures["latency_p99_ms"]
     assert (figures["parameters"], figures["size_bytes"]) == (3, 12)

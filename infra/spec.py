@@ -11,6 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from trainers.registry import COMMAND
+
 if TYPE_CHECKING:
     from trainers.types import Document, JsonObject, Params
 
@@ -83,6 +85,11 @@ class FamilySpec:
     source_hash: str = ""  # of the family's own source, so that a change of code is seen
     begins_with: JsonObject = field(default_factory=dict)  # the earlier sweep's trial whose weights it takes
     stack: Stack | None = None  # None: a sweep from before there were stacks, as with `off`
+
+    @property
+    def written_as(self) -> str:
+        """Its key in the sweep file."""
+        return self.name if self.reference == COMMAND else self.reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

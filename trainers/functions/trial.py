@@ -211,6 +211,28 @@ class Trial:
             self._state = {} if found is None else read_plain(found[1].get("plain"))
         return self._state
 
+    @property
+    def reports(self) -> int:
+        """How many reports the trial has, over all attempts; without what a body of `epochs` has pending."""
+        if not self._used_epochs:
+            self._log.recall_earlier()
+        return self._log.progress.reports
+
+    @property
+    def reports_left(self) -> int:
+        """How many reports of the budget are left."""
+        return max(0, self._job.reports - self.reports)
+
+    def is_told_to_end(self) -> bool:
+        """Whether, on rank 0, `over` would be true without a judgement of the last report."""
+        if self._status != "complete" or self._hooks.stopping():
+            return True
+        return self.reports_left > 0 and self._log.is_spent()
+
+    def agree(self, value: int) -> int:
+        """Rank 0's number, on every rank. Every rank calls it."""
+        return self._crew.broadcast(value)[0]
+
     # -- after a body --------------------------------------------------------------------------------------
 
     def _after_body(self, stateful: Mapping[str, Stateful]) -> bool:

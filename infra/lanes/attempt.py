@@ -19,6 +19,7 @@ from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
 from infra.storage.paths import CHECKPOINTS, files_folder, samples_folder, trial_folder
+from infra.storage.sweep_key import check_lane_key
 from trainers.errors import InputError, TrialError
 from trainers.functions.job import FunctionJob
 from trainers.job import Hooks, Job, Outcome
@@ -49,7 +50,12 @@ class AttemptRunner:
     """Runs a sweep's attempts in this process, one after another; data sets and families are kept."""
 
     def __init__(self, settings: LaneSettings, *, device: str, ranks: Ranks) -> None:
-        """Nothing is loaded yet."""
+        """Nothing is loaded yet.
+
+        Raises:
+            WrongInput: this process has another key than the driver.
+        """
+        check_lane_key(settings.key_name)
         self._settings, self._device, self._ranks = settings, device, ranks
         self.spec = SweepSpec.from_json(settings.spec)
         self._families: dict[str, Family] = {}

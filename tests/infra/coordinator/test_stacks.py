@@ -25,6 +25,8 @@ from infra.coordinator.messages import (
 )
 from infra.coordinator.policy import MAX_FAILURES
 from infra.ledger import views
+from infra.ledger.batch import WriteBatch
+from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, derive_seed
 from search_spaces.space import Space
 from tests.infra.conftest import GOAL, SPACE, Bench, family, hello, score, sweep
@@ -265,6 +267,21 @@ def test_block_that_a_small_budget_cut_off_is_completed_when_the_sweep_is_extend
     trials = views.trials(bench.ledger, bench.sweep_id)
     assert [len({t.params["hidden"] for t in trials[at : at + 4]}) for at in (0, 4)] == [1, 1]
     assert len(trials) == 8
+
+
+def test_seeds_of_a_confirmed_configuration_are_one_stack(bench: Bench) -> None:
+    bench.sweep_id = bench.ledger.create_sweep(sweep(stacked(stack=8)), fingerprint="f", facts={}, at=1.0)
+    batch = WriteBatch()
+    for number in range(6):
+        params = {"learning_rate": 0.01, "optimizer": "adam", "hidden": [8, 32][number // 3]}
+        batch.add_event("asked", 1.0, {}, TrialRow(
+            role="confirm", family="noop", number=number, params=params, seed=number % 3, created_at=number
+        ))  # fmt: skip
+    bench.ledger.add_events(bench.sweep_id, batch)
+    coordinator = take_over(bench, role="confirm")
+    assert run_to_end(coordinator, hello(), 8) == [[0, 1, 2], [3, 4, 5]]
+    trials = views.trials(bench.ledger, bench.sweep_id, role="confirm")
+    assert {t.state for t in trials} == {"complete"}
 
 
 def test_choice_of_a_lane_is_kept_for_whoever_looks(bench: Bench) -> None:

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 WIDTHS = (1, 4, 16, 64)
 FEW_STEPS, MANY_STEPS, MOST_STEPS = 2, 16, 256
+LONGEST_S = 10.0
 HARMLESS_RATE = 1e-6  # a trial's own may diverge within these steps
 LEAST_GAIN = 1.1  # below it what filling and emptying a stack costs is not won back
 
@@ -94,15 +95,21 @@ def choose_width(seconds: Mapping[int, float]) -> tuple[int, float, str]:
     if gain >= LEAST_GAIN:
         return best, gain, ""
     others = [seconds[1] / took for width, took in seconds.items() if width > 1]
-    return 1, 1.0, f"stacks take {1 / max(others):.1f} times as long" if others else "no stack was tried"
+    return (
+        1,
+        1.0,
+        f"stacks take {1 / max(others):.1f} times as long"
+        if others
+        else "its steps are too long, or memory too small, to try more",
+    )
 
 
 def measure_widths(
     job: Job, encoded: EncodedDataset, cache: Path, *, most: int = WIDTHS[-1]
 ) -> dict[int, float]:
     """Seconds of a step for each member, by how many are stacked: measured once a node for a structure, on
-    this data, device and number of threads. A width that memory would not hold, or behind one that was
-    slower than the one before it, is not tried.
+    this data, device and number of threads. Widths that memory would not hold, or from which nothing is to
+    be hoped for, are not tried.
 
     Args:
         cache: a folder of the node.
@@ -113,7 +120,7 @@ def measure_widths(
     if path.exists():
         known = {int(width): took for width, took in json.loads(path.read_text()).items()}
     for width in WIDTHS:
-        if width > most or (known and width not in known and not _may_be_faster(known)):
+        if width > most or (known and width not in known and not _is_worth_trying(known, width)):
             break
         if width not in known:
             took = _try_width(job, encoded, width)
@@ -127,9 +134,13 @@ def measure_widths(
     return {width: took for width, took in known.items() if width <= most}
 
 
-def _may_be_faster(known: Mapping[int, float]) -> bool:
+def _is_worth_trying(known: Mapping[int, float], width: int) -> bool:
+    """Not behind a width that was slower than the one before it, and not where it would take long: whose
+    steps are long by themselves gains little."""
     *before, last = sorted(known)
-    return not before or known[last] < known[before[-1]]
+    is_slower = bool(before) and known[last] >= known[before[-1]]
+    steps = 2 * FEW_STEPS + MANY_STEPS
+    return not is_slower and known[last] * width * steps <= LONGEST_S
 
 
 def _try_width(job: Job, encoded: EncodedDataset, width: int) -> float | None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra.errors import WrongInput
 from infra.spec import SweepSpec
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +74,24 @@ def ledger_url(home: Home, written: str | None = None, environ: Mapping[str, str
 
 
 def storage_root(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> Path:
-    """Where checkpoints and models of a sweep live."""
-    from infra.secrets import expand_variables
+    """Where checkpoints and models of a sweep live.
+
+    Raises:
+        WrongInput: it is no folder but an address: lanes would each write to a folder of that name.
+    """
+    from infra.secrets import expand_variables, redact
 
     written = spec.storage or environ.get("VELODROME_STORAGE")
-    return Path(expand_variables(written, environ)).expanduser().absolute() if written else home.storage
+    if not written:
+        return home.storage
+    place = expand_variables(written, environ)
+    if _SCHEME.match(place) and not place.startswith("file:///"):
+        raise WrongInput(
+            "storage must be a folder that every node sees",
+            redact(place),
+            "mount it and name the folder: storage: /mnt/velodrome (or VELODROME_STORAGE)",
+        )
+    return Path(place.removeprefix("file://")).expanduser().absolute()
 
 
 def tracking_uri(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.environ) -> str:

@@ -11,6 +11,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from trainers.registry import COMMAND
+
 if TYPE_CHECKING:
     from trainers.types import Document, JsonObject, Params
 
@@ -81,6 +83,11 @@ class FamilySpec:
     checkpoint_every: str = "30s"  # "30s", "2m" or "5 epochs"
     source_hash: str = ""  # of the family's own source, so that a change of code is seen
     begins_with: JsonObject = field(default_factory=dict)  # the earlier sweep's trial whose weights it takes
+
+    @property
+    def written_as(self) -> str:
+        """Its key in the sweep file."""
+        return self.name if self.reference == COMMAND else self.reference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING
 
 from trainers.code.digest import source_digest
 from trainers.code.importing import import_module
+from trainers.commands.options import command_digest
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.nearest import advice
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
+
+    from trainers.types import Params
 
 BUILT_IN: Mapping[str, str] = {
     "linear_regression": "trainers.families.linear_regression:LinearRegression",
@@ -34,6 +38,8 @@ BUILT_IN: Mapping[str, str] = {
     "t5": "trainers.families.t5:T5",
     "bert": "trainers.families.bert:Bert",
 }
+
+COMMAND = "trainers.functions.command:run_command"  # what families with `command` refer to; options say which
 
 Reference = type[Family] | FunctionType
 
@@ -72,10 +78,14 @@ def is_function(reference: Reference) -> TypeIs[FunctionType]:
     return inspect.isfunction(reference)
 
 
-def source_hash(reference: str) -> str:
+def source_hash(reference: str, options: Params | None = None, root: Path | None = None) -> str:
     """16 hex digits over the sources that decide how the family trains, so that a change of code is noticed.
+
+    For a command these are its options and the files below the root that it names.
 
     See `trainers.code.digest.source_digest`: the family's file, what it imports from its own folder, and,
     for a Family class, the training that all families share.
     """
+    if reference == COMMAND:
+        return command_digest(options or {}, root or Path.cwd())
     return source_digest(load_reference(reference))[:16]

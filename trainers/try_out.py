@@ -7,15 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from trainers.commands.options import check_command, read_command
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.functions.command import bind_command
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
 from trainers.functions.trial import Trial
 from trainers.job import Job, Outcome
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
-from trainers.registry import load_reference
+from trainers.registry import Reference, load_reference
 from trainers.types import Goal, Json, Length, Params
 
 if TYPE_CHECKING:
@@ -58,7 +60,7 @@ class _Common(TypedDict):
 
 
 def try_out(
-    reference: str | type[Family] | Family | Callable[[Trial], object],
+    reference: str | type[Family] | Family | Callable[[Trial], object] | Mapping[str, Json],
     params: Params | None = None,
     *,
     epochs: int = 1,
@@ -74,7 +76,8 @@ def try_out(
     """Trains one configuration here and now.
 
     Args:
-        reference: a training function, a Family class or instance, or what a sweep file would name.
+        reference: a training function, a Family class or instance, what a sweep file would name, or a
+            mapping with `command` and `metrics` as it would have them, called in the current folder.
         params: hyper-parameters; a family has defaults for the rest, a function gets these alone.
         epochs: how many at most.
         data: a decoded data set, a source (`builtin:digits`) or the sweep file's `data` mapping.
@@ -89,7 +92,11 @@ def try_out(
         InputError: the reference, parameters, options or data cannot be used.
         TrialError: the attempt cannot go on.
     """
-    found = load_reference(reference) if isinstance(reference, str) else reference
+    goals = _decide_goals(objective, direction) if isinstance(reference, Mapping) else ()
+    if isinstance(reference, Mapping):
+        found: Reference | Family | Callable[..., object] = _bind_command(reference, params or {}, goals)
+    else:
+        found = load_reference(reference) if isinstance(reference, str) else reference
     same: _Common = {"seed": seed, "length": Length(epochs=epochs), "device": device, "goals": ()}
     hooks = _PrintingHooks(show)
     with TemporaryDirectory() as made:
@@ -104,6 +111,13 @@ def try_out(
         same["goals"] = _decide_goals(objective, direction)
         job = FunctionJob(function=found, params=params or {}, directory=folder, data=dataset, **same)
         return run_function(job, hooks)
+
+
+def _bind_command(
+    options: Mapping[str, Json], params: Params, goals: tuple[Goal, ...]
+) -> Callable[[Trial], None]:
+    check_command(read_command(options), searched=tuple(params), conditional=())
+    return bind_command(options, Path.cwd(), goals)
 
 
 def _open_data(data: Dataset | Mapping[str, Json] | str | None, folder: Path) -> Dataset | None:

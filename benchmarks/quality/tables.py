@@ -126,7 +126,7 @@ def _write_sweep(folder: Path, name: str, salt: int, trials: int) -> Path:
     classes = column.dtype == object or column.nunique() <= FEW_CLASSES
     linear = "logistic_regression" if classes else "linear_regression"
     document = {
-        "name": table.stem,
+        "name": table.stem.lower(),
         "data": {
             "source": f"csv:{table}",
             "task": "classification" if classes else "regression",

@@ -35,7 +35,7 @@ Address = Annotated[
 @example("velodrome new csv:churn.csv --target churned")
 def new(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="builtin:digits, csv:churn.csv, images:pets, …")
+        str, typer.Argument(metavar="SOURCE", help="builtin:digits, csv:churn.csv, mod:objective, …")
     ],
     target: Annotated[str | None, typer.Option("--target", metavar="C", help="The column to learn.")] = None,
     output: Annotated[
@@ -79,11 +79,17 @@ def sweep(
         bool, typer.Option("--new", help="Start the next version beside the old instead of carrying on.")
     ] = False,
     accept_code_change: AcceptCodeChange = False,
+    trials: Annotated[
+        int | None, typer.Option("--trials", metavar="N", min=1, help="The same as --set budget.trials=N.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Runs a sweep, or carries on where it stopped."""
+    from flows.sweeps.new import find_sweep_file
     from flows.sweeps.sweep import sweep as verb
 
+    file = find_sweep_file(file)
+    set_ = [*(set_ or ()), *([f"budget.trials={trials}"] if trials is not None else [])]
     result = verb(
         file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
     )

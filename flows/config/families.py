@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flows.config.commands import check_call, command_options, refuse_command_keys
 from flows.config.encoders import resolve_beginning
 from flows.config.errors import Path, redacted_repr
 from flows.config.loading import SweepFile
@@ -22,7 +23,7 @@ from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING, Hyperparameter
-from trainers.registry import Reference, is_function, load_reference
+from trainers.registry import COMMAND, Reference, is_function, load_reference
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
@@ -48,6 +49,14 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
             used, or a start configuration lies outside the space.
     """
     path: Path = ("families", reference)
+    if entry.command is not None:
+        options = command_options(file, reference, entry)
+        code = load_code(file, COMMAND)
+        space = _space(file, code, entry.space, path, {}, frozenset())
+        check_call(file, reference, options, space)
+        starts = _start_configurations(file, entry, space, path)
+        return CheckedFamily(code=code, options=options, space=space, start_with=starts, begins_with={})
+    refuse_command_keys(file, reference, entry)
     code = load_code(file, reference)
     options, begins_with = resolve_beginning(file, dict(entry.options or {}), path)
     first = _first_choices(code, entry.space)
@@ -60,13 +69,20 @@ def check_family(file: SweepFile, reference: str, entry: FamilyEntry) -> Checked
     space = _space(file, code, entry.space, path, fixed, _dropped_names(code, family, entry.space))
     if family is not None:
         _check_names(file, family, space, entry.space, path)
+    starts = _start_configurations(file, entry, space, path)
+    return CheckedFamily(code=code, options=options, space=space, start_with=starts, begins_with=begins_with)
+
+
+def _start_configurations(
+    file: SweepFile, entry: FamilyEntry, space: Space, path: Path
+) -> tuple[JsonObject, ...]:
     starts = tuple(dict(params) for params in entry.start_with or ())
     for index, params in enumerate(starts):
         try:
             space.check_params(params)
         except SearchSpaceInputError as error:
             raise file.locate_error(error, (*path, "start_with", index)) from error
-    return CheckedFamily(code=code, options=options, space=space, start_with=starts, begins_with=begins_with)
+    return starts
 
 
 def check_with_data(file: SweepFile, family: FamilySpec, dataset: Dataset) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flows.config.code_root import make_importable
+from flows.config.code_root import code_root, make_importable
+from flows.config.commands import code_reference
 from flows.config.errors import Path, redacted_repr
 from flows.config.families import CheckedFamily, check_family, load_code, may_shard
 from flows.config.loading import SweepFile
@@ -36,7 +37,10 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
     """Every key with its value. See `SweepFile.resolve`."""
     sweep = file.sweep
     families = resolve_families(file)
-    codes = {reference: load_code(file, reference) for reference in sweep.families}
+    codes = {
+        reference: load_code(file, code_reference(reference, entry))
+        for reference, entry in sweep.families.items()
+    }
     budget, tracking = _entry_values(sweep.budget), _entry_values(sweep.tracking)
     prices = _prices(file)
     return SweepSpec(
@@ -86,7 +90,7 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
     sampler = _search_entry(file, reference, entry, "sampler") or {"name": "tpe"}
     return FamilySpec(
         name=family_label(reference),
-        reference=reference,
+        reference=code_reference(reference, entry),
         options=checked.options,
         space=checked.space.to_json(),
         start_with=checked.start_with,
@@ -96,7 +100,7 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         pruner=_pruner(file, reference, entry, budget),
         resources=_resources(file, reference, entry, checked),
         checkpoint_every=_checkpoint(file, entry),
-        source_hash=source_hash(reference),
+        source_hash=source_hash(code_reference(reference, entry), checked.options, code_root(file)),
         begins_with=checked.begins_with,
     )
 

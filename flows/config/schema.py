@@ -164,6 +164,17 @@ class Checkpoint(FamilyCheckpoint):
 class FamilyEntry(TrialBudget):
     """One family: its options, its space, and what differs from the rest of the file."""
 
+    command: Line | None = None
+    """A command that is the family: its words, with `${args}`, `${directory}`, `${seed}` or `${name}`."""
+    args: Literal["dashes", "equals", "hydra", "environment"] | None = None
+    """What a command's `${args}` becomes: --name value, --name=value or name=value; with `environment` the
+    command reads VELODROME_PARAMS (dashes)."""
+    metrics: dict[str, Line] | None = None
+    """A command's metrics: a regular expression with a group each, over what it prints, or `{file: NAME}`."""
+    resume: Line | None = None
+    """Words that a command gets where the files below `${directory}` that they name are there."""
+    keep: Line | None = None
+    """A file or folder below a command's directory that is kept with the trial."""
     options: dict[str, Any] | None = None
     """The family's options: fixed structure that is not searched."""
     space: Any = None

@@ -14,9 +14,10 @@ from infra.secrets import redact
 from search_spaces.errors import YamlError
 from search_spaces.strict_yaml import load_yaml
 from trainers.code.digest import user_files
+from trainers.commands.options import command_files
 from trainers.errors import InputError
+from trainers.registry import COMMAND, source_hash
 from trainers.registry import load_reference as load_family
-from trainers.registry import source_hash
 
 if TYPE_CHECKING:
     from trainers.types import Json
@@ -105,14 +106,18 @@ def _add_code(found: SweepFiles, row: SweepRow, document: Mapping[str, Json]) ->
     if prefix is None:
         found.overrides.append("code.root=.")
     found.code_root = str(prefix or PurePosixPath("."))
+    root = Path(row.facts.get("own_code") or ".")
     for family in own:
+        if family.reference == COMMAND:
+            for name, path in command_files(family.options, root).items():
+                found.files[str((prefix or PurePosixPath()) / name)] = path.read_bytes()
         try:
             code = load_family(family.reference)
         except InputError as error:
             raise WrongInput(error.must, error.found, error.do) from error
         for name, content in user_files(code).items():
             found.files[str((prefix or PurePosixPath()) / name)] = content
-        if family.source_hash and source_hash(family.reference) != family.source_hash:
+        if family.source_hash and source_hash(family.reference, family.options, root) != family.source_hash:
             found.warnings.append(f"the code of {family.name} has changed since; what is packed is of now")
 
 

@@ -18,6 +18,7 @@ from infra.serving.artifact import Artifact, read_artifact
 from infra.serving.model_reference import ModelReference, parse_reference
 from infra.serving.registry_source import RegistrySource
 from infra.tracking.client import embedded_path
+from trainers.storage.encryption import plain_content
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +100,9 @@ def _choose_uri(uri: str, registry: Registry | None, home: Home) -> ModelChoice:
     with tempfile.TemporaryDirectory(prefix="velodrome-fetch-") as folder:
         artifact = RegistrySource(registry).fetch_uri(uri, Path(folder))
     if artifact.bundle:
-        find_code_of_sweep(json.loads(artifact.files["model.json"])["facts"].get("sweep"), home)
+        find_code_of_sweep(
+            json.loads(plain_content("model.json", artifact.files["model.json"]))["facts"].get("sweep"), home
+        )
     name = uri.partition(":/")[2].replace("/", "-")
     return ModelChoice(name=name, artifact=artifact, warning=f"{uri}: nobody promoted this model")
 

@@ -167,6 +167,7 @@ def _train_again(
 ) -> AttemptResult:
     from infra.lanes.attempt import AttemptRunner
     from infra.lanes.settings import LaneSettings
+    from infra.storage.sweep_key import current_key_name
     from trainers.types import Ranks
 
     own_code = row.facts.get("own_code")
@@ -181,6 +182,7 @@ def _train_again(
         logs=str(home.logs),
         sys_path=(own_code,) if own_code else (),
         fingerprint="" if row.fingerprint == "none" else row.fingerprint,
+        key_name=current_key_name(),
     )
     assignment = Assignment(
         attempt="reproduce", role=trial.role, family=trial.family, number=trial.number, ordinal=1,

@@ -93,7 +93,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
             trial_seconds=0.0, warning=f"its defaults give {error.found or 'numbers that are not finite'}"
         )
     except InputError as error:
-        raise prepared.file.locate_error(error, ("families", family.reference)) from error
+        raise prepared.file.locate_error(error, ("families", family.written_as)) from error
     except TrialError as error:
         raise _training_error(prepared, family, f"{error.reason}: {error}") from error
     except (
@@ -104,7 +104,7 @@ def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
 
 def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> WrongInput:
     return prepared.file.written.error_at(
-        ("families", family.reference),
+        ("families", family.written_as),
         "train on one batch",
         " ".join(found.split())[:500],
         "velodrome.try_out(…) runs it in a shell, with the traceback",
@@ -143,6 +143,8 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
     dataset = prepared.dataset
     request = FunctionRequest(
         reference=family.reference,
+        options=family.options,
+        root=str(prepared.own_code or prepared.base),
         params=_middle_params(family),
         seed=derive_seed(prepared.spec.seed, family.name, "plan"),
         goals=_goals(prepared),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.config.first_choices import first_choices
+from flows.config.objective_text import is_objective, objective_text
 from flows.config.sweep_text import SCHEMA_FILE, sweep_text
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
@@ -29,12 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewFile:
-    """What was seen and written. `families`: those that fit the data; `schema`: for editors."""
+    """What was seen and written. `families`: those that fit the data; `schema`: for editors; `look`: None for
+    an objective, whose space was traced."""
 
     path: Path
     schema: Path
     name: str
-    look: DataProfile
+    look: DataProfile | None
     families: tuple[str, ...]
     metric: str | None
 
@@ -46,7 +48,7 @@ class NewFile:
             "name": self.name,
             "families": list(self.families),
             "metric": self.metric,
-            "data": self.look.to_json(),
+            "data": None if self.look is None else self.look.to_json(),
         }
 
 
@@ -60,7 +62,8 @@ def new(
     """Reads the source and writes a sweep file for it; never over one that is there.
 
     Args:
-        source: as in a sweep file: `builtin:digits`, `csv:churn.csv`, `images:pets`.
+        source: as in a sweep file: `builtin:digits`, `csv:churn.csv`, `images:pets`; or an Optuna objective,
+            `module:function`, whose space is traced.
         target: the column to learn.
         output: the file; by default the sweep's name with `.yaml`, in the current folder.
 
@@ -69,9 +72,11 @@ def new(
         InputError: the source cannot be read, or no family fits it.
     """
     place = home or Home.from_environment()
-    name = sweep_name(source)
+    name = _objective_name(source) if is_objective(source) else sweep_name(source)
     path = Path(output) if output is not None else Path(f"{name}.yaml")
     _refuse_existing(path)
+    if is_objective(source):
+        return _write_objective(source, name, path)
     data: Mapping[str, Json] = {"source": source, **({"columns": {"target": target}} if target else {})}
     from trainers.data_profile import profile_dataset
 
@@ -91,6 +96,27 @@ def new(
     return NewFile(
         path=path, schema=schema, name=name, look=seen, families=tuple(fitting), metric=choices.metric
     )
+
+
+def find_sweep_file(given: Path | str) -> Path:
+    """The file itself; for an Optuna objective the one of its name here, which is written where none is."""
+    if not is_objective(str(given)):
+        return Path(given)
+    path = Path(f"{_objective_name(str(given))}.yaml")
+    return path if path.exists() else new(str(given)).path
+
+
+def _objective_name(reference: str) -> str:
+    """`train-objective` for `mypkg.train:objective`."""
+    module, _, function = reference.partition(":")
+    return sweep_name(f"{module.rpartition('.')[2]}-{function}".replace("_", "-"))
+
+
+def _write_objective(reference: str, name: str, path: Path) -> NewFile:
+    text = objective_text(name, reference, SCHEMA_FILE)
+    schema = _write_schema(path.absolute().parent)
+    _write_new(path, text)
+    return NewFile(path=path, schema=schema, name=name, look=None, families=(reference,), metric="value")
 
 
 def _open_split(data: Mapping[str, Json], base: Path, cache: Path) -> tuple[Mapping[str, Json], Dataset]:

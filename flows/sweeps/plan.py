@@ -164,8 +164,9 @@ def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
 
 def _nodes(address: str | None, home: Home) -> Sequence[Node]:
     """The cluster's nodes; without an address this machine, as a local Ray would see it."""
-    from infra.lanes.cluster import connect_ray, has_own_connection
+    from infra.lanes.cluster import connect_ray, has_own_connection, job_address
 
+    address = address or job_address()
     if address is not None or has_own_connection():
         with connect_ray(address, home) as nodes:
             return list(nodes)

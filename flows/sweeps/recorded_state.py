@@ -25,7 +25,8 @@ def check_recorded_sweep(
     """
     make_code_importable(row)
     asked = {family.name for family in row.spec.families} if families is None else set(families)
-    current = [_with_current_hash(f) if f.name in asked else f for f in row.spec.families]
+    root = Path(row.facts.get("own_code") or ".")
+    current = [_with_current_hash(f, root) if f.name in asked else f for f in row.spec.families]
     change = compare_sweep(row, replace(row.spec, families=tuple(current)), _current_fingerprint(row, home))
     refuse_changes(row, change, accept_code_change=accept_code_change)
     return change
@@ -48,9 +49,11 @@ def make_code_importable(row: SweepRow) -> None:
         sys.path.insert(0, root)
 
 
-def _with_current_hash(family: FamilySpec) -> FamilySpec:
+def _with_current_hash(family: FamilySpec, root: Path) -> FamilySpec:
     """A sweep that has no hash of a family cannot tell a change of it."""
-    return replace(family, source_hash=source_hash(family.reference)) if family.source_hash else family
+    if not family.source_hash:
+        return family
+    return replace(family, source_hash=source_hash(family.reference, family.options, root))
 
 
 def _current_fingerprint(row: SweepRow, home: Home) -> str:

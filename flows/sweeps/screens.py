@@ -19,7 +19,7 @@ def print_new_file(console: Console, result: NewFile) -> None:
     """What was seen, what was written, and what to type next."""
     from flows.config.sweep_text import profile_lines
 
-    for line in profile_lines(result.look):
+    for line in profile_lines(result.look) if result.look is not None else ():
         console.print(Text(f"  {line}"), soft_wrap=True)
     console.print(Text(""))
     console.print(Text(f"{result.path} is written, with {', '.join(result.families)}"), soft_wrap=True)

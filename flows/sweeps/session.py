@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.sweeps.ownership import own_sweep
+from flows.sweeps.ownership import Ownership, own_sweep
 from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
+from infra.ledger.batch import WriteBatch
 from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
@@ -52,8 +53,10 @@ def run_session(
         OwnedElsewhere: another living process runs it.
         ClusterUnavailable: no Ray, or no room for a lane.
         Interrupted: a signal asked to stop; state is kept.
+        WrongInput: its models and checkpoints are encrypted with another key.
     """
     with own_sweep(ledger, sweep) as ownership, background_sender(ledger, sweep, home) as sender:
+        _note_key(ledger, sweep, ownership)
         try:
             signals = _drive_lanes(ledger, sweep, home, ownership.token, sender, address, role)
         except HeadGone:
@@ -70,6 +73,15 @@ def run_session(
             signal=signal_number,
         )
     return SessionEnd(state=state, unsent=unsent)
+
+
+def _note_key(ledger: Ledger, sweep: SweepRow, ownership: Ownership) -> None:
+    """Refuses a sweep of another key; writes down the first."""
+    from infra.storage.sweep_key import note_key
+
+    facts = note_key(sweep.label, views.sweep_by_id(ledger, sweep.id).facts)
+    if facts is not None:
+        ledger.commit(sweep.id, ownership.epoch, WriteBatch(sweep={"facts": facts}))
 
 
 def _drain_sender(sender: Sender, signals: StopSignals) -> int:
@@ -99,10 +111,11 @@ def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[S
 def _drive_lanes(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
+    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection, job_address
     from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
+    address = address or job_address()
     own_ray = address is None and not has_own_connection()
     if own_ray:
         check_local_placeable(sweep.spec)
@@ -127,13 +140,14 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.lanes.driver import DriveJob
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
+    from infra.storage.sweep_key import current_key_name
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
         base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
         cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
-        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint,
+        fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
     url = ledger_url(home, sweep.spec.ledger)
     return DriveJob(
@@ -208,8 +222,11 @@ def _show_progress(
 def _message(standing: CoordinatorStatus) -> str:
     if standing.stopping:
         return f"stopping: {standing.stopping}"
-    waits = standing.wanted and not standing.lanes and standing.state == "running"
-    return "waiting for a lane" if waits else ""
+    if standing.state != "running" or not standing.wanted:
+        return ""
+    if standing.waits_for:
+        return f"a lane waits for {standing.waits_for}"
+    return "" if standing.lanes else "waiting for a lane"
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
+from flows.sweeps.new import find_sweep_file
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, sweep_facts
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
@@ -38,7 +39,7 @@ def sweep(
     """Runs a sweep file to its end; finished trials are never run again.
 
     Args:
-        file: the sweep file.
+        file: the sweep file; or an Optuna objective, `module:function`, whose file is written where none is.
         overrides: `search.pruner=none` and the like, over the file's keys.
         address: an existing Ray cluster; None starts one on this machine.
         new: start the next version beside the old one.
@@ -52,7 +53,7 @@ def sweep(
         Interrupted: a signal asked to stop; state is kept.
     """
     place = home or Home.from_environment()
-    prepared = prepare_sweep(file, overrides, place)
+    prepared = prepare_sweep(find_sweep_file(file), overrides, place)
     ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
     try:
         row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)

@@ -71,6 +71,7 @@ class CoordinatorStatus:
         wanted: by shape, what its trials need and how many have not ended.
         away: why the ledger cannot be written now; empty where it can.
         failure: what ended the coordinator's work for good.
+        waits_for: what the cluster lacks for a lane, as the driver sees it; empty where it lacks nothing.
     """
 
     state: str = "running"
@@ -81,6 +82,7 @@ class CoordinatorStatus:
     start_failures: tuple[str, ...] = ()
     away: str = ""
     failure: Exception | None = None
+    waits_for: str = ""
 
 
 class CoordinatorActor:

@@ -15,7 +15,11 @@ MANY = 10_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """What one node of the cluster has in all."""
+    """What one node of the cluster has in all.
+
+    Attributes:
+        free_cpus, free_gpus: what nobody holds now; None where that is not known, as of a Ray of our own.
+    """
 
     name: str
     cpus: float
@@ -24,15 +28,22 @@ class Node:
     memory_bytes: int = 0
     accelerators: tuple[str, ...] = ()
     labels: Mapping[str, str] | None = None
+    free_cpus: float | None = None
+    free_gpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunPlan:
-    """One Ray Train run: `lanes` independent workers, or one lane of `resources.workers` ranks."""
+    """One Ray Train run: `lanes` independent workers, or one lane of `resources.workers` ranks.
+
+    Attributes:
+        node: the one that independent workers were planned for; empty for ranks, which may stand on several.
+    """
 
     shape: str
     resources: Resources
     lanes: int
+    node: str = ""
 
 
 def resolve_gpus(resources: Resources, nodes: Sequence[Node]) -> Resources:
@@ -135,6 +146,55 @@ def plan_runs(
     return plans
 
 
+def leave_to_others(
+    nodes: Sequence[Node], running: Sequence[RunPlan], before: Sequence[Node], *, settled: bool
+) -> list[Node]:
+    """The nodes without what others hold of them: what is not free, and not of the running plans.
+
+    While lanes are coming up what they will hold is still free: until then a node is left no larger than it
+    was `before`.
+
+    Args:
+        before: what this gave the last time.
+        settled: whether all lanes of the running plans are up.
+    """
+    former = {node.name: node for node in before}
+    left = []
+    for node in nodes:
+        cpus, gpus = node.cpus, node.gpus
+        if node.free_cpus is not None and node.free_gpus is not None:
+            ours = [plan for plan in running if plan.node == node.name]
+            cpus = min(cpus, node.free_cpus + sum(p.lanes * p.resources.cpus for p in ours))
+            gpus = min(gpus, node.free_gpus + sum(p.lanes * (p.resources.gpus or 0.0) for p in ours))
+        if not settled and node.name in former:
+            cpus, gpus = min(cpus, former[node.name].cpus), min(gpus, former[node.name].gpus)
+        left.append(replace(node, cpus=cpus, gpus=gpus))
+    return left
+
+
+def describe_shortage(
+    shapes: Mapping[str, Resources], nodes: Sequence[Node], running: Sequence[RunPlan]
+) -> str:
+    """What lanes wait for that nothing has room for now: `2 CPU on one node; free: 1 + 1`; empty where each
+    shape has room or a run."""
+    room = _free_nodes(nodes, running)
+    there = {plan.shape for plan in running}
+    for shape, resources in shapes.items():
+        if (
+            shape in there
+            or sum(worker_capacity(resources, node) for node in room.values()) >= resources.workers
+        ):
+            continue
+        gpus = f", {resources.gpus:g} GPU" if resources.gpus else ""
+        each = "on one node" if resources.workers == 1 else f"for each of {resources.workers} workers"
+        free = " + ".join(
+            f"{max(node.cpus, 0.0):g}" + (f" ({max(node.gpus, 0.0):g} GPU)" if resources.gpus else "")
+            for node in room.values()
+        )
+        return f"{resources.cpus:g} CPU{gpus} {each}; free: {free}"
+    return ""
+
+
 def _share_lanes(
     needs: Sequence[tuple[str, Resources, int]], nodes: Mapping[str, Node], left: float
 ) -> list[RunPlan]:
@@ -152,9 +212,14 @@ def _share_lanes(
 
 
 def _free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
-    """What the running plans leave of each node, if they were placed in the nodes' order."""
+    """What the running plans leave of each node: ranks as if they were placed in the nodes' order. A plan for
+    a node that is gone holds nothing."""
     room = {node.name: node for node in nodes}
     for plan in running:
+        if plan.node:
+            if plan.node in room:
+                room[plan.node] = _subtract_workers(room[plan.node], plan.resources, plan.lanes)
+            continue
         missing = plan.lanes * plan.resources.workers
         for name, node in list(room.items()):
             taken = min(missing, worker_capacity(plan.resources, node))
@@ -173,7 +238,7 @@ def _independent_runs(
             here = max(1, here // (reserve + 1))  # other shapes are to begin too
         while here > 0:
             size = min(here, LANES_A_RUN)
-            plans.append(RunPlan(shape=shape, resources=resources, lanes=size))
+            plans.append(RunPlan(shape=shape, resources=resources, lanes=size, node=name))
             room[name] = node = _subtract_workers(node, resources, size)
             here, count = here - size, count - size
     return plans

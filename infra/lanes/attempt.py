@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
 from infra.durations import parse_seconds_or_epochs
+from infra.lanes.attempt_functions import keep_command_files, load_function
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
 from infra.storage.paths import files_folder, samples_folder, trial_folder
+from infra.storage.sweep_key import check_lane_key
 from trainers.errors import InputError, TrialError
 from trainers.functions.job import FunctionJob
 from trainers.job import Hooks, Job, Outcome
@@ -48,7 +50,12 @@ class AttemptRunner:
     """Runs a sweep's attempts in this process, one after another; data sets and families are kept."""
 
     def __init__(self, settings: LaneSettings, *, device: str, ranks: Ranks) -> None:
-        """Nothing is loaded yet."""
+        """Nothing is loaded yet.
+
+        Raises:
+            WrongInput: this process has another key than the driver.
+        """
+        check_lane_key(settings.key_name)
         self._settings, self._device, self._ranks = settings, device, ranks
         self.spec = SweepSpec.from_json(settings.spec)
         self._families: dict[str, Family] = {}
@@ -111,6 +118,8 @@ class AttemptRunner:
             model, measured = self._save_model(spec, assignment, outcome)
             facts.update(measured)
             self._save_samples(spec, assignment, outcome)
+        if outcome.status == "complete" and self._is_kept(assignment, outcome):
+            keep_command_files(spec, self.folder(assignment))
         if outcome.test_scores:
             facts[TEST_SCORES] = self._save_scores(assignment, outcome)
         return AttemptResult(
@@ -142,13 +151,13 @@ class AttemptRunner:
         directory = Path(self._settings.storage) / relative
         directory.mkdir(parents=True, exist_ok=True)
         data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
-        function = load_reference(spec.reference)
-        assert is_function(function)
+        settings = self._job_settings(spec, assignment)
         job = FunctionJob(
-            function=function, params=dict(assignment.params), directory=directory, data=data,
+            function=load_function(spec, settings["goals"], self._settings.sys_path),
+            params=dict(assignment.params), directory=directory, data=data,
             sweep=self.spec.label, family=spec.name, number=assignment.number, attempt=assignment.ordinal,
             earlier=assignment.earlier, earlier_seconds=assignment.earlier_seconds,
-            **self._job_settings(spec, assignment),
+            **settings,
         )  # fmt: skip
         return run_function(job, hooks)
 
@@ -204,7 +213,10 @@ class AttemptRunner:
         return None if found is None else found.of_trial(assignment.params)
 
     def _keeps_model(self, assignment: Assignment, outcome: Outcome) -> bool:
-        if self._ranks.rank != 0 or not assignment.keep or not outcome.weights or not outcome.values:
+        return bool(outcome.weights) and self._is_kept(assignment, outcome)
+
+    def _is_kept(self, assignment: Assignment, outcome: Outcome) -> bool:
+        if self._ranks.rank != 0 or not assignment.keep or not outcome.values:
             return False
         value = signed_value(self.spec.objectives[0], outcome.values[0])
         return assignment.keep_above is None or value > assignment.keep_above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import json
 import logging
 import os
 import re
@@ -24,6 +25,7 @@ from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
 from infra.lanes.local_ray import START_LIMIT_S, adapt_start
 from infra.ledger.liveness import process_started_at
+from infra.secrets import redact
 from infra.spec import SweepSpec
 
 SCRATCH = "velodrome"
@@ -55,6 +57,7 @@ RAY_TRAIN_SETTINGS = {
     "RAY_agent_register_timeout_ms": str(int(START_LIMIT_S * 1000)),
     "RAY_worker_register_timeout_seconds": str(int(START_LIMIT_S)),
 }
+JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the driver of a job
 
 
 @contextlib.contextmanager
@@ -82,6 +85,20 @@ def connect_ray(
             return
         with _new_connection(address, home, working_dir, starting):
             yield list_nodes()
+
+
+def job_address() -> str | None:
+    """The cluster's address where this process is the driver of a Ray job, as `ray job submit` starts it."""
+    return "auto" if JOB_CONFIG in os.environ else None
+
+
+def _job_has_folder() -> bool:
+    """Whether the job brought a working directory: Ray merges no second one into it."""
+    try:
+        config = json.loads(os.environ.get(JOB_CONFIG, "{}"))
+    except ValueError:
+        return False
+    return bool(isinstance(config, dict) and (config.get("runtime_env") or {}).get("working_dir"))
 
 
 def has_own_connection() -> bool:
@@ -134,7 +151,7 @@ def _new_connection(
                 with adapt_start() as options:
                     _init_ray(address="local", _temp_dir=temp, include_dashboard=False, **options)
             else:
-                env = {"working_dir": working_dir} if working_dir else {}
+                env = {"working_dir": working_dir} if working_dir and not _job_has_folder() else {}
                 _init_ray(address=address, runtime_env=env)
         yield
     except HeadGone:
@@ -181,7 +198,7 @@ def _init_ray(**options: Any) -> None:
         where = options["address"]
         raise ClusterUnavailable(
             "a Ray cluster must be reachable" if where != "local" else "a local Ray must start",
-            f"{where}: {_error_words(error)}",
+            redact(f"{where}: {_error_words(error)}"),
             "start one with `ray start --head`, here and there with the same RAY_AUTH_MODE=token and"
             " RAY_AUTH_TOKEN_PATH (docs/cluster.md), or leave --address out"
             if where != "local"
@@ -244,13 +261,17 @@ def check_local_placeable(spec: SweepSpec) -> None:
 
 
 def list_nodes() -> list[Node]:
-    """The living nodes of the connected cluster, with what each has in all."""
+    """The living nodes of the connected cluster, with what each has in all and what is free of it."""
     import ray
+    from ray._private.state import available_resources_per_node
 
-    return [_node_from_ray(entry) for entry in ray.nodes() if entry.get("Alive")]  # type: ignore[no-untyped-call]  # Ray's own
+    free = available_resources_per_node()  # type: ignore[no-untyped-call]  # Ray's own
+    living = [entry for entry in ray.nodes() if entry.get("Alive")]  # type: ignore[no-untyped-call]  # Ray's own
+    return [_node_from_ray(entry, free.get(entry["NodeID"])) for entry in living]
 
 
-def _node_from_ray(entry: Mapping[str, object]) -> Node:
+def _node_from_ray(entry: Mapping[str, object], free: Mapping[str, float] | None) -> Node:
+    """A node; what is free of it is unknown where Ray has not heard from it yet."""
     resources = dict(entry.get("Resources") or {})  # type: ignore[call-overload]
     kinds = tuple(name.partition(":")[2] for name in resources if name.startswith("accelerator_type:"))
     return Node(
@@ -261,4 +282,6 @@ def _node_from_ray(entry: Mapping[str, object]) -> Node:
         memory_bytes=int(resources.get("memory", 0)),
         accelerators=kinds,
         labels=dict(entry.get("Labels") or {}),  # type: ignore[call-overload]
+        free_cpus=None if free is None else free.get("CPU", 0.0),
+        free_gpus=None if free is None else free.get("GPU", 0.0),
     )

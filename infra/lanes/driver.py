@@ -13,14 +13,23 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from infra.coordinator.actor import ActorSettings, CoordinatorStatus, actor_class
 from infra.coordinator.core import Coordinator
-from infra.coordinator.placement import Node, check_placeable, plan_runs, resolve_shapes, shape_name
+from infra.coordinator.placement import (
+    Node,
+    RunPlan,
+    check_placeable,
+    describe_shortage,
+    leave_to_others,
+    plan_runs,
+    resolve_shapes,
+    shape_name,
+)
 from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import list_nodes
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
@@ -171,6 +180,7 @@ class _Driver:
         watch: Callable[[CoordinatorStatus], None],
     ) -> None:
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
+        self._room = leave_to_others(nodes, (), (), settled=True)
         self._by_family = resolve_shapes(job.spec, nodes)
         self._runs: list[LaneRun] = []
         self._deaths = 0
@@ -194,7 +204,7 @@ class _Driver:
             standing = self._fetch_status()
             if standing.failure is not None:
                 raise standing.failure
-            self._watch(standing)
+            self._watch(replace(standing, waits_for=self._describe_shortage(standing)))
             self._renew_heartbeat()
             if standing.state != "running":
                 return
@@ -227,10 +237,10 @@ class _Driver:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         shapes = {shape_name(resources): resources for resources in self._by_family.values()}
-        plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), self._nodes, self._job.spec.lanes)
+        plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), self._room, self._job.spec.lanes)
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
-            role=self._job.role, lanes=sum(plan.lanes for plan in plans), resources=self._by_family,
+            role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
             storage=self._job.lanes.storage,
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
@@ -330,8 +340,8 @@ class _Driver:
             self._runs.remove(run)
             run.release()
             self._check_run(run)
-        self._refresh_nodes()
-        running = [run.plan for run in self._runs]
+        self._refresh_nodes(standing)
+        running = self._living_plans()
         lanes = Counter[str]()
         for plan in running:
             lanes[plan.shape] += plan.lanes
@@ -339,19 +349,33 @@ class _Driver:
         for shape in shapes.keys() - lanes.keys():
             check_placeable(shape, shapes[shape], self._nodes)  # `retry` may have asked for what is not there
         counts = {shape: count - lanes[shape] for shape, (_, count) in standing.wanted.items()}
-        for plan in plan_runs(shapes, counts, self._nodes, self._job.spec.lanes, running=running):
+        for plan in plan_runs(shapes, counts, self._room, self._job.spec.lanes, running=running):
             run = LaneRun(
                 plan, self._job.lanes, self._actor, self._scratch_folder(), own_ray=self._job.own_ray
             )
             self._runs.append(run)
             run.start()
 
-    def _refresh_nodes(self) -> None:
-        """On a cluster that stays, nodes come and go."""
+    def _living_plans(self) -> list[RunPlan]:
+        """The runs' plans, without those that are bound to a node that is gone: these wait for nothing."""
+        known = {node.name for node in self._nodes}
+        return [run.plan for run in self._runs if not run.plan.node or run.plan.node in known]
+
+    def _describe_shortage(self, standing: CoordinatorStatus) -> str:
+        if self._job.own_ray or standing.state != "running":
+            return ""
+        shapes = {shape: resources for shape, (resources, _) in standing.wanted.items()}
+        return describe_shortage(shapes, self._room, self._living_plans())
+
+    def _refresh_nodes(self, standing: CoordinatorStatus) -> None:
+        """On a cluster that stays, nodes come and go, and so does what others run on them."""
         if self._job.own_ray or time.monotonic() - self._looked_at < NODES_EVERY_S:
             return
         self._looked_at = time.monotonic()
         self._nodes = list_nodes() or self._nodes
+        running = self._living_plans()
+        settled = standing.lanes >= sum(plan.lanes for plan in running)
+        self._room = leave_to_others(self._nodes, running, self._room, settled=settled)
 
     def _check_run(self, run: LaneRun) -> None:
         if run.error is None:

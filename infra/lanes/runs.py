@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from infra.coordinator.actor import CoordinatorHandle
 
+NODE_LABEL = "ray.io/node-id"  # which every node of Ray's has
 _log = logging.getLogger(__name__)
 
 
@@ -75,6 +76,12 @@ class LaneRun:
         except Exception as error:  # whatever ended the run is for the driver's thread to judge
             self.error = error
 
+    def _label_selector(self) -> dict[str, str] | None:
+        """What a node must say of itself. Unbound runs would take each other's places on unlike nodes: one of
+        two lanes waits for ever where one of a single lane stands on the only node of two."""
+        bound = {NODE_LABEL: self.plan.node} if self.plan.node and not self._own_ray else {}
+        return {**self.plan.resources.labels, **bound} or None
+
     def _make_trainer(self) -> DataParallelTrainer:
         from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
@@ -93,7 +100,7 @@ class LaneRun:
             resources_per_worker=per_worker,
             placement_strategy="STRICT_PACK" if alone else "PACK",
             accelerator_type=resources.accelerator,
-            label_selector=dict(resources.labels) or None,
+            label_selector=self._label_selector(),
         )
         run = RunConfig(
             name=self.name,

@@ -25,6 +25,7 @@ class LaneSettings:
         storage, cache, logs: folders; `storage` is shared where lanes are on several machines.
         sys_path: folders from which people's own code is imported.
         fingerprint: what the data must be; empty where own code reads its own.
+        key_name: of the key that models and checkpoints are encrypted with; empty where they are not.
     """
 
     run: str
@@ -37,3 +38,4 @@ class LaneSettings:
     logs: str
     sys_path: tuple[str, ...] = ()
     fingerprint: str = ""
+    key_name: str = ""

@@ -29,6 +29,7 @@ from infra.coordinator.messages import (
     LaneHandshake,
     LaneWork,
 )
+from infra.errors import ClusterUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneConfig, LaneSettings
@@ -146,6 +147,26 @@ def end_process(status: int, why: str) -> NoReturn:
     os._exit(status)
 
 
+def choose_device(gpus: float) -> str:
+    """The device of a lane that Ray gave so many GPUs.
+
+    Raises:
+        ClusterUnavailable: torch sees none of them: what was asked and paid for would train on a processor.
+    """
+    import torch
+
+    if not gpus:
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda:0"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "not set")
+    raise ClusterUnavailable(
+        "a lane must see the GPU that Ray gave it",
+        f"torch {torch.__version__} on {socket.gethostname()} sees none (CUDA_VISIBLE_DEVICES {visible})",
+        "install a torch that fits the node's driver, or start that node with `ray start --num-gpus 0`",
+    )
+
+
 class LaneLoop:
     """One lane's life: pull, train, tell, until there is nothing more."""
 
@@ -155,7 +176,7 @@ class LaneLoop:
 
         self._settings, self._ranks, self._line = settings, ranks, line
         torch.set_num_threads(max(1, int(settings.resources.cpus)))
-        device = "cuda:0" if settings.resources.gpus and torch.cuda.is_available() else "cpu"
+        device = choose_device(settings.resources.gpus or 0.0)
         if ranks.world_size > 1 and device != "cpu":
             import ray.train.torch
 

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from infra.registry.artifacts import find_bundle
 from infra.secrets import redact
 from infra.tracking.mlflow_environment import DEFAULTS
+from trainers.storage.atomic_folders import folder_key
+from trainers.storage.encryption import FILE_VARIABLE, VARIABLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +70,7 @@ def predict_isolated(
     """Loads MLflow's folder of a model in a new interpreter and predicts the rows there.
 
     Nothing is unpickled (`MLFLOW_ALLOW_PICKLE_DESERIALIZATION=false`), and no secret of this process's
-    environment is there.
+    environment is there, but for the key of an encrypted bundle.
 
     Args:
         folder: with `MLmodel`; its contents were checked before.
@@ -85,7 +88,7 @@ def predict_isolated(
         (place / "rows.json").write_text(json.dumps(frame_to_json(rows)))
         request = {"model": str(folder), "rows": str(place / "rows.json"), "latency_seconds": LATENCY_S}
         (place / "request.json").write_text(json.dumps(request))
-        _run_interpreter(place, paths, limit_s)
+        _run_interpreter(place, limit_s, _child_environment(paths, encrypted=_is_encrypted(folder)))
         try:
             answer: Document = json.loads((place / "answer.json").read_text())
             predictions = frame_from_json(answer.pop("predictions"))
@@ -98,11 +101,16 @@ def predict_isolated(
     )
 
 
-def _run_interpreter(place: Path, paths: Sequence[str], limit_s: float) -> None:
+def _is_encrypted(folder: Path) -> bool:
+    bundle = find_bundle(folder)
+    return bundle is not None and folder_key(bundle) is not None
+
+
+def _run_interpreter(place: Path, limit_s: float, environment: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "infra.registry.trial_use", "request.json", "answer.json"]
     with (place / "printed").open("wb") as printed:
         process = subprocess.Popen(
-            command, cwd=place, env=_child_environment(paths), stdin=subprocess.DEVNULL, stdout=printed,
+            command, cwd=place, env=environment, stdin=subprocess.DEVNULL, stdout=printed,
             stderr=printed, start_new_session=True,
         )  # fmt: skip
         try:
@@ -115,8 +123,9 @@ def _run_interpreter(place: Path, paths: Sequence[str], limit_s: float) -> None:
         raise UnusableModel(_last_line((place / "printed").read_bytes()) or f"exit status {status}")
 
 
-def _child_environment(own: Sequence[str]) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+def _child_environment(own: Sequence[str], *, encrypted: bool) -> dict[str, str]:
+    names = (*_KEPT, VARIABLE, FILE_VARIABLE) if encrypted else _KEPT
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     here = str(Path(__file__).resolve().parents[2])
     paths = [here, *own, *(str(Path(entry).resolve()) for entry in sys.path if entry)]
     return {**kept, **DEFAULTS, "PYTHONPATH": os.pathsep.join(dict.fromkeys([*paths, os.getcwd()]))}

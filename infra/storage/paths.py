@@ -6,6 +6,7 @@ import hashlib
 import re
 from pathlib import PurePosixPath
 
+FILES, KEPT = "files", "kept"
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
@@ -26,7 +27,12 @@ def samples_folder(label: str, role: str, family: str, number: int) -> PurePosix
 
 def files_folder(label: str, role: str, family: str, number: int) -> PurePosixPath:
     """Where a trial of own code writes what it likes, relative to the storage root."""
-    return trial_folder(label, role, family, number) / "files"
+    return trial_folder(label, role, family, number) / FILES
+
+
+def kept_folder(label: str, role: str, family: str, number: int) -> PurePosixPath:
+    """What is kept of a command's files, relative to the storage root."""
+    return trial_folder(label, role, family, number) / KEPT
 
 
 def family_folder(family: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import StorageUnavailable
 from trainers.storage import atomic_folders
 from trainers.storage.atomic_folders import ASIDE, Content, Reader, as_json
+from trainers.storage.encryption import WrongKey
 from trainers.storage.safetensors_file import SafetensorsPieces
 from trainers.storage.safetensors_file import tensors_from_bytes as read_tensors
 
@@ -101,7 +102,7 @@ def verify_folder(
 
     Raises:
         StorageDamaged: names the file and what is wrong with it.
-        StorageUnavailable: the file system refused.
+        StorageUnavailable: the file system refused, or the key that opens it is not here.
         FileNotFoundError: the folder itself is not there.
     """
     try:
@@ -111,6 +112,8 @@ def verify_folder(
         raise FileNotFoundError(errno.ENOENT, error.found, str(folder)) from error
     except atomic_folders.DamagedFolder as error:
         raise StorageDamaged(error.must, error.found) from error
+    except WrongKey as error:
+        raise StorageUnavailable(error.must, error.found, error.do) from error
 
 
 def remove_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
-"""What trials show of their work, as artifacts of their runs: pictures and texts below `samples`.
+"""What trials show and keep of their work, as artifacts of their runs, below `samples` and `kept`.
 
-Lanes leave the files in the trial's storage (`trainers.samples.writing`); here they are sent once for
-each change.
+Lanes leave the files in the trial's storage (`trainers.samples.writing`, `infra.storage.kept_files`); here
+they are sent once for each change.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from infra.ledger.rows import SweepRow, TrialRow
-from infra.storage.paths import samples_folder
+from infra.storage.paths import kept_folder, samples_folder
 from infra.tracking.client import MissingEntity, RequestRejected
 from infra.tracking.mapping import run_name, trial_key
 from infra.tracking.outbox import SentState
@@ -20,7 +20,7 @@ from infra.tracking.run_index import RunIndex
 
 log = logging.getLogger("velodrome.tracking")
 
-ARTIFACTS = "samples"
+ARTIFACTS, KEPT = "samples", "kept"
 
 
 class SampleSender:
@@ -39,22 +39,22 @@ class SampleSender:
         """Sends what trials that have ended show, where it is not what was sent."""
         for trial in trials:
             if trial.has_ended:
-                self._send_trial(trial)
+                place = (self._sweep.label, trial.role, trial.family, trial.number)
+                self._send_folder(trial, self._storage / samples_folder(*place), ARTIFACTS)
+                self._send_folder(trial, self._storage / kept_folder(*place), KEPT)
 
-    def _send_trial(self, trial: TrialRow) -> None:
-        relative = samples_folder(self._sweep.label, trial.role, trial.family, trial.number)
-        folder = self._storage / relative
+    def _send_folder(self, trial: TrialRow, folder: Path, artifacts: str) -> None:
         if not folder.is_dir():
             return
         own = trial_key(self._runs.identity, *trial.key)
         run_id, state = self._runs.sent_state(own).run_id, _folder_digest(folder)
-        key = f"{own}/{ARTIFACTS}"
+        key = f"{own}/{artifacts}"
         if run_id is None or self._runs.sent_state(key).status == state:
             return
         try:
-            self._runs.tracking.call("log_artifacts", run_id, str(folder), ARTIFACTS)
+            self._runs.tracking.call("log_artifacts", run_id, str(folder), artifacts)
         except (MissingEntity, RequestRejected) as error:
-            log.warning("the samples of %s are not logged: %s", run_name(trial), error)
+            log.warning("the %s of %s are not logged: %s", artifacts, run_name(trial), error)
         self._runs.put(key, SentState(status=state))
 
 

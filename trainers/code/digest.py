@@ -79,6 +79,11 @@ def user_files(found: Code) -> dict[str, bytes]:
     return files
 
 
+def file_digest(path: Path) -> bytes:
+    """32 bytes over a file: over its syntax where it is Python."""
+    return _syntax("", path) if path.suffix == ".py" else hashlib.sha256(path.read_bytes()).digest()
+
+
 def _package_marks(root: Path, file: Path) -> dict[str, bytes]:
     """The `__init__.py` of the packages above a file, which importing it runs."""
     folders = [folder for folder in file.parents if folder != root and folder.is_relative_to(root)]

@@ -6,7 +6,7 @@ import logging
 import math
 import numbers
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import SupportsFloat
 
 from trainers.errors import InputError, NotFinite, TrialError
@@ -41,6 +41,20 @@ def check_metrics(metrics: Mapping[str, SupportsFloat], goals: Iterable[Goal]) -
         else:
             log.warning("%s was %s and is left out of this report", name, number)
     return values
+
+
+def name_metrics(
+    given: Mapping[str, SupportsFloat] | SupportsFloat | None,
+    named: Mapping[str, SupportsFloat],
+    goals: Sequence[Goal],
+) -> dict[str, SupportsFloat]:
+    """What `report` was given, by name; a number alone, as Optuna has it, is the first goal's value."""
+    if set(named) == {"value", "step"} and given is None:
+        given, named = named["value"], {}
+    if given is None or isinstance(given, Mapping):
+        return {**(given or {}), **named}
+    others = {name: value for name, value in named.items() if name != "step"}
+    return {goals[0].metric if goals else "value": given, **others}
 
 
 def are_numbers(values: Iterable[object]) -> bool:

@@ -5,6 +5,7 @@ No Ray, no Optuna, no MLflow: a lane, a test and a notebook run the same.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, SupportsFloat
 from trainers.errors import InputError, TrialError
 from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
-from trainers.functions.reports import check_metrics, require_goals
+from trainers.functions.reports import check_metrics, name_metrics, require_goals
 from trainers.functions.trial import Trial
 from trainers.job import Hooks, Outcome
 from trainers.loop.memory import catch_out_of_memory
@@ -44,6 +45,11 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
     """Calls it; `sys.exit(0)` is a return, and another way to leave is the trial's error."""
     try:
         trial.take_returned(job.function(trial))
+    except Exception as error:
+        pruned: type[BaseException] | None = getattr(sys.modules.get("optuna"), "TrialPruned", None)
+        if pruned is None or not isinstance(error, pruned):
+            raise
+        trial.end_pruned()
     except SystemExit as left:
         if left.code not in (None, 0):
             raise TrialError(
@@ -89,12 +95,18 @@ class _DryRunTrial(Trial):
         self.seen: dict[str, float] = {}
         self._asked = False
 
-    def report(self, metrics: Mapping[str, SupportsFloat] | None = None, /, **named: SupportsFloat) -> None:
+    def report(
+        self,
+        metrics: Mapping[str, SupportsFloat] | SupportsFloat | None = None,
+        step: int | None = None,
+        /,
+        **named: SupportsFloat,
+    ) -> None:
         reports = self._log.progress.reports
         if not self._used_epochs and reports >= _ENOUGH and not self._asked:
             raise _DryRunDone
-        super().report(metrics, **named)
-        self.seen |= check_metrics({**(metrics or {}), **named}, self._job.goals)
+        super().report(metrics, step, **named)
+        self.seen |= check_metrics(name_metrics(metrics, named, self._job.goals), self._job.goals)
 
     def over(self) -> bool:
         self._asked = super().over()

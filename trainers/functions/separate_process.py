@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from trainers.errors import InputError, NotFinite, OutOfMemory, TrainerError, TrialError
 from trainers.functions.job import FunctionJob
-from trainers.registry import is_function, load_reference
+from trainers.registry import COMMAND, is_function, load_reference
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ _ERRORS: Mapping[str, type[TrainerError]] = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FunctionRequest:
     """What is to be run. `data`: the sweep's, None for own code that reads its own; `recorded`: its
-    fingerprint."""
+    fingerprint. `options` and `root` are a command's, and the folder to call it in."""
 
     reference: str
+    options: Params
+    root: str
     params: Params
     seed: int
     goals: Sequence[Goal]
@@ -97,14 +99,14 @@ def _answer(request: Document) -> JsonObject:
     from trainers.data.sources.opening import open_dataset
     from trainers.functions.run import dry_run_function
 
-    function = load_reference(request["reference"])
-    assert is_function(function)
+    goals = tuple(Goal(**goal) for goal in request["goals"])
     data = request["data"]
     base, cache = Path(request["base"]), Path(request["cache"])
     with TemporaryDirectory() as folder:
         job = FunctionJob(
-            function=function, params=request["params"], seed=request["seed"], length=Length(epochs=2),
-            goals=tuple(Goal(**goal) for goal in request["goals"]), directory=Path(folder),
+            function=_load_function(request, goals), params=request["params"],
+            seed=request["seed"], length=Length(epochs=2),
+            goals=goals, directory=Path(folder),
             data=None if data is None
             else open_dataset(data, base=base, cache=cache, recorded=request["recorded"]),
             device=request["device"], threads=request["threads"],
@@ -116,6 +118,16 @@ def _answer(request: Document) -> JsonObject:
             seconds=time.monotonic() - began, parameters=found.parameters, size_bytes=found.size_bytes
         )
     )
+
+
+def _load_function(request: Document, goals: tuple[Goal, ...]) -> Callable[..., object]:
+    if request["reference"] == COMMAND:
+        from trainers.functions.command import bind_command
+
+        return bind_command(request["options"], Path(request["root"]), goals, after_last_s=0.0)
+    function = load_reference(request["reference"])
+    assert is_function(function)
+    return function
 
 
 def main(asked: str, answered: str) -> None:

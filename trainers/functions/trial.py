@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 from trainers.code.importing import source_sha256
 from trainers.errors import TrialError
 from trainers.functions.checkpoint import pack_states, unpack_states
+from trainers.functions.optuna_names import OptunaNames
 from trainers.functions.report_log import ReportLog
-from trainers.functions.reports import are_numbers, check_metrics, require_goals
+from trainers.functions.reports import are_numbers, check_metrics, name_metrics, require_goals
 from trainers.functions.state_dicts import (
     Stateful,
     check_states,
@@ -51,7 +52,7 @@ class UserModel:
     code: Mapping[str, str]  # `build`, `build_sha256`, and the same for `predict` where it is given
 
 
-class Trial:
+class Trial(OptunaNames):
     """One attempt, as the function sees it.
 
     Attributes:
@@ -80,6 +81,7 @@ class Trial:
         self._state: dict[str, Any] | None = None  # nothing asked for it yet
         self._used_epochs = self._spent = False
         self._status: Status = "complete"
+        self._may_finish: bool | None = None  # an objective may, after the last report; False: it went on
         self._ticks = 0
         self._own: UserModel | None = None
         self._saved_at, self._saved_reports = time.monotonic(), 0
@@ -113,8 +115,16 @@ class Trial:
             if not self._after_body(stateful):
                 return
 
-    def report(self, metrics: Mapping[str, SupportsFloat] | None = None, /, **named: SupportsFloat) -> None:
+    def report(
+        self,
+        metrics: Mapping[str, SupportsFloat] | SupportsFloat | None = None,
+        step: int | None = None,
+        /,
+        **named: SupportsFloat,
+    ) -> None:
         """Takes numbers by name; without a prefix they are `val/…`. Rank 0's values count.
+
+        A number alone is the objective's, as Optuna's `report(value, step)` has it; the step is not used.
 
         In a body of `epochs`, all reports of that body are one, sent when it ends. Elsewhere each call is a
         report of its own, numbered on from those of the trial's earlier attempts. Never raises because the
@@ -127,13 +137,16 @@ class Trial:
         self.alive()
         if self.rank != 0 or self._status != "complete":
             return
-        values = check_metrics({**(metrics or {}), **named}, self._job.goals)
+        values = check_metrics(name_metrics(metrics, named, self._job.goals), self._job.goals)
         if self._used_epochs:
             self._log.pending |= values
             return
         self._log.recall_earlier()
         if not self._log.judge():
             self._status = "pruned"
+            return
+        if self._may_finish and self.reports_left == 0:
+            self._may_finish = False
             return
         if self._log.progress.reports == self._job.reports:
             _log.warning("report %d is beyond the budget: ask trial.over()", self._job.reports + 1)
@@ -158,6 +171,24 @@ class Trial:
         if save:
             self._save({})
         return code != _GO
+
+    def should_prune(self) -> bool:
+        """As `over`, for an Optuna objective, which raises `TrialPruned` where it is true.
+
+        After the budget's last report there is nothing to stop: it is true only if the objective goes on, and
+        what it then reports is left out.
+        """
+        over = self.over()
+        if not over or not self._spent or self.reports_left > 0:
+            return over
+        if self._may_finish is None:
+            self._may_finish = True
+        return not self._may_finish
+
+    def end_pruned(self) -> None:
+        """The function has raised Optuna's `TrialPruned`, of its own accord or since it was told to."""
+        if self._status == "complete" and not self._spent:
+            self._status = "pruned"
 
     def alive(self) -> None:
         """Says that a long step is not a hang."""
@@ -210,6 +241,28 @@ class Trial:
             found = None if self._used_epochs else self._hooks.load()
             self._state = {} if found is None else read_plain(found[1].get("plain"))
         return self._state
+
+    @property
+    def reports(self) -> int:
+        """How many reports the trial has, over all attempts; without what a body of `epochs` has pending."""
+        if not self._used_epochs:
+            self._log.recall_earlier()
+        return self._log.progress.reports
+
+    @property
+    def reports_left(self) -> int:
+        """How many reports of the budget are left."""
+        return max(0, self._job.reports - self.reports)
+
+    def is_told_to_end(self) -> bool:
+        """Whether, on rank 0, `over` would be true without a judgement of the last report."""
+        if self._status != "complete" or self._hooks.stopping():
+            return True
+        return self.reports_left > 0 and self._log.is_spent()
+
+    def agree(self, value: int) -> int:
+        """Rank 0's number, on every rank. Every rank calls it."""
+        return self._crew.broadcast(value)[0]
 
     # -- after a body --------------------------------------------------------------------------------------
 

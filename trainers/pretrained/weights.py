@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from trainers.errors import InputError
 from trainers.nearest import nearest
 from trainers.pretrained.hub import check_hash
+from trainers.storage.encryption import MARK, plain_content
 
 if TYPE_CHECKING:
     import torch
@@ -43,11 +44,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load, load_file
 
     try:
-        weights: dict[str, torch.Tensor] = load_file(path)
-    except SafetensorError as error:
+        with path.open("rb") as file:
+            encrypted = file.read(len(MARK)) == MARK
+        weights: dict[str, torch.Tensor] = (
+            load(plain_content(path.name, path.read_bytes())) if encrypted else load_file(path)
+        )
+    except (SafetensorError, ValueError) as error:
         raise InputError(
             "pretrained must be a whole safetensors file", f"{path}: {error}", key=_KEY
         ) from error

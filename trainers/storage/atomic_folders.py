@@ -2,7 +2,8 @@
 
 Beside its files such a folder holds `manifest.json` with the size and the SHA-256 of each. Readers use the
 bytes that were checked, nothing is unpickled, and a file that the manifest does not name makes the folder
-damaged.
+damaged. Where there is a key (`trainers.storage.encryption`) the files are encrypted, and the manifest, which
+stays readable, names it: sizes and hashes are those of the encrypted files.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias, TypedDict
 
 from trainers.errors import InputError
+from trainers.storage.encryption import (
+    CIPHER,
+    DecryptedFile,
+    StorageKey,
+    plain_size,
+    require_key,
+    storage_key,
+)
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -28,7 +37,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 
-FORMAT = 1
+FORMAT, ENCRYPTED_FORMAT = 1, 2  # versions that cannot decrypt refuse the second by its number
 MANIFEST = "manifest.json"
 ASIDE = ".aside-"
 # MLflow writes this into a model's folder when it is loaded by its registered name.
@@ -45,6 +54,15 @@ class _FileEntry(TypedDict):
     size: int
 
 
+class _Manifest(TypedDict):
+    """`manifest.json`; `key` is the name of the one that opens the files, where they are encrypted."""
+
+    format: int
+    files: dict[str, _FileEntry]
+    cipher: NotRequired[str]
+    key: NotRequired[str]
+
+
 class DamagedFolder(InputError):
     """A folder that is not what was written: something is missing, changed or added."""
 
@@ -54,7 +72,9 @@ class MissingFolder(DamagedFolder):
 
 
 Content: TypeAlias = "bytes | Iterable[Buffer]"  # whole, or pieces one after another
-Reader: TypeAlias = "Callable[[HashingFile, int], Any]"  # of an open file and its size: what is made of it
+Reader: TypeAlias = (
+    "Callable[[HashingFile | DecryptedFile, int], Any]"  # of an open file and its size: what is made of it
+)
 
 
 def write_folder(folder: Path, files: Mapping[str, Content]) -> Path:
@@ -82,12 +102,13 @@ def seal_folder(parent: Path, files: Mapping[str, Content], name_of: Callable[[b
     for name in files:
         if not _is_plain_name(name):
             raise ValueError(f"a file of a sealed folder must have a plain name, but got {name!r}")
+    key = storage_key()
     parent.mkdir(parents=True, exist_ok=True)
     aside = _aside_path(parent)
     try:
         aside.mkdir()
-        entries = {name: _write_file(aside / name, content) for name, content in files.items()}
-        manifest = as_json({"format": FORMAT, "files": entries})
+        entries = {name: _write_file(aside / name, content, key) for name, content in files.items()}
+        manifest = as_json({**_describe_format(key), "files": entries})
         _write_file(aside / MANIFEST, manifest)
         _sync_folder(aside)
         target = parent / name_of(manifest)
@@ -113,14 +134,24 @@ def read_folder(
     Raises:
         Gone: the folder itself is not there.
         Damaged: names the file and what is wrong with it.
+        WrongKey: it is encrypted, and its key is not here.
         OSError: the file system refused.
     """
-    listed = _read_manifest(folder, manifest_sha256)
+    document = _read_manifest(folder, manifest_sha256)
+    listed, key = document["files"], document.get("key")
+    opened = None if key is None else require_key(key, f"{folder}")
     added = {name for name in list_folder(folder) if name not in FOREIGN} - listed.keys() - {MANIFEST}
     if added:
         raise _damage_error(folder, f"{min(added)!r}, which the manifest does not name")
     made = readers or {}
-    return {name: _read_verified(folder, name, entry, made.get(name)) for name, entry in listed.items()}
+    return {
+        name: _read_verified(folder, name, entry, made.get(name), opened) for name, entry in listed.items()
+    }
+
+
+def folder_key(folder: Path) -> str | None:
+    """The name of the key that opens a folder; None where it needs none."""
+    return _read_manifest(folder, None).get("key")
 
 
 def manifest_hash(folder: Path) -> str:
@@ -180,24 +211,31 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _read_manifest(folder: Path, expected: str | None) -> dict[str, _FileEntry]:
+def _describe_format(key: StorageKey | None) -> dict[str, object]:
+    if key is None:
+        return {"format": FORMAT}
+    return {"format": ENCRYPTED_FORMAT, "cipher": CIPHER, "key": key.name}
+
+
+def _read_manifest(folder: Path, expected: str | None) -> _Manifest:
     with _open_file(folder, MANIFEST) as file:
         content = file.read()
     if expected is not None and not _matches_digest(hashlib.sha256(content).hexdigest(), expected):
         raise _damage_error(folder, f"another {MANIFEST} than was recorded (SHA-256 differs)")
     try:
-        document = json.loads(content)
+        document: _Manifest = json.loads(content)
         listed: dict[str, _FileEntry] = document["files"]
         formed = all(
             _is_plain_name(name) and {"sha256", "size"} <= entry.keys() for name, entry in listed.items()
         )
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _damage_error(folder, f"a {MANIFEST} that cannot be read")
-    if document.get("format") != FORMAT:
-        raise _damage_error(folder, f"format {document.get('format')!r}, where this version reads {FORMAT}")
+    if document.get("format") != (ENCRYPTED_FORMAT if "key" in document else FORMAT):
+        found = f"format {document.get('format')!r}, where this version reads {FORMAT} and {ENCRYPTED_FORMAT}"
+        raise _damage_error(folder, found)
     if not formed:
         raise _damage_error(folder, f"a {MANIFEST} with an entry that cannot be used")
-    return listed
+    return document
 
 
 def _matches_digest(digest: str, expected: str) -> bool:
@@ -226,13 +264,18 @@ class HashingFile:
         return self.sha256.hexdigest()
 
 
-def _read_verified(folder: Path, name: str, entry: _FileEntry, reader: Reader | None) -> Any:
+def _read_verified(
+    folder: Path, name: str, entry: _FileEntry, reader: Reader | None, key: StorageKey | None
+) -> Any:
     with _open_file(folder, name) as opened:
         size, file, wrong = os.fstat(opened.fileno()).st_size, HashingFile(opened), None
         if size != entry["size"]:
             raise _damage_error(folder, f"{name} of {size} bytes, where {entry['size']} were written")
         try:
-            made = file.read() if reader is None else reader(file, size)
+            plain = file if key is None else DecryptedFile(key, file, name)
+            made = (
+                plain.read() if reader is None else reader(plain, size if key is None else plain_size(size))
+            )
         except ValueError as error:  # told only of bytes that are what was written
             wrong = error
         if file.digest_of_all() != entry["sha256"]:
@@ -262,10 +305,11 @@ def _damage_error(folder: Path, found: str) -> DamagedFolder:
     return DamagedFolder(f"{folder} must hold what was written to it", found, "fetch or make it again")
 
 
-def _write_file(path: Path, content: Content) -> _FileEntry:
+def _write_file(path: Path, content: Content, key: StorageKey | None = None) -> _FileEntry:
     """Writes a file durably; returns what the manifest says of it."""
     sha256, size = hashlib.sha256(), 0
     pieces: Iterable[Buffer] = (content,) if isinstance(content, bytes) else content
+    pieces = pieces if key is None else key.encrypt(path.name, pieces)
     with open(path, "xb") as file:
         for piece in pieces:
             file.write(piece)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from infra.coordinator.placement import (
     Node,
     check_placeable,
+    describe_shortage,
+    leave_to_others,
     plan_runs,
     resolve_gpus,
     shape_name,
@@ -97,6 +104,77 @@ def test_lane_of_several_workers_is_planned_as_its_own_run() -> None:
     pair = Resources(workers=2, gpus=1.0)
     runs = plan_runs({"p": pair}, {"p": 10}, CLUSTER, None)
     assert [(run.lanes, run.resources.workers) for run in runs] == [(1, 2)] * 3
+
+
+@given(
+    nodes=st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=6),
+    cpus=st.sampled_from([0.5, 1.0, 2.0, 3.0]),
+    gpus=st.sampled_from([0.0, 0.5, 1.0]),
+    held=st.lists(st.integers(0, 9), min_size=6, max_size=6),
+)
+def test_planned_lanes_are_the_most_that_fit_beside_strangers(
+    nodes: list[tuple[int, int]], cpus: float, gpus: float, held: list[int]
+) -> None:
+    """Whatever the nodes' sizes, their order, and what others hold of them."""
+    cluster = [
+        Node(
+            name=f"n{at}", cpus=float(has), gpus=float(gpu), free_cpus=float(max(0, has - held[at])),
+            free_gpus=float(gpu),
+        )
+        for at, (has, gpu) in enumerate(nodes)
+    ]  # fmt: skip
+    shape, wanted = Resources(cpus=cpus, gpus=gpus), {"s": 1000}
+    room = leave_to_others(cluster, (), (), settled=True)
+    runs = plan_runs({"s": shape}, wanted, room, None)
+    most = {
+        node.name: min(int((node.free_cpus or 0) // cpus), int(node.gpus // gpus) if gpus else 1000)
+        for node in cluster
+    }
+    lanes = Counter[str]()
+    for run in runs:
+        lanes[run.node] += run.lanes
+    assert lanes == Counter({name: count for name, count in most.items() if count})
+    coming = leave_to_others(cluster, runs, room, settled=False)  # none of them holds anything yet
+    assert plan_runs({"s": shape}, wanted, coming, None, running=runs) == []
+    placed = [
+        replace(
+            node,
+            free_cpus=(node.free_cpus or 0) - lanes[node.name] * cpus,
+            free_gpus=node.gpus - lanes[node.name] * gpus,
+        )
+        for node in cluster
+    ]
+    room = leave_to_others(placed, runs, coming, settled=True)
+    assert plan_runs({"s": shape}, wanted, room, None, running=runs) == []
+    alone = [replace(node, free_cpus=(node.free_cpus or 0) + held[at]) for at, node in enumerate(placed)]
+    alone = [replace(node, free_cpus=min(node.free_cpus or 0, node.cpus)) for node in alone]
+    room = leave_to_others(alone, runs, room, settled=True)  # the strangers have left
+    more = plan_runs({"s": shape}, wanted, room, None, running=runs)
+    whole = plan_runs({"s": shape}, wanted, cluster, None)
+    assert sum(run.lanes for run in more) + sum(lanes.values()) <= sum(run.lanes for run in whole)
+    for node in alone:
+        here = sum(run.lanes for run in (*runs, *more) if run.node == node.name)
+        assert here * cpus <= node.cpus + 1e-9
+
+
+def test_run_of_a_node_that_is_gone_takes_no_room_of_others() -> None:
+    nodes = (Node(name="a", cpus=2.0), Node(name="b", cpus=2.0))
+    shape = Resources(gpus=0.0)
+    runs = plan_runs({"s": shape}, {"s": 9}, nodes, None)
+    assert [(run.node, run.lanes) for run in runs] == [("a", 2), ("b", 2)]
+    again = plan_runs({"s": shape}, {"s": 9}, (nodes[0], Node(name="c", cpus=1.0)), None, running=runs)
+    assert [(run.node, run.lanes) for run in again] == [("c", 1)]
+
+
+def test_shortage_is_said_with_what_is_free_of_each_node() -> None:
+    nodes = [Node(name="a", cpus=1.0), Node(name="b", cpus=1.0, gpus=1.0)]
+    wide, pair = Resources(cpus=2.0, gpus=0.0), Resources(workers=3, gpus=0.0)
+    assert describe_shortage({"w": wide}, nodes, []) == "2 CPU on one node; free: 1 + 1"
+    assert describe_shortage({"p": pair}, nodes, []) == "1 CPU for each of 3 workers; free: 1 + 1"
+    assert describe_shortage({"g": Resources(cpus=2.0, gpus=1.0)}, nodes, []) == (
+        "2 CPU, 1 GPU on one node; free: 1 (0 GPU) + 1 (1 GPU)"
+    )
+    assert describe_shortage({"s": Resources(gpus=0.0)}, nodes, []) == ""
 
 
 def test_shape_differs_where_resource_needs_differ() -> None:

@@ -16,7 +16,7 @@ import ray
 from infra.errors import ClusterUnavailable
 from infra.home import Home
 from infra.lanes import local_ray
-from infra.lanes.cluster import connect_ray
+from infra.lanes.cluster import JOB_CONFIG, connect_ray, job_address
 from infra.lanes.local_ray import free_ports
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -106,7 +106,7 @@ CONNECT = """
 import sys
 from pathlib import Path
 from infra.home import Home
-from infra.lanes.cluster import connect_ray
+from infra.lanes.cluster import JOB_CONFIG, connect_ray, job_address
 for folder in sys.argv[1:]:
     with connect_ray(None, Home(Path(folder))) as nodes:
         import ray
@@ -161,3 +161,44 @@ def test_dead_references_collected_while_ray_ends_do_not_end_the_process(tmp_pat
         cwd=ROOT, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert (done.returncode, done.stdout.strip()) == (0, "document"), done.stderr[-2_000:]
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ray
+def test_every_free_processor_of_unlike_nodes_gets_a_lane_beside_a_stranger(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.infra.lanes.unlike_nodes", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=400,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-2:] == ["lanes 4 of 4", "each node is full: True"], done.stderr[-2_000:]
+
+
+@pytest.mark.parametrize(
+    ("config", "given"),
+    [
+        (None, {"working_dir": "code"}),
+        ('{"runtime_env": {}}', {"working_dir": "code"}),
+        ('{"runtime_env": {"working_dir": "gcs://_ray_pkg_1.zip"}}', {}),
+        ("no json", {"working_dir": "code"}),
+    ],
+)
+def test_job_brings_its_own_folder_and_its_cluster(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, config: str | None, given: dict[str, str]
+) -> None:
+    asked: list[Any] = []
+
+    def init(**options: Any) -> None:
+        asked.append(options["runtime_env"])
+        raise ConnectionError("no cluster; env_vars {'DB_PASSWORD': 'canary-1'}")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.delenv(JOB_CONFIG, raising=False)
+    if config is not None:
+        monkeypatch.setenv(JOB_CONFIG, config)
+    assert job_address() == (None if config is None else "auto")
+    refused = pytest.raises(ClusterUnavailable)
+    with refused as error, connect_ray("auto", Home(tmp_path), working_dir="code"):
+        pass
+    assert asked == [given]
+    assert "canary-1" not in str(error.value)

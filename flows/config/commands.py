@@ -1,0 +1,67 @@
+"""Families that are commands: their keys of the file, held against their space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flows.config.loading import SweepFile
+from flows.config.schema import FamilyEntry as FamilyEntry
+from trainers.commands.options import check_command, read_command
+from trainers.errors import InputError
+from trainers.registry import BUILT_IN, COMMAND
+
+if TYPE_CHECKING:
+    from search_spaces.space import Space
+    from trainers.types import JsonObject
+
+_KEYS = ("args", "metrics", "resume", "keep")
+
+
+def code_reference(name: str, entry: FamilyEntry | None) -> str:
+    """What a family's key of the file refers to: our own function where it is a command."""
+    return COMMAND if entry is not None and entry.command is not None else name
+
+
+def command_options(file: SweepFile, name: str, entry: FamilyEntry) -> JsonObject:
+    """The options of a family that is a command.
+
+    Raises:
+        WrongInput: its name is taken, it has options, or names no metrics.
+    """
+    path = ("families", name)
+    if name in BUILT_IN or ":" in name:
+        do = "choose a name of your own for the command"
+        raise file.written.error_at(path, "not be the name of other code", repr(name), do)
+    if entry.options:
+        do = "write constants into space"
+        raise file.written.error_at((*path, "options"), "be left out for a command", "options", do)
+    if entry.metrics is None:
+        do = "write metrics: {accuracy: 'acc=([0-9.]+)'}"
+        raise file.written.error_at(path, "have metrics beside command", "none", do)
+    written = {key: getattr(entry, key) for key in ("command", *_KEYS)}
+    return {key: value for key, value in written.items() if value is not None}
+
+
+def check_call(file: SweepFile, name: str, options: JsonObject, space: Space) -> None:
+    """Refuses a command that cannot be called with its space's configurations.
+
+    Raises:
+        WrongInput: names the key.
+    """
+    conditional = [parameter.name for parameter in space.parameters if parameter.when]
+    try:
+        check_command(read_command(options), space.names, conditional)
+    except InputError as error:
+        raise file.locate_error(error, ("families", name)) from error
+
+
+def refuse_command_keys(file: SweepFile, name: str, entry: FamilyEntry) -> None:
+    """Refuses what only a command has.
+
+    Raises:
+        WrongInput: names the key.
+    """
+    for key in _KEYS:
+        if getattr(entry, key) is not None:
+            do = f"add command, or drop {key}"
+            raise file.written.error_at(("families", name, key), "come with command", "none", do)

@@ -1,0 +1,279 @@
+"""Commands as training functions: what they are called with, what is read of them, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trainers.functions.test_functions import Recorder
+from trainers.commands.arguments import argument_words, command_words
+from trainers.commands.options import check_command, command_digest, read_command
+from trainers.errors import InputError, TrainerError, TrialError
+from trainers.functions.command import bind_command
+from trainers.functions.job import FunctionJob
+from trainers.functions.run import dry_run_function, run_function
+from trainers.job import Outcome
+from trainers.try_out import try_out
+from trainers.types import Goal, Length
+
+GOAL = Goal(metric="val/accuracy", maximize=True)
+PRINTED = {"accuracy": r"acc=([\d.]+)"}
+LOOP = """
+import json, os, sys, time
+directory = os.environ["VELODROME_DIRECTORY"]
+begin = int(open(sys.argv[2]).read()) if "--resume" in sys.argv else 0
+for epoch in range(begin, 4):
+    print(f"Train Epoch: {epoch}")
+    print(f"acc=0.{epoch + 1}")
+    open(f"{directory}/last.txt", "w").write(str(epoch + 1))
+    if os.environ.get("DIE_AT") == str(epoch):
+        os.kill(os.getpid(), 9)
+"""
+
+Run = Callable[..., tuple[Outcome, Recorder]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a command in one folder, which attempts share."""
+
+    def call(command: str, hooks: Recorder | None = None, **options: Any) -> tuple[Outcome, Recorder]:
+        hooks = hooks or Recorder()
+        job = {"length": Length(epochs=4), **options.pop("job", {})}
+        after_last_s = options.pop("after_last_s", 60.0)
+        given = {"command": command, "metrics": PRINTED, **options}
+        function = bind_command(given, tmp_path, [GOAL], after_last_s=after_last_s)
+        (tmp_path / "own").mkdir(exist_ok=True)
+        made = FunctionJob(
+            function=function, params={"lr": 0.1}, seed=7, goals=(GOAL,), directory=tmp_path / "own", **job
+        )  # fmt: skip
+        return run_function(made, hooks), hooks
+
+    return call
+
+
+def is_alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    until = time.monotonic() + seconds
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.05)
+    return condition()
+
+
+def test_each_line_that_matches_is_one_report(run: Run) -> None:
+    outcome, hooks = run("sh -c 'echo acc=0.3; echo between; echo acc=0.7.; printf acc=0.5'")
+    assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.3, 0.7, 0.5]
+    assert (outcome.status, outcome.values, outcome.epoch) == ("complete", (0.7,), 2)
+
+
+def test_what_lines_before_the_objective_say_belongs_to_its_report(run: Run) -> None:
+    """As pytorch's mnist example prints: batches, then the epoch's test set."""
+    script = "for i in 1 2; do echo loss: 9; echo loss: $i; echo acc=0.$i; done"
+    _, hooks = run(f"sh -c '{script}'", metrics={**PRINTED, "train/loss": r"loss: ([\d.]+)"})
+    assert hooks.reports[1] == (2, {"val/accuracy": 0.2, "train/loss": 2.0})
+
+
+def test_a_progress_bar_without_line_ends_is_read(run: Run) -> None:
+    _, hooks = run(r"""sh -c 'printf "10%%\racc=0.1 50%%\racc=0.2\r\n"'""")
+    assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.1, 0.2]
+
+
+def test_parameters_stand_in_words_and_in_the_environment(run: Run, tmp_path: Path) -> None:
+    script = 'printenv > "$0"; echo acc=0.1; echo "$@" >> "$0"'
+    run(f"sh -c '{script}' ${{directory}}/seen ${{args}} --seed=${{seed}} ${{epochs}}")
+    seen = (tmp_path / "own/seen").read_text()
+    assert seen.endswith("--lr 0.1 --seed=7 4\n")
+    assert f"VELODROME_PARAMS={json.dumps({'lr': 0.1})}\n" in seen
+    assert f"VELODROME_DIRECTORY={tmp_path}/own\n" in seen
+    assert "VELODROME_SEED=7\n" in seen
+
+
+@pytest.mark.parametrize(
+    ("form", "words"),
+    [
+        ("dashes", ["--a", "1", "--b", "--w", "3", "4", "--t", "x y; $(id)"]),
+        ("equals", ["--a=1", "--b=true", "--c=false", "--w=[3, 4]", "--t=x y; $(id)"]),
+        ("hydra", ["a=1", "b=true", "c=false", "w=[3,4]", "t='x y; $(id)'", "n=null"]),
+    ],
+)
+def test_arguments_have_the_form_that_is_asked_for(form: str, words: list[str]) -> None:
+    params = {"a": 1, "b": True, "c": False, "w": [3, 4], "t": "x y; $(id)", "n": None}
+    assert argument_words(form, params) == words
+
+
+def test_python_is_the_interpreter_that_runs_velodrome() -> None:
+    options = read_command({"command": "python train.py", "metrics": PRINTED})
+    assert command_words(options, {}, {}) == [sys.executable, "train.py"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.jsonl", '{"accuracy": 0.2, "note": "x"}\\n\\n{"loss": 1}\\n{"accuracy": 0.4}\\n'),
+        ("m.csv", "epoch,accuracy,loss\\n1,0.2,\\n1,,1\\n2,0.4,1\\n"),
+    ],
+)
+def test_a_file_that_grows_is_read_line_by_line(run: Run, name: str, text: str) -> None:
+    command = f"""sh -c 'printf "%b" "$1" > "$0"' ${{directory}}/{name}"""
+    _, hooks = run(f"{command} '{text}'", metrics={"file": name})
+    assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.2, 0.4]
+    assert hooks.reports[1][1]["val/loss"] == 1.0
+
+
+def test_a_status_that_is_not_zero_is_a_failure_with_the_last_lines(run: Run) -> None:
+    with pytest.raises(TrialError, match=r"status 3: its last lines are acc=0.1 \| out of luck"):
+        run("sh -c 'echo acc=0.1; echo out of luck >&2; exit 3'")
+
+
+def test_metrics_that_never_match_are_a_failure_with_the_last_lines(run: Run) -> None:
+    with pytest.raises(TrialError, match=r"no match: its last lines are accuracy 0\.5"):
+        run("sh -c 'echo accuracy 0.5'")
+
+
+def test_a_match_that_is_no_number_is_a_failure_that_shows_the_line(run: Run) -> None:
+    with pytest.raises(TrialError, match=r"must be a number; but got 'high' in 'acc=high'"):
+        run("sh -c 'echo acc=high'", metrics={"accuracy": "acc=(.*)"})
+
+
+def test_a_program_that_is_not_there_is_named(run: Run) -> None:
+    with pytest.raises(InputError, match="no-such-program"):
+        run("no-such-program --lr ${lr}")
+
+
+def test_a_pruned_command_is_ended_with_its_children(run: Run, tmp_path: Path) -> None:
+    script = 'sleep 60 & echo $! > "$0"; for i in 1 2 3 4; do echo acc=0.$i; sleep 0.1; done; wait'
+    outcome, hooks = run(f"sh -c '{script}' ${{directory}}/child", Recorder(prune_at=2))
+    assert (outcome.status, len(hooks.reports)) == ("pruned", 2)
+    assert wait_until(lambda: not is_alive(int((tmp_path / "own/child").read_text())))
+
+
+def test_a_command_that_ignores_sigterm_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trainers.commands.process._GRACE_S", 0.2)
+    outcome, _ = run(
+        """sh -c 'trap "" TERM; echo acc=0.1; while :; do sleep 0.1; done'""", Recorder(stop_after=1)
+    )
+    assert outcome.status == "stopped"
+
+
+def test_a_command_is_ended_where_it_reports_beyond_the_budget(run: Run) -> None:
+    outcome, hooks = run("sh -c 'i=0; while :; do i=$((i+1)); echo acc=0.$i; sleep 0.02; done'")
+    assert (outcome.status, len(hooks.reports)) == ("complete", 4)
+
+
+def test_the_last_report_is_not_pruned_where_the_command_ends_after_it(run: Run) -> None:
+    outcome, _ = run("sh -c 'echo acc=0.1; sleep 0.3'", Recorder(prune_at=1))
+    assert outcome.status == "complete"
+
+
+def test_a_killed_command_resumes_from_its_own_file_and_numbers_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.py").write_text(LOOP)
+    hooks = Recorder()
+    resume = "--resume ${directory}/last.txt"
+    monkeypatch.setenv("DIE_AT", "1")
+    with pytest.raises(TrialError, match="signal 9"):
+        run("python train.py", hooks, resume=resume)
+    monkeypatch.setenv("DIE_AT", "")
+    outcome, hooks = run(
+        "python train.py", hooks, resume=resume, job={"attempt": 2, "earlier": dict(hooks.reports)}
+    )
+    assert [epoch for epoch, _ in hooks.reports] == [1, 2, 3, 4]
+    assert (outcome.values, outcome.epochs) == ((0.4,), 4)
+
+
+def test_a_killed_command_without_resume_repeats_what_it_had_reported(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "train.py").write_text(LOOP)
+    earlier = {1: {"val/accuracy": 0.1}, 2: {"val/accuracy": 0.2}}
+    outcome, hooks = run("python train.py", job={"attempt": 2, "earlier": earlier})
+    assert [metrics["val/accuracy"] for _, metrics in hooks.reports] == [0.3, 0.4]
+    assert outcome.epochs == 4
+
+
+def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: Path) -> None:
+    """SIGKILL leaves a process no last word: the end of a pipe is what tells its guard."""
+    command = "sh -c 'trap \"\" HUP; sleep 60 & echo $! > child; echo $$ > leader; echo acc=0.1; wait'"
+    code = (
+        "from trainers.try_out import try_out\n"
+        f"try_out({{'command': {command!r}, 'metrics': {PRINTED!r}}}, epochs=9, objective='accuracy')"
+    )
+    root = str(Path(__file__).parents[3])
+    lane = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert wait_until(lambda: (tmp_path / "leader").exists() and bool((tmp_path / "leader").read_text()), 60)
+    pids = [int((tmp_path / name).read_text()) for name in ("leader", "child")]
+    assert all(map(is_alive, pids))
+    lane.send_signal(signal.SIGKILL)
+    lane.wait()
+    assert wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_a_dry_run_ends_after_two_reports(tmp_path: Path) -> None:
+    command = "sh -c 'for i in 1 2 3 4; do echo acc=0.$i; sleep 0.2; done; sleep 60'"
+    function = bind_command({"command": command, "metrics": PRINTED}, tmp_path, [GOAL], after_last_s=0.0)
+    job = FunctionJob(
+        function=function, params={}, seed=0, length=Length(epochs=100), goals=(GOAL,), directory=tmp_path
+    )
+    began = time.monotonic()
+    assert dry_run_function(job).reported["val/accuracy"] == 0.2
+    assert time.monotonic() - began < 20
+
+
+def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
+    options = {"command": "sh -c 'echo acc=0.$1' - ${width}", "metrics": PRINTED}
+    outcome = try_out(options, {"width": 5}, objective="accuracy")
+    assert outcome.values == (0.5,)
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "said"),
+    [
+        ({"command": "python train.py"}, "command", "be given every parameter"),
+        ({"command": "python train.py ${rate}"}, "command", r"\$\{rate\}; did you mean"),
+        ({"command": "python 'train.py"}, "command", "as in a shell"),
+        ({"command": "python ${rates} ${momentum}"}, "command", "with `when` must not stand alone"),
+        ({"metrics": {"accuracy": "acc=[0-9]+"}}, "metrics", "must have a group"),
+        ({"metrics": {"accuracy": "acc=(["}}, "metrics", "must be a regular expression"),
+        ({"metrics": {}}, "metrics", "must name"),
+        ({"metrics": {"file": "/etc/m.jsonl"}}, "metrics", "below the trial's directory"),
+        ({"resume": "--resume last.ckpt"}, "resume", "must name a file below"),
+        ({"keep": "../.."}, "keep", "must lie below"),
+    ],
+)
+def test_what_cannot_be_called_is_refused_by_its_key(change: dict[str, Any], key: str, said: str) -> None:
+    options = read_command({"command": "python train.py ${args}", "metrics": PRINTED, **change})
+    with pytest.raises(TrainerError, match=said) as caught:
+        check_command(options, ["rates", "momentum"], ["momentum"])
+    assert caught.value.key[0] == key
+
+
+def test_a_command_that_reads_the_environment_need_name_no_parameter() -> None:
+    options = {"command": "python train.py", "metrics": PRINTED, "args": "environment"}
+    check_command(read_command(options), ["rates"], [])
+
+
+def test_the_digest_of_a_command_tells_of_its_script_and_not_of_a_comment(tmp_path: Path) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("x = 1\n")
+    options = {"command": "python train.py ${args}", "metrics": PRINTED}
+    before = command_digest(options, tmp_path)
+    script.write_text("x = 1  # why\n")
+    assert command_digest(options, tmp_path) == before
+    script.write_text("x = 2\n")
+    assert command_digest(options, tmp_path) != before

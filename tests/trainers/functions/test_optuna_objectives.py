@@ -1,0 +1,120 @@
+"""Optuna objectives as they are, without a changed line."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import torch
+
+from tests.trainers.functions.test_functions import Recorder
+from trainers.errors import TrialError
+from trainers.functions.job import FunctionJob
+from trainers.functions.run import dry_run_function, run_function
+from trainers.types import Goal, Length
+
+PARAMS: dict[str, Any] = {"layers": 2, "units_0": 8, "units_1": 4, "optimizer": "Adam", "lr": 0.01}
+EPOCHS = 5
+
+
+def define_model(trial: Any) -> torch.nn.Module:
+    width, layers = 4, []
+    for index in range(trial.suggest_int("layers", 1, 3)):
+        units = trial.suggest_int(f"units_{index}", 4, 128)
+        layers += [torch.nn.Linear(width, units), torch.nn.ReLU()]
+        width = units
+    return torch.nn.Sequential(*layers, torch.nn.Linear(width, 1))
+
+
+def objective(trial: Any) -> float:
+    """In the shape of Optuna's own example for torch: a model by its trial, reports, pruning."""
+    model = define_model(trial)
+    name = trial.suggest_categorical("optimizer", ["Adam", "RMSprop", "SGD"])
+    optimizer = getattr(torch.optim, name)(
+        model.parameters(), lr=trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+    )
+    accuracy = 0.0
+    for epoch in range(EPOCHS):
+        inputs = torch.randn(16, 4)
+        loss = (model(inputs) - inputs.sum(1, keepdim=True)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        accuracy = 0.1 * (epoch + 1)
+        trial.report(accuracy, epoch)
+        if trial.should_prune():
+            raise optuna.exceptions.TrialPruned
+    trial.set_user_attr("layers", trial.params["layers"])
+    return accuracy
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> FunctionJob:
+    return FunctionJob(
+        function=objective, params=PARAMS, seed=3, length=Length(epochs=EPOCHS), directory=tmp_path,
+        goals=(Goal(metric="val/accuracy", maximize=True),),
+    )  # fmt: skip
+
+
+def test_an_objective_runs_to_its_end_and_its_value_counts_once(job: FunctionJob) -> None:
+    hooks = Recorder()
+    outcome = run_function(job, hooks)
+    assert [epoch for epoch, _ in hooks.reports] == [1, 2, 3, 4, 5]
+    assert (outcome.status, outcome.values) == ("complete", (0.5,))
+    assert (job.directory / "user_attrs.json").read_text() == '{"layers": 2}'
+
+
+def test_an_objective_that_the_pruner_ends_is_pruned(job: FunctionJob) -> None:
+    outcome = run_function(job, Recorder(prune_at=2))
+    assert (outcome.status, outcome.epochs) == ("pruned", 2)
+
+
+def test_an_objective_with_more_epochs_than_the_budget_ends_there_complete(job: FunctionJob) -> None:
+    hooks = Recorder()
+    outcome = run_function(replace(job, length=Length(epochs=3)), hooks)
+    assert (outcome.status, len(hooks.reports), outcome.values) == ("complete", 3, (pytest.approx(0.3),))
+
+
+def test_an_objective_that_prunes_itself_is_pruned(job: FunctionJob) -> None:
+    def gives_up(trial: Any) -> float:
+        trial.report(value=0.1, step=0)
+        raise optuna.TrialPruned
+
+    outcome = run_function(replace(job, function=gives_up), Recorder())
+    assert (outcome.status, outcome.epochs) == ("pruned", 1)
+
+
+def test_values_that_several_objectives_return_are_one_report(job: FunctionJob) -> None:
+    goals = (*job.goals, Goal(metric="val/loss", maximize=False))
+    hooks = Recorder()
+    outcome = run_function(replace(job, goals=goals, function=lambda trial: (0.5, 0.2)), hooks)
+    assert hooks.reports == [(1, {"val/accuracy": 0.5, "val/loss": 0.2})]
+    assert outcome.values == (0.5, 0.2)
+
+
+def test_a_dry_run_sees_what_an_objective_reports(job: FunctionJob) -> None:
+    assert dry_run_function(job).reported["val/accuracy"] > 0
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        (
+            {"lrs": 0.01},
+            "lr must be in the sampled configuration.*did you mean lrs|lr must be in the sampled",
+        ),
+        ({"lr": 0.5}, "lr must be from 1e-05 to 0.1"),
+        ({"lr": "fast"}, "lr must be a number"),
+        ({"lr": 0.01, "optimizer": "Lion"}, "optimizer must be one of"),
+        ({"lr": 0.01, "units_0": 2}, "units_0 must be a whole number from 4 to 128"),
+    ],
+)
+def test_a_suggestion_outside_the_space_is_an_error_that_names_it(
+    job: FunctionJob, params: dict[str, Any], said: str
+) -> None:
+    kept = {name: value for name, value in PARAMS.items() if name != "lr"}
+    with pytest.raises(TrialError, match=said):
+        run_function(replace(job, params={**kept, **params}), Recorder())

@@ -1,0 +1,139 @@
+"""Encrypted folders: readable with their key alone, checked without it, never cut, swapped or mistaken."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trainers.errors import InputError
+from trainers.storage import encryption
+from trainers.storage.atomic_folders import DamagedFolder, folder_key, read_folder, write_folder
+from trainers.storage.encryption import DecryptedFile, StorageKey, WrongKey, plain_size, storage_key
+
+SECRET, OTHER = bytes(range(32)), bytes(range(1, 33))
+
+
+def as_text(secret: bytes) -> str:
+    return base64.b64encode(secret).decode()
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> StorageKey:
+    monkeypatch.setenv("VELODROME_KEY", as_text(SECRET))
+    return StorageKey(SECRET)
+
+
+def test_encrypted_folder_shows_names_sizes_and_hashes_alone(key: StorageKey, tmp_path: Path) -> None:
+    content = b"the patient's name is Ada " * 100
+    folder = write_folder(tmp_path / "kept", {"rows.json": content, "empty": b""})
+    stored = (folder / "rows.json").read_bytes()
+    assert b"Ada" not in stored
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert (manifest["format"], manifest["key"], manifest["cipher"]) == (2, key.name, "AES-256-GCM")
+    assert manifest["files"]["rows.json"]["size"] == len(stored)
+    assert read_folder(folder) == {"rows.json": content, "empty": b""}
+    assert folder_key(folder) == key.name
+    again = write_folder(tmp_path / "again", {"rows.json": content})
+    assert (again / "rows.json").read_bytes() != stored
+
+
+def test_folder_of_another_key_is_refused_by_both_names(
+    key: StorageKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "kept", {"rows.json": b"x"})
+    monkeypatch.setenv("VELODROME_KEY", as_text(OTHER))
+    with pytest.raises(WrongKey, match=key.name) as caught:
+        read_folder(folder)
+    assert StorageKey(OTHER).name in str(caught.value)
+    monkeypatch.delenv("VELODROME_KEY")
+    with pytest.raises(WrongKey, match="none"):
+        read_folder(folder)
+    assert as_text(SECRET) not in str(caught.value)
+
+
+def test_plain_folders_of_before_are_read_with_and_without_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_folder(tmp_path / "kept", {"rows.json": b"x"})
+    assert json.loads((folder / "manifest.json").read_text()).keys() == {"format", "files"}
+    monkeypatch.setenv("VELODROME_KEY", as_text(SECRET))
+    assert read_folder(folder) == {"rows.json": b"x"}
+
+
+def test_changed_byte_is_damage_that_needs_no_key(key: StorageKey, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "kept", {"rows.json": b"x" * 100})
+    path = folder / "rows.json"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(DamagedFolder, match="SHA-256"):
+        read_folder(folder)
+
+
+def decrypted(content: bytes, name: str = "file") -> bytes:
+    return DecryptedFile(StorageKey(SECRET), io.BytesIO(content), name).read()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 50))
+def test_any_pieces_come_back_in_any_portions(pieces: list[bytes], portion: int) -> None:
+    before = encryption.PIECE_BYTES
+    encryption.PIECE_BYTES = 16
+    try:
+        stored = b"".join(StorageKey(SECRET).encrypt("file", pieces))
+        file = DecryptedFile(StorageKey(SECRET), io.BytesIO(stored), "file")
+        parts = list(iter(lambda: file.read(portion), b""))
+        assert b"".join(parts) == b"".join(pieces)
+        assert plain_size(len(stored)) == len(b"".join(pieces))
+        assert all(len(part) == portion for part in parts[:-1])
+    finally:
+        encryption.PIECE_BYTES = before
+
+
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    monkeypatch.setattr(encryption, "PIECE_BYTES", 16)
+    return list(StorageKey(SECRET).encrypt("file", [os.urandom(40)]))
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [0, 2, 1, 3], [0, 1, 1, 2, 3], [0, 1, 3], [0, 1]])
+def test_pieces_cut_off_swapped_or_repeated_do_not_decrypt(
+    small_pieces: list[bytes], order: list[int]
+) -> None:
+    assert len(decrypted(b"".join(small_pieces))) == 40
+    with pytest.raises(ValueError, match="does not decrypt"):
+        decrypted(b"".join(small_pieces[i] for i in order))
+
+
+def test_file_under_another_name_does_not_decrypt(small_pieces: list[bytes]) -> None:
+    with pytest.raises(ValueError, match="does not decrypt"):
+        decrypted(b"".join(small_pieces), "other")
+
+
+def test_key_is_read_from_a_file_and_never_shown(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    path.write_text(as_text(SECRET) + "\n")
+    found = storage_key({"VELODROME_KEY_FILE": str(path)})
+    assert found == StorageKey(SECRET)
+    assert repr(found) == f"StorageKey({StorageKey(SECRET).name})"
+    assert storage_key({}) is None
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"VELODROME_KEY": "short"},
+        {"VELODROME_KEY": as_text(SECRET[:31])},
+        {"VELODROME_KEY": as_text(SECRET), "VELODROME_KEY_FILE": "key"},
+        {"VELODROME_KEY_FILE": "/nowhere/key"},
+    ],
+)
+def test_unusable_keys_are_refused_without_their_text(environ: dict[str, str]) -> None:
+    with pytest.raises(InputError) as caught:
+        storage_key(environ)
+    assert as_text(SECRET)[:8] not in str(caught.value)

@@ -1,0 +1,169 @@
+"""What a sweep file says of a command: how it is called, and where its metrics are found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shlex
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trainers.code.digest import file_digest
+from trainers.errors import InputError
+from trainers.nearest import advice
+
+if TYPE_CHECKING:
+    from trainers.types import Params
+
+PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+OWN_NAMES = ("args", "directory", "seed", "trial", "attempt", "epochs")
+FILE = "file"  # the one key of `metrics` where a file holds them
+
+
+class CommandOptions(BaseModel):
+    """How a command is called.
+
+    Attributes:
+        command: its words, without a shell; `${args}`, `${directory}`, `${seed}`, `${trial}`, `${attempt}`,
+            `${epochs}` and `${name}` of a parameter are replaced.
+        metrics: regular expressions by metric, over what is printed, or `{file: NAME}` in the directory.
+        args: what `${args}` becomes: `--name value`, `--name=value`, `name=value`; with `environment` the
+            command reads VELODROME_PARAMS, and no parameter need be named.
+        resume: words that are added where the files below `${directory}` that they name are there.
+        keep: a file or folder below the trial's directory that is kept with the trial.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    command: str
+    metrics: dict[str, str]
+    args: Literal["dashes", "equals", "hydra", "environment"] = "dashes"
+    resume: str = ""
+    keep: str = ""
+
+    @property
+    def file(self) -> str | None:
+        """The file that holds the metrics; None where they are printed."""
+        return self.metrics[FILE] if set(self.metrics) == {FILE} else None
+
+
+def read_command(options: Params) -> CommandOptions:
+    """The options as their typed model.
+
+    Raises:
+        InputError: a key is missing, unknown or of another type.
+    """
+    try:
+        return CommandOptions.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = tuple(str(part) for part in first["loc"][:1])
+        raise InputError(
+            f"a command's {key[0] if key else 'options'} must be valid: {first['msg']}",
+            repr(first.get("input"))[:200],
+            "write command: python train.py ${args} and metrics: {accuracy: 'acc=([0-9.]+)'}",
+            key=key,
+        ) from error
+
+
+def check_command(options: CommandOptions, searched: Collection[str], conditional: Collection[str]) -> None:
+    """Refuses a command that cannot be called with the configurations of its space.
+
+    Args:
+        searched: all parameters of the space; `conditional` are those that some configurations lack.
+
+    Raises:
+        InputError: with the key that is to blame.
+    """
+    words = _split_words(options.command, "command")
+    if not words:
+        raise InputError("command must name a program", "nothing", "write python train.py", key=("command",))
+    named = _names_in(words, "command", searched)
+    resume = _split_words(options.resume, "resume")
+    _names_in(resume, "resume", searched)
+    if resume and not any("${directory}" in word for word in resume):
+        do = "write --resume ${directory}/last.ckpt"
+        raise InputError("resume must name a file below ${directory}", options.resume, do, key=("resume",))
+    if partly := sorted(named & set(conditional)):
+        do = "use ${args}, which leaves out what a trial does not have"
+        raise InputError("a parameter with `when` must not stand alone", partly[0], do, key=("command",))
+    unread = sorted(set(searched) - named)
+    if unread and "args" not in named and options.args != "environment":
+        do = f"add ${{args}} or ${{{unread[0]}}}, or args: environment where it reads VELODROME_PARAMS"
+        raise InputError(
+            "a command must be given every parameter of its space", unread[0], do, key=("command",)
+        )
+    _check_metrics(options)
+    if options.keep and not _is_below(options.keep):
+        do = "write a path within it, such as model/"
+        raise InputError("keep must lie below the trial's directory", options.keep, do, key=("keep",))
+
+
+def command_digest(options: Params, root: Path) -> str:
+    """16 hex digits over how the command is called, and over the files below the root that it names."""
+    found = read_command(options)
+    digest = hashlib.sha256(json.dumps(found.model_dump(), sort_keys=True).encode())
+    for name, path in command_files(options, root).items():
+        digest.update(name.encode() + file_digest(path))
+    return digest.hexdigest()[:16]
+
+
+def command_files(options: Params, root: Path) -> dict[str, Path]:
+    """The files below the root that the command names, by their path below it."""
+    words = (word for word in shlex.split(read_command(options).command) if "$" not in word)
+    return {word: root / word for word in words if _is_below(word) and (root / word).is_file()}
+
+
+def _split_words(text: str, key: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise InputError(
+            f"{key} must be words as in a shell", str(error), "close the quotes", key=(key,)
+        ) from error
+
+
+def _names_in(words: Collection[str], key: str, searched: Collection[str]) -> set[str]:
+    """The names in `${…}`, each of which must be known."""
+    named = {name for word in words for name in PLACEHOLDER.findall(word)}
+    known = {*OWN_NAMES, *searched}
+    for name in sorted(named - known):
+        do = advice(name, sorted(known))
+        raise InputError(f"{key} must use names of the space, or ours", f"${{{name}}}", do, key=(key,))
+    return named
+
+
+def _check_metrics(options: CommandOptions) -> None:
+    if not options.metrics:
+        do = "write metrics: {accuracy: 'acc=([0-9.]+)'}"
+        raise InputError("metrics must name what the command prints", "nothing", do, key=("metrics",))
+    if options.file is not None:
+        if not _is_below(options.file) or not options.file.endswith((".jsonl", ".csv")):
+            do = "write metrics.jsonl or metrics.csv, and have the command write it to ${directory}"
+            must = "metrics.file must be a .jsonl or .csv below the trial's directory"
+            raise InputError(must, options.file, do, key=("metrics", FILE))
+        return
+    for name, pattern in options.metrics.items():
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            must = f"the expression of {name} must be a regular expression"
+            raise InputError(must, f"{pattern!r}: {error}", key=("metrics", name)) from error
+        if groups == 0:
+            do = r"put the number into brackets: 'acc=([0-9.]+)'"
+            must = f"the expression of {name} must have a group"
+            raise InputError(must, repr(pattern), do, key=("metrics", name))
+
+
+def _is_below(path: str) -> bool:
+    found = Path(path)
+    return not found.is_absolute() and ".." not in found.parts and found.parts != ()
+
+
+def parameters_json(params: Mapping[str, object]) -> str:
+    """VELODROME_PARAMS: the configuration as JSON."""
+    return json.dumps(dict(params), sort_keys=True)

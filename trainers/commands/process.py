@@ -1,0 +1,125 @@
+"""A command's process group: it lives no longer than the trial, and no longer than this process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from queue import Empty, Queue
+from types import TracebackType
+from typing import Self
+
+from trainers.errors import InputError
+
+_GRACE_S = 5.0
+_DRAIN_S = 1.0  # for output that a background child may still hold open
+# The command waits for a word before it begins, so that it never runs unguarded.
+_BEGIN = 'read -r _ || exit 125; exec "$0" "$@" </dev/null'
+# Waits for a word from this process; the end of the pipe without one says that this process is gone, however
+# it was killed. It is nobody's child, so that whoever ends this process's children does not end it.
+_GUARD = """exec 3<&0
+{ read -r _ <&3 || { kill -s TERM -- "-$0"; sleep 5; kill -s KILL -- "-$0"; }; } </dev/null >/dev/null 2>&1 &
+"""
+
+
+class GuardedProcess:
+    """A running command. Its standard error goes where its output goes."""
+
+    def __init__(self, words: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> None:
+        """Starts it.
+
+        Raises:
+            InputError: there is no such program.
+        """
+        _check_program(words[0], folder, environment)
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", _BEGIN, *words], cwd=folder, env=environment, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(self._process.pid)], stdin=subprocess.PIPE, start_new_session=True
+        )
+        self._guard.wait()
+        self._output: Queue[bytes | None] = Queue(maxsize=64)
+        self._closed = False
+        self._reader = threading.Thread(target=self._read, daemon=True, name="velodrome-command-output")
+        self._reader.start()
+        self._say(self._process)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+        self._signal(signal.SIGKILL)  # what it left in its group
+        self._say(self._guard)
+        while self._reader.is_alive():
+            with suppress(Empty):
+                self._output.get(timeout=_DRAIN_S)
+                continue
+            break
+
+    @property
+    def status(self) -> int | None:
+        """How it ended: 0 or more, minus a signal; None while it runs."""
+        return self._process.poll()
+
+    def read_output(self, timeout_s: float) -> bytes | None:
+        """What it printed next; empty where nothing came in time, None once it has ended and all is read."""
+        if self._closed:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout_s)
+                return None
+            return b""
+        had_ended = self.status is not None
+        try:
+            found = self._output.get(timeout=_DRAIN_S if had_ended else timeout_s)
+        except Empty:
+            return None if had_ended else b""
+        self._closed = found is None
+        return b"" if found is None else found
+
+    def end(self) -> None:
+        """SIGTERM to the group, and after some seconds SIGKILL."""
+        self._signal(signal.SIGTERM)
+        until = time.monotonic() + _GRACE_S
+        while self.status is None and time.monotonic() < until:
+            with suppress(Empty):
+                self._output.get(timeout=0.02)  # a full pipe would keep it from ending
+        if self.status is None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # the group is gone
+            os.killpg(self._process.pid, number)
+
+    def _read(self) -> None:
+        output = self._process.stdout
+        assert output is not None
+        with output, suppress(OSError, ValueError):
+            while data := os.read(output.fileno(), 1 << 16):
+                self._output.put(data)
+        self._output.put(None)
+
+    @staticmethod
+    def _say(process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):
+            process.stdin.write(b"\n")
+            process.stdin.close()
+
+
+def _check_program(program: str, folder: Path, environment: Mapping[str, str]) -> None:
+    place = str(folder / program) if "/" in program else program
+    if shutil.which(place, path=environment.get("PATH")) is None:
+        do = "correct the name, or name its path"
+        raise InputError("command must begin with a program that is there", program, do, key=("command",))

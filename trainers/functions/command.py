@@ -1,0 +1,198 @@
+"""A command as a training function: called with the configuration, followed, and ended with its trial."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trainers.commands.arguments import command_words, resume_words
+from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics
+from trainers.commands.options import CommandOptions, parameters_json, read_command
+from trainers.commands.process import GuardedProcess
+from trainers.errors import TrialError
+from trainers.metric_names import full_name
+
+if TYPE_CHECKING:
+    from trainers.functions.trial import Trial
+    from trainers.types import Goal, Json, Params
+
+_TICK_S = 0.1
+_ASK_S = 0.5
+_JUDGE_AFTER_S = 2.0  # a command that ends so soon after a report made its last one
+AFTER_LAST_S = 60.0  # for saving and ending, once the budget's reports are there
+_RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+_GO, _ASK, _ENDED = range(3)  # what rank 0 wants of all ranks at a tick
+
+
+def run_command(
+    trial: Trial,
+    *,
+    options: Params,
+    root: str,
+    goals: tuple[str, ...] = (),
+    after_last_s: float = AFTER_LAST_S,
+) -> None:
+    """Calls the command of a family for one trial and reports what it says.
+
+    A line, or some lines, that hold every goal are one report. A command that begins again, after another
+    attempt, repeats the reports that the trial has; with its `resume` words it numbers on from them.
+
+    Args:
+        options: of the family, as `read_command` takes them.
+        root: the folder to call it in.
+        goals: the metrics that the trial is judged by; without any, each line with a metric is a report.
+        after_last_s: how long it may go on after its last report.
+
+    Raises:
+        TrialError: it ended with another status than 0, or never said what it is judged by.
+    """
+    _Following(trial, read_command(options), Path(root), goals, after_last_s).follow()
+
+
+def bind_command(
+    options: Params, root: Path, goals: Iterable[Goal], after_last_s: float = AFTER_LAST_S
+) -> Callable[[Trial], None]:
+    """The training function that a command is: `run_command` with all but the trial."""
+    names = tuple(goal.metric for goal in goals)
+    return partial(run_command, options=options, root=str(root), goals=names, after_last_s=after_last_s)
+
+
+class _Following:
+    """One call of the command."""
+
+    def __init__(
+        self, trial: Trial, options: CommandOptions, root: Path, goals: tuple[str, ...], after_last_s: float
+    ) -> None:
+        self._trial, self._options, self._root = trial, options, root
+        self._goals = {full_name(goal) for goal in goals}
+        self._after_last_s = after_last_s
+        values: dict[str, Json] = {
+            "directory": str(trial.directory), "seed": trial.seed, "trial": trial.number,
+            "attempt": trial.attempt, "epochs": trial.reports + trial.reports_left,
+        }  # fmt: skip
+        again = resume_words(options, trial.params, values)
+        self._words = [*command_words(options, trial.params, values), *again]
+        self._repeated = 0 if again else trial.reports
+        self._file = self._printed = None
+        if options.file is not None:
+            self._file = WrittenMetrics(trial.directory / options.file, resumed=bool(again))
+        else:
+            self._printed = PrintedMetrics(options.metrics)
+        self._lines, self._last_lines = LineSplitter(), deque[str](maxlen=5)
+        self._pending: dict[str, float] = {}
+        self._reported_at = self._asked_at = 0.0
+        self._matched = self._beyond = False
+
+    def follow(self) -> None:
+        port = self._trial.agree(_free_port()) if self._trial.world_size > 1 else 0
+        environment = self._environment(port)
+        with GuardedProcess(self._words, folder=self._root, environment=environment) as process:
+            status = self._watch(process)
+        if status is not None and status != 0:
+            how = f"status {status}" if status > 0 else f"signal {-status}"
+            do = "its output is in the trial's log"
+            raise TrialError("the command must end with status 0", f"{how}: {self._said()}", do)
+        if not self._matched and self._trial.rank == 0 and status is not None:
+            do = "correct metrics: run the command by hand and compare"
+            raise TrialError(
+                "metrics must match what the command says", f"no match: {self._said()}", do, key=("metrics",)
+            )
+
+    def _watch(self, process: GuardedProcess) -> int | None:
+        """Its status; None where the trial ended it."""
+        finished = False
+        while True:
+            tick = time.monotonic() + _TICK_S
+            while not finished and time.monotonic() < tick:
+                finished = self._read(process)
+            if process.status and finished:
+                return process.status
+            wish = self._trial.agree(self._wish(finished))
+            if wish == _ENDED:
+                return process.status  # None: rank 0's has ended, and this one's is ended now
+            if wish == _ASK and self._trial.over():
+                return None
+
+    def _read(self, process: GuardedProcess) -> bool:
+        """Takes what it said next. True: it has ended and said all."""
+        output = process.read_output(_TICK_S)
+        ended = output is None
+        if output:
+            self._trial.alive()
+            sys.stdout.write(output.decode(errors="replace"))
+            sys.stdout.flush()
+        for line in self._lines.flush() if output is None else self._lines.feed(output):
+            self._take_line(line)
+        if self._file is not None:
+            self._take(self._file.read_new(ended=ended))
+        return ended
+
+    def _take_line(self, line: str) -> None:
+        if line.strip():
+            self._last_lines.append(line.strip()[:200])
+        if self._printed is not None:
+            self._take([self._printed.read(line)])
+
+    def _take(self, found: Iterable[dict[str, float]]) -> None:
+        for values in found:
+            self._pending |= values
+            if values and self._goals <= {full_name(name) for name in self._pending}:
+                self._report()
+
+    def _report(self) -> None:
+        metrics, self._pending, self._matched = self._pending, {}, True
+        if self._repeated:
+            self._repeated -= 1
+        elif self._trial.reports_left == 0:
+            self._beyond = True
+        else:
+            self._trial.report(metrics)
+            self._reported_at = time.monotonic()
+
+    def _wish(self, finished: bool) -> int:
+        """What rank 0 wants. The last report is judged only where the command goes on after it."""
+        if self._trial.rank != 0:
+            return _GO
+        if finished:
+            return _ENDED
+        if self._trial.is_told_to_end() or self._beyond:
+            return _ASK
+        now = time.monotonic()
+        quiet_s = now - self._reported_at
+        wait_s = self._after_last_s if self._trial.reports_left == 0 else _JUDGE_AFTER_S
+        if (self._reported_at and quiet_s < wait_s) or now - self._asked_at < _ASK_S:
+            return _GO
+        self._asked_at = now
+        return _ASK
+
+    def _said(self) -> str:
+        return f"its last lines are {' | '.join(self._last_lines)}" if self._last_lines else "it said nothing"
+
+    def _environment(self, port: int) -> dict[str, str]:
+        trial = self._trial
+        environment = {name: value for name, value in os.environ.items() if name not in _RANK_NAMES}
+        environment |= {
+            "PYTHONUNBUFFERED": "1",
+            "VELODROME_PARAMS": parameters_json(trial.params),
+            "VELODROME_DIRECTORY": str(trial.directory),
+            "VELODROME_SEED": str(trial.seed),
+            "VELODROME_TRIAL": str(trial.number),
+        }
+        if trial.world_size > 1:  # as torchrun has them; the lane's own group keeps its port
+            given = {name: os.environ[name] for name in _RANK_NAMES if name in os.environ}
+            ranks = {"RANK": str(trial.rank), "WORLD_SIZE": str(trial.world_size), "MASTER_PORT": str(port)}
+            environment |= {"LOCAL_RANK": str(trial.rank), "MASTER_ADDR": "127.0.0.1", **given, **ranks}
+        return environment
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("", 0))
+        return int(found.getsockname()[1])

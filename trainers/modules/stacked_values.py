@@ -25,10 +25,15 @@ def most_in_stack(lengths: Tensor) -> int:
     """The largest of lengths, at least 1; of a stack's that of all members: what they have is cut alike."""
     if not _functorch.is_batchedtensor(lengths):
         return max(int(lengths.max()), 1)
-    whole, at = _functorch.get_unwrapped(lengths), _functorch.maybe_get_bdim(lengths)
-    own = whole.movedim(at, 0).flatten(1).amax(dim=1).clamp(min=1).tolist()
+    own = join_stack(lengths).flatten(1).amax(dim=1).clamp(min=1).tolist()
     MEMBER_LENGTHS.set(own)
     return int(max(own))
+
+
+def join_stack(value: Tensor) -> Tensor:
+    """A member's […] as the whole, [members, …]."""
+    whole: Tensor = _functorch.get_unwrapped(value)
+    return whole.movedim(_functorch.maybe_get_bdim(value), 0)
 
 
 def is_stacked(value: Tensor) -> bool:

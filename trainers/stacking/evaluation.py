@@ -16,7 +16,7 @@ from trainers.family import Family
 from trainers.loop.micro_batches import rank_batches
 from trainers.stacking.program import StackedProgram, take_member
 from trainers.tasks import MetricSet, TaskRules
-from trainers.tasks.classification import Classification
+from trainers.tasks.classification import Classification, ClassificationMetrics, roc_areas
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.reconstruction import Reconstruction, reconstruction_target
 from trainers.tasks.regression import Regression
@@ -121,10 +121,21 @@ class _GatheredClasses(_GatheredOneByOne):
     def finish(self) -> None:
         """Deals out what was gathered."""
         self._fill([self._cells, self._loss])
-        if self._keep and self._chances:
-            chances, targets = torch.cat(self._chances, dim=1), torch.cat(self._targets)
+        if not self._keep or not self._chances:
+            return
+        chances, target = torch.cat(self._chances, dim=1), torch.cat(self._targets)
+        present = torch.bincount(target).nonzero()[:, 0]
+        if len(present) < 2 or not torch.isfinite(chances).all():  # each says what it makes of it
             for row, metrics in enumerate(self.sets):
-                metrics.set_rows([chances[row], targets])
+                metrics.set_rows([chances[row], target])
+            return
+        classes = present[1:] if chances.shape[2] == 2 else present
+        scores = chances[:, :, classes].permute(1, 0, 2).flatten(1)
+        positive = (target[:, None] == classes).repeat(1, len(self.sets))
+        areas = roc_areas(scores, positive).view(len(self.sets), -1).mean(dim=1).tolist()
+        for metrics, area in zip(self.sets, areas, strict=True):
+            assert isinstance(metrics, ClassificationMetrics)
+            metrics.set_area(area)
 
 
 class _GatheredNumbers(_GatheredOneByOne):

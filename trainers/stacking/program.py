@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from trainers.family import Family
 from trainers.modules.stacked_values import MEMBER_LENGTHS
-from trainers.stacking.dropout import SHARED_RATE, MemberDropout
+from trainers.stacking.calls import SHARED_RATE, StackedCalls
 from trainers.types import Batch, Outputs, Params, State
 
 
@@ -24,7 +24,7 @@ class StackedProgram:
     losses is each one's own, and backward knows nothing of vmap.
 
     Attributes:
-        dropout: the members' own; None where nothing is left out.
+        calls: what takes the place of dropout and attention; None where there is neither.
     """
 
     def __init__(self, family: Family, params: Params, state: State, like: nn.Module, draws: bool) -> None:
@@ -41,8 +41,8 @@ class StackedProgram:
         rate = {"dropout": SHARED_RATE if draws else 0.0} if "dropout" in params else {}
         device = next(like.parameters()).device
         self.module = family.build(state, {**params, **rate}).to(device).train()
-        fixed = any(isinstance(part, nn.Dropout) and part.p > 0 for part in self.module.modules())
-        self.dropout = MemberDropout() if draws or fixed else None
+        fixed = any(_needs_own_calls(part) for part in self.module.modules())
+        self.calls = StackedCalls() if draws or fixed else None
         self._half = params["precision"] == "bf16"
         self._device = device.type
         self._params = dict(params)
@@ -89,7 +89,7 @@ class StackedProgram:
 
         MEMBER_LENGTHS.set(())
         dims = (0, None if shared else 0)
-        with self._autocast(), self.dropout or nullcontext():
+        with self._autocast(), self.calls or nullcontext():
             given = list(tensors), list(batch.values())
             if rules is None:
                 return self._call_own_losses(torch.func.vmap(call, dims)(*given), batch, shared)
@@ -132,7 +132,8 @@ class StackedProgram:
             self._put(tensors)
             return self._family.outputs(self.module, batch)
 
-        found: Outputs = torch.func.vmap(one)(list(tensors))
+        with self.calls or nullcontext():
+            found: Outputs = torch.func.vmap(one)(list(tensors))
         return found
 
     def _autocast(self) -> AbstractContextManager[object]:
@@ -143,6 +144,10 @@ class StackedProgram:
         for slots, tensor in zip(self._slots, tensors, strict=True):
             for held, name in slots:
                 held[name] = tensor
+
+
+def _needs_own_calls(part: nn.Module) -> bool:
+    return (isinstance(part, nn.Dropout) and part.p > 0) or "attention" in type(part).__name__.lower()
 
 
 def take_member(outputs: Outputs, row: int) -> Outputs:

@@ -192,11 +192,11 @@ class Stack:
             self._programs[draws] = made
         self.program = self._programs[draws]
         self.program.set_members([seat.params for seat in self.rows])
-        if self.program.dropout is not None:
+        if self.program.calls is not None:
             own = [None if seat.is_over or self.row_of(seat) != row else seat.attempt.chance
                    for row, seat in enumerate(self.rows)]  # fmt: skip
             rates = [float(seat.params.get("dropout", 0.0)) for seat in self.rows]
-            self.program.dropout.set_members(rates, own)
+            self.program.calls.set_members(rates, own)
 
     def row_of(self, seat: Seat) -> int:
         """The member's row."""

@@ -1,4 +1,4 @@
-"""Dropout of a stack: each member leaves units out at its own rate, by draws from its own generator.
+"""Dropout and attention of a stack: each member leaves units out at its own rate, by its own draws.
 
 A member draws what it would draw by itself, in the same order, so that it is the same trial in a stack.
 """
@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from trainers.modules.stacked_values import MEMBER_LENGTHS, is_stacked, outside_stack, split_stack
+from trainers.modules.stacked_values import MEMBER_LENGTHS, is_stacked, join_stack, outside_stack, split_stack
 
 Value: TypeAlias = object
 SHARED_RATE = 0.4321987654321  # of a module that stands for all members; each one's own takes its place
 
 
-class MemberDropout(TorchFunctionMode):
-    """While this lasts, dropout under `torch.func.vmap` is each member's own."""
+class StackedCalls(TorchFunctionMode):
+    """While this lasts, dropout under `torch.func.vmap` is each member's own, and attention is one call."""
 
     def __init__(self) -> None:
         """Of no member yet; `set_members` must come first."""
@@ -44,8 +44,9 @@ class MemberDropout(TorchFunctionMode):
         given = kwargs or {}
         if func is functional.dropout:
             return self._drop(*args, **given)  # type: ignore[arg-type]
-        if func is functional.scaled_dot_product_attention and given.get("dropout_p"):
-            return self._attend(*args, **given)  # type: ignore[arg-type]
+        if func is functional.scaled_dot_product_attention:
+            attend = self._attend if given.get("dropout_p") else _attend_flat
+            return attend(*args, **given)  # type: ignore[arg-type]
         return func(*args, **given)
 
     def _drop(self, x: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
@@ -92,6 +93,27 @@ class MemberDropout(TorchFunctionMode):
         elif attn_mask is not None:
             scores = scores + attn_mask
         return self._drop(scores.softmax(-1), dropout_p) @ value
+
+
+def _attend_flat(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **given: Value
+) -> Tensor:
+    """Attention without dropout, members being examples: the kernel has no rule for vmap."""
+    if not (is_stacked(query) and is_stacked(key) and is_stacked(value)):
+        return functional.scaled_dot_product_attention(query, key, value, attn_mask, **given)  # type: ignore[arg-type]
+    whole = [join_stack(tensor) for tensor in (query, key, value)]
+    members, examples = whole[0].shape[:2]
+    if attn_mask is not None and is_stacked(attn_mask):
+        attn_mask = join_stack(attn_mask).flatten(0, 1)
+    elif attn_mask is not None and attn_mask.ndim == query.ndim:
+        attn_mask = attn_mask.expand(members, *attn_mask.shape).flatten(0, 1)
+    flat_query, flat_key, flat_value = (tensor.flatten(0, 1) for tensor in whole)
+    with outside_stack():
+        found = functional.scaled_dot_product_attention(
+            flat_query, flat_key, flat_value, attn_mask, **given  # type: ignore[arg-type]
+        )  # fmt: skip
+        stacked = found.unflatten(0, (members, examples))  # type: ignore[no-untyped-call]
+    return split_stack(stacked, query)
 
 
 def _own_part(mask: Tensor, length: int, longest: int) -> Tensor:

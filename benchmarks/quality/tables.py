@@ -131,7 +131,7 @@ def _write_sweep(folder: Path, name: str, salt: int, trials: int) -> Path:
             "source": f"csv:{table}",
             "task": "classification" if classes else "regression",
             "columns": {"target": "target"},
-            "split": {"train": 0.6, "validation": 0.2, "test": 0.2, "salt": salt},
+            "split": {"by": "row", "train": 0.6, "validation": 0.2, "test": 0.2, "salt": salt},
         },
         "objective": {"metric": "accuracy" if classes else "rmse"},
         "budget": {"trials": trials, "epochs": 30},

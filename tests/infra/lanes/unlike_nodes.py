@@ -14,6 +14,7 @@ from pathlib import Path
 
 import ray
 from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from flows.sweeps.stop import stop
 from flows.sweeps.sweep import sweep
@@ -66,11 +67,12 @@ def main(folder: Path) -> None:
         head_node_args={"num_cpus": 1, "temp_dir": temp, "include_dashboard": False},
     )
     try:
-        for _ in range(2):
-            made.add_node(num_cpus=2)
+        larger = [made.add_node(num_cpus=2) for _ in range(2)]
         ray.init(address=made.address, log_to_driver=False)
-        stranger = ray.remote(num_cpus=1)(Stranger).options(resources={}).remote()
-        held = ray.get(stranger.node.remote())
+        held = larger[0].node_id
+        there = NodeAffinitySchedulingStrategy(node_id=held, soft=False)
+        stranger = ray.remote(num_cpus=1)(Stranger).options(scheduling_strategy=there).remote()
+        assert ray.get(stranger.node.remote()) == held
         home = Home(folder / "home")
         threading.Thread(target=_stop_when_up, args=(folder, home), daemon=True).start()
         sweep(folder / "unlike.yaml", home=home)

@@ -83,7 +83,7 @@ class Attempt:
         self.chance: torch.Generator | None = None
         self.cost: Callable[[], dict[str, float]] = self.measure_cost
         self.ticks = 0
-        self.before_save: Callable[[], object] = lambda: None
+        self.before_save: Callable[[], object] = _nothing
         self._feeding: tuple[int, Iterator[list[MicroBatch]]] | None = None
         self._fingerprint, self._wall = encoded.fingerprint, clock
         self._random: dict[str, torch.Tensor] | None = None  # None: as `_seed_rank` leaves it
@@ -401,7 +401,8 @@ class Attempt:
         return randomness.capture_state(self.generator)
 
     def close(self) -> None:
-        """Lets go of what would wait for gc: hooks of an optimizer lead back to it."""
+        """Lets go of what leads back to it and would wait for gc, as hooks of an optimizer do too."""
+        self.cost, self.before_save = dict, _nothing
         if self.has_stepper:
             self.stepper.optimizers.clear()
 
@@ -436,3 +437,7 @@ class Attempt:
             facts=facts,
             test_scores=test_scores if self.crew.first else {},
         )
+
+
+def _nothing() -> None:
+    """What is done before a checkpoint of an attempt that makes its own steps."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trainers.registry import COMMAND
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from trainers.types import Document, JsonObject, Params
 
 Direction = Literal["minimize", "maximize"]
+Stack: TypeAlias = int | Literal["auto", "off"]  # how many trials are trained as one program
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ class FamilySpec:
     checkpoint_every: str = "30s"  # "30s", "2m" or "5 epochs"
     source_hash: str = ""  # of the family's own source, so that a change of code is seen
     begins_with: JsonObject = field(default_factory=dict)  # the earlier sweep's trial whose weights it takes
+    stack: Stack | None = None  # None: a sweep from before there were stacks, as with `off`
 
     @property
     def written_as(self) -> str:

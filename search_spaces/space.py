@@ -89,20 +89,26 @@ class Space:
         """A configuration drawn by an Optuna trial, define-by-run."""
         return self._walk(lambda parameter: parameter.domain.suggest(trial, parameter.name))
 
-    def sobol(self, count: int, seed: int, start: int = 0) -> list[dict[str, ParamValue]]:
+    def sobol(
+        self, count: int, seed: int, start: int = 0, held: Mapping[str, int] | None = None
+    ) -> list[dict[str, ParamValue]]:
         """Configurations `start` … `start + count - 1` of one scrambled Sobol sequence.
 
         Every searched parameter has its own dimension whether its `when` holds or not, so that the
         configuration at an index depends on the space, the seed and the index alone.
+
+        Args:
+            held: parameters that have the coordinate of another index of the sequence in all of them.
         """
         if not self.searched_parameters:
             return [self._walk(lambda parameter: parameter.domain.at(0.0)) for _ in range(count)]
         dimensions = {parameter.name: index for index, parameter in enumerate(self.searched_parameters)}
+        points = {at: _sobol_points(len(dimensions), 1, seed, at)[0] for at in set((held or {}).values())}
+        fixed = {name: points[at][dimensions[name]] for name, at in (held or {}).items()}
 
         def configuration(point: list[float]) -> dict[str, ParamValue]:
-            return self._walk(
-                lambda p: p.domain.at(point[dimensions[p.name]] if p.domain.is_searched else 0.0)
-            )
+            at = {name: fixed.get(name, point[dimension]) for name, dimension in dimensions.items()}
+            return self._walk(lambda p: p.domain.at(at.get(p.name, 0.0)))
 
         return [configuration(point) for point in _sobol_points(len(dimensions), count, seed, start)]
 

@@ -26,7 +26,8 @@ ROOMS = {
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
-        "functions", "commands", "explaining", "families", "loop", "modules", "samples", "bundle",
+        "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
+        "bundle",
         "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
     ),
 }  # fmt: skip

@@ -51,7 +51,9 @@ class Family(ABC):
         chosen: options that a space may search too, as choices.
         fixed: training hyper-parameters that it decides: the loop takes these, nobody sets them.
         one_process: trained by one process on CPUs; several workers and GPUs are refused.
-        stackable: whether many configurations may be trained as one stacked program.
+        stackable: whether many configurations may be trained as one stacked program: forward pass and loss
+            are then called under `torch.func.vmap`.
+        unstackable: why they cannot, where they cannot.
         libraries: distributions that its models import to answer, beside what every model and its kind of
             data need.
         heavy: meant to start from pretrained weights; `velodrome new` does not propose it.
@@ -75,6 +77,7 @@ class Family(ABC):
     fixed: ClassVar[Params] = {}
     one_process: ClassVar[bool] = False
     stackable: ClassVar[bool] = False
+    unstackable: ClassVar[str] = ""
     libraries: ClassVar[tuple[str, ...]] = ()
     heavy: ClassVar[bool] = False
 

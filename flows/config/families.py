@@ -12,7 +12,7 @@ from flows.config.errors import Path, redacted_repr
 from flows.config.loading import SweepFile
 from flows.config.schema import FamilyEntry as FamilyEntry
 from infra.errors import WrongInput
-from infra.spec import FamilySpec
+from infra.spec import FamilySpec, Resources
 from search_spaces.domains import Choices, Constant, FloatRange, IntRange
 from search_spaces.errors import SearchSpaceInputError
 from search_spaces.files import built_in_spaces
@@ -24,6 +24,7 @@ from trainers.errors import InputError
 from trainers.family import Family
 from trainers.hyperparameters import TRAINING, Hyperparameter
 from trainers.registry import COMMAND, Reference, is_function, load_reference
+from trainers.stacking.structure import why_not
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
@@ -123,6 +124,13 @@ def load_code(file: SweepFile, reference: str) -> Reference:
 def may_shard(code: Reference) -> bool:
     """Whether the weights can be sharded over workers: not where code makes its own steps."""
     return isinstance(code, type) and issubclass(code, Family) and code.train_step is Family.train_step
+
+
+def why_alone(code: Reference, options: JsonObject, resources: Resources) -> str | None:
+    """Why the trials of a family are trained one by one; None where several may be one program."""
+    if not isinstance(code, type):
+        return "a function is called once a trial"
+    return why_not(code(options), {}) or ("a trial has several workers" if resources.workers > 1 else None)
 
 
 def _instance(file: SweepFile, code: Reference, options: Mapping[str, Json], path: Path) -> Family | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flows.config.code_root import code_root, make_importable
 from flows.config.commands import code_reference
 from flows.config.errors import Path, redacted_repr
-from flows.config.families import CheckedFamily, check_family, load_code, may_shard
+from flows.config.families import CheckedFamily, check_family, load_code, may_shard, why_alone
 from flows.config.loading import SweepFile
 from flows.config.objectives import resolve_objectives
 from flows.config.policy import to_document
@@ -17,8 +17,9 @@ from flows.config.schema import Sweep, TrialBudget
 from infra.durations import parse_seconds
 from infra.errors import WrongInput, join_errors
 from infra.names import family_label
+from infra.search.pruners import pruner_options
 from infra.search.samplers import grid_points
-from infra.spec import Budget, FamilySpec, Resources, SweepLimits, SweepSpec
+from infra.spec import Budget, FamilySpec, Resources, Stack, SweepLimits, SweepSpec
 from search_spaces.errors import SpaceError
 from trainers.registry import Reference, source_hash
 
@@ -88,7 +89,9 @@ def resolve_families(file: SweepFile) -> tuple[FamilySpec, ...]:
 
 def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> FamilySpec:
     budget = _budget(file, reference, entry)
-    sampler = _search_entry(file, reference, entry, "sampler") or {"name": "tpe"}
+    sampler = _search_options(file, reference, entry, "sampler") or {"name": "tpe"}
+    resources = _resources(file, reference, entry, checked)
+    pruner = _pruner(file, reference, entry, budget)
     return FamilySpec(
         name=family_label(reference),
         reference=code_reference(reference, entry),
@@ -98,11 +101,12 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         trials=_trials(file, reference, entry, checked, sampler),
         budget=budget,
         sampler=_fill_defaults("sampler", sampler),
-        pruner=_pruner(file, reference, entry, budget),
-        resources=_resources(file, reference, entry, checked),
+        pruner=pruner,
+        resources=resources,
         checkpoint_every=_checkpoint(file, entry),
         source_hash=source_hash(code_reference(reference, entry), checked.options, code_root(file)),
         begins_with=checked.begins_with,
+        stack=_stack(file, reference, entry, why_alone(checked.code, checked.options, resources), pruner),
     )
 
 
@@ -188,13 +192,37 @@ def _prices(file: SweepFile) -> dict[str, float]:
 # -- search --------------------------------------------------------------------------------------------------
 
 
-def _search_entry(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> dict[str, Any] | None:
-    """The sampler or pruner as written for the family, else for the file; None where neither is."""
+def _search_entry(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> Any:
+    """The sampler, pruner or stack as written for the family, else for the file; None where neither is."""
     direct, nested = getattr(entry, key), getattr(entry.search, key, None)
     if direct is not None and nested is not None:
         _refuse_both(file, reference, {key: direct}, {key: nested}, "search")
-    chosen = direct or nested or getattr(file.sweep.search, key, None)
+    return direct or nested or getattr(file.sweep.search, key, None)
+
+
+def _search_options(file: SweepFile, reference: str, entry: FamilyEntry, key: str) -> dict[str, Any] | None:
+    chosen = _search_entry(file, reference, entry, key)
     return None if chosen is None else dict(chosen.model_dump(exclude_none=True))
+
+
+def _stack(
+    file: SweepFile, reference: str, entry: FamilyEntry, alone: str | None, pruner: Mapping[str, Json]
+) -> Stack:
+    """How many trials are trained as one; `off` where the family cannot, or where what a pruner decides
+    depends on how many there are and nobody said how many.
+
+    Args:
+        alone: why its trials are trained one by one; None where they need not be.
+    """
+    written: Stack = _search_entry(file, reference, entry, "stack") or "auto"
+    own: Stack | None = entry.stack or getattr(entry.search, "stack", None)
+    if isinstance(own, int) and alone is not None:
+        path: Path = ("families", reference, "stack")
+        path = path if entry.stack else ("families", reference, "search", "stack")
+        raise file.written.error_at(path, "be off", f"{own}, and {alone}", "write stack: off")
+    if alone is not None or (written == "auto" and pruner_options(pruner).awaits_ends):
+        return "off"
+    return written
 
 
 def _fill_defaults(key: str, written: Mapping[str, Json]) -> dict[str, Any]:
@@ -203,7 +231,7 @@ def _fill_defaults(key: str, written: Mapping[str, Json]) -> dict[str, Any]:
 
 
 def _pruner(file: SweepFile, reference: str, entry: FamilyEntry, budget: Budget) -> JsonObject:
-    written = _search_entry(file, reference, entry, "pruner")
+    written = _search_options(file, reference, entry, "pruner")
     path = _pruner_path(file, reference)
     if len(file.sweep.objective or ()) > 1:
         if written is not None and written["name"] != "none":

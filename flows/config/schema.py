@@ -21,6 +21,7 @@ from flows.config.types import (
     Lanes,
     Memory,
     ModelName,
+    StackWidth,
     SweepName,
     SweepVersion,
     schema_error,
@@ -112,6 +113,9 @@ class FamilySearch(Strict):
     """The algorithm that chooses the next configuration: a name, or a mapping with its options (tpe)."""
     pruner: Pruner | None = None
     """The rule that stops weak trials early: a name, or a mapping with its options (asha)."""
+    stack: StackWidth | None = None
+    """How many trials of one structure a lane trains as one program: `auto` (as many as pays, measured
+    before it is done), `off`, or a number (auto)."""
 
 
 class Search(FamilySearch):
@@ -190,6 +194,8 @@ class FamilyEntry(TrialBudget):
     """The same as `search.sampler`, for this family."""
     pruner: Pruner | None = None
     """The same as `search.pruner`, for this family."""
+    stack: StackWidth | None = None
+    """The same as `search.stack`, for this family."""
     resources: FamilyResources | None = None
     """What each worker of a trial needs."""
     checkpoint: FamilyCheckpoint | None = None

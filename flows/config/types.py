@@ -82,11 +82,24 @@ def _gpus(value: Json) -> float | Literal["auto"]:
     return float(value)
 
 
+LARGEST_STACK = 4096
+
+
 def _lanes(value: Json) -> int | Literal["auto"]:
     if value == "auto":
         return "auto"
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100_000:
         raise schema_error("be auto or a whole number of at least 1", "write 1 or auto")
+    return value
+
+
+def _stack(value: Json) -> int | Literal["auto", "off"]:
+    if value is False or value == "off":  # YAML 1.1 reads the word as a boolean
+        return "off"
+    if value == "auto":
+        return "auto"
+    if not isinstance(value, int) or isinstance(value, bool) or not 2 <= value <= LARGEST_STACK:
+        raise schema_error(f"be auto, off or a whole number of 2 to {LARGEST_STACK:,}", "write auto or 16")
     return value
 
 
@@ -167,6 +180,13 @@ Lanes = Annotated[
     int | Literal["auto"],
     PlainValidator(_lanes),
     WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]}),
+]
+StackWidth = Annotated[
+    int | Literal["auto", "off"],
+    PlainValidator(_stack),
+    WithJsonSchema(
+        {"anyOf": [{"enum": ["auto", "off"]}, {"type": "integer", "minimum": 2, "maximum": LARGEST_STACK}]}
+    ),
 ]
 Memory = Annotated[
     int,

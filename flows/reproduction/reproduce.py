@@ -257,11 +257,11 @@ def _compare_runs(
         compared=len(every),
         deviations=tuple(deviations),
         weights=weights,
-        circumstances=tuple(_changed_circumstances(row, trial.family, lane)),
+        circumstances=tuple(_changed_circumstances(row, trial, lane)),
     )
 
 
-def _changed_circumstances(row: SweepRow, family: str, lane: _LaneResources) -> list[Circumstance]:
+def _changed_circumstances(row: SweepRow, trial: TrialRow, lane: _LaneResources) -> list[Circumstance]:
     before: dict[str, str] = dict(row.facts.get("versions") or {})
     after = installed_versions([name for name in before if name != "python"])
     git: Mapping[str, str | bool] = row.facts.get("git") or {}
@@ -269,8 +269,10 @@ def _changed_circumstances(row: SweepRow, family: str, lane: _LaneResources) -> 
         now = git_facts(Path(row.facts.get("base", ".")))
         before["commit"] = _describe_commit(git)
         after["commit"] = _describe_commit(now)
-    if family in row.facts.get("code_changed", ()):
+    if trial.family in row.facts.get("code_changed", ()):
         before["code"], after["code"] = "maybe from before a change that was accepted", "from after it"
+    if trial.facts.get("stack", 1) > 1:  # sums are rounded otherwise
+        before["training"], after["training"] = f"in a stack of {trial.facts['stack']}", "alone"
     before["device"] = "cuda" if lane.gpus else "cpu"
     after["device"] = _device(lane).partition(":")[0]
     return [

@@ -56,6 +56,9 @@ def compare_specs(before: SweepSpec, now: SweepSpec) -> SpecChange:
     refused = [*_differences("", _deciding_keys(before), _deciding_keys(now))]
     for name, known in old.items():
         if name in new:
+            if new[name].stack == "auto" or (known.stack, new[name].stack) == (None, "off"):
+                # As it began: a sweep of before there were stacks, or before its family could be stacked.
+                new[name] = replace(new[name], stack=known.stack)
             refused += _family_differences(known, new[name])
         else:
             refused.append(f"families.{name}: removed from the file")

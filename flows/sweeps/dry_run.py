@@ -11,18 +11,23 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from flows.sweeps.preparation import PreparedSweep
+from flows.terminal.stack_words import ONE_BY_ONE, describe_width
 from infra.errors import WrongInput
 from infra.home import Home
+from infra.search.blocks import find_block
+from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
 from trainers.functions.separate_process import FunctionRequest, run_apart
 from trainers.job import Job
 from trainers.registry import is_function, load_reference
+from trainers.stacking.structure import why_not
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
     import torch
 
+    from trainers.data.dataset import EncodedDataset
     from trainers.family import Family
     from trainers.types import Json, Params
 
@@ -31,11 +36,18 @@ STEPS = 12  # the first are slow: memory is had, kernels are chosen
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DryRun:
-    """What they told. `warning`: something that need not stop the sweep; may be empty."""
+    """What they told.
+
+    Attributes:
+        trial_seconds: of a whole trial; of one in a stack its share.
+        stack: whether trials are trained one by one or as stacks, in words.
+        warning: something that need not stop the sweep; may be empty.
+    """
 
     trial_seconds: float
     parameters: int | None = None
     size_bytes: int | None = None
+    stack: str = ""
     warning: str = ""
 
 
@@ -132,11 +144,33 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
     outcome = train(job, arrays, watch)
     parameters = outcome.facts.get("parameters")
     size = outcome.facts.get("size_bytes")
+    seconds = _trial_seconds(family, {**made.fixed, **params}, len(arrays.splits["train"]), watch)
+    gain, stack = _plan_stack(family, job, arrays, home)
     return DryRun(
-        trial_seconds=_trial_seconds(family, {**made.fixed, **params}, len(arrays.splits["train"]), watch),
+        trial_seconds=seconds / gain,
+        stack=stack,
         parameters=int(parameters) if parameters is not None else None,
         size_bytes=int(size) if size is not None else None,
     )
+
+
+def _plan_stack(family: FamilySpec, job: Job, arrays: EncodedDataset, home: Home) -> tuple[float, str]:
+    """How many times faster its stacks are, and how its trials are trained, in words."""
+    from infra.lanes.stack_widths import choose_width, measure_widths
+
+    alone = why_not(job.family, job.params) or ("several workers" if family.resources.workers > 1 else None)
+    if alone is None and pruner_options(family.pruner).awaits_ends:
+        alone = f"what the pruner {family.pruner['name']} decides depends on how many there are"
+    if family.stack in (None, "off"):
+        return 1.0, f"{ONE_BY_ONE}: {alone or 'search.stack is off'}"
+    most = find_block(family.stack, family.trials - 1).size
+    seconds = measure_widths(job, arrays, home.cache, most=most)
+    if isinstance(family.stack, int):
+        nearest = max(width for width in seconds if width <= family.stack)
+        gain = seconds[1] / seconds[nearest]
+        return gain, describe_width(family.stack, gain)
+    width, gain, reason = choose_width(seconds)
+    return gain, describe_width(width, gain) + (f": {reason}" if reason else "")
 
 
 def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
@@ -158,6 +192,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
     told = run_apart(request)
     return DryRun(
         trial_seconds=told.seconds / 2 * family.budget.reports,
+        stack=f"{ONE_BY_ONE}: a function is called once a trial",
         parameters=told.parameters,
         size_bytes=told.size_bytes,
     )

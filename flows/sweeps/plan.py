@@ -30,6 +30,7 @@ class FamilyPlan:
     Attributes:
         trial_seconds: of a trial that nothing stops early, at the pace of the batches that were tried.
         lane: what one lane of it holds, in words.
+        stack: whether its trials are trained one by one or as stacks, and why.
     """
 
     family: str
@@ -39,6 +40,7 @@ class FamilyPlan:
     trial_seconds: float
     parameters: int | None
     size_bytes: int | None
+    stack: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ def _family_plan(family: FamilySpec, found: DryRun, resources: Resources) -> Fam
         trial_seconds=found.trial_seconds,
         parameters=found.parameters,
         size_bytes=found.size_bytes,
+        stack=found.stack,
     )
 
 

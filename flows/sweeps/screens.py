@@ -63,5 +63,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     table.add_row("  time", f"about {seconds(plan.seconds)} if nothing is stopped early")
     table.add_row("  disk", size(plan.disk_bytes))
     console.print(table)
+    for family in families:
+        if family.stack:
+            console.print(Text(f"  {family.family}: {family.stack}"), soft_wrap=True)
     for warning in plan.warnings:
         console.print(Text(f"  warning: {warning}", style="yellow"), soft_wrap=True)

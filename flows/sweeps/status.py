@@ -14,6 +14,7 @@ from flows.sweeps.states import (
     resolve_state,
     resolve_trials,
 )
+from flows.terminal.stack_words import describe_stacks
 from infra.home import Home
 from infra.ledger import views
 from infra.ledger.ranking import best_trial, pareto_front
@@ -85,6 +86,7 @@ class SweepStatus:
         best: of a sweep with one objective; `front`: the undominated trials of one with several.
         test_reads: how often the test split was read for this sweep.
         note: what a person should know about the state; may be empty.
+        stacks: of families whose trials may be stacked: how lanes train them, in words.
     """
 
     sweep: str
@@ -98,6 +100,7 @@ class SweepStatus:
     planned: dict[str, int] = field(default_factory=dict)
     created_at: float = 0.0
     updated_at: float = 0.0
+    stacks: dict[str, str] = field(default_factory=dict)
 
     @property
     def several(self) -> bool:
@@ -125,6 +128,7 @@ class SweepStatus:
             **outstanding,
             "test_reads": self.test_reads,
             "note": self.note or None,
+            "stacks": self.stacks,
         }
 
 
@@ -220,6 +224,7 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
         planned={family.name: family.trials for family in row.spec.families},
         created_at=row.created_at,
         updated_at=row.updated_at,
+        stacks=describe_stacks(row.facts),
     )
 
 

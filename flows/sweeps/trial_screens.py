@@ -98,7 +98,9 @@ def print_status(console: Console, status: SweepStatus) -> None:
     for family in status.planned:
         mine = [trial for trial in status.trials if trial.family == family]
         if mine:
-            console.print(Text(f"\n{family}, {len(mine)} of {trials(status.planned[family])}", style="bold"))
+            how = f"; {status.stacks[family]}" if family in status.stacks else ""
+            of = f"{len(mine)} of {trials(status.planned[family])}"
+            console.print(Text.assemble((f"\n{family}, {of}", "bold"), (how, "dim")), soft_wrap=True)
             _print_trials(console, status, mine)
     _print_best(console, status)
 

@@ -23,8 +23,19 @@ import ray
 
 from infra.coordinator.core import Coordinator
 from infra.coordinator.group_commit import GroupCommit, PendingCall
-from infra.coordinator.messages import AttemptResult, EpochReport, HeartbeatReply, LaneHandshake, LaneWork
+from infra.coordinator.messages import (
+    AttemptReports,
+    AttemptResult,
+    EpochReport,
+    HeartbeatReply,
+    LaneHandshake,
+    LaneWork,
+    StackChoice,
+    StackHeartbeatReply,
+    StackRequest,
+)
 from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
+from infra.coordinator.structures import Structures
 from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
@@ -61,6 +72,7 @@ class ActorSettings:
     lanes: int
     resources: Mapping[str, Resources]  # of each family, settled on this cluster
     storage: str
+    sys_path: tuple[str, ...] = ()  # folders from which people's own families are imported
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +113,7 @@ class CoordinatorActor:
         self._failure: Exception | None = None
         self._stood = CoordinatorStatus()
         again = bool(ray.get_runtime_context().was_current_actor_reconstructed)
+        self._structures = Structures(settings.sys_path)
         self._ledger: Ledger | None = None
         self._core = self._build_core(same_driver=again)
         self._settle_due = threading.Event()
@@ -140,6 +153,22 @@ class CoordinatorActor:
         self._settle_due.set()
         return work
 
+    def refill_stack(
+        self,
+        hello: LaneHandshake,
+        request: StackRequest,
+        ended: Sequence[AttemptResult] = (),
+        reports: AttemptReports | None = None,
+    ) -> LaneWork:
+        """See `Coordinator.refill_stack`."""
+        work = self._call(lambda core: core.refill_stack(hello, request, ended=ended, reports=reports))
+        self._settle_due.set()
+        return work
+
+    def record_stack_choice(self, hello: LaneHandshake, choice: StackChoice) -> None:
+        """See `Coordinator.record_stack_choice`."""
+        self._call(lambda core: core.record_stack_choice(hello, choice))
+
     def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport]) -> None:
         """See `Coordinator.report_attempt_failure`."""
         self._call(lambda core: core.report_attempt_failure(ended, reports))
@@ -153,6 +182,14 @@ class CoordinatorActor:
     def decide(self, hello: LaneHandshake, attempt: str, reports: Sequence[EpochReport]) -> bool:
         """See `Coordinator.decide`."""
         return self._call(lambda core: core.decide(hello, attempt, reports))
+
+    def heartbeat_stack(self, hello: LaneHandshake, reports: AttemptReports) -> StackHeartbeatReply:
+        """See `Coordinator.heartbeat_stack`."""
+        return self._call(lambda core: core.heartbeat_stack(hello, reports))
+
+    def decide_stack(self, hello: LaneHandshake, reports: AttemptReports) -> frozenset[str]:
+        """See `Coordinator.decide_stack`."""
+        return self._call(lambda core: core.decide_stack(hello, reports))
 
     def stop(self, why: str) -> None:
         """See `Coordinator.stop`."""
@@ -232,6 +269,7 @@ class CoordinatorActor:
                     resources=settings.resources,
                     same_driver=same_driver,
                     starved=self._is_oom_killed,
+                    structure_of=self._structures.find_structure,
                 )
             except LedgerDamaged:
                 raise
@@ -255,7 +293,7 @@ class CoordinatorActor:
             # Between groups, where what memory says is in the ledger too.
             with self._turns.exclusive_access(LEDGER_WAIT_S) as mine:
                 lost = self._core.take_lost_lanes() if mine else []
-                dropped = self._core.take_dropped_models() if mine else []
+                dropped = self._core.take_dropped_folders() if mine else []
             for hello in lost:
                 self._end_process(hello)
             for folder in dropped:

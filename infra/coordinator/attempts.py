@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 
 from infra.coordinator import policy
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
-from infra.coordinator.trial_table import TrialTable
+from infra.coordinator.trial_table import PAUSED, TrialTable, is_paused
 from infra.ledger.batch import WriteBatch
 from infra.ledger.rows import TrialRow, intern_names
+from infra.search.pruners import pruner_options
 from infra.search.study import Studies
 from infra.secrets import redact
 from infra.spec import SweepSpec
+from infra.storage.paths import CHECKPOINTS, trial_folder
+
+STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
 
 
 @dataclass(slots=True)
@@ -53,14 +57,17 @@ class Attempts:
         self.batch = WriteBatch()
         self.running: dict[str, RunningAttempt] = {}
         self.reports: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}
-        self.dropped_models: list[str] = []
-        self._just_ended: dict[
-            str, RunningAttempt
-        ] = {}  # by lane: the attempt whose trial the pruner has ended
+        self.dropped_folders: list[str] = []
+        self._just_ended: dict[str, RunningAttempt] = {}  # attempts whose trial the pruner has ended
+
+    def on_lane(self, lane: str) -> list[RunningAttempt]:
+        """The attempts that run on a lane: one, or the members of a stack."""
+        return [running for running in self.running.values() if running.lane == lane]
 
     def start(self, trial: TrialRow, lane: LaneHandshake, attempt: str) -> None:
         """A lane begins an attempt."""
         now = self._clock()
+        self._count_time(lane.lane)
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
@@ -85,14 +92,17 @@ class Attempts:
 
     def save_seconds(self) -> None:
         """Writes down how long each running trial has trained, for whoever takes over from here."""
+        for lane in {running.lane for running in self.running.values()}:
+            self._count_time(lane)
         for running in self.running.values():
-            self._count_time(running)
             self.batch.trials[running.trial.key] = running.trial
 
-    def _count_time(self, running: RunningAttempt) -> None:
-        now = self._steady()
-        running.trial.seconds += max(0.0, now - running.counted_to)
-        running.counted_to = now
+    def _count_time(self, lane: str) -> None:
+        """Each attempt on a lane gets its share of the time that has passed since it was last counted."""
+        now, together = self._steady(), self.on_lane(lane)
+        for running in together:
+            running.trial.seconds += max(0.0, now - running.counted_to) / len(together)
+            running.counted_to = now
 
     def record_reports(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> None:
         """Takes reports of an attempt that runs on the lane; those that are known already change nothing."""
@@ -114,8 +124,11 @@ class Attempts:
             self._studies.report(trial.family, trial.study_number, report.epoch, metrics[goal])
 
     def try_prune(self, attempt: str, epoch: int) -> bool:
-        """Asks the pruner about the newest report, once, and ends the trial there if it says so."""
+        """Asks the pruner about the newest report, once, and ends the trial there if it says so, or has it
+        wait there."""
         running = self.running[attempt]
+        if is_paused(running.trial):
+            return True
         if epoch in running.judged or epoch not in running.reports:
             return False
         running.judged.add(epoch)
@@ -124,7 +137,12 @@ class Attempts:
             return False
         if not self._studies.should_prune(trial.family, trial.study_number):
             return False
-        self._just_ended[running.lane] = running
+        if pruner_options(self._spec.family(trial.family).pruner).pauses:
+            # At once, so that whoever takes over from here knows that the rung was not passed.
+            trial.origin = {**(trial.origin or {}), PAUSED: epoch}
+            self.batch.trials[trial.key] = trial
+            return True
+        self._just_ended[attempt] = running
         self._finish_trial(running, "pruned", None)
         return True
 
@@ -135,13 +153,13 @@ class Attempts:
             self._record_late_end(ended, lane)
             return
         trial = running.trial
-        self._count_time(running)  # the lane's own count has what passed while no coordinator was there
+        self._count_time(lane)  # the lane's own count has what passed while no coordinator was there
         trial.seconds = max(trial.seconds, running.seconds_before + ended.seconds)
         trial.facts.update(intern_names(ended.facts))
         if ended.outcome == "failed":
             self.fail_attempt(running, ended.reason, ended.detail)
         elif ended.outcome == "stopped":
-            self.return_to_waiting(running, "stopped", "")
+            self.return_to_waiting(running, "paused" if is_paused(trial) else "stopped", "")
         elif ended.outcome == "complete" and not self._is_valid(ended.objective):
             found = ", ".join(map(repr, ended.objective)) or "no value"
             self.fail_attempt(
@@ -154,8 +172,9 @@ class Attempts:
 
     def _record_late_end(self, ended: AttemptResult, lane: str) -> None:
         """A pruned trial ended when the pruner said so; what its lane measured is known only now."""
-        running = self._just_ended.pop(lane, None)
-        if running is not None and running.attempt == ended.attempt:
+        running = self._just_ended.get(ended.attempt)
+        if running is not None and running.lane == lane:
+            del self._just_ended[ended.attempt]
             running.trial.facts.update(ended.facts)
             self.batch.trials[running.trial.key] = running.trial
 
@@ -181,7 +200,7 @@ class Attempts:
         self._book.record_model(trial)
         family = self._book.trials_with_model(trial.family)
         for beaten in policy.models_to_drop(self._spec.objectives[0], self._spec.keep_models, family):
-            self.dropped_models.append(str(beaten.model))
+            self.dropped_folders.append(str(beaten.model))
             beaten.model = None
             self._book.record_model(beaten)
             self.batch.trials[beaten.key] = beaten
@@ -207,6 +226,51 @@ class Attempts:
         self._close_attempt(running, reason, detail)
         self._conclude_trial(trial, "failed")
 
+    def break_stack(self, members: Sequence[RunningAttempt], reason: str, detail: str) -> None:
+        """A lane that trained several ended. Which of them is to blame is not known, so none is charged: all
+        go on in stacks of half the size, until the one at fault is alone with it."""
+        detail = redact(escape_unstorable(detail))
+        for running in members:
+            running.trial.origin = {**(running.trial.origin or {}), STACK_LIMIT: max(1, len(members) // 2)}
+            self.return_to_waiting(running, reason, detail)
+
+    def forget_lane(self, lane: str) -> None:
+        """Nothing more is heard of what ended there."""
+        self._just_ended = {name: ended for name, ended in self._just_ended.items() if ended.lane != lane}
+
+    def resume_paused(self, fits: Callable[[TrialRow], bool]) -> None:
+        """The first of the paused trials that is among the best of its rung by now gets in line."""
+        for trial in self._book.paused_trials():
+            if fits(trial) and self._may_go_on(trial):
+                trial.origin = {**(trial.origin or {}), PAUSED: None}
+                self._book.resume(trial)
+                self.batch.add_event("resumed", self._clock(), {}, trial)
+                return
+
+    def end_paused(self, family: str) -> None:
+        """Nothing more comes to the family's rungs: trials that wait there are pruned, if none may go on."""
+        paused = self._book.paused_trials(family)
+        if any(self._may_go_on(trial) for trial in paused):
+            return
+        for trial in paused:
+            reports = self.reports.get(trial.key, {})
+            so_far = policy.objective_so_far(self._spec.objectives, reports)
+            if so_far is not None:
+                trial.epoch, trial.objective = so_far
+                trial.metrics = dict(reports[trial.epoch])
+            trial.origin = {**(trial.origin or {}), PAUSED: None}
+            self._book.forget_paused(trial)
+            self._conclude_trial(trial, "pruned")
+            folder = trial_folder(self._spec.label, trial.role, trial.family, trial.number)
+            self.dropped_folders.append(str(folder / CHECKPOINTS))
+
+    def _may_go_on(self, trial: TrialRow) -> bool:
+        epoch = int((trial.origin or {}).get(PAUSED) or 0)
+        value = self.reports.get(trial.key, {}).get(epoch, {}).get(self._spec.objectives[0].metric)
+        if self._studies is None or value is None:
+            return True
+        return self._studies.may_go_on(trial.family, epoch, value)
+
     def return_to_waiting(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         """Ends the attempt but not the trial, which goes on from its checkpoint."""
         trial = running.trial
@@ -218,8 +282,8 @@ class Attempts:
 
     def _close_attempt(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         now = self._clock()
+        self._count_time(running.lane)
         del self.running[running.attempt]
-        self._count_time(running)
         self.batch.set_attempt(running.attempt, ended_at=now, outcome=outcome, detail=detail[:20_000])
         payload = {"attempt": running.attempt, "outcome": outcome, "detail": detail[:2_000]}
         self.batch.add_event("attempt-ended", now, payload, running.trial)
@@ -239,6 +303,11 @@ class Attempts:
         elif trial.state == "complete" and trial.objective:  # a failure that was tried again
             family = self._spec.family(trial.family)
             trial.study_number = studies.add_trial(family, trial.params, trial.objective)
+
+
+def stack_limit(trial: TrialRow) -> float:
+    """How many the trial's stack may have at most."""
+    return float((trial.origin or {}).get(STACK_LIMIT, math.inf))
 
 
 def _is_finite(value: object) -> bool:

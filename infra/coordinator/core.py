@@ -8,6 +8,7 @@ write fails the object must be thrown away and made again from the ledger: memor
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,17 +16,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
 from infra.coordinator import policy
-from infra.coordinator.attempts import Attempts, RunningAttempt
+from infra.coordinator.attempts import STACK_LIMIT, Attempts, RunningAttempt, stack_limit
 from infra.coordinator.lane_table import LaneTable
 from infra.coordinator.messages import (
     Assignment,
+    AttemptReports,
     AttemptResult,
     EpochReport,
     HeartbeatReply,
     LaneHandshake,
     LaneWork,
+    StackChoice,
+    StackHeartbeatReply,
+    StackRequest,
 )
 from infra.coordinator.placement import shape_name
+from infra.coordinator.questions import TrialQuestions
 from infra.coordinator.trial_table import TrialTable
 from infra.coordinator.usage import BudgetUsage
 from infra.ledger import views
@@ -33,12 +39,12 @@ from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.search.growth import limit_to_grids
-from infra.search.pruners import deciding_reports
+from infra.search.pruners import deciding_reports, pruner_options
 from infra.search.study import Studies
-from infra.spec import FamilySpec, Resources, derive_seed
+from infra.spec import FamilySpec, Resources
 
 if TYPE_CHECKING:
-    from trainers.types import Document, Json
+    from trainers.types import Document, Json, Params
 
 IDLE_WAIT_S = 0.25
 
@@ -64,6 +70,7 @@ class Coordinator:
         clock: Callable[[], float] = time.time,
         steady: Callable[[], float] = time.monotonic,
         starved: Callable[[LaneHandshake], bool] = lambda hello: False,
+        structure_of: Callable[[FamilySpec, Params], str | None] = lambda family, params: None,
     ) -> None:
         """Takes over from what the ledger says.
 
@@ -77,10 +84,12 @@ class Coordinator:
             clock: seconds since 1970, for when something happened; people and daemons set it.
             steady: seconds that only pass, for how long something took.
             starved: whether a process that is gone was ended because memory ran out.
+            structure_of: the structure of a family's parameters; trials of the same may be one stack. None:
+                alone.
         """
         self._starved = starved
         self._held = False
-        self._ledger, self._epoch, self._role, self._lanes_planned = ledger, epoch, role, lanes
+        self._ledger, self._epoch, self._role, self._lanes = ledger, epoch, role, lanes
         self._clock, self._steady = clock, steady
         self.sweep: SweepRow = views.sweep_by_id(ledger, sweep_id)
         self.spec = limit_to_grids(self.sweep.spec)
@@ -90,6 +99,10 @@ class Coordinator:
         self._studies = Studies(self.spec, records) if role == "search" else None
         self.book = TrialTable(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
         self._attempts = Attempts(self.spec, self.book, self._studies, clock, steady)
+        self._questions = TrialQuestions(
+            self.book, self._studies, self._resources, lanes=lanes, clock=clock, record=self._record_question
+        )
+        self._structure_of = structure_of
         self._roster = LaneTable(steady)
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
         self.stopping: str | None = None
@@ -132,39 +145,96 @@ class Coordinator:
         self._commit()
         return work
 
+    def refill_stack(
+        self,
+        hello: LaneHandshake,
+        request: StackRequest,
+        *,
+        ended: Sequence[AttemptResult] = (),
+        reports: AttemptReports | None = None,
+    ) -> LaneWork:
+        """More trials of the structure that a lane trains a stack of, as many as it has places for.
+
+        Args:
+            ended: how members of the stack ended.
+            reports: of those, what may not have arrived.
+        """
+        self.prefetch_trials()
+        if not self._roster.admit(hello):
+            return LaneWork(fenced=True)
+        for one in ended:
+            self._attempts.record_reports(one.attempt, hello.lane, (reports or {}).get(one.attempt, ()))
+            self._attempts.end_attempt(one, hello.lane)
+        work = self._fill_stack(hello, request)
+        self._commit()
+        return work
+
+    def record_stack_choice(self, hello: LaneHandshake, choice: StackChoice) -> None:
+        """Keeps how a lane trains a structure's trials, for whoever looks; the last word counts."""
+        self.prefetch_trials()
+        if self._roster.admit(hello):
+            told = {"width": choice.width, "gain": choice.gain, "reason": choice.reason}
+            known: Document = self.sweep.facts.get("stacks", {})
+            family = {**known.get(choice.family, {}), choice.structure: told}
+            self._set_facts(stacks={**known, choice.family: family})
+            self._attempts.batch.add_event(
+                "stack", self._clock(), {"family": choice.family, "structure": choice.structure, **told}
+            )
+        self._commit()
+
     def report_attempt_failure(self, ended: AttemptResult, reports: Sequence[EpochReport] = ()) -> None:
         """A process of the lane, whichever rank it is, says that the attempt failed and that it ends itself.
 
-        Only the lane's first process is known here; that the attempt is under way is proof enough.
+        Only the lane's first process is known here; that the attempt is under way is proof enough. Where it
+        is a stack's, any member may be at fault.
         """
         self.prefetch_trials()
         running = self._attempts.running.get(ended.attempt)
         if running is not None:
             self._attempts.record_reports(ended.attempt, running.lane, reports)
-            self._attempts.end_attempt(ended, running.lane)
+            together = self._attempts.on_lane(running.lane)
+            if len(together) > 1:
+                self._attempts.break_stack(together, ended.reason, ended.detail)
+            else:
+                self._attempts.end_attempt(ended, running.lane)
         self._commit()
 
     def heartbeat(
         self, hello: LaneHandshake, attempt: str | None, reports: Sequence[EpochReport] = ()
     ) -> HeartbeatReply:
         """A heartbeat, with what has been reported since the last message."""
+        reply = self.heartbeat_stack(hello, {} if attempt is None else {attempt: reports})
+        void = attempt is None or attempt in reply.void
+        return HeartbeatReply(void=void, stop=reply.stop, fenced=reply.fenced)
+
+    def heartbeat_stack(self, hello: LaneHandshake, reports: AttemptReports) -> StackHeartbeatReply:
+        """A heartbeat of a lane with several attempts, and what each has reported since the last message."""
         self.prefetch_trials()
         if not self._roster.admit(hello):
-            return HeartbeatReply(void=True, fenced=True)
-        if attempt is not None:
-            self._attempts.record_reports(attempt, hello.lane, reports)
+            return StackHeartbeatReply(void=frozenset(reports), fenced=True)
+        for attempt, told in reports.items():
+            self._attempts.record_reports(attempt, hello.lane, told)
         self._commit()
-        return HeartbeatReply(void=attempt not in self._attempts.running, stop=self.stopping is not None)
+        void = frozenset(reports) - self._attempts.running.keys()
+        return StackHeartbeatReply(void=void, stop=self.stopping is not None)
 
     def decide(self, hello: LaneHandshake, attempt: str, reports: Sequence[EpochReport]) -> bool:
         """Takes reports, the last of which the pruner judges. False: the trial ends here."""
+        return attempt in self.decide_stack(hello, {attempt: reports})
+
+    def decide_stack(self, hello: LaneHandshake, reports: AttemptReports) -> frozenset[str]:
+        """As `decide` for several attempts, in their order; gives those that go on."""
         self.prefetch_trials()
-        if not self._roster.admit(hello) or attempt not in self._attempts.running:
-            return False
-        self._attempts.record_reports(attempt, hello.lane, reports)
-        pruned = self._attempts.try_prune(attempt, reports[-1].epoch)
+        if not self._roster.admit(hello):
+            return frozenset()
+        go_on = set()
+        for attempt, told in reports.items():
+            if attempt in self._attempts.running:
+                self._attempts.record_reports(attempt, hello.lane, told)
+                if not self._attempts.try_prune(attempt, told[-1].epoch):
+                    go_on.add(attempt)
         self._commit()
-        return not pruned
+        return frozenset(go_on)
 
     def tick(self, alive: Callable[[LaneHandshake], bool] = lambda hello: True) -> None:
         """What passes with time: lost lanes, requests of other commands, budgets, the end.
@@ -177,6 +247,7 @@ class Coordinator:
             self._fail_lane(gone.lane, why, gone)
         self._answer_requests()
         self._update_usage(self._steady())
+        self._settle_paused()
         if self.state == "running" and self.is_done:
             self._conclude_sweep()
         self._commit()
@@ -236,9 +307,9 @@ class Coordinator:
                 counts[shape_name(resources)] += count
         return {shape: (by_shape[shape], count) for shape, count in counts.items() if count}
 
-    def take_dropped_models(self) -> list[str]:
-        """Folders of models that nobody needs any more, once."""
-        dropped, self._attempts.dropped_models = self._attempts.dropped_models, []
+    def take_dropped_folders(self) -> list[str]:
+        """Folders of models and checkpoints that nobody needs any more, once."""
+        dropped, self._attempts.dropped_folders = self._attempts.dropped_folders, []
         return dropped
 
     def take_lost_lanes(self) -> list[LaneHandshake]:
@@ -250,49 +321,74 @@ class Coordinator:
         question is answered with what was finished when the trial before it started."""
         due, self._ask_due = self._ask_due, []
         for shape in due:
-            trial = self._ask_trial(shape)
-            if trial is not None:
-                self.book.queue(trial)
+            self._questions.ask_next(self.spec, shape)
         if due:
             self._commit()
 
     def _next_work(self, hello: LaneHandshake) -> LaneWork:
-        if self.stopping is not None or self.state != "running":
+        if self._is_ending:
             return LaneWork(leave=True)
+        lost = self._attempts.on_lane(hello.lane)  # the answer to an earlier call was lost on its way
+        if lost:
+            return LaneWork(attempts=tuple(self._make_assignment(one.trial, one.attempt) for one in lost))
         fits = self._shape_filter(hello.shape)
-        for running in self._attempts.running.values():
-            if running.lane == hello.lane:  # the answer to an earlier call was lost on its way
-                return LaneWork(attempts=(self._make_assignment(running.trial, running.attempt),))
-        trial = self.book.take_waiting(fits) or self._ask_trial(hello.shape)
+        self._attempts.resume_paused(fits)
+        trial = self.book.take_waiting(fits)
+        if trial is None and self._questions.ask_next(self.spec, hello.shape):
+            trial = self.book.take_waiting(fits)
         if trial is None:
+            self._settle_paused()
             busy = any(fits(running.trial) for running in self._attempts.running.values())
             return LaneWork(wait_s=IDLE_WAIT_S) if busy else LaneWork(leave=True)
+        return LaneWork(attempts=(self._start_attempt(trial, hello),))
+
+    def _fill_stack(self, hello: LaneHandshake, request: StackRequest) -> LaneWork:
+        fits, found = self._stack_filter(hello.shape, request), list[Assignment]()
+        for running in self._attempts.on_lane(hello.lane):
+            if running.attempt not in request.holding:  # the answer to an earlier call was lost on its way
+                found.append(self._make_assignment(running.trial, running.attempt))
+        places = self._fair_share(hello.shape) - len(request.holding)
+        while len(found) < min(request.limit, places) and not self._is_ending:
+            self._attempts.resume_paused(fits)
+            trial = self.book.take_waiting(fits)
+            if trial is None and self._asks_for_stack(hello.shape, request):
+                trial = self.book.take_waiting(fits)
+            if trial is None:
+                break
+            found.append(self._start_attempt(trial, hello))
+        return LaneWork(attempts=tuple(found))
+
+    def _fair_share(self, shape: str) -> int:
+        """How many trials one lane may have at once: no other is to stand idle for it."""
+        _, left = self.demand.get(shape, (None, 0))
+        return math.ceil(left / self._lanes)
+
+    def _settle_paused(self) -> None:
+        """Ends trials that wait at a rung where nothing more can come to it."""
+        for name in {trial.family for trial in self.book.paused_trials()} if not self._is_ending else ():
+            if not self.book.count_to_ask(name) and not self.book.moving_trials(name):
+                self._attempts.end_paused(name)
+
+    def _asks_for_stack(self, shape: str, request: StackRequest) -> bool:
+        """Asks for one more trial, unless one of another structure is next in the family's line."""
+        in_shape = self._shape_filter(shape)
+        if self.book.has_fresh(lambda trial: trial.family == request.family and in_shape(trial)):
+            return False
+        return self._questions.ask_for_stack(self.spec, shape, request.family)
+
+    def _start_attempt(self, trial: TrialRow, hello: LaneHandshake) -> Assignment:
         attempt = f"{self.sweep.id}-{trial.role}-{trial.family}-{trial.number}-{trial.attempts + 1}"
         self._attempts.start(trial, hello, attempt)
-        if not self.book.has_fresh(fits):
+        if not self.book.has_fresh(self._shape_filter(hello.shape)) and hello.shape not in self._ask_due:
             self._ask_due.append(hello.shape)
-        return LaneWork(attempts=(self._make_assignment(trial, attempt),))
+        return self._make_assignment(trial, attempt)
 
-    def _ask_trial(self, shape: str) -> TrialRow | None:
-        if self._studies is None:
-            return None
-        closed = frozenset(
-            f.name
-            for f in self.spec.families
-            if shape_name(self._resources[f.name]) != shape or self.book.is_family_broken(f.name)
-        )
-        family = policy.next_family(self.spec.families, self.book.trial_counts, closed)
-        if family is None:
-            return None
-        number = self.book.trial_counts[family.name]
-        study_number, params = self._studies.ask(family, number, self._lanes_planned)
-        trial = TrialRow(
-            role="search", family=family.name, number=number, study_number=study_number, params=params,
-            seed=derive_seed(self.spec.seed, family.name, number, "trial"), created_at=self._clock(),
-        )  # fmt: skip
-        self.book.add(trial)
-        self._attempts.batch.add_event("asked", self._clock(), {"params": params}, trial)
-        return trial
+    @property
+    def _is_ending(self) -> bool:
+        return self.stopping is not None or self.state != "running"
+
+    def _record_question(self, trial: TrialRow) -> None:
+        self._attempts.batch.add_event("asked", self._clock(), {"params": trial.params}, trial)
 
     def _make_assignment(self, trial: TrialRow, attempt: str) -> Assignment:
         family, confirming = self.spec.family(trial.family), trial.role == "confirm"
@@ -307,6 +403,8 @@ class Coordinator:
             resumes=trial.attempts > 1,
             deciding=() if confirming else deciding_reports(family.pruner, family.budget.reports),
             keep_above=None if confirming else policy.keep_threshold(goal, keep, having),
+            pauses=not confirming and pruner_options(family.pruner).pauses,
+            structure=self._find_structure(trial), stack_limit=(trial.origin or {}).get(STACK_LIMIT),
             **self._earlier_attempts(family, attempt),
         )  # fmt: skip
 
@@ -376,12 +474,16 @@ class Coordinator:
             self._set_facts(warm_started=taught)
 
     def _fail_lane(self, lane: str, why: str, process: LaneHandshake | None) -> None:
-        for running in [r for r in self._attempts.running.values() if r.lane == lane]:
-            if process is not None and self._starved(process):
-                why = "its process was ended since memory ran out"
-                self._attempts.fail_attempt(running, "out-of-memory", why, killed=True)
-            else:
-                self._attempts.fail_attempt(running, "worker-died", why)
+        together, reason = self._attempts.on_lane(lane), "worker-died"
+        self._attempts.forget_lane(lane)
+        killed = bool(together) and process is not None and self._starved(process)
+        if killed:
+            reason, why = "out-of-memory", "its process was ended since memory ran out"
+        if len(together) > 1:
+            self._attempts.break_stack(together, reason, why)
+            return
+        for running in together:
+            self._attempts.fail_attempt(running, reason, why, killed=killed)
 
     def _answer_requests(self) -> None:
         for request in views.open_requests(self._ledger, self.sweep.id):
@@ -421,9 +523,8 @@ class Coordinator:
             self._attempts.save_seconds()
         if self._role != "search":  # the budget is the search's: a sweep that used it up can be confirmed
             return
-        self._spending.add_time(
-            now, [self._trial_resources(running.trial) for running in self._attempts.running.values()]
-        )
+        by_lane = {running.lane: running.trial for running in self._attempts.running.values()}
+        self._spending.add_time(now, [self._trial_resources(trial) for trial in by_lane.values()])
         why = self._spending.find_exhausted(self.spec)
         if why is not None and self.state == "running":
             self._request_stop(why, policy.StopCause.BUDGET)
@@ -450,6 +551,24 @@ class Coordinator:
 
     def _shape_filter(self, shape: str) -> Callable[[TrialRow], bool]:
         return lambda trial: shape_name(self._trial_resources(trial)) == shape
+
+    def _stack_filter(self, shape: str, request: StackRequest) -> Callable[[TrialRow], bool]:
+        """Trials that fit beside those that a lane has; one whose stack ended its lane fits a small one."""
+        in_shape, held = self._shape_filter(shape), len(request.holding)
+
+        def fits(trial: TrialRow) -> bool:
+            if trial.family != request.family or not in_shape(trial):
+                return False
+            small = held + request.limit <= stack_limit(trial)
+            return small and self._find_structure(trial) == request.structure
+
+        return fits
+
+    def _find_structure(self, trial: TrialRow) -> str | None:
+        family = self.spec.family(trial.family)
+        if family.stack in (None, "off") or stack_limit(trial) < 2:
+            return None
+        return self._structure_of(family, trial.params)
 
     def _trial_resources(self, trial: TrialRow) -> Resources:
         """What a worker of the trial gets: its family's resources, or what `retry` gave it."""

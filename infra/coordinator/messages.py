@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from infra.search.pruners import Deciding
 
@@ -37,6 +37,9 @@ class Assignment:
         resumes: whether an earlier attempt may have left a checkpoint.
         earlier: what former attempts at the trial reported, by report, where its code is people's own: it may
             resume by its own means, and its reports are numbered on. `earlier_seconds` is what they took.
+        pauses: where the pruner ends it, it leaves with a checkpoint, from which it may go on later.
+        structure: trials of one family with the same may be trained as one stack; None: alone.
+        stack_limit: how many may be in its stack at most, since a larger one ended its lane.
     """
 
     attempt: str
@@ -53,6 +56,9 @@ class Assignment:
     resumes: bool = False
     earlier: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
     earlier_seconds: float = 0.0
+    pauses: bool = False
+    structure: str | None = None
+    stack_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +68,9 @@ class EpochReport:
     epoch: int
     metrics: Mapping[str, float]
     at: float
+
+
+AttemptReports: TypeAlias = Mapping[str, Sequence[EpochReport]]  # by attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +99,47 @@ class LaneWork:
     attempts: tuple[Assignment, ...] = ()
     wait_s: float = 0.0
     leave: bool = False
+    fenced: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackRequest:
+    """A lane that trains a stack asks for more trials of its structure.
+
+    Attributes:
+        holding: the attempts that it knows to be its own; what else runs on it was lost on its way.
+        limit: how many places are free.
+    """
+
+    family: str
+    structure: str
+    holding: frozenset[str]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackChoice:
+    """How a lane trains the trials of a structure.
+
+    Attributes:
+        width: how many at once; 1: one by one.
+        gain: how many times faster than one by one it was measured to be; None: it was not measured.
+        reason: in words.
+    """
+
+    family: str
+    structure: str
+    width: int
+    gain: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackHeartbeatReply:
+    """`HeartbeatReply` for several attempts: `void` names those that are no longer this lane's."""
+
+    void: frozenset[str] = frozenset()
+    stop: bool = False
     fenced: bool = False
 
 

@@ -8,6 +8,9 @@ from enum import StrEnum
 from typing import Literal
 
 from infra.ledger.rows import TrialRow
+from infra.search.blocks import block_of
+from infra.search.pruners import pruner_options
+from infra.search.samplers import sampler_options
 from infra.spec import FamilySpec, Objective, SweepSpec
 
 MAX_FAILURES = 3
@@ -58,6 +61,26 @@ def next_family(
     have what they were given."""
     open_families = [f for f in families if f.name not in closed and asked[f.name] < f.trials]
     return min(open_families, key=lambda family: asked[family.name], default=None)
+
+
+def has_turn(
+    family: FamilySpec, families: Sequence[FamilySpec], asked: Mapping[str, int], closed: frozenset[str]
+) -> bool:
+    """Whether a stack of the family may grow by a trial that is asked for now: it is at most a block ahead
+    of every other family that has trials left."""
+    others = [asked[f.name] for f in families if f.name not in closed and asked[f.name] < f.trials]
+    if family.name in closed or asked[family.name] >= family.trials:
+        return False
+    block = block_of(family, asked[family.name])
+    return asked[family.name] - min(others) < block.size
+
+
+def asks_whole_blocks(family: FamilySpec) -> bool:
+    """Whether a block's trials are asked for at one event, with what is finished then: else what a sampler
+    or a pruner sees of finished trials would depend on how many are trained side by side."""
+    if family.stack in (None, "off"):
+        return False
+    return sampler_options(family.sampler).learns or pruner_options(family.pruner).awaits_ends
 
 
 def signed_value(goal: Objective, value: float) -> float:

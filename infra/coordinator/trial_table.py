@@ -10,6 +10,12 @@ from infra.ledger.rows import TrialRow
 from infra.spec import SweepSpec
 
 Key = tuple[str, str, int]
+PAUSED = "paused_at"  # in a trial's origin: the rung at which it waits
+
+
+def is_paused(trial: TrialRow) -> bool:
+    """Whether the trial waits at a rung until it is among the best there."""
+    return bool((trial.origin or {}).get(PAUSED))
 
 
 class TrialTable:
@@ -29,6 +35,7 @@ class TrialTable:
         self._open: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._again: deque[TrialRow] = deque()
         self._fresh: deque[TrialRow] = deque()
+        self._paused: dict[Key, TrialRow] = {}
         for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
             self._trials.setdefault(trial.family, {})[trial.number] = trial
             self._open.setdefault(trial.family, {})[trial.number] = trial
@@ -36,12 +43,37 @@ class TrialTable:
             if trial.state == "waiting":
                 self.queue(trial)
 
+    def pause(self, trial: TrialRow) -> None:
+        """The trial waits at a rung, out of line."""
+        self._paused[trial.key] = trial
+
+    def resume(self, trial: TrialRow) -> None:
+        """A paused trial gets in line again."""
+        self.forget_paused(trial)
+        self.queue(trial)
+
+    def forget_paused(self, trial: TrialRow) -> None:
+        """The trial waits no longer."""
+        del self._paused[trial.key]
+
+    def paused_trials(self, family: str | None = None) -> list[TrialRow]:
+        """The trials that wait at a rung, the highest rungs first."""
+        found = [trial for trial in self._paused.values() if family in (None, trial.family)]
+        return sorted(found, key=lambda trial: (-trial.epochs, trial.number))
+
+    def find(self, family: str, number: int) -> TrialRow | None:
+        """The family's trial of that number, if it was asked for."""
+        return self._trials[family].get(number)
+
     def add(self, trial: TrialRow) -> None:
         """A trial that was just asked for; it is not queued."""
         self._trials[trial.family][trial.number] = self._open[trial.family][trial.number] = trial
 
     def queue(self, trial: TrialRow) -> None:
-        """Puts a trial in line: before all fresh ones if it ran before."""
+        """Puts a trial in line: before all fresh ones if it ran before; out of it where it is paused."""
+        if is_paused(trial):
+            self.pause(trial)
+            return
         self._open[trial.family][trial.number] = trial  # a failed one that is tried again was closed
         (self._again if trial.attempts else self._fresh).append(trial)
 
@@ -99,3 +131,7 @@ class TrialTable:
         still = {number: trial for number, trial in self._open[family].items() if not trial.has_ended}
         self._open[family] = still
         return list(still.values())
+
+    def moving_trials(self, family: str) -> list[TrialRow]:
+        """Trials of the family that run or are in line."""
+        return [trial for trial in self.open_trials(family) if trial.key not in self._paused]

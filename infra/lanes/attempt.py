@@ -18,7 +18,7 @@ from infra.lanes.attempt_functions import keep_own_files, load_function
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
-from infra.storage.paths import files_folder, samples_folder, trial_folder
+from infra.storage.paths import CHECKPOINTS, files_folder, samples_folder, trial_folder
 from infra.storage.sweep_key import check_lane_key
 from trainers.errors import InputError, TrialError
 from trainers.functions.job import FunctionJob
@@ -27,7 +27,7 @@ from trainers.registry import is_function, load_reference
 from trainers.types import Goal, Length, Ranks
 
 if TYPE_CHECKING:
-    from trainers.data.dataset import Dataset
+    from trainers.data.dataset import Dataset, EncodedDataset
     from trainers.family import Family
     from trainers.types import Json, JsonObject
 
@@ -68,24 +68,28 @@ class AttemptRunner:
 
     def checkpoint_folder(self, assignment: Assignment) -> Path:
         """Where the trial's checkpoints are."""
-        return self.folder(assignment) / "checkpoints"
+        return self.folder(assignment) / CHECKPOINTS
 
     def run(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
         """Trains, and says how it went; an exception becomes a failure with its class and traceback."""
         began = time.monotonic()
         try:
-            ended = self._run_trial(assignment, hooks)
-        except TrialError as error:
-            ended = _failure_result(assignment, error.reason, error)
-        except MemoryError as error:
-            ended = _failure_result(assignment, "out-of-memory", error)
+            ended = self.conclude(assignment, self._train(assignment, hooks))
         except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
-            ended = _failure_result(
-                assignment, "worker-died" if self._is_lost_peer(error) else "error", error
-            )
+            ended = self.describe_failure(assignment, error)
         finally:
-            self._free_memory()
+            self.free_memory()
         return replace(ended, seconds=time.monotonic() - began)
+
+    def describe_failure(self, assignment: Assignment, error: BaseException) -> AttemptResult:
+        """The failure that an exception is, with its class and traceback."""
+        if isinstance(error, TrialError):
+            reason = error.reason
+        elif isinstance(error, MemoryError):
+            reason = "out-of-memory"
+        else:
+            reason = "worker-died" if self._is_lost_peer(error) else "error"
+        return _failure_result(assignment, reason, error)
 
     def is_shared_failure(self, ended: AttemptResult, assignment: Assignment) -> bool:
         """Whether every rank failed at the same place: our loop agrees on what is not finite."""
@@ -106,12 +110,18 @@ class AttemptRunner:
                 return False
             error = former
 
-    def _run_trial(self, assignment: Assignment, hooks: Hooks) -> AttemptResult:
+    def _train(self, assignment: Assignment, hooks: Hooks) -> Outcome:
         spec = self.spec.family(assignment.family)
         if is_function(load_reference(spec.reference)):
-            outcome = self._run_function(spec, assignment, hooks)
-        else:
-            outcome = self._run_family(spec, assignment, hooks)
+            return self._run_function(spec, assignment, hooks)
+        from trainers.loop.training import train
+
+        job = self.make_job(assignment)
+        return train(job, self.encode(job), hooks)
+
+    def conclude(self, assignment: Assignment, outcome: Outcome) -> AttemptResult:
+        """What an outcome comes to, its model and its samples kept where they are to be."""
+        spec = self.spec.family(assignment.family)
         facts: dict[str, Json] = dict(outcome.facts)
         model = None
         if outcome.status == "complete" and self._keeps_model(assignment, outcome):
@@ -128,21 +138,28 @@ class AttemptRunner:
             facts=facts, model=model,
         )  # fmt: skip
 
-    def _run_family(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
-        from trainers.inputs.encoded_arrays import encode_dataset
-        from trainers.loop.training import train
-
-        family, dataset = self._load_family(spec).of_trial(assignment.params), self.dataset()
-        params = family.complete(assignment.params)
-        arrays = encode_dataset(family, dataset, params, Path(self._settings.cache))
-        job = Job(
+    def make_job(self, assignment: Assignment) -> Job:
+        """The job of an attempt at a family."""
+        spec = self.spec.family(assignment.family)
+        family = self._load_family(spec).of_trial(assignment.params)
+        return Job(
             family=family,
-            params=params,
+            params=family.complete(assignment.params),
             read_test=assignment.read_test,
             samples=self._samples_folder(assignment),
             **self._job_settings(spec, assignment),
         )
-        return train(job, arrays, hooks)
+
+    def encode(self, job: Job) -> EncodedDataset:
+        """The sweep's data as the job's family reads it; the same for all jobs of one structure."""
+        from trainers.inputs.encoded_arrays import encode_dataset
+
+        return encode_dataset(job.family, self.dataset(), job.params, self.cache)
+
+    @property
+    def cache(self) -> Path:
+        """This node's folder of what can be made again."""
+        return Path(self._settings.cache)
 
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
         from trainers.functions.run import run_function
@@ -236,8 +253,7 @@ class AttemptRunner:
         folder = Path(self._settings.storage) / relative
         dataset = None if self.spec.data.get("source", "none") == "none" else self.dataset()
         family = self._known_family(spec, assignment)
-        cache = Path(self._settings.cache)
-        measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, cache)
+        measured = save_bundle(folder, spec, family, dataset, assignment.params, outcome, about, self.cache)
         return str(relative), measured
 
     def _reading(self) -> JsonObject:
@@ -268,12 +284,13 @@ class AttemptRunner:
         try:
             save_samples(
                 self._samples_folder(assignment), family, self.dataset(), assignment.params, outcome,
-                Path(self._settings.cache), self._device,
+                self.cache, self._device,
             )  # fmt: skip
         except Exception:  # people's own families may raise anything here
             traceback.print_exc()
 
-    def _free_memory(self) -> None:
+    def free_memory(self) -> None:
+        """Gives back what the last attempt left."""
         gc.collect()
         if self._device.startswith("cuda"):
             import torch

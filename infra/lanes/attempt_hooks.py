@@ -57,6 +57,7 @@ class AttemptHooks:
         self.steps = 0  # calls of `alive`: any change is progress
         self.void = False
         self.stop = False
+        self.resumes = assignment.resumes  # whether there may be a checkpoint of the trial's
         self._process = ProcessSampler()
 
     def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
@@ -84,7 +85,9 @@ class AttemptHooks:
             return not self.void
         others = [one for one in sent if one is not report]  # a heartbeat may have told of it already
         go = self._line.decide(self.assignment.attempt, [*others, report])
-        self._mark_delivered(sent)
+        self.mark_delivered(sent)
+        if not go and self.assignment.pauses:
+            self.stop = go = True
         return go and not self.void
 
     def alive(self, step: int) -> None:
@@ -109,7 +112,7 @@ class AttemptHooks:
 
     def load(self) -> tuple[dict[str, torch.Tensor], Document] | None:
         """The newest checkpoint of an earlier attempt that verifies."""
-        if not self.assignment.resumes:
+        if not self.resumes:
             return None
         loaded = self._checkpoints.load()
         return None if loaded is None else (loaded.tensors, loaded.document)
@@ -117,16 +120,24 @@ class AttemptHooks:
     def send_heartbeat(self) -> None:
         """One heartbeat with all that is held; what could not be delivered stays held. Training goes on
         meanwhile: a call may wait for a coordinator that is just starting anew."""
-        with self._lock:
-            sent = list(self._held)
+        sent = self.copy_held()
         pulse = self._line.heartbeat(self.assignment.attempt, sent)
-        self._mark_delivered(sent)
-        self.stop = self.stop or pulse.stop
-        self.void = self.void or pulse.void
+        self.mark_delivered(sent)
+        self.note_reply(stop=pulse.stop, void=pulse.void)
 
-    def _mark_delivered(self, sent: list[EpochReport]) -> None:
+    def copy_held(self) -> list[EpochReport]:
+        """The reports that have not been told yet."""
+        with self._lock:
+            return list(self._held)
+
+    def mark_delivered(self, sent: list[EpochReport]) -> None:
+        """Lets go of reports that have been told, unless another message was faster."""
         with self._lock:
             self._held = self._held[len(sent) :] if self._held[: len(sent)] == sent else self._held
+
+    def note_reply(self, *, stop: bool, void: bool) -> None:
+        """What the coordinator answered to a heartbeat."""
+        self.stop, self.void = self.stop or stop, self.void or void
 
     def take_undelivered(self) -> list[EpochReport]:
         """The reports that have not been told yet, to travel with the end."""

@@ -241,7 +241,7 @@ class _Driver:
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
-            storage=self._job.lanes.storage,
+            storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path,
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
         options = {

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import ray
 import ray.train
@@ -23,16 +23,23 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from infra.coordinator.messages import (
     Assignment,
+    AttemptReports,
     AttemptResult,
     EpochReport,
     HeartbeatReply,
     LaneHandshake,
     LaneWork,
+    StackChoice,
+    StackHeartbeatReply,
+    StackRequest,
 )
 from infra.errors import ClusterUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
 from infra.lanes.settings import LaneConfig, LaneSettings
+from infra.lanes.stack import StackRun
+from infra.lanes.stack_hooks import StackHooks
+from infra.lanes.stack_widths import StackWidths
 from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
@@ -46,6 +53,7 @@ BEAT_S = 2.0
 CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long before it gives up
 LAST_WORD_S = 10.0
 COLLECTIVE_GRACE_S = 5.0  # a rank that waits for others lets the one that holds them up speak first
+LaneHooks: TypeAlias = "AttemptHooks | FollowerHooks | StackHooks"
 EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
 
 Answer = TypeVar("Answer")
@@ -134,6 +142,30 @@ class CoordinatorClient:
             end_process(EXIT_FENCED, "another process has this lane by now")
         return pulse
 
+    def heartbeat_stack(self, reports: AttemptReports) -> StackHeartbeatReply:
+        """See `Coordinator.heartbeat_stack`. A fenced process ends here."""
+        reply: StackHeartbeatReply = self._call(
+            lambda: self.actor.heartbeat_stack.remote(self.hello, dict(reports))
+        )
+        if reply.fenced:
+            end_process(EXIT_FENCED, "another process has this lane by now")
+        return reply
+
+    def record_stack_choice(self, choice: StackChoice) -> None:
+        """See `Coordinator.record_stack_choice`."""
+        self._call(lambda: self.actor.record_stack_choice.remote(self.hello, choice))
+
+    def refill_stack(
+        self, request: StackRequest, ended: Sequence[AttemptResult], reports: AttemptReports
+    ) -> LaneWork:
+        """See `Coordinator.refill_stack`. A fenced process ends here."""
+        work: LaneWork = self._call(
+            lambda: self.actor.refill_stack.remote(self.hello, request, list(ended), dict(reports))
+        )
+        if work.fenced:
+            end_process(EXIT_FENCED, "another process has this lane by now")
+        return work
+
     def _call(self, send: Callable[[], ray.ObjectRef[Answer]]) -> Answer:
         try:
             return ray.get(send(), timeout=CALL_TIMEOUT_S)
@@ -182,6 +214,7 @@ class LaneLoop:
 
             device = str(ray.train.torch.get_device())
         self._runner = AttemptRunner(settings, device=device, ranks=ranks)
+        self._widths = StackWidths(self._runner, line.record_stack_choice)
         self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks)
 
     def run_attempts(self) -> None:
@@ -198,12 +231,25 @@ class LaneLoop:
                     end_process(EXIT_FENCED, "another process has this lane by now")
                 if work.leave:
                     return
-                for assignment in work.attempts:
-                    ended, reports = self._run_attempt(assignment)
                 if not work.attempts:
                     time.sleep(work.wait_s)
+                elif (width := self._widths.find_width(work.attempts[0])) > 1:
+                    self._run_stack(work.attempts, width)
+                else:  # of several, whose answer was lost, the others are given again
+                    ended, reports = self._run_attempt(work.attempts[0])
         finally:
             self._watch.stop()
+
+    def _run_stack(self, assignments: Sequence[Assignment], width: int) -> None:
+        stack = StackRun(self._runner, self._line, width, self._log_path)
+        logs: Any = stack.logs
+        with (
+            self._watch.watch_attempt(assignments[0], stack.hooks),
+            contextlib.redirect_stdout(logs),
+            contextlib.redirect_stderr(logs),
+        ):
+            stack.run(assignments)
+        self._widths.note_width(assignments[0], stack.room)
 
     def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         if self._ranks.world_size == 1:
@@ -245,17 +291,19 @@ class LaneLoop:
 
     @contextlib.contextmanager
     def _redirect_output(self, assignment: Assignment) -> Iterator[None]:
-        name = log_name(assignment.family, assignment.role, assignment.number, assignment.ordinal)
-        folder = Path(self._settings.logs)
-        folder.mkdir(parents=True, exist_ok=True)
-        suffix = f".rank{self._ranks.rank}" if self._ranks.rank else ""
-        path = folder / f"{name}{suffix}"
         with (
-            path.open("a", buffering=1, encoding="utf-8", errors="replace") as out,
+            self._log_path(assignment).open("a", buffering=1, encoding="utf-8", errors="replace") as out,
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(out),
         ):
             yield
+
+    def _log_path(self, assignment: Assignment) -> Path:
+        name = log_name(assignment.family, assignment.role, assignment.number, assignment.ordinal)
+        folder = Path(self._settings.logs)
+        folder.mkdir(parents=True, exist_ok=True)
+        suffix = f".rank{self._ranks.rank}" if self._ranks.rank else ""
+        return folder / f"{name}{suffix}"
 
 
 class Watchdog:
@@ -270,7 +318,7 @@ class Watchdog:
         """
         self._stall_s, self._line, self._ranks = stall_s, line, ranks
         self._training = threading.get_ident()
-        self._now: tuple[Assignment, AttemptHooks | FollowerHooks] | None = None
+        self._now: tuple[Assignment, LaneHooks] | None = None
         self._steps, self._moved_at = 0, time.monotonic()
         self._end = threading.Event()
 
@@ -284,8 +332,8 @@ class Watchdog:
         self._end.set()
 
     @contextlib.contextmanager
-    def watch_attempt(self, assignment: Assignment, hooks: AttemptHooks | FollowerHooks) -> Iterator[None]:
-        """Watches over one attempt."""
+    def watch_attempt(self, assignment: Assignment, hooks: LaneHooks) -> Iterator[None]:
+        """Watches over one attempt, or over a stack that began with it."""
         self._steps, self._moved_at = hooks.steps, time.monotonic()
         self._now = (assignment, hooks)
         try:
@@ -299,12 +347,12 @@ class Watchdog:
             self._check_progress(now)
             if self._ranks.rank != 0:
                 continue
-            if now is not None and isinstance(now[1], AttemptHooks):
+            if now is not None and not isinstance(now[1], FollowerHooks):
                 now[1].send_heartbeat()
             else:
                 self._line.heartbeat(None, [])
 
-    def _check_progress(self, now: tuple[Assignment, AttemptHooks | FollowerHooks] | None) -> None:
+    def _check_progress(self, now: tuple[Assignment, LaneHooks] | None) -> None:
         if now is None or now[1].steps != self._steps:
             self._steps, self._moved_at = (0 if now is None else now[1].steps), time.monotonic()
             return
@@ -315,7 +363,8 @@ class Watchdog:
         if self._ranks.world_size == 1:
             stands = replace(stands, waits=False)
         if not stands.waits or silent_s > self._stall_s + COLLECTIVE_GRACE_S:
-            self._end_stalled(now[0], silent_s, stands)
+            first = now[1].first if isinstance(now[1], StackHooks) else None
+            self._end_stalled(now[0] if first is None else first.assignment, silent_s, stands)
 
     def _end_stalled(self, assignment: Assignment, silent_s: float, stands: ThreadLocation) -> None:
         # The log that the attempt prints to; a lane's own stderr has no file number that we may rely on.

@@ -44,6 +44,14 @@ class IndexedHalving(SuccessiveHalvingPruner):
             rung += 1
         return False
 
+    def is_among_best(self, study: Study, epoch: int, value: float) -> bool:
+        """Whether a trial that waits at a rung with this value goes on, by what has come there until now."""
+        rung = 0
+        while self._first_rung * self._reduction ** (rung + 1) <= epoch:
+            rung += 1
+        competing = self._load_rungs(study).get(rung, [])
+        return bool(competing) and _is_promotable(value, competing, self._reduction, study.direction.name)
+
     def _load_rungs(self, study: Study) -> dict[int, list[float]]:
         if self._rungs is None:
             self._rungs = {}

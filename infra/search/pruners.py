@@ -25,6 +25,16 @@ class PrunerOptions(Strict):
 
     name: str
 
+    @property
+    def awaits_ends(self) -> bool:
+        """Whether what it decides depends on how many trials are trained side by side."""
+        return False
+
+    @property
+    def pauses(self) -> bool:
+        """Whether a trial that it stops may go on later."""
+        return False
+
     def make(self, reports: int) -> BasePruner:
         """The pruner of one study.
 
@@ -59,6 +69,19 @@ class Asha(HalvingOptions):
     """Asynchronous successive halving."""
 
     name: Literal["asha"]
+    resume: bool | None = None
+    """Whether a trial that is stopped at a rung waits there with its checkpoint, and goes on when it has
+    become one of the best (false)."""
+
+    @property
+    def awaits_ends(self) -> bool:
+        """Which of those that wait goes on depends on who has come to a rung."""
+        return self.pauses
+
+    @property
+    def pauses(self) -> bool:
+        """As the file says."""
+        return bool(self.resume)
 
     def make(self, reports: int) -> BasePruner:
         """As above."""
@@ -83,6 +106,11 @@ class Hyperband(HalvingOptions):
 
 class QuantileOptions(PrunerOptions):
     """Comparing with earlier trials at the same epoch."""
+
+    @property
+    def awaits_ends(self) -> bool:
+        """It compares with finished trials."""
+        return True
 
     startup: int = Field(default=5, ge=0)
     """Finished trials before any is stopped."""

@@ -6,13 +6,14 @@ A new sampler is a class here and its entry in `SAMPLERS`: schema, plan and stud
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from infra.errors import WrongInput
+from infra.search.blocks import block_of, structural_names
 from infra.spec import FamilySpec, derive_seed
 from infra.strict_model import Strict
 from search_spaces.nearest import advice
@@ -28,8 +29,9 @@ LARGEST_GRID = 100_000
 
 
 class SamplerOptions(Strict):
-    """What a sweep file says of a sampler."""
+    """What a sweep file says of a sampler. `learns`: whether its answers depend on finished trials."""
 
+    learns: ClassVar[bool] = False
     name: str
 
     def make(self, seed: int, common: IntersectionSearchSpace | None = None) -> BaseSampler:
@@ -54,6 +56,7 @@ class SamplerOptions(Strict):
 class Tpe(SamplerOptions):
     """Tree-structured Parzen estimator."""
 
+    learns: ClassVar[bool] = True
     name: Literal["tpe"]
     n_startup_trials: int = Field(default=10, ge=0)
     """Finished trials before the sampler builds its first model."""
@@ -99,6 +102,7 @@ class Qmc(SamplerOptions):
 class Gp(SamplerOptions):
     """Gaussian process."""
 
+    learns: ClassVar[bool] = True
     name: Literal["gp"]
     n_startup_trials: int = Field(default=10, ge=0)
     """Finished trials before the sampler builds its first model."""
@@ -163,22 +167,42 @@ def count_configurations(family: FamilySpec) -> int | None:
 
 
 def _family_grid(family: FamilySpec) -> Sequence[Mapping[str, Any]]:
-    return _cached_grid(json.dumps(family.space), json.dumps(family.start_with))
+    stacked = family.stack not in (None, "off")
+    return _cached_grid(json.dumps(family.space), json.dumps(family.start_with), stacked)
 
 
 @lru_cache(maxsize=16)  # a grid of 100,000 points takes half a second, and each question reads one of them
-def _cached_grid(space: str, start_with: str) -> Sequence[Mapping[str, Any]]:
+def _cached_grid(space: str, start_with: str, stacked: bool) -> Sequence[Mapping[str, Any]]:
     from search_spaces.space import Space
 
-    return grid_points(Space.from_json(json.loads(space)), json.loads(start_with))
+    made = Space.from_json(json.loads(space))
+    points = grid_points(made, json.loads(start_with))
+    if not stacked:
+        return points
+    by_structure: dict[str, list[Mapping[str, Any]]] = {}
+    names = structural_names(made)
+    for point in points:
+        by_structure.setdefault(json.dumps(_choose(point, names)), []).append(point)
+    return [point for together in by_structure.values() for point in together]
 
 
-def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> dict[str, Any] | None:
-    """The parameters that trial `number` must have before any sampler is asked, or None.
+def _choose(params: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name in names}
+
+
+def starting_point(
+    family: FamilySpec, seed: int, number: int, lanes: int, leader: Mapping[str, Any] | None = None
+) -> dict[str, Any] | None:
+    """The parameters, all or some, that trial `number` must have before any sampler is asked, or None.
 
     Known good configurations come first. Then `tpe` and `gp` take max(10, lanes) points of one scrambled
     Sobol sequence, `random` the first 10 of it (so that its trials do not depend on the number of lanes),
-    `qmc` all of it, and `grid` the rest of its points in order.
+    `qmc` all of it, and `grid` the rest of its points in order. Where trials may be stacked, those of a block
+    have their structure in common: that of the sequence's point at the block's number, or, where a sampler
+    that learns was asked, of the block's first trial.
+
+    Args:
+        leader: the parameters of the block's first trial; None for that one itself.
     """
     from search_spaces.space import Space
 
@@ -188,8 +212,12 @@ def starting_point(family: FamilySpec, seed: int, number: int, lanes: int) -> di
     sampler = sampler_options(family.sampler)
     if isinstance(sampler, Grid):
         return dict(_family_grid(family)[index])
-    space = Space.from_json(family.space)
-    batch = sampler.first_batch(lanes)
-    if batch is not None and index >= batch:
+    space, block = Space.from_json(family.space), block_of(family, number)
+    structural = structural_names(space) if block.size > 1 else frozenset[str]()
+    batch, sequence = sampler.first_batch(lanes), derive_seed(seed, family.name, "sobol")
+    if batch is None or index < batch:
+        return space.sobol(1, sequence, start=index, held=dict.fromkeys(structural, block.number))[0]
+    if not structural or (sampler.learns and leader is None):
         return None
-    return space.sobol(1, derive_seed(seed, family.name, "sobol"), start=index)[0]
+    common = leader if sampler.learns else space.sobol(1, sequence, start=block.number)[0]
+    return _choose(common or {}, structural)

@@ -16,6 +16,7 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.trial import FrozenTrial, TrialState
 
 from infra.errors import LedgerDamaged
+from infra.search.halving import IndexedHalving
 from infra.search.pruners import make_pruner
 from infra.search.samplers import make_sampler, starting_point
 from infra.spec import FamilySpec, SweepSpec, derive_seed
@@ -109,13 +110,19 @@ class Studies:
             load_if_exists=True,
         )
 
-    def ask(self, family: FamilySpec, number: int, lanes: int) -> tuple[int, dict[str, Any]]:
-        """A new trial: Optuna's number and the parameters."""
+    def ask(
+        self, family: FamilySpec, number: int, lanes: int, leader: Mapping[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
+        """A new trial: Optuna's number and the parameters.
+
+        Args:
+            leader: the parameters of the first trial of its block, whose structure it shares.
+        """
         study = self._studies[family.name]
         seed = derive_seed(self._spec.seed, family.name, number)
         study.sampler = make_sampler(family.sampler, seed, self._common[family.name])
         space = self._spaces[family.name]
-        point = starting_point(family, self._spec.seed, number, lanes)
+        point = starting_point(family, self._spec.seed, number, lanes, leader)
         fixed = {} if point is None else {"fixed_params": space.encode(point)}
         # `study.ask` would look through all trials for waiting ones; we queue in the ledger, not in Optuna.
         template = FrozenTrial(
@@ -141,6 +148,11 @@ class Studies:
     def should_prune(self, family: str, study_number: int) -> bool:
         """What the pruner says about the trial's newest report."""
         return bool(self._find_trial(family, study_number)[1].should_prune())
+
+    def may_go_on(self, family: str, epoch: int, value: float) -> bool:
+        """Whether a trial that was paused at an epoch is among the best there by now."""
+        study = self._studies[family]
+        return isinstance(study.pruner, IndexedHalving) and study.pruner.is_among_best(study, epoch, value)
 
     def tell(self, family: str, study_number: int, state: str, objective: Sequence[float] | None) -> None:
         """Ends a trial: `complete` (with its objective), `pruned` or `failed`."""

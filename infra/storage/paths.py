@@ -6,6 +6,7 @@ import hashlib
 import re
 from pathlib import PurePosixPath
 
+CHECKPOINTS = "checkpoints"  # within a trial's folder
 FILES, KEPT = "files", "kept"
 _PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 

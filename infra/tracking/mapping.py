@@ -153,6 +153,8 @@ def _beginning_tags(sweep: SweepRow, family: str) -> dict[str, str]:
 def state_tags(trial: TrialRow) -> dict[str, str]:
     """What changes while a trial lives; an empty reason takes an earlier one back."""
     tags = {"velodrome.state": trial.state, "velodrome.attempts": str(trial.attempts)}
+    if (width := trial.facts.get("stack")) is not None:
+        tags["velodrome.stack"] = str(width)
     return {**tags, "velodrome.reason": truncate_text(redact(trial.reason or ""), _TAG_CHARACTERS)}
 
 

@@ -1,4 +1,5 @@
-"""Real training: a resumed trial, and one in a fresh lane, has the bits of one that nothing disturbed."""
+"""Real training, one by one: a resumed trial, and one in a fresh lane, has the bits of one that nothing
+disturbed. In stacks it has them to rounding (`test_stacks`)."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ seed: 5
 data: {{source: "builtin:digits"}}
 objective: {{metric: accuracy}}
 budget: {{trials: 6, epochs: {EPOCHS}}}
-search: {{sampler: tpe, pruner: {{name: asha, min_epochs: 2, reduction: 3}}}}
+search: {{sampler: tpe, pruner: {{name: asha, min_epochs: 2, reduction: 3}}, stack: off}}
 resources: {{lanes: 1}}
 checkpoint: {{every: 1 epoch}}
 families:

@@ -119,6 +119,17 @@ class Batches:
         derived = int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
         return torch.randperm(len(self), generator=torch.Generator().manual_seed(derived))
 
+    def batched_order(
+        self, epoch: int, seed: int, batch_size: BatchSize, world_size: int = 1, *, shuffle: bool = True
+    ) -> torch.Tensor:
+        """All positions of an epoch, int64 [n], one joint batch after another, where the arrays are."""
+        joint = self._global_batch_size(batch_size, world_size)
+        whole = batch_size == "all"  # order means nothing to a sum over all, and the part's own needs no copy
+        positions = self.epoch_order(epoch, seed, shuffle=shuffle and not whole)
+        if shuffle and not whole and self._lengths is not None:
+            positions = _bucket_by_length(positions, self._lengths, joint)
+        return positions.to(self.device) if self.resident and self.device.type != "cpu" else positions
+
     def order(
         self,
         epoch: int,
@@ -151,12 +162,7 @@ class Batches:
         import torch
 
         joint = self._global_batch_size(batch_size, world_size)
-        whole = batch_size == "all"  # order means nothing to a sum over all, and the part's own needs no copy
-        positions = self.epoch_order(epoch, seed, shuffle=shuffle and not whole)
-        if shuffle and not whole and self._lengths is not None:
-            positions = _bucket_by_length(positions, self._lengths, joint)
-        if self.resident and self.device.type != "cpu":
-            positions = positions.to(self.device)
+        positions = self.batched_order(epoch, seed, batch_size, world_size, shuffle=shuffle)
         blocks = torch.split(positions[start * joint :], joint * AT_ONCE)
         batches = (batch for block in blocks for batch in torch.split(block, joint) if batch.numel())
         if world_size == 1:

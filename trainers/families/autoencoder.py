@@ -63,6 +63,7 @@ class Autoencoder(Family):
     summary = "an encoder to a short code and a decoder back, with noise to take away"
     kinds = ("image", "table")
     tasks = ("reconstruction",)
+    stackable = True
     Options = AutoencoderOptions
     uses = ("pooling", "dropout", "activation")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {

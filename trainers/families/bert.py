@@ -110,6 +110,7 @@ class Bert(Family):
     summary = "BERT, or any model of transformers, for classes, numbers and answers (Devlin 2019)"
     kinds = ("text", "image", "questions")
     tasks = ("classification", "regression", "question-answering", "masked-words")
+    stackable = True
     Options = BertOptions
     uses = ("activation", "dropout")
     chosen = ("pretrained", "auto")
@@ -326,10 +327,14 @@ class Bert(Family):
             from trainers.modules.masked_language_model import pretraining_loss
 
             return {"masked_words": pretraining_loss(module, *_read_batch(module, batch))}
+        from trainers.modules.stacked_values import is_stacked
+
         if "question" in batch:
             outputs = cast("QuestionReader", module.reader).scores(module, batch)
         else:
             ids, mask, _ = _read_batch(module, batch)
+            if is_stacked(mask):  # transformers looks at the values of a mask that it has to make itself
+                mask = mask.bool()[:, None, None].expand(-1, -1, ids.shape[1], -1)
             outputs = module(input_ids=ids, attention_mask=mask).logits
         if masked_words is not None and module.training:
             from trainers.modules.masked_language_model import zero_gradient_term
@@ -381,7 +386,9 @@ def _read_batch(
     """Ids and mask [B, L] without what lies beyond the longest text, and what else tells tokens apart."""
     if "question" in batch:
         return cast("QuestionReader", module.reader).read(module, batch)
-    longest = max(int(batch["mask"].sum(dim=1).max()), 1)
+    from trainers.modules.stacked_values import most_in_stack
+
+    longest = most_in_stack(batch["mask"].sum(dim=1))
     return batch["inputs"][:, :longest], batch["mask"][:, :longest].long(), {}
 
 

@@ -51,6 +51,7 @@ class GradientBoosting(TableFamily):
     name = "gradient_boosting"
     summary = "gradient-boosted decision trees by LightGBM; an epoch is a few rounds"
     tasks = ("classification", "regression")
+    unstackable = "its trees are not grown by gradient steps"
     Options = GradientBoostingOptions
     libraries = ("lightgbm",)
     one_process = True

@@ -51,6 +51,7 @@ class ImageCNN(Family):
     summary = "convolution blocks with pooling, then dense layers"
     kinds = ("image",)
     tasks = ("classification", "regression")
+    stackable = True
     Options = ImageCNNOptions
     uses = ("activation", "pooling", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {

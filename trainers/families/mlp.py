@@ -39,6 +39,7 @@ class MLP(TableFamily):
     summary = "dense layers over numbers and embedded categories, or over pixels"
     kinds = ("table", "image")
     tasks = ("classification", "regression")
+    stackable = True
     Options = MLPOptions
     uses = ("activation", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {

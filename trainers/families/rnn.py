@@ -56,6 +56,7 @@ class RNN(Family):
     summary = "recurrent layers (rnn, lstm, gru) over words, rows of an image, or a series"
     kinds = ("text", "image", "table")
     tasks = ("classification", "regression")
+    unstackable = "torch has no rule for stacked recurrent layers"
     Options = RNNOptions
     uses = ("pooling", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {

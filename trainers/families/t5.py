@@ -70,6 +70,7 @@ class T5(Family):
     summary = "text to text by T5, from scratch or pretrained (Raffel 2020)"
     kinds = ("pairs",)
     tasks = ("seq2seq",)
+    unstackable = "the model of transformers decides by values in its forward pass"
     libraries = ("tokenizers", "transformers")
     Options = T5Options
     uses = ("activation", "dropout")

@@ -61,6 +61,7 @@ class TextCNN(Family):
     summary = "convolutions of several widths over words, max over time (Kim 2014)"
     kinds = ("text",)
     tasks = ("classification", "regression")
+    stackable = True
     Options = TextCNNOptions
     uses = ("activation", "pooling", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {

@@ -93,6 +93,7 @@ class Transformer(Family):
     summary = "attention: classifies a text or an image, continues or answers texts (Vaswani 2017)"
     kinds = ("corpus", "pairs", "text", "image")
     tasks = ("language-model", "seq2seq", "classification", "regression")
+    stackable = True
     Options = TransformerOptions
     uses = ("activation", "dropout")
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {

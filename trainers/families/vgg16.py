@@ -66,6 +66,7 @@ class VGG16(Family):
     summary = "VGG16 without its top, pretrained or narrow, and a small head (Simonyan 2015)"
     kinds = ("image",)
     tasks = ("classification", "regression")
+    unstackable = "stacking is slower: its convolutions fill the machine alone"
     Options = VGGOptions
     uses = ("activation", "pooling", "dropout")
     heavy = True

@@ -36,33 +36,34 @@ class MicroBatchFeed:
     """Groups of micro-batches, one group a step, from any step on."""
 
     def __init__(self, source: ExampleSource, params: Params, seed: int, ranks: Ranks) -> None:
-        """Reads `batch_size` and `accumulate`; `batch_size` is then the examples of a rank's full batch."""
+        """Reads `batch_size` and `accumulate`; `batch_size` is then the examples of a rank's full batch,
+        `accumulate` no more than an epoch has."""
         self.source, self._seed, self._ranks = source, seed, ranks
         self._size = params["batch_size"]
         whole = self._size == "all"
         self._joint = len(source) if whole else int(self._size) * ranks.world_size
         self._batches = -(-len(source) // self._joint)
-        self._accumulate = min(int(params["accumulate"]), self._batches)
+        self.accumulate = min(int(params["accumulate"]), self._batches)
         self.batch_size = -(-min(self._joint, len(source)) // ranks.world_size)
-        self.steps_per_epoch = -(-self._batches // self._accumulate)
+        self.steps_per_epoch = -(-self._batches // self.accumulate)
 
     def groups(self, step: int) -> Iterator[list[MicroBatch]]:
         """The groups from that step on (0: the first of the first epoch), without an end."""
         while True:
             epoch, within = divmod(step, self.steps_per_epoch)
-            first = within * self._accumulate
+            first = within * self.accumulate
             rank, world = self._ranks.rank, self._ranks.world_size
             order = self.source.order(epoch, self._seed, self._size, rank, world, start=first)
-            alike = self._accumulate == 1 and self._joint % world == 0
+            alike = self.accumulate == 1 and self._joint % world == 0
             full = len(self.source) // self._joint if alike else 0
             for positions in islice(order, max(0, full - first)):  # nearly all: every example counts
                 yield [MicroBatch(positions, self.batch_size, 1.0, self._joint)]
-            for place in range(max(first, full), self._batches, self._accumulate):
+            for place in range(max(first, full), self._batches, self.accumulate):
                 yield self._next_group(order, place)
             step += self.steps_per_epoch - within
 
     def _next_group(self, order: Iterator[torch.Tensor], first: int) -> list[MicroBatch]:
-        last = min(first + self._accumulate, self._batches)
+        last = min(first + self.accumulate, self._batches)
         examples = min(last * self._joint, len(self.source)) - first * self._joint
         return [self._micro_batch(next(order), place, examples) for place in range(first, last)]
 

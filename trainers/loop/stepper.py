@@ -58,7 +58,7 @@ class Stepper:
         """
         self.family, self.module, self.params, self.state = family, module, params, state
         self.generator, self._crew = generator, crew
-        self.own = type(family).train_step is not Family.train_step
+        self.own = own_steps(family)
         self.optimizers = {
             name: make_optimizer(list(part.parameters()), params)
             for name, part in family.players(module).items()
@@ -210,8 +210,8 @@ class Stepper:
         if found:
             norm = float(self._global_norm(gradients))  # by all ranks, before any of them leaves
             for value in self._values:
-                _require_finite("the loss", value)
-            _require_finite("the norm of the gradient", norm)
+                require_finite("the loss", value)
+            require_finite("the norm of the gradient", norm)
         if self._clip is not None:
             clip_gradients(gradients, self._global_norm(gradients), self._clip)
 
@@ -246,6 +246,11 @@ class Stepper:
         return nullcontext()
 
 
+def own_steps(family: Family) -> bool:
+    """Whether the family makes its training steps itself."""
+    return type(family).train_step is not Family.train_step
+
+
 def _loss_function(family: Family, params: Params, state: State) -> Callable[[Outputs, Batch], torch.Tensor]:
     """The loss as a function of outputs and batch; the task's rules are looked up once, not every step."""
     if type(family).loss is Family.loss:
@@ -268,7 +273,12 @@ def _concatenate(parts: list[torch.Tensor]) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _require_finite(what: str, value: float) -> None:
+def require_finite(what: str, value: float) -> None:
+    """Refuses a number that ends an attempt.
+
+    Raises:
+        NotFinite: it is one.
+    """
     if not math.isfinite(value):
         raise NotFinite(
             f"{what} must be a finite number", f"{value}", "lower learning_rate or clip gradients"

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from trainers.errors import InputError
 from trainers.inputs.vocabulary import PAD
+from trainers.modules.stacked_values import most_in_stack
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -192,7 +193,7 @@ class TextWindows(nn.Module):
 
     def forward(self, ids_BL: Tensor) -> Tensor:
         lengths_B = (ids_BL != PAD).sum(dim=1)
-        longest = max(int(lengths_B.max()), 1)
+        longest = most_in_stack(lengths_B)
         features: Tensor = self.convolutions(self.words(ids_BL[:, :longest]), lengths_B)
         return features
 

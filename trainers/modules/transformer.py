@@ -23,6 +23,7 @@ from trainers.modules.attention import (
     sinusoids,
 )
 from trainers.modules.recurrent import RowSequence
+from trainers.modules.stacked_values import most_in_stack
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class Encoder(nn.Module):
     def forward(self, ids_BL: Tensor) -> tuple[Tensor, Tensor]:
         """What lies beyond the longest text of the batch is cut off first."""
         is_text_BL = ids_BL != PAD
-        longest = max(int(is_text_BL.sum(dim=1).max()), 1)
+        longest = most_in_stack(is_text_BL.sum(dim=1))
         mask = is_text_BL[:, None, None, :longest]
         x = self.embedding(ids_BL[:, :longest].long())
         for block in self.blocks:

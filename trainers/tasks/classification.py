@@ -127,6 +127,7 @@ class ClassificationMetrics:
         self._keep = scores and classes <= MOST_CLASSES_FOR_AUC
         self._chances: list[torch.Tensor] = []
         self._targets: list[torch.Tensor] = []
+        self._area: float | None = None
 
     def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds logits [B, C] and `batch["target"]` [B]; nothing waits for the device."""
@@ -175,6 +176,8 @@ class ClassificationMetrics:
     def _auc(self, actual: npt.NDArray[np.int64]) -> float | None:
         import torch
 
+        if self._area is not None:
+            return self._area
         if not self._keep or (actual > 0).sum() < 2 or not self._chances:
             return None
         chances, target = torch.cat(self._chances), torch.cat(self._targets)
@@ -203,6 +206,10 @@ class ClassificationMetrics:
         """As `MetricSet.set_rows`."""
         if self._keep:
             self._chances, self._targets = [rows[0]], [rows[1]]
+
+    def set_area(self, area: float) -> None:
+        """Gives `auc`, where it was measured for several models at once."""
+        self._area = area
 
     def confusion(self) -> Array | None:
         """Counts [true class, predicted class]; None beyond 256 classes."""

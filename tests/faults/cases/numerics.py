@@ -203,7 +203,7 @@ def resume_trials(folder: Path, pace: Pace) -> Outcome:
     """Bit for bit: losses, values and weights, for every optimizer, schedule and source of chance."""
     silent = 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainers.loop.training._LOOK_S", 0.0)  # so that it is also stopped between reports
+        patch.setattr("trainers.loop.attempt._LOOK_S", 0.0)  # so that it is also stopped between reports
         for number, (what, (length, ticks)) in enumerate(itertools.product(TRAINED, LENGTHS)):
             silent += differs(folder / str(number), *what, length, ticks)
     return Outcome(silent=silent, note=f"{len(TRAINED) * len(LENGTHS)} trials")

@@ -107,3 +107,13 @@ def test_carry_on_keeps_the_larger_sweep_budget(
 ) -> None:
     """No budget is the largest of all."""
     assert compare_specs(sweep(minutes=ledger), sweep(minutes=file)).spec.minutes == larger
+
+
+def test_carry_on_of_a_sweep_from_before_stacks_goes_on_one_by_one() -> None:
+    """Its trials were asked for in another order; `auto` of now is no change of the file."""
+    for written in ("auto", "off"):
+        carried = compare_specs(sweep(family("a")), sweep(family("a", stack=written)))
+        assert carried.refused == ()
+        assert carried.spec.families[0].stack is None
+    carried = compare_specs(sweep(family("a", stack=8)), sweep(family("a", stack=16)))
+    assert carried.refused == ("families.a.stack: 8 → 16",)

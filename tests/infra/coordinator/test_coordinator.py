@@ -314,7 +314,7 @@ def test_sweep_keeps_only_the_best_model(bench: Bench) -> None:
         assert assignment.keep_above == {0.5: None, 0.8: 0.5, 0.7: 0.8}[value]
         ended = AttemptResult(attempt=assignment.attempt, outcome="complete", objective=(value,), model=model)
     coordinator.next_attempts(me, ended=ended)
-    assert coordinator.take_dropped_models() == ["m0"]
+    assert coordinator.take_dropped_folders() == ["m0"]
     assert [t.model for t in views.trials(bench.ledger, bench.sweep_id)] == [None, "m1", None]
 
 

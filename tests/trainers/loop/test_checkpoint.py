@@ -19,7 +19,7 @@ from trainers.loop.training import train
 def test_a_checkpoint_is_written_between_reports_and_resumed_within_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trainers.loop.training._LOOK_S", 0.0)
+    monkeypatch.setattr("trainers.loop.attempt._LOOK_S", 0.0)
     hooks = storing_hooks(tmp_path)
     whole = train(tiny.job(Noisy(), epochs=3, dropout=0.3, checkpoint_seconds=0.0), tiny.data(), hooks)
     steps = [document["progress"]["step"] for _, document in hooks.saved]

@@ -389,3 +389,25 @@ def test_losses_read_once_per_epoch_from_device_are_the_same(request: pytest.Fix
 def test_not_finite_loss_is_found_by_one_look_at_the_device() -> None:
     with pytest.raises(NotFinite, match=r"(nan|inf) at epoch \d+, step \d+"):
         _run(optimizer="sgd", learning_rate=1e38, epochs=5)
+
+
+def test_module_is_gone_after_training_without_gc() -> None:
+    import gc
+    import weakref
+
+    made: list[weakref.ref[torch.nn.Module]] = []
+
+    class Watched(MLP):
+        def build(self, state: State, params: Params) -> torch.nn.Module:
+            module = super().build(state, params)
+            made.append(weakref.ref(module))
+            return module
+
+    _run(Watched(), epochs=1)  # what is imported at a first run may hold on to it
+    gc.collect()
+    gc.disable()
+    try:
+        _run(Watched(), epochs=1)
+        assert made[-1]() is None
+    finally:
+        gc.enable()

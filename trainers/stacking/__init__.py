@@ -1,0 +1,1 @@
+"""Many trials of one structure trained as one program."""

@@ -55,7 +55,7 @@ def train_by_hand(given: PreparedCase, epochs: int) -> None:
     module = given.module().eval()
     with torch.no_grad():
         for _ in range(epochs):
-            for at in torch.arange(len(rows)).split(4 * BATCH):
+            for at in torch.split(torch.arange(len(rows)), 4 * BATCH):
                 loss(module, {name: values[at] for name, values in judged.items()}).item()
 
 

@@ -12,6 +12,7 @@ from flows.comparison.result import Comparison
 from flows.config.lookup import open_sweep
 from flows.report.history import sample_trials
 from flows.report.importance import Importances, compute_importances
+from flows.report.model_importances import ModelImportances, explain_best_models
 from flows.sweeps.show import learning_curve
 from flows.sweeps.states import in_file_order, resolve_state, resolve_trials
 from infra.home import Home
@@ -43,6 +44,7 @@ class ReportData:
         state: as it is; `note`: what a person should know of that.
         trials: of the search, in the order of the file; `confirmations`: of `confirm`.
         curve_metric: what `curves` are of; empty where nothing was reported by epoch.
+        explained: what the best model of each family answers from.
         test_reads: why, and for how many trainings, the test split was read; in order.
     """
 
@@ -56,6 +58,7 @@ class ReportData:
     curves: tuple[Curve, ...]
     importances: tuple[Importances, ...]
     test_reads: tuple[JsonObject, ...]
+    explained: tuple[ModelImportances, ...] = ()
 
     def family_trials(self, family: str) -> list[TrialRow]:
         """One family's trials."""
@@ -79,6 +82,7 @@ def gather_report_data(
             curve_metric=metric, curves=tuple(curves),
             importances=tuple(compute_importances(row.spec, views.journal_records(ledger, row.id))),
             test_reads=tuple(event.payload for event in views.events_of_kind(ledger, row.id, "test-read")),
+            explained=explain_best_models(row, trials, home, say),
         )  # fmt: skip
     finally:
         ledger.close()

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flows.comparison.leaderboard import display_columns, remarks
 from flows.comparison.records import Group
 from flows.report import figures, space_figures
 from flows.report.drawing import PlotlyFigure
+from flows.report.parts import HeaderCell, PageTable, Picture, Section, TextBlock
 from flows.report.report_data import ReportData
 from flows.report.savings import compute_savings, group_failures
 from flows.sweeps.trial_screens import format_times, params_line
-from flows.terminal.formatting import clock, printable_text, seconds, trials
+from flows.terminal.formatting import clock, number, printable_text, seconds, trials
 from infra.secrets import redact
 
 if TYPE_CHECKING:
@@ -22,54 +22,6 @@ if TYPE_CHECKING:
 
 
 MOST_NAMED = 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeaderCell:
-    """A column's heading. `kind`: `number` is set right, `long` may wrap, else empty."""
-
-    text: str
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PageTable:
-    """A table of texts."""
-
-    headings: tuple[HeaderCell, ...]
-    rows: tuple[tuple[str, ...], ...]
-    title: str = ""
-    first_wins: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TextBlock:
-    """A text in fixed width, perhaps folded."""
-
-    title: str
-    text: str
-    folded: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """One card of the page. `short`: its name in the bar on top. `pair`: two figures in a line."""
-
-    id: str
-    short: str
-    title: str
-    about: str = ""
-    tables: tuple[PageTable, ...] = ()
-    figures: tuple[PlotlyFigure, ...] = ()
-    remarks: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    blocks: tuple[TextBlock, ...] = ()
-    pair: bool = False
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to show."""
-        return not (self.tables or self.figures or self.blocks or self.warnings or self.remarks)
 
 
 def build_sections(material: ReportData) -> list[Section]:
@@ -83,6 +35,7 @@ def build_sections(material: ReportData) -> list[Section]:
         _curves_section(material),
         _parallel_section(material),
         _importances_section(material),
+        _explained_section(material),
         _slices_section(material),
         _pruning_section(material),
         _failures_section(material),
@@ -124,6 +77,33 @@ def _leaderboard_table(group: Group) -> PageTable:
 
 def _param_lines(group: Group) -> list[str]:
     return [f"{printable_text(row.family)} #{row.number}: {params_line(row.params)}" for row in group.rows]
+
+
+def _explained_section(material: ReportData) -> Section:
+    found = material.explained
+    named = {(one.family, one.number): f"{printable_text(one.family)} #{one.number}" for one in found}
+    tables = tuple(
+        PageTable(
+            title=named[one.family, one.number],
+            headings=(
+                HeaderCell(text="word" if one.kind == "text" else "column"),
+                HeaderCell(text="mean size", kind="number"),
+            ),
+            rows=tuple((printable_text(name), number(size)) for name, size in one.features),
+        )
+        for one in found
+        if one.features
+    )
+    pictures = (Picture(title=named[one.family, one.number], png=one.picture) for one in found if one.picture)
+    return Section(
+        id="explained",
+        short="Explained",
+        title="What the best models answer from",
+        about="Columns, pixels or words that count most; `velodrome explain` shows single rows.",
+        tables=tables,
+        pictures=tuple(pictures),
+        remarks=tuple(f"{named[one.family, one.number]}: {one.how}." for one in found),
+    )
 
 
 def _confirmed_section(material: ReportData) -> Section:

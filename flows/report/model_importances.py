@@ -1,0 +1,131 @@
+"""Which columns, pixels or words the best model of each family answers from, over validation's first rows."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+
+from flows.config.recorded_code import find_code_of_row
+from flows.explanation.pictures import encode_png, heat_map
+from infra.home import Home, storage_root
+from infra.ledger.ranking import rank_trials
+from infra.ledger.rows import SweepRow, TrialRow
+from trainers.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.explaining.explainer import Explained, Explainer
+    from trainers.types import Array
+
+ROWS, ROWS_AT_ONCE, BUDGET_S = 64, 8, 5.0
+SHOWN = 15
+ExplainedPiece: TypeAlias = "tuple[pd.DataFrame, Explained]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelImportances:
+    """One model's.
+
+    Attributes:
+        features: columns or words with the mean size of their importances, the largest first; none of images.
+        picture: of images the mean size at each pixel, as base64 of a PNG; else empty.
+        how: method, unit, baseline and rows, in words; why there is nothing where there is nothing.
+        kind: of rows; empty where there is nothing.
+    """
+
+    family: str
+    number: int
+    how: str
+    kind: str = ""
+    features: tuple[tuple[str, float], ...] = ()
+    picture: str = ""
+
+
+def explain_best_models(
+    row: SweepRow, trials: Sequence[TrialRow], home: Home, say: Callable[[str], None] | None
+) -> tuple[ModelImportances, ...]:
+    """Of each family with a kept model; within some seconds a family."""
+    ranked = rank_trials([trial for trial in trials if trial.model], row.spec.objectives)
+    best = {trial.family: trial for trial in reversed(ranked)}
+    if not best or row.fingerprint == "none":
+        return ()
+    if say is not None:
+        say("explaining the best model of each family")
+    find_code_of_row(row)
+    return tuple(_explain_model(row, trial, home) for trial in best.values())
+
+
+def _explain_model(row: SweepRow, trial: TrialRow, home: Home) -> ModelImportances:
+    from trainers.bundle.bundle import load_bundle
+    from trainers.explaining.explainer import Explainer
+
+    try:
+        predictor = load_bundle(storage_root(home, row.spec) / str(trial.model))
+        explainer = Explainer(predictor)
+        found, used = _explain_rows(explainer, _validation_rows(row, home))
+    except InputError as error:
+        return ModelImportances(
+            family=trial.family, number=trial.number, how=f"not explained: {error.must}; found {error.found}"
+        )
+    how = (
+        f"{explainer.method} over {used} rows of validation, in units of the {explainer.unit}; "
+        f"compared with {explainer.baseline}"
+    )
+    features, picture = _sum_up(explainer, found)
+    return ModelImportances(
+        family=trial.family, number=trial.number, how=how, kind=explainer.kind, features=features,
+        picture=picture,
+    )  # fmt: skip
+
+
+def _validation_rows(row: SweepRow, home: Home) -> pd.DataFrame:
+    from trainers.data.examples import raw_rows
+    from trainers.data.sources.opening import open_dataset
+
+    base = Path(row.facts.get("base", "."))
+    dataset = open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)
+    if dataset.fingerprint != row.fingerprint:
+        raise InputError("the data must be what the sweep began with", dataset.fingerprint[:12])
+    return raw_rows(dataset, dataset.splits["validation"][:ROWS])
+
+
+def _explain_rows(
+    explainer: Explainer, rows: pd.DataFrame
+) -> tuple[list[tuple[pd.DataFrame, Explained]], int]:
+    """Pieces of rows with their explanations, as many as the time allows, and how many rows those are."""
+    began = time.monotonic()
+    found: list[ExplainedPiece] = []
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        piece = rows.iloc[start : start + ROWS_AT_ONCE]
+        found.append((piece, explainer.explain(piece)))
+        if time.monotonic() - began > BUDGET_S:
+            break
+    return found, sum(len(piece) for piece, _ in found)
+
+
+def _sum_up(
+    explainer: Explainer, found: Sequence[ExplainedPiece]
+) -> tuple[tuple[tuple[str, float], ...], str]:
+    """The features, or the picture."""
+    if explainer.kind == "image":
+        size: Array = np.sum([np.abs(made.importances).sum(axis=0) for _, made in found], axis=0)
+        return (), base64.b64encode(encode_png(heat_map(size))).decode()
+    sizes: defaultdict[str, list[float]] = defaultdict(list)
+    for rows, made in found:
+        for at, parts in enumerate(made.importances):
+            names = explainer.columns
+            if made.words is not None:
+                text = str(rows["text"].iloc[at])
+                names = [text[word.start : word.end].lower() for word in made.words[at]]
+            for name, part in zip(names, parts, strict=True):
+                sizes[name].append(abs(float(part)))
+    ranked = sorted(sizes.items(), key=lambda pair: (-sum(pair[1]), pair[0]))
+    return tuple((name, float(np.mean(parts))) for name, parts in ranked[:SHOWN]), ""

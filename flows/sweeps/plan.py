@@ -87,7 +87,8 @@ def plan(
 
     Raises:
         WrongInput: with file, line and key.
-        ClusterUnavailable: it cannot be reached, or cannot place a lane.
+        ClusterUnavailable: it cannot be reached, cannot place a lane, or has nodes that do not reach what the
+            sweep shares.
         LedgerUnavailable: the ledger cannot be read.
     """
     from flows.config.sweep_text import profile_lines
@@ -96,7 +97,7 @@ def plan(
     prepared = prepare_sweep(file, overrides, place)
     warnings = [*_ledger_warnings(prepared, place)]
     done = _count_ended(prepared.spec, place)
-    nodes = _nodes(address, place)
+    nodes = _nodes(prepared.spec, address, place)
     lanes, resources = _place_lanes(prepared.spec, nodes)
     probes = {family.name: dry_run(prepared, family, place) for family in prepared.spec.families}
     warnings += [f"{name}: {found.warning}" for name, found in probes.items() if found.warning]
@@ -165,13 +166,16 @@ def _disk_bytes(spec: SweepSpec, probes: dict[str, DryRun], lanes: int) -> int:
 # -- what is around ----------------------------------------------------------------------------------------
 
 
-def _nodes(address: str | None, home: Home) -> Sequence[Node]:
-    """The cluster's nodes; without an address this machine, as a local Ray would see it."""
+def _nodes(spec: SweepSpec, address: str | None, home: Home) -> Sequence[Node]:
+    """The cluster's nodes, which reach what the sweep shares; without an address this machine, as a local
+    Ray would see it."""
+    from flows.sweeps.session import check_shared_places
     from infra.lanes.cluster import connect_ray, has_own_connection, job_address
 
     address = address or job_address()
     if address is not None or has_own_connection():
         with connect_ray(address, home) as nodes:
+            check_shared_places(spec, home, nodes)
             return list(nodes)
     return [this_machine()]
 

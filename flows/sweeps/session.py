@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from infra.coordinator.placement import Node
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
+    from infra.spec import SweepSpec
     from infra.tracking.sender import Sender
 
 DRAIN_LIMIT_S = 60.0
@@ -130,7 +131,7 @@ def _drive_lanes(
         ray = connect_ray(address, home, working_dir=own_code, starting=signals.raise_on_second)
         # Ray takes SIGTERM for itself when it starts.
         with ray as nodes, signals.catch_signals():
-            _check_shared_places(sweep, home, nodes)
+            check_shared_places(sweep.spec, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
                 drive_sweep(_job(sweep, home, token, role, own_ray=own_ray), nodes, signals, show)
     return signals
@@ -156,7 +157,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     )  # fmt: skip
 
 
-def _check_shared_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None:
+def check_shared_places(spec: SweepSpec, home: Home, nodes: Sequence[Node]) -> None:
     """Lanes on other machines need a ledger, a tracking server and a storage that they can reach.
 
     Raises:
@@ -167,9 +168,9 @@ def _check_shared_places(sweep: SweepRow, home: Home, nodes: list[Node]) -> None
     if not others:
         return
     local = []
-    if storage_root(home, sweep.spec) == home.storage:
+    if storage_root(home, spec) == home.storage:
         local.append("storage (set storage: or VELODROME_STORAGE to a folder that all nodes share)")
-    if ledger_url(home, sweep.spec.ledger).startswith("sqlite"):
+    if ledger_url(home, spec.ledger).startswith("sqlite"):
         local.append("ledger (set ledger: or VELODROME_LEDGER to postgresql+psycopg://…)")
     if local:
         raise ClusterUnavailable(

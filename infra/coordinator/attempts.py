@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from infra.ledger.rows import TrialRow, intern_names
 from infra.search.study import Studies
 from infra.secrets import redact
 from infra.spec import SweepSpec
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -206,6 +209,10 @@ class Attempts:
             trial.epoch, trial.objective = so_far
         self._close_attempt(running, reason, detail)
         self._conclude_trial(trial, "failed")
+        if self._book.is_family_broken(trial.family):
+            _log.warning(
+                "%s gets no more trials: all of its first failed, the last by %s", trial.family, trial.reason
+            )
 
     def return_to_waiting(self, running: RunningAttempt, outcome: str, detail: str) -> None:
         """Ends the attempt but not the trial, which goes on from its checkpoint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from infra.spec import SweepSpec
 from infra.storage.paths import CHECKPOINTS, trial_folder
 
 STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -225,6 +228,10 @@ class Attempts:
             trial.epoch, trial.objective = so_far
         self._close_attempt(running, reason, detail)
         self._conclude_trial(trial, "failed")
+        if self._book.is_family_broken(trial.family):
+            _log.warning(
+                "%s gets no more trials: all of its first failed, the last by %s", trial.family, trial.reason
+            )
 
     def break_stack(self, members: Sequence[RunningAttempt], reason: str, detail: str) -> None:
         """A lane that trained several ended. Which of them is to blame is not known, so none is charged: all

@@ -45,13 +45,13 @@ def failure_action(reason: str, failures: int, *, killed: bool = False) -> Liter
 
 
 def is_broken(ended: Iterable[TrialRow]) -> bool:
-    """Whether a family cannot work at all: its first five trials all ended in an error of its code."""
-    errors = 0
+    """Whether a family cannot work at all: its first five trials all failed, for one kind of reason."""
+    kinds: list[str] = []
     for trial in ended:
-        if trial.state != "failed" or not (trial.reason or "").startswith("error"):
+        if trial.state != "failed":
             return False
-        errors += 1
-    return errors >= BROKEN_AFTER
+        kinds.append((trial.reason or "").partition(":")[0])
+    return len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1
 
 
 def next_family(

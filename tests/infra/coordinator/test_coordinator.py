@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infra.coordinator.messages import AttemptResult, EpochReport
+from infra.coordinator.policy import MAX_FAILURES
 from infra.errors import FencedError
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -318,8 +319,11 @@ def test_sweep_keeps_only_the_best_model(bench: Bench) -> None:
     assert [t.model for t in views.trials(bench.ledger, bench.sweep_id)] == [None, "m1", None]
 
 
-def test_family_with_broken_code_gets_no_more_trials(bench: Bench) -> None:
-    """Five errors and no success: the rest of its trials are not burnt."""
+@pytest.mark.parametrize("reason", ["error", "not-finite", "out-of-memory", "timeout", "worker-died"])
+def test_family_with_broken_code_gets_no_more_trials(
+    bench: Bench, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Five failures of one kind and no success: the rest of its trials are not burnt."""
     coordinator = bench.begin(sweep(family(trials=50)))
     me = hello()
     coordinator.register_lane(me)
@@ -327,11 +331,25 @@ def test_family_with_broken_code_gets_no_more_trials(bench: Bench) -> None:
     while (work := coordinator.next_attempts(me, ended=ended)).attempts:
         made += 1
         ended = AttemptResult(
-            attempt=work.attempts[0].attempt, outcome="failed", reason="error", detail="ImportError: x"
+            attempt=work.attempts[0].attempt, outcome="failed", reason=reason, detail="ImportError: x"
         )
-    assert made <= 6
+    assert made <= 6 * MAX_FAILURES
     coordinator.tick()
     assert coordinator.state == "failed"
+    assert (
+        f"gets no more trials: all of its first failed, the last by {reason}: ImportError: x" in caplog.text
+    )
+
+
+def test_family_that_fails_for_several_reasons_goes_on(bench: Bench) -> None:
+    coordinator = bench.begin(sweep(family(trials=8)))
+    me = hello()
+    coordinator.register_lane(me)
+    ended, made = None, 0
+    while (work := coordinator.next_attempts(me, ended=ended)).attempts:
+        reason, made = ("not-finite" if made % 2 else "error"), made + 1
+        ended = AttemptResult(attempt=work.attempts[0].attempt, outcome="failed", reason=reason, detail="x")
+    assert made == 8
 
 
 def test_lane_silent_while_coordinator_was_deaf_keeps_its_lease(bench: Bench) -> None:

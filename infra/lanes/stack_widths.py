@@ -32,6 +32,7 @@ WIDTHS = (1, 4, 16, 64)
 FEW_STEPS, MANY_STEPS, MOST_STEPS = 2, 16, 256
 LONGEST_S = 10.0
 HARMLESS_RATE = 1e-6  # a trial's own may diverge within these steps
+WIDTH_HELPS = 1.25  # by what a step must get shorter where stacks are four times as wide
 LEAST_GAIN = 1.1  # below it what filling and emptying a stack costs is not won back
 
 
@@ -135,12 +136,14 @@ def measure_widths(
 
 
 def _is_worth_trying(known: Mapping[int, float], width: int) -> bool:
-    """Not behind a width that was slower than the one before it, and not where it would take long: whose
-    steps are long by themselves gains little."""
+    """Not where it would take long: whose steps are long by themselves gains little. A narrow stack may be
+    slower than trials alone, by what a stacked step costs however many are in it; a wider one is tried as
+    long as width still helps."""
     *before, last = sorted(known)
-    is_slower = bool(before) and known[last] >= known[before[-1]]
+    if len(before) > 1 and known[last] * WIDTH_HELPS > known[before[-1]]:
+        return False
     steps = 2 * FEW_STEPS + MANY_STEPS
-    return not is_slower and known[last] * width * steps <= LONGEST_S
+    return known[last] * width * steps <= LONGEST_S
 
 
 def _try_width(job: Job, encoded: EncodedDataset, width: int) -> float | None:

@@ -22,10 +22,12 @@ from infra.search.samplers import grid_points
 from infra.spec import Budget, FamilySpec, Resources, Stack, SweepLimits, SweepSpec
 from search_spaces.errors import SpaceError
 from trainers.registry import Reference, source_hash
+from trainers.stacking.structure import searched_structure
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from search_spaces.space import Space
     from trainers.types import Json, JsonObject
 
 
@@ -106,7 +108,9 @@ def _family(file: SweepFile, reference: str, entry: FamilyEntry, checked: Checke
         checkpoint_every=_checkpoint(file, entry),
         source_hash=source_hash(code_reference(reference, entry), checked.options, code_root(file)),
         begins_with=checked.begins_with,
-        stack=_stack(file, reference, entry, why_alone(checked.code, checked.options, resources), pruner),
+        stack=_stack(
+            file, reference, entry, why_alone(checked.code, checked.options, resources), pruner, checked.space
+        ),
     )
 
 
@@ -206,10 +210,16 @@ def _search_options(file: SweepFile, reference: str, entry: FamilyEntry, key: st
 
 
 def _stack(
-    file: SweepFile, reference: str, entry: FamilyEntry, alone: str | None, pruner: Mapping[str, Json]
+    file: SweepFile,
+    reference: str,
+    entry: FamilyEntry,
+    alone: str | None,
+    pruner: Mapping[str, Json],
+    space: Space,
 ) -> Stack:
-    """How many trials are trained as one; `off` where the family cannot, or where what a pruner decides
-    depends on how many there are and nobody said how many.
+    """How many trials are trained as one; `off` where the family cannot, and, unless somebody said how many,
+    where what a pruner decides depends on how many there are or where the structure is searched: few trials
+    share one then, and to measure each takes longer than it gains.
 
     Args:
         alone: why its trials are trained one by one; None where they need not be.
@@ -220,7 +230,8 @@ def _stack(
         path: Path = ("families", reference, "stack")
         path = path if entry.stack else ("families", reference, "search", "stack")
         raise file.written.error_at(path, "be off", f"{own}, and {alone}", "write stack: off")
-    if alone is not None or (written == "auto" and pruner_options(pruner).awaits_ends):
+    depends = pruner_options(pruner).awaits_ends or searched_structure(space.to_json())
+    if alone is not None or (written == "auto" and depends):
         return "off"
     return written
 

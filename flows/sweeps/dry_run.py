@@ -21,7 +21,7 @@ from trainers.errors import InputError, NotFinite, TrialError
 from trainers.functions.separate_process import FunctionRequest, run_apart
 from trainers.job import Job
 from trainers.registry import is_function, load_reference
-from trainers.stacking.structure import why_not
+from trainers.stacking.structure import searched_structure, why_not
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
@@ -162,6 +162,9 @@ def _plan_stack(family: FamilySpec, job: Job, arrays: EncodedDataset, home: Home
     if alone is None and pruner_options(family.pruner).awaits_ends:
         alone = f"what the pruner {family.pruner['name']} decides depends on how many there are"
     if family.stack in (None, "off"):
+        searched = searched_structure(family.space)
+        if alone is None and searched:
+            alone = f"{', '.join(searched)} make many structures; search.stack: 16 stacks trials of one"
         return 1.0, f"{ONE_BY_ONE}: {alone or 'search.stack is off'}"
     most = find_block(family.stack, family.trials - 1).size
     seconds = measure_widths(job, arrays, home.cache, most=most)

@@ -357,11 +357,12 @@ class Attempt:
         self._saved_at = time.monotonic()
 
     def _resume(self) -> None:
+        identity = self.identity  # of the weights as they are built: trees grow theirs
         loaded = self.hooks.load()
         at = -1 if loaded is None else int(loaded[1]["progress"]["step"])
         self.crew.require_same(at, "step")
         if loaded is not None:
-            checkpoint.refuse_other(self.identity, loaded[1].get("identity", {}))
+            checkpoint.refuse_other(identity, loaded[1].get("identity", {}))
             self._restore(*loaded)
 
     def _restore(self, tensors: Mapping[str, torch.Tensor], document: Document) -> None:
@@ -422,6 +423,7 @@ class Attempt:
             tested, test_scores = self._evaluate_test()
             metrics |= tested
         if complete:
+            self.module.zero_grad(set_to_none=True)  # what is measured makes gradients of its own
             facts |= self.cost()
         if "train_flops" in facts:  # of all steps so far
             facts["train_flops"] *= progress.step / self.feed.steps_per_epoch * len(self.feed.source)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from trainers.family import Family
 from trainers.types import Params
@@ -13,6 +15,12 @@ NUMBERS = frozenset({
     "learning_rate", "optimizer", "momentum", "nesterov", "beta1", "beta2", "weight_decay", "l1",
     "gradient_clip", "weight_clip", "label_smoothing", "dropout", "schedule", "warmup",
 })  # fmt: skip
+
+
+def searched_structure(space: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """The parameters of a space, as its JSON has them, of which each value makes a structure."""
+    parameters = space.get("parameters", ())
+    return [str(p["name"]) for p in parameters if p.get("type") != "constant" and p["name"] not in NUMBERS]
 
 
 def structure_key(family: Family, params: Params) -> str | None:

@@ -10,7 +10,9 @@ from infra.errors import WrongInput
 from infra.spec import Stack
 from tests.flows.config.test_sweep_file import spec
 
-BOTH: dict[str, dict[str, object]] = {"linear_regression": {}, "gradient_boosting": {}}
+RATE = {"learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}}
+NUMBERS_ALONE = {"space": {**RATE, "optimizer": {"type": "categorical", "choices": ["sgd", "adam"]}}}
+BOTH: dict[str, dict[str, object]] = {"linear_regression": NUMBERS_ALONE, "gradient_boosting": {}}
 
 
 @pytest.mark.parametrize(
@@ -25,7 +27,18 @@ def test_stack_of_the_file_holds_for_families_that_can_be_stacked(
 
 
 def test_stack_left_out_is_auto(tmp_path: Path) -> None:
-    assert spec(tmp_path).families[0].stack == "auto"
+    assert spec(tmp_path, families={"linear_regression": NUMBERS_ALONE}).families[0].stack == "auto"
+
+
+@pytest.mark.parametrize("stack", [None, "auto", 8])
+def test_stack_is_off_where_structures_are_searched_unless_a_number_is_written(
+    tmp_path: Path, stack: Stack
+) -> None:
+    """Each value of a batch size is a structure: few trials share one, and each would be measured."""
+    size = {"type": "int", "low": 8, "high": 64}
+    families = {"linear_regression": {"space": {**RATE, "batch_size": size}}}
+    search = {} if stack is None else {"stack": stack}
+    assert spec(tmp_path, search=search, families=families).families[0].stack == (8 if stack == 8 else "off")
 
 
 def test_stack_of_a_family_stands_over_that_of_the_file(tmp_path: Path) -> None:
@@ -36,12 +49,14 @@ def test_stack_of_a_family_stands_over_that_of_the_file(tmp_path: Path) -> None:
 def test_stack_is_off_where_the_pruner_compares_with_what_has_ended(tmp_path: Path) -> None:
     """How many are trained side by side would decide which trials are pruned, unless the file says it."""
     median = {"pruner": "median", "stack": "auto"}
-    assert spec(tmp_path, search=median).families[0].stack == "off"
-    assert spec(tmp_path, search={**median, "stack": 4}).families[0].stack == 4
+    families = {"linear_regression": NUMBERS_ALONE}
+    assert spec(tmp_path, search=median, families=families).families[0].stack == "off"
+    assert spec(tmp_path, search={**median, "stack": 4}, families=families).families[0].stack == 4
 
 
 def test_stack_is_off_where_a_trial_has_several_workers(tmp_path: Path) -> None:
-    assert spec(tmp_path, resources={"workers": 2}).families[0].stack == "off"
+    families = {"linear_regression": NUMBERS_ALONE}
+    assert spec(tmp_path, resources={"workers": 2}, families=families).families[0].stack == "off"
 
 
 @pytest.mark.parametrize("written", [1, 0, True, 5000, "on"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from flows.config.lookup import open_sweep
 from flows.confirmation import confirm as verb
 from flows.confirmation.runs import median_run
+from flows.confirmation.statistics import build_confirmation
 from flows.sweeps import session
 from flows.sweeps.session import SessionEnd
 from infra.errors import InterruptedCommand, RefusedError, WrongInput
@@ -92,6 +94,22 @@ def test_confirm_trains_every_family_on_the_same_fresh_seeds(home, lanes):
     assert first.test.over == "seeds and examples"
     assert first.test.interval.low < first.test.mean < first.test.interval.high
     assert second.difference.interval.estimate == pytest.approx(second.test.mean - first.test.mean)
+
+
+def test_intervals_of_a_test_part_full_of_copies_are_those_of_its_different_rows(home, lanes):
+    write_sweep(home, facts={"data": {"different": {"test": EXAMPLES // 16}}})
+    counted = verb.confirm("digits", seeds=3)
+    ledger, row = open_sweep("digits", home)
+    named = {(found.family, found.number) for found in counted.rows}
+    chosen = [trial for trial in views_of(home) if (trial.family, trial.number) in named]
+    blind = build_confirmation(ledger, replace(row, facts={}), chosen, counted.seeds, home.storage)
+    ledger.close()
+    for found, before in zip(counted.rows, blind.rows, strict=True):
+        assert found.test.mean == before.test.mean
+        width, narrow = (i.high - i.low for i in (found.test.interval, before.test.interval))
+        assert width > 2 * narrow
+    gaps = [made.rows[1].difference.interval for made in (counted, blind)]
+    assert gaps[0].high - gaps[0].low > 2 * (gaps[1].high - gaps[1].low)
 
 
 @pytest.mark.parametrize("seeds", [3, 2])

@@ -84,7 +84,7 @@ def storage_root(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.en
     written = spec.storage or environ.get("VELODROME_STORAGE")
     if not written:
         return home.storage
-    place = expand_variables(written, environ)
+    place = expand_variables(written, environ).strip()
     if _SCHEME.match(place) and not place.startswith("file:///"):
         raise WrongInput(
             "storage must be a folder that every node sees",

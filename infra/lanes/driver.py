@@ -180,7 +180,7 @@ class _Driver:
         watch: Callable[[CoordinatorStatus], None],
     ) -> None:
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
-        self._room = leave_to_others(nodes, (), (), settled=True)
+        self._room = first_room(nodes, own_ray=job.own_ray)
         self._by_family = resolve_shapes(job.spec, nodes)
         self._runs: list[LaneRun] = []
         self._deaths = 0
@@ -421,6 +421,12 @@ class _Driver:
         for run in self._runs:
             while time.monotonic() < deadline and self._signals.has_second == hurry and not run.join(POLL_S):
                 pass
+
+
+def first_room(nodes: Sequence[Node], *, own_ray: bool) -> list[Node]:
+    """What lanes are planned on at first. A Ray of our own has no strangers: what it does not say to be free
+    yet, as it starts, is free all the same, and nobody looks again."""
+    return list(nodes) if own_ray else leave_to_others(nodes, (), (), settled=True)
 
 
 def _head_address() -> str:

@@ -15,7 +15,7 @@ NOWHERE: dict[str, str] = {}
 
 
 @pytest.mark.parametrize(
-    "written", ["s3://bucket/velodrome", "gs://b", "s3:/b", "abfss://c@a.dfs/x", "file://b"]
+    "written", ["s3://bucket/velodrome", "gs://b", "s3:/b", "abfss://c@a.dfs/x", "file://b", " S3://b"]
 )
 def test_storage_that_is_no_folder_is_refused_wherever_it_is_named(tmp_path: Path, written: str) -> None:
     for environ in (NOWHERE | {"VELODROME_STORAGE": written}, NOWHERE | {"BUCKET": written}):

@@ -16,6 +16,7 @@ _FIRST_MARKS = ("€", "$", "£", "¥", "₹", "%", "USD", "EUR", "GBP", "CHF")
 _TRIED = 3  # marks, the commonest first
 BLANKS = "\u00a0\u202f\u2009"  # that stand between groups of digits
 _SIGNED = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_INDIAN = re.compile(r"[+-]?[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}")  # lakhs and crores: 1,20,000
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9]")  # a postal code or a part number, not a quantity
 
 
@@ -53,7 +54,8 @@ class NumberSpelling:
             whole, point, rest = core.partition(self.decimal)
             if self.thousands in whole:
                 group = re.escape(self.thousands)
-                if not re.fullmatch(rf"[+-]?[0-9]{{1,3}}({group}[0-9]{{3}})+", whole):
+                regular = re.fullmatch(rf"[+-]?[0-9]{{1,3}}({group}[0-9]{{3}})+", whole)
+                if not (regular or (self.thousands == "," and _INDIAN.fullmatch(whole))):
                     return None
                 core = whole.replace(self.thousands, "") + point + rest
         if self.decimal != ".":
@@ -143,9 +145,10 @@ def find_spelling(counts: Mapping[str, int], said: NumberMarks | None = None) ->
 
 def is_of_late(spelling: NumberSpelling, texts: Iterable[str]) -> bool:
     """Whether values are numbers by rules that the first form of this module lacked: units, most currencies,
-    and a minus that stands elsewhere. A fingerprint of then must not pass for one of now."""
+    lakhs, and a minus that stands elsewhere. A fingerprint of then must not pass for one of now."""
     marks = any(mark not in _FIRST_MARKS for mark in spelling.marks)
-    return marks or any(_read_sign(text.strip()) != text.strip() for text in texts)
+    lakhs = re.compile(r"\D*[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}(\D.*)?")
+    return marks or any(_read_sign(text.strip()) != text.strip() or lakhs.fullmatch(text) for text in texts)
 
 
 def is_currency(mark: str) -> bool:

@@ -28,7 +28,8 @@ ROOMS = {
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
         "bundle",
-        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
+        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data.assembly", "data",
+        "storage", "code",
     ),
 }  # fmt: skip
 MOST_FILES = 20

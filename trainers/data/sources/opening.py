@@ -36,7 +36,7 @@ def open_dataset(
     scheme, _, rest = read_source(spec.get("source")).partition(":")
     if scheme == "none":
         return _empty_dataset(spec)
-    from trainers.data.assemble import assemble_dataset
+    from trainers.data.assembly.assemble import assemble_dataset
 
     return assemble_dataset(_read_rows(scheme, rest, spec, base, cache), spec, recorded=recorded)
 
@@ -49,7 +49,7 @@ def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cac
         do = "leave it out: other files say themselves how they are read"
         raise InputError("data.read is for csv:", f"source {scheme}:{rest}", do, key=("data", "read"))
     if scheme == "builtin":
-        from trainers.data.assemble import read_task
+        from trainers.data.assembly.assemble import read_task
         from trainers.data.sources.builtin import read_builtin
 
         return read_builtin(rest, read_task(spec.get("task")), cache)

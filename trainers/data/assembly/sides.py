@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data import hashing
+from trainers.data.assembly.column_roles import ColumnRoles
 from trainers.data.column_kinds import convert_columns
-from trainers.data.column_roles import ColumnRoles
 from trainers.data.dataset import Column, KeyedBy, Part
 from trainers.data.raw import RawDataset, column_hashes
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows

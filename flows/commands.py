@@ -44,6 +44,7 @@ SECTIONS = (
             "logs": "flows.sweeps.logs",
             "compare": "flows.comparison.compare",
             "report": "flows.report",
+            "inspect": "flows.inspection.inspect",
             "export": "flows.export.export",
         },
     ),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from flows.inference.drift import drift as drift
     from flows.inference.predict import predict as predict
     from flows.inference.serve import serve as serve
+    from flows.inspection.inspect import inspect as inspect
     from flows.installation.doctor import doctor as doctor
     from flows.installation.families import families as families
     from flows.installation.ui import ui as ui

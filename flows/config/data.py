@@ -125,5 +125,7 @@ class Data(Strict):
     """How a csv file is read."""
     prepare: Prepare | None = None
     """How tables are prepared."""
+    drop_rows: str | None = Field(default=None, min_length=1)
+    """A CSV file whose column `row` lists rows to leave out, as `velodrome inspect` writes it."""
     split: Split | None = None
     """Parts for training, validation and test."""

@@ -9,7 +9,7 @@ import velodrome
 
 GROUPS = {
     "Prepare and run": ("new", "plan", "sweep", "confirm", "reproduce", "try_out"),
-    "Look": ("status", "show", "logs", "compare", "report", "export"),
+    "Look": ("status", "show", "logs", "compare", "report", "inspect", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),
     "Change": ("extend", "compress", "retry", "stop", "remove"),

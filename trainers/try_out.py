@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.commands.options import check_command, read_command
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
@@ -98,7 +99,8 @@ def try_out(
             return _train_family(found, params or {}, dataset, folder, hooks, same)
         same["goals"] = _decide_goals(objective, direction)
         job = FunctionJob(function=found, params=params or {}, directory=folder, data=dataset, **same)
-        return run_function(job, hooks)
+        with discard_mlflow_calls():
+            return run_function(job, hooks)
 
 
 def _bind_command(

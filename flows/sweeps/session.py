@@ -26,6 +26,7 @@ from infra.ledger.store import Ledger
 if TYPE_CHECKING:
     from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
+    from infra.coordinator.run_requests import KnownRuns
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -133,7 +134,13 @@ def _drive_lanes(
         with ray as nodes, signals.catch_signals():
             check_shared_places(sweep.spec, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
-                drive_sweep(_job(sweep, home, token, role, own_ray=own_ray), nodes, signals, show)
+                job = _job(sweep, home, token, role, own_ray=own_ray)
+
+                def watch(standing: CoordinatorStatus) -> KnownRuns | None:
+                    show(standing)
+                    return sender.find_runs(standing.wanted_runs) if standing.wanted_runs else None
+
+                drive_sweep(job, nodes, signals, watch)
     return signals
 
 
@@ -142,6 +149,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
+    from infra.tracking.client import embedded_path
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
@@ -150,10 +158,12 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
         cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
-    url = ledger_url(home, sweep.spec.ledger)
+    url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
+    if embedded := embedded_path(tracking):  # lanes have another current folder
+        tracking = f"sqlite:///{embedded}"
     return DriveJob(
         ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
-        own_ray=own_ray,
+        own_ray=own_ray, tracking=tracking,
     )  # fmt: skip
 
 

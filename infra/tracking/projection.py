@@ -34,6 +34,7 @@ from infra.tracking.outbox import DROPPED
 from infra.tracking.run_index import RunIndex
 from infra.tracking.run_writer import RunWrite, dataset_input, log_accepted, log_batch, set_status
 from infra.tracking.summary import summarize_trials
+from trainers.registry import COMMAND
 
 if TYPE_CHECKING:
     from trainers.types import Params
@@ -250,11 +251,15 @@ class Projection:
     def _stop_strays(self) -> None:
         wanted = {trial_key(self._runs.identity, *key): STATUS[t.state] for key, t in self.trials.items()}
         wanted[parent_key(self._runs.identity)] = SWEEP_STATUS[self.sweep.state]
-        for key, run_id in self._runs.list_running():
-            status = wanted.get(key, "KILLED")
-            if run_id != self._runs.sent_state(key).run_id:
-                status = "KILLED"  # a second run of one key: made by two processes at once
-            set_status(self._tracking, run_id, "RUNNING", status, self.sweep.updated_at)
+        ended = {trial_key(self._runs.identity, *key): t.ended_at for key, t in self.trials.items()}
+        # A command ends its run in its own words, perhaps after we did.
+        commands = any(family.reference == COMMAND for family in self.sweep.spec.families)
+        for key, run_id, found in self._runs.list_statuses(running_only=not commands):
+            # A second run of one key was made by two processes at once; one of another key by a trial's code.
+            ours = key in wanted and run_id == self._runs.sent_state(key).run_id
+            if ours or found == "RUNNING":
+                status = wanted[key] if ours else "KILLED"
+                set_status(self._tracking, run_id, found, status, ended.get(key) or self.sweep.updated_at)
 
 
 def _event_epoch(event: EventRow) -> int:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat
 
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, TrialError
 from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
@@ -116,6 +117,7 @@ def dry_run_function(job: FunctionJob) -> FunctionDryRun:
     """
     look = replace(job, length=Length(epochs=_ENOUGH), checkpoint_seconds=None, checkpoint_epochs=1)
     with (
+        discard_mlflow_calls(),
         isolate_process(),
         fix_torch_flags(job.threads),
         catch_out_of_memory(job.device),

@@ -18,8 +18,8 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "sweeps", "explanation", "inference", "installation",
-        "config", "terminal", "statistics",
+        "reproduction", "comparison", "compression", "upkeep", "sweeps", "explanation", "inference",
+        "installation", "config", "terminal", "statistics",
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",

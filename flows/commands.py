@@ -80,6 +80,7 @@ SECTIONS = (
             "retry": "flows.sweeps.retry",
             "stop": "flows.sweeps.stop",
             "remove": "flows.sweeps.remove",
+            "gc": "flows.upkeep.gc",
         },
     ),
     CommandSection(

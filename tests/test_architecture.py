@@ -18,7 +18,8 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "inspection", "sweeps", "explanation", "inference",
+        "reproduction", "comparison", "compression", "inspection", "upkeep", "sweeps", "explanation",
+        "inference",
         "installation", "config", "terminal", "statistics",
     ),
     "infra": (

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from flows.sweeps.status import status as status
     from flows.sweeps.stop import stop as stop
     from flows.sweeps.sweep import sweep as sweep
+    from flows.upkeep.gc import gc as gc
     from trainers.family import Family as Family
     from trainers.options import Options as Options
     from trainers.try_out import try_out as try_out

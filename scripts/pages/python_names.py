@@ -12,7 +12,7 @@ GROUPS = {
     "Look": ("status", "show", "logs", "compare", "report", "inspect", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),
-    "Change": ("extend", "compress", "retry", "stop", "remove"),
+    "Change": ("extend", "compress", "retry", "stop", "remove", "gc"),
     "This installation": ("families", "schema", "doctor", "ui"),
     "Your own family": ("Family", "Options"),
 }

@@ -18,11 +18,11 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "sweeps", "explanation", "inference", "installation",
-        "config", "terminal", "statistics",
+        "reproduction", "comparison", "compression", "jobs", "sweeps", "explanation", "inference",
+        "installation", "config", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "lanes", "tracking",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (

@@ -31,6 +31,7 @@ SECTIONS = (
             "new": "flows.sweeps.new",
             "plan": "flows.sweeps.plan",
             "sweep": "flows.sweeps.sweep",
+            "submit": "flows.jobs.submit",
             "confirm": "flows.confirmation.confirm",
             "reproduce": "flows.reproduction.reproduce",
         },

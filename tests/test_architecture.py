@@ -18,12 +18,12 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "inspection", "upkeep", "sweeps", "explanation",
-        "inference",
+        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
+        "explanation", "inference",
         "installation", "config", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "lanes", "tracking",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (

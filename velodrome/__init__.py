@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flows.installation.doctor import doctor as doctor
     from flows.installation.families import families as families
     from flows.installation.ui import ui as ui
+    from flows.jobs.submit import submit as submit
     from flows.promotion.adopt import adopt as adopt
     from flows.promotion.approve import approve as approve
     from flows.promotion.card import card as card

@@ -71,3 +71,15 @@ def print_json(result: Result) -> None:
 def print_note(text: str) -> None:
     """A line on stderr."""
     sys.stderr.write(f"{text}\n")
+
+
+def print_output(text: str) -> None:
+    """A piece of another command's output, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def print_output_aside(text: str) -> None:
+    """The same on stderr, where stdout is a document's."""
+    sys.stderr.write(text)
+    sys.stderr.flush()

@@ -120,8 +120,7 @@ def sweep_facts(prepared: PreparedSweep) -> JsonObject:
         "versions": installed_versions(_VERSIONS_OF),
         "command": redact(shlex.join(["velodrome", *sys.argv[1:]])),
         **file_facts(prepared),
-        "base": str(prepared.base),
-        "own_code": str(prepared.own_code) if prepared.own_code else None,
+        **place_facts(prepared),
     }
     look = prepared.look
     if look is not None and prepared.dataset is not None:
@@ -154,6 +153,14 @@ def _group_facts(dataset: Dataset) -> JsonObject:
             }
             for name, column in dataset.groups.items()
         }
+    }
+
+
+def place_facts(prepared: PreparedSweep) -> JsonObject:
+    """Where the file and the code lie now: a job's folder is another one each time."""
+    return {
+        "base": str(prepared.base),
+        "own_code": str(prepared.own_code) if prepared.own_code else None,
     }
 
 

@@ -22,6 +22,7 @@ from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
+from infra.ray_job import job_address, path_on_nodes
 
 if TYPE_CHECKING:
     from infra.coordinator.actor import CoordinatorStatus
@@ -113,7 +114,7 @@ def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[S
 def _drive_lanes(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection, job_address
+    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
     from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
@@ -154,8 +155,9 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
-        base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
-        cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
+        base=path_on_nodes(sweep.facts.get("base", os.getcwd())), cache=str(home.cache),
+        storage=str(storage_root(home, sweep.spec)), logs=str(home.logs / sweep.label),
+        sys_path=(path_on_nodes(own_code),) if own_code else (),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
     url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)

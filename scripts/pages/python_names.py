@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import velodrome
 
 GROUPS = {
-    "Prepare and run": ("new", "plan", "sweep", "confirm", "reproduce", "try_out"),
+    "Prepare and run": ("new", "plan", "sweep", "submit", "confirm", "reproduce", "try_out"),
     "Look": ("status", "show", "logs", "compare", "report", "inspect", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),

@@ -27,7 +27,7 @@ ROOMS = {
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
-        "bundle",
+        "bundle", "kept",
         "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
     ),
 }  # fmt: skip

@@ -28,7 +28,7 @@ ROOMS = {
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
-        "bundle",
+        "bundle", "kept",
         "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data.assembly", "data",
         "storage", "code",
     ),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.family import Family
+    from trainers.kept.description import KeptModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +108,8 @@ class Outcome:
             over examples (`accuracy`, `mse`, …): float64 [examples], in the part's order (rank 0).
         code: for a training function that named its model: `build` and `predict` (`package.module:name`) and
             the SHA-256 of their source files (`build_sha256`, `predict_sha256`).
+        kept_model: what a training function or a command named as its model of files; below its directory.
+        example: rows that its model takes, as `trainers.bundle.frames.frame_to_json` has them; empty: none.
     """
 
     status: Literal["complete", "pruned", "stopped"]
@@ -118,4 +121,11 @@ class Outcome:
     facts: Mapping[str, float] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     keep: str = ""
+    kept_model: KeptModel | None = None
+    example: Mapping[str, Json] = field(default_factory=dict)
     test_scores: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to keep."""
+        return bool(self.weights) or self.kept_model is not None

@@ -236,7 +236,7 @@ class AttemptRunner:
         return None if found is None else found.of_trial(assignment.params)
 
     def _keeps_model(self, assignment: Assignment, outcome: Outcome) -> bool:
-        return bool(outcome.weights) and self._is_kept(assignment, outcome)
+        return outcome.has_model and self._is_kept(assignment, outcome)
 
     def _is_kept(self, assignment: Assignment, outcome: Outcome) -> bool:
         if self._ranks.rank != 0 or not assignment.keep or not outcome.values:

@@ -163,6 +163,15 @@ class RunIndex:
         self._sent[key] = sent
         self._outbox.put(key, sent)
 
+    def knows(self, key: str) -> bool:
+        """Whether the key's run is there, or may be: it was about to be made."""
+        return key in self._sent
+
+    def put_all(self, sent: Mapping[str, SentState]) -> None:
+        """Notes what many runs have received, at once."""
+        self._sent.update(sent)
+        self._outbox.put_all(sent)
+
     def run_ids(self) -> dict[str, str]:
         """The run of each key that has one."""
         return {key: sent.run_id for key, sent in self._sent.items() if sent.run_id}

@@ -144,7 +144,7 @@ class Sender:
             return
         trials = views.trials(self._ledger, self._sweep_id, role=None)
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
-        projection.reconcile(abandoned=False)
+        projection.reconcile(self._clock(), abandoned=False)
         SampleSender(runs, projection.sweep, self._storage).send_samples(trials)
         ModelLogger(runs, projection.sweep, self._storage, self._trial_points).log_models(trials)
         self._concluded = state
@@ -166,7 +166,7 @@ class Sender:
             _, projection = self._open_runs()
             trials = views.trials(self._ledger, self._sweep_id, role=None)
             projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
-            projection.reconcile(abandoned=abandoned)
+            projection.reconcile(self._clock(), abandoned=abandoned)
 
     def log_model(self, trial: TrialRow) -> LoggedModel:
         """MLflow's logged model of a trial, logged now where it was not; everything else is sent first."""

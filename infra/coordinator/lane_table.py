@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from infra.coordinator.messages import LaneHandshake
 
+# A process that its own code ends says so (`infra.lanes.exits`); nobody hears how another one ended.
+PROCESS_ENDED = "its process ended by a signal (as SIGKILL), a crash of native code, or a library that exits"
 DEAF_S = 5.0  # ten times as long as two looks are apart
 
 
@@ -75,7 +77,7 @@ class LaneTable:
             silent_s = now - entry.heard_at
             if not alive(entry.hello):
                 self.remove(entry.hello.lane)
-                yield entry.hello, "its process ended"
+                yield entry.hello, PROCESS_ENDED
             elif silent_s > lease_s:
                 self._given_up.add(_process_key(entry.hello))
                 self._lost.append(entry.hello)

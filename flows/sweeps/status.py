@@ -17,6 +17,7 @@ from flows.sweeps.states import (
 from flows.terminal.stack_words import describe_stacks
 from infra.home import Home
 from infra.ledger import views
+from infra.ledger.broken_families import BrokenFamily, find_broken_families
 from infra.ledger.ranking import best_trial, pareto_front
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
@@ -87,6 +88,7 @@ class SweepStatus:
         test_reads: how often the test split was read for this sweep.
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
+        stopped_families: that get no more trials, since their first ones all failed alike.
     """
 
     sweep: str
@@ -101,6 +103,7 @@ class SweepStatus:
     created_at: float = 0.0
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
+    stopped_families: tuple[BrokenFamily, ...] = ()
 
     @property
     def several(self) -> bool:
@@ -129,6 +132,7 @@ class SweepStatus:
             "test_reads": self.test_reads,
             "note": self.note or None,
             "stacks": self.stacks,
+            "stopped_families": [family.to_json() for family in self.stopped_families],
         }
 
 
@@ -225,6 +229,7 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
         created_at=row.created_at,
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
+        stopped_families=find_broken_families(row, trials),
     )
 
 

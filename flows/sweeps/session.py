@@ -24,8 +24,8 @@ from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
+    from infra.coordinator.status import CoordinatorStatus
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -210,6 +210,7 @@ def _show_progress(
                         started_at=began,
                         role=role,
                         lanes_up=standing.lanes,
+                        lanes_starting=max(0, standing.planned - standing.lanes),
                         unsent=sender.count_unsent(),
                         message=_message(standing),
                     )
@@ -226,7 +227,7 @@ def _message(standing: CoordinatorStatus) -> str:
     if standing.state != "running" or not standing.wanted:
         return ""
     if standing.waits_for:
-        return f"a lane waits for {standing.waits_for}"
+        return standing.waits_for
     return "" if standing.lanes else "waiting for a lane"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger, open_sweep
@@ -78,6 +78,20 @@ class BestTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSupply:
+    """The lanes of a sweep that runs: how many are planned, how many are up, and what lanes wait for.
+
+    Attributes:
+        sick: by host, how many lanes there were replaced, and why the last of them.
+    """
+
+    planned: int
+    up: int
+    waits_for: str
+    sick: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepStatus:
     """One sweep.
 
@@ -87,6 +101,7 @@ class SweepStatus:
         test_reads: how often the test split was read for this sweep.
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
+        lanes: of a sweep that runs, how many there are and what others wait for.
     """
 
     sweep: str
@@ -101,6 +116,7 @@ class SweepStatus:
     created_at: float = 0.0
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
+    lanes: LaneSupply | None = None
 
     @property
     def several(self) -> bool:
@@ -129,6 +145,7 @@ class SweepStatus:
             "test_reads": self.test_reads,
             "note": self.note or None,
             "stacks": self.stacks,
+            "lanes": asdict(self.lanes) if self.lanes else None,
         }
 
 
@@ -225,7 +242,16 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
         created_at=row.created_at,
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
+        lanes=_lane_supply(row) if state == "running" else None,
     )
+
+
+def _lane_supply(row: SweepRow) -> LaneSupply | None:
+    if "lanes" not in row.facts:  # nobody has planned any yet
+        return None
+    nodes = row.facts.get("sick_nodes", {}).values()
+    sick = {told["host"]: f"{told['times']} replaced: {told['why']}" for told in nodes}
+    return LaneSupply(**row.facts["lanes"], sick=sick)
 
 
 def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:

@@ -26,9 +26,9 @@ from infra.ledger.store import Ledger
 from infra.ray_job import job_address, path_on_nodes
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
     from infra.coordinator.run_requests import KnownRuns
+    from infra.coordinator.status import CoordinatorStatus
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -228,6 +228,7 @@ def _show_progress(
                         started_at=began,
                         role=role,
                         lanes_up=standing.lanes,
+                        lanes_starting=max(0, standing.planned - standing.lanes),
                         unsent=sender.count_unsent(),
                         message=_message(standing),
                     )
@@ -244,7 +245,7 @@ def _message(standing: CoordinatorStatus) -> str:
     if standing.state != "running" or not standing.wanted:
         return ""
     if standing.waits_for:
-        return f"a lane waits for {standing.waits_for}"
+        return standing.waits_for
     return "" if standing.lanes else "waiting for a lane"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger, open_sweep
@@ -79,6 +79,20 @@ class BestTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSupply:
+    """The lanes of a sweep that runs: how many are planned, how many are up, and what lanes wait for.
+
+    Attributes:
+        sick: by host, how many lanes there were replaced, and why the last of them.
+    """
+
+    planned: int
+    up: int
+    waits_for: str
+    sick: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepStatus:
     """One sweep.
 
@@ -89,6 +103,7 @@ class SweepStatus:
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
         stopped_families: that get no more trials, since their first ones all failed alike.
+        lanes: of a sweep that runs, how many there are and what others wait for.
     """
 
     sweep: str
@@ -104,6 +119,7 @@ class SweepStatus:
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
     stopped_families: tuple[BrokenFamily, ...] = ()
+    lanes: LaneSupply | None = None
 
     @property
     def several(self) -> bool:
@@ -133,6 +149,7 @@ class SweepStatus:
             "note": self.note or None,
             "stacks": self.stacks,
             "stopped_families": [family.to_json() for family in self.stopped_families],
+            "lanes": asdict(self.lanes) if self.lanes else None,
         }
 
 
@@ -230,7 +247,16 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
         stopped_families=find_broken_families(row, trials),
+        lanes=_lane_supply(row) if state == "running" else None,
     )
+
+
+def _lane_supply(row: SweepRow) -> LaneSupply | None:
+    if "lanes" not in row.facts:  # nobody has planned any yet
+        return None
+    nodes = row.facts.get("sick_nodes", {}).values()
+    sick = {told["host"]: f"{told['times']} replaced: {told['why']}" for told in nodes}
+    return LaneSupply(**row.facts["lanes"], sick=sick)
 
 
 def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:

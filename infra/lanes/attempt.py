@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
+from infra.coordinator.process_faults import find_process_fault
 from infra.durations import parse_seconds_or_epochs
 from infra.lanes.attempt_functions import RunSource, keep_own_files, load_function, route_mlflow
 from infra.lanes.settings import LaneSettings
@@ -312,8 +313,9 @@ def _failure_result(assignment: Assignment, reason: str, error: BaseException) -
     first = _first_line(error)
     text = "".join(traceback.format_exception(error))
     return AttemptResult(
-        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}"
-    )
+        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}",
+        fault=find_process_fault(error),
+    )  # fmt: skip
 
 
 def _first_line(error: BaseException) -> str:

@@ -34,6 +34,7 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
     StackRequest,
 )
+from infra.coordinator.process_faults import find_process_fault
 from infra.coordinator.run_requests import RunAnswer, TrialKey
 from infra.errors import ClusterUnavailable
 from infra.lanes.attempt import AttemptRunner
@@ -101,6 +102,7 @@ def _make_handshake(settings: LaneSettings, ranks: Ranks) -> LaneHandshake:
         facts={
             "workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0,
             "actor": ray.get_runtime_context().get_actor_id(),
+            "node": ray.get_runtime_context().get_node_id(),
         },
     )  # fmt: skip
 
@@ -249,8 +251,19 @@ class LaneLoop:
             contextlib.redirect_stdout(logs),
             contextlib.redirect_stderr(logs),
         ):
-            stack.run(assignments)
+            self._run_members(stack, assignments)
         self._widths.note_width(assignments[0], stack.room)
+
+    def _run_members(self, stack: StackRun, assignments: Sequence[Assignment]) -> None:
+        try:
+            stack.run(assignments)
+        except Exception as error:
+            first = stack.hooks.first
+            if find_process_fault(error) is None or first is None:
+                raise
+            ended = self._runner.describe_failure(first.assignment, error)
+            self._line.report_attempt_failure(ended, [], CALL_TIMEOUT_S)
+            end_process(EXIT_STALLED, ended.detail)
 
     def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         if self._ranks.world_size == 1:
@@ -281,10 +294,12 @@ class LaneLoop:
                 print(ended.detail, file=sys.stderr)  # with its traceback, below what the attempt printed
         held = hooks.take_undelivered() if isinstance(hooks, AttemptHooks) else []
         together = self._ranks.world_size == 1 or self._runner.is_shared_failure(ended, assignment)
-        if ended.outcome == "failed" and not together:
-            # The other ranks may wait for this one in a collective for ever: the whole lane starts anew.
+        if ended.outcome == "failed" and (ended.fault is not None or not together):
+            # The other ranks may wait for this one in a collective for ever, and a process that is spoilt
+            # would fail every trial after this one: the whole lane starts anew.
             self._line.report_attempt_failure(ended, held, CALL_TIMEOUT_S)
-            end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
+            why = ended.reason if ended.fault is None else ended.fault.words
+            end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {why}")
         if leader and ended.outcome in {"complete", "pruned", "failed"}:
             self._remove_checkpoints(store, ended)
         return ended, held

@@ -19,7 +19,7 @@ ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
         "reproduction", "comparison", "compression", "sweeps", "explanation", "inference", "installation",
-        "config", "terminal", "statistics",
+        "config", "functions", "terminal", "statistics",
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",

@@ -142,12 +142,14 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
+    from trainers.code.carried import pack_carried
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
         base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
         cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
+        functions=pack_carried(family.reference for family in sweep.spec.families),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
     url = ledger_url(home, sweep.spec.ledger)

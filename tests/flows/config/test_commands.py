@@ -46,7 +46,7 @@ def test_function_that_answers_for_a_command_is_found_beside_it(
     named = "    keep: model/\n    predict: answering_code:predict\n    space:"
     (family,) = resolve_sweep(load_sweep(write(tmp_path, "    space:", named))).families
     assert family.options["predict"] == "answering_code:predict"
-    with pytest.raises(WrongInput, match="families.cnn.predict"):
+    with pytest.raises(WrongInput, match=r"families\.cnn\.predict"):
         resolve_sweep(load_sweep(write(tmp_path, "    space:", named.replace(":predict\n", ":other\n"))))
 
 

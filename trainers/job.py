@@ -67,6 +67,30 @@ class Hooks(Protocol):
         """The newest checkpoint that can be trusted, or None. Called on every rank."""
 
 
+class SilentHooks:
+    """Hooks of a training that nobody hears of, that goes on to its end and leaves nothing behind."""
+
+    __slots__ = ()
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Goes on."""
+        return True
+
+    def alive(self, step: int) -> None:
+        """Tells nobody."""
+
+    def stopping(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
+        """Writes nothing."""
+
+    def load(self) -> tuple[dict[str, torch.Tensor], Document] | None:
+        """Begins at the start."""
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How an attempt ended without an exception.

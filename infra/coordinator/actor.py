@@ -35,6 +35,7 @@ from infra.coordinator.messages import (
     StackRequest,
 )
 from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
+from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests, TrialKey
 from infra.coordinator.structures import Structures
 from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
@@ -73,6 +74,7 @@ class ActorSettings:
     resources: Mapping[str, Resources]  # of each family, settled on this cluster
     storage: str
     sys_path: tuple[str, ...] = ()  # folders from which people's own families are imported
+    tracking: str = ""  # MLflow's URI, for lanes whose trials call it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,7 @@ class CoordinatorStatus:
         away: why the ledger cannot be written now; empty where it can.
         failure: what ended the coordinator's work for good.
         waits_for: what the cluster lacks for a lane, as the driver sees it; empty where it lacks nothing.
+        wanted_runs: the trials whose runs in MLflow are waited for.
     """
 
     state: str = "running"
@@ -95,6 +98,7 @@ class CoordinatorStatus:
     away: str = ""
     failure: Exception | None = None
     waits_for: str = ""
+    wanted_runs: tuple[TrialKey, ...] = ()
 
 
 class CoordinatorActor:
@@ -109,6 +113,7 @@ class CoordinatorActor:
         self._kernel_kills = KernelOomKills()
         self._controllers: dict[str, AnyHandle] = {}
         self._start_failures: list[str] = []
+        self._run_requests = RunRequests(settings.tracking)
         self._away = ""
         self._failure: Exception | None = None
         self._stood = CoordinatorStatus()
@@ -140,6 +145,16 @@ class CoordinatorActor:
     def report_start_failure(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
         self._start_failures.append(text)
+
+    @ray.method(concurrency_group="quick")
+    def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
+        """See `RunRequests.find`."""
+        return self._run_requests.find(trial, wanted=wanted)
+
+    @ray.method(concurrency_group="quick")
+    def answer_runs(self, found: KnownRuns) -> None:
+        """See `RunRequests.answer`."""
+        self._run_requests.answer(found)
 
     def next_attempts(
         self,
@@ -211,8 +226,9 @@ class CoordinatorActor:
                     wanted=core.demand,
                 )  # fmt: skip
         return replace(
-            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure
-        )
+            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,
+            wanted_runs=self._run_requests.wanted,
+        )  # fmt: skip
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:
         answer: Answer = self._turns.call(event)

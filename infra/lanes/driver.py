@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from infra.coordinator.actor import ActorSettings, CoordinatorStatus, actor_class
 from infra.coordinator.core import Coordinator
@@ -30,6 +30,7 @@ from infra.coordinator.placement import (
     resolve_shapes,
     shape_name,
 )
+from infra.coordinator.run_requests import KnownRuns
 from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.cluster import list_nodes
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
@@ -57,6 +58,7 @@ MOST_RUN_DEATHS = 3
 MOST_START_FAILURES = 3
 
 Answer = TypeVar("Answer")
+Watch: TypeAlias = Callable[[CoordinatorStatus], KnownRuns | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,7 @@ class DriveJob:
         lanes: what the lanes are told; `run`, `shape` and `resources` are filled in.
         role: `search` or `confirm`.
         own_ray: whether Ray is this process's own and ends with it.
+        tracking: MLflow's URI, for trials whose code calls it.
     """
 
     ledger_url: str
@@ -77,6 +80,7 @@ class DriveJob:
     lanes: LaneSettings
     role: str = "search"
     own_ray: bool = True
+    tracking: str = ""
 
 
 class SecondSignal(BaseException):
@@ -141,12 +145,13 @@ def drive_sweep(
     job: DriveJob,
     nodes: Sequence[Node],
     signals: StopSignals,
-    watch: Callable[[CoordinatorStatus], None] = lambda standing: None,
+    watch: Watch = lambda standing: None,
 ) -> CoordinatorStatus:
     """Runs a sweep on the connected Ray until it ends or is stopped.
 
     Args:
-        watch: called with each new standing, some times a second, from this thread.
+        watch: called with each new standing, some times a second, from this thread; gives what is known of
+            the runs that it asks for.
     """
     families = resolve_shapes(job.spec, nodes)
     for family, resources in families.items():
@@ -177,7 +182,7 @@ class _Driver:
         job: DriveJob,
         nodes: Sequence[Node],
         signals: StopSignals,
-        watch: Callable[[CoordinatorStatus], None],
+        watch: Watch,
     ) -> None:
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
         self._room = first_room(nodes, own_ray=job.own_ray)
@@ -204,7 +209,9 @@ class _Driver:
             standing = self._fetch_status()
             if standing.failure is not None:
                 raise standing.failure
-            self._watch(replace(standing, waits_for=self._describe_shortage(standing)))
+            found = self._watch(replace(standing, waits_for=self._describe_shortage(standing)))
+            if found is not None:
+                self._actor.answer_runs.remote(found)
             self._renew_heartbeat()
             if standing.state != "running":
                 return
@@ -241,7 +248,7 @@ class _Driver:
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
-            storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path,
+            storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path, tracking=self._job.tracking,
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
         options = {

@@ -151,6 +151,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
     from infra.tracking.client import embedded_path
+    from trainers.code.carried import pack_carried
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
@@ -158,6 +159,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
         base=path_on_nodes(sweep.facts.get("base", os.getcwd())), cache=str(home.cache),
         storage=str(storage_root(home, sweep.spec)), logs=str(home.logs / sweep.label),
         sys_path=(path_on_nodes(own_code),) if own_code else (),
+        functions=pack_carried(family.reference for family in sweep.spec.families),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
     url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Any, Literal
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
-from flows.sweeps.new import find_sweep_file
+from flows.sweeps.new import find_sweep
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.preparation import (
     PreparedSweep,
+    SweepSource,
     file_facts,
     place_facts,
     prepare_sweep,
@@ -34,8 +35,14 @@ DRAIN_LIMIT_S = 60.0
 
 
 def sweep(
-    file: Path | str,
+    file: SweepSource | Callable[..., object],
     *,
+    space: Mapping[str, Any] | None = None,
+    objective: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    name: str | None = None,
     overrides: Sequence[str] = (),
     address: str | None = None,
     new: bool = False,
@@ -45,7 +52,12 @@ def sweep(
     """Runs a sweep file to its end; finished trials are never run again.
 
     Args:
-        file: the sweep file; or an Optuna objective, `module:function`, whose file is written where none is.
+        file: the sweep file; or an Optuna objective, `module:function`, whose file is written where none is;
+            or a mapping that is such a file; or a training function, with the next six.
+        space: a function's parameters: `loguniform(1e-4, 1e-1)`, a list of choices, or a constant.
+        objective: what the function reports and is judged by; `direction` where Velodrome does not know it.
+        trials, epochs: its budget.
+        name: of its sweep; by default the function's own.
         overrides: `search.pruner=none` and the like, over the file's keys.
         address: an existing Ray cluster; None starts one on this machine.
         new: start the next version beside the old one.
@@ -59,7 +71,10 @@ def sweep(
         Interrupted: a signal asked to stop; state is kept.
     """
     place = home or Home.from_environment()
-    prepared = prepare_sweep(find_sweep_file(file), overrides, place)
+    source = find_sweep(
+        file, space=space, objective=objective, direction=direction, trials=trials, epochs=epochs, name=name
+    )
+    prepared = prepare_sweep(source, overrides, place)
     ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
     try:
         row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)
@@ -111,7 +126,7 @@ def _nothing_left_reason(ledger: Ledger, row: SweepRow) -> str | None:
 
 def _status(ledger: Ledger, row: SweepRow, place: Home) -> SweepStatus:
     fresh = views.sweep_by_id(ledger, row.id)
-    return sweep_status(ledger, fresh, run_ids(place, fresh))
+    return sweep_status(ledger, fresh, run_ids(place, fresh), place)
 
 
 def _is_done(ledger: Ledger, row: SweepRow) -> bool:

@@ -18,6 +18,7 @@ from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, Ledge
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+from infra.ledger.broken_families import find_broken_families
 from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
@@ -201,7 +202,7 @@ def _show_progress(
     from flows.terminal.live_progress import LiveProgress
 
     began, show_next_at = time.time(), 0.0
-    follower = TrialFollower(ledger, sweep.id, role)
+    follower, told = TrialFollower(ledger, sweep.id, role), set[str]()
     with LiveProgress(sweep.spec) as progress:
 
         def show(standing: CoordinatorStatus) -> None:
@@ -215,10 +216,15 @@ def _show_progress(
             if ended:  # while Ray's processes end
                 sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
+                row, trials = views.sweep_by_id(ledger, sweep.id), follower.trials()
+                for broken in find_broken_families(row, trials) if not ended else ():
+                    if broken.family not in told:
+                        told.add(broken.family)
+                        progress.print_line(str(broken))
                 progress.update(
                     make_snapshot(
-                        views.sweep_by_id(ledger, sweep.id).spec,
-                        follower.trials(),
+                        row.spec,
+                        trials,
                         state=standing.state,
                         now=time.time(),
                         started_at=began,

@@ -18,6 +18,7 @@ from flows.terminal.shown_result import ShownResult
 from flows.terminal.stack_words import describe_stacks
 from infra.home import Home
 from infra.ledger import views
+from infra.ledger.broken_families import BrokenFamily, find_broken_families
 from infra.ledger.ranking import best_trial, pareto_front
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
@@ -106,6 +107,7 @@ class SweepStatus(ShownResult):
         test_reads: how often the test split was read for this sweep.
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
+        stopped_families: that get no more trials, since their first ones all failed alike.
         lanes: of a sweep that runs, how many there are and what others wait for.
         home: where it was found, for `model`.
     """
@@ -124,6 +126,7 @@ class SweepStatus(ShownResult):
     created_at: float = 0.0
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
+    stopped_families: tuple[BrokenFamily, ...] = ()
     lanes: LaneSupply | None = None
     home: Home | None = field(default=None, repr=False, compare=False)
 
@@ -173,6 +176,7 @@ class SweepStatus(ShownResult):
             "test_reads": self.test_reads,
             "note": self.note or None,
             "stacks": self.stacks,
+            "stopped_families": [family.to_json() for family in self.stopped_families],
             "lanes": asdict(self.lanes) if self.lanes else None,
         }
 
@@ -274,6 +278,7 @@ def sweep_status(
         created_at=row.created_at,
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
+        stopped_families=find_broken_families(row, trials),
         lanes=_lane_supply(row) if state == "running" else None,
         home=home,
     )

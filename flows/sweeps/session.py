@@ -186,7 +186,7 @@ def _show_progress(
 ) -> Iterator[Callable[[CoordinatorStatus], None]]:
     from flows.terminal.live_progress import LiveProgress
 
-    began, show_next_at = time.time(), 0.0
+    started_at, began, show_next_at = time.time(), time.monotonic(), 0.0
     follower = TrialFollower(ledger, sweep.id, role)
     with LiveProgress(sweep.spec) as progress:
 
@@ -206,8 +206,8 @@ def _show_progress(
                         views.sweep_by_id(ledger, sweep.id).spec,
                         follower.trials(),
                         state=standing.state,
-                        now=time.time(),
-                        started_at=began,
+                        now=started_at + began_at - began,
+                        started_at=started_at,
                         role=role,
                         lanes_up=standing.lanes,
                         unsent=sender.count_unsent(),

@@ -82,23 +82,27 @@ class Projection:
     # -- trials --------------------------------------------------------------------------------------------
 
     def send_events(self, events: Sequence[EventRow], now: float) -> None:
-        """Brings the runs of the trials that the events are about up to date, one after another."""
+        """Brings the runs of the trials that the events are about up to date, one after another.
+
+        Args:
+            now: by a clock that only passes.
+        """
         about: dict[tuple[str, str, int], list[EventRow]] = {}
         for event in events:
             if event.family is not None and event.role is not None and event.number is not None:
                 about.setdefault((event.role, event.family, event.number), []).append(event)
         for key, own in about.items():
-            self._send_or_postpone(key, own)
+            self._send_or_postpone(key, own, now)
         for key in [key for key, since in self._asked.items() if now - since > WAITING_S]:
             del self._asked[key]
             self.send_trial(self.trials[key], ())
 
-    def _send_or_postpone(self, key: tuple[str, str, int], events: Sequence[EventRow]) -> None:
+    def _send_or_postpone(self, key: tuple[str, str, int], events: Sequence[EventRow], now: float) -> None:
         trial = self.trials.get(key)
         if trial is None:  # removed since
             return
         if trial.state == "waiting" and not trial.attempts:
-            self._asked.setdefault(key, trial.created_at)
+            self._asked.setdefault(key, now)
             return
         self._asked.pop(key, None)
         self.send_trial(trial, events)

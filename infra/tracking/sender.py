@@ -65,7 +65,7 @@ class Sender:
         storage: Path,
         environ: MutableMapping[str, str] = os.environ,
         connect: Connect = connect,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the ledger; reaches for tracking only when something is sent.
 
@@ -77,7 +77,7 @@ class Sender:
             storage: kept models are below it.
             environ: gets MLflow's settings before MLflow is imported.
             connect: makes the client; another one in tests.
-            clock: seconds since 1970.
+            clock: seconds that only pass.
         """
         set_defaults(environ)
         self._ledger, self._sweep_id = Ledger(ledger_url), sweep_id

@@ -201,7 +201,7 @@ def _show_progress(
 ) -> Iterator[Callable[[CoordinatorStatus], None]]:
     from flows.terminal.live_progress import LiveProgress
 
-    began, show_next_at = time.time(), 0.0
+    started_at, began, show_next_at = time.time(), time.monotonic(), 0.0
     follower, told = TrialFollower(ledger, sweep.id, role), set[str]()
     with LiveProgress(sweep.spec) as progress:
 
@@ -226,8 +226,8 @@ def _show_progress(
                         row.spec,
                         trials,
                         state=standing.state,
-                        now=time.time(),
-                        started_at=began,
+                        now=started_at + began_at - began,
+                        started_at=started_at,
                         role=role,
                         lanes_up=standing.lanes,
                         lanes_starting=max(0, standing.planned - standing.lanes),

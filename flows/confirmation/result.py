@@ -120,6 +120,7 @@ class Confirmation:
         test_reads: how often the test split was read for this sweep, each reading one confirmation's end.
         median_run: the first row's run with the median validation value, which `promote` takes: the number
             among the sweep's confirmations of that family; None where it kept no model.
+        note: why the runs' descriptions in MLflow do not have what was found; empty where they do.
     """
 
     sweep: str
@@ -129,6 +130,7 @@ class Confirmation:
     test_reads: int
     seeds: tuple[int, ...] = ()
     median_run: int | None = None
+    note: str = ""
 
     @property
     def waiting(self) -> int:
@@ -145,4 +147,5 @@ class Confirmation:
             "direction": self.direction,
             "seeds": list(self.seeds),
             "median_run": self.median_run,
+            "note": self.note or None,
         }

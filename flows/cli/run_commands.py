@@ -174,6 +174,8 @@ def confirm(
     if top is not None and each_family:
         raise typer.BadParameter("--top and --each-family exclude each other")
     result = verb(name, top=top, each_family=each_family, seeds=seeds, address=address)
+    if result.note:
+        print_note(f"warning: {result.note}")
     if json:
         print_json(result)
         return

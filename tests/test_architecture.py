@@ -22,7 +22,8 @@ ROOMS = {
         "installation", "config", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "lanes", "tracking",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",
+        "tracking",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from flows.comparison.records import Group, Row
@@ -19,11 +20,13 @@ class Comparison:
     Attributes:
         without: families, as `sweep/family`, that have no complete trial.
         warnings: why the groups cannot be compared with each other; empty for one group.
+        ledgers: each sweep's, as its file names it.
     """
 
     groups: tuple[Group, ...]
     without: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    ledgers: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -87,6 +87,7 @@ class SweepStatus:
         test_reads: how often the test split was read for this sweep.
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
+        ledger: as the sweep's file names it.
     """
 
     sweep: str
@@ -101,6 +102,7 @@ class SweepStatus:
     created_at: float = 0.0
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
+    ledger: str | None = None
 
     @property
     def several(self) -> bool:
@@ -225,6 +227,7 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
         created_at=row.created_at,
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
+        ledger=row.spec.ledger,
     )
 
 

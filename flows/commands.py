@@ -45,6 +45,7 @@ SECTIONS = (
             "logs": "flows.sweeps.logs",
             "compare": "flows.comparison.compare",
             "report": "flows.report",
+            "inspect": "flows.inspection.inspect",
             "export": "flows.export.export",
         },
     ),
@@ -80,6 +81,7 @@ SECTIONS = (
             "retry": "flows.sweeps.retry",
             "stop": "flows.sweeps.stop",
             "remove": "flows.sweeps.remove",
+            "gc": "flows.upkeep.gc",
         },
     ),
     CommandSection(

@@ -18,7 +18,8 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "jobs", "sweeps", "explanation", "inference",
+        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
+        "explanation", "inference",
         "installation", "config", "terminal", "statistics",
     ),
     "infra": (
@@ -28,8 +29,9 @@ ROOMS = {
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
-        "bundle",
-        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
+        "bundle", "kept",
+        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data.assembly", "data",
+        "storage", "code",
     ),
 }  # fmt: skip
 MOST_FILES = 20

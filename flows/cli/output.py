@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
@@ -46,6 +47,11 @@ def stdout_console() -> Console:
 def stderr_console() -> Console:
     """A console on stderr."""
     return _make_console(sys.stderr)
+
+
+def show_busy(text: str) -> AbstractContextManager[object]:
+    """A sign of life on a terminal, while work of seconds goes on that writes nothing itself."""
+    return stderr_console().status(text) if sys.stderr.isatty() else nullcontext()
 
 
 def _make_console(stream: TextIO) -> Console:

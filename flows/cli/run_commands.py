@@ -18,6 +18,7 @@ from flows.cli.output import (
     print_note,
     print_output,
     print_output_aside,
+    show_busy,
     stdout_console,
 )
 
@@ -60,7 +61,8 @@ def new(
     """Looks at the data and writes a commented sweep file with the families that fit."""
     from flows.sweeps.new import new as verb
 
-    result = verb(source, target=target, output=output)
+    with show_busy(f"reading {source} and looking at its columns …"):
+        result = verb(source, target=target, output=output)
     if json:
         print_json(result)
         return

@@ -27,8 +27,9 @@ from infra.places.check import check_nodes
 from infra.ray_job import job_address, path_on_nodes
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
+    from infra.coordinator.run_requests import KnownRuns
+    from infra.coordinator.status import CoordinatorStatus
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -142,7 +143,13 @@ def _drive_lanes(
         with ray as nodes, signals.catch_signals():
             check_shared_places(sweep.spec, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
-                drive_sweep(_job(sweep, home, token, role, own_ray=own_ray), nodes, signals, show)
+                job = _job(sweep, home, token, role, own_ray=own_ray)
+
+                def watch(standing: CoordinatorStatus) -> KnownRuns | None:
+                    show(standing)
+                    return sender.find_runs(standing.wanted_runs) if standing.wanted_runs else None
+
+                drive_sweep(job, nodes, signals, watch)
     return signals
 
 
@@ -151,6 +158,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
+    from infra.tracking.client import embedded_path
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
@@ -160,10 +168,12 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
         sys_path=(path_on_nodes(own_code),) if own_code else (),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
-    url = ledger_url(home, sweep.spec.ledger)
+    url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
+    if embedded := embedded_path(tracking):  # lanes have another current folder
+        tracking = f"sqlite:///{embedded}"
     return DriveJob(
         ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
-        own_ray=own_ray,
+        own_ray=own_ray, tracking=tracking,
     )  # fmt: skip
 
 
@@ -221,6 +231,7 @@ def _show_progress(
                         started_at=began,
                         role=role,
                         lanes_up=standing.lanes,
+                        lanes_starting=max(0, standing.planned - standing.lanes),
                         unsent=sender.count_unsent(),
                         message=_message(standing),
                     )
@@ -237,7 +248,7 @@ def _message(standing: CoordinatorStatus) -> str:
     if standing.state != "running" or not standing.wanted:
         return ""
     if standing.waits_for:
-        return f"a lane waits for {standing.waits_for}"
+        return standing.waits_for
     return "" if standing.lanes else "waiting for a lane"
 
 

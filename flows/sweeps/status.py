@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_ledger, open_sweep
@@ -78,6 +78,20 @@ class BestTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSupply:
+    """The lanes of a sweep that runs: how many are planned, how many are up, and what lanes wait for.
+
+    Attributes:
+        sick: by host, how many lanes there were replaced, and why the last of them.
+    """
+
+    planned: int
+    up: int
+    waits_for: str
+    sick: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepStatus:
     """One sweep.
 
@@ -88,6 +102,7 @@ class SweepStatus:
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
         ledger: as the sweep's file names it.
+        lanes: of a sweep that runs, how many there are and what others wait for.
     """
 
     sweep: str
@@ -103,6 +118,7 @@ class SweepStatus:
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
     ledger: str | None = None
+    lanes: LaneSupply | None = None
 
     @property
     def several(self) -> bool:
@@ -131,6 +147,7 @@ class SweepStatus:
             "test_reads": self.test_reads,
             "note": self.note or None,
             "stacks": self.stacks,
+            "lanes": asdict(self.lanes) if self.lanes else None,
         }
 
 
@@ -228,7 +245,16 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
         ledger=row.spec.ledger,
+        lanes=_lane_supply(row) if state == "running" else None,
     )
+
+
+def _lane_supply(row: SweepRow) -> LaneSupply | None:
+    if "lanes" not in row.facts:  # nobody has planned any yet
+        return None
+    nodes = row.facts.get("sick_nodes", {}).values()
+    sick = {told["host"]: f"{told['times']} replaced: {told['why']}" for told in nodes}
+    return LaneSupply(**row.facts["lanes"], sick=sick)
 
 
 def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:

@@ -96,6 +96,12 @@ def print_status(console: Console, status: SweepStatus) -> None:
     goals = ", ".join(f"{goal.direction} {goal.metric}, {goal.at} epoch" for goal in status.objectives)
     reads = "never" if status.test_reads == 0 else format_times(status.test_reads)
     console.print(Text(f"{goals}; test split read {reads}", style="dim"), soft_wrap=True)
+    if status.lanes is not None:
+        waits = f"; {status.lanes.waits_for}" if status.lanes.waits_for else ""
+        told = f"{status.lanes.up} of {status.lanes.planned} lanes are up{waits}"
+        console.print(Text(told, style="dim"), soft_wrap=True)
+        for host, why in status.lanes.sick.items():
+            console.print(Text(f"sick lanes on {host}, {why}", style="yellow"), soft_wrap=True)
     for family in status.planned:
         mine = [trial for trial in status.trials if trial.family == family]
         if mine:

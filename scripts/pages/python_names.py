@@ -9,10 +9,10 @@ import velodrome
 
 GROUPS = {
     "Prepare and run": ("new", "plan", "sweep", "submit", "confirm", "reproduce", "try_out"),
-    "Look": ("status", "show", "logs", "compare", "report", "export"),
+    "Look": ("status", "show", "logs", "compare", "report", "inspect", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),
-    "Change": ("extend", "compress", "retry", "stop", "remove"),
+    "Change": ("extend", "compress", "retry", "stop", "remove", "gc"),
     "This installation": ("families", "schema", "doctor", "ui"),
     "Your own family": ("Family", "Options"),
 }

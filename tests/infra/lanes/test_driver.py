@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from infra.coordinator.placement import Node
-from infra.lanes.driver import first_room, last_line
+from infra.lanes.driver import last_line
+from infra.lanes.run_pool import first_room
 
 
 def test_last_line_of_coloured_traceback_is_plain() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.sweeps.ownership import Ownership, own_sweep
+from flows.terminal.next_command import next_command
 from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
@@ -23,6 +24,7 @@ from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
+from infra.places.check import check_nodes
 from infra.ray_job import job_address, path_on_nodes
 
 if TYPE_CHECKING:
@@ -73,10 +75,16 @@ def run_session(
         raise InterruptedCommand(
             "the sweep ran until it was told to stop",
             f"signal {signal_number}",
-            f"`velodrome {'sweep' if role == 'search' else role}` carries {sweep.label} on where it stopped",
+            f"`{_same_command(sweep, role, address)}` carries {sweep.label} on where it stopped",
             signal=signal_number,
         )
     return SessionEnd(state=state, unsent=unsent)
+
+
+def _same_command(sweep: SweepRow, role: str, address: str | None) -> str:
+    if role != "search":
+        return next_command(f"{role} {sweep.label}", sweep.spec.ledger, address=address)
+    return "velodrome sweep" + (f" … --address {address}" if address else "")
 
 
 def _note_key(ledger: Ledger, sweep: SweepRow, ownership: Ownership) -> None:
@@ -193,6 +201,7 @@ def check_shared_places(spec: SweepSpec, home: Home, nodes: Sequence[Node]) -> N
             f"on this machine alone: {'; '.join(local)}",
             f"the cluster has nodes on {', '.join(others[:3])}",
         )
+    check_nodes(spec, home, nodes)
 
 
 @contextmanager

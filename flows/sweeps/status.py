@@ -108,6 +108,7 @@ class SweepStatus(ShownResult):
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
         stopped_families: that get no more trials, since their first ones all failed alike.
+        ledger: as the sweep's file names it.
         lanes: of a sweep that runs, how many there are and what others wait for.
         home: where it was found, for `model`.
     """
@@ -127,6 +128,7 @@ class SweepStatus(ShownResult):
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
     stopped_families: tuple[BrokenFamily, ...] = ()
+    ledger: str | None = None
     lanes: LaneSupply | None = None
     home: Home | None = field(default=None, repr=False, compare=False)
 
@@ -279,6 +281,7 @@ def sweep_status(
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
         stopped_families=find_broken_families(row, trials),
+        ledger=row.spec.ledger,
         lanes=_lane_supply(row) if state == "running" else None,
         home=home,
     )

@@ -24,6 +24,7 @@ from flows.sweeps.preparation import (
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
 from flows.sweeps.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
+from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
 from infra.errors import LedgerUnavailable, RefusedError, VelodromeError
 from infra.home import Home, ledger_url
@@ -107,7 +108,7 @@ def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) 
 
 
 def _run_to_end(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
-    nothing_left = _nothing_left_reason(ledger, row)
+    nothing_left = _nothing_left_reason(ledger, row, address)
     if nothing_left is not None:
         with background_sender(ledger, row, place) as sender:
             waiting = sender.count_unsent()
@@ -125,16 +126,18 @@ def _run_to_end(ledger: Ledger, row: SweepRow, place: Home, address: str | None)
         raise RefusedError(
             "at least one trial must succeed",
             commonest_reason(views.trials(ledger, row.id)),
-            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
+            f"`{next_command(f'show {row.label} --trial 0', row.spec.ledger)}` tells more;"
+            f" `{next_command(f'retry {row.label}', row.spec.ledger, address=address)}` tries again",
             log=str(place.logs / row.label),
         )
     return ended
 
 
-def _nothing_left_reason(ledger: Ledger, row: SweepRow) -> str | None:
+def _nothing_left_reason(ledger: Ledger, row: SweepRow, address: str | None) -> str | None:
     """Why there is nothing to run, and what would change that; None where there is something."""
     if _is_done(ledger, row):
-        return f"nothing to run (`velodrome extend {row.label} --trials +N` adds trials)"
+        extend = next_command(f"extend {row.label} --trials +N", row.spec.ledger, address=address)
+        return f"nothing to run (`{extend}` adds trials)"
     spent = row.facts.get("spent", {})
     why = exhausted_budget(row.spec, *(spent.get(name, 0.0) for name in ("elapsed_s", "gpu_s", "cpu_s")))
     return None if why is None else f"{why} (a larger one in its file carries it on)"

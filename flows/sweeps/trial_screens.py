@@ -20,6 +20,7 @@ from flows.terminal.formatting import (
     seconds,
     trials,
 )
+from flows.terminal.next_command import next_command
 from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
 
 if TYPE_CHECKING:
@@ -197,8 +198,8 @@ def _print_best(console: Console, status: SweepStatus) -> None:
         values = ", ".join(number(value) for value in entry.values)
         console.print(Text(f"{title}: {entry.family} trial {entry.number}, {values}"))
     first = best[0]
-    command = f"velodrome show {status.sweep} --family {first.family} --trial {first.number}"
-    console.print(Text(command, style="cyan"), soft_wrap=True)
+    show = f"show {status.sweep} --family {first.family} --trial {first.number}"
+    console.print(Text(next_command(show, status.ledger), style="cyan"), soft_wrap=True)
 
 
 def print_trial(console: Console, trial: TrialDetails) -> None:

@@ -454,7 +454,7 @@ class Coordinator:
         }
 
     def _take_over(self, same_driver: bool) -> None:
-        open_trials = [trial for trial in self.book.all_trials() if not trial.has_ended]
+        open_trials = sorted(self.book.all_open_trials(), key=lambda trial: trial.created_at)
         for trial in open_trials:
             told = views.trial_events(self._ledger, self.sweep.id, trial, "reported") if trial.epochs else []
             reports = {event.payload["epoch"]: event.payload["metrics"] for event in told}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -44,12 +45,19 @@ class TrialTable:
         self._again: deque[TrialRow] = deque()
         self._fresh: deque[TrialRow] = deque()
         self._paused: dict[Key, TrialRow] = {}
+        self._newest = 0.0
         for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
             self._trials.setdefault(trial.family, {})[trial.number] = trial
             self._open.setdefault(trial.family, {})[trial.number] = trial
             self.record_model(trial)
+            self._newest = max(self._newest, trial.created_at)
             if trial.state == "waiting":
                 self.queue(trial)
+
+    def next_time(self, now: float) -> float:
+        """When a trial that is asked for now was created: later than all others, by which whoever takes over
+        finds the order of the line, though the clock was set back."""
+        return max(now, math.nextafter(self._newest, math.inf))
 
     def pause(self, trial: TrialRow) -> None:
         """The trial waits at a rung, out of line."""
@@ -75,6 +83,7 @@ class TrialTable:
 
     def add(self, trial: TrialRow) -> None:
         """A trial that was just asked for; it is not queued."""
+        self._newest = max(self._newest, trial.created_at)
         self._trials[trial.family][trial.number] = self._open[trial.family][trial.number] = trial
 
     def queue(self, trial: TrialRow) -> None:
@@ -140,6 +149,10 @@ class TrialTable:
         still = {number: trial for number, trial in self._open[family].items() if not trial.has_ended}
         self._open[family] = still
         return list(still.values())
+
+    def all_open_trials(self) -> list[TrialRow]:
+        """Trials of all families that wait or run."""
+        return [trial for family in self._open for trial in self.open_trials(family)]
 
     def moving_trials(self, family: str) -> list[TrialRow]:
         """Trials of the family that run or are in line."""

@@ -47,6 +47,7 @@ from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
+from trainers.code.carried import unpack_carried
 from trainers.functions.exits import note_exits
 from trainers.types import Ranks
 
@@ -72,6 +73,7 @@ def run_lane(config: LaneConfig) -> None:
     for folder in settings.sys_path:
         if folder not in sys.path:
             sys.path.append(folder)
+    unpack_carried(settings.functions)
     ranks = _read_ranks(settings)
     line = CoordinatorClient(config["coordinator"], _make_handshake(settings, ranks))
     try:

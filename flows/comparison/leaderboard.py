@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
 from flows.terminal.formatting import number, printable_text, seconds, short_count, size
@@ -40,8 +41,21 @@ def leaderboard(group: Group, width: int, *, title: str = "") -> RenderableType:
     parts += [Text(f"  {line}", style="dim") for line in remarks(group)]
     if group.note:
         parts.append(Text(f"  {group.note}", style="yellow"))
+    parts += [_by_group(group, row, width) for row in group.rows if row.groups]
     parts += [Text(""), *(_parameters(row, several) for row in group.rows), Text("")]
     return Lines(*parts)
+
+
+def _by_group(group: Group, row: Row, width: int) -> RenderableType:
+    """A row's scores by the groups of sensitive columns, on validation."""
+    cells = zip(*table_cells(row.groups), strict=True)
+    columns = [
+        TableColumn(heading=heading, cells=[*map(printable_text, texts)], right=place > 1, gives_way=0)
+        for place, (heading, texts) in enumerate(zip(HEADINGS, cells, strict=True))
+    ]
+    title = Text(f"\n  {short_name(group, row)} by group, on validation", style="bold")
+    gaps = [Text(f"  {printable_text(table.describe_gap())}", style="dim") for table in row.groups]
+    return Lines(title, fit_table(columns, width), *gaps)
 
 
 def remarks(group: Group) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from flows.reproduction.recorded_run import find_recorded_run
 from flows.reproduction.result import (
@@ -29,11 +28,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Resources, SweepSpec
 from trainers.code.versions import installed_versions
-
-if TYPE_CHECKING:
-    import torch
-
-    from trainers.types import Json
+from trainers.job import SilentHooks
 
 
 def reproduce(
@@ -134,7 +129,7 @@ def _objective_metrics(row: SweepRow) -> list[str]:
 
 
 @dataclass(slots=True, kw_only=True)
-class _RecordingHooks:
+class _RecordingHooks(SilentHooks):
     """Hooks that write down every report, and stop where the recorded run stopped."""
 
     last: int | None
@@ -148,18 +143,6 @@ class _RecordingHooks:
         before = self.recorded.get(epoch, {}).get(self.goal)
         self.say(f"epoch {epoch}: {self.goal} {metrics.get(self.goal)} (recorded {before})")
         return self.last is None or epoch < self.last
-
-    def alive(self, step: int) -> None:
-        return
-
-    def stopping(self) -> bool:
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        return
-
-    def load(self) -> None:
-        return None
 
 
 def _train_again(

@@ -19,17 +19,15 @@ from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
 from trainers.errors import InputError, NotFinite, TrialError
 from trainers.functions.separate_process import FunctionRequest, run_apart
-from trainers.job import Job
+from trainers.job import Job, SilentHooks
 from trainers.registry import is_function, load_reference
 from trainers.stacking.structure import searched_structure, why_not
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
-    import torch
-
     from trainers.data.dataset import EncodedDataset
     from trainers.family import Family
-    from trainers.types import Json, Params
+    from trainers.types import Params
 
 STEPS = 12  # the first are slow: memory is had, kernels are chosen
 
@@ -52,7 +50,7 @@ class DryRun:
 
 
 @dataclass(slots=True)
-class _Stopwatch:
+class _Stopwatch(SilentHooks):
     """Hooks that note when steps were made, and leave nothing behind."""
 
     began_at: float
@@ -78,15 +76,6 @@ class _Stopwatch:
         if not self.reported_at:
             return 0.0
         return max(0.0, self.reported_at[-1] - self.steps_at[len(self.reported_at) - 1][:STEPS][-1])
-
-    def stopping(self) -> bool:
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        return
-
-    def load(self) -> None:
-        return None
 
 
 def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:

@@ -170,7 +170,8 @@ def _nodes(spec: SweepSpec, address: str | None, home: Home) -> Sequence[Node]:
     """The cluster's nodes, which reach what the sweep shares; without an address this machine, as a local
     Ray would see it."""
     from flows.sweeps.session import check_shared_places
-    from infra.lanes.cluster import connect_ray, has_own_connection, job_address
+    from infra.lanes.cluster import connect_ray, has_own_connection
+    from infra.ray_job import job_address
 
     address = address or job_address()
     if address is not None or has_own_connection():

@@ -120,8 +120,7 @@ def sweep_facts(prepared: PreparedSweep) -> JsonObject:
         "versions": installed_versions(_VERSIONS_OF),
         "command": redact(shlex.join(["velodrome", *sys.argv[1:]])),
         **file_facts(prepared),
-        "base": str(prepared.base),
-        "own_code": str(prepared.own_code) if prepared.own_code else None,
+        **place_facts(prepared),
     }
     look = prepared.look
     if look is not None and prepared.dataset is not None:
@@ -132,10 +131,37 @@ def sweep_facts(prepared: PreparedSweep) -> JsonObject:
             "different": {str(part): len(np.unique(keys[rows])) for part, rows in splits.items()},
             "kind": look.kind,
             "task": look.task,
+            **_group_facts(prepared.dataset),
         }
         if look.guess is not None:
             facts["trivial"] = dict(look.guess.scores)
     return facts
+
+
+def _group_facts(dataset: Dataset) -> JsonObject:
+    """How many validation rows each group of each sensitive column has, copies counted and not."""
+    if not dataset.groups:
+        return {}
+    rows = dataset.splits["validation"]
+    keys = dataset.row_keys()[rows]
+    return {
+        "groups": {
+            name: {
+                group: {"rows": int(there.sum()), "different": len(np.unique(keys[there]))}
+                for place, group in enumerate(column.names)
+                for there in [column.codes[rows] == place]
+            }
+            for name, column in dataset.groups.items()
+        }
+    }
+
+
+def place_facts(prepared: PreparedSweep) -> JsonObject:
+    """Where the file and the code lie now: a job's folder is another one each time."""
+    return {
+        "base": str(prepared.base),
+        "own_code": str(prepared.own_code) if prepared.own_code else None,
+    }
 
 
 def file_facts(prepared: PreparedSweep) -> JsonObject:

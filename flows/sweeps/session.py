@@ -22,9 +22,11 @@ from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
+from infra.ray_job import job_address, path_on_nodes
 
 if TYPE_CHECKING:
     from infra.coordinator.placement import Node
+    from infra.coordinator.run_requests import KnownRuns
     from infra.coordinator.status import CoordinatorStatus
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
@@ -112,7 +114,7 @@ def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[S
 def _drive_lanes(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection, job_address
+    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
     from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
@@ -133,7 +135,13 @@ def _drive_lanes(
         with ray as nodes, signals.catch_signals():
             check_shared_places(sweep.spec, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
-                drive_sweep(_job(sweep, home, token, role, own_ray=own_ray), nodes, signals, show)
+                job = _job(sweep, home, token, role, own_ray=own_ray)
+
+                def watch(standing: CoordinatorStatus) -> KnownRuns | None:
+                    show(standing)
+                    return sender.find_runs(standing.wanted_runs) if standing.wanted_runs else None
+
+                drive_sweep(job, nodes, signals, watch)
     return signals
 
 
@@ -142,18 +150,22 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
+    from infra.tracking.client import embedded_path
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
-        base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
-        cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
+        base=path_on_nodes(sweep.facts.get("base", os.getcwd())), cache=str(home.cache),
+        storage=str(storage_root(home, sweep.spec)), logs=str(home.logs / sweep.label),
+        sys_path=(path_on_nodes(own_code),) if own_code else (),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
-    url = ledger_url(home, sweep.spec.ledger)
+    url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
+    if embedded := embedded_path(tracking):  # lanes have another current folder
+        tracking = f"sqlite:///{embedded}"
     return DriveJob(
         ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
-        own_ray=own_ray,
+        own_ray=own_ray, tracking=tracking,
     )  # fmt: skip
 
 

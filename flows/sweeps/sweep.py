@@ -11,7 +11,13 @@ from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
 from flows.sweeps.new import find_sweep_file
 from flows.sweeps.ownership import commit_as_owner
-from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, sweep_facts
+from flows.sweeps.preparation import (
+    PreparedSweep,
+    file_facts,
+    place_facts,
+    prepare_sweep,
+    sweep_facts,
+)
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
 from flows.sweeps.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
@@ -145,7 +151,7 @@ def _register_sweep(
         return _rewrite_sweep(ledger, known, prepared)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     refuse_changes(known, carried, accept_code_change=accept_code_change, file=prepared.file.path)
-    if carried.spec != known.spec:
+    if carried.spec != known.spec or not place_facts(prepared).items() <= known.facts.items():
         _store_growth(ledger, known, prepared)
     return views.sweep_by_id(ledger, known.id)
 
@@ -174,5 +180,6 @@ def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> N
         batch = WriteBatch(sweep={"spec": carried.spec, "updated_at": now})
         if carried.grown:
             batch.add_event("grown", now, {"families": dict(carried.grown)})
-        batch.sweep["facts"] = record_code_change(known, carried, batch, now) | file_facts(prepared)
+        facts = record_code_change(known, carried, batch, now)
+        batch.sweep["facts"] = facts | file_facts(prepared) | place_facts(prepared)
         commit(batch)

@@ -35,6 +35,7 @@ from infra.coordinator.messages import (
     StackRequest,
 )
 from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
+from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests, TrialKey
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.coordinator.structures import Structures
 from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
@@ -73,6 +74,7 @@ class CoordinatorActor:
         self._kernel_kills = KernelOomKills()
         self._controllers: dict[str, AnyHandle] = {}
         self._start_failures: list[str] = []
+        self._run_requests = RunRequests(settings.tracking)
         self._away = ""
         self._failure: Exception | None = None
         self._stood = CoordinatorStatus()
@@ -118,6 +120,16 @@ class CoordinatorActor:
     def report_start_failure(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
         self._start_failures.append(text)
+
+    @ray.method(concurrency_group="quick")
+    def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
+        """See `RunRequests.find`."""
+        return self._run_requests.find(trial, wanted=wanted)
+
+    @ray.method(concurrency_group="quick")
+    def answer_runs(self, found: KnownRuns) -> None:
+        """See `RunRequests.answer`."""
+        self._run_requests.answer(found)
 
     def next_attempts(
         self,
@@ -189,8 +201,9 @@ class CoordinatorActor:
                     wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick_nodes,
                 )  # fmt: skip
         return replace(
-            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure
-        )
+            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,
+            wanted_runs=self._run_requests.wanted,
+        )  # fmt: skip
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:
         answer: Answer = self._turns.call(event)

@@ -15,7 +15,7 @@ from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
 from infra.coordinator.process_faults import find_process_fault
 from infra.durations import parse_seconds_or_epochs
-from infra.lanes.attempt_functions import keep_own_files, load_function
+from infra.lanes.attempt_functions import RunSource, keep_own_files, load_function, route_mlflow
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
@@ -50,14 +50,19 @@ class JobSettings(TypedDict):
 class AttemptRunner:
     """Runs a sweep's attempts in this process, one after another; data sets and families are kept."""
 
-    def __init__(self, settings: LaneSettings, *, device: str, ranks: Ranks) -> None:
+    def __init__(
+        self, settings: LaneSettings, *, device: str, ranks: Ranks, runs: RunSource | None = None
+    ) -> None:
         """Nothing is loaded yet.
+
+        Args:
+            runs: knows the trials' runs in MLflow; None: what trials log there is thrown away.
 
         Raises:
             WrongInput: this process has another key than the driver.
         """
         check_lane_key(settings.key_name)
-        self._settings, self._device, self._ranks = settings, device, ranks
+        self._settings, self._device, self._ranks, self._runs = settings, device, ranks, runs
         self.spec = SweepSpec.from_json(settings.spec)
         self._families: dict[str, Family] = {}
         self._data: Dataset | None = None
@@ -177,7 +182,8 @@ class AttemptRunner:
             earlier=assignment.earlier, earlier_seconds=assignment.earlier_seconds,
             **settings,
         )  # fmt: skip
-        return run_function(job, hooks)
+        with route_mlflow(self._runs, spec, assignment, directory):
+            return run_function(job, hooks)
 
     def _job_settings(self, spec: FamilySpec, assignment: Assignment) -> JobSettings:
         budget = spec.budget
@@ -231,7 +237,7 @@ class AttemptRunner:
         return None if found is None else found.of_trial(assignment.params)
 
     def _keeps_model(self, assignment: Assignment, outcome: Outcome) -> bool:
-        return bool(outcome.weights) and self._is_kept(assignment, outcome)
+        return outcome.has_model and self._is_kept(assignment, outcome)
 
     def _is_kept(self, assignment: Assignment, outcome: Outcome) -> bool:
         if self._ranks.rank != 0 or not assignment.keep or not outcome.values:

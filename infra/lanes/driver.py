@@ -16,11 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
 from infra.coordinator.placement import MANY, Node, check_placeable, plan_runs, resolve_shapes, shape_name
+from infra.coordinator.run_requests import KnownRuns
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
@@ -46,6 +47,7 @@ CONTROLLER_END_S = 5.0
 MOST_START_FAILURES = 3
 
 Answer = TypeVar("Answer")
+Watch: TypeAlias = Callable[[CoordinatorStatus], KnownRuns | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,7 @@ class DriveJob:
         lanes: what the lanes are told; `run`, `shape` and `resources` are filled in.
         role: `search` or `confirm`.
         own_ray: whether Ray is this process's own and ends with it.
+        tracking: MLflow's URI, for trials whose code calls it.
     """
 
     ledger_url: str
@@ -66,6 +69,7 @@ class DriveJob:
     lanes: LaneSettings
     role: str = "search"
     own_ray: bool = True
+    tracking: str = ""
 
 
 class SecondSignal(BaseException):
@@ -130,12 +134,13 @@ def drive_sweep(
     job: DriveJob,
     nodes: Sequence[Node],
     signals: StopSignals,
-    watch: Callable[[CoordinatorStatus], None] = lambda standing: None,
+    watch: Watch = lambda standing: None,
 ) -> CoordinatorStatus:
     """Runs a sweep on the connected Ray until it ends or is stopped.
 
     Args:
-        watch: called with each new standing, some times a second, from this thread.
+        watch: called with each new standing, some times a second, from this thread; gives what is known of
+            the runs that it asks for.
     """
     families = resolve_shapes(job.spec, nodes)
     for family, resources in families.items():
@@ -166,7 +171,7 @@ class _Driver:
         job: DriveJob,
         nodes: Sequence[Node],
         signals: StopSignals,
-        watch: Callable[[CoordinatorStatus], None],
+        watch: Watch,
     ) -> None:
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
         self._by_family = resolve_shapes(job.spec, nodes)
@@ -194,7 +199,9 @@ class _Driver:
             standing = self._fetch_status()
             if standing.failure is not None:
                 raise standing.failure
-            self._watch(self._note_supply(standing))
+            found = self._watch(self._note_supply(standing))
+            if found is not None:
+                self._actor.answer_runs.remote(found)
             self._renew_heartbeat()
             if standing.state != "running":
                 return
@@ -232,7 +239,7 @@ class _Driver:
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
-            storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path,
+            storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path, tracking=self._job.tracking,
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
         options = {

@@ -34,6 +34,7 @@ from infra.coordinator.messages import (
     StackRequest,
 )
 from infra.coordinator.process_faults import find_process_fault
+from infra.coordinator.run_requests import RunAnswer, TrialKey
 from infra.errors import ClusterUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
@@ -128,6 +129,10 @@ class CoordinatorClient:
         with contextlib.suppress(Exception):  # the process ends either way; its death tells the rest
             ray.get(self.actor.report_attempt_failure.remote(ended, list(reports)), timeout=limit_s)
 
+    def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
+        """See `RunRequests.find`."""
+        return self._call(lambda: self.actor.find_run.remote(trial, wanted))
+
     def next_attempts(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
         """See `Coordinator.next_attempts`."""
         work: LaneWork = self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
@@ -215,7 +220,7 @@ class LaneLoop:
             import ray.train.torch
 
             device = str(ray.train.torch.get_device())
-        self._runner = AttemptRunner(settings, device=device, ranks=ranks)
+        self._runner = AttemptRunner(settings, device=device, ranks=ranks, runs=line)
         self._widths = StackWidths(self._runner, line.record_stack_choice)
         self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks)
 

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError
 from trainers.functions.isolation import isolate_process
 
@@ -109,7 +110,7 @@ def trace_space(objective: Callable[..., object]) -> dict[str, Document]:
 
 
 def _run_once(objective: Callable[..., object], chosen: Mapping[str, Json]) -> _Traced:
-    with TemporaryDirectory() as folder, isolate_process(), _clock():
+    with TemporaryDirectory() as folder, discard_mlflow_calls(), isolate_process(), _clock():
         trial = TracingTrial(chosen, Path(folder))
         try:
             objective(trial)

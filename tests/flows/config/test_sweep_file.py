@@ -187,6 +187,17 @@ def test_several_objectives_switch_the_default_pruner_off(tmp_path: Path) -> Non
         spec(tmp_path, objective=objective, families={"linear_regression": {"pruner": "median"}})
 
 
+@pytest.mark.parametrize("metric", ["accuracy_gap", "val/accuracy_gap", "accuracy_gender=female"])
+def test_metric_by_group_needs_sensitive_columns(tmp_path: Path, metric: str) -> None:
+    keys: dict[str, Any] = {"families": {"logistic_regression": {}}, "objective": {"metric": metric}}
+    data: dict[str, Any] = {"source": "csv:people.csv", "columns": {"target": "bought"}}
+    with pytest.raises(WrongInput, match=r"columns of groups.*sensitive: \[gender\]"):
+        spec(tmp_path, data=data, **keys)
+    data["columns"]["sensitive"] = ["gender"]
+    (found,) = spec(tmp_path, data=data, **keys).objectives
+    assert found.direction == ("minimize" if metric.endswith("gap") else "maximize")
+
+
 def test_a_grid_runs_as_many_trials_as_it_has_points(tmp_path: Path) -> None:
     space = {"learning_rate": {"type": "float", "low": 0.01, "high": 0.1, "points": 5}}
     families = {"linear_regression": {"space": space, "sampler": "grid"}}

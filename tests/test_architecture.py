@@ -24,7 +24,7 @@ ROOMS = {
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "lanes", "tracking",
-        "coordinator", "storage", "search", "ledger",
+        "sharing", "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from infra.coordinator import policy
 from infra.coordinator.attempts import STACK_LIMIT, Attempts, RunningAttempt, stack_limit
-from infra.coordinator.lane_table import LaneTable
+from infra.coordinator.lane_table import PROCESS_ENDED, LaneTable
 from infra.coordinator.messages import (
     Assignment,
     AttemptReports,
@@ -121,7 +121,7 @@ class Coordinator:
         self.prefetch_trials()
         former = self._roster.holder(hello.lane)
         if self._roster.register(hello):
-            self._fail_lane(hello.lane, "its process ended", former)
+            self._fail_lane(hello.lane, PROCESS_ENDED, former)
         self._commit()
 
     def next_attempts(

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from infra.coordinator.messages import LaneHandshake
 
+# A process that its own code ends says so (`infra.lanes.exits`); nobody hears how another one ended.
+PROCESS_ENDED = "its process ended by a signal (as SIGKILL), a crash of native code, or a library that exits"
 DEAF_S = 5.0  # ten times as long as two looks are apart
 
 
@@ -87,7 +89,7 @@ class LaneTable:
             silent_s = now - entry.heard_at
             if not alive(entry.hello):
                 self.remove(entry.hello.lane)
-                yield entry.hello, "its process ended"
+                yield entry.hello, PROCESS_ENDED
             elif silent_s > lease_s:
                 self.give_up(entry.hello)
                 yield entry.hello, f"no heartbeat for {silent_s:.0f} s (limits.lease)"

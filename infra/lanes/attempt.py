@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from infra.coordinator.messages import Assignment, AttemptResult
@@ -81,7 +82,9 @@ class AttemptRunner:
         began = time.monotonic()
         try:
             ended = self.conclude(assignment, self._train(assignment, hooks))
-        except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
+        except BaseException as error:  # people's code may raise anything: the trial's failure
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise  # a person's
             ended = self.describe_failure(assignment, error)
         finally:
             self.free_memory()

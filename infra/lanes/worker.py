@@ -14,8 +14,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import ray
 import ray.train
@@ -38,6 +39,7 @@ from infra.coordinator.run_requests import RunAnswer, TrialKey
 from infra.errors import ClusterUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
+from infra.lanes.exits import EXIT_ALONE, EXIT_FENCED, EXIT_STALLED, end_process
 from infra.lanes.settings import LaneConfig, LaneSettings
 from infra.lanes.stack import StackRun
 from infra.lanes.stack_hooks import StackHooks
@@ -46,6 +48,7 @@ from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
+from trainers.functions.exits import note_exits
 from trainers.types import Ranks
 
 if TYPE_CHECKING:
@@ -56,7 +59,6 @@ CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long befo
 LAST_WORD_S = 10.0
 COLLECTIVE_GRACE_S = 5.0  # a rank that waits for others lets the one that holds them up speak first
 LaneHooks: TypeAlias = "AttemptHooks | FollowerHooks | StackHooks"
-EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
 
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
@@ -180,12 +182,6 @@ class CoordinatorClient:
             end_process(EXIT_ALONE, f"the coordinator is gone: {error}")
 
 
-def end_process(status: int, why: str) -> NoReturn:
-    """Ends this process at once, without clean-up that could wait."""
-    print(f"velodrome lane ends: {why}", file=sys.stderr, flush=True)
-    os._exit(status)
-
-
 def choose_device(gpus: float) -> str:
     """The device of a lane that Ray gave so many GPUs.
 
@@ -287,7 +283,12 @@ class LaneLoop:
         )
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
-        with self._watch.watch_attempt(assignment, hooks), self._redirect_output(assignment):
+
+        with (
+            self._watch.watch_attempt(assignment, hooks),
+            self._redirect_output(assignment),
+            note_exits(partial(self._tell_exit, assignment, hooks)),
+        ):
             ended = self._runner.run(assignment, hooks)
             if ended.detail:
                 print(ended.detail, file=sys.stderr)  # with its traceback, below what the attempt printed
@@ -302,6 +303,17 @@ class LaneLoop:
         if leader and ended.outcome in {"complete", "pruned", "failed"}:
             self._remove_checkpoints(store, ended)
         return ended, held
+
+    def _tell_exit(self, assignment: Assignment, hooks: AttemptHooks | FollowerHooks, how: str) -> None:
+        """The last word of a process that the trial's own code ends."""
+        rank = f" on rank {self._ranks.rank}" if self._ranks.world_size > 1 else ""
+        detail = f"its process ended {how}{rank}"
+        print(detail, file=sys.stderr, flush=True)
+        ended = AttemptResult(
+            attempt=assignment.attempt, outcome="failed", reason="worker-died", detail=detail
+        )
+        held = hooks.take_undelivered() if isinstance(hooks, AttemptHooks) else []
+        self._line.report_attempt_failure(ended, held, LAST_WORD_S)
 
     def _remove_checkpoints(self, store: CheckpointStore, ended: AttemptResult) -> None:
         if ended.outcome != "failed":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from infra.coordinator.lane_table import PROCESS_ENDED
 from infra.coordinator.messages import AttemptResult, EpochReport
 from infra.coordinator.policy import MAX_FAILURES
 from infra.errors import FencedError
@@ -105,7 +106,7 @@ def test_trial_that_kills_its_lane_fails_after_three_deaths(bench: Bench) -> Non
         assert assignment.number == 0
         coordinator.tick(alive=lambda lane: False)
     trials = views.trials(bench.ledger, bench.sweep_id)
-    assert (trials[0].state, trials[0].reason) == ("failed", "worker-died: its process ended")
+    assert (trials[0].state, trials[0].reason) == ("failed", f"worker-died: {PROCESS_ENDED}")
     assert drive(coordinator, hello(pid=4)) == 1
 
 

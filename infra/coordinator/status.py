@@ -37,7 +37,6 @@ class CoordinatorStatus:
         sick_nodes: how many lanes of each node were sick.
         planned: how many lanes there are to be, as the driver has planned them.
         waits_for: what lanes wait for, in words, as the driver sees it; empty where they wait for nothing.
-        wanted_runs: the trials whose runs in MLflow are waited for.
     """
 
     state: str = "running"
@@ -53,4 +52,3 @@ class CoordinatorStatus:
     sick_nodes: Mapping[str, int] = field(default_factory=dict)
     planned: int = 0
     waits_for: str = ""
-    wanted_runs: tuple[TrialKey, ...] = ()

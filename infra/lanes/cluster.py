@@ -22,7 +22,7 @@ from infra.auth_tokens import make_token
 from infra.coordinator.placement import Node, check_placeable, resolve_shapes
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
-from infra.lanes.local_ray import START_LIMIT_S, adapt_start
+from infra.lanes.local_ray import START_LIMIT_S, adapt_start, log_error_messages
 from infra.ledger.liveness import process_started_at
 from infra.packing import excluded_files
 from infra.ray_job import job_has_folder
@@ -141,7 +141,8 @@ def _new_connection(
                 if working_dir and not job_has_folder():
                     env = {"working_dir": working_dir, "excludes": excluded_files(Path(working_dir), home)}
                 _init_ray(address=address, runtime_env=env)
-        yield
+        with log_error_messages():
+            yield
     except HeadGone:
         let_go = False
         raise

@@ -18,16 +18,18 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "sweeps", "explanation", "inference", "installation",
-        "config", "terminal", "statistics",
+        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
+        "explanation", "inference",
+        "installation", "config", "functions", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",
+        "tracking",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
-        "bundle",
+        "bundle", "kept",
         "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data.assembly", "data",
         "storage", "code",
     ),

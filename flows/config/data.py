@@ -92,6 +92,8 @@ class Read(Strict):
     """The names of all columns, in order."""
     comment: str | None = None
     """Lines that begin with it are passed over."""
+    quote: bool | None = None
+    """Whether a field in quotes may hold delimiters and line ends (true); false: quotes are letters."""
 
 
 class Split(Strict):
@@ -123,5 +125,7 @@ class Data(Strict):
     """How a csv file is read."""
     prepare: Prepare | None = None
     """How tables are prepared."""
+    drop_rows: str | None = Field(default=None, min_length=1)
+    """A CSV file whose column `row` lists rows to leave out, as `velodrome inspect` writes it."""
     split: Split | None = None
     """Parts for training, validation and test."""

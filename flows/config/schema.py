@@ -180,6 +180,10 @@ class FamilyEntry(TrialBudget):
     """Words that a command gets where the files below `${directory}` that they name are there."""
     keep: Line | None = None
     """A file or folder below a command's directory that is kept with the trial."""
+    predict: Line | None = None
+    """`package.module:name` of a function that answers rows with what a command keeps: the trial's model."""
+    load: Line | None = None
+    """The same of a function of the kept path, whose result `predict` is given instead of the path."""
     options: dict[str, Any] | None = None
     """The family's options: fixed structure that is not searched."""
     space: Any = None

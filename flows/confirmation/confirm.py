@@ -19,6 +19,7 @@ from flows.confirmation.runs import ROLE, confirmation_origin
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import run_session
+from flows.terminal.next_command import next_command
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -105,7 +106,7 @@ def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow
         raise WrongInput(
             "a sweep must have complete trials to be confirmed",
             f"none in {row.label}",
-            f"`velodrome status {row.label}` tells how its trials ended",
+            f"`{next_command(f'status {row.label}', row.spec.ledger)}` tells how its trials ended",
         )
     if top is None:
         first = {trial.family: trial for trial in reversed(best)}
@@ -114,7 +115,7 @@ def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow
         raise WrongInput(
             f"--top must be at most the complete trials of {row.label}, {len(best)}",
             str(top),
-            f"`velodrome extend {row.label} --trials +N` adds trials",
+            f"`{next_command(f'extend {row.label} --trials +N', row.spec.ledger)}` adds trials",
         )
     return best[:top]
 

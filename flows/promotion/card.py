@@ -105,6 +105,7 @@ def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
         WrongInput: it is no model of Velodrome's.
     """
     from trainers.bundle.bundle import read_description
+    from trainers.bundle.requirements import model_origin
 
     with tempfile.TemporaryDirectory(prefix="velodrome-card-") as aside:
         files = fetch_version(registry, version, Path(aside))
@@ -115,7 +116,7 @@ def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
     return CardFacts(
         label=version.label,
         written=json.loads(version.tags.get(CARD_TAG, "{}")),
-        family=str(document.get("family") or document.get("build")),
+        family=model_origin(document),
         params=document["params"],
         facts=document["facts"],
         versions=document["versions"],

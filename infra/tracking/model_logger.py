@@ -28,7 +28,7 @@ from infra.tracking.run_notes import write_note
 from infra.tracking.summary import summarize_trials
 from infra.wheel import build_wheel, pin_distributions, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description
-from trainers.bundle.requirements import required_distributions
+from trainers.bundle.requirements import library_distributions, required_distributions
 from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import InputError, TrainerError
 from trainers.storage.atomic_folders import MANIFEST, folder_key, manifest_hash
@@ -253,7 +253,9 @@ def _pip_requirements(sweep: SweepRow, bundle: Path, document: BundleDocument) -
     own = sweep.spec.code.get("package")
     needed = required_distributions(document)
     if needed is None:
-        pinned = pin_requirements(read_project())
+        pinned = sorted(
+            {*pin_requirements(read_project()), *pin_distributions(library_distributions(document))}
+        )
     else:
         opened_by = () if folder_key(bundle) is None else ("cryptography",)
         pinned = pin_distributions({*needed, *opened_by, "mlflow"})

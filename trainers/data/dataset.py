@@ -97,7 +97,8 @@ class Dataset:
             `question` and `context`.
         target: labels as `category`, numbers as `number`, target texts as `text`; None where there is none.
         classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
-        splits: row indices of each part, int64, ascending, disjoint, covering all usable rows.
+        splits: row indices of each part, int64, ascending, disjoint, covering all usable rows but those that
+            `data.drop_rows` lists.
         row_hashes: uint64 [N], content hash of each row (features and target), independent of row order.
         input_hashes: uint64 [N], content hash of what a model sees of each row: the features alone.
         keyed_by: what a row's side is decided by: `inputs`; `copies`, where each copy of the same inputs has

@@ -119,7 +119,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         part: `test`, or `all` for every row of the data.
         trained: what is known of each model.
     """
-    rows = dataset.splits["test"] if part == "test" else np.arange(dataset.rows)
+    rows = dataset.splits["test"] if part == "test" else np.sort(np.concatenate([*dataset.splits.values()]))
     rows = rows[_target_mask(dataset)[rows]]
     seen = np.zeros(len(rows), np.bool_)
     problems: list[str] = []

@@ -16,8 +16,9 @@ import ray
 from infra.errors import ClusterUnavailable
 from infra.home import Home
 from infra.lanes import local_ray
-from infra.lanes.cluster import JOB_CONFIG, connect_ray, job_address
+from infra.lanes.cluster import connect_ray
 from infra.lanes.local_ray import free_ports
+from infra.ray_job import JOB_CONFIG, job_address
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -106,7 +107,7 @@ CONNECT = """
 import sys
 from pathlib import Path
 from infra.home import Home
-from infra.lanes.cluster import JOB_CONFIG, connect_ray, job_address
+from infra.lanes.cluster import connect_ray
 for folder in sys.argv[1:]:
     with connect_ray(None, Home(Path(folder))) as nodes:
         import ray
@@ -200,5 +201,6 @@ def test_job_brings_its_own_folder_and_its_cluster(
     refused = pytest.raises(ClusterUnavailable)
     with refused as error, connect_ray("auto", Home(tmp_path), working_dir="code"):
         pass
-    assert asked == [given]
+    assert [{key: env[key] for key in env if key != "excludes"} for env in asked] == [given]
+    assert all(".velodrome/" in env["excludes"] for env in asked if env)
     assert "canary-1" not in str(error.value)

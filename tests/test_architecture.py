@@ -20,7 +20,7 @@ ROOMS = {
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
         "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
         "explanation", "inference",
-        "installation", "config", "terminal", "statistics",
+        "installation", "config", "functions", "terminal", "statistics",
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.error_boundary import error_document
 from flows.cli.output import (
     AcceptCodeChange,
     Family,
@@ -99,11 +100,12 @@ def sweep(
     from flows.sweeps.new import find_sweep_file
     from flows.sweeps.sweep import sweep as verb
 
-    file = find_sweep_file(file)
     set_ = _overrides(set_, trials)
-    result = verb(
-        file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
-    )
+    with error_document(json):
+        file = find_sweep_file(file)
+        result = verb(
+            file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
+        )
     if json:
         print_json(result)
         return
@@ -172,6 +174,8 @@ def confirm(
     if top is not None and each_family:
         raise typer.BadParameter("--top and --each-family exclude each other")
     result = verb(name, top=top, each_family=each_family, seeds=seeds, address=address)
+    if result.note:
+        print_note(f"warning: {result.note}")
     if json:
         print_json(result)
         return

@@ -128,7 +128,7 @@ def _make_trial(
     home: Home,
     say: Callable[[str], None],
 ) -> tuple[tuple[TrialRow, SmallerModel], ModelSize]:
-    began, storage = time.time(), storage_root(home, row.spec)
+    began_at, began, storage = time.time(), time.monotonic(), storage_root(home, row.spec)
     number = 1 + max(t.number for t in views.trials(ledger, row.id) if t.family == source.family)
     relative = trial_folder(row.label, ROLE, source.family, number) / "model-1"
     folder, bundle = storage / relative, storage / str(source.model)
@@ -140,7 +140,7 @@ def _make_trial(
     }  # fmt: skip
     try:
         made = ModelSource(row, source, bundle, home).make_smaller(folder, how, epochs, about, say)
-        facts = {**source.facts, **made.facts, "train_seconds": time.time() - began}
+        facts = {**source.facts, **made.facts, "train_seconds": time.monotonic() - began}
         values = [_goal(row, place, made, facts) for place in range(len(row.spec.objectives))]
     except BaseException:
         remove_folder(folder)
@@ -148,8 +148,8 @@ def _make_trial(
     trial = TrialRow(
         role=ROLE, family=source.family, number=number, params=source.params, seed=source.seed,
         state="complete", attempts=1, objective=values, epoch=made.epoch, epochs=len(made.reports),
-        seconds=time.time() - began, metrics=made.metrics, facts=facts, model=str(relative), origin=origin,
-        created_at=began, started_at=began, ended_at=time.time(),
+        seconds=time.monotonic() - began, metrics=made.metrics, facts=facts, model=str(relative),
+        origin=origin, created_at=began_at, started_at=began_at, ended_at=max(began_at, time.time()),
     )  # fmt: skip
     assert source.objective is not None
     return (trial, made), ModelSize(value=source.objective[0], size_bytes=_stored_size(source, bundle))

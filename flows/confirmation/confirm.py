@@ -10,9 +10,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from flows.config.lookup import open_sweep
 from flows.confirmation.result import Confirmation
+from flows.confirmation.run_descriptions import describe_confirmed
 from flows.confirmation.runs import ROLE, confirmation_origin
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.recorded_state import check_recorded_sweep
@@ -67,7 +69,8 @@ def confirm(
         _enqueue_confirmations(ledger, row, chosen, seeds)
         if any(not trial.has_ended for trial in views.trials(ledger, row.id, role=ROLE)):
             run_session(ledger, row, place, address=address, role=ROLE)
-        return _collect_result(ledger, row, chosen, seeds, place)
+        found = _collect_result(ledger, row, chosen, seeds, place)
+        return replace(found, note=describe_confirmed(found, row, place))
     finally:
         ledger.close()
 

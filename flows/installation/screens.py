@@ -21,9 +21,9 @@ SOFTWARE = ("python", "ray", "torch", "velodrome")
 VERDICTS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def print_families(console: Console, result: Families, *, detailed: bool) -> None:
-    """One line a family, or all of one."""
-    if detailed:
+def print_families(console: Console, result: Families, *, detailed: bool | None = None) -> None:
+    """One line a family, or all of one; by default all where there is one."""
+    if len(result.families) == 1 if detailed is None else detailed:
         for family in result.families:
             _print_family(console, family)
         return

@@ -19,6 +19,7 @@ from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, Ledge
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+from infra.ledger.broken_families import find_broken_families
 from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
@@ -159,6 +160,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
     from infra.tracking.client import embedded_path
+    from trainers.code.carried import pack_carried
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
@@ -166,6 +168,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
         base=path_on_nodes(sweep.facts.get("base", os.getcwd())), cache=str(home.cache),
         storage=str(storage_root(home, sweep.spec)), logs=str(home.logs / sweep.label),
         sys_path=(path_on_nodes(own_code),) if own_code else (),
+        functions=pack_carried(family.reference for family in sweep.spec.families),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
     url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
@@ -207,8 +210,8 @@ def _show_progress(
 ) -> Iterator[Callable[[CoordinatorStatus], None]]:
     from flows.terminal.live_progress import LiveProgress
 
-    began, show_next_at = time.time(), 0.0
-    follower = TrialFollower(ledger, sweep.id, role)
+    started_at, began, show_next_at = time.time(), time.monotonic(), 0.0
+    follower, told = TrialFollower(ledger, sweep.id, role), set[str]()
     with LiveProgress(sweep.spec) as progress:
 
         def show(standing: CoordinatorStatus) -> None:
@@ -222,13 +225,18 @@ def _show_progress(
             if ended:  # while Ray's processes end
                 sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
+                row, trials = views.sweep_by_id(ledger, sweep.id), follower.trials()
+                for broken in find_broken_families(row, trials) if not ended else ():
+                    if broken.family not in told:
+                        told.add(broken.family)
+                        progress.print_line(str(broken))
                 progress.update(
                     make_snapshot(
-                        views.sweep_by_id(ledger, sweep.id).spec,
-                        follower.trials(),
+                        row.spec,
+                        trials,
                         state=standing.state,
-                        now=time.time(),
-                        started_at=began,
+                        now=started_at + began_at - began,
+                        started_at=started_at,
                         role=role,
                         lanes_up=standing.lanes,
                         lanes_starting=max(0, standing.planned - standing.lanes),

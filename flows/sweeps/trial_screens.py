@@ -93,6 +93,8 @@ def print_status(console: Console, status: SweepStatus) -> None:
     )
     if status.note:
         console.print(Text(status.note, style="yellow"))
+    for broken in status.stopped_families:
+        console.print(Text(printable_text(str(broken)), style="yellow"), soft_wrap=True)
     goals = ", ".join(f"{goal.direction} {goal.metric}, {goal.at} epoch" for goal in status.objectives)
     reads = "never" if status.test_reads == 0 else format_times(status.test_reads)
     console.print(Text(f"{goals}; test split read {reads}", style="dim"), soft_wrap=True)

@@ -133,6 +133,9 @@ class FamilyResources(Strict):
     sharding: Literal["none", "full"] | None = None
     """With several workers: `none`, each holds all weights; `full`, each holds a part of weights, gradients
     and optimizer state (FSDP), for models that do not fit one device (none)."""
+    fresh_process: bool | None = None
+    """Whether each attempt at a trial gets a new process, as for code that leaves threads, module globals or
+    memory behind; that takes seconds a trial (false)."""
     cpus: Positive | None = None
     """CPUs of each worker (1)."""
     gpus: Gpus | None = None
@@ -150,6 +153,8 @@ class ResourcesEntry(FamilyResources):
 
     lanes: Lanes | None = None
     """How many trials run at once; `auto` is as many as fit (auto)."""
+    weight: Positive | None = None
+    """Its share of a cluster beside other sweeps of the same ledger: 2 is twice as much as 1 (1)."""
 
 
 class FamilyCheckpoint(Strict):

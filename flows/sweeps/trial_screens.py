@@ -243,6 +243,7 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
     for label, name in (
         ("model", trial.model),
         ("files", trial.directory),
+        ("kept", trial.kept),
         ("MLflow run", trial.mlflow_run_id),
     ):
         if name:

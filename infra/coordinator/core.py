@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from trainers.types import Document, Json, Params
 
 IDLE_WAIT_S = 0.25
-PASSING_FACTS = frozenset({"stopping", "stop_cause", "lanes", "sick_nodes"})  # of one driver
+PASSING_FACTS = frozenset({"stopping", "stop_cause", "lanes", "claim", "sick_nodes"})  # of one driver
 
 
 class _Earlier(TypedDict):
@@ -139,7 +139,8 @@ class Coordinator:
         Args:
             ended: how its last attempt went.
             reports: of that attempt, those that may not have arrived.
-            limit: how many attempts the lane can take at once; today one is handed out.
+            limit: how many attempts the lane can take at once; today one is handed out. 0: a new process of
+                the lane will ask for the next, if there is one.
         """
         self.prefetch_trials()
         if not self._roster.admit(hello):
@@ -150,7 +151,8 @@ class Coordinator:
             if not self._roster.admit(hello):  # that end showed that the process is spoilt
                 self._commit()
                 return LaneWork(fenced=True)
-        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S)
+        left = hello.shape in self.demand and not self._is_ending
+        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S, leave=not left)
         if work.leave:
             self._roster.remove(hello.lane)
         self._commit()
@@ -307,12 +309,18 @@ class Coordinator:
         """How many lanes of each Ray Train run are in."""
         return self._roster.count_by_run()
 
-    def record_supply(self, planned: int, waits_for: str) -> None:
-        """Keeps how many lanes there are to be and what they wait for, for whoever looks."""
-        told: Json = {"planned": planned, "up": self.lanes, "waits_for": waits_for}
-        if self.sweep.facts.get("lanes") != told:
-            self._set_facts(lanes=told)
+    def record_supply(self, planned: int, waits_for: str, claim: Json = None) -> None:
+        """Keeps how many lanes there are to be, what they wait for and what the sweep claims of its cluster,
+        for whoever looks."""
+        lanes: Document = {"planned": planned, "up": self.lanes, "waits_for": waits_for}
+        told: dict[str, Json] = {"lanes": lanes, "claim": claim}
+        if any(self.sweep.facts.get(name) != fact for name, fact in told.items()):
+            self._set_facts(**told)
         self._commit()
+
+    def dismiss_runs(self, runs: Collection[str]) -> None:
+        """Lanes of these runs end what they train and take nothing more."""
+        self._sick.dismissed |= set(runs)
 
     @property
     def running(self) -> int:

@@ -14,6 +14,7 @@ from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
 from infra.storage.paths import files_folder, log_name
+from infra.storage.trial_logs import find_log
 from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
@@ -105,8 +106,8 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
     mine = tuple(attempt for attempt in attempts if attempt.role == trial.role)
     reports = views.trial_events(ledger, row.id, trial, "reported")
     checkpoints = views.trial_events(ledger, row.id, trial, "checkpoint")
-    folder = home.logs / row.label
-    files = [folder / log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    names = [log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    files = [find_log(home, row.spec, name) for name in names]
     return TrialDetails(
         sweep=row.label,
         family=trial.family,
@@ -130,7 +131,7 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
         model=str(storage_root(home, row.spec) / trial.model) if trial.model else None,
         directory=_written_folder(row, trial, home),
         mlflow_run_id=run_id(run_ids(home, row), row, trial),
-        logs=tuple(str(path) for path in files if path.exists()),
+        logs=tuple(str(path) for path in files if path is not None),
     )
 
 

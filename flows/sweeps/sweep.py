@@ -28,6 +28,7 @@ from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
 
 DRAIN_LIMIT_S = 60.0
@@ -95,7 +96,7 @@ def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) 
             "at least one trial must succeed",
             commonest_reason(views.trials(ledger, row.id)),
             f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
-            log=str(place.logs / row.label),
+            log=str(written_logs_folder(place, row.spec)),
         )
     return _status(ledger, row, place)
 

@@ -20,11 +20,12 @@ ROOMS = {
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
         "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
         "explanation", "inference",
-        "installation", "config", "terminal", "statistics",
+        "installation", "config", "functions", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "lanes", "tracking",
-        "sharing", "coordinator", "storage", "search", "ledger",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",
+        "tracking", "sharing",
+        "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from flows.confirmation.confirm import confirm as confirm
     from flows.explanation.explain import explain as explain
     from flows.export.export import export as export
+    from flows.functions.ranges import choice as choice
+    from flows.functions.ranges import integers as integers
+    from flows.functions.ranges import loguniform as loguniform
+    from flows.functions.ranges import uniform as uniform
     from flows.inference.drift import drift as drift
     from flows.inference.predict import predict as predict
     from flows.inference.serve import serve as serve
@@ -54,6 +58,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     **PLACES,
+    **dict.fromkeys(("choice", "integers", "loguniform", "uniform"), "flows.functions.ranges"),
     "Family": "trainers.family",
     "Options": "trainers.options",
     "try_out": "trainers.try_out",

@@ -17,8 +17,9 @@ from infra.home import Home
 from infra.search.blocks import find_block
 from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
+from trainers.code.carried import is_carried
 from trainers.errors import InputError, NotFinite, TrialError
-from trainers.functions.separate_process import FunctionRequest, run_apart
+from trainers.functions.separate_process import FunctionRequest, run_apart, run_here
 from trainers.job import Job, SilentHooks
 from trainers.registry import is_function, load_reference
 from trainers.stacking.structure import searched_structure, why_not
@@ -181,7 +182,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         base=str(prepared.base),
         cache=str(prepared.cache),
     )
-    told = run_apart(request)
+    told = run_here(request) if is_carried(family.reference) else run_apart(request)
     return DryRun(
         trial_seconds=told.seconds / 2 * family.budget.reports,
         stack=f"{ONE_BY_ONE}: a function is called once a trial",

@@ -8,10 +8,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -28,7 +28,9 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
     from trainers.data_profile import DataProfile
-    from trainers.types import JsonObject
+    from trainers.types import Json, JsonObject
+
+SweepSource: TypeAlias = "Path | str | Mapping[str, Json]"
 
 GIT_LIMIT_S = 5.0
 _VERSIONS_OF = ("velodrome", "torch", "ray", "optuna", "mlflow", "numpy")
@@ -73,8 +75,8 @@ class PreparedSweep:
         return replace(self, dataset=dataset, look=profile_dataset(dataset))
 
 
-def prepare_sweep(path: Path | str, overrides: Sequence[str], home: Home) -> PreparedSweep:
-    """Reads and checks a sweep file, its data and its families."""
+def prepare_sweep(path: SweepSource, overrides: Sequence[str], home: Home) -> PreparedSweep:
+    """Reads and checks a sweep file, or a mapping that is one, its data and its families."""
     file = load_sweep(path, overrides)
     resolve_families(
         file
@@ -168,7 +170,7 @@ def file_facts(prepared: PreparedSweep) -> JsonObject:
     """The sweep file as it is now, kept so that an export has what was run."""
     return {
         "file": str(prepared.file.path),
-        "file_text": redact(prepared.file.path.read_text(encoding="utf-8")),
+        "file_text": redact(prepared.file.text),
         "overrides": [redact(override.written) for override in prepared.file.written.overrides],
     }
 

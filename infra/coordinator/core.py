@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
@@ -37,6 +37,7 @@ from infra.coordinator.trial_table import TrialTable
 from infra.coordinator.usage import BudgetUsage
 from infra.coordinator.warm_start import teach_earlier_trials
 from infra.ledger import views
+from infra.ledger.broken_families import MENDED
 from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
@@ -100,7 +101,8 @@ class Coordinator:
         self.state = "running"
         records = views.journal_records(ledger, sweep_id) if role == "search" else ()
         self._studies = Studies(self.spec, records) if role == "search" else None
-        self.book = TrialTable(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
+        known, mended = views.trials(ledger, sweep_id, role=role), self.sweep.facts.get(MENDED)
+        self.book = TrialTable(self.spec, known, asks=role == "search", mended=mended)
         self._attempts = Attempts(self.spec, self.book, self._studies, clock, steady)
         self._questions = TrialQuestions(
             self.book, self._studies, self._resources, lanes=lanes, clock=clock, record=self._record_question
@@ -443,7 +445,7 @@ class Coordinator:
         }
 
     def _take_over(self, same_driver: bool) -> None:
-        open_trials = [trial for trial in self.book.all_trials() if not trial.has_ended]
+        open_trials = sorted(self.book.all_open_trials(), key=lambda trial: trial.created_at)
         for trial in open_trials:
             told = views.trial_events(self._ledger, self.sweep.id, trial, "reported") if trial.epochs else []
             reports = {event.payload["epoch"]: event.payload["metrics"] for event in told}

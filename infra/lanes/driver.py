@@ -25,6 +25,7 @@ from infra.coordinator.placement import MANY, Node, check_placeable, plan_runs, 
 from infra.coordinator.run_requests import KnownRuns
 from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
+from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
 from infra.lanes.run_pool import RunPool
 from infra.lanes.settings import LaneSettings
@@ -330,11 +331,11 @@ class _Driver:
             self._stop_actor("lanes cannot begin")
             last = standing.start_failures[-1].strip().splitlines()[-1]
             raise ClusterUnavailable("a lane must be able to begin", last, "see the traceback in the log")
-        limit_s = self._job.spec.limits.start_s
+        limit_s = stretch_limit(self._job.spec.limits.start_s)
         if now - self._seen_lane_at > limit_s:
             raise ClusterUnavailable(
-                f"a lane must come up within {limit_s:.0f} s (limits.start)",
-                "none did",
+                f"a lane must come up within {self._job.spec.limits.start_s:.0f} s (limits.start)",
+                f"none did in {limit_s:.0f} s, which this machine's load allows",
                 "is the cluster busy? `ray status` tells; raise limits.start if its nodes are slow",
             )
 
@@ -421,5 +422,5 @@ def last_line(text: str) -> str:
 def _set_ray_limits(limits: SweepLimits) -> None:
     """Ray Train's own waits, which it reads when a run starts, follow the sweep's limits. A lane that is
     silent is ended by the coordinator; Ray's look at it comes after that."""
-    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(limits.start_s)
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(stretch_limit(limits.start_s))
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(max(2 * limits.lease_s, 30.0))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import ray
 import ray.train
@@ -39,7 +39,6 @@ from infra.coordinator.run_requests import RunAnswer, TrialKey
 from infra.errors import ClusterUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
-from infra.lanes.exits import EXIT_ALONE, EXIT_FENCED, EXIT_STALLED, end_process
 from infra.lanes.settings import LaneConfig, LaneSettings
 from infra.lanes.stack import StackRun
 from infra.lanes.stack_hooks import StackHooks
@@ -48,6 +47,7 @@ from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
+from trainers.code.carried import unpack_carried
 from trainers.functions.exits import note_exits
 from trainers.types import Ranks
 
@@ -60,6 +60,9 @@ LAST_WORD_S = 10.0
 COLLECTIVE_GRACE_S = 5.0  # a rank that waits for others lets the one that holds them up speak first
 LaneHooks: TypeAlias = "AttemptHooks | FollowerHooks | StackHooks"
 
+EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
+_exit = os._exit  # what a trial's code calls is another one while it runs
+
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
 
@@ -70,6 +73,7 @@ def run_lane(config: LaneConfig) -> None:
     for folder in settings.sys_path:
         if folder not in sys.path:
             sys.path.append(folder)
+    unpack_carried(settings.functions)
     ranks = _read_ranks(settings)
     line = CoordinatorClient(config["coordinator"], _make_handshake(settings, ranks))
     try:
@@ -181,6 +185,12 @@ class CoordinatorClient:
             return ray.get(send(), timeout=CALL_TIMEOUT_S)
         except (RayActorError, RayTaskError, GetTimeoutError) as error:
             end_process(EXIT_ALONE, f"the coordinator is gone: {error}")
+
+
+def end_process(status: int, why: str) -> NoReturn:
+    """Ends this process at once, without clean-up that could wait."""
+    print(f"velodrome lane ends: {why}", file=sys.stderr, flush=True)
+    _exit(status)
 
 
 def choose_device(gpus: float) -> str:

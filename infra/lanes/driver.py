@@ -359,7 +359,8 @@ class _Driver:
             self._supply = supply
             if waits_for:
                 _log.warning("%d of %d lanes are up; %s", told.lanes, told.planned, waits_for)
-            self._call_actor(lambda: self._actor.record_supply.remote(told.planned, waits_for, claim))
+            # Nobody waits for it: the ledger may be away for longer than a driver waits for an answer.
+            self._actor.record_supply.remote(told.planned, waits_for, claim)
         return told
 
     def _take_share(self, standing: CoordinatorStatus) -> LaneShare | None:

@@ -162,9 +162,12 @@ class RunPool:
             _log.warning("%d lane(s) are given back to other sweeps", staying[name].lanes)
             if not standing.lanes_by_run.get(name):
                 self._end(by_name[name])
+        self._dismissed |= set(chosen)
         if chosen:
-            self._dismissed |= set(chosen)
-            self._actor.dismiss_runs.remote(chosen)
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        self._actor.dismiss_runs.remote(sorted(self._dismissed))
 
     def _end(self, run: LaneRun) -> None:
         self._runs.remove(run)
@@ -177,6 +180,8 @@ class RunPool:
             return
         self._looked_at = self._steady()
         self._nodes = list_nodes() or self._nodes
+        if self._dismissed:  # said again: the coordinator may have begun anew
+            self._dismiss()
         self._leave_out_sick(standing)
         self._give_up_hopeless(standing)
         plans = self._plans()
@@ -190,6 +195,7 @@ class RunPool:
             self._left_out = out
             hosts = sorted(node.host or node.name for node in self._nodes if node.name in out)
             _log.warning("left out, since lanes there were sick again: %s", ", ".join(hosts) or "none")
+        if standing.sick_nodes:
             self._actor.leave_out.remote(sorted(out))
 
     def _give_up_hopeless(self, standing: CoordinatorStatus) -> None:

@@ -218,12 +218,15 @@ def _parameters(row: Row, several: bool) -> RenderableType:
 
 def _next_steps(rows: Sequence[Row]) -> RenderableType:
     winner = rows[0]
+    tested = (
+        "" if winner.data_fingerprint in (None, "none") else ", and test them"
+    )  # own code reads data of its own
     steps = (
         (
             f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
             "the best trial whole",
         ),
-        (f"velodrome confirm {winner.sweep}", "train the best again on fresh seeds, and test them"),
+        (f"velodrome confirm {winner.sweep}", f"train the best again on fresh seeds{tested}"),
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )
     table = Table.grid(padding=(0, 2))

@@ -59,7 +59,7 @@ def test_killed_command_goes_on_from_its_file_and_what_it_keeps_is_in_mlflow(tmp
     trained = [int(line) for line in written.read_text().split()]
     assert trained == list(range(EPOCHS))
     (trial,) = stage.trials("scripted")
-    assert (trial.state, trial.attempts, trial.objective) == ("complete", 2, (0.8,))
+    assert (trial.state, trial.attempts, trial.objective) == ("complete", 2, [0.8])
     ledger = stage.ledger()
     try:
         told = views.trial_events(ledger, stage.sweep("scripted").id, trial, "reported")

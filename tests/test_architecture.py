@@ -23,7 +23,8 @@ ROOMS = {
         "installation", "config", "functions", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "lanes", "tracking",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",
+        "tracking",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (

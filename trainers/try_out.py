@@ -13,6 +13,7 @@ from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.functions.command import bind_command
+from trainers.functions.exits import refuse_exits
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
 from trainers.functions.trial import Trial
@@ -99,7 +100,7 @@ def try_out(
             return _train_family(found, params or {}, dataset, folder, hooks, same)
         same["goals"] = _decide_goals(objective, direction)
         job = FunctionJob(function=found, params=params or {}, directory=folder, data=dataset, **same)
-        with discard_mlflow_calls():
+        with discard_mlflow_calls(), refuse_exits():
             return run_function(job, hooks)
 
 

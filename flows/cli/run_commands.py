@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.error_boundary import error_document
 from flows.cli.output import (
     AcceptCodeChange,
     Family,
@@ -99,25 +100,26 @@ def sweep(
     from flows.sweeps.new import find_sweep_file
     from flows.sweeps.sweep import sweep as verb
 
-    file = find_sweep_file(file)
     set_ = _overrides(set_, trials)
-    result = verb(
-        file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
-    )
+    with error_document(json):
+        file = find_sweep_file(file)
+        result = verb(
+            file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
+        )
     if json:
         print_json(result)
         return
     from flows.comparison.compare import compare
     from flows.comparison.leaderboard import print_leaderboard
+    from infra.ray_job import job_address
 
     if result.state == "stopped":
-        again = shlex.join(
-            ["velodrome", "sweep", str(file), *(w for key in set_ or () for w in ("--set", key))]
-        )
+        words = ["velodrome", "sweep", str(file), *(w for key in set_ or () for w in ("--set", key))]
+        again = shlex.join([*words, *(["--address", address] if address else [])])
         print_note(f"{result.sweep} is stopped: `{again}` carries it on")
     # By its file, which may name another ledger than the usual one, as the overrides may another sweep.
     table = compare(str(file.absolute()), overrides=set_ or (), latency=False)
-    print_leaderboard(stdout_console(), table)
+    print_leaderboard(stdout_console(), table, address=address or job_address())
 
 
 @example("velodrome submit digits.yaml --address http://HEAD:8265")
@@ -172,6 +174,8 @@ def confirm(
     if top is not None and each_family:
         raise typer.BadParameter("--top and --each-family exclude each other")
     result = verb(name, top=top, each_family=each_family, seeds=seeds, address=address)
+    if result.note:
+        print_note(f"warning: {result.note}")
     if json:
         print_json(result)
         return

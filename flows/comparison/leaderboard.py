@@ -15,12 +15,19 @@ from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
 from flows.terminal.formatting import number, printable_text, seconds, short_count, size
+from flows.terminal.next_command import needed_settings
 from flows.terminal.tables import TableColumn, fit_table, format_params
 from infra.spec import Objective
 
 
-def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: bool = True) -> None:
-    """Prints each group's table, then the parameters of its rows, then commands to go on with."""
+def print_leaderboard(
+    console: Console, comparison: Comparison, *, next_steps: bool = True, address: str | None = None
+) -> None:
+    """Prints each group's table, then the parameters of its rows, then commands to go on with.
+
+    Args:
+        address: of the cluster that the sweep ran on.
+    """
     for warning in comparison.warnings:
         console.print(Text(f"  {printable_text(warning)}", style="bold red"), soft_wrap=True)
     for place, group in enumerate(comparison.groups):
@@ -29,7 +36,12 @@ def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: b
     if comparison.without:
         console.print(Text(f"  no complete trial: {', '.join(comparison.without)}", style="yellow"))
     if next_steps and comparison.rows:
-        console.print(_next_steps(comparison.rows))
+        winner = comparison.rows[0]
+        settings = needed_settings(comparison.ledgers.get(winner.sweep))
+        console.print(Text("  next:"))
+        if settings:  # in one line, to be copied
+            console.print(Text(f"  export {settings}", style="cyan"), soft_wrap=True)
+        console.print(_next_steps(winner, address))
 
 
 def leaderboard(group: Group, width: int, *, title: str = "") -> RenderableType:
@@ -216,21 +228,20 @@ def _parameters(row: Row, several: bool) -> RenderableType:
     return Padding(Text.assemble((whose, "dim"), listed or "no parameters"), (0, 0, 0, 2), expand=False)
 
 
-def _next_steps(rows: Sequence[Row]) -> RenderableType:
-    winner = rows[0]
-    tested = (
-        "" if winner.data_fingerprint in (None, "none") else ", and test them"
-    )  # own code reads data of its own
+def _next_steps(winner: Row, address: str | None) -> Table:
+    on = f" --address {address}" if address else ""
+    has_test = winner.data_fingerprint not in (None, "none")  # own code reads data of its own
+    tested = ", and test them" if has_test else ""
     steps = (
         (
             f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
             "the best trial whole",
         ),
-        (f"velodrome confirm {winner.sweep}", f"train the best again on fresh seeds{tested}"),
+        (f"velodrome confirm {winner.sweep}{on}", f"train the best again on fresh seeds{tested}"),
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)  # a command in two lines cannot be copied
     for command, what in steps:
         table.add_row(Text(f"  {command}", style="cyan"), Text(what, style="dim"))
-    return Lines(Text("  next:"), table)
+    return table

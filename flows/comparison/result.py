@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from flows.comparison.records import Group, Row
@@ -22,6 +23,7 @@ class Comparison(ShownResult):
     Attributes:
         without: families, as `sweep/family`, that have no complete trial.
         warnings: why the groups cannot be compared with each other; empty for one group.
+        ledgers: each sweep's, as its file names it.
     """
 
     screen: ClassVar[str] = "flows.comparison.leaderboard:print_leaderboard"
@@ -29,6 +31,7 @@ class Comparison(ShownResult):
     groups: tuple[Group, ...]
     without: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    ledgers: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:

@@ -121,6 +121,7 @@ class Confirmation(ShownResult):
         test_reads: how often the test split was read for this sweep, each reading one confirmation's end.
         median_run: the first row's run with the median validation value, which `promote` takes: the number
             among the sweep's confirmations of that family; None where it kept no model.
+        note: why the runs' descriptions in MLflow do not have what was found; empty where they do.
     """
 
     screen: ClassVar[str] = "flows.confirmation.screens:print_confirmation"
@@ -132,6 +133,7 @@ class Confirmation(ShownResult):
     test_reads: int
     seeds: tuple[int, ...] = ()
     median_run: int | None = None
+    note: str = ""
 
     @property
     def waiting(self) -> int:
@@ -148,4 +150,5 @@ class Confirmation(ShownResult):
             "direction": self.direction,
             "seeds": list(self.seeds),
             "median_run": self.median_run,
+            "note": self.note or None,
         }

@@ -13,7 +13,7 @@ from flows.config.code_root import code_root
 from flows.config.loading import SweepFile
 from infra.errors import WrongInput
 from infra.home import Home
-from infra.lanes.packing import excluded_files
+from infra.packing import excluded_files
 from infra.secrets import holds_secret
 from trainers.types import Json
 

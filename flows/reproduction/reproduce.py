@@ -20,6 +20,7 @@ from flows.reproduction.result import (
 )
 from flows.sweeps.preparation import git_facts
 from flows.sweeps.recorded_state import check_recorded_sweep
+from flows.terminal.next_command import next_command
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
@@ -101,7 +102,7 @@ def _check_reproducible(row: SweepRow, trial: TrialRow, lane: _LaneResources) ->
         raise WrongInput(
             "a run must be complete or pruned to be reproduced",
             f"{what} is {trial.state}",
-            f"`velodrome show {row.label} --trial {trial.number}` tells more",
+            f"`{next_command(f'show {row.label} --trial {trial.number}', row.spec.ledger)}` tells more",
         )
     if trial.compressed is not None:
         made_of, how = trial.compressed["number"], trial.compressed["how"]
@@ -177,7 +178,8 @@ def _train_again(
         raise RefusedError(
             "the run must train to its end again",
             f"{ended.reason}: {ended.detail.strip().splitlines()[0] if ended.detail.strip() else ''}",
-            f"`velodrome show {row.label} --trial {trial.number}` tells how it went before",
+            f"`{next_command(f'show {row.label} --trial {trial.number}', row.spec.ledger)}` tells how it"
+            " went before",
         )
     return ended
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from infra.errors import WrongInput
 from infra.ledger.batch import WriteBatch
+from infra.ledger.broken_families import MENDED
 from infra.ledger.rows import SweepRow
 from infra.spec import FamilySpec, SweepSpec
 
@@ -116,7 +117,8 @@ def record_code_change(known: SweepRow, change: SpecChange, batch: WriteBatch, a
         return dict(known.facts)
     batch.add_event("code-change", at, {"families": list(change.code_changed)})
     said = {*known.facts.get("code_changed", ()), *change.code_changed}
-    return {**known.facts, "code_changed": sorted(said)}
+    mended = {**known.facts.get(MENDED, {}), **dict.fromkeys(change.code_changed, at)}
+    return {**known.facts, "code_changed": sorted(said), MENDED: mended}
 
 
 def _larger_budget(one: float | None, other: float | None) -> float | None:

@@ -257,7 +257,7 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
         return check_warm_start(None, prepared)
     try:
         known = views.find_sweep(ledger, prepared.spec.name)
-        if known is None:
+        if known is None or not views.has_journal(ledger, known.id):  # `sweep` writes it anew
             return check_warm_start(ledger, prepared)
     finally:
         ledger.close()

@@ -14,20 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.sweeps.ownership import Ownership, own_sweep
+from flows.terminal.next_command import next_command
 from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+from infra.ledger.broken_families import find_broken_families
 from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
+from infra.places.check import check_nodes
 from infra.ray_job import job_address, path_on_nodes
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
     from infra.coordinator.run_requests import KnownRuns
+    from infra.coordinator.status import CoordinatorStatus
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -72,10 +75,16 @@ def run_session(
         raise InterruptedCommand(
             "the sweep ran until it was told to stop",
             f"signal {signal_number}",
-            f"`velodrome {'sweep' if role == 'search' else role}` carries {sweep.label} on where it stopped",
+            f"`{_same_command(sweep, role, address)}` carries {sweep.label} on where it stopped",
             signal=signal_number,
         )
     return SessionEnd(state=state, unsent=unsent)
+
+
+def _same_command(sweep: SweepRow, role: str, address: str | None) -> str:
+    if role != "search":
+        return next_command(f"{role} {sweep.label}", sweep.spec.ledger, address=address)
+    return "velodrome sweep" + (f" … --address {address}" if address else "")
 
 
 def _note_key(ledger: Ledger, sweep: SweepRow, ownership: Ownership) -> None:
@@ -192,6 +201,7 @@ def check_shared_places(spec: SweepSpec, home: Home, nodes: Sequence[Node]) -> N
             f"on this machine alone: {'; '.join(local)}",
             f"the cluster has nodes on {', '.join(others[:3])}",
         )
+    check_nodes(spec, home, nodes)
 
 
 @contextmanager
@@ -200,8 +210,8 @@ def _show_progress(
 ) -> Iterator[Callable[[CoordinatorStatus], None]]:
     from flows.terminal.live_progress import LiveProgress
 
-    began, show_next_at = time.time(), 0.0
-    follower = TrialFollower(ledger, sweep.id, role)
+    started_at, began, show_next_at = time.time(), time.monotonic(), 0.0
+    follower, told = TrialFollower(ledger, sweep.id, role), set[str]()
     with LiveProgress(sweep.spec) as progress:
 
         def show(standing: CoordinatorStatus) -> None:
@@ -215,15 +225,21 @@ def _show_progress(
             if ended:  # while Ray's processes end
                 sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
+                row, trials = views.sweep_by_id(ledger, sweep.id), follower.trials()
+                for broken in find_broken_families(row, trials) if not ended else ():
+                    if broken.family not in told:
+                        told.add(broken.family)
+                        progress.print_line(str(broken))
                 progress.update(
                     make_snapshot(
-                        views.sweep_by_id(ledger, sweep.id).spec,
-                        follower.trials(),
+                        row.spec,
+                        trials,
                         state=standing.state,
-                        now=time.time(),
-                        started_at=began,
+                        now=started_at + began_at - began,
+                        started_at=started_at,
                         role=role,
                         lanes_up=standing.lanes,
+                        lanes_starting=max(0, standing.planned - standing.lanes),
                         unsent=sender.count_unsent(),
                         message=_message(standing),
                     )
@@ -240,7 +256,7 @@ def _message(standing: CoordinatorStatus) -> str:
     if standing.state != "running" or not standing.wanted:
         return ""
     if standing.waits_for:
-        return f"a lane waits for {standing.waits_for}"
+        return standing.waits_for
     return "" if standing.lanes else "waiting for a lane"
 
 

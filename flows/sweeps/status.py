@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_ledger, open_sweep
@@ -18,6 +18,7 @@ from flows.terminal.shown_result import ShownResult
 from flows.terminal.stack_words import describe_stacks
 from infra.home import Home
 from infra.ledger import views
+from infra.ledger.broken_families import BrokenFamily, find_broken_families
 from infra.ledger.ranking import best_trial, pareto_front
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
@@ -83,6 +84,20 @@ class BestTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaneSupply:
+    """The lanes of a sweep that runs: how many are planned, how many are up, and what lanes wait for.
+
+    Attributes:
+        sick: by host, how many lanes there were replaced, and why the last of them.
+    """
+
+    planned: int
+    up: int
+    waits_for: str
+    sick: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepStatus(ShownResult):
     """One sweep.
 
@@ -92,6 +107,9 @@ class SweepStatus(ShownResult):
         test_reads: how often the test split was read for this sweep.
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
+        stopped_families: that get no more trials, since their first ones all failed alike.
+        ledger: as the sweep's file names it.
+        lanes: of a sweep that runs, how many there are and what others wait for.
         home: where it was found, for `model`.
     """
 
@@ -109,6 +127,9 @@ class SweepStatus(ShownResult):
     created_at: float = 0.0
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
+    stopped_families: tuple[BrokenFamily, ...] = ()
+    ledger: str | None = None
+    lanes: LaneSupply | None = None
     home: Home | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -157,6 +178,8 @@ class SweepStatus(ShownResult):
             "test_reads": self.test_reads,
             "note": self.note or None,
             "stacks": self.stacks,
+            "stopped_families": [family.to_json() for family in self.stopped_families],
+            "lanes": asdict(self.lanes) if self.lanes else None,
         }
 
 
@@ -257,8 +280,19 @@ def sweep_status(
         created_at=row.created_at,
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
+        stopped_families=find_broken_families(row, trials),
+        ledger=row.spec.ledger,
+        lanes=_lane_supply(row) if state == "running" else None,
         home=home,
     )
+
+
+def _lane_supply(row: SweepRow) -> LaneSupply | None:
+    if "lanes" not in row.facts:  # nobody has planned any yet
+        return None
+    nodes = row.facts.get("sick_nodes", {}).values()
+    sick = {told["host"]: f"{told['times']} replaced: {told['why']}" for told in nodes}
+    return LaneSupply(**row.facts["lanes"], sick=sick)
 
 
 def _frame_row(trial: TrialStatus, goals: Sequence[str]) -> JsonObject:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -22,11 +24,13 @@ from flows.sweeps.preparation import (
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
 from flows.sweeps.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
+from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
-from infra.errors import RefusedError
+from infra.errors import LedgerUnavailable, RefusedError, VelodromeError
 from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
+from infra.ledger.broken_families import find_broken_families
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.tracking.sent_runs import run_ids
@@ -94,31 +98,46 @@ def resume_sweep(label: str, *, home: Home | None = None, address: str | None = 
 
 
 def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
-    nothing_left = _nothing_left_reason(ledger, row)
+    """Runs it; an error that ends it knows how the sweep stands then."""
+    try:
+        return _run_to_end(ledger, row, place, address)
+    except VelodromeError as error:
+        with suppress(LedgerUnavailable):
+            error.document = _status(ledger, row, place).to_json()
+        raise
+
+
+def _run_to_end(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
+    nothing_left = _nothing_left_reason(ledger, row, address)
     if nothing_left is not None:
         with background_sender(ledger, row, place) as sender:
             waiting = sender.count_unsent()
             unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
         _warn_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
-        print_stderr(f"{row.label} is finished: {nothing_left}{sent}.")
-        return _status(ledger, row, place)
-    ended = run_session(ledger, row, place, address=address)
-    _warn_unsent(ended.unsent)
+        state = "failed" if row.state == "failed" else "finished"
+        print_stderr(f"{row.label} is {state}: {nothing_left}{sent}.")
+    else:
+        _warn_unsent(run_session(ledger, row, place, address=address).unsent)
+    ended = _status(ledger, row, place)
+    for broken in ended.stopped_families:
+        print_stderr(str(broken))
     if ended.state == "failed":
         raise RefusedError(
             "at least one trial must succeed",
             commonest_reason(views.trials(ledger, row.id)),
-            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
+            f"`{next_command(f'show {row.label} --trial 0', row.spec.ledger)}` tells more;"
+            f" `{next_command(f'retry {row.label}', row.spec.ledger, address=address)}` tries again",
             log=str(place.logs / row.label),
         )
-    return _status(ledger, row, place)
+    return ended
 
 
-def _nothing_left_reason(ledger: Ledger, row: SweepRow) -> str | None:
+def _nothing_left_reason(ledger: Ledger, row: SweepRow, address: str | None) -> str | None:
     """Why there is nothing to run, and what would change that; None where there is something."""
     if _is_done(ledger, row):
-        return f"nothing to run (`velodrome extend {row.label} --trials +N` adds trials)"
+        extend = next_command(f"extend {row.label} --trials +N", row.spec.ledger, address=address)
+        return f"nothing to run (`{extend}` adds trials)"
     spent = row.facts.get("spent", {})
     why = exhausted_budget(row.spec, *(spent.get(name, 0.0) for name in ("elapsed_s", "gpu_s", "cpu_s")))
     return None if why is None else f"{why} (a larger one in its file carries it on)"
@@ -134,11 +153,10 @@ def _is_done(ledger: Ledger, row: SweepRow) -> bool:
     if row.state not in {"finished", "failed"}:
         return False
     trials = views.trials(ledger, row.id)
-    counts = {family.name: 0 for family in row.spec.families}
-    for trial in trials:
-        counts[trial.family] = counts.get(trial.family, 0) + 1
-    asked_all = all(counts[family.name] >= family.trials for family in row.spec.families)
-    return all(trial.has_ended for trial in trials) and (asked_all or row.state == "failed")
+    counts = Counter(trial.family for trial in trials)
+    stopped = {broken.family for broken in find_broken_families(row, trials)}
+    asked_all = all(counts[f.name] >= f.trials or f.name in stopped for f in row.spec.families)
+    return all(trial.has_ended for trial in trials) and asked_all
 
 
 def _warn_unsent(unsent: int) -> None:

@@ -14,8 +14,8 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -36,11 +36,11 @@ from infra.coordinator.messages import (
 )
 from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
 from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests, TrialKey
+from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.coordinator.structures import Structures
 from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
-from infra.spec import Resources
 
 if TYPE_CHECKING:
     from ray.actor import ActorClass, ActorHandle
@@ -60,45 +60,6 @@ AnyHandle: TypeAlias = "ActorHandle[Any]"  # of a lane or of a run's controller
 Event = Callable[[Coordinator], Any]
 TOGETHER = 8  # calls that may wait at once and then share a commit
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorSettings:
-    """What a coordinator is started with; the same again after its process died."""
-
-    ledger_url: str
-    sweep_id: int
-    token: str
-    role: str
-    lanes: int
-    resources: Mapping[str, Resources]  # of each family, settled on this cluster
-    storage: str
-    sys_path: tuple[str, ...] = ()  # folders from which people's own families are imported
-    tracking: str = ""  # MLflow's URI, for lanes whose trials call it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoordinatorStatus:
-    """How a sweep stands, for the driver: cheap, read from memory.
-
-    Attributes:
-        wanted: by shape, what its trials need and how many have not ended.
-        away: why the ledger cannot be written now; empty where it can.
-        failure: what ended the coordinator's work for good.
-        waits_for: what the cluster lacks for a lane, as the driver sees it; empty where it lacks nothing.
-        wanted_runs: the trials whose runs in MLflow are waited for.
-    """
-
-    state: str = "running"
-    stopping: str | None = None
-    lanes: int = 0
-    running: int = 0
-    wanted: Mapping[str, tuple[Resources, int]] = field(default_factory=dict)
-    start_failures: tuple[str, ...] = ()
-    away: str = ""
-    failure: Exception | None = None
-    waits_for: str = ""
-    wanted_runs: tuple[TrialKey, ...] = ()
 
 
 class CoordinatorActor:
@@ -141,6 +102,20 @@ class CoordinatorActor:
         """Ends the runs that began since this process did, and with each its lanes."""
         for controller in self._controllers.values():
             ray.kill(controller)
+
+    @ray.method(concurrency_group="quick")
+    def end_run(self, run: str) -> None:
+        """Ends one run whose lanes do not come up."""
+        if (controller := self._controllers.pop(run, None)) is not None:
+            ray.kill(controller)
+
+    def record_supply(self, planned: int, waits_for: str) -> None:
+        """See `Coordinator.record_supply`."""
+        self._call(lambda core: core.record_supply(planned, waits_for))
+
+    def leave_out(self, nodes: Collection[str]) -> None:
+        """See `Coordinator.leave_out`."""
+        self._call(lambda core: core.leave_out(nodes))
 
     def report_start_failure(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
@@ -223,7 +198,7 @@ class CoordinatorActor:
                 core = self._core
                 self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
-                    wanted=core.demand,
+                    wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick_nodes,
                 )  # fmt: skip
         return replace(
             self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,

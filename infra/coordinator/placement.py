@@ -136,7 +136,7 @@ def plan_runs(
         Runs of independent lanes of at most eight on one node, and one run for each lane of several workers.
         A shape that finds no room now is left for later.
     """
-    room = _free_nodes(nodes, running)
+    room = free_nodes(nodes, running)
     left = math.inf if lanes is None else lanes - sum(plan.lanes for plan in running)
     active = [shape for shape in shapes if wanted.get(shape, 0) > 0]
     plans = _share_lanes([(shape, shapes[shape], wanted[shape]) for shape in active], room, left)
@@ -172,29 +172,6 @@ def leave_to_others(
     return left
 
 
-def describe_shortage(
-    shapes: Mapping[str, Resources], nodes: Sequence[Node], running: Sequence[RunPlan]
-) -> str:
-    """What lanes wait for that nothing has room for now: `2 CPU on one node; free: 1 + 1`; empty where each
-    shape has room or a run."""
-    room = _free_nodes(nodes, running)
-    there = {plan.shape for plan in running}
-    for shape, resources in shapes.items():
-        if (
-            shape in there
-            or sum(worker_capacity(resources, node) for node in room.values()) >= resources.workers
-        ):
-            continue
-        gpus = f", {resources.gpus:g} GPU" if resources.gpus else ""
-        each = "on one node" if resources.workers == 1 else f"for each of {resources.workers} workers"
-        free = " + ".join(
-            f"{max(node.cpus, 0.0):g}" + (f" ({max(node.gpus, 0.0):g} GPU)" if resources.gpus else "")
-            for node in room.values()
-        )
-        return f"{resources.cpus:g} CPU{gpus} {each}; free: {free}"
-    return ""
-
-
 def _share_lanes(
     needs: Sequence[tuple[str, Resources, int]], nodes: Mapping[str, Node], left: float
 ) -> list[RunPlan]:
@@ -211,7 +188,7 @@ def _share_lanes(
     return plans
 
 
-def _free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
+def free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
     """What the running plans leave of each node: ranks as if they were placed in the nodes' order. A plan for
     a node that is gone holds nothing."""
     room = {node.name: node for node in nodes}

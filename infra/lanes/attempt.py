@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
+from infra.coordinator.process_faults import find_process_fault
 from infra.durations import parse_seconds_or_epochs
 from infra.lanes.attempt_functions import RunSource, keep_own_files, load_function, route_mlflow
 from infra.lanes.settings import LaneSettings
@@ -80,7 +82,9 @@ class AttemptRunner:
         began = time.monotonic()
         try:
             ended = self.conclude(assignment, self._train(assignment, hooks))
-        except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
+        except BaseException as error:  # people's code may raise anything: the trial's failure
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise  # a person's
             ended = self.describe_failure(assignment, error)
         finally:
             self.free_memory()
@@ -309,8 +313,9 @@ def _failure_result(assignment: Assignment, reason: str, error: BaseException) -
     first = _first_line(error)
     text = "".join(traceback.format_exception(error))
     return AttemptResult(
-        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}"
-    )
+        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}",
+        fault=find_process_fault(error),
+    )  # fmt: skip
 
 
 def _first_line(error: BaseException) -> str:

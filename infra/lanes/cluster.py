@@ -23,8 +23,8 @@ from infra.coordinator.placement import Node, check_placeable, resolve_shapes
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
 from infra.lanes.local_ray import START_LIMIT_S, adapt_start
-from infra.lanes.packing import excluded_files
 from infra.ledger.liveness import process_started_at
+from infra.packing import excluded_files
 from infra.ray_job import job_has_folder
 from infra.secrets import redact
 from infra.spec import SweepSpec

@@ -91,11 +91,15 @@ def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str
 def attempts(
     ledger: Ledger, sweep_id: int, family: str | None = None, number: int | None = None
 ) -> list[AttemptRow]:
-    """Attempts in the order in which they started, of one trial where it is named."""
-    query = select(schema.attempts).where(schema.attempts.c.sweep_id == sweep_id)
-    if family is not None:
-        query = query.where(schema.attempts.c.family == family, schema.attempts.c.number == number)
-    return _build_rows(_attempt_row, _fetch_rows(ledger, query.order_by(schema.attempts.c.started_at)))
+    """Attempts in the order in which they started; those of one trial, where it is named, by their ordinals:
+    the clock may have been set back between two."""
+    columns = schema.attempts.c
+    query = select(schema.attempts).where(columns.sweep_id == sweep_id)
+    if family is None:
+        query = query.order_by(columns.started_at, columns.ordinal)
+    else:
+        query = query.where(columns.family == family, columns.number == number).order_by(columns.ordinal)
+    return _build_rows(_attempt_row, _fetch_rows(ledger, query))
 
 
 def events(ledger: Ledger, sweep_id: int, *, after: int = 0, limit: int = PAGE) -> list[EventRow]:

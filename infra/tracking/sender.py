@@ -66,7 +66,7 @@ class Sender:
         storage: Path,
         environ: MutableMapping[str, str] = os.environ,
         connect: Connect = connect,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the ledger; reaches for tracking only when something is sent.
 
@@ -78,7 +78,7 @@ class Sender:
             storage: kept models are below it.
             environ: gets MLflow's settings before MLflow is imported.
             connect: makes the client; another one in tests.
-            clock: seconds since 1970.
+            clock: seconds that only pass.
         """
         set_defaults(environ)
         self._ledger, self._sweep_id = Ledger(ledger_url), sweep_id
@@ -144,7 +144,7 @@ class Sender:
             return
         trials = views.trials(self._ledger, self._sweep_id, role=None)
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
-        projection.reconcile(self._clock(), abandoned=False)
+        projection.reconcile(abandoned=False)
         SampleSender(runs, projection.sweep, self._storage).send_samples(trials)
         ModelLogger(runs, projection.sweep, self._storage, self._trial_points).log_models(trials)
         self._concluded = state
@@ -166,7 +166,7 @@ class Sender:
             _, projection = self._open_runs()
             trials = views.trials(self._ledger, self._sweep_id, role=None)
             projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
-            projection.reconcile(self._clock(), abandoned=abandoned)
+            projection.reconcile(abandoned=abandoned)
 
     def log_model(self, trial: TrialRow) -> LoggedModel:
         """MLflow's logged model of a trial, logged now where it was not; everything else is sent first."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, SupportsFloat
 
 from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, TrialError
+from trainers.functions.exits import ProcessExit
 from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
 from trainers.functions.reports import check_metrics, name_metrics, require_goals
@@ -62,6 +63,13 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
         if threading.current_thread() is threading.main_thread():
             raise  # a person's, at a terminal or in a notebook
         raise TrialError("a training function must return", "it raised KeyboardInterrupt") from error
+    except _DryRunDone:
+        raise
+    except ProcessExit as error:
+        raise TrialError("a training function must return", str(error)) from error
+    except BaseException as error:  # which nothing else would take for the trial's own
+        found = f"it raised {type(error).__name__}{f': {error}' if str(error) else ''}"
+        raise TrialError("a training function must return", found) from error
 
 
 class _DryRunDone(BaseException):

@@ -113,6 +113,7 @@ class SweepSpec:
     objectives: tuple[Objective, ...] = ()
     families: tuple[FamilySpec, ...] = ()
     lanes: int | None = None  # None: as many as fit
+    weight: float = 1.0  # of its share of a cluster, beside other sweeps
     minutes: float | None = None
     gpu_hours: float | None = None
     cost: float | None = None

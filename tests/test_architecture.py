@@ -24,7 +24,7 @@ ROOMS = {
     ),
     "infra": (
         "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",
-        "tracking",
+        "tracking", "sharing",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (

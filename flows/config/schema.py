@@ -150,6 +150,8 @@ class ResourcesEntry(FamilyResources):
 
     lanes: Lanes | None = None
     """How many trials run at once; `auto` is as many as fit (auto)."""
+    weight: Positive | None = None
+    """Its share of a cluster beside other sweeps of the same ledger: 2 is twice as much as 1 (1)."""
 
 
 class FamilyCheckpoint(Strict):

@@ -19,7 +19,19 @@ _MAY_CHANGE = {"trials", "source_hash", "name", "begins_with"}
 # Of a family's resources only these make other trials: with N workers a step sees N times the batch.
 _RESOURCES = ("workers", "sharding")
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.
-_FREE = {"families", "version", "minutes", "gpu_hours", "cost", "prices", "lanes", "limits", "gates", "model"}
+_FREE = {
+    "families",
+    "version",
+    "minutes",
+    "gpu_hours",
+    "cost",
+    "prices",
+    "lanes",
+    "weight",
+    "limits",
+    "gates",
+    "model",
+}
 _FREE |= {"card", "code", "tracking_uri", "experiment", "ledger", "storage", "keep_checkpoints"}
 _ABSENT = "absent"
 

@@ -45,6 +45,8 @@ from infra.ledger.store import Ledger
 if TYPE_CHECKING:
     from ray.actor import ActorClass, ActorHandle
 
+    from trainers.types import Document
+
 TICK_S = 0.5
 LEDGER_WAIT_S = 600.0
 LEDGER_RETRY_S = 0.2
@@ -109,9 +111,13 @@ class CoordinatorActor:
         if (controller := self._controllers.pop(run, None)) is not None:
             ray.kill(controller)
 
-    def record_supply(self, planned: int, waits_for: str) -> None:
+    def record_supply(self, planned: int, waits_for: str, claim: Document | None = None) -> None:
         """See `Coordinator.record_supply`."""
-        self._call(lambda core: core.record_supply(planned, waits_for))
+        self._call(lambda core: core.record_supply(planned, waits_for, claim))
+
+    def dismiss_runs(self, runs: Collection[str]) -> None:
+        """See `Coordinator.dismiss_runs`."""
+        self._call(lambda core: core.dismiss_runs(runs))
 
     def leave_out(self, nodes: Collection[str]) -> None:
         """See `Coordinator.leave_out`."""

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from trainers.types import Document, Json, Params
 
 IDLE_WAIT_S = 0.25
-PASSING_FACTS = frozenset({"stopping", "stop_cause", "lanes", "sick_nodes"})  # of one driver
+PASSING_FACTS = frozenset({"stopping", "stop_cause", "lanes", "claim", "sick_nodes"})  # of one driver
 
 
 class _Earlier(TypedDict):
@@ -307,12 +307,18 @@ class Coordinator:
         """How many lanes of each Ray Train run are in."""
         return self._roster.count_by_run()
 
-    def record_supply(self, planned: int, waits_for: str) -> None:
-        """Keeps how many lanes there are to be and what they wait for, for whoever looks."""
-        told: Json = {"planned": planned, "up": self.lanes, "waits_for": waits_for}
-        if self.sweep.facts.get("lanes") != told:
-            self._set_facts(lanes=told)
+    def record_supply(self, planned: int, waits_for: str, claim: Json = None) -> None:
+        """Keeps how many lanes there are to be, what they wait for and what the sweep claims of its cluster,
+        for whoever looks."""
+        lanes: Document = {"planned": planned, "up": self.lanes, "waits_for": waits_for}
+        told: dict[str, Json] = {"lanes": lanes, "claim": claim}
+        if any(self.sweep.facts.get(name) != fact for name, fact in told.items()):
+            self._set_facts(**told)
         self._commit()
+
+    def dismiss_runs(self, runs: Collection[str]) -> None:
+        """Lanes of these runs end what they train and take nothing more."""
+        self._sick.dismissed |= set(runs)
 
     @property
     def running(self) -> int:

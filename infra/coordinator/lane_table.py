@@ -41,7 +41,7 @@ class LaneTable:
 
     def count_by_run(self) -> Mapping[str, int]:
         """How many lanes of each Ray Train run are in: a lane is called `<run>-<slot>`."""
-        return Counter(lane.rpartition("-")[0] for lane in self._lanes)
+        return Counter(map(run_of_lane, self._lanes))
 
     def register(self, hello: LaneHandshake) -> bool:
         """Gives the slot to a process that has just begun. True: another one had it, and is gone."""
@@ -98,6 +98,11 @@ class LaneTable:
         """Processes that were given up and must end, once."""
         lost, self._lost = self._lost, []
         return lost
+
+
+def run_of_lane(lane: str) -> str:
+    """The Ray Train run of a lane of that name."""
+    return lane.rpartition("-")[0]
 
 
 def _process_key(hello: LaneHandshake) -> tuple[str, int, float]:

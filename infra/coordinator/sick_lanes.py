@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from infra.coordinator.attempts import Attempts, escape_unstorable
 from infra.coordinator.lane_health import LaneHealth, SickLane, may_spare, node_of, note_spoilt
-from infra.coordinator.lane_table import LaneTable
+from infra.coordinator.lane_table import LaneTable, run_of_lane
 from infra.coordinator.messages import AttemptResult, LaneHandshake
 from infra.coordinator.trial_table import TrialTable
 from infra.ledger.requeue import requeue_trial
@@ -43,6 +43,7 @@ class SickLanes:
         self._facts, self._set_facts = facts, set_facts
         self._health = LaneHealth()
         self.left_out: frozenset[str] = frozenset()
+        self.dismissed: set[str] = set()
 
     def count_by_node(self) -> Mapping[str, int]:
         """How many lanes of each node were sick."""
@@ -50,8 +51,10 @@ class SickLanes:
         return {node: told["times"] for node, told in known.items()}
 
     def is_left_out(self, hello: LaneHandshake) -> bool:
-        """Whether the lane is on a node that is left out, and trains nothing now."""
-        return node_of(hello) in self.left_out and not self._attempts.on_lane(hello.lane)
+        """Whether the lane is on a node that is left out, or of a run that is dismissed, and trains nothing
+        now."""
+        out = node_of(hello) in self.left_out or run_of_lane(hello.lane) in self.dismissed
+        return out and not self._attempts.on_lane(hello.lane)
 
     def note_pruned(self, hello: LaneHandshake, attempt: str) -> None:
         """The pruner has ended an attempt: its lane works."""

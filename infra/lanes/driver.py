@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -26,9 +27,11 @@ from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
 from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
-from infra.lanes.run_pool import RunPool, first_room
+from infra.lanes.run_pool import RunPool
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
+from infra.sharing.claims import claim_fact
+from infra.sharing.negotiation import LaneShare, ShareKeeper
 from infra.spec import SweepLimits, SweepSpec
 
 if TYPE_CHECKING:
@@ -187,7 +190,11 @@ class _Driver:
             start_s=job.spec.limits.start_s, own_ray=job.own_ray,
         )  # fmt: skip
         self._last = CoordinatorStatus()
-        self._supply: tuple[int, int, str] | None = None
+        self._supply: tuple[object, ...] | None = None
+        who = f"pid {os.getpid()} on {socket.gethostname()}"
+        self._shares = (
+            None if job.own_ray else ShareKeeper(self._ledger, job.sweep_id, job.spec, _cluster_name(), who)
+        )
 
     def run(self) -> CoordinatorStatus:
         with contextlib.suppress(SecondSignal), self._signals.raise_on_second():
@@ -235,8 +242,8 @@ class _Driver:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         shapes = {shape_name(resources): resources for resources in self._by_family.values()}
-        room = first_room(self._nodes, own_ray=self._job.own_ray)
-        plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), room, self._job.spec.lanes)
+        # As many as there may ever be: what others hold now they may give back.
+        plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), self._nodes, self._job.spec.lanes)
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
@@ -334,14 +341,29 @@ class _Driver:
 
     def _note_supply(self, standing: CoordinatorStatus) -> CoordinatorStatus:
         """The standing with what the driver knows of lanes, which goes into the ledger where it is news."""
-        told = replace(standing, planned=self._pool.planned, waits_for=self._pool.describe_shortage(standing))
-        supply = (told.planned, told.lanes, told.waits_for)
+        share = self._take_share(standing)
+        waits_for = self._pool.describe_shortage(standing)
+        if share is not None and share.others and self._pool.planned < share.claim.wanted:
+            waits_for = f"{waits_for or 'the cluster is shared'}; {share.others}"
+        told = replace(standing, planned=self._pool.planned, waits_for=waits_for)
+        claim = (
+            None if share is None or self._shares is None else claim_fact(share.claim, self._shares.cluster)
+        )
+        supply = (told.planned, told.lanes, waits_for, claim)
         if supply != self._supply and told.state == "running" and not told.away:
             self._supply = supply
-            if told.waits_for:
-                _log.warning("%d of %d lanes are up; %s", told.lanes, told.planned, told.waits_for)
-            self._call_actor(lambda: self._actor.record_supply.remote(told.planned, told.waits_for))
+            if waits_for:
+                _log.warning("%d of %d lanes are up; %s", told.lanes, told.planned, waits_for)
+            self._call_actor(lambda: self._actor.record_supply.remote(told.planned, waits_for, claim))
         return told
+
+    def _take_share(self, standing: CoordinatorStatus) -> LaneShare | None:
+        """Where the Ray is others' too, how many lanes this sweep may have now."""
+        if self._shares is None or standing.state != "running":
+            return None
+        share = self._shares.update(standing.wanted, self._pool.nodes, self._pool.plans)
+        self._pool.allowed = share.allowed
+        return share
 
     def _scratch_folder(self) -> Path:
         import ray
@@ -379,6 +401,15 @@ def _head_address() -> str:
 
     address: str = ray.get_runtime_context().gcs_address
     return address
+
+
+def _cluster_name() -> str:
+    """What no other cluster is called: the head's node."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+    heads = [node["NodeID"] for node in nodes if "node:__internal_head__" in node["Resources"]]
+    return str(heads[0]) if heads else _head_address()
 
 
 def last_line(text: str) -> str:

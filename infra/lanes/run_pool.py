@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.coordinator.lane_health import choose_left_out
-from infra.coordinator.placement import Node, RunPlan, check_placeable, leave_to_others, plan_runs
+from infra.coordinator.placement import (
+    LANES_A_RUN,
+    Node,
+    RunPlan,
+    check_placeable,
+    leave_to_others,
+    plan_runs,
+)
 from infra.coordinator.shortage import RunProgress, describe_shortage, find_hopeless_runs
 from infra.errors import ClusterUnavailable
 from infra.lanes.cluster import list_nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
+from infra.sharing.shares import choose_returned_runs
 
 if TYPE_CHECKING:
     from infra.coordinator.actor import CoordinatorHandle
@@ -23,6 +31,7 @@ if TYPE_CHECKING:
     from infra.spec import Resources
 
 NODES_EVERY_S = 10.0
+LANES_A_SHARED_RUN = 2  # a run is given back whole; each costs some processes of Ray's
 MOST_RUN_DEATHS = 3
 JOIN_S = 0.5
 _log = logging.getLogger(__name__)
@@ -60,14 +69,26 @@ class RunPool:
         self._runs: list[LaneRun] = []
         self._ended: list[LaneRun] = []  # given up, and perhaps not over yet
         self._had_lane_at: dict[str, float] = {}
+        self.allowed: int | None = None  # how many lanes beside other sweeps; None: nobody else is there
+        self._dismissed: set[str] = set()
         self._deaths = 0
         self._left_out: frozenset[str] = frozenset()
         self._looked_at = self._steady()
 
     @property
     def planned(self) -> int:
-        """How many lanes there are to be."""
-        return sum(plan.lanes for plan in self._plans())
+        """How many lanes there are to be, without those that are given back."""
+        return sum(plan.lanes for plan in self._staying().values())
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The cluster's, as they were last looked at."""
+        return self._nodes
+
+    @property
+    def plans(self) -> Sequence[RunPlan]:
+        """Of the runs that hold something or are about to."""
+        return self._plans()
 
     @property
     def is_alive(self) -> bool:
@@ -90,14 +111,19 @@ class RunPool:
             self._ended.remove(run)
             run.release()
         self._refresh(standing)
+        self._give_back(standing)
         planned = Counter[str]()
-        for plan in self._plans():
+        for plan in self._staying().values():
             planned[plan.shape] += plan.lanes
         shapes = _shapes(standing)
         for shape in shapes.keys() - planned.keys():
             check_placeable(shape, shapes[shape], self._nodes)  # `retry` may have asked for what is not there
         counts = {shape: count - planned[shape] for shape, (_, count) in standing.wanted.items()}
-        for plan in plan_runs(shapes, counts, self._room, self._lanes, running=self._plans()):
+        limit, running = self._lane_limit(), self._plans()
+        if limit is not None:
+            limit += sum(plan.lanes for plan in running) - planned.total()  # those that leave are not counted
+        most = LANES_A_RUN if self.allowed is None else LANES_A_SHARED_RUN
+        for plan in plan_runs(shapes, counts, self._room, limit, running=running, most_a_run=most):
             run = LaneRun(plan, self._settings, self._actor, self._scratch, own_ray=self._own_ray)
             self._runs.append(run)
             self._had_lane_at[run.name] = self._steady()
@@ -108,7 +134,7 @@ class RunPool:
         if self._own_ray or standing.state != "running":
             return ""
         wanted = {shape: count for shape, (_, count) in standing.wanted.items()}
-        return describe_shortage(_shapes(standing), wanted, self._room, self._lanes, self._plans())
+        return describe_shortage(_shapes(standing), wanted, self._room, self._lane_limit(), self._plans())
 
     def join(self, limit_s: float, hurries: Callable[[], bool]) -> None:
         """Waits for the runs' ends, until the limit has passed or somebody hurries."""
@@ -121,6 +147,37 @@ class RunPool:
         """Without those that are bound to a node that is gone: these wait for nothing."""
         known = {node.name for node in self._nodes}
         return [run.plan for run in self._runs if not run.plan.node or run.plan.node in known]
+
+    def _staying(self) -> dict[str, RunPlan]:
+        known = {node.name for node in self._nodes}
+        return {
+            run.name: run.plan
+            for run in self._runs
+            if run.name not in self._dismissed and (not run.plan.node or run.plan.node in known)
+        }
+
+    def _lane_limit(self) -> int | None:
+        return min((most for most in (self._lanes, self.allowed) if most is not None), default=None)
+
+    def _give_back(self, standing: CoordinatorStatus) -> None:
+        """Has runs leave that are more than this sweep's share; their lanes end what they train before."""
+        if self.allowed is None:
+            return
+        staying, by_name = self._staying(), {run.name: run for run in self._runs}
+        excess = sum(plan.lanes for plan in staying.values()) - self.allowed
+        chosen = choose_returned_runs(staying, standing.lanes_by_run, excess)
+        for name in chosen:
+            _log.warning("%d lane(s) are given back to other sweeps", staying[name].lanes)
+            if not standing.lanes_by_run.get(name):
+                self._end(by_name[name])
+        if chosen:
+            self._dismissed |= set(chosen)
+            self._actor.dismiss_runs.remote(chosen)
+
+    def _end(self, run: LaneRun) -> None:
+        self._runs.remove(run)
+        self._ended.append(run)
+        self._actor.end_run.remote(run.name)
 
     def _refresh(self, standing: CoordinatorStatus) -> None:
         """On a cluster that stays, nodes come and go, and so does what others run on them."""
@@ -162,9 +219,7 @@ class RunPool:
         for name, why in find_hopeless_runs(progress, self._nodes, self._start_s):
             run = by_name[name]
             _log.warning("%d lane(s) are planned anew: %s", run.plan.lanes, why)
-            self._runs.remove(run)
-            self._ended.append(run)
-            self._actor.end_run.remote(name)
+            self._end(run)
 
     def _check_run(self, run: LaneRun) -> None:
         if run.error is None:

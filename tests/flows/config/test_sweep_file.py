@@ -115,7 +115,7 @@ def test_sweep_file_with_every_key_sets_every_field(tmp_path: Path) -> None:
         | {"minutes": 5, "gpu_hours": 2, "cost": 3.5},
         prices={"gpu_hour": 2, "cpu_hour": 0.1},
         search={"sampler": {"name": "gp", "n_startup_trials": 4}, "pruner": "none", "warm_start": ["old@2"]},
-        resources={"lanes": 2, "workers": 2, "cpus": 0.5, "gpus": 2, "memory": "4GiB"}
+        resources={"lanes": 2, "weight": 2, "workers": 2, "cpus": 0.5, "gpus": 2, "memory": "4GiB"}
         | {"accelerator": "A100", "labels": {"zone": "eu"}},
         checkpoint={"every": "5 epochs", "keep": 2},
         keep={"models": {"top": 3}},
@@ -128,6 +128,7 @@ def test_sweep_file_with_every_key_sets_every_field(tmp_path: Path) -> None:
         code={"root": ".", "package": "mine.whl"},
     )
     (family,) = found.families
+    assert (found.lanes, found.weight) == (2, 2.0)
     assert found.objectives == (Objective(metric="val/mine", direction="maximize", at="last"),)
     assert (family.budget.epochs, family.budget.steps, family.budget.reports) == (None, 100, 4)
     assert (found.minutes, found.gpu_hours, found.cost, found.prices["gpu_hour"]) == (5, 2, 3.5, 2)

@@ -151,6 +151,16 @@ def test_lanes_of_a_node_that_is_left_out_end_what_they_train_and_leave(bench: B
     assert coordinator.next_attempts(there).attempts
 
 
+def test_lanes_of_a_run_that_is_given_back_end_what_they_train_and_leave(bench: Bench) -> None:
+    ours, theirs = hello("run-1-0", 1), hello("run-2-0", 2)
+    coordinator = begin(bench, 0, ours, theirs)
+    work = coordinator.next_attempts(ours)
+    coordinator.dismiss_runs(["run-1"])
+    assert coordinator.next_attempts(ours, ended=run_attempt(coordinator, work, ours)).leave
+    assert trials_of(bench)[0].state == "complete"
+    assert coordinator.next_attempts(theirs).attempts
+
+
 def test_another_driver_begins_without_the_former_ones_suspicions(bench: Bench) -> None:
     lane = hello("lane-0", 9)
     coordinator = begin(bench, 4, lane)

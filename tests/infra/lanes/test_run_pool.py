@@ -118,3 +118,36 @@ def test_node_of_two_sick_lanes_gets_no_more_runs(cluster: Cluster) -> None:
     assert cluster.pass_time(15.0, run_0=2) == [("a", 2)]
     cluster.free["c"] = 2.0
     assert cluster.pass_time(15.0, run_0=2) == [("a", 2), ("c", 2)]
+
+
+def test_lanes_beyond_the_share_are_given_back_and_taken_again_when_it_grows(cluster: Cluster) -> None:
+    cluster.pass_time(0.0)
+    cluster.free, cluster.pool.allowed = {"a": 0.0, "b": 0.0}, 2
+    cluster.pass_time(0.5, run_0=2, run_1=2)
+    cluster.actor.dismiss_runs.remote.assert_called_once_with(["run-0"])
+    cluster.actor.end_run.remote.assert_not_called()  # what its lanes train comes to its end
+    assert cluster.pool.planned == 2
+    assert sum(plan.lanes for plan in cluster.pool.plans) == 4
+    FakeRun.made[0].is_alive, cluster.free = False, {"a": 2.0, "b": 0.0}
+    assert cluster.pass_time(15.0, run_1=2) == [("b", 2)]  # what is free is the others'
+    cluster.pool.allowed = None
+    assert cluster.pass_time(15.0, run_1=2) == [("b", 2), ("a", 2)]
+    assert cluster.actor.dismiss_runs.remote.call_count == 1
+
+
+def test_lanes_that_have_not_come_up_are_given_back_at_once(cluster: Cluster) -> None:
+    cluster.pass_time(0.0)
+    cluster.pool.allowed = 3
+    cluster.pass_time(0.5, run_0=2)
+    cluster.actor.end_run.remote.assert_called_once_with("run-1")
+    assert cluster.pass_time(0.5, run_0=2) == [("a", 2), ("b", 1)]
+
+
+def test_runs_on_a_shared_cluster_are_small_enough_to_be_given_back(cluster: Cluster) -> None:
+    cluster.free = {"a": 0.0, "b": 2.0}
+    cluster.pool.allowed = 0
+    cluster.pass_time(0.0)
+    assert FakeRun.made == []
+    cluster.pool.allowed = 5
+    cluster.pass_time(0.5)
+    assert max(run.plan.lanes for run in FakeRun.made) <= run_pool.LANES_A_SHARED_RUN

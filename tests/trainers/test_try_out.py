@@ -64,5 +64,5 @@ def test_try_out_keeps_the_model_of_a_function_and_asks_it(tmp_path: Path) -> No
     outcome = try_out(fitted, {"rows": [{"x": 1.0}]}, directory=tmp_path, show=len)
     assert outcome.has_model
     assert (tmp_path / "estimator.skops").is_file()
-    with pytest.raises(InputError, match="must answer its own example|must be numbers"):
+    with pytest.raises(InputError, match=r"must answer its own example|must be numbers"):
         try_out(fitted, {"rows": [{"x": "no number", "y": 2}]}, show=len)

@@ -31,6 +31,7 @@ SECTIONS = (
             "new": "flows.sweeps.new",
             "plan": "flows.sweeps.plan",
             "sweep": "flows.sweeps.sweep",
+            "submit": "flows.jobs.submit",
             "confirm": "flows.confirmation.confirm",
             "reproduce": "flows.reproduction.reproduce",
         },
@@ -80,6 +81,7 @@ SECTIONS = (
             "retry": "flows.sweeps.retry",
             "stop": "flows.sweeps.stop",
             "remove": "flows.sweeps.remove",
+            "gc": "flows.upkeep.gc",
         },
     ),
     CommandSection(

@@ -52,6 +52,8 @@ class Columns(Strict):
     """Columns that are not read."""
     id: str | list[str] | None = None
     """Columns that name a row and are not learned from."""
+    sensitive: str | list[str] | None = None
+    """Columns that no model sees and by whose values metrics come in groups: sex, region."""
     group: str | None = None
     """The column for a split by group: rows of one group stay in one part."""
     time: str | None = None
@@ -90,6 +92,8 @@ class Read(Strict):
     """The names of all columns, in order."""
     comment: str | None = None
     """Lines that begin with it are passed over."""
+    quote: bool | None = None
+    """Whether a field in quotes may hold delimiters and line ends (true); false: quotes are letters."""
 
 
 class Split(Strict):

@@ -17,9 +17,10 @@ from trainers.loop.micro_batches import rank_batches
 from trainers.stacking.program import StackedProgram, take_member
 from trainers.tasks import MetricSet, TaskRules
 from trainers.tasks.classification import Classification, ClassificationMetrics, roc_areas
+from trainers.tasks.group_sums import GroupSums
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.reconstruction import Reconstruction, reconstruction_target
-from trainers.tasks.regression import Regression
+from trainers.tasks.regression import Regression, RegressionMetrics
 from trainers.types import Batch, ExampleSource, Outputs, Ranks, State
 
 
@@ -91,10 +92,12 @@ class _GatheredClasses(_GatheredOneByOne):
 
     def __init__(self, rules: TaskRules, sets: Sequence[MetricSet], rows: Sequence[int]) -> None:
         super().__init__(rules, sets, rows)
-        cells, loss = sets[0].sums()
+        assert isinstance(rules, Classification)
+        cells, loss, *_ = sets[0].sums()
         self._picture = sets[0].confusion() is not None
         self._cells = cells.new_zeros(len(rows), len(cells))
         self._loss = loss.new_zeros(len(rows))
+        self._by_group = GroupSums(rules.groups, 1, cells.device, (len(rows),))
         self._keep = bool(sets[0].rows())
         self._chances: list[Tensor] = []
         self._targets: list[Tensor] = []
@@ -107,6 +110,7 @@ class _GatheredClasses(_GatheredOneByOne):
         losses = functional.cross_entropy(logits.flatten(0, 1), everyone.reshape(-1), reduction="none")
         self._loss += losses.view(members, examples).sum(1)
         guess = logits.argmax(-1)
+        self._by_group.add((guess == everyone).double().unsqueeze(1), batch)
         ones = target.new_ones(guess.shape)
         if self._picture:
             self._cells.scatter_add_(1, everyone * classes + guess, ones)
@@ -120,7 +124,7 @@ class _GatheredClasses(_GatheredOneByOne):
 
     def finish(self) -> None:
         """Deals out what was gathered."""
-        self._fill([self._cells, self._loss])
+        self._fill([self._cells, self._loss, *self._by_group.sums()])
         if not self._keep or not self._chances:
             return
         chances, target = torch.cat(self._chances, dim=1), torch.cat(self._targets)
@@ -143,6 +147,9 @@ class _GatheredNumbers(_GatheredOneByOne):
 
     def __init__(self, rules: TaskRules, sets: Sequence[MetricSet], rows: Sequence[int]) -> None:
         super().__init__(rules, sets, rows)
+        assert isinstance(rules, Regression)
+        count, *_ = sets[0].sums()
+        self._by_group = GroupSums(rules.groups, 2, count.device, (len(rows),))
         self._count = 0
         self._errors: Tensor | float = 0.0  # [F, 2, K]
         self._moments: Tensor | float = 0.0  # [2, K]
@@ -156,6 +163,9 @@ class _GatheredNumbers(_GatheredOneByOne):
         self._errors = self._errors + torch.stack([error.square().sum(1), error.abs().sum(1)], dim=1)
         self._moments = self._moments + torch.stack([target.sum(0), target.square().sum(0)])
         self._count += len(target)
+        own = self.sets[0]
+        assert isinstance(own, RegressionMetrics)
+        self._by_group.add(own.group_scores(error), batch)
 
     def finish(self) -> None:
         """Deals out what was gathered."""
@@ -163,7 +173,7 @@ class _GatheredNumbers(_GatheredOneByOne):
         if isinstance(errors, Tensor) and isinstance(moments, Tensor):
             totals = torch.cat([errors, moments.expand(len(errors), *moments.shape)], dim=1)
             counts = torch.full((len(errors),), self._count, device=errors.device)
-            self._fill([counts, totals])
+            self._fill([counts, totals, *self._by_group.sums()])
 
 
 class _GatheredOriginals(_GatheredOneByOne):

@@ -41,12 +41,12 @@ def open_dataset(
                 "data.drop_rows needs data that Velodrome reads", "source none", do, key=("data", "drop_rows")
             )
         return _empty_dataset(spec)
-    from trainers.data.assemble import assemble_dataset
+    from trainers.data.assembly.assemble import assemble_dataset
 
     listed = spec.get("drop_rows")
     if listed is None:
         return assemble_dataset(_read_rows(scheme, rest, spec, base, cache), spec, recorded=recorded)
-    from trainers.data.sides import leave_out_rows
+    from trainers.data.assembly.sides import leave_out_rows
     from trainers.data.sources.listed_rows import read_listed_rows
 
     if not isinstance(listed, str) or not listed:
@@ -64,7 +64,7 @@ def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cac
         do = "leave it out: other files say themselves how they are read"
         raise InputError("data.read is for csv:", f"source {scheme}:{rest}", do, key=("data", "read"))
     if scheme == "builtin":
-        from trainers.data.assemble import read_task
+        from trainers.data.assembly.assemble import read_task
         from trainers.data.sources.builtin import read_builtin
 
         return read_builtin(rest, read_task(spec.get("task")), cache)

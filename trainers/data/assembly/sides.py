@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.data import hashing
+from trainers.data.assembly.column_roles import ColumnRoles
 from trainers.data.column_kinds import convert_columns
-from trainers.data.column_roles import ColumnRoles
 from trainers.data.dataset import Column, Dataset, KeyedBy, Part
 from trainers.data.mixing import Hashes
 from trainers.data.raw import RawDataset, column_hashes

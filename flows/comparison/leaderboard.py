@@ -194,6 +194,9 @@ def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[DisplayColu
         ("peak_memory_bytes", "memory", size, 5),
         ("train_seconds", "training", seconds, 2),
         ("gpu_seconds", "GPU time", seconds, 4),
+        ("cpu_seconds", "CPU time", seconds, 9),
+        ("price", "price", number, 4),
+        ("epsilon", "epsilon", number, 3),
     ]
     return [
         _display_column(heading, rows, _cost_cell(name, said), way)

@@ -31,6 +31,7 @@ SECTIONS = (
             "new": "flows.sweeps.new",
             "plan": "flows.sweeps.plan",
             "sweep": "flows.sweeps.sweep",
+            "submit": "flows.jobs.submit",
             "confirm": "flows.confirmation.confirm",
             "reproduce": "flows.reproduction.reproduce",
         },
@@ -44,6 +45,7 @@ SECTIONS = (
             "logs": "flows.sweeps.logs",
             "compare": "flows.comparison.compare",
             "report": "flows.report",
+            "inspect": "flows.inspection.inspect",
             "export": "flows.export.export",
         },
     ),
@@ -79,6 +81,7 @@ SECTIONS = (
             "retry": "flows.sweeps.retry",
             "stop": "flows.sweeps.stop",
             "remove": "flows.sweeps.remove",
+            "gc": "flows.upkeep.gc",
         },
     ),
     CommandSection(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trainers.registry import COMMAND
@@ -113,6 +113,7 @@ class SweepSpec:
     objectives: tuple[Objective, ...] = ()
     families: tuple[FamilySpec, ...] = ()
     lanes: int | None = None  # None: as many as fit
+    weight: float = 1.0  # of its share of a cluster, beside other sweeps
     minutes: float | None = None
     gpu_hours: float | None = None
     cost: float | None = None
@@ -163,6 +164,18 @@ class SweepSpec:
             "warm_start": tuple(document["warm_start"]),
         }
         return cls(**{**document, **rest})
+
+
+def extend_families(spec: SweepSpec, payload: Document) -> SweepSpec:
+    """The sweep with so many `trials` more of each family, or of one `family`."""
+    only = payload.get("family")
+    grown = tuple(
+        replace(family, trials=family.trials + int(payload["trials"]))
+        if only in (None, family.name)
+        else family
+        for family in spec.families
+    )
+    return replace(spec, families=grown)
 
 
 def _family_from_json(document: Document) -> FamilySpec:

@@ -1,4 +1,4 @@
-"""Commands that change a sweep: extend, compress, retry, stop, remove."""
+"""Commands that change a sweep, or clear up: extend, compress, retry, stop, remove, gc."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.cli.output import AcceptCodeChange, Family, Json, Name, example, print_json, print_note
+from flows.cli.output import (
+    AcceptCodeChange,
+    Family,
+    Json,
+    Name,
+    example,
+    print_json,
+    print_note,
+    stdout_console,
+)
 from infra.errors import WrongInput
 
 if TYPE_CHECKING:
@@ -84,7 +93,7 @@ def retry(
     """Failed trials again, with other resources if asked."""
     from flows.sweeps.retry import retry as verb
 
-    size = None if memory is None else parse_memory(memory)
+    size = None if memory is None else parse_size(memory, "--memory")
     result = verb(name, gpus=gpus, cpus=cpus, memory_bytes=size, accept_code_change=accept_code_change)
     if json:
         print_json(result)
@@ -135,6 +144,34 @@ def remove(
         print_note(f"{result.sweep} is removed")
 
 
+@example("velodrome gc --older-than 7d --apply")
+def gc(
+    apply: Annotated[bool, typer.Option("--apply", help="Remove it; else it is only listed.")] = False,
+    older_than: Annotated[
+        str,
+        typer.Option("--older-than", metavar="AGE", help="Only what was not touched for so long: 12h, 7d."),
+    ] = "30d",
+    larger_than: Annotated[
+        str | None,
+        typer.Option("--larger-than", metavar="SIZE", help="Only what takes at least so much: 100MiB."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What was left behind: failed trials' checkpoints, orphaned and temporary files, caches of data."""
+    from flows.upkeep.gc import gc as verb
+
+    size_bytes = 0 if larger_than is None else parse_size(larger_than, "--larger-than")
+    result = verb(apply=apply, older_than=older_than, larger_than_bytes=size_bytes)
+    if json:
+        print_json(result)
+    else:
+        from flows.upkeep.screens import print_gc
+
+        print_gc(stdout_console(), result)
+    if result.failed:
+        raise typer.Exit(4)
+
+
 def parse_trial_count(text: str) -> int:
     """How many more `+N` asks for; the sign may be left out.
 
@@ -148,15 +185,18 @@ def parse_trial_count(text: str) -> int:
     return int(text)
 
 
-def parse_memory(text: str) -> int:
+def parse_size(text: str, option: str) -> int:
     """A size such as 8GiB, 500MB or 1000000 in bytes.
+
+    Args:
+        option: whose value it is.
 
     Raises:
         WrongInput: it is not a size.
     """
     found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGT]?)(i?)B?", text, re.IGNORECASE)
     if not found or (found[3] and not found[2]):
-        raise WrongInput("--memory must be a size", ascii(text[:40]), "write --memory 8GiB")
+        raise WrongInput(f"{option} must be a size", ascii(text[:40]), f"write {option} 8GiB")
     base = 1024 if found[3] else 1000
     return int(float(found[1]) * base ** " KMGT".index(found[2].upper() or " "))
 

@@ -69,7 +69,10 @@ def compare(
         groups = _add_latency(groups, sweeps, place, say)
     made = [_group(judged, rows, sort, where, _front_names(pareto)) for judged, rows in groups.items()]
     return Comparison(
-        groups=tuple(made), without=tuple(without), warnings=_warnings(list(groups), groups, sweeps)
+        groups=tuple(made),
+        without=tuple(without),
+        warnings=_warnings(list(groups), groups, sweeps),
+        ledgers={row.label: row.spec.ledger for row in sweeps},
     )
 
 

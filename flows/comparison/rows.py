@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.comparison.groups import tables_of_trial
 from flows.comparison.records import COSTS, ErrorEstimate, Row, Spread, spread_of
 from flows.sweeps.states import in_file_order
 from infra.errors import WrongInput
@@ -90,6 +91,7 @@ def _row(
         trials=spread_of(complete, goal.direction), confirmed=confirmed, confirmed_values=by_seed,
         tested=spread_of(tested, goal.direction),
         trivial=trivial.get(goal.metric, trivial.get(short)), costs=costs,
+        groups=tables_of_trial(trial.metrics, data.get("groups", {})),
         latency_from="lane" if costs["latency_ms"] is not None else None, metrics=dict(trial.metrics),
         data_fingerprint=sweep.fingerprint or None, validation_rows=rows, model=folder, manifest=manifest,
     )  # fmt: skip

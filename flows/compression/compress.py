@@ -17,6 +17,7 @@ from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import background_sender
+from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -93,7 +94,11 @@ def _find_source(ledger: Ledger, row: SweepRow, number: int, family: str | None)
     family = spell_family(family)
     found = [t for t in views.trials(ledger, row.id) if t.number == number and family in (None, t.family)]
     if len(found) != 1:
-        do = "give --family too" if found else f"`velodrome status {row.label}` lists them"
+        do = (
+            "give --family too"
+            if found
+            else f"`{next_command(f'status {row.label}', row.spec.ledger)}` lists them"
+        )
         raise WrongInput("--trial must name one trial", f"{len(found)} trials #{number} in {row.label}", do)
     (trial,) = found
     what = f"{row.label}, {trial.family} #{number}"
@@ -123,7 +128,7 @@ def _make_trial(
     home: Home,
     say: Callable[[str], None],
 ) -> tuple[tuple[TrialRow, SmallerModel], ModelSize]:
-    began, storage = time.time(), storage_root(home, row.spec)
+    began_at, began, storage = time.time(), time.monotonic(), storage_root(home, row.spec)
     number = 1 + max(t.number for t in views.trials(ledger, row.id) if t.family == source.family)
     relative = trial_folder(row.label, ROLE, source.family, number) / "model-1"
     folder, bundle = storage / relative, storage / str(source.model)
@@ -135,7 +140,7 @@ def _make_trial(
     }  # fmt: skip
     try:
         made = ModelSource(row, source, bundle, home).make_smaller(folder, how, epochs, about, say)
-        facts = {**source.facts, **made.facts, "train_seconds": time.time() - began}
+        facts = {**source.facts, **made.facts, "train_seconds": time.monotonic() - began}
         values = [_goal(row, place, made, facts) for place in range(len(row.spec.objectives))]
     except BaseException:
         remove_folder(folder)
@@ -143,8 +148,8 @@ def _make_trial(
     trial = TrialRow(
         role=ROLE, family=source.family, number=number, params=source.params, seed=source.seed,
         state="complete", attempts=1, objective=values, epoch=made.epoch, epochs=len(made.reports),
-        seconds=time.time() - began, metrics=made.metrics, facts=facts, model=str(relative), origin=origin,
-        created_at=began, started_at=began, ended_at=time.time(),
+        seconds=time.monotonic() - began, metrics=made.metrics, facts=facts, model=str(relative),
+        origin=origin, created_at=began_at, started_at=began_at, ended_at=max(began_at, time.time()),
     )  # fmt: skip
     assert source.objective is not None
     return (trial, made), ModelSize(value=source.objective[0], size_bytes=_stored_size(source, bundle))

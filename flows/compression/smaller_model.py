@@ -11,7 +11,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.rows import SweepRow, TrialRow
 from trainers.compression.methods import CompressionMethod
-from trainers.job import Job
+from trainers.job import Job, SilentHooks
 from trainers.registry import load_reference
 from trainers.types import Goal, Length, Ranks
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from trainers.data.dataset import EncodedDataset
     from trainers.family import Family
-    from trainers.types import Json, JsonObject, Tensors
+    from trainers.types import JsonObject, Tensors
 
 JUDGED_ROWS = 256
 
 
 @dataclass(slots=True, kw_only=True)
-class TuningReports:
+class TuningReports(SilentHooks):
     """The loop's hooks: every report is kept and said; nothing is saved."""
 
     goal: str
@@ -38,19 +38,6 @@ class TuningReports:
         self.reports[epoch] = dict(metrics)
         self.say(f"epoch {epoch}: {self.goal} {metrics.get(self.goal)}")
         return True
-
-    def alive(self, step: int) -> None:
-        """As `trainers.job.Hooks`."""
-
-    def stopping(self) -> bool:
-        """As `trainers.job.Hooks`."""
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        """As `trainers.job.Hooks`."""
-
-    def load(self) -> None:
-        """As `trainers.job.Hooks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -150,6 +150,8 @@ class ResourcesEntry(FamilyResources):
 
     lanes: Lanes | None = None
     """How many trials run at once; `auto` is as many as fit (auto)."""
+    weight: Positive | None = None
+    """Its share of a cluster beside other sweeps of the same ledger: 2 is twice as much as 1 (1)."""
 
 
 class FamilyCheckpoint(Strict):
@@ -180,6 +182,10 @@ class FamilyEntry(TrialBudget):
     """Words that a command gets where the files below `${directory}` that they name are there."""
     keep: Line | None = None
     """A file or folder below a command's directory that is kept with the trial."""
+    predict: Line | None = None
+    """`package.module:name` of a function that answers rows with what a command keeps: the trial's model."""
+    load: Line | None = None
+    """The same of a function of the kept path, whose result `predict` is given instead of the path."""
     options: dict[str, Any] | None = None
     """The family's options: fixed structure that is not searched."""
     space: Any = None

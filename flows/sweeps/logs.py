@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.states import resolve_state
+from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger import views
@@ -153,7 +154,7 @@ def present_files(
         raise WrongInput(
             f"a trial of that number must be in {row.label}",
             f"{trial}{'' if family is None else f' of {family!r}'}",
-            f"`velodrome status {row.label}` lists its trials",
+            f"`{next_command(f'status {row.label}', row.spec.ledger)}` lists its trials",
         )
     candidates = [
         LogFile(

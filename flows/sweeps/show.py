@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.states import pick_trial, resolve_state, resolve_trials
+from flows.terminal.shown_result import ShownResult
+from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
@@ -17,6 +19,9 @@ from infra.storage.paths import files_folder, log_name
 from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.bundle.predictor import Predictor
     from trainers.types import Json, JsonObject, Params
 
 
@@ -29,7 +34,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialDetails:
+class TrialDetails(ShownResult):
     """One trial with everything that the ledger knows of it.
 
     Attributes:
@@ -40,6 +45,8 @@ class TrialDetails:
         directory: what own code wrote to `trial.directory`, absolute; None where it wrote nothing.
         logs: what its attempts printed; files that exist.
     """
+
+    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_trial"
 
     sweep: str
     family: str
@@ -64,6 +71,13 @@ class TrialDetails:
     directory: str | None
     mlflow_run_id: str | None
     logs: tuple[str, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """The curve: one row a report, one column a metric."""
+        import pandas as pd
+
+        rows = [{"epoch": point.epoch, **point.metrics} for point in self.curve]
+        return pd.DataFrame(rows).set_index("epoch") if rows else pd.DataFrame()
 
     def to_json(self) -> JsonObject:
         """All of it, by the names of the attributes."""
@@ -98,6 +112,23 @@ def show(name: str, *, trial: int, family: str | None = None, home: Home | None 
         return _trial_details(ledger, row, found, place)
     finally:
         ledger.close()
+
+
+def load_trial_model(name: str, number: int | None, family: str | None, home: Home | None) -> Predictor:
+    """The model that a trial of a sweep kept, ready to predict.
+
+    Raises:
+        WrongInput: the sweep has no such trial, or it kept no model.
+    """
+    from trainers.bundle.bundle import load_bundle
+
+    if number is None:
+        raise WrongInput("a model must be of one trial", f"no best one in {name}", "name its number")
+    found = show(name, trial=number, family=family, home=home)
+    if found.model is None:
+        do = "call trial.model in the function, and sweep with keep: {models: all} for more than the best"
+        raise WrongInput("a trial must have kept a model", f"{found.family} #{number} has none", do)
+    return load_bundle(found.model)
 
 
 def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialDetails:

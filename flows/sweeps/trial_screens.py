@@ -20,6 +20,7 @@ from flows.terminal.formatting import (
     seconds,
     trials,
 )
+from flows.terminal.next_command import next_command
 from flows.terminal.stack_words import describe_share
 from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
 
@@ -93,9 +94,17 @@ def print_status(console: Console, status: SweepStatus) -> None:
     )
     if status.note:
         console.print(Text(status.note, style="yellow"))
+    for broken in status.stopped_families:
+        console.print(Text(printable_text(str(broken)), style="yellow"), soft_wrap=True)
     goals = ", ".join(f"{goal.direction} {goal.metric}, {goal.at} epoch" for goal in status.objectives)
     reads = "never" if status.test_reads == 0 else format_times(status.test_reads)
     console.print(Text(f"{goals}; test split read {reads}", style="dim"), soft_wrap=True)
+    if status.lanes is not None:
+        waits = f"; {status.lanes.waits_for}" if status.lanes.waits_for else ""
+        told = f"{status.lanes.up} of {status.lanes.planned} lanes are up{waits}"
+        console.print(Text(told, style="dim"), soft_wrap=True)
+        for host, why in status.lanes.sick.items():
+            console.print(Text(f"sick lanes on {host}, {why}", style="yellow"), soft_wrap=True)
     for family in status.planned:
         mine = [trial for trial in status.trials if trial.family == family]
         if mine:
@@ -190,8 +199,8 @@ def _print_best(console: Console, status: SweepStatus) -> None:
         values = ", ".join(number(value) for value in entry.values)
         console.print(Text(f"{title}: {entry.family} trial {entry.number}, {values}"))
     first = best[0]
-    command = f"velodrome show {status.sweep} --family {first.family} --trial {first.number}"
-    console.print(Text(command, style="cyan"), soft_wrap=True)
+    show = f"show {status.sweep} --family {first.family} --trial {first.number}"
+    console.print(Text(next_command(show, status.ledger), style="cyan"), soft_wrap=True)
 
 
 def print_trial(console: Console, trial: TrialDetails) -> None:

@@ -1,5 +1,7 @@
-"""Progress of a running sweep: a live table on a terminal, plain lines elsewhere. Always on stderr, so that
-stdout stays free for a document."""
+"""Progress of a running sweep: a live table on a terminal, one block in a notebook, plain lines elsewhere.
+
+Always on stderr, so that stdout stays free for a document.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +19,8 @@ from rich.text import Text
 
 from flows.terminal.console import PatientConsole
 from flows.terminal.formatting import MISSING, number, seconds
+from flows.terminal.html_console import WIDE, renderable_html
+from flows.terminal.notebook import NotebookBlock, in_notebook
 from flows.terminal.tables import TableColumn, fit_table
 from infra.ledger.snapshot import FamilySnapshot, Snapshot
 from infra.spec import SweepSpec
@@ -49,10 +53,11 @@ class LiveProgress:
         self._said: tuple[object, ...] = ()
         self._said_at: float | None = None
         self._gone = False
+        self._block = NotebookBlock() if out is None and in_notebook() else None
 
     def __enter__(self) -> LiveProgress:
         """Takes the terminal's last lines, where there is a terminal."""
-        if self._console.is_terminal:
+        if self._block is None and self._console.is_terminal:
             self._live = Live(
                 Text(f"{self._spec.label}: starting"),
                 console=self._console,
@@ -77,7 +82,9 @@ class LiveProgress:
         if self._gone:
             return
         try:
-            if self._live is not None:
+            if self._block is not None:
+                self._block.show(renderable_html(snapshot_table(self._spec, snapshot, WIDE)))
+            elif self._live is not None:
                 self._live.update(snapshot_table(self._spec, snapshot, self._console.width), refresh=True)
             elif self._is_due(snapshot):
                 self._console.print(Text(snapshot_line(snapshot)), soft_wrap=True)

@@ -63,6 +63,10 @@ class Attempts:
         self.dropped_folders: list[str] = []
         self._just_ended: dict[str, RunningAttempt] = {}  # attempts whose trial the pruner has ended
 
+    def family_of(self, attempt: str) -> str:
+        """The family of an attempt that runs, or that the pruner has just ended."""
+        return (self.running.get(attempt) or self._just_ended[attempt]).trial.family
+
     def on_lane(self, lane: str) -> list[RunningAttempt]:
         """The attempts that run on a lane: one, or the members of a stack."""
         return [running for running in self.running.values() if running.lane == lane]

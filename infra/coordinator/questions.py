@@ -85,7 +85,8 @@ class TrialQuestions:
         )
         trial = TrialRow(
             role="search", family=family.name, number=number, study_number=study_number, params=params,
-            seed=derive_seed(spec.seed, family.name, number, "trial"), created_at=self._clock(),
+            seed=derive_seed(spec.seed, family.name, number, "trial"),
+            created_at=self._book.next_time(self._clock()),
         )  # fmt: skip
         self._book.add(trial)
         self._book.queue(trial)

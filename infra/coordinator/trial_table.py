@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from infra.coordinator.policy import is_broken
+from infra.ledger.broken_families import is_broken
 from infra.ledger.rows import TrialRow
 from infra.spec import SweepSpec
 
@@ -22,13 +23,21 @@ class TrialTable:
     """The trials of one role, by family, and the two queues of those that wait: trials that ran before and
     go on first, and fresh ones in the order in which they were asked for."""
 
-    def __init__(self, spec: SweepSpec, trials: Iterable[TrialRow], *, asks: bool = True) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        trials: Iterable[TrialRow],
+        *,
+        asks: bool = True,
+        mended: Mapping[str, float] | None = None,
+    ) -> None:
         """Takes the ledger's trials; those that neither ended nor run are queued in order.
 
         Args:
             asks: whether more trials may be asked for, up to each family's number.
+            mended: when a family's code was last mended: what failed before does not close it.
         """
-        self._asks = asks
+        self._asks, self._mended = asks, dict(mended or {})
         self._trials: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._quota = {family.name: family.trials for family in spec.families}
         self._with_model: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
@@ -36,12 +45,19 @@ class TrialTable:
         self._again: deque[TrialRow] = deque()
         self._fresh: deque[TrialRow] = deque()
         self._paused: dict[Key, TrialRow] = {}
+        self._newest = 0.0
         for trial in sorted(trials, key=lambda trial: (trial.created_at, trial.number)):
             self._trials.setdefault(trial.family, {})[trial.number] = trial
             self._open.setdefault(trial.family, {})[trial.number] = trial
             self.record_model(trial)
+            self._newest = max(self._newest, trial.created_at)
             if trial.state == "waiting":
                 self.queue(trial)
+
+    def next_time(self, now: float) -> float:
+        """When a trial that is asked for now was created: later than all others, by which whoever takes over
+        finds the order of the line, though the clock was set back."""
+        return max(now, math.nextafter(self._newest, math.inf))
 
     def pause(self, trial: TrialRow) -> None:
         """The trial waits at a rung, out of line."""
@@ -67,6 +83,7 @@ class TrialTable:
 
     def add(self, trial: TrialRow) -> None:
         """A trial that was just asked for; it is not queued."""
+        self._newest = max(self._newest, trial.created_at)
         self._trials[trial.family][trial.number] = self._open[trial.family][trial.number] = trial
 
     def queue(self, trial: TrialRow) -> None:
@@ -117,7 +134,8 @@ class TrialTable:
 
     def is_family_broken(self, family: str) -> bool:
         """Whether all of the family's first trials ended in an error of its code."""
-        return is_broken(trial for trial in self._trials[family].values() if trial.has_ended)
+        ended = (trial for trial in self._trials[family].values() if trial.has_ended)
+        return is_broken(ended, mended_at=self._mended.get(family, 0.0))
 
     def count_to_ask(self, family: str) -> int:
         """How many more trials of the family may be asked for."""
@@ -131,6 +149,10 @@ class TrialTable:
         still = {number: trial for number, trial in self._open[family].items() if not trial.has_ended}
         self._open[family] = still
         return list(still.values())
+
+    def all_open_trials(self) -> list[TrialRow]:
+        """Trials of all families that wait or run."""
+        return [trial for family in self._open for trial in self.open_trials(family)]
 
     def moving_trials(self, family: str) -> list[TrialRow]:
         """Trials of the family that run or are in line."""

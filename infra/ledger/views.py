@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine import RowMapping
@@ -22,9 +22,12 @@ from infra.ledger.rows import (
     owner_from_columns,
     trial_from_columns,
 )
-from infra.ledger.statements import Query, select_owner
+from infra.ledger.statements import Query, select_owned_facts, select_owner
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from trainers.types import Document
 
 PAGE = 5_000
 KEYS_AT_ONCE = 250
@@ -91,11 +94,15 @@ def trials_by_key(ledger: Ledger, sweep_id: int, keys: Collection[tuple[str, str
 def attempts(
     ledger: Ledger, sweep_id: int, family: str | None = None, number: int | None = None
 ) -> list[AttemptRow]:
-    """Attempts in the order in which they started, of one trial where it is named."""
-    query = select(schema.attempts).where(schema.attempts.c.sweep_id == sweep_id)
-    if family is not None:
-        query = query.where(schema.attempts.c.family == family, schema.attempts.c.number == number)
-    return _build_rows(_attempt_row, _fetch_rows(ledger, query.order_by(schema.attempts.c.started_at)))
+    """Attempts in the order in which they started; those of one trial, where it is named, by their ordinals:
+    the clock may have been set back between two."""
+    columns = schema.attempts.c
+    query = select(schema.attempts).where(columns.sweep_id == sweep_id)
+    if family is None:
+        query = query.order_by(columns.started_at, columns.ordinal)
+    else:
+        query = query.where(columns.family == family, columns.number == number).order_by(columns.ordinal)
+    return _build_rows(_attempt_row, _fetch_rows(ledger, query))
 
 
 def events(ledger: Ledger, sweep_id: int, *, after: int = 0, limit: int = PAGE) -> list[EventRow]:
@@ -152,6 +159,12 @@ def owner(ledger: Ledger, sweep_id: int) -> OwnerRow | None:
         found = owner_from_columns(row)
         return found if found.token else None
     return None
+
+
+def owned_facts(ledger: Ledger) -> list[tuple[Document, OwnerRow]]:
+    """The facts of all sweeps that somebody owns, and who does."""
+    rows = _fetch_rows(ledger, select_owned_facts(ledger.engine.dialect))
+    return [(json.loads(row["facts"]), owner_from_columns(row)) for row in rows]
 
 
 def open_requests(ledger: Ledger, sweep_id: int) -> list[RequestRow]:

@@ -59,7 +59,7 @@ class ServingState:
         champion_state: how the alias `champion` stands to the model's history: `settled` where the history
             moved it there.
         swaps: how often a role got another version.
-        polled_at: when the registry last answered, in seconds since 1970.
+        polled_at: when the registry last answered, by `time.monotonic`; None: never yet.
         trouble: what the registry, or a replica, said when it last did not do what it should.
     """
 
@@ -69,7 +69,7 @@ class ServingState:
     refused: dict[str, str] = field(default_factory=dict)
     champion_state: str = "unknown"
     swaps: int = 0
-    polled_at: float = 0.0
+    polled_at: float | None = None
     trouble: str = ""
 
 
@@ -133,7 +133,7 @@ class AliasFollower:
 
     async def _follow_role(self, role: Role) -> None:
         wanted = await asyncio.to_thread(self._source.alias_target, self._model, self._aliases[role])
-        self.standing.polled_at = time.time()
+        self.standing.polled_at = time.monotonic()
         self._clear_refusal(role, wanted)
         step = next_step(
             wanted=wanted,

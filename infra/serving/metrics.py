@@ -118,7 +118,7 @@ class _StateCollector:
         yield CounterMetricFamily("velodrome_batched_rows", "Rows in those batches", waiting.batched_rows)
         yield CounterMetricFamily("velodrome_batch_retries", "Batches sent once more", waiting.retries)
         yield CounterMetricFamily("velodrome_swaps", "Versions that replaced another", standing.swaps)
-        age = time.time() - standing.polled_at if standing.polled_at else 0.0
+        age = 0.0 if standing.polled_at is None else time.monotonic() - standing.polled_at
         yield GaugeMetricFamily("velodrome_registry_age_seconds", "Since the registry last answered", age)
         yield GaugeMetricFamily(
             "velodrome_refused_versions", "Versions that did not load", len(standing.refused)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import StorageUnavailable
 from trainers.storage import atomic_folders
-from trainers.storage.atomic_folders import ASIDE, Content, Reader, as_json
+from trainers.storage.atomic_folders import ASIDE, Content, Reader, as_json, is_abandoned
 from trainers.storage.encryption import WrongKey
 from trainers.storage.safetensors_file import SafetensorsPieces
 from trainers.storage.safetensors_file import tensors_from_bytes as read_tensors
@@ -27,6 +27,7 @@ __all__ = [
     "ASIDE",
     "StorageDamaged",
     "folder_contents",
+    "is_abandoned",
     "list_folder",
     "read_tensors",
     "remove_folder",

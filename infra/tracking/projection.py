@@ -5,6 +5,7 @@ the ledger's time, parameters never change, tags and states are those of the new
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -43,6 +44,7 @@ from infra.tracking.run_writer import (
     set_status,
 )
 from infra.tracking.summary import summarize_trials
+from trainers.registry import COMMAND
 
 if TYPE_CHECKING:
     from trainers.types import Params
@@ -91,30 +93,34 @@ class Projection:
     # -- trials --------------------------------------------------------------------------------------------
 
     def send_events(self, events: Sequence[EventRow], now: float) -> None:
-        """Brings the runs of the trials that the events are about up to date."""
+        """Brings the runs of the trials that the events are about up to date.
+
+        Args:
+            now: by a clock that only passes.
+        """
         about: dict[tuple[str, str, int], list[EventRow]] = {}
         for event in events:
             if event.family is not None and event.role is not None and event.number is not None:
                 about.setdefault((event.role, event.family, event.number), []).append(event)
-        changed = [(self.trials[key], own) for key, own in about.items() if self._is_due(key)]
+        changed = [(self.trials[key], own) for key, own in about.items() if self._is_due(key, now)]
         for key in [key for key, since in self._asked.items() if now - since > WAITING_S]:
             del self._asked[key]
             changed.append((self.trials[key], []))
-        self.send_trials(changed, now)
+        self.send_trials(changed)
 
-    def _is_due(self, key: tuple[str, str, int]) -> bool:
+    def _is_due(self, key: tuple[str, str, int], now: float) -> bool:
         trial = self.trials.get(key)
         if trial is None:  # removed since
             return False
         if trial.state == "waiting" and not trial.attempts:
-            self._asked.setdefault(key, trial.created_at)
+            self._asked.setdefault(key, now)
             return False
         self._asked.pop(key, None)
         return True
 
-    def send_trials(self, changed: Iterable[tuple[TrialRow, Sequence[EventRow]]], now: float) -> None:
+    def send_trials(self, changed: Iterable[tuple[TrialRow, Sequence[EventRow]]]) -> None:
         """Brings trials' runs up to date with their rows, and adds what their events report."""
-        writes = [write for trial, events in changed if (write := self._plan(trial, events, now))]
+        writes = [write for trial, events in changed if (write := self._plan(trial, events))]
         left = send_embedded(self._runs, writes)
         for write in left:
             try:
@@ -125,7 +131,7 @@ class Projection:
             if trial.has_ended and trial.key in self.trials:  # what was measured is sent: thousands stay
                 self.trials[trial.key] = strip_measurements(trial)
 
-    def _plan(self, trial: TrialRow, events: Sequence[EventRow], now: float) -> TrialWrite | None:
+    def _plan(self, trial: TrialRow, events: Sequence[EventRow]) -> TrialWrite | None:
         """What is to be written into a trial's run; None where somebody deleted it."""
         key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
         sent, status = self._runs.sent_state(key), STATUS[trial.state]
@@ -141,7 +147,7 @@ class Projection:
         seq = max([sent.seq, *(event.seq for event in events)])
         epoch = max([sent.epoch, *map(_event_epoch, reported)])
         return TrialWrite(
-            key=key, trial=trial, begins=begins, params=params, points=points, at=now,
+            key=key, trial=trial, begins=begins, params=params, points=points, at=time.time(),
             tags=state_tags(trial) if changed else {},
             before="RUNNING" if anew or not sent.status else sent.status,
             after=replace(sent, status=status, seq=seq, epoch=epoch),
@@ -231,16 +237,15 @@ class Projection:
 
     # -- the end -------------------------------------------------------------------------------------------
 
-    def reconcile(self, now: float, *, abandoned: bool) -> None:
+    def reconcile(self, *, abandoned: bool) -> None:
         """Makes every run say what the ledger says, also those that an earlier process left RUNNING.
 
         Args:
-            now: seconds since 1970.
             abandoned: nobody runs the sweep any more: what the ledger has as running waits.
         """
         if abandoned:
             self._mark_abandoned()
-        self.send_trials([(trial, ()) for trial in self.trials.values() if self._differs(trial)], now)
+        self.send_trials([(trial, ()) for trial in self.trials.values() if self._differs(trial)])
         self.send_sweep()
         self._stop_strays()
 
@@ -258,11 +263,15 @@ class Projection:
     def _stop_strays(self) -> None:
         wanted = {trial_key(self._runs.identity, *key): STATUS[t.state] for key, t in self.trials.items()}
         wanted[parent_key(self._runs.identity)] = SWEEP_STATUS[self.sweep.state]
-        for key, run_id in self._runs.list_running():
-            status = wanted.get(key, "KILLED")
-            if run_id != self._runs.sent_state(key).run_id:
-                status = "KILLED"  # a second run of one key: made by two processes at once
-            set_status(self._tracking, run_id, "RUNNING", status, self.sweep.updated_at)
+        ended = {trial_key(self._runs.identity, *key): t.ended_at for key, t in self.trials.items()}
+        # A command ends its run in its own words, perhaps after we did.
+        commands = any(family.reference == COMMAND for family in self.sweep.spec.families)
+        for key, run_id, found in self._runs.list_statuses(running_only=not commands):
+            # A second run of one key was made by two processes at once; one of another key by a trial's code.
+            ours = key in wanted and run_id == self._runs.sent_state(key).run_id
+            if ours or found == "RUNNING":
+                status = wanted[key] if ours else "KILLED"
+                set_status(self._tracking, run_id, found, status, ended.get(key) or self.sweep.updated_at)
 
 
 def _event_epoch(event: EventRow) -> int:

@@ -202,12 +202,14 @@ class RunIndex:
         found = self._search_runs(f"tags.`{KEY}` = '{key}'", 1)
         return str(found[0].info.run_id) if found else None
 
-    def list_running(self) -> Iterator[tuple[str, str]]:
-        """Key and run id of every run of the sweep that MLflow has as RUNNING."""
-        query = f"tags.`{SWEEP}` = '{self.identity}' and attributes.status = 'RUNNING'"
-        for run in list(self._all_runs(query)):
+    def list_statuses(self, *, running_only: bool) -> Iterator[tuple[str, str, str]]:
+        """Key, run id and status of every run of the sweep, as MLflow has it."""
+        query = f"tags.`{SWEEP}` = '{self.identity}'"
+        for run in list(
+            self._all_runs(f"{query} and attributes.status = 'RUNNING'" if running_only else query)
+        ):
             if run.info.lifecycle_stage == "active":
-                yield run.data.tags.get(KEY, ""), run.info.run_id
+                yield run.data.tags.get(KEY, ""), run.info.run_id, run.info.status
 
 
 def _artifact_folder(artifacts: Path, name: str) -> Path:

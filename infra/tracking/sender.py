@@ -10,11 +10,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.coordinator.run_requests import KnownRuns, TrialKey
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.ledger import views
@@ -31,7 +32,7 @@ from infra.tracking.client import (
     prepare_tracking,
 )
 from infra.tracking.defaults import TrainingDefaults
-from infra.tracking.mapping import Point, final_points, report_points, sweep_identity
+from infra.tracking.mapping import Point, final_points, report_points, sweep_identity, trial_key
 from infra.tracking.mlflow_environment import set_defaults
 from infra.tracking.model_logger import ModelLogger
 from infra.tracking.outbox import Outbox
@@ -65,7 +66,7 @@ class Sender:
         storage: Path,
         environ: MutableMapping[str, str] = os.environ,
         connect: Connect = connect,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Opens the ledger; reaches for tracking only when something is sent.
 
@@ -77,7 +78,7 @@ class Sender:
             storage: kept models are below it.
             environ: gets MLflow's settings before MLflow is imported.
             connect: makes the client; another one in tests.
-            clock: seconds since 1970.
+            clock: seconds that only pass.
         """
         set_defaults(environ)
         self._ledger, self._sweep_id = Ledger(ledger_url), sweep_id
@@ -143,7 +144,7 @@ class Sender:
             return
         trials = views.trials(self._ledger, self._sweep_id, role=None)
         projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
-        projection.reconcile(self._clock(), abandoned=False)
+        projection.reconcile(abandoned=False)
         SampleSender(runs, projection.sweep, self._storage).send_samples(trials)
         ModelLogger(runs, projection.sweep, self._storage, self._trial_points).log_models(trials)
         self._concluded = state
@@ -165,7 +166,7 @@ class Sender:
             _, projection = self._open_runs()
             trials = views.trials(self._ledger, self._sweep_id, role=None)
             projection.refresh(views.sweep_by_id(self._ledger, self._sweep_id), trials)
-            projection.reconcile(self._clock(), abandoned=abandoned)
+            projection.reconcile(abandoned=abandoned)
 
     def log_model(self, trial: TrialRow) -> LoggedModel:
         """MLflow's logged model of a trial, logged now where it was not; everything else is sent first."""
@@ -182,6 +183,17 @@ class Sender:
     def run_ids(self) -> dict[str, str]:
         """MLflow's run of each key (`infra.tracking.mapping.trial_key`) that was sent from here."""
         return {key: sent.run_id for key, sent in self._outbox.runs().items() if sent.run_id}
+
+    def find_runs(self, trials: Collection[TrialKey]) -> KnownRuns:
+        """What is known of the runs of trials that wait for them; those that are missing are made now."""
+        identity, known = sweep_identity(self._sweep), self.run_ids()
+        keys = {trial: known.get(trial_key(identity, *trial)) for trial in trials}
+        found = {trial: run_id for trial, run_id in keys.items() if run_id is not None}
+        away = self.patience.has_failed
+        if len(found) < len(keys) and not away:
+            self.start()
+            self.wake()
+        return KnownRuns(runs=found, away=away)
 
     def _open_runs(self) -> tuple[RunIndex, Projection]:
         if self._runs is not None and self._projection is not None:

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import velodrome
 
 GROUPS = {
-    "Prepare and run": ("new", "plan", "sweep", "confirm", "reproduce", "try_out"),
-    "Look": ("status", "show", "logs", "compare", "report", "export"),
+    "Prepare and run": ("new", "plan", "sweep", "submit", "confirm", "reproduce", "try_out"),
+    "Look": ("status", "show", "logs", "compare", "report", "inspect", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),
-    "Change": ("extend", "compress", "retry", "stop", "remove"),
+    "Change": ("extend", "compress", "retry", "stop", "remove", "gc"),
     "This installation": ("families", "schema", "doctor", "ui"),
     "Your own family": ("Family", "Options"),
 }

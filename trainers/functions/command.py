@@ -104,6 +104,13 @@ class _Following:
             raise TrialError(
                 "metrics must match what the command says", f"no match: {self._said()}", do, key=("metrics",)
             )
+        self._keep()
+
+    def _keep(self) -> None:
+        """Names what is kept where it is there; the model's functions are imported for that."""
+        options = self._options
+        if options.keep and (self._trial.directory / options.keep).exists():
+            self._trial.keep(options.keep, predict=options.predict, load=options.load)
 
     def _watch(self, process: GuardedProcess) -> int | None:
         """Its status; None where the trial ended it."""

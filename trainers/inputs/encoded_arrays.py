@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.code.digest import source_digest
+from trainers.data.batches import GROUPS
 from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.family import Family
@@ -102,7 +103,8 @@ def encode_dataset(
 
     def build(aside: Path) -> None:
         writer = FolderWriter(aside, dataset.rows)
-        writer.finish(_check_jsonable(family.encode(dataset, params, writer), family))
+        state = _check_jsonable(family.encode(dataset, params, writer), family)
+        writer.finish({**state, **_write_groups(dataset, writer)})
 
     result = _map_arrays(shared_folder(folder, build, wait_s=wait_s), dataset)
     with _recent_lock:
@@ -110,6 +112,15 @@ def encode_dataset(
         while len(_recent) > MOST_KEPT:
             _recent.popitem(last=False)
     return result
+
+
+def _write_groups(dataset: Dataset, writer: FolderWriter) -> State:
+    """Writes who is in which group, int64 [N, columns], and returns the groups' names for the state; nothing
+    where no column is sensitive."""
+    if not dataset.groups:
+        return {}
+    writer.put(GROUPS, np.stack([column.codes for column in dataset.groups.values()], axis=1))
+    return {"groups": [[name, list(column.names)] for name, column in dataset.groups.items()]}
 
 
 def clear_cache() -> None:

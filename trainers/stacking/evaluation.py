@@ -21,10 +21,12 @@ from trainers.loop.micro_batches import rank_batches
 from trainers.stacking.program import StackedProgram, take_member
 from trainers.tasks import MetricSet, TaskRules
 from trainers.tasks.classification import Classification, require_finite_loss, roc_areas
+from trainers.tasks.group_sums import GroupSums
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.reconstruction import Reconstruction, reconstruction_target
 from trainers.tasks.regression import (
     Regression,
+    RegressionMetrics,
     error_metrics_of_members,
     not_finite_error,
     spread_from_moments,
@@ -109,10 +111,11 @@ class _GatheredClasses(_GatheredOneByOne):
         super().__init__(rules, rows, device)
         assert isinstance(rules, Classification)
         like = rules.metric_set(device)
-        cells, loss = like.sums()
+        cells, loss, *_ = like.sums()
         self._picture, self._named = like.confusion() is not None, rules.named
         self._cells = cells.new_zeros(len(rows), len(cells))
         self._loss = loss.new_zeros(len(rows))
+        self._by_group = GroupSums(rules.groups, 1, device, (len(rows),))
         self._keep = bool(like.rows())
         self._chances: list[Tensor] = []
         self._targets: list[Tensor] = []
@@ -125,6 +128,7 @@ class _GatheredClasses(_GatheredOneByOne):
         losses = functional.cross_entropy(logits.flatten(0, 1), everyone.reshape(-1), reduction="none")
         self._loss += losses.view(members, examples).sum(1)
         guess = logits.argmax(-1)
+        self._by_group.add((guess == everyone).double().unsqueeze(1), batch)
         ones = target.new_ones(guess.shape)
         if self._picture:
             self._cells.scatter_add_(1, everyone * classes + guess, ones)
@@ -137,10 +141,10 @@ class _GatheredClasses(_GatheredOneByOne):
             self._targets.append(target)
 
     def finish(self) -> list[Measure]:
-        """As its base says; all at once unless somebody's outputs are not numbers."""
+        """As its base says; all at once, but where groups are told apart or outputs are not numbers."""
         areas = self._areas()
-        if areas is None:
-            self._fill([self._cells, self._loss])
+        if areas is None or self._by_group.sums():
+            self._fill([self._cells, self._loss, *self._by_group.sums()])
             if self._keep and self._chances:
                 chances, target = torch.cat(self._chances, dim=1), torch.cat(self._targets)
                 for row, metrics in enumerate(self.sets):
@@ -192,6 +196,7 @@ class _GatheredNumbers(_GatheredOneByOne):
         super().__init__(rules, rows, device)
         assert isinstance(rules, Regression)
         self._unit, self._count = rules.std, 0
+        self._by_group = GroupSums(rules.groups, 2, device, (len(rows),))
         self._errors: Tensor | float = 0.0  # [F, 2, K]
         self._moments: Tensor | float = 0.0  # [2, K]
 
@@ -204,11 +209,20 @@ class _GatheredNumbers(_GatheredOneByOne):
         self._errors = self._errors + torch.stack([error.square().sum(1), error.abs().sum(1)], dim=1)
         self._moments = self._moments + torch.stack([target.sum(0), target.square().sum(0)])
         self._count += len(target)
+        if self._by_group.sums():
+            own = self.sets[0]
+            assert isinstance(own, RegressionMetrics)
+            self._by_group.add(own.group_scores(error), batch)
 
     def finish(self) -> list[Measure]:
         """As its base says, all at once."""
         errors, moments = self._errors, self._moments
         if not isinstance(errors, Tensor) or not isinstance(moments, Tensor):
+            return super().finish()
+        if self._by_group.sums():
+            totals = torch.cat([errors, moments.expand(len(errors), *moments.shape)], dim=1)
+            counts = torch.full((len(errors),), self._count, device=errors.device)
+            self._fill([counts, totals, *self._by_group.sums()])
             return super().finish()
         (squares, absolutes), (first, second) = errors.unbind(1), moments.cpu().numpy()
         sums = squares.cpu().numpy(), absolutes.cpu().numpy()

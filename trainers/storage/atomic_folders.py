@@ -170,8 +170,19 @@ def remove_folder(folder: Path) -> None:
 def sweep_aside(parent: Path) -> None:
     """Removes what dead writers left aside in `parent`; never what a live one is writing."""
     for name in list_folder(parent):
-        if name.startswith(ASIDE) and _is_abandoned(parent / name):
+        if name.startswith(ASIDE) and is_abandoned(parent / name):
             shutil.rmtree(parent / name, ignore_errors=True)
+
+
+def is_abandoned(aside: Path) -> bool:
+    """Whether the writer of what was left aside is dead: by its pid here, elsewhere by its age."""
+    host, _, pid = aside.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
+    if host == socket.gethostname() and pid.isdigit():
+        return not _is_alive(int(pid))
+    try:
+        return time.time() - aside.stat(follow_symlinks=False).st_mtime > _STALE_S
+    except FileNotFoundError:
+        return False
 
 
 def list_folder(folder: Path) -> list[str]:
@@ -189,16 +200,6 @@ def as_json(value: Mapping[str, object]) -> bytes:
 
 def _aside_path(parent: Path) -> Path:
     return parent / f"{ASIDE}{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex}"
-
-
-def _is_abandoned(aside: Path) -> bool:
-    host, _, pid = aside.name.removeprefix(ASIDE).rpartition("-")[0].rpartition("-")
-    if host == socket.gethostname() and pid.isdigit():
-        return not _is_alive(int(pid))
-    try:
-        return time.time() - aside.stat(follow_symlinks=False).st_mtime > _STALE_S
-    except FileNotFoundError:
-        return False
 
 
 def _is_alive(pid: int) -> bool:

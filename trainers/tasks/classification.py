@@ -5,6 +5,7 @@ Shape legend: B examples of a batch, N examples of a part, C classes.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.errors import InputError, NotFinite
-from trainers.metric_names import PER_TASK
+from trainers.metric_names import GAP, PER_TASK, group_metric
+from trainers.tasks.group_sums import GroupSums, groups_of
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.scores import metrics_by_class, metrics_from_counts
 
@@ -40,6 +42,7 @@ class Classification:
         self.classes = tuple(str(name) for name in state["classes"])
         named = bool(state.get("per_class")) and len(self.classes) <= MOST_CLASSES_BY_NAME
         self.named = self.classes if named else ()
+        self.groups = groups_of(state)
         self.class_weights: Sequence[float] | None = state.get("class_weights")
         if self.class_weights is not None and len(self.class_weights) != len(self.classes):
             raise InputError(
@@ -85,7 +88,9 @@ class Classification:
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ClassificationMetrics:
         """An empty set; `scores=False` leaves `auc` out."""
-        return ClassificationMetrics(len(self.classes), device, scores=scores, named=self.named)
+        return ClassificationMetrics(
+            len(self.classes), device, scores=scores, named=self.named, groups=self.groups
+        )
 
     def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """Columns `label` and `p_<class>`."""
@@ -127,6 +132,7 @@ class ClassificationMetrics:
         *,
         scores: bool = True,
         named: Sequence[str] = (),
+        groups: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Empty.
 
@@ -134,6 +140,7 @@ class ClassificationMetrics:
             classes: how many there are.
             scores: whether probabilities are kept for `auc`.
             named: the classes' names, where metrics are wanted for each of them.
+            groups: of each sensitive column.
         """
         import torch
 
@@ -142,6 +149,7 @@ class ClassificationMetrics:
         cells = classes * classes if self._picture else 3 * classes
         self._cells = torch.zeros(cells, dtype=torch.int64, device=device)
         self._loss = torch.zeros((), dtype=torch.float64, device=device)
+        self._by_group = GroupSums(groups or {}, 1, device)
         self._keep = scores and classes <= MOST_CLASSES_FOR_AUC
         self._chances: list[torch.Tensor] = []
         self._targets: list[torch.Tensor] = []
@@ -153,7 +161,9 @@ class ClassificationMetrics:
         logits = output_tensor(outputs, "logits").detach().float()
         target = batch["target"]
         self._loss += torch.nn.functional.cross_entropy(logits, target, reduction="sum")
-        self._count(logits.argmax(-1), target)
+        guess = logits.argmax(-1)
+        self._count(guess, target)
+        self._by_group.add((guess == target).double().unsqueeze(0), batch)
         if self._keep:
             self._chances.append(logits.softmax(-1))
             self._targets.append(target)
@@ -181,6 +191,7 @@ class ClassificationMetrics:
             return {}
         if self._named:
             values |= metrics_by_class(self._named, hits, actual, predicted)
+        values |= _accuracies_by_group(self._by_group)
         area = self._auc(actual)
         if area is not None:
             values["auc"] = area
@@ -201,7 +212,7 @@ class ClassificationMetrics:
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
-        return [self._cells, self._loss]
+        return [self._cells, self._loss, *self._by_group.sums()]
 
     def rows(self) -> list[torch.Tensor]:
         """As `MetricSet.rows`: probabilities [N, C] and targets [N]; none without `auc`."""
@@ -233,6 +244,18 @@ def require_finite_loss(loss: float) -> float:
     if not np.isfinite(loss):
         raise NotFinite("outputs must be finite numbers", f"a cross-entropy of {loss}")
     return loss
+
+
+def _accuracies_by_group(by_group: GroupSums) -> dict[str, float]:
+    """Each group's accuracy, and the largest difference within a column; empty without groups."""
+    values: dict[str, float] = {}
+    columns: defaultdict[str, list[float]] = defaultdict(list)
+    for one in by_group.means():
+        values[group_metric("accuracy", one.column, one.group)] = one.means[0]
+        columns[one.column].append(one.means[0])
+    if columns:
+        values[GAP] = max(max(found) - min(found) for found in columns.values())
+    return values
 
 
 def roc_areas(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.errors import NotFinite
-from trainers.metric_names import PER_TASK
+from trainers.metric_names import PER_TASK, group_metric
+from trainers.tasks.group_sums import GroupSums, groups_of
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.summed_metrics import SummedMetrics
 
@@ -35,6 +36,7 @@ class Regression:
         self.mean = np.atleast_1d(np.asarray(state.get("target_mean", 0.0), dtype=np.float64))
         self.std = np.atleast_1d(np.asarray(state.get("target_std", 1.0), dtype=np.float64))
         self.names: Sequence[str] = state.get("targets", ())
+        self.groups = groups_of(state)
         if self.names and len(self.std) == 1:
             self.std = np.repeat(self.std, len(self.names))
 
@@ -48,7 +50,7 @@ class Regression:
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> RegressionMetrics:
         """An empty set, for errors in the target's own units."""
-        return RegressionMetrics(self.std, device)
+        return RegressionMetrics(self.std, device, self.groups)
 
     def to_user(self, outputs: Outputs) -> pd.DataFrame:
         """A column `prediction`, or `prediction_<name>` for each number of a target with several."""
@@ -79,9 +81,21 @@ class RegressionMetrics(SummedMetrics):
     not scaled loses no more than float64's 1e-16 of its square by it.
     """
 
-    def __init__(self, std: npt.NDArray[np.float64], device: torch.device | str) -> None:
+    def __init__(
+        self,
+        std: npt.NDArray[np.float64],
+        device: torch.device | str,
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        """Empty.
+
+        Args:
+            std: what a unit of the outputs is in the target's own units.
+            groups: of each sensitive column.
+        """
         import torch
 
+        self._by_group = GroupSums(groups or {}, 2, device)
         self._std = std
         self._count = torch.zeros((), dtype=torch.int64, device=device)
         self._totals = torch.zeros(4, len(std), dtype=torch.float64, device=device)
@@ -98,6 +112,14 @@ class RegressionMetrics(SummedMetrics):
             self._totals = self._totals.expand(4, target.shape[1]).clone()
         self._totals += torch.stack(batch_totals)
         self._count += len(target)
+        self._by_group.add(self.group_scores(error), batch)
+
+    def group_scores(self, error: torch.Tensor) -> torch.Tensor:
+        """Errors [..., B, K] as what groups add up, in the target's own units: [..., 2, B]."""
+        import torch
+
+        own = error * error.new_tensor(self._std)
+        return torch.stack([own.abs().mean(-1), own.square().mean(-1)], dim=-2)
 
     def compute(self) -> dict[str, float]:
         """As `MetricSet.compute`; several outputs are averaged; without `r2` where no target varies."""
@@ -108,11 +130,15 @@ class RegressionMetrics(SummedMetrics):
         if not np.isfinite(squares).all():
             raise not_finite_error(squares)
         spread = spread_from_moments(count, first, second)
-        return error_metrics_of_members(count, squares[None], absolutes[None], spread, self._std)[0]
+        values = error_metrics_of_members(count, squares[None], absolutes[None], spread, self._std)[0]
+        for one in self._by_group.means():
+            values[group_metric("mae", one.column, one.group)] = one.means[0]
+            values[group_metric("rmse", one.column, one.group)] = math.sqrt(one.means[1])
+        return values
 
     def sums(self) -> list[torch.Tensor]:
         """As `MetricSet.sums`."""
-        return [self._count, self._totals]
+        return [self._count, self._totals, *self._by_group.sums()]
 
 
 def not_finite_error(squares: Numbers) -> NotFinite:

@@ -58,7 +58,7 @@ def _classification_metric(name: str, truth: Truth, answers: TaskPredictions) ->
         return None
     if name == "loss":
         return float(-log_likelihoods(answers.chances, truth.values).mean())
-    return _auc(truth, answers.chances)
+    return _auc(truth, answers.chances) if name == "auc" else None
 
 
 def _auc(truth: Truth, chances: Floats) -> float | None:

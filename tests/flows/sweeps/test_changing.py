@@ -304,14 +304,14 @@ def test_extend_trials_must_be_a_positive_number(home, velodrome, text):
     [("8GiB", 8 << 30), ("500MB", 500_000_000), ("1000", 1000), ("1.5k", 1500), ("2Gi", 2 << 30)],
 )
 def test_memory_size_with_unit_is_read_in_bytes(text, size):
-    from flows.cli.change_commands import parse_memory
+    from flows.cli.change_commands import parse_size
 
-    assert parse_memory(text) == size
+    assert parse_size(text, "--memory") == size
 
 
 @pytest.mark.parametrize("text", ["", "GiB", "-1GB", "8 Gigs", "1iB", "9" * 40])
 def test_memory_size_without_meaning_is_refused(text):
-    from flows.cli.change_commands import parse_memory
+    from flows.cli.change_commands import parse_size
 
     with pytest.raises(WrongInput):
-        parse_memory(text)
+        parse_size(text, "--memory")

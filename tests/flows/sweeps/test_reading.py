@@ -84,6 +84,22 @@ def test_status_of_sweep_with_dead_driver_is_stopped(home, velodrome, owner, sta
     }  # fmt: skip
 
 
+SHORTAGE = "2 lanes wait for 2 CPU on one node; free: 1 + 1"
+
+
+@pytest.mark.parametrize(("owner", "running"), [("dead", False), ("living", True)])
+def test_status_says_lanes_and_what_they_wait_for_while_the_sweep_runs(home, velodrome, owner, running):
+    supply = {"planned": 5, "up": 3, "waits_for": SHORTAGE}
+    sick = {"node": {"host": "w1", "times": 2, "why": "a disk of its node is full"}}
+    sweep = write_sweep(home, state="running", facts={"lanes": supply, "sick_nodes": sick})
+    set_owner(home, sweep, dead_owner() if owner == "dead" else living_owner())
+    told = supply | {"sick": {"w1": "2 replaced: a disk of its node is full"}}
+    assert document(velodrome("status", "digits", "--json"))["lanes"] == (told if running else None)
+    shown = velodrome("status", "digits").out
+    for words in (f"3 of 5 lanes are up; {SHORTAGE}", "sick lanes on w1, 2 replaced: a disk of its node"):
+        assert (words in shown) == running
+
+
 def test_status_json_writes_non_finite_numbers_as_null(home, velodrome):
     write_sweep(home, trials=(trial_of("text_cnn", 0, "pruned", float("inf")),))
     assert document(velodrome("status", "digits", "--json"))["trials"][0]["value"] is None

@@ -224,6 +224,19 @@ def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: P
     assert wait_until(lambda: not any(map(is_alive, pids)))
 
 
+def test_what_a_command_keeps_is_its_model_where_predict_is_named(tmp_path: Path) -> None:
+    command = "sh -c 'echo 3 > $1/factor.txt; echo acc=0.5' - ${directory}"
+    options = {"command": command, "metrics": PRINTED, "keep": "factor.txt", "predict": f"{__name__}:answer"}
+    outcome = try_out(options, {}, objective="accuracy", directory=tmp_path)
+    assert outcome.kept_model is not None
+    assert (outcome.kept_model.path, outcome.kept_model.predict) == ("factor.txt", f"{__name__}:answer")
+
+
+def answer(path: Path, rows: Any) -> Any:
+    """What such a model says."""
+    return rows["x"] * float(path.read_text())
+
+
 def test_a_dry_run_ends_after_two_reports(tmp_path: Path) -> None:
     command = "sh -c 'for i in 1 2 3 4; do echo acc=0.$i; sleep 0.2; done; sleep 60'"
     function = bind_command({"command": command, "metrics": PRINTED}, tmp_path, [GOAL], after_last_s=0.0)
@@ -254,6 +267,9 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"metrics": {"file": "/etc/m.jsonl"}}, "metrics", "below the trial's directory"),
         ({"resume": "--resume last.ckpt"}, "resume", "must name a file below"),
         ({"keep": "../.."}, "keep", "must lie below"),
+        ({"predict": "mod:predict"}, "predict", "what it answers with"),
+        ({"keep": "model/", "load": "mod:load"}, "load", "who asks what it gives"),
+        ({"keep": "model/", "predict": "no_such:predict"}, "predict", "must be importable"),
     ],
 )
 def test_what_cannot_be_called_is_refused_by_its_key(change: dict[str, Any], key: str, said: str) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainers.data.batches import GROUPS
 from trainers.errors import NotFinite
 from trainers.modules.stacked_values import call_for_members
 from trainers.stacking.evaluation import evaluate_stack
@@ -41,6 +42,7 @@ def random_numbers(*shape: int, spread: float = 1.0) -> Callable[[torch.Generato
     return make
 
 
+GENDERS = [["gender", ["a", "b", "c"]]]
 CASES: dict[str, tuple[dict[str, Any], Callable[[torch.Generator], tuple[str, Any, Any]]]] = {
     "two classes": (classification(2), random_classes(2)),
     "four classes": (classification(4), random_classes(4)),
@@ -53,6 +55,8 @@ CASES: dict[str, tuple[dict[str, Any], Callable[[torch.Generator], tuple[str, An
         {"task": "regression", "target_std": [1.0, 2.0, 5.0], "targets": ["a", "b", "c"]},
         random_numbers(3),
     ),
+    "classes by group": (classification(2, groups=GENDERS), random_classes(2)),
+    "a number by group": ({"task": "regression", "groups": GENDERS}, random_numbers()),
     "equal targets": ({"task": "regression"}, random_numbers(spread=0.0)),
 }
 
@@ -70,7 +74,7 @@ def evaluate_both(case: str, spoil: int | None = None) -> tuple[list[Any], list[
             return len(target)
 
         def gather(self, positions: torch.Tensor) -> dict[str, torch.Tensor]:
-            return {"target": target[positions], "at": positions}
+            return {"target": target[positions], "at": positions, GROUPS: positions[:, None] % 3}
 
     program: Any = SimpleNamespace(
         module=nn.Identity(), outputs=lambda tensors, batch: {name: outputs[:, batch["at"]]}

@@ -1,0 +1,1 @@
+"""`velodrome gc`: what was left behind, and its removal."""

@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.figures import Measurements, parser, print_progress
 from benchmarks.sweeps import run_sweep, temporary_home
 from benchmarks.work import calibrate
-from infra.coordinator.actor import ActorSettings, actor_class
+from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, HeartbeatReply, LaneHandshake
+from infra.coordinator.status import ActorSettings
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.ledger.liveness import describe_this_process
 from infra.ledger.store import Ledger

@@ -148,7 +148,7 @@ def run_attempt(path: Path, cache: Path) -> None:
     from trainers.data.sources.opening import open_dataset
     from trainers.families.image_cnn import ImageCNN
     from trainers.inputs.encoded_arrays import encode_dataset
-    from trainers.job import Job
+    from trainers.job import Job, SilentHooks
     from trainers.loop.training import train
     from trainers.types import Goal, Length
 
@@ -162,27 +162,6 @@ def run_attempt(path: Path, cache: Path) -> None:
     )  # fmt: skip
     outcome = train(job, arrays, SilentHooks())
     print(f"accuracy {outcome.values[0]:.3f}")
-
-
-class SilentHooks:
-    """Hooks that keep nothing."""
-
-    def report(self, epoch: int, metrics: object) -> bool:
-        """Goes on."""
-        return True
-
-    def alive(self, step: int) -> None:
-        """Nobody watches."""
-
-    def stopping(self) -> bool:
-        """Never."""
-        return False
-
-    def save(self, tensors: object, document: object) -> None:
-        """Nowhere."""
-
-    def load(self) -> None:
-        """Nothing."""
 
 
 # -- lanes side by side ------------------------------------------------------------------------------------

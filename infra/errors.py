@@ -20,13 +20,19 @@ shows them in the same block.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
 class VelodromeError(Exception):
-    """One block for a person: what must hold, what was found, what to do, where the log is."""
+    """One block for a person: what must hold, what was found, what to do, where the log is.
+
+    Attributes:
+        document: of what the error came up in, as `--json` prints it, where there is such a thing.
+    """
 
     exit_code = 1
+    document: Mapping[str, Any] | None = None
 
     def __init__(self, must: str, found: str = "", do: str = "", log: str = "") -> None:
         self.must = must

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import WrongInput
+from infra.ray_job import is_job
 from infra.spec import SweepSpec
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
@@ -22,8 +23,10 @@ class Home:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Home:
-        """`VELODROME_HOME`, or `.velodrome` in the current folder."""
-        return cls(Path(environ.get("VELODROME_HOME") or ".velodrome").expanduser().absolute())
+        """`VELODROME_HOME`, or `.velodrome` in the current folder; that of a job goes with it, so there it is
+        the one in the user's own folder."""
+        usual = "~/.velodrome" if is_job(environ) else ".velodrome"
+        return cls(Path(environ.get("VELODROME_HOME") or usual).expanduser().absolute())
 
     @property
     def ledger_url(self) -> str:
@@ -79,9 +82,14 @@ def storage_root(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.en
     Raises:
         WrongInput: it is no folder but an address: lanes would each write to a folder of that name.
     """
+    return storage_place(home, spec.storage, environ)
+
+
+def storage_place(home: Home, written: str | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The same for a file's `storage:`, before a specification is made of it."""
     from infra.secrets import expand_variables, redact
 
-    written = spec.storage or environ.get("VELODROME_STORAGE")
+    written = written or environ.get("VELODROME_STORAGE")
     if not written:
         return home.storage
     place = expand_variables(written, environ).strip()

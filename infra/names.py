@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from infra.errors import WrongInput
+from trainers.code.carried import PREFIX
 
 if TYPE_CHECKING:
     from trainers.types import Json
@@ -58,13 +59,13 @@ def family_label(reference: str) -> str:
         if not _REFERENCE.fullmatch(reference):
             do = "write an importable name, for instance mypackage.nets:train"
             raise _name_error(reference, "family", "package.module:name", do)
-        return check_label(reference.replace(":", "."))
+        return check_label(reference.removeprefix(PREFIX).replace(":", "."))
     return check_label(reference)
 
 
 def spell_family(given: str | None) -> str | None:
     """A family as a person may name it: own code as in the file (`mod:train`), or by its label."""
-    return None if given is None else given.replace(":", ".")
+    return None if given is None else given.removeprefix(PREFIX).replace(":", ".")
 
 
 def split_version(value: Json) -> tuple[str, int]:

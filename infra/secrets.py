@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from infra.errors import WrongInput
 
@@ -11,6 +12,8 @@ _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # With a password up to the last @ of the word: it may itself hold @, : and /.
 _USERINFO = re.compile(r"(?<=://)(?:[^\s:@/?#'\"]*:[^\s'\"]*|[^\s@/'\"]*)@")
+# A user's name alone is no secret but where it is a token, as HTTP has it.
+_PASSWORD = re.compile(r"(?<=://)[^\s:@/?#'\"]*:[^\s'\"]+@|\bhttps?://[^\s:@/?#'\"]+@", re.IGNORECASE)
 _NAMES = "password|passwd|pwd|token|secret|api_?key|access_?key|signature|credential"
 # As a query has it the name may go on (`AWS_SECRET_ACCESS_KEY=`); in prose and JSON it ends before the sign,
 # or `tokenizer: words` would be hidden too.
@@ -42,10 +45,31 @@ def _variable_value(name: str, environ: Mapping[str, str]) -> str:
         do = "write ${NAME} with letters, digits and _"
         raise WrongInput("a variable must have a name that a shell could set", repr(name[:80]), do)
     value = environ.get(name)
+    if value is None and environ.get(f"{name}_FILE"):
+        return _file_value(name, Path(environ[f"{name}_FILE"]).expanduser())
     if not value:
         state = "it is empty" if value == "" else "it is not set"
-        raise WrongInput(f"the environment variable {name} must be set", state, f"export {name}=…")
+        do = f"export {name}=…, or {name}_FILE=… with the path of a file that holds it"
+        raise WrongInput(f"the environment variable {name} must be set", state, do)
     return value
+
+
+def _file_value(name: str, path: Path) -> str:
+    """What a secret that is mounted as a file holds, without the line's end."""
+    try:
+        value = path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        found = f"{path}: {getattr(error, 'strerror', None) or 'no text'}"
+        raise WrongInput(f"{name}_FILE must be a file that can be read", found) from error
+    if not value:
+        raise WrongInput(f"{name}_FILE must be a file that holds something", f"{path} is empty")
+    return value
+
+
+def holds_secret(text: str) -> bool:
+    """Whether an address has a password or a key written out in it; `${VARIABLE}` in its place is none."""
+    literal = _VARIABLE.sub("", text)
+    return any(pattern.search(literal) for pattern in (_PASSWORD, _VALUE, _HEADER))
 
 
 def redact(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from trainers.registry import COMMAND
@@ -33,7 +33,8 @@ class Objective:
 class Resources:
     """What one worker of a trial needs. `gpus=None` means: one where the cluster has GPUs, else none.
 
-    With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer.
+    With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer. With
+    `fresh_process` each attempt begins in a new process, which ends with it.
     """
 
     workers: int = 1
@@ -43,6 +44,7 @@ class Resources:
     memory_bytes: int | None = None
     accelerator: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    fresh_process: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +115,7 @@ class SweepSpec:
     objectives: tuple[Objective, ...] = ()
     families: tuple[FamilySpec, ...] = ()
     lanes: int | None = None  # None: as many as fit
+    weight: float = 1.0  # of its share of a cluster, beside other sweeps
     minutes: float | None = None
     gpu_hours: float | None = None
     cost: float | None = None
@@ -134,6 +137,11 @@ class SweepSpec:
     def label(self) -> str:
         """How this version is named to people: `digits`, and `digits@2` for the second one."""
         return self.name if self.version == 1 else f"{self.name}@{self.version}"
+
+    def price(self, gpu_s: float, cpu_s: float) -> float:
+        """What so many seconds of GPUs and CPUs cost."""
+        each = self.prices
+        return gpu_s / 3600 * each.get("gpu_hour", 0.0) + cpu_s / 3600 * each.get("cpu_hour", 0.0)
 
     def family(self, name: str) -> FamilySpec:
         """The family of that name.
@@ -163,6 +171,18 @@ class SweepSpec:
             "warm_start": tuple(document["warm_start"]),
         }
         return cls(**{**document, **rest})
+
+
+def extend_families(spec: SweepSpec, payload: Document) -> SweepSpec:
+    """The sweep with so many `trials` more of each family, or of one `family`."""
+    only = payload.get("family")
+    grown = tuple(
+        replace(family, trials=family.trials + int(payload["trials"]))
+        if only in (None, family.name)
+        else family
+        for family in spec.families
+    )
+    return replace(spec, families=grown)
 
 
 def _family_from_json(document: Document) -> FamilySpec:

@@ -66,6 +66,14 @@ def build_wheel(folder: Path, *, lean: bool = False) -> Path:
     return path
 
 
+def hash_packages() -> str:
+    """A hash of the files of Velodrome that run here: the same files give the same one."""
+    found = hashlib.sha256()
+    for name, content in sorted(_package_files()):
+        found.update(f"{name} {len(content)}\n".encode() + content)
+    return found.hexdigest()
+
+
 def read_project() -> ProjectMetadata:
     """The version that runs, from the checkout that it is imported from or from its installation.
 

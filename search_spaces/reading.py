@@ -90,7 +90,8 @@ def _kind(name: str, definition: Mapping[str, ParamValue]) -> str:
     raise SpaceError(
         "a parameter must be a constant or a mapping with type: float, int or categorical",
         f"keys {', '.join(map(str, definition))[:80] or 'none'}",
-        "add type; a mapping as a value is written {type: categorical, choices: [{...}]}",
+        "write for instance {type: float, low: 0.001, high: 1.0, log: true}; "
+        "a mapping as a value is written {type: categorical, choices: [{...}]}",
         key=(name,),
     )
 

@@ -18,17 +18,20 @@ SIDE_BY_SIDE = {"trainers": "search_spaces"}
 ROOMS = {
     "flows": (
         "cli", "promotion", "promotion.judging", "promotion.gates", "report", "export", "confirmation",
-        "reproduction", "comparison", "compression", "upkeep", "sweeps", "explanation", "inference",
-        "installation", "config", "terminal", "statistics",
+        "reproduction", "comparison", "compression", "inspection", "upkeep", "jobs", "sweeps",
+        "explanation", "inference",
+        "installation", "config", "functions", "terminal", "statistics",
     ),
     "infra": (
-        "predicting", "monitoring", "serving.http", "serving", "registry", "lanes", "tracking",
+        "predicting", "monitoring", "serving.http", "serving", "registry", "jobs", "places", "lanes",
+        "tracking", "sharing",
         "coordinator", "storage", "search", "ledger",
     ),
     "trainers": (
         "functions", "commands", "explaining", "families", "stacking", "loop", "modules", "samples",
-        "bundle",
-        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data", "storage", "code",
+        "bundle", "kept",
+        "compression", "inputs", "tasks", "optim", "pretrained", "data.sources", "data.assembly", "data",
+        "storage", "code",
     ),
 }  # fmt: skip
 MOST_FILES = 20

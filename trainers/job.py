@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.family import Family
+    from trainers.kept.description import KeptModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,30 @@ class Hooks(Protocol):
         """The newest checkpoint that can be trusted, or None. Called on every rank."""
 
 
+class SilentHooks:
+    """Hooks of a training that nobody hears of, that goes on to its end and leaves nothing behind."""
+
+    __slots__ = ()
+
+    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
+        """Goes on."""
+        return True
+
+    def alive(self, step: int) -> None:
+        """Tells nobody."""
+
+    def stopping(self) -> bool:
+        """Never."""
+        return False
+
+    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
+        """Writes nothing."""
+
+    def load(self) -> tuple[dict[str, torch.Tensor], Document] | None:
+        """Begins at the start."""
+        return None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How an attempt ended without an exception.
@@ -83,6 +108,8 @@ class Outcome:
             over examples (`accuracy`, `mse`, …): float64 [examples], in the part's order (rank 0).
         code: for a training function that named its model: `build` and `predict` (`package.module:name`) and
             the SHA-256 of their source files (`build_sha256`, `predict_sha256`).
+        kept_model: what a training function or a command named as its model of files; below its directory.
+        example: rows that its model takes, as `trainers.bundle.frames.frame_to_json` has them; empty: none.
     """
 
     status: Literal["complete", "pruned", "stopped"]
@@ -94,4 +121,11 @@ class Outcome:
     facts: Mapping[str, float] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
     keep: str = ""
+    kept_model: KeptModel | None = None
+    example: Mapping[str, Json] = field(default_factory=dict)
     test_scores: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to keep."""
+        return bool(self.weights) or self.kept_model is not None

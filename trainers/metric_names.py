@@ -13,15 +13,17 @@ from trainers.data.dataset import Task
 Direction = Literal["minimize", "maximize"]
 
 PER_TASK: Mapping[Task, tuple[str, ...]] = {
-    "classification": ("accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "loss"),
+    "classification": (
+        "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auc", "loss", "accuracy_gap",
+    ),
     "regression": ("mse", "rmse", "mae", "r2", "loss"),
     "language-model": ("loss", "perplexity", "bits_per_character"),
     "masked-words": ("loss", "perplexity", "accuracy"),
-    "seq2seq": ("loss", "exact_match", "bleu", "chrf"),
+    "seq2seq": ("loss", "exact_match", "bleu", "chrf", "rouge1", "rougeL"),
     "question-answering": ("f1", "exact_match", "loss"),
     "reconstruction": ("mse", "loss"),
     "generation": ("distance",),
-}
+}  # fmt: skip
 """Names that a task's rules can report, the usual objective first."""
 
 FOR_ALL: tuple[str, ...] = (
@@ -31,8 +33,9 @@ FOR_ALL: tuple[str, ...] = (
     "latency_ms",
     "train_seconds",
     "peak_memory_bytes",
+    "epsilon",
 )
-"""Known for every model, whatever its task."""
+"""Known for every model, whatever its task; `epsilon` of what was trained privately."""
 
 USUAL: Mapping[Task, str] = {task: names[0] for task, names in PER_TASK.items()}
 
@@ -47,14 +50,22 @@ _LARGER_IS_BETTER = (
     "exact_match",
     "bleu",
     "chrf",
+    "rouge1",
+    "rougeL",
 )
-_SMALLER_IS_BETTER = ("loss", "mse", "rmse", "mae", "perplexity", "bits_per_character", "distance", *FOR_ALL)
+GAP = "accuracy_gap"
+"""The largest difference of accuracy between groups of a sensitive column; of several columns the largest."""
+
+_SMALLER_IS_BETTER = (
+    "loss", "mse", "rmse", "mae", GAP, "perplexity", "bits_per_character", "distance", *FOR_ALL,
+)  # fmt: skip
 
 DIRECTIONS: Mapping[str, Direction] = {
     **dict.fromkeys(_LARGER_IS_BETTER, "maximize"),
     **dict.fromkeys(_SMALLER_IS_BETTER, "minimize"),
 }
 
+OF_A_GROUP = ("accuracy", "mae", "rmse")  # then the column's name and the group's
 _OF_A_CLASS = ("precision_", "recall_", "f1_")  # then the class's name
 
 
@@ -77,6 +88,22 @@ def names_of_classes(names: Iterable[str]) -> set[str]:
     return {name for group in together if group <= known for name in group}
 
 
+def group_metric(metric: str, column: str, group: str) -> str:
+    """The name of a metric of one group: `accuracy_gender=female`."""
+    return f"{metric}_{column}={group}"
+
+
+def names_of_groups(names: Iterable[str]) -> set[str]:
+    """Those of the names, with or without a prefix, that are a group's."""
+    return {name for name in names if _of_a_group(name) is not None}
+
+
+def _of_a_group(name: str) -> str | None:
+    rest = name.removeprefix("val/").removeprefix("test/")
+    start, equals, _ = rest.partition("=")
+    return next((of for of in OF_A_GROUP if equals and start.startswith(f"{of}_")), None)
+
+
 def may_be_of_a_class(name: str) -> bool:
     """Whether a metric's name, with or without a prefix, is as that of a class's metric begins."""
     return name.rpartition("/")[2].startswith(_OF_A_CLASS)
@@ -84,6 +111,8 @@ def may_be_of_a_class(name: str) -> bool:
 
 def direction_of(name: str) -> Direction | None:
     """Where a metric should go, with or without a prefix; None for a name that is not ours."""
+    if (of := _of_a_group(name)) is not None:
+        return DIRECTIONS[of]
     prefix, slash, rest = name.partition("/")
     if not slash:
         prefix, rest = "", name

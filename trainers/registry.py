@@ -11,7 +11,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING
 
-from trainers.code.digest import source_digest
+from trainers.code.carried import find_carried, is_carried
+from trainers.code.digest import function_digest, source_digest
 from trainers.code.importing import import_module
 from trainers.commands.options import command_digest
 from trainers.errors import InputError
@@ -53,6 +54,15 @@ def load_reference(reference: str) -> Reference:
     Raises:
         InputError: no such family, module or name; or the thing is neither a Family nor a function.
     """
+    carried = find_carried(reference)
+    if carried is not None:
+        return carried
+    if is_carried(reference):
+        raise InputError(
+            "code must be importable by its name in another process",
+            f"{reference}, of a notebook or a script itself",
+            "put the function into a module beside it and name that, or give it to velodrome.sweep there",
+        )
     target = BUILT_IN.get(reference, reference)
     module_name, _, attribute = target.partition(":")
     if not attribute:
@@ -88,4 +98,7 @@ def source_hash(reference: str, options: Params | None = None, root: Path | None
     """
     if reference == COMMAND:
         return command_digest(options or {}, root or Path.cwd())
-    return source_digest(load_reference(reference))[:16]
+    found = load_reference(reference)
+    if is_function(found) and is_carried(reference):
+        return function_digest(found)[:16]
+    return source_digest(found)[:16]

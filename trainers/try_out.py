@@ -7,26 +7,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.commands.options import check_command, read_command
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
 from trainers.family import Family
 from trainers.functions.command import bind_command
+from trainers.functions.exits import refuse_exits
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
 from trainers.functions.trial import Trial
-from trainers.job import Job, Outcome
+from trainers.job import Job, Outcome, SilentHooks
 from trainers.metric_names import DIRECTIONS, USUAL, direction_of, full_name
 from trainers.registry import Reference, load_reference
 from trainers.types import Goal, Json, Length, Params
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 Show = Callable[[str], object]
 
 
-class _PrintingHooks:
+class _PrintingHooks(SilentHooks):
     """Hooks that show every report and keep nothing."""
 
     def __init__(self, show: Show) -> None:
@@ -36,18 +38,6 @@ class _PrintingHooks:
         values = "  ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         self._show(f"epoch {epoch}  {values}")
         return True
-
-    def alive(self, step: int) -> None:
-        pass
-
-    def stopping(self) -> bool:
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        pass
-
-    def load(self) -> None:
-        return None
 
 
 class _Common(TypedDict):
@@ -107,10 +97,12 @@ def try_out(
             found = found(options)
         if isinstance(found, Family):
             same["goals"] = _decide_goals(objective, direction, dataset)
-            return _train_family(found, params or {}, dataset, folder, hooks, same)
+            with discard_mlflow_calls(), refuse_exits():
+                return _train_family(found, params or {}, dataset, folder, hooks, same)
         same["goals"] = _decide_goals(objective, direction)
         job = FunctionJob(function=found, params=params or {}, directory=folder, data=dataset, **same)
-        return run_function(job, hooks)
+        with discard_mlflow_calls(), refuse_exits():
+            return run_function(job, hooks)
 
 
 def _bind_command(
@@ -156,11 +148,11 @@ def _train_family(
 ) -> Outcome:
     if dataset is None:
         raise InputError("a family must be given data", "none", "add data='builtin:digits', say")
-    from trainers.inputs.encoded_arrays import encode_dataset
+    from trainers.bundle.teaching import encode_for_training
     from trainers.loop.training import train
 
     family.check(dataset)
     family.check_searched(dataset, {name: [value] for name, value in params.items()})
     complete = family.complete(params)
-    arrays = encode_dataset(family, dataset, complete, folder)
+    arrays = encode_for_training(family, dataset, complete, folder)
     return train(Job(family=family, params=complete, **same), arrays, hooks)

@@ -18,12 +18,18 @@ if TYPE_CHECKING:
     from flows.confirmation.confirm import confirm as confirm
     from flows.explanation.explain import explain as explain
     from flows.export.export import export as export
+    from flows.functions.ranges import choice as choice
+    from flows.functions.ranges import integers as integers
+    from flows.functions.ranges import loguniform as loguniform
+    from flows.functions.ranges import uniform as uniform
     from flows.inference.drift import drift as drift
     from flows.inference.predict import predict as predict
     from flows.inference.serve import serve as serve
+    from flows.inspection.inspect import inspect as inspect
     from flows.installation.doctor import doctor as doctor
     from flows.installation.families import families as families
     from flows.installation.ui import ui as ui
+    from flows.jobs.submit import submit as submit
     from flows.promotion.adopt import adopt as adopt
     from flows.promotion.approve import approve as approve
     from flows.promotion.card import card as card
@@ -52,6 +58,7 @@ __version__ = "0.1.0"
 
 _PLACES = {
     **PLACES,
+    **dict.fromkeys(("choice", "integers", "loguniform", "uniform"), "flows.functions.ranges"),
     "Family": "trainers.family",
     "Options": "trainers.options",
     "try_out": "trainers.try_out",

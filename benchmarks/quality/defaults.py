@@ -1,7 +1,7 @@
 """What `velodrome new` chooses, swept as it stands, beside three times the trials without a pruner.
 
     python -m benchmarks.quality.defaults                       # the built-in sources
-    python -m benchmarks.quality.defaults wine csv:houses.csv   # tables that scikit-learn ships, any source
+    python -m benchmarks.quality.defaults wine csv:houses.csv=price  # tables of scikit-learn, any source
 
 For each source: `new`, `sweep`, `confirm` unchanged under one name; then another sweep of the same file with
 `budget.trials` times three and `search.pruner: none`. Regret is what the first lacks of the second on the
@@ -46,10 +46,10 @@ def main() -> None:
 
 
 def _compare(source: str, folder: Path) -> str:
-    if source in TABLES:
-        source = f"csv:{write_table(folder, source)}"
+    source, _, target = source.partition("=")
+    where = f"csv:{write_table(folder, source)}" if source in TABLES else source
     file = folder / "first.yaml"
-    written = velodrome.new(source, output=file)
+    written = velodrome.new(where, target=target or None, output=file)
     trivial = written.look.guess.scores[written.metric] if written.look.guess and written.metric else None
     first = _sweep(file, ())
     (confirmed, *_) = velodrome.confirm(str(file)).rows

@@ -14,9 +14,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from flows.cli.output import print_json
 from infra.errors import VelodromeError, WrongInput
+from infra.secrets import redact
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
 
 INTERRUPTED = 130
 TERMINATED = 143
@@ -74,6 +79,34 @@ def report_error(error: BaseException) -> int:
     return DEFECT
 
 
+@contextmanager
+def error_document(wanted: bool) -> Iterator[None]:
+    """Where a document is wanted on stdout, an error within is one too: what it came up in, and `error`."""
+    try:
+        yield
+    except BaseException as error:
+        if wanted and not isinstance(error, BrokenPipeError):
+            print_json(_ErrorDocument(error))
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _ErrorDocument:
+    error: BaseException
+
+    def to_json(self) -> JsonObject:
+        """The document of what the error came up in, and the parts of its block."""
+        error = _input_error(self.error) or self.error
+        known = error if isinstance(error, VelodromeError) else None
+        statuses = {Terminated: TERMINATED, KeyboardInterrupt: INTERRUPTED}
+        status = known.exit_code if known else statuses.get(type(error), DEFECT)
+        block = _error_block(known) if known else ErrorBlock(title="", must="", found=repr(error)[:300])
+        parts = {"must": block.must, "found": block.found, "do": block.do, "log": block.log}
+        told = {name: redact(text) or None for name, text in parts.items()}
+        document: JsonObject = dict(known.document or {}) if known else {}
+        return {**document, "error": {"exit_status": status, **told}}
+
+
 def _input_error(error: BaseException) -> WrongInput | None:
     """Errors of the packages below that know no exit status of ours: a person's data, options or space."""
     from search_spaces.errors import SearchSpaceInputError
@@ -106,8 +139,6 @@ def _error_block(error: VelodromeError) -> ErrorBlock:
 
 
 def _defect_block(error: BaseException) -> ErrorBlock:
-    from infra.secrets import redact
-
     text = redact("".join(traceback.format_exception(error)))
     sys.stderr.write(text)
     return ErrorBlock(
@@ -122,7 +153,6 @@ def _defect_block(error: BaseException) -> ErrorBlock:
 def _save_traceback(text: str) -> str:
     """Writes a traceback under the home's logs; empty where that cannot be done."""
     from infra.home import Home
-    from infra.secrets import redact
 
     path: Path = Home.from_environment().logs / f"defect-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:

@@ -40,11 +40,17 @@ def schema(
 
 
 @example("velodrome doctor")
-def doctor(json: Json = False) -> None:
-    """What is wrong with this installation, and what to do about it."""
+def doctor(
+    address: Annotated[
+        str | None,
+        typer.Option("--address", metavar="A", help="A Ray cluster: asks each of its nodes as well."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What is wrong with this installation, or a cluster, and what to do about it."""
     from flows.installation.doctor import doctor as verb
 
-    result = verb()
+    result = verb(address=address)
     if json:
         print_json(result)
     else:

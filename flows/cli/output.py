@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
@@ -48,6 +49,11 @@ def stderr_console() -> Console:
     return _make_console(sys.stderr)
 
 
+def show_busy(text: str) -> AbstractContextManager[object]:
+    """A sign of life on a terminal, while work of seconds goes on that writes nothing itself."""
+    return stderr_console().status(text) if sys.stderr.isatty() else nullcontext()
+
+
 def _make_console(stream: TextIO) -> Console:
     from flows.terminal.console import PatientConsole
 
@@ -65,3 +71,15 @@ def print_json(result: Result) -> None:
 def print_note(text: str) -> None:
     """A line on stderr."""
     sys.stderr.write(f"{text}\n")
+
+
+def print_output(text: str) -> None:
+    """A piece of another command's output, at once."""
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def print_output_aside(text: str) -> None:
+    """The same on stderr, where stdout is a document's."""
+    sys.stderr.write(text)
+    sys.stderr.flush()

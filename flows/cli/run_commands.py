@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from flows.cli.error_boundary import error_document
 from flows.cli.output import (
     AcceptCodeChange,
     Family,
@@ -16,6 +17,9 @@ from flows.cli.output import (
     example,
     print_json,
     print_note,
+    print_output,
+    print_output_aside,
+    show_busy,
     stdout_console,
 )
 
@@ -30,6 +34,17 @@ Address = Annotated[
     str | None,
     typer.Option("--address", metavar="A", help="An existing Ray cluster; without it a local one."),
 ]
+
+New = Annotated[
+    bool, typer.Option("--new", help="Start the next version beside the old instead of carrying on.")
+]
+Trials = Annotated[
+    int | None, typer.Option("--trials", metavar="N", min=1, help="The same as --set budget.trials=N.")
+]
+
+
+def _overrides(set_: list[str] | None, trials: int | None) -> list[str]:
+    return [*(set_ or ()), *([f"budget.trials={trials}"] if trials is not None else [])]
 
 
 @example("velodrome new csv:churn.csv --target churned")
@@ -47,7 +62,8 @@ def new(
     """Looks at the data and writes a commented sweep file with the families that fit."""
     from flows.sweeps.new import new as verb
 
-    result = verb(source, target=target, output=output)
+    with show_busy(f"reading {source} and looking at its columns …"):
+        result = verb(source, target=target, output=output)
     if json:
         print_json(result)
         return
@@ -75,38 +91,70 @@ def sweep(
     file: File,
     set_: Set = None,
     address: Address = None,
-    new_: Annotated[
-        bool, typer.Option("--new", help="Start the next version beside the old instead of carrying on.")
-    ] = False,
+    new_: New = False,
     accept_code_change: AcceptCodeChange = False,
-    trials: Annotated[
-        int | None, typer.Option("--trials", metavar="N", min=1, help="The same as --set budget.trials=N.")
-    ] = None,
+    trials: Trials = None,
     json: Json = False,
 ) -> None:
     """Runs a sweep, or carries on where it stopped."""
     from flows.sweeps.new import find_sweep_file
     from flows.sweeps.sweep import sweep as verb
 
-    file = find_sweep_file(file)
-    set_ = [*(set_ or ()), *([f"budget.trials={trials}"] if trials is not None else [])]
-    result = verb(
-        file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
-    )
+    set_ = _overrides(set_, trials)
+    with error_document(json):
+        file = find_sweep_file(file)
+        result = verb(
+            file, overrides=set_ or (), address=address, new=new_, accept_code_change=accept_code_change
+        )
     if json:
         print_json(result)
         return
     from flows.comparison.compare import compare
     from flows.comparison.leaderboard import print_leaderboard
+    from infra.ray_job import job_address
 
     if result.state == "stopped":
-        again = shlex.join(
-            ["velodrome", "sweep", str(file), *(w for key in set_ or () for w in ("--set", key))]
-        )
+        words = ["velodrome", "sweep", str(file), *(w for key in set_ or () for w in ("--set", key))]
+        again = shlex.join([*words, *(["--address", address] if address else [])])
         print_note(f"{result.sweep} is stopped: `{again}` carries it on")
     # By its file, which may name another ledger than the usual one, as the overrides may another sweep.
     table = compare(str(file.absolute()), overrides=set_ or (), latency=False)
-    print_leaderboard(stdout_console(), table)
+    print_leaderboard(stdout_console(), table, address=address or job_address())
+
+
+@example("velodrome submit digits.yaml --address http://HEAD:8265")
+def submit(
+    file: File,
+    set_: Set = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", metavar="A", help="The cluster's job server, http://HEAD:8265; else RAY_ADDRESS."
+        ),
+    ] = None,
+    new_: New = False,
+    accept_code_change: AcceptCodeChange = False,
+    trials: Trials = None,
+    follow: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Show what the job prints until it ends.")
+    ] = True,
+    json: Json = False,
+) -> None:
+    """Runs a sweep as a job of a cluster, independent of this machine."""
+    from flows.jobs.submit import submit as verb
+
+    result = verb(
+        file, overrides=_overrides(set_, trials), address=address, new=new_,
+        accept_code_change=accept_code_change, follow=follow, say=print_note,
+        show=print_output_aside if json else print_output,
+    )  # fmt: skip
+    if json:
+        print_json(result)
+    if result.state != "submitted":
+        again = f"; `{result.follow}` carries the sweep on" if result.state == "stopped" else ""
+        print_note(f"job {result.job} {result.state}{again}")
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
 
 
 @example("velodrome confirm digits --top 3 --seeds 5")
@@ -126,6 +174,8 @@ def confirm(
     if top is not None and each_family:
         raise typer.BadParameter("--top and --each-family exclude each other")
     result = verb(name, top=top, each_family=each_family, seeds=seeds, address=address)
+    if result.note:
+        print_note(f"warning: {result.note}")
     if json:
         print_json(result)
         return

@@ -1,4 +1,4 @@
-"""Commands that look: status, show, logs, compare, report, export."""
+"""Commands that look: status, show, logs, compare, report, inspect, export."""
 
 from __future__ import annotations
 
@@ -175,6 +175,34 @@ def report(
     sys.stdout.write(f"{result.path}\n")
     if result.run_id:
         print_note(f"kept as report.html with MLflow's run {result.run_id}")
+
+
+@example("velodrome inspect digits --out suspects")
+def inspect(
+    name: Name,
+    trial: Annotated[
+        int | None,
+        typer.Option("--trial", metavar="N", min=0, help="Whose configuration; by default the best one's."),
+    ] = None,
+    family: Family = None,
+    folds: Annotated[
+        int, typer.Option("--folds", metavar="K", help="Models, each trained without a share of the rows.")
+    ] = 5,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="By default NAME-suspects here.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an inspection of before.")] = False,
+    json: Json = False,
+) -> None:
+    """Lists rows whose labels are likely wrong, for data.drop_rows."""
+    from flows.inspection.inspect import inspect as verb
+    from flows.inspection.screens import print_inspection
+
+    result = verb(name, trial=trial, family=family, folds=folds, out=out, overwrite=overwrite, say=print_note)
+    if json:
+        print_json(result)
+        return
+    print_inspection(stdout_console(), result)
 
 
 def _print_pieces(pieces: Iterable[tuple[LogFile, str]]) -> None:

@@ -69,7 +69,10 @@ def compare(
         groups = _add_latency(groups, sweeps, place, say)
     made = [_group(judged, rows, sort, where, _front_names(pareto)) for judged, rows in groups.items()]
     return Comparison(
-        groups=tuple(made), without=tuple(without), warnings=_warnings(list(groups), groups, sweeps)
+        groups=tuple(made),
+        without=tuple(without),
+        warnings=_warnings(list(groups), groups, sweeps),
+        ledgers={row.label: row.spec.ledger for row in sweeps},
     )
 
 
@@ -166,6 +169,8 @@ def _group(
     ordered = sort_rows(left, by)
     over = [columns[name] for name in pareto] or _default_front(ordered, columns, goals)
     on_front = mark_undominated([[column.cost(row) for column in over] for row in ordered])
+    if len(over) == 1:  # the best alone is undominated, which its place says already
+        over, on_front = [], [False] * len(ordered)
     own = judged.fingerprint == OWN_DATA and len({row.sweep for row in rows}) > 1
     return Group(
         objectives=goals,

@@ -11,15 +11,23 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.records import Group, Row, Spread
 from flows.comparison.result import Comparison
 from flows.terminal.formatting import number, printable_text, seconds, short_count, size
+from flows.terminal.next_command import needed_settings
 from flows.terminal.tables import TableColumn, fit_table, format_params
 from infra.spec import Objective
 
 
-def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: bool = True) -> None:
-    """Prints each group's table, then the parameters of its rows, then commands to go on with."""
+def print_leaderboard(
+    console: Console, comparison: Comparison, *, next_steps: bool = True, address: str | None = None
+) -> None:
+    """Prints each group's table, then the parameters of its rows, then commands to go on with.
+
+    Args:
+        address: of the cluster that the sweep ran on.
+    """
     for warning in comparison.warnings:
         console.print(Text(f"  {printable_text(warning)}", style="bold red"), soft_wrap=True)
     for place, group in enumerate(comparison.groups):
@@ -28,7 +36,12 @@ def print_leaderboard(console: Console, comparison: Comparison, *, next_steps: b
     if comparison.without:
         console.print(Text(f"  no complete trial: {', '.join(comparison.without)}", style="yellow"))
     if next_steps and comparison.rows:
-        console.print(_next_steps(comparison.rows))
+        winner = comparison.rows[0]
+        settings = needed_settings(comparison.ledgers.get(winner.sweep))
+        console.print(Text("  next:"))
+        if settings:  # in one line, to be copied
+            console.print(Text(f"  export {settings}", style="cyan"), soft_wrap=True)
+        console.print(_next_steps(winner, address))
 
 
 def leaderboard(group: Group, width: int, *, title: str = "") -> RenderableType:
@@ -40,8 +53,21 @@ def leaderboard(group: Group, width: int, *, title: str = "") -> RenderableType:
     parts += [Text(f"  {line}", style="dim") for line in remarks(group)]
     if group.note:
         parts.append(Text(f"  {group.note}", style="yellow"))
+    parts += [_by_group(group, row, width) for row in group.rows if row.groups]
     parts += [Text(""), *(_parameters(row, several) for row in group.rows), Text("")]
     return Lines(*parts)
+
+
+def _by_group(group: Group, row: Row, width: int) -> RenderableType:
+    """A row's scores by the groups of sensitive columns, on validation."""
+    cells = zip(*table_cells(row.groups), strict=True)
+    columns = [
+        TableColumn(heading=heading, cells=[*map(printable_text, texts)], right=place > 1, gives_way=0)
+        for place, (heading, texts) in enumerate(zip(HEADINGS, cells, strict=True))
+    ]
+    title = Text(f"\n  {short_name(group, row)} by group, on validation", style="bold")
+    gaps = [Text(f"  {printable_text(table.describe_gap())}", style="dim") for table in row.groups]
+    return Lines(title, fit_table(columns, width), *gaps)
 
 
 def remarks(group: Group) -> list[str]:
@@ -168,6 +194,9 @@ def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[DisplayColu
         ("peak_memory_bytes", "memory", size, 5),
         ("train_seconds", "training", seconds, 2),
         ("gpu_seconds", "GPU time", seconds, 4),
+        ("cpu_seconds", "CPU time", seconds, 9),
+        ("price", "price", number, 4),
+        ("epsilon", "epsilon", number, 3),
     ]
     return [
         _display_column(heading, rows, _cost_cell(name, said), way)
@@ -202,18 +231,20 @@ def _parameters(row: Row, several: bool) -> RenderableType:
     return Padding(Text.assemble((whose, "dim"), listed or "no parameters"), (0, 0, 0, 2), expand=False)
 
 
-def _next_steps(rows: Sequence[Row]) -> RenderableType:
-    winner = rows[0]
+def _next_steps(winner: Row, address: str | None) -> Table:
+    on = f" --address {address}" if address else ""
+    has_test = winner.data_fingerprint not in (None, "none")  # own code reads data of its own
+    tested = ", and test them" if has_test else ""
     steps = (
         (
             f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
             "the best trial whole",
         ),
-        (f"velodrome confirm {winner.sweep}", "train the best again on fresh seeds, and test them"),
+        (f"velodrome confirm {winner.sweep}{on}", f"train the best again on fresh seeds{tested}"),
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)  # a command in two lines cannot be copied
     for command, what in steps:
         table.add_row(Text(f"  {command}", style="cyan"), Text(what, style="dim"))
-    return Lines(Text("  next:"), table)
+    return table

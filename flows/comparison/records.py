@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
+from flows.comparison.groups import GroupTable
 from infra.spec import Direction, Objective
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ COSTS = (
     "latency_batch_p99_ms",
     "train_seconds",
     "gpu_seconds",
+    "cpu_seconds",
+    "price",
+    "epsilon",
 )
 """What a row costs, by name; less is better in each."""
 
@@ -93,6 +97,7 @@ class Row:
         costs: by `COSTS`; None where one was not measured.
         latency_from: `measured` on this machine on the logged model, or in the `lane` that trained it.
         metrics: everything that was measured at the kept epoch.
+        groups: the same by the groups of each sensitive column.
         model: where the kept model is; None where none is.
         manifest: SHA-256 of the kept model's manifest.
         on_front: no other row of the group is at least as good in everything and better in something.
@@ -114,6 +119,7 @@ class Row:
     costs: dict[str, float | None]
     latency_from: Literal["measured", "lane"] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    groups: tuple[GroupTable, ...] = ()
     data_fingerprint: str | None
     validation_rows: int | None = None
     model: str | None = None
@@ -132,7 +138,8 @@ class Row:
             del document[name]
         for name in ("error", "trials", "confirmed", "tested"):
             document[name] = document[name].to_json() if document[name] else None
-        return {**document, "costs": dict(self.costs)}
+        groups = [table.to_json() for table in self.groups]
+        return {**document, "costs": dict(self.costs), "groups": groups}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

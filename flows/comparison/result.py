@@ -2,33 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 from flows.comparison.records import Group, Row
+from flows.terminal.shown_result import ShownResult
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from trainers.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
+class Comparison(ShownResult):
     """One group for each set of objectives and of validation examples: nothing is put in one order with
     what it cannot be compared with.
 
     Attributes:
         without: families, as `sweep/family`, that have no complete trial.
         warnings: why the groups cannot be compared with each other; empty for one group.
+        ledgers: each sweep's, as its file names it.
     """
+
+    screen: ClassVar[str] = "flows.comparison.leaderboard:print_leaderboard"
 
     groups: tuple[Group, ...]
     without: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    ledgers: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """Those of all groups."""
         return tuple(row for group in self.groups for row in group.rows)
+
+    def frame(self) -> pd.DataFrame:
+        """The rows as a frame, with the columns of the CSV."""
+        import io
+
+        import pandas as pd
+
+        return pd.read_csv(io.StringIO(self.to_csv()))
 
     def to_json(self) -> JsonObject:
         """The groups."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flows.comparison.records import Group, Row
 from flows.terminal.formatting import number, seconds, short_count, size
+from trainers.metric_names import group_metric
 
 if TYPE_CHECKING:
     from trainers.types import Json, JsonObject
@@ -49,6 +50,10 @@ def _flatten_row(group: Group, row: Row) -> JsonObject:
     costs = {name: value for name, value in row.costs.items() if name not in objectives}
     flat.update({"trivial": row.trivial, **costs, "latency_from": row.latency_from})
     flat.update({"data_fingerprint": row.data_fingerprint, "on_front": row.on_front})
+    for table in row.groups:
+        flat[f"gap_{table.column}"] = table.gap
+        for score in table.scores:
+            flat[group_metric(table.metric, table.column, score.group)] = score.value
     flat.update({f"param.{name}": value for name, value in row.params.items()})
     return flat
 

@@ -17,6 +17,7 @@ from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import own_sweep
 from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import background_sender
+from flows.terminal.next_command import next_command
 from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -93,7 +94,11 @@ def _find_source(ledger: Ledger, row: SweepRow, number: int, family: str | None)
     family = spell_family(family)
     found = [t for t in views.trials(ledger, row.id) if t.number == number and family in (None, t.family)]
     if len(found) != 1:
-        do = "give --family too" if found else f"`velodrome status {row.label}` lists them"
+        do = (
+            "give --family too"
+            if found
+            else f"`{next_command(f'status {row.label}', row.spec.ledger)}` lists them"
+        )
         raise WrongInput("--trial must name one trial", f"{len(found)} trials #{number} in {row.label}", do)
     (trial,) = found
     what = f"{row.label}, {trial.family} #{number}"

@@ -11,7 +11,7 @@ from infra.errors import WrongInput
 from infra.home import Home
 from infra.ledger.rows import SweepRow, TrialRow
 from trainers.compression.methods import CompressionMethod
-from trainers.job import Job
+from trainers.job import Job, SilentHooks
 from trainers.registry import load_reference
 from trainers.types import Goal, Length, Ranks
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from trainers.data.dataset import EncodedDataset
     from trainers.family import Family
-    from trainers.types import Json, JsonObject, Tensors
+    from trainers.types import JsonObject, Tensors
 
 JUDGED_ROWS = 256
 
 
 @dataclass(slots=True, kw_only=True)
-class TuningReports:
+class TuningReports(SilentHooks):
     """The loop's hooks: every report is kept and said; nothing is saved."""
 
     goal: str
@@ -38,19 +38,6 @@ class TuningReports:
         self.reports[epoch] = dict(metrics)
         self.say(f"epoch {epoch}: {self.goal} {metrics.get(self.goal)}")
         return True
-
-    def alive(self, step: int) -> None:
-        """As `trainers.job.Hooks`."""
-
-    def stopping(self) -> bool:
-        """As `trainers.job.Hooks`."""
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        """As `trainers.job.Hooks`."""
-
-    def load(self) -> None:
-        """As `trainers.job.Hooks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +66,8 @@ class ModelSource:
         Raises:
             WrongInput: the model is a plain function's.
         """
+        from trainers.bundle.teaching import encode_for_training
         from trainers.data.sources.opening import open_dataset
-        from trainers.inputs.encoded_arrays import encode_dataset
 
         spec = row.spec.family(trial.family)
         found = load_reference(spec.reference)
@@ -94,7 +81,7 @@ class ModelSource:
         self.params = self.family.complete(trial.params)
         base = Path(row.facts.get("base", "."))
         dataset = open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)
-        self.arrays: EncodedDataset = encode_dataset(self.family, dataset, self.params, home.cache)
+        self.arrays: EncodedDataset = encode_for_training(self.family, dataset, self.params, home.cache)
 
     def make_smaller(
         self, folder: Path, how: CompressionMethod, epochs: int, about: JsonObject, say: Callable[[str], None]
@@ -114,6 +101,11 @@ class ModelSource:
         from trainers.compression.packing import prune_weights
 
         weights: Tensors = read_bundle(self.bundle).weights
+        if epochs and self.family.options.privacy is not None:
+            raise WrongInput(
+                "a privately trained model must be made smaller without its data", f"{epochs} epochs",
+                "leave --epochs out: tuning would tell more of the rows than its epsilon says",
+            )  # fmt: skip
         hooks = TuningReports(goal=self.row.spec.objectives[0].metric, say=say)
         epoch, trained = 1, dict[str, float]()
         if how.method == "prune":

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from flows.config.loading import SweepFile
+from flows.config.schema import FamilyEntry
 
 OURS = ("velodrome", "flows", "infra", "trainers", "search_spaces")
 
@@ -19,7 +20,7 @@ def make_importable(file: SweepFile) -> None:
         WrongInput: the folder does not exist, or holds a package with the name of one of ours, which Ray
             would import instead on the cluster.
     """
-    if not any(":" in reference for reference in file.sweep.families):
+    if not any(":" in name or _names_code(entry) for name, entry in file.sweep.families.items()):
         return
     root = code_root(file)
     key = ("code", "root")
@@ -34,6 +35,11 @@ def make_importable(file: SweepFile) -> None:
         )
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
+
+
+def _names_code(entry: FamilyEntry | None) -> bool:
+    """Whether a command's model is answered by people's own function."""
+    return entry is not None and entry.predict is not None
 
 
 def code_root(file: SweepFile) -> Path:

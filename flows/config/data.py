@@ -52,6 +52,8 @@ class Columns(Strict):
     """Columns that are not read."""
     id: str | list[str] | None = None
     """Columns that name a row and are not learned from."""
+    sensitive: str | list[str] | None = None
+    """Columns that no model sees and by whose values metrics come in groups: sex, region."""
     group: str | None = None
     """The column for a split by group: rows of one group stay in one part."""
     time: str | None = None
@@ -90,6 +92,8 @@ class Read(Strict):
     """The names of all columns, in order."""
     comment: str | None = None
     """Lines that begin with it are passed over."""
+    quote: bool | None = None
+    """Whether a field in quotes may hold delimiters and line ends (true); false: quotes are letters."""
 
 
 class Split(Strict):
@@ -121,5 +125,7 @@ class Data(Strict):
     """How a csv file is read."""
     prepare: Prepare | None = None
     """How tables are prepared."""
+    drop_rows: str | None = Field(default=None, min_length=1)
+    """A CSV file whose column `row` lists rows to leave out, as `velodrome inspect` writes it."""
     split: Split | None = None
     """Parts for training, validation and test."""

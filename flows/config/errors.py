@@ -60,6 +60,12 @@ def redacted_repr(value: Json) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
+_EXAMPLES = {
+    "data": "{source: csv:churn.csv}; {source: none} where the families' own code brings its data",
+    "families": "{mlp: {}}; `velodrome families` lists them",
+}
+
+
 def dotted_path(path: Path) -> str:
     """The path of keys as people write it for `--set`."""
     return ".".join(str(part) if isinstance(part, int) else part[:80] for part in path)
@@ -79,7 +85,8 @@ def _validation_issue(entry: ErrorDetails, document: Json, schema: JsonSchemaVal
     if kind == "extra_forbidden":
         return _unknown_key(path, given, schema)
     if kind == "missing":
-        return ValidationIssue(path=path, must="be given", found="nothing", do=f"add {path[-1]}: …")
+        do = f"add {path[-1]}: {_EXAMPLES.get(str(path[-1]), '…')}"
+        return ValidationIssue(path=path, must="be given", found="nothing", do=do)
     if kind in ("literal_error", "union_tag_invalid"):
         return _unknown_word(path, given, context)
     if kind == "velodrome":

@@ -6,7 +6,7 @@ works from.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
@@ -16,9 +16,10 @@ from pydantic import ValidationError
 from flows.config.errors import Path, dotted_path, redacted_repr, validation_issues
 from flows.config.overrides import Override, apply_overrides
 from flows.config.schema import Sweep, json_schema
+from flows.functions.mappings import GIVEN, mapping_text
 from infra.errors import WrongInput, join_errors
 from search_spaces.errors import SearchSpaceInputError, YamlError
-from search_spaces.strict_yaml import Document, read_file
+from search_spaces.strict_yaml import Document, load_yaml, read_file
 from trainers.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ class SweepDocument:
     document: Document
     overrides: tuple[Override, ...]
     value: JsonObject
+    given: str | None = None  # the YAML that a mapping comes to, whose lines nobody has seen
 
     def place(self, path: Path) -> str:
         """File and line of a key, or the override that set it."""
         for override in reversed(self.overrides):
             if path[: len(override.path)] == override.path or override.path[: len(path)] == path:
                 return override.place
+        if self.given is not None:
+            return self.document.name
         return f"{self.document.name}, line {self.document.line(path)}"
 
     def line(self, path: Path) -> int:
@@ -91,6 +95,12 @@ class SweepFile:
         return self.sweep.name
 
     @property
+    def text(self) -> str:
+        """What is written, or what a mapping comes to as YAML."""
+        given = self.written.given
+        return self.path.read_text(encoding="utf-8") if given is None else given
+
+    @property
     def folder(self) -> FilePath:
         """The folder that relative paths of spaces start from."""
         return self.path.resolve().parent
@@ -110,20 +120,29 @@ class SweepFile:
         return self.written.locate_error(error, under)
 
 
-def load_sweep(path: FilePath | str, overrides: Sequence[str] = ()) -> SweepFile:
+def load_sweep(path: FilePath | str | Mapping[str, Json], overrides: Sequence[str] = ()) -> SweepFile:
     """The sweep file at the path, with overrides (`search.pruner=none`), held against the schema.
+
+    Args:
+        path: or a mapping that is such a file; its paths start from the current folder.
 
     Raises:
         WrongInput: names file, line, key, value, the nearest key that exists, and what to do.
     """
-    document = _read_document(FilePath(path))
+    given = None
+    if isinstance(path, Mapping):
+        given = mapping_text(path)
+        path = FilePath.cwd() / f"{path.get('name', 'sweep')}.yaml"
+        document = _read_given(given)
+    else:
+        document = _read_document(FilePath(path))
     if not isinstance(document.value, dict):
         do = "begin with name: and data:, or let `velodrome new SOURCE` write a file"
         raise WrongInput(
             f"{document.name}, line 1: a sweep file must be a mapping", redacted_repr(document.value), do
         )
     value, applied = apply_overrides(document.value, overrides)
-    written = SweepDocument(document=document, overrides=applied, value=value)
+    written = SweepDocument(document=document, overrides=applied, value=value, given=given)
     try:
         sweep = Sweep.model_validate(value)
     except ValidationError as error:
@@ -135,9 +154,20 @@ def _read_document(path: FilePath) -> Document:
     try:
         return read_file(path)
     except YamlError as error:
-        place = f"{error.file or path}, line {error.line}" if error.line else f"{error.file or path}"
-        key = f"{dotted_path(error.key)}: " if error.key else ""
-        raise WrongInput(f"{place}: {key}{error.must}", error.found, error.do) from error
+        raise _yaml_error(error, f"{path}") from error
+
+
+def _read_given(text: str) -> Document:
+    try:
+        return load_yaml(text.encode(), GIVEN)
+    except YamlError as error:
+        raise WrongInput(f"{GIVEN}: {error.must}", error.found, error.do) from error
+
+
+def _yaml_error(error: YamlError, path: str) -> WrongInput:
+    place = f"{error.file or path}, line {error.line}" if error.line else f"{error.file or path}"
+    key = f"{dotted_path(error.key)}: " if error.key else ""
+    return WrongInput(f"{place}: {key}{error.must}", error.found, error.do)
 
 
 def _schema_errors(error: ValidationError, written: SweepDocument) -> WrongInput:

@@ -10,7 +10,15 @@ from flows.config.schema import ObjectiveEntry as ObjectiveEntry
 from infra.errors import WrongInput
 from infra.spec import Direction, Objective
 from search_spaces.nearest import nearest
-from trainers.metric_names import DIRECTIONS, FOR_ALL, PER_TASK, direction_of, full_name
+from trainers.metric_names import (
+    DIRECTIONS,
+    FOR_ALL,
+    GAP,
+    PER_TASK,
+    direction_of,
+    full_name,
+    names_of_groups,
+)
 from trainers.registry import Reference, is_function
 
 
@@ -67,6 +75,7 @@ def _direction(file: SweepFile, entry: ObjectiveEntry, metric: str, path: Path) 
 def _check_families(file: SweepFile, metric: str, families: Mapping[str, Reference], key: Path) -> None:
     """A metric of ours that none of a family's tasks has could never be reported."""
     name = metric.rpartition("/")[2]
+    _check_groups(file, metric, families, key)
     tasks = {task for task, metrics in PER_TASK.items() if name in metrics}
     if not tasks or name in FOR_ALL:
         return
@@ -80,6 +89,19 @@ def _check_families(file: SweepFile, metric: str, families: Mapping[str, Referen
             raise file.written.error_at(
                 key, "be a metric of every family", found, f"write one of {', '.join(known)}"
             )
+
+
+def _check_groups(file: SweepFile, metric: str, families: Mapping[str, Reference], key: Path) -> None:
+    """A metric by groups needs columns of groups, where the metrics are Velodrome's own."""
+    plain = metric.rpartition("/")[2] == GAP
+    if (not plain and not names_of_groups([metric])) or all(map(is_function, families.values())):
+        return
+    columns = file.data.get("columns")
+    if not (columns if isinstance(columns, Mapping) else {}).get("sensitive"):
+        raise file.written.error_at(
+            key, "have columns of groups beside a metric by groups", f"{metric!r}, and no sensitive column",
+            "name them: data: {columns: {sensitive: [gender]}}",
+        )  # fmt: skip
 
 
 def _check_objectives(file: SweepFile, objectives: list[Objective]) -> None:

@@ -54,6 +54,7 @@ def resolve_sweep(file: SweepFile, *, default_metric: str | None = None, version
         objectives=resolve_objectives(file, default_metric, codes),
         families=families,
         lanes=_lanes(sweep),
+        weight=float(_entry_values(sweep.resources).get("weight", 1.0)),
         minutes=budget.get("minutes"),
         gpu_hours=budget.get("gpu_hours"),
         cost=budget.get("cost"),
@@ -268,9 +269,14 @@ def _pruner_path(file: SweepFile, reference: str) -> Path:
 
 def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: CheckedFamily) -> Resources:
     merged = {**_entry_values(file.sweep.resources), **_entry_values(entry.resources)}
-    merged.pop("lanes", None)
+    for name in ("lanes", "weight"):
+        merged.pop(name, None)
     if merged.get("gpus") == "auto":
         del merged["gpus"]
+    if "privacy" in checked.options and merged.get("workers", 1) != 1:
+        must = "stand beside one worker, which draws every step"
+        path = ("families", reference, "options", "privacy")
+        raise file.written.error_at(path, must, f"workers: {merged['workers']}", "write workers: 1")
     if _is_one_process(checked.code):
         _check_one_process(file, reference, entry, merged)
         merged["gpus"] = 0

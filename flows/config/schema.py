@@ -133,6 +133,9 @@ class FamilyResources(Strict):
     sharding: Literal["none", "full"] | None = None
     """With several workers: `none`, each holds all weights; `full`, each holds a part of weights, gradients
     and optimizer state (FSDP), for models that do not fit one device (none)."""
+    fresh_process: bool | None = None
+    """Whether each attempt at a trial gets a new process, as for code that leaves threads, module globals or
+    memory behind; that takes seconds a trial (false)."""
     cpus: Positive | None = None
     """CPUs of each worker (1)."""
     gpus: Gpus | None = None
@@ -150,6 +153,8 @@ class ResourcesEntry(FamilyResources):
 
     lanes: Lanes | None = None
     """How many trials run at once; `auto` is as many as fit (auto)."""
+    weight: Positive | None = None
+    """Its share of a cluster beside other sweeps of the same ledger: 2 is twice as much as 1 (1)."""
 
 
 class FamilyCheckpoint(Strict):
@@ -174,12 +179,17 @@ class FamilyEntry(TrialBudget):
     args: Literal["dashes", "equals", "hydra", "environment"] | None = None
     """What a command's `${args}` becomes: --name value, --name=value or name=value; with `environment` the
     command reads VELODROME_PARAMS (dashes)."""
-    metrics: dict[str, Line] | None = None
-    """A command's metrics: a regular expression with a group each, over what it prints, or `{file: NAME}`."""
+    metrics: dict[str, Line] | Literal["mlflow"] | None = None
+    """A command's metrics: a regular expression with a group each, over what it prints, or `{file: NAME}`, or
+    `mlflow` where it logs them so."""
     resume: Line | None = None
     """Words that a command gets where the files below `${directory}` that they name are there."""
     keep: Line | None = None
     """A file or folder below a command's directory that is kept with the trial."""
+    predict: Line | None = None
+    """`package.module:name` of a function that answers rows with what a command keeps: the trial's model."""
+    load: Line | None = None
+    """The same of a function of the kept path, whose result `predict` is given instead of the path."""
     options: dict[str, Any] | None = None
     """The family's options: fixed structure that is not searched."""
     space: Any = None

@@ -10,13 +10,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from flows.config.lookup import open_sweep
 from flows.confirmation.result import Confirmation
+from flows.confirmation.run_descriptions import describe_confirmed
 from flows.confirmation.runs import ROLE, confirmation_origin
 from flows.sweeps.ownership import commit_as_owner
 from flows.sweeps.recorded_state import check_recorded_sweep
 from flows.sweeps.session import run_session
+from flows.terminal.next_command import next_command
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
@@ -66,7 +69,8 @@ def confirm(
         _enqueue_confirmations(ledger, row, chosen, seeds)
         if any(not trial.has_ended for trial in views.trials(ledger, row.id, role=ROLE)):
             run_session(ledger, row, place, address=address, role=ROLE)
-        return _collect_result(ledger, row, chosen, seeds, place)
+        found = _collect_result(ledger, row, chosen, seeds, place)
+        return replace(found, note=describe_confirmed(found, row, place))
     finally:
         ledger.close()
 
@@ -102,7 +106,7 @@ def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow
         raise WrongInput(
             "a sweep must have complete trials to be confirmed",
             f"none in {row.label}",
-            f"`velodrome status {row.label}` tells how its trials ended",
+            f"`{next_command(f'status {row.label}', row.spec.ledger)}` tells how its trials ended",
         )
     if top is None:
         first = {trial.family: trial for trial in reversed(best)}
@@ -111,7 +115,7 @@ def _candidates(ledger: Ledger, row: SweepRow, top: int | None) -> list[TrialRow
         raise WrongInput(
             f"--top must be at most the complete trials of {row.label}, {len(best)}",
             str(top),
-            f"`velodrome extend {row.label} --trials +N` adds trials",
+            f"`{next_command(f'extend {row.label} --trials +N', row.spec.ledger)}` adds trials",
         )
     return best[:top]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from flows.statistics.verdicts import Interval
+from flows.terminal.shown_result import ShownResult
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject, Params
@@ -112,7 +113,7 @@ class ConfirmedRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmation:
+class Confirmation(ShownResult):
     """Confirmed trials in the order of their validation mean over the seeds that all of the sweep's have.
 
     Attributes:
@@ -120,7 +121,10 @@ class Confirmation:
         test_reads: how often the test split was read for this sweep, each reading one confirmation's end.
         median_run: the first row's run with the median validation value, which `promote` takes: the number
             among the sweep's confirmations of that family; None where it kept no model.
+        note: why the runs' descriptions in MLflow do not have what was found; empty where they do.
     """
+
+    screen: ClassVar[str] = "flows.confirmation.screens:print_confirmation"
 
     sweep: str
     metric: str
@@ -129,6 +133,7 @@ class Confirmation:
     test_reads: int
     seeds: tuple[int, ...] = ()
     median_run: int | None = None
+    note: str = ""
 
     @property
     def waiting(self) -> int:
@@ -145,4 +150,5 @@ class Confirmation:
             "direction": self.direction,
             "seeds": list(self.seeds),
             "median_run": self.median_run,
+            "note": self.note or None,
         }

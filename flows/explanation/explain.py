@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.explanation.new_folder import open_new_folder
 from flows.explanation.page import render_explanation
 from flows.explanation.result import Explanation, FeatureImportance
 from flows.explanation.rows import SHOWN_ROWS, RowWriter, ShownRow, ranked_means, row_writer
 from flows.inference.model_lookup import choose_model, fetch_artifact
 from flows.inference.predict import choose_device, match_fields, read_as_model_does
-from infra.errors import StorageUnavailable, WrongInput
+from infra.errors import WrongInput
 from infra.home import Home
 from infra.predicting.format import BadValue, InputFormat, PartSizes
 from infra.predicting.parquet_and_images import open_input
@@ -84,7 +82,7 @@ def explain(
     kind = read_as_model_does(kind, loaded, say)
     fields = match_fields(kind, kind.columns(), loaded)
     frames = _frames(kind, fields, predictor, rows)
-    with _new_folder(Path(out), overwrite=overwrite) as folder:
+    with open_new_folder(Path(out), what="explanation", files=(PAGE, TABLE), overwrite=overwrite) as folder:
         written = _write_rows(explainer, frames, folder, advanced)
         made = _sum_up(artifact.key, kind, Path(out), explainer, written, chosen.warning)
         made = replace(made, seconds=round(time.monotonic() - began, 3))
@@ -183,28 +181,6 @@ def _write_page(folder: Path, made: Explanation, written: _Written) -> None:
     total = picture.read_bytes() if picture.exists() else None
     page = render_explanation(made, ranked_means(written.writer.means), written.shown, total)
     (folder / PAGE).write_text(page, encoding="utf-8")
-
-
-@contextmanager
-def _new_folder(place: Path, *, overwrite: bool) -> Iterator[Path]:
-    """A folder that is made aside and then stands at its place, whole or not at all."""
-    whole = place.absolute()
-    if whole.exists() and not (overwrite and all((whole / name).is_file() for name in (PAGE, TABLE))):
-        do = "name another, or give --overwrite" if (whole / PAGE).is_file() else "name another"
-        raise WrongInput("--out must be a new folder, or an explanation of before", f"{place} is there", do)
-    if not whole.parent.is_dir():
-        raise WrongInput("the folder of --out must be there", f"{whole.parent} is not")
-    aside = whole.with_name(f".{whole.name}.{os.getpid()}")
-    try:
-        aside.mkdir()
-        yield aside
-        shutil.rmtree(whole, ignore_errors=True)
-        aside.replace(whole)
-    except OSError as error:
-        found = f"{place}: {error.strerror}"
-        raise StorageUnavailable("the explanation must be written", found, "name another --out") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _csv_field(text: str) -> str:

@@ -9,22 +9,17 @@ import socket
 import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
 
+from flows.installation.nodes import check_cluster
 from flows.installation.requirements import installed_version, is_within_bounds, version_bounds
+from flows.installation.result import Checkup, ClusterNode, HealthFinding
 from infra.addresses import bracket_ipv6
 from infra.errors import VelodromeError
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.secrets import redact
 from infra.spec import SweepSpec
 
-if TYPE_CHECKING:
-    from trainers.types import JsonObject
-
-
-Verdict = Literal["ok", "warn", "fail"]
 PACKAGES = (
     "ray",
     "torch",
@@ -43,34 +38,12 @@ LEAST_DISK_BYTES = 2 << 30
 LEAST_SHM_BYTES = 64 << 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HealthFinding:
-    """One check. `do`: what to do where it is not ok."""
+def doctor(*, address: str | None = None, home: Home | None = None) -> Checkup:
+    """Checks everything that a sweep needs here; writes at most a probe file, which it removes.
 
-    name: str
-    verdict: Verdict
-    found: str
-    do: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkup:
-    """All checks, in order."""
-
-    findings: tuple[HealthFinding, ...]
-
-    @property
-    def has_failure(self) -> bool:
-        """Whether something must be put right before a sweep can run."""
-        return any(finding.verdict == "fail" for finding in self.findings)
-
-    def to_json(self) -> JsonObject:
-        """The findings, and whether any of them is a failure."""
-        return {"ok": not self.has_failure, "findings": [asdict(finding) for finding in self.findings]}
-
-
-def doctor(*, home: Home | None = None) -> Checkup:
-    """Checks everything that a sweep needs here; writes at most a probe file, which it removes."""
+    Args:
+        address: of a Ray cluster, each node of which is then asked what it reaches and what it runs.
+    """
     place = home or Home.from_environment()
     checks: Sequence[tuple[str, Callable[[], Iterator[HealthFinding]]]] = (
         ("python", _python),
@@ -86,7 +59,11 @@ def doctor(*, home: Home | None = None) -> Checkup:
         ("folders", lambda: _shadowing_folders(Path.cwd())),
         ("memory", _shared_memory),
     )
-    return Checkup(findings=tuple(finding for name, check in checks for finding in _run_check(name, check)))
+    found = [finding for name, check in checks for finding in _run_check(name, check)]
+    rows: list[ClusterNode] = []
+    if address is not None:
+        found += _run_check("cluster", lambda: check_cluster(address, place, rows))
+    return Checkup(findings=tuple(found), nodes=tuple(rows))
 
 
 def _run_check(name: str, check: Callable[[], Iterator[HealthFinding]]) -> list[HealthFinding]:

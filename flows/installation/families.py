@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 
+from flows.terminal.shown_result import ShownResult
 from search_spaces.files import built_in_spaces
 from search_spaces.space import Space
 from trainers.errors import InputError
@@ -46,8 +47,10 @@ class FamilyInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Families:
+class Families(ShownResult):
     """Families, in the order of the registry."""
+
+    screen: ClassVar[str] = "flows.installation.screens:print_families"
 
     families: tuple[FamilyInfo, ...]
 

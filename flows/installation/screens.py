@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,16 +12,18 @@ from flows.installation.families import format_definition
 from flows.terminal.tables import TableColumn, fit_table, format_params, grid, value_text
 
 if TYPE_CHECKING:
-    from flows.installation.doctor import Checkup
     from flows.installation.families import Families, FamilyInfo
+    from flows.installation.result import Checkup, ClusterNode
 
 
+PLACES = ("storage", "ledger", "tracking")
+SOFTWARE = ("python", "ray", "torch", "velodrome")
 VERDICTS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
-def print_families(console: Console, result: Families, *, detailed: bool) -> None:
-    """One line a family, or all of one."""
-    if detailed:
+def print_families(console: Console, result: Families, *, detailed: bool | None = None) -> None:
+    """One line a family, or all of one; by default all where there is one."""
+    if len(result.families) == 1 if detailed is None else detailed:
         for family in result.families:
             _print_family(console, family)
         return
@@ -65,7 +68,7 @@ def _print_family(console: Console, family: FamilyInfo) -> None:
 
 
 def print_checkup(console: Console, checkup: Checkup) -> None:
-    """One line a check, and what to do below those that are not ok."""
+    """One line a check, and what to do below those that are not ok; then a cluster's nodes."""
     width = max(len(finding.name) for finding in checkup.findings)
     for finding in checkup.findings:
         line = Text.assemble(
@@ -74,3 +77,29 @@ def print_checkup(console: Console, checkup: Checkup) -> None:
         console.print(line.append(finding.found), soft_wrap=True)
         if finding.do:
             console.print(Text(f"{'':{width + 7}}{finding.do}", style="yellow"), soft_wrap=True)
+    if checkup.nodes:
+        console.print(Text(""))
+        _print_nodes(console, checkup.nodes)
+
+
+def _print_nodes(console: Console, nodes: Sequence[ClusterNode]) -> None:
+    def column(heading: str, cells: Sequence[str], gives_way: int = 0) -> TableColumn:
+        return TableColumn(heading=heading, cells=cells, gives_way=gives_way)
+
+    columns = [
+        column("node", [node.name for node in nodes]),
+        column("CPU free", [_share(node.free_cpus, node.cpus) for node in nodes]),
+        column("GPU free", [_share(node.free_gpus, node.gpus) for node in nodes]),
+        column("clock", [_offset(node.clock_offset_s) for node in nodes]),
+        *(column(name, [str(getattr(node, name)) for node in nodes]) for name in PLACES),
+        *(column(name, [str(getattr(node, name)) for node in nodes], 1) for name in SOFTWARE),
+    ]
+    console.print(fit_table(columns, console.width))
+
+
+def _share(free: float | None, total: float) -> str:
+    return f"{'?' if free is None else f'{free:g}'} of {total:g}"
+
+
+def _offset(offset_s: float | None) -> str:
+    return "?" if offset_s is None else f"{offset_s:+.3f} s"

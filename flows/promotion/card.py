@@ -25,14 +25,23 @@ if TYPE_CHECKING:
     from trainers.types import JsonObject
 
 
+README = "README.md"  # as the Hugging Face Hub reads it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WrittenCard:
-    """A model's card. `path`: the file that has it; None where none was asked for."""
+    """A model's card.
+
+    Attributes:
+        path: the file that has it; None where none was asked for.
+        beside: the file in the version's own folder that has it; None where its folder is not written to.
+    """
 
     model: str
     version: int
     text: str
     path: str | None = None
+    beside: str | None = None
 
     def to_json(self) -> JsonObject:
         """All of it."""
@@ -42,7 +51,8 @@ class WrittenCard:
 def card(
     model: str, *, out: str | None = None, registry: str | None = None, home: Home | None = None
 ) -> WrittenCard:
-    """The card of a registered version, which also becomes the version's description in MLflow.
+    """The card of a registered version, which also becomes the version's description in MLflow, and the
+    README.md in its folder.
 
     Args:
         model: `NAME` (its champion), `NAME@ALIAS` or `NAME/VERSION`.
@@ -59,12 +69,16 @@ def card(
     known = gather_facts(there, version)
     text = redact(write_card(known))
     path = None if out is None else _write_new(Path(out), text)
-    _describe_version(there, version, known)
-    return WrittenCard(model=version.model, version=version.number, text=text, path=path)
+    beside = _describe_version(there, version, known)
+    return WrittenCard(
+        model=version.model, version=version.number, text=text, path=path,
+        beside=f"{there.location(version)}/{README}" if beside else None,
+    )  # fmt: skip
 
 
 def describe_in_mlflow(registry: Registry, model: str, number: int, *, champion: bool) -> str:
-    """Writes a version's card as its description, and the champion's first lines as the model's.
+    """Writes a version's card as its description and beside its bundle, and the champion's first lines as the
+    model's description.
 
     Returns:
         Why that did not succeed, which never undoes a promotion; empty where it did.
@@ -80,7 +94,7 @@ def describe_in_mlflow(registry: Registry, model: str, number: int, *, champion:
             registry.call("update_registered_model", model, description=text)
     except (Unavailable, WrongInput, TrackingError, TrainerError) as error:
         do = f"`velodrome card {model}/{number}` writes it"
-        return f"the card of {model}/{number} is not in MLflow: {error}; {do}"
+        return f"the card of {model}/{number} is not whole in MLflow: {error}; {do}"
     return ""
 
 
@@ -91,6 +105,7 @@ def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
         WrongInput: it is no model of Velodrome's.
     """
     from trainers.bundle.bundle import read_description
+    from trainers.bundle.requirements import model_origin
 
     with tempfile.TemporaryDirectory(prefix="velodrome-card-") as aside:
         files = fetch_version(registry, version, Path(aside))
@@ -101,7 +116,7 @@ def gather_facts(registry: Registry, version: ModelVersion) -> CardFacts:
     return CardFacts(
         label=version.label,
         written=json.loads(version.tags.get(CARD_TAG, "{}")),
-        family=str(document.get("family") or document.get("build")),
+        family=model_origin(document),
         params=document["params"],
         facts=document["facts"],
         versions=document["versions"],
@@ -124,9 +139,11 @@ def _outcome(entry: ChainEntry) -> str:
     return f"{became.get(entry.verdict or '', 'It was judged')} (entry {entry.number} of its history)."
 
 
-def _describe_version(registry: Registry, version: ModelVersion, known: CardFacts) -> None:
+def _describe_version(registry: Registry, version: ModelVersion, known: CardFacts) -> bool:
+    """Whether the card is in the version's folder too."""
     text = redact(card_body(known))
     registry.call("update_model_version", version.model, str(version.number), description=text)
+    return registry.write_beside(version, README, redact(write_card(known)))
 
 
 def _find_version(registry: Registry, text: str) -> ModelVersion:

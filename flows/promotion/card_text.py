@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flows.statistics.shares import wilson_interval
 from flows.terminal.formatting import number
-from trainers.metric_names import names_of_classes
+from trainers.metric_names import names_of_classes, names_of_groups
 
 if TYPE_CHECKING:
     from trainers.types import Document, Json
@@ -60,6 +60,7 @@ def card_body(known: CardFacts) -> str:
         _data(known),
         _metrics(known),
         _classes(known),
+        _groups(known),
         _gates(known),
         _environment(known),
         _again(known),
@@ -118,7 +119,8 @@ def _validation(known: CardFacts) -> dict[str, float]:
 def _metrics(known: CardFacts) -> str:
     judged, validated = _judged(known), _validation(known)
     count = int(_mapping(known.evidence.get("data")).get("examples", 0))
-    plain = [name.removeprefix("val/") for name in sorted(set(validated) - names_of_classes(validated))]
+    singly = names_of_classes(validated) | names_of_groups(validated)
+    plain = [name.removeprefix("val/") for name in sorted(set(validated) - singly)]
     names = list(dict.fromkeys([*judged, *plain]))
     if not names:
         return ""
@@ -140,6 +142,28 @@ def _classes(known: CardFacts) -> str:
         (label, *(_cell(validated[f"val/{metric}_{label}"]) for metric in _OF_A_CLASS)) for label in labels
     ]
     return f"## By class, on validation\n\n{_table(('class', *_OF_A_CLASS), rows)}" if rows else ""
+
+
+def _groups(known: CardFacts) -> str:
+    """As judged, or on validation, where how many examples a group has is not kept with the model."""
+    judged = [_mapping(table) for table in _list(known.evidence.get("groups"))]
+    rows = [
+        (
+            str(table["column"]), str(score["group"]), f"{score['examples']:,}", str(table["metric"]),
+            f"{number(score['value'])} (95 % {number(score['low'])} to {number(score['high'])})",
+        )
+        for table in judged
+        for score in map(_mapping, _list(table["groups"]))
+    ]  # fmt: skip
+    if rows:
+        gaps = "".join(f"\n- {table['column']}: {number(table['gap'], 3)} apart" for table in judged)
+        table = _table(("column", "group", "examples", "metric", "value"), rows)
+        return f"## By group, as judged\n\n{table}\n{gaps}"
+    validated = _validation(known)
+    found = [
+        (name.removeprefix("val/"), _cell(validated[name])) for name in sorted(names_of_groups(validated))
+    ]
+    return f"## By group, on validation\n\n{_table(('group', 'value'), found)}" if found else ""
 
 
 def _gates(known: CardFacts) -> str:

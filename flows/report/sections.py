@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from flows.comparison.groups import HEADINGS, table_cells
 from flows.comparison.leaderboard import display_columns, remarks
 from flows.comparison.records import Group
 from flows.report import figures, space_figures
@@ -28,6 +29,7 @@ def build_sections(material: ReportData) -> list[Section]:
     """All sections that have something to show, in the order of the page."""
     made = [
         _leaderboard_section(material),
+        _groups_section(material),
         _confirmed_section(material),
         _front_section(material),
         _history_section(material),
@@ -72,6 +74,31 @@ def _leaderboard_table(group: Group) -> PageTable:
         headings=tuple(HeaderCell(text=c.heading, kind="number" if c.right else "") for c in columns),
         rows=tuple(zip(*(tuple(map(printable_text, c.cells)) for c in columns), strict=True)),
         first_wins=True,
+    )
+
+
+def _groups_section(material: ReportData) -> Section:
+    rows = [row for row in material.comparison.rows if row.groups]
+    numbers = ("examples", "value", "95 %")
+    heads = tuple(HeaderCell(text=name, kind="number" if name in numbers else "") for name in HEADINGS)
+    return Section(
+        id="groups",
+        short="Groups",
+        title="By group, on validation",
+        about="What the best models score in each group of the sensitive columns, which no model sees.",
+        tables=tuple(
+            PageTable(
+                title=f"{printable_text(row.family)} #{row.number}",
+                headings=heads,
+                rows=tuple(tuple(map(printable_text, cells)) for cells in table_cells(row.groups)),
+            )
+            for row in rows
+        ),
+        remarks=tuple(
+            f"{printable_text(row.family)} #{row.number}, {printable_text(table.describe_gap())}"
+            for row in rows
+            for table in row.groups
+        ),
     )
 
 

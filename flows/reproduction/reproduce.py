@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from flows.reproduction.recorded_run import find_recorded_run
 from flows.reproduction.result import (
@@ -21,6 +20,7 @@ from flows.reproduction.result import (
 )
 from flows.sweeps.preparation import git_facts
 from flows.sweeps.recorded_state import check_recorded_sweep
+from flows.terminal.next_command import next_command
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home, storage_root
@@ -29,11 +29,7 @@ from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Resources, SweepSpec
 from trainers.code.versions import installed_versions
-
-if TYPE_CHECKING:
-    import torch
-
-    from trainers.types import Json
+from trainers.job import SilentHooks
 
 
 def reproduce(
@@ -106,7 +102,7 @@ def _check_reproducible(row: SweepRow, trial: TrialRow, lane: _LaneResources) ->
         raise WrongInput(
             "a run must be complete or pruned to be reproduced",
             f"{what} is {trial.state}",
-            f"`velodrome show {row.label} --trial {trial.number}` tells more",
+            f"`{next_command(f'show {row.label} --trial {trial.number}', row.spec.ledger)}` tells more",
         )
     if trial.compressed is not None:
         made_of, how = trial.compressed["number"], trial.compressed["how"]
@@ -134,7 +130,7 @@ def _objective_metrics(row: SweepRow) -> list[str]:
 
 
 @dataclass(slots=True, kw_only=True)
-class _RecordingHooks:
+class _RecordingHooks(SilentHooks):
     """Hooks that write down every report, and stop where the recorded run stopped."""
 
     last: int | None
@@ -148,18 +144,6 @@ class _RecordingHooks:
         before = self.recorded.get(epoch, {}).get(self.goal)
         self.say(f"epoch {epoch}: {self.goal} {metrics.get(self.goal)} (recorded {before})")
         return self.last is None or epoch < self.last
-
-    def alive(self, step: int) -> None:
-        return
-
-    def stopping(self) -> bool:
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        return
-
-    def load(self) -> None:
-        return None
 
 
 def _train_again(
@@ -194,7 +178,8 @@ def _train_again(
         raise RefusedError(
             "the run must train to its end again",
             f"{ended.reason}: {ended.detail.strip().splitlines()[0] if ended.detail.strip() else ''}",
-            f"`velodrome show {row.label} --trial {trial.number}` tells how it went before",
+            f"`{next_command(f'show {row.label} --trial {trial.number}', row.spec.ledger)}` tells how it"
+            " went before",
         )
     return ended
 

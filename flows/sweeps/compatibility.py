@@ -10,6 +10,7 @@ from typing import Any
 
 from infra.errors import WrongInput
 from infra.ledger.batch import WriteBatch
+from infra.ledger.broken_families import MENDED
 from infra.ledger.rows import SweepRow
 from infra.spec import FamilySpec, SweepSpec
 
@@ -18,7 +19,19 @@ _MAY_CHANGE = {"trials", "source_hash", "name", "begins_with"}
 # Of a family's resources only these make other trials: with N workers a step sees N times the batch.
 _RESOURCES = ("workers", "sharding")
 # Of a sweep: budgets may grow, and how it is run may change; none of these changes a trial's result.
-_FREE = {"families", "version", "minutes", "gpu_hours", "cost", "prices", "lanes", "limits", "gates", "model"}
+_FREE = {
+    "families",
+    "version",
+    "minutes",
+    "gpu_hours",
+    "cost",
+    "prices",
+    "lanes",
+    "weight",
+    "limits",
+    "gates",
+    "model",
+}
 _FREE |= {"card", "code", "tracking_uri", "experiment", "ledger", "storage", "keep_checkpoints"}
 _ABSENT = "absent"
 
@@ -116,7 +129,8 @@ def record_code_change(known: SweepRow, change: SpecChange, batch: WriteBatch, a
         return dict(known.facts)
     batch.add_event("code-change", at, {"families": list(change.code_changed)})
     said = {*known.facts.get("code_changed", ()), *change.code_changed}
-    return {**known.facts, "code_changed": sorted(said)}
+    mended = {**known.facts.get(MENDED, {}), **dict.fromkeys(change.code_changed, at)}
+    return {**known.facts, "code_changed": sorted(said), MENDED: mended}
 
 
 def _larger_budget(one: float | None, other: float | None) -> float | None:

@@ -17,19 +17,19 @@ from infra.home import Home
 from infra.search.blocks import find_block
 from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
+from trainers.code.carried import is_carried
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, NotFinite, TrialError
-from trainers.functions.separate_process import FunctionRequest, run_apart
-from trainers.job import Job
+from trainers.functions.separate_process import FunctionRequest, run_apart, run_here
+from trainers.job import Job, SilentHooks
 from trainers.registry import is_function, load_reference
 from trainers.stacking.structure import searched_structure, why_not
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
-    import torch
-
     from trainers.data.dataset import EncodedDataset
     from trainers.family import Family
-    from trainers.types import Json, Params
+    from trainers.types import Params
 
 STEPS = 12  # the first are slow: memory is had, kernels are chosen
 
@@ -52,7 +52,7 @@ class DryRun:
 
 
 @dataclass(slots=True)
-class _Stopwatch:
+class _Stopwatch(SilentHooks):
     """Hooks that note when steps were made, and leave nothing behind."""
 
     began_at: float
@@ -78,15 +78,6 @@ class _Stopwatch:
         if not self.reported_at:
             return 0.0
         return max(0.0, self.reported_at[-1] - self.steps_at[len(self.reported_at) - 1][:STEPS][-1])
-
-    def stopping(self) -> bool:
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        return
-
-    def load(self) -> None:
-        return None
 
 
 def dry_run(prepared: PreparedSweep, family: FamilySpec, home: Home) -> DryRun:
@@ -124,13 +115,13 @@ def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> 
 
 
 def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, home: Home) -> DryRun:
-    from trainers.inputs.encoded_arrays import encode_dataset
+    from trainers.bundle.teaching import encode_for_training
     from trainers.loop.training import train
 
     middle = _middle_params(family)
     made = made.of_trial(middle)
     params = made.complete(middle)
-    arrays = encode_dataset(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
+    arrays = encode_for_training(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
     job = Job(
         family=made,
         params=params,
@@ -141,7 +132,8 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
         threads=max(1, int(family.resources.cpus)),
     )
     watch = _Stopwatch(began_at=time.monotonic())
-    outcome = train(job, arrays, watch)
+    with discard_mlflow_calls():
+        outcome = train(job, arrays, watch)
     parameters = outcome.facts.get("parameters")
     size = outcome.facts.get("size_bytes")
     seconds = _trial_seconds(family, {**made.fixed, **params}, len(arrays.splits["train"]), watch)
@@ -192,7 +184,7 @@ def _dry_run_function(prepared: PreparedSweep, family: FamilySpec) -> DryRun:
         base=str(prepared.base),
         cache=str(prepared.cache),
     )
-    told = run_apart(request)
+    told = run_here(request) if is_carried(family.reference) else run_apart(request)
     return DryRun(
         trial_seconds=told.seconds / 2 * family.budget.reports,
         stack=f"{ONE_BY_ONE}: a function is called once a trial",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flows.config.first_choices import first_choices
 from flows.config.objective_text import is_objective, objective_text
 from flows.config.sweep_text import SCHEMA_FILE, sweep_text
+from flows.functions.documents import function_document
 from infra.errors import StorageUnavailable, WrongInput
 from infra.home import Home
 from infra.names import quote_input
@@ -22,6 +23,7 @@ from trainers.errors import InputError
 from trainers.registry import BUILT_IN, load_reference
 
 if TYPE_CHECKING:
+    from flows.sweeps.preparation import SweepSource
     from trainers.data.dataset import Dataset
     from trainers.data_profile import DataProfile
     from trainers.family import Family
@@ -104,6 +106,23 @@ def find_sweep_file(given: Path | str) -> Path:
         return Path(given)
     path = Path(f"{_objective_name(str(given))}.yaml")
     return path if path.exists() else new(str(given)).path
+
+
+def find_sweep(given: SweepSource | Callable[..., object], **of_function: Any) -> SweepSource:
+    """What a sweep is read from: a mapping where it is given as such, or as a function; else a file.
+
+    Args:
+        of_function: as `flows.functions.documents.function_document` takes them.
+
+    Raises:
+        WrongInput: one of them is given without a function, or the function cannot be swept.
+    """
+    if not isinstance(given, (Mapping, str, Path)):
+        return function_document(given, **of_function)
+    if named := [name for name, value in of_function.items() if value is not None]:
+        do = "write it into the file, or give overrides=['budget.trials=20']"
+        raise WrongInput(f"{named[0]} must come with a function", f"{named[0]} with a sweep file", do)
+    return given if isinstance(given, Mapping) else find_sweep_file(given)
 
 
 def _objective_name(reference: str) -> str:

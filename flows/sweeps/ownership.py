@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from flows.terminal.next_command import next_command
 from infra.errors import OwnedElsewhere
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
@@ -70,7 +71,7 @@ def owner_error(row: SweepRow, owner: OwnerRow) -> OwnedElsewhere:
     return OwnedElsewhere(
         f"nobody must run {row.label} meanwhile",
         f"pid {owner.pid} on {owner.host}",
-        f"`velodrome stop {row.label}` ends it cleanly",
+        f"`{next_command(f'stop {row.label}', row.spec.ledger)}` ends it cleanly",
     )
 
 
@@ -106,7 +107,8 @@ def ask_driver(
             raise OwnedElsewhere(
                 f"the driver of {row.label} must answer within {limit_s:g} s",
                 f"no answer of pid {owner.pid} on {owner.host}",
-                f"nothing was changed; `velodrome logs {row.label}` shows what the driver does",
+                "nothing was changed;"
+                f" `{next_command(f'logs {row.label}', row.spec.ledger)}` shows what the driver does",
             )
         sleep(POLL_S)
     return True

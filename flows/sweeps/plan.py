@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from flows.config.lookup import open_ledger
 from flows.sweeps.dry_run import DryRun, dry_run
-from flows.sweeps.preparation import PreparedSweep, prepare_sweep
+from flows.sweeps.new import find_sweep
+from flows.sweeps.preparation import PreparedSweep, SweepSource, prepare_sweep
+from flows.terminal.shown_result import ShownResult
 from infra.errors import VelodromeError
 from infra.home import Home, storage_root, tracking_uri
 from infra.secrets import redact
@@ -44,7 +45,7 @@ class FamilyPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(ShownResult):
     """A sweep that can be run, and what it takes.
 
     Attributes:
@@ -55,6 +56,8 @@ class Plan:
         data: what was seen of the data, a line each.
         warnings: what is worth a thought before it runs.
     """
+
+    screen: ClassVar[str] = "flows.sweeps.screens:print_plan"
 
     sweep: str
     objectives: tuple[dict[str, str], ...]
@@ -76,12 +79,22 @@ class Plan:
 
 
 def plan(
-    file: Path | str, *, overrides: Sequence[str] = (), address: str | None = None, home: Home | None = None
+    file: SweepSource | Callable[..., object],
+    *,
+    space: Mapping[str, Any] | None = None,
+    objective: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    name: str | None = None,
+    overrides: Sequence[str] = (),
+    address: str | None = None,
+    home: Home | None = None,
 ) -> Plan:
     """Checks a sweep file, its data, families (by some real steps), the cluster, the ledger and tracking.
 
     Args:
-        file: the sweep file.
+        file: the sweep file, or as `sweep` takes it, with what a function needs beside it.
         overrides: `search.pruner=none` and the like, over the file's keys.
         address: an existing Ray cluster; without it what a local one would have.
 
@@ -94,7 +107,10 @@ def plan(
     from flows.config.sweep_text import profile_lines
 
     place = home or Home.from_environment()
-    prepared = prepare_sweep(file, overrides, place)
+    source = find_sweep(
+        file, space=space, objective=objective, direction=direction, trials=trials, epochs=epochs, name=name
+    )
+    prepared = prepare_sweep(source, overrides, place)
     warnings = [*_ledger_warnings(prepared, place)]
     done = _count_ended(prepared.spec, place)
     nodes = _nodes(prepared.spec, address, place)
@@ -105,8 +121,8 @@ def plan(
     families = tuple(
         _family_plan(family, probes[family.name], resources[family.name]) for family in prepared.spec.families
     )
-    trials = sum(family.trials for family in families)
-    left = max(0, trials - done)
+    total = sum(family.trials for family in families)
+    left = max(0, total - done)
     work_s = sum(family.trials * family.trial_seconds for family in families)
     return Plan(
         sweep=prepared.spec.name,
@@ -114,7 +130,7 @@ def plan(
             {"metric": goal.metric, "direction": goal.direction} for goal in prepared.spec.objectives
         ),
         families=families,
-        trials=trials,
+        trials=total,
         done=done,
         lanes=lanes,
         cpus=sum(node.cpus for node in nodes),
@@ -122,7 +138,7 @@ def plan(
         gpus_used=min(
             sum(node.gpus for node in nodes), lanes * max(r.gpus or 0.0 for r in resources.values())
         ),
-        seconds=_limit_seconds(work_s * left / trials / max(1, lanes), prepared.spec) if trials else None,
+        seconds=_limit_seconds(work_s * left / total / max(1, lanes), prepared.spec) if total else None,
         disk_bytes=_disk_bytes(prepared.spec, probes, lanes),
         data=tuple(profile_lines(prepared.look)) if prepared.look is not None else (),
         warnings=tuple(warnings),
@@ -170,7 +186,8 @@ def _nodes(spec: SweepSpec, address: str | None, home: Home) -> Sequence[Node]:
     """The cluster's nodes, which reach what the sweep shares; without an address this machine, as a local
     Ray would see it."""
     from flows.sweeps.session import check_shared_places
-    from infra.lanes.cluster import connect_ray, has_own_connection, job_address
+    from infra.lanes.cluster import connect_ray, has_own_connection
+    from infra.ray_job import job_address
 
     address = address or job_address()
     if address is not None or has_own_connection():
@@ -240,7 +257,7 @@ def _ledger_warnings(prepared: PreparedSweep, home: Home) -> list[str]:
         return check_warm_start(None, prepared)
     try:
         known = views.find_sweep(ledger, prepared.spec.name)
-        if known is None:
+        if known is None or not views.has_journal(ledger, known.id):  # `sweep` writes it anew
             return check_warm_start(ledger, prepared)
     finally:
         ledger.close()

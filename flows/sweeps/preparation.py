@@ -8,10 +8,10 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -28,7 +28,9 @@ from trainers.errors import InputError
 if TYPE_CHECKING:
     from trainers.data.dataset import Dataset
     from trainers.data_profile import DataProfile
-    from trainers.types import JsonObject
+    from trainers.types import Json, JsonObject
+
+SweepSource: TypeAlias = "Path | str | Mapping[str, Json]"
 
 GIT_LIMIT_S = 5.0
 _VERSIONS_OF = ("velodrome", "torch", "ray", "optuna", "mlflow", "numpy")
@@ -73,8 +75,8 @@ class PreparedSweep:
         return replace(self, dataset=dataset, look=profile_dataset(dataset))
 
 
-def prepare_sweep(path: Path | str, overrides: Sequence[str], home: Home) -> PreparedSweep:
-    """Reads and checks a sweep file, its data and its families."""
+def prepare_sweep(path: SweepSource, overrides: Sequence[str], home: Home) -> PreparedSweep:
+    """Reads and checks a sweep file, or a mapping that is one, its data and its families."""
     file = load_sweep(path, overrides)
     resolve_families(
         file
@@ -120,8 +122,7 @@ def sweep_facts(prepared: PreparedSweep) -> JsonObject:
         "versions": installed_versions(_VERSIONS_OF),
         "command": redact(shlex.join(["velodrome", *sys.argv[1:]])),
         **file_facts(prepared),
-        "base": str(prepared.base),
-        "own_code": str(prepared.own_code) if prepared.own_code else None,
+        **place_facts(prepared),
     }
     look = prepared.look
     if look is not None and prepared.dataset is not None:
@@ -132,17 +133,44 @@ def sweep_facts(prepared: PreparedSweep) -> JsonObject:
             "different": {str(part): len(np.unique(keys[rows])) for part, rows in splits.items()},
             "kind": look.kind,
             "task": look.task,
+            **_group_facts(prepared.dataset),
         }
         if look.guess is not None:
             facts["trivial"] = dict(look.guess.scores)
     return facts
 
 
+def _group_facts(dataset: Dataset) -> JsonObject:
+    """How many validation rows each group of each sensitive column has, copies counted and not."""
+    if not dataset.groups:
+        return {}
+    rows = dataset.splits["validation"]
+    keys = dataset.row_keys()[rows]
+    return {
+        "groups": {
+            name: {
+                group: {"rows": int(there.sum()), "different": len(np.unique(keys[there]))}
+                for place, group in enumerate(column.names)
+                for there in [column.codes[rows] == place]
+            }
+            for name, column in dataset.groups.items()
+        }
+    }
+
+
+def place_facts(prepared: PreparedSweep) -> JsonObject:
+    """Where the file and the code lie now: a job's folder is another one each time."""
+    return {
+        "base": str(prepared.base),
+        "own_code": str(prepared.own_code) if prepared.own_code else None,
+    }
+
+
 def file_facts(prepared: PreparedSweep) -> JsonObject:
     """The sweep file as it is now, kept so that an export has what was run."""
     return {
         "file": str(prepared.file.path),
-        "file_text": redact(prepared.file.path.read_text(encoding="utf-8")),
+        "file_text": redact(prepared.file.text),
         "overrides": [redact(override.written) for override in prepared.file.written.overrides],
     }
 

@@ -14,18 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flows.sweeps.ownership import Ownership, own_sweep
+from flows.terminal.next_command import next_command
 from infra.errors import ClusterUnavailable, HeadGone, InterruptedCommand, LedgerUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
+from infra.ledger.broken_families import find_broken_families
 from infra.ledger.follower import TrialFollower
 from infra.ledger.rows import SweepRow
 from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
+from infra.places.check import check_nodes
+from infra.ray_job import job_address, path_on_nodes
+from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
 
 if TYPE_CHECKING:
-    from infra.coordinator.actor import CoordinatorStatus
     from infra.coordinator.placement import Node
+    from infra.coordinator.run_requests import KnownRuns
+    from infra.coordinator.status import CoordinatorStatus
     from infra.lanes.driver import DriveJob, StopSignals
     from infra.ledger.rows import TrialRow
     from infra.spec import SweepSpec
@@ -70,10 +76,16 @@ def run_session(
         raise InterruptedCommand(
             "the sweep ran until it was told to stop",
             f"signal {signal_number}",
-            f"`velodrome {'sweep' if role == 'search' else role}` carries {sweep.label} on where it stopped",
+            f"`{_same_command(sweep, role, address)}` carries {sweep.label} on where it stopped",
             signal=signal_number,
         )
     return SessionEnd(state=state, unsent=unsent)
+
+
+def _same_command(sweep: SweepRow, role: str, address: str | None) -> str:
+    if role != "search":
+        return next_command(f"{role} {sweep.label}", sweep.spec.ledger, address=address)
+    return "velodrome sweep" + (f" … --address {address}" if address else "")
 
 
 def _note_key(ledger: Ledger, sweep: SweepRow, ownership: Ownership) -> None:
@@ -112,7 +124,7 @@ def background_sender(ledger: Ledger, sweep: SweepRow, home: Home) -> Iterator[S
 def _drive_lanes(
     ledger: Ledger, sweep: SweepRow, home: Home, token: str, sender: Sender, address: str | None, role: str
 ) -> StopSignals:
-    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection, job_address
+    from infra.lanes.cluster import check_local_placeable, connect_ray, has_own_connection
     from infra.lanes.driver import SecondSignal, StopSignals, drive_sweep
 
     signals = StopSignals()
@@ -125,7 +137,7 @@ def _drive_lanes(
     sender.prepare()
     with (
         signals.catch_signals(),
-        _log_to_file(home.logs / sweep.label / "driver.log"),
+        _log_to_file(written_logs_folder(home, sweep.spec) / DRIVER_LOG),
         suppress(SecondSignal),
     ):
         ray = connect_ray(address, home, working_dir=own_code, starting=signals.raise_on_second)
@@ -133,7 +145,13 @@ def _drive_lanes(
         with ray as nodes, signals.catch_signals():
             check_shared_places(sweep.spec, home, nodes)
             with _show_progress(ledger, sweep, sender, role) as show:
-                drive_sweep(_job(sweep, home, token, role, own_ray=own_ray), nodes, signals, show)
+                job = _job(sweep, home, token, role, own_ray=own_ray)
+
+                def watch(standing: CoordinatorStatus) -> KnownRuns | None:
+                    show(standing)
+                    return sender.find_runs(standing.wanted_runs) if standing.wanted_runs else None
+
+                drive_sweep(job, nodes, signals, watch)
     return signals
 
 
@@ -142,18 +160,24 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     from infra.lanes.settings import LaneSettings
     from infra.spec import Resources
     from infra.storage.sweep_key import current_key_name
+    from infra.tracking.client import embedded_path
+    from trainers.code.carried import pack_carried
 
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
-        base=sweep.facts.get("base", os.getcwd()), storage=str(storage_root(home, sweep.spec)),
-        cache=str(home.cache), logs=str(home.logs / sweep.label), sys_path=(own_code,) if own_code else (),
+        base=path_on_nodes(sweep.facts.get("base", os.getcwd())), cache=str(home.cache),
+        storage=str(storage_root(home, sweep.spec)), logs=str(written_logs_folder(home, sweep.spec)),
+        sys_path=(path_on_nodes(own_code),) if own_code else (),
+        functions=pack_carried(family.reference for family in sweep.spec.families),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),
     )  # fmt: skip
-    url = ledger_url(home, sweep.spec.ledger)
+    url, tracking = ledger_url(home, sweep.spec.ledger), tracking_uri(home, sweep.spec)
+    if embedded := embedded_path(tracking):  # lanes have another current folder
+        tracking = f"sqlite:///{embedded}"
     return DriveJob(
         ledger_url=url, sweep_id=sweep.id, token=token, spec=sweep.spec, lanes=lanes, role=role,
-        own_ray=own_ray,
+        own_ray=own_ray, tracking=tracking,
     )  # fmt: skip
 
 
@@ -178,6 +202,7 @@ def check_shared_places(spec: SweepSpec, home: Home, nodes: Sequence[Node]) -> N
             f"on this machine alone: {'; '.join(local)}",
             f"the cluster has nodes on {', '.join(others[:3])}",
         )
+    check_nodes(spec, home, nodes)
 
 
 @contextmanager
@@ -187,7 +212,7 @@ def _show_progress(
     from flows.terminal.live_progress import LiveProgress
 
     started_at, began, show_next_at = time.time(), time.monotonic(), 0.0
-    follower = TrialFollower(ledger, sweep.id, role)
+    follower, told = TrialFollower(ledger, sweep.id, role), set[str]()
     with LiveProgress(sweep.spec) as progress:
 
         def show(standing: CoordinatorStatus) -> None:
@@ -201,15 +226,21 @@ def _show_progress(
             if ended:  # while Ray's processes end
                 sender.wake()
             with suppress(LedgerUnavailable):  # the coordinator waits for its return, with a limit
+                row, trials = views.sweep_by_id(ledger, sweep.id), follower.trials()
+                for broken in find_broken_families(row, trials) if not ended else ():
+                    if broken.family not in told:
+                        told.add(broken.family)
+                        progress.print_line(str(broken))
                 progress.update(
                     make_snapshot(
-                        views.sweep_by_id(ledger, sweep.id).spec,
-                        follower.trials(),
+                        row.spec,
+                        trials,
                         state=standing.state,
                         now=started_at + began_at - began,
                         started_at=started_at,
                         role=role,
                         lanes_up=standing.lanes,
+                        lanes_starting=max(0, standing.planned - standing.lanes),
                         unsent=sender.count_unsent(),
                         message=_message(standing),
                     )
@@ -226,7 +257,7 @@ def _message(standing: CoordinatorStatus) -> str:
     if standing.state != "running" or not standing.wanted:
         return ""
     if standing.waits_for:
-        return f"a lane waits for {standing.waits_for}"
+        return standing.waits_for
     return "" if standing.lanes else "waiting for a lane"
 
 

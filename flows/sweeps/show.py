@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import PurePath
+from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.states import pick_trial, resolve_state, resolve_trials
+from flows.terminal.shown_result import ShownResult
+from infra.errors import WrongInput
 from infra.home import Home, storage_root
 from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
-from infra.storage.paths import files_folder, log_name
+from infra.storage.paths import files_folder, kept_folder, log_name
+from infra.storage.trial_logs import find_log
 from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.bundle.predictor import Predictor
     from trainers.types import Json, JsonObject, Params
 
 
@@ -29,7 +36,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialDetails:
+class TrialDetails(ShownResult):
     """One trial with everything that the ledger knows of it.
 
     Attributes:
@@ -38,8 +45,11 @@ class TrialDetails:
         checkpoint_epoch: of the newest checkpoint that was written; None where there was none.
         model: folder of the kept model, absolute; None where none is kept.
         directory: what own code wrote to `trial.directory`, absolute; None where it wrote nothing.
+        kept: the copy of what it keeps (`trial.keep`, a `keep` of a command), absolute; None: none.
         logs: what its attempts printed; files that exist.
     """
+
+    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_trial"
 
     sweep: str
     family: str
@@ -62,8 +72,16 @@ class TrialDetails:
     checkpoint_epoch: int | None
     model: str | None
     directory: str | None
+    kept: str | None
     mlflow_run_id: str | None
     logs: tuple[str, ...]
+
+    def frame(self) -> pd.DataFrame:
+        """The curve: one row a report, one column a metric."""
+        import pandas as pd
+
+        rows = [{"epoch": point.epoch, **point.metrics} for point in self.curve]
+        return pd.DataFrame(rows).set_index("epoch") if rows else pd.DataFrame()
 
     def to_json(self) -> JsonObject:
         """All of it, by the names of the attributes."""
@@ -100,13 +118,31 @@ def show(name: str, *, trial: int, family: str | None = None, home: Home | None 
         ledger.close()
 
 
+def load_trial_model(name: str, number: int | None, family: str | None, home: Home | None) -> Predictor:
+    """The model that a trial of a sweep kept, ready to predict.
+
+    Raises:
+        WrongInput: the sweep has no such trial, or it kept no model.
+    """
+    from trainers.bundle.bundle import load_bundle
+
+    if number is None:
+        raise WrongInput("a model must be of one trial", f"no best one in {name}", "name its number")
+    found = show(name, trial=number, family=family, home=home)
+    if found.model is None:
+        do = "call trial.model in the function, and sweep with keep: {models: all} for more than the best"
+        raise WrongInput("a trial must have kept a model", f"{found.family} #{number} has none", do)
+    return load_bundle(found.model)
+
+
 def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -> TrialDetails:
     attempts = views.attempts(ledger, row.id, trial.family, trial.number)
     mine = tuple(attempt for attempt in attempts if attempt.role == trial.role)
     reports = views.trial_events(ledger, row.id, trial, "reported")
     checkpoints = views.trial_events(ledger, row.id, trial, "checkpoint")
-    folder = home.logs / row.label
-    files = [folder / log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    place = (row.label, trial.role, trial.family, trial.number)
+    names = [log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    files = [find_log(home, row.spec, name) for name in names]
     return TrialDetails(
         sweep=row.label,
         family=trial.family,
@@ -128,14 +164,15 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
         attempts=mine,
         checkpoint_epoch=checkpoints[-1].payload.get("epoch") if checkpoints else None,
         model=str(storage_root(home, row.spec) / trial.model) if trial.model else None,
-        directory=_written_folder(row, trial, home),
+        directory=_filled_folder(row, home, files_folder(*place)),
+        kept=_filled_folder(row, home, kept_folder(*place)),
         mlflow_run_id=run_id(run_ids(home, row), row, trial),
-        logs=tuple(str(path) for path in files if path.exists()),
+        logs=tuple(str(path) for path in files if path is not None),
     )
 
 
-def _written_folder(row: SweepRow, trial: TrialRow, home: Home) -> str | None:
-    folder = storage_root(home, row.spec) / files_folder(row.label, trial.role, trial.family, trial.number)
+def _filled_folder(row: SweepRow, home: Home, place: PurePath) -> str | None:
+    folder = storage_root(home, row.spec) / place
     return str(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_ledger, open_sweep
 from flows.sweeps.states import (
@@ -14,9 +14,11 @@ from flows.sweeps.states import (
     resolve_state,
     resolve_trials,
 )
+from flows.terminal.shown_result import ShownResult
 from flows.terminal.stack_words import describe_stacks
 from infra.home import Home
 from infra.ledger import views
+from infra.ledger.broken_families import BrokenFamily, find_broken_families
 from infra.ledger.ranking import best_trial, pareto_front
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
@@ -24,6 +26,9 @@ from infra.spec import Objective
 from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from trainers.bundle.predictor import Predictor
     from trainers.types import JsonObject, Params
 
 
@@ -32,7 +37,8 @@ STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialStatus:
-    """One trial in a sweep's status. `values` has one number an objective, or is None."""
+    """One trial in a sweep's status. `values` has one number an objective, or is None; `place` is the `host`,
+    `lane` and `gpu` of its last attempt."""
 
     family: str
     number: int
@@ -44,6 +50,7 @@ class TrialStatus:
     seconds: float
     reason: str | None
     mlflow_run_id: str | None
+    place: dict[str, str] = field(default_factory=dict)
 
     def to_json(self, *, several: bool) -> JsonObject:
         """`values` where there are several objectives, else `value`."""
@@ -60,6 +67,7 @@ class TrialStatus:
             "seconds": round(self.seconds, 3),
             "reason": self.reason,
             "mlflow_run_id": self.mlflow_run_id,
+            "place": self.place or None,
         }
 
 
@@ -70,6 +78,7 @@ class BestTrial:
     family: str
     number: int
     values: tuple[float, ...]
+    params: Params = field(default_factory=dict)
 
     def to_json(self, *, several: bool) -> JsonObject:
         """`value`, or `values` where there are several objectives."""
@@ -78,7 +87,21 @@ class BestTrial:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepStatus:
+class LaneSupply:
+    """The lanes of a sweep that runs: how many are planned, how many are up, and what lanes wait for.
+
+    Attributes:
+        sick: by host, how many lanes there were replaced, and why the last of them.
+    """
+
+    planned: int
+    up: int
+    waits_for: str
+    sick: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepStatus(ShownResult):
     """One sweep.
 
     Attributes:
@@ -87,7 +110,13 @@ class SweepStatus:
         test_reads: how often the test split was read for this sweep.
         note: what a person should know about the state; may be empty.
         stacks: of families whose trials may be stacked: how lanes train them, in words.
+        stopped_families: that get no more trials, since their first ones all failed alike.
+        ledger: as the sweep's file names it.
+        lanes: of a sweep that runs, how many there are and what others wait for.
+        home: where it was found, for `model`.
     """
+
+    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_status"
 
     sweep: str
     state: str
@@ -101,6 +130,10 @@ class SweepStatus:
     created_at: float = 0.0
     updated_at: float = 0.0
     stacks: dict[str, str] = field(default_factory=dict)
+    stopped_families: tuple[BrokenFamily, ...] = ()
+    ledger: str | None = None
+    lanes: LaneSupply | None = None
+    home: Home | None = field(default=None, repr=False, compare=False)
 
     @property
     def several(self) -> bool:
@@ -110,6 +143,25 @@ class SweepStatus:
     def counts(self) -> Counter[str]:
         """Trials by state."""
         return Counter(trial.state for trial in self.trials)
+
+    def frame(self) -> pd.DataFrame:
+        """One row a trial; a column for each objective, `param.NAME` for each parameter."""
+        import pandas as pd
+
+        goals = [goal.metric.removeprefix("val/") for goal in self.objectives]
+        return pd.DataFrame([_frame_row(trial, goals) for trial in self.trials])
+
+    def model(self, number: int | None = None, *, family: str | None = None) -> Predictor:
+        """The kept model of the best trial, or of another, ready to predict.
+
+        Raises:
+            WrongInput: there is none.
+        """
+        from flows.sweeps.show import load_trial_model
+
+        if number is None and self.best is not None:
+            number, family = self.best.number, self.best.family
+        return load_trial_model(self.sweep, number, family, self.home)
 
     def to_json(self) -> JsonObject:
         """What `--json` prints, with `note` and `test_reads` last."""
@@ -129,6 +181,8 @@ class SweepStatus:
             "test_reads": self.test_reads,
             "note": self.note or None,
             "stacks": self.stacks,
+            "stopped_families": [family.to_json() for family in self.stopped_families],
+            "lanes": asdict(self.lanes) if self.lanes else None,
         }
 
 
@@ -162,8 +216,10 @@ class SweepLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Overview:
+class Overview(ShownResult):
     """All sweeps of the ledger that commands use here, oldest first."""
+
+    screen: ClassVar[str] = "flows.sweeps.trial_screens:print_overview"
 
     home: str
     sweeps: tuple[SweepLine, ...]
@@ -188,7 +244,7 @@ def status(name: str | None = None, *, home: Home | None = None) -> SweepStatus 
         return overview(place)
     ledger, row = open_sweep(name, place)
     try:
-        return sweep_status(ledger, row, run_ids(place, row))
+        return sweep_status(ledger, row, run_ids(place, row), place)
     finally:
         ledger.close()
 
@@ -205,7 +261,9 @@ def overview(home: Home) -> Overview:
     return Overview(home=str(home.path), sweeps=lines)
 
 
-def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None) -> SweepStatus:
+def sweep_status(
+    ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None = None, home: Home | None = None
+) -> SweepStatus:
     """One sweep's status from its rows."""
     state, note = resolve_state(row, views.owner(ledger, row.id))
     trials = in_file_order(row.spec, resolve_trials(views.trials(ledger, row.id), state))
@@ -225,7 +283,28 @@ def sweep_status(ledger: Ledger, row: SweepRow, runs: Mapping[str, str] | None =
         created_at=row.created_at,
         updated_at=row.updated_at,
         stacks=describe_stacks(row.facts),
+        stopped_families=find_broken_families(row, trials),
+        ledger=row.spec.ledger,
+        lanes=_lane_supply(row) if state == "running" else None,
+        home=home,
     )
+
+
+def _lane_supply(row: SweepRow) -> LaneSupply | None:
+    if "lanes" not in row.facts:  # nobody has planned any yet
+        return None
+    nodes = row.facts.get("sick_nodes", {}).values()
+    sick = {told["host"]: f"{told['times']} replaced: {told['why']}" for told in nodes}
+    return LaneSupply(**row.facts["lanes"], sick=sick)
+
+
+def _frame_row(trial: TrialStatus, goals: Sequence[str]) -> JsonObject:
+    values = trial.values or (None,) * len(goals)
+    facts = {name: getattr(trial, name) for name in ("epochs", "attempts", "seconds", "reason")}
+    params = {f"param.{name}": value for name, value in trial.params.items()}
+    numbers = dict(zip(goals, values, strict=True))
+    own = {"family": trial.family, "number": trial.number, "state": trial.state}
+    return {**own, **numbers, **params, **facts}
 
 
 def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:
@@ -240,11 +319,14 @@ def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:
         seconds=trial.seconds,
         reason=trial.reason,
         mlflow_run_id=mlflow_run_id,
+        place=trial.facts.get("place", {}),
     )
 
 
 def _best_trial(trial: TrialRow) -> BestTrial:
-    return BestTrial(family=trial.family, number=trial.number, values=tuple(trial.objective or ()))
+    return BestTrial(
+        family=trial.family, number=trial.number, values=tuple(trial.objective or ()), params=trial.params
+    )
 
 
 def _sweep_line(ledger: Ledger, row: SweepRow) -> SweepLine:

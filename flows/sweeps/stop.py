@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.ownership import POLL_S, living_owner
+from flows.terminal.next_command import next_command
 from infra.errors import OwnedElsewhere
 from infra.home import Home
 from infra.ledger import views
@@ -77,7 +78,8 @@ def _wait_for_end(ledger: Ledger, row: SweepRow, limit_s: float, sleep: Callable
             raise OwnedElsewhere(
                 f"the driver of {row.label} must end within {limit_s:g} s (--timeout)",
                 f"pid {owner.pid} on {owner.host} still runs",
-                f"wait longer, look at `velodrome logs {row.label}`, or send it SIGTERM twice",
+                f"wait longer, look at `{next_command(f'logs {row.label}', row.spec.ledger)}`,"
+                " or send it SIGTERM twice",
             )
         sleep(POLL_S)
     return time.monotonic() - began

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from typing import Any, Literal
 
 from flows.config.lookup import open_sweep
 from flows.sweeps.compatibility import compare_sweep, record_code_change, refuse_changes
-from flows.sweeps.new import find_sweep_file
+from flows.sweeps.new import find_sweep
 from flows.sweeps.ownership import commit_as_owner
-from flows.sweeps.preparation import PreparedSweep, file_facts, prepare_sweep, sweep_facts
+from flows.sweeps.preparation import (
+    PreparedSweep,
+    SweepSource,
+    file_facts,
+    place_facts,
+    prepare_sweep,
+    sweep_facts,
+)
 from flows.sweeps.session import background_sender, commonest_reason, print_stderr, run_session
 from flows.sweeps.status import SweepStatus, sweep_status
 from flows.sweeps.warm_start import check_warm_start
+from flows.terminal.next_command import next_command
 from infra.coordinator.policy import exhausted_budget
-from infra.errors import RefusedError
+from infra.errors import LedgerUnavailable, RefusedError, VelodromeError
 from infra.home import Home, ledger_url
 from infra.ledger import views
 from infra.ledger.batch import SweepChange, WriteBatch
+from infra.ledger.broken_families import find_broken_families
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
 
 DRAIN_LIMIT_S = 60.0
 
 
 def sweep(
-    file: Path | str,
+    file: SweepSource | Callable[..., object],
     *,
+    space: Mapping[str, Any] | None = None,
+    objective: str | None = None,
+    direction: Literal["minimize", "maximize"] | None = None,
+    trials: int | None = None,
+    epochs: int | None = None,
+    name: str | None = None,
     overrides: Sequence[str] = (),
     address: str | None = None,
     new: bool = False,
@@ -39,7 +57,12 @@ def sweep(
     """Runs a sweep file to its end; finished trials are never run again.
 
     Args:
-        file: the sweep file; or an Optuna objective, `module:function`, whose file is written where none is.
+        file: the sweep file; or an Optuna objective, `module:function`, whose file is written where none is;
+            or a mapping that is such a file; or a training function, with the next six.
+        space: a function's parameters: `loguniform(1e-4, 1e-1)`, a list of choices, or a constant.
+        objective: what the function reports and is judged by; `direction` where Velodrome does not know it.
+        trials, epochs: its budget.
+        name: of its sweep; by default the function's own.
         overrides: `search.pruner=none` and the like, over the file's keys.
         address: an existing Ray cluster; None starts one on this machine.
         new: start the next version beside the old one.
@@ -53,7 +76,10 @@ def sweep(
         Interrupted: a signal asked to stop; state is kept.
     """
     place = home or Home.from_environment()
-    prepared = prepare_sweep(find_sweep_file(file), overrides, place)
+    source = find_sweep(
+        file, space=space, objective=objective, direction=direction, trials=trials, epochs=epochs, name=name
+    )
+    prepared = prepare_sweep(source, overrides, place)
     ledger = Ledger(ledger_url(place, prepared.spec.ledger), create=True)
     try:
         row = _register_sweep(ledger, prepared, new=new, accept_code_change=accept_code_change)
@@ -73,31 +99,46 @@ def resume_sweep(label: str, *, home: Home | None = None, address: str | None = 
 
 
 def _run_sweep(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
-    nothing_left = _nothing_left_reason(ledger, row)
+    """Runs it; an error that ends it knows how the sweep stands then."""
+    try:
+        return _run_to_end(ledger, row, place, address)
+    except VelodromeError as error:
+        with suppress(LedgerUnavailable):
+            error.document = _status(ledger, row, place).to_json()
+        raise
+
+
+def _run_to_end(ledger: Ledger, row: SweepRow, place: Home, address: str | None) -> SweepStatus:
+    nothing_left = _nothing_left_reason(ledger, row, address)
     if nothing_left is not None:
         with background_sender(ledger, row, place) as sender:
             waiting = sender.count_unsent()
             unsent = sender.drain(DRAIN_LIMIT_S, while_it_moves=True)
         _warn_unsent(unsent)
         sent = f"; {waiting - unsent} unsent events went to tracking" if waiting > unsent else ""
-        print_stderr(f"{row.label} is finished: {nothing_left}{sent}.")
-        return _status(ledger, row, place)
-    ended = run_session(ledger, row, place, address=address)
-    _warn_unsent(ended.unsent)
+        state = "failed" if row.state == "failed" else "finished"
+        print_stderr(f"{row.label} is {state}: {nothing_left}{sent}.")
+    else:
+        _warn_unsent(run_session(ledger, row, place, address=address).unsent)
+    ended = _status(ledger, row, place)
+    for broken in ended.stopped_families:
+        print_stderr(str(broken))
     if ended.state == "failed":
         raise RefusedError(
             "at least one trial must succeed",
             commonest_reason(views.trials(ledger, row.id)),
-            f"`velodrome show {row.label} --trial 0` tells more; `velodrome retry {row.label}` tries again",
-            log=str(place.logs / row.label),
+            f"`{next_command(f'show {row.label} --trial 0', row.spec.ledger)}` tells more;"
+            f" `{next_command(f'retry {row.label}', row.spec.ledger, address=address)}` tries again",
+            log=str(written_logs_folder(place, row.spec)),
         )
-    return _status(ledger, row, place)
+    return ended
 
 
-def _nothing_left_reason(ledger: Ledger, row: SweepRow) -> str | None:
+def _nothing_left_reason(ledger: Ledger, row: SweepRow, address: str | None) -> str | None:
     """Why there is nothing to run, and what would change that; None where there is something."""
     if _is_done(ledger, row):
-        return f"nothing to run (`velodrome extend {row.label} --trials +N` adds trials)"
+        extend = next_command(f"extend {row.label} --trials +N", row.spec.ledger, address=address)
+        return f"nothing to run (`{extend}` adds trials)"
     spent = row.facts.get("spent", {})
     why = exhausted_budget(row.spec, *(spent.get(name, 0.0) for name in ("elapsed_s", "gpu_s", "cpu_s")))
     return None if why is None else f"{why} (a larger one in its file carries it on)"
@@ -105,7 +146,7 @@ def _nothing_left_reason(ledger: Ledger, row: SweepRow) -> str | None:
 
 def _status(ledger: Ledger, row: SweepRow, place: Home) -> SweepStatus:
     fresh = views.sweep_by_id(ledger, row.id)
-    return sweep_status(ledger, fresh, run_ids(place, fresh))
+    return sweep_status(ledger, fresh, run_ids(place, fresh), place)
 
 
 def _is_done(ledger: Ledger, row: SweepRow) -> bool:
@@ -113,11 +154,10 @@ def _is_done(ledger: Ledger, row: SweepRow) -> bool:
     if row.state not in {"finished", "failed"}:
         return False
     trials = views.trials(ledger, row.id)
-    counts = {family.name: 0 for family in row.spec.families}
-    for trial in trials:
-        counts[trial.family] = counts.get(trial.family, 0) + 1
-    asked_all = all(counts[family.name] >= family.trials for family in row.spec.families)
-    return all(trial.has_ended for trial in trials) and (asked_all or row.state == "failed")
+    counts = Counter(trial.family for trial in trials)
+    stopped = {broken.family for broken in find_broken_families(row, trials)}
+    asked_all = all(counts[f.name] >= f.trials or f.name in stopped for f in row.spec.families)
+    return all(trial.has_ended for trial in trials) and asked_all
 
 
 def _warn_unsent(unsent: int) -> None:
@@ -145,7 +185,7 @@ def _register_sweep(
         return _rewrite_sweep(ledger, known, prepared)
     carried = compare_sweep(known, prepared.spec, prepared.fingerprint)
     refuse_changes(known, carried, accept_code_change=accept_code_change, file=prepared.file.path)
-    if carried.spec != known.spec:
+    if carried.spec != known.spec or not place_facts(prepared).items() <= known.facts.items():
         _store_growth(ledger, known, prepared)
     return views.sweep_by_id(ledger, known.id)
 
@@ -174,5 +214,6 @@ def _store_growth(ledger: Ledger, known: SweepRow, prepared: PreparedSweep) -> N
         batch = WriteBatch(sweep={"spec": carried.spec, "updated_at": now})
         if carried.grown:
             batch.add_event("grown", now, {"families": dict(carried.grown)})
-        batch.sweep["facts"] = record_code_change(known, carried, batch, now) | file_facts(prepared)
+        facts = record_code_change(known, carried, batch, now)
+        batch.sweep["facts"] = facts | file_facts(prepared) | place_facts(prepared)
         commit(batch)

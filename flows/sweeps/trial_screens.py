@@ -20,6 +20,8 @@ from flows.terminal.formatting import (
     seconds,
     trials,
 )
+from flows.terminal.next_command import next_command
+from flows.terminal.stack_words import describe_share
 from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
 
 if TYPE_CHECKING:
@@ -92,9 +94,17 @@ def print_status(console: Console, status: SweepStatus) -> None:
     )
     if status.note:
         console.print(Text(status.note, style="yellow"))
+    for broken in status.stopped_families:
+        console.print(Text(printable_text(str(broken)), style="yellow"), soft_wrap=True)
     goals = ", ".join(f"{goal.direction} {goal.metric}, {goal.at} epoch" for goal in status.objectives)
     reads = "never" if status.test_reads == 0 else format_times(status.test_reads)
     console.print(Text(f"{goals}; test split read {reads}", style="dim"), soft_wrap=True)
+    if status.lanes is not None:
+        waits = f"; {status.lanes.waits_for}" if status.lanes.waits_for else ""
+        told = f"{status.lanes.up} of {status.lanes.planned} lanes are up{waits}"
+        console.print(Text(told, style="dim"), soft_wrap=True)
+        for host, why in status.lanes.sick.items():
+            console.print(Text(f"sick lanes on {host}, {why}", style="yellow"), soft_wrap=True)
     for family in status.planned:
         mine = [trial for trial in status.trials if trial.family == family]
         if mine:
@@ -134,6 +144,7 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
         TableColumn(
             heading="time", cells=[seconds(trial.seconds) for trial in mine], right=True, gives_way=2
         ),
+        *_place_columns(mine),
         *(
             TableColumn(
                 heading=name,
@@ -157,6 +168,17 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
             console.print(
                 Text(f"  trial {trial.number}: {printable_text(trial.reason)}", style="red"), soft_wrap=True
             )
+
+
+def _place_columns(mine: Sequence[TrialStatus]) -> list[TableColumn]:
+    """Host and GPU, where trials were on several."""
+    return [
+        TableColumn(
+            heading=heading, cells=[trial.place.get(heading) or MISSING for trial in mine], gives_way=4
+        )
+        for heading in ("host", "gpu")
+        if len({trial.place[heading] for trial in mine if trial.place.get(heading)}) > 1
+    ]
 
 
 def select_trials(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Sequence[TrialStatus], int]:
@@ -189,8 +211,8 @@ def _print_best(console: Console, status: SweepStatus) -> None:
         values = ", ".join(number(value) for value in entry.values)
         console.print(Text(f"{title}: {entry.family} trial {entry.number}, {values}"))
     first = best[0]
-    command = f"velodrome show {status.sweep} --family {first.family} --trial {first.number}"
-    console.print(Text(command, style="cyan"), soft_wrap=True)
+    show = f"show {status.sweep} --family {first.family} --trial {first.number}"
+    console.print(Text(next_command(show, status.ledger), style="cyan"), soft_wrap=True)
 
 
 def print_trial(console: Console, trial: TrialDetails) -> None:
@@ -222,18 +244,23 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
         yield "reason", printable_text(trial.reason)
     yield "parameters", params_line(trial.params) or "none"
     yield "seed", str(trial.seed)
-    yield "trained", f"{trial.epochs} epochs in {seconds(trial.seconds)}"
+    yield (
+        "trained",
+        f"{trial.epochs} epochs in {seconds(trial.seconds)}{describe_share(trial.facts, trial.attempts)}",
+    )
     for label, value in (("asked", trial.asked), ("resources", trial.resources)):
         if value:
             yield label, params_line(value)
     if trial.facts:
-        numbers = {name: value for name, value in trial.facts.items() if isinstance(value, (int, float))}
+        known = {name: value for name, value in trial.facts.items() if name != "stack"}
+        numbers = {name: value for name, value in known.items() if isinstance(value, (int, float))}
         yield "measured", "  ".join(f"{name}={format_fact(name, value)}" for name, value in numbers.items())
     if trial.checkpoint_epoch is not None:
         yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
     for label, name in (
         ("model", trial.model),
         ("files", trial.directory),
+        ("kept", trial.kept),
         ("MLflow run", trial.mlflow_run_id),
     ):
         if name:
@@ -281,7 +308,13 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
     return fit_table(
         [
             TableColumn(heading="attempt", cells=[str(attempt.ordinal) for attempt in attempts], right=True),
-            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=2),
+            TableColumn(
+                heading="host",
+                cells=[str(attempt.lane_facts.get("host", MISSING)) for attempt in attempts],
+                gives_way=2,
+            ),
+            *_gpu_column(attempts),
+            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=3),
             TableColumn(
                 heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1
             ),
@@ -293,6 +326,11 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
         ],
         width,
     )
+
+
+def _gpu_column(attempts: Sequence[AttemptRow]) -> list[TableColumn]:
+    cells = [str(attempt.lane_facts.get("gpu") or "") for attempt in attempts]
+    return [TableColumn(heading="GPU", cells=cells, gives_way=2)] if any(cells) else []
 
 
 def _duration(attempt: AttemptRow) -> str:

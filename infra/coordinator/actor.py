@@ -14,8 +14,8 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -35,14 +35,17 @@ from infra.coordinator.messages import (
     StackRequest,
 )
 from infra.coordinator.oom_kills import KernelOomKills, is_oom_killed_by_ray
+from infra.coordinator.run_requests import KnownRuns, RunAnswer, RunRequests, TrialKey
+from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.coordinator.structures import Structures
 from infra.errors import FencedError, LedgerDamaged, LedgerUnavailable, VelodromeError
 from infra.ledger.liveness import process_started_at
 from infra.ledger.store import Ledger
-from infra.spec import Resources
 
 if TYPE_CHECKING:
     from ray.actor import ActorClass, ActorHandle
+
+    from trainers.types import Document
 
 TICK_S = 0.5
 LEDGER_WAIT_S = 600.0
@@ -61,42 +64,6 @@ TOGETHER = 8  # calls that may wait at once and then share a commit
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ActorSettings:
-    """What a coordinator is started with; the same again after its process died."""
-
-    ledger_url: str
-    sweep_id: int
-    token: str
-    role: str
-    lanes: int
-    resources: Mapping[str, Resources]  # of each family, settled on this cluster
-    storage: str
-    sys_path: tuple[str, ...] = ()  # folders from which people's own families are imported
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CoordinatorStatus:
-    """How a sweep stands, for the driver: cheap, read from memory.
-
-    Attributes:
-        wanted: by shape, what its trials need and how many have not ended.
-        away: why the ledger cannot be written now; empty where it can.
-        failure: what ended the coordinator's work for good.
-        waits_for: what the cluster lacks for a lane, as the driver sees it; empty where it lacks nothing.
-    """
-
-    state: str = "running"
-    stopping: str | None = None
-    lanes: int = 0
-    running: int = 0
-    wanted: Mapping[str, tuple[Resources, int]] = field(default_factory=dict)
-    start_failures: tuple[str, ...] = ()
-    away: str = ""
-    failure: Exception | None = None
-    waits_for: str = ""
-
-
 class CoordinatorActor:
     """One sweep's coordinator as an actor."""
 
@@ -109,6 +76,7 @@ class CoordinatorActor:
         self._kernel_kills = KernelOomKills()
         self._controllers: dict[str, AnyHandle] = {}
         self._start_failures: list[str] = []
+        self._run_requests = RunRequests(settings.tracking)
         self._away = ""
         self._failure: Exception | None = None
         self._stood = CoordinatorStatus()
@@ -137,9 +105,37 @@ class CoordinatorActor:
         for controller in self._controllers.values():
             ray.kill(controller)
 
+    @ray.method(concurrency_group="quick")
+    def end_run(self, run: str) -> None:
+        """Ends one run whose lanes do not come up."""
+        if (controller := self._controllers.pop(run, None)) is not None:
+            ray.kill(controller)
+
+    def record_supply(self, planned: int, waits_for: str, claim: Document | None = None) -> None:
+        """See `Coordinator.record_supply`."""
+        self._call(lambda core: core.record_supply(planned, waits_for, claim))
+
+    def dismiss_runs(self, runs: Collection[str]) -> None:
+        """See `SickLanes.dismiss`."""
+        self._call(lambda core: core.sick.dismiss(runs))
+
+    def leave_out(self, nodes: Collection[str]) -> None:
+        """See `SickLanes.leave_out`."""
+        self._call(lambda core: core.sick.leave_out(nodes))
+
     def report_start_failure(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
         self._start_failures.append(text)
+
+    @ray.method(concurrency_group="quick")
+    def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
+        """See `RunRequests.find`."""
+        return self._run_requests.find(trial, wanted=wanted)
+
+    @ray.method(concurrency_group="quick")
+    def answer_runs(self, found: KnownRuns) -> None:
+        """See `RunRequests.answer`."""
+        self._run_requests.answer(found)
 
     def next_attempts(
         self,
@@ -208,11 +204,12 @@ class CoordinatorActor:
                 core = self._core
                 self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
-                    wanted=core.demand,
+                    wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick.count_by_node(),
                 )  # fmt: skip
         return replace(
-            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure
-        )
+            self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,
+            wanted_runs=self._run_requests.wanted,
+        )  # fmt: skip
 
     def _call(self, event: Callable[[Coordinator], Answer]) -> Answer:
         answer: Answer = self._turns.call(event)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 Key: TypeAlias = tuple[str, str, int]
 STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
 
+PLACE = "place"  # in a trial's facts: where its last attempt runs or ran
+
 _log = logging.getLogger(__name__)
 
 
@@ -70,6 +72,10 @@ class Attempts:
         self.dropped_folders: list[str] = []
         self._just_ended: dict[str, RunningAttempt] = {}  # attempts whose trial the pruner has ended
 
+    def family_of(self, attempt: str) -> str:
+        """The family of an attempt that runs, or that the pruner has just ended."""
+        return (self.running.get(attempt) or self._just_ended[attempt]).trial.family
+
     def on_lane(self, lane: str) -> list[RunningAttempt]:
         """The attempts that run on a lane: one, or the members of a stack."""
         return [running for running in self.running.values() if running.lane == lane]
@@ -81,6 +87,7 @@ class Attempts:
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
+        trial.facts[PLACE] = {"host": lane.host, "lane": lane.lane, "gpu": lane.facts.get("gpu", "")}
         self.adopt(RunningAttempt(attempt, trial, lane.lane, seconds_before=trial.seconds))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
         about = {"shape": lane.shape, "seconds_before": trial.seconds}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from infra.coordinator import policy
 from infra.coordinator.attempts import STACK_LIMIT, Attempts, RunningAttempt, stack_limit
-from infra.coordinator.lane_table import LaneTable
+from infra.coordinator.lane_table import PROCESS_ENDED, LaneTable
 from infra.coordinator.messages import (
     Assignment,
     AttemptReports,
@@ -32,21 +32,25 @@ from infra.coordinator.messages import (
 )
 from infra.coordinator.placement import shape_name
 from infra.coordinator.questions import TrialQuestions
+from infra.coordinator.sick_lanes import SickLanes
 from infra.coordinator.trial_table import TrialTable
 from infra.coordinator.usage import BudgetUsage
+from infra.coordinator.warm_start import teach_earlier_trials
 from infra.ledger import views
+from infra.ledger.broken_families import MENDED
 from infra.ledger.requeue import requeue_trial
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.search.growth import limit_to_grids
 from infra.search.pruners import deciding_reports, pruner_options
 from infra.search.study import Studies
-from infra.spec import FamilySpec, Resources
+from infra.spec import FamilySpec, Resources, extend_families
 
 if TYPE_CHECKING:
     from trainers.types import Document, Json, Params
 
 IDLE_WAIT_S = 0.25
+PASSING_FACTS = frozenset({"stopping", "stop_cause", "lanes", "claim", "sick_nodes"})  # of one driver
 
 
 class _Earlier(TypedDict):
@@ -97,13 +101,17 @@ class Coordinator:
         self.state = "running"
         records = views.journal_records(ledger, sweep_id) if role == "search" else ()
         self._studies = Studies(self.spec, records) if role == "search" else None
-        self.book = TrialTable(self.spec, views.trials(ledger, sweep_id, role=role), asks=role == "search")
+        known, mended = views.trials(ledger, sweep_id, role=role), self.sweep.facts.get(MENDED)
+        self.book = TrialTable(self.spec, known, asks=role == "search", mended=mended)
         self._attempts = Attempts(self.spec, self.book, self._studies, clock, steady)
         self._questions = TrialQuestions(
             self.book, self._studies, self._resources, lanes=lanes, clock=clock, record=self._record_question
         )
         self._structure_of = structure_of
         self._roster = LaneTable(steady)
+        self.sick = SickLanes(
+            self._attempts, self._roster, self.book, clock, self.sweep.facts, self._set_facts
+        )
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
         self.stopping: str | None = None
         self._stop_cause = policy.StopCause.REQUEST
@@ -115,7 +123,7 @@ class Coordinator:
         self.prefetch_trials()
         former = self._roster.holder(hello.lane)
         if self._roster.register(hello):
-            self._fail_lane(hello.lane, "its process ended", former)
+            self._fail_lane(hello.lane, PROCESS_ENDED, former)
         self._commit()
 
     def next_attempts(
@@ -131,15 +139,20 @@ class Coordinator:
         Args:
             ended: how its last attempt went.
             reports: of that attempt, those that may not have arrived.
-            limit: how many attempts the lane can take at once; today one is handed out.
+            limit: how many attempts the lane can take at once; today one is handed out. 0: a new process of
+                the lane will ask for the next, if there is one.
         """
         self.prefetch_trials()
         if not self._roster.admit(hello):
             return LaneWork(fenced=True)
         if ended is not None:
             self._attempts.record_reports(ended.attempt, hello.lane, reports)
-            self._attempts.end_attempt(ended, hello.lane)
-        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S)
+            self.sick.end_attempt(ended, hello.lane)
+            if not self._roster.admit(hello):  # that end showed that the process is spoilt
+                self._commit()
+                return LaneWork(fenced=True)
+        left = hello.shape in self.demand and not self._is_ending
+        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S, leave=not left)
         if work.leave:
             self._roster.remove(hello.lane)
         self._commit()
@@ -164,8 +177,9 @@ class Coordinator:
             return LaneWork(fenced=True)
         for one in ended:
             self._attempts.record_reports(one.attempt, hello.lane, (reports or {}).get(one.attempt, ()))
-            self._attempts.end_attempt(one, hello.lane)
-        work = self._fill_stack(hello, request)
+            self.sick.end_attempt(one, hello.lane)
+        spoilt = not self._roster.admit(hello)
+        work = LaneWork(fenced=True) if spoilt else self._fill_stack(hello, request)
         self._commit()
         return work
 
@@ -193,10 +207,10 @@ class Coordinator:
         if running is not None:
             self._attempts.record_reports(ended.attempt, running.lane, reports)
             together = self._attempts.on_lane(running.lane)
-            if len(together) > 1:
+            if len(together) > 1 and ended.fault is None:
                 self._attempts.break_stack(together, ended.reason, ended.detail)
             else:
-                self._attempts.end_attempt(ended, running.lane)
+                self.sick.end_attempt(ended, running.lane)
         self._commit()
 
     def heartbeat(
@@ -234,6 +248,8 @@ class Coordinator:
                 own = self._attempts.record_reports(attempt, hello.lane, told, judged=epoch)
                 if not (own and self._attempts.try_prune(attempt, epoch)):
                     go_on.add(attempt)
+                else:
+                    self.sick.note_pruned(hello, attempt)
         self._commit()
         return frozenset(go_on)
 
@@ -290,6 +306,20 @@ class Coordinator:
         return len(self._roster)
 
     @property
+    def lanes_by_run(self) -> Mapping[str, int]:
+        """How many lanes of each Ray Train run are in."""
+        return self._roster.count_by_run()
+
+    def record_supply(self, planned: int, waits_for: str, claim: Json = None) -> None:
+        """Keeps how many lanes there are to be, what they wait for and what the sweep claims of its cluster,
+        for whoever looks."""
+        lanes: Document = {"planned": planned, "up": self.lanes, "waits_for": waits_for}
+        told: dict[str, Json] = {"lanes": lanes, "claim": claim}
+        if any(self.sweep.facts.get(name) != fact for name, fact in told.items()):
+            self._set_facts(**told)
+        self._commit()
+
+    @property
     def running(self) -> int:
         """How many attempts are under way."""
         return len(self._attempts.running)
@@ -327,7 +357,7 @@ class Coordinator:
             self._commit()
 
     def _next_work(self, hello: LaneHandshake) -> LaneWork:
-        if self._is_ending:
+        if self._is_ending or self.sick.is_left_out(hello):
             return LaneWork(leave=True)
         lost = self._attempts.on_lane(hello.lane)  # the answer to an earlier call was lost on its way
         if lost:
@@ -436,8 +466,9 @@ class Coordinator:
         if same_driver:
             self.stopping = self.sweep.facts.get("stopping")
             self._stop_cause = policy.StopCause(self.sweep.facts.get("stop_cause", policy.StopCause.REQUEST))
-        elif self.sweep.facts.pop("stopping", None) is not None:
-            self.sweep.facts.pop("stop_cause", None)
+        elif passing := PASSING_FACTS & self.sweep.facts.keys():  # nodes, too, may be mended by now
+            for name in passing:
+                del self.sweep.facts[name]
             self._set_facts()
         self._attempts.batch.add_event(
             "session", self._clock(), {"role": self._role, "same_driver": same_driver}
@@ -458,20 +489,8 @@ class Coordinator:
         """Earlier sweeps' trials, told to the sampler once, before the first question."""
         if self._studies is None or self.book.all_trials() or self.sweep.facts.get("warm_started"):
             return
-        taught = 0
-        for label in self.spec.warm_start:
-            earlier = views.find_sweep(self._ledger, label)
-            for trial in views.trials(self._ledger, earlier.id) if earlier else ():
-                if (
-                    trial.state != "complete"
-                    or not trial.objective
-                    or trial.family not in self.book.trial_counts
-                ):
-                    continue
-                known = self._studies.add_trial(self.spec.family(trial.family), trial.params, trial.objective)
-                taught += known is not None
         if self.spec.warm_start:
-            self._set_facts(warm_started=taught)
+            self._set_facts(warm_started=teach_earlier_trials(self._ledger, self.spec, self._studies))
 
     def _fail_lane(self, lane: str, why: str, process: LaneHandshake | None) -> None:
         together, reason = self._attempts.on_lane(lane), "worker-died"
@@ -496,14 +515,7 @@ class Coordinator:
             self._attempts.batch.requests_done.append(request.id)
 
     def _extend_families(self, payload: Document) -> None:
-        only = payload.get("family")
-        grown = tuple(
-            replace(family, trials=family.trials + int(payload["trials"]))
-            if only in (None, family.name)
-            else family
-            for family in self.spec.families
-        )
-        self.spec = limit_to_grids(replace(self.spec, families=grown))
+        self.spec = limit_to_grids(extend_families(self.spec, payload))
         for family in self.spec.families:
             self.book.set_quota(family.name, family.trials)
         self._attempts.batch.sweep["spec"] = self.spec

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from infra.coordinator.messages import LaneHandshake
 
+# A process that its own code ends says so (`infra.lanes.exits`); nobody hears how another one ended.
+PROCESS_ENDED = "its process ended by a signal (as SIGKILL), a crash of native code, or a library that exits"
 DEAF_S = 5.0  # ten times as long as two looks are apart
 
 
@@ -36,6 +39,10 @@ class LaneTable:
         known = self._lanes.get(lane)
         return known.hello if known else None
 
+    def count_by_run(self) -> Mapping[str, int]:
+        """How many lanes of each Ray Train run are in: a lane is called `<run>-<slot>`."""
+        return Counter(map(run_of_lane, self._lanes))
+
     def register(self, hello: LaneHandshake) -> bool:
         """Gives the slot to a process that has just begun. True: another one had it, and is gone."""
         known = self._lanes.get(hello.lane)
@@ -60,6 +67,13 @@ class LaneTable:
         """The slot is free."""
         self._lanes.pop(lane, None)
 
+    def give_up(self, hello: LaneHandshake) -> None:
+        """The process must end; another one may take its slot."""
+        self._given_up.add(_process_key(hello))
+        self._lost.append(hello)
+        if (known := self._lanes.get(hello.lane)) and _process_key(known.hello) == _process_key(hello):
+            self.remove(hello.lane)
+
     def expire_lanes(
         self, lease_s: float, alive: Callable[[LaneHandshake], bool]
     ) -> Iterator[tuple[LaneHandshake, str]]:
@@ -75,17 +89,20 @@ class LaneTable:
             silent_s = now - entry.heard_at
             if not alive(entry.hello):
                 self.remove(entry.hello.lane)
-                yield entry.hello, "its process ended"
+                yield entry.hello, PROCESS_ENDED
             elif silent_s > lease_s:
-                self._given_up.add(_process_key(entry.hello))
-                self._lost.append(entry.hello)
-                self.remove(entry.hello.lane)
+                self.give_up(entry.hello)
                 yield entry.hello, f"no heartbeat for {silent_s:.0f} s (limits.lease)"
 
     def take_lost(self) -> list[LaneHandshake]:
         """Processes that were given up and must end, once."""
         lost, self._lost = self._lost, []
         return lost
+
+
+def run_of_lane(lane: str) -> str:
+    """The Ray Train run of a lane of that name."""
+    return lane.rpartition("-")[0]
 
 
 def _process_key(hello: LaneHandshake) -> tuple[str, int, float]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from infra.coordinator.process_faults import ProcessFault
 from infra.search.pruners import Deciding
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ AttemptReports: TypeAlias = Mapping[str, Sequence[EpochReport]]  # by attempt
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptResult:
     """How an attempt ended. `outcome`: complete, pruned, stopped or failed (then `reason` is the class of
-    failure and `detail` says more, with the traceback where there is one)."""
+    failure and `detail` says more, with the traceback where there is one; `fault`: its process is spoilt)."""
 
     attempt: str
     outcome: Literal["complete", "pruned", "stopped", "failed"]
@@ -89,6 +90,7 @@ class AttemptResult:
     model: str | None = None
     reason: str = ""
     detail: str = ""
+    fault: ProcessFault | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

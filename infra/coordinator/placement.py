@@ -63,6 +63,8 @@ def shape_name(resources: Resources) -> str:
     if resources.accelerator:
         parts.append(resources.accelerator)
     parts += [f"{key}={value}" for key, value in sorted(resources.labels.items())]
+    if resources.fresh_process:
+        parts.append("fresh")
     return "-".join(parts)
 
 
@@ -122,6 +124,7 @@ def plan_runs(
     lanes: int | None,
     *,
     running: Sequence[RunPlan] = (),
+    most_a_run: int = LANES_A_RUN,
 ) -> list[RunPlan]:
     """The runs to start.
 
@@ -131,18 +134,21 @@ def plan_runs(
         nodes: the cluster's.
         lanes: how many trials at once over all shapes; None: as many as fit.
         running: runs that there are; they keep what they hold.
+        most_a_run: how many lanes a run has at most.
 
     Returns:
-        Runs of independent lanes of at most eight on one node, and one run for each lane of several workers.
+        Runs of independent lanes on one node, and one run for each lane of several workers.
         A shape that finds no room now is left for later.
     """
-    room = _free_nodes(nodes, running)
+    room = free_nodes(nodes, running)
     left = math.inf if lanes is None else lanes - sum(plan.lanes for plan in running)
     active = [shape for shape in shapes if wanted.get(shape, 0) > 0]
-    plans = _share_lanes([(shape, shapes[shape], wanted[shape]) for shape in active], room, left)
+    plans = _share_lanes([(shape, shapes[shape], wanted[shape]) for shape in active], room, left, most_a_run)
     placed = {plan.shape for plan in plans}
     if plans and len(placed) < len(active):  # what was held back for the others would stand idle
-        plans = _share_lanes([(s, shapes[s], wanted[s]) for s in active if s in placed], room, left)
+        plans = _share_lanes(
+            [(s, shapes[s], wanted[s]) for s in active if s in placed], room, left, most_a_run
+        )
     return plans
 
 
@@ -172,31 +178,8 @@ def leave_to_others(
     return left
 
 
-def describe_shortage(
-    shapes: Mapping[str, Resources], nodes: Sequence[Node], running: Sequence[RunPlan]
-) -> str:
-    """What lanes wait for that nothing has room for now: `2 CPU on one node; free: 1 + 1`; empty where each
-    shape has room or a run."""
-    room = _free_nodes(nodes, running)
-    there = {plan.shape for plan in running}
-    for shape, resources in shapes.items():
-        if (
-            shape in there
-            or sum(worker_capacity(resources, node) for node in room.values()) >= resources.workers
-        ):
-            continue
-        gpus = f", {resources.gpus:g} GPU" if resources.gpus else ""
-        each = "on one node" if resources.workers == 1 else f"for each of {resources.workers} workers"
-        free = " + ".join(
-            f"{max(node.cpus, 0.0):g}" + (f" ({max(node.gpus, 0.0):g} GPU)" if resources.gpus else "")
-            for node in room.values()
-        )
-        return f"{resources.cpus:g} CPU{gpus} {each}; free: {free}"
-    return ""
-
-
 def _share_lanes(
-    needs: Sequence[tuple[str, Resources, int]], nodes: Mapping[str, Node], left: float
+    needs: Sequence[tuple[str, Resources, int]], nodes: Mapping[str, Node], left: float, most_a_run: int
 ) -> list[RunPlan]:
     room, plans = dict(nodes), list[RunPlan]()
     for position, (shape, resources, wanted) in enumerate(needs):
@@ -205,13 +188,13 @@ def _share_lanes(
         if resources.workers > 1:
             made = _ranked_runs(shape, resources, room, count)
         else:
-            made = _independent_runs(shape, resources, room, count, reserve=others)
+            made = _independent_runs(shape, resources, room, count, others, most_a_run)
         plans += made
         left -= sum(plan.lanes for plan in made)
     return plans
 
 
-def _free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
+def free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, Node]:
     """What the running plans leave of each node: ranks as if they were placed in the nodes' order. A plan for
     a node that is gone holds nothing."""
     room = {node.name: node for node in nodes}
@@ -229,7 +212,7 @@ def _free_nodes(nodes: Sequence[Node], running: Sequence[RunPlan]) -> dict[str, 
 
 
 def _independent_runs(
-    shape: str, resources: Resources, room: dict[str, Node], count: int, reserve: int
+    shape: str, resources: Resources, room: dict[str, Node], count: int, reserve: int, most_a_run: int
 ) -> list[RunPlan]:
     plans: list[RunPlan] = []
     for name, node in list(room.items()):
@@ -237,7 +220,7 @@ def _independent_runs(
         if reserve and here > 1:
             here = max(1, here // (reserve + 1))  # other shapes are to begin too
         while here > 0:
-            size = min(here, LANES_A_RUN)
+            size = min(here, most_a_run)
             plans.append(RunPlan(shape=shape, resources=resources, lanes=size, node=name))
             room[name] = node = _subtract_workers(node, resources, size)
             here, count = here - size, count - size

@@ -15,7 +15,6 @@ from infra.spec import FamilySpec, Objective, SweepSpec
 
 MAX_FAILURES = 3
 MOST_MEMORY_KILLS = 2
-BROKEN_AFTER = 5
 
 # What cannot work the second time either is not tried again; what may be the machine's fault is.
 _HOPELESS = frozenset({"error", "not-finite", "out-of-memory"})
@@ -42,16 +41,6 @@ def failure_action(reason: str, failures: int, *, killed: bool = False) -> Liter
     if reason in _HOPELESS or failures >= MAX_FAILURES:
         return "fail"
     return "retry"
-
-
-def is_broken(ended: Iterable[TrialRow]) -> bool:
-    """Whether a family cannot work at all: its first five trials all failed, for one kind of reason."""
-    kinds: list[str] = []
-    for trial in ended:
-        if trial.state != "failed":
-            return False
-        kinds.append((trial.reason or "").partition(":")[0])
-    return len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1
 
 
 def next_family(
@@ -146,7 +135,7 @@ def exhausted_budget(spec: SweepSpec, elapsed_s: float, gpu_s: float, cpu_s: flo
         return f"the budget of {spec.minutes:g} minutes is used up"
     if spec.gpu_hours is not None and gpu_s >= spec.gpu_hours * 3600:
         return f"the budget of {spec.gpu_hours:g} GPU-hours is used up"
-    price = gpu_s / 3600 * spec.prices.get("gpu_hour", 0.0) + cpu_s / 3600 * spec.prices.get("cpu_hour", 0.0)
+    price = spec.price(gpu_s, cpu_s)
     if spec.cost is not None and price >= spec.cost:
         return f"the budget of {spec.cost:g} is used up"
     return None

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from infra.spec import FamilySpec
+from trainers.code.carried import is_carried
 from trainers.family import Family
 from trainers.registry import load_reference
 from trainers.stacking.structure import structure_key
@@ -41,6 +42,8 @@ class Structures:
         return self._known[place]
 
     def _load_family(self, family: FamilySpec) -> Family | None:
+        if is_carried(family.reference):  # a function, which lanes alone are given
+            return None
         if family.name not in self._families:
             sys.path.extend(folder for folder in self._sys_path if folder not in sys.path)
             try:

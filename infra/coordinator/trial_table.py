@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from infra.coordinator.policy import is_broken
+from infra.ledger.broken_families import is_broken
 from infra.ledger.rows import TrialRow
 from infra.spec import SweepSpec
 
@@ -23,13 +23,21 @@ class TrialTable:
     """The trials of one role, by family, and the two queues of those that wait: trials that ran before and
     go on first, and fresh ones in the order in which they were asked for."""
 
-    def __init__(self, spec: SweepSpec, trials: Iterable[TrialRow], *, asks: bool = True) -> None:
+    def __init__(
+        self,
+        spec: SweepSpec,
+        trials: Iterable[TrialRow],
+        *,
+        asks: bool = True,
+        mended: Mapping[str, float] | None = None,
+    ) -> None:
         """Takes the ledger's trials; those that neither ended nor run are queued in order.
 
         Args:
             asks: whether more trials may be asked for, up to each family's number.
+            mended: when a family's code was last mended: what failed before does not close it.
         """
-        self._asks = asks
+        self._asks, self._mended = asks, dict(mended or {})
         self._trials: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
         self._quota = {family.name: family.trials for family in spec.families}
         self._with_model: dict[str, dict[int, TrialRow]] = {family.name: {} for family in spec.families}
@@ -126,7 +134,8 @@ class TrialTable:
 
     def is_family_broken(self, family: str) -> bool:
         """Whether all of the family's first trials ended in an error of its code."""
-        return is_broken(trial for trial in self._trials[family].values() if trial.has_ended)
+        ended = (trial for trial in self._trials[family].values() if trial.has_ended)
+        return is_broken(ended, mended_at=self._mended.get(family, 0.0))
 
     def count_to_ask(self, family: str) -> int:
         """How many more trials of the family may be asked for."""

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 from infra.coordinator.messages import Assignment, AttemptResult
 from infra.coordinator.policy import signed_value
+from infra.coordinator.process_faults import find_process_fault
 from infra.durations import parse_seconds_or_epochs
-from infra.lanes.attempt_functions import keep_own_files, load_function
+from infra.lanes.attempt_functions import RunSource, keep_own_files, load_function, route_mlflow
 from infra.lanes.settings import LaneSettings
 from infra.spec import FamilySpec, SweepSpec
 from infra.storage.example_scores import TEST_SCORES, write_scores
@@ -49,14 +51,19 @@ class JobSettings(TypedDict):
 class AttemptRunner:
     """Runs a sweep's attempts in this process, one after another; data sets and families are kept."""
 
-    def __init__(self, settings: LaneSettings, *, device: str, ranks: Ranks) -> None:
+    def __init__(
+        self, settings: LaneSettings, *, device: str, ranks: Ranks, runs: RunSource | None = None
+    ) -> None:
         """Nothing is loaded yet.
+
+        Args:
+            runs: knows the trials' runs in MLflow; None: what trials log there is thrown away.
 
         Raises:
             WrongInput: this process has another key than the driver.
         """
         check_lane_key(settings.key_name)
-        self._settings, self._device, self._ranks = settings, device, ranks
+        self._settings, self._device, self._ranks, self._runs = settings, device, ranks, runs
         self.spec = SweepSpec.from_json(settings.spec)
         self._families: dict[str, Family] = {}
         self._data: Dataset | None = None
@@ -75,7 +82,9 @@ class AttemptRunner:
         began = time.monotonic()
         try:
             ended = self.conclude(assignment, self._train(assignment, hooks))
-        except (Exception, SystemExit) as error:  # people's code may raise anything: the trial's failure
+        except BaseException as error:  # people's code may raise anything: the trial's failure
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise  # a person's
             ended = self.describe_failure(assignment, error)
         finally:
             self.free_memory()
@@ -117,7 +126,12 @@ class AttemptRunner:
         from trainers.loop.training import train
 
         job = self.make_job(assignment)
-        return train(job, self.encode(job), hooks)
+        with route_mlflow(self._runs, spec, assignment, self._own_folder(assignment)):
+            return train(job, self.encode(job), hooks)
+
+    def _own_folder(self, assignment: Assignment) -> Path:
+        relative = files_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
+        return Path(self._settings.storage) / relative
 
     def conclude(self, assignment: Assignment, outcome: Outcome) -> AttemptResult:
         """What an outcome comes to, its model and its samples kept where they are to be."""
@@ -152,9 +166,9 @@ class AttemptRunner:
 
     def encode(self, job: Job) -> EncodedDataset:
         """The sweep's data as the job's family reads it; the same for all jobs of one structure."""
-        from trainers.inputs.encoded_arrays import encode_dataset
+        from trainers.bundle.teaching import encode_for_training
 
-        return encode_dataset(job.family, self.dataset(), job.params, self.cache)
+        return encode_for_training(job.family, self.dataset(), job.params, self.cache)
 
     @property
     def cache(self) -> Path:
@@ -164,8 +178,7 @@ class AttemptRunner:
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
         from trainers.functions.run import run_function
 
-        relative = files_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
-        directory = Path(self._settings.storage) / relative
+        directory = self._own_folder(assignment)
         directory.mkdir(parents=True, exist_ok=True)
         data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
         settings = self._job_settings(spec, assignment)
@@ -176,7 +189,8 @@ class AttemptRunner:
             earlier=assignment.earlier, earlier_seconds=assignment.earlier_seconds,
             **settings,
         )  # fmt: skip
-        return run_function(job, hooks)
+        with route_mlflow(self._runs, spec, assignment, directory):
+            return run_function(job, hooks)
 
     def _job_settings(self, spec: FamilySpec, assignment: Assignment) -> JobSettings:
         budget = spec.budget
@@ -230,7 +244,7 @@ class AttemptRunner:
         return None if found is None else found.of_trial(assignment.params)
 
     def _keeps_model(self, assignment: Assignment, outcome: Outcome) -> bool:
-        return bool(outcome.weights) and self._is_kept(assignment, outcome)
+        return outcome.has_model and self._is_kept(assignment, outcome)
 
     def _is_kept(self, assignment: Assignment, outcome: Outcome) -> bool:
         if self._ranks.rank != 0 or not assignment.keep or not outcome.values:
@@ -303,8 +317,9 @@ def _failure_result(assignment: Assignment, reason: str, error: BaseException) -
     first = _first_line(error)
     text = "".join(traceback.format_exception(error))
     return AttemptResult(
-        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}"
-    )
+        attempt=assignment.attempt, outcome="failed", reason=reason, detail=f"{first}\n{text}",
+        fault=find_process_fault(error),
+    )  # fmt: skip
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,16 +2,72 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
+from infra.coordinator.messages import Assignment
+from infra.coordinator.run_requests import RunAnswer, TrialKey
 from infra.spec import FamilySpec
 from infra.storage.kept_files import keep_files
 from infra.storage.paths import FILES, KEPT
+from infra.tracking.mapping import space_names
+from infra.tracking.trial_calls import TrialCalls, route_trial_calls
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.functions.command import bind_command
 from trainers.job import Outcome
 from trainers.registry import COMMAND, is_function, load_reference
 from trainers.types import Goal
+
+RUN_LIMIT_S = 30.0  # the driver makes a run in a second or two, where tracking is there
+_ASK_S = 0.2
+_SPARE = "mlflow"  # in a trial's own folder
+
+
+class RunSource(Protocol):
+    """Knows the trials' runs in MLflow."""
+
+    def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
+        """See `RunRequests.find`."""
+
+
+def route_mlflow(
+    runs: RunSource | None, spec: FamilySpec, assignment: Assignment, directory: Path
+) -> AbstractContextManager[None]:
+    """Within, what an attempt's code logs by MLflow goes to the trial's own run.
+
+    A command is told of its run when it begins; that of people's own code is made when it first calls MLflow.
+
+    Args:
+        runs: None: it is thrown away.
+        directory: the trial's own.
+    """
+    if ":" not in spec.reference:  # ours
+        return nullcontext()
+    trial = (assignment.role, assignment.family, assignment.number)
+    known = None if runs is None else runs.find_run(trial, False)
+    if runs is None or known is None or not known.uri:
+        return discard_mlflow_calls()
+    if spec.reference == COMMAND:
+        known = _await_run(runs, trial)
+    return route_trial_calls(
+        TrialCalls(
+            uri=known.uri, run_id=known.run_id, find_run=lambda: _await_run(runs, trial).run_id,
+            parameters=frozenset(space_names(spec)), spare=directory / _SPARE,
+        )
+    )  # fmt: skip
+
+
+def _await_run(runs: RunSource, trial: TrialKey) -> RunAnswer:
+    """The trial's run, waited for while tracking is there."""
+    deadline = time.monotonic() + RUN_LIMIT_S
+    while True:
+        answer = runs.find_run(trial, True)
+        if answer.run_id is not None or answer.away or time.monotonic() > deadline:
+            return answer
+        time.sleep(_ASK_S)
 
 
 def load_function(spec: FamilySpec, goals: Iterable[Goal], roots: Sequence[str]) -> Callable[..., object]:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from infra.spec import FamilySpec
+from infra.storage.paths import FILES
 from trainers.job import Outcome
+from trainers.kept.hugging_face import COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +36,15 @@ def save_bundle(
     """Writes the bundle of a finished attempt and measures it.
 
     Args:
-        family: None for a plain function, whose outcome then names `build`, and may name `predict`.
+        family: None for a plain function, whose outcome then names `build`, or its model's files.
         about: sweep, trial, metrics of the kept epoch, for the bundle's document.
 
     Returns:
         `latency_ms`, `latency_p99_ms`, `parameters`, `size_bytes` and, where countable, `flops` of the
         model as it will be served.
     """
-    from trainers.bundle.bundle import save_bundle, save_functions
+    from trainers.bundle.bundle import save_bundle
+    from trainers.bundle.own_models import save_functions, save_kept
     from trainers.bundle.seen_rows import seen_rows
 
     shutil.rmtree(folder, ignore_errors=True)  # what an attempt that died while writing left behind
@@ -50,16 +53,23 @@ def save_bundle(
     facts = {
         **about, "fingerprint": fingerprint, "train_rows_by": dataset.keyed_by if dataset else None,
         **_describe_training(dataset),
+        **{name: outcome.facts[name] for name in ("epsilon",) if name in outcome.facts},
     }  # fmt: skip
     rows = _train_rows(dataset)
     seen = None if dataset is None else seen_rows(dataset)
+    if outcome.kept_model is not None:
+        save_kept(
+            folder, kept=outcome.kept_model, directory=folder.parent / FILES, params=params, facts=facts,
+            row_hashes_of_train=rows, seen=seen, example_rows=_own_example(outcome, dataset),
+        )  # fmt: skip
+        return _measure_bundle(folder)
     if family is None:
         save_functions(
             folder, build=outcome.code["build"], predict=outcome.code.get("predict"), params=params,
             weights=outcome.weights, facts=facts, row_hashes_of_train=rows, seen=seen,
-            example_rows=_input_example(None, dataset),
+            example_rows=_own_example(outcome, dataset), signed=bool(outcome.example),
         )  # fmt: skip
-        return {}
+        return _measure_bundle(folder) if outcome.example else {}
     from trainers.inputs.encoded_arrays import encode_dataset
 
     assert dataset is not None
@@ -92,10 +102,25 @@ def save_samples(
 
 def _measure_bundle(folder: Path) -> dict[str, float]:
     from trainers.bundle.bundle import load_bundle
-    from trainers.bundle.latency import measure_latency
+    from trainers.bundle.latency import measure_latency, model_figures
 
     predictor = load_bundle(folder)
+    if predictor.example.empty:
+        return model_figures(predictor)
     return dict(measure_latency(predictor, predictor.example))
+
+
+def _own_example(outcome: Outcome, dataset: Dataset | None) -> pd.DataFrame:
+    """Rows for a model of people's own: theirs, those of a Hugging Face model, or the data's."""
+    import pandas as pd
+
+    from trainers.bundle.frames import frame_from_json
+
+    if outcome.example:
+        return frame_from_json(dict(outcome.example))
+    if outcome.kept_model is not None and outcome.kept_model.kind == "transformers":
+        return pd.DataFrame({COLUMN: ["An example of a text."]})
+    return _input_example(None, dataset)
 
 
 def _describe_training(dataset: Dataset | None) -> Mapping[str, Json]:

@@ -9,7 +9,7 @@ replaces a dead worker alone.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -90,6 +90,14 @@ def remove_placement_groups(run: str) -> None:
     for place, known in placement_group_table().items():
         if known["name"].startswith(f"{run}/") and known["state"] != "REMOVED":
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(place))))
+
+
+def list_pending_runs(runs: Collection[str]) -> set[str]:
+    """Those of the runs that Ray looks for room for."""
+    states: dict[str, set[str]] = {}
+    for known in placement_group_table().values():
+        states.setdefault(known["name"].partition("/")[0], set()).add(known["state"])
+    return {run for run in runs if "PENDING" in states.get(run, ()) and "CREATED" not in states[run]}
 
 
 class LaneWorkerGroup(NamedWorkerGroup):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import logging
 import os
 import re
@@ -26,6 +25,8 @@ from infra.home import Home
 from infra.lanes.local_ray import START_LIMIT_S, adapt_start
 from infra.lanes.runs import is_any_run_alive
 from infra.ledger.liveness import process_started_at
+from infra.packing import excluded_files
+from infra.ray_job import job_has_folder
 from infra.secrets import redact
 from infra.spec import SweepSpec
 
@@ -59,7 +60,6 @@ RAY_TRAIN_SETTINGS = {
     "RAY_agent_register_timeout_ms": str(int(START_LIMIT_S * 1000)),
     "RAY_worker_register_timeout_seconds": str(int(START_LIMIT_S)),
 }
-JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # which Ray sets for the driver of a job
 
 
 @contextlib.contextmanager
@@ -87,20 +87,6 @@ def connect_ray(
             return
         with _new_connection(address, home, working_dir, starting):
             yield list_nodes()
-
-
-def job_address() -> str | None:
-    """The cluster's address where this process is the driver of a Ray job, as `ray job submit` starts it."""
-    return "auto" if JOB_CONFIG in os.environ else None
-
-
-def _job_has_folder() -> bool:
-    """Whether the job brought a working directory: Ray merges no second one into it."""
-    try:
-        config = json.loads(os.environ.get(JOB_CONFIG, "{}"))
-    except ValueError:
-        return False
-    return bool(isinstance(config, dict) and (config.get("runtime_env") or {}).get("working_dir"))
 
 
 def has_own_connection() -> bool:
@@ -153,7 +139,9 @@ def _new_connection(
                 with adapt_start() as options:
                     _init_ray(address="local", _temp_dir=temp, include_dashboard=False, **options)
             else:
-                env = {"working_dir": working_dir} if working_dir and not _job_has_folder() else {}
+                env: dict[str, Any] = {}
+                if working_dir and not job_has_folder():
+                    env = {"working_dir": working_dir, "excludes": excluded_files(Path(working_dir), home)}
                 _init_ray(address=address, runtime_env=env)
         yield
     except HeadGone:

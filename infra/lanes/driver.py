@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import shutil
 import signal
+import socket
 import threading
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
-from infra.coordinator.actor import ActorSettings, CoordinatorStatus, actor_class
+from infra.coordinator.actor import actor_class
 from infra.coordinator.core import Coordinator
-from infra.coordinator.placement import (
-    Node,
-    RunPlan,
-    check_placeable,
-    describe_shortage,
-    leave_to_others,
-    plan_runs,
-    resolve_shapes,
-    shape_name,
-)
+from infra.coordinator.placement import MANY, Node, check_placeable, plan_runs, resolve_shapes, shape_name
+from infra.coordinator.run_requests import KnownRuns
+from infra.coordinator.status import ActorSettings, CoordinatorStatus
 from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavailable, VelodromeError
-from infra.lanes.cluster import list_nodes
+from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
-from infra.lanes.runs import LaneRun, end_runs
+from infra.lanes.run_pool import RunPool
+from infra.lanes.runs import end_runs
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
+from infra.sharing.claims import claim_fact
+from infra.sharing.negotiation import LaneShare, ShareKeeper
 from infra.spec import SweepLimits, SweepSpec
 
 if TYPE_CHECKING:
@@ -43,10 +40,9 @@ if TYPE_CHECKING:
 
     from infra.coordinator.actor import CoordinatorHandle
 
+_log = logging.getLogger(__name__)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 POLL_S = 0.5
-NODES_EVERY_S = 10.0
-MANY = 10_000
 BEAT_S = 2.0
 STOP_LIMIT_S = 25.0
 ANSWER_LIMIT_S = 120.0
@@ -54,10 +50,10 @@ RUNS_END_S = 15.0
 RUNS_GONE_S = 90.0  # where a core is free they are gone at once
 HURRIED_ANSWER_S = 1.0
 CONTROLLER_END_S = 5.0
-MOST_RUN_DEATHS = 3
 MOST_START_FAILURES = 3
 
 Answer = TypeVar("Answer")
+Watch: TypeAlias = Callable[[CoordinatorStatus], KnownRuns | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +65,7 @@ class DriveJob:
         lanes: what the lanes are told; `run`, `shape` and `resources` are filled in.
         role: `search` or `confirm`.
         own_ray: whether Ray is this process's own and ends with it.
+        tracking: MLflow's URI, for trials whose code calls it.
     """
 
     ledger_url: str
@@ -78,6 +75,7 @@ class DriveJob:
     lanes: LaneSettings
     role: str = "search"
     own_ray: bool = True
+    tracking: str = ""
 
 
 class SecondSignal(BaseException):
@@ -142,12 +140,13 @@ def drive_sweep(
     job: DriveJob,
     nodes: Sequence[Node],
     signals: StopSignals,
-    watch: Callable[[CoordinatorStatus], None] = lambda standing: None,
+    watch: Watch = lambda standing: None,
 ) -> CoordinatorStatus:
     """Runs a sweep on the connected Ray until it ends or is stopped.
 
     Args:
-        watch: called with each new standing, some times a second, from this thread.
+        watch: called with each new standing, some times a second, from this thread; gives what is known of
+            the runs that it asks for.
     """
     families = resolve_shapes(job.spec, nodes)
     for family, resources in families.items():
@@ -181,21 +180,26 @@ class _Driver:
         job: DriveJob,
         nodes: Sequence[Node],
         signals: StopSignals,
-        watch: Callable[[CoordinatorStatus], None],
+        watch: Watch,
     ) -> None:
         self._job, self._nodes, self._signals, self._watch = job, nodes, signals, watch
-        self._room = first_room(nodes, own_ray=job.own_ray)
         self._by_family = resolve_shapes(job.spec, nodes)
-        self._runs: list[LaneRun] = []
-        self._deaths = 0
         self._seen_lane_at = time.monotonic()
         self._beaten_at = 0.0
-        self._looked_at = time.monotonic()
         self._ledger = Ledger(job.ledger_url)
         _set_ray_limits(job.spec.limits)
         self._head = HeadMonitor(_head_address())
         self._actor = self._start_actor()
+        self._pool = RunPool(
+            job.lanes, nodes, self._actor, self._scratch_folder(), job.spec.lanes,
+            start_s=job.spec.limits.start_s, own_ray=job.own_ray,
+        )  # fmt: skip
         self._last = CoordinatorStatus()
+        self._supply: tuple[object, ...] | None = None
+        who = f"pid {os.getpid()} on {socket.gethostname()}"
+        self._shares = (
+            None if job.own_ray else ShareKeeper(self._ledger, job.sweep_id, job.spec, _cluster_name(), who)
+        )
 
     def run(self) -> CoordinatorStatus:
         with contextlib.suppress(SecondSignal), self._signals.raise_on_second():
@@ -208,7 +212,9 @@ class _Driver:
             standing = self._fetch_status()
             if standing.failure is not None:
                 raise standing.failure
-            self._watch(replace(standing, waits_for=self._describe_shortage(standing)))
+            found = self._watch(self._note_supply(standing))
+            if found is not None:
+                self._actor.answer_runs.remote(found)
             self._renew_heartbeat()
             if standing.state != "running":
                 return
@@ -221,7 +227,7 @@ class _Driver:
                     return
             elif self._head.is_reachable():  # what follows asks it
                 self._check_lanes(standing)
-                self._maintain_runs(standing)
+                self._pool.maintain(standing)
             time.sleep(POLL_S)
 
     def close(self) -> None:
@@ -241,11 +247,12 @@ class _Driver:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         shapes = {shape_name(resources): resources for resources in self._by_family.values()}
-        plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), self._room, self._job.spec.lanes)
+        # As many as there may ever be: what others hold now they may give back.
+        plans = plan_runs(shapes, dict.fromkeys(shapes, MANY), self._nodes, self._job.spec.lanes)
         settings = ActorSettings(
             ledger_url=self._job.ledger_url, sweep_id=self._job.sweep_id, token=self._job.token,
             role=self._job.role, lanes=max(1, sum(plan.lanes for plan in plans)), resources=self._by_family,
-            storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path,
+            storage=self._job.lanes.storage, sys_path=self._job.lanes.sys_path, tracking=self._job.tracking,
         )  # fmt: skip
         here = ray.get_runtime_context().get_node_id()
         options = {
@@ -323,73 +330,46 @@ class _Driver:
 
     def _check_lanes(self, standing: CoordinatorStatus) -> None:
         now = time.monotonic()
-        if standing.lanes or not self._runs:
+        if standing.lanes or not self._pool.planned:
             self._seen_lane_at = now
-        if standing.lanes:
-            self._deaths = 0  # it works; what ends a run now and then is not what would end each
         if len(standing.start_failures) >= MOST_START_FAILURES:
             self._stop_actor("lanes cannot begin")
             last = standing.start_failures[-1].strip().splitlines()[-1]
             raise ClusterUnavailable("a lane must be able to begin", last, "see the traceback in the log")
-        limit_s = self._job.spec.limits.start_s
+        limit_s = stretch_limit(self._job.spec.limits.start_s)
         if now - self._seen_lane_at > limit_s:
             raise ClusterUnavailable(
-                f"a lane must come up within {limit_s:.0f} s (limits.start)",
-                "none did",
+                f"a lane must come up within {self._job.spec.limits.start_s:.0f} s (limits.start)",
+                f"none did in {limit_s:.0f} s, which this machine's load allows",
                 "is the cluster busy? `ray status` tells; raise limits.start if its nodes are slow",
             )
 
-    def _maintain_runs(self, standing: CoordinatorStatus) -> None:
-        for run in [run for run in self._runs if not run.is_alive]:
-            self._runs.remove(run)
-            run.release()
-            self._check_run(run)
-        self._refresh_nodes(standing)
-        running = self._living_plans()
-        lanes = Counter[str]()
-        for plan in running:
-            lanes[plan.shape] += plan.lanes
-        shapes = {shape: resources for shape, (resources, _) in standing.wanted.items()}
-        for shape in shapes.keys() - lanes.keys():
-            check_placeable(shape, shapes[shape], self._nodes)  # `retry` may have asked for what is not there
-        counts = {shape: count - lanes[shape] for shape, (_, count) in standing.wanted.items()}
-        for plan in plan_runs(shapes, counts, self._room, self._job.spec.lanes, running=running):
-            run = LaneRun(
-                plan, self._job.lanes, self._actor, self._scratch_folder(), own_ray=self._job.own_ray
-            )
-            self._runs.append(run)
-            run.start()
+    def _note_supply(self, standing: CoordinatorStatus) -> CoordinatorStatus:
+        """The standing with what the driver knows of lanes, which goes into the ledger where it is news."""
+        share = self._take_share(standing)
+        waits_for = self._pool.describe_shortage(standing)
+        if share is not None and share.others and self._pool.planned < share.claim.wanted:
+            waits_for = f"{waits_for or 'the cluster is shared'}; {share.others}"
+        told = replace(standing, planned=self._pool.planned, waits_for=waits_for)
+        claim = (
+            None if share is None or self._shares is None else claim_fact(share.claim, self._shares.cluster)
+        )
+        supply = (told.planned, told.lanes, waits_for, claim)
+        if supply != self._supply and told.state == "running" and not told.away:
+            self._supply = supply
+            if waits_for:
+                _log.warning("%d of %d lanes are up; %s", told.lanes, told.planned, waits_for)
+            # Nobody waits for it: the ledger may be away for longer than a driver waits for an answer.
+            self._actor.record_supply.remote(told.planned, waits_for, claim)
+        return told
 
-    def _living_plans(self) -> list[RunPlan]:
-        """The runs' plans, without those that are bound to a node that is gone: these wait for nothing."""
-        known = {node.name for node in self._nodes}
-        return [run.plan for run in self._runs if not run.plan.node or run.plan.node in known]
-
-    def _describe_shortage(self, standing: CoordinatorStatus) -> str:
-        if self._job.own_ray or standing.state != "running":
-            return ""
-        shapes = {shape: resources for shape, (resources, _) in standing.wanted.items()}
-        return describe_shortage(shapes, self._room, self._living_plans())
-
-    def _refresh_nodes(self, standing: CoordinatorStatus) -> None:
-        """On a cluster that stays, nodes come and go, and so does what others run on them."""
-        if self._job.own_ray or time.monotonic() - self._looked_at < NODES_EVERY_S:
-            return
-        self._looked_at = time.monotonic()
-        self._nodes = list_nodes() or self._nodes
-        running = self._living_plans()
-        settled = standing.lanes >= sum(plan.lanes for plan in running)
-        self._room = leave_to_others(self._nodes, running, self._room, settled=settled)
-
-    def _check_run(self, run: LaneRun) -> None:
-        if run.error is None:
-            return
-        self._deaths += 1
-        if self._deaths >= MOST_RUN_DEATHS:
-            first = str(run.error).strip().splitlines()
-            raise ClusterUnavailable(
-                "Ray Train must keep lanes running", first[0] if first else repr(run.error)
-            )
+    def _take_share(self, standing: CoordinatorStatus) -> LaneShare | None:
+        """Where the Ray is others' too, how many lanes this sweep may have now."""
+        if self._shares is None or standing.state != "running":
+            return None
+        share = self._shares.update(standing.wanted, self._pool.nodes, self._pool.plans)
+        self._pool.allowed = share.allowed
+        return share
 
     def _scratch_folder(self) -> Path:
         import ray
@@ -414,7 +394,7 @@ class _Driver:
         """
         hurry = self._signals.has_second
         end_runs(
-            self._runs,
+            self._pool.runs,
             lambda: self._call_actor(lambda: self._actor.end_runs.remote(), limit_s=CONTROLLER_END_S),
             first_s=0.0 if self._job.own_ray else RUNS_END_S,
             again_s=CONTROLLER_END_S,
@@ -423,17 +403,20 @@ class _Driver:
         )
 
 
-def first_room(nodes: Sequence[Node], *, own_ray: bool) -> list[Node]:
-    """What lanes are planned on at first. A Ray of our own has no strangers: what it does not say to be free
-    yet, as it starts, is free all the same, and nobody looks again."""
-    return list(nodes) if own_ray else leave_to_others(nodes, (), (), settled=True)
-
-
 def _head_address() -> str:
     import ray
 
     address: str = ray.get_runtime_context().gcs_address
     return address
+
+
+def _cluster_name() -> str:
+    """What no other cluster is called: the head's node."""
+    import ray
+
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own
+    heads = [node["NodeID"] for node in nodes if "node:__internal_head__" in node["Resources"]]
+    return str(heads[0]) if heads else _head_address()
 
 
 def last_line(text: str) -> str:
@@ -445,5 +428,5 @@ def last_line(text: str) -> str:
 def _set_ray_limits(limits: SweepLimits) -> None:
     """Ray Train's own waits, which it reads when a run starts, follow the sweep's limits. A lane that is
     silent is ended by the coordinator; Ray's look at it comes after that."""
-    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(limits.start_s)
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(stretch_limit(limits.start_s))
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(max(2 * limits.lease_s, 30.0))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from infra.spec import Resources
@@ -26,6 +27,7 @@ class LaneSettings:
         sys_path: folders from which people's own code is imported.
         fingerprint: what the data must be; empty where own code reads its own.
         key_name: of the key that models and checkpoints are encrypted with; empty where they are not.
+        functions: those that no lane can import, by value (`trainers.code.carried`).
     """
 
     run: str
@@ -39,3 +41,4 @@ class LaneSettings:
     sys_path: tuple[str, ...] = ()
     fingerprint: str = ""
     key_name: str = ""
+    functions: Mapping[str, bytes] = field(default_factory=dict)

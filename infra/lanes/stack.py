@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, StackRequest
 from infra.coordinator.policy import kept_model_count, signed_value
+from infra.coordinator.process_faults import find_process_fault
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks
 from infra.lanes.stack_hooks import MemberLogs, StackChannel, StackHooks
@@ -118,6 +119,8 @@ class StackRun:
 
     def _break(self, error: Exception) -> None:
         """Those under way go on from their checkpoints in a smaller stack; one alone has failed."""
+        if find_process_fault(error) is not None:  # whoever is alone with it would fail as well
+            raise error
         left = [seat for seat in self._seats if seat.ended is None and seat not in self._waiting]
         if len(left) == 1 or self.width == 1:
             for seat in left[:1]:

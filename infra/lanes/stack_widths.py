@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING
 from infra.coordinator.messages import Assignment, StackChoice
 from infra.lanes.attempt import AttemptRunner
 from trainers.errors import OutOfMemory
+from trainers.job import SilentHooks
 from trainers.loop.memory import peak_bytes, restart_peak
 from trainers.stacking.structure import structure_key
 from trainers.types import Length
 
 if TYPE_CHECKING:
-    import torch
-
     from trainers.data.dataset import EncodedDataset
     from trainers.job import Job, Outcome
-    from trainers.types import Json
 
 _log = logging.getLogger(__name__)
 
@@ -188,27 +186,6 @@ def _train_for(job: Job, encoded: EncodedDataset, width: int, steps: int) -> flo
         members = [Member(job=replace(short, seed=seed), hooks=SilentHooks()) for seed in range(width)]
         train_stack(members, encoded, refill=lambda: None, ended=end, width=width)
     return time.monotonic() - began
-
-
-class SilentHooks:
-    """Hooks of training that nobody hears of."""
-
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """Goes on."""
-        return True
-
-    def alive(self, step: int) -> None:
-        """Nothing."""
-
-    def stopping(self) -> bool:
-        """Never."""
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        """Nowhere."""
-
-    def load(self) -> None:
-        """Nothing."""
 
 
 class MemoryRoom:

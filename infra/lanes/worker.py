@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
@@ -33,6 +34,8 @@ from infra.coordinator.messages import (
     StackHeartbeatReply,
     StackRequest,
 )
+from infra.coordinator.process_faults import find_process_fault
+from infra.coordinator.run_requests import RunAnswer, TrialKey
 from infra.errors import ClusterUnavailable
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.attempt_hooks import AttemptHooks, FollowerHooks
@@ -44,6 +47,8 @@ from infra.lanes.thread_location import ThreadLocation, locate_thread
 from infra.ledger.liveness import process_started_at
 from infra.storage.checkpoints import CheckpointStore
 from infra.storage.paths import log_name
+from trainers.code.carried import unpack_carried
+from trainers.functions.exits import note_exits
 from trainers.types import Ranks
 
 if TYPE_CHECKING:
@@ -54,7 +59,9 @@ CALL_TIMEOUT_S = 600.0  # the coordinator may wait for its ledger this long befo
 LAST_WORD_S = 10.0
 COLLECTIVE_GRACE_S = 5.0  # a rank that waits for others lets the one that holds them up speak first
 LaneHooks: TypeAlias = "AttemptHooks | FollowerHooks | StackHooks"
-EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
+
+EXIT_FENCED, EXIT_STALLED, EXIT_ALONE, EXIT_USED = 75, 76, 77, 78
+_exit = os._exit  # what a trial's code calls is another one while it runs
 
 Answer = TypeVar("Answer")
 _log = logging.getLogger(__name__)
@@ -66,6 +73,7 @@ def run_lane(config: LaneConfig) -> None:
     for folder in settings.sys_path:
         if folder not in sys.path:
             sys.path.append(folder)
+    unpack_carried(settings.functions)
     ranks = _read_ranks(settings)
     line = CoordinatorClient(config["coordinator"], _make_handshake(settings, ranks))
     try:
@@ -98,6 +106,8 @@ def _make_handshake(settings: LaneSettings, ranks: Ranks) -> LaneHandshake:
         facts={
             "workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0,
             "actor": ray.get_runtime_context().get_actor_id(),
+            "node": ray.get_runtime_context().get_node_id(),
+            "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "") if resources.gpus else "",
         },
     )  # fmt: skip
 
@@ -126,9 +136,17 @@ class CoordinatorClient:
         with contextlib.suppress(Exception):  # the process ends either way; its death tells the rest
             ray.get(self.actor.report_attempt_failure.remote(ended, list(reports)), timeout=limit_s)
 
-    def next_attempts(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
+    def find_run(self, trial: TrialKey, wanted: bool) -> RunAnswer:
+        """See `RunRequests.find`."""
+        return self._call(lambda: self.actor.find_run.remote(trial, wanted))
+
+    def next_attempts(
+        self, ended: AttemptResult | None, reports: Sequence[EpochReport], limit: int = 1
+    ) -> LaneWork:
         """See `Coordinator.next_attempts`."""
-        work: LaneWork = self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+        work: LaneWork = self._call(
+            lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports), limit)
+        )
         return work
 
     def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
@@ -176,7 +194,7 @@ class CoordinatorClient:
 def end_process(status: int, why: str) -> NoReturn:
     """Ends this process at once, without clean-up that could wait."""
     print(f"velodrome lane ends: {why}", file=sys.stderr, flush=True)
-    os._exit(status)
+    _exit(status)
 
 
 def choose_device(gpus: float) -> str:
@@ -213,7 +231,7 @@ class LaneLoop:
             import ray.train.torch
 
             device = str(ray.train.torch.get_device())
-        self._runner = AttemptRunner(settings, device=device, ranks=ranks)
+        self._runner = AttemptRunner(settings, device=device, ranks=ranks, runs=line)
         self._widths = StackWidths(self._runner, line.record_stack_choice)
         self._watch = Watchdog(self._runner.spec.limits.stall_s, line, ranks)
 
@@ -225,12 +243,15 @@ class LaneLoop:
         gc.freeze()  # what was imported stays; the collection after each attempt need not look at it
         try:
             while True:
-                work = self._next_work(ended, reports)
+                used = ended is not None and self._settings.resources.fresh_process
+                work = self._next_work(ended, reports, limit=0 if used else 1)
                 ended, reports = None, []
                 if work.fenced:
                     end_process(EXIT_FENCED, "another process has this lane by now")
                 if work.leave:
                     return
+                if used:
+                    end_process(EXIT_USED, "each trial has a process of its own (resources.fresh_process)")
                 if not work.attempts:
                     time.sleep(work.wait_s)
                 elif (width := self._widths.find_width(work.attempts[0])) > 1:
@@ -248,16 +269,27 @@ class LaneLoop:
             contextlib.redirect_stdout(logs),
             contextlib.redirect_stderr(logs),
         ):
-            stack.run(assignments)
+            self._run_members(stack, assignments)
         self._widths.note_width(assignments[0], stack.room)
 
-    def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
+    def _run_members(self, stack: StackRun, assignments: Sequence[Assignment]) -> None:
+        try:
+            stack.run(assignments)
+        except Exception as error:
+            first = stack.hooks.first
+            if find_process_fault(error) is None or first is None:
+                raise
+            ended = self._runner.describe_failure(first.assignment, error)
+            self._line.report_attempt_failure(ended, [], CALL_TIMEOUT_S)
+            end_process(EXIT_STALLED, ended.detail)
+
+    def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport], limit: int) -> LaneWork:
         if self._ranks.world_size == 1:
-            return self._line.next_attempts(ended, reports)
+            return self._line.next_attempts(ended, reports, limit)
         import torch
         import torch.distributed as dist
 
-        box = [self._line.next_attempts(ended, reports) if self._ranks.rank == 0 else None]
+        box = [self._line.next_attempts(ended, reports, limit) if self._ranks.rank == 0 else None]
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         work = box[0]
         assert work is not None
@@ -269,19 +301,37 @@ class LaneLoop:
         )
         leader = self._ranks.rank == 0
         hooks = AttemptHooks(assignment, self._line, store) if leader else FollowerHooks(assignment, store)
-        with self._watch.watch_attempt(assignment, hooks), self._redirect_output(assignment):
+
+        with (
+            self._watch.watch_attempt(assignment, hooks),
+            self._redirect_output(assignment),
+            note_exits(partial(self._tell_exit, assignment, hooks)),
+        ):
             ended = self._runner.run(assignment, hooks)
             if ended.detail:
                 print(ended.detail, file=sys.stderr)  # with its traceback, below what the attempt printed
         held = hooks.take_undelivered() if isinstance(hooks, AttemptHooks) else []
         together = self._ranks.world_size == 1 or self._runner.is_shared_failure(ended, assignment)
-        if ended.outcome == "failed" and not together:
-            # The other ranks may wait for this one in a collective for ever: the whole lane starts anew.
+        if ended.outcome == "failed" and (ended.fault is not None or not together):
+            # The other ranks may wait for this one in a collective for ever, and a process that is spoilt
+            # would fail every trial after this one: the whole lane starts anew.
             self._line.report_attempt_failure(ended, held, CALL_TIMEOUT_S)
-            end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {ended.reason}")
+            why = ended.reason if ended.fault is None else ended.fault.words
+            end_process(EXIT_STALLED, f"an attempt failed on rank {self._ranks.rank}: {why}")
         if leader and ended.outcome in {"complete", "pruned", "failed"}:
             self._remove_checkpoints(store, ended)
         return ended, held
+
+    def _tell_exit(self, assignment: Assignment, hooks: AttemptHooks | FollowerHooks, how: str) -> None:
+        """The last word of a process that the trial's own code ends."""
+        rank = f" on rank {self._ranks.rank}" if self._ranks.world_size > 1 else ""
+        detail = f"its process ended {how}{rank}"
+        print(detail, file=sys.stderr, flush=True)
+        ended = AttemptResult(
+            attempt=assignment.attempt, outcome="failed", reason="worker-died", detail=detail
+        )
+        held = hooks.take_undelivered() if isinstance(hooks, AttemptHooks) else []
+        self._line.report_attempt_failure(ended, held, LAST_WORD_S)
 
     def _remove_checkpoints(self, store: CheckpointStore, ended: AttemptResult) -> None:
         if ended.outcome != "failed":

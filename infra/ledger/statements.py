@@ -14,6 +14,7 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Float,
+    Label,
     Select,
     Table,
     bindparam,
@@ -126,9 +127,19 @@ def database_clock(dialect: Dialect) -> ColumnElement[float]:
 
 def select_owner(dialect: Dialect, sweep_id: int) -> Query:
     """For the owner's row as `owner_from_columns` reads it."""
-    owners = schema.owners.c
-    silent_s = (database_clock(dialect) - owners.heartbeat_at).label("silent_s")
-    return select(schema.owners, silent_s).where(owners.sweep_id == sweep_id)
+    return select(schema.owners, _silence(dialect)).where(schema.owners.c.sweep_id == sweep_id)
+
+
+def select_owned_facts(dialect: Dialect) -> Query:
+    """For the facts of all sweeps that somebody owns, with their owners' rows."""
+    owners, sweeps = schema.owners, schema.sweeps
+    joined = owners.join(sweeps, sweeps.c.id == owners.c.sweep_id)
+    query = select(owners, _silence(dialect), sweeps.c.facts).select_from(joined)
+    return query.where(owners.c.token != "")
+
+
+def _silence(dialect: Dialect) -> Label[float]:
+    return (database_clock(dialect) - schema.owners.c.heartbeat_at).label("silent_s")
 
 
 def write_batch(connection: Connection, sweep_id: int, batch: WriteBatch) -> None:

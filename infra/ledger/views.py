@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.engine import RowMapping
@@ -22,9 +22,12 @@ from infra.ledger.rows import (
     owner_from_columns,
     trial_from_columns,
 )
-from infra.ledger.statements import Query, select_owner
+from infra.ledger.statements import Query, select_owned_facts, select_owner
 from infra.ledger.store import Ledger
 from infra.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from trainers.types import Document
 
 PAGE = 5_000
 KEYS_AT_ONCE = 250
@@ -156,6 +159,12 @@ def owner(ledger: Ledger, sweep_id: int) -> OwnerRow | None:
         found = owner_from_columns(row)
         return found if found.token else None
     return None
+
+
+def owned_facts(ledger: Ledger) -> list[tuple[Document, OwnerRow]]:
+    """The facts of all sweeps that somebody owns, and who does."""
+    rows = _fetch_rows(ledger, select_owned_facts(ledger.engine.dialect))
+    return [(json.loads(row["facts"]), owner_from_columns(row)) for row in rows]
 
 
 def open_requests(ledger: Ledger, sweep_id: int) -> list[RequestRow]:

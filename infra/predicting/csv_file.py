@@ -74,7 +74,7 @@ class CsvFile:
 
     def _read_rows(self, file: IO[str]) -> Iterator[list[str]]:
         csv.field_size_limit(MOST_CHARACTERS)
-        reader = csv.reader(file, delimiter=self._rules.delimiter, strict=True)
+        reader = self._rules.reader(file, strict=True)
         width = len(self._rules.names)
         must = f"{self.path} must be CSV in {self._rules.encoding}"
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import yaml
 from infra.errors import WrongInput
 from infra.names import quote_input
 from infra.registry.artifacts import find_bundle
+from trainers.kept.pickles import is_pickle
 
 if TYPE_CHECKING:
     from trainers.types import Document
@@ -29,7 +29,6 @@ LOADERS = frozenset(
     }
 )
 MOST_BYTES = 1_000_000
-_PICKLED = (".pkl", ".pickle", ".joblib", ".dill", ".cloudpickle", ".pth", ".pt")
 _CODE = {"code": "code of its own", "model_code_path": "code of its own", "python_model": "a pickled object"}
 _MUST = "a model must hold no code and no pickle, and name a loader that is known"
 
@@ -109,24 +108,3 @@ def loading_objection(folder: Path, loaders: Collection[str] = ()) -> str:
 
 def _list_files(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
-def is_pickle(path: Path) -> bool:
-    """Whether a file is a pickle, or an archive that holds one, by its name and by its bytes."""
-    if path.suffix.lower() in _PICKLED:
-        return True
-    with path.open("rb") as file:
-        head = file.read(4)
-    if len(head) > 1 and head[0] == 0x80 and head[1] <= 5:  # PROTO, with which protocols from 2 on begin
-        return True
-    if head == b"PK\x03\x04" and path.suffix.lower() not in (".whl", ".pt2"):  # MLflow looks into pt2 itself
-        return _has_pickle_bytes(path)
-    return False
-
-
-def _has_pickle_bytes(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.lower().endswith(_PICKLED) for name in archive.namelist())
-    except zipfile.BadZipFile:
-        return True

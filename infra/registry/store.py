@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -212,6 +213,16 @@ class Registry:
     def set_alias(self, model: str, alias: str, number: int) -> None:
         """Moves an alias. The last writer wins: callers hold the chain's word for it."""
         self.call("set_registered_model_alias", model, alias, str(number))
+
+    def write_beside(self, version: ModelVersion, name: str, text: str) -> bool:
+        """Puts a text into a version's folder, in place of one of that name, outside the bundle that its
+        manifest seals. Whether it could be: only a logged model's folder is written to."""
+        if version.model_id is None:
+            return False
+        with tempfile.TemporaryDirectory(prefix="velodrome-") as aside:
+            (Path(aside) / name).write_text(text, encoding="utf-8")
+            self.call("log_model_artifacts", version.model_id, aside)
+        return True
 
     def set_tags(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
         """Adds tags to a version."""

@@ -32,7 +32,7 @@ def attach_file(
             return AttachmentResult(run_id=None, trouble="nothing of this sweep was sent to MLflow yet")
         prepare_tracking(uri, home)
         tracking = connect(uri)
-        run_id = _run_in_outbox(sweep, home, uri) or _find_run(sweep, tracking)
+        run_id = find_run(sweep, home, uri, tracking, parent_key(sweep_identity(sweep)))
         if run_id is None:
             return AttachmentResult(run_id=None, trouble="MLflow has no run of this sweep")
         with tempfile.TemporaryDirectory(prefix="velodrome-") as aside:
@@ -44,24 +44,28 @@ def attach_file(
     return AttachmentResult(run_id=run_id)
 
 
-def _run_in_outbox(sweep: SweepRow, home: Home, uri: str) -> str | None:
+def find_run(sweep: SweepRow, home: Home, uri: str, tracking: TrackingStore, key: str) -> str | None:
+    """The run of a key of this sweep, whoever sent it; None where there is none."""
+    return _run_in_outbox(sweep, home, uri, key) or _run_in_store(sweep, tracking, key)
+
+
+def _run_in_outbox(sweep: SweepRow, home: Home, uri: str, key: str) -> str | None:
     """The run that this home's sender made."""
     if not home.outbox.exists():
         return None
-    identity = sweep_identity(sweep)
-    outbox = Outbox(home.outbox, uri, identity)
+    outbox = Outbox(home.outbox, uri, sweep_identity(sweep))
     try:
-        found = outbox.runs().get(parent_key(identity))
+        found = outbox.runs().get(key)
     finally:
         outbox.close()
     return found.run_id if found else None
 
 
-def _find_run(sweep: SweepRow, tracking: TrackingStore) -> str | None:
+def _run_in_store(sweep: SweepRow, tracking: TrackingStore, key: str) -> str | None:
     """The run that another home's sender made."""
     experiment = tracking.call("get_experiment_by_name", sweep.spec.experiment or sweep.label)
     if experiment is None:
         return None
-    query = f"tags.`{KEY}` = '{parent_key(sweep_identity(sweep))}'"
+    query = f"tags.`{KEY}` = '{key}'"
     runs = tracking.call("search_runs", [experiment.experiment_id], query, max_results=1)
     return str(runs[0].info.run_id) if runs else None

@@ -26,6 +26,11 @@ class Backoff:
         """Whether the newest failure is the first in a row: the one that people are told of."""
         return self._failures == 1
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether the newest try failed."""
+        return self._failures > 0
+
     def record_failure(self) -> None:
         """Tracking did not take something."""
         self._failures += 1

@@ -58,10 +58,11 @@ class RequestRejected(TrackingError):
 
 
 class TrackingStore:
-    """A tracking store. `client` is MLflow's, or anything with the same methods in a test."""
+    """A tracking store. `client` is MLflow's, or anything with the same methods in a test; `file` is the
+    SQLite file that it opens, where it is one."""
 
-    def __init__(self, uri: str, client: MlflowClient) -> None:
-        self.uri = uri
+    def __init__(self, uri: str, client: MlflowClient, file: Path | None = None) -> None:
+        self.uri, self.file = uri, file
         self._client = client
 
     @property
@@ -105,7 +106,7 @@ def connect(uri: str) -> TrackingStore:
     set_defaults()
     from mlflow import MlflowClient
 
-    return TrackingStore(uri, MlflowClient(tracking_uri=uri, registry_uri=uri))
+    return TrackingStore(uri, MlflowClient(tracking_uri=uri, registry_uri=uri), embedded_path(uri))
 
 
 Connect = Callable[[str], TrackingStore]

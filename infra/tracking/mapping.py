@@ -14,7 +14,7 @@ from infra.ledger.rows import EventRow, SweepRow, TrialRow
 from infra.secrets import redact
 from infra.spec import FamilySpec
 from search_spaces.values import ParamValue, plain_text
-from trainers.metric_names import FOR_ALL, names_of_classes
+from trainers.metric_names import FOR_ALL, names_of_classes, names_of_groups
 
 if TYPE_CHECKING:
     from trainers.types import Json, Params
@@ -34,6 +34,8 @@ KEY = "velodrome.key"
 SWEEP = "velodrome.sweep_id"
 PARENT = "sweep"  # the parent run's part of the key
 BY_CLASS = "value by class"  # a section of MLflow's UI, which sorts them by name: behind train and val
+
+BY_GROUP = "value by group"
 
 _INACTIVE = "inactive"
 _PARAM_CHARACTERS = 6_000  # MLflow's limits
@@ -76,6 +78,12 @@ def class_name(metric: str) -> str:
     """The name of a class's metric: in a section of its own, behind those of all."""
     prefix, _, rest = metric.rpartition("/")
     return clean_name(f"{BY_CLASS}/{rest}" if prefix == "val" else f"{BY_CLASS}/{prefix} {rest}")
+
+
+def group_name(metric: str) -> str:
+    """The name of a metric of a sensitive column's group: in a section of its own too."""
+    prefix, _, rest = metric.partition("/")
+    return clean_name(f"{BY_GROUP}/{rest}" if prefix == "val" else f"{BY_GROUP}/{prefix} {rest}")
 
 
 def sweep_label_query(label: str) -> str:
@@ -155,6 +163,8 @@ def state_tags(trial: TrialRow) -> dict[str, str]:
     tags = {"velodrome.state": trial.state, "velodrome.attempts": str(trial.attempts)}
     if (width := trial.facts.get("stack")) is not None:
         tags["velodrome.stack"] = str(width)
+    for name, value in trial.facts.get("place", {}).items():
+        tags |= {f"velodrome.{name}": str(value)} if value else {}
     return {**tags, "velodrome.reason": truncate_text(redact(trial.reason or ""), _TAG_CHARACTERS)}
 
 
@@ -231,9 +241,14 @@ def final_points(sweep: SweepRow, trial: TrialRow) -> list[Point]:
 
 
 def _make_points(values: Mapping[str, Json], at: int, step: int) -> list[Point]:
-    by_class = names_of_classes(values)
+    by_class, by_group = names_of_classes(values), names_of_groups(values)
     return [
-        (class_name(n) if n in by_class else clean_name(n), float(v), at, step)
+        (
+            class_name(n) if n in by_class else group_name(n) if n in by_group else clean_name(n),
+            float(v),
+            at,
+            step,
+        )
         for n, v in values.items()
         if _is_plottable(v)
     ]

@@ -24,10 +24,11 @@ from infra.tracking.description import model_note
 from infra.tracking.mapping import KEY, SWEEP, Point, clean_name, run_name, trial_key, truncate_text
 from infra.tracking.outbox import SentState
 from infra.tracking.run_index import RunIndex
+from infra.tracking.run_notes import write_note
 from infra.tracking.summary import summarize_trials
 from infra.wheel import build_wheel, pin_distributions, pin_requirements, read_project
 from trainers.bundle.bundle import infer_signature, load_bundle, read_description
-from trainers.bundle.requirements import required_distributions
+from trainers.bundle.requirements import library_distributions, required_distributions
 from trainers.bundle.signature import ColumnSpec, Signature
 from trainers.errors import InputError, TrainerError
 from trainers.storage.atomic_folders import MANIFEST, folder_key, manifest_hash
@@ -124,7 +125,7 @@ class ModelLogger:
         try:
             model_id = self._log_model(trial, folder, run_id, key, manifest)
             note = model_note(self._sweep, trial, ranked, model_id)
-            self._runs.tracking.call("set_tag", run_id, "mlflow.note.content", note)
+            write_note(self._runs.tracking, run_id, note)
         except (MissingEntity, RequestRejected, TrainerError, Unavailable) as error:
             log.warning("the model of %s is not logged: %s", run_name(trial), error)
             self._runs.put(key, SentState(status="refused"))
@@ -252,7 +253,9 @@ def _pip_requirements(sweep: SweepRow, bundle: Path, document: BundleDocument) -
     own = sweep.spec.code.get("package")
     needed = required_distributions(document)
     if needed is None:
-        pinned = pin_requirements(read_project())
+        pinned = sorted(
+            {*pin_requirements(read_project()), *pin_distributions(library_distributions(document))}
+        )
     else:
         opened_by = () if folder_key(bundle) is None else ("cryptography",)
         pinned = pin_distributions({*needed, *opened_by, "mlflow"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,8 +86,12 @@ class Outbox:
 
     def put(self, key: str, sent: SentState) -> None:
         """Notes what one run has received."""
-        row = (*self._scope, key, sent.run_id, sent.seq, sent.epoch, sent.status)
-        self._connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        self.put_all({key: sent})
+
+    def put_all(self, sent: Mapping[str, SentState]) -> None:
+        """Notes what many runs have received, all of it or nothing."""
+        rows = [(*self._scope, key, one.run_id, one.seq, one.epoch, one.status) for key, one in sent.items()]
+        self._connection.executemany("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
         self._connection.commit()
 
     def forget(self) -> None:

@@ -5,6 +5,7 @@ the ledger's time, parameters never change, tags and states are those of the new
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
@@ -14,6 +15,7 @@ from infra.spec import FamilySpec
 from infra.tracking import shared_view
 from infra.tracking.client import MissingEntity, RequestRejected, TrackingStore
 from infra.tracking.description import run_link, sweep_note, table_link, trials_link
+from infra.tracking.embedded_store import send_embedded
 from infra.tracking.mapping import (
     ENDED,
     KEY,
@@ -32,8 +34,17 @@ from infra.tracking.mapping import (
 )
 from infra.tracking.outbox import DROPPED
 from infra.tracking.run_index import RunIndex
-from infra.tracking.run_writer import RunWrite, dataset_input, log_accepted, log_batch, set_status
+from infra.tracking.run_writer import (
+    RunBeginning,
+    RunWrite,
+    TrialWrite,
+    dataset_input,
+    log_batch,
+    send_write,
+    set_status,
+)
 from infra.tracking.summary import summarize_trials
+from trainers.registry import COMMAND
 
 if TYPE_CHECKING:
     from trainers.types import Params
@@ -82,7 +93,7 @@ class Projection:
     # -- trials --------------------------------------------------------------------------------------------
 
     def send_events(self, events: Sequence[EventRow], now: float) -> None:
-        """Brings the runs of the trials that the events are about up to date, one after another.
+        """Brings the runs of the trials that the events are about up to date.
 
         Args:
             now: by a clock that only passes.
@@ -91,62 +102,59 @@ class Projection:
         for event in events:
             if event.family is not None and event.role is not None and event.number is not None:
                 about.setdefault((event.role, event.family, event.number), []).append(event)
-        for key, own in about.items():
-            self._send_or_postpone(key, own, now)
+        changed = [(self.trials[key], own) for key, own in about.items() if self._is_due(key, now)]
         for key in [key for key, since in self._asked.items() if now - since > WAITING_S]:
             del self._asked[key]
-            self.send_trial(self.trials[key], ())
+            changed.append((self.trials[key], []))
+        self.send_trials(changed)
 
-    def _send_or_postpone(self, key: tuple[str, str, int], events: Sequence[EventRow], now: float) -> None:
+    def _is_due(self, key: tuple[str, str, int], now: float) -> bool:
         trial = self.trials.get(key)
         if trial is None:  # removed since
-            return
+            return False
         if trial.state == "waiting" and not trial.attempts:
             self._asked.setdefault(key, now)
-            return
+            return False
         self._asked.pop(key, None)
-        self.send_trial(trial, events)
+        return True
 
-    def send_trial(self, trial: TrialRow, events: Sequence[EventRow]) -> None:
-        """Brings one trial's run up to date with its row, and adds what its events report."""
+    def send_trials(self, changed: Iterable[tuple[TrialRow, Sequence[EventRow]]]) -> None:
+        """Brings trials' runs up to date with their rows, and adds what their events report."""
+        writes = [write for trial, events in changed if (write := self._plan(trial, events))]
+        left = send_embedded(self._runs, writes)
+        for write in left:
+            try:
+                send_write(self._runs, write)
+            except (MissingEntity, RequestRejected) as error:
+                self._diagnose_refusal(write.key, error)
+        for trial in (write.trial for write in writes):
+            if trial.has_ended and trial.key in self.trials:  # what was measured is sent: thousands stay
+                self.trials[trial.key] = strip_measurements(trial)
+
+    def _plan(self, trial: TrialRow, events: Sequence[EventRow]) -> TrialWrite | None:
+        """What is to be written into a trial's run; None where somebody deleted it."""
         key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
-        if self._runs.sent_state(key).status == DROPPED:
-            return
-        try:
-            self._send_trial(key, trial, events)
-        except (MissingEntity, RequestRejected) as error:
-            self._diagnose_refusal(key, error)
-
-    def _send_trial(self, key: str, trial: TrialRow, events: Sequence[EventRow]) -> None:
-        first, made, params = self._runs.sent_state(key).status == "", False, dict[str, str]()
-        if first:
-            made, params = self._ensure_run(key, trial)
-        sent = self._runs.sent_state(key)
+        sent, status = self._runs.sent_state(key), STATUS[trial.state]
+        if sent.status == DROPPED:
+            return None
+        begins, params = self._begin(key, trial) if sent.status == "" else (None, {})
         reported = [e for e in events if e.seq > sent.seq and _event_epoch(e) > sent.epoch]
-        write = RunWrite(params=params, points=[point for e in reported for point in report_points(e)])
-        status = STATUS[trial.state]
-        if not made and (status != sent.status or any(e.kind == "started" for e in events)):
-            write.tags = state_tags(trial)
-        anew = any(e.kind == "ended" for e in events)
+        points = [point for event in reported for point in report_points(event)]
+        anew = any(event.kind == "ended" for event in events)
         if trial.has_ended and (anew or sent.status not in ENDED):
-            write.points += final_points(self.sweep, trial)
-        log_accepted(self._runs, key, write)
-        if first:
-            self._tracking.call("log_inputs", sent.run_id, datasets=[dataset_input(self.sweep, trial)])
-        before = "RUNNING" if anew or not sent.status else sent.status
-        set_status(self._tracking, sent.run_id or "", before, status, trial.ended_at)
-        seq, epoch = (
-            max([sent.seq, *(e.seq for e in events)]),
-            max([sent.epoch, *map(_event_epoch, reported)]),
-        )
-        self._runs.put(key, replace(sent, status=status, seq=seq, epoch=epoch))
-        if (
-            trial.has_ended and trial.key in self.trials
-        ):  # what was measured is sent: thousands of trials stay
-            self.trials[trial.key] = strip_measurements(trial)
+            points += final_points(self.sweep, trial)
+        changed = status != sent.status or any(event.kind == "started" for event in events)
+        seq = max([sent.seq, *(event.seq for event in events)])
+        epoch = max([sent.epoch, *map(_event_epoch, reported)])
+        return TrialWrite(
+            key=key, trial=trial, begins=begins, params=params, points=points, at=time.time(),
+            tags=state_tags(trial) if changed else {},
+            before="RUNNING" if anew or not sent.status else sent.status,
+            after=replace(sent, status=status, seq=seq, epoch=epoch),
+        )  # fmt: skip
 
-    def _ensure_run(self, key: str, trial: TrialRow) -> tuple[bool, dict[str, str]]:
-        """Whether the run was made just now, and the parameters to write into it."""
+    def _begin(self, key: str, trial: TrialRow) -> tuple[RunBeginning, dict[str, str]]:
+        """What a trial's run is made with, and the parameters to write into it."""
         family = self.sweep.spec.family(trial.family)
         params, inactive = run_parameters(family, trial, self._defaults(family, trial.params))
         tags = {
@@ -154,8 +162,8 @@ class Projection:
             **trial_tags(self.sweep, trial, inactive),
             "mlflow.parentRunId": self.parent_id(),
         }
-        start = to_milliseconds(trial.started_at or trial.created_at)
-        return self._runs.ensure_run(key, run_name(trial), start, tags), params
+        start, data = to_milliseconds(trial.started_at or trial.created_at), dataset_input(self.sweep, trial)
+        return RunBeginning(name=run_name(trial), start=start, tags=tags, data=data), params
 
     def _diagnose_refusal(self, key: str, error: Exception) -> None:
         """After a refusal: is it this run alone, or all of them?"""
@@ -237,12 +245,13 @@ class Projection:
         """
         if abandoned:
             self._mark_abandoned()
-        for trial in self.trials.values():
-            key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
-            if self._runs.sent_state(key).status != STATUS[trial.state]:
-                self.send_trial(trial, ())
+        self.send_trials([(trial, ()) for trial in self.trials.values() if self._differs(trial)])
         self.send_sweep()
         self._stop_strays()
+
+    def _differs(self, trial: TrialRow) -> bool:
+        key = trial_key(self._runs.identity, trial.role, trial.family, trial.number)
+        return self._runs.sent_state(key).status != STATUS[trial.state]
 
     def _mark_abandoned(self) -> None:
         for key, trial in self.trials.items():
@@ -254,11 +263,15 @@ class Projection:
     def _stop_strays(self) -> None:
         wanted = {trial_key(self._runs.identity, *key): STATUS[t.state] for key, t in self.trials.items()}
         wanted[parent_key(self._runs.identity)] = SWEEP_STATUS[self.sweep.state]
-        for key, run_id in self._runs.list_running():
-            status = wanted.get(key, "KILLED")
-            if run_id != self._runs.sent_state(key).run_id:
-                status = "KILLED"  # a second run of one key: made by two processes at once
-            set_status(self._tracking, run_id, "RUNNING", status, self.sweep.updated_at)
+        ended = {trial_key(self._runs.identity, *key): t.ended_at for key, t in self.trials.items()}
+        # A command ends its run in its own words, perhaps after we did.
+        commands = any(family.reference == COMMAND for family in self.sweep.spec.families)
+        for key, run_id, found in self._runs.list_statuses(running_only=not commands):
+            # A second run of one key was made by two processes at once; one of another key by a trial's code.
+            ours = key in wanted and run_id == self._runs.sent_state(key).run_id
+            if ours or found == "RUNNING":
+                status = wanted[key] if ours else "KILLED"
+                set_status(self._tracking, run_id, found, status, ended.get(key) or self.sweep.updated_at)
 
 
 def _event_epoch(event: EventRow) -> int:

@@ -163,6 +163,15 @@ class RunIndex:
         self._sent[key] = sent
         self._outbox.put(key, sent)
 
+    def knows(self, key: str) -> bool:
+        """Whether the key's run is there, or may be: it was about to be made."""
+        return key in self._sent
+
+    def put_all(self, sent: Mapping[str, SentState]) -> None:
+        """Notes what many runs have received, at once."""
+        self._sent.update(sent)
+        self._outbox.put_all(sent)
+
     def run_ids(self) -> dict[str, str]:
         """The run of each key that has one."""
         return {key: sent.run_id for key, sent in self._sent.items() if sent.run_id}
@@ -193,12 +202,14 @@ class RunIndex:
         found = self._search_runs(f"tags.`{KEY}` = '{key}'", 1)
         return str(found[0].info.run_id) if found else None
 
-    def list_running(self) -> Iterator[tuple[str, str]]:
-        """Key and run id of every run of the sweep that MLflow has as RUNNING."""
-        query = f"tags.`{SWEEP}` = '{self.identity}' and attributes.status = 'RUNNING'"
-        for run in list(self._all_runs(query)):
+    def list_statuses(self, *, running_only: bool) -> Iterator[tuple[str, str, str]]:
+        """Key, run id and status of every run of the sweep, as MLflow has it."""
+        query = f"tags.`{SWEEP}` = '{self.identity}'"
+        for run in list(
+            self._all_runs(f"{query} and attributes.status = 'RUNNING'" if running_only else query)
+        ):
             if run.info.lifecycle_stage == "active":
-                yield run.data.tags.get(KEY, ""), run.info.run_id
+                yield run.data.tags.get(KEY, ""), run.info.run_id, run.info.status
 
 
 def _artifact_folder(artifacts: Path, name: str) -> Path:

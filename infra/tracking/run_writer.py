@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from infra.ledger.rows import SweepRow, TrialRow
 from infra.secrets import redact
 from infra.tracking.client import RequestRejected, TrackingStore
 from infra.tracking.mapping import ENDED, Point, to_milliseconds, truncate_text
+from infra.tracking.outbox import SentState
 from infra.tracking.run_index import RunIndex
 
 if TYPE_CHECKING:
@@ -30,6 +31,72 @@ class RunWrite:
     def split_kinds(self) -> tuple[RunWrite, RunWrite, RunWrite]:
         """Each kind of content alone."""
         return RunWrite(tags=self.tags), RunWrite(params=self.params), RunWrite(points=self.points)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBeginning:
+    """What a run is made with.
+
+    Attributes:
+        name: what the UI calls it.
+        start: milliseconds since 1970.
+        tags: `velodrome.key` among them.
+        data: the sweep's data, as its input.
+    """
+
+    name: str
+    start: int
+    tags: dict[str, str]
+    data: DatasetInput
+
+    @property
+    def all_tags(self) -> dict[str, str]:
+        """With the name, which MLflow keeps as a tag too."""
+        return {**self.tags, "mlflow.runName": self.name}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialWrite:
+    """What brings one trial's run up to date.
+
+    Attributes:
+        key: of the run.
+        trial: as the ledger has it.
+        begins: with what the run is made; None where there is one that was written to.
+        params, tags, points: what is added; `tags` only where the run was there before.
+        before: the status that MLflow has.
+        after: what the run has received then.
+        at: now, in seconds since 1970.
+    """
+
+    key: str
+    trial: TrialRow
+    begins: RunBeginning | None
+    params: dict[str, str]
+    tags: dict[str, str]
+    points: list[Point]
+    before: str
+    after: SentState
+    at: float
+
+    @property
+    def status(self) -> str:
+        """MLflow's, from now on."""
+        return self.after.status
+
+
+def send_write(runs: RunIndex, write: TrialWrite) -> None:
+    """Sends it by MLflow's client."""
+    begins, made = write.begins, False
+    if begins is not None:
+        made = runs.ensure_run(write.key, begins.name, begins.start, begins.tags)
+    run_id = runs.sent_state(write.key).run_id or ""
+    tags = {} if made else write.tags
+    log_accepted(runs, write.key, RunWrite(params=write.params, points=write.points, tags=tags))
+    if begins is not None:
+        runs.tracking.call("log_inputs", run_id, datasets=[begins.data])
+    set_status(runs.tracking, run_id, write.before, write.status, write.trial.ended_at)
+    runs.put(write.key, replace(write.after, run_id=run_id))
 
 
 def log_accepted(runs: RunIndex, key: str, write: RunWrite) -> None:

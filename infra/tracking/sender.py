@@ -10,11 +10,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.coordinator.run_requests import KnownRuns, TrialKey
 from infra.errors import Unavailable
 from infra.home import Home
 from infra.ledger import views
@@ -31,7 +32,7 @@ from infra.tracking.client import (
     prepare_tracking,
 )
 from infra.tracking.defaults import TrainingDefaults
-from infra.tracking.mapping import Point, final_points, report_points, sweep_identity
+from infra.tracking.mapping import Point, final_points, report_points, sweep_identity, trial_key
 from infra.tracking.mlflow_environment import set_defaults
 from infra.tracking.model_logger import ModelLogger
 from infra.tracking.outbox import Outbox
@@ -182,6 +183,17 @@ class Sender:
     def run_ids(self) -> dict[str, str]:
         """MLflow's run of each key (`infra.tracking.mapping.trial_key`) that was sent from here."""
         return {key: sent.run_id for key, sent in self._outbox.runs().items() if sent.run_id}
+
+    def find_runs(self, trials: Collection[TrialKey]) -> KnownRuns:
+        """What is known of the runs of trials that wait for them; those that are missing are made now."""
+        identity, known = sweep_identity(self._sweep), self.run_ids()
+        keys = {trial: known.get(trial_key(identity, *trial)) for trial in trials}
+        found = {trial: run_id for trial, run_id in keys.items() if run_id is not None}
+        away = self.patience.has_failed
+        if len(found) < len(keys) and not away:
+            self.start()
+            self.wake()
+        return KnownRuns(runs=found, away=away)
 
     def _open_runs(self) -> tuple[RunIndex, Projection]:
         if self._runs is not None and self._projection is not None:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import velodrome
 
 GROUPS = {
-    "Prepare and run": ("new", "plan", "sweep", "confirm", "reproduce", "try_out"),
-    "Look": ("status", "show", "logs", "compare", "report", "export"),
+    "Prepare and run": ("new", "plan", "sweep", "submit", "confirm", "reproduce", "try_out"),
+    "Ranges of a function's space": ("loguniform", "uniform", "integers", "choice"),
+    "Look": ("status", "show", "logs", "compare", "report", "inspect", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),
     "Change": ("extend", "compress", "retry", "stop", "remove", "gc"),

@@ -18,7 +18,6 @@ from typer.main import get_command
 from flows.cli.app import app
 from tests.docs.pages import PAGES, ROOT, blocks, each_page
 
-LATER = ("submit",)
 OURS = "flows|infra|trainers|search_spaces|velodrome|tests|benchmarks|docs|scripts"
 PRODUCT = ("velodrome", "flows", "infra", "trainers", "search_spaces")
 
@@ -60,14 +59,6 @@ def test_page_names_only_commands_and_options_that_exist(page: Path) -> None:
         options = {re.sub(r"[\[\]…,]", "", word) for word in words[2:] if re.match(r"\[?--?[a-z]", word)}
         unknown = options - known[words[1]]
         assert not unknown, f"{' '.join(words)}: no {', '.join(sorted(unknown))}"
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_start_page_lists_missing_commands_among_the_limits(name: str) -> None:
-    page = (ROOT / "docs" / "index.md").read_text()
-    limits = page[page.index("## Limits") :]
-    assert f"`{name}`" in limits
-    assert name not in commands()
 
 
 @each_page

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from infra.errors import WrongInput
-from infra.secrets import expand_variables, redact
+from infra.secrets import expand_variables, holds_secret, redact
 
 ENVIRON = {"USER": "me", "PASSWORD": "p@ss:w/ord ${USER}", "EMPTY": ""}
 
@@ -66,3 +68,28 @@ def test_redact_hides_passwords_and_tokens(address: str) -> None:
 )
 def test_redact_keeps_text_without_secrets(address: str) -> None:
     assert redact(address) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("postgresql+psycopg://me:pw@h/db", True), ("https://me:pw@h", True), ("https://key@h", True),
+        ("s3://b/x?AWS_SECRET_ACCESS_KEY=a", True), ("postgresql://me@h/db", False),
+        ("postgresql://me:${PW}@h/db", False), ("https://${KEY}@h", False), ("https://${A}:${B}@h", False),
+        ("postgresql://me:${PW}pw@h/db", True), ("/shared/me", False), ("http://mlflow:5000", False),
+        ("https://h/x?token=${T}", False), ("words", False),
+    ],
+)  # fmt: skip
+def test_secret_is_one_where_it_is_written_out(text: str, holds: bool) -> None:
+    assert holds_secret(text) == holds
+
+
+def test_secret_that_is_mounted_as_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("s3cret\n")
+    environ = {"PW_FILE": str(tmp_path / "pw")}
+    assert expand_variables("x://me:${PW}@h", environ) == "x://me:s3cret@h"
+    assert expand_variables("x://me:${PW}@h", {**environ, "PW": "nearer"}) == "x://me:nearer@h"
+    for name in ("none", "empty"):
+        (tmp_path / "empty").write_text("\n")
+        with pytest.raises(WrongInput, match="PW_FILE"):
+            expand_variables("${PW}", {"PW_FILE": str(tmp_path / name)})

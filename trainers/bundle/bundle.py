@@ -8,6 +8,7 @@
 | `validation_rows.bin` | the same of validation, by which the model was selected; older bundles have none |
 | `seen_contents.bin` | hash of each row of both with its target; older bundles have none |
 | `example.json` | a few raw rows as `predict` takes them |
+| `kept-N` | files of another library's model, as `model.json` names them; other bundles have none |
 | `manifest.json` | size and SHA-256 of each |
 """
 
@@ -30,6 +31,8 @@ from trainers.code.versions import installed_versions
 from trainers.compression.packing import unpack_weights
 from trainers.data.dataset import KeyedBy
 from trainers.errors import InputError
+from trainers.hyperparameters import PRIVACY, TEACHING
+from trainers.options import LATER
 from trainers.registry import BUILT_IN, load_reference
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
 from trainers.storage.safetensors_file import SafetensorsPieces, load_tensors
@@ -39,13 +42,14 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.bundle.predictor import Predictor
-    from trainers.types import Json, Params, State
+    from trainers.types import Json, Params, State, Tensors
 
-FORMAT, COMPRESSED_FORMAT = 1, 2  # versions that cannot unpack weights refuse the second by its number
+# Versions that cannot unpack weights, or ask other libraries' models, refuse the later ones by their number.
+FORMAT, COMPRESSED_FORMAT, KEPT_FORMAT = 1, 2, 3
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
 VALIDATION_ROWS, SEEN_CONTENTS = "validation_rows.bin", "seen_contents.bin"
 _VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
-_TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
+_TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256", *LATER}
 
 
 def save_bundle(
@@ -81,47 +85,17 @@ def save_bundle(
     document: BundleDocument = {
         "family": family_reference,
         "options": made.options.model_dump(mode="json", exclude=_TRAINING_ONLY),
-        "params": made.complete(params),
+        "params": {
+            n: value for n, value in made.complete(params).items() if n not in {**TEACHING, **PRIVACY}
+        },
         "state": dict(state),
         "code": {} if family_reference in BUILT_IN else source_hashes([family_reference]),
     }
-    files = _bundle_files(document, weights, facts, example_rows, row_hashes_of_train, seen)
-    signature = _try_signature(folder, {**files, WEIGHTS: weights})
-    if signature is not None:
-        files[MODEL] = as_json({**json.loads(files[MODEL]), "signature": signature.to_json()})
-    return write_folder(folder, files)
+    files = bundle_files(document, weights, facts, example_rows, row_hashes_of_train, seen)
+    return write_folder(folder, add_signature(folder, files, weights))
 
 
-def save_functions(
-    folder: Path,
-    *,
-    build: str,
-    predict: str | None,
-    params: Params,
-    weights: Mapping[str, torch.Tensor],
-    facts: Mapping[str, Json],
-    example_rows: pd.DataFrame,
-    row_hashes_of_train: RowHashes,
-    seen: SeenRows | None = None,
-) -> Path:
-    """Writes the bundle of a plain function's model.
-
-    Args:
-        build: `package.module:name` of a function that makes the module of the params: `build(**params)`.
-        predict: `package.module:name` of a function: `predict(module, rows)` gives one prediction a row;
-            None: the module itself answers the rows' numbers, float32 [B, F].
-    """
-    document: BundleDocument = {
-        "build": build,
-        "predict": predict,
-        "params": dict(params),
-        "code": source_hashes([build] if predict is None else [build, predict]),
-    }
-    files = _bundle_files(document, weights, facts, example_rows, row_hashes_of_train, seen)
-    return write_folder(folder, files)
-
-
-def _bundle_files(
+def bundle_files(
     document: BundleDocument,
     weights: Mapping[str, torch.Tensor],
     facts: Mapping[str, Json],
@@ -129,7 +103,9 @@ def _bundle_files(
     row_hashes_of_train: RowHashes,
     seen: SeenRows | None,
 ) -> dict[str, Any]:
-    whole = {"format": FORMAT, **document, "facts": dict(facts), "versions": bundle_versions()}
+    """The files that every bundle has."""
+    number = KEPT_FORMAT if "kept" in document else FORMAT
+    whole = {"format": number, **document, "facts": dict(facts), "versions": bundle_versions()}
     hashes = {TRAIN_ROWS: row_hashes_of_train}
     if seen is not None:
         hashes |= {VALIDATION_ROWS: seen.validation, SEEN_CONTENTS: seen.contents}
@@ -141,16 +117,19 @@ def _bundle_files(
     }
 
 
-def _try_signature(folder: Path, files: Mapping[str, Any]) -> Signature | None:
-    """What the model takes and gives; None where it cannot be used here, as whoever loads it will be told."""
+def add_signature(
+    folder: Path, files: Mapping[str, Any], weights: Mapping[str, torch.Tensor]
+) -> dict[str, Any]:
+    """The files with what the model takes and gives; as they are where it cannot be used here, as whoever
+    loads it will be told."""
     from trainers.bundle.predictor import make_predictor
 
     try:
-        return infer_signature(
-            make_predictor(_parse_bundle(folder, files), device="cpu", accept_code_change=True)
-        )
+        bundle = _parse_bundle(folder, {**files, WEIGHTS: weights})
+        signature = infer_signature(make_predictor(bundle, device="cpu", accept_code_change=True))
     except InputError:
-        return None
+        return dict(files)
+    return {**files, MODEL: as_json({**json.loads(files[MODEL]), "signature": signature.to_json()})}
 
 
 def bundle_versions() -> dict[str, str]:
@@ -194,15 +173,23 @@ def _parse_bundle(folder: Path, files: Mapping[str, Any]) -> Bundle:
     document = _read_document(folder, files)
     with _reject_forged(folder):
         stored, packing = files[WEIGHTS], document.get("compression")
+        kept = {name: files[name] for name in document["kept"]["files"]} if "kept" in document else {}
         return Bundle(
             document=document,
             weights=stored if packing is None else unpack_weights(stored, packing),
-            stored_bytes=None
-            if packing is None
-            else sum(t.numel() * t.element_size() for t in stored.values()),
+            kept=kept,
+            stored_bytes=_stored_bytes(document, stored, kept),
             example=frame_from_json(json.loads(files[EXAMPLE])),
             train_rows=_train_rows(files),
         )
+
+
+def _stored_bytes(document: BundleDocument, stored: Tensors, kept: Mapping[str, bytes]) -> int | None:
+    if kept:
+        return sum(map(len, kept.values()))
+    if "compression" in document:
+        return sum(t.numel() * t.element_size() for t in stored.values())
+    return None
 
 
 @contextmanager
@@ -241,9 +228,11 @@ def _read_document(folder: Path, files: Mapping[str, bytes]) -> BundleDocument:
     with _reject_forged(folder):
         document: BundleDocument = json.loads(files[MODEL])
         found = document.get("format")
-    if found != (COMPRESSED_FORMAT if "compression" in document else FORMAT):
+    expected = COMPRESSED_FORMAT if "compression" in document else FORMAT
+    if found != (KEPT_FORMAT if "kept" in document else expected):
         raise DamagedFolder(
-            f"{folder} must be a bundle of format {FORMAT}, or {COMPRESSED_FORMAT} where it is compressed",
+            f"{folder} must be a bundle of format {FORMAT}, {COMPRESSED_FORMAT} where it is compressed, or "
+            f"{KEPT_FORMAT} where it holds another library's model",
             f"format {found!r}",
             "load it with the version of Velodrome that its model.json names",
         )
@@ -277,6 +266,8 @@ def infer_signature(predictor: Predictor) -> Signature:
     answers = predictor.predict(predictor.example)
     state = predictor.document.get("state") or {}
     whole, spelt = _whole_numbers(state), _spelt_numbers(state)
+    if "family" not in predictor.document:  # people's own rows, as their example has them
+        whole = {str(name) for name, kind in predictor.example.dtypes.items() if kind.kind in "iu"}
     inputs = [
         replace(column, type="any")
         if column.name in spelt

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypedDict
 
 import numpy as np
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
     from trainers.compression.packing import Packing
     from trainers.data.dataset import KeyedBy
+    from trainers.kept.description import KeptDocument
     from trainers.types import JsonObject, State
 
 
 class BundleDocument(TypedDict, total=False):
-    """`model.json`: a family's model has the first part, a function's the second, both the third."""
+    """`model.json`: a family's model has the first part, a function's module the second, another
+    library's model the third, all have the last."""
 
     family: str
     options: JsonObject
@@ -30,6 +32,8 @@ class BundleDocument(TypedDict, total=False):
 
     build: str
     predict: str | None
+
+    kept: KeptDocument
 
     format: int
     params: JsonObject
@@ -64,6 +68,7 @@ class Bundle:
         weights: CPU tensors by name.
         example: raw rows as `predict` takes them.
         train_rows: content hashes of the rows that it was trained on, ascending.
+        kept: the files of another library's model, by their names in the bundle.
         stored_bytes: what the weights take as they are stored, where that is another number; else None.
     """
 
@@ -71,6 +76,7 @@ class Bundle:
     weights: Mapping[str, torch.Tensor]
     example: pd.DataFrame
     train_rows: RowHashes
+    kept: Mapping[str, bytes] = field(default_factory=dict)
     stored_bytes: int | None = None
 
 

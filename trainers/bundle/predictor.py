@@ -11,6 +11,7 @@ from trainers.bundle.frames import Rows, as_frame
 from trainers.code.references import check_unchanged, resolve_reference
 from trainers.errors import InputError
 from trainers.flops import count_flops
+from trainers.kept.files import load_kept
 from trainers.registry import BUILT_IN, load_reference
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from trainers.bundle.contents import Bundle, BundleDocument
     from trainers.family import Family
+    from trainers.kept.description import KeptDocument
     from trainers.types import Array, Cell, State
 
 BATCH_ROWS = 256
@@ -203,9 +205,16 @@ def make_predictor(bundle: Bundle, *, device: str, accept_code_change: bool) -> 
     document = bundle.document
     if not accept_code_change:
         check_unchanged(document["code"])
+    if "kept" in document:
+        return Predictor(bundle, _kept_runner(document["kept"], bundle.kept), device=device)
     answers = _function_runner(document) if "build" in document else _family_runner(document, device)
     _load_weights(answers.module, bundle.weights)
     return Predictor(bundle, answers, device=device)
+
+
+def _kept_runner(document: KeptDocument, files: Mapping[str, bytes]) -> FunctionRunner:
+    loaded = load_kept(document, files)
+    return FunctionRunner(loaded.name, lambda _, rows: loaded.ask(rows), loaded.module)
 
 
 def _function_runner(document: BundleDocument) -> FunctionRunner:

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import sys
 import sysconfig
+import textwrap
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -61,6 +62,15 @@ def source_digest(found: Code) -> str:
     for name, text in sorted(parts.items()):
         digest.update(f"{name} {len(text)}\n".encode() + text)
     return digest.hexdigest()
+
+
+def function_digest(function: FunctionType) -> str:
+    """64 hex digits over the syntax of one function alone; of its instructions where its source is gone."""
+    try:
+        text = textwrap.dedent(inspect.getsource(function)).encode()
+    except (OSError, TypeError):
+        return hashlib.sha256(_code_bytes(function)).hexdigest()
+    return _analyze("", False, text)[0].hex()
 
 
 def user_files(found: Code) -> dict[str, bytes]:

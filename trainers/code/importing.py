@@ -10,12 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from trainers.code.mlflow_calls import import_without_runs
 from trainers.errors import InputError
 
 
 def import_module(name: str) -> ModuleType:
     """A module of people's own. While it is imported `sys.argv` is a program's name alone: a parser at its
-    top reads its defaults, and nothing of our own command line.
+    top reads its defaults, and nothing of our own command line. A run of MLflow that its top begins is
+    thrown away.
 
     Raises:
         InputError: it ends the process instead of being imported, or is `__main__`, which every process has
@@ -28,10 +30,13 @@ def import_module(name: str) -> ModuleType:
             "__main__, a notebook or a script itself",
             "put the function into a module beside it, and name that one",
         )
+    if name in sys.modules:
+        return importlib.import_module(name)
     given = list(sys.argv)
     sys.argv[:] = [f"{name.rpartition('.')[2]}.py"]
     try:
-        return importlib.import_module(name)
+        with import_without_runs():
+            return importlib.import_module(name)
     except SystemExit as left:
         raise InputError(
             f"{name} must be importable without arguments",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainers.code.digest import file_digest
+from trainers.code.importing import source_sha256
 from trainers.errors import InputError
 from trainers.nearest import advice
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 OWN_NAMES = ("args", "directory", "seed", "trial", "attempt", "epochs")
 FILE = "file"  # the one key of `metrics` where a file holds them
+MLFLOW = "mlflow"  # all of `metrics` where the command logs them
 
 
 class CommandOptions(BaseModel):
@@ -30,25 +32,36 @@ class CommandOptions(BaseModel):
     Attributes:
         command: its words, without a shell; `${args}`, `${directory}`, `${seed}`, `${trial}`, `${attempt}`,
             `${epochs}` and `${name}` of a parameter are replaced.
-        metrics: regular expressions by metric, over what is printed, or `{file: NAME}` in the directory.
+        metrics: regular expressions by metric, over what is printed, or `{file: NAME}` in the directory, or
+            `mlflow` where the command logs them so.
         args: what `${args}` becomes: `--name value`, `--name=value`, `name=value`; with `environment` the
             command reads VELODROME_PARAMS, and no parameter need be named.
         resume: words that are added where the files below `${directory}` that they name are there.
         keep: a file or folder below the trial's directory that is kept with the trial.
+        predict: `package.module:name` of a function that answers rows with what is kept, which makes it the
+            trial's model; it is given the path, or what `load`, the same of a function of the path, made of
+            it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     command: str
-    metrics: dict[str, str]
+    metrics: dict[str, str] | Literal["mlflow"]
     args: Literal["dashes", "equals", "hydra", "environment"] = "dashes"
     resume: str = ""
     keep: str = ""
+    predict: str | None = None
+    load: str | None = None
 
     @property
     def file(self) -> str | None:
-        """The file that holds the metrics; None where they are printed."""
-        return self.metrics[FILE] if set(self.metrics) == {FILE} else None
+        """The file that holds the metrics; None where they are printed or logged."""
+        return self.patterns[FILE] if set(self.patterns) == {FILE} else None
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """What the metrics are written as; nothing where they are logged by MLflow."""
+        return self.metrics if isinstance(self.metrics, dict) else {}
 
 
 def read_command(options: Params) -> CommandOptions:
@@ -101,12 +114,14 @@ def check_command(options: CommandOptions, searched: Collection[str], conditiona
     if options.keep and not _is_below(options.keep):
         do = "write a path within it, such as model/"
         raise InputError("keep must lie below the trial's directory", options.keep, do, key=("keep",))
+    _check_answering(options)
 
 
 def command_digest(options: Params, root: Path) -> str:
     """16 hex digits over how the command is called, and over the files below the root that it names."""
     found = read_command(options)
-    digest = hashlib.sha256(json.dumps(found.model_dump(), sort_keys=True).encode())
+    called = found.model_dump(exclude_none=True)  # sweeps of before know nothing of the later keys
+    digest = hashlib.sha256(json.dumps(called, sort_keys=True).encode())
     for name, path in command_files(options, root).items():
         digest.update(name.encode() + file_digest(path))
     return digest.hexdigest()[:16]
@@ -138,6 +153,8 @@ def _names_in(words: Collection[str], key: str, searched: Collection[str]) -> se
 
 
 def _check_metrics(options: CommandOptions) -> None:
+    if options.metrics == MLFLOW:
+        return
     if not options.metrics:
         do = "write metrics: {accuracy: 'acc=([0-9.]+)'}"
         raise InputError("metrics must name what the command prints", "nothing", do, key=("metrics",))
@@ -147,7 +164,7 @@ def _check_metrics(options: CommandOptions) -> None:
             must = "metrics.file must be a .jsonl or .csv below the trial's directory"
             raise InputError(must, options.file, do, key=("metrics", FILE))
         return
-    for name, pattern in options.metrics.items():
+    for name, pattern in options.patterns.items():
         try:
             groups = re.compile(pattern).groups
         except re.error as error:
@@ -157,6 +174,21 @@ def _check_metrics(options: CommandOptions) -> None:
             do = r"put the number into brackets: 'acc=([0-9.]+)'"
             must = f"the expression of {name} must have a group"
             raise InputError(must, repr(pattern), do, key=("metrics", name))
+
+
+def _check_answering(options: CommandOptions) -> None:
+    if options.predict is not None and not options.keep:
+        do = "write keep: model/, a file or folder that the command makes in ${directory}"
+        raise InputError("predict must be told what it answers with", "no keep", do, key=("predict",))
+    if options.load is not None and options.predict is None:
+        do = "add predict: package.module:name"
+        raise InputError("load must be told who asks what it gives", "no predict", do, key=("load",))
+    for key, name in (("predict", options.predict), ("load", options.load)):
+        if name is not None:
+            try:
+                source_sha256(name)
+            except InputError as error:
+                raise InputError(error.must, error.found, error.do, key=(key,)) from error
 
 
 def _is_below(path: str) -> bool:

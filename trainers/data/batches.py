@@ -24,6 +24,7 @@ BatchSize = int | Literal["all"]
 SHARE_OF_FREE = 0.25  # of a GPU's free memory, when no budget is given
 AT_ONCE = 256  # batches that are cut out of an epoch together
 POOL = 50  # batches whose examples are sorted by their length
+GROUPS = "group_codes"  # of encoded arrays: who is in which group, int64 [N, columns]
 IGNORED = -100  # in a target: padding
 CHUNK_ROWS = 20_000  # looked at together
 
@@ -63,7 +64,10 @@ class Batches:
         self.device = torch.device(device)
         self.rows = torch.from_numpy(np.array(rows, np.int64))
         self._on_cpu, self._count = self.device.type == "cpu", len(rows)
-        self._arrays = {name: torch.from_numpy(values) for name, values in encoded.arrays.items()}
+        arrays = {name: torch.from_numpy(values) for name, values in encoded.arrays.items()}
+        if part == "train":  # models are judged by groups, and learn nothing from them
+            arrays.pop(GROUPS, None)
+        self._arrays = arrays
         self._lengths = self._content_lengths(encoded.state.get("alike_by")) if part == "train" else None
         self._whole: dict[str, torch.Tensor] | None = None
         self.resident = self.device.type == "cpu" or self._fits_memory(budget_bytes)

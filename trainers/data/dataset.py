@@ -67,6 +67,22 @@ class Column:
     reading: ColumnReading | None = None
 
 
+MISSING_GROUP = "(missing)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupColumn:
+    """A column that no model sees, and by whose values models are judged in groups.
+
+    Attributes:
+        names: of the groups; rows without a value are the last one, `(missing)`.
+        codes: int64 [N], each row's place in `names`.
+    """
+
+    names: tuple[str, ...]
+    codes: npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """A decoded source.
@@ -81,7 +97,8 @@ class Dataset:
             `question` and `context`.
         target: labels as `category`, numbers as `number`, target texts as `text`; None where there is none.
         classes: sorted labels for classification, else empty. Class index i is `classes[i]`.
-        splits: row indices of each part, int64, ascending, disjoint, covering all usable rows.
+        splits: row indices of each part, int64, ascending, disjoint, covering all usable rows but those that
+            `data.drop_rows` lists.
         row_hashes: uint64 [N], content hash of each row (features and target), independent of row order.
         input_hashes: uint64 [N], content hash of what a model sees of each row: the features alone.
         keyed_by: what a row's side is decided by: `inputs`; `copies`, where each copy of the same inputs has
@@ -91,6 +108,7 @@ class Dataset:
         notes: what was inferred and why, for people (`plan` prints them).
         prepare: the sweep file's `data.prepare`, checked.
         answer_starts: for `questions`, int64 [N]: the character of the context where the answer begins.
+        groups: the sensitive columns, by name.
     """
 
     kind: Kind
@@ -107,6 +125,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     prepare: Mapping[str, Json] = field(default_factory=dict)
     answer_starts: npt.NDArray[np.int64] | None = None
+    groups: Mapping[str, GroupColumn] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:

@@ -16,6 +16,8 @@ _FIRST_MARKS = ("€", "$", "£", "¥", "₹", "%", "USD", "EUR", "GBP", "CHF")
 _TRIED = 3  # marks, the commonest first
 BLANKS = "\u00a0\u202f\u2009"  # that stand between groups of digits
 _SIGNED = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_MARKS = str.maketrans("٫٬．，＋－", ".,.,+-")  # Arabic's and full-width ones
+_INDIAN = re.compile(r"[+-]?[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}")  # lakhs and crores: 1,20,000
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9]")  # a postal code or a part number, not a quantity
 
 
@@ -53,7 +55,8 @@ class NumberSpelling:
             whole, point, rest = core.partition(self.decimal)
             if self.thousands in whole:
                 group = re.escape(self.thousands)
-                if not re.fullmatch(rf"[+-]?[0-9]{{1,3}}({group}[0-9]{{3}})+", whole):
+                regular = re.fullmatch(rf"[+-]?[0-9]{{1,3}}({group}[0-9]{{3}})+", whole)
+                if not (regular or (self.thousands == "," and _INDIAN.fullmatch(whole))):
                     return None
                 core = whole.replace(self.thousands, "") + point + rest
         if self.decimal != ".":
@@ -143,9 +146,10 @@ def find_spelling(counts: Mapping[str, int], said: NumberMarks | None = None) ->
 
 def is_of_late(spelling: NumberSpelling, texts: Iterable[str]) -> bool:
     """Whether values are numbers by rules that the first form of this module lacked: units, most currencies,
-    and a minus that stands elsewhere. A fingerprint of then must not pass for one of now."""
+    lakhs, and a minus that stands elsewhere. A fingerprint of then must not pass for one of now."""
     marks = any(mark not in _FIRST_MARKS for mark in spelling.marks)
-    return marks or any(_read_sign(text.strip()) != text.strip() for text in texts)
+    lakhs = re.compile(r"\D*[0-9]{1,2}(,[0-9]{2})+,[0-9]{3}(\D.*)?")
+    return marks or any(_read_sign(text.strip()) != text.strip() or lakhs.fullmatch(text) for text in texts)
 
 
 def is_currency(mark: str) -> bool:
@@ -170,12 +174,19 @@ def _likely_marks(counts: Mapping[str, int]) -> list[str]:
 
 def _read_sign(text: str) -> str:
     """A minus where computers have it: of `(5)`, `5-` and `−5`, as accounts and typesetters write it."""
-    core = text.replace("\u2212", "-")
+    core = _read_digits(text).replace("\u2212", "-")
     if core[:1] == "(" and core[-1:] == ")":
         return f"-{core[1:-1].strip()}"
     if core[-1:] == "-" and core[:1] not in ("-", "+"):
         return f"-{core[:-1].strip()}"
     return core
+
+
+def _read_digits(text: str) -> str:
+    """Digits and marks of other scripts as ASCII's: Arabic, Devanagari, full width."""
+    if text.isascii():
+        return text
+    return "".join(str(unicodedata.decimal(letter, letter)) for letter in text.translate(_MARKS))
 
 
 def other_words(counts: Mapping[str, int], spelling: NumberSpelling) -> Sequence[str]:

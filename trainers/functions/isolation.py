@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
+from trainers.code.mlflow_calls import remember_mlflow
+
 _log = logging.getLogger(__name__)
 _THREADS_END_S = 2.0
 
@@ -18,7 +20,8 @@ def isolate_process() -> Iterator[None]:
     """Gives back, at the end, what code within may change for the whole process.
 
     That is the environment, the working folder, `sys.path` and `sys.argv`, torch's deterministic
-    algorithms and default device, and MLflow's active runs. `sys.argv` is the program's name alone within.
+    algorithms and default device, and of MLflow the active runs, the store, the experiment and automatic
+    logging. `sys.argv` is the program's name alone within.
     Module globals stay as they are left, and threads cannot be ended: those that go on are named in the log.
     """
     with ExitStack() as undo:
@@ -27,7 +30,7 @@ def isolate_process() -> Iterator[None]:
         undo.callback(_restore_list, sys.path, list(sys.path))
         undo.callback(_restore_list, sys.argv, list(sys.argv))
         undo.callback(_torch_flags())
-        undo.callback(_end_mlflow_runs, _active_run())
+        undo.callback(remember_mlflow())
         undo.callback(_name_threads, frozenset(threading.enumerate()))
         sys.argv[1:] = []
         yield
@@ -69,19 +72,6 @@ def _torch_flags() -> Callable[[], None]:
         torch.autograd.set_detect_anomaly(anomaly)
 
     return restore
-
-
-def _active_run() -> str | None:
-    """MLflow's active run in this thread, where MLflow is there at all."""
-    mlflow = sys.modules.get("mlflow")
-    run = mlflow.active_run() if mlflow is not None else None
-    return None if run is None else str(run.info.run_id)
-
-
-def _end_mlflow_runs(before: str | None) -> None:
-    """Ends the runs that began within, down to the one that was active before."""
-    while (active := _active_run()) is not None and active != before:
-        sys.modules["mlflow"].end_run()
 
 
 def _name_threads(before: frozenset[threading.Thread]) -> None:

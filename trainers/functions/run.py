@@ -12,18 +12,20 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, SupportsFloat
 
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, TrialError
+from trainers.functions.exits import ProcessExit
 from trainers.functions.isolation import isolate_process
 from trainers.functions.job import FunctionJob
 from trainers.functions.reports import check_metrics, name_metrics, require_goals
 from trainers.functions.trial import Trial
-from trainers.job import Hooks, Outcome
+from trainers.job import Hooks, Outcome, SilentHooks
 from trainers.loop.memory import catch_out_of_memory
 from trainers.loop.randomness import fix_torch_flags, seed_all
 from trainers.types import Length
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 _ENOUGH = 2  # reports that a dry run is there for
 
@@ -61,29 +63,17 @@ def _call_function(job: FunctionJob, trial: Trial) -> None:
         if threading.current_thread() is threading.main_thread():
             raise  # a person's, at a terminal or in a notebook
         raise TrialError("a training function must return", "it raised KeyboardInterrupt") from error
+    except _DryRunDone:
+        raise
+    except ProcessExit as error:
+        raise TrialError("a training function must return", str(error)) from error
+    except BaseException as error:  # which nothing else would take for the trial's own
+        found = f"it raised {type(error).__name__}{f': {error}' if str(error) else ''}"
+        raise TrialError("a training function must return", found) from error
 
 
 class _DryRunDone(BaseException):
     """Ends a function that is only looked at; no `except Exception` of its own may swallow it."""
-
-
-class _NullHooks:
-    """Hooks of a run that leaves nothing behind."""
-
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        return True
-
-    def alive(self, step: int) -> None:
-        pass
-
-    def stopping(self) -> bool:
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, object]) -> None:
-        pass
-
-    def load(self) -> None:
-        return None
 
 
 class _DryRunTrial(Trial):
@@ -91,7 +81,7 @@ class _DryRunTrial(Trial):
     the loop is run too; a function that reports on without asking is ended."""
 
     def __init__(self, job: FunctionJob) -> None:
-        super().__init__(job, _NullHooks())
+        super().__init__(job, SilentHooks())
         self.seen: dict[str, float] = {}
         self._asked = False
 
@@ -135,6 +125,7 @@ def dry_run_function(job: FunctionJob) -> FunctionDryRun:
     """
     look = replace(job, length=Length(epochs=_ENOUGH), checkpoint_seconds=None, checkpoint_epochs=1)
     with (
+        discard_mlflow_calls(),
         isolate_process(),
         fix_torch_flags(job.threads),
         catch_out_of_memory(job.device),

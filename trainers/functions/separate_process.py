@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,6 +86,15 @@ def run_apart(request: FunctionRequest) -> FunctionAnswer:
     return FunctionAnswer(**answer)
 
 
+def run_here(request: FunctionRequest) -> FunctionAnswer:
+    """Runs it in this process: a function that no other one can import.
+
+    Raises:
+        InputError, TrialError: as `dry_run_function`.
+    """
+    return _run_request(asdict(request))
+
+
 def _ended_answer(status: int) -> Document:
     how = f"os._exit({status})" if status >= 0 else f"the signal {signal.Signals(-status).name}"
     return _error_answer(TrialError("a training function must return", f"its process was ended by {how}"))
@@ -95,7 +105,7 @@ def _error_answer(error: TrainerError) -> JsonObject:
     return {"error": type(error).__name__, **parts}
 
 
-def _answer(request: Document) -> JsonObject:
+def _run_request(request: Document) -> FunctionAnswer:
     from trainers.data.sources.opening import open_dataset
     from trainers.functions.run import dry_run_function
 
@@ -113,10 +123,8 @@ def _answer(request: Document) -> JsonObject:
         )  # fmt: skip
         began = time.monotonic()
         found = dry_run_function(job)
-    return asdict(
-        FunctionAnswer(
-            seconds=time.monotonic() - began, parameters=found.parameters, size_bytes=found.size_bytes
-        )
+    return FunctionAnswer(
+        seconds=time.monotonic() - began, parameters=found.parameters, size_bytes=found.size_bytes
     )
 
 
@@ -133,7 +141,9 @@ def _load_function(request: Document, goals: tuple[Goal, ...]) -> Callable[..., 
 def main(asked: str, answered: str) -> None:
     """Runs what is asked for and writes how it went."""
     try:
-        answer = _answer(json.loads(Path(asked).read_text()))
+        request = json.loads(Path(asked).read_text())
+        # As in a lane, where it is no main thread's: code that sets a signal's handler fails there.
+        answer: JsonObject = asdict(ThreadPoolExecutor(1).submit(_run_request, request).result())
     except TrainerError as error:
         answer = _error_answer(error)
     except KeyboardInterrupt:  # its own: whoever waits for this process hears of a person's

@@ -93,7 +93,7 @@ def find_module(stateful: Mapping[str, Stateful]) -> torch.nn.Module | None:
     return found[0] if len(found) == 1 else None
 
 
-def unwrap_module(entry: Stateful) -> torch.nn.Module | None:
+def unwrap_module(entry: object) -> torch.nn.Module | None:
     """The module itself, out of DistributedDataParallel and torch.compile; None for anything else."""
     import torch
 

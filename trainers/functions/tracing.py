@@ -12,7 +12,9 @@ from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError
+from trainers.functions.exits import ProcessExit, refuse_exits
 from trainers.functions.isolation import isolate_process
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def trace_space(objective: Callable[..., object]) -> dict[str, Document]:
 
 
 def _run_once(objective: Callable[..., object], chosen: Mapping[str, Json]) -> _Traced:
-    with TemporaryDirectory() as folder, isolate_process(), _clock():
+    with TemporaryDirectory() as folder, discard_mlflow_calls(), isolate_process(), refuse_exits(), _clock():
         trial = TracingTrial(chosen, Path(folder))
         try:
             objective(trial)
@@ -117,7 +119,7 @@ def _run_once(objective: Callable[..., object], chosen: Mapping[str, Json]) -> _
             pass
         except InputError:
             raise
-        except Exception as error:  # people's code may raise anything
+        except (Exception, SystemExit, ProcessExit) as error:  # people's code may raise anything
             found = f"{type(error).__name__}: {error}"[:300]
             do = "correct it, or write the space by hand"
             raise InputError("an objective must run to its first report", found, do) from error

@@ -7,17 +7,15 @@ The function trains as it likes; `trial` gives it parameters, device and data, t
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
-from trainers.code.importing import source_sha256
 from trainers.errors import TrialError
 from trainers.functions.checkpoint import pack_states, unpack_states
 from trainers.functions.optuna_names import OptunaNames
+from trainers.functions.own_model import ExampleRows, OwnModel, UserModel
 from trainers.functions.report_log import ReportLog
 from trainers.functions.reports import are_numbers, check_metrics, name_metrics, require_goals
 from trainers.functions.state_dicts import (
@@ -38,20 +36,13 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.functions.job import FunctionJob
+    from trainers.kept.description import KeptModel
     from trainers.types import Document
 
 Status = Literal["complete", "pruned", "stopped"]
 _GO, _END, _PRUNED, _STOPPED = range(4)  # what rank 0 decides, as all ranks hear it
 _STATUS: tuple[Status, ...] = ("complete", "complete", "pruned", "stopped")
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UserModel:
-    """What `trial.model` was told: the module, and how to build it and predict with it elsewhere."""
-
-    module: torch.nn.Module
-    code: Mapping[str, str]  # `build`, `build_sha256`, and the same for `predict` where it is given
 
 
 class Trial(OptunaNames):
@@ -84,8 +75,8 @@ class Trial(OptunaNames):
         self._used_epochs = self._spent = False
         self._status: Status = "complete"
         self._may_finish: bool | None = None  # an objective may, after the last report; False: it went on
-        self._ticks, self._kept = 0, ""
-        self._own: UserModel | None = None
+        self._ticks = 0
+        self._own = OwnModel(job.directory, writes=self.rank == 0)
         self._saved_at, self._saved_reports = time.monotonic(), 0
         restart_peak(self.device)
 
@@ -197,55 +188,72 @@ class Trial(OptunaNames):
         self._ticks += 1
         self._hooks.alive(self._ticks)
 
-    def model(self, module: torch.nn.Module, *, build: str, predict: str | None = None) -> UserModel:
+    def model(
+        self,
+        model: object,
+        *,
+        build: str | None = None,
+        predict: str | None = None,
+        example: ExampleRows | None = None,
+        trusted: Collection[str] = (),
+    ) -> UserModel | KeptModel | None:
         """Names the model that this trial makes: what is logged and can be promoted.
 
-        The weights that are kept are those of the best epoch (`objective.at: best`); for that the module
-        must be known before the first report: give it to `epochs`, or call this first. Where a function does
-        without `epochs` it may come last; then the weights are those that the module ends with, with a
-        warning where these need not be the best epoch's.
+        Of a torch module the weights that are kept are those of the best epoch (`objective.at: best`); for
+        that it must be known before the first report: give it to `epochs`, or call this first. Where a
+        function does without `epochs` it may come last; then the weights are those that the module ends with,
+        with a warning where these need not be the best epoch's.
+
+        An estimator of scikit-learn, LightGBM or XGBoost is written as it is when this is called, without a
+        pickle; the last call counts.
 
         Args:
-            build: `package.module:name` of a function that makes the module anew from the params.
-            predict: the same of a function of module and rows, for predictions in a person's terms.
+            build: of a module: `package.module:name` of a function that makes it anew from the params.
+            predict: the same of a function of model and rows, for predictions in a person's terms.
+            example: a few rows as the model takes them, by which its signature is found.
+            trusted: of an estimator: classes of your own in it, `package.module.Class`.
 
         Raises:
-            InputError: a name cannot be imported.
-            TrialError: not a module; or one that was not known while the best epoch's weights were there.
+            InputError: a name cannot be imported, or the example is not answered.
+            TrialError: no model that can be kept without a pickle; or a module that was not known while the
+                best epoch's weights were there.
         """
-        code = {"build": build, "build_sha256": source_sha256(build)}
-        if predict is not None:
-            code |= {"predict": predict, "predict_sha256": source_sha256(predict)}
-        own = unwrap_module(module)
+        own = unwrap_module(model)
         if own is None:
-            raise TrialError("trial.model must be given a torch.nn.Module", type(module).__name__)
-        if own is not self._log.module:
-            self._refuse_late(self._log.progress.reports + bool(self._log.pending))
-            self._log.module, self._log.weights = own, None
-        self._own = UserModel(module=own, code=code)
-        return self._own
+            named: UserModel | KeptModel | None = self._own.name_estimator(model, predict, trusted)
+        else:
+            named = self._own.name_module(own, build, predict)
+            if own is not self._log.module:
+                self._refuse_late(self._log.progress.reports + bool(self._log.pending))
+                self._log.module, self._log.weights = own, None
+        self._own.take_example(example)
+        return named
 
-    def keep(self, path: Path | str) -> None:
+    def keep(
+        self,
+        path: Path | str,
+        *,
+        predict: str | None = None,
+        load: str | None = None,
+        example: ExampleRows | None = None,
+    ) -> None:
         """Keeps a file or a folder with the trial, where its model would be kept: as the artifact `kept`.
+
+        With `predict` it is the trial's model, and so is a folder of a Hugging Face classifier with its
+        tokenizer, which takes texts.
 
         Args:
             path: below the trial's directory, or elsewhere: then a copy is made in it now.
+            predict: `package.module:name` of a function of the path and rows, one prediction a row.
+            load: the same of a function of the path; `predict` is then given what it returned.
+            example: a few rows as the model takes them, by which its signature is found.
 
         Raises:
-            TrialError: it is not there.
+            TrialError: it is not there, or a model of it would hold a pickle.
+            InputError: a name cannot be imported, or the example is not answered.
         """
-        found = self.directory / path
-        if not found.exists() or found.resolve() == self.directory.resolve():
-            raise TrialError("trial.keep must be given a file or a folder that is there", str(path))
-        if self.rank != 0:
-            return
-        if not found.resolve().is_relative_to(self.directory.resolve()):
-            copied = self.directory / found.name
-            shutil.copytree(found, copied, dirs_exist_ok=True) if found.is_dir() else shutil.copy2(
-                found, copied
-            )
-            found = copied
-        self._kept = found.resolve().relative_to(self.directory.resolve()).as_posix()
+        self._own.keep(path, predict, load)
+        self._own.take_example(example)
 
     def _refuse_late(self, reports: int) -> None:
         if self._used_epochs and self._log.keeps_best and reports > 1 and self.rank == 0:
@@ -283,6 +291,11 @@ class Trial(OptunaNames):
         if self._status != "complete" or self._hooks.stopping():
             return True
         return self.reports_left > 0 and self._log.is_spent()
+
+    def deliver_reports(self) -> None:
+        """Has rank 0's reports known now, before own code writes what it resumes from."""
+        if self.rank == 0:
+            self._log.deliver()
 
     def agree(self, value: int) -> int:
         """Rank 0's number, on every rank. Every rank calls it."""
@@ -361,8 +374,10 @@ class Trial(OptunaNames):
             metrics=progress.kept,
             weights=self._final_weights(),
             facts=self._facts(),
-            keep=self._kept,
-            code=dict(self._own.code) if self._own is not None else {},
+            keep=self._own.kept,
+            code=dict(self._own.module.code) if self._own.module is not None else {},
+            kept_model=self._own.files,
+            example=self._own.example,
         )
 
     def _settle(self) -> None:
@@ -394,7 +409,7 @@ class Trial(OptunaNames):
         return self._status
 
     def _final_weights(self) -> dict[str, torch.Tensor]:
-        if self.rank != 0 or self._own is None or self._status != "complete":
+        if self.rank != 0 or self._own.module is None or self._status != "complete":
             return {}
         log = self._log
         if log.weights is not None:
@@ -405,7 +420,7 @@ class Trial(OptunaNames):
                 "is %d: give the module to trial.epochs, or call trial.model before the first report",
                 log.progress.reports, log.progress.kept_epoch,
             )  # fmt: skip
-        return plain_weights(self._own.module)
+        return plain_weights(self._own.module.module)
 
     def model_size(self) -> dict[str, int]:
         """`parameters` and `size_bytes` of the module that the trial was given, where it was."""
@@ -419,7 +434,7 @@ class Trial(OptunaNames):
 
     def _facts(self) -> dict[str, float]:
         facts = {"train_seconds": self._log.train_seconds}
-        if self._own is not None:
+        if self._own.module is not None:
             facts |= {name: float(value) for name, value in self.model_size().items()}
         peak = peak_bytes(self.device)
         return facts if peak is None else {**facts, "peak_memory_bytes": peak}

@@ -14,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from trainers.code.digest import source_digest
+from trainers.data.batches import GROUPS
 from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.options import LATER
 from trainers.storage.shared_folders import MANIFEST, WAIT_S, shared_folder
 from trainers.types import Array, Params, State
 
@@ -102,7 +104,8 @@ def encode_dataset(
 
     def build(aside: Path) -> None:
         writer = FolderWriter(aside, dataset.rows)
-        writer.finish(_check_jsonable(family.encode(dataset, params, writer), family))
+        state = _check_jsonable(family.encode(dataset, params, writer), family)
+        writer.finish({**state, **_write_groups(dataset, writer)})
 
     result = _map_arrays(shared_folder(folder, build, wait_s=wait_s), dataset)
     with _recent_lock:
@@ -110,6 +113,15 @@ def encode_dataset(
         while len(_recent) > MOST_KEPT:
             _recent.popitem(last=False)
     return result
+
+
+def _write_groups(dataset: Dataset, writer: FolderWriter) -> State:
+    """Writes who is in which group, int64 [N, columns], and returns the groups' names for the state; nothing
+    where no column is sensitive."""
+    if not dataset.groups:
+        return {}
+    writer.put(GROUPS, np.stack([column.codes for column in dataset.groups.values()], axis=1))
+    return {"groups": [[name, list(column.names)] for name, column in dataset.groups.items()]}
 
 
 def clear_cache() -> None:
@@ -166,7 +178,7 @@ def _cache_key(family: Family, dataset: Dataset, params: Params) -> str:
         "splits": {part: _array_digest(rows) for part, rows in dataset.splits.items()},
         "family": f"{type(family).__module__}:{type(family).__qualname__}",
         "code": code_digest(type(family)),
-        "options": family.options.model_dump(mode="json"),
+        "options": family.options.model_dump(mode="json", exclude={*LATER}),
         "preset": family.preset,
         # a pretrained model brings its own vocabulary: what it decides is no hyper-parameter any more
         "encoding": {name: complete[name] for name in family.encoding if name in complete},

@@ -1,5 +1,8 @@
 """Lightning's Trainer (`lightning` and `pytorch_lightning`): validations are reports.
 
+`fit_trial(trial, trainer, model, loader)` stands for `trainer.fit(model, loader)`; a loop that needs more of
+it adds the callback:
+
 callback = VelodromeCallback(trial, accuracy="val_acc")
 trainer = L.Trainer(callbacks=[callback], max_epochs=trial.budget.epochs, default_root_dir=trial.directory)
 trainer.fit(model, ckpt_path=callback.checkpoint)
@@ -8,7 +11,12 @@ trainer.fit(model, ckpt_path=callback.checkpoint)
 from __future__ import annotations
 
 import sys
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
+
+import torch
+
+from trainers.errors import TrialError
 
 try:
     if "pytorch_lightning" in sys.modules:  # the older name, whose Trainer takes its own callbacks alone
@@ -19,7 +27,6 @@ except ImportError as error:
     raise ImportError(
         "velodrome.integrations.lightning needs lightning: pip install 'velodrome[lightning]'"
     ) from error
-
 if TYPE_CHECKING:
     from trainers.functions.trial import Trial
 
@@ -30,13 +37,19 @@ class VelodromeCallback(Callback):  # type: ignore[misc]
     """Reports each validation, saves a checkpoint an epoch, stops where the trial is to end, and keeps the
     best checkpoint (`ModelCheckpoint`'s; without one the last)."""
 
-    def __init__(self, trial: Trial, **metrics: str) -> None:
+    def __init__(
+        self, trial: Trial, *, build: str | None = None, predict: str | None = None, **metrics: str
+    ) -> None:
         """For one trial.
 
         Args:
+            build: `package.module:name` of a function that makes the module anew from the params: with it the
+                best checkpoint's weights are the trial's model, without the checkpoint that is a pickle.
+            predict: the same of a function of module and rows, for predictions in a person's terms.
             metrics: names of reports by what the module logs, `accuracy="val_acc"`; by default all it logs.
         """
         self._trial, self._names = trial, metrics
+        self._build, self._predict = build, predict
         self._reported = False
 
     @property
@@ -75,3 +88,42 @@ class VelodromeCallback(Callback):  # type: ignore[misc]
         own = getattr(trainer.checkpoint_callback, "best_model_path", "") or self.checkpoint
         if own and trainer.is_global_zero:
             self._trial.keep(own)
+        if self._build is None:
+            return
+        if own:
+            module.load_state_dict(_read_weights(own))
+        self._trial.model(module, build=self._build, predict=self._predict)
+
+
+def _read_weights(path: str) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint, of which nothing but tensors and plain values is unpickled."""
+    try:
+        weights: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)[
+            "state_dict"
+        ]
+    except UnpicklingError as error:
+        do = "leave objects out of save_hyperparameters(ignore=[…]) and of on_save_checkpoint"
+        found = f"{path}: {str(error).splitlines()[0][:200]}"
+        raise TrialError("a checkpoint that is kept as a model must hold plain values", found, do) from error
+    return weights
+
+
+def fit_trial(
+    trial: Trial,
+    trainer: Any,
+    model: Any,
+    *data: Any,
+    build: str | None = None,
+    predict: str | None = None,
+    **metrics: str,
+) -> None:
+    """Instead of `trainer.fit(model, …)`: goes on from the trial's own checkpoint, each validation is a
+    report, and the best checkpoint is kept.
+
+    Args:
+        data: loaders or a data module, as `fit` takes them.
+        build, predict, metrics: as `VelodromeCallback` takes them.
+    """
+    callback = VelodromeCallback(trial, build=build, predict=predict, **metrics)
+    trainer.callbacks.insert(0, callback)  # before Lightning's own checkpoints, which come last
+    trainer.fit(model, *data, ckpt_path=callback.checkpoint)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from flows.config.policy import Policy
 from flows.promotion.gates.findings import GateFinding, gate_finding
 from flows.promotion.gates.gate import GateInputs
+from flows.promotion.gates.group_gates import largest_gap
 from flows.promotion.gates.scoring import baseline_metric, compute_metric, higher_is_better
 from flows.terminal.formatting import number, short_count, size
+from trainers.metric_names import GAP
 
 
 def check_interpreter(_policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
@@ -38,7 +40,9 @@ def check_baseline(_policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
 def check_metrics(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
     """One finding for each bound of `metrics`."""
     for name, bound in policy.metrics.items():
-        value = compute_metric(name.rpartition("/")[2], case.truth, case.challenger)
+        plain = name.rpartition("/")[2]
+        by_group = plain == GAP
+        value = largest_gap(case) if by_group else compute_metric(plain, case.truth, case.challenger)
         for limit, at_least in ((bound.at_least, True), (bound.at_most, False)):
             if limit is not None:
                 yield _bound_finding(name, value, limit, at_least)
@@ -65,7 +69,7 @@ def _format_ms(value: float | None) -> str:
 
 SHOWN: Mapping[str, Callable[[float | None], str]] = {
     "size_bytes": size, "parameters": short_count, "flops": short_count,
-    "latency_ms": _format_ms, "latency_p99_ms": _format_ms,
+    "latency_ms": _format_ms, "latency_p99_ms": _format_ms, "epsilon": number,
 }  # fmt: skip
 
 
@@ -79,7 +83,8 @@ def check_costs(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
         if value is None:
             yield gate_finding(
                 name, False, limit=f"at most {show(limit)}", found="not known of this model", bound=limit,
-                do=f"a model of which {name} can be measured",
+                do="a model that was trained privately" if name == "epsilon"
+                else f"a model of which {name} can be measured",
             )  # fmt: skip
             continue
         gap = show(abs(value - limit))

@@ -51,7 +51,9 @@ class GateInputs:
         truth, challenger, champion: the examples and the answers; `champion` is None where there is none.
         failure: why the challenger gave none.
         facts, champion_facts: `latency_ms`, `parameters` and so on, measured here.
-        slices: examples of each slice, by name; `groups`: of each group, by column and name.
+        slices: examples of each slice, by name.
+        groups: of each group, by column and name: those of the policy and of the data's sensitive columns.
+        sensitive: names of the latter.
         signature: differences from the champion's.
         comparison: the test behind `better`; None where the metric is not defined for both.
         approvers: who agreed; `promoter`: whose word does not count.
@@ -69,6 +71,7 @@ class GateInputs:
     champion_facts: Mapping[str, float] = field(default_factory=dict)
     slices: Mapping[str, Rows] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Rows]] = field(default_factory=dict)
+    sensitive: Sequence[str] = ()
     signature: Sequence[str] | None = None
     comparison: PairedComparison | None = None
     approvers: Sequence[str] = ()

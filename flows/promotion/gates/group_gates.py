@@ -22,7 +22,8 @@ def check_groups(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
     """One finding a column: the accuracies of its groups may lie apart by at most `groups.max_gap`."""
     assert policy.groups is not None
     right = correct_scores(case.truth, case.challenger)
-    for column, groups in case.groups.items():
+    for column in dict.fromkeys(policy.groups.columns):
+        groups = dict(sorted(case.groups[column].items()))  # as the record has them
         gate = f"groups {column}"
         if right is None:
             yield gate_finding(
@@ -61,6 +62,19 @@ def _gap_finding(policy: Policy, gate: str, right: Floats, groups: Mapping[str, 
         by=f"{number(abs(gap - most), 3)} {'within' if gap <= most else 'over'}", value=gap, bound=most,
         do=f"more training examples like those of {worst}",
     )  # fmt: skip
+
+
+def largest_gap(case: GateInputs) -> float | None:
+    """The challenger's `accuracy_gap` over the sensitive columns, as training has it; None where nothing is
+    simply right, or no column is sensitive."""
+    right = correct_scores(case.truth, case.challenger)
+    if right is None or not case.sensitive or case.truth.task != "classification":
+        return None
+    shares = [
+        [float(right[rows].mean()) for rows in case.groups[column].values() if rows.any()]
+        for column in case.sensitive
+    ]
+    return max(max(found) - min(found) for found in shares)
 
 
 def _limit(policy: Policy) -> str:

@@ -42,6 +42,7 @@ def record_answers(case: GateInputs, hashes: npt.NDArray[np.uint64]) -> JsonObje
             column: {name: _pack(rows) for name, rows in groups.items()}
             for column, groups in case.groups.items()
         },
+        "sensitive": list(case.sensitive),
         "facts": {"challenger": dict(case.facts), "champion": dict(case.champion_facts)},
         "signature": None if case.signature is None else list(case.signature),
     }
@@ -51,7 +52,15 @@ def record_answers(case: GateInputs, hashes: npt.NDArray[np.uint64]) -> JsonObje
         whole = {**record, "answers": answers}
         if len(document_text(whole)) <= MOST_CHARACTERS:
             return whole
-    return {**record, "rows": None, "truth": None, "slices": {}, "groups": {}, "answers": None}
+    return {
+        **record,
+        "rows": None,
+        "truth": None,
+        "slices": {},
+        "groups": {},
+        "sensitive": [],
+        "answers": None,
+    }
 
 
 def _pack_answers(case: GateInputs, answers: TaskPredictions, chances: bool) -> JsonObject:
@@ -83,6 +92,7 @@ def read_case(record: Document) -> GateInputs:
             column: {name: _unpack(rows) for name, rows in groups.items()}
             for column, groups in record.get("groups", {}).items()  # records of before have none
         },
+        sensitive=record.get("sensitive", ()),
         signature=record["signature"],
     )
 

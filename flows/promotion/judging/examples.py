@@ -15,6 +15,7 @@ from flows.promotion.gates.predictions import Rows, Truth
 from flows.promotion.gates.scoring import known_metrics
 from infra.errors import WrongInput
 from trainers.bundle.contents import SeenRows
+from trainers.data.dataset import MISSING_GROUP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +67,8 @@ class Examples:
         problems: why it is not known for a model which rows those are.
         unselected: models of which it is not known which rows they were selected by.
         slices: the examples of each slice.
-        groups: the examples of each group, by column and value.
+        groups: the examples of each group, by column and value: of the policy's columns, and of the data's
+            sensitive ones, whose names are `sensitive`.
     """
 
     frame: pd.DataFrame
@@ -81,6 +83,7 @@ class Examples:
     unselected: tuple[str, ...] = ()
     slices: Mapping[str, Rows] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, Rows]] = field(default_factory=dict)
+    sensitive: tuple[str, ...] = ()
 
 
 def open_evaluation_data(
@@ -116,7 +119,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         part: `test`, or `all` for every row of the data.
         trained: what is known of each model.
     """
-    rows = dataset.splits["test"] if part == "test" else np.arange(dataset.rows)
+    rows = dataset.splits["test"] if part == "test" else np.sort(np.concatenate([*dataset.splits.values()]))
     rows = rows[_target_mask(dataset)[rows]]
     seen = np.zeros(len(rows), np.bool_)
     problems: list[str] = []
@@ -141,14 +144,18 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         part=part,
         problems=tuple(problems),
         unselected=tuple(model.whose for model in trained if model.rows is not None and model.seen is None),
-        slices=_slice_rows(frame, policy),
-        groups=_group_rows(frame, policy),
+        slices=_slice_rows(dataset, kept, frame, policy),
+        groups=_group_rows(dataset, kept, frame, policy),
+        sensitive=tuple(dataset.groups),
     )
 
 
 def _first_copies(dataset: Dataset, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The first of the rows that are alike, target and all, in their order: a copy is no further evidence."""
-    _, first = np.unique(dataset.row_hashes[rows], return_index=True)
+    """The first of the rows that are alike, target, groups and all, in their order: a copy is no further
+    evidence."""
+    codes = [column.codes[rows].astype(np.uint64) for column in dataset.groups.values()]
+    whole = np.stack([dataset.row_hashes[rows], *codes], axis=1)
+    _, first = np.unique(whole, axis=0, return_index=True)
     return rows[np.sort(first)]
 
 
@@ -222,23 +229,40 @@ def _read_truth(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Truth:
     return Truth(task=str(dataset.task), values=[str(dataset.target.values[int(row)]) for row in rows])
 
 
-def _slice_rows(frame: pd.DataFrame, policy: Policy) -> dict[str, Rows]:
+def _slice_rows(
+    dataset: Dataset, rows: npt.NDArray[np.int64], frame: pd.DataFrame, policy: Policy
+) -> dict[str, Rows]:
     columns = () if policy.slices is None else policy.slices.columns
-    parts = {column: _value_rows(frame, column, "slice") for column in columns}
+    aside = _sensitive_rows(dataset, rows)
+    parts = {column: aside.get(column) or _value_rows(frame, column, "slice") for column in columns}
     return {f"{column}={value}": rows for column, values in parts.items() for value, rows in values.items()}
 
 
-def _group_rows(frame: pd.DataFrame, policy: Policy) -> dict[str, dict[str, Rows]]:
-    columns = () if policy.groups is None else policy.groups.columns
-    return {column: _value_rows(frame, column, "group") for column in columns}
+def _group_rows(
+    dataset: Dataset, rows: npt.NDArray[np.int64], frame: pd.DataFrame, policy: Policy
+) -> dict[str, dict[str, Rows]]:
+    found = _sensitive_rows(dataset, rows)
+    asked = () if policy.groups is None else policy.groups.columns
+    others = {column: _value_rows(frame, column, "group") for column in asked if column not in found}
+    return {**found, **others}
+
+
+def _sensitive_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> dict[str, dict[str, Rows]]:
+    """The examples of each group of the data's sensitive columns."""
+    return {
+        column: {name: groups.codes[rows] == place for place, name in enumerate(groups.names)}
+        for column, groups in dataset.groups.items()
+    }
 
 
 def _value_rows(frame: pd.DataFrame, column: str, what: str) -> dict[str, Rows]:
     """The examples of each value of a column."""
     if column not in frame.columns:
         known = ", ".join(map(str, frame.columns[:8]))
-        raise WrongInput(f"a {what}'s column must be one that models read", column, f"known are {known}")
-    values = frame[column].map(str).to_numpy()
+        do = f"known are {known}; one that no model reads: data: {{columns: {{sensitive: [{column}]}}}}"
+        raise WrongInput(f"a {what}'s column must be one that models read", column, do)
+    cells = frame[column]
+    values = cells.map(str).where(cells.notna(), MISSING_GROUP).to_numpy()
     distinct = sorted(set(values))
     if len(distinct) > MOST_VALUES:
         do = "name a column of categories"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from flows.comparison.groups import GroupTable
 from flows.promotion.gates.findings import GateFinding
 from flows.promotion.judging.examples import Examples
 from infra.registry.chain import hash_text
@@ -77,6 +78,7 @@ class Evidence:
     policy: Mapping[str, Json] = field(default_factory=dict)
     policy_source: str = "defaults"
     answers: Mapping[str, Json] = field(default_factory=dict)
+    groups: tuple[GroupTable, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -90,6 +92,7 @@ class Evidence:
         return {
             "findings": [finding.to_json() for finding in self.findings],
             "metrics": {who: dict(values) for who, values in self.metrics.items()},
+            "groups": [table.to_json() for table in self.groups],
             "comparison": None if self.comparison is None else self.comparison.to_json(),
             "data": None if data is None else {
                 "source": data.source, "part": data.part, "fingerprint": data.fingerprint,

@@ -34,6 +34,7 @@ from flows.promotion.judging.examples import (
     gather_examples,
     open_evaluation_data,
 )
+from flows.promotion.judging.group_tables import tables_of_answers
 from flows.promotion.judging.outcome import Evidence, Promotion
 from infra.errors import RefusedError, WrongInput
 from infra.home import Home
@@ -244,7 +245,7 @@ class Promoter:
             metric=metric, truth=examples.truth, challenger=answers["challenger"],
             champion=answers.get("champion"), facts=facts["challenger"],
             champion_facts=facts.get("champion", {}), slices=examples.slices, groups=examples.groups,
-            signature=changed,
+            sensitive=examples.sensitive, signature=changed,
         )  # fmt: skip
         first += check_gates(policy, case, "loaded")
         judgement = self.judged(policy, case)
@@ -255,6 +256,7 @@ class Promoter:
             comparison=judgement.comparison,
             examples=examples,
             answers=record_answers(case, examples.hashes),
+            groups=tables_of_answers(case),
             notes=find_weak_champion(metric, judgement.findings, metrics),
         )
 

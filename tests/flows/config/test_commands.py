@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,19 @@ def test_a_command_is_a_family_of_its_own_name(tmp_path: Path, monkeypatch: pyte
     (family,) = resolve_sweep(load_sweep(write(tmp_path))).families
     assert (family.name, family.reference, family.written_as) == ("cnn", COMMAND, "cnn")
     assert family.options == {"command": "python train.py ${args}", "metrics": {"accuracy": "acc=([0-9.]+)"}}
+
+
+def test_function_that_answers_for_a_command_is_found_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "answering_code.py").write_text("def predict(path, rows):\n    return rows\n")
+    named = "    keep: model/\n    predict: answering_code:predict\n    space:"
+    (family,) = resolve_sweep(load_sweep(write(tmp_path, "    space:", named))).families
+    assert family.options["predict"] == "answering_code:predict"
+    with pytest.raises(WrongInput, match=r"families\.cnn\.predict"):
+        resolve_sweep(load_sweep(write(tmp_path, "    space:", named.replace(":predict\n", ":other\n"))))
 
 
 def test_a_changed_script_of_a_command_is_another_source(

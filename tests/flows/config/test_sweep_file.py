@@ -115,7 +115,7 @@ def test_sweep_file_with_every_key_sets_every_field(tmp_path: Path) -> None:
         | {"minutes": 5, "gpu_hours": 2, "cost": 3.5},
         prices={"gpu_hour": 2, "cpu_hour": 0.1},
         search={"sampler": {"name": "gp", "n_startup_trials": 4}, "pruner": "none", "warm_start": ["old@2"]},
-        resources={"lanes": 2, "workers": 2, "cpus": 0.5, "gpus": 2, "memory": "4GiB"}
+        resources={"lanes": 2, "weight": 2, "workers": 2, "cpus": 0.5, "gpus": 2, "memory": "4GiB"}
         | {"accelerator": "A100", "labels": {"zone": "eu"}},
         checkpoint={"every": "5 epochs", "keep": 2},
         keep={"models": {"top": 3}},
@@ -128,6 +128,7 @@ def test_sweep_file_with_every_key_sets_every_field(tmp_path: Path) -> None:
         code={"root": ".", "package": "mine.whl"},
     )
     (family,) = found.families
+    assert (found.lanes, found.weight) == (2, 2.0)
     assert found.objectives == (Objective(metric="val/mine", direction="maximize", at="last"),)
     assert (family.budget.epochs, family.budget.steps, family.budget.reports) == (None, 100, 4)
     assert (found.minutes, found.gpu_hours, found.cost, found.prices["gpu_hour"]) == (5, 2, 3.5, 2)
@@ -185,6 +186,17 @@ def test_several_objectives_switch_the_default_pruner_off(tmp_path: Path) -> Non
         spec(tmp_path, objective=objective, search={"pruner": "asha"})
     with pytest.raises(WrongInput, match=r"families.linear_regression.pruner must be none"):
         spec(tmp_path, objective=objective, families={"linear_regression": {"pruner": "median"}})
+
+
+@pytest.mark.parametrize("metric", ["accuracy_gap", "val/accuracy_gap", "accuracy_gender=female"])
+def test_metric_by_group_needs_sensitive_columns(tmp_path: Path, metric: str) -> None:
+    keys: dict[str, Any] = {"families": {"logistic_regression": {}}, "objective": {"metric": metric}}
+    data: dict[str, Any] = {"source": "csv:people.csv", "columns": {"target": "bought"}}
+    with pytest.raises(WrongInput, match=r"columns of groups.*sensitive: \[gender\]"):
+        spec(tmp_path, data=data, **keys)
+    data["columns"]["sensitive"] = ["gender"]
+    (found,) = spec(tmp_path, data=data, **keys).objectives
+    assert found.direction == ("minimize" if metric.endswith("gap") else "maximize")
 
 
 def test_a_grid_runs_as_many_trials_as_it_has_points(tmp_path: Path) -> None:

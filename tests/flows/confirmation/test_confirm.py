@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 
 from flows.config.lookup import open_sweep
 from flows.confirmation import confirm as verb
@@ -22,6 +24,9 @@ from infra.lanes.driver import StopSignals
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch
 from infra.storage.example_scores import TEST_SCORES, read_scores, write_scores
+from infra.tracking.client import connect
+from infra.tracking.mapping import sweep_identity, trial_key
+from infra.tracking.run_notes import write_note
 from tests.flows.ledger_sweeps import living_owner, set_owner, spec_of, trial_of, write_sweep
 
 EXAMPLES = 400
@@ -94,6 +99,39 @@ def test_confirm_trains_every_family_on_the_same_fresh_seeds(home, lanes):
     assert first.test.over == "seeds and examples"
     assert first.test.interval.low < first.test.mean < first.test.interval.high
     assert second.difference.interval.estimate == pytest.approx(second.test.mean - first.test.mean)
+
+
+def test_confirm_writes_its_intervals_into_the_runs_descriptions(home, lanes, empty_store):
+    home.path.mkdir(parents=True)
+    shutil.copyfile(empty_store, home.path / "mlflow.db")
+    client = MlflowClient(home.mlflow_uri, registry_uri=home.mlflow_uri)
+    write_sweep(home)
+    ledger, row = open_sweep("digits", home)
+    ledger.close()
+    experiment = client.create_experiment("digits", artifact_location=(home.artifacts / "digits").as_uri())
+    key = trial_key(sweep_identity(row), "search", "image_cnn", 1)
+    tags = {"velodrome.key": key, "mlflow.note.content": "**val/accuracy 0.985** on validation\n- epoch 3"}
+    run = client.create_run(experiment, tags=tags).info.run_id
+    for seeds in (2, 3):  # the second replaces what the first found
+        found = verb.confirm("digits", seeds=seeds)
+    assert found.note == ""
+    (_, said, last) = client.get_run(run).data.tags["mlflow.note.content"].splitlines()
+    low, high = found.rows[0].test.interval.low, found.rows[0].test.interval.high
+    assert said.startswith("- confirmed on 3 fresh seeds: **val/accuracy 0.951 (95% 0.9")
+    assert f"({0.95:.0%} {low:.4g} to {high:.4g} over seeds and examples)**" in said
+    assert last == "- epoch 3"
+    write_note(connect(home.mlflow_uri), run, "**val/accuracy 0.985** again\n- epoch 3")
+    again = client.get_run(run).data.tags["mlflow.note.content"].splitlines()
+    assert again == ["**val/accuracy 0.985** again", said, "- epoch 3"]
+
+
+def test_confirm_says_that_mlflow_does_not_take_what_it_found(home, lanes, velodrome):
+    home.path.mkdir(parents=True)
+    (home.path / "mlflow.db").write_bytes(b"no database" * 100)
+    write_sweep(home)
+    ended = velodrome("confirm", "digits", "--seeds", "2")
+    assert ended.status == 0
+    assert "warning: what was found is not in the runs' descriptions in MLflow" in ended.err
 
 
 def test_intervals_of_a_test_part_full_of_copies_are_those_of_its_different_rows(home, lanes):

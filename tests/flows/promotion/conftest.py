@@ -71,6 +71,7 @@ class Shop:
     rows: Path
     dataset: Any
     asked: list[Any] = field(default_factory=list)
+    source: dict[str, Any] = field(default_factory=lambda: SOURCE)
 
     def sweep(
         self, name: str, *, gates: dict[str, Any] | None = None, bundle: Path | None = None, **model: Any
@@ -86,7 +87,7 @@ class Shop:
         family = FamilySpec(name="plain", reference=f"{models.HERE}:predict", budget=Budget(epochs=5))
         spec = SweepSpec(
             name=name,
-            data=SOURCE,
+            data=self.source,
             objectives=(ACCURACY,),
             families=(family,),
             model="shop",

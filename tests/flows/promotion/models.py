@@ -81,7 +81,7 @@ def write_csv(path: Path, rows: int = 12_000) -> Path:
 
 def save(folder: Path, dataset: Any, rows: Any = None, seen: Any = "all", **settings: Any) -> Path:
     """A bundle of such a model, trained (it says) on the data's training split or on `rows`."""
-    from trainers.bundle.bundle import save_functions
+    from trainers.bundle.own_models import save_functions
     from trainers.bundle.seen_rows import seen_rows
     from trainers.data.examples import example_rows
 

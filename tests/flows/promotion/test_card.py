@@ -12,10 +12,13 @@ from scipy.stats import binomtest
 
 from flows.promotion.card import card, describe_in_mlflow
 from flows.promotion.card_text import CardFacts, card_body
+from flows.promotion.history import history
 from flows.promotion.promote import GateRefused
 from flows.promotion.rollback import rollback
 from flows.statistics.shares import wilson_interval
 from infra.errors import WrongInput
+from infra.registry.artifacts import fetch_version
+from infra.registry.integrity import files_mismatch
 from tests.flows.promotion.conftest import Shop
 
 WRITTEN = {
@@ -54,6 +57,29 @@ def test_promotion_describes_version_and_model_by_the_card(shop: Shop) -> None:
     for finding in result.findings:
         assert f"| {finding.gate} | {finding.verdict} |" in text
     assert page_of(shop).startswith(f"Champion: version 1. {WRITTEN['purpose']}")
+
+
+def test_card_lies_beside_the_bundle_and_leaves_its_seal_whole(shop: Shop, tmp_path: Path) -> None:
+    shop.sweep("first", skill=0.9, seed=1, card=WRITTEN)
+    assert shop.promote("first").notes == ()
+    given: dict[str, Any] = {"registry": shop.home.mlflow_uri, "home": shop.home}
+    written = card("shop/1", **given)
+    version = shop.registry.version("shop", 1)
+    assert version is not None
+    files = fetch_version(shop.registry, version, tmp_path)
+    assert files.bundle is not None
+    beside = files.folder / "README.md"
+    assert written.beside == beside.as_uri() or written.beside == str(beside)
+    assert beside.read_text() == written.text
+    assert ModelCard.load(beside).data.license == "apache-2.0"
+    assert not (files.bundle / "README.md").exists()
+    assert files_mismatch(files, version.manifest_sha256) == ""
+    assert history("shop", verify=True, **given).verified
+    beside.write_text("changed by hand")
+    assert card("shop/1", **given).text == beside.read_text()
+    shop.sweep("second", skill=0.95, seed=2, card=WRITTEN)
+    shop.promote("second")
+    assert rollback("shop", **given).note == ""
 
 
 def test_refused_version_has_a_card_and_leaves_the_models_page(shop: Shop) -> None:

@@ -96,5 +96,6 @@ def test_alias_never_moves_before_its_record(shop: Shop, client: Any) -> None:
     names = failing.calls
     last_alias = len(names) - 1 - names[::-1].index("set_registered_model_alias")
     # the mark that it was applied, and then the card
-    assert names[last_alias + 1 :] == ["log_param", "update_model_version", "update_registered_model"]
+    card = ["update_model_version", "log_model_artifacts", "update_registered_model"]
+    assert names[last_alias + 1 :] == ["log_param", *card]
     assert names[:last_alias].count("log_param") >= 3

@@ -20,6 +20,7 @@ from flows.sweeps.plan import plan
 from flows.sweeps.preparation import prepare_sweep, sweep_facts
 from flows.sweeps.recorded_state import check_recorded_sweep
 from infra.errors import WrongInput
+from infra.ledger import views
 from tests.flows.ledger_sweeps import spec_of, write_sweep
 from tests.trainers.data.conftest import former_fingerprint
 from tests.trainers.families.cases import texts
@@ -141,12 +142,15 @@ def test_plan_of_trees_counts_their_rounds_and_not_batches_of_one_row(home):
     assert plan("trees.yaml").families[0].trial_seconds < 60
 
 
-def test_plan_says_what_sweep_would_refuse(home, velodrome):
+@pytest.mark.parametrize("began", [True, False])
+def test_plan_says_what_sweep_would_refuse(home, velodrome, monkeypatch, began):
+    """A sweep whose search has not begun is what its file says: no new version is needed."""
+    monkeypatch.setattr(views, "has_journal", lambda *_: began)
     write_sweep(home, spec_of())
     new("builtin:digits")
     found = json.loads(velodrome("plan", "digits.yaml", "--json").out)
     assert found["done"] == 5
-    assert any("--new" in warning for warning in found["warnings"])
+    assert any("--new" in warning for warning in found["warnings"]) == began
 
 
 def test_plan_refuses_what_no_node_can_hold(home, velodrome):
@@ -200,6 +204,7 @@ def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, 
         ("os.kill(os.getpid(), signal.SIGKILL)", "ended by the signal SIGKILL"),
         ("sys.exit('no data')", r"got sys\.exit\('no data'\)"),
         ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
+        ("signal.signal(signal.SIGTERM, signal.SIG_DFL)", "signal only works in main thread"),
     ],
 )
 def test_plan_says_how_a_function_left(home, velodrome, leave, said):
@@ -242,7 +247,8 @@ def test_new_splits_by_row_where_few_rows_differ_and_says_so(home, velodrome, an
     assert load_sweep("survey.yaml").data["split"] == {"by": "row"}
 
 
-def test_plan_of_a_sweep_that_began_with_sides_by_target_carries_it_on(home, velodrome):
+def test_plan_of_a_sweep_that_began_with_sides_by_target_carries_it_on(home, velodrome, monkeypatch):
+    monkeypatch.setattr(views, "has_journal", lambda *_: True)
     lines = ["a,b", *(f"{n},{n * n % 7}" for n in range(60))]
     Path("rows.csv").write_text("\n".join(lines) + "\n")
     Path("rows.yaml").write_text(

@@ -19,13 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from infra.coordinator.core import Coordinator
 from infra.coordinator.messages import Assignment, AttemptResult, EpochReport, LaneHandshake
 from infra.coordinator.policy import MAX_FAILURES
+from infra.coordinator.process_faults import ProcessFault
 from infra.ledger import views
 from tests.infra.conftest import GOAL, Bench, drive, family, hello, score, sweep
 
 SLOTS = st.sampled_from(["lane-0", "lane-1", "lane-2"])
 EPOCHS = 4
-ENDS = ["complete", "error", "not-finite", "out-of-memory", "stopped", "lost"]
-FAILURES = {"error", "not-finite", "out-of-memory"}
+ENDS = ["complete", "error", "not-finite", "out-of-memory", "spoilt", "stopped", "lost"]
+FAILURES = {"error", "not-finite", "out-of-memory", "spoilt"}
 
 Key = tuple[str, int]
 
@@ -58,6 +59,7 @@ class CoordinatorMachine(RuleBasedStateMachine):
         self.pids = iter(range(100, 100_000))
         self.over: dict[Key, tuple[object, ...]] = {}
         self.retried: Counter[Key] = Counter()
+        self.seen = 0
 
     def teardown(self) -> None:
         """From wherever it stands the sweep comes to its end, and nothing of it is left running."""
@@ -112,7 +114,11 @@ class CoordinatorMachine(RuleBasedStateMachine):
         assert lane.work is not None
         attempt = lane.work.attempt
         if outcome in FAILURES:
-            return AttemptResult(attempt=attempt, outcome="failed", reason=outcome, detail="told to")
+            fault = ProcessFault.DEVICE if outcome == "spoilt" else None
+            reason = "error" if fault else outcome
+            return AttemptResult(
+                attempt=attempt, outcome="failed", reason=reason, detail="told to", fault=fault
+            )
         if outcome == "stopped":
             return AttemptResult(attempt=attempt, outcome="stopped", epochs=lane.epoch)
         value = score(dict(lane.work.params), EPOCHS)
@@ -270,6 +276,11 @@ class CoordinatorMachine(RuleBasedStateMachine):
         assert Counter((a.family, a.number) for a in attempts) == {
             key: trial.attempts for key, trial in trials.items() if trial.attempts
         }
+        for event in events[self.seen :]:
+            if event.kind == "retry" and "lane" in event.payload:  # its lane was found to be at fault
+                self.over.pop((str(event.family), int(event.number or 0)), None)
+                self.retried[str(event.family), int(event.number or 0)] += 1
+        self.seen = len(events)
         ends = Counter((event.family, event.number) for event in events if event.kind == "ended")
         assert ends == Counter(key for key, trial in trials.items() if trial.has_ended) + self.retried
         told = Counter((e.family, e.number, e.payload["epoch"]) for e in events if e.kind == "reported")

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from infra.coordinator import actor as actor_module
-from infra.coordinator.actor import ActorSettings, CoordinatorActor
+from infra.coordinator.actor import CoordinatorActor
 from infra.coordinator.group_commit import GroupCommit, PendingCall
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneWork
+from infra.coordinator.status import ActorSettings
 from infra.errors import LedgerUnavailable
 from infra.ledger import views
 from infra.ledger.batch import WriteBatch

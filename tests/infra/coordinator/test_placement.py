@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from infra.coordinator.placement import (
     Node,
     check_placeable,
-    describe_shortage,
     leave_to_others,
     plan_runs,
     resolve_gpus,
@@ -164,17 +163,6 @@ def test_run_of_a_node_that_is_gone_takes_no_room_of_others() -> None:
     assert [(run.node, run.lanes) for run in runs] == [("a", 2), ("b", 2)]
     again = plan_runs({"s": shape}, {"s": 9}, (nodes[0], Node(name="c", cpus=1.0)), None, running=runs)
     assert [(run.node, run.lanes) for run in again] == [("c", 1)]
-
-
-def test_shortage_is_said_with_what_is_free_of_each_node() -> None:
-    nodes = [Node(name="a", cpus=1.0), Node(name="b", cpus=1.0, gpus=1.0)]
-    wide, pair = Resources(cpus=2.0, gpus=0.0), Resources(workers=3, gpus=0.0)
-    assert describe_shortage({"w": wide}, nodes, []) == "2 CPU on one node; free: 1 + 1"
-    assert describe_shortage({"p": pair}, nodes, []) == "1 CPU for each of 3 workers; free: 1 + 1"
-    assert describe_shortage({"g": Resources(cpus=2.0, gpus=1.0)}, nodes, []) == (
-        "2 CPU, 1 GPU on one node; free: 1 (0 GPU) + 1 (1 GPU)"
-    )
-    assert describe_shortage({"s": Resources(gpus=0.0)}, nodes, []) == ""
 
 
 def test_shape_differs_where_resource_needs_differ() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.coordinator.messages import Assignment, AttemptResult
+from infra.coordinator.process_faults import ProcessFault
 from infra.lanes.attempt import AttemptRunner
 from infra.lanes.settings import LaneSettings
 from infra.spec import Budget, FamilySpec, Objective, Resources, SweepSpec
@@ -68,3 +70,15 @@ def test_attempt_with_kept_model_writes_samples(
 def test_attempt_without_kept_model_writes_no_samples(tmp_path: Path) -> None:
     ended, samples = attempt(tmp_path, *SHOWN[0][:5], keep_above=1e9)
     assert (ended.outcome, ended.model, samples) == ("complete", None, [])
+
+
+def test_attempt_that_meets_a_full_disk_says_that_its_process_is_spoilt(tmp_path: Path) -> None:
+    ended, _ = attempt(
+        tmp_path, "image_cnn", {"source": "npz:x", "task": "classification"}, "accuracy", {}, {}
+    )
+    assert (ended.outcome, ended.fault) == ("failed", None)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(AttemptRunner, "_train", lambda *_: (_ for _ in ()).throw(full))
+        ended, _ = attempt(tmp_path, "image_cnn", DIGITS, "accuracy", {}, {})
+    assert (ended.reason, ended.fault) == ("error", ProcessFault.DISK)

@@ -16,8 +16,9 @@ import ray
 from infra.errors import ClusterUnavailable
 from infra.home import Home
 from infra.lanes import local_ray
-from infra.lanes.cluster import JOB_CONFIG, connect_ray, job_address
+from infra.lanes.cluster import connect_ray
 from infra.lanes.local_ray import free_ports
+from infra.ray_job import JOB_CONFIG, job_address
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -106,7 +107,7 @@ CONNECT = """
 import sys
 from pathlib import Path
 from infra.home import Home
-from infra.lanes.cluster import JOB_CONFIG, connect_ray, job_address
+from infra.lanes.cluster import connect_ray
 for folder in sys.argv[1:]:
     with connect_ray(None, Home(Path(folder))) as nodes:
         import ray
@@ -171,7 +172,8 @@ def test_every_free_processor_of_unlike_nodes_gets_a_lane_beside_a_stranger(tmp_
         [sys.executable, "-m", "tests.infra.lanes.unlike_nodes", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, timeout=400,
     )  # fmt: skip
-    assert done.stdout.splitlines()[-2:] == ["lanes 4 of 4", "each node is full: True"], done.stderr[-2_000:]
+    told = [line for line in done.stdout.splitlines() if line.startswith(("lanes ", "each node"))]
+    assert told == ["lanes 4 of 4", "each node is full: True"], done.stderr[-2_000:]  # raylets print as well
 
 
 @pytest.mark.parametrize(
@@ -200,5 +202,20 @@ def test_job_brings_its_own_folder_and_its_cluster(
     refused = pytest.raises(ClusterUnavailable)
     with refused as error, connect_ray("auto", Home(tmp_path), working_dir="code"):
         pass
-    assert asked == [given]
+    assert [{key: env[key] for key in env if key != "excludes"} for env in asked] == [given]
+    assert all(".velodrome/" in env["excludes"] for env in asked if env)
     assert "canary-1" not in str(error.value)
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.ray
+@pytest.mark.timeout(960)
+def test_two_sweeps_come_to_equal_shares_and_a_dead_drivers_lanes_go_to_the_other(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.infra.lanes.two_sweeps", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    told = [line.partition(" after ")[0] for line in done.stdout.splitlines() if " after " in line]
+    expected = ["first {'first': 4}", "second {'first': 2, 'second': 2}", "second alone 4"]
+    assert told == expected, done.stdout + done.stderr[-2_000:]

@@ -154,3 +154,18 @@ def test_error_of_a_whole_stack_is_charged_to_the_member_that_has_it_alone(
     assert {name for name, one in line.ended.items() if one.outcome == "failed"} == {"a2"}
     assert "no such operation" in line.ended["a2"].detail
     assert len(line.ended) == 6
+
+
+def test_stack_in_a_spoilt_process_trains_no_member_alone(
+    begin: Callable[..., tuple[StackRun, Line]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would fail by what is not its fault."""
+
+    def spoilt(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(stacked_training, "train_stack", spoilt)
+    run, line = begin(4)
+    with pytest.raises(RuntimeError, match="device-side"):
+        run.run([line.waiting.popleft()])
+    assert line.ended == {}

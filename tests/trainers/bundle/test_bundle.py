@@ -21,9 +21,9 @@ from trainers.bundle.bundle import (
     read_bundle,
     read_description,
     save_bundle,
-    save_functions,
 )
 from trainers.bundle.latency import measure_latency
+from trainers.bundle.own_models import save_functions
 from trainers.errors import InputError
 from trainers.storage.atomic_folders import MANIFEST, DamagedFolder, manifest_hash, read_folder, write_folder
 

@@ -195,6 +195,21 @@ def test_a_killed_command_resumes_from_its_own_file_and_numbers_on(
     assert (outcome.values, outcome.epochs) == ((0.4,), 4)
 
 
+@pytest.mark.parametrize(("resume", "told"), [("--resume ${directory}/last.txt", 1), ("", 0)])
+def test_reports_of_a_command_that_resumes_are_told_at_once(run: Run, resume: str, told: int) -> None:
+    """It may skip an epoch that nobody else knows of yet."""
+
+    class Holding(Recorder):
+        told = 0
+
+        def send_heartbeat(self) -> None:
+            self.told += 1
+
+    hooks = Holding()
+    run("sh -c 'echo acc=0.5'", hooks, resume=resume)
+    assert hooks.told == told
+
+
 def test_a_killed_command_without_resume_repeats_what_it_had_reported(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,6 +237,19 @@ def test_a_group_is_ended_when_the_process_that_follows_it_is_killed(tmp_path: P
     lane.send_signal(signal.SIGKILL)
     lane.wait()
     assert wait_until(lambda: not any(map(is_alive, pids)))
+
+
+def test_what_a_command_keeps_is_its_model_where_predict_is_named(tmp_path: Path) -> None:
+    command = "sh -c 'echo 3 > $1/factor.txt; echo acc=0.5' - ${directory}"
+    options = {"command": command, "metrics": PRINTED, "keep": "factor.txt", "predict": f"{__name__}:answer"}
+    outcome = try_out(options, {}, objective="accuracy", directory=tmp_path)
+    assert outcome.kept_model is not None
+    assert (outcome.kept_model.path, outcome.kept_model.predict) == ("factor.txt", f"{__name__}:answer")
+
+
+def answer(path: Path, rows: Any) -> Any:
+    """What such a model says."""
+    return rows["x"] * float(path.read_text())
 
 
 def test_a_dry_run_ends_after_two_reports(tmp_path: Path) -> None:
@@ -254,6 +282,9 @@ def test_try_out_takes_a_command(capfd: pytest.CaptureFixture[str]) -> None:
         ({"metrics": {"file": "/etc/m.jsonl"}}, "metrics", "below the trial's directory"),
         ({"resume": "--resume last.ckpt"}, "resume", "must name a file below"),
         ({"keep": "../.."}, "keep", "must lie below"),
+        ({"predict": "mod:predict"}, "predict", "what it answers with"),
+        ({"keep": "model/", "load": "mod:load"}, "load", "who asks what it gives"),
+        ({"keep": "model/", "predict": "no_such:predict"}, "predict", "must be importable"),
     ],
 )
 def test_what_cannot_be_called_is_refused_by_its_key(change: dict[str, Any], key: str, said: str) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from tests.trainers.data.conftest import Open
-from trainers.data.answer_places import first_occurrence
+from trainers.data.assembly.answer_places import first_occurrence
 from trainers.data_profile import profile_dataset
 from trainers.errors import InputError
 

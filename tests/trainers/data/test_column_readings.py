@@ -45,6 +45,10 @@ GROUPED = {"1,234": 1, "12": 1, "1,234,567.5": 1}
         (["12 km/h", "7 km/h", "1.200,5 km/h"], [12, 7, 1200.5]),
         (["US$ 12", "US$1,200", "-US$ 3"], [12, 1200, -3]),
         (["$5", "6", "7.5"], [5, 6, 7.5]),
+        (["₹1,20,000", "₹ 50,000", "₹12,34,567.50"], [120000, 50000, 1234567.5]),
+        (["1,20,000", "950", "-1,00,00,000"], [120000, 950, -1e7]),
+        (["１２．５", "７", "－３"], [12.5, 7, -3]),
+        (["١٢٫٥", "٧", "1,200"], [12.5, 7, 1200]),
         (["21 °C", "-3°C", "\u22124 °C"], [21, -3, -4]),
     ],
 )
@@ -56,7 +60,8 @@ def test_spelling_is_found_and_reads_its_numbers(texts: list[str], numbers: list
 
 
 @pytest.mark.parametrize(
-    "text", ["007", "12.5.2020", "1,23,4", "1.2.3", "12:30", "A1", "", "€", "--1", "1,2,3", "0x1F"]
+    "text",
+    ["007", "12.5.2020", "1,23,4", "1,200,00", "100,20,000", "1.2.3", "12:30", "A1", "", "€", "--1", "0x1F"],
 )
 def test_other_texts_are_numbers_in_no_spelling(text: str) -> None:
     assert find_spelling({text: 1})[1] == 0
@@ -232,7 +237,13 @@ def test_day_that_is_none_is_named_with_what_to_write(opened: Open, tmp_path: Pa
 def test_column_that_was_words_before_gives_another_fingerprint(opened: Open, tmp_path: Path) -> None:
     """What a sweep began as words must not go on as numbers without a word."""
     found = {}
-    for name, spell in {"plain": "{}", "euro": "{} €", "mass": "{} kg", "brackets": "({})"}.items():
+    for name, spell in {
+        "plain": "{}",
+        "euro": "{} €",
+        "mass": "{} kg",
+        "brackets": "({})",
+        "lakhs": "1,20,{:05.1f}",
+    }.items():
         values = [spell.format(n + 0.5) for n in range(120)]
         pd.DataFrame({"x": values, "label": ["a", "b"] * 60}).to_csv(tmp_path / f"{name}.csv", index=False)
         (column,) = [opened(f"csv:{name}.csv").columns["x"]]

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from infra.predicting.csv_file import CsvFile
+from infra.predicting.format import PartSizes
 from tests.trainers.data.conftest import Open
 from trainers.data.dataset import Dataset
 from trainers.errors import InputError
@@ -203,3 +205,60 @@ def test_what_is_no_workbook_is_refused(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "a.xlsx").write_bytes(b"PK\x03\x04 nothing")
     with pytest.raises(InputError, match="must be a readable workbook"):
         opened("excel:a.xlsx")
+
+
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "sep=;\n", '"sep=;"\r\n', "\nsep=;\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_empty_lines_and_excels_mark_before_the_header_are_passed_over(
+    opened: Open, tmp_path: Path, usual: Dataset, before: str, end: str
+) -> None:
+    text = before.replace("\r\n", "\n").replace("\n", end) + end.join([HEADER, *ROWS]).replace(",", ";")
+    (tmp_path / "a.csv").write_bytes(text.encode())
+    assert opened("csv:a.csv").fingerprint == usual.fingerprint
+    assert CsvFile(tmp_path / "a.csv").columns() == ["size", "town", "label"]
+    assert next(CsvFile(tmp_path / "a.csv").parts(PartSizes())).column("size")[0].as_py() == "0.0"
+
+
+def test_header_that_is_repeated_among_the_rows_is_no_row(
+    opened: Open, tmp_path: Path, usual: Dataset
+) -> None:
+    """Files that were appended to each other."""
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *ROWS[:50], HEADER, *ROWS[50:], HEADER]))
+    found = opened("csv:a.csv")
+    assert found.fingerprint == usual.fingerprint
+    assert "2 rows of a.csv are its header again: left out" in found.notes
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines"),
+    [
+        ([*ROWS, '7.5,"Ulm,yes', "8.5,Ulm,no"], "202 that is open until line 203"),
+        ([*ROWS[:10], '7.5,"Ulm,yes', *ROWS[10:], '8.5,"Köln",no'], "12 that is open until line 203"),
+    ],
+)
+def test_quote_that_swallows_rows_is_refused(
+    opened: Open, tmp_path: Path, rows: list[str], lines: str
+) -> None:
+    (tmp_path / "a.csv").write_text("\n".join([HEADER, *rows]))
+    with pytest.raises(InputError, match=f"one of line {lines}.*quote: false"):
+        opened("csv:a.csv")
+    columns = opened("csv:a.csv", read={"quote": False}).columns
+    assert '"Ulm' in {str(town) for town in columns["town"].values}
+    assert len(columns["size"].values) == len(rows)
+
+
+def test_quotes_within_words_and_around_lines_are_no_defect(opened: Open, tmp_path: Path) -> None:
+    rows = [f'{n},5" pipe,"a ""b""\nc {n}",{"yes" if n % 2 else "no"}' for n in range(100)]
+    (tmp_path / "a.csv").write_text("\n".join(["n,pipe,note,label", *rows]))
+    columns = opened("csv:a.csv", columns={"types": {"note": "category"}}).columns
+    assert columns["note"].values[7] == 'a "b"\nc 7'
+    assert columns["pipe"].values[7] == '5" pipe'
+
+
+def test_comments_are_passed_over_by_predict_as_by_training(
+    opened: Open, tmp_path: Path, usual: Dataset
+) -> None:
+    (tmp_path / "a.csv").write_text("\n".join(["# of 2024", HEADER, *ROWS[:9], "# a break", *ROWS[9:]]))
+    assert opened("csv:a.csv", read={"comment": "#"}).fingerprint == usual.fingerprint
+    (part,) = CsvFile(tmp_path / "a.csv", {"comment": "#"}).parts(PartSizes())
+    assert part.column("size").to_pylist() == [row.split(",")[0] for row in ROWS]

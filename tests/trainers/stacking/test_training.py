@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from tests.trainers import tiny
 from tests.trainers.tiny import Recorder
+from trainers.data.batches import GROUPS
 from trainers.data.dataset import EncodedDataset
 from trainers.errors import NotFinite
 from trainers.job import Job, Outcome
@@ -253,3 +256,19 @@ def test_best_epoch_is_kept_of_each_member() -> None:
         alone = train(pair.job, tiny.data(), Recorder())
         assert_same(stacked, alone)
         assert stacked.metrics["test/loss"] == pytest.approx(alone.metrics["test/loss"], rel=1e-5)
+
+
+def test_metrics_by_group_in_a_stack_are_those_of_the_trial_by_itself() -> None:
+    plain = tiny.data()
+    codes = np.random.default_rng(0).integers(0, 3, (len(plain.arrays["target"]), 1))
+    encoded = replace(
+        plain, arrays={**plain.arrays, GROUPS: codes},
+        state={**plain.state, "groups": [["gender", ["a", "b", "c"]]]},
+    )  # fmt: skip
+    pairs = [Pair(job) for job in jobs(epochs=2)]
+    for pair, stacked in zip(pairs, run_stack(pairs, encoded), strict=True):
+        hooks = Recorder()
+        assert_same(stacked, train(pair.job, encoded, hooks))
+        kept = [{n: v for n, v in r.items() if "=" in n or n.endswith("gap")} for r in hooks.reports]
+        assert len(kept[-1]) == 4
+        assert [{n: r[n] for n in kept[0]} for r in pair.hooks.reports] == [pytest.approx(k) for k in kept]

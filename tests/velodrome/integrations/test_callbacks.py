@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 import torch
 
 from tests.trainers.functions.test_functions import Recorder
+from trainers.errors import TrialError
 from trainers.functions.job import FunctionJob
 from trainers.functions.run import run_function
 from trainers.types import Goal, Length
@@ -67,7 +69,12 @@ def train_transformer(trial: Any) -> None:
     trainer.train(resume_from_checkpoint=callback.checkpoint)
 
 
-def train_lightning(trial: Any) -> None:
+def build_layers() -> torch.nn.Module:
+    """What elsewhere takes the weights of the Lightning module below."""
+    return torch.nn.ModuleDict({"layer": torch.nn.Linear(2, 1)})
+
+
+def train_lightning(trial: Any, **model: Any) -> None:
     import lightning as L
 
     from velodrome.integrations.lightning import VelodromeCallback
@@ -86,7 +93,7 @@ def train_lightning(trial: Any) -> None:
         def configure_optimizers(self) -> torch.optim.Optimizer:
             return torch.optim.SGD(self.parameters(), lr=0.1)
 
-    callback = VelodromeCallback(trial, loss="val_loss")
+    callback = VelodromeCallback(trial, loss="val_loss", **model)
     trainer = L.Trainer(
         callbacks=[callback], max_epochs=EPOCHS, default_root_dir=trial.directory, logger=False,
         enable_progress_bar=False, enable_model_summary=False, accelerator="cpu",
@@ -162,6 +169,24 @@ def test_the_model_of_a_transformer_is_kept(job: FunctionJob) -> None:
 def test_the_best_checkpoint_of_lightning_is_kept(job: FunctionJob) -> None:
     outcome = run_function(replace(job, function=train_lightning), Recorder())
     assert (job.directory / outcome.keep).suffix == ".ckpt"
+
+
+def test_the_weights_of_lightnings_best_checkpoint_are_a_model(job: FunctionJob) -> None:
+    build = f"{__name__}:build_layers"
+    outcome = run_function(replace(job, function=partial(train_lightning, build=build)), Recorder())
+    assert outcome.has_model
+    assert set(outcome.weights) == {"layer.weight", "layer.bias"}
+    assert outcome.code["build"] == build
+    saved = torch.load(job.directory / outcome.keep, weights_only=True)["state_dict"]
+    assert all(torch.equal(outcome.weights[name], saved[name]) for name in saved)
+
+
+def test_a_checkpoint_with_objects_is_refused_as_a_model(tmp_path: Path) -> None:
+    from velodrome.integrations.lightning import _read_weights
+
+    torch.save({"state_dict": {}, "hyper_parameters": {"path": tmp_path}}, tmp_path / "last.ckpt")
+    with pytest.raises(TrialError, match="must hold plain values"):
+        _read_weights(str(tmp_path / "last.ckpt"))
 
 
 @pytest.mark.parametrize(

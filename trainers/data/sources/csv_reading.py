@@ -21,9 +21,13 @@ def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
     """The rows, a block at a time.
 
     Raises:
-        InputError: a row has more or fewer fields than there are columns, or bytes that are no text.
+        InputError: a row has more or fewer fields than there are columns, bytes that are no text, or a quote
+            that is opened and swallows the rows after it.
     """
     from pyarrow import csv as arrow
+
+    if rules.quote:
+        _check_quotes(path, rules)
 
     try:
         with _open_bytes(path, rules) as stream:
@@ -31,9 +35,12 @@ def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
                 stream,
                 read_options=arrow.ReadOptions(
                     block_size=BLOCK_BYTES, column_names=list(rules.names),
-                    skip_rows_after_names=int(rules.header), encoding=_arrow_encoding(rules),
+                    skip_rows=rules.skip, skip_rows_after_names=int(rules.header),
+                    encoding=_arrow_encoding(rules),
                 ),
-                parse_options=arrow.ParseOptions(delimiter=rules.delimiter, newlines_in_values=True),
+                parse_options=arrow.ParseOptions(
+                    delimiter=rules.delimiter, newlines_in_values=True, quote_char=rules.quote and '"'
+                ),
                 convert_options=arrow.ConvertOptions(
                     column_types=dict.fromkeys(rules.names, pa.string()), strings_can_be_null=False
                 ),
@@ -47,16 +54,56 @@ def _arrow_encoding(rules: CsvRules) -> str:
 
 
 def _open_bytes(path: Path, rules: CsvRules) -> pa.NativeFile:
-    stream = pa.input_stream(str(path), compression="detect")
     if rules.comment is None:
-        return stream
-    return pa.PythonFile(_WithoutComments(open_text(path, rules), rules.comment), mode="r")
+        return pa.input_stream(str(path), compression="detect")
+    return pa.PythonFile(_WithoutComments(_open_whole(path, rules), rules.comment), mode="r")
 
 
 def open_text(path: Path, rules: CsvRules) -> IO[str]:
-    """The file as text, line ends as they are."""
+    """The rows and the header as text, line ends as they are; without comments and what comes before."""
+    file = _open_whole(path, rules)
+    if rules.comment is not None:
+        bare: io.RawIOBase = _WithoutComments(file, rules.comment)
+        file = io.TextIOWrapper(io.BufferedReader(bare), encoding="utf-8", newline="")
+    for _ in range(rules.skip):
+        file.readline()
+    return file
+
+
+def _open_whole(path: Path, rules: CsvRules) -> IO[str]:
     stream = pa.input_stream(str(path), compression="detect")
     return io.TextIOWrapper(stream, encoding=rules.encoding, newline="")
+
+
+def _check_quotes(path: Path, rules: CsvRules) -> None:
+    """That no quote swallows rows: one that nothing closes, or that another row's closes."""
+    if not _has_quotes(path):
+        return
+    csv.field_size_limit(1 << 30)
+    with open_text(path, rules) as file:
+        reader = rules.reader(file, strict=True)
+        row: list[str] | None = []
+        while row is not None:
+            first = reader.line_num + 1
+            try:
+                row = next(reader, None)
+            except csv.Error as error:
+                if reader.line_num > first or "unexpected end" in str(error):
+                    raise _open_quote(path, first + rules.skip, reader.line_num + rules.skip) from error
+
+
+def _open_quote(path: Path, first: int, last: int) -> InputError:
+    do = 'double the quotes within a field (""), or take them for letters: data.read: {quote: false}'
+    found = f"one of line {first:,} that is open until line {last:,}"
+    return InputError(f"each quote of {path} must be closed where its field ends", found, do, key=SOURCE_KEY)
+
+
+def _has_quotes(path: Path) -> bool:
+    with pa.input_stream(str(path), compression="detect") as stream:
+        while block := bytes(stream.read(BLOCK_BYTES)):
+            if b'"' in block:
+                return True
+    return False
 
 
 class _WithoutComments(io.RawIOBase):
@@ -87,14 +134,13 @@ def _locate_error(path: Path, rules: CsvRules, said: str) -> InputError:
     do = "quote fields that hold the delimiter or line ends, or say how it is read: data.read: {delimiter: …}"
     try:
         with open_text(path, rules) as file:
-            lines = (line for line in file if rules.comment is None or not line.startswith(rules.comment))
-            reader = csv.reader(lines, delimiter=rules.delimiter)
+            reader = rules.reader(file)
             for row in reader:
                 if row and len(row) != width:
                     if row[0].startswith("#") or rules.names[0].startswith("#"):
                         do = "leave out lines of comments: data.read: {comment: '#'}"
                     shown = rules.delimiter.join(row)[:60]
-                    found = f"{len(row)} in line {reader.line_num:,}: {shown}"
+                    found = f"{len(row)} in line {reader.line_num + rules.skip:,}: {shown}"
                     return InputError(
                         f"every row of {path} must have {width} fields", found, do, key=SOURCE_KEY
                     )

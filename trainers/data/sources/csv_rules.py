@@ -7,9 +7,10 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 
@@ -21,11 +22,18 @@ from trainers.types import Json
 START_BYTES = 1 << 20
 START_ROWS = 100
 DELIMITERS = (",", ";", "\t", "|")
-READ = ("delimiter", "encoding", "decimal", "thousands", "header", "names", "comment")
+READ = ("delimiter", "encoding", "decimal", "thousands", "header", "names", "comment", "quote")
 KEY = ("data", "read")
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
+_EXCELS_MARK = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that tells Excel the delimiter
 UNNAMED = "column {}"
+
+
+class Reader(Iterator[list[str]], Protocol):
+    """`csv.reader`'s result."""
+
+    line_num: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,8 @@ class CsvRules:
         unnamed: the columns whose names are not the file's.
         header: whether the first line is one.
         decimal, thousands: marks of its numbers, where they are said.
+        quote: whether `"` around a field parts nothing within it.
+        skip: lines before the first row or header, which are empty or Excel's; comments are not counted.
         notes: what was found by looking and is not usual.
     """
 
@@ -48,7 +58,15 @@ class CsvRules:
     decimal: str | None = None
     thousands: str | None = None
     comment: str | None = None
+    quote: bool = True
+    skip: int = 0
     notes: tuple[str, ...] = ()
+
+    def reader(self, lines: Iterable[str], *, strict: bool = False) -> Reader:
+        """The rows of lines."""
+        if not self.quote:
+            return csv.reader(lines, delimiter=self.delimiter, quoting=csv.QUOTE_NONE, strict=strict)
+        return csv.reader(lines, delimiter=self.delimiter, strict=strict)
 
 
 def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
@@ -64,17 +82,33 @@ def find_rules(path: Path, said: Mapping[str, Json] | None = None) -> CsvRules:
     text = _decode(path, start, encoding)
     comment = _text(said, "comment")
     if comment is not None:
-        text = "".join(line for line in text.splitlines(keepends=True) if not line.startswith(comment))
-    delimiter = _text(said, "delimiter") or ("\t" if ".tsv" in path.name else _find_delimiter(text))
+        text = "".join(line for line in io.StringIO(text, newline="") if not line.startswith(comment))
+    skip, marked, text = _skip_lines(text)
+    usual = marked or ("\t" if ".tsv" in path.name else _find_delimiter(text))
+    delimiter = _text(said, "delimiter") or usual
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '\r\n"' or delimiter.isalnum():
         must = "a delimiter must be one character of ASCII, no letter, digit, quote or line end"
         raise InputError(must, repr(delimiter), key=(*KEY, "delimiter"))
-    rows = _first_rows(text, delimiter)
+    quote = said.get("quote", True)
+    if not isinstance(quote, bool):
+        raise InputError("data.read.quote must be true or false", repr(quote), key=(*KEY, "quote"))
     rules = CsvRules(
-        delimiter=delimiter, encoding=encoding, names=(), comment=comment,
+        delimiter=delimiter, encoding=encoding, names=(), comment=comment, quote=quote, skip=skip,
         decimal=_mark(said, "decimal"), thousands=_mark(said, "thousands"),
     )  # fmt: skip
+    rows = _first_rows(text, rules)
     return _name_columns(path, _describe(rules, path, rows), rows, said)
+
+
+def _skip_lines(text: str) -> tuple[int, str, str]:
+    """How many lines before the first row are empty or Excel's, the delimiter that it says, and the rest."""
+    lines, marked = list(io.StringIO(text, newline="")), ""
+    for skip, line in enumerate(lines):
+        found = _EXCELS_MARK.fullmatch(line.strip())
+        if line.strip("\r\n") and (marked or not found):
+            return skip, marked, "".join(lines[skip:])
+        marked = found[1] if found else marked
+    return 0, marked, text
 
 
 def _text(said: Mapping[str, Json], name: str) -> str | None:
@@ -141,7 +175,8 @@ def _find_delimiter(text: str) -> str:
     """The one that parts the first rows into most fields alike; a comma where none does."""
 
     def rate(mark: str) -> tuple[float, int]:
-        found = [len(row) for row in _first_rows(text, mark)]
+        rules = CsvRules(delimiter=mark, encoding="", names=())
+        found = [len(row) for row in _first_rows(text, rules)]
         width = found[0] if found else 1  # the header's
         return (found.count(width) / len(found) if width > 1 else 0.0, width)
 
@@ -149,12 +184,12 @@ def _find_delimiter(text: str) -> str:
     return max(DELIMITERS, key=lambda mark: rated[mark])
 
 
-def _first_rows(text: str, delimiter: str) -> list[list[str]]:
+def _first_rows(text: str, rules: CsvRules) -> list[list[str]]:
     """The first rows that are whole; empty lines count for nothing."""
     csv.field_size_limit(1 << 24)
     rows: list[list[str]] = []
     try:
-        for row in csv.reader(io.StringIO(text, newline=None), delimiter=delimiter):
+        for row in rules.reader(io.StringIO(text, newline=None)):
             if row:
                 rows.append(row)
             if len(rows) > START_ROWS:

@@ -18,7 +18,12 @@ from trainers.data.raw import RawDataset
 from trainers.data.sources.csv_reading import read_rows
 from trainers.data.sources.csv_rules import CsvRules, find_rules
 from trainers.data.sources.excel import read_excel
-from trainers.data.sources.joining import join_tables, leave_out_unlabelled, leave_out_unnamed
+from trainers.data.sources.joining import (
+    join_tables,
+    leave_out_headers,
+    leave_out_unlabelled,
+    leave_out_unnamed,
+)
 from trainers.data.sources.paths import (
     LARGE_BYTES,
     SOURCE_KEY,
@@ -56,7 +61,9 @@ def read_files(scheme: str, path: Path, cache: Path, read: Mapping[str, Json]) -
     rules = {file: find_rules(file, read) for file in paths} if scheme == "csv" else {}
     parts = [(part, file) for part, files in found.items() for file in files]
     tables = [(part, _read_table(scheme, file, folder, rules.get(file))) for part, file in parts]
+    tables, repeated = leave_out_headers(tables, paths, rules)
     tables, paths, notes = leave_out_unlabelled(tables, paths)
+    notes += repeated
     _check_same_columns(tables, paths)
     joined = join_tables([table for _, table in tables])
     first = next(iter(rules.values()), None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from trainers.data.cell_values import spell_value
 from trainers.data.dataset import Part
+from trainers.data.sources.csv_rules import CsvRules
 
 Tables = list[tuple["Part | None", pa.Table]]
 
@@ -48,6 +49,27 @@ def leave_out_unlabelled(tables: Tables, paths: Sequence[Path]) -> tuple[Tables,
             kept.append((part, table))
             kept_paths.append(path)
     return kept, kept_paths, notes
+
+
+def leave_out_headers(
+    tables: Tables, paths: Sequence[Path], rules: Mapping[Path, CsvRules]
+) -> tuple[Tables, list[str]]:
+    """Without rows that are the header again, as files that were appended to each other have them."""
+    kept: Tables = []
+    notes = []
+    for (part, table), path in zip(tables, paths, strict=True):
+        alike = pa.chunked_array([], pa.bool_())
+        if path in rules and rules[path].header and len(table):
+            alike = pc.equal(table.columns[0], table.column_names[0])
+        for column, name in zip(table.columns[1:], table.column_names[1:], strict=True):
+            if not pc.any(alike).as_py():
+                break
+            alike = pc.and_(alike, pc.equal(column, name))
+        if count := pc.sum(alike).as_py():
+            notes.append(f"{count:,} rows of {path.name} are its header again: left out")
+            table = table.filter(pc.invert(alike))
+        kept.append((part, table))
+    return kept, notes
 
 
 def leave_out_unnamed(table: pa.Table, unnamed: Sequence[str]) -> tuple[pa.Table, list[str]]:

@@ -13,7 +13,7 @@ from trainers.errors import InputError
 from trainers.nearest import advice
 from trainers.types import Json
 
-KEYS = ("source", "task", "columns", "prepare", "read", "split")
+KEYS = ("source", "task", "columns", "prepare", "read", "split", "drop_rows")
 BUILTIN = ("digits", "diabetes", "cancer", "docstrings", "photos")
 
 
@@ -26,7 +26,7 @@ def open_dataset(
     `cache` as memory-mapped files, under a lock, so that several processes may ask at once.
 
     Args:
-        spec: the sweep file's `data`: source, task, columns, prepare, split.
+        spec: the sweep file's `data`: source, task, columns, prepare, split, drop_rows.
         base: the folder that relative paths start from.
         cache: a folder for what is worth keeping between calls; safe to delete at any time.
         recorded: the fingerprint that it had when it was first used, where that is known; see
@@ -35,10 +35,25 @@ def open_dataset(
     check_names(spec, KEYS, "data")
     scheme, _, rest = read_source(spec.get("source")).partition(":")
     if scheme == "none":
+        if spec.get("drop_rows") is not None:
+            do = "leave them out in your own code"
+            raise InputError(
+                "data.drop_rows needs data that Velodrome reads", "source none", do, key=("data", "drop_rows")
+            )
         return _empty_dataset(spec)
-    from trainers.data.assemble import assemble_dataset
+    from trainers.data.assembly.assemble import assemble_dataset
 
-    return assemble_dataset(_read_rows(scheme, rest, spec, base, cache), spec, recorded=recorded)
+    listed = spec.get("drop_rows")
+    if listed is None:
+        return assemble_dataset(_read_rows(scheme, rest, spec, base, cache), spec, recorded=recorded)
+    from trainers.data.assembly.sides import leave_out_rows
+    from trainers.data.sources.listed_rows import read_listed_rows
+
+    if not isinstance(listed, str) or not listed:
+        raise InputError("data.drop_rows must name a CSV file", repr(listed), key=("data", "drop_rows"))
+    hashes = read_listed_rows(base / Path(listed).expanduser())  # wrong, it is told before all is read
+    whole = assemble_dataset(_read_rows(scheme, rest, spec, base, cache), spec)
+    return leave_out_rows(whole, hashes, listed)
 
 
 def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cache: Path) -> RawDataset:
@@ -49,7 +64,7 @@ def _read_rows(scheme: str, rest: str, spec: Mapping[str, Json], base: Path, cac
         do = "leave it out: other files say themselves how they are read"
         raise InputError("data.read is for csv:", f"source {scheme}:{rest}", do, key=("data", "read"))
     if scheme == "builtin":
-        from trainers.data.assemble import read_task
+        from trainers.data.assembly.assemble import read_task
         from trainers.data.sources.builtin import read_builtin
 
         return read_builtin(rest, read_task(spec.get("task")), cache)

@@ -14,23 +14,18 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from trainers.data import hashing
-from trainers.data.answer_places import find_answers, places_digest
+from trainers.data.assembly.answer_places import find_answers, places_digest
+from trainers.data.assembly.column_names import ColumnNames, find_answer_columns, label_order
+from trainers.data.assembly.column_roles import TARGETS, ColumnRoles, KindOf, decide_roles
+from trainers.data.assembly.sensitive import check_judged_groups, describe_groups, digest_groups, read_groups
+from trainers.data.assembly.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
 from trainers.data.cell_values import find_alike
 from trainers.data.column_kinds import convert_columns, kind_of, missing_mask
 from trainers.data.column_readings import ReadColumns, read_columns
-from trainers.data.column_roles import (
-    TARGETS,
-    ColumnNames,
-    ColumnRoles,
-    KindOf,
-    decide_roles,
-    find_answer_columns,
-)
 from trainers.data.dataset import WITHOUT_TARGET, Column, ColumnKind, ColumnReading, Dataset, Task
 from trainers.data.number_spellings import find_spelling
 from trainers.data.prepare import read_prepare
 from trainers.data.raw import RawColumn, RawDataset, RawImages
-from trainers.data.sides import choose_sides, hash_inputs, note_few_different, note_thin_parts
 from trainers.data.split import SplitRule
 from trainers.errors import InputError
 from trainers.nearest import advice
@@ -92,6 +87,7 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
     facts = (
         sorted(roles.features), roles.target, task, *places_digest(usable.content, starts),
         *([["read of late", *sorted(of_late)]] if of_late else []),
+        *digest_groups(usable, named.sensitive),
     )  # fmt: skip
     dataset = Dataset(
         kind=roles.kind,
@@ -106,9 +102,20 @@ def _assemble(raw: RawDataset, spec: Mapping[str, Json], *, former: bool) -> Dat
         source=str(spec["source"]),
         prepare=prepare,
         answer_starts=starts,
+        groups=read_groups(usable, named.sensitive, roles.target, task),
     )
     splits, split_notes = choose_sides(usable, roles, rule, dataset.row_keys())
-    said = (*raw.notes, *read.notes, *roles.notes, *why, *dropped, *notes, *split_notes)
+    check_judged_groups(dataset.groups, splits)
+    said = (
+        *raw.notes,
+        *read.notes,
+        *roles.notes,
+        *why,
+        *dropped,
+        *notes,
+        *describe_groups(dataset.groups),
+        *split_notes,
+    )
     thin = note_thin_parts(splits, target, classes)
     few = note_few_different(splits, usable.inputs, dataset.keyed_by)
     return replace(dataset, splits=splits, notes=(*said, *few, *thin))
@@ -124,6 +131,7 @@ def _read_columns(
     aside = {
         *named.drop,
         *named.id,
+        *named.sensitive,
         named.text,
         named.input,
         named.reference,
@@ -309,7 +317,7 @@ def _find_classes(target: Column | None, task: Task | None) -> tuple[tuple[str, 
     """
     if target is None or target.kind != "category":
         return (), _note_constant(target)
-    labels = sorted({str(label) for label in target.values if label is not None}, key=_label_order)
+    labels = sorted({str(label) for label in target.values if label is not None}, key=label_order)
     key = ("data", "columns", "target")
     if task == "classification" and len(labels) < 2:
         found = f"{len(labels)} in column {target.name!r}: {', '.join(labels)}"
@@ -338,13 +346,6 @@ def _note_alike(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         f"classes {alike} differ by blanks or case alone: each is learned" for alike in find_alike(labels)
     )
-
-
-def _label_order(label: str) -> tuple[int, float, str]:
-    try:
-        return (0, float(label), label)
-    except ValueError:
-        return (1, 0.0, label)
 
 
 def _note_constant(target: Column | None) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from trainers.data.assembly.column_roles import ColumnRoles
 from trainers.data.column_kinds import convert_columns
-from trainers.data.column_roles import ColumnRoles
 from trainers.data.dataset import ColumnKind
 from trainers.data.mixing import mix_hashes
 from trainers.data.raw import RawDataset

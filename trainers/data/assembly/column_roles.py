@@ -5,100 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from trainers.data.assembly.column_names import ANSWERS, ASKING, CONTEXTS, QUESTIONS, ColumnNames
 from trainers.data.dataset import WITHOUT_TARGET, ColumnKind, Kind, Task
-from trainers.data.raw import RawDataset, RawImages, check_names
+from trainers.data.raw import RawDataset, RawImages
 from trainers.errors import InputError
-from trainers.nearest import advice
-from trainers.types import Json
 
 TARGETS = ("target", "label", "labels", "y", "class")
 INPUTS = ("input", "source", "src", "question", "prompt", "summary")
 REFERENCES = ("reference", "target", "tgt", "output", "answer", "response")
 TEXTS = ("text", "sentence", "review", "comment", "document", "body", "content")
-QUESTIONS = ("question", "query")
-CONTEXTS = ("context", "passage", "paragraph")
-ANSWERS = ("answer", "answer_text")
 ANSWER_STARTS = ("answer_start", "answer_starts")
-ASKING = ("question", "context", "answer", "answer_start")
-SINGLE = ("target", "text", "input", "reference", *ASKING, "group", "time", "image")
-LISTS = ("features", "drop", "id")
 
 KindOf = Callable[[str], ColumnKind]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnNames:
-    """The sweep file's `data.columns`, checked against the columns that there are."""
-
-    target: str | None = None
-    text: str | None = None
-    input: str | None = None
-    reference: str | None = None
-    group: str | None = None
-    time: str | None = None
-    image: str | None = None
-    question: str | None = None
-    context: str | None = None
-    answer: str | None = None
-    answer_start: str | None = None
-    features: tuple[str, ...] = ()
-    drop: tuple[str, ...] = ()
-    id: tuple[str, ...] = ()
-
-    @property
-    def asking(self) -> tuple[str | None, ...]:
-        """The columns of questions, contexts and answers."""
-        return (self.question, self.context, self.answer, self.answer_start)
-
-    @classmethod
-    def read(cls, given: Mapping[str, Json], raw: RawDataset) -> ColumnNames:
-        """The checked names.
-
-        Raises:
-            InputError: an unknown key, a value that names no column, or one column named twice.
-        """
-        check_names(given, (*SINGLE, *LISTS, "types"), "data", "columns")
-        single = {key: _check_column(given[key], raw, key) for key in SINGLE if given.get(key) is not None}
-        lists = {key: _check_columns(given[key], raw, key) for key in LISTS if given.get(key) is not None}
-        named = cls(**single, **lists)  # type: ignore[arg-type]
-        for key in ("text", "input", "image"):
-            if named.target is not None and getattr(named, key) == named.target:
-                found = f"{named.target!r} as both"
-                raise InputError(f"target and {key} must differ", found, key=("data", "columns", key))
-        if named.target in named.features:
-            key_path = ("data", "columns", "features")
-            raise InputError("features must not hold the target", repr(named.target), key=key_path)
-        return named
-
-
-def find_answer_columns(named: ColumnNames, raw: RawDataset) -> set[str | None]:
-    """The columns of questions, contexts and answers, as named or by obvious names: `3 nuts` is an answer
-    there, and no number."""
-    asked = any(name.lower() in QUESTIONS for name in raw.columns) and any(
-        name.lower() in CONTEXTS for name in raw.columns
-    )
-    if not asked:
-        return set(named.asking)
-    return {*named.asking, named.target, *(name for name in raw.columns if name.lower() in ANSWERS)}
-
-
-def _check_column(name: Json, raw: RawDataset, *key: str) -> str:
-    path = ("data", "columns", *key)
-    if not isinstance(name, str):
-        raise InputError("a column's name must be text", repr(name), key=path)
-    if name not in raw.columns:  # blanks around a header's names, as Adult has them
-        same = [known for known in raw.columns if known.strip() == name.strip()]
-        if len(same) == 1:
-            return same[0]
-        raise InputError("a column must be in the data", repr(name), advice(name, raw.columns), key=path)
-    return name
-
-
-def _check_columns(names: Json, raw: RawDataset, key: str) -> tuple[str, ...]:
-    listed = [names] if isinstance(names, str) else names
-    if not isinstance(listed, (list, tuple)):
-        raise InputError(f"{key} must be a list of columns", repr(names), key=("data", "columns", key))
-    return tuple(_check_column(name, raw, key) for name in listed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +42,7 @@ def decide_roles(raw: RawDataset, named: ColumnNames, task: Task | None, kind_of
         return asked
     notes: list[str] = []
     target = _find_target(raw, named, task, notes)
-    aside = {target, named.group, named.time, *named.drop, *named.id, named.reference}
+    aside = {target, named.group, named.time, *named.drop, *named.id, named.reference, *named.sensitive}
     left = list(named.features) or [name for name in raw.columns if name not in aside]
     shape = _find_pairs(named, task, left, target, kind_of, notes)
     if shape is None:
@@ -138,7 +56,7 @@ def decide_roles(raw: RawDataset, named: ColumnNames, task: Task | None, kind_of
         )
     for role in ("group", "time"):
         column = getattr(named, role)
-        if column and column not in features.values():
+        if column and column not in (*features.values(), *named.sensitive):
             notes.append(f"column {column!r} decides the split and is not learned from")
     return ColumnRoles(
         kind=kind, features=features, target=target, group=named.group, time=named.time, notes=tuple(notes)
@@ -161,7 +79,8 @@ def _find_questions(raw: RawDataset, named: ColumnNames, task: Task | None) -> C
     others = (named.target, named.text, named.input, named.reference, named.image, *named.features)
     if not meant and any(others):
         return None
-    free = {n.lower(): n for n in raw.columns if n not in (*named.drop, *named.id, named.time)}
+    aside = (*named.drop, *named.id, *named.sensitive, named.time)
+    free = {n.lower(): n for n in raw.columns if n not in aside}
 
     def find_column(name: str | None, known: tuple[str, ...]) -> str | None:
         return name or next((free[word] for word in known if word in free), None)
@@ -193,7 +112,7 @@ def _question_roles(
     notes = []
     if not meant:
         notes.append(f"question answering: columns {question!r}, {context!r} and {answer!r}, by their names")
-    used = {*columns, named.group, named.time, *named.drop, *named.id}
+    used = {*columns, named.group, named.time, *named.drop, *named.id, *named.sensitive}
     others = [name for name in raw.columns if name not in used]
     if others:
         notes.append(f"questions are answered from their context alone, not from {', '.join(others)}")
@@ -213,7 +132,8 @@ def _find_target(raw: RawDataset, named: ColumnNames, task: Task | None, notes: 
         return named.target or raw.target
     if task in WITHOUT_TARGET:
         return None
-    taken = {named.text, named.input, named.image, named.group, named.time, *named.drop, *named.id}
+    taken = {named.text, named.input, named.image, named.group, named.time}
+    taken |= {*named.drop, *named.id, *named.sensitive}
     free = {name.lower(): name for name in raw.columns if name not in taken and name not in named.features}
     found = next((free[name] for name in TARGETS if name in free), None)
     if found is not None and named.reference is None:

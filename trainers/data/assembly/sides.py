@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.data import hashing
+from trainers.data.assembly.column_roles import ColumnRoles
 from trainers.data.column_kinds import convert_columns
-from trainers.data.column_roles import ColumnRoles
-from trainers.data.dataset import Column, KeyedBy, Part
+from trainers.data.dataset import Column, Dataset, KeyedBy, Part
+from trainers.data.mixing import Hashes
 from trainers.data.raw import RawDataset, column_hashes
 from trainers.data.split import PARTS, RowFacts, Rows, SplitRule, split_rows
 from trainers.errors import InputError
@@ -29,6 +32,40 @@ def choose_sides(
     assert raw.inputs is not None
     _check_parts(splits, raw.inputs)
     return splits, notes
+
+
+def leave_out_rows(dataset: Dataset, listed: Hashes, file: str) -> Dataset:
+    """The data set without the listed rows in any part; all others stay where they are.
+
+    They keep their places in the columns: what decides a row's side (its copies, its time) counts them still.
+
+    Args:
+        listed: hashes of rows with their targets.
+        file: that lists them.
+
+    Raises:
+        InputError: none of them is there, or train or validation has no other row.
+    """
+    out = np.isin(dataset.row_hashes, listed)
+    splits = {part: rows[~out[rows]] for part, rows in dataset.splits.items()}
+    gone = {part: len(rows) - len(splits[part]) for part, rows in dataset.splits.items()}
+    found = np.unique(dataset.row_hashes[out])
+    if not len(found):
+        do = "list rows as `velodrome inspect` does; a row whose label was corrected is another row"
+        must = "data.drop_rows must list rows of the data"
+        raise InputError(must, f"none of {len(listed):,} in {file}", do, key=("data", "drop_rows"))
+    _check_parts(splits, dataset.input_hashes)
+    counts = ", ".join(f"{count:,} of {part}" for part, count in gone.items() if count)
+    notes = [f"drop_rows leaves out {sum(gone.values()):,} rows: {counts}"]
+    if len(found) < len(listed):
+        notes.append(f"{len(listed) - len(found):,} of {len(listed):,} rows of {file} are not in the data")
+    document = f"{dataset.fingerprint} without {found.tolist()}"
+    return replace(
+        dataset,
+        splits=splits,
+        notes=(*dataset.notes, *notes),
+        fingerprint=hashlib.sha256(document.encode()).hexdigest()[:32],
+    )
 
 
 def hash_inputs(raw: RawDataset, roles: ColumnRoles) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:

@@ -1,0 +1,1 @@
+"""`velodrome inspect`: rows whose labels are likely wrong."""

@@ -1,0 +1,69 @@
+"""What `velodrome inspect` found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspectRow:
+    """A row whose label models that did not see it contradict.
+
+    Attributes:
+        row: the hash of what it holds, target included, as `data.drop_rows` names it.
+        part: `train` or `validation`.
+        given, suggested: its label, and the likeliest to those models.
+        p_given, p_suggested: how likely each is to them.
+        content: the row in short; of an image its picture's place below the folder.
+    """
+
+    row: str
+    part: str
+    given: str
+    suggested: str
+    p_given: float
+    p_suggested: float
+    content: str
+
+    @property
+    def reason(self) -> str:
+        """In words."""
+        return (
+            f"labelled {self.given}, {self.suggested} to models that did not see it "
+            f"({self.p_suggested:.3f} against {self.p_given:.3f})"
+        )
+
+    def to_json(self) -> JsonObject:
+        """All of it."""
+        return {**{name: getattr(self, name) for name in self.__dataclass_fields__}, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """Suspect rows of a sweep's data, the worst first.
+
+    Attributes:
+        number: of the trial whose configuration was trained.
+        accuracy: of each fold's model on the rows that it did not see, by their labels as they are.
+        rows: that were looked at: train and validation; the test part is never read.
+        out: the folder: `suspects.csv`, `index.html`, of images `pictures/`.
+    """
+
+    sweep: str
+    family: str
+    number: int
+    accuracy: tuple[float, ...]
+    rows: int
+    suspects: tuple[SuspectRow, ...]
+    out: str
+    seconds: float
+
+    def to_json(self) -> JsonObject:
+        """All of it."""
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        suspects = [suspect.to_json() for suspect in self.suspects]
+        return {**plain, "accuracy": list(self.accuracy), "suspects": suspects}

@@ -1,0 +1,1 @@
+"""`velodrome submit`: a sweep as a job of a cluster."""

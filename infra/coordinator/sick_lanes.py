@@ -1,0 +1,108 @@
+"""Replacing lanes that are at fault for what fails on them; none of that is charged to a trial."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING
+
+from infra.coordinator.attempts import Attempts, escape_unstorable
+from infra.coordinator.lane_health import LaneHealth, SickLane, may_spare, node_of, note_spoilt
+from infra.coordinator.lane_table import LaneTable, run_of_lane
+from infra.coordinator.messages import AttemptResult, LaneHandshake
+from infra.coordinator.trial_table import TrialTable
+from infra.ledger.requeue import requeue_trial
+from infra.secrets import redact
+
+if TYPE_CHECKING:
+    from trainers.types import Document
+
+LANE_SICK = "lane-sick"  # the outcome of an attempt that its lane spoilt, and the event
+_log = logging.getLogger(__name__)
+
+
+class SickLanes:
+    """Takes the ends of attempts, and ends lanes that these show to be spoilt."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        roster: LaneTable,
+        book: TrialTable,
+        clock: Callable[[], float],
+        facts: Document,
+        set_facts: Callable[..., None],
+    ) -> None:
+        """Suspects nobody.
+
+        Args:
+            facts: the sweep's, as they stand.
+            set_facts: changes some of them.
+        """
+        self._attempts, self._roster, self._book, self._clock = attempts, roster, book, clock
+        self._facts, self._set_facts = facts, set_facts
+        self._health = LaneHealth()
+        self._left_out: frozenset[str] = frozenset()
+        self._dismissed: frozenset[str] = frozenset()
+
+    def leave_out(self, nodes: Collection[str]) -> None:
+        """Lanes on these nodes, and on no others, end what they train and take nothing more."""
+        self._left_out = frozenset(nodes)
+
+    def dismiss(self, runs: Collection[str]) -> None:
+        """Lanes of these runs end what they train and take nothing more."""
+        self._dismissed |= set(runs)
+
+    def count_by_node(self) -> Mapping[str, int]:
+        """How many lanes of each node were sick."""
+        known: Document = self._facts.get("sick_nodes", {})
+        return {node: told["times"] for node, told in known.items()}
+
+    def is_left_out(self, hello: LaneHandshake) -> bool:
+        """Whether the lane is on a node that is left out, or of a run that is dismissed, and trains nothing
+        now."""
+        out = node_of(hello) in self._left_out or run_of_lane(hello.lane) in self._dismissed
+        return out and not self._attempts.on_lane(hello.lane)
+
+    def note_pruned(self, hello: LaneHandshake, attempt: str) -> None:
+        """The pruner has ended an attempt: its lane works."""
+        self._health.note_success(hello, self._attempts.family_of(attempt))
+
+    def end_attempt(self, ended: AttemptResult, lane: str) -> None:
+        """See `Attempts.end_attempt`."""
+        running, process = self._attempts.running.get(ended.attempt), self._roster.holder(lane)
+        if running is None or running.lane != lane or process is None:
+            self._attempts.end_attempt(ended, lane)
+            return
+        trial = running.trial
+        if ended.fault is not None and may_spare(trial):
+            self._replace(SickLane(process=process, trials=()), ended.fault.words, ended.detail)
+            return
+        self._attempts.end_attempt(ended, lane)
+        if trial.state == "complete":
+            self._health.note_success(process, trial.family)
+        elif ended.reason == "error" and may_spare(trial):
+            self._health.note_error(process, trial)
+        for sick in self._health.take_sick():
+            why = f"the last {len(sick.trials)} trials failed on it, and others of their family succeed"
+            self._replace(sick, why, why)
+
+    def _replace(self, sick: SickLane, why: str, detail: str) -> None:
+        process, now = sick.process, self._clock()
+        if self._roster.holder(process.lane) == process:
+            for running in self._attempts.on_lane(process.lane):
+                note_spoilt(running.trial)
+                self._attempts.return_to_waiting(running, LANE_SICK, redact(escape_unstorable(detail)))
+            self._attempts.forget_lane(process.lane)
+        for trial in (trial for trial in sick.trials if trial.state == "failed"):
+            requeue_trial(trial, None)
+            note_spoilt(trial)
+            self._book.queue(trial)
+            self._attempts.batch.add_event("retry", now, {"lane": process.lane, "why": why}, trial)
+        self._health.forget(process)
+        self._roster.give_up(process)
+        node, known = node_of(process), dict(self._facts.get("sick_nodes", {}))
+        told = {"host": process.host, "why": why, "times": known.get(node, {}).get("times", 0) + 1}
+        self._set_facts(sick_nodes={**known, node: told})
+        self._attempts.batch.add_event(LANE_SICK, now, {"lane": process.lane, "node": node, **told})
+        _log.warning("lane %s on %s is replaced: %s", process.lane, process.host, why)

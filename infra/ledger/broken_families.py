@@ -1,0 +1,95 @@
+"""Families that get no more trials, since their first ones all failed alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from infra.ledger.rows import SweepRow, TrialRow
+
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
+BROKEN_AFTER = 5
+MENDED = "mended"  # in a sweep's facts: when a change of a family's code was accepted, by family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenFamily:
+    """A family that cannot work as it is.
+
+    Attributes:
+        kind: of reason, which all its failures share: `error`, `worker-died`, …
+        count: how many trials failed.
+        message: the last one's reason.
+        left: how many trials it does not get.
+        do: what lets it begin again.
+    """
+
+    family: str
+    kind: str
+    count: int
+    message: str
+    left: int
+    do: str
+
+    def to_json(self) -> JsonObject:
+        """All of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+    def __str__(self) -> str:
+        return (
+            f"{self.family} is stopped, and {self.left} of its trials are not made: all {self.count} that "
+            f"ended failed alike, the last by {self.message}; {self.do}"
+        )
+
+
+def is_broken(ended: Iterable[TrialRow], *, mended_at: float = 0.0) -> bool:
+    """Whether a family cannot work at all: its first five trials all failed, for one kind of reason.
+
+    Args:
+        ended: its trials that ended, in order.
+        mended_at: when its code was mended; what failed before says nothing.
+    """
+    kinds: list[str] = []
+    for trial in ended:
+        if (trial.ended_at or 0.0) < mended_at:
+            continue
+        if trial.state != "failed":
+            return False
+        kinds.append(_kind(trial))
+    return len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1
+
+
+def find_broken_families(row: SweepRow, trials: Iterable[TrialRow]) -> tuple[BrokenFamily, ...]:
+    """The families of a sweep that get no more trials than they have, and why."""
+    own: dict[str, list[TrialRow]] = {family.name: [] for family in row.spec.families}
+    for trial in trials:
+        if trial.role == "search":
+            own.setdefault(trial.family, []).append(trial)
+    mended: Mapping[str, float] = row.facts.get(MENDED, {})
+    found = []
+    for family in row.spec.families:
+        made = sorted(own[family.name], key=lambda trial: (trial.created_at, trial.number))
+        ended, left = [trial for trial in made if trial.has_ended], family.trials - len(made)
+        if left > 0 and is_broken(ended, mended_at=mended.get(family.name, 0.0)):
+            failed = [trial for trial in ended if (trial.ended_at or 0.0) >= mended.get(family.name, 0.0)]
+            found.append(
+                BrokenFamily(
+                    family=family.name, kind=_kind(failed[0]), count=len(failed), left=left,
+                    message=failed[-1].reason or "", do=_advice(row.label),
+                )
+            )  # fmt: skip
+    return tuple(found)
+
+
+def _kind(trial: TrialRow) -> str:
+    return (trial.reason or "").partition(":")[0]
+
+
+def _advice(label: str) -> str:
+    return (
+        f"mend it, then `velodrome retry {label} --accept-code-change` makes the failed trials again and the "
+        "rest, `velodrome sweep` with its file and --accept-code-change the rest alone"
+    )

@@ -1,0 +1,1 @@
+"""Several sweeps on one cluster: how many lanes each may have now."""

@@ -1,0 +1,179 @@
+"""`velodrome inspect`: flipped labels are found, and left out without a row changing sides."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from typer.testing import CliRunner
+
+from flows.cli.app import app
+from flows.inspection.folds import fold_of_rows
+from flows.inspection.inspect import inspect
+from flows.inspection.result import Inspection
+from infra.errors import WrongInput
+from infra.home import Home
+from tests.flows.real_trials import train_and_write
+from trainers.data.dataset import Dataset
+from trainers.data.sources.listed_rows import spell_row
+from trainers.data.sources.opening import open_dataset
+from trainers.errors import InputError
+
+FILE = """
+name: flipped
+data: {source: npz:digits.npz}
+budget: {trials: 1, epochs: 6}
+families: {image_cnn: {space: {learning_rate: 0.002}}}
+"""
+
+
+def write_flipped(folder: Path, seed: int = 1) -> np.ndarray:
+    """Digits of which one label in twenty is another one; the images' places."""
+    digits, chance = load_digits(), np.random.default_rng(seed)
+    labels = digits.target.copy()
+    flipped = chance.choice(len(labels), len(labels) // 20, replace=False)
+    labels[flipped] = (labels[flipped] + chance.integers(1, 10, len(flipped))) % 10
+    images = (digits.images * 255 / 16).round().astype(np.uint8)
+    np.savez(folder / "digits.npz", images=images, labels=labels)
+    return flipped
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
+    """A finished sweep of one trial over flipped digits, and which they are."""
+    folder = tmp_path_factory.mktemp("flipped")
+    flipped = write_flipped(folder)
+    (folder / "flipped.yaml").write_text(FILE)
+    train_and_write(Home(folder / "home"), folder / "flipped.yaml", {"learning_rate": 0.002})
+    return folder, flipped
+
+
+@pytest.fixture(scope="module")
+def found(place: tuple[Path, np.ndarray]) -> Inspection:
+    """What an inspection by three models finds."""
+    folder, _ = place
+    return inspect("flipped", folds=3, out=folder / "suspects", home=Home(folder / "home"))
+
+
+def open_digits(folder: Path, **more: str) -> Dataset:
+    return open_dataset({"source": "npz:digits.npz", **more}, base=folder, cache=folder / "home" / "cache")
+
+
+def test_inspect_flipped_digits_finds_most_of_them(place: tuple[Path, np.ndarray], found: Inspection) -> None:
+    folder, flipped = place
+    dataset = open_digits(folder)
+    looked_at = np.concatenate([dataset.splits["train"], dataset.splits["validation"]])
+    wrong = {spell_row(int(dataset.row_hashes[row])) for row in np.intersect1d(flipped, looked_at)}
+    suspect = {row.row for row in found.suspects}
+    right = len(wrong & suspect)
+    assert right / len(wrong) >= 0.8
+    assert right / len(suspect) >= 0.7
+    assert found.rows == len(looked_at)
+    tested = {spell_row(int(dataset.row_hashes[row])) for row in dataset.splits["test"]}
+    assert not tested & suspect
+
+
+def test_inspect_writes_a_table_a_page_and_a_picture_each(
+    place: tuple[Path, np.ndarray], found: Inspection
+) -> None:
+    folder = place[0] / "suspects"
+    with (folder / "suspects.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["row"] for line in lines] == [row.row for row in found.suspects]
+    assert lines[0]["reason"].startswith(f"labelled {found.suspects[0].given}, ")
+    pictures = {path.name for path in (folder / "pictures").iterdir()}
+    assert pictures == {f"{row.row}.png" for row in found.suspects}
+    page = (folder / "index.html").read_text()
+    assert page.count("<img ") == len(found.suspects)
+    assert float(lines[0]["p_given"]) <= float(lines[-1]["p_given"])
+
+
+def test_dropped_rows_leave_all_others_where_they_were(
+    place: tuple[Path, np.ndarray], found: Inspection
+) -> None:
+    folder, _ = place
+    before, after = open_digits(folder), open_digits(folder, drop_rows="suspects/suspects.csv")
+    gone = {int(row.row, 16) for row in found.suspects}
+    for part, rows in before.splits.items():
+        kept = [row for row in rows if int(before.row_hashes[row]) not in gone]
+        assert after.splits[part].tolist() == kept
+    assert after.fingerprint != before.fingerprint
+    assert any(note.startswith(f"drop_rows leaves out {len(gone)} rows: ") for note in after.notes)
+
+
+def test_drop_rows_of_other_data_or_shape_are_refused(place: tuple[Path, np.ndarray]) -> None:
+    folder, _ = place
+    cases = {
+        "row\n0123456789abcdef\n": "must list rows of the data",
+        "row\n1.23E+15\n": "16 hex digits",
+        "id\n0123456789abcdef\n": "must have a column row",
+    }
+    for text, message in cases.items():
+        (folder / "drop.csv").write_text(text)
+        with pytest.raises(InputError, match=message):
+            open_digits(folder, drop_rows="drop.csv")
+    with pytest.raises(InputError, match="readable CSV"):
+        open_digits(folder, drop_rows="absent.csv")
+    every = "".join(f"{spell_row(int(row))}\n" for row in open_digits(folder).row_hashes)
+    (folder / "drop.csv").write_text(f"row\n{every}")
+    with pytest.raises(InputError, match="train part must have rows"):
+        open_digits(folder, drop_rows="drop.csv")
+
+
+def test_folds_keep_copies_together_and_deal_each_class_evenly(place: tuple[Path, np.ndarray]) -> None:
+    dataset = open_digits(place[0])
+    rows = np.concatenate([dataset.splits["train"], dataset.splits["train"][:50]])
+    fold_of = fold_of_rows(dataset, rows, 4)
+    assert (fold_of[-50:] == fold_of[:50]).all()
+    labels = dataset.labels()[rows[:-50]]
+    for label in range(10):
+        counts = np.bincount(fold_of[:-50][labels == label], minlength=4)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_inspect_refuses_wrong_input_before_it_trains(place: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    home = Home(place[0] / "home")
+    with pytest.raises(WrongInput, match="--folds"):
+        inspect("flipped", folds=1, home=home)
+    with pytest.raises(WrongInput, match="none for #7"):
+        inspect("flipped", trial=7, home=home)
+    with pytest.raises(WrongInput, match="must be a new folder"):
+        inspect("flipped", out=place[0], home=home)
+    file = tmp_path / "line.yaml"
+    file.write_text(
+        "name: line\ndata: {source: builtin:diabetes}\nbudget: {trials: 1, epochs: 1}\n"
+        "families: {linear_regression: {space: {learning_rate: 0.01}}}\n"
+    )
+    train_and_write(Home(tmp_path / "home"), file, {"learning_rate": 0.01})
+    with pytest.raises(WrongInput, match="where classes are learned"):
+        inspect("line", home=Home(tmp_path / "home"))
+
+
+def test_inspect_command_prints_one_document_of_a_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VELODROME_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cancer.yaml").write_text(
+        "name: cancer\ndata: {source: builtin:cancer}\nbudget: {trials: 1, epochs: 2}\n"
+        "families: {logistic_regression: {space: {learning_rate: 0.01}}}\n"
+    )
+    train_and_write(Home(tmp_path / "home"), tmp_path / "cancer.yaml", {"learning_rate": 0.01})
+    done = CliRunner().invoke(app, ["inspect", "cancer", "--folds", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    document: Any = json.loads(done.stdout)
+    assert len(document["accuracy"]) == 2
+    first = document["suspects"][0]
+    assert {"malignant", "benign"} == {first["given"], first["suggested"]}
+    assert first["content"].startswith("mean_radius = ")
+    assert (tmp_path / "cancer-suspects" / "suspects.csv").exists()
+    again = CliRunner().invoke(app, ["inspect", "cancer", "--folds", "2"])
+    assert again.exit_code == 2
+    assert "--overwrite" in again.stderr
+    shown = CliRunner().invoke(app, ["inspect", "cancer", "--folds", "2", "--overwrite"])
+    assert "data: {drop_rows: cancer-suspects/suspects.csv}" in shown.stdout

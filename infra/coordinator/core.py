@@ -244,8 +244,9 @@ class Coordinator:
         go_on = set()
         for attempt, told in reports.items():
             if attempt in self._attempts.running:
-                self._attempts.record_reports(attempt, hello.lane, told)
-                if not self._attempts.try_prune(attempt, told[-1].epoch):
+                epoch = told[-1].epoch
+                own = self._attempts.record_reports(attempt, hello.lane, told, judged=epoch)
+                if not (own and self._attempts.try_prune(attempt, epoch)):
                     go_on.add(attempt)
                 else:
                     self.sick.note_pruned(hello, attempt)
@@ -449,9 +450,8 @@ class Coordinator:
     def _take_over(self, same_driver: bool) -> None:
         open_trials = sorted(self.book.all_open_trials(), key=lambda trial: trial.created_at)
         for trial in open_trials:
-            told = views.trial_events(self._ledger, self.sweep.id, trial, "reported") if trial.epochs else []
-            reports = {event.payload["epoch"]: event.payload["metrics"] for event in told}
-            self._attempts.reports[trial.key] = reports
+            told = views.trial_events(self._ledger, self.sweep.id, trial) if trial.epochs else []
+            self._attempts.remember_reports(trial.key, told)
         for trial in (trial for trial in open_trials if trial.state == "running"):
             known = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)
             last = [attempt for attempt in known if attempt.role == trial.role][-1]

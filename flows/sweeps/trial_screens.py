@@ -21,6 +21,7 @@ from flows.terminal.formatting import (
     trials,
 )
 from flows.terminal.next_command import next_command
+from flows.terminal.stack_words import describe_share
 from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
 
 if TYPE_CHECKING:
@@ -243,18 +244,23 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
         yield "reason", printable_text(trial.reason)
     yield "parameters", params_line(trial.params) or "none"
     yield "seed", str(trial.seed)
-    yield "trained", f"{trial.epochs} epochs in {seconds(trial.seconds)}"
+    yield (
+        "trained",
+        f"{trial.epochs} epochs in {seconds(trial.seconds)}{describe_share(trial.facts, trial.attempts)}",
+    )
     for label, value in (("asked", trial.asked), ("resources", trial.resources)):
         if value:
             yield label, params_line(value)
     if trial.facts:
-        numbers = {name: value for name, value in trial.facts.items() if isinstance(value, (int, float))}
+        known = {name: value for name, value in trial.facts.items() if name != "stack"}
+        numbers = {name: value for name, value in known.items() if isinstance(value, (int, float))}
         yield "measured", "  ".join(f"{name}={format_fact(name, value)}" for name, value in numbers.items())
     if trial.checkpoint_epoch is not None:
         yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
     for label, name in (
         ("model", trial.model),
         ("files", trial.directory),
+        ("kept", trial.kept),
         ("MLflow run", trial.mlflow_run_id),
     ):
         if name:

@@ -139,7 +139,8 @@ class Coordinator:
         Args:
             ended: how its last attempt went.
             reports: of that attempt, those that may not have arrived.
-            limit: how many attempts the lane can take at once; today one is handed out.
+            limit: how many attempts the lane can take at once; today one is handed out. 0: a new process of
+                the lane will ask for the next, if there is one.
         """
         self.prefetch_trials()
         if not self._roster.admit(hello):
@@ -150,7 +151,8 @@ class Coordinator:
             if not self._roster.admit(hello):  # that end showed that the process is spoilt
                 self._commit()
                 return LaneWork(fenced=True)
-        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S)
+        left = hello.shape in self.demand and not self._is_ending
+        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S, leave=not left)
         if work.leave:
             self._roster.remove(hello.lane)
         self._commit()

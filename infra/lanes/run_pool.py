@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 NODES_EVERY_S = 10.0
 LANES_A_SHARED_RUN = 2  # a run is given back whole; each costs some processes of Ray's
 MOST_RUN_DEATHS = 3
-JOIN_S = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -92,9 +91,9 @@ class RunPool:
         return self._plans()
 
     @property
-    def is_alive(self) -> bool:
-        """Whether a run has not ended."""
-        return any(run.is_alive for run in (*self._runs, *self._ended))
+    def runs(self) -> Sequence[LaneRun]:
+        """Those that go on and those that were given up; each may have ended."""
+        return (*self._runs, *self._ended)
 
     def maintain(self, standing: CoordinatorStatus) -> None:
         """Lets go of runs that have ended or cannot begin, and begins what there is room for.
@@ -136,13 +135,6 @@ class RunPool:
             return ""
         wanted = {shape: count for shape, (_, count) in standing.wanted.items()}
         return describe_shortage(_shapes(standing), wanted, self._room, self._lane_limit(), self._plans())
-
-    def join(self, limit_s: float, hurries: Callable[[], bool]) -> None:
-        """Waits for the runs' ends, until the limit has passed or somebody hurries."""
-        deadline = time.monotonic() + limit_s
-        for run in (*self._runs, *self._ended):
-            while time.monotonic() < deadline and not hurries() and not run.join(JOIN_S):
-                pass
 
     def _plans(self) -> list[RunPlan]:
         """Without those that are bound to a node that is gone: these wait for nothing."""

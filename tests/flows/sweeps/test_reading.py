@@ -12,7 +12,7 @@ import pytest
 from flows.sweeps.logs import follow_logs
 from flows.sweeps.show import learning_curve
 from flows.sweeps.status import status
-from infra.storage.paths import files_folder
+from infra.storage.paths import files_folder, kept_folder
 from tests.flows.ledger_sweeps import (
     ACCURACY,
     LATENCY,
@@ -157,6 +157,16 @@ def test_show_names_the_folder_that_own_code_wrote_to(home, velodrome):
     assert document(velodrome(*asked, "--json"))["directory"] == str(folder)
     assert "last.ckpt" not in velodrome(*asked).out
     assert "files" in velodrome(*asked).out
+
+
+def test_show_names_the_copy_of_what_a_trial_keeps(home, velodrome):
+    write_sweep(home)
+    asked = ("show", "digits", "--family", "image_cnn", "--trial", "1")
+    assert document(velodrome(*asked, "--json"))["kept"] is None
+    folder = home.storage / kept_folder("digits", "search", "image_cnn", 1)
+    (folder / "out").mkdir(parents=True)
+    assert document(velodrome(*asked, "--json"))["kept"] == str(folder)
+    assert "kept" in velodrome(*asked).out
 
 
 def test_show_prints_the_whole_of_one_trial(home, velodrome):

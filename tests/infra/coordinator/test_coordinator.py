@@ -112,6 +112,20 @@ def test_trial_that_kills_its_lane_fails_after_three_deaths(bench: Bench) -> Non
     assert drive(coordinator, hello(pid=4)) == 1
 
 
+def test_lane_with_a_fresh_process_for_each_trial_charges_none_and_leaves_at_the_end(bench: Bench) -> None:
+    coordinator = bench.begin(sweep(family(trials=2)))
+    for pid in (1, 2):
+        me = hello(pid=pid)
+        coordinator.register_lane(me)
+        (work,) = coordinator.next_attempts(me).attempts
+        ended = AttemptResult(attempt=work.attempt, outcome="complete", objective=(0.5,))
+        told = coordinator.next_attempts(me, ended=ended, limit=0)
+        assert (told.attempts, told.leave) == ((), pid == 2)
+        coordinator.tick(alive=lambda lane: False)
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    assert [(trial.state, trial.attempts, trial.failures) for trial in trials] == [("complete", 1, 0)] * 2
+
+
 def test_lane_killed_for_memory_costs_one_more_attempt(bench: Bench) -> None:
     """The one that is ended is not always the one that took the memory; at the second time it is said."""
     coordinator = bench.begin(sweep(family(trials=1)))

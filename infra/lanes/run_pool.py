@@ -18,8 +18,9 @@ from infra.coordinator.placement import (
     leave_to_others,
     plan_runs,
 )
-from infra.coordinator.shortage import RunProgress, describe_shortage, find_hopeless_runs
+from infra.coordinator.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
 from infra.errors import ClusterUnavailable
+from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.cluster import list_nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
@@ -214,7 +215,9 @@ class RunPool:
             )
             for name, run in by_name.items()
         ]  # fmt: skip
-        for name, why in find_hopeless_runs(progress, self._nodes, self._start_s):
+        for name, why in find_hopeless_runs(
+            progress, self._nodes, stretch_limit(self._start_s), stretch_limit(PLACE_LIMIT_S)
+        ):
             run = by_name[name]
             _log.warning("%d lane(s) are planned anew: %s", run.plan.lanes, why)
             self._end(run)

@@ -48,6 +48,7 @@ class Cluster:
         FakeRun.made = []
         monkeypatch.setattr(run_pool, "LaneRun", FakeRun)
         monkeypatch.setattr(run_pool, "list_nodes", self.nodes)
+        monkeypatch.setattr(run_pool, "stretch_limit", lambda limit_s: limit_s)  # of a quiet machine
         monkeypatch.setattr(backend, "list_pending_runs", lambda runs: self.pending & set(runs))
         settings: Any = MagicMock(spec=LaneSettings)
         self.pool = RunPool(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from infra.coordinator.run_requests import TrialKey
 from infra.spec import Resources
 
 
@@ -35,6 +36,7 @@ class CoordinatorStatus:
         sick_nodes: how many lanes of each node were sick.
         planned: how many lanes there are to be, as the driver has planned them.
         waits_for: what lanes wait for, in words, as the driver sees it; empty where they wait for nothing.
+        wanted_runs: the trials whose runs in MLflow are waited for.
     """
 
     state: str = "running"
@@ -49,3 +51,4 @@ class CoordinatorStatus:
     sick_nodes: Mapping[str, int] = field(default_factory=dict)
     planned: int = 0
     waits_for: str = ""
+    wanted_runs: tuple[TrialKey, ...] = ()

@@ -33,7 +33,8 @@ class Objective:
 class Resources:
     """What one worker of a trial needs. `gpus=None` means: one where the cluster has GPUs, else none.
 
-    With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer.
+    With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer. With
+    `fresh_process` each attempt begins in a new process, which ends with it.
     """
 
     workers: int = 1
@@ -43,6 +44,7 @@ class Resources:
     memory_bytes: int | None = None
     accelerator: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    fresh_process: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

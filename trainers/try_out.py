@@ -97,7 +97,8 @@ def try_out(
             found = found(options)
         if isinstance(found, Family):
             same["goals"] = _decide_goals(objective, direction, dataset)
-            return _train_family(found, params or {}, dataset, folder, hooks, same)
+            with discard_mlflow_calls(), refuse_exits():
+                return _train_family(found, params or {}, dataset, folder, hooks, same)
         same["goals"] = _decide_goals(objective, direction)
         job = FunctionJob(function=found, params=params or {}, directory=folder, data=dataset, **same)
         with discard_mlflow_calls(), refuse_exits():

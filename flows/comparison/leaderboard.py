@@ -233,12 +233,14 @@ def _parameters(row: Row, several: bool) -> RenderableType:
 
 def _next_steps(winner: Row, address: str | None) -> Table:
     on = f" --address {address}" if address else ""
+    has_test = winner.data_fingerprint not in (None, "none")  # own code reads data of its own
+    tested = ", and test them" if has_test else ""
     steps = (
         (
             f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
             "the best trial whole",
         ),
-        (f"velodrome confirm {winner.sweep}{on}", "train the best again on fresh seeds, and test them"),
+        (f"velodrome confirm {winner.sweep}{on}", f"train the best again on fresh seeds{tested}"),
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )
     table = Table.grid(padding=(0, 2))

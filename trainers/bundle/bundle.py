@@ -266,6 +266,8 @@ def infer_signature(predictor: Predictor) -> Signature:
     answers = predictor.predict(predictor.example)
     state = predictor.document.get("state") or {}
     whole, spelt = _whole_numbers(state), _spelt_numbers(state)
+    if "family" not in predictor.document:  # people's own rows, as their example has them
+        whole = {str(name) for name, kind in predictor.example.dtypes.items() if kind.kind in "iu"}
     inputs = [
         replace(column, type="any")
         if column.name in spelt

@@ -103,6 +103,14 @@ def test_compare_unknown_column_is_refused_with_the_nearest(digits, velodrome, o
     assert ended.out == ""
 
 
+def test_compare_of_one_column_marks_no_front(home, velodrome):
+    trials = [trial_of("text_cnn", n, "complete", 0.5 + n / 10, facts={}) for n in range(2)]
+    write_sweep(home, trials=tuple(trials), facts=FACTS)
+    (group,) = document(velodrome("compare", "digits", "--top", "2", "--json"))["groups"]
+    assert (group["front_over"], [row["on_front"] for row in group["rows"]]) == ([], [False, False])
+    assert "Pareto" not in velodrome("compare", "digits", "--top", "2").out
+
+
 def test_compare_front_of_two_columns_uses_their_directions(digits, velodrome):
     ended = velodrome(
         "compare", "digits", "--top", 2, "--no-latency", "--pareto", "accuracy,latency_ms", "--json"

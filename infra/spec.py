@@ -33,7 +33,8 @@ class Objective:
 class Resources:
     """What one worker of a trial needs. `gpus=None` means: one where the cluster has GPUs, else none.
 
-    With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer.
+    With `sharding="full"` each of several workers holds its part of weights, gradients and optimizer. With
+    `fresh_process` each attempt begins in a new process, which ends with it.
     """
 
     workers: int = 1
@@ -43,6 +44,7 @@ class Resources:
     memory_bytes: int | None = None
     accelerator: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    fresh_process: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,11 @@ class SweepSpec:
     def label(self) -> str:
         """How this version is named to people: `digits`, and `digits@2` for the second one."""
         return self.name if self.version == 1 else f"{self.name}@{self.version}"
+
+    def price(self, gpu_s: float, cpu_s: float) -> float:
+        """What so many seconds of GPUs and CPUs cost."""
+        each = self.prices
+        return gpu_s / 3600 * each.get("gpu_hour", 0.0) + cpu_s / 3600 * each.get("cpu_hour", 0.0)
 
     def family(self, name: str) -> FamilySpec:
         """The family of that name.

@@ -169,6 +169,8 @@ def _group(
     ordered = sort_rows(left, by)
     over = [columns[name] for name in pareto] or _default_front(ordered, columns, goals)
     on_front = mark_undominated([[column.cost(row) for column in over] for row in ordered])
+    if len(over) == 1:  # the best alone is undominated, which its place says already
+        over, on_front = [], [False] * len(ordered)
     own = judged.fingerprint == OWN_DATA and len({row.sweep for row in rows}) > 1
     return Group(
         objectives=goals,

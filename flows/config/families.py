@@ -130,6 +130,8 @@ def why_alone(code: Reference, options: JsonObject, resources: Resources) -> str
     """Why the trials of a family are trained one by one; None where several may be one program."""
     if not isinstance(code, type):
         return "a function is called once a trial"
+    if resources.fresh_process:
+        return "each trial has a process of its own"
     return why_not(code(options), {}) or ("a trial has several workers" if resources.workers > 1 else None)
 
 

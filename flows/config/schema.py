@@ -133,6 +133,9 @@ class FamilyResources(Strict):
     sharding: Literal["none", "full"] | None = None
     """With several workers: `none`, each holds all weights; `full`, each holds a part of weights, gradients
     and optimizer state (FSDP), for models that do not fit one device (none)."""
+    fresh_process: bool | None = None
+    """Whether each attempt at a trial gets a new process, as for code that leaves threads, module globals or
+    memory behind; that takes seconds a trial (false)."""
     cpus: Positive | None = None
     """CPUs of each worker (1)."""
     gpus: Gpus | None = None
@@ -176,8 +179,9 @@ class FamilyEntry(TrialBudget):
     args: Literal["dashes", "equals", "hydra", "environment"] | None = None
     """What a command's `${args}` becomes: --name value, --name=value or name=value; with `environment` the
     command reads VELODROME_PARAMS (dashes)."""
-    metrics: dict[str, Line] | None = None
-    """A command's metrics: a regular expression with a group each, over what it prints, or `{file: NAME}`."""
+    metrics: dict[str, Line] | Literal["mlflow"] | None = None
+    """A command's metrics: a regular expression with a group each, over what it prints, or `{file: NAME}`, or
+    `mlflow` where it logs them so."""
     resume: Line | None = None
     """Words that a command gets where the files below `${directory}` that they name are there."""
     keep: Line | None = None

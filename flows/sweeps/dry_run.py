@@ -18,6 +18,7 @@ from infra.search.blocks import find_block
 from infra.search.pruners import pruner_options
 from infra.spec import FamilySpec, derive_seed
 from trainers.code.carried import is_carried
+from trainers.code.mlflow_calls import discard_mlflow_calls
 from trainers.errors import InputError, NotFinite, TrialError
 from trainers.functions.separate_process import FunctionRequest, run_apart, run_here
 from trainers.job import Job, SilentHooks
@@ -114,13 +115,13 @@ def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> 
 
 
 def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, home: Home) -> DryRun:
-    from trainers.inputs.encoded_arrays import encode_dataset
+    from trainers.bundle.teaching import encode_for_training
     from trainers.loop.training import train
 
     middle = _middle_params(family)
     made = made.of_trial(middle)
     params = made.complete(middle)
-    arrays = encode_dataset(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
+    arrays = encode_for_training(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
     job = Job(
         family=made,
         params=params,
@@ -131,7 +132,8 @@ def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, h
         threads=max(1, int(family.resources.cpus)),
     )
     watch = _Stopwatch(began_at=time.monotonic())
-    outcome = train(job, arrays, watch)
+    with discard_mlflow_calls():
+        outcome = train(job, arrays, watch)
     parameters = outcome.facts.get("parameters")
     size = outcome.facts.get("size_bytes")
     seconds = _trial_seconds(family, {**made.fixed, **params}, len(arrays.splits["train"]), watch)

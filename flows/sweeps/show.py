@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, ClassVar
 
 from flows.config.lookup import open_sweep
@@ -15,7 +16,8 @@ from infra.ledger import views
 from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
-from infra.storage.paths import files_folder, log_name
+from infra.storage.paths import files_folder, kept_folder, log_name
+from infra.storage.trial_logs import find_log
 from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ class TrialDetails(ShownResult):
         checkpoint_epoch: of the newest checkpoint that was written; None where there was none.
         model: folder of the kept model, absolute; None where none is kept.
         directory: what own code wrote to `trial.directory`, absolute; None where it wrote nothing.
+        kept: the copy of what it keeps (`trial.keep`, a `keep` of a command), absolute; None: none.
         logs: what its attempts printed; files that exist.
     """
 
@@ -69,6 +72,7 @@ class TrialDetails(ShownResult):
     checkpoint_epoch: int | None
     model: str | None
     directory: str | None
+    kept: str | None
     mlflow_run_id: str | None
     logs: tuple[str, ...]
 
@@ -136,8 +140,9 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
     mine = tuple(attempt for attempt in attempts if attempt.role == trial.role)
     reports = views.trial_events(ledger, row.id, trial, "reported")
     checkpoints = views.trial_events(ledger, row.id, trial, "checkpoint")
-    folder = home.logs / row.label
-    files = [folder / log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    place = (row.label, trial.role, trial.family, trial.number)
+    names = [log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    files = [find_log(home, row.spec, name) for name in names]
     return TrialDetails(
         sweep=row.label,
         family=trial.family,
@@ -159,14 +164,15 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
         attempts=mine,
         checkpoint_epoch=checkpoints[-1].payload.get("epoch") if checkpoints else None,
         model=str(storage_root(home, row.spec) / trial.model) if trial.model else None,
-        directory=_written_folder(row, trial, home),
+        directory=_filled_folder(row, home, files_folder(*place)),
+        kept=_filled_folder(row, home, kept_folder(*place)),
         mlflow_run_id=run_id(run_ids(home, row), row, trial),
-        logs=tuple(str(path) for path in files if path.exists()),
+        logs=tuple(str(path) for path in files if path is not None),
     )
 
 
-def _written_folder(row: SweepRow, trial: TrialRow, home: Home) -> str | None:
-    folder = storage_root(home, row.spec) / files_folder(row.label, trial.role, trial.family, trial.number)
+def _filled_folder(row: SweepRow, home: Home, place: PurePath) -> str | None:
+    folder = storage_root(home, row.spec) / place
     return str(folder) if folder.is_dir() and any(folder.iterdir()) else None
 
 

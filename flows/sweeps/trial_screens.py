@@ -144,6 +144,7 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
         TableColumn(
             heading="time", cells=[seconds(trial.seconds) for trial in mine], right=True, gives_way=2
         ),
+        *_place_columns(mine),
         *(
             TableColumn(
                 heading=name,
@@ -167,6 +168,17 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
             console.print(
                 Text(f"  trial {trial.number}: {printable_text(trial.reason)}", style="red"), soft_wrap=True
             )
+
+
+def _place_columns(mine: Sequence[TrialStatus]) -> list[TableColumn]:
+    """Host and GPU, where trials were on several."""
+    return [
+        TableColumn(
+            heading=heading, cells=[trial.place.get(heading) or MISSING for trial in mine], gives_way=4
+        )
+        for heading in ("host", "gpu")
+        if len({trial.place[heading] for trial in mine if trial.place.get(heading)}) > 1
+    ]
 
 
 def select_trials(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Sequence[TrialStatus], int]:
@@ -248,6 +260,7 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
     for label, name in (
         ("model", trial.model),
         ("files", trial.directory),
+        ("kept", trial.kept),
         ("MLflow run", trial.mlflow_run_id),
     ):
         if name:
@@ -295,7 +308,13 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
     return fit_table(
         [
             TableColumn(heading="attempt", cells=[str(attempt.ordinal) for attempt in attempts], right=True),
-            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=2),
+            TableColumn(
+                heading="host",
+                cells=[str(attempt.lane_facts.get("host", MISSING)) for attempt in attempts],
+                gives_way=2,
+            ),
+            *_gpu_column(attempts),
+            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=3),
             TableColumn(
                 heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1
             ),
@@ -307,6 +326,11 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
         ],
         width,
     )
+
+
+def _gpu_column(attempts: Sequence[AttemptRow]) -> list[TableColumn]:
+    cells = [str(attempt.lane_facts.get("gpu") or "") for attempt in attempts]
+    return [TableColumn(heading="GPU", cells=cells, gives_way=2)] if any(cells) else []
 
 
 def _duration(attempt: AttemptRow) -> str:

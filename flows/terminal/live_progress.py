@@ -22,10 +22,12 @@ from flows.terminal.formatting import MISSING, number, seconds
 from flows.terminal.html_console import WIDE, renderable_html
 from flows.terminal.notebook import NotebookBlock, in_notebook
 from flows.terminal.tables import TableColumn, fit_table
+from infra.ledger.ranking import objective_costs
 from infra.ledger.snapshot import FamilySnapshot, Snapshot
 from infra.spec import SweepSpec
 
 LINE_EVERY_S = 5.0
+MOST_BESTS = 3  # in a line
 BAR_WIDTH = 12
 
 
@@ -87,7 +89,7 @@ class LiveProgress:
             elif self._live is not None:
                 self._live.update(snapshot_table(self._spec, snapshot, self._console.width), refresh=True)
             elif self._is_due(snapshot):
-                self._console.print(Text(snapshot_line(snapshot)), soft_wrap=True)
+                self._console.print(Text(snapshot_line(self._spec, snapshot)), soft_wrap=True)
         except (BrokenPipeError, ValueError):  # who read it left, or closed it: the sweep goes on
             self._gone = True
 
@@ -119,8 +121,8 @@ class LiveProgress:
         return True
 
 
-def snapshot_line(snapshot: Snapshot) -> str:
-    """The snapshot as one line."""
+def snapshot_line(spec: SweepSpec, snapshot: Snapshot) -> str:
+    """The snapshot as one line, with the bests of a few families, the best of them first."""
     parts = [f"{snapshot.ended_count}/{snapshot.trial_count} done"]
     counts = {
         "running": snapshot.running_count,
@@ -128,11 +130,19 @@ def snapshot_line(snapshot: Snapshot) -> str:
         "failed": sum(family.failed for family in snapshot.families),
     }
     parts += [f"{n} {name}" for name, n in counts.items() if n]
-    best = [f"{family.family} {_best(family)}" for family in snapshot.families if family.best]
-    if best:
-        parts.append(f"best {', '.join(best)}")
+    if best := _best_families(spec, snapshot):
+        more = len(best) - MOST_BESTS
+        told = ", ".join(f"{family.family} {_best(family)}" for family in best[:MOST_BESTS])
+        parts.append(f"best {told}{f' and {more} families more' if more > 0 else ''}")
     parts += _status_parts(snapshot)
     return f"{snapshot.sweep}: {' · '.join(parts)}"
+
+
+def _best_families(spec: SweepSpec, snapshot: Snapshot) -> list[FamilySnapshot]:
+    """The families that have a best trial, by it."""
+    found = [(family.best.values, family) for family in snapshot.families if family.best]
+    found.sort(key=lambda pair: objective_costs(pair[0], spec.objectives))
+    return [family for _, family in found]
 
 
 def snapshot_table(spec: SweepSpec, snapshot: Snapshot, width: int) -> RenderableType:

@@ -21,6 +21,8 @@ from infra.storage.paths import CHECKPOINTS, trial_folder
 
 STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
 
+PLACE = "place"  # in a trial's facts: where its last attempt runs or ran
+
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +80,7 @@ class Attempts:
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
+        trial.facts[PLACE] = {"host": lane.host, "lane": lane.lane, "gpu": lane.facts.get("gpu", "")}
         self.adopt(RunningAttempt(attempt, trial, lane.lane, seconds_before=trial.seconds))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
         about = {"shape": lane.shape, "seconds_before": trial.seconds}

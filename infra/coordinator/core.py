@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
@@ -109,7 +109,7 @@ class Coordinator:
         )
         self._structure_of = structure_of
         self._roster = LaneTable(steady)
-        self._sick = SickLanes(
+        self.sick = SickLanes(
             self._attempts, self._roster, self.book, clock, self.sweep.facts, self._set_facts
         )
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
@@ -139,18 +139,20 @@ class Coordinator:
         Args:
             ended: how its last attempt went.
             reports: of that attempt, those that may not have arrived.
-            limit: how many attempts the lane can take at once; today one is handed out.
+            limit: how many attempts the lane can take at once; today one is handed out. 0: a new process of
+                the lane will ask for the next, if there is one.
         """
         self.prefetch_trials()
         if not self._roster.admit(hello):
             return LaneWork(fenced=True)
         if ended is not None:
             self._attempts.record_reports(ended.attempt, hello.lane, reports)
-            self._sick.end_attempt(ended, hello.lane)
+            self.sick.end_attempt(ended, hello.lane)
             if not self._roster.admit(hello):  # that end showed that the process is spoilt
                 self._commit()
                 return LaneWork(fenced=True)
-        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S)
+        left = hello.shape in self.demand and not self._is_ending
+        work = self._next_work(hello) if limit > 0 else LaneWork(wait_s=IDLE_WAIT_S, leave=not left)
         if work.leave:
             self._roster.remove(hello.lane)
         self._commit()
@@ -175,7 +177,7 @@ class Coordinator:
             return LaneWork(fenced=True)
         for one in ended:
             self._attempts.record_reports(one.attempt, hello.lane, (reports or {}).get(one.attempt, ()))
-            self._sick.end_attempt(one, hello.lane)
+            self.sick.end_attempt(one, hello.lane)
         spoilt = not self._roster.admit(hello)
         work = LaneWork(fenced=True) if spoilt else self._fill_stack(hello, request)
         self._commit()
@@ -208,7 +210,7 @@ class Coordinator:
             if len(together) > 1 and ended.fault is None:
                 self._attempts.break_stack(together, ended.reason, ended.detail)
             else:
-                self._sick.end_attempt(ended, running.lane)
+                self.sick.end_attempt(ended, running.lane)
         self._commit()
 
     def heartbeat(
@@ -246,7 +248,7 @@ class Coordinator:
                 if not self._attempts.try_prune(attempt, told[-1].epoch):
                     go_on.add(attempt)
                 else:
-                    self._sick.note_pruned(hello, attempt)
+                    self.sick.note_pruned(hello, attempt)
         self._commit()
         return frozenset(go_on)
 
@@ -316,10 +318,6 @@ class Coordinator:
             self._set_facts(**told)
         self._commit()
 
-    def dismiss_runs(self, runs: Collection[str]) -> None:
-        """Lanes of these runs end what they train and take nothing more."""
-        self._sick.dismissed |= set(runs)
-
     @property
     def running(self) -> int:
         """How many attempts are under way."""
@@ -357,17 +355,8 @@ class Coordinator:
         if due:
             self._commit()
 
-    def leave_out(self, nodes: Collection[str]) -> None:
-        """Lanes on these nodes end what they train and take nothing more."""
-        self._sick.left_out = frozenset(nodes)
-
-    @property
-    def sick_nodes(self) -> Mapping[str, int]:
-        """How many lanes of each node were sick."""
-        return self._sick.count_by_node()
-
     def _next_work(self, hello: LaneHandshake) -> LaneWork:
-        if self._is_ending or self._sick.is_left_out(hello):
+        if self._is_ending or self.sick.is_left_out(hello):
             return LaneWork(leave=True)
         lost = self._attempts.on_lane(hello.lane)  # the answer to an earlier call was lost on its way
         if lost:

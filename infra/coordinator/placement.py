@@ -63,6 +63,8 @@ def shape_name(resources: Resources) -> str:
     if resources.accelerator:
         parts.append(resources.accelerator)
     parts += [f"{key}={value}" for key, value in sorted(resources.labels.items())]
+    if resources.fresh_process:
+        parts.append("fresh")
     return "-".join(parts)
 
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import requests
+from ray._private.runtime_env.packaging import GCS_STORAGE_MAX_SIZE
 from ray.dashboard.modules.job.sdk import JobSubmissionClient
 from ray.exceptions import AuthenticationError
 
-from infra.errors import ClusterUnavailable
+from infra.errors import ClusterUnavailable, WrongInput
 from infra.secrets import redact
 
 if TYPE_CHECKING:
@@ -52,9 +54,13 @@ class JobState:
 
 
 class _LimitedClient(JobSubmissionClient):
-    """Ray's own client waits for an answer without end."""
+    """Ray's own client waits for an answer without end, and sends a folder that Ray then does not take."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> requests.Response:
+        size = len(options.get("data") or b"")
+        if size >= GCS_STORAGE_MAX_SIZE:
+            most = GCS_STORAGE_MAX_SIZE >> 20
+            raise ValueError(f"{size >> 20} MiB when zipped, and Ray takes less than {most} MiB")
         return super()._do_request(method, endpoint, timeout=REQUEST_LIMIT_S, **options)
 
 
@@ -79,10 +85,10 @@ class JobServer:
         try:
             with self._translate_errors():
                 self._client._upload_working_dir_if_needed(environment)
-        except ValueError as error:  # Ray's word for a folder that is too large
-            raise ClusterUnavailable(
-                "the folder that travels must be one that Ray takes",
-                redact(str(error).splitlines()[0]),
+        except ValueError as error:
+            raise WrongInput(
+                f"{folder}, which travels, must be small enough for Ray",
+                str(error),
                 "name large files in .rayignore, and keep data where all nodes find it by an absolute path",
             ) from error
         return str(environment["working_dir"])
@@ -135,10 +141,11 @@ class JobServer:
                 redact(str(error).splitlines()[0]),
                 "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to a file with the cluster's token",
             ) from error
-        except (OSError, RuntimeError) as error:  # `requests` raises kinds of OSError
+        # `requests` raises kinds of OSError; a server of another kind lacks what Ray's client looks up
+        except (OSError, RuntimeError, LookupError, aiohttp.ClientError) as error:
             raise ClusterUnavailable(
                 f"a Ray job server must answer at {self.address}",
-                redact(str(error).splitlines()[0] if str(error) else type(error).__name__),
+                _describe_error(error),
                 "is it the head's dashboard (`ray start --head --dashboard-host=…`, port 8265), with"
                 " ray[default] installed there?",
             ) from error
@@ -197,6 +204,12 @@ class _Follower:
         if new:
             self._shown = self._seen
             self._show(new)
+
+
+def _describe_error(error: Exception) -> str:
+    """Its first line, and the last where the server sent a traceback."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    return redact(" … ".join([first, *rest[-1:]]))
 
 
 def _state_of(details: JobDetails) -> JobState:

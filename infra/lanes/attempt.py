@@ -126,7 +126,12 @@ class AttemptRunner:
         from trainers.loop.training import train
 
         job = self.make_job(assignment)
-        return train(job, self.encode(job), hooks)
+        with route_mlflow(self._runs, spec, assignment, self._own_folder(assignment)):
+            return train(job, self.encode(job), hooks)
+
+    def _own_folder(self, assignment: Assignment) -> Path:
+        relative = files_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
+        return Path(self._settings.storage) / relative
 
     def conclude(self, assignment: Assignment, outcome: Outcome) -> AttemptResult:
         """What an outcome comes to, its model and its samples kept where they are to be."""
@@ -161,9 +166,9 @@ class AttemptRunner:
 
     def encode(self, job: Job) -> EncodedDataset:
         """The sweep's data as the job's family reads it; the same for all jobs of one structure."""
-        from trainers.inputs.encoded_arrays import encode_dataset
+        from trainers.bundle.teaching import encode_for_training
 
-        return encode_dataset(job.family, self.dataset(), job.params, self.cache)
+        return encode_for_training(job.family, self.dataset(), job.params, self.cache)
 
     @property
     def cache(self) -> Path:
@@ -173,8 +178,7 @@ class AttemptRunner:
     def _run_function(self, spec: FamilySpec, assignment: Assignment, hooks: Hooks) -> Outcome:
         from trainers.functions.run import run_function
 
-        relative = files_folder(self.spec.label, assignment.role, assignment.family, assignment.number)
-        directory = Path(self._settings.storage) / relative
+        directory = self._own_folder(assignment)
         directory.mkdir(parents=True, exist_ok=True)
         data = None if self.spec.data.get("source", "none") == "none" else self.dataset()
         settings = self._job_settings(spec, assignment)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Protocol
 
@@ -38,12 +38,14 @@ def route_mlflow(
 ) -> AbstractContextManager[None]:
     """Within, what an attempt's code logs by MLflow goes to the trial's own run.
 
-    A command is told of its run when it begins; a function's is made when it first calls MLflow.
+    A command is told of its run when it begins; that of people's own code is made when it first calls MLflow.
 
     Args:
         runs: None: it is thrown away.
         directory: the trial's own.
     """
+    if ":" not in spec.reference:  # ours
+        return nullcontext()
     trial = (assignment.role, assignment.family, assignment.number)
     known = None if runs is None else runs.find_run(trial, False)
     if runs is None or known is None or not known.uri:

@@ -60,7 +60,7 @@ LAST_WORD_S = 10.0
 COLLECTIVE_GRACE_S = 5.0  # a rank that waits for others lets the one that holds them up speak first
 LaneHooks: TypeAlias = "AttemptHooks | FollowerHooks | StackHooks"
 
-EXIT_FENCED, EXIT_STALLED, EXIT_ALONE = 75, 76, 77
+EXIT_FENCED, EXIT_STALLED, EXIT_ALONE, EXIT_USED = 75, 76, 77, 78
 _exit = os._exit  # what a trial's code calls is another one while it runs
 
 Answer = TypeVar("Answer")
@@ -107,6 +107,7 @@ def _make_handshake(settings: LaneSettings, ranks: Ranks) -> LaneHandshake:
             "workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0,
             "actor": ray.get_runtime_context().get_actor_id(),
             "node": ray.get_runtime_context().get_node_id(),
+            "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "") if resources.gpus else "",
         },
     )  # fmt: skip
 
@@ -139,9 +140,13 @@ class CoordinatorClient:
         """See `RunRequests.find`."""
         return self._call(lambda: self.actor.find_run.remote(trial, wanted))
 
-    def next_attempts(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
+    def next_attempts(
+        self, ended: AttemptResult | None, reports: Sequence[EpochReport], limit: int = 1
+    ) -> LaneWork:
         """See `Coordinator.next_attempts`."""
-        work: LaneWork = self._call(lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports)))
+        work: LaneWork = self._call(
+            lambda: self.actor.next_attempts.remote(self.hello, ended, list(reports), limit)
+        )
         return work
 
     def decide(self, attempt: str, reports: list[EpochReport]) -> bool:
@@ -238,12 +243,15 @@ class LaneLoop:
         gc.freeze()  # what was imported stays; the collection after each attempt need not look at it
         try:
             while True:
-                work = self._next_work(ended, reports)
+                used = ended is not None and self._settings.resources.fresh_process
+                work = self._next_work(ended, reports, limit=0 if used else 1)
                 ended, reports = None, []
                 if work.fenced:
                     end_process(EXIT_FENCED, "another process has this lane by now")
                 if work.leave:
                     return
+                if used:
+                    end_process(EXIT_USED, "each trial has a process of its own (resources.fresh_process)")
                 if not work.attempts:
                     time.sleep(work.wait_s)
                 elif (width := self._widths.find_width(work.attempts[0])) > 1:
@@ -275,13 +283,13 @@ class LaneLoop:
             self._line.report_attempt_failure(ended, [], CALL_TIMEOUT_S)
             end_process(EXIT_STALLED, ended.detail)
 
-    def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
+    def _next_work(self, ended: AttemptResult | None, reports: Sequence[EpochReport], limit: int) -> LaneWork:
         if self._ranks.world_size == 1:
-            return self._line.next_attempts(ended, reports)
+            return self._line.next_attempts(ended, reports, limit)
         import torch
         import torch.distributed as dist
 
-        box = [self._line.next_attempts(ended, reports) if self._ranks.rank == 0 else None]
+        box = [self._line.next_attempts(ended, reports, limit) if self._ranks.rank == 0 else None]
         dist.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         work = box[0]
         assert work is not None

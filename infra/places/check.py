@@ -135,12 +135,23 @@ def _with_clock(report: NodeReport, probe: Any) -> NodeReport:
     return replace(report, clock_offset_s=offset_s, clock_error_s=trip_s / 2)
 
 
-def measure_offset(ask: Callable[[], float], clock: Callable[[], float] = time.time) -> tuple[float, float]:
-    """How long an exchange took, and how far the other's clock is ahead if both ways take as long."""
-    sent = clock()
+def measure_offset(
+    ask: Callable[[], float],
+    *,
+    now: Callable[[], float] = time.time,
+    steady: Callable[[], float] = time.monotonic,
+) -> tuple[float, float]:
+    """How long an exchange took, and how far the other's clock is ahead if both ways take as long.
+
+    Args:
+        ask: what the other's clock says.
+        now: what this machine's says.
+        steady: seconds that only pass.
+    """
+    began, sent = steady(), now()
     there = ask()
-    came = clock()
-    return came - sent, there - (sent + came) / 2
+    trip_s = steady() - began
+    return trip_s, there - (sent + trip_s / 2)
 
 
 def _get(reference: Any, deadline: float) -> Any:

@@ -19,7 +19,7 @@ def keep_files(source: Path, target: Path, name: str) -> None:
     if not name:
         return
     if not found.resolve().is_relative_to(source.resolve()) or not found.exists():
-        _log.warning("keep: %s is not there: the command made no such file in ${directory}", name)
+        _log.warning("keep: %s is not there: the trial made no such file in its directory", name)
         return
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.tracking.mapping import KEY, SWEEP
 from infra.tracking.mlflow_environment import DEFAULTS
-from trainers.code.mlflow_calls import folder_store, mlflow_environment
+from trainers.code.mlflow_calls import folder_store, mlflow_environment, remember_mlflow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,11 +70,13 @@ def route_trial_calls(calls: TrialCalls) -> Iterator[None]:
             finder = _OnImport(undo)
             sys.meta_path.insert(0, finder)
             undo.callback(finder.remove)
+        restore = remember_mlflow()
         try:
             yield
             if _route.was_asked:
                 sys.modules["mlflow"].flush_async_logging()
         finally:
+            restore()
             _route = before
 
 

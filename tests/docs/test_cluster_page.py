@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.click_parsing import parse_command
 from tests.docs.pages import ROOT, blocks
 
 PAGE = ROOT / "docs" / "cluster.md"
@@ -21,14 +22,6 @@ def _commands(program: str = "") -> list[list[str]]:
     return [found for found in words if not program or found[0] == program]
 
 
-def _parse(group: Any, words: list[str]) -> None:
-    """By the program's own parser: an option or a command that it does not know ends the test."""
-    context = group.make_context(words[0], list(words[1:]))
-    while hasattr(group, "commands"):
-        name, group, words = group.resolve_command(context, [*context._protected_args, *context.args])
-        context = group.make_context(name, words, parent=context)
-
-
 def test_page_names_programs_that_are_looked_at() -> None:
     assert {words[0] for words in _commands()} == KNOWN
     assert len(_commands("ray")) >= 3
@@ -38,9 +31,9 @@ def test_page_gives_ray_only_commands_that_it_takes() -> None:
     from ray.scripts.scripts import cli
 
     for words in _commands("ray"):
-        _parse(cli, words)
+        parse_command(cli, words)
     with pytest.raises(Exception, match="no-such-flag"):
-        _parse(cli, ["ray", "start", "--no-such-flag"])
+        parse_command(cli, ["ray", "start", "--no-such-flag"])
 
 
 @pytest.mark.filterwarnings("ignore")  # MLflow's, as it is imported
@@ -49,7 +42,7 @@ def test_page_gives_mlflow_only_commands_and_variables_that_it_takes() -> None:
 
     commands: Any = cli
     for words in _commands("mlflow"):
-        _parse(cli, words)
+        parse_command(cli, words)
     read = {getattr(option, "envvar", None) for option in commands.commands["server"].params}
     exported = {word.partition("=")[0] for words in _commands("export") for word in words[1:]}
     assert {name for name in exported if name.startswith("MLFLOW_")} <= read

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,7 +141,9 @@ def _load_function(request: Document, goals: tuple[Goal, ...]) -> Callable[..., 
 def main(asked: str, answered: str) -> None:
     """Runs what is asked for and writes how it went."""
     try:
-        answer: JsonObject = asdict(_run_request(json.loads(Path(asked).read_text())))
+        request = json.loads(Path(asked).read_text())
+        # As in a lane, where it is no main thread's: code that sets a signal's handler fails there.
+        answer: JsonObject = asdict(ThreadPoolExecutor(1).submit(_run_request, request).result())
     except TrainerError as error:
         answer = _error_answer(error)
     except KeyboardInterrupt:  # its own: whoever waits for this process hears of a person's

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import GAP, PER_TASK, group_metric
+from trainers.tasks.distillation import TEACHER, blend_classes
 from trainers.tasks.group_sums import GroupSums, groups_of
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.scores import metrics_by_class, metrics_from_counts
@@ -51,7 +52,8 @@ class Classification:
             )
 
     def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
-        """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights.
+        """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights;
+        beside a teacher also the distance from what it answers.
 
         A weighted loss is divided by the number of examples, not by the sum of their weights as torch does:
         so a batch has the same gradient however it is cut into micro-batches and ranks.
@@ -62,12 +64,14 @@ class Classification:
         smoothing = float(params.get("label_smoothing") or 0.0)
         target = batch["target"]
         if self.class_weights is None:
-            return torch.nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
-        weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
-        total = torch.nn.functional.cross_entropy(
-            logits, target, weight=weights, label_smoothing=smoothing, reduction="sum"
-        )
-        return total / len(target)
+            loss = torch.nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        else:
+            weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+            total = torch.nn.functional.cross_entropy(
+                logits, target, weight=weights, label_smoothing=smoothing, reduction="sum"
+            )
+            loss = total / len(target)
+        return blend_classes(loss, logits, batch, params) if TEACHER in batch else loss
 
     def losses_of_members(
         self, outputs: Outputs, batch: Mapping[str, torch.Tensor], smoothing: float

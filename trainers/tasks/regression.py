@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK, group_metric
+from trainers.tasks.distillation import TEACHER, blend_numbers
 from trainers.tasks.group_sums import GroupSums, groups_of
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.summed_metrics import SummedMetrics
@@ -41,12 +42,14 @@ class Regression:
             self.std = np.repeat(self.std, len(self.names))
 
     def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
-        """Mean squared error of outputs [B], [B, 1] or [B, K], in the units that the target was scaled to."""
+        """Mean squared error of outputs [B], [B, 1] or [B, K], in the units that the target was scaled to;
+        beside a teacher also the distance from what it answers."""
         import torch
 
         target = batch["target"]
         guess = output_tensor(outputs, "prediction").reshape(target.shape)
-        return torch.nn.functional.mse_loss(guess, target.to(guess.dtype))
+        loss = torch.nn.functional.mse_loss(guess, target.to(guess.dtype))
+        return blend_numbers(loss, guess, batch, params) if TEACHER in batch else loss
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> RegressionMetrics:
         """An empty set, for errors in the target's own units."""

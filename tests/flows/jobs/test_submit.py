@@ -91,7 +91,7 @@ def test_job_that_cannot_start_is_told_with_what_ray_says(server: FakeJobServer)
 
 def test_log_is_shown_once_though_the_connection_breaks(server: FakeJobServer) -> None:
     server.log = "".join(f"line {number}\n" for number in range(50))
-    server.cuts = [0, 100, 40, 250]
+    server.cuts, server.refuses = [0, 100, 40, 250], 2
     shown: list[str] = []
     submit("digits.yaml", address=server.address, show=shown.append)
     assert "".join(shown) == server.log
@@ -219,6 +219,27 @@ def test_server_that_wants_a_token_is_told_apart_from_none(server: FakeJobServer
     with pytest.raises(ClusterUnavailable, match=r"must answer at http://127\.0\.0\.1:1"):
         submit("digits.yaml", address="http://127.0.0.1:1")
     assert time.monotonic() - began < 20
+
+
+def test_server_of_another_kind_is_told_as_none_of_rays(server: FakeJobServer) -> None:
+    server.version = ""
+    with pytest.raises(ClusterUnavailable, match="a Ray job server must answer"):
+        submit("digits.yaml", address=server.address)
+
+
+def test_folder_that_ray_does_not_take_is_refused_before_it_is_sent(
+    server: FakeJobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "GCS_STORAGE_MAX_SIZE", 1 << 20)
+    Path("large_train.py").write_text("def train(trial):\n    trial.report(accuracy=1.0)\n")
+    Path("own.yaml").write_text(OWN.replace("own_train", "large_train"))
+    Path("weights.bin").write_bytes(os.urandom(2 << 20))
+    with pytest.raises(WrongInput, match=r"2 MiB when zipped.*\.rayignore"):
+        submit("own.yaml", address=server.address, follow=False)
+    assert server.jobs == {}
+    Path(".rayignore").write_text("weights.bin\n")
+    submit("own.yaml", address=server.address, follow=False)
+    assert len(server.jobs) == 1
 
 
 @pytest.mark.parametrize(

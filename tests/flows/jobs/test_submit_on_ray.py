@@ -59,12 +59,13 @@ def test_own_code_is_submitted_stopped_and_carried_on_and_no_secret_is_seen(tmp_
             kept = [_rows(ledger), *_texts_below(tmp_path / "mlflow"), *_texts_below(tmp_path / "home")]
     finally:
         mlflow.end()
-    texts = [stopped, finished, jobs, *logs, *kept, *seen]
+    texts = [stopped, finished, jobs, *logs, *kept, *seen, (tmp_path / "head.log").read_text()]
+    token = (tmp_path / "token").read_text()
     assert "own_code.train" in kept[0]  # what is searched was written
     assert [
         found[max(0, found.find(secret) - 300) :][:600]
         for found in texts
-        for secret in CANARIES.values()
+        for secret in (*CANARIES.values(), token)
         if secret in found
     ] == []
 
@@ -99,21 +100,21 @@ def _submit(head: RealHead, folder: Path) -> str:
 
 def _stop_when_training(head: RealHead, folder: Path) -> str:
     """What was seen of a job that `ray job stop` ended: paused, within the time that Ray gives it."""
-    submitted = subprocess.Popen(
+    lines: list[str] = []
+    with subprocess.Popen(
         ["velodrome", "submit", "own.yaml", "--address", head.address],
         env=dict(head.environ), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-    lines: list[str] = []
-    assert submitted.stdout is not None
-    for line in submitted.stdout:
-        lines.append(line)
-        if " running · " in line:
-            job = next(word for word in "".join(lines).split() if word.startswith("own-"))
-            _run(head, "ray", "job", "stop", job, "--address", head.address)
-            break
-    lines += submitted.stdout.readlines()
-    said = "".join(lines)
-    assert submitted.wait(LIMIT_S) == 143, said
+    ) as submitted:  # fmt: skip
+        assert submitted.stdout is not None
+        for line in submitted.stdout:
+            lines.append(line)
+            if " running · " in line:
+                job = next(word for word in "".join(lines).split() if word.startswith("own-"))
+                _run(head, "ray", "job", "stop", job, "--address", head.address)
+                break
+        lines += submitted.stdout.readlines()
+        said = "".join(lines)
+        assert submitted.wait(LIMIT_S) == 143, said
     assert "carries own on where it stopped" in said
     return said
 

@@ -204,6 +204,7 @@ def test_plan_runs_own_function_and_names_unreported_objective(home, velodrome, 
         ("os.kill(os.getpid(), signal.SIGKILL)", "ended by the signal SIGKILL"),
         ("sys.exit('no data')", r"got sys\.exit\('no data'\)"),
         ("raise KeyboardInterrupt", "it raised KeyboardInterrupt"),
+        ("signal.signal(signal.SIGTERM, signal.SIG_DFL)", "signal only works in main thread"),
     ],
 )
 def test_plan_says_how_a_function_left(home, velodrome, leave, said):

@@ -20,7 +20,8 @@ from flows.terminal.formatting import age, number, seconds, short_count, size
 from flows.terminal.live_progress import LiveProgress, snapshot_line, snapshot_table
 from flows.terminal.tables import TableColumn, fit_columns, fit_table
 from infra.errors import WrongInput
-from infra.ledger.snapshot import make_snapshot
+from infra.ledger.snapshot import BestSoFar, FamilySnapshot, make_snapshot
+from infra.spec import Objective
 from tests.flows.ledger_sweeps import TRIALS, spec_of, trial_of
 
 
@@ -60,12 +61,25 @@ def test_progress_without_terminal_prints_changes_at_most_every_few_s():
 
 
 def test_progress_line_has_counts_best_lanes_time_and_unsent():
-    line = snapshot_line(snapshot(unsent=3, message="waiting for a lane"))
+    line = snapshot_line(spec_of(), snapshot(unsent=3, message="waiting for a lane"))
     for part in (
         "digits: 5/8 done", "1 running", "1 pruned", "1 failed", "image_cnn 0.985 (#1)",
         "2 lanes (+1 starting)", "7.1 s left", "3 not yet sent", "waiting for a lane",
     ):  # fmt: skip
         assert part in line
+
+
+@pytest.mark.parametrize(("direction", "first"), [("maximize", "f9, f8, f7"), ("minimize", "f0, f1, f2")])
+def test_progress_line_of_many_families_has_the_best_of_them(direction, first):
+    families = tuple(
+        FamilySnapshot(family=f"f{n}", total=1, complete=1, best=BestSoFar(number=0, values=(n / 10,)))
+        for n in range(10)
+    )
+    spec = spec_of(objectives=(Objective(metric="val/loss", direction=direction),))
+    line = snapshot_line(spec, snapshot(families=families))
+    told = line.partition("best ")[2].partition(" · ")[0]
+    assert told.endswith(" and 7 families more")
+    assert [word for word in told.split()[:9] if word.startswith("f")] == first.split(", ")
 
 
 @pytest.mark.parametrize("width", [80, 120])

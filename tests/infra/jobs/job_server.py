@@ -25,6 +25,9 @@ class FakeJobServer:
         ends: status, message and exit status.
         packages: names of the files in each folder that came.
         status: HTTP's of every answer; 200 answers.
+        refuses: how many connections that would follow a log are refused.
+        version: of Ray; empty for another kind of server.
+        holds: whether jobs go on without end.
     """
 
     address: str = ""
@@ -34,6 +37,8 @@ class FakeJobServer:
     packages: dict[str, list[str]] = field(default_factory=dict)
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)
     status: int = 200
+    refuses: int = 0
+    version: str = ray.__version__
     holds: bool = False
 
     def app(self) -> web.Application:
@@ -56,7 +61,8 @@ class FakeJobServer:
         return answer
 
     async def _version(self, _request: web.Request) -> web.Response:
-        return web.json_response({"version": "4", "ray_version": ray.__version__, "ray_commit": ""})
+        named = {"ray_version": self.version} if self.version else {}
+        return web.json_response({"version": "4", "ray_commit": "", **named})
 
     async def _package(self, request: web.Request) -> web.Response:
         return web.Response(status=200 if request.match_info["name"] in self.packages else 404)
@@ -80,6 +86,9 @@ class FakeJobServer:
         return web.json_response(self.jobs[request.match_info["job"]])
 
     async def _tail(self, request: web.Request) -> web.WebSocketResponse:
+        if self.refuses:
+            self.refuses -= 1
+            raise web.HTTPInternalServerError
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         if self.cuts:

@@ -210,6 +210,7 @@ def test_job_brings_its_own_folder_and_its_cluster(
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.ray
+@pytest.mark.timeout(960)
 def test_two_sweeps_come_to_equal_shares_and_a_dead_drivers_lanes_go_to_the_other(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.infra.lanes.two_sweeps", str(tmp_path)],

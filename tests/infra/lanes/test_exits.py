@@ -26,6 +26,8 @@ def leave(trial: Any) -> None:
         os._exit(3)
     if trial.params["how"] == "abort":
         os.abort()
+    if trial.params["how"] == "fine":
+        return
     raise KeyboardInterrupt if trial.params["how"] == "interrupt" else GeneratorExit("enough")
 
 
@@ -39,10 +41,12 @@ class Line:
         )
         self._work = [LaneWork(attempts=(asked,)), LaneWork(leave=True)]
 
-    def next_attempts(self, ended: AttemptResult | None, reports: Sequence[EpochReport]) -> LaneWork:
+    def next_attempts(
+        self, ended: AttemptResult | None, reports: Sequence[EpochReport], limit: int = 1
+    ) -> LaneWork:
         if ended is not None:
-            self._said.send((ended.reason, ended.detail, len(reports)))
-        return self._work.pop(0)
+            self._said.send((ended.reason or ended.outcome, ended.detail, len(reports)))
+        return self._work.pop(0) if limit else LaneWork(wait_s=0.1)
 
     def report_attempt_failure(
         self, ended: AttemptResult, reports: Sequence[EpochReport], limit_s: float
@@ -67,8 +71,8 @@ def run_lane_process(folder: Path, said: Connection, how: str) -> None:
         objectives=(Objective(metric="val/score", direction="maximize"),),
     )  # fmt: skip
     settings = LaneSettings(
-        run="r", shape="", resources=Resources(), spec=spec.to_json(), base=str(folder),
-        storage=str(folder), cache=str(folder), logs=str(folder),
+        run="r", shape="", resources=Resources(fresh_process=how == "fine"), spec=spec.to_json(),
+        base=str(folder), storage=str(folder), cache=str(folder), logs=str(folder),
     )  # fmt: skip
     from concurrent.futures import ThreadPoolExecutor
 
@@ -84,6 +88,7 @@ def run_lane_process(folder: Path, said: Connection, how: str) -> None:
         ("abort", "worker-died", "its process ended by os.abort", -6),
         ("interrupt", "error", "it raised KeyboardInterrupt", 0),
         ("other", "error", "it raised GeneratorExit: enough", 0),
+        ("fine", "complete", "", 78),  # of which each trial has a process of its own
     ],
 )
 def test_end_of_a_lane_by_its_trial_is_told_with_what_it_reported(

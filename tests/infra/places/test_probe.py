@@ -52,5 +52,5 @@ def test_ledger_and_tracking_that_nobody_serves_are_told_without_passwords() -> 
 
 
 def test_clock_is_compared_with_the_middle_of_the_exchange() -> None:
-    times = iter([100.0, 100.5])
-    assert measure_offset(lambda: 103.25, lambda: next(times)) == (0.5, 3.0)
+    passed = iter([7.0, 7.5])
+    assert measure_offset(lambda: 103.25, now=lambda: 100.0, steady=lambda: next(passed)) == (0.5, 3.0)

@@ -125,6 +125,24 @@ def test_nested_run_is_below_the_trial_and_ends_with_the_sweep(store: str, mlflo
     assert child.info.status == "KILLED"
 
 
+def test_run_that_a_family_of_ones_own_leaves_open_is_ended_and_stays_the_trials(
+    store: str, mlflow: Any, tell: Tell
+) -> None:
+    """A family's training is not isolated as a function is."""
+    story = tell()
+    story.start(story.ask("rnn", 0))
+    run_code(lambda: user_mlflow.log_metric("mine", 1.0), story, store, reference="mod:Family")
+    assert user_mlflow.active_run() is None
+    run = runs_of(mlflow, story)["rnn-0000"]
+    assert (run.info.status, run.data.metrics["mine"]) == ("RUNNING", 1.0)
+
+
+def test_family_of_ours_is_not_looked_after(store: str, tell: Tell) -> None:
+    story, seen = tell(), list[str]()
+    run_code(lambda: seen.extend(os.environ), story, store, reference="rnn")
+    assert "MLFLOW_TRACKING_URI" not in seen
+
+
 def test_function_that_never_calls_mlflow_waits_for_no_run(store: str, tell: Tell) -> None:
     story = tell()
     story.start(story.ask("rnn", 0))

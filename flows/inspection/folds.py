@@ -5,14 +5,14 @@ Shape legend: n rows of the training and validation parts, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from trainers.job import Job
+from trainers.job import Job, SilentHooks
 from trainers.types import Goal, Length
 
 if TYPE_CHECKING:
@@ -21,31 +21,9 @@ if TYPE_CHECKING:
 
     from trainers.data.dataset import Dataset, EncodedDataset, Part
     from trainers.family import Family
-    from trainers.types import Json, JsonObject
+    from trainers.types import JsonObject
 
 ROWS_AT_ONCE = 256
-
-
-@dataclass(frozen=True, slots=True)
-class SilentHooks:
-    """The loop's hooks where nobody listens."""
-
-    def report(self, epoch: int, metrics: Mapping[str, float]) -> bool:
-        """As `trainers.job.Hooks`."""
-        return True
-
-    def alive(self, step: int) -> None:
-        """As `trainers.job.Hooks`."""
-
-    def stopping(self) -> bool:
-        """As `trainers.job.Hooks`."""
-        return False
-
-    def save(self, tensors: Mapping[str, torch.Tensor], document: Mapping[str, Json]) -> None:
-        """As `trainers.job.Hooks`."""
-
-    def load(self) -> None:
-        """As `trainers.job.Hooks`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

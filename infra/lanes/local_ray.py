@@ -87,7 +87,7 @@ def log_error_messages() -> Iterator[None]:
 
 def _log_message(data: Mapping[str, Any], *_: object, **__: object) -> None:
     for line in data["lines"]:
-        logging.getLogger("ray").warning("%s: %s", data.get("pid"), redact(str(line)))
+        logging.getLogger("ray._private").warning("%s: %s", data.get("pid"), redact(str(line)))
 
 
 def free_ports(count: int) -> list[int]:

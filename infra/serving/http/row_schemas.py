@@ -50,8 +50,6 @@ def _column_schema(column: Field, distribution: Mapping[str, Any]) -> dict[str, 
     plain = dict(_TYPES.get(column.type, {}))
     if not isinstance(known, Mapping):
         return plain
-    if known["kind"] == "text":
-        plain["type"] = ["string", "number", "boolean", "array", "object"]
     plain["x-training"] = training_range(known)
     return plain
 

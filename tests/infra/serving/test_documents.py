@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from infra.serving.http.access_control import OPEN_PATHS, AccessControl
 from infra.serving.limits import RequestLimits
 from infra.serving.model_schema import Field, ModelSchema
-from tests.infra.serving.registry_with_models import RegistryFixture
+from tests.infra.serving.local_server import OneBundle
+from tests.infra.serving.registry_with_models import RegistryFixture, a_bundle
 from tests.infra.serving.scripted_server import LocalScorer, Server, run
 
 FOUND = (200, 400, 413, 415)
@@ -103,6 +104,16 @@ def test_column_may_be_missing_in_rows_but_not_in_all(
         del rows["dataframe_records"][place]["bmi"]
     assert validator(document, document["components"]["schemas"]["Rows"]).is_valid(rows) is allowed
     assert asyncio.run(answering.ask(rows)).status == (200 if allowed else 400)
+
+
+def test_text_may_be_missing_as_its_model_answers_it(tmp_path: Path) -> None:
+    bundle = a_bundle("text_cnn", tmp_path / "bundle", tmp_path / "cache")
+    server = Server(LocalScorer(), OneBundle(bundle))
+    asyncio.run(server.follower.poll_once())
+    document = document_of(server)
+    body = {"inputs": [None, "a good book"]}
+    validator(document, document["components"]["schemas"]["Rows"]).validate(body)
+    assert asyncio.run(server.ask(body)).status == 200
 
 
 @pytest.mark.parametrize(

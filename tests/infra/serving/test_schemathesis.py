@@ -48,8 +48,8 @@ def test_server_passes_all_checks(bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("family", ["linear_regression", "text_cnn", "image_cnn"])
-def test_models_of_tables_texts_and_images_pass_all_checks(family: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["linear_regression", "text_cnn"])
+def test_models_of_tables_and_texts_pass_all_checks(family: str, tmp_path: Path) -> None:
     bundle = a_bundle(family, tmp_path / "bundle", tmp_path / "cache")
     (port,) = free_ports(1)
     with local_server(port, 0.0, bundle):

@@ -25,10 +25,12 @@ demo: setup
 test: setup
 	PYTHON=$(BIN)/python scripts/check
 
-# Each write and statement fails once, where `make test` takes some, and every case of the fault catalogue runs.
+# Each write and statement fails once, where `make test` takes some, every case of the fault catalogue runs, and
+# small changes of the code where decisions are made are looked at: do the tests notice?
 test-all: setup
 	EVERY_WRITE=1 PYTHON=$(BIN)/python scripts/check
 	OMP_NUM_THREADS=1 $(BIN)/python tests/faults/run.py
+	OMP_NUM_THREADS=1 $(BIN)/python tests/mutants/run.py --count 64 --least 0.6
 
 # Into build/site; any warning is an error.
 docs: setup

@@ -1,0 +1,1 @@
+"""Programs that measure Velodrome, beside other ways to do the same: `python -m benchmarks.NAME`."""

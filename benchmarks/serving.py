@@ -68,14 +68,21 @@ def main() -> None:
                 sys.executable, "-m", "flows.cli", "serve", "bench", "--port", str(port),
             ],
         }  # fmt: skip
+        rates: dict[tuple[str, int], float] = {}
         for name, command in servers.items():
             if name in given.servers:
                 with _server(command, Path(folder)) as port:
                     for clients in given.clients:
                         _run_load(port, body, clients, min(2.0, given.seconds))
-                        _print_row(name, _run_load(port, body, clients, given.seconds))
+                        found = _run_load(port, body, clients, given.seconds)
+                        rates[name, clients] = found["per_second"]
+                        _print_row(name, found)
                         if given.hostile and name == "velodrome":
                             _measure_hostile(port, body, clients, given.seconds, given.hostile)
+        for clients in given.clients:
+            if {("mlflow", clients), ("velodrome", clients)} <= rates.keys():
+                times = rates["velodrome", clients] / rates["mlflow", clients]
+                print(f"velodrome / mlflow at {clients} clients: {times:.1f} times the requests a second")
 
 
 def _model(folder: Path, family: str) -> tuple[Path, Path]:

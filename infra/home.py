@@ -82,9 +82,14 @@ def storage_root(home: Home, spec: SweepSpec, environ: Mapping[str, str] = os.en
     Raises:
         WrongInput: it is no folder but an address: lanes would each write to a folder of that name.
     """
+    return storage_place(home, spec.storage, environ)
+
+
+def storage_place(home: Home, written: str | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """The same for a file's `storage:`, before a specification is made of it."""
     from infra.secrets import expand_variables, redact
 
-    written = spec.storage or environ.get("VELODROME_STORAGE")
+    written = written or environ.get("VELODROME_STORAGE")
     if not written:
         return home.storage
     place = expand_variables(written, environ).strip()

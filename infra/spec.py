@@ -138,6 +138,11 @@ class SweepSpec:
         """How this version is named to people: `digits`, and `digits@2` for the second one."""
         return self.name if self.version == 1 else f"{self.name}@{self.version}"
 
+    def price(self, gpu_s: float, cpu_s: float) -> float:
+        """What so many seconds of GPUs and CPUs cost."""
+        each = self.prices
+        return gpu_s / 3600 * each.get("gpu_hour", 0.0) + cpu_s / 3600 * each.get("cpu_hour", 0.0)
+
     def family(self, name: str) -> FamilySpec:
         """The family of that name.
 

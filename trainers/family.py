@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from trainers.data.augment import IMAGES, TEXT, augment_batch, refuse_changes
 from trainers.data.dataset import Dataset, Kind, Task
 from trainers.errors import InputError
-from trainers.hyperparameters import OPTIONAL, TRAINING, Hyperparameter, fill_defaults
+from trainers.hyperparameters import OPTIONAL, PRIVACY, TEACHING, TRAINING, Hyperparameter, fill_defaults
 from trainers.options import Options, read_options
 from trainers.types import Array, ArrayWriter, Batch, Json, JsonObject, Outputs, Params, State, TrainStep
 
@@ -134,7 +134,17 @@ class Family(ABC):
         """Every hyper-parameter that this family reads, with its default here (preset, options)."""
         entries = self._tunable()
         changed = {name: replace(entries[name], default=value) for name, value in self._defaults.items()}
-        return {**entries, **changed}
+        return {**entries, **changed, **self._of_options()}
+
+    def _of_options(self) -> dict[str, Hyperparameter]:
+        """What a teacher and private training bring, with the options' values."""
+        given: dict[str, float] = {}
+        if (teacher := self.options.teacher) is not None:
+            given |= {"teacher_temperature": teacher.temperature, "teacher_weight": teacher.weight}
+        if (privacy := self.options.privacy) is not None:
+            given |= {"privacy_noise": privacy.noise, "privacy_clip": privacy.clip}
+        entries = {**TEACHING, **PRIVACY}
+        return {name: replace(entries[name], default=value) for name, value in given.items()}
 
     def complete(self, params: Params) -> JsonObject:
         """The sampled hyper-parameters with defaults for the rest, but not what `of_trial` takes; refuses

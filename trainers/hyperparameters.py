@@ -166,6 +166,26 @@ OPTIONAL: Mapping[str, Hyperparameter] = {
     ),
 }
 
+# Understood by every family whose options name a teacher.
+TEACHING: Mapping[str, Hyperparameter] = {
+    "teacher_temperature": Hyperparameter(
+        default=2.0, types=FLOAT, above=0.0, doc="what the teacher's and the model's logits are divided by"
+    ),
+    "teacher_weight": Hyperparameter(
+        default=0.5, types=FLOAT, low=0.0, high=1.0, doc="the teacher's share of the loss"
+    ),
+}
+
+# Understood by every family whose options ask for private training.
+PRIVACY: Mapping[str, Hyperparameter] = {
+    "privacy_noise": Hyperparameter(
+        default=1.0, types=FLOAT, above=0.0, doc="deviation of the noise, in units of privacy_clip"
+    ),
+    "privacy_clip": Hyperparameter(
+        default=1.0, types=FLOAT, above=0.0, doc="largest norm of an example's gradient"
+    ),
+}
+
 
 def fill_defaults(known: Mapping[str, Hyperparameter], params: Params) -> JsonObject:
     """Every known name with the sampled value or its default.

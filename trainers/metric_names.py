@@ -19,7 +19,7 @@ PER_TASK: Mapping[Task, tuple[str, ...]] = {
     "regression": ("mse", "rmse", "mae", "r2", "loss"),
     "language-model": ("loss", "perplexity", "bits_per_character"),
     "masked-words": ("loss", "perplexity", "accuracy"),
-    "seq2seq": ("loss", "exact_match", "bleu", "chrf"),
+    "seq2seq": ("loss", "exact_match", "bleu", "chrf", "rouge1", "rougeL"),
     "question-answering": ("f1", "exact_match", "loss"),
     "reconstruction": ("mse", "loss"),
     "generation": ("distance",),
@@ -33,8 +33,9 @@ FOR_ALL: tuple[str, ...] = (
     "latency_ms",
     "train_seconds",
     "peak_memory_bytes",
+    "epsilon",
 )
-"""Known for every model, whatever its task."""
+"""Known for every model, whatever its task; `epsilon` of what was trained privately."""
 
 USUAL: Mapping[Task, str] = {task: names[0] for task, names in PER_TASK.items()}
 
@@ -49,6 +50,8 @@ _LARGER_IS_BETTER = (
     "exact_match",
     "bleu",
     "chrf",
+    "rouge1",
+    "rougeL",
 )
 GAP = "accuracy_gap"
 """The largest difference of accuracy between groups of a sensitive column; of several columns the largest."""

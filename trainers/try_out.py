@@ -148,11 +148,11 @@ def _train_family(
 ) -> Outcome:
     if dataset is None:
         raise InputError("a family must be given data", "none", "add data='builtin:digits', say")
-    from trainers.inputs.encoded_arrays import encode_dataset
+    from trainers.bundle.teaching import encode_for_training
     from trainers.loop.training import train
 
     family.check(dataset)
     family.check_searched(dataset, {name: [value] for name, value in params.items()})
     complete = family.complete(params)
-    arrays = encode_dataset(family, dataset, complete, folder)
+    arrays = encode_for_training(family, dataset, complete, folder)
     return train(Job(family=family, params=complete, **same), arrays, hooks)

@@ -18,7 +18,7 @@ from flows.cli import (
     run_commands,
     view_commands,
 )
-from flows.cli.error_boundary import exit_now, raise_on_sigterm, report_error
+from flows.cli.error_boundary import exit_now, leave, raise_on_sigterm, report_error
 from infra.errors import HeadGone, InterruptedCommand, WrongInput
 
 # click's own tree of errors, wherever this version of typer keeps it
@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(error, SystemExit):
             raise
         status = report_error(error)
-    sys.exit(status if isinstance(status, int) else 0)
+    leave(status if isinstance(status, int) else 0)
 
 
 def _usage_error(error: Any) -> WrongInput:

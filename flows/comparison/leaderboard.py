@@ -194,6 +194,9 @@ def _cost_columns(rows: Sequence[Row], objectives: set[str]) -> list[DisplayColu
         ("peak_memory_bytes", "memory", size, 5),
         ("train_seconds", "training", seconds, 2),
         ("gpu_seconds", "GPU time", seconds, 4),
+        ("cpu_seconds", "CPU time", seconds, 9),
+        ("price", "price", number, 4),
+        ("epsilon", "epsilon", number, 3),
     ]
     return [
         _display_column(heading, rows, _cost_cell(name, said), way)
@@ -230,12 +233,14 @@ def _parameters(row: Row, several: bool) -> RenderableType:
 
 def _next_steps(winner: Row, address: str | None) -> Table:
     on = f" --address {address}" if address else ""
+    has_test = winner.data_fingerprint not in (None, "none")  # own code reads data of its own
+    tested = ", and test them" if has_test else ""
     steps = (
         (
             f"velodrome show {winner.sweep} --family {winner.family} --trial {winner.number}",
             "the best trial whole",
         ),
-        (f"velodrome confirm {winner.sweep}{on}", "train the best again on fresh seeds, and test them"),
+        (f"velodrome confirm {winner.sweep}{on}", f"train the best again on fresh seeds{tested}"),
         (f"velodrome ui {winner.sweep}", "curves and comparisons in MLflow"),
     )
     table = Table.grid(padding=(0, 2))

@@ -27,6 +27,9 @@ COSTS = (
     "latency_batch_p99_ms",
     "train_seconds",
     "gpu_seconds",
+    "cpu_seconds",
+    "price",
+    "epsilon",
 )
 """What a row costs, by name; less is better in each."""
 

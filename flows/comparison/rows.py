@@ -83,7 +83,7 @@ def _row(
     folder, manifest = _model(trial, sweep, home)
     by_examples = _example_error(goal.metric, values[0], rows)
     costs = {name: _cost_value(trial, name) for name in COSTS}
-    costs["gpu_seconds"] = _gpu_seconds([a for a in attempts if a.number == trial.number])
+    costs |= _held_costs([a for a in attempts if a.number == trial.number], sweep)
     return Row(
         sweep=sweep.label, family=trial.family, number=trial.number,
         goals=tuple(entry.metric for entry in sweep.spec.objectives), values=values, params=trial.params,
@@ -133,18 +133,24 @@ def _cost_value(trial: TrialRow, name: str) -> float | None:
     return trial.seconds if name == "train_seconds" and trial.seconds else None
 
 
-def _gpu_seconds(attempts: Sequence[AttemptRow]) -> float | None:
-    """Seconds times the GPUs that were held, over all attempts; None where there was no GPU."""
-    used = sum(
-        (attempt.ended_at - attempt.started_at) * _gpus(attempt.lane_facts)
+def _held_costs(attempts: Sequence[AttemptRow], sweep: SweepRow) -> dict[str, float | None]:
+    """GPU and CPU seconds that were held over all attempts, None where there were none, and their price, None
+    where the file has no prices."""
+    gpu_s, cpu_s = _held_seconds(attempts, "gpus"), _held_seconds(attempts, "cpus")
+    price = sweep.spec.price(gpu_s, cpu_s) if sweep.spec.prices else None
+    return {"gpu_seconds": gpu_s or None, "cpu_seconds": cpu_s or None, "price": price}
+
+
+def _held_seconds(attempts: Sequence[AttemptRow], what: str) -> float:
+    return sum(
+        (attempt.ended_at - attempt.started_at) * _held(attempt.lane_facts, what)
         for attempt in attempts
         if attempt.ended_at is not None
     )
-    return used or None
 
 
-def _gpus(facts: Mapping[str, Any]) -> float:
-    return float(facts.get("workers", 1)) * float(facts.get("gpus") or 0.0)
+def _held(facts: Mapping[str, Any], what: str) -> float:
+    return float(facts.get("workers", 1)) * float(facts.get(what) or 0.0)
 
 
 def _model(trial: TrialRow, sweep: SweepRow, home: Home) -> tuple[str | None, str | None]:

@@ -66,8 +66,8 @@ class ModelSource:
         Raises:
             WrongInput: the model is a plain function's.
         """
+        from trainers.bundle.teaching import encode_for_training
         from trainers.data.sources.opening import open_dataset
-        from trainers.inputs.encoded_arrays import encode_dataset
 
         spec = row.spec.family(trial.family)
         found = load_reference(spec.reference)
@@ -81,7 +81,7 @@ class ModelSource:
         self.params = self.family.complete(trial.params)
         base = Path(row.facts.get("base", "."))
         dataset = open_dataset(row.spec.data, base=base, cache=home.cache, recorded=row.fingerprint)
-        self.arrays: EncodedDataset = encode_dataset(self.family, dataset, self.params, home.cache)
+        self.arrays: EncodedDataset = encode_for_training(self.family, dataset, self.params, home.cache)
 
     def make_smaller(
         self, folder: Path, how: CompressionMethod, epochs: int, about: JsonObject, say: Callable[[str], None]
@@ -101,6 +101,11 @@ class ModelSource:
         from trainers.compression.packing import prune_weights
 
         weights: Tensors = read_bundle(self.bundle).weights
+        if epochs and self.family.options.privacy is not None:
+            raise WrongInput(
+                "a privately trained model must be made smaller without its data", f"{epochs} epochs",
+                "leave --epochs out: tuning would tell more of the rows than its epsilon says",
+            )  # fmt: skip
         hooks = TuningReports(goal=self.row.spec.objectives[0].metric, say=say)
         epoch, trained = 1, dict[str, float]()
         if how.method == "prune":

@@ -1,18 +1,24 @@
-"""Models of earlier sweeps that a family begins with: `options: {encoder: sweep:NAME}` or `pretrained`."""
+"""Models of before that a family begins with or learns from: `encoder`, `pretrained` and `teacher`."""
 
 from __future__ import annotations
 
+import os
+import tempfile
+import uuid
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 from flows.config.errors import Path
 from flows.config.loading import SweepFile
 from infra.errors import WrongInput
-from infra.home import Home
+from infra.home import Home, storage_place
 
 if TYPE_CHECKING:
     from infra.ledger.rows import SweepRow, TrialRow
-    from trainers.types import JsonObject
+    from infra.registry.store import ModelVersion, Registry
+    from infra.serving.artifact import Artifact
+    from infra.serving.model_reference import ModelReference
+    from trainers.types import Document, JsonObject
 
 
 PREFIX = "sweep:"
@@ -29,6 +35,9 @@ def resolve_beginning(
         WrongInput: no such sweep, it has kept no model, or one that cannot be begun with.
     """
     begins_with: JsonObject = {}
+    teacher = _teacher_entry(options)
+    if teacher is not None:
+        options = {**options, "teacher": _resolve_teacher(file, teacher, path, home)}
     for name in OPTIONS:
         written = options.get(name)
         if isinstance(written, str) and written.startswith(PREFIX):
@@ -36,6 +45,22 @@ def resolve_beginning(
             found, storage, begins_with = _best_model(file, written, key, place)
             options = {**options, **_named_model(file, name, found, storage, key)}
     return options, begins_with
+
+
+def _resolve_teacher(file: SweepFile, teacher: Document, path: Path, home: Home | None) -> JsonObject:
+    """The option with the place of the model's bundle, what it must hash to, and which version it is."""
+    from trainers.storage.atomic_folders import manifest_hash
+
+    key, place, written = (
+        (*path, "options", "teacher", "model"),
+        home or Home.from_environment(),
+        teacher["model"],
+    )
+    if not written.startswith(PREFIX):
+        return {**teacher, **_resolve_registered(file, written, key, place)}
+    folder, _, trial = _best_model(file, written, key, place)
+    version = f"{trial['sweep']}/{trial['family']}-{trial['number']}"
+    return {**teacher, "model": str(folder), "sha256": manifest_hash(folder), "version": version}
 
 
 def _named_model(file: SweepFile, name: str, folder: FilePath, storage: FilePath, key: Path) -> JsonObject:
@@ -89,3 +114,77 @@ def _describe_trial(row: SweepRow, trial: TrialRow, home: Home) -> JsonObject:
     run = run_ids(home, row).get(key)
     known: JsonObject = {} if run is None else {"run_id": run}
     return {"sweep": row.label, "family": trial.family, "number": trial.number, "key": key, **known}
+
+
+def _resolve_registered(file: SweepFile, written: str, key: Path, home: Home) -> JsonObject:
+    """`model`, `sha256` and `version` of a registered model, whose bundle is kept in the storage.
+
+    Raises:
+        WrongInput: no such version, or its files are no bundle of a family.
+    """
+    from infra.serving.model_reference import parse_reference
+
+    try:
+        reference = parse_reference(written)
+        if not reference.name:
+            raise WrongInput("a registered model must be named", written)
+        artifact = _fetch(reference, home)
+    except WrongInput as error:
+        do = error.do or "write models:/NAME@champion, NAME/3 or sweep:NAME"
+        raise file.written.error_at(key, f"be a model here: {error.must}", error.found, do) from error
+    if not artifact.bundle:
+        do = "name a model that Velodrome promoted"
+        raise file.written.error_at(key, "be a model of a family", f"{artifact.key}, another tool's", do)
+    from trainers.storage.atomic_folders import manifest_hash
+
+    folder = _keep_files(artifact, storage_place(home, file.sweep.storage) / "teachers")
+    return {"model": str(folder), "sha256": manifest_hash(folder), "version": artifact.key}
+
+
+def _fetch(reference: ModelReference, home: Home) -> Artifact:
+    from infra.registry.store import CHAMPION, Registry, registry_uri
+    from infra.serving.registry_source import RegistrySource
+    from infra.tracking.client import embedded_path
+
+    uri = registry_uri(home)
+    path = embedded_path(uri)
+    if path is not None and not path.exists():
+        raise WrongInput("a version must be registered", "nothing was ever promoted in this home")
+    registry: Registry = Registry.open(uri, home)
+    found: ModelVersion | None = (
+        registry.version(reference.name, int(reference.version))
+        if reference.version
+        else registry.version_at(reference.name, reference.alias or CHAMPION)
+    )
+    if found is None:
+        raise WrongInput("a version must be registered, and an alias point at one", f"no {reference.text}")
+    with tempfile.TemporaryDirectory(prefix="velodrome-teacher-") as folder:
+        return RegistrySource(registry).fetch(found.label, FilePath(folder))
+
+
+def _keep_files(artifact: Artifact, place: FilePath) -> FilePath:
+    """The bundle's folder, named by its content: whole or not there, and there once."""
+    from hashlib import sha256
+
+    from trainers.storage.atomic_folders import MANIFEST
+
+    folder = (place / sha256(artifact.files[MANIFEST]).hexdigest()[:32]).resolve()
+    if folder.is_dir():
+        return folder
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    for name, content in artifact.files.items():
+        file = aside / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    try:
+        os.rename(aside, folder)
+    except OSError:  # another command was faster
+        if not folder.is_dir():
+            raise
+    return folder
+
+
+def _teacher_entry(options: Document) -> Document | None:
+    """The option as written, where it is one that says its model."""
+    found = options.get("teacher")
+    return found if isinstance(found, dict) and isinstance(found.get("model"), str) else None

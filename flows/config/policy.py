@@ -102,6 +102,8 @@ class ModelLimits(Strict):
     """Largest number of weights."""
     flops: Whole | None = None
     """Largest number of floating-point operations of one answer."""
+    epsilon: float | None = Field(default=None, gt=0)
+    """Largest bound on what the model tells of any one row of its training; only of private training."""
 
 
 class Evaluation(Strict):

@@ -273,6 +273,10 @@ def _resources(file: SweepFile, reference: str, entry: FamilyEntry, checked: Che
         merged.pop(name, None)
     if merged.get("gpus") == "auto":
         del merged["gpus"]
+    if "privacy" in checked.options and merged.get("workers", 1) != 1:
+        must = "stand beside one worker, which draws every step"
+        path = ("families", reference, "options", "privacy")
+        raise file.written.error_at(path, must, f"workers: {merged['workers']}", "write workers: 1")
     if _is_one_process(checked.code):
         _check_one_process(file, reference, entry, merged)
         merged["gpus"] = 0

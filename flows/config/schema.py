@@ -179,8 +179,9 @@ class FamilyEntry(TrialBudget):
     args: Literal["dashes", "equals", "hydra", "environment"] | None = None
     """What a command's `${args}` becomes: --name value, --name=value or name=value; with `environment` the
     command reads VELODROME_PARAMS (dashes)."""
-    metrics: dict[str, Line] | None = None
-    """A command's metrics: a regular expression with a group each, over what it prints, or `{file: NAME}`."""
+    metrics: dict[str, Line] | Literal["mlflow"] | None = None
+    """A command's metrics: a regular expression with a group each, over what it prints, or `{file: NAME}`, or
+    `mlflow` where it logs them so."""
     resume: Line | None = None
     """Words that a command gets where the files below `${directory}` that they name are there."""
     keep: Line | None = None

@@ -21,10 +21,7 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     better = "higher" if result.direction == "maximize" else "lower"
     name = result.metric.rpartition("/")[2]
     console.print(Text.assemble("  ", (f"{name} over fresh seeds ({better} is better)", "bold")))
-    columns = [
-        TableColumn(heading="family", cells=[row.family for row in rows], shrinks=True),
-        TableColumn(heading="trial", cells=[str(row.number) for row in rows], right=True),
-        TableColumn(heading="validation", cells=[_format_scores(row.validation) for row in rows], right=True),
+    tested = [
         TableColumn(heading="test", cells=[_format_scores(row.test) for row in rows], right=True),
         TableColumn(
             heading="95 % interval",
@@ -32,6 +29,13 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
             right=True,
             gives_way=3,
         ),
+    ]
+    was_tested = any(row.test.values for row in rows)  # own code that reads its own data has no test part
+    columns = [
+        TableColumn(heading="family", cells=[row.family for row in rows], shrinks=True),
+        TableColumn(heading="trial", cells=[str(row.number) for row in rows], right=True),
+        TableColumn(heading="validation", cells=[_format_scores(row.validation) for row in rows], right=True),
+        *(tested if was_tested else []),
         TableColumn(
             heading="seeds", cells=[str(len(row.validation.values)) for row in rows], right=True, gives_way=2
         ),
@@ -52,8 +56,8 @@ def print_confirmation(console: Console, result: Confirmation) -> None:
     if result.waiting:
         again = f"{result.waiting} confirmations wait; the same command carries on"
         console.print(Text(f"  {again}", style="yellow"))
-    reads = format_times(result.test_reads)
-    console.print(Text(f"  ranked by validation; the test split of {result.sweep} was read {reads}"))
+    read = f"; the test split of {result.sweep} was read {format_times(result.test_reads)}"
+    console.print(Text(f"  ranked by validation{read if was_tested else ''}"))
 
 
 def _format_scores(scores: Scores) -> str:

@@ -21,6 +21,15 @@ def heat_map(importances: Array) -> Array:
     return np.asarray(255 + share[..., None] * (colour - 255.0)).round().astype(np.uint8)
 
 
+def attention_map(layers: Array) -> Array:
+    """Maps from word to word, [N, W, W], beside each other on white, uint8 [W, .., 3]; in each row the word
+    that is attended to most has the full colour."""
+    share = layers / np.maximum(layers.max(axis=-1, keepdims=True), 1e-12)
+    colours = np.asarray(255 + share[..., None] * (np.array(AGAINST) - 255.0)).round().astype(np.uint8)
+    line = np.full((layers.shape[1], 1, 3), 255, np.uint8)
+    return np.concatenate([part for one in colours for part in (one, line)][:-1], axis=1)
+
+
 def beside_each_other(pixels: Array, importances: Array) -> bytes:
     """An image uint8 [H, W, C] and its map, as a PNG."""
     grey = pixels if pixels.shape[2] == 3 else np.repeat(pixels[..., :1], 3, axis=2)

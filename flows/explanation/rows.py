@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 import numpy as np
 
-from flows.explanation.pictures import beside_each_other, encode_png, heat_map
+from flows.explanation.pictures import attention_map, beside_each_other, encode_png, heat_map
 from trainers.inputs.vocabulary import as_text
 
 if TYPE_CHECKING:
@@ -111,9 +111,10 @@ class TableRows:
 
 @dataclass(slots=True, kw_only=True)
 class TextRows:
-    """A line a word."""
+    """A line a word; of models that attend, a picture a text."""
 
     table: TextIO
+    folder: Path
     means: dict[str, FeatureMean] = field(default_factory=lambda: defaultdict(FeatureMean))
 
     @property
@@ -131,7 +132,17 @@ class TextRows:
             for place, (word, part) in enumerate(zip(texts, importances, strict=True), start=1):
                 writer.writerow([*_head(found, at, first), place, word, float(part)])
                 self.means[word.lower()].add(float(part))
-            yield _shown(found, at, first, _parts(texts, importances))
+            picture = None if found.attention is None else self._draw(found.attention[at], first + at)
+            yield _shown(found, at, first, _parts(texts, importances), picture)
+
+    def _draw(self, attention: Array | None, number: int) -> bytes | None:
+        """Writes the map of each layer, the first on the left: a row a word that asks."""
+        if attention is None:
+            return None
+        (self.folder / "attention").mkdir(exist_ok=True)
+        picture = encode_png(attention_map(attention))
+        (self.folder / "attention" / f"{number:05d}.png").write_bytes(picture)
+        return picture
 
     def finish(self, folder: Path) -> None:
         """Writes the means."""
@@ -177,7 +188,7 @@ def row_writer(explainer: Explainer, folder: Path, table: TextIO) -> RowWriter:
         (folder / "pictures").mkdir()
         return ImageRows(table=table, folder=folder, explainer=explainer)
     if explainer.kind == "text":
-        return TextRows(table=table)
+        return TextRows(table=table, folder=folder)
     return TableRows(table=table, columns=explainer.columns)
 
 

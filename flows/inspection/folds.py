@@ -106,10 +106,10 @@ def out_of_fold(
 
 
 def _train_fold(how: FoldTraining, dataset: Dataset) -> npt.NDArray[np.float64]:
-    from trainers.inputs.encoded_arrays import encode_dataset
+    from trainers.bundle.teaching import encode_for_training
     from trainers.loop.training import train
 
-    arrays = encode_dataset(how.family, dataset, how.params, how.cache)
+    arrays = encode_for_training(how.family, dataset, how.params, how.cache)
     job = Job(
         family=how.family, params=how.params, seed=how.seed, length=how.length, at="last", device=how.device,
         threads=1, goals=(Goal(metric="val/accuracy", maximize=True),),

@@ -115,13 +115,13 @@ def _training_error(prepared: PreparedSweep, family: FamilySpec, found: str) -> 
 
 
 def _dry_run_family(prepared: PreparedSweep, family: FamilySpec, made: Family, home: Home) -> DryRun:
-    from trainers.inputs.encoded_arrays import encode_dataset
+    from trainers.bundle.teaching import encode_for_training
     from trainers.loop.training import train
 
     middle = _middle_params(family)
     made = made.of_trial(middle)
     params = made.complete(middle)
-    arrays = encode_dataset(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
+    arrays = encode_for_training(made, prepared.dataset, params, home.cache)  # type: ignore[arg-type]
     job = Job(
         family=made,
         params=params,

@@ -19,12 +19,12 @@ from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
 from infra.names import spell_family
 from infra.storage.paths import log_name
+from infra.storage.trial_logs import DRIVER_LOG, find_log, written_logs_folder
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
 
 
-DRIVER = "driver.log"
 POLL_S = 0.5
 CHUNK_BYTES = 1 << 16
 
@@ -100,8 +100,9 @@ def logs(name: str, *, trial: int | None = None, family: str | None = None, home
     if not files and trial is not None:
         raise WrongInput(
             "a log must be there to be read",
-            f"none of {row.label} trial {trial} in {place.logs / row.label}",
-            "logs are kept on the machine that ran the driver, until `velodrome remove`",
+            f"none of {row.label} trial {trial} in {written_logs_folder(place, row.spec)}",
+            "attempts write there from when they begin until `velodrome remove`; lanes on other machines need"
+            " a storage that is shared (storage:, or VELODROME_STORAGE)",
         )
     return Logs(sweep=row.label, files=files)
 
@@ -142,9 +143,9 @@ def present_files(
     Raises:
         WrongInput: the sweep has no such family or trial.
     """
-    folder = home.logs / row.label
     if trial is None:
-        return tuple(file for file in (LogFile(path=folder / DRIVER),) if file.path.exists())
+        driver = find_log(home, row.spec, DRIVER_LOG)
+        return () if driver is None else (LogFile(path=driver),)
     numbers = {
         (entry.family, entry.number)
         for entry in views.trials(ledger, row.id)
@@ -156,17 +157,15 @@ def present_files(
             f"{trial}{'' if family is None else f' of {family!r}'}",
             f"`{next_command(f'status {row.label}', row.spec.ledger)}` lists its trials",
         )
-    candidates = [
-        LogFile(
-            path=folder / log_name(attempt.family, attempt.role, attempt.number, attempt.ordinal),
-            family=attempt.family,
-            number=attempt.number,
-            attempt=attempt.ordinal,
-        )
-        for attempt in views.attempts(ledger, row.id)
-        if (attempt.family, attempt.number) in numbers and attempt.role == "search"
-    ]
-    return tuple(file for file in candidates if file.path.exists())
+    found = []
+    for attempt in views.attempts(ledger, row.id):
+        if (attempt.family, attempt.number) not in numbers or attempt.role != "search":
+            continue
+        name = log_name(attempt.family, attempt.role, attempt.number, attempt.ordinal)
+        if (path := find_log(home, row.spec, name)) is not None:
+            of = {"number": attempt.number, "attempt": attempt.ordinal}
+            found.append(LogFile(path=path, family=attempt.family, **of))
+    return tuple(found)
 
 
 def _is_running(ledger: Ledger, row: SweepRow) -> bool:

@@ -26,6 +26,7 @@ from infra.ledger.snapshot import make_snapshot
 from infra.ledger.store import Ledger
 from infra.places.check import check_nodes
 from infra.ray_job import job_address, path_on_nodes
+from infra.storage.trial_logs import DRIVER_LOG, written_logs_folder
 
 if TYPE_CHECKING:
     from infra.coordinator.placement import Node
@@ -136,7 +137,7 @@ def _drive_lanes(
     sender.prepare()
     with (
         signals.catch_signals(),
-        _log_to_file(home.logs / sweep.label / "driver.log"),
+        _log_to_file(written_logs_folder(home, sweep.spec) / DRIVER_LOG),
         suppress(SecondSignal),
     ):
         ray = connect_ray(address, home, working_dir=own_code, starting=signals.raise_on_second)
@@ -166,7 +167,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
         base=path_on_nodes(sweep.facts.get("base") or os.getcwd()), cache=str(home.cache),
-        storage=str(storage_root(home, sweep.spec)), logs=str(home.logs / sweep.label),
+        storage=str(storage_root(home, sweep.spec)), logs=str(written_logs_folder(home, sweep.spec)),
         sys_path=(path_on_nodes(own_code),) if own_code else (),
         functions=pack_carried(family.reference for family in sweep.spec.families),
         fingerprint="" if sweep.fingerprint == "none" else sweep.fingerprint, key_name=current_key_name(),

@@ -17,6 +17,7 @@ from infra.ledger.rows import AttemptRow, SweepRow, TrialRow
 from infra.ledger.store import Ledger
 from infra.spec import Objective
 from infra.storage.paths import files_folder, kept_folder, log_name
+from infra.storage.trial_logs import find_log
 from infra.tracking.sent_runs import run_id, run_ids
 
 if TYPE_CHECKING:
@@ -139,8 +140,9 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
     mine = tuple(attempt for attempt in attempts if attempt.role == trial.role)
     reports = views.trial_events(ledger, row.id, trial, "reported")
     checkpoints = views.trial_events(ledger, row.id, trial, "checkpoint")
-    folder, place = home.logs / row.label, (row.label, trial.role, trial.family, trial.number)
-    files = [folder / log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    place = (row.label, trial.role, trial.family, trial.number)
+    names = [log_name(trial.family, trial.role, trial.number, attempt.ordinal) for attempt in mine]
+    files = [find_log(home, row.spec, name) for name in names]
     return TrialDetails(
         sweep=row.label,
         family=trial.family,
@@ -165,7 +167,7 @@ def _trial_details(ledger: Ledger, row: SweepRow, trial: TrialRow, home: Home) -
         directory=_filled_folder(row, home, files_folder(*place)),
         kept=_filled_folder(row, home, kept_folder(*place)),
         mlflow_run_id=run_id(run_ids(home, row), row, trial),
-        logs=tuple(str(path) for path in files if path.exists()),
+        logs=tuple(str(path) for path in files if path is not None),
     )
 
 

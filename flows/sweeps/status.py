@@ -37,7 +37,8 @@ STATES = ("complete", "pruned", "failed", "running", "waiting")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialStatus:
-    """One trial in a sweep's status. `values` has one number an objective, or is None."""
+    """One trial in a sweep's status. `values` has one number an objective, or is None; `place` is the `host`,
+    `lane` and `gpu` of its last attempt."""
 
     family: str
     number: int
@@ -49,6 +50,7 @@ class TrialStatus:
     seconds: float
     reason: str | None
     mlflow_run_id: str | None
+    place: dict[str, str] = field(default_factory=dict)
 
     def to_json(self, *, several: bool) -> JsonObject:
         """`values` where there are several objectives, else `value`."""
@@ -65,6 +67,7 @@ class TrialStatus:
             "seconds": round(self.seconds, 3),
             "reason": self.reason,
             "mlflow_run_id": self.mlflow_run_id,
+            "place": self.place or None,
         }
 
 
@@ -316,6 +319,7 @@ def _trial_status(trial: TrialRow, mlflow_run_id: str | None) -> TrialStatus:
         seconds=trial.seconds,
         reason=trial.reason,
         mlflow_run_id=mlflow_run_id,
+        place=trial.facts.get("place", {}),
     )
 
 

@@ -33,6 +33,7 @@ from infra.ledger.batch import SweepChange, WriteBatch
 from infra.ledger.broken_families import find_broken_families
 from infra.ledger.rows import SweepRow
 from infra.ledger.store import Ledger
+from infra.storage.trial_logs import written_logs_folder
 from infra.tracking.sent_runs import run_ids
 
 DRAIN_LIMIT_S = 60.0
@@ -128,7 +129,7 @@ def _run_to_end(ledger: Ledger, row: SweepRow, place: Home, address: str | None)
             commonest_reason(views.trials(ledger, row.id)),
             f"`{next_command(f'show {row.label} --trial 0', row.spec.ledger)}` tells more;"
             f" `{next_command(f'retry {row.label}', row.spec.ledger, address=address)}` tries again",
-            log=str(place.logs / row.label),
+            log=str(written_logs_folder(place, row.spec)),
         )
     return ended
 

@@ -21,6 +21,7 @@ from flows.terminal.formatting import (
     trials,
 )
 from flows.terminal.next_command import next_command
+from flows.terminal.stack_words import describe_share
 from flows.terminal.tables import TableColumn, fit_columns, fit_table, value_text
 
 if TYPE_CHECKING:
@@ -143,6 +144,7 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
         TableColumn(
             heading="time", cells=[seconds(trial.seconds) for trial in mine], right=True, gives_way=2
         ),
+        *_place_columns(mine),
         *(
             TableColumn(
                 heading=name,
@@ -166,6 +168,17 @@ def _print_trials(console: Console, status: SweepStatus, mine: Sequence[TrialSta
             console.print(
                 Text(f"  trial {trial.number}: {printable_text(trial.reason)}", style="red"), soft_wrap=True
             )
+
+
+def _place_columns(mine: Sequence[TrialStatus]) -> list[TableColumn]:
+    """Host and GPU, where trials were on several."""
+    return [
+        TableColumn(
+            heading=heading, cells=[trial.place.get(heading) or MISSING for trial in mine], gives_way=4
+        )
+        for heading in ("host", "gpu")
+        if len({trial.place[heading] for trial in mine if trial.place.get(heading)}) > 1
+    ]
 
 
 def select_trials(mine: Sequence[TrialStatus], *, maximize: bool) -> tuple[Sequence[TrialStatus], int]:
@@ -231,12 +244,16 @@ def _facts(trial: TrialDetails) -> Iterable[tuple[str, str]]:
         yield "reason", printable_text(trial.reason)
     yield "parameters", params_line(trial.params) or "none"
     yield "seed", str(trial.seed)
-    yield "trained", f"{trial.epochs} epochs in {seconds(trial.seconds)}"
+    yield (
+        "trained",
+        f"{trial.epochs} epochs in {seconds(trial.seconds)}{describe_share(trial.facts, trial.attempts)}",
+    )
     for label, value in (("asked", trial.asked), ("resources", trial.resources)):
         if value:
             yield label, params_line(value)
     if trial.facts:
-        numbers = {name: value for name, value in trial.facts.items() if isinstance(value, (int, float))}
+        known = {name: value for name, value in trial.facts.items() if name != "stack"}
+        numbers = {name: value for name, value in known.items() if isinstance(value, (int, float))}
         yield "measured", "  ".join(f"{name}={format_fact(name, value)}" for name, value in numbers.items())
     if trial.checkpoint_epoch is not None:
         yield "checkpoint", f"epoch {trial.checkpoint_epoch}"
@@ -291,7 +308,13 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
     return fit_table(
         [
             TableColumn(heading="attempt", cells=[str(attempt.ordinal) for attempt in attempts], right=True),
-            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=2),
+            TableColumn(
+                heading="host",
+                cells=[str(attempt.lane_facts.get("host", MISSING)) for attempt in attempts],
+                gives_way=2,
+            ),
+            *_gpu_column(attempts),
+            TableColumn(heading="lane", cells=[attempt.lane for attempt in attempts], gives_way=3),
             TableColumn(
                 heading="began", cells=[clock(attempt.started_at) for attempt in attempts], gives_way=1
             ),
@@ -303,6 +326,11 @@ def _attempts_table(trial: TrialDetails, width: int) -> Table:
         ],
         width,
     )
+
+
+def _gpu_column(attempts: Sequence[AttemptRow]) -> list[TableColumn]:
+    cells = [str(attempt.lane_facts.get("gpu") or "") for attempt in attempts]
+    return [TableColumn(heading="GPU", cells=cells, gives_way=2)] if any(cells) else []
 
 
 def _duration(attempt: AttemptRow) -> str:

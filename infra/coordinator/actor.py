@@ -116,12 +116,12 @@ class CoordinatorActor:
         self._call(lambda core: core.record_supply(planned, waits_for, claim))
 
     def dismiss_runs(self, runs: Collection[str]) -> None:
-        """See `Coordinator.dismiss_runs`."""
-        self._call(lambda core: core.dismiss_runs(runs))
+        """See `SickLanes.dismiss`."""
+        self._call(lambda core: core.sick.dismiss(runs))
 
     def leave_out(self, nodes: Collection[str]) -> None:
-        """See `Coordinator.leave_out`."""
-        self._call(lambda core: core.leave_out(nodes))
+        """See `SickLanes.leave_out`."""
+        self._call(lambda core: core.sick.leave_out(nodes))
 
     def report_start_failure(self, lane: str, text: str) -> None:
         """A lane could not even begin: its traceback, so that nobody restarts it for ever."""
@@ -204,7 +204,7 @@ class CoordinatorActor:
                 core = self._core
                 self._stood = CoordinatorStatus(
                     state=core.state, stopping=core.stopping, lanes=core.lanes, running=core.running,
-                    wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick_nodes,
+                    wanted=core.demand, lanes_by_run=core.lanes_by_run, sick_nodes=core.sick.count_by_node(),
                 )  # fmt: skip
         return replace(
             self._stood, start_failures=tuple(self._start_failures), away=self._away, failure=self._failure,

@@ -7,19 +7,26 @@ import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 from infra.coordinator import policy
 from infra.coordinator.messages import AttemptResult, EpochReport, LaneHandshake
 from infra.coordinator.trial_table import PAUSED, TrialTable, is_paused
 from infra.ledger.batch import WriteBatch
-from infra.ledger.rows import TrialRow, intern_names
-from infra.search.pruners import pruner_options
+from infra.ledger.rows import EventRow, TrialRow, intern_names
+from infra.search.pruners import deciding_reports, pruner_options
 from infra.search.study import Studies
 from infra.secrets import redact
 from infra.spec import SweepSpec
 from infra.storage.paths import CHECKPOINTS, trial_folder
 
+if TYPE_CHECKING:
+    from trainers.types import JsonObject
+
+Key: TypeAlias = tuple[str, str, int]
 STACK_LIMIT = "stack_limit"  # in a trial's origin: how many its stack may have at most
+
+PLACE = "place"  # in a trial's facts: where its last attempt runs or ran
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +38,8 @@ class RunningAttempt:
     Attributes:
         seconds_before: of the trial, over its earlier attempts.
         counted_to: until when its time is in the trial's seconds.
-        judged: reports that the pruner was asked about, or that were there before the attempt began.
+        unjudged: epochs where the pruner can decide and is still to be asked, and whether the ledger says so:
+            a heartbeat may bring the report before the question does.
     """
 
     attempt: str
@@ -40,7 +48,7 @@ class RunningAttempt:
     reports: dict[int, dict[str, float]] = field(default_factory=dict)
     seconds_before: float = 0.0
     counted_to: float = 0.0
-    judged: set[int] = field(default_factory=set)
+    unjudged: dict[int, bool] = field(default_factory=dict)
 
 
 class Attempts:
@@ -59,7 +67,8 @@ class Attempts:
         self._clock, self._steady = clock, steady
         self.batch = WriteBatch()
         self.running: dict[str, RunningAttempt] = {}
-        self.reports: dict[tuple[str, str, int], dict[int, dict[str, float]]] = {}
+        self.reports: dict[Key, dict[int, dict[str, float]]] = {}
+        self._unjudged: dict[Key, dict[int, bool]] = {}
         self.dropped_folders: list[str] = []
         self._just_ended: dict[str, RunningAttempt] = {}  # attempts whose trial the pruner has ended
 
@@ -78,6 +87,7 @@ class Attempts:
         trial.attempts += 1
         trial.state = "running"
         trial.started_at = trial.started_at or now
+        trial.facts[PLACE] = {"host": lane.host, "lane": lane.lane, "gpu": lane.facts.get("gpu", "")}
         self.adopt(RunningAttempt(attempt, trial, lane.lane, seconds_before=trial.seconds))
         process = {"host": lane.host, "pid": lane.pid, "pid_started_at": lane.pid_started_at}
         about = {"shape": lane.shape, "seconds_before": trial.seconds}
@@ -93,7 +103,7 @@ class Attempts:
     def adopt(self, running: RunningAttempt) -> None:
         """Takes an attempt as under way, with what the trial's earlier attempts reported."""
         running.reports = self.reports.pop(running.trial.key, {})
-        running.judged = set(running.reports)
+        running.unjudged = self._unjudged.pop(running.trial.key, {})
         running.counted_to = self._steady()
         self.running[running.attempt] = running
 
@@ -111,24 +121,57 @@ class Attempts:
             running.trial.seconds += max(0.0, now - running.counted_to) / len(together)
             running.counted_to = now
 
-    def record_reports(self, attempt: str, lane: str, reports: Sequence[EpochReport]) -> None:
-        """Takes reports of an attempt that runs on the lane; those that are known already change nothing."""
+    def remember_reports(self, key: Key, events: Sequence[EventRow]) -> None:
+        """What an open trial reported by its events, and where the pruner is still to be asked."""
+        told = [event.payload for event in events if event.kind == "reported"]
+        asked = {event.payload["epoch"] for event in events if event.kind == "judged"}
+        self.reports[key] = {report["epoch"]: report["metrics"] for report in told}
+        late = {report["epoch"] for report in told if not report.get("judged", True)}
+        self._unjudged[key] = dict.fromkeys(late - asked, True)
+
+    def record_reports(
+        self, attempt: str, lane: str, reports: Sequence[EpochReport], *, judged: int = 0
+    ) -> bool:
+        """Takes reports of an attempt that runs on the lane; those that are known already change nothing.
+
+        Args:
+            judged: the epoch about which the pruner is asked together with this.
+
+        Returns:
+            Whether it runs there.
+        """
         running = self.running.get(attempt)
         if running is None or running.lane != lane:
-            return
+            return False
         for report in reports:
             if report.epoch not in running.reports:
-                self._record_report(running, report)
+                self._record_report(running, report, judged)
+        return True
 
-    def _record_report(self, running: RunningAttempt, report: EpochReport) -> None:
+    def _record_report(self, running: RunningAttempt, report: EpochReport, judged: int) -> None:
         trial, goal = running.trial, self._spec.objectives[0].metric
         known = intern_names(report.metrics)
         metrics = {name: value for name, value in known.items() if math.isfinite(value)}
+        payload: JsonObject = {"epoch": report.epoch, "metrics": metrics}
+        if report.epoch == judged:
+            running.unjudged[judged] = False
+        elif self._decides(running, report.epoch):
+            running.unjudged[report.epoch] = True
+            payload["judged"] = False
         running.reports[report.epoch] = metrics
         trial.epochs = max(trial.epochs, report.epoch)
-        self.batch.add_event("reported", report.at, {"epoch": report.epoch, "metrics": metrics}, trial)
+        self.batch.add_event("reported", report.at, payload, trial)
         if self._studies is not None and goal in metrics and trial.study_number is not None:
             self._studies.report(trial.family, trial.study_number, report.epoch, metrics[goal])
+
+    def _decides(self, running: RunningAttempt, epoch: int) -> bool:
+        """Whether the pruner can decide at an epoch, or at one between it and the report before."""
+        family = self._spec.family(running.trial.family)
+        if self._studies is None:
+            return False
+        deciding = deciding_reports(family.pruner, family.budget.reports)
+        passed = range(max(running.reports, default=0) + 1, epoch + 1)
+        return any(number in deciding for number in passed)
 
     def try_prune(self, attempt: str, epoch: int) -> bool:
         """Asks the pruner about the newest report, once, and ends the trial there if it says so, or has it
@@ -136,10 +179,11 @@ class Attempts:
         running = self.running[attempt]
         if is_paused(running.trial):
             return True
-        if epoch in running.judged or epoch not in running.reports:
+        if epoch not in running.unjudged:
             return False
-        running.judged.add(epoch)
         trial, goal = running.trial, self._spec.objectives[0].metric
+        if running.unjudged.pop(epoch):
+            self.batch.add_event("judged", self._clock(), {"epoch": epoch}, trial)
         if self._studies is None or trial.study_number is None or goal not in running.reports[epoch]:
             return False
         if not self._studies.should_prune(trial.family, trial.study_number):
@@ -287,7 +331,7 @@ class Attempts:
         trial = running.trial
         self._close_attempt(running, outcome, detail)
         trial.state = "waiting"
-        self.reports[trial.key] = running.reports
+        self.reports[trial.key], self._unjudged[trial.key] = running.reports, running.unjudged
         self._book.queue(trial)
         self.batch.add_event("waiting", self._clock(), {"why": outcome}, trial)
 

@@ -11,7 +11,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypedDict
 
@@ -109,7 +109,7 @@ class Coordinator:
         )
         self._structure_of = structure_of
         self._roster = LaneTable(steady)
-        self._sick = SickLanes(
+        self.sick = SickLanes(
             self._attempts, self._roster, self.book, clock, self.sweep.facts, self._set_facts
         )
         self._ask_due: list[str] = []  # shapes for which a trial is to be asked ahead
@@ -147,7 +147,7 @@ class Coordinator:
             return LaneWork(fenced=True)
         if ended is not None:
             self._attempts.record_reports(ended.attempt, hello.lane, reports)
-            self._sick.end_attempt(ended, hello.lane)
+            self.sick.end_attempt(ended, hello.lane)
             if not self._roster.admit(hello):  # that end showed that the process is spoilt
                 self._commit()
                 return LaneWork(fenced=True)
@@ -177,7 +177,7 @@ class Coordinator:
             return LaneWork(fenced=True)
         for one in ended:
             self._attempts.record_reports(one.attempt, hello.lane, (reports or {}).get(one.attempt, ()))
-            self._sick.end_attempt(one, hello.lane)
+            self.sick.end_attempt(one, hello.lane)
         spoilt = not self._roster.admit(hello)
         work = LaneWork(fenced=True) if spoilt else self._fill_stack(hello, request)
         self._commit()
@@ -210,7 +210,7 @@ class Coordinator:
             if len(together) > 1 and ended.fault is None:
                 self._attempts.break_stack(together, ended.reason, ended.detail)
             else:
-                self._sick.end_attempt(ended, running.lane)
+                self.sick.end_attempt(ended, running.lane)
         self._commit()
 
     def heartbeat(
@@ -244,11 +244,12 @@ class Coordinator:
         go_on = set()
         for attempt, told in reports.items():
             if attempt in self._attempts.running:
-                self._attempts.record_reports(attempt, hello.lane, told)
-                if not self._attempts.try_prune(attempt, told[-1].epoch):
+                epoch = told[-1].epoch
+                own = self._attempts.record_reports(attempt, hello.lane, told, judged=epoch)
+                if not (own and self._attempts.try_prune(attempt, epoch)):
                     go_on.add(attempt)
                 else:
-                    self._sick.note_pruned(hello, attempt)
+                    self.sick.note_pruned(hello, attempt)
         self._commit()
         return frozenset(go_on)
 
@@ -318,10 +319,6 @@ class Coordinator:
             self._set_facts(**told)
         self._commit()
 
-    def dismiss_runs(self, runs: Collection[str]) -> None:
-        """Lanes of these runs end what they train and take nothing more."""
-        self._sick.dismissed |= set(runs)
-
     @property
     def running(self) -> int:
         """How many attempts are under way."""
@@ -359,17 +356,8 @@ class Coordinator:
         if due:
             self._commit()
 
-    def leave_out(self, nodes: Collection[str]) -> None:
-        """Lanes on these nodes end what they train and take nothing more."""
-        self._sick.left_out = frozenset(nodes)
-
-    @property
-    def sick_nodes(self) -> Mapping[str, int]:
-        """How many lanes of each node were sick."""
-        return self._sick.count_by_node()
-
     def _next_work(self, hello: LaneHandshake) -> LaneWork:
-        if self._is_ending or self._sick.is_left_out(hello):
+        if self._is_ending or self.sick.is_left_out(hello):
             return LaneWork(leave=True)
         lost = self._attempts.on_lane(hello.lane)  # the answer to an earlier call was lost on its way
         if lost:
@@ -462,9 +450,8 @@ class Coordinator:
     def _take_over(self, same_driver: bool) -> None:
         open_trials = sorted(self.book.all_open_trials(), key=lambda trial: trial.created_at)
         for trial in open_trials:
-            told = views.trial_events(self._ledger, self.sweep.id, trial, "reported") if trial.epochs else []
-            reports = {event.payload["epoch"]: event.payload["metrics"] for event in told}
-            self._attempts.reports[trial.key] = reports
+            told = views.trial_events(self._ledger, self.sweep.id, trial) if trial.epochs else []
+            self._attempts.remember_reports(trial.key, told)
         for trial in (trial for trial in open_trials if trial.state == "running"):
             known = views.attempts(self._ledger, self.sweep.id, trial.family, trial.number)
             last = [attempt for attempt in known if attempt.role == trial.role][-1]

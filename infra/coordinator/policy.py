@@ -135,7 +135,7 @@ def exhausted_budget(spec: SweepSpec, elapsed_s: float, gpu_s: float, cpu_s: flo
         return f"the budget of {spec.minutes:g} minutes is used up"
     if spec.gpu_hours is not None and gpu_s >= spec.gpu_hours * 3600:
         return f"the budget of {spec.gpu_hours:g} GPU-hours is used up"
-    price = gpu_s / 3600 * spec.prices.get("gpu_hour", 0.0) + cpu_s / 3600 * spec.prices.get("cpu_hour", 0.0)
+    price = spec.price(gpu_s, cpu_s)
     if spec.cost is not None and price >= spec.cost:
         return f"the budget of {spec.cost:g} is used up"
     return None

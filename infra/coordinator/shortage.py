@@ -32,23 +32,24 @@ class RunProgress:
 
 
 def find_hopeless_runs(
-    runs: Sequence[RunProgress], nodes: Sequence[Node], start_s: float
+    runs: Sequence[RunProgress], nodes: Sequence[Node], start_s: float, place_s: float = PLACE_LIMIT_S
 ) -> list[tuple[str, str]]:
     """The runs to end, so that what they were for is planned anew, each with the reason in words.
 
     Args:
-        start_s: `limits.start`.
+        start_s: `limits.start`. Where no run has a lane it is the sweep's own limit, which ends it.
+        place_s: how long Ray may look for room.
     """
-    known = {node.name for node in nodes}
+    known, works = {node.name for node in nodes}, any(run.lanes for run in runs)
     ended = []
     for run in runs:
         if run.lanes:
             continue
         if run.node and run.node not in known:
             ended.append((run.name, "its node is gone"))
-        elif run.pending and run.waited_s > PLACE_LIMIT_S:
-            ended.append((run.name, f"Ray found no room for it in {PLACE_LIMIT_S:.0f} s"))
-        elif run.waited_s > start_s:
+        elif run.pending and run.waited_s > place_s:
+            ended.append((run.name, f"Ray found no room for it in {place_s:.0f} s"))
+        elif works and run.waited_s > start_s:
             ended.append((run.name, f"no lane of it came up in {start_s:.0f} s (limits.start)"))
     return ended
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from infra.coordinator.attempts import Attempts, escape_unstorable
@@ -42,8 +42,16 @@ class SickLanes:
         self._attempts, self._roster, self._book, self._clock = attempts, roster, book, clock
         self._facts, self._set_facts = facts, set_facts
         self._health = LaneHealth()
-        self.left_out: frozenset[str] = frozenset()
-        self.dismissed: set[str] = set()
+        self._left_out: frozenset[str] = frozenset()
+        self._dismissed: frozenset[str] = frozenset()
+
+    def leave_out(self, nodes: Collection[str]) -> None:
+        """Lanes on these nodes, and on no others, end what they train and take nothing more."""
+        self._left_out = frozenset(nodes)
+
+    def dismiss(self, runs: Collection[str]) -> None:
+        """Lanes of these runs end what they train and take nothing more."""
+        self._dismissed |= set(runs)
 
     def count_by_node(self) -> Mapping[str, int]:
         """How many lanes of each node were sick."""
@@ -53,7 +61,7 @@ class SickLanes:
     def is_left_out(self, hello: LaneHandshake) -> bool:
         """Whether the lane is on a node that is left out, or of a run that is dismissed, and trains nothing
         now."""
-        out = node_of(hello) in self.left_out or run_of_lane(hello.lane) in self.dismissed
+        out = node_of(hello) in self._left_out or run_of_lane(hello.lane) in self._dismissed
         return out and not self._attempts.on_lane(hello.lane)
 
     def note_pruned(self, hello: LaneHandshake, attempt: str) -> None:

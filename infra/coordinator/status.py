@@ -33,10 +33,10 @@ class CoordinatorStatus:
         away: why the ledger cannot be written now; empty where it can.
         failure: what ended the coordinator's work for good.
         lanes_by_run: how many lanes of each Ray Train run are in.
-        wanted_runs: the trials whose runs in MLflow are waited for.
         sick_nodes: how many lanes of each node were sick.
         planned: how many lanes there are to be, as the driver has planned them.
         waits_for: what lanes wait for, in words, as the driver sees it; empty where they wait for nothing.
+        wanted_runs: the trials whose runs in MLflow are waited for.
     """
 
     state: str = "running"
@@ -48,7 +48,7 @@ class CoordinatorStatus:
     away: str = ""
     failure: Exception | None = None
     lanes_by_run: Mapping[str, int] = field(default_factory=dict)
-    wanted_runs: tuple[TrialKey, ...] = ()
     sick_nodes: Mapping[str, int] = field(default_factory=dict)
     planned: int = 0
     waits_for: str = ""
+    wanted_runs: tuple[TrialKey, ...] = ()

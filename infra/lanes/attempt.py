@@ -166,9 +166,9 @@ class AttemptRunner:
 
     def encode(self, job: Job) -> EncodedDataset:
         """The sweep's data as the job's family reads it; the same for all jobs of one structure."""
-        from trainers.inputs.encoded_arrays import encode_dataset
+        from trainers.bundle.teaching import encode_for_training
 
-        return encode_dataset(job.family, self.dataset(), job.params, self.cache)
+        return encode_for_training(job.family, self.dataset(), job.params, self.cache)
 
     @property
     def cache(self) -> Path:

@@ -73,7 +73,7 @@ class AttemptHooks:
             passed, self._last = range(self._last + 1, epoch + 1), epoch
             deciding = self.assignment.deciding
             self._held.append(report)
-            decides = deciding == "every" or any(number in passed for number in deciding)
+            decides = any(number in deciding for number in passed)
             self._unjudged = report if decides else None
 
     def judge(self) -> bool:

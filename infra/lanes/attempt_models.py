@@ -53,6 +53,7 @@ def save_bundle(
     facts = {
         **about, "fingerprint": fingerprint, "train_rows_by": dataset.keyed_by if dataset else None,
         **_describe_training(dataset),
+        **{name: outcome.facts[name] for name in ("epsilon",) if name in outcome.facts},
     }  # fmt: skip
     rows = _train_rows(dataset)
     seen = None if dataset is None else seen_rows(dataset)

@@ -175,17 +175,29 @@ class NoAutoscaling(FixedScalingPolicy):
         return
 
 
-class LocalLanes(DataParallelTrainer):
-    """A run on a Ray of our own, without the actors that it does not need there.
+class ClusterLanes(DataParallelTrainer):
+    """A run without the actors that it does not need.
 
-    One would hand out shards of Ray data sets, one clean up after runs of a cluster that stays, one speak to
-    an autoscaler. Each is a process that imports half of Ray: together a third of a run's start.
+    One would wait for the controller's death to free its placement group. It is detached, and asks the
+    dashboard: on a cluster without one it never sees a death, and stays for ever. The driver frees what its
+    runs leave by name (`NamedWorkerGroup`), and Ray the rest with the job.
     """
 
+    needless: tuple[type[RayTrainCallback], ...] = (PlacementGroupCleanerCallback,)
+
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
-        needless = (DatasetsCallback, PlacementGroupCleanerCallback)
         made = super()._create_default_callbacks()
-        return [callback for callback in made if not isinstance(callback, needless)]
+        return [callback for callback in made if not isinstance(callback, self.needless)]
+
+
+class LocalLanes(ClusterLanes):
+    """A run on a Ray of our own, without the actors that it does not need there either.
+
+    One would hand out shards of Ray data sets, one speak to an autoscaler. Each is a process that imports
+    half of Ray: together a third of a run's start.
+    """
+
+    needless = (PlacementGroupCleanerCallback, DatasetsCallback)
 
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
         # Ray's hints have the configurations of Ray Train before its second version here and below.
@@ -202,7 +214,7 @@ def make_independent_trainer(
     own_ray: bool,
 ) -> DataParallelTrainer:
     """A Ray Train run whose workers know nothing of each other."""
-    kind = LocalLanes if own_ray else DataParallelTrainer
+    kind = LocalLanes if own_ray else ClusterLanes
     return kind(
         function,
         train_loop_config=config,

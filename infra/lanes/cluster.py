@@ -22,7 +22,8 @@ from infra.auth_tokens import make_token
 from infra.coordinator.placement import Node, check_placeable, resolve_shapes
 from infra.errors import ClusterUnavailable, HeadGone
 from infra.home import Home
-from infra.lanes.local_ray import START_LIMIT_S, adapt_start
+from infra.lanes.local_ray import START_LIMIT_S, adapt_start, log_error_messages
+from infra.lanes.runs import is_any_run_alive
 from infra.ledger.liveness import process_started_at
 from infra.packing import excluded_files
 from infra.ray_job import job_has_folder
@@ -30,6 +31,7 @@ from infra.secrets import redact
 from infra.spec import SweepSpec
 
 SCRATCH = "velodrome"
+_log = logging.getLogger(__name__)
 
 # Read when a run starts and passed on to its controller and workers.
 RAY_TRAIN_SETTINGS = {
@@ -141,27 +143,30 @@ def _new_connection(
                 if working_dir and not job_has_folder():
                     env = {"working_dir": working_dir, "excludes": excluded_files(Path(working_dir), home)}
                 _init_ray(address=address, runtime_env=env)
-        yield
+        with log_error_messages():
+            yield
     except HeadGone:
         let_go = False
         raise
     finally:
-        if let_go:
-            _shut_ray_down()
-        if temp is not None:
+        gone = let_go and _shut_ray_down()
+        if temp is not None and (gone or not let_go):
             shutil.rmtree(temp, ignore_errors=True)
 
 
-def _shut_ray_down() -> None:
-    """Ends the connection, with nothing collected meanwhile.
+def _shut_ray_down() -> bool:
+    """Ends the connection, with nothing collected meanwhile; False where it must stay.
 
     A reference to a Ray object that dies while Ray's compiled half goes, in whichever thread, ends this
     process at once with status 1. Dead cycles (an error's traceback, a run's trainer) hold such references,
     and any thread that allocates, as the one that sends to MLflow, may collect them just then. Afterwards
-    they are harmless.
+    they are harmless. Where a thread still waits for a run, Ray stays until this process ends.
     """
     import ray
 
+    if is_any_run_alive():
+        _log.warning("Ray stays until this process ends: a run of lanes did not end in time")
+        return False
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -169,6 +174,7 @@ def _shut_ray_down() -> None:
     finally:
         if collects:
             gc.enable()
+    return True
 
 
 def _init_ray(**options: Any) -> None:

@@ -28,6 +28,7 @@ from infra.errors import ClusterUnavailable, FencedError, HeadGone, LedgerUnavai
 from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.head_monitor import LOOK_EVERY_S, HeadMonitor
 from infra.lanes.run_pool import RunPool
+from infra.lanes.runs import end_runs
 from infra.lanes.settings import LaneSettings
 from infra.ledger.store import Ledger
 from infra.sharing.claims import claim_fact
@@ -46,6 +47,7 @@ BEAT_S = 2.0
 STOP_LIMIT_S = 25.0
 ANSWER_LIMIT_S = 120.0
 RUNS_END_S = 15.0
+RUNS_GONE_S = 90.0  # where a core is free they are gone at once
 HURRIED_ANSWER_S = 1.0
 CONTROLLER_END_S = 5.0
 MOST_START_FAILURES = 3
@@ -154,6 +156,9 @@ def drive_sweep(
         return driver.run()
     except HeadGone:
         _return_to_waiting(job)
+        raise
+    except BaseException:
+        driver.end_runs(2 * RUNS_END_S)
         raise
     finally:
         driver.close()
@@ -354,7 +359,8 @@ class _Driver:
             self._supply = supply
             if waits_for:
                 _log.warning("%d of %d lanes are up; %s", told.lanes, told.planned, waits_for)
-            self._call_actor(lambda: self._actor.record_supply.remote(told.planned, waits_for, claim))
+            # Nobody waits for it: the ledger may be away for longer than a driver waits for an answer.
+            self._actor.record_supply.remote(told.planned, waits_for, claim)
         return told
 
     def _take_share(self, standing: CoordinatorStatus) -> LaneShare | None:
@@ -378,22 +384,23 @@ class _Driver:
                 self._call_actor(lambda: self._actor.conclude_stop.remote(), limit_s=HURRIED_ANSWER_S)
         elif self._fetch_status().state == "running":
             self._call_actor(lambda: self._actor.conclude_stop.remote())
-        self._end_runs()
+        self.end_runs(RUNS_END_S if self._signals.has_second else RUNS_GONE_S)
         return self._last if self._signals.has_second else self._fetch_status()
 
-    def _end_runs(self) -> None:
+    def end_runs(self, limit_s: float) -> None:
         """Ends what the runs' threads wait for: a connection that closes under them takes this process along.
 
         Runs on a cluster that stays are given the time to take down what they put up.
         """
-        hurried = self._signals.has_second
-        if not self._job.own_ray:
-            self._pool.join(RUNS_END_S, lambda: self._signals.has_second != hurried)
-        if self._pool.is_alive:
-            with contextlib.suppress(VelodromeError):
-                self._call_actor(lambda: self._actor.end_runs.remote(), limit_s=CONTROLLER_END_S)
-            # At once where a core is free; too short, and Ray ends this process.
-            self._pool.join(RUNS_END_S, lambda: self._signals.has_second != hurried)
+        hurry = self._signals.has_second
+        end_runs(
+            self._pool.runs,
+            lambda: self._call_actor(lambda: self._actor.end_runs.remote(), limit_s=CONTROLLER_END_S),
+            first_s=0.0 if self._job.own_ray else RUNS_END_S,
+            again_s=CONTROLLER_END_S,
+            limit_s=limit_s,
+            is_hurried=lambda: self._signals.has_second != hurry,
+        )
 
 
 def _head_address() -> str:

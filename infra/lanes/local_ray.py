@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import random
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from infra.secrets import redact
 
 START_LIMIT_S = 300.0
 # Below what Linux and macOS give to those that ask for any port, so that nobody comes between.
@@ -66,6 +69,25 @@ def adapt_start() -> Iterator[dict[str, int]]:
     finally:
         vars(services).update(ConsolePopen=popen, get_node=get_node)
         vars(parameter).update(RayParams=params)
+
+
+@contextlib.contextmanager
+def log_error_messages() -> Iterator[None]:
+    """Within the block what Ray tells this process, as that a worker died, is logged: it prints it on stdout,
+    in colours, where a document may be wanted."""
+    from ray._private import worker
+
+    printed: Callable[..., None] = worker.print_to_stdstream
+    vars(worker).update(print_to_stdstream=_log_message)
+    try:
+        yield
+    finally:
+        vars(worker).update(print_to_stdstream=printed)
+
+
+def _log_message(data: Mapping[str, Any], *_: object, **__: object) -> None:
+    for line in data["lines"]:
+        logging.getLogger("ray").warning("%s: %s", data.get("pid"), redact(str(line)))
 
 
 def free_ports(count: int) -> list[int]:

@@ -18,8 +18,9 @@ from infra.coordinator.placement import (
     leave_to_others,
     plan_runs,
 )
-from infra.coordinator.shortage import RunProgress, describe_shortage, find_hopeless_runs
+from infra.coordinator.shortage import PLACE_LIMIT_S, RunProgress, describe_shortage, find_hopeless_runs
 from infra.errors import ClusterUnavailable
+from infra.lanes.busy_machine import stretch_limit
 from infra.lanes.cluster import list_nodes
 from infra.lanes.runs import LaneRun
 from infra.lanes.settings import LaneSettings
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 NODES_EVERY_S = 10.0
 LANES_A_SHARED_RUN = 2  # a run is given back whole; each costs some processes of Ray's
 MOST_RUN_DEATHS = 3
-JOIN_S = 0.5
 _log = logging.getLogger(__name__)
 
 
@@ -91,9 +91,9 @@ class RunPool:
         return self._plans()
 
     @property
-    def is_alive(self) -> bool:
-        """Whether a run has not ended."""
-        return any(run.is_alive for run in (*self._runs, *self._ended))
+    def runs(self) -> Sequence[LaneRun]:
+        """Those that go on and those that were given up; each may have ended."""
+        return (*self._runs, *self._ended)
 
     def maintain(self, standing: CoordinatorStatus) -> None:
         """Lets go of runs that have ended or cannot begin, and begins what there is room for.
@@ -136,13 +136,6 @@ class RunPool:
         wanted = {shape: count for shape, (_, count) in standing.wanted.items()}
         return describe_shortage(_shapes(standing), wanted, self._room, self._lane_limit(), self._plans())
 
-    def join(self, limit_s: float, hurries: Callable[[], bool]) -> None:
-        """Waits for the runs' ends, until the limit has passed or somebody hurries."""
-        deadline = time.monotonic() + limit_s
-        for run in (*self._runs, *self._ended):
-            while time.monotonic() < deadline and not hurries() and not run.join(JOIN_S):
-                pass
-
     def _plans(self) -> list[RunPlan]:
         """Without those that are bound to a node that is gone: these wait for nothing."""
         known = {node.name for node in self._nodes}
@@ -170,9 +163,12 @@ class RunPool:
             _log.warning("%d lane(s) are given back to other sweeps", staying[name].lanes)
             if not standing.lanes_by_run.get(name):
                 self._end(by_name[name])
+        self._dismissed |= set(chosen)
         if chosen:
-            self._dismissed |= set(chosen)
-            self._actor.dismiss_runs.remote(chosen)
+            self._dismiss()
+
+    def _dismiss(self) -> None:
+        self._actor.dismiss_runs.remote(sorted(self._dismissed))
 
     def _end(self, run: LaneRun) -> None:
         self._runs.remove(run)
@@ -185,6 +181,8 @@ class RunPool:
             return
         self._looked_at = self._steady()
         self._nodes = list_nodes() or self._nodes
+        if self._dismissed:  # said again: the coordinator may have begun anew
+            self._dismiss()
         self._leave_out_sick(standing)
         self._give_up_hopeless(standing)
         plans = self._plans()
@@ -198,6 +196,7 @@ class RunPool:
             self._left_out = out
             hosts = sorted(node.host or node.name for node in self._nodes if node.name in out)
             _log.warning("left out, since lanes there were sick again: %s", ", ".join(hosts) or "none")
+        if standing.sick_nodes:
             self._actor.leave_out.remote(sorted(out))
 
     def _give_up_hopeless(self, standing: CoordinatorStatus) -> None:
@@ -216,7 +215,9 @@ class RunPool:
             )
             for name, run in by_name.items()
         ]  # fmt: skip
-        for name, why in find_hopeless_runs(progress, self._nodes, self._start_s):
+        for name, why in find_hopeless_runs(
+            progress, self._nodes, stretch_limit(self._start_s), stretch_limit(PLACE_LIMIT_S)
+        ):
             run = by_name[name]
             _log.warning("%d lane(s) are planned anew: %s", run.plan.lanes, why)
             self._end(run)

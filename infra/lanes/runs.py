@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.coordinator.placement import RunPlan
+from infra.errors import VelodromeError
 from infra.lanes.settings import LaneSettings
 
 if TYPE_CHECKING:
@@ -18,7 +22,51 @@ if TYPE_CHECKING:
     from infra.coordinator.actor import CoordinatorHandle
 
 NODE_LABEL = "ray.io/node-id"  # which every node of Ray's has
+THREADS = "lanes-"
+POLL_S = 0.2
 _log = logging.getLogger(__name__)
+
+
+def is_any_run_alive() -> bool:
+    """Whether a thread of this process still waits for a run. Ray must not be closed under it: a call of
+    Ray's, or a reference that dies, in between ends the process at once with status 1."""
+    return any(thread.name.startswith(THREADS) for thread in threading.enumerate())
+
+
+def end_runs(
+    runs: Sequence[LaneRun],
+    ask: Callable[[], None],
+    *,
+    first_s: float,
+    again_s: float,
+    limit_s: float,
+    is_hurried: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Waits until no thread waits for a run any more; False when the limit passed first.
+
+    Args:
+        ask: ends the runs' controllers; a coordinator that is busy, or is just starting anew, may not do it.
+        first_s, again_s: how long runs have to end by themselves, and after each asking.
+        limit_s: of all of it.
+        is_hurried: whether to wait no longer.
+    """
+    deadline = time.monotonic() + limit_s
+    wait_s = first_s
+    while not _join(runs, min(deadline, time.monotonic() + wait_s), is_hurried):
+        if time.monotonic() >= deadline or is_hurried():
+            return False
+        with contextlib.suppress(VelodromeError):
+            ask()
+        wait_s = again_s
+    return True
+
+
+def _join(runs: Sequence[LaneRun], deadline: float, is_hurried: Callable[[], bool]) -> bool:
+    for run in runs:
+        while not run.join(min(POLL_S, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline or is_hurried():
+                return False
+    return True
 
 
 class LaneRun:
@@ -42,7 +90,7 @@ class LaneRun:
         """
         self.plan = plan
         # A name that was used before would make Ray Train look for that run's checkpoints.
-        self.name = f"lanes-{uuid.uuid4().hex[:8]}"
+        self.name = f"{THREADS}{uuid.uuid4().hex[:8]}"
         self._settings = replace(settings, run=self.name, shape=plan.shape, resources=plan.resources)
         self._coordinator, self._scratch, self._own_ray = coordinator, scratch, own_ray
         self.error: BaseException | None = None

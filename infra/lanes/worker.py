@@ -107,6 +107,7 @@ def _make_handshake(settings: LaneSettings, ranks: Ranks) -> LaneHandshake:
             "workers": resources.workers, "cpus": resources.cpus, "gpus": resources.gpus or 0.0,
             "actor": ray.get_runtime_context().get_actor_id(),
             "node": ray.get_runtime_context().get_node_id(),
+            "gpu": os.environ.get("CUDA_VISIBLE_DEVICES", "") if resources.gpus else "",
         },
     )  # fmt: skip
 

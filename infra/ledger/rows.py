@@ -127,7 +127,8 @@ class AttemptRow:
 class EventRow:
     """One thing that happened. Kinds and payloads:
 
-    `asked` {params} · `started` {attempt, ordinal, lane} · `reported` {epoch, metrics} ·
+    `asked` {params} · `started` {attempt, ordinal, lane} · `reported` {epoch, metrics, judged: false where
+    the pruner was still to be asked} · `judged` {epoch} ·
     `attempt-ended` {attempt, outcome, detail} · `ended` {state, objective, reason} · `model` {path} ·
     `checkpoint` {epoch} · `grown` {families: {name: trials}} · `retry` {} · `test-read` {why, count} ·
     `session` {host, pid} · `stopped` {why} · `finished` {state} · `code-change` {families}

@@ -6,7 +6,7 @@ A new pruner is a class here and its entry in `PRUNERS`: schema, plan and study 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from search_spaces.nearest import advice
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-Deciding = tuple[int, ...] | Literal["every"]
+Deciding: TypeAlias = tuple[int, ...] | range  # a range of 10,000 epochs is three numbers in each message
 
 
 class PrunerOptions(Strict):
@@ -123,7 +123,7 @@ class QuantileOptions(PrunerOptions):
 
     def deciding_reports(self, reports: int) -> Deciding:
         """Each one after the warm-up."""
-        return tuple(range(max(self.warmup_epochs, 1), reports))
+        return range(max(self.warmup_epochs, 1), reports)
 
     def _for_optuna(self) -> dict[str, int]:
         return {

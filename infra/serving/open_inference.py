@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 INTEGERS = tuple(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64))
 FRACTIONS = ("FP16", "FP32", "FP64", "BF16")
+BOUNDS = {
+    **{f"INT{bits}": (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) for bits in (8, 16, 32, 64)},
+    **{f"UINT{bits}": (0, 2**bits - 1) for bits in (8, 16, 32, 64)},
+    "FP16": (-65504, 65504),
+}
+"""What a tensor's type can hold; the others hold all that a column may."""
 DATATYPES = ("BOOL", *INTEGERS, *FRACTIONS, "BYTES")
 _DATATYPE_OF = {"double": "FP64", "long": "INT64", "boolean": "BOOL", "string": "BYTES", "any": "BYTES"}
 
@@ -138,7 +144,8 @@ def _check_datatype(values: list[Any], datatype: str, where: str) -> None:
         fits = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
         if fits and datatype in INTEGERS:
             fits = all(isinstance(value, int) or value.is_integer() for value in values)
-    if not fits:
+    low, high = BOUNDS.get(datatype, (-math.inf, math.inf))
+    if not fits or (datatype in BOUNDS and not all(low <= value <= high for value in values)):
         raise bad_request(f"data of {where} must be of its datatype {datatype}")
 
 

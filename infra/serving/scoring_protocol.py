@@ -21,7 +21,7 @@ from infra.serving.limits import RequestLimits, ScoringError, bad_request
 from infra.serving.model_schema import Field
 
 if TYPE_CHECKING:
-    from trainers.types import Cell, Json
+    from trainers.types import Cell, Json, JsonObject
 
 FORMATS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SHOWN = 5
@@ -47,7 +47,7 @@ def read_rows(body: bytes, content_type: str, fields: Sequence[Field], limits: R
     Args:
         fields: what the model takes; none where it does not say, and then whatever is given goes to it.
     """
-    kind = _media_type(content_type)
+    kind = media_type(content_type)
     columns = _parse_csv(body) if kind == "text/csv" else _parse_json_rows(body, fields, limits)
     return check_rows(columns, fields, limits)
 
@@ -67,14 +67,17 @@ def check_rows(columns: Columns, fields: Sequence[Field], limits: RequestLimits)
 
 
 @functools.lru_cache(maxsize=64)
-def _media_type(content_type: str) -> str:
+def media_type(content_type: str, known: Sequence[str] = ("application/json", "text/csv")) -> str:
+    """What a body says that it is; JSON where it says nothing.
+
+    Raises:
+        ScoringError: 415, it is none of those that are known, or not in UTF-8.
+    """
     message = Message()
     message["content-type"] = content_type or "application/json"
     kind = message.get_content_type()
-    if kind not in ("application/json", "text/csv"):
-        raise ScoringError(
-            415, f"Content-Type must be application/json or text/csv, but got {content_type[:80]!r}"
-        )
+    if kind not in known:
+        raise ScoringError(415, f"Content-Type must be {' or '.join(known)}, but got {content_type[:80]!r}")
     charset = str(message.get_param("charset", "utf-8")).lower()
     if charset not in ("utf-8", "utf8", "us-ascii"):
         raise ScoringError(415, f"charset must be utf-8, but got {charset[:40]!r}")
@@ -150,12 +153,14 @@ def parse_json(body: bytes, limits: RequestLimits) -> Json:
     """A body's document.
 
     Raises:
-        ScoringError: it is no JSON, too deep, or holds what is no number.
+        ScoringError: it is no JSON, too deep, names a key twice, or holds what is no number.
     """
     if _is_too_deep(body, limits.depth):
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep")
     try:
-        document: Json = json.loads(body, parse_constant=_reject_constant)
+        document: Json = json.loads(
+            body, parse_constant=_reject_constant, object_pairs_hook=_reject_repeated_keys
+        )
         return document
     except RecursionError:
         raise bad_request(f"a JSON body must be at most {limits.depth} brackets deep") from None
@@ -165,6 +170,17 @@ def parse_json(body: bytes, limits: RequestLimits) -> Json:
 
 def _reject_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number of JSON; write null where a value is missing")
+
+
+def _reject_repeated_keys(pairs: list[tuple[str, Json]]) -> JsonObject:
+    """Of a key that stands there twice readers take the first or the last: whoever checked a request before
+    may have seen another value than the model would."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"an object must name each key once, but {ascii(twice)[:60]} stands there twice")
+    return found
 
 
 def _is_too_deep(body: bytes, most: int) -> bool:

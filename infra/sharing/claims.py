@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from infra.ledger import views
@@ -29,6 +30,8 @@ def read_claims(
     found = []
     for facts, owner in views.owned_facts(ledger):
         claim: Document | None = facts.get(CLAIM)
-        if claim and claim.get("cluster") == cluster and is_alive(owner):
+        if not claim or claim.get("cluster") != cluster or not is_alive(owner):
+            continue
+        with suppress(KeyError):  # of another version of Velodrome, which says less
             found.append(LaneClaim.from_json(claim))
     return sorted(found, key=lambda claim: claim.sweep_id)

@@ -44,6 +44,11 @@ def family_folder(family: str) -> str:
     return f"{plain}-{hashlib.sha256(family.encode()).hexdigest()[:8]}"
 
 
+def logs_folder(label: str) -> PurePosixPath:
+    """What attempts printed where lanes share a storage, relative to its root."""
+    return sweep_folder(label) / ".logs"
+
+
 def log_name(family: str, role: str, number: int, ordinal: int) -> str:
     """The file that holds what an attempt printed, within its sweep's folder of logs."""
     prefix = "" if role == "search" else f"{role}-"

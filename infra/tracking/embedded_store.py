@@ -56,6 +56,8 @@ def send_embedded(runs: RunIndex, writes: Sequence[TrialWrite]) -> list[TrialWri
         for write in writes
         if write.begins is None or not runs.knows(write.key)
     }
+    if not mine:
+        return list(writes)
     runs.put_all({write.key: SentState() for write in mine.values() if write.begins is not None})
     taken = EmbeddedStore(runs.tracking.file).write_runs(runs.experiment_id, mine)
     runs.put_all({mine[run_id].key: replace(mine[run_id].after, run_id=run_id) for run_id in taken})

@@ -163,6 +163,8 @@ def state_tags(trial: TrialRow) -> dict[str, str]:
     tags = {"velodrome.state": trial.state, "velodrome.attempts": str(trial.attempts)}
     if (width := trial.facts.get("stack")) is not None:
         tags["velodrome.stack"] = str(width)
+    for name, value in trial.facts.get("place", {}).items():
+        tags |= {f"velodrome.{name}": str(value)} if value else {}
     return {**tags, "velodrome.reason": truncate_text(redact(trial.reason or ""), _TAG_CHARACTERS)}
 
 

@@ -10,8 +10,15 @@ import json
 from typing import TYPE_CHECKING
 
 from infra.spec import Objective, SweepSpec
-from infra.tracking.mapping import best_name, class_name, clean_name, space_names, sweep_label_query
-from trainers.metric_names import may_be_of_a_class
+from infra.tracking.mapping import (
+    best_name,
+    class_name,
+    clean_name,
+    group_name,
+    space_names,
+    sweep_label_query,
+)
+from trainers.metric_names import may_be_of_a_class, names_of_groups
 
 if TYPE_CHECKING:
     from trainers.types import JsonObject
@@ -70,7 +77,7 @@ def _charts(goals: tuple[Objective, ...], parameters: list[str], metrics: list[s
 
 
 def _curve(metric: str) -> JsonObject:
-    name = clean_name(metric)
+    name = group_name(metric) if names_of_groups([metric]) else clean_name(metric)
     keys = [name, class_name(metric)] if may_be_of_a_class(metric) else [name]
     return {
         "metricKey": name, "selectedMetricKeys": keys, "scaleType": "linear",

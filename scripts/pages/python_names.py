@@ -9,6 +9,7 @@ import velodrome
 
 GROUPS = {
     "Prepare and run": ("new", "plan", "sweep", "submit", "confirm", "reproduce", "try_out"),
+    "Ranges of a function's space": ("loguniform", "uniform", "integers", "choice"),
     "Look": ("status", "show", "logs", "compare", "report", "inspect", "export"),
     "Promote": ("promote", "approve", "rollback", "history", "card", "policy", "adopt"),
     "Use": ("predict", "serve", "drift", "explain"),

@@ -119,7 +119,7 @@ def run_attempt(
         reached = epoch
         values[epoch] = value(dict(assignment.params), epoch)
         held.append(EpochReport(epoch=epoch, metrics={GOAL: values[epoch]}, at=coordinator._clock()))
-        deciding = assignment.deciding == "every" or epoch in assignment.deciding
+        deciding = epoch in assignment.deciding
         if deciding and not coordinator.decide(me, assignment.attempt, held):
             return AttemptResult(attempt=assignment.attempt, outcome="pruned", epochs=reached)
         if deciding:

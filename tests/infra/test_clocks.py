@@ -21,15 +21,12 @@ def wall_clock_decisions(source: str) -> Iterator[int]:
     for function in functions:
         names = {name for node in ast.walk(function) for name in _names_of_time(node)}
         for node in ast.walk(function):
-            subtracts = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub)
-            if (subtracts or isinstance(node, ast.Compare)) and any(
-                _is_time(part, names) for part in _parts(node)
-            ):
+            if not isinstance(node, (ast.Compare, ast.BinOp)):
+                continue
+            if isinstance(node, ast.BinOp) and not isinstance(node.op, ast.Sub):
+                continue
+            if any(_is_time(part, names) for part in ast.iter_child_nodes(node)):
                 yield node.lineno
-
-
-def _parts(node: ast.AST) -> list[ast.AST]:
-    return list(ast.iter_child_nodes(node))
 
 
 def _names_of_time(node: ast.AST) -> Iterator[str]:

@@ -51,3 +51,18 @@ def test_try_out_trains_a_family() -> None:
 def test_try_out_of_family_without_data_is_refused() -> None:
     with pytest.raises(InputError, match="must be given data"):
         try_out("linear_regression")
+
+
+def fitted(trial: Trial) -> None:
+    from sklearn.linear_model import Ridge
+
+    trial.report(score=1.0)
+    trial.model(Ridge().fit([[0.0], [1.0]], [0.0, 1.0]), example=trial.params["rows"])
+
+
+def test_try_out_keeps_the_model_of_a_function_and_asks_it(tmp_path: Path) -> None:
+    outcome = try_out(fitted, {"rows": [{"x": 1.0}]}, directory=tmp_path, show=len)
+    assert outcome.has_model
+    assert (tmp_path / "estimator.skops").is_file()
+    with pytest.raises(InputError, match=r"must answer its own example|must be numbers"):
+        try_out(fitted, {"rows": [{"x": "no number", "y": 2}]}, show=len)

@@ -31,6 +31,8 @@ from trainers.code.versions import installed_versions
 from trainers.compression.packing import unpack_weights
 from trainers.data.dataset import KeyedBy
 from trainers.errors import InputError
+from trainers.hyperparameters import PRIVACY, TEACHING
+from trainers.options import LATER
 from trainers.registry import BUILT_IN, load_reference
 from trainers.storage.atomic_folders import DamagedFolder, as_json, read_folder, write_folder
 from trainers.storage.safetensors_file import SafetensorsPieces, load_tensors
@@ -47,7 +49,7 @@ FORMAT, COMPRESSED_FORMAT, KEPT_FORMAT = 1, 2, 3
 WEIGHTS, MODEL, TRAIN_ROWS, EXAMPLE = "weights.safetensors", "model.json", "train_rows.bin", "example.json"
 VALIDATION_ROWS, SEEN_CONTENTS = "validation_rows.bin", "seen_contents.bin"
 _VERSIONS_OF = ("velodrome", "torch", "numpy", "pandas", "safetensors", "tokenizers", "lightgbm")
-_TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256"}
+_TRAINING_ONLY = {"pretrained", "sha256", "freeze", "encoder", "encoder_sha256", *LATER}
 
 
 def save_bundle(
@@ -83,7 +85,9 @@ def save_bundle(
     document: BundleDocument = {
         "family": family_reference,
         "options": made.options.model_dump(mode="json", exclude=_TRAINING_ONLY),
-        "params": made.complete(params),
+        "params": {
+            n: value for n, value in made.complete(params).items() if n not in {**TEACHING, **PRIVACY}
+        },
         "state": dict(state),
         "code": {} if family_reference in BUILT_IN else source_hashes([family_reference]),
     }
@@ -262,6 +266,8 @@ def infer_signature(predictor: Predictor) -> Signature:
     answers = predictor.predict(predictor.example)
     state = predictor.document.get("state") or {}
     whole, spelt = _whole_numbers(state), _spelt_numbers(state)
+    if "family" not in predictor.document:  # people's own rows, as their example has them
+        whole = {str(name) for name, kind in predictor.example.dtypes.items() if kind.kind in "iu"}
     inputs = [
         replace(column, type="any")
         if column.name in spelt

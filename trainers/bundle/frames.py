@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from trainers.errors import InputError
+from trainers.kept.hugging_face import COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,8 @@ def as_frame(given: Rows, columns: Sequence[str], image_shape: Sequence[int] | N
             column also a single value, a list or an array of values (texts, images [N, H, W] or
             [N, H, W, C], paths); for a table of numbers an array [N, columns] or one row of it. A column may
             be named in other letters' case, and a model's only column anyhow.
-        columns: the model's columns, in order.
+        columns: the model's columns, in order; none where nobody knows: texts are `text` then, and numbers
+            `x0`, `x1`, and so on.
         image_shape: height, width and channels where the model reads images.
     """
     import pandas as pd
@@ -45,9 +47,17 @@ def as_frame(given: Rows, columns: Sequence[str], image_shape: Sequence[int] | N
         given = [given]
     if isinstance(given, list) and given and all(isinstance(row, Mapping) for row in given):
         return _match_columns(pd.DataFrame(given), columns)
+    columns = columns or _unnamed_columns(given)
     if len(columns) == 1:
         return pd.DataFrame({columns[0]: pd.Series(_list_values(given, image_shape), dtype=object)})
     return _table_frame(given, columns)
+
+
+def _unnamed_columns(given: Array | Sequence[Cell]) -> list[str]:
+    if len(given) and isinstance(given[0], str):
+        return [COLUMN]
+    rows = np.asarray(given, dtype=object)
+    return [f"x{place}" for place in range(rows.shape[-1])] if rows.ndim else []
 
 
 def _column_lists(given: Mapping[str, Cell]) -> dict[str, list[Cell]]:

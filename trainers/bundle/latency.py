@@ -38,12 +38,15 @@ def measure_latency(
 
 
 def model_figures(predictor: Predictor) -> dict[str, float]:
-    """How large a model is, and how much it computes for one answer."""
+    """How large a model is, and how much it computes for one answer; of private training
+    also what that told of a row at most."""
     flops = predictor.flops
+    spent = (predictor.document.get("facts") or {}).get("epsilon")
     return {
         "parameters": float(predictor.parameters),
         "size_bytes": float(predictor.size_bytes),
         **({} if flops is None else {"flops": flops}),
+        **({"epsilon": float(spent)} if isinstance(spent, (int, float)) else {}),
     }
 
 

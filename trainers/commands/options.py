@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 OWN_NAMES = ("args", "directory", "seed", "trial", "attempt", "epochs")
 FILE = "file"  # the one key of `metrics` where a file holds them
+MLFLOW = "mlflow"  # all of `metrics` where the command logs them
 
 
 class CommandOptions(BaseModel):
@@ -31,7 +32,8 @@ class CommandOptions(BaseModel):
     Attributes:
         command: its words, without a shell; `${args}`, `${directory}`, `${seed}`, `${trial}`, `${attempt}`,
             `${epochs}` and `${name}` of a parameter are replaced.
-        metrics: regular expressions by metric, over what is printed, or `{file: NAME}` in the directory.
+        metrics: regular expressions by metric, over what is printed, or `{file: NAME}` in the directory, or
+            `mlflow` where the command logs them so.
         args: what `${args}` becomes: `--name value`, `--name=value`, `name=value`; with `environment` the
             command reads VELODROME_PARAMS, and no parameter need be named.
         resume: words that are added where the files below `${directory}` that they name are there.
@@ -44,7 +46,7 @@ class CommandOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     command: str
-    metrics: dict[str, str]
+    metrics: dict[str, str] | Literal["mlflow"]
     args: Literal["dashes", "equals", "hydra", "environment"] = "dashes"
     resume: str = ""
     keep: str = ""
@@ -53,8 +55,13 @@ class CommandOptions(BaseModel):
 
     @property
     def file(self) -> str | None:
-        """The file that holds the metrics; None where they are printed."""
-        return self.metrics[FILE] if set(self.metrics) == {FILE} else None
+        """The file that holds the metrics; None where they are printed or logged."""
+        return self.patterns[FILE] if set(self.patterns) == {FILE} else None
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """What the metrics are written as; nothing where they are logged by MLflow."""
+        return self.metrics if isinstance(self.metrics, dict) else {}
 
 
 def read_command(options: Params) -> CommandOptions:
@@ -146,6 +153,8 @@ def _names_in(words: Collection[str], key: str, searched: Collection[str]) -> se
 
 
 def _check_metrics(options: CommandOptions) -> None:
+    if options.metrics == MLFLOW:
+        return
     if not options.metrics:
         do = "write metrics: {accuracy: 'acc=([0-9.]+)'}"
         raise InputError("metrics must name what the command prints", "nothing", do, key=("metrics",))
@@ -155,7 +164,7 @@ def _check_metrics(options: CommandOptions) -> None:
             must = "metrics.file must be a .jsonl or .csv below the trial's directory"
             raise InputError(must, options.file, do, key=("metrics", FILE))
         return
-    for name, pattern in options.metrics.items():
+    for name, pattern in options.patterns.items():
         try:
             groups = re.compile(pattern).groups
         except re.error as error:

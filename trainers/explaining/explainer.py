@@ -24,6 +24,7 @@ from trainers.inputs.vocabulary import as_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from trainers.modules.boosted_trees import BoostedTrees
     from trainers.types import Array, Batch
@@ -44,6 +45,7 @@ class Explained:
         gaps: what the importances lack of the difference of the two scores, as a share [B]; None where they
             do not add up by their nature.
         words: of texts, where each word stands.
+        attention: of texts that are read by attention, from word to word, [layers, words, words] each.
     """
 
     answers: list[str]
@@ -52,6 +54,7 @@ class Explained:
     importances: Array | list[Array]
     gaps: npt.NDArray[np.float64] | None
     words: list[list[Word]] | None = None
+    attention: list[Array | None] | None = None
 
 
 class Explainer:
@@ -111,14 +114,16 @@ class Explainer:
             name: torch.from_numpy(np.ascontiguousarray(a)).to(self._runner.device)
             for name, a in arrays.items()
         }
-        with torch.no_grad():
+        from trainers.explaining.attention_maps import AttentionRecorder
+
+        with torch.no_grad(), AttentionRecorder() as seen:
             logits = self._scores.logits(self._runner.family.outputs(self._runner.module, batch))
         answer_B = self._scores.choose(logits)
         if self._reading is None:
             found = self._ask_trees(batch, answer_B)
         else:
             found = attribute(self._reading.inputs(batch, answer_B, self.method), self.method)
-        return self._as_people_read(found, answer_B.tolist(), rows)
+        return self._as_people_read(found, answer_B.tolist(), rows, seen.maps)
 
     def _make_reading(self) -> Reading:
         if self.kind == "table":
@@ -145,18 +150,24 @@ class Explainer:
             baseline_scores=chosen[:, -1] + shifts,
         )  # fmt: skip
 
-    def _as_people_read(self, found: Attribution, answers: list[int], rows: pd.DataFrame) -> Explained:
+    def _as_people_read(
+        self, found: Attribution, answers: list[int], rows: pd.DataFrame, maps: Sequence[torch.Tensor]
+    ) -> Explained:
+        from trainers.explaining.attention_maps import attention_of_words
+
         importances: Array | list[Array] = found.importances.cpu().numpy()
-        words = None
+        words = attention = None
         if isinstance(self._reading, ImageReading):
             importances = np.asarray(importances)[:, self._reading.patches(self.method)]
         if isinstance(self._reading, TextReading):
             words = self._reading.words([as_text(value) for value in rows["text"]])
             importances = _sum_pieces(np.asarray(importances), words)
+            if maps:
+                attention = [attention_of_words(maps, at, some) for at, some in enumerate(words)]
         return Explained(
             answers=[self._scores.names[i] for i in answers],
             scores=found.scores.cpu().numpy(), baseline_scores=found.baseline_scores.cpu().numpy(),
-            importances=importances, words=words,
+            importances=importances, words=words, attention=attention,
             gaps=None if self.method == "occlusion" else found.gaps.cpu().numpy(),
         )  # fmt: skip
 

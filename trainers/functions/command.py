@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from trainers.commands.arguments import command_words, resume_words
 from trainers.commands.metrics import LineSplitter, PrintedMetrics, WrittenMetrics
-from trainers.commands.options import CommandOptions, parameters_json, read_command
+from trainers.commands.mlflow_metrics import LoggedMetrics, logging_environment
+from trainers.commands.options import MLFLOW, CommandOptions, parameters_json, read_command
 from trainers.commands.process import GuardedProcess
 from trainers.errors import TrialError
 from trainers.metric_names import full_name
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _TICK_S = 0.1
 _ASK_S = 0.5
+_DELIVER_S = 0.2  # between reports that are told at once, so that many lines a second cost little
 _JUDGE_AFTER_S = 2.0  # a command that ends so soon after a report made its last one
 AFTER_LAST_S = 60.0  # for saving and ending, once the budget's reports are there
 _RANK_NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -81,10 +83,11 @@ class _Following:
         self._words = [*command_words(options, trial.params, values), *again]
         self._repeated = 0 if again else trial.reports
         self._file = self._printed = None
+        self._logged: LoggedMetrics | None = None  # made when the command is called
         if options.file is not None:
             self._file = WrittenMetrics(trial.directory / options.file, resumed=bool(again))
-        else:
-            self._printed = PrintedMetrics(options.metrics)
+        elif options.metrics != MLFLOW:
+            self._printed = PrintedMetrics(options.patterns)
         self._lines, self._last_lines = LineSplitter(), deque[str](maxlen=5)
         self._pending: dict[str, float] = {}
         self._reported_at = self._asked_at = 0.0
@@ -93,6 +96,9 @@ class _Following:
     def follow(self) -> None:
         port = self._trial.agree(_free_port()) if self._trial.world_size > 1 else 0
         environment = self._environment(port)
+        if self._options.metrics == MLFLOW and self._trial.rank == 0:
+            environment |= logging_environment(self._trial.directory)
+            self._logged = LoggedMetrics(environment, self._goals)
         with GuardedProcess(self._words, folder=self._root, environment=environment) as process:
             status = self._watch(process)
         if status is not None and status != 0:
@@ -100,11 +106,20 @@ class _Following:
             do = "its output is in the trial's log"
             raise TrialError("the command must end with status 0", f"{how}: {self._said()}", do)
         if not self._matched and self._trial.rank == 0 and status is not None:
-            do = "correct metrics: run the command by hand and compare"
-            raise TrialError(
-                "metrics must match what the command says", f"no match: {self._said()}", do, key=("metrics",)
-            )
+            raise self._no_report_error()
         self._keep()
+
+    def _no_report_error(self) -> TrialError:
+        if self._options.metrics == MLFLOW:
+            wanted = ", ".join(sorted(name.removeprefix("val/") for name in self._goals)) or "a metric"
+            do = (
+                f"call mlflow.log_metric({wanted.split(',')[0]!r}, …, step=epoch) in the run that it is given"
+            )
+            must = f"the command must log {wanted} by MLflow"
+            return TrialError(must, f"no step that has it: {self._said()}", do, key=("metrics",))
+        do = "correct metrics: run the command by hand and compare"
+        found = f"no match: {self._said()}"
+        return TrialError("metrics must match what the command says", found, do, key=("metrics",))
 
     def _keep(self) -> None:
         """Names what is kept where it is there; the model's functions are imported for that."""
@@ -139,6 +154,8 @@ class _Following:
             self._take_line(line)
         if self._file is not None:
             self._take(self._file.read_new(ended=ended))
+        if self._logged is not None:
+            self._take_steps(self._logged.read_new(ended=ended))
         return ended
 
     def _take_line(self, line: str) -> None:
@@ -153,6 +170,12 @@ class _Following:
             if values and self._goals <= {full_name(name) for name in self._pending}:
                 self._report()
 
+    def _take_steps(self, steps: Iterable[dict[str, float]]) -> None:
+        """Each step is a report by itself."""
+        for values in steps:
+            self._pending = values
+            self._report()
+
     def _report(self) -> None:
         metrics, self._pending, self._matched = self._pending, {}, True
         if self._repeated:
@@ -160,7 +183,12 @@ class _Following:
         elif self._trial.reports_left == 0:
             self._beyond = True
         else:
+            began_s = time.time()
             self._trial.report(metrics)
+            if self._options.resume and time.monotonic() - self._reported_at > _DELIVER_S:
+                self._trial.deliver_reports()
+            if self._logged is not None:
+                self._logged.note_report(self._trial.reports, metrics, began_s)
             self._reported_at = time.monotonic()
 
     def _wish(self, finished: bool) -> int:

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from trainers.bundle.frames import as_frame, frame_to_json
 from trainers.code.importing import source_sha256
 from trainers.errors import InputError, TrialError
 from trainers.kept.description import KeptModel
 from trainers.kept.estimators import write_estimator
 from trainers.kept.files import LoadedModel, describe_path, load_kept, pack_files
-from trainers.kept.hugging_face import COLUMN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,17 +120,14 @@ class OwnModel:
 
 
 def _example_frame(example: ExampleRows) -> pd.DataFrame:
-    """As rows are given elsewhere; texts are the column `text`, numbers without names `x0`, `x1`, …"""
-    if isinstance(example, np.ndarray) and example.ndim == 2:
-        return as_frame(example, [f"x{place}" for place in range(example.shape[1])])
-    columns = [COLUMN] if isinstance(example, (list, tuple)) and isinstance(example[0], str) else []
+    """As rows are given elsewhere."""
     try:
-        rows = as_frame(example, columns)
-    except InputError:
-        rows = None
-    if rows is None or rows.empty:
-        do = "give a frame, a list of rows by column, or an array of numbers [rows, columns]"
-        raise InputError("an example must be rows as the model takes them", type(example).__name__, do)
+        rows = as_frame(example, ())
+    except (InputError, TypeError, ValueError) as error:
+        do = "give a frame, a list of rows by column, an array of numbers [rows, columns], or texts"
+        raise InputError("an example must be rows as the model takes them", str(error)[:200], do) from error
+    if rows.empty:
+        raise InputError("an example must have a row at least", "none", "give a few as the model takes them")
     return rows
 
 

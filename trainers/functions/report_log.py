@@ -28,6 +28,14 @@ class DeferringHooks(Protocol):
         """Has the report that was held last judged. False: stop here, the pruner said so."""
 
 
+@runtime_checkable
+class DeliveringHooks(Protocol):
+    """Hooks that hold reports for a while, and can be told not to."""
+
+    def send_heartbeat(self) -> None:
+        """Has all that was reported known now."""
+
+
 class ReportLog:
     """The reports of rank 0. `epochs` sends one a body; elsewhere each is sent as it comes and judged when
     the function goes on: the last one of a function has nothing left to stop."""
@@ -99,6 +107,11 @@ class ReportLog:
         if isinstance(self._hooks, DeferringHooks):
             return self._hooks.judge()
         return self._answer
+
+    def deliver(self) -> None:
+        """Has what was reported known now: what own code writes next may let it skip that when it resumes."""
+        if isinstance(self._hooks, DeliveringHooks):
+            self._hooks.send_heartbeat()
 
     def is_spent(self) -> bool:
         """Whether the budget, `patience` or the time is used up."""

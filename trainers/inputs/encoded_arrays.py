@@ -18,6 +18,7 @@ from trainers.data.batches import GROUPS
 from trainers.data.dataset import Dataset, EncodedDataset
 from trainers.errors import InputError
 from trainers.family import Family
+from trainers.options import LATER
 from trainers.storage.shared_folders import MANIFEST, WAIT_S, shared_folder
 from trainers.types import Array, Params, State
 
@@ -177,7 +178,7 @@ def _cache_key(family: Family, dataset: Dataset, params: Params) -> str:
         "splits": {part: _array_digest(rows) for part, rows in dataset.splits.items()},
         "family": f"{type(family).__module__}:{type(family).__qualname__}",
         "code": code_digest(type(family)),
-        "options": family.options.model_dump(mode="json"),
+        "options": family.options.model_dump(mode="json", exclude={*LATER}),
         "preset": family.preset,
         # a pretrained model brings its own vocabulary: what it decides is no hyper-parameter any more
         "encoding": {name: complete[name] for name in family.encoding if name in complete},

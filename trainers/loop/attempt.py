@@ -22,6 +22,8 @@ from trainers.loop.collectives import RankGroup
 from trainers.loop.evaluation import evaluate, latency_ms
 from trainers.loop.facts import FACTS, model_facts
 from trainers.loop.micro_batches import MicroBatch, MicroBatchFeed, PartSources
+from trainers.loop.privacy_spent import spent_epsilon
+from trainers.loop.private_stepper import PrivateStepper, sample_rate
 from trainers.loop.progress import TrainingProgress, drop_not_finite, goal_value, plan_steps
 from trainers.loop.stepper import Stepper, own_steps
 from trainers.optim.initialisation import initialise_weights
@@ -92,9 +94,10 @@ class Attempt:
     def stepper(self) -> Stepper:
         """What makes the attempt's own steps; not made where others make them."""
         job = self.job
-        return Stepper(
-            job.family, self.module, job.params, self.state, self.crew, self.generator, self.through
-        )
+        given = (job.family, self.module, job.params, self.state, self.crew, self.generator)
+        if job.family.options.privacy is not None:
+            return PrivateStepper(*given, examples=len(self.feed.source))
+        return Stepper(*given, self.through)
 
     @property
     def has_stepper(self) -> bool:
@@ -263,7 +266,8 @@ class Attempt:
             "train/examples_per_second": examples / max(window.seconds, 1e-9),
         }
         self.progress.window = type(window)()
-        return {**loss, **own, **figures}
+        spent = {f"train/{name}": value for name, value in self._privacy_spent().items()}
+        return {**loss, **own, **figures, **spent}
 
     def _evaluate_test(self) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
         """The metrics of the test part and its examples' own scores, by one reading."""
@@ -302,7 +306,16 @@ class Attempt:
         return {name: value for name, value in known.items() if name in asked}
 
     def _facts(self) -> dict[str, float]:
-        return model_facts(self.module, self.progress.seconds, self.device)
+        return {**model_facts(self.module, self.progress.seconds, self.device), **self._privacy_spent()}
+
+    def _privacy_spent(self) -> dict[str, float]:
+        """By all steps so far: those that are made again after a kill are the same ones."""
+        job, privacy = self.job, self.job.family.options.privacy
+        if privacy is None:
+            return {}
+        share = sample_rate(job.params, len(self.feed.source))
+        noise = float(job.params["privacy_noise"])
+        return {"epsilon": spent_epsilon(noise, share, self.progress.step, privacy.delta)}
 
     def measure_cost(self) -> dict[str, float]:
         """What every module of its structure costs: milliseconds and FLOPs of an answer, FLOPs of a training

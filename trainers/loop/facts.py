@@ -9,7 +9,9 @@ from trainers.loop.memory import peak_bytes
 if TYPE_CHECKING:
     import torch
 
-FACTS = frozenset({"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms", "flops"})
+FACTS = frozenset(
+    {"parameters", "size_bytes", "train_seconds", "peak_memory_bytes", "latency_ms", "flops", "epsilon"}
+)
 
 
 def model_facts(module: torch.nn.Module, seconds: float, device: torch.device) -> dict[str, float]:

@@ -28,7 +28,7 @@ Made = TypeVar("Made")
 OptimizerState: TypeAlias = "dict[str, torch.Tensor | Json]"  # of one parameter, by the optimizer's names
 
 
-class _ForwardModule(nn.Module):
+class ForwardModule(nn.Module):
     """The family's forward pass as one module, so that DDP sees it whatever the family calls inside."""
 
     def __init__(self, family: Family, module: nn.Module) -> None:
@@ -41,7 +41,7 @@ class _ForwardModule(nn.Module):
 
 def wrap_parallel(family: Family, module: nn.Module) -> nn.parallel.DistributedDataParallel:
     """The family's outputs of a batch; backward then averages gradients over ranks."""
-    return nn.parallel.DistributedDataParallel(_ForwardModule(family, module))
+    return nn.parallel.DistributedDataParallel(ForwardModule(family, module))
 
 
 class GatheredModule(nn.Module):

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from trainers.family import Family
-from trainers.modules.stacked_values import MEMBER_LENGTHS
+from trainers.modules.stacked_values import MEMBER_LENGTHS, call_for_members
 from trainers.stacking.calls import SHARED_RATE, StackedCalls
+from trainers.tasks.classification import Classification
 from trainers.types import Batch, Outputs, Params, State
 
 
@@ -76,24 +77,29 @@ class StackedProgram:
             tensors: [F, …] each, in the order of `bind`.
             batch: [F, B, …] each; or [B, …] where it is `shared` by all.
         """
-        names, rules = list(batch), self._rules
+        names, rules, count = list(batch), self._rules, len(tensors)
 
-        def call(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> Outputs:
-            self._put(tensors)
-            return self._family.outputs(self.module, dict(zip(names, values, strict=True)))
+        def call(given: Sequence[Tensor]) -> Outputs:
+            self._put(given[:count])
+            return self._family.outputs(self.module, dict(zip(names, given[count:], strict=True)))
 
-        def measure(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        def measure(given: Sequence[Tensor]) -> Outputs:
             assert rules is not None
-            outputs, own = call(tensors, values), dict(zip(names, values, strict=True))
-            return tuple(rules.loss(outputs, own, params) for params in self._loss_params)
+            outputs, own = call(given), dict(zip(names, given[count:], strict=True))
+            return {str(end): rules.loss(outputs, own, params) for end, params in self._loss_params.items()}
 
         MEMBER_LENGTHS.set(())
-        dims = (0, None if shared else 0)
+        values = list(batch.values())
+        stacked, common = (tensors, values) if shared else ([*tensors, *values], [])
+        plainly = rules is None or type(rules) is Classification
         with self._autocast(), self.calls or nullcontext():
-            given = list(tensors), list(batch.values())
+            found = call_for_members(call if plainly else measure, stacked, common)
             if rules is None:
-                return self._call_own_losses(torch.func.vmap(call, dims)(*given), batch, shared)
-            plain, *smoothed = torch.func.vmap(measure, dims)(*given)
+                return self._call_own_losses(found, batch, shared)
+            if type(rules) is Classification:
+                found = {str(end): rules.losses_of_members(found, batch, end) for end in self._loss_params}
+        assert isinstance(found, dict)
+        plain, *smoothed = found.values()
         return self._blend(plain, smoothed[0]) if smoothed else plain
 
     def _blend(self, plain: Tensor, smoothed: Tensor) -> Tensor:
@@ -107,7 +113,7 @@ class StackedProgram:
         shares = [float(one.get("label_smoothing") or 0.0) for one in params]
         self._smoothing = torch.tensor(shares, device=self._device)
         ends = (0.0, 1.0) if any(shares) else (0.0,)
-        self._loss_params = [{**self._params, "label_smoothing": end} for end in ends]
+        self._loss_params = {end: {**self._params, "label_smoothing": end} for end in ends}
 
     def _call_own_losses(self, outputs: Outputs, batch: Mapping[str, Tensor], shared: bool) -> Tensor:
         """A family's own loss may read any number as a number: it is called for one member after another."""
@@ -133,8 +139,7 @@ class StackedProgram:
             return self._family.outputs(self.module, batch)
 
         with self.calls or nullcontext():
-            found: Outputs = torch.func.vmap(one)(list(tensors))
-        return found
+            return call_for_members(one, tensors)
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._device, dtype=torch.bfloat16) if self._half else nullcontext()

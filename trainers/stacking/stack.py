@@ -202,6 +202,11 @@ class Stack:
         """The member's row."""
         return next(row for row, one in enumerate(self.rows) if one is seat)
 
+    def rows_of(self, seats: Sequence[Seat]) -> list[int]:
+        """The members' rows."""
+        known = {id(seat): row for row, seat in reversed(list(enumerate(self.rows)))}
+        return [known[id(seat)] for seat in seats]
+
     def show_moments(self, seat: Seat) -> None:
         """Puts what the member's optimizer would know by itself into it: views of the member's row."""
         row, step = self.row_of(seat), float(seat.attempt.progress.step)
@@ -377,8 +382,7 @@ class Stack:
         losses, peaks = torch.stack(list(records)).double().cpu().numpy().transpose(1, 0, 2)
         bad = ~(np.isfinite(losses) & np.isfinite(peaks))
         sums = (losses * np.array(counts)[:, None]).sum(0)
-        for seat in live:
-            row = self.row_of(seat)
+        for seat, row in zip(live, self.rows_of(live), strict=True):
             made = seat.attempt.progress.step - self._planned[row] + len(records)
             seat.attempt.last_rate = float(self._rates[made - 1, row])
             if bad[:, row].any():

@@ -50,6 +50,8 @@ def why_not(family: Family, params: Params) -> str | None:
     kind = type(family)
     if kind.train_step is not Family.train_step:
         return "it makes its own training steps"
+    if family.options.privacy is not None:
+        return "it trains privately, each step over examples of its own draw"
     if not family.stackable:
         return family.unstackable or "its class does not say `stackable = True`"
     return None

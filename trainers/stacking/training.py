@@ -230,7 +230,7 @@ class _StackRun:
         if judges_plainly(family):
             first = seats[0].attempt
             measure = evaluate_stack(
-                stack.program, stack.tensors, [stack.row_of(seat) for seat in seats],
+                stack.program, stack.tensors, stack.rows_of(seats),
                 self._parts["validation"], first.state, family=family, batch_size=first.judged_at_once,
                 alive=partial(_report_alive, seats),
             )  # fmt: skip

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from trainers.errors import InputError, NotFinite
 from trainers.metric_names import GAP, PER_TASK, group_metric
+from trainers.tasks.distillation import TEACHER, blend_classes
 from trainers.tasks.group_sums import GroupSums, groups_of
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.scores import metrics_by_class, metrics_from_counts
@@ -32,7 +33,8 @@ MOST_CLASSES_FOR_AUC = 100  # beyond it the scores of all examples outgrow the m
 class Classification:
     """The rules of one state with `classes` and, where errors cost unequally, `class_weights`.
 
-    With `per_class` in the state, and at most 20 classes, metrics also come by class (`recall_<class>`).
+    With `per_class` in the state, and at most 20 classes, metrics also come by class (`recall_<class>`):
+    of those `named`.
     """
 
     metrics = PER_TASK["classification"]
@@ -40,7 +42,7 @@ class Classification:
     def __init__(self, state: State) -> None:
         self.classes = tuple(str(name) for name in state["classes"])
         named = bool(state.get("per_class")) and len(self.classes) <= MOST_CLASSES_BY_NAME
-        self._named = self.classes if named else ()
+        self.named = self.classes if named else ()
         self.groups = groups_of(state)
         self.class_weights: Sequence[float] | None = state.get("class_weights")
         if self.class_weights is not None and len(self.class_weights) != len(self.classes):
@@ -50,7 +52,8 @@ class Classification:
             )
 
     def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
-        """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights.
+        """Cross-entropy of logits [B, C], with `params["label_smoothing"]` and the state's weights;
+        beside a teacher also the distance from what it answers.
 
         A weighted loss is divided by the number of examples, not by the sum of their weights as torch does:
         so a batch has the same gradient however it is cut into micro-batches and ranks.
@@ -61,17 +64,36 @@ class Classification:
         smoothing = float(params.get("label_smoothing") or 0.0)
         target = batch["target"]
         if self.class_weights is None:
-            return torch.nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
-        weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
-        total = torch.nn.functional.cross_entropy(
-            logits, target, weight=weights, label_smoothing=smoothing, reduction="sum"
+            loss = torch.nn.functional.cross_entropy(logits, target, label_smoothing=smoothing)
+        else:
+            weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+            total = torch.nn.functional.cross_entropy(
+                logits, target, weight=weights, label_smoothing=smoothing, reduction="sum"
+            )
+            loss = total / len(target)
+        return blend_classes(loss, logits, batch, params) if TEACHER in batch else loss
+
+    def losses_of_members(
+        self, outputs: Outputs, batch: Mapping[str, torch.Tensor], smoothing: float
+    ) -> torch.Tensor:
+        """`loss` of each of several models, [F], from logits [F, B, C] and their targets [F, B], or [B] for
+        all: under vmap torch takes cross-entropy apart in Python, at each step."""
+        import torch
+
+        logits = output_tensor(outputs, "logits")
+        target = batch["target"].expand(logits.shape[:2]).reshape(-1)
+        weights = None
+        if self.class_weights is not None:
+            weights = torch.tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+        each = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), target, weight=weights, label_smoothing=smoothing, reduction="none"
         )
-        return total / len(target)
+        return each.view(logits.shape[:2]).mean(1)
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> ClassificationMetrics:
         """An empty set; `scores=False` leaves `auc` out."""
         return ClassificationMetrics(
-            len(self.classes), device, scores=scores, named=self._named, groups=self.groups
+            len(self.classes), device, scores=scores, named=self.named, groups=self.groups
         )
 
     def to_user(self, outputs: Outputs) -> pd.DataFrame:
@@ -135,7 +157,6 @@ class ClassificationMetrics:
         self._keep = scores and classes <= MOST_CLASSES_FOR_AUC
         self._chances: list[torch.Tensor] = []
         self._targets: list[torch.Tensor] = []
-        self._area: float | None = None
 
     def update(self, outputs: Outputs, batch: Mapping[str, torch.Tensor]) -> None:
         """Adds logits [B, C] and `batch["target"]` [B]; nothing waits for the device."""
@@ -179,16 +200,12 @@ class ClassificationMetrics:
         if area is not None:
             values["auc"] = area
         loss = float(self._loss) / int(actual.sum())
-        if not np.isfinite(loss):
-            raise NotFinite("outputs must be finite numbers", f"a cross-entropy of {loss}")
-        values["loss"] = loss
+        values["loss"] = require_finite_loss(loss)
         return values
 
     def _auc(self, actual: npt.NDArray[np.int64]) -> float | None:
         import torch
 
-        if self._area is not None:
-            return self._area
         if not self._keep or (actual > 0).sum() < 2 or not self._chances:
             return None
         chances, target = torch.cat(self._chances), torch.cat(self._targets)
@@ -218,16 +235,19 @@ class ClassificationMetrics:
         if self._keep:
             self._chances, self._targets = [rows[0]], [rows[1]]
 
-    def set_area(self, area: float) -> None:
-        """Gives `auc`, where it was measured for several models at once."""
-        self._area = area
-
     def confusion(self) -> Array | None:
         """Counts [true class, predicted class]; None beyond 256 classes."""
         if not self._picture:
             return None
         matrix: Array = self._cells.cpu().numpy().reshape(self._size, self._size)
         return matrix
+
+
+def require_finite_loss(loss: float) -> float:
+    """The mean cross-entropy, which a model whose outputs are not numbers does not have."""
+    if not np.isfinite(loss):
+        raise NotFinite("outputs must be finite numbers", f"a cross-entropy of {loss}")
+    return loss
 
 
 def _accuracies_by_group(by_group: GroupSums) -> dict[str, float]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from trainers.errors import NotFinite
 from trainers.metric_names import PER_TASK, group_metric
+from trainers.tasks.distillation import TEACHER, blend_numbers
 from trainers.tasks.group_sums import GroupSums, groups_of
 from trainers.tasks.outputs import output_tensor
 from trainers.tasks.summed_metrics import SummedMetrics
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from trainers.types import Array, Outputs, Params, State
+
+Numbers: TypeAlias = "npt.NDArray[np.float64]"
 
 
 class Regression:
@@ -39,12 +42,14 @@ class Regression:
             self.std = np.repeat(self.std, len(self.names))
 
     def loss(self, outputs: Outputs, batch: Mapping[str, torch.Tensor], params: Params) -> torch.Tensor:
-        """Mean squared error of outputs [B], [B, 1] or [B, K], in the units that the target was scaled to."""
+        """Mean squared error of outputs [B], [B, 1] or [B, K], in the units that the target was scaled to;
+        beside a teacher also the distance from what it answers."""
         import torch
 
         target = batch["target"]
         guess = output_tensor(outputs, "prediction").reshape(target.shape)
-        return torch.nn.functional.mse_loss(guess, target.to(guess.dtype))
+        loss = torch.nn.functional.mse_loss(guess, target.to(guess.dtype))
+        return blend_numbers(loss, guess, batch, params) if TEACHER in batch else loss
 
     def metric_set(self, device: torch.device | str, *, scores: bool = True) -> RegressionMetrics:
         """An empty set, for errors in the target's own units."""
@@ -126,11 +131,9 @@ class RegressionMetrics(SummedMetrics):
             return {}
         squares, absolutes, first, second = self._totals.cpu().numpy()
         if not np.isfinite(squares).all():
-            raise NotFinite("outputs must be finite numbers", f"a squared error of {squares.sum()}")
-        spread = np.maximum(second - np.square(first) / count, 0.0)
-        spread[spread <= 1e-14 * second] = 0.0  # rounding of targets that are all equal
-        scaled = (squares * self._std**2, absolutes * self._std, spread * self._std**2)
-        values = metrics_from_sums(count, *scaled, scale=self._std)
+            raise not_finite_error(squares)
+        spread = spread_from_moments(count, first, second)
+        values = error_metrics_of_members(count, squares[None], absolutes[None], spread, self._std)[0]
         for one in self._by_group.means():
             values[group_metric("mae", one.column, one.group)] = one.means[0]
             values[group_metric("rmse", one.column, one.group)] = math.sqrt(one.means[1])
@@ -141,25 +144,54 @@ class RegressionMetrics(SummedMetrics):
         return [self._count, self._totals, *self._by_group.sums()]
 
 
+def not_finite_error(squares: Numbers) -> NotFinite:
+    """What is wrong with a model whose squared errors are not numbers."""
+    return NotFinite("outputs must be finite numbers", f"a squared error of {squares.sum()}")
+
+
+def spread_from_moments(count: int, first: Numbers, second: Numbers) -> Numbers:
+    """Squared distances from the mean, from sums of targets and of their squares, [K]."""
+    spread: Numbers = np.maximum(second - np.square(first) / count, 0.0)
+    spread[spread <= 1e-14 * second] = 0.0  # rounding of targets that are all equal
+    return spread
+
+
+def error_metrics_of_members(
+    count: int, squares: Numbers, absolutes: Numbers, spread: Numbers, unit: Numbers
+) -> list[dict[str, float]]:
+    """The metrics of several models on the same `count` examples, at once; in `unit`s of the sums given.
+
+    Args:
+        squares, absolutes: [F, K], of each model's errors; `spread` [K] and `unit` [K] are the target's.
+    """
+    scaled = (squares * unit**2, absolutes * unit, spread * unit**2)
+    return _metrics_of_scaled(count, *scaled, scale=unit)
+
+
 def metrics_from_sums(
-    count: int,
-    squares: npt.NDArray[np.float64],
-    absolutes: npt.NDArray[np.float64],
-    spread: npt.NDArray[np.float64],
-    *,
-    scale: npt.NDArray[np.float64],
+    count: int, squares: Numbers, absolutes: Numbers, spread: Numbers, *, scale: Numbers
 ) -> dict[str, float]:
     """The metrics of `count` examples, averaged over outputs; `loss` in units of `scale`.
 
     `r2` is 1 - squares / spread (scikit-learn's, averaged uniformly), left out where no output varies.
     """
-    mse = float(squares.mean() / count)
-    values = {"mse": mse, "rmse": math.sqrt(mse), "mae": float(absolutes.mean() / count)}
+    return _metrics_of_scaled(count, squares[None], absolutes[None], spread, scale=scale)[0]
+
+
+def _metrics_of_scaled(
+    count: int, squares: Numbers, absolutes: Numbers, spread: Numbers, *, scale: Numbers
+) -> list[dict[str, float]]:
+    mse = (squares.mean(axis=1) / count).tolist()
+    mae = (absolutes.mean(axis=1) / count).tolist()
+    loss = ((squares / np.square(scale)).mean(axis=1) / count).tolist()
     varies = spread > 0
+    r2: list[float | None] = [None] * len(mse)
     if count > 1 and varies.any():
-        values["r2"] = float((1 - squares[varies] / spread[varies]).mean())
-    values["loss"] = float((squares / np.square(scale)).mean() / count)
-    return values
+        r2 = (1 - squares.compress(varies, axis=1) / spread[varies]).mean(axis=1).tolist()
+    return [
+        {"mse": m, "rmse": math.sqrt(m), "mae": a, **({} if r is None else {"r2": r}), "loss": own}
+        for m, a, r, own in zip(mse, mae, r2, loss, strict=True)
+    ]
 
 
 def _valid_columns(values: Array) -> npt.NDArray[np.float64]:

@@ -47,6 +47,37 @@ def metrics_from_counts(hits: Counts, actual: Counts, predicted: Counts) -> dict
     }
 
 
+def count_metrics_of_members(
+    classes: Sequence[str], hits: Counts, actual: Counts, predicted: Counts
+) -> list[dict[str, float]]:
+    """`metrics_from_counts`, and `metrics_by_class`, of several models on the same examples, at once.
+
+    Args:
+        classes: their names; none where nothing is wanted by class.
+        hits, predicted: [F, C], of each model; `actual` [C] is the examples'.
+    """
+    occurs, total = actual > 0, int(actual.sum())
+    if total == 0 or (predicted[:, ~occurs] > 0).any():  # each averages over classes of its own
+        return [
+            metrics_from_counts(own, actual, given)
+            | (metrics_by_class(classes, own, actual, given) if total and classes else {})
+            for own, given in zip(hits, predicted, strict=True)
+        ]
+    hits, predicted = hits.compress(occurs, axis=1), predicted.compress(occurs, axis=1)
+    actual = actual[occurs]
+    precision, recall = _ratio(hits, predicted), hits / actual
+    f1 = 2 * hits / (actual + predicted)
+    means = [(hits.sum(axis=1) / total), *(each.mean(axis=1) for each in (recall, precision, recall, f1))]
+    names = ["accuracy", "balanced_accuracy", "precision", "recall", "f1"]
+    values = np.stack(means, axis=1)
+    if classes:
+        seen = [classes[i] for i in np.flatnonzero(occurs).tolist()]
+        names += [f"{name}_{one}" for one in seen for name in ("precision", "recall", "f1")]
+        by_class = np.stack([precision, recall, f1], axis=2).reshape(len(hits), -1)
+        values = np.concatenate([values, by_class], axis=1)
+    return [dict(zip(names, row, strict=True)) for row in values.tolist()]
+
+
 def metrics_by_class(
     classes: Sequence[str], hits: Counts, actual: Counts, predicted: Counts
 ) -> dict[str, float]:
@@ -65,7 +96,7 @@ def metrics_by_class(
 
 
 def _ratio(above: Array, below: Array) -> npt.NDArray[np.float64]:
-    ratio: npt.NDArray[np.float64] = np.divide(above, below, out=np.zeros(len(below)), where=below > 0)
+    ratio: npt.NDArray[np.float64] = np.divide(above, below, out=np.zeros(below.shape), where=below > 0)
     return ratio
 
 

@@ -1,5 +1,8 @@
 """Lightning's Trainer (`lightning` and `pytorch_lightning`): validations are reports.
 
+`fit_trial(trial, trainer, model, loader)` stands for `trainer.fit(model, loader)`; a loop that needs more of
+it adds the callback:
+
 callback = VelodromeCallback(trial, accuracy="val_acc")
 trainer = L.Trainer(callbacks=[callback], max_epochs=trial.budget.epochs, default_root_dir=trial.directory)
 trainer.fit(model, ckpt_path=callback.checkpoint)
@@ -103,3 +106,24 @@ def _read_weights(path: str) -> dict[str, torch.Tensor]:
         found = f"{path}: {str(error).splitlines()[0][:200]}"
         raise TrialError("a checkpoint that is kept as a model must hold plain values", found, do) from error
     return weights
+
+
+def fit_trial(
+    trial: Trial,
+    trainer: Any,
+    model: Any,
+    *data: Any,
+    build: str | None = None,
+    predict: str | None = None,
+    **metrics: str,
+) -> None:
+    """Instead of `trainer.fit(model, …)`: goes on from the trial's own checkpoint, each validation is a
+    report, and the best checkpoint is kept.
+
+    Args:
+        data: loaders or a data module, as `fit` takes them.
+        build, predict, metrics: as `VelodromeCallback` takes them.
+    """
+    callback = VelodromeCallback(trial, build=build, predict=predict, **metrics)
+    trainer.callbacks.insert(0, callback)  # before Lightning's own checkpoints, which come last
+    trainer.fit(model, *data, ckpt_path=callback.checkpoint)

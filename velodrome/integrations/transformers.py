@@ -1,5 +1,7 @@
 """Hugging Face's Trainer: evaluations are reports, and the trial's end is the training's.
 
+`train_trial(trial, trainer)` stands for `trainer.train()`; a loop that needs more of it adds the callback:
+
 callback = VelodromeCallback(trial)
 trainer = Trainer(..., args=TrainingArguments(output_dir=trial.directory, ...), callbacks=[callback])
 trainer.train(resume_from_checkpoint=callback.checkpoint)
@@ -90,3 +92,16 @@ class VelodromeCallback(TrainerCallback):  # type: ignore[misc]
             if more.get(part) is not None:
                 more[part].save_pretrained(str(folder))
         self._trial.keep(folder)
+
+
+def train_trial(trial: Trial, trainer: Any) -> Any:
+    """Instead of `trainer.train()`: checkpoints lie in the trial's folder, training goes on from its own,
+    each evaluation is a report, and the model that it ends with is kept.
+
+    Returns:
+        What `train` returns.
+    """
+    trainer.args.output_dir = str(trial.directory)
+    callback = VelodromeCallback(trial)
+    trainer.add_callback(callback)
+    return trainer.train(resume_from_checkpoint=callback.checkpoint)

@@ -69,7 +69,7 @@ def _format_ms(value: float | None) -> str:
 
 SHOWN: Mapping[str, Callable[[float | None], str]] = {
     "size_bytes": size, "parameters": short_count, "flops": short_count,
-    "latency_ms": _format_ms, "latency_p99_ms": _format_ms,
+    "latency_ms": _format_ms, "latency_p99_ms": _format_ms, "epsilon": number,
 }  # fmt: skip
 
 
@@ -83,7 +83,8 @@ def check_costs(policy: Policy, case: GateInputs) -> Iterator[GateFinding]:
         if value is None:
             yield gate_finding(
                 name, False, limit=f"at most {show(limit)}", found="not known of this model", bound=limit,
-                do=f"a model of which {name} can be measured",
+                do="a model that was trained privately" if name == "epsilon"
+                else f"a model of which {name} can be measured",
             )  # fmt: skip
             continue
         gap = show(abs(value - limit))

@@ -35,7 +35,7 @@ def known_metrics(task: str) -> tuple[str, ...]:
     return {
         "classification": (*_COUNTED, "auc", "loss"),
         "regression": ("mse", "rmse", "mae", "r2"),
-        "seq2seq": ("exact_match", "bleu", "chrf"),
+        "seq2seq": ("exact_match", "bleu", "chrf", "rouge1", "rougeL"),
         "question-answering": ("exact_match", "f1"),
     }.get(task, ())
 
@@ -88,7 +88,7 @@ def _text_metric(name: str, truth: Truth, answers: TaskPredictions) -> float | N
 
 
 def text_counts_of(name: str, truth: Truth, answers: TaskPredictions) -> Floats:
-    """What each text adds to `bleu` or `chrf`, [N, counts]."""
+    """What each text adds to a metric of texts, [N, counts]."""
     return np.stack([text_counts(name, *pair) for pair in zip(answers.values, truth.values, strict=True)])
 
 

@@ -21,6 +21,8 @@ from infra.names import check_name, quote_input, spell_family
 from infra.registry.logged_models import check_ready, find_logged_model, is_logged_uri
 from infra.registry.store import CARD_TAG, KEY_TAG, MANIFEST_TAG, Registry
 from infra.tracking.client import Connect, TrackingError, connect
+from trainers.code.carried import is_carried
+from trainers.registry import COMMAND
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
@@ -142,9 +144,22 @@ def _select_trial(ledger: Ledger, row: SweepRow, family: str | None, number: int
         do = f"`velodrome status {row.label}` tells how its trials ended"
         raise WrongInput("a promoted trial must be complete", f"none such in {row.label}", do)
     if best[0].model is None:
-        do = "sweep with keep: {models: all}, or confirm it first"
+        do = _advise_keeping(row.spec.family(best[0].family).reference)
         raise WrongInput("a promoted trial must have a model", f"{_trial_label(best[0])} kept none", do)
     return best[0]
+
+
+def _advise_keeping(reference: str) -> str:
+    """What to do so that trials of a family keep their models."""
+    kept = "sweep with keep: {models: all}, or confirm it first"
+    if reference == COMMAND:
+        return f"write keep: and predict: for the command; where it has them, {kept}"
+    if ":" not in reference:
+        return kept
+    named = f"have the function name its model by trial.model; where it does, {kept}"
+    if not is_carried(reference):
+        return named
+    return f"move the notebook's function into a file with its build and predict, sweep that one, and {named}"
 
 
 def _log_model(row: SweepRow, trial: TrialRow, home: Home, connect: Connect) -> LoggedModel:

@@ -144,7 +144,7 @@ def gather_examples(dataset: Dataset, part: str, trained: Sequence[TrainingRows]
         part=part,
         problems=tuple(problems),
         unselected=tuple(model.whose for model in trained if model.rows is not None and model.seen is None),
-        slices=_slice_rows(frame, policy),
+        slices=_slice_rows(dataset, kept, frame, policy),
         groups=_group_rows(dataset, kept, frame, policy),
         sensitive=tuple(dataset.groups),
     )
@@ -229,31 +229,37 @@ def _read_truth(dataset: Dataset, rows: npt.NDArray[np.int64]) -> Truth:
     return Truth(task=str(dataset.task), values=[str(dataset.target.values[int(row)]) for row in rows])
 
 
-def _slice_rows(frame: pd.DataFrame, policy: Policy) -> dict[str, Rows]:
+def _slice_rows(
+    dataset: Dataset, rows: npt.NDArray[np.int64], frame: pd.DataFrame, policy: Policy
+) -> dict[str, Rows]:
     columns = () if policy.slices is None else policy.slices.columns
-    parts = {column: _value_rows(frame, column, "slice") for column in columns}
+    aside = _sensitive_rows(dataset, rows)
+    parts = {column: aside.get(column) or _value_rows(frame, column, "slice") for column in columns}
     return {f"{column}={value}": rows for column, values in parts.items() for value, rows in values.items()}
 
 
 def _group_rows(
     dataset: Dataset, rows: npt.NDArray[np.int64], frame: pd.DataFrame, policy: Policy
 ) -> dict[str, dict[str, Rows]]:
-    found = {
-        column: {name: groups.codes[rows] == place for place, name in enumerate(groups.names)}
-        for column, groups in dataset.groups.items()
-    }
+    found = _sensitive_rows(dataset, rows)
     asked = () if policy.groups is None else policy.groups.columns
     others = {column: _value_rows(frame, column, "group") for column in asked if column not in found}
     return {**found, **others}
+
+
+def _sensitive_rows(dataset: Dataset, rows: npt.NDArray[np.int64]) -> dict[str, dict[str, Rows]]:
+    """The examples of each group of the data's sensitive columns."""
+    return {
+        column: {name: groups.codes[rows] == place for place, name in enumerate(groups.names)}
+        for column, groups in dataset.groups.items()
+    }
 
 
 def _value_rows(frame: pd.DataFrame, column: str, what: str) -> dict[str, Rows]:
     """The examples of each value of a column."""
     if column not in frame.columns:
         known = ", ".join(map(str, frame.columns[:8]))
-        do = f"known are {known}"
-        if what == "group":
-            do += "; one that no model reads: data: {columns: {sensitive: [" + column + "]}}"
+        do = f"known are {known}; one that no model reads: data: {{columns: {{sensitive: [{column}]}}}}"
         raise WrongInput(f"a {what}'s column must be one that models read", column, do)
     cells = frame[column]
     values = cells.map(str).where(cells.notna(), MISSING_GROUP).to_numpy()

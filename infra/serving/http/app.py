@@ -29,7 +29,7 @@ from infra.serving.service import ScoringService
 OVERLOADED = "velodrome.overloaded"
 """In a request's state: whether its client, or all together, have too many connections."""
 OTHER_PATH = "other"
-_ONCE = (b"host", b"authorization", b"content-length", b"origin")
+_ONCE = (b"host", b"authorization", b"content-length", b"origin", b"content-type", b"content-encoding")
 
 
 class ScoringApp:

@@ -143,7 +143,7 @@ class HeaderLimitProtocol(HttpToolsProtocol):
         if self._header_bytes > self.limits.header_bytes:
             self._refuse_long_headers()
         else:
-            self._close_with_error(400, "the request must be HTTP/1.1")
+            self._close_with_error(400, "the request must be HTTP/1.1, with a method that is known")
 
     def _unsupported_upgrade_warning(self) -> None:
         """An upgrade is answered as if it had not been asked for; nobody needs to install anything."""

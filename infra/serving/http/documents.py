@@ -29,6 +29,10 @@ _REASONS = {
     "415": "neither the type nor the encoding is read",
     "503": "no replica answers, or too much waits",
 }
+_WRONG_TENSORS = (
+    "the request is wrong; the reason says where. So are tensors of the right form whose values are not as"
+    " many as their shape says, whose rows are not as many as each other's, or that leave out a column"
+)
 _GET_ERRORS, _POST_ERRORS = ("401", "403", "405"), tuple(_REASONS)
 
 
@@ -94,9 +98,9 @@ def _paths(model: str, schema: ModelSchema) -> dict[str, Any]:
     paths: dict[str, Any] = {"/invocations": {"post": invoke}}
     for path, parameters in ((one, [name]), (pinned, at_version)):
         answer = {"$ref": "#/components/schemas/InferAnswer"}
-        paths[f"{path}/infer"] = {
-            "post": _post(infer, "InferRequest", answer, tensors, "InferError") | {"parameters": parameters}
-        }
+        post = _post(infer, "InferRequest", answer, tensors, "InferError") | {"parameters": parameters}
+        post["responses"]["400"]["description"] = _WRONG_TENSORS
+        paths[f"{path}/infer"] = {"post": post}
         metadata = {"$ref": "#/components/schemas/ModelMetadata"}
         errors = ("404", "503", *_GET_ERRORS)
         paths[path] = {"get": _get("Columns as tensors", metadata, errors, parameters, "InferError")}

@@ -18,7 +18,7 @@ from infra.serving.http.responses import JSON, json_response
 from infra.serving.limits import ScoringError
 from infra.serving.model_schema import ModelSchema
 from infra.serving.readiness import Readiness
-from infra.serving.scoring_protocol import read_rows
+from infra.serving.scoring_protocol import media_type, read_rows
 from infra.serving.service import ScoringService
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class Endpoints:
         """The Open Inference Protocol."""
         version = self._find_version(request)
         open_inference.refuse_binary(request.headers)
+        media_type(request.headers.get("content-type", ""), (JSON,))
         limits, exchange = self._service.limits, exchange_of(request)
         body = await read_body(request, limits)
         document = open_inference.read_request(body, limits)

@@ -31,10 +31,18 @@ _GIVEN: dict[str, dict[str, Any]] = {
 
 
 def row_schema(schema: ModelSchema) -> dict[str, Any]:
-    """A row by its columns; columns that the model does not take are passed over."""
+    """A row by its columns; columns that the model does not take are passed over, and one that other rows of
+    the request have is missing in a row without it."""
     properties = {column.name: _column_schema(column, schema.distribution) for column in schema.fields}
-    row: dict[str, Any] = {"type": "object", "properties": properties, "required": list(properties)}
-    return row
+    return {"type": "object", "properties": properties}
+
+
+def _rows_schema(schema: ModelSchema, limits: RequestLimits) -> dict[str, Any]:
+    """Rows of which each column stands in one at least."""
+    held = [{"contains": {"type": "object", "required": [column.name]}} for column in schema.fields]
+    row = {"$ref": "#/components/schemas/Row"}
+    rows: dict[str, Any] = {"type": "array", "items": row, "minItems": 1, "maxItems": limits.rows}
+    return {**rows, "allOf": held} if held else rows
 
 
 def _column_schema(column: Field, distribution: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,9 +75,9 @@ def prediction_schema(schema: ModelSchema) -> dict[str, Any]:
 
 def body_schema(schema: ModelSchema, limits: RequestLimits) -> dict[str, Any]:
     """A body of `/invocations`: one of MLflow's formats."""
-    row = {"$ref": "#/components/schemas/Row"}
     count = {"minItems": 1, "maxItems": limits.rows}
-    formats: dict[str, dict[str, Any]] = {"dataframe_records": {"type": "array", "items": row, **count}}
+    rows = _rows_schema(schema, limits)
+    formats: dict[str, dict[str, Any]] = {"dataframe_records": rows}
     if schema.fields:
         names = [column.name for column in schema.fields]
         columns = [_column_schema(column, schema.distribution) for column in schema.fields]
@@ -83,7 +91,7 @@ def body_schema(schema: ModelSchema, limits: RequestLimits) -> dict[str, Any]:
         }
         listed = columns[0] if len(names) == 1 else values
         formats["instances"] = {"anyOf": [
-            {"type": "array", "items": row, **count}, {"type": "array", "items": listed, **count}
+            rows, {"type": "array", "items": listed, **count}
         ]}  # fmt: skip
         formats["inputs"] = formats["instances"]
     else:

@@ -197,14 +197,14 @@ def test_compare_judges_neighbours_by_validation_examples_or_not(home, velodrome
     assert group["ties"][0]["tied"] is None
 
 
-def test_compare_gpu_seconds_sum_over_attempts(home, velodrome):
-    write_sweep(home)
+def test_compare_held_seconds_sum_over_attempts_and_have_a_price(home, velodrome):
+    write_sweep(home, replace(spec_of("digits"), prices={"gpu_hour": 3600.0, "cpu_hour": 360.0}))
     from infra.ledger.batch import WriteBatch
     from infra.ledger.store import Ledger
 
     ledger, batch = Ledger(home.ledger_url), WriteBatch()
     columns = {"role": "search", "family": "image_cnn", "number": 1, "ordinal": 2, "lane": "l"}
-    facts = json.dumps({"workers": 2, "gpus": 0.5})
+    facts = json.dumps({"workers": 2, "gpus": 0.5, "cpus": 2.0})
     batch.set_attempt(
         "again", **columns, lane_facts=facts, started_at=10.0, ended_at=17.0, outcome="complete"
     )
@@ -212,6 +212,8 @@ def test_compare_gpu_seconds_sum_over_attempts(home, velodrome):
     ledger.close()
     (group,) = document(velodrome("compare", "digits", "--json"))["groups"]
     assert group["rows"][0]["costs"]["gpu_seconds"] == pytest.approx(7.0)
+    assert group["rows"][0]["costs"]["cpu_seconds"] == pytest.approx(28.0)
+    assert group["rows"][0]["costs"]["price"] == pytest.approx(7.0 + 2.8)
     assert group["rows"][1]["costs"]["gpu_seconds"] is None
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from flows.promotion.judging.candidate import candidate_of_sweep
+from flows.promotion.judging.candidate import _advise_keeping, candidate_of_sweep
 from infra.errors import WrongInput
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec, SweepSpec
 from tests.flows.ledger_sweeps import trial_of, write_sweep
 from tests.flows.promotion import models
 from tests.flows.promotion.conftest import ACCURACY, SOURCE, Shop
+from trainers.registry import COMMAND
 
 
 def confirmation_of(number: int, value: float, *, of: int, seed_index: int) -> TrialRow:
@@ -47,6 +48,19 @@ def test_candidate_is_the_median_confirmed_run_of_the_winner(shop: Shop) -> None
     assert candidate_of_sweep(name, shop.home, trial=0, family=None, model=None).label.startswith(
         "s, plain #0, seed"
     )
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("mlp", "keep: {models: all}"),
+        ("mymodule:train", "by trial.model"),
+        ("__main__:train", "into a file"),
+        (COMMAND, "keep: and predict:"),
+    ],
+)
+def test_trial_without_a_model_is_told_what_keeps_one(reference: str, said: str) -> None:
+    assert said in _advise_keeping(reference)
 
 
 def test_candidate_unconfirmed_is_best_trial_and_needs_a_model(shop: Shop) -> None:

@@ -75,6 +75,17 @@ def test_gap_between_sensitive_groups_is_refused_and_comes_out_again(
     assert mine.promote(mine.sweep("two", skill=0.9, gates=gates)).outcome == "moved"
 
 
+def test_slices_may_be_those_of_a_sensitive_column(shop: Shop, tmp_path: Path) -> None:
+    mine = with_gender(shop, tmp_path / "data")
+    gates = {"slices": {"columns": ["gender"], "max_drop": 0.05}}
+    mine.promote(mine.sweep("one", skill=0.9, gates=gates))
+    with pytest.raises(GateRefused) as found:
+        mine.promote(mine.sweep("two", skill=0.99, seed=2, weak={"south": 0.5}, gates=gates))
+    gates_refused = [one.gate for one in found.value.promotion.findings if one.is_refused]
+    assert "slice gender=female" in gates_refused
+    assert "slice gender=male" not in gates_refused
+
+
 def test_rows_that_differ_in_their_group_alone_are_no_copies(shop: Shop, tmp_path: Path) -> None:
     frame = pd.read_csv(shop.rows)[:2000]
     both = pd.concat([frame.assign(gender="female"), frame.assign(gender="male")] * 2)

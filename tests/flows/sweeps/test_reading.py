@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_status_json_has_the_keys_of_the_contract(home, velodrome):
     trial = found["trials"][0]
     assert list(trial) == [
         "family", "number", "state", "params", "value", "epochs", "attempts", "seconds",
-        "reason", "mlflow_run_id",
+        "reason", "mlflow_run_id", "place",
     ]  # fmt: skip
     assert (trial["family"], trial["number"], trial["value"], trial["epochs"]) == ("text_cnn", 0, 0.91, 5)
     failed = found["trials"][1]
@@ -217,6 +218,42 @@ def test_logs_that_are_missing_are_reported_with_their_folder(home, velodrome):
     assert str(home.logs / "digits") in ended.err
     assert "--trial N" in velodrome("logs", "digits").err
     assert document(velodrome("logs", "digits", "--json")) == {"sweep": "digits", "files": []}
+
+
+def test_logs_of_lanes_elsewhere_are_read_from_the_storage_that_they_share(home, velodrome, tmp_path):
+    storage = tmp_path / "shared"
+    write_sweep(home, replace(spec_of(), storage=str(storage)))
+    folder = storage / "digits" / ".logs"
+    folder.mkdir(parents=True)
+    (folder / "driver.log").write_text("lanes are up\n")
+    (folder / "image_cnn-0001-1.log").write_text("Traceback of a node that is gone\n")
+    assert velodrome("logs", "digits").out == "lanes are up\n"
+    asked = ("--family", "image_cnn", "--trial", "1")
+    assert velodrome("logs", "digits", *asked).out == "Traceback of a node that is gone\n"
+    shown = document(velodrome("show", "digits", *asked, "--json"))
+    assert shown["logs"] == [str(folder / "image_cnn-0001-1.log")]
+    missing = velodrome("logs", "digits", "--trial", "0")
+    assert missing.status == 2
+    assert str(folder) in missing.err
+    write_logs(home)  # of a version before this one
+    (folder / "image_cnn-0001-1.log").unlink()
+    assert velodrome("logs", "digits", *asked).out == "epoch 1\nepoch 2 ✓\n"
+
+
+def test_status_says_where_each_trial_runs_and_lists_hosts_where_there_are_several(home, velodrome):
+    def place(host, gpu=""):
+        return {"facts": {"place": {"host": host, "lane": "lanes-1-0", "gpu": gpu}}}
+
+    one, two = place("w1", "0"), place("w2", "1")
+    write_sweep(home, trials=(trial_of("text_cnn", 0, "running", **one), trial_of("text_cnn", 1, "waiting")))
+    (first, second) = document(velodrome("status", "digits", "--json"))["trials"]
+    assert (first["place"], second["place"]) == ({"host": "w1", "lane": "lanes-1-0", "gpu": "0"}, None)
+    assert "w1" not in velodrome("status", "digits").out
+    trials = [trial_of("text_cnn", n, "complete", 0.5, **where) for n, where in enumerate((one, two))]
+    write_sweep(home, spec_of(version=2), trials=tuple(trials))
+    words = [set(line.split()) for line in velodrome("status", "digits").out.splitlines()]
+    named = [line & {"host", "gpu", "w1", "w2"} for line in words]
+    assert [line for line in named if line] == [{"host", "gpu"}, {"w1"}, {"w2"}]
 
 
 def test_logs_follow_prints_new_lines_and_ends_with_the_sweep(home):

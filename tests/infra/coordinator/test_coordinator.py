@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from infra.coordinator.lane_table import PROCESS_ENDED
@@ -438,6 +440,17 @@ def test_confirmation_seconds_survive_a_dead_driver(bench: Bench) -> None:
     bench.take_over(role="confirm", token="driver-2")
     (trial,) = views.trials(bench.ledger, bench.sweep_id, role="confirm")
     assert (trial.state, trial.seconds) == ("waiting", 6.0)
+
+
+def test_trial_says_where_its_last_attempt_ran(bench: Bench) -> None:
+    coordinator = bench.begin(sweep(family(trials=1)))
+    for lane in (replace(hello("run-1-0", 1), host="w1"), replace(hello("run-2-0", 2), host="w2")):
+        lane = replace(lane, facts={"gpu": "3"})
+        coordinator.register_lane(lane)
+        assert coordinator.next_attempts(lane).attempts
+        coordinator.tick(alive=lambda lane: False)
+    (trial,) = views.trials(bench.ledger, bench.sweep_id)
+    assert trial.facts["place"] == {"host": "w2", "lane": "run-2-0", "gpu": "3"}
 
 
 def test_supply_of_lanes_stands_in_the_ledger_and_is_written_when_it_changes(bench: Bench) -> None:

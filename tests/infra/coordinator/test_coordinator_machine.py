@@ -146,7 +146,7 @@ class CoordinatorMachine(RuleBasedStateMachine):
         assert lane.work is not None
         value = score(dict(lane.work.params), lane.epoch)
         reports = [EpochReport(epoch=lane.epoch, metrics={GOAL: value}, at=self.bench.clock())]
-        if lane.work.deciding == "every" or lane.epoch in lane.work.deciding:
+        if lane.epoch in lane.work.deciding:
             return self.coordinator.decide(lane.hello, lane.work.attempt, reports)
         return not self.coordinator.heartbeat(lane.hello, lane.work.attempt, reports).void
 

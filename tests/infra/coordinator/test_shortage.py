@@ -65,4 +65,10 @@ def run_of(**changes: object) -> RunProgress:
     ],
 )
 def test_run_without_lanes_is_given_up_by_its_limit(run: RunProgress, why: str | None) -> None:
-    assert find_hopeless_runs([run], NODES, 120.0) == ([] if why is None else [("r", why)])
+    works = run_of(name="other", lanes=1)
+    assert find_hopeless_runs([run, works], NODES, 120.0) == ([] if why is None else [("r", why)])
+
+
+def test_runs_of_which_none_comes_up_are_left_to_the_limit_that_ends_the_sweep() -> None:
+    runs = [run_of(waited_s=500.0), run_of(name="other", waited_s=500.0)]
+    assert find_hopeless_runs(runs, NODES, 120.0) == []

@@ -60,7 +60,7 @@ def test_lane_that_fails_what_others_train_is_replaced_and_nothing_is_charged(be
     assert [lane.pid for lane in coordinator.take_lost_lanes()] == [2]
     found = {trial.number: trial for trial in trials_of(bench)}
     assert {(found[n].state, found[n].failures, found[n].reason) for n in numbers} == {("waiting", 0, None)}
-    assert coordinator.sick_nodes == {"h": 1}
+    assert coordinator.sick.count_by_node() == {"h": 1}
     drive(coordinator, hello("bad-0", 3))  # in the same slot
     assert {trial.state for trial in trials_of(bench)} == {"complete"}
 
@@ -98,7 +98,7 @@ def test_family_that_fails_on_every_lane_blames_none(bench: Bench) -> None:
     fail_in_a_row(coordinator, first, MOST_IN_A_ROW - 1)
     fail_in_a_row(coordinator, second, MOST_IN_A_ROW)
     assert not coordinator.next_attempts(second).fenced
-    assert coordinator.sick_nodes == {}
+    assert coordinator.sick.count_by_node() == {}
 
 
 def test_only_lane_is_never_judged_by_itself(bench: Bench) -> None:
@@ -120,7 +120,7 @@ def test_trial_is_given_again_for_a_sick_lane_only_so_often(bench: Bench) -> Non
         coordinator.report_attempt_failure(failed(assignment, fault=ProcessFault.DEVICE))  # twice
     trial = trials_of(bench)[4]
     assert (trial.state, trial.attempts, trial.reason) == ("failed", MOST_SPOILT + 1, "error: boom")
-    assert coordinator.sick_nodes == {"h": MOST_SPOILT}
+    assert coordinator.sick.count_by_node() == {"h": MOST_SPOILT}
     outcomes = [a.outcome for a in views.attempts(bench.ledger, bench.sweep_id, "noop", 4)]
     assert outcomes == ["lane-sick"] * MOST_SPOILT + ["error"]
 
@@ -144,7 +144,7 @@ def test_lanes_of_a_node_that_is_left_out_end_what_they_train_and_leave(bench: B
     )
     coordinator = begin(bench, 0, here, there)
     work = coordinator.next_attempts(here)
-    coordinator.leave_out(["n1"])
+    coordinator.sick.leave_out(["n1"])
     assert coordinator.next_attempts(here) == work  # the answer was lost on its way
     assert coordinator.next_attempts(here, ended=run_attempt(coordinator, work, here)).leave
     assert trials_of(bench)[0].state == "complete"
@@ -155,7 +155,7 @@ def test_lanes_of_a_run_that_is_given_back_end_what_they_train_and_leave(bench: 
     ours, theirs = hello("run-1-0", 1), hello("run-2-0", 2)
     coordinator = begin(bench, 0, ours, theirs)
     work = coordinator.next_attempts(ours)
-    coordinator.dismiss_runs(["run-1"])
+    coordinator.sick.dismiss(["run-1"])
     assert coordinator.next_attempts(ours, ended=run_attempt(coordinator, work, ours)).leave
     assert trials_of(bench)[0].state == "complete"
     assert coordinator.next_attempts(theirs).attempts
@@ -165,8 +165,8 @@ def test_another_driver_begins_without_the_former_ones_suspicions(bench: Bench) 
     lane = hello("lane-0", 9)
     coordinator = begin(bench, 4, lane)
     fail_in_a_row(coordinator, lane, MOST_IN_A_ROW)
-    assert bench.take_over(same_driver=True).sick_nodes == {"h": 1}
-    assert bench.take_over(token="another").sick_nodes == {}
+    assert bench.take_over(same_driver=True).sick.count_by_node() == {"h": 1}
+    assert bench.take_over(token="another").sick.count_by_node() == {}
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,7 @@ def run_to_end(coordinator: Coordinator, me: LaneHandshake, places: int = 4) -> 
                 deciding = {
                     name: report(coordinator, one, epoch)
                     for name, one in held.items()
-                    if one.deciding == "every" or epoch in one.deciding
+                    if epoch in one.deciding
                 }
                 go_on = coordinator.decide_stack(me, deciding)
                 held = {name: one for name, one in held.items() if name not in deciding or name in go_on}

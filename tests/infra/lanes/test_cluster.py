@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import subprocess
@@ -17,7 +18,7 @@ from infra.errors import ClusterUnavailable
 from infra.home import Home
 from infra.lanes import local_ray
 from infra.lanes.cluster import connect_ray
-from infra.lanes.local_ray import free_ports
+from infra.lanes.local_ray import free_ports, log_error_messages
 from infra.ray_job import JOB_CONFIG, job_address
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,6 +48,22 @@ def test_ray_that_does_not_start_is_cluster_unavailable(
     ):
         pass
     assert str(error) in str(told.value)
+
+
+def test_death_of_a_worker_is_logged_and_not_printed(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Ray's listener tells it: on stdout a document may be wanted, and whoever reads it parses it."""
+    from ray._private import worker
+
+    before = worker.print_to_stdstream
+    told = {"lines": ["A worker died at https://me:secret@host"], "pid": "raylet", "is_err": False}
+    with caplog.at_level(logging.WARNING, "ray"), log_error_messages():
+        worker.print_to_stdstream(told, ignore_prefix=False)
+    assert capsys.readouterr().out == ""
+    assert "raylet: A worker died at https://" in caplog.text
+    assert "secret" not in caplog.text
+    assert worker.print_to_stdstream is before
 
 
 def test_defect_while_connecting_to_ray_is_raised_unchanged(failing: Any, tmp_path: Path) -> None:
@@ -210,6 +227,7 @@ def test_job_brings_its_own_folder_and_its_cluster(
 @pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.ray
+@pytest.mark.timeout(960)
 def test_two_sweeps_come_to_equal_shares_and_a_dead_drivers_lanes_go_to_the_other(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "tests.infra.lanes.two_sweeps", str(tmp_path)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import optuna
 import pytest
 
@@ -58,4 +60,8 @@ def test_schema_knows_every_sampler_and_pruner() -> None:
 def test_pruner_decides_at_its_reports_and_never_at_the_last(
     options: dict[str, object], reports: int, expected: tuple[int, ...]
 ) -> None:
-    assert deciding_reports(options, reports) == expected
+    assert tuple(deciding_reports(options, reports)) == expected
+
+
+def test_reports_at_which_a_median_decides_are_a_small_message_however_many() -> None:
+    assert len(pickle.dumps(deciding_reports({"name": "median"}, 100_000))) < 100

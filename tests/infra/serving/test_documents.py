@@ -93,6 +93,46 @@ def test_schema_of_classes_texts_and_images_says_what_is_taken() -> None:
     run(story)
 
 
+@pytest.mark.parametrize(("left_out", "allowed"), [((0,), True), ((0, 1), False)])
+def test_column_may_be_missing_in_rows_but_not_in_all(
+    answering: Server, left_out: tuple[int, ...], allowed: bool
+) -> None:
+    document = document_of(answering)
+    rows = document["paths"]["/invocations"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    for place in left_out:
+        del rows["dataframe_records"][place]["bmi"]
+    assert validator(document, document["components"]["schemas"]["Rows"]).is_valid(rows) is allowed
+    assert asyncio.run(answering.ask(rows)).status == (200 if allowed else 400)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "data", "allowed"),
+    [
+        ("UINT8", [255], True),
+        ("UINT8", [256], False),
+        ("INT8", [-129], False),
+        ("FP16", [-65504.5], False),
+        ("INT64", [1.5], False),
+        ("FP64", ["1"], False),
+        ("FP32", [[1.5]], True),
+        ("BOOL", [1], False),
+    ],
+)
+def test_schema_of_tensors_knows_what_their_datatypes_hold(
+    datatype: str, data: list[Any], allowed: bool
+) -> None:
+    async def story() -> None:
+        server = Server()
+        await server.follower.poll_once()
+        body = {"inputs": [{"name": "x", "shape": [1], "datatype": datatype, "data": data}]}
+        document = (await server.ask(method="GET", path="/openapi.json")).json
+        schema = document["components"]["schemas"]["InferRequest"]
+        assert validator(document, schema).is_valid(body) is allowed
+        assert (await server.ask(body, path="/v2/models/m/infer")).status == (200 if allowed else 400)
+
+    run(story)
+
+
 def test_token_is_in_the_document_and_probes_need_none() -> None:
     server = Server(admission=AccessControl(token="0123456789abcdef"))
     document = document_of(server, authorization="Bearer 0123456789abcdef")

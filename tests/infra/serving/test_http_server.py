@@ -68,6 +68,8 @@ def test_hostile_clients_get_a_4xx_and_good_ones_their_answer() -> None:
         b"431 of many": [HEAD + b"".join(b"X-%d: y\r\n" % n for n in range(9000)) + b"\r\n"],
         b"400 no HTTP": [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"],
         b"400 no length": [HEAD + b"Content-Length: ten\r\n\r\n"],
+        b"400 two types": [HEAD + b"Content-Type: text/csv\r\nContent-Length: 2\r\n\r\n{}"],
+        b"400 two encodings": [HEAD + b"Content-Encoding: gzip\r\n" * 2 + b"Content-Length: 2\r\n\r\n{}"],
         b"400 not JSON": [HEAD + b"Content-Length: 1\r\n\r\n{"],
     }
 

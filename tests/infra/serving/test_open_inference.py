@@ -93,6 +93,11 @@ def test_image_tensor_has_the_shape_of_its_rows() -> None:
         ({"inputs": [tensor(["1"])]}, "of its datatype FP64"),
         ({"inputs": [tensor([True])]}, "of its datatype FP64"),
         ({"inputs": [tensor([1.5], datatype="INT64")]}, "of its datatype INT64"),
+        ({"inputs": [tensor([128], datatype="INT8")]}, "of its datatype INT8"),
+        ({"inputs": [tensor([-1], datatype="UINT8")]}, "of its datatype UINT8"),
+        ({"inputs": [tensor([2**64], datatype="UINT64")]}, "of its datatype UINT64"),
+        ({"inputs": [tensor([1e5], datatype="FP16")]}, "of its datatype FP16"),
+        (b'{"inputs": [{"name": "x", "shape": [2], "shape": [1]}]}', "each key once, but 'shape'"),
         ({"inputs": [{"name": "x", "shape": [1], "datatype": "FP64"}]}, "binary tensors are not read"),
         ({"inputs": [tensor([1.0], name="y")]}, "'x' is missing"),
         ({"inputs": [tensor([1e31])]}, "at most 1e+30"),
@@ -130,6 +135,28 @@ def test_version_in_the_path_is_the_one_that_answers_and_others_are_404() -> Non
             assert (await server.ask(body, path=path)).status == 404
         for path, status in (("/v2/models/m/ready", 200), ("/v2/models/m/versions/9/ready", 404)):
             assert (await server.ask(method="GET", path=path)).status == status
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    ("datatype", "value"), [("INT8", -128), ("UINT8", 255), ("UINT64", 2**64 - 1), ("FP16", -65504.0)]
+)
+def test_tensor_holds_all_that_its_datatype_can(datatype: str, value: float) -> None:
+    fields = [Field(name="x", type="double")]
+    assert columns_of(tensor([value], datatype=datatype), fields=fields) == {"x": [float(value)]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [("", 200), ("application/json; charset=utf-8", 200), ("text/csv", 415), ("text/plain", 415)],
+)
+def test_tensors_come_as_json_alone(kind: str, status: int) -> None:
+    async def story() -> None:
+        server = Server()
+        await server.follower.poll_once()
+        reply = await server.ask({"inputs": [tensor([1.0])]}, path=INFER, headers={"content-type": kind})
+        assert reply.status == status
 
     run(story)
 

@@ -244,9 +244,10 @@ def test_overloaded_connection_is_refused_all_but_probes() -> None:
 
 
 @contextmanager
-def local_server(port: int, drain_s: float) -> Iterator[subprocess.Popen[str]]:
-    """A server of its own process, once it listens."""
+def local_server(port: int, drain_s: float, bundle: Path | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A server of its own process, once it listens; of a bundle's model, or of a scripted one."""
     command = [sys.executable, "-m", "tests.infra.serving.local_server", str(port), str(drain_s)]
+    command += [] if bundle is None else [str(bundle)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -304,7 +305,7 @@ class ReadyProxy:
         return await ask_port(port, "/invocations", b'{"instances": [1.0]}')
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_rolling_restart_behind_a_proxy_that_honours_readiness_loses_no_request() -> None:
     ports = free_ports(2)
     found: Counter[str] = Counter()

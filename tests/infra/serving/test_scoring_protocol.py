@@ -106,6 +106,8 @@ REFUSED = {
     "a short row": b'{"instances": [[1]]}',
     "a missing column": b'{"dataframe_records": [{"a": 1}]}',
     "columns of two lengths": b'{"inputs": {"a": [1, 2], "b": ["x"]}}',
+    "a key of a row twice": b'{"dataframe_records": [{"a": 1, "b": "x", "a": 2}]}',
+    "a form twice": b'{"instances": [], "instances": [[1, "x"]]}',
     "a column twice": b'{"dataframe_split": {"columns": ["a", "a"], "data": [[1, 2]]}}',
     "columns that are no names": b'{"dataframe_split": {"columns": [1, 2], "data": [[1, 2]]}}',
     "10,000 brackets": b'{"instances": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",

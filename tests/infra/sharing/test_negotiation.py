@@ -72,6 +72,9 @@ def test_claim_of_a_dead_driver_or_of_another_cluster_counts_nothing(bench: Benc
     for other in (dead, elsewhere):
         other.lanes = 3
         other.look(0.0)
+    older = SharingDriver(bench, "older")
+    fact = {"cluster": "head", "wanted": 4}
+    bench.ledger.commit(older.sweep_id, older.epoch, WriteBatch(sweep={"facts": {CLAIM: fact}}))
     gone = replace(describe_this_process(), token="gone", pid_started_at=1.0)
     bench.ledger.claim(dead.sweep_id, gone, lambda owner: True)
     assert mine.look(4.0).allowed is None

@@ -168,6 +168,9 @@ def test_locked_embedded_file_is_away_and_gets_everything_later(
             sending.send_once()
         other.execute("ROLLBACK")
     sending.send_once()
+    with closing(sqlite3.connect(store.removeprefix("sqlite:///"), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert sending.send_once() == 0, "nothing to send needs no lock"
     check_whole(mlflow, story)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from infra.ledger.rows import TrialRow
 from infra.spec import FamilySpec
-from infra.tracking.mapping import run_parameters
+from infra.tracking.mapping import run_parameters, state_tags
 from search_spaces.space import Space
 from search_spaces.values import plain_text
 
@@ -51,3 +51,11 @@ def make_family(space: dict[str, Any]) -> FamilySpec:
 
 def make_trial(params: dict[str, Any]) -> TrialRow:
     return TrialRow(role="search", family="quick.train", number=0, params=params, seed=1)
+
+
+def test_run_says_host_lane_and_gpu_of_the_last_attempt_where_they_are_known() -> None:
+    trial = make_trial({})
+    assert not [name for name in state_tags(trial) if name in {"velodrome.host", "velodrome.gpu"}]
+    trial.facts["place"] = {"host": "w1", "lane": "lanes-1-0", "gpu": "3"}
+    told = {name: tag for name, tag in state_tags(trial).items() if name[10:] in trial.facts["place"]}
+    assert told == {"velodrome.host": "w1", "velodrome.lane": "lanes-1-0", "velodrome.gpu": "3"}

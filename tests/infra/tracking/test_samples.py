@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.storage.paths import samples_folder
+from infra.storage.paths import kept_folder, samples_folder
 from infra.tracking.client import TrackingStore, TrackingUnavailable, connect
 from tests.infra.tracking.conftest import runs_of
 from tests.infra.tracking.story import Story
@@ -67,6 +67,17 @@ def test_samples_arrive_when_their_trial_has_ended_and_once(store: str, mlflow: 
     sender.send_once()
     assert counting.uploads == 1
     assert artifacts(mlflow, runs_of(mlflow, story)["image_cnn-0001"]) == []
+
+
+def test_files_that_a_trial_keeps_arrive_in_its_run(store: str, mlflow: Any, tell: Tell) -> None:
+    story = tell()
+    folder = story.home.storage / kept_folder(story.spec.label, "search", "image_cnn", 0) / "model"
+    folder.mkdir(parents=True)
+    (folder / "weights.bin").write_bytes(b"kept")
+    story.complete_trial("image_cnn", 0)
+    story.sender(store).send_once()
+    run = runs_of(mlflow, story)["image_cnn-0000"]
+    assert artifacts(mlflow, run, "kept/model") == ["kept/model/weights.bin"]
 
 
 def test_samples_that_changed_are_sent_again(store: str, mlflow: Any, tell: Tell, tmp_path: Path) -> None:

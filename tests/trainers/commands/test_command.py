@@ -195,6 +195,21 @@ def test_a_killed_command_resumes_from_its_own_file_and_numbers_on(
     assert (outcome.values, outcome.epochs) == ((0.4,), 4)
 
 
+@pytest.mark.parametrize(("resume", "told"), [("--resume ${directory}/last.txt", 1), ("", 0)])
+def test_reports_of_a_command_that_resumes_are_told_at_once(run: Run, resume: str, told: int) -> None:
+    """It may skip an epoch that nobody else knows of yet."""
+
+    class Holding(Recorder):
+        told = 0
+
+        def send_heartbeat(self) -> None:
+            self.told += 1
+
+    hooks = Holding()
+    run("sh -c 'echo acc=0.5'", hooks, resume=resume)
+    assert hooks.told == told
+
+
 def test_a_killed_command_without_resume_repeats_what_it_had_reported(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -351,6 +351,37 @@ def test_metrics_by_class_are_scikit_learns() -> None:
     assert direction_of("val/recall_a/b") == direction_of("f1_a") == "maximize"
 
 
+def test_rouge_equals_torchmetrics() -> None:
+    from torchmetrics.functional.text.rouge import rouge_score
+
+    generator = np.random.default_rng(6)
+    words = ["The", "cat", "sat.", "on", "a", "mat,", "the", "dog's", "2nd", "mat"]
+    wanted = [" ".join(generator.choice(words, size)) for size in (1, 4, 9, 30, 70, 12)]
+    found = [" ".join(generator.permutation(text.split())[: 1 + len(text) // 6]) for text in wanted]
+    right = rouge_score(found, wanted, rouge_keys=("rouge1", "rougeL"))
+    for name in ("rouge1", "rougeL"):
+        counts = np.stack([text_counts(name, *pair) for pair in zip(found, wanted, strict=True)])
+        whole = float(text_metric(name, counts.sum(axis=0)))
+        assert whole == pytest.approx(float(right[f"{name}_fmeasure"]), rel=1e-6)
+        assert 0.0 < whole < 1.0
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "one", "longest"),
+    [
+        ("police killed the gunman", "Police kill the gunman!", 3 / 4, 3 / 4),  # Lin's own example
+        ("the gunman kill police", "police kill the gunman", 1.0, 2 / 4),
+        ("a a a b", "a b b", 2 * 2 / 7, 2 * 2 / 7),  # a counts once, for it stands once in the reference
+        ("schöne Grüße", "Schöne grüße, Welt", 2 * 2 / 5, 2 * 2 / 5),
+        ("", "a", 0.0, 0.0),
+        ("...", "", 0.0, 0.0),
+    ],
+)
+def test_rouge_of_texts_counted_by_hand(found: str, wanted: str, one: float, longest: float) -> None:
+    values = [float(text_metric(name, text_counts(name, found, wanted))) for name in ("rouge1", "rougeL")]
+    assert values == pytest.approx([one, longest])
+
+
 def test_tasks_all_have_a_usual_metric_with_direction() -> None:
     tasks: tuple[Task, ...] = get_args(Task)
     assert set(PER_TASK) == set(USUAL) == set(tasks)

@@ -149,6 +149,9 @@ def test_gates_refuse_model_whose_metric_is_undefined() -> None:
         ({"size_bytes": "1KiB"}, {"size_bytes": 1024.0}, "passed"),
         ({"size_bytes": "1KiB"}, {"size_bytes": 1025.0}, "refused"),
         ({"parameters": 10}, {"parameters": 11.0}, "refused"),
+        ({"epsilon": 8}, {"epsilon": 7.9}, "passed"),
+        ({"epsilon": 8}, {"epsilon": 8.1}, "refused"),
+        ({"epsilon": 8}, {}, "refused"),
     ],
 )
 def test_cost_gate_verdict_follows_its_limits(
@@ -279,7 +282,7 @@ def test_every_refusal_says_what_would_help() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["bleu", "chrf"])
+@pytest.mark.parametrize("name", ["bleu", "chrf", "rougeL"])
 def test_text_metrics_are_resampled_from_counts_of_each_text_in_seconds(name: str) -> None:
     generator = np.random.default_rng(4)
     words = np.array([f"word{i}" for i in range(200)])

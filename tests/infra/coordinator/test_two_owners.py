@@ -1,0 +1,132 @@
+"""Two drivers that take a sweep from each other while three command lines ask for things, on both databases.
+
+Each has connections of its own, as processes have. Whoever is not the newest owner changes nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from infra.coordinator.core import Coordinator
+from infra.coordinator.messages import AttemptResult
+from infra.errors import FencedError
+from infra.ledger import views
+from infra.ledger.rows import OwnerRow
+from infra.ledger.store import Ledger
+from tests.infra.conftest import Bench, drive, family, hello, run_attempt, sweep
+
+STEPS = 40
+COMMANDS = {"extend": {"trials": 1}, "retry": {}, "stop": {}}
+
+
+@dataclass
+class SweepDriver:
+    """One that may believe to own the sweep."""
+
+    name: str
+    ledger: Ledger
+    coordinator: Coordinator | None = None
+    pids: Any = field(default_factory=lambda: itertools.count(1))
+
+    def take(self, bench: Bench) -> None:
+        """Becomes the newest owner."""
+        token = f"{self.name}-{next(self.pids)}"
+        me = OwnerRow(epoch=0, token=token, host=self.name, pid=1, pid_started_at=0.0)
+        epoch, _ = self.ledger.claim(bench.sweep_id, me, lambda owner: True)
+        self.coordinator = Coordinator(
+            self.ledger, bench.sweep_id, epoch=epoch, clock=bench.clock, steady=bench.clock
+        )
+
+    def act(self, chance: random.Random) -> None:
+        """A lane of its own enters and trains, to the end or not; or time passes."""
+        coordinator = self.coordinator
+        assert coordinator is not None
+        me = hello(f"{self.name}-lane", pid=next(self.pids))
+        coordinator.register_lane(me)
+        work = coordinator.next_attempts(me)
+        what = chance.choice(["train", "fail", "leave", "tick"])
+        if work.attempts and what == "train":
+            coordinator.next_attempts(me, ended=run_attempt(coordinator, work, me))
+        elif work.attempts and what == "fail":
+            ended = AttemptResult(
+                attempt=work.attempts[0].attempt, outcome="failed", reason="error", detail="told to"
+            )
+            coordinator.next_attempts(me, ended=ended)
+        coordinator.tick()
+        if coordinator.stopping is not None:
+            coordinator.conclude_stop()
+
+
+def rows(bench: Bench) -> list[tuple[object, ...]]:
+    """What the ledger says of every trial."""
+    found = views.trials(bench.ledger, bench.sweep_id)
+    return [(trial.key, trial.state, trial.attempts, trial.epochs, trial.objective) for trial in found]
+
+
+def check_ends(bench: Bench) -> None:
+    """Each trial ended once, and once more for each time that it was tried again; no attempt is left open."""
+    trials = views.trials(bench.ledger, bench.sweep_id)
+    events = views.events(bench.ledger, bench.sweep_id)
+    attempts = views.attempts(bench.ledger, bench.sweep_id)
+    ends = Counter((event.family, event.number) for event in events if event.kind == "ended")
+    again = Counter((event.family, event.number) for event in events if event.kind == "retry")
+    assert ends == Counter((trial.family, trial.number) for trial in trials) + again
+    assert all(trial.has_ended for trial in trials)
+    assert all(attempt.ended_at is not None for attempt in attempts)
+    assert Counter((a.family, a.number) for a in attempts) == {
+        (t.family, t.number): t.attempts for t in trials
+    }
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_sweep_of_two_drivers_and_three_command_lines_ends_each_trial_once(
+    any_bench: Bench, seed: int
+) -> None:
+    chance, bench = random.Random(seed), any_bench
+    spec = sweep(family("one", trials=4), family("two", trials=3, pruner={"name": "none"}))
+    bench.sweep_id = bench.ledger.create_sweep(spec, fingerprint="f", facts={}, at=0.0)
+    drivers = [SweepDriver(name, Ledger(bench.url)) for name in ("a", "b")]
+    lines = {kind: Ledger(bench.url) for kind in COMMANDS}
+    newest, refused = drivers[0], 0
+    newest.take(bench)
+    for _ in range(STEPS):
+        bench.clock.now += 1.0
+        driver = chance.choice(drivers)
+        if chance.random() < 0.25:
+            kind = chance.choice(list(COMMANDS))
+            lines[kind].add_request(bench.sweep_id, kind, COMMANDS[kind], bench.clock())
+        elif driver.coordinator is None or chance.random() < 0.1:
+            driver.take(bench)
+            newest = driver
+        elif driver is newest:
+            driver.act(chance)
+            if driver.coordinator.state != "running":
+                driver.coordinator = None
+        else:
+            before = rows(bench)
+            with pytest.raises(FencedError):
+                driver.act(chance)
+            assert rows(bench) == before
+            driver.coordinator, refused = None, refused + 1
+    while (
+        newest.coordinator is None or newest.coordinator.state == "running"
+    ):  # a stop may still be asked for
+        newest.take(bench)
+        assert newest.coordinator is not None
+        newest.coordinator.tick()
+        if newest.coordinator.stopping is not None:
+            newest.coordinator.conclude_stop()
+            newest.coordinator = None
+            continue
+        drive(newest.coordinator, hello("last", pid=next(newest.pids)))
+        newest.coordinator.tick()
+    check_ends(bench)
+    assert refused
+    for ledger in (*lines.values(), *(driver.ledger for driver in drivers)):
+        ledger.close()

@@ -1,0 +1,29 @@
+"""In the shape of Optuna's example for Lightning: a module that logs its validation's accuracy."""
+
+import lightning as L
+import torch
+from torch import nn
+
+
+class LightningNet(L.LightningModule):
+    def __init__(self, width):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, width), nn.ReLU(), nn.Linear(width, 2))
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.cross_entropy(self.net(batch), (batch.sum(1) > 1).long())
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_acc", (self.net(batch).argmax(1) == (batch.sum(1) > 1)).float().mean())
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters())
+
+
+def objective(trial):
+    model = LightningNet(trial.suggest_int("width", 4, 128, log=True))
+    loader = torch.utils.data.DataLoader(torch.rand(16, 2), batch_size=8)
+    trainer = L.Trainer(
+        logger=False, max_epochs=2, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False
+    )
+    trainer.fit(model, loader, loader)

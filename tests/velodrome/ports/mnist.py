@@ -1,0 +1,65 @@
+"""In the shape of PyTorch's example `mnist`: a loop over epochs with a schedule, on made pictures."""
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+from torch import nn, optim
+from torch.optim.lr_scheduler import StepLR
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, 1)
+        self.fc1 = nn.Linear(4 * 9, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        return F.log_softmax(self.fc1(torch.flatten(x, 1)), dim=1)
+
+
+def train(args, model, device, train_loader, optimizer, epoch):
+    model.train()
+    for data, target in train_loader:
+        optimizer.zero_grad()
+        loss = F.nll_loss(model(data.to(device)), target.to(device))
+        loss.backward()
+        optimizer.step()
+
+
+def test(model, device, test_loader):
+    model.eval()
+    test_loss, correct, count = 0.0, 0, 0
+    with torch.no_grad():
+        for data, target in test_loader:
+            output = model(data.to(device))
+            test_loss += F.nll_loss(output, target.to(device), reduction="sum").item()
+            correct += output.argmax(dim=1).eq(target.to(device)).sum().item()
+            count += len(target)
+    print(f"Test set: Average loss: {test_loss / count:.4f}, Accuracy: {correct}/{count}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--lr", type=float, default=1.0)
+    parser.add_argument("--gamma", type=float, default=0.7)
+    args = parser.parse_args()
+    torch.manual_seed(1)
+    device = torch.device("cpu")
+    labels = torch.arange(40) % 10
+    rows = torch.utils.data.TensorDataset(torch.rand(40, 1, 8, 8) + labels[:, None, None, None], labels)
+    train_loader = torch.utils.data.DataLoader(rows, batch_size=8)
+    test_loader = torch.utils.data.DataLoader(rows, batch_size=40)
+    model = Net().to(device)
+    optimizer = optim.Adadelta(model.parameters(), lr=args.lr)
+    scheduler = StepLR(optimizer, step_size=1, gamma=args.gamma)
+    for epoch in range(1, args.epochs + 1):
+        train(args, model, device, train_loader, optimizer, epoch)
+        test(model, device, test_loader)
+        scheduler.step()
+
+
+if __name__ == "__main__":
+    main()

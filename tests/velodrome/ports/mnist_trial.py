@@ -1,0 +1,67 @@
+"""The example `mnist` as a training function."""
+
+import argparse
+
+import torch
+import torch.nn.functional as F
+from torch import nn, optim
+from torch.optim.lr_scheduler import StepLR
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 4, 3, 1)
+        self.fc1 = nn.Linear(4 * 9, 10)
+
+    def forward(self, x):
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        return F.log_softmax(self.fc1(torch.flatten(x, 1)), dim=1)
+
+
+def train(args, model, device, train_loader, optimizer, epoch):
+    model.train()
+    for data, target in train_loader:
+        optimizer.zero_grad()
+        loss = F.nll_loss(model(data.to(device)), target.to(device))
+        loss.backward()
+        optimizer.step()
+
+
+def test(model, device, test_loader):
+    model.eval()
+    test_loss, correct, count = 0.0, 0, 0
+    with torch.no_grad():
+        for data, target in test_loader:
+            output = model(data.to(device))
+            test_loss += F.nll_loss(output, target.to(device), reduction="sum").item()
+            correct += output.argmax(dim=1).eq(target.to(device)).sum().item()
+            count += len(target)
+    print(f"Test set: Average loss: {test_loss / count:.4f}, Accuracy: {correct}/{count}")
+    return {"loss": test_loss / count, "accuracy": correct / count}
+
+
+def main(trial):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--lr", type=float, default=1.0)
+    parser.add_argument("--gamma", type=float, default=0.7)
+    args = parser.parse_args([])
+    vars(args).update(trial.params)
+    device = trial.device
+    labels = torch.arange(40) % 10
+    rows = torch.utils.data.TensorDataset(torch.rand(40, 1, 8, 8) + labels[:, None, None, None], labels)
+    train_loader = torch.utils.data.DataLoader(rows, batch_size=8)
+    test_loader = torch.utils.data.DataLoader(rows, batch_size=40)
+    model = Net().to(device)
+    optimizer = optim.Adadelta(model.parameters(), lr=args.lr)
+    scheduler = StepLR(optimizer, step_size=1, gamma=args.gamma)
+    for epoch in trial.epochs(model=model, optimizer=optimizer, scheduler=scheduler):
+        train(args, model, device, train_loader, optimizer, epoch)
+        trial.report(test(model, device, test_loader))
+        scheduler.step()
+    trial.model(model, build=f"{__name__}:build")
+
+
+def build(**params):
+    return Net()

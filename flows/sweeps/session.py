@@ -166,7 +166,7 @@ def _job(sweep: SweepRow, home: Home, token: str, role: str, *, own_ray: bool) -
     own_code = sweep.facts.get("own_code")
     lanes = LaneSettings(
         run="", shape="", resources=Resources(), spec=sweep.spec.to_json(),
-        base=path_on_nodes(sweep.facts.get("base", os.getcwd())), cache=str(home.cache),
+        base=path_on_nodes(sweep.facts.get("base") or os.getcwd()), cache=str(home.cache),
         storage=str(storage_root(home, sweep.spec)), logs=str(written_logs_folder(home, sweep.spec)),
         sys_path=(path_on_nodes(own_code),) if own_code else (),
         functions=pack_carried(family.reference for family in sweep.spec.families),

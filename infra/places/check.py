@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from infra.errors import ClusterUnavailable
 from infra.home import Home, ledger_url, storage_root, tracking_uri
+from infra.lanes.busy_machine import stretch_limit
 from infra.places.judging import NodeFinding, NodeReport, judge_nodes
 from infra.places.probe import NodeProbe, SharedPlaces, read_software
 from infra.secrets import redact
@@ -61,6 +62,7 @@ def probe_nodes(
     nodes: Sequence[Node], places: SharedPlaces, *, limit_s: float = ANSWER_LIMIT_S
 ) -> list[NodeReport]:
     """Asks every node at once; one that does not answer within the limit says so."""
+    limit_s = stretch_limit(limit_s)
     deadline = time.monotonic() + limit_s
     hosts = {node.name: node.host for node in nodes}
     with _started_probes(nodes, places) as probes:

@@ -60,7 +60,7 @@ def test_failed_trials_are_classed_and_retried_by_cause(tmp_path: Path) -> None:
     assert trials["raise"]["epochs"] == 1
     assert set(trials["none"]) == {
         "family", "number", "state", "params", "value", "epochs", "attempts", "seconds", "reason",
-        "mlflow_run_id",
+        "mlflow_run_id", "place",
     }  # fmt: skip
     assert all(trial["mlflow_run_id"] for trial in document["trials"])
 

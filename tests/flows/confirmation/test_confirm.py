@@ -314,7 +314,7 @@ def test_confirm_refuses_tampered_scores(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("role", "command"), [("search", "velodrome sweep"), ("confirm", "velodrome confirm")]
+    ("role", "command"), [("search", "velodrome sweep"), ("confirm", "velodrome confirm digits")]
 )
 def test_interrupt_names_the_command_that_carries_on(home, monkeypatch, role, command):
     write_sweep(home)

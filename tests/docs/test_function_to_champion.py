@@ -60,7 +60,7 @@ def test_page_leads_from_a_function_to_an_answering_champion(tmp_path: Path) -> 
     assert " test " not in said["velodrome confirm"].splitlines()[1]
     assert "cancer/1 is the champion" in said["velodrome promote"]
     answers = (tmp_path / "answers.csv").read_text().splitlines()
-    assert answers[0].startswith("label")
+    assert answers[0].split(",")[-3:] == ["prediction", "p_0", "p_1"]
     assert len(answers) == 170
     _check_server(tmp_path, environment)
 
@@ -73,5 +73,5 @@ def _check_server(folder: Path, environment: dict[str, str]) -> None:
     with run_server(command, port, environment, folder / "serve.log"):
         body = json.loads(asked[0][1])
         status, version, document = ask(port, json.dumps(body).encode())
-    assert (status, version) == (200, "1")
+    assert (status, version) == (200, "cancer/1")
     assert document["predictions"][0]["label"] in {"0", "1"}

@@ -106,7 +106,7 @@ def test_clock_that_is_set_while_a_sweep_runs_changes_nothing(tmp_path: Path, qu
     stage.wait_for("survive", under_way(7))
     clock.step(STEPS_S[3])
     kill(driver.pid)
-    driver.wait(timeout=60)
+    driver.communicate(timeout=60)
     driver = stage.start("sweep", "survive.yaml")
     stage.wait_for("survive", under_way(9))
     clock.step(STEPS_S[4])

@@ -134,8 +134,7 @@ class TrialTable:
 
     def is_family_broken(self, family: str) -> bool:
         """Whether all of the family's first trials ended in an error of its code."""
-        ended = (trial for trial in self._trials[family].values() if trial.has_ended)
-        return is_broken(ended, mended_at=self._mended.get(family, 0.0))
+        return is_broken(self._trials[family].values(), mended_at=self._mended.get(family, 0.0))
 
     def count_to_ask(self, family: str) -> int:
         """How many more trials of the family may be asked for."""

@@ -45,21 +45,28 @@ class BrokenFamily:
         )
 
 
-def is_broken(ended: Iterable[TrialRow], *, mended_at: float = 0.0) -> bool:
-    """Whether a family cannot work at all: its first five trials all failed, for one kind of reason.
+def is_broken(made: Iterable[TrialRow], *, mended_at: float = 0.0) -> bool:
+    """Whether a family cannot work at all: its first five trials that ended all failed, for one kind of
+    reason, and none came further than they. Of trials that are trained side by side those that fail end
+    first, and say nothing of the others.
 
     Args:
-        ended: its trials that ended, in order.
+        made: its trials, in the order in which they were made.
         mended_at: when its code was mended; what failed before says nothing.
     """
     kinds: list[str] = []
-    for trial in ended:
-        if (trial.ended_at or 0.0) < mended_at:
+    failed_after = going_on = 0
+    for trial in made:
+        if trial.has_ended and (trial.ended_at or 0.0) < mended_at:
             continue
-        if trial.state != "failed":
+        if trial.state == "failed":
+            kinds.append(_kind(trial))
+            failed_after = max(failed_after, trial.epochs)
+        elif trial.has_ended:
             return False
-        kinds.append(_kind(trial))
-    return len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1
+        else:
+            going_on = max(going_on, trial.epochs)
+    return len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1 and going_on <= failed_after
 
 
 def find_broken_families(row: SweepRow, trials: Iterable[TrialRow]) -> tuple[BrokenFamily, ...]:
@@ -73,7 +80,7 @@ def find_broken_families(row: SweepRow, trials: Iterable[TrialRow]) -> tuple[Bro
     for family in row.spec.families:
         made = sorted(own[family.name], key=lambda trial: (trial.created_at, trial.number))
         ended, left = [trial for trial in made if trial.has_ended], family.trials - len(made)
-        if left > 0 and is_broken(ended, mended_at=mended.get(family.name, 0.0)):
+        if left > 0 and is_broken(made, mended_at=mended.get(family.name, 0.0)):
             failed = [trial for trial in ended if (trial.ended_at or 0.0) >= mended.get(family.name, 0.0)]
             found.append(
                 BrokenFamily(

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from trainers.types import JsonObject
 
 BROKEN_AFTER = 5
+DIVERGED = "not-finite"  # more often a configuration's fault than the code's
 MENDED = "mended"  # in a sweep's facts: when a change of a family's code was accepted, by family
 
 
@@ -47,15 +48,15 @@ class BrokenFamily:
 
 def is_broken(made: Iterable[TrialRow], *, mended_at: float = 0.0) -> bool:
     """Whether a family cannot work at all: its first five trials that ended all failed, for one kind of
-    reason, and none came further than they. Of trials that are trained side by side those that fail end
-    first, and say nothing of the others.
+    reason, and none came further than they. Where trials are trained side by side those whose numbers run
+    away end first, and say nothing of the others: there the first five that were made have to.
 
     Args:
         made: its trials, in the order in which they were made.
         mended_at: when its code was mended; what failed before says nothing.
     """
     kinds: list[str] = []
-    failed_after = going_on = 0
+    failed_after = going_on = early = 0
     for trial in made:
         if trial.has_ended and (trial.ended_at or 0.0) < mended_at:
             continue
@@ -66,7 +67,9 @@ def is_broken(made: Iterable[TrialRow], *, mended_at: float = 0.0) -> bool:
             return False
         else:
             going_on = max(going_on, trial.epochs)
-    return len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1 and going_on <= failed_after
+            early += len(kinds) < BROKEN_AFTER  # made before five that failed
+    alike = len(kinds) >= BROKEN_AFTER and len(set(kinds[:BROKEN_AFTER])) == 1
+    return alike and going_on <= failed_after and not (early and kinds[0] == DIVERGED)
 
 
 def find_broken_families(row: SweepRow, trials: Iterable[TrialRow]) -> tuple[BrokenFamily, ...]:

@@ -105,8 +105,9 @@ def test_family_whose_first_trials_failed_alike_is_told_everywhere(home, velodro
         [failed(number) for number in range(9)],
         [failed(number, ended_at=50.0) for number in range(6)],
         [*(failed(number, epochs=2) for number in range(6)), trial_of("text_cnn", 6, "running", epochs=3)],
+        [trial_of("text_cnn", 0, "running"), *(failed(n, "not-finite: x") for n in range(1, 7))],
     ],
-    ids=["few", "several-kinds", "one-good", "all-made", "mended", "one-came-further"],
+    ids=["few", "several-kinds", "one-good", "all-made", "mended", "one-came-further", "diverged-first"],
 )
 def test_family_that_may_work_is_not_stopped(trials):
     row: Any = SimpleNamespace(spec=spec_of(trials=9), label="digits", facts={MENDED: {"text_cnn": 60.0}})

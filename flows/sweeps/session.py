@@ -240,7 +240,7 @@ def _show_progress(
                         started_at=started_at,
                         role=role,
                         lanes_up=standing.lanes,
-                        lanes_starting=max(0, standing.planned - standing.lanes),
+                        lanes_starting=0 if ended else max(0, standing.planned - standing.lanes),
                         unsent=sender.count_unsent(),
                         message=_message(standing),
                     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
 
 import typer
@@ -51,7 +51,7 @@ def stderr_console() -> Console:
 
 def show_busy(text: str) -> AbstractContextManager[object]:
     """A sign of life on a terminal, while work of seconds goes on that writes nothing itself."""
-    return stderr_console().status(text) if sys.stderr.isatty() else nullcontext()
+    return stderr_console().status(text)
 
 
 def _make_console(stream: TextIO) -> Console:

@@ -694,3 +694,11 @@ def test_errors_beyond_the_tenth_are_counted() -> None:
     assert (joined.must, joined.found) == ("key 0", "0")
     assert joined.do.splitlines()[0] == "mend it"
     assert joined.do.splitlines()[-2:] == ["also key 10; found 10", "and 3 more"]
+
+
+def test_sweep_without_data_is_told_what_to_write(tmp_path):
+    (tmp_path / "a.yaml").write_text("name: a\nfamilies: {mlp: {}}\n")
+    with pytest.raises(
+        WrongInput, match=r"data must be given.*\{source: none\} where the families' own code"
+    ):
+        load_sweep(tmp_path / "a.yaml")

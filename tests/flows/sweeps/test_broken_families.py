@@ -200,3 +200,17 @@ def test_running_sweep_tells_once_that_a_family_is_stopped(home, capsys, monkeyp
             show(CoordinatorStatus())
     ledger.close()
     assert " ".join(capsys.readouterr().err.split()).count("text_cnn is stopped") == 1
+
+
+def test_sweep_that_is_over_has_no_lane_that_is_starting(home, capsys, monkeypatch):
+    identity = write_sweep(home, spec_of(trials=9), state="running", trials=())
+    monkeypatch.setattr(session, "SHOW_EVERY_S", 0.0)
+    monkeypatch.setattr(session, "SHOW_REST", 0.0)
+    ledger = Ledger(home.ledger_url)
+    sender = SimpleNamespace(wake=lambda: None, count_unsent=lambda: 0)
+    with session._show_progress(ledger, views.sweep_by_id(ledger, identity), sender, "search") as show:
+        show(CoordinatorStatus(planned=2))
+        assert "(+2 starting)" in capsys.readouterr().err
+        show(CoordinatorStatus(state="finished", planned=2))
+    ledger.close()
+    assert "starting)" not in capsys.readouterr().err

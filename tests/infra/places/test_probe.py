@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from infra.coordinator.placement import Node
+from infra.places import check
 from infra.places.check import measure_offset
+from infra.places.judging import NodeReport
 from infra.places.probe import NodeProbe, SharedPlaces, ledger_error, read_software, tracking_error
 from infra.wheel import hash_packages
 
@@ -54,3 +61,20 @@ def test_ledger_and_tracking_that_nobody_serves_are_told_without_passwords() -> 
 def test_clock_is_compared_with_the_middle_of_the_exchange() -> None:
     passed = iter([7.0, 7.5])
     assert measure_offset(lambda: 103.25, now=lambda: 100.0, steady=lambda: next(passed)) == (0.5, 3.0)
+
+
+def test_node_of_a_busy_machine_gets_its_time_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process starts ten times slower there."""
+    given: list[float] = []
+
+    def answer(probes: Any, hosts: Any, node: str, look: Any, deadline: float) -> NodeReport:
+        given.append(deadline - time.monotonic())
+        return NodeReport(node=node, host="h", failure="silent")
+
+    probe = SimpleNamespace(look=SimpleNamespace(remote=lambda gpus: None))
+    monkeypatch.setattr(check, "_started_probes", lambda *_: contextlib.nullcontext({"n0": probe}))
+    monkeypatch.setattr(check, "_answer", answer)
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    monkeypatch.setattr("os.getloadavg", lambda: (20.0, 1.0, 1.0))
+    check.probe_nodes([Node(name="n0", cpus=1.0)], SharedPlaces(name=".probe-1", storage="/"), limit_s=60.0)
+    assert given == [pytest.approx(600.0, abs=10.0)]

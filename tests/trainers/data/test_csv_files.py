@@ -207,7 +207,7 @@ def test_what_is_no_workbook_is_refused(opened: Open, tmp_path: Path) -> None:
         opened("excel:a.xlsx")
 
 
-@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "sep=;\n", '"sep=;"\r\n', "\nsep=;\n"])
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "  \n", ";;\n", "sep=;\n", '"sep=;"\r\n', "\nsep=;\n"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_empty_lines_and_excels_mark_before_the_header_are_passed_over(
     opened: Open, tmp_path: Path, usual: Dataset, before: str, end: str
@@ -217,6 +217,12 @@ def test_empty_lines_and_excels_mark_before_the_header_are_passed_over(
     assert opened("csv:a.csv").fingerprint == usual.fingerprint
     assert CsvFile(tmp_path / "a.csv").columns() == ["size", "town", "label"]
     assert next(CsvFile(tmp_path / "a.csv").parts(PartSizes())).column("size")[0].as_py() == "0.0"
+
+
+def test_excels_mark_may_name_a_tab(opened: Open, tmp_path: Path, usual: Dataset) -> None:
+    text = "\r\n".join(["sep=\t", *(line.replace(",", "\t") for line in [HEADER, *ROWS])])
+    (tmp_path / "a.csv").write_bytes(text.encode("utf-16"))
+    assert opened("csv:a.csv").fingerprint == usual.fingerprint
 
 
 def test_header_that_is_repeated_among_the_rows_is_no_row(
@@ -258,7 +264,8 @@ def test_quotes_within_words_and_around_lines_are_no_defect(opened: Open, tmp_pa
 def test_comments_are_passed_over_by_predict_as_by_training(
     opened: Open, tmp_path: Path, usual: Dataset
 ) -> None:
-    (tmp_path / "a.csv").write_text("\n".join(["# of 2024", HEADER, *ROWS[:9], "# a break", *ROWS[9:]]))
+    lines = ["# of 2024", "", "# and empty lines", "", HEADER, *ROWS[:9], "# a break", *ROWS[9:]]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
     assert opened("csv:a.csv", read={"comment": "#"}).fingerprint == usual.fingerprint
     (part,) = CsvFile(tmp_path / "a.csv", {"comment": "#"}).parts(PartSizes())
     assert part.column("size").to_pylist() == [row.split(",")[0] for row in ROWS]

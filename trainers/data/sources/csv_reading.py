@@ -35,8 +35,8 @@ def read_rows(path: Path, rules: CsvRules) -> Iterator[pa.RecordBatch]:
                 stream,
                 read_options=arrow.ReadOptions(
                     block_size=BLOCK_BYTES, column_names=list(rules.names),
-                    skip_rows=rules.skip, skip_rows_after_names=int(rules.header),
-                    encoding=_arrow_encoding(rules),
+                    skip_rows=rules.skip if rules.comment is None else 0,
+                    skip_rows_after_names=int(rules.header), encoding=_arrow_encoding(rules),
                 ),
                 parse_options=arrow.ParseOptions(
                     delimiter=rules.delimiter, newlines_in_values=True, quote_char=rules.quote and '"'
@@ -56,15 +56,23 @@ def _arrow_encoding(rules: CsvRules) -> str:
 def _open_bytes(path: Path, rules: CsvRules) -> pa.NativeFile:
     if rules.comment is None:
         return pa.input_stream(str(path), compression="detect")
-    return pa.PythonFile(_WithoutComments(_open_whole(path, rules), rules.comment), mode="r")
+    return pa.PythonFile(_open_bare(path, rules, rules.comment), mode="r")
 
 
 def open_text(path: Path, rules: CsvRules) -> IO[str]:
     """The rows and the header as text, line ends as they are; without comments and what comes before."""
-    file = _open_whole(path, rules)
     if rules.comment is not None:
-        bare: io.RawIOBase = _WithoutComments(file, rules.comment)
-        file = io.TextIOWrapper(io.BufferedReader(bare), encoding="utf-8", newline="")
+        return io.TextIOWrapper(_open_bare(path, rules, rules.comment), encoding="utf-8", newline="")
+    file = _open_whole(path, rules)
+    for _ in range(rules.skip):
+        file.readline()
+    return file
+
+
+def _open_bare(path: Path, rules: CsvRules, comment: str) -> IO[bytes]:
+    """Bytes of UTF-8 from the header or the first row on: arrow passes over lines within a block alone."""
+    bare: io.RawIOBase = _WithoutComments(_open_whole(path, rules), comment)
+    file: IO[bytes] = io.BufferedReader(bare)
     for _ in range(rules.skip):
         file.readline()
     return file

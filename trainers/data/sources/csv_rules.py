@@ -27,6 +27,7 @@ KEY = ("data", "read")
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][+-]?[0-9]+)?\s*")
 _EXCELS_MARK = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # a first line that tells Excel the delimiter
+_EMPTY = ' \t\r\n,;|"'  # what a line of a spreadsheet that has nothing in its cells is made of
 UNNAMED = "column {}"
 
 
@@ -104,8 +105,8 @@ def _skip_lines(text: str) -> tuple[int, str, str]:
     """How many lines before the first row are empty or Excel's, the delimiter that it says, and the rest."""
     lines, marked = list(io.StringIO(text, newline="")), ""
     for skip, line in enumerate(lines):
-        found = _EXCELS_MARK.fullmatch(line.strip())
-        if line.strip("\r\n") and (marked or not found):
+        found = _EXCELS_MARK.fullmatch(line.strip("\r\n"))
+        if line.strip(_EMPTY) and (marked or not found):
             return skip, marked, "".join(lines[skip:])
         marked = found[1] if found else marked
     return 0, marked, text

@@ -7,8 +7,10 @@ down in the order in which they are done.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,13 +64,16 @@ def score_on_ray(
     done = parts.done_numbers()
     rows = size = 0
     try:
-        for row in _score_parts(kind, artifact, fields, sizes, pool, done):
-            if row[REFUSED]:
-                raise WrongInput(*row[REFUSED].split("\0"))
-            if row[NUMBER] not in done:
-                parts.commit_part(row[NUMBER], lambda path, content=row[OUTPUT]: _write_bytes(path, content))  # type: ignore[misc]
-            rows, size = rows + row[ROWS], size + row[SIZE]
-            advanced(rows, size)
+        # Closed here: an error keeps its frames, and with them the actors and their processors.
+        with closing(_score_parts(kind, artifact, fields, sizes, pool, done)) as scored:
+            for row in scored:
+                if row[REFUSED]:
+                    raise WrongInput(*row[REFUSED].split("\0"))
+                if row[NUMBER] not in done:
+                    content = row[OUTPUT]
+                    parts.commit_part(row[NUMBER], partial(_write_bytes, content=content))
+                rows, size = rows + row[ROWS], size + row[SIZE]
+                advanced(rows, size)
     except RayError as error:
         text = str(error).strip().splitlines()[-1][:300]
         do = "the input must be readable on every node of the cluster; the same command carries on"
@@ -89,7 +94,7 @@ def _score_parts(
     sizes: PartSizes,
     pool: ActorPool,
     done: set[int],
-) -> Iterator[Mapping[str, Cell]]:
+) -> Generator[Mapping[str, Cell], None, None]:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
 
@@ -107,7 +112,7 @@ def _score_parts(
         num_cpus=pool.cpus,
         num_gpus=pool.gpus or None,
     )
-    return iter(scored.iter_rows())
+    yield from scored.iter_rows()
 
 
 def _part_rows(kind: InputFormat, sizes: PartSizes, done: set[int]) -> Iterator[pa.Table]:

@@ -280,9 +280,10 @@ def test_predict_on_ray_gives_the_same_output(registered: RegistryFixture, tmp_p
     try:
         kind, artifact, fields = _pieces(registered, path)
         with open_parts(out, ".csv", {}, overwrite=False) as parts:
-            with pytest.raises(SimulatedKill):
+            with pytest.raises(SimulatedKill) as kept:  # and with it the frames of the run that it ended
                 score_on_ray(kind, artifact, fields, parts, sizes, pool, stop)
             assert 0 < len(parts.done_numbers()) < 14
+            assert kept.value.__traceback__ is not None
             assert score_on_ray(kind, artifact, fields, parts, sizes, pool, ignore) == 2_000
             parts.join_parts(kind, out)
         with (
